@@ -1,0 +1,3 @@
+//! The checked configuration.
+mod plan;
+pub use plan::*;

@@ -1,0 +1,96 @@
+//! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
+
+use crate::types::{Bytes, Ms};
+
+/// The whole pipeline as the user wants it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub models: Models,
+    pub memory: Memory,
+    pub hear: Hear,
+    pub asr: Asr,
+    pub llm: Llm,
+    pub tts: Tts,
+}
+
+#[derive(Clone, Debug)]
+pub struct Models {
+    /// `starter` or `qwen`: which set of catalogue entries stands behind `auto`.
+    pub profile: String,
+    /// Where models are kept; `None` means the user's cache directory.
+    pub dir: Option<std::path::PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Memory {
+    pub budget: Bytes,
+}
+
+/// Voice activity: when speech starts and when a turn is over.
+#[derive(Clone, Debug)]
+pub struct Hear {
+    /// Catalogue name of the voice activity model.
+    pub model: String,
+    /// Probability of speech (0..1) from which a frame opens speech.
+    pub onset: f32,
+    /// Probability below which a frame counts as silence again; below `onset`.
+    pub offset: f32,
+    /// Speech shorter than this is noise.
+    pub min_speech: Ms,
+    /// Silence that ends the turn.
+    pub end_silence: Ms,
+    /// Sound kept from before the onset, and after the end, of speech.
+    pub padding: Ms,
+    /// A turn longer than this is cut there.
+    pub max_turn: Ms,
+}
+
+#[derive(Clone, Debug)]
+pub struct Asr {
+    pub model: String,
+    /// A two-letter code, or `None` to detect it.
+    pub language: Option<String>,
+    pub threads: usize,
+    /// A result whose mean log-probability per token is lower is doubtful.
+    pub min_logprob: f32,
+    /// A result whose no-speech probability is higher is not speech.
+    pub max_no_speech: f32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Llm {
+    pub model: String,
+    pub system_prompt: String,
+    pub threads: usize,
+    /// Most tokens of prompt and answer together.
+    pub context: usize,
+    pub max_tokens: usize,
+    pub sampling: Sampling,
+}
+
+/// How the next token is chosen. Temperature 0 is greedy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    pub temperature: f32,
+    /// Only the most probable `top_k` tokens; 0 keeps all.
+    pub top_k: usize,
+    /// The smallest set whose probability reaches `top_p`; 1 keeps all.
+    pub top_p: f32,
+    /// Tokens at least this fraction as probable as the best; 0 keeps all.
+    pub min_p: f32,
+    /// Divides (positive) or multiplies (negative) logits of tokens seen before; 1 changes nothing.
+    pub repetition_penalty: f32,
+    /// Subtracted from logits of tokens seen before; 0 changes nothing.
+    pub presence_penalty: f32,
+    /// `None` draws a fresh one.
+    pub seed: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tts {
+    /// Catalogue name of the voice.
+    pub voice: String,
+    pub threads: usize,
+    /// 1 is the voice's own pace, 2 twice as fast.
+    pub speed: f32,
+}
