@@ -3,7 +3,7 @@
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub models: Models,
     pub memory: Memory,
@@ -13,7 +13,7 @@ pub struct Plan {
     pub tts: Tts,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Models {
     /// `starter` or `qwen`: which set of catalogue entries stands behind `auto`.
     pub profile: String,
@@ -21,13 +21,13 @@ pub struct Models {
     pub dir: Option<std::path::PathBuf>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
     pub budget: Bytes,
 }
 
 /// Voice activity: when speech starts and when a turn is over.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hear {
     /// Catalogue name of the voice activity model.
     pub model: String,
@@ -45,7 +45,7 @@ pub struct Hear {
     pub max_turn: Ms,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Asr {
     pub model: String,
     /// A two-letter code, or `None` to detect it.
@@ -57,7 +57,7 @@ pub struct Asr {
     pub max_no_speech: f32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Llm {
     pub model: String,
     pub system_prompt: String,
@@ -86,7 +86,7 @@ pub struct Sampling {
     pub seed: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tts {
     /// Catalogue name of the voice.
     pub voice: String,

@@ -1,0 +1,402 @@
+//! The command line: what may be written on it, and how it is explained. Help, man pages and completions all come from
+//! here ([`super::docs`]).
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::{Flag, Sources};
+
+/// The codes with which the program ends, for the help and the man page. Scripts depend on them.
+pub const EXIT_CODES: [(&str, &str); 8] = [
+    ("0", "all went well"),
+    ("1", "the task failed"),
+    ("2", "the command line or the configuration is wrong"),
+    ("3", "a model is missing or damaged"),
+    ("4", "an audio device is missing or failed"),
+    ("5", "the memory budget is too small"),
+    ("130", "stopped by Ctrl-C"),
+    ("143", "stopped by a termination signal"),
+];
+
+/// The variables that Sotto reads, for the man page.
+pub const ENVIRONMENT: [(&str, &str); 5] = [
+    ("SOTTO_SECTION__KEY", "a setting, such as SOTTO_LLM__MAX_TOKENS=100; wins over the file, loses to a flag"),
+    ("SOTTO_CONFIG", "the pipeline file to use when --config is not given"),
+    ("SOTTO_MODELS_DIR", "the folder in which models are kept"),
+    ("HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE", "where and how the model hub is reached"),
+    ("NO_COLOR", "any value turns colours off"),
+];
+
+/// A voice assistant that never leaves the machine
+///
+/// Sotto hears a question, thinks, and answers aloud, all on this machine: nothing is sent anywhere.
+/// To begin, fetch the models once with "sotto models pull", then try "sotto once QUESTION.wav".
+///
+/// Results are printed on standard output, everything else on standard error.
+#[derive(Debug, Parser)]
+#[command(name = "sotto", version, after_long_help = exit_codes_text(), subcommand_required = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Group)]
+pub struct Global {
+    /// Use this pipeline file
+    ///
+    /// Without it Sotto uses the file that $SOTTO_CONFIG names, ./pipeline.toml, or sotto/pipeline.toml in your
+    /// configuration folder, whichever is there first; without any, the built-in defaults.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Change one setting, such as --set llm.max_tokens=100 (may be given several times)
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE", value_parser = parse_setting)]
+    pub set: Vec<Flag>,
+
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer one spoken question from a file with one spoken answer
+    ///
+    /// Listens to the question, writes what was heard and answered, and with -o the spoken answer as a WAV file.
+    Once(Once),
+    /// Write down what is said in sound files
+    Transcribe(Transcribe),
+    /// Speak a text
+    Say(Say),
+    /// Talk to the language model in writing
+    Chat(Chat),
+    /// Say whether a pipeline file is valid
+    ///
+    /// Prints every mistake with its line and column, and ends with exit code 2 if there is one.
+    Check(Check),
+    /// Show what the pipeline will hold in memory
+    Plan(Plan),
+    /// Show the configuration in force, or its schema
+    #[command(subcommand)]
+    Config(Config),
+    /// List, fetch and check models
+    #[command(subcommand)]
+    Models(Models),
+    /// Print the completions for a shell
+    ///
+    /// For bash, for example: sotto completions bash > ~/.local/share/bash-completion/completions/sotto
+    Completions {
+        /// The shell that will read them
+        shell: Shell,
+    },
+    /// Print the manual page
+    ///
+    /// To read it: sotto man | man -l -
+    Man {
+        /// The page of this command, such as "once" or "models pull"; without one, the page of sotto itself
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Debug, Group)]
+pub struct Once {
+    /// The question: a WAV file
+    #[arg(value_name = "QUESTION.wav")]
+    pub question: PathBuf,
+
+    /// Write the spoken answer to this WAV file
+    #[arg(short, long, value_name = "ANSWER.wav")]
+    pub output: Option<PathBuf>,
+
+    /// Feed the question at the pace of speech, as a microphone would, so that the times are those of a conversation
+    #[arg(long)]
+    pub realtime: bool,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Group)]
+pub struct Transcribe {
+    /// The sound: WAV files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Group)]
+pub struct Say {
+    /// What to say; "-" reads it from standard input
+    #[arg(value_name = "TEXT")]
+    pub text: String,
+
+    /// Write the speech to this WAV file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Group)]
+pub struct Chat {
+    /// One question to answer; without it, questions are read from standard input, one per line
+    #[arg(value_name = "PROMPT")]
+    pub prompt: Option<String>,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Group)]
+pub struct Check {
+    /// The file to check; without it, the one that Sotto would use
+    #[arg(value_name = "PIPELINE.toml", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub struct Plan {
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print every setting in force
+    Show {
+        /// Say where each value comes from: the default, a line of the file, a variable or a flag
+        #[arg(long)]
+        origin: bool,
+
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Print the JSON schema of pipeline.toml, for editors
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// List the models of the catalogue, and which of them are here
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Fetch models
+    ///
+    /// Without names, the models that the pipeline uses. A download that was cut off goes on where it stopped.
+    Pull {
+        /// The models to fetch
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+
+        /// Fetch every model of this profile, such as "starter"
+        #[arg(long, value_name = "PROFILE", conflicts_with = "names")]
+        profile: Option<String>,
+
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Check fetched models against the digests of the catalogue
+    Verify {
+        /// The models to check; without names, all that are here
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Print where a model is kept
+    Path {
+        /// The model
+        #[arg(value_name = "NAME")]
+        name: String,
+
+        /// One file of it; without it, the folder
+        #[arg(value_name = "FILE")]
+        file: Option<String>,
+
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Convert a model into the form that Sotto loads
+    ///
+    /// "sotto models pull" does this by itself; use it for a model of your own.
+    Import {
+        /// What it is, such as "whisper" or "piper"
+        #[arg(value_name = "KIND")]
+        kind: String,
+
+        /// The model as it was published: a file or a folder
+        #[arg(value_name = "SRC")]
+        source: PathBuf,
+
+        /// The folder for the converted model
+        #[arg(value_name = "DST")]
+        destination: PathBuf,
+    },
+}
+
+#[derive(Debug, Group)]
+pub struct Memory {
+    /// Hold at most this much memory, such as 1500MiB; wins over the pipeline file
+    #[arg(long, value_name = "SIZE")]
+    pub budget: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub struct Format {
+    /// Print one JSON object, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Args {
+    /// What the configuration is made from: the file and the flags of this command line, and this process.
+    pub fn sources(&self) -> Sources {
+        let checked = match &self.command {
+            Command::Check(check) => check.file.clone(),
+            _ => None,
+        };
+        Sources::of_process(checked.or_else(|| self.global.config.clone()), self.flags())
+    }
+
+    /// Every flag that changes a setting. The special ones come last, so that they win over `--set`.
+    fn flags(&self) -> Vec<Flag> {
+        let budget = self.command.memory().and_then(|memory| memory.budget.clone()).map(|value| Flag {
+            path: "memory.budget".to_owned(),
+            value,
+            name: "--budget".to_owned(),
+        });
+        self.global.set.iter().cloned().chain(budget).collect()
+    }
+}
+
+impl Command {
+    fn memory(&self) -> Option<&Memory> {
+        match self {
+            Command::Once(once) => Some(&once.memory),
+            Command::Transcribe(transcribe) => Some(&transcribe.memory),
+            Command::Say(say) => Some(&say.memory),
+            Command::Chat(chat) => Some(&chat.memory),
+            Command::Plan(plan) => Some(&plan.memory),
+            _ => None,
+        }
+    }
+}
+
+fn parse_setting(text: &str) -> Result<Flag, String> {
+    let (path, value) = text.split_once('=').ok_or("write SECTION.KEY=VALUE, as in llm.max_tokens=100")?;
+    let path = path.trim();
+    Ok(Flag { path: path.to_owned(), value: value.to_owned(), name: format!("--set {}", path.escape_debug()) })
+}
+
+fn exit_codes_text() -> String {
+    let rows: Vec<_> = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code:<4} {meaning}")).collect();
+    format!("Exit codes:\n{}", rows.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_explains_every_argument() {
+        let mut root = Args::command();
+        root.build();
+        let mut commands = vec![&root];
+        while let Some(command) = commands.pop() {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
+            }
+            commands.extend(command.get_subcommands());
+        }
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_contract_parses() {
+        let lines = [
+            "once q.wav",
+            "once q.wav -o a.wav --json --realtime --budget 1GiB",
+            "transcribe a.wav b.wav --json",
+            "say hello -o a.wav --json",
+            "say -",
+            "chat",
+            "chat hello --json",
+            "check",
+            "check p.toml",
+            "plan --budget 1500MiB --json",
+            "config show --origin --json",
+            "config schema",
+            "models list --json",
+            "models pull",
+            "models pull a b",
+            "models pull --profile starter",
+            "models verify a --json",
+            "models path a",
+            "models path a f.onnx --json",
+            "models import whisper a b",
+            "completions bash",
+            "man",
+            "man models pull",
+            "--config p.toml -q once q.wav --set llm.top_k=1 --set llm.seed=7",
+            "once q.wav --config p.toml --quiet",
+        ];
+        for line in lines {
+            let words = std::iter::once("sotto").chain(line.split(' '));
+            assert!(Args::try_parse_from(words).is_ok(), "sotto {line}");
+        }
+    }
+
+    #[test]
+    fn misuse_ends_with_code_2() {
+        let lines = [
+            "once",
+            "transcribe",
+            "say",
+            "models pull a --profile b",
+            "once q.wav --set llm",
+            "run",
+            "check a --config b",
+        ];
+        for line in lines {
+            let error = Args::try_parse_from(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "sotto {line}");
+        }
+    }
+
+    #[test]
+    fn the_budget_flag_wins_over_set() {
+        let words = ["sotto", "plan", "--budget", "1GiB", "--set", "memory.budget=2GiB"];
+        let flags = Args::try_parse_from(words).unwrap().flags();
+        let names: Vec<_> = flags.iter().map(|flag| (flag.name.as_str(), flag.value.as_str())).collect();
+        assert_eq!(names, [("--set memory.budget", "2GiB"), ("--budget", "1GiB")]);
+    }
+}

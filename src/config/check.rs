@@ -1,0 +1,192 @@
+//! What single values cannot say: how they stand to each other, and what `"auto"` means on this machine.
+
+use std::path::{Path, PathBuf};
+
+use super::problem::{ConfigErrors, Origin, Problem};
+use super::raw::{self, AUTO, Profile, Raw};
+use super::{Asr, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts};
+use crate::types::{Bytes, Ms};
+
+/// `smaller` must not exceed `larger`, nor equal it where `strictly`.
+struct Order {
+    smaller: &'static str,
+    larger: &'static str,
+    strictly: bool,
+}
+
+const ORDERS: [Order; 4] = [
+    Order { smaller: "hear.offset", larger: "hear.onset", strictly: true },
+    Order { smaller: "hear.min_speech_ms", larger: "hear.max_turn_ms", strictly: false },
+    Order { smaller: "hear.end_silence_ms", larger: "hear.max_turn_ms", strictly: false },
+    Order { smaller: "llm.max_tokens", larger: "llm.context", strictly: false },
+];
+
+/// Checks the values against each other.
+pub fn orders(entries: &[Entry], errors: &mut ConfigErrors) {
+    let entry = |path: &str| entries.iter().find(|entry| entry.path == path);
+    for order in &ORDERS {
+        if let (Some(smaller), Some(larger)) = (entry(order.smaller), entry(order.larger)) {
+            order.check(smaller, larger).into_iter().for_each(|problem| errors.push(problem));
+        }
+    }
+}
+
+impl Order {
+    fn check(&self, smaller: &Entry, larger: &Entry) -> Option<Problem> {
+        let (low, high) = (smaller.value.as_f64()?, larger.value.as_f64()?);
+        if low < high || (low == high && !self.strictly) {
+            return None;
+        }
+        // The value that was set last is the one to look at.
+        let (blamed, word, other) = match (smaller.origin >= larger.origin, self.strictly) {
+            (true, true) => (smaller, "below", larger),
+            (true, false) => (smaller, "at most", larger),
+            (false, true) => (larger, "above", smaller),
+            (false, false) => (larger, "at least", smaller),
+        };
+        let message = format!(
+            "{} is {}; must be {word} {}, which is {} ({})",
+            blamed.path, blamed.value, other.path, other.value, other.origin
+        );
+        Some(Problem::at(&blamed.origin, message))
+    }
+}
+
+/// The catalogue names behind `"auto"`.
+struct Starred {
+    hear: &'static str,
+    asr: &'static str,
+    llm: &'static str,
+    voice: &'static str,
+}
+
+impl Profile {
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Starter => "starter",
+            Profile::Qwen => "qwen",
+        }
+    }
+
+    fn models(self) -> Starred {
+        let starter =
+            Starred { hear: "silero-vad", asr: "whisper-base", llm: "qwen2.5-coder-0.5b", voice: "piper-joe" };
+        match self {
+            Profile::Starter => starter,
+            Profile::Qwen => Starred { llm: "qwen3.5-0.8b", ..starter },
+        }
+    }
+}
+
+/// Threads where the user leaves them to Sotto. The language model and Whisper each run alone and gain up to four;
+/// the voice runs while the language model still writes, so on a small machine it takes one.
+struct Threads {
+    alone: usize,
+    beside: usize,
+}
+
+impl Threads {
+    fn of(cores: usize) -> Threads {
+        Threads { alone: cores.clamp(1, 4), beside: if cores >= 4 { 2 } else { 1 } }
+    }
+}
+
+/// What a relative path and `~/` count from.
+pub struct Places<'a> {
+    pub entries: &'a [Entry],
+    pub working_dir: &'a Path,
+    pub env: &'a Environment,
+}
+
+/// The plan of settings that have all been checked.
+pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Plan {
+    let names = raw.models.profile.models();
+    let threads = Threads::of(cores);
+    Plan {
+        models: Models { profile: raw.models.profile.name().to_owned(), dir: models_dir(&raw.models.dir, places) },
+        // The text was parsed when it was accepted.
+        memory: Memory { budget: raw.memory.budget.parse().unwrap_or_else(|_| Bytes::mib(1500)) },
+        hear: hear(&raw.hear, &names),
+        asr: asr(&raw.asr, &names, &threads),
+        llm: llm(&raw.llm, &names, &threads),
+        tts: Tts {
+            voice: or(&raw.tts.voice, names.voice),
+            threads: raw.tts.threads.map_or(threads.beside, |n| n as usize),
+            speed: raw.tts.speed as f32,
+        },
+    }
+}
+
+fn hear(raw: &raw::Hear, names: &Starred) -> Hear {
+    let ms = |n: u32| Ms(f64::from(n));
+    Hear {
+        model: or(&raw.model, names.hear),
+        onset: raw.onset as f32,
+        offset: raw.offset as f32,
+        min_speech: ms(raw.min_speech_ms),
+        end_silence: ms(raw.end_silence_ms),
+        padding: ms(raw.padding_ms),
+        max_turn: ms(raw.max_turn_ms),
+    }
+}
+
+fn asr(raw: &raw::Asr, names: &Starred, threads: &Threads) -> Asr {
+    Asr {
+        model: or(&raw.model, names.asr),
+        language: (raw.language != AUTO).then(|| raw.language.clone()),
+        threads: raw.threads.map_or(threads.alone, |n| n as usize),
+        min_logprob: raw.min_logprob as f32,
+        max_no_speech: raw.max_no_speech as f32,
+    }
+}
+
+fn llm(raw: &raw::Llm, names: &Starred, threads: &Threads) -> Llm {
+    Llm {
+        model: or(&raw.model, names.llm),
+        system_prompt: raw.system_prompt.clone(),
+        threads: raw.threads.map_or(threads.alone, |n| n as usize),
+        context: raw.context as usize,
+        max_tokens: raw.max_tokens as usize,
+        sampling: Sampling {
+            temperature: raw.temperature as f32,
+            top_k: raw.top_k as usize,
+            top_p: raw.top_p as f32,
+            min_p: raw.min_p as f32,
+            repetition_penalty: raw.repetition_penalty as f32,
+            presence_penalty: raw.presence_penalty as f32,
+            seed: raw.seed.map(u64::from),
+        },
+    }
+}
+
+fn or(written: &str, chosen: &str) -> String {
+    if written == AUTO { chosen.to_owned() } else { written.to_owned() }
+}
+
+fn models_dir(written: &str, places: &Places) -> Option<PathBuf> {
+    if written == AUTO {
+        return None;
+    }
+    if let (Some(rest), Some(home)) = (written.strip_prefix("~/"), places.env.path("HOME")) {
+        return Some(home.join(rest));
+    }
+    let entry = places.entries.iter().find(|entry| entry.path == "models.dir");
+    let base = match entry.map(|entry| &entry.origin) {
+        Some(Origin::File { path, .. }) => path.parent().unwrap_or(places.working_dir),
+        _ => places.working_dir,
+    };
+    Some(base.join(written))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_follow_the_machine() {
+        for (cores, alone, beside) in [(0, 1, 1), (1, 1, 1), (2, 2, 1), (4, 4, 2), (64, 4, 2)] {
+            let threads = Threads::of(cores);
+            assert_eq!((threads.alone, threads.beside), (alone, beside), "{cores} cores");
+        }
+    }
+}

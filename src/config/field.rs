@@ -1,0 +1,316 @@
+//! Every setting as the schema describes it, and the check of one value against it.
+
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+use toml::de::DeValue;
+
+use super::raw::{AUTO, Raw};
+use crate::types::Bytes;
+
+/// One setting: `hear.onset`, and what may stand there.
+#[derive(Debug)]
+pub struct Field {
+    pub section: String,
+    pub key: String,
+    form: Form,
+    /// Whether `"auto"` may stand for a value.
+    auto: bool,
+}
+
+#[derive(Debug, PartialEq)]
+enum Form {
+    Integer { min: i64, max: i64 },
+    Number { min: f64, max: f64 },
+    Choice(Vec<String>),
+    Language(Vec<String>),
+    Model,
+    Size,
+    Folder,
+    Text { max: u64 },
+}
+
+/// Longest piece of a value that a message repeats, in characters.
+const SHOWN: usize = 60;
+
+/// The JSON schema of `pipeline.toml`, pretty-printed, with a newline at its end.
+pub fn schema() -> String {
+    let mut text = serde_json::to_string_pretty(&SCHEMA.clone()).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// All settings, in the order in which they are documented.
+pub fn all() -> &'static [Field] {
+    static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
+        let sections = properties(&SCHEMA).into_iter().flatten();
+        sections
+            .flat_map(|(section, schema)| {
+                properties(schema).into_iter().flatten().map(|(key, schema)| Field::new(section, key, schema))
+            })
+            .collect()
+    });
+    &FIELDS
+}
+
+/// The setting at `section`.`key`.
+pub fn find(section: &str, key: &str) -> Option<&'static Field> {
+    all().iter().find(|field| field.section == section && field.key == key)
+}
+
+/// The names of the sections, in the order in which they are documented.
+pub fn sections() -> impl Iterator<Item = &'static str> {
+    properties(&SCHEMA).into_iter().flatten().map(|(name, _)| name.as_str())
+}
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    // Draft 7 is what the TOML extensions of editors read.
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Raw>().to_value();
+    // The defaults stand at the keys; repeated as whole sections they would only make editors insert all of them.
+    for section in schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        section.as_object_mut().map(|section| section.remove("default"));
+    }
+    schema
+});
+
+fn properties(schema: &Value) -> Option<&Map<String, Value>> {
+    schema["properties"].as_object()
+}
+
+impl Field {
+    fn new(section: &str, key: &str, schema: &Value) -> Field {
+        let is_auto = |branch: &&Value| branch["const"] == AUTO;
+        let branches = schema["anyOf"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let form = branches.iter().find(|branch| !is_auto(branch)).unwrap_or(schema);
+        let form = Form::new(form);
+        let auto = branches.iter().any(|branch| is_auto(&branch)) || matches!(form, Form::Model | Form::Folder);
+        Field { section: section.to_owned(), key: key.to_owned(), form, auto }
+    }
+
+    /// `hear.onset`
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// `SOTTO_HEAR__ONSET`
+    pub fn variable(&self) -> String {
+        format!("SOTTO_{}__{}", self.section, self.key).to_ascii_uppercase()
+    }
+
+    /// Checks a value of a file; the error says what is there and what must be.
+    pub fn accept(&self, value: &DeValue) -> Result<Value, String> {
+        match value {
+            DeValue::String(text) if self.is_numeric() && !self.takes_auto(text) => {
+                Err(self.refuse(&format!("{}, a string", quoted(text)), &self.form.expected()))
+            }
+            DeValue::String(text) => self.accept_word(text),
+            DeValue::Integer(number) if self.is_numeric() => {
+                self.accept_integer(i128::from_str_radix(number.as_str(), number.radix()).ok(), &number.to_string())
+            }
+            DeValue::Float(number) if matches!(self.form, Form::Number { .. }) => {
+                self.accept_number(number.as_str().parse().unwrap_or(f64::NAN), number.as_str())
+            }
+            other => Err(self.refuse(&describe(other), &self.form.expected())),
+        }
+    }
+
+    /// Checks a value that came as plain text: from the environment or from a flag.
+    pub fn accept_text(&self, text: &str) -> Result<Value, String> {
+        match self.form {
+            _ if self.takes_auto(text) => self.accept_word(text),
+            Form::Integer { .. } => match text.parse::<i128>() {
+                Ok(number) => self.accept_integer(Some(number), text),
+                Err(_) => Err(self.refuse(&quoted(text), &self.form.expected())),
+            },
+            Form::Number { .. } => match text.parse::<f64>() {
+                Ok(number) => self.accept_number(number, text),
+                Err(_) => Err(self.refuse(&quoted(text), &self.form.expected())),
+            },
+            _ => self.accept_word(text),
+        }
+    }
+
+    fn accept_integer(&self, number: Option<i128>, shown: &str) -> Result<Value, String> {
+        match (&self.form, number) {
+            (Form::Number { .. }, Some(number)) => self.accept_number(number as f64, shown),
+            (Form::Integer { min, max }, Some(number)) if (i128::from(*min)..=i128::from(*max)).contains(&number) => {
+                Ok(Value::from(number as i64))
+            }
+            _ => Err(self.refuse(&clipped(shown), &self.form.bounds())),
+        }
+    }
+
+    fn accept_number(&self, number: f64, shown: &str) -> Result<Value, String> {
+        match self.form {
+            Form::Number { min, max } if (min..=max).contains(&number) => Ok(Value::from(number)),
+            _ => Err(self.refuse(&clipped(shown), &self.form.bounds())),
+        }
+    }
+
+    fn accept_word(&self, text: &str) -> Result<Value, String> {
+        if self.takes_auto(text) || self.form.allows(text) {
+            return Ok(Value::from(text));
+        }
+        Err(self.refuse(&quoted(text), &self.form.expected()))
+    }
+
+    fn takes_auto(&self, text: &str) -> bool {
+        self.auto && text == AUTO
+    }
+
+    fn is_numeric(&self) -> bool {
+        matches!(self.form, Form::Integer { .. } | Form::Number { .. })
+    }
+
+    fn refuse(&self, found: &str, expected: &str) -> String {
+        let or_auto = if self.auto { ", or \"auto\"" } else { "" };
+        format!("{} is {found}; must be {expected}{or_auto}", self.path())
+    }
+}
+
+impl Form {
+    fn new(schema: &Value) -> Form {
+        let bound = |name: &str| schema[name].as_f64().unwrap_or_default();
+        match (schema["type"].as_str(), schema["format"].as_str()) {
+            (Some("integer"), _) => Form::Integer { min: bound("minimum") as i64, max: bound("maximum") as i64 },
+            (Some("number"), _) => Form::Number { min: bound("minimum"), max: bound("maximum") },
+            (_, Some("model")) => Form::Model,
+            (_, Some("size")) => Form::Size,
+            (_, Some("folder")) => Form::Folder,
+            (_, Some("language")) => Form::Language(choices(schema)),
+            _ if !choices(schema).is_empty() => Form::Choice(choices(schema)),
+            _ => Form::Text { max: schema["maxLength"].as_u64().unwrap_or_default() },
+        }
+    }
+
+    fn allows(&self, text: &str) -> bool {
+        match self {
+            Form::Choice(words) | Form::Language(words) => words.iter().any(|word| word == text),
+            Form::Model => is_model_name(text),
+            Form::Size => text.parse::<Bytes>().is_ok_and(|size| size.0 > 0),
+            Form::Folder => !text.is_empty() && !text.contains('\0'),
+            Form::Text { max } => text.chars().count() as u64 <= *max,
+            Form::Integer { .. } | Form::Number { .. } => false,
+        }
+    }
+
+    /// What must stand there, in full: `a number between 0 and 1`.
+    fn expected(&self) -> String {
+        match self {
+            Form::Integer { .. } => format!("a whole number {}", self.bounds()),
+            Form::Number { .. } => format!("a number {}", self.bounds()),
+            Form::Choice(words) => {
+                format!("one of {}", words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(", "))
+            }
+            Form::Language(_) => "the two-letter code of a language that Whisper knows, such as \"en\"".to_owned(),
+            Form::Model => "a model's name (lower-case letters, digits, \"-\", \"_\" and \".\")".to_owned(),
+            Form::Size => "a size above 0 with its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),
+            Form::Folder => "the path of a folder".to_owned(),
+            Form::Text { max } => format!("text of at most {max} characters"),
+        }
+    }
+
+    fn bounds(&self) -> String {
+        match self {
+            Form::Integer { min, max } => format!("between {min} and {max}"),
+            Form::Number { min, max } => format!("between {min} and {max}"),
+            _ => self.expected(),
+        }
+    }
+}
+
+/// The words of `enum`, or of the constants that schemars writes for an enum whose variants are documented.
+fn choices(schema: &Value) -> Vec<String> {
+    let listed = schema["enum"].as_array().into_iter().flatten();
+    let described = schema["oneOf"].as_array().into_iter().flatten().map(|branch| &branch["const"]);
+    listed.chain(described).filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Names become folders below the cache: nothing that could leave it.
+fn is_model_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain)
+}
+
+fn describe(value: &DeValue) -> String {
+    match value {
+        DeValue::String(text) => format!("{}, a string", quoted(text)),
+        DeValue::Integer(number) => format!("{}, a whole number", clipped(&number.to_string())),
+        DeValue::Float(number) => format!("{}, a number", clipped(number.as_str())),
+        DeValue::Boolean(word) => word.to_string(),
+        DeValue::Datetime(date) => format!("{date}, a date"),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a section".to_owned(),
+    }
+}
+
+/// A piece of foreign text, short and harmless enough for a terminal.
+pub fn clipped(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN).is_some() { format!("{shown}…") } else { shown }
+}
+
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", clipped(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_has_a_form_with_real_bounds() {
+        for field in all() {
+            match &field.form {
+                Form::Integer { min, max } => assert!(min < max, "{}", field.path()),
+                Form::Number { min, max } => assert!(min < max, "{}", field.path()),
+                Form::Choice(words) | Form::Language(words) => assert!(words.len() > 1, "{}", field.path()),
+                Form::Text { max } => assert!(*max > 0, "{}", field.path()),
+                Form::Model | Form::Size | Form::Folder => {}
+            }
+        }
+        assert_eq!(all().len(), 30);
+    }
+
+    #[test]
+    fn text_is_read_as_its_setting_demands() {
+        let table = [
+            ("llm.max_tokens", "64", Some(Value::from(64))),
+            ("llm.max_tokens", "0", None),
+            ("llm.max_tokens", "6.5", None),
+            ("llm.max_tokens", "auto", None),
+            ("llm.threads", "auto", Some(Value::from("auto"))),
+            ("llm.threads", "65", None),
+            ("hear.onset", "1", Some(Value::from(1.0))),
+            ("hear.onset", "nan", None),
+            ("hear.onset", "-0.1", None),
+            ("hear.onset", "1e400", None),
+            ("llm.seed", "4294967295", Some(Value::from(4_294_967_295_i64))),
+            ("llm.seed", "4294967296", None),
+            ("memory.budget", "2GiB", Some(Value::from("2GiB"))),
+            ("memory.budget", "0MiB", None),
+            ("models.profile", "qwen", Some(Value::from("qwen"))),
+            ("models.profile", "Qwen", None),
+            ("models.profile", "auto", None),
+            ("asr.language", "de", Some(Value::from("de"))),
+            ("asr.language", "eng", None),
+            ("asr.language", "xx", None),
+            ("llm.model", "smollm2-135m", Some(Value::from("smollm2-135m"))),
+            ("llm.model", "../etc", None),
+            ("llm.model", "..", None),
+            ("models.dir", "", None),
+        ];
+        for (path, text, expected) in table {
+            let (section, key) = path.split_once('.').unwrap();
+            assert_eq!(find(section, key).unwrap().accept_text(text).ok(), expected, "{path} = {text}");
+        }
+    }
+
+    #[test]
+    fn foreign_text_is_shown_short_and_without_control_characters() {
+        assert_eq!(quoted("a\u{1b}[31m\n"), "\"a\\u{1b}[31m\\n\"");
+        assert_eq!(clipped(&"é".repeat(100)).chars().count(), SHOWN + 1);
+    }
+}

@@ -1,0 +1,114 @@
+//! Where a value came from, and what is wrong with it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a value came from. Later ones win over earlier ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    Default,
+    /// Line and column (in characters) count from 1.
+    File {
+        path: PathBuf,
+        line: usize,
+        column: usize,
+    },
+    /// The name of an environment variable.
+    Env(String),
+    /// The flag as the user knows it, such as `--budget`.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => write!(f, "default"),
+            Origin::File { path, line, .. } => write!(f, "{}:{line}", path.display()),
+            Origin::Env(name) => write!(f, "env {name}"),
+            Origin::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+impl Origin {
+    /// How a message about a value from here begins: `pipeline.toml:12:9`.
+    fn place(&self) -> String {
+        match self {
+            Origin::File { path, line, column } => format!("{}:{line}:{column}", path.display()),
+            Origin::Env(name) | Origin::Flag(name) => name.clone(),
+            Origin::Default => "default".to_owned(),
+        }
+    }
+}
+
+/// One thing that is wrong: the place, the value, the limit, and what to write instead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem(String);
+
+impl Problem {
+    pub fn at(origin: &Origin, message: impl fmt::Display) -> Problem {
+        Problem(format!("{}: {message}", origin.place()))
+    }
+
+    /// A problem with a whole file.
+    pub fn with(file: &std::path::Path, message: impl fmt::Display) -> Problem {
+        Problem(format!("{}: {message}", file.display()))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Everything that is wrong with the configuration, one problem per line. The program ends with exit code 2 on it.
+#[derive(Clone, Debug, Default, PartialEq, thiserror::Error)]
+pub struct ConfigErrors {
+    shown: Vec<Problem>,
+    /// How many more there were than anyone would read.
+    more: usize,
+}
+
+/// So many problems are kept; a file with more of them is not a configuration.
+const MOST_SHOWN: usize = 50;
+
+impl ConfigErrors {
+    pub fn push(&mut self, problem: Problem) {
+        if self.is_full() {
+            self.more += 1;
+        } else {
+            self.shown.push(problem);
+        }
+    }
+
+    /// Whether the next problem will only be counted.
+    pub fn is_full(&self) -> bool {
+        self.shown.len() >= MOST_SHOWN
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    pub fn problems(&self) -> &[Problem] {
+        &self.shown
+    }
+}
+
+impl From<Problem> for ConfigErrors {
+    fn from(problem: Problem) -> Self {
+        ConfigErrors { shown: vec![problem], more: 0 }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.shown.iter().map(Problem::to_string).collect();
+        f.write_str(&lines.join("\n"))?;
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The settings as they are written, section by section, with their defaults. The JSON schema is derived from these
+//! types, and the loader checks types and ranges against that schema: what stands here is said once.
+//!
+//! `"auto"` means everywhere that Sotto chooses; [`super::check`] says how.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// Sotto's pipeline: which models it uses, how it hears, thinks and speaks, and how much memory it may hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Sotto pipeline")]
+pub struct Raw {
+    pub models: Models,
+    pub memory: Memory,
+    pub hear: Hear,
+    pub asr: Asr,
+    pub llm: Llm,
+    pub tts: Tts,
+}
+
+/// Which set of models, and where they are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Models {
+    /// The set of models behind every "auto".
+    pub profile: Profile,
+    /// The folder in which models are kept; "auto" is Sotto's own cache folder. A relative path counts from the folder
+    /// of this file; a leading "~/" is the home folder.
+    #[schemars(extend("format" = "folder"))]
+    pub dir: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Small models that package registries carry: they can be fetched anywhere.
+    #[default]
+    Starter,
+    /// Qwen3.5 as the language model; needs a model hub.
+    Qwen,
+}
+
+/// The memory that all models together may hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// The ceiling, as a size with its unit, such as "1500MiB" or "2GiB". What does not fit is refused, not swapped.
+    #[schemars(extend("format" = "size"))]
+    pub budget: String,
+}
+
+/// Voice activity: when speech starts, and when a turn is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hear {
+    /// Catalogue name of the voice activity model.
+    #[schemars(extend("format" = "model"))]
+    pub model: String,
+    /// Probability of speech from which a frame opens speech.
+    #[schemars(range(min = 0, max = 1))]
+    pub onset: f64,
+    /// Probability of speech below which a frame counts as silence again; below onset.
+    #[schemars(range(min = 0, max = 1))]
+    pub offset: f64,
+    /// Speech shorter than this is taken for noise, in milliseconds.
+    #[schemars(range(min = 0, max = 5000))]
+    pub min_speech_ms: u32,
+    /// Silence that ends a turn, in milliseconds.
+    #[schemars(range(min = 50, max = 5000))]
+    pub end_silence_ms: u32,
+    /// Sound kept from before and after speech, in milliseconds.
+    #[schemars(range(min = 0, max = 2000))]
+    pub padding_ms: u32,
+    /// A turn longer than this is cut there, in milliseconds. Whisper hears 30 seconds at once.
+    #[schemars(range(min = 1000, max = 30000))]
+    pub max_turn_ms: u32,
+}
+
+/// Speech recognition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Asr {
+    /// Catalogue name of the Whisper model.
+    #[schemars(extend("format" = "model"))]
+    pub model: String,
+    /// The language that is spoken, as a two-letter code; "auto" detects it anew in each turn, which takes longer.
+    #[schemars(schema_with = "language")]
+    pub language: String,
+    /// Threads for recognition; "auto" fits them to the machine.
+    #[serde(with = "or_auto")]
+    #[schemars(schema_with = "auto_or_between::<1, 64>")]
+    pub threads: Option<u32>,
+    /// A result whose mean log-probability per token is lower is doubtful.
+    #[schemars(range(min = -10, max = 0))]
+    pub min_logprob: f64,
+    /// A result whose probability of being no speech is higher is dropped.
+    #[schemars(range(min = 0, max = 1))]
+    pub max_no_speech: f64,
+}
+
+/// The language model that answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Llm {
+    /// Catalogue name of the language model.
+    #[schemars(extend("format" = "model"))]
+    pub model: String,
+    /// What the model is told before every conversation.
+    #[schemars(length(max = 8000))]
+    pub system_prompt: String,
+    /// Threads for the language model; "auto" fits them to the machine.
+    #[serde(with = "or_auto")]
+    #[schemars(schema_with = "auto_or_between::<1, 64>")]
+    pub threads: Option<u32>,
+    /// Most tokens of prompt and answer together.
+    #[schemars(range(min = 128, max = 262144))]
+    pub context: u32,
+    /// Most tokens of one answer; at most context.
+    #[schemars(range(min = 1, max = 8192))]
+    pub max_tokens: u32,
+    /// How freely tokens are chosen; 0 always takes the most probable.
+    #[schemars(range(min = 0, max = 2))]
+    pub temperature: f64,
+    /// Chooses among this many of the most probable tokens; 0 keeps all.
+    #[schemars(range(min = 0, max = 1000))]
+    pub top_k: u32,
+    /// Chooses among the most probable tokens that together reach this probability; 1 keeps all.
+    #[schemars(range(min = 0, max = 1))]
+    pub top_p: f64,
+    /// Chooses among tokens at least this fraction as probable as the best; 0 keeps all.
+    #[schemars(range(min = 0, max = 1))]
+    pub min_p: f64,
+    /// Makes tokens that were said before less probable; 1 changes nothing.
+    #[schemars(range(min = 1, max = 2))]
+    pub repetition_penalty: f64,
+    /// Subtracted once from the logit of each token that was said before; 0 changes nothing.
+    #[schemars(range(min = -2, max = 2))]
+    pub presence_penalty: f64,
+    /// The same seed gives the same answer to the same question; "auto" draws a fresh one.
+    #[serde(with = "or_auto")]
+    #[schemars(schema_with = "auto_or_between::<0, 4294967295>")]
+    pub seed: Option<u32>,
+}
+
+/// The voice that speaks the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tts {
+    /// Catalogue name of the voice.
+    #[schemars(extend("format" = "model"))]
+    pub voice: String,
+    /// Threads for the voice; "auto" fits them to the machine.
+    #[serde(with = "or_auto")]
+    #[schemars(schema_with = "auto_or_between::<1, 64>")]
+    pub threads: Option<u32>,
+    /// 1 is the voice's own pace, 2 twice as fast.
+    #[schemars(range(min = 0.5, max = 2))]
+    pub speed: f64,
+}
+
+/// The word by which a setting is left to Sotto.
+pub const AUTO: &str = "auto";
+
+fn auto() -> String {
+    AUTO.to_owned()
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Models { profile: Profile::Starter, dir: auto() }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory { budget: "1500MiB".to_owned() }
+    }
+}
+
+impl Default for Hear {
+    fn default() -> Self {
+        Hear {
+            model: auto(),
+            onset: 0.5,
+            offset: 0.35,
+            min_speech_ms: 200,
+            // Of 72 recorded utterances 27 hold a pause of 200 ms, 20 one of 300 ms, 5 one of 500 ms.
+            end_silence_ms: 320,
+            padding_ms: 200,
+            max_turn_ms: 30_000,
+        }
+    }
+}
+
+impl Default for Asr {
+    fn default() -> Self {
+        // The two gates are those that Whisper was published with.
+        Asr { model: auto(), language: "en".to_owned(), threads: None, min_logprob: -1.0, max_no_speech: 0.6 }
+    }
+}
+
+impl Default for Llm {
+    fn default() -> Self {
+        Llm {
+            model: auto(),
+            system_prompt: SPOKEN_ANSWERS.to_owned(),
+            threads: None,
+            context: 2048,
+            max_tokens: 200,
+            temperature: 0.3,
+            top_k: 40,
+            top_p: 0.9,
+            min_p: 0.0,
+            repetition_penalty: 1.1,
+            presence_penalty: 0.0,
+            seed: None,
+        }
+    }
+}
+
+impl Default for Tts {
+    fn default() -> Self {
+        Tts { voice: auto(), threads: None, speed: 1.0 }
+    }
+}
+
+/// The answer is heard, not read: a list, a table or a line of code cannot be spoken.
+const SPOKEN_ANSWERS: &str = "You are Sotto, a friendly voice assistant. Your answer is spoken aloud. \
+    Answer in one to three short, plain sentences. Never write lists, headings, code, symbols or links. \
+    If you do not know something, say so.";
+
+fn auto_or_between<const MIN: u32, const MAX: u32>(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "const": AUTO }, { "type": "integer", "minimum": MIN, "maximum": MAX }] })
+}
+
+fn language(_: &mut SchemaGenerator) -> Schema {
+    let codes: Vec<&str> = WHISPER_LANGUAGES.split_ascii_whitespace().collect();
+    json_schema!({ "anyOf": [{ "const": AUTO }, { "type": "string", "format": "language", "enum": codes }] })
+}
+
+/// The two-letter codes of Whisper's multilingual vocabulary, in its order.
+const WHISPER_LANGUAGES: &str = "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu \
+    ta no th ur hr bg lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn \
+    yo so af oc ka be tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt ln ha ba jw su";
+
+/// A number, or `"auto"` for none.
+mod or_auto {
+    use super::AUTO;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &Option<u32>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(number) => number.serialize(to),
+            None => AUTO.serialize(to),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u32),
+            Word(String),
+        }
+        match Written::deserialize(from)? {
+            Written::Number(number) => Ok(Some(number)),
+            Written::Word(word) if word == AUTO => Ok(None),
+            Written::Word(word) => Err(D::Error::custom(format!("{word:?} is neither a number nor \"auto\""))),
+        }
+    }
+}
