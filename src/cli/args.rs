@@ -29,6 +29,17 @@ pub const ENVIRONMENT: [(&str, &str); 5] = [
     ("NO_COLOR", "any value turns colours off"),
 ];
 
+/// The files that Sotto reads and writes, for the man page.
+pub const FILES: [(&str, &str); 3] = [
+    ("./pipeline.toml", "the pipeline of this folder"),
+    (
+        "~/.config/sotto/pipeline.toml",
+        "your pipeline, below $XDG_CONFIG_HOME if that is set; a systemd service reads \
+      pipeline.toml in $CONFIGURATION_DIRECTORY instead",
+    ),
+    ("~/.cache/sotto/models", "the models, below $XDG_CACHE_HOME if that is set"),
+];
+
 /// A voice assistant that never leaves the machine
 ///
 /// Sotto hears a question, thinks, and answers aloud, all on this machine: nothing is sent anywhere.

@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::{Man, roff::Roff, roff::roman};
 
-use super::args::{Args, ENVIRONMENT, EXIT_CODES};
+use super::args::{Args, ENVIRONMENT, EXIT_CODES, FILES};
 
 /// No such command: its page cannot be printed.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +50,10 @@ fn render(command: &Command, is_root: bool, page: &mut Vec<u8>) -> io::Result<()
     table("EXIT STATUS", &EXIT_CODES).to_writer(page)?;
     if is_root {
         table("ENVIRONMENT", &ENVIRONMENT).to_writer(page)?;
+        table("FILES", &FILES).to_writer(page)?;
+        man.render_version_section(page)?;
     }
-    man.render_version_section(page)
+    Ok(())
 }
 
 fn table(title: &str, rows: &[(&str, &str)]) -> Roff {
@@ -82,6 +84,17 @@ mod tests {
         let pull = page(&["models", "pull"]).unwrap();
         assert!(pull.contains("profile") && pull.contains("EXIT STATUS"), "{pull}");
         assert!(page(&["models", "eat"]).is_err());
+        for path in all_commands(&Args::command()) {
+            assert!(man(&path).is_ok_and(|page| !page.is_empty()), "{path:?}");
+        }
+    }
+
+    fn all_commands(command: &Command) -> Vec<Vec<String>> {
+        let of = |sub: &Command| {
+            let below = all_commands(sub).into_iter().map(|path| [vec![sub.get_name().to_owned()], path].concat());
+            below.collect::<Vec<_>>()
+        };
+        std::iter::once(Vec::new()).chain(command.get_subcommands().flat_map(of)).collect()
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Order {
 }
 
 /// The catalogue names behind `"auto"`.
-struct Starred {
+struct Names {
     hear: &'static str,
     asr: &'static str,
     llm: &'static str,
@@ -68,12 +68,11 @@ impl Profile {
         }
     }
 
-    fn models(self) -> Starred {
-        let starter =
-            Starred { hear: "silero-vad", asr: "whisper-base", llm: "qwen2.5-coder-0.5b", voice: "piper-joe" };
+    fn models(self) -> Names {
+        let starter = Names { hear: "silero-vad", asr: "whisper-base", llm: "qwen2.5-coder-0.5b", voice: "piper-joe" };
         match self {
             Profile::Starter => starter,
-            Profile::Qwen => Starred { llm: "qwen3.5-0.8b", ..starter },
+            Profile::Qwen => Names { llm: "qwen3.5-0.8b", ..starter },
         }
     }
 }
@@ -99,13 +98,14 @@ pub struct Places<'a> {
 }
 
 /// The plan of settings that have all been checked.
-pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Plan {
+pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     let names = raw.models.profile.models();
     let threads = Threads::of(cores);
-    Plan {
+    // Accepted texts are sizes, so this says nothing new.
+    let budget: Bytes = raw.memory.budget.parse().map_err(|error| Problem::at(&Origin::Default, error))?;
+    Ok(Plan {
         models: Models { profile: raw.models.profile.name().to_owned(), dir: models_dir(&raw.models.dir, places) },
-        // The text was parsed when it was accepted.
-        memory: Memory { budget: raw.memory.budget.parse().unwrap_or_else(|_| Bytes::mib(1500)) },
+        memory: Memory { budget },
         hear: hear(&raw.hear, &names),
         asr: asr(&raw.asr, &names, &threads),
         llm: llm(&raw.llm, &names, &threads),
@@ -114,10 +114,10 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Plan {
             threads: raw.tts.threads.map_or(threads.beside, |n| n as usize),
             speed: raw.tts.speed as f32,
         },
-    }
+    })
 }
 
-fn hear(raw: &raw::Hear, names: &Starred) -> Hear {
+fn hear(raw: &raw::Hear, names: &Names) -> Hear {
     let ms = |n: u32| Ms(f64::from(n));
     Hear {
         model: or(&raw.model, names.hear),
@@ -130,7 +130,7 @@ fn hear(raw: &raw::Hear, names: &Starred) -> Hear {
     }
 }
 
-fn asr(raw: &raw::Asr, names: &Starred, threads: &Threads) -> Asr {
+fn asr(raw: &raw::Asr, names: &Names, threads: &Threads) -> Asr {
     Asr {
         model: or(&raw.model, names.asr),
         language: (raw.language != AUTO).then(|| raw.language.clone()),
@@ -140,7 +140,7 @@ fn asr(raw: &raw::Asr, names: &Starred, threads: &Threads) -> Asr {
     }
 }
 
-fn llm(raw: &raw::Llm, names: &Starred, threads: &Threads) -> Llm {
+fn llm(raw: &raw::Llm, names: &Names, threads: &Threads) -> Llm {
     Llm {
         model: or(&raw.model, names.llm),
         system_prompt: raw.system_prompt.clone(),

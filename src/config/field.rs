@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
+use schemars::Schema;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value};
 use toml::de::DeValue;
 
@@ -67,6 +69,7 @@ pub fn sections() -> impl Iterator<Item = &'static str> {
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     // Draft 7 is what the TOML extensions of editors read.
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let settings = settings.with_transform(RecursiveTransform(unwrap_description));
     let mut schema = settings.into_generator().into_root_schema_for::<Raw>().to_value();
     // The defaults stand at the keys; repeated as whole sections they would only make editors insert all of them.
     for section in schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -74,6 +77,13 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     }
     schema
 });
+
+/// The descriptions are comments of the source, broken where its lines end.
+fn unwrap_description(schema: &mut Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+}
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema["properties"].as_object()

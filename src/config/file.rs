@@ -75,11 +75,14 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, Problem> {
 /// told where it is none: what its remains would mean is a guess.
 pub fn settings(path: &Path, text: &str, errors: &mut ConfigErrors) -> Vec<Setting> {
     let lines = Lines::new(path, text);
-    let (document, broken) = DeTable::parse_recoverable(text);
-    if !broken.is_empty() {
-        broken.iter().for_each(|error| errors.push(syntax_problem(&lines, error)));
-        return Vec::new();
-    }
+    let document = match parse(text) {
+        Ok(document) => document,
+        Err(mut broken) => {
+            broken.sort_by_key(|error| error.span().map(|span| span.start));
+            broken.iter().for_each(|error| errors.push(syntax_problem(&lines, error)));
+            return Vec::new();
+        }
+    };
     let mut walk = Walk { lines, settings: Vec::new(), problems: Vec::new() };
     walk.document(document.get_ref());
     // The tables come sorted by name; the user reads from top to bottom.
@@ -88,17 +91,35 @@ pub fn settings(path: &Path, text: &str, errors: &mut ConfigErrors) -> Vec<Setti
     walk.settings
 }
 
+/// In a text longer than this only the first error is looked for: the parser keeps each, and a file that is not TOML at
+/// all has hundreds of thousands.
+const LONGEST_RECOVERY: usize = 64 << 10;
+
+fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Vec<toml::de::Error>> {
+    if text.len() > LONGEST_RECOVERY {
+        return DeTable::parse(text).map_err(|error| vec![error]);
+    }
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() { Ok(document) } else { Err(errors) }
+}
+
 fn syntax_problem(lines: &Lines, error: &toml::de::Error) -> Problem {
-    let message = error.message();
-    let Some(span) = error.span() else {
-        return Problem::with(lines.path, message);
-    };
-    let origin = lines.origin(span.start);
-    match lines.text.get(span) {
-        Some(name) if message.starts_with("duplicate key") => {
-            Problem::at(&origin, format!("{} stands here a second time; keep one of them", quoted(name)))
+    let span = error.span().unwrap_or_default();
+    let message = match error.message() {
+        message if message.starts_with("duplicate key") => {
+            let name = quoted(lines.text.get(span.clone()).unwrap_or_default());
+            format!("{name} stands here a second time; keep one of them")
         }
-        _ => Problem::at(&origin, message),
+        // What the parser says of "onset =" with nothing behind it.
+        message if message.starts_with("string values must be quoted") && span.is_empty() => {
+            "the value is missing".to_owned()
+        }
+        message if message.contains("recur") => "is nested too deeply; write [section] and key = value".to_owned(),
+        message => message.to_owned(),
+    };
+    match error.span() {
+        Some(span) => Problem::at(&lines.origin(span.start), message),
+        None => Problem::with(lines.path, message),
     }
 }
 

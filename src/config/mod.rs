@@ -105,7 +105,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         return Err(errors);
     }
     let places = check::Places { entries: &entries, working_dir: &sources.working_dir, env: &sources.env };
-    let plan = check::plan(&typed(&entries)?, &places, sources.cores);
+    let plan = check::plan(&typed(&entries)?, &places, sources.cores)?;
     Ok(Loaded { plan, entries, file })
 }
 

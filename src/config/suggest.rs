@@ -56,8 +56,7 @@ pub fn unknown_variable(name: &str) -> String {
 
 fn meant(section: &str, key: &str) -> Option<&'static Field> {
     let keys = field::all().iter().filter(|field| field.section == section).map(|field| field.key.as_str());
-    let here = closest(key, keys).and_then(|key| field::find(section, key));
-    here.or_else(|| only_key(key))
+    only_key(key).or_else(|| field::find(section, closest(key, keys)?))
 }
 
 /// The setting of this key, if exactly one section has it.
