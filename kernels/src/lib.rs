@@ -13,6 +13,7 @@
 pub mod attention;
 mod block;
 mod elementwise;
+mod isa;
 mod matmul;
 mod matrix;
 mod pool;

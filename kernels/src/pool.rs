@@ -279,7 +279,7 @@ fn forget_borrow<'a>(task: &'a (dyn Fn(usize, usize) + Sync + 'a)) -> *const (dy
     unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + 'a), _>(task) }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
