@@ -1,1 +1,31 @@
-//! Operations.
+//! The operations of Sotto's language model engine, and nothing but the operations.
+//!
+//! - [`BlockType`], [`Matrix`]: weights as GGML stores them, where they lie.
+//! - [`Simd`]: which instructions are used, chosen once at run time. [`Pool`]: threads that spin briefly, then sleep.
+//! - [`matmul`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
+//! - [`attention`] over a [`KvCache`]; [`Rope`]; [`rms_norm`], [`softmax`], [`silu_mul`], [`add`], [`argmax`].
+//! - [`reference`]: the plain scalar truth, in f64, that all of it is tested against.
+//!
+//! Activations are f32 throughout and sums are taken in f32 lanes: rounding activations to int8 turned right answers
+//! of small models into wrong ones. Shapes are given as `[outer, inner]`, inner contiguous. Lengths that contradict
+//! each other are errors of the calling code and panic; what comes from a file is checked by [`Matrix::new`].
+
+pub mod attention;
+mod block;
+mod elementwise;
+mod isa;
+mod matmul;
+mod matrix;
+mod pool;
+pub mod reference;
+mod rope;
+mod simd;
+
+pub use attention::{AttentionShape, KvCache, KvElement, attention};
+pub use block::BlockType;
+pub use elementwise::{add, argmax, rms_norm, silu_mul, softmax};
+pub use matmul::{Scratch, matmul, unpack_row};
+pub use matrix::{Matrix, ShapeError};
+pub use pool::Pool;
+pub use rope::{Rope, RopeStyle};
+pub use simd::{Simd, SimdError};

@@ -1,0 +1,157 @@
+//! How weights are stored: the block types of GGML, byte for byte.
+//!
+//! A row of a matrix is a sequence of blocks; a block holds [`BlockType::block_len`] values in
+//! [`BlockType::block_bytes`] bytes, little-endian. Layouts are those of ggml's `ggml-common.h`:
+//!
+//! | type | values | bytes | fields in order | value |
+//! |---|---|---|---|---|
+//! | Q8_0 | 32 | 34 | `d: f16, q: [i8; 32]` | `d * q` |
+//! | Q4_0 | 32 | 18 | `d: f16, qs: [u8; 16]` | `d * (q - 8)` |
+//! | Q4_1 | 32 | 20 | `d: f16, m: f16, qs: [u8; 16]` | `d * q + m` |
+//! | Q5_0 | 32 | 22 | `d: f16, qh: u32, qs: [u8; 16]` | `d * (q - 16)` |
+//! | Q5_1 | 32 | 24 | `d: f16, m: f16, qh: u32, qs: [u8; 16]` | `d * q + m` |
+//! | Q4_K | 256 | 144 | `d: f16, m: f16, scales: [u8; 12], qs: [u8; 128]` | `d * scale * q - m * min` |
+//! | Q5_K | 256 | 176 | `d: f16, m: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]` | `d * scale * q - m * min` |
+//! | Q6_K | 256 | 210 | `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16` | `d * scale * (q - 32)` |
+//!
+//! In the 32-value types nibble `i` of the low halves is value `i`, of the high halves value `16 + i`; bit `i` of `qh`
+//! is the fifth bit of value `i`.
+
+/// The type of the blocks that a matrix is made of.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockType {
+    F32,
+    F16,
+    BF16,
+    Q8_0,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q4_K,
+    Q5_K,
+    Q6_K,
+}
+
+impl BlockType {
+    pub const ALL: [BlockType; 11] = [
+        BlockType::F32,
+        BlockType::F16,
+        BlockType::BF16,
+        BlockType::Q8_0,
+        BlockType::Q4_0,
+        BlockType::Q4_1,
+        BlockType::Q5_0,
+        BlockType::Q5_1,
+        BlockType::Q4_K,
+        BlockType::Q5_K,
+        BlockType::Q6_K,
+    ];
+
+    /// The type with this number in a GGUF file (`enum ggml_type`), or `None` for one that this engine cannot read.
+    pub fn from_ggml(id: u32) -> Option<BlockType> {
+        BlockType::ALL.into_iter().find(|kind| kind.ggml_id() == id)
+    }
+
+    /// The number of this type in a GGUF file (`enum ggml_type`).
+    pub const fn ggml_id(self) -> u32 {
+        match self {
+            BlockType::F32 => 0,
+            BlockType::F16 => 1,
+            BlockType::Q4_0 => 2,
+            BlockType::Q4_1 => 3,
+            BlockType::Q5_0 => 6,
+            BlockType::Q5_1 => 7,
+            BlockType::Q8_0 => 8,
+            BlockType::Q4_K => 12,
+            BlockType::Q5_K => 13,
+            BlockType::Q6_K => 14,
+            BlockType::BF16 => 30,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            BlockType::F32 => "F32",
+            BlockType::F16 => "F16",
+            BlockType::BF16 => "BF16",
+            BlockType::Q8_0 => "Q8_0",
+            BlockType::Q4_0 => "Q4_0",
+            BlockType::Q4_1 => "Q4_1",
+            BlockType::Q5_0 => "Q5_0",
+            BlockType::Q5_1 => "Q5_1",
+            BlockType::Q4_K => "Q4_K",
+            BlockType::Q5_K => "Q5_K",
+            BlockType::Q6_K => "Q6_K",
+        }
+    }
+
+    /// Values in one block.
+    pub const fn block_len(self) -> usize {
+        match self {
+            BlockType::F32 | BlockType::F16 | BlockType::BF16 => 1,
+            BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q5_0 | BlockType::Q5_1 => 32,
+            BlockType::Q4_K | BlockType::Q5_K | BlockType::Q6_K => 256,
+        }
+    }
+
+    /// Bytes of one block.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            BlockType::F32 => 4,
+            BlockType::F16 | BlockType::BF16 => 2,
+            BlockType::Q8_0 => 34,
+            BlockType::Q4_0 => 18,
+            BlockType::Q4_1 => 20,
+            BlockType::Q5_0 => 22,
+            BlockType::Q5_1 => 24,
+            BlockType::Q4_K => 144,
+            BlockType::Q5_K => 176,
+            BlockType::Q6_K => 210,
+        }
+    }
+
+    /// Bytes of a row of `cols` values; `None` if `cols` is not a whole number of blocks or the size overflows.
+    pub const fn row_bytes(self, cols: usize) -> Option<usize> {
+        if !cols.is_multiple_of(self.block_len()) {
+            return None;
+        }
+        (cols / self.block_len()).checked_mul(self.block_bytes())
+    }
+}
+
+impl std::fmt::Display for BlockType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ggml_numbers_go_both_ways() {
+        for kind in BlockType::ALL {
+            assert_eq!(BlockType::from_ggml(kind.ggml_id()), Some(kind));
+        }
+        for unknown in [4, 5, 9, 10, 11, 15, 31, u32::MAX] {
+            assert_eq!(BlockType::from_ggml(unknown), None);
+        }
+    }
+
+    #[test]
+    fn row_bytes_are_checked() {
+        for (kind, cols, bytes) in [
+            (BlockType::F32, 3, Some(12)),
+            (BlockType::Q8_0, 896, Some(952)),
+            (BlockType::Q4_K, 4864, Some(2736)),
+            (BlockType::Q4_K, 896, None),
+            (BlockType::Q6_K, 0, Some(0)),
+            (BlockType::F32, usize::MAX, None),
+        ] {
+            assert_eq!(kind.row_bytes(cols), bytes, "{kind} {cols}");
+        }
+    }
+}

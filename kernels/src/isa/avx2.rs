@@ -1,0 +1,292 @@
+//! 256-bit vectors with fused multiply-add: Haswell (2013), Zen (2017) and later.
+
+use super::{Isa, Kernel};
+use half::f16;
+use std::arch::x86_64::*;
+
+/// Proof that the processor has AVX2, FMA and F16C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(crate) const NEEDS: &'static str = "AVX2, FMA or F16C";
+
+    pub(crate) fn detect() -> Option<Avx2> {
+        let has =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        has.then_some(Avx2(()))
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn inside<K: Kernel>(isa: Avx2, kernel: K) -> K::Out {
+    kernel.run(isa)
+}
+
+/// The 256-bit part that AVX-512 shares.
+pub(super) mod wide {
+    use super::*;
+
+    #[target_feature(enable = "avx")]
+    #[inline]
+    pub fn sum(a: __m256) -> f32 {
+        let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+
+    #[target_feature(enable = "avx")]
+    #[inline]
+    pub fn sum4(a: [__m256; 4]) -> [f32; 4] {
+        let pairs = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+        let sums = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs));
+        // SAFETY: both are sixteen bytes of f32, lowest lane first.
+        unsafe { std::mem::transmute::<__m128, [f32; 4]>(sums) }
+    }
+
+    #[target_feature(enable = "avx")]
+    #[inline]
+    pub fn largest(a: __m256) -> f32 {
+        let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn eight_bytes(bytes: u64) -> [f32; 8] {
+        let values = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes as i64)));
+        // SAFETY: both are 32 bytes of f32, lowest lane first.
+        unsafe { std::mem::transmute::<__m256, [f32; 8]>(values) }
+    }
+
+    #[target_feature(enable = "avx,fma")]
+    #[inline]
+    pub fn mul_add8(a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]) {
+        // SAFETY: each of the three has room for eight values.
+        unsafe {
+            let sum =
+                _mm256_fmadd_ps(_mm256_loadu_ps(a.as_ptr()), _mm256_loadu_ps(b.as_ptr()), _mm256_loadu_ps(c.as_ptr()));
+            _mm256_storeu_ps(c.as_mut_ptr(), sum);
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn nibbles(from: &[u8; 16]) -> __m256i {
+        // SAFETY: sixteen bytes are there.
+        let bytes = unsafe { _mm_loadu_si128(from.as_ptr().cast()) };
+        _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16::<4>(bytes), bytes), _mm256_set1_epi8(15))
+    }
+
+    /// Counts that are constants after inlining become immediate operands.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn shift_right_and(a: __m256i, n: u32, mask: u8) -> __m256i {
+        _mm256_and_si256(_mm256_srl_epi16(a, _mm_cvtsi32_si128(n as i32)), _mm256_set1_epi8(mask as i8))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn shift_left_and(a: __m256i, n: u32, mask: u8) -> __m256i {
+        _mm256_and_si256(_mm256_sll_epi16(a, _mm_cvtsi32_si128(n as i32)), _mm256_set1_epi8(mask as i8))
+    }
+
+    /// Each byte looks at the byte of `bits` that holds its bit, and compares that bit.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn sixteens(bits: u32) -> __m256i {
+        let place = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+        let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+        let spread = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), place), bit);
+        _mm256_and_si256(_mm256_cmpeq_epi8(spread, bit), _mm256_set1_epi8(16))
+    }
+}
+
+// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
+// against the length of their slice.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Isa for Avx2 {
+    const LANES: usize = 8;
+    const REGISTERS: usize = 16;
+    type Floats = __m256;
+    type Bytes = __m256i;
+
+    #[inline(always)]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Out {
+        unsafe { inside(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> __m256 {
+        let from = &from[..8];
+        unsafe { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_f32(self, from: &[u8]) -> __m256 {
+        let from = &from[..32];
+        unsafe { _mm256_loadu_ps(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[u8]) -> __m256 {
+        let from = &from[..16];
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[u8]) -> __m256 {
+        let from = &from[..16];
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+
+    #[inline(always)]
+    fn load_halves(self, from: &[f16]) -> __m256 {
+        let from = &from[..8];
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn store(self, value: __m256, to: &mut [f32]) {
+        let to = &mut to[..8];
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn round(self, a: __m256) -> __m256 {
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+
+    #[inline(always)]
+    fn exp2_whole(self, n: __m256) -> __m256 {
+        unsafe {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        }
+    }
+
+    #[inline(always)]
+    fn zero_below(self, value: __m256, x: __m256, limit: f32) -> __m256 {
+        unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_set1_ps(limit)), value) }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: __m256) -> f32 {
+        unsafe { wide::sum(a) }
+    }
+
+    #[inline(always)]
+    fn sum4(self, a: [__m256; 4]) -> [f32; 4] {
+        unsafe { wide::sum4(a) }
+    }
+
+    #[inline(always)]
+    fn largest(self, a: __m256) -> f32 {
+        unsafe { wide::largest(a) }
+    }
+
+    #[inline(always)]
+    fn f16_to_f32(self, bits: u16) -> f32 {
+        unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+    }
+
+    #[inline(always)]
+    fn eight_bytes(self, bytes: u64) -> [f32; 8] {
+        unsafe { wide::eight_bytes(bytes) }
+    }
+
+    #[inline(always)]
+    fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]) {
+        unsafe { wide::mul_add8(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8]) -> __m256i {
+        let from = &from[..32];
+        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_nibbles(self, from: &[u8]) -> __m256i {
+        let Some(from) = from.first_chunk() else { panic!("sixteen bytes of nibbles") };
+        unsafe { wide::nibbles(from) }
+    }
+
+    #[inline(always)]
+    fn shift_right_and(self, a: __m256i, n: u32, mask: u8) -> __m256i {
+        unsafe { wide::shift_right_and(a, n, mask) }
+    }
+
+    #[inline(always)]
+    fn shift_left_and(self, a: __m256i, n: u32, mask: u8) -> __m256i {
+        unsafe { wide::shift_left_and(a, n, mask) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_or_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub_bytes(self, a: __m256i, b: u8) -> __m256i {
+        unsafe { _mm256_sub_epi8(a, _mm256_set1_epi8(b as i8)) }
+    }
+
+    #[inline(always)]
+    fn sixteens(self, bits: u32) -> __m256i {
+        unsafe { wide::sixteens(bits) }
+    }
+
+    #[inline(always)]
+    fn widen(self, a: __m256i, i: usize) -> __m256 {
+        unsafe {
+            let half = if i < 2 { _mm256_castsi256_si128(a) } else { _mm256_extracti128_si256::<1>(a) };
+            let eight = if i.is_multiple_of(2) { half } else { _mm_unpackhi_epi64(half, half) };
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight))
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What a kernel may ask of a processor. A kernel is written once, over [`Isa`], and compiled for each variant.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+
+use half::f16;
+
+/// A piece of work that can run on any variant. `run` and all it calls must be `#[inline(always)]`, so that they are
+/// compiled inside [`Isa::enter`], where the instructions of the variant are allowed.
+pub(crate) trait Kernel {
+    type Out;
+    fn run<I: Isa>(self, isa: I) -> Self::Out;
+}
+
+/// The vector operations of a variant. A value of this type proves that the machine has the instructions, which makes
+/// the operations safe.
+pub(crate) trait Isa: Copy + Send + Sync {
+    /// Values in a vector of f32; divides 16.
+    const LANES: usize;
+    /// Vectors that the processor holds in registers.
+    const REGISTERS: usize;
+    /// [`Isa::LANES`] values.
+    type Floats: Copy;
+    /// 32 bytes.
+    type Bytes: Copy;
+
+    /// Runs `kernel` where the instructions of this variant are allowed.
+    fn enter<K: Kernel>(self, kernel: K) -> K::Out;
+
+    fn splat(self, value: f32) -> Self::Floats;
+    /// The first [`Isa::LANES`] values of `from`, which must have as many.
+    fn load(self, from: &[f32]) -> Self::Floats;
+    /// Values stored as little-endian f32, two or four bytes each, at any alignment.
+    fn load_f32(self, from: &[u8]) -> Self::Floats;
+    fn load_f16(self, from: &[u8]) -> Self::Floats;
+    fn load_bf16(self, from: &[u8]) -> Self::Floats;
+    /// The first [`Isa::LANES`] halves of `from`.
+    fn load_halves(self, from: &[f16]) -> Self::Floats;
+    fn store(self, value: Self::Floats, to: &mut [f32]);
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`, rounded once where the machine can.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// The larger; `b` if one of them is NaN.
+    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// The smaller; `b` if one of them is NaN.
+    fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// To the nearest whole number, for values within ±2³¹.
+    fn round(self, a: Self::Floats) -> Self::Floats;
+    /// 2ⁿ for whole n from -126 to 127.
+    fn exp2_whole(self, n: Self::Floats) -> Self::Floats;
+    /// `value`, but 0 where `x < limit`.
+    fn zero_below(self, value: Self::Floats, x: Self::Floats, limit: f32) -> Self::Floats;
+    fn sum(self, a: Self::Floats) -> f32;
+    /// The sums of four vectors.
+    fn sum4(self, a: [Self::Floats; 4]) -> [f32; 4];
+    fn largest(self, a: Self::Floats) -> f32;
+
+    fn f16_to_f32(self, bits: u16) -> f32;
+    /// Eight unsigned bytes, the lowest first.
+    fn eight_bytes(self, bytes: u64) -> [f32; 8];
+    /// `c += a * b` in eight lanes.
+    fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]);
+
+    fn load_bytes(self, from: &[u8]) -> Self::Bytes;
+    /// Bytes 0..16: the low halves of sixteen bytes; 16..32: their high halves.
+    fn load_nibbles(self, from: &[u8]) -> Self::Bytes;
+    /// `(a >> n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask <= 255 >> n`).
+    fn shift_right_and(self, a: Self::Bytes, n: u32, mask: u8) -> Self::Bytes;
+    /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask >= 1 << n`).
+    fn shift_left_and(self, a: Self::Bytes, n: u32, mask: u8) -> Self::Bytes;
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    fn sub_bytes(self, a: Self::Bytes, b: u8) -> Self::Bytes;
+    /// Byte `i` is 16 if bit `i` is set, else 0.
+    fn sixteens(self, bits: u32) -> Self::Bytes;
+    /// Signed bytes `i * LANES..(i + 1) * LANES` as f32.
+    fn widen(self, a: Self::Bytes, i: usize) -> Self::Floats;
+
+    fn zero(self) -> Self::Floats {
+        self.splat(0.0)
+    }
+}
+
+/// eˣ, within 2 units in the last place; 0 below -87.3, and no more than e⁸⁸ above.
+///
+/// eˣ = 2ⁿ eʳ with n = round(x / ln 2), |r| <= ln 2 / 2; the polynomial and the split of ln 2 are those of Cephes' `expf`.
+#[inline(always)]
+pub(crate) fn exp<I: Isa>(isa: I, x: I::Floats) -> I::Floats {
+    const LOWEST: f32 = -87.3;
+    const COEFFICIENTS: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5];
+    let bounded = isa.min(isa.splat(88.0), isa.max(isa.splat(LOWEST), x));
+    let n = isa.round(isa.mul(bounded, isa.splat(std::f32::consts::LOG2_E)));
+    let r = isa.mul_add(n, isa.splat(-0.693_359_4), bounded);
+    let r = isa.mul_add(n, isa.splat(2.121_944_4e-4), r);
+    let mut p = isa.splat(COEFFICIENTS[0]);
+    for c in &COEFFICIENTS[1..] {
+        p = isa.mul_add(p, r, isa.splat(*c));
+    }
+    let p = isa.mul_add(isa.mul(p, r), r, isa.add(r, isa.splat(1.0)));
+    isa.zero_below(isa.mul(p, isa.exp2_whole(n)), x, LOWEST)
+}

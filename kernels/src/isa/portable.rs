@@ -1,0 +1,212 @@
+//! Plain Rust over small arrays, which the compiler turns into the vector instructions that every machine of the target
+//! has: SSE2 on x86-64, NEON on Arm.
+
+use super::{Isa, Kernel};
+use half::{bf16, f16};
+use std::array::from_fn;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Portable;
+
+const LANES: usize = 8;
+
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub(crate) struct Floats([f32; LANES]);
+
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub(crate) struct Bytes([u8; 32]);
+
+/// `a * b + c`: rounded once where that is an instruction, never through a library call.
+#[inline(always)]
+fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[inline(always)]
+fn each(a: Floats, b: Floats, f: impl Fn(f32, f32) -> f32) -> Floats {
+    Floats(from_fn(|i| f(a.0[i], b.0[i])))
+}
+
+impl Isa for Portable {
+    const LANES: usize = LANES;
+    const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 16 } else { 8 };
+    type Floats = Floats;
+    type Bytes = Bytes;
+
+    fn enter<K: Kernel>(self, kernel: K) -> K::Out {
+        kernel.run(self)
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Floats {
+        Floats([value; LANES])
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Floats {
+        let from = &from[..LANES];
+        Floats(from_fn(|i| from[i]))
+    }
+
+    #[inline(always)]
+    fn load_f32(self, from: &[u8]) -> Floats {
+        let from = &from[..4 * LANES];
+        Floats(from_fn(|i| f32::from_le_bytes([from[4 * i], from[4 * i + 1], from[4 * i + 2], from[4 * i + 3]])))
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[u8]) -> Floats {
+        let from = &from[..2 * LANES];
+        Floats(from_fn(|i| self.f16_to_f32(u16::from_le_bytes([from[2 * i], from[2 * i + 1]]))))
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[u8]) -> Floats {
+        let from = &from[..2 * LANES];
+        Floats(from_fn(|i| bf16::from_le_bytes([from[2 * i], from[2 * i + 1]]).to_f32()))
+    }
+
+    #[inline(always)]
+    fn load_halves(self, from: &[f16]) -> Floats {
+        let from = &from[..LANES];
+        Floats(from_fn(|i| self.f16_to_f32(from[i].to_bits())))
+    }
+
+    #[inline(always)]
+    fn store(self, value: Floats, to: &mut [f32]) {
+        to[..LANES].copy_from_slice(&value.0);
+    }
+
+    #[inline(always)]
+    fn add(self, a: Floats, b: Floats) -> Floats {
+        each(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Floats, b: Floats) -> Floats {
+        each(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Floats, b: Floats) -> Floats {
+        each(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, a: Floats, b: Floats) -> Floats {
+        each(a, b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Floats, b: Floats, c: Floats) -> Floats {
+        Floats(from_fn(|i| mul_add(a.0[i], b.0[i], c.0[i])))
+    }
+
+    #[inline(always)]
+    fn max(self, a: Floats, b: Floats) -> Floats {
+        each(a, b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn min(self, a: Floats, b: Floats) -> Floats {
+        each(a, b, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn round(self, a: Floats) -> Floats {
+        // Rounding to nearest by way of the only binade whose unit is 1; half the range of an exponent is enough here.
+        const UNIT: f32 = 12_582_912.0;
+        each(a, a, |a, _| (a + UNIT) - UNIT)
+    }
+
+    #[inline(always)]
+    fn exp2_whole(self, n: Floats) -> Floats {
+        // `exp` bounds n, so the cast is exact.
+        each(n, n, |n, _| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+
+    #[inline(always)]
+    fn zero_below(self, value: Floats, x: Floats, limit: f32) -> Floats {
+        each(value, x, |value, x| if x < limit { 0.0 } else { value })
+    }
+
+    #[inline(always)]
+    fn sum(self, a: Floats) -> f32 {
+        let [a, b, c, d, e, f, g, h] = a.0;
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+
+    #[inline(always)]
+    fn sum4(self, a: [Floats; 4]) -> [f32; 4] {
+        a.map(|a| self.sum(a))
+    }
+
+    #[inline(always)]
+    fn largest(self, a: Floats) -> f32 {
+        a.0.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+    }
+
+    /// By bits, because the conversion of `half` asks at each call what the processor can do.
+    #[inline(always)]
+    fn f16_to_f32(self, bits: u16) -> f32 {
+        let (sign, rest) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff) << 13);
+        // 2^112 corrects the bias of the exponent, and makes subnormal numbers normal.
+        let magnitude = f32::from_bits(rest) * f32::from_bits(0x7780_0000);
+        let special = if bits & 0x7c00 == 0x7c00 { rest | 0x7f80_0000 } else { magnitude.to_bits() };
+        f32::from_bits(sign | special)
+    }
+
+    #[inline(always)]
+    fn eight_bytes(self, bytes: u64) -> [f32; 8] {
+        bytes.to_le_bytes().map(f32::from)
+    }
+
+    #[inline(always)]
+    fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]) {
+        *c = from_fn(|i| mul_add(a[i], b[i], c[i]));
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8]) -> Bytes {
+        let from = &from[..32];
+        Bytes(from_fn(|i| from[i]))
+    }
+
+    #[inline(always)]
+    fn load_nibbles(self, from: &[u8]) -> Bytes {
+        let from = &from[..16];
+        Bytes(from_fn(|i| if i < 16 { from[i] & 15 } else { from[i - 16] >> 4 }))
+    }
+
+    #[inline(always)]
+    fn shift_right_and(self, a: Bytes, n: u32, mask: u8) -> Bytes {
+        Bytes(a.0.map(|a| a >> n & mask))
+    }
+
+    #[inline(always)]
+    fn shift_left_and(self, a: Bytes, n: u32, mask: u8) -> Bytes {
+        Bytes(a.0.map(|a| a << n & mask))
+    }
+
+    #[inline(always)]
+    fn or(self, a: Bytes, b: Bytes) -> Bytes {
+        Bytes(from_fn(|i| a.0[i] | b.0[i]))
+    }
+
+    #[inline(always)]
+    fn sub_bytes(self, a: Bytes, b: u8) -> Bytes {
+        Bytes(a.0.map(|a| a.wrapping_sub(b)))
+    }
+
+    #[inline(always)]
+    fn sixteens(self, bits: u32) -> Bytes {
+        Bytes(from_fn(|i| (bits >> i & 1) as u8 * 16))
+    }
+
+    #[inline(always)]
+    fn widen(self, a: Bytes, i: usize) -> Floats {
+        Floats(from_fn(|lane| f32::from(a.0[i * LANES + lane] as i8)))
+    }
+}

@@ -1,0 +1,146 @@
+//! Many tokens: a panel of weights is unpacked once into the second-level cache and meets all tokens there.
+
+use super::unpack::Unpack;
+use crate::isa::{Isa, Kernel};
+use crate::pool::SharedMut;
+use crate::{BlockType, Matrix};
+
+/// Rows of weights that are unpacked together, at most.
+pub(crate) const PANEL_ROWS: usize = 32;
+/// Columns that are unpacked together: whole blocks of every type. 32 rows of them are 128 KiB.
+pub(crate) const PANEL_COLS: usize = 1024;
+/// Tokens that go over a panel before the next: 96 x 1024 values are 384 KiB, which with the panel fits in 1 MiB.
+const TOKENS: usize = 96;
+/// Rows of a register tile.
+const TILE_ROWS: usize = 4;
+
+/// y`[n, rows of the whole]` = x`[n, cols]` · Wᵀ, for the rows that `w` holds.
+pub(crate) struct Gemm<'a, 'y> {
+    pub w: Matrix<'a>,
+    pub x: &'a [f32],
+    pub n: usize,
+    /// The whole result, `[n, stride]`; this call writes columns `first_row..first_row + w.rows()`.
+    pub y: SharedMut<'y, f32>,
+    pub stride: usize,
+    pub first_row: usize,
+    /// [`PANEL_ROWS`] x [`PANEL_COLS`] values.
+    pub panel: &'a mut [f32],
+}
+
+impl Kernel for Gemm<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let cols = self.w.cols();
+        for first in (0..cols).step_by(PANEL_COLS) {
+            let count = PANEL_COLS.min(cols - first);
+            for (r, row) in self.panel.chunks_exact_mut(count).take(self.w.rows()).enumerate() {
+                let src = blocks_of(self.w.kind(), self.w.row(r), first, count);
+                Unpack { kind: self.w.kind(), src, dst: row }.run(isa);
+            }
+            for tokens in (0..self.n).step_by(TOKENS) {
+                let tokens = tokens..(tokens + TOKENS).min(self.n);
+                for row in (0..self.w.rows()).step_by(TILE_ROWS) {
+                    let weights = &self.panel[row * count..][..TILE_ROWS * count];
+                    self.tile_rows(isa, row, weights, first, count, tokens.clone());
+                }
+            }
+        }
+    }
+}
+
+/// The bytes of values `first..first + count` of a row; both are whole blocks.
+#[inline(always)]
+fn blocks_of(kind: BlockType, row: &[u8], first: usize, count: usize) -> &[u8] {
+    let bytes = |values: usize| values / kind.block_len() * kind.block_bytes();
+    &row[bytes(first)..][..bytes(count)]
+}
+
+impl Gemm<'_, '_> {
+    /// Four rows of the panel against some tokens.
+    #[inline(always)]
+    fn tile_rows<I: Isa>(
+        &self,
+        isa: I,
+        row: usize,
+        weights: &[f32],
+        first: usize,
+        count: usize,
+        tokens: std::ops::Range<usize>,
+    ) {
+        let most = tile_tokens::<I>();
+        let mut t = tokens.start;
+        while t < tokens.end {
+            let width = most.min(tokens.end - t);
+            let x = &self.x[t * self.w.cols() + first..];
+            let tile = Tile { isa, weights, count, x, stride: self.w.cols() };
+            // Widths that the variant has no registers for are never compiled: `most` is a constant.
+            match width {
+                1 => self.put(row, t, first, tile.products::<1>()),
+                2 => self.put(row, t, first, tile.products::<2>()),
+                3 if most >= 3 => self.put(row, t, first, tile.products::<3>()),
+                4 if most >= 4 => self.put(row, t, first, tile.products::<4>()),
+                5 if most >= 5 => self.put(row, t, first, tile.products::<5>()),
+                _ => self.put(row, t, first, tile.products::<6>()),
+            }
+            t += width;
+        }
+    }
+
+    #[inline(always)]
+    fn put<const T: usize>(&self, row: usize, token: usize, first_col: usize, products: [[f32; TILE_ROWS]; T]) {
+        let rows = TILE_ROWS.min(self.w.rows() - row);
+        for (t, products) in products.iter().enumerate() {
+            let at = (token + t) * self.stride + self.first_row + row;
+            // SAFETY: rows `first_row..first_row + w.rows()` of every token belong to this call alone.
+            let y = unsafe { self.y.slice(at, rows) };
+            for (y, product) in y.iter_mut().zip(products) {
+                *y = if first_col == 0 { *product } else { *y + product };
+            }
+        }
+    }
+}
+
+/// Tokens of a register tile: 4 rows x 6 tokens of sums and what they are made of fit in 32 registers, 4 x 2 in 16.
+#[inline(always)]
+const fn tile_tokens<I: Isa>() -> usize {
+    if I::REGISTERS >= 32 { 6 } else { 2 }
+}
+
+struct Tile<'a, I> {
+    isa: I,
+    /// `[4, count]`
+    weights: &'a [f32],
+    count: usize,
+    /// Token `t` begins at `t * stride`.
+    x: &'a [f32],
+    stride: usize,
+}
+
+impl<I: Isa> Tile<'_, I> {
+    /// `[token][row]`
+    #[inline(always)]
+    fn products<const T: usize>(&self) -> [[f32; TILE_ROWS]; T] {
+        let Tile { isa, weights, count, x, stride } = *self;
+        let w: [&[f32]; TILE_ROWS] = std::array::from_fn(|r| &weights[r * count..][..count]);
+        let x: [&[f32]; T] = std::array::from_fn(|t| &x[t * stride..][..count]);
+        let mut sums = [[isa.zero(); TILE_ROWS]; T];
+        let whole = count / I::LANES * I::LANES;
+        let mut at = 0;
+        while at < whole {
+            let weights: [I::Floats; TILE_ROWS] = std::array::from_fn(|r| isa.load(&w[r][at..]));
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let x = isa.load(&x[at..]);
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum = isa.mul_add(weight, x, *sum);
+                }
+            }
+            at += I::LANES;
+        }
+        std::array::from_fn(|t| {
+            let sums = isa.sum4(sums[t]);
+            std::array::from_fn(|r| sums[r] + (whole..count).map(|i| w[r][i] * x[t][i]).sum::<f32>())
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! Plain scalar truth: what every other variant is compared with. Written for the eye, accumulating in f64.
+
+use crate::attention::{AttentionShape, KvCache, KvElement};
+use crate::block::BlockType;
+use crate::matrix::Matrix;
+use half::{bf16, f16};
+
+/// Unpacks whole blocks of `kind` into values: `dst[i]` = value `i`. `src` must hold exactly `dst.len()` values.
+pub fn unpack(kind: BlockType, src: &[u8], dst: &mut [f32]) {
+    assert_eq!(kind.row_bytes(dst.len()), Some(src.len()), "{kind}: {} bytes for {} values", src.len(), dst.len());
+    let blocks = src.chunks_exact(kind.block_bytes()).zip(dst.chunks_exact_mut(kind.block_len()));
+    for (block, values) in blocks {
+        match kind {
+            BlockType::F32 => values[0] = f32::from_le_bytes([block[0], block[1], block[2], block[3]]),
+            BlockType::F16 => values[0] = half_at(block, 0),
+            BlockType::BF16 => values[0] = bf16::from_le_bytes([block[0], block[1]]).to_f32(),
+            BlockType::Q8_0 => q8_0(block, values),
+            BlockType::Q4_0 => nibbles(half_at(block, 0), -8, 0.0, 0, &block[2..], values),
+            BlockType::Q4_1 => nibbles(half_at(block, 0), 0, half_at(block, 2), 0, &block[4..], values),
+            BlockType::Q5_0 => nibbles(half_at(block, 0), -16, 0.0, word_at(block, 2), &block[6..], values),
+            BlockType::Q5_1 => nibbles(half_at(block, 0), 0, half_at(block, 2), word_at(block, 4), &block[8..], values),
+            BlockType::Q4_K => qk(block, &[0; 32], &block[16..], values),
+            BlockType::Q5_K => qk(block, &block[16..48], &block[48..], values),
+            BlockType::Q6_K => q6_k(block, values),
+        }
+    }
+}
+
+fn half_at(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
+
+fn word_at(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
+
+fn q8_0(block: &[u8], values: &mut [f32]) {
+    let d = half_at(block, 0);
+    for (value, &q) in values.iter_mut().zip(&block[2..]) {
+        *value = d * f32::from(q as i8);
+    }
+}
+
+/// `d * (q + offset) + m`, where q is a nibble with its fifth bit in `high`.
+fn nibbles(d: f32, offset: i32, m: f32, high: u32, qs: &[u8], values: &mut [f32]) {
+    for (i, value) in values.iter_mut().enumerate() {
+        let nibble = i32::from(qs[i % 16] >> (4 * (i / 16)) & 15);
+        let q = nibble | ((high >> i & 1) << 4) as i32;
+        *value = d * (q + offset) as f32 + m;
+    }
+}
+
+/// Q4_K and Q5_K: eight groups of 32 with a scale and a minimum of six bits each.
+/// Bit `g` of `high[i]` is the fifth bit of value `i` of group `g`.
+fn qk(block: &[u8], high: &[u8], qs: &[u8], values: &mut [f32]) {
+    let (d, m) = (half_at(block, 0), half_at(block, 2));
+    for (g, group) in values.chunks_exact_mut(32).enumerate() {
+        let (scale, min) = six_bits(g, &block[4..16]);
+        let (d, m) = (d * f32::from(scale), m * f32::from(min));
+        for (i, value) in group.iter_mut().enumerate() {
+            let nibble = qs[32 * (g / 2) + i] >> (4 * (g % 2)) & 15;
+            let q = nibble | (high[i] >> g & 1) << 4;
+            *value = d * f32::from(q) - m;
+        }
+    }
+}
+
+/// Scale and minimum of group `g` out of the twelve bytes that hold eight of each.
+fn six_bits(g: usize, scales: &[u8]) -> (u8, u8) {
+    if g < 4 {
+        return (scales[g] & 63, scales[g + 4] & 63);
+    }
+    let low = scales[g + 4];
+    (low & 15 | scales[g - 4] >> 6 << 4, low >> 4 | scales[g] >> 6 << 4)
+}
+
+/// Sixteen groups of 16. In each half of 128 values the low nibbles of `ql` are the first 64, the high ones the rest;
+/// the bit pairs of `qh` belong to the four quarters in order.
+fn q6_k(block: &[u8], values: &mut [f32]) {
+    let (ql, qh, scales, d) = (&block[..128], &block[128..192], &block[192..208], half_at(block, 208));
+    for (i, value) in values.iter_mut().enumerate() {
+        let (part, quarter, at) = (i / 128, i % 128 / 32, i % 32);
+        let low = ql[64 * part + 32 * (quarter % 2) + at] >> (4 * (quarter / 2)) & 15;
+        let high = qh[32 * part + at] >> (2 * quarter) & 3;
+        let q = i32::from(low | high << 4) - 32;
+        *value = d * f32::from(scales[i / 16] as i8) * q as f32;
+    }
+}
+
+/// y`[n, rows]` = x`[n, cols]` · Wᵀ.
+pub fn matmul(w: &Matrix, x: &[f32], y: &mut [f32]) {
+    let mut row = vec![0.0; w.cols()];
+    for r in 0..w.rows() {
+        unpack(w.kind(), w.row(r), &mut row);
+        for t in 0..y.len() / w.rows() {
+            y[t * w.rows() + r] = dot(&row, &x[t * w.cols()..][..w.cols()]) as f32;
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    for (x, y) in x.chunks_exact(weight.len()).zip(y.chunks_exact_mut(weight.len())) {
+        let scale = 1.0 / (dot(x, x) / x.len() as f64 + f64::from(eps)).sqrt();
+        for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
+            *y = (f64::from(x) * scale * f64::from(w)) as f32;
+        }
+    }
+}
+
+pub fn softmax(x: &mut [f32]) {
+    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = x.iter().map(|&x| f64::from(x - max).exp()).sum();
+    for x in x {
+        *x = (f64::from(*x - max).exp() / sum) as f32;
+    }
+}
+
+pub fn silu_mul(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
+        *y = (f64::from(g) / (1.0 + f64::from(-g).exp()) * f64::from(u)) as f32;
+    }
+}
+
+pub fn add(x: &[f32], y: &mut [f32]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += x;
+    }
+}
+
+pub fn argmax(x: &[f32]) -> Option<usize> {
+    let mut best: Option<usize> = None;
+    for (i, &value) in x.iter().enumerate() {
+        if !value.is_nan() && best.is_none_or(|b| value > x[b]) {
+            best = Some(i);
+        }
+    }
+    best
+}
+
+/// See [`crate::attention`] for the shapes.
+pub fn attention<E: KvElement>(shape: &AttentionShape, q: &[f32], cache: &KvCache<E>, start: usize, out: &mut [f32]) {
+    let d = shape.head_dim;
+    let n = q.len() / (shape.heads * d);
+    let (mut key, mut value) = (vec![0.0; d], vec![0.0; d]);
+    for (i, (q, out)) in q.chunks_exact(d).zip(out.chunks_exact_mut(d)).enumerate() {
+        let (token, head) = (i / shape.heads, i % shape.heads);
+        let kv_head = head / (shape.heads / shape.kv_heads);
+        let visible = if shape.causal { start + token + 1 } else { start + n };
+        let scores: Vec<f64> = (0..visible)
+            .map(|position| {
+                cache.load(kv_head, position, &mut key, &mut value);
+                dot(q, &key) * f64::from(shape.scale)
+            })
+            .collect();
+        let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+        let mut mean = vec![0.0; d];
+        for (position, score) in scores.iter().enumerate() {
+            cache.load(kv_head, position, &mut key, &mut value);
+            for (m, &v) in mean.iter_mut().zip(&value) {
+                *m += (score - max).exp() / sum * f64::from(v);
+            }
+        }
+        for (o, m) in out.iter_mut().zip(mean) {
+            *o = m as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_blocks() {
+        // Each block made by hand: d = 0.5 (0x3800), m = 2 (0x4000), nibbles 0x21 repeated.
+        let mut values = [0.0; 32];
+        let mut q4_0 = vec![0x00, 0x38];
+        q4_0.extend([0x21; 16]);
+        unpack(BlockType::Q4_0, &q4_0, &mut values);
+        assert_eq!((values[0], values[15], values[16], values[31]), (-3.5, -3.5, -3.0, -3.0));
+
+        let mut q5_1 = vec![0x00, 0x38, 0x00, 0x40, 0x01, 0x00, 0x00, 0x80];
+        q5_1.extend([0x21; 16]);
+        unpack(BlockType::Q5_1, &q5_1, &mut values);
+        assert_eq!((values[0], values[1], values[30], values[31]), (10.5, 2.5, 3.0, 11.0));
+
+        let mut q8_0 = vec![0x00, 0x38];
+        q8_0.extend((0..32u8).map(|i| i.wrapping_sub(16)));
+        unpack(BlockType::Q8_0, &q8_0, &mut values);
+        assert_eq!((values[0], values[16], values[31]), (-8.0, 0.0, 7.5));
+    }
+
+    #[test]
+    fn known_super_blocks() {
+        // d = 1, m = 1; group 0 has scale 3 and minimum 5; group 4 scale 0b10_0001 = 33 and minimum 0b01_0010 = 18.
+        let mut q4_k = vec![0u8; 144];
+        (q4_k[1], q4_k[3]) = (0x3c, 0x3c);
+        (q4_k[4], q4_k[8], q4_k[12]) = (3 | 0b1000_0000, 5 | 0b0100_0000, 0b0010_0001);
+        q4_k[16] = 0x07;
+        q4_k[16 + 64] = 0x0a;
+        let mut values = [0.0; 256];
+        unpack(BlockType::Q4_K, &q4_k, &mut values);
+        assert_eq!((values[0], values[1], values[128], values[129]), (16.0, -5.0, 312.0, -18.0));
+
+        // d = 1, scale of group 1 = -2; value 16 has nibble 5 and high bits 3: q = 53 - 32 = 21.
+        let mut q6_k = vec![0u8; 210];
+        (q6_k[209], q6_k[193], q6_k[16], q6_k[128 + 16]) = (0x3c, 0xfe, 0x05, 0x03);
+        unpack(BlockType::Q6_K, &q6_k, &mut values);
+        assert_eq!((values[0], values[16], values[17]), (0.0, -42.0, 64.0));
+    }
+}

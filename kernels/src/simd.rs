@@ -1,0 +1,143 @@
+//! Which instructions the kernels use: found out once, carried as a value that proves the machine has them.
+
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
+use crate::isa::{Isa, Kernel, Portable};
+
+/// A variant of the kernels that this machine can run; made only by [`Simd::detect`], [`Simd::from_env`] and
+/// [`Simd::named`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Simd(pub(crate) Variant);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variant {
+    Reference,
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SimdError {
+    #[error("{VARIABLE}={name}: no such kernels; choose one of {}", NAMES.join(", "))]
+    Unknown { name: String },
+    #[error("{VARIABLE}={name}: this processor lacks {needs}; unset {VARIABLE} to use the fastest kernels it can run")]
+    Lacking { name: String, needs: &'static str },
+}
+
+/// Forces one variant; for tests and for finding faults.
+pub const VARIABLE: &str = "SOTTO_KERNELS";
+/// What [`VARIABLE`] may say, slowest first.
+pub const NAMES: [&str; 4] = ["reference", "portable", "avx2", "avx512"];
+
+impl Simd {
+    /// The fastest variant that this machine can run.
+    pub fn detect() -> Simd {
+        Simd::available().pop().unwrap_or(Simd(Variant::Portable))
+    }
+
+    /// The variant that the environment variable `SOTTO_KERNELS` names; the fastest if it is not set or empty.
+    pub fn from_env() -> Result<Simd, SimdError> {
+        match std::env::var_os(VARIABLE) {
+            Some(name) if !name.is_empty() => Simd::named(&name.to_string_lossy()),
+            _ => Ok(Simd::detect()),
+        }
+    }
+
+    /// The variant of this name (one of [`NAMES`]), if this machine can run it.
+    pub fn named(name: &str) -> Result<Simd, SimdError> {
+        match name {
+            "reference" => Ok(Simd(Variant::Reference)),
+            "portable" => Ok(Simd(Variant::Portable)),
+            "avx2" => x86::avx2().ok_or(x86::AVX2_NEEDS),
+            "avx512" => x86::avx512().ok_or(x86::AVX512_NEEDS),
+            _ => return Err(SimdError::Unknown { name: name.to_owned() }),
+        }
+        .map_err(|needs| SimdError::Lacking { name: name.to_owned(), needs })
+    }
+
+    /// Every variant that this machine can run, slowest first.
+    pub fn available() -> Vec<Simd> {
+        NAMES.iter().filter_map(|name| Simd::named(name).ok()).collect()
+    }
+
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Variant::Reference => "reference",
+            Variant::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Variant::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Variant::Avx512(_) => "avx512",
+        }
+    }
+
+    pub(crate) fn is_reference(self) -> bool {
+        self.0 == Variant::Reference
+    }
+
+    /// Runs `kernel` on this variant. The reference has no vectors: operations ask for it first, and what has no
+    /// reference of its own runs portably.
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Out {
+        match self.0 {
+            Variant::Reference | Variant::Portable => Portable.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Variant::Avx2(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Variant::Avx512(isa) => isa.enter(kernel),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Avx2, Avx512, Simd, Variant};
+
+    pub const AVX2_NEEDS: &str = Avx2::NEEDS;
+    pub const AVX512_NEEDS: &str = Avx512::NEEDS;
+
+    pub fn avx2() -> Option<Simd> {
+        Avx2::detect().map(|isa| Simd(Variant::Avx2(isa)))
+    }
+
+    pub fn avx512() -> Option<Simd> {
+        Avx512::detect().map(|isa| Simd(Variant::Avx512(isa)))
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod x86 {
+    use super::Simd;
+
+    pub const AVX2_NEEDS: &str = "the x86-64 instruction set";
+    pub const AVX512_NEEDS: &str = AVX2_NEEDS;
+
+    pub fn avx2() -> Option<Simd> {
+        None
+    }
+
+    pub fn avx512() -> Option<Simd> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for simd in Simd::available() {
+            assert_eq!(Simd::named(simd.name()), Ok(simd));
+        }
+        assert_eq!(Simd::available()[..2], [Simd(Variant::Reference), Simd(Variant::Portable)]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_the_choices() {
+        let message = Simd::named("sse9").unwrap_err().to_string();
+        assert_eq!(message, "SOTTO_KERNELS=sse9: no such kernels; choose one of reference, portable, avx2, avx512");
+    }
+}

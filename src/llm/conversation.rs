@@ -1,0 +1,239 @@
+//! A conversation: what was said, and how much of it the model has computed already.
+//!
+//! The history is kept as tokens, a message behind the other, so that what was once computed is never computed again:
+//! each prompt is compared with the tokens of the state, the common beginning stays, the rest is rolled back. Reading
+//! ahead ([`Conversation::prefill`]) is the same operation without an answer.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::LlmError;
+use super::loaded::Llm;
+use super::sampler::Sampler;
+use super::state::State;
+use super::tokenizer::Detokenizer;
+use crate::types::Ms;
+
+/// Fewest tokens worth answering with. Where less room is left the question is refused.
+const SHORTEST_ANSWER: usize = 16;
+
+pub struct Conversation {
+    llm: Llm,
+    state: State,
+    sampler: Sampler,
+    /// The system prompt, rendered.
+    system: Vec<u32>,
+    /// Question and answer of each turn, rendered, the oldest first.
+    turns: Vec<Vec<u32>>,
+}
+
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub text: String,
+    /// Tokens of the answer.
+    pub tokens: usize,
+    /// Tokens of the whole prompt: system prompt, history and question.
+    pub prompt_tokens: usize,
+    /// Those of the prompt that had to be computed now.
+    pub prefilled_tokens: usize,
+    pub finish: Finish,
+    pub stats: Stats,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model was done.
+    Stop,
+    /// `max_tokens` or the end of the context was reached.
+    Length,
+    /// The listener wanted no more.
+    Cancelled,
+}
+
+/// How long the two halves of an answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Computing the prompt.
+    pub prefill: Ms,
+    /// Computing the answer, the listener's time included.
+    pub decode: Ms,
+    /// Steps of the decoder in `decode`.
+    pub steps: usize,
+}
+
+impl Stats {
+    /// `None` where nothing was decoded.
+    pub fn decode_tokens_per_second(&self) -> Option<f64> {
+        (self.steps > 0 && self.decode.0 > 0.0).then(|| self.steps as f64 * 1000.0 / self.decode.0)
+    }
+}
+
+/// What an answer may cost, decided before anything is computed.
+struct Fit {
+    /// So many of the oldest turns no longer fit.
+    dropped: usize,
+    /// Tokens left for the answer.
+    room: usize,
+}
+
+/// What the model said.
+struct Reply {
+    text: String,
+    tokens: Vec<u32>,
+    finish: Finish,
+    steps: usize,
+}
+
+impl Conversation {
+    pub fn new(llm: Llm) -> Result<Self, LlmError> {
+        let system = llm.format.system(&llm.tokenizer, &llm.settings.system_prompt)?;
+        let (state, sampler) = (llm.state(), Sampler::new(&llm.settings.sampling));
+        let conversation = Conversation { llm, state, sampler, system, turns: Vec::new() };
+        conversation.fit(&[])?;
+        Ok(conversation)
+    }
+
+    pub fn llm(&self) -> &Llm {
+        &self.llm
+    }
+
+    /// Turns in the history.
+    pub fn turns(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Computes the system prompt, so that the first question only pays for itself. Returns the tokens computed.
+    pub fn warm_up(&mut self) -> Result<usize, LlmError> {
+        let system = self.system.clone();
+        Ok(self.compute(&system))
+    }
+
+    /// Reads a question ahead, before it is certain: computes the history and `question` as [`Conversation::ask`]
+    /// would. May be called again with another text; what the two have in common is kept. Returns the tokens computed.
+    pub fn prefill(&mut self, question: &str) -> Result<usize, LlmError> {
+        let question = self.llm.format.question(&self.llm.tokenizer, question)?;
+        let fit = self.fit(&question)?;
+        let prompt = self.prompt(fit.dropped, &question);
+        Ok(self.compute(&prompt))
+    }
+
+    /// Answers `question`, handing each piece of text to `on_piece` as soon as it is whole. `Break` ends the answer at
+    /// once; the history then keeps what was handed over, that last piece included. Where the context is full the
+    /// oldest turns are dropped, never a part of one, and never the system prompt.
+    pub fn ask(
+        &mut self,
+        question: &str,
+        on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer, LlmError> {
+        let started = Instant::now();
+        let question = self.llm.format.question(&self.llm.tokenizer, question)?;
+        let fit = self.fit(&question)?;
+        let prompt = self.prompt(fit.dropped, &question);
+        let prefilled_tokens = self.compute(&prompt);
+        let prefill = Ms::from(started.elapsed());
+
+        let started = Instant::now();
+        let reply = self.generate(fit.room, on_piece)?;
+        let stats = Stats { prefill, decode: started.elapsed().into(), steps: reply.steps };
+
+        self.turns.drain(..fit.dropped);
+        self.turns
+            .push(question.into_iter().chain(reply.tokens.iter().copied()).chain(self.llm.format.closing()).collect());
+        Ok(Answer {
+            text: reply.text,
+            tokens: reply.tokens.len(),
+            prompt_tokens: prompt.len(),
+            prefilled_tokens,
+            finish: reply.finish,
+            stats,
+        })
+    }
+
+    /// Forgets all turns. What is computed of the system prompt stays.
+    pub fn reset(&mut self) {
+        self.turns.clear();
+    }
+
+    /// How the next question fits the context. When it is full, turns are dropped down to three quarters of it, so
+    /// that the history is not computed anew at every question from then on.
+    fn fit(&self, question: &[u32]) -> Result<Fit, LlmError> {
+        let (context, most) = (self.state.context(), self.llm.settings.max_tokens);
+        let fixed = self.system.len() + question.len();
+        let mut total = fixed + self.turns.iter().map(Vec::len).sum::<usize>();
+        let mut dropped = 0;
+        if total + most > context {
+            while dropped < self.turns.len() && total + most > context / 4 * 3 {
+                total -= self.turns[dropped].len();
+                dropped += 1;
+            }
+        }
+        let answer = SHORTEST_ANSWER.min(most);
+        if total + answer > context {
+            return Err(LlmError::TooLong { prompt: fixed, answer, context });
+        }
+        Ok(Fit { dropped, room: most.min(context - total) })
+    }
+
+    fn prompt(&self, dropped: usize, question: &[u32]) -> Vec<u32> {
+        let turns = self.turns[dropped..].iter().flatten();
+        self.system.iter().chain(turns).chain(question).copied().collect()
+    }
+
+    /// Brings the state to `prompt` with its logits at hand. Returns how many tokens had to be computed.
+    fn compute(&mut self, prompt: &[u32]) -> usize {
+        let known = self.state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        self.state.truncate(known);
+        if known == prompt.len() && self.state.logits().is_some() {
+            return 0;
+        }
+        // The logits of the last token are needed, so at least that one is computed.
+        let keep = known.min(prompt.len().saturating_sub(1));
+        self.state.truncate(keep);
+        self.llm.forward(&mut self.state, &prompt[keep..]);
+        prompt.len() - keep
+    }
+
+    /// Decodes from the state's logits until the model stops, `room` is used up or the listener breaks off.
+    fn generate(&mut self, room: usize, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Reply, LlmError> {
+        self.sampler.start_answer();
+        let mut detokenizer = Detokenizer::default();
+        let mut reply =
+            Reply { text: String::new(), tokens: Vec::with_capacity(room), finish: Finish::Length, steps: 0 };
+        while reply.tokens.len() < room {
+            if let Some(&last) = reply.tokens.last() {
+                self.llm.forward(&mut self.state, &[last]);
+                reply.steps += 1;
+            }
+            let token = self.next_token()?;
+            if self.llm.tokenizer.is_control(token) {
+                reply.finish = Finish::Stop;
+                break;
+            }
+            reply.tokens.push(token);
+            let said = reply.text.len();
+            detokenizer.push(self.llm.tokenizer.bytes(token), &mut reply.text);
+            if hand_over(&reply.text[said..], on_piece).is_break() {
+                reply.finish = Finish::Cancelled;
+                return Ok(reply);
+            }
+        }
+        let said = reply.text.len();
+        detokenizer.finish(&mut reply.text);
+        if hand_over(&reply.text[said..], on_piece).is_break() {
+            reply.finish = Finish::Cancelled;
+        }
+        Ok(reply)
+    }
+
+    fn next_token(&mut self) -> Result<u32, LlmError> {
+        let position = self.state.len();
+        let token = self.state.logits().and_then(|logits| self.sampler.choose(logits));
+        token.ok_or(LlmError::NotFinite { position })
+    }
+}
+
+fn hand_over(piece: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
+    if piece.is_empty() { ControlFlow::Continue(()) } else { on_piece(piece) }
+}

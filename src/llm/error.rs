@@ -1,0 +1,41 @@
+//! Everything that can go wrong in this room.
+
+use std::path::PathBuf;
+
+use super::gguf::GgufFault;
+use crate::types::Bytes;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LlmError {
+    #[error("cannot read the model file {path}: {source}; run \"sotto models verify\" to see what is installed")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+
+    #[error("{path}: {fault}; the file is damaged or incomplete: run \"sotto models verify\"")]
+    Damaged { path: PathBuf, fault: GgufFault },
+
+    #[error("{path}: {what} is not supported (supported: {supported}); choose a model of \"sotto models list\"")]
+    Unsupported { path: PathBuf, what: String, supported: String },
+
+    #[error("[llm] context is {asked} tokens, but {path} was trained for {limit}; lower it to {limit} or less")]
+    Context { path: PathBuf, asked: usize, limit: usize },
+
+    #[error("the permit covers {granted}, but {path} plans to hold {planned}; ask for Llm::planned_bytes")]
+    Permit { path: PathBuf, granted: Bytes, planned: Bytes },
+
+    #[error(
+        "the question and the system prompt take {prompt} tokens and an answer needs {answer}, but [llm] context is \
+         {context}; ask in fewer words, shorten [llm] system_prompt or raise [llm] context"
+    )]
+    TooLong { prompt: usize, answer: usize, context: usize },
+
+    #[error("the text cannot be cut into tokens: {0}; send shorter text")]
+    Tokenize(String),
+
+    #[error(
+        "the model computed no finite number for the next token at position {position}; run \"sotto models verify\""
+    )]
+    NotFinite { position: usize },
+
+    #[error(transparent)]
+    Kernels(#[from] sotto_kernels::SimdError),
+}

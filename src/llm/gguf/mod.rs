@@ -1,0 +1,320 @@
+//! GGUF, the container of llama.cpp's models: typed metadata, then a table of tensors, then their data.
+//!
+//! The layout follows the GGUF specification, versions 2 and 3, little-endian. A file is material from outside: every
+//! count and size in it is capped by a named constant, checked against what is left of the file, and added with
+//! checked arithmetic before anything is allocated. [`Header::parse`] is a pure function of the bytes.
+
+mod fault;
+mod reader;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use sotto_kernels::BlockType;
+
+use super::LlmError;
+pub use fault::GgufFault;
+use reader::Reader;
+
+const MAGIC: [u8; 4] = *b"GGUF";
+const VERSIONS: [u32; 2] = [2, 3];
+
+/// The largest models have about 60 entries and 1,200 tensors; mixtures of experts some thousands.
+pub const MAX_METADATA: u64 = 4096;
+pub const MAX_TENSORS: u64 = 16_384;
+/// Vocabularies of today reach 262,144 tokens, their merges about twice that.
+pub const MAX_ARRAY: u64 = 1 << 22;
+/// The longest strings are chat templates, a few kilobytes.
+pub const MAX_STRING: u64 = 1 << 20;
+/// The specification allows keys of 65,535 and tensor names of 64 bytes; real ones stay under 50.
+pub const MAX_NAME: u64 = 256;
+pub const MAX_DIMS: u32 = 4;
+/// Elements of one tensor: far above any single matrix, far below where its bytes could overflow.
+pub const MAX_ELEMENTS: u64 = 1 << 40;
+pub const DEFAULT_ALIGNMENT: u64 = 32;
+pub const MAX_ALIGNMENT: u64 = 1 << 16;
+
+/// A model file, mapped into memory, with its table of contents checked.
+pub struct Gguf {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    header: Header,
+}
+
+/// What stands before the tensor data. Spans point into the file.
+#[derive(Debug)]
+pub struct Header {
+    metadata: HashMap<String, Value>,
+    tensors: HashMap<String, Tensor>,
+}
+
+/// Where a tensor lies and how it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    pub name: String,
+    /// Innermost (contiguous) dimension first, as in the file: a matrix W[rows, cols] has `[cols, rows]`.
+    pub dims: Vec<usize>,
+    pub kind: BlockType,
+    pub span: Range<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Bool(bool),
+    Text(Range<usize>),
+    List(List),
+}
+
+/// An array of scalars or strings. It stays in the file until somebody walks it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct List {
+    of: reader::Kind,
+    len: usize,
+    span: Range<usize>,
+}
+
+impl Gguf {
+    pub fn open(path: &Path) -> Result<Self, LlmError> {
+        let unreadable = |source| LlmError::Unreadable { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.is_dir() {
+            return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
+        }
+        // SAFETY: the mapping is private and read-only. Sotto's own cache replaces files by rename and never writes
+        // into one, so the bytes stay as they are while mapped; another program that cuts the file short in place
+        // would end this process with SIGBUS, as with every memory-mapped model.
+        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        let header = Header::parse(&map).map_err(|fault| LlmError::Damaged { path: path.to_owned(), fault })?;
+        Ok(Gguf { path: path.to_owned(), map: Arc::new(map), header })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn map(&self) -> &Arc<Mmap> {
+        &self.map
+    }
+
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.header.tensors.get(name)
+    }
+
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.header.tensors.values()
+    }
+
+    /// A whole number; `None` when the key is absent.
+    pub fn number(&self, key: &str) -> Result<Option<u64>, LlmError> {
+        self.read(key, "a whole number", |value| match *value {
+            Value::Unsigned(n) => Some(n),
+            Value::Signed(n) => u64::try_from(n).ok(),
+            _ => None,
+        })
+    }
+
+    pub fn float(&self, key: &str) -> Result<Option<f64>, LlmError> {
+        self.read(key, "a number", |value| match *value {
+            Value::Float(x) => Some(x),
+            Value::Unsigned(n) => Some(n as f64),
+            Value::Signed(n) => Some(n as f64),
+            _ => None,
+        })
+    }
+
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, LlmError> {
+        self.read(key, "true or false", |value| match *value {
+            Value::Bool(b) => Some(b),
+            _ => None,
+        })
+    }
+
+    pub fn text(&self, key: &str) -> Result<Option<&str>, LlmError> {
+        self.read(key, "text", |value| match value {
+            Value::Text(span) => std::str::from_utf8(&self.map[span.clone()]).ok(),
+            _ => None,
+        })
+    }
+
+    /// The strings of an array, in order.
+    pub fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, LlmError> {
+        self.read(key, "an array of texts", |value| match value {
+            Value::List(list) => list.texts(&self.map),
+            _ => None,
+        })
+    }
+
+    /// The whole numbers of an array, in order.
+    pub fn numbers(&self, key: &str) -> Result<Option<Vec<i64>>, LlmError> {
+        self.read(key, "an array of whole numbers", |value| match value {
+            Value::List(list) => list.numbers(&self.map),
+            _ => None,
+        })
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.header.metadata.contains_key(key)
+    }
+
+    fn read<'a, T>(
+        &'a self,
+        key: &str,
+        wanted: &'static str,
+        get: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, LlmError> {
+        let Some(value) = self.header.metadata.get(key) else { return Ok(None) };
+        let wrong = || self.damaged(GgufFault::WrongType { key: key.to_owned(), wanted });
+        get(value).map(Some).ok_or_else(wrong)
+    }
+
+    pub fn damaged(&self, fault: GgufFault) -> LlmError {
+        LlmError::Damaged { path: self.path.clone(), fault }
+    }
+
+    pub fn unsupported(&self, what: impl Into<String>, supported: impl Into<String>) -> LlmError {
+        LlmError::Unsupported { path: self.path.clone(), what: what.into(), supported: supported.into() }
+    }
+}
+
+impl Header {
+    pub fn parse(bytes: &[u8]) -> Result<Self, GgufFault> {
+        let mut reader = Reader::new(bytes);
+        check_version(&mut reader)?;
+        let tensor_count = capped("tensor count", reader.u64("tensor count")?, MAX_TENSORS)?;
+        let entry_count = capped("metadata count", reader.u64("metadata count")?, MAX_METADATA)?;
+        let metadata = read_metadata(&mut reader, entry_count)?;
+        let alignment = alignment(&metadata)?;
+        let mut entries = Vec::new();
+        for _ in 0..tensor_count {
+            entries.push(TensorEntry::read(&mut reader)?);
+        }
+        let data_start = (reader.at() as u64).next_multiple_of(alignment);
+        let tensors = place_tensors(entries, data_start, alignment, bytes.len() as u64)?;
+        Ok(Header { metadata, tensors })
+    }
+}
+
+fn check_version(reader: &mut Reader) -> Result<(), GgufFault> {
+    let magic = reader.take(4, "magic")?;
+    if magic != MAGIC {
+        return Err(GgufFault::NotGguf);
+    }
+    let version = reader.u32("version")?;
+    match version {
+        v if VERSIONS.contains(&v) => Ok(()),
+        v if VERSIONS.contains(&v.swap_bytes()) => Err(GgufFault::BigEndian),
+        v => Err(GgufFault::Version(v)),
+    }
+}
+
+fn read_metadata(reader: &mut Reader, count: u64) -> Result<HashMap<String, Value>, GgufFault> {
+    let mut metadata = HashMap::new();
+    for _ in 0..count {
+        let key = reader.name("metadata key")?;
+        let value = reader.value(key)?;
+        if metadata.insert(key.to_owned(), value).is_some() {
+            return Err(GgufFault::Duplicate { what: "metadata key", name: key.to_owned() });
+        }
+    }
+    Ok(metadata)
+}
+
+fn alignment(metadata: &HashMap<String, Value>) -> Result<u64, GgufFault> {
+    match metadata.get("general.alignment") {
+        None => Ok(DEFAULT_ALIGNMENT),
+        Some(&Value::Unsigned(n)) if n.is_power_of_two() && n <= MAX_ALIGNMENT => Ok(n),
+        Some(&Value::Unsigned(n)) => Err(GgufFault::Alignment(n)),
+        Some(_) => Err(GgufFault::WrongType { key: "general.alignment".to_owned(), wanted: "a whole number" }),
+    }
+}
+
+/// A tensor as its table entry says, not yet held against the file.
+struct TensorEntry {
+    name: String,
+    dims: Vec<usize>,
+    kind: BlockType,
+    bytes: u64,
+    offset: u64,
+}
+
+impl TensorEntry {
+    fn read(reader: &mut Reader) -> Result<Self, GgufFault> {
+        let name = reader.name("tensor name")?.to_owned();
+        let dim_count = reader.u32("number of dimensions")?;
+        if dim_count == 0 || dim_count > MAX_DIMS {
+            return Err(GgufFault::Dimensions { tensor: name, count: dim_count });
+        }
+        let mut dims = Vec::new();
+        for _ in 0..dim_count {
+            dims.push(reader.u64("dimension")?);
+        }
+        let code = reader.u32("tensor type")?;
+        let offset = reader.u64("tensor offset")?;
+        let Some(kind) = BlockType::from_ggml(code) else {
+            return Err(GgufFault::TensorType { tensor: name, code });
+        };
+        let bytes = tensor_bytes(&name, &dims, kind)?;
+        // Each dimension is at most MAX_ELEMENTS now, so it fits.
+        let dims = dims.into_iter().map(|d| d as usize).collect();
+        Ok(TensorEntry { name, dims, kind, bytes, offset })
+    }
+}
+
+fn tensor_bytes(name: &str, dims: &[u64], kind: BlockType) -> Result<u64, GgufFault> {
+    let shape = || GgufFault::Shape { tensor: name.to_owned(), dims: dims.to_vec() };
+    let elements = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim)).ok_or_else(shape)?;
+    let block = kind.block_len() as u64;
+    if elements == 0 || elements > MAX_ELEMENTS || !dims[0].is_multiple_of(block) {
+        return Err(shape());
+    }
+    (elements / block).checked_mul(kind.block_bytes() as u64).ok_or_else(shape)
+}
+
+/// Turns offsets into spans of the file: aligned, inside it, and no two sharing a byte.
+fn place_tensors(
+    mut entries: Vec<TensorEntry>,
+    data_start: u64,
+    alignment: u64,
+    file_len: u64,
+) -> Result<HashMap<String, Tensor>, GgufFault> {
+    entries.sort_by_key(|entry| entry.offset);
+    let mut tensors = HashMap::with_capacity(entries.len());
+    let mut free_from = data_start;
+    for TensorEntry { name, dims, kind, bytes, offset } in entries {
+        let start = data_start.checked_add(offset);
+        let Some((start, end)) = start.and_then(|start| Some((start, start.checked_add(bytes)?))) else {
+            return Err(GgufFault::OutOfFile { tensor: name, offset, bytes, file_len });
+        };
+        if end > file_len {
+            return Err(GgufFault::OutOfFile { tensor: name, offset, bytes, file_len });
+        }
+        if !offset.is_multiple_of(alignment) {
+            return Err(GgufFault::Misaligned { tensor: name, offset, alignment });
+        }
+        if start < free_from {
+            return Err(GgufFault::Overlap { tensor: name, offset });
+        }
+        free_from = end;
+        // Inside the mapped file, so both fit in usize.
+        let tensor = Tensor { name: name.clone(), dims, kind, span: start as usize..end as usize };
+        if tensors.insert(name.clone(), tensor).is_some() {
+            return Err(GgufFault::Duplicate { what: "tensor", name });
+        }
+    }
+    Ok(tensors)
+}
+
+fn capped(what: &'static str, value: u64, limit: u64) -> Result<u64, GgufFault> {
+    if value > limit { Err(GgufFault::TooLarge { what, value, limit }) } else { Ok(value) }
+}

@@ -1,0 +1,175 @@
+//! Reads little-endian fields off the front of a GGUF header and never past its end.
+
+use std::ops::Range;
+
+use super::{GgufFault, List, MAX_ARRAY, MAX_NAME, MAX_STRING, Value, capped};
+
+/// Type of a metadata value, numbered as in the GGUF specification.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    F32,
+    Bool,
+    Text,
+    Array,
+    U64,
+    I64,
+    F64,
+}
+
+impl Kind {
+    fn from_code(code: u32) -> Option<Self> {
+        use Kind::*;
+        const KINDS: [Kind; 13] = [U8, I8, U16, I16, U32, I32, F32, Bool, Text, Array, U64, I64, F64];
+        KINDS.get(usize::try_from(code).ok()?).copied()
+    }
+
+    /// The fewest bytes one value of this kind can take.
+    fn min_bytes(self) -> u64 {
+        match self {
+            Kind::U8 | Kind::I8 | Kind::Bool => 1,
+            Kind::U16 | Kind::I16 => 2,
+            Kind::U32 | Kind::I32 | Kind::F32 => 4,
+            Kind::Text | Kind::U64 | Kind::I64 | Kind::F64 => 8,
+            Kind::Array => 12,
+        }
+    }
+}
+
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { bytes, at: 0 }
+    }
+
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    pub fn take(&mut self, wanted: u64, what: &'static str) -> Result<&'a [u8], GgufFault> {
+        let left = (self.bytes.len() - self.at) as u64;
+        if wanted > left {
+            return Err(GgufFault::Truncated { what, wanted, left });
+        }
+        let taken = &self.bytes[self.at..self.at + wanted as usize];
+        self.at += taken.len();
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], GgufFault> {
+        let mut field = [0; N];
+        field.copy_from_slice(self.take(N as u64, what)?);
+        Ok(field)
+    }
+
+    pub fn u32(&mut self, what: &'static str) -> Result<u32, GgufFault> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    pub fn u64(&mut self, what: &'static str) -> Result<u64, GgufFault> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
+    /// A short string that names something.
+    pub fn name(&mut self, what: &'static str) -> Result<&'a str, GgufFault> {
+        let len = capped(what, self.u64(what)?, MAX_NAME)?;
+        std::str::from_utf8(self.take(len, what)?).map_err(|_| GgufFault::NotUtf8 { what })
+    }
+
+    /// The bytes of a string value.
+    fn text(&mut self) -> Result<Range<usize>, GgufFault> {
+        let len = capped("string length", self.u64("string length")?, MAX_STRING)?;
+        self.take(len, "string")?;
+        Ok(self.at - len as usize..self.at)
+    }
+
+    pub fn value(&mut self, key: &str) -> Result<Value, GgufFault> {
+        match self.kind(key)? {
+            Kind::Array => self.list(key).map(Value::List),
+            kind => self.scalar(kind),
+        }
+    }
+
+    fn kind(&mut self, key: &str) -> Result<Kind, GgufFault> {
+        let code = self.u32("value type")?;
+        Kind::from_code(code).ok_or_else(|| GgufFault::ValueType { key: key.to_owned(), code })
+    }
+
+    fn list(&mut self, key: &str) -> Result<List, GgufFault> {
+        let of = self.kind(key)?;
+        if of == Kind::Array {
+            return Err(GgufFault::NestedArray { key: key.to_owned() });
+        }
+        let count = capped("array length", self.u64("array length")?, MAX_ARRAY)?;
+        let start = self.at;
+        // Refused before walking: the shortest such array would already be longer than the file.
+        let fewest = count * of.min_bytes();
+        let left = (self.bytes.len() - self.at) as u64;
+        if fewest > left {
+            return Err(GgufFault::Truncated { what: "array", wanted: fewest, left });
+        }
+        match of {
+            Kind::Text => (0..count).try_for_each(|_| self.text().map(drop))?,
+            _ => drop(self.take(fewest, "array")?),
+        }
+        Ok(List { of, len: count as usize, span: start..self.at })
+    }
+
+    fn scalar(&mut self, kind: Kind) -> Result<Value, GgufFault> {
+        const WHAT: &str = "metadata value";
+        Ok(match kind {
+            Kind::U8 => Value::Unsigned(u64::from(self.array::<1>(WHAT)?[0])),
+            Kind::I8 => Value::Signed(i64::from(i8::from_le_bytes(self.array(WHAT)?))),
+            Kind::U16 => Value::Unsigned(u64::from(u16::from_le_bytes(self.array(WHAT)?))),
+            Kind::I16 => Value::Signed(i64::from(i16::from_le_bytes(self.array(WHAT)?))),
+            Kind::U32 => Value::Unsigned(u64::from(self.u32(WHAT)?)),
+            Kind::I32 => Value::Signed(i64::from(i32::from_le_bytes(self.array(WHAT)?))),
+            Kind::U64 => Value::Unsigned(self.u64(WHAT)?),
+            Kind::I64 => Value::Signed(i64::from_le_bytes(self.array(WHAT)?)),
+            Kind::F32 => Value::Float(f64::from(f32::from_le_bytes(self.array(WHAT)?))),
+            Kind::F64 => Value::Float(f64::from_le_bytes(self.array(WHAT)?)),
+            Kind::Bool => Value::Bool(self.array::<1>(WHAT)?[0] != 0),
+            Kind::Text => Value::Text(self.text()?),
+            Kind::Array => unreachable!("arrays are read by `list`"),
+        })
+    }
+}
+
+impl List {
+    /// The elements as text; `None` when they are not, or one is not UTF-8.
+    pub(super) fn texts<'a>(&self, file: &'a [u8]) -> Option<Vec<&'a str>> {
+        if self.of != Kind::Text {
+            return None;
+        }
+        let mut reader = Reader::new(&file[self.span.clone()]);
+        let mut texts = Vec::with_capacity(self.len);
+        for _ in 0..self.len {
+            let len = reader.u64("string length").ok()?;
+            texts.push(std::str::from_utf8(reader.take(len, "string").ok()?).ok()?);
+        }
+        Some(texts)
+    }
+
+    /// The elements as whole numbers; `None` when they are not.
+    pub(super) fn numbers(&self, file: &[u8]) -> Option<Vec<i64>> {
+        let mut reader = Reader::new(&file[self.span.clone()]);
+        let mut numbers = Vec::with_capacity(self.len);
+        for _ in 0..self.len {
+            numbers.push(match reader.scalar(self.of).ok()? {
+                Value::Unsigned(n) => i64::try_from(n).ok()?,
+                Value::Signed(n) => n,
+                _ => return None,
+            });
+        }
+        Some(numbers)
+    }
+}

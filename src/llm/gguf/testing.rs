@@ -1,0 +1,106 @@
+//! Builds GGUF files for tests, field by field, so that each hostile one differs from a good one in one place.
+
+/// ggml's number for f32 tensors.
+pub const F32: u32 = 0;
+
+pub const U32: u32 = 4;
+pub const I32: u32 = 5;
+pub const TEXT: u32 = 8;
+pub const ARRAY: u32 = 9;
+
+/// A file under construction. `entries` and `tensors` count what the header will claim.
+#[derive(Clone, Default)]
+pub struct Builder {
+    entries: u64,
+    metadata: Vec<u8>,
+    tensors: u64,
+    table: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Builder {
+    pub fn raw(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
+        self.entries += 1;
+        self.metadata.extend(string(key));
+        self.metadata.extend(kind.to_le_bytes());
+        self.metadata.extend(value);
+        self
+    }
+
+    pub fn u32(self, key: &str, value: u32) -> Self {
+        self.raw(key, U32, &value.to_le_bytes())
+    }
+
+    pub fn f32(self, key: &str, value: f32) -> Self {
+        self.raw(key, 6, &value.to_le_bytes())
+    }
+
+    pub fn text(self, key: &str, value: &str) -> Self {
+        self.raw(key, TEXT, &string(value))
+    }
+
+    pub fn texts<S: AsRef<str>>(self, key: &str, values: &[S]) -> Self {
+        let mut list = array(TEXT, values.len() as u64);
+        list.extend(values.iter().flat_map(|value| string(value.as_ref())));
+        self.raw(key, ARRAY, &list)
+    }
+
+    pub fn i32s(self, key: &str, values: &[i32]) -> Self {
+        let mut list = array(I32, values.len() as u64);
+        list.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        self.raw(key, ARRAY, &list)
+    }
+
+    /// An f32 tensor behind the others, padded to the default alignment.
+    pub fn tensor(mut self, name: &str, dims: &[u64], values: &[f32]) -> Self {
+        let offset = self.data.len().next_multiple_of(32);
+        self.data.resize(offset, 0);
+        self.data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        self.tensor_entry(name, dims, F32, offset as u64)
+    }
+
+    /// Only the table entry, true or not.
+    pub fn tensor_entry(mut self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
+        self.tensors += 1;
+        self.table.extend(string(name));
+        self.table.extend((dims.len() as u32).to_le_bytes());
+        self.table.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
+        self.table.extend(kind.to_le_bytes());
+        self.table.extend(offset.to_le_bytes());
+        self
+    }
+
+    pub fn build(&self) -> Vec<u8> {
+        self.build_claiming(self.tensors, self.entries)
+    }
+
+    pub fn build_claiming(&self, tensors: u64, entries: u64) -> Vec<u8> {
+        let mut file = head(3, tensors, entries);
+        file.extend(&self.metadata);
+        file.extend(&self.table);
+        file.resize(file.len().next_multiple_of(32), 0);
+        file.extend(&self.data);
+        file
+    }
+}
+
+pub fn head(version: u32, tensors: u64, entries: u64) -> Vec<u8> {
+    let mut file = b"GGUF".to_vec();
+    file.extend(version.to_le_bytes());
+    file.extend(tensors.to_le_bytes());
+    file.extend(entries.to_le_bytes());
+    file
+}
+
+pub fn string(text: &str) -> Vec<u8> {
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+/// The start of an array value: element type and count.
+pub fn array(kind: u32, count: u64) -> Vec<u8> {
+    let mut bytes = kind.to_le_bytes().to_vec();
+    bytes.extend(count.to_le_bytes());
+    bytes
+}

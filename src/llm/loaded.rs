@@ -1,0 +1,97 @@
+//! A language model in memory, and what it takes to have one there.
+
+use std::path::Path;
+
+use super::LlmError;
+use super::blueprint::Blueprint;
+use super::gguf::Gguf;
+use super::model::Model;
+use super::state::State;
+use super::template::ChatMl;
+use super::tokenizer::Tokenizer;
+use crate::config;
+use crate::memory::Permit;
+use crate::types::Bytes;
+
+/// What the tokenizer holds per token of the vocabulary: the text twice, a merge, and the tables of hashes around them.
+/// Measured with `examples/llm.rs`: see the figures there.
+const TOKENIZER_BYTES_PER_TOKEN: u64 = 400;
+
+/// A model ready to answer, together with its right to be in memory.
+pub struct Llm {
+    pub(super) model: Model,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) format: ChatMl,
+    pub(super) settings: config::Llm,
+    planned: Bytes,
+    _permit: Permit,
+}
+
+impl Llm {
+    /// What [`Llm::load`] and one conversation over the full context will hold at most: the mapped file, keys and
+    /// values, activations, tokenizer.
+    pub fn planned_bytes(path: &Path, settings: &config::Llm) -> Result<Bytes, LlmError> {
+        let gguf = Gguf::open(path)?;
+        let blueprint = checked_blueprint(&gguf, settings)?;
+        planned(&gguf, &blueprint, settings)
+    }
+
+    /// Maps the file, checks all of it against its own metadata and brings the weights into memory.
+    pub fn load(path: &Path, settings: &config::Llm, permit: Permit) -> Result<Self, LlmError> {
+        let gguf = Gguf::open(path)?;
+        let blueprint = checked_blueprint(&gguf, settings)?;
+        let planned = planned(&gguf, &blueprint, settings)?;
+        if permit.bytes() < planned {
+            return Err(LlmError::Permit { path: path.to_owned(), granted: permit.bytes(), planned });
+        }
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        if tokenizer.vocabulary() != blueprint.vocabulary {
+            let (rows, tokens) = (blueprint.vocabulary, tokenizer.vocabulary());
+            return Err(gguf.damaged(super::gguf::GgufFault::Vocabulary { rows, tokens }));
+        }
+        let format = ChatMl::from_gguf(&gguf, &tokenizer)?;
+        let model = Model::load(&gguf, blueprint, settings.threads)?;
+        Ok(Llm { model, tokenizer, format, settings: settings.clone(), planned, _permit: permit })
+    }
+
+    pub fn planned(&self) -> Bytes {
+        self.planned
+    }
+
+    pub fn blueprint(&self) -> &Blueprint {
+        &self.model.blueprint
+    }
+
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// An empty state, for work below the level of a conversation.
+    pub fn state(&self) -> State {
+        State::new(&self.model.blueprint, self.settings.context)
+    }
+
+    /// Computes `tokens` behind those of `state`; [`State::logits`] then has the logits of the last.
+    ///
+    /// Panics when the tokens do not fit the context or are not of the vocabulary.
+    pub fn forward(&self, state: &mut State, tokens: &[u32]) {
+        self.model.forward(state, tokens);
+    }
+}
+
+fn checked_blueprint(gguf: &Gguf, settings: &config::Llm) -> Result<Blueprint, LlmError> {
+    let blueprint = Blueprint::from_gguf(gguf)?;
+    let (asked, limit) = (settings.context, blueprint.context);
+    match asked <= limit {
+        true => Ok(blueprint),
+        false => Err(LlmError::Context { path: gguf.path().to_owned(), asked, limit }),
+    }
+}
+
+fn planned(gguf: &Gguf, blueprint: &Blueprint, settings: &config::Llm) -> Result<Bytes, LlmError> {
+    let too_large = || gguf.unsupported("a cache too large to be counted", "smaller [llm] context");
+    let state = State::planned_bytes(blueprint, settings.context).ok_or_else(too_large)?;
+    let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
+    let weights = gguf.map().len() as u64;
+    Ok(Bytes(weights.saturating_add(state as u64).saturating_add(tokenizer)))
+}

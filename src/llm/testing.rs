@@ -1,0 +1,107 @@
+//! Tiny models for tests, built in code: the real structure with random weights.
+
+use super::gguf::Gguf;
+pub use super::gguf::testing::Builder;
+use super::tokenizer::Tokenizer;
+
+pub const CONTROLS: [&str; 3] = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"];
+const MERGES: [&str; 4] = ["t h", "th e", "Ġ t", "Ġ the"];
+
+pub fn open(file: &Builder) -> Gguf {
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(path.path(), file.build()).unwrap();
+    Gguf::open(path.path()).unwrap()
+}
+
+/// Tokenizer and chat format: the 256 bytes, a few merges, the control tokens.
+pub fn tables(cut: &str) -> Builder {
+    let mut tokens: Vec<String> = (0..=255u8).map(|b| byte_char(b).to_string()).collect();
+    tokens.extend(MERGES.map(|merge| merge.replace(' ', "")));
+    let mut classes = vec![1; tokens.len()];
+    tokens.extend(CONTROLS.map(str::to_owned));
+    classes.extend([3; CONTROLS.len()]);
+    Builder::default()
+        .text("tokenizer.ggml.model", "gpt2")
+        .text("tokenizer.ggml.pre", cut)
+        .texts("tokenizer.ggml.tokens", &tokens)
+        .texts("tokenizer.ggml.merges", &MERGES)
+        .i32s("tokenizer.ggml.token_type", &classes)
+        .text("tokenizer.chat_template", "{{ '<|im_start|>' + role + text + '<|im_end|>' }}")
+}
+
+/// GPT-2's character for a byte.
+fn byte_char(byte: u8) -> char {
+    let printable = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
+    match printable(byte) {
+        true => char::from(byte),
+        false => char::from_u32(256 + (0..byte).filter(|&b| !printable(b)).count() as u32).unwrap(),
+    }
+}
+
+pub fn tokenizer(cut: &str) -> Tokenizer {
+    Tokenizer::from_gguf(&open(&tables(cut))).unwrap()
+}
+
+pub fn sizes(file: Builder, family: &str) -> Builder {
+    sizes_but(file, family, "")
+}
+
+/// The metadata of a model of 2 layers, width 32, 4 heads over 2, context 256; all but the key `missing`.
+pub fn sizes_but(file: Builder, family: &str, missing: &str) -> Builder {
+    let numbers = [
+        ("block_count", 2),
+        ("embedding_length", 32),
+        ("feed_forward_length", 64),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+        ("context_length", 256),
+    ];
+    let mut file = file.text("general.architecture", family);
+    for (key, value) in numbers.into_iter().filter(|(key, _)| *key != missing) {
+        file = file.u32(&format!("{family}.{key}"), value);
+    }
+    match missing {
+        "attention.layer_norm_rms_epsilon" => file,
+        _ => file.f32(&format!("{family}.attention.layer_norm_rms_epsilon"), 1e-5),
+    }
+}
+
+/// A whole model of `family` with random weights, the head tied to the embedding.
+pub fn model(family: &str) -> Builder {
+    let vocabulary = (256 + MERGES.len() + CONTROLS.len()) as u64;
+    let mut file = weights(sizes(tables("qwen2"), family), family == "qwen2");
+    file = random(file, "token_embd.weight", &[32, vocabulary]);
+    file.tensor("output_norm.weight", &[32], &[1.0; 32])
+}
+
+fn weights(mut file: Builder, biased: bool) -> Builder {
+    let shapes: [(&str, [u64; 2]); 7] = [
+        ("attn_q", [32, 32]),
+        ("attn_k", [32, 16]),
+        ("attn_v", [32, 16]),
+        ("attn_output", [32, 32]),
+        ("ffn_gate", [32, 64]),
+        ("ffn_up", [32, 64]),
+        ("ffn_down", [64, 32]),
+    ];
+    for layer in 0..2 {
+        for (name, dims) in shapes {
+            file = random(file, &format!("blk.{layer}.{name}.weight"), &dims);
+            if biased && ["attn_q", "attn_k", "attn_v"].contains(&name) {
+                file = random(file, &format!("blk.{layer}.{name}.bias"), &dims[1..]);
+            }
+        }
+        for name in ["attn_norm", "ffn_norm"] {
+            file = file.tensor(&format!("blk.{layer}.{name}.weight"), &[32], &[1.0; 32]);
+        }
+    }
+    file
+}
+
+/// Values in -0.4..0.4, always the same for the same name.
+fn random(file: Builder, name: &str, dims: &[u64]) -> Builder {
+    let seed = name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let values: Vec<f32> = (0..dims.iter().product()).map(|_| random.f32() * 0.8 - 0.4).collect();
+    file.tensor(name, dims, &values)
+}
