@@ -1,1 +1,53 @@
-//! (to be written)
+//! Sound in files: reading what people have, changing its rate, writing what Sotto says.
+//!
+//! Architecture invariant: nothing here knows of text.
+
+mod load;
+mod resample;
+mod riff;
+mod write;
+
+pub use load::{Clip, LONGEST, load, load_at};
+pub use resample::{Resampler, resample};
+pub use riff::Encoding;
+pub use write::WavWriter;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::types::{Ms, SampleRate};
+
+/// Why a sound could not be read, changed or written. Each names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AudioError {
+    #[error("{path} could not be read: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is a directory; name a WAV file in it")]
+    Directory { path: PathBuf },
+    #[error("{path} is empty: it has no bytes at all")]
+    Empty { path: PathBuf },
+    #[error(
+        "{path} is not a WAV file but looks like {looks}; convert it first, as in \"ffmpeg -i IN -ar 16000 OUT.wav\""
+    )]
+    NotWav { path: PathBuf, looks: &'static str },
+    #[error("{path} has a broken WAV header: {why}; write it again from its source")]
+    Header { path: PathBuf, why: String },
+    #[error("{path} holds {what}; convert it first, as in \"ffmpeg -i IN -c:a pcm_s16le OUT.wav\"")]
+    Unsupported { path: PathBuf, what: String },
+    #[error("{path} has a whole header but no sound after it")]
+    NoSound { path: PathBuf },
+    #[error("{path} is longer than the {} s that are accepted; cut it into shorter files", .limit.0 / 1000.0)]
+    TooLong { path: PathBuf, limit: Ms },
+    #[error("sound cannot go from {from} to {to} samples per second; both must be {} to {}", riff::RATES.start(), riff::RATES.end())]
+    Rates { from: u32, to: u32 },
+    #[error("{path} could not be written: {source}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{path} would pass the {limit} samples that a WAV file can hold")]
+    TooLarge { path: PathBuf, limit: u64 },
+}
+
+impl AudioError {
+    pub(crate) fn rates(from: SampleRate, to: SampleRate) -> Self {
+        AudioError::Rates { from: from.0, to: to.0 }
+    }
+}

@@ -1,0 +1,174 @@
+//! Writing 16-bit mono WAV files that appear whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::AudioError;
+use super::riff::RATES;
+use crate::types::SampleRate;
+
+/// Sizes in a WAV header are 32 bits wide; some room is left for the header itself.
+const MAX_SAMPLES: u64 = (u32::MAX as u64 - 1024) / 2;
+
+/// A WAV file that grows beside its target and takes its name in [`WavWriter::finish`]. Dropped before, it leaves
+/// nothing behind.
+pub struct WavWriter {
+    target: PathBuf,
+    file: NamedTempFile,
+    wav: hound::WavWriter<BufWriter<File>>,
+    written: u64,
+    /// The target is a pipe or a device: it cannot be replaced, so it gets the bytes at the end.
+    special: bool,
+}
+
+impl WavWriter {
+    pub fn create(path: &Path, rate: SampleRate) -> Result<Self, AudioError> {
+        if !RATES.contains(&rate.0) {
+            return Err(AudioError::rates(rate, rate));
+        }
+        let fail = |source| AudioError::Write { path: path.to_owned(), source };
+        // A link is followed, so that its target is replaced and not the link.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let special = match fs::metadata(&target) {
+            Ok(about) if about.is_dir() => return Err(fail(io::ErrorKind::IsADirectory.into())),
+            Ok(about) => !about.is_file(),
+            Err(_) => false,
+        };
+        let folder = if special { std::env::temp_dir() } else { folder_of(&target).to_owned() };
+        let file = temporary(&folder).map_err(fail)?;
+        let handle = BufWriter::new(file.reopen().map_err(fail)?);
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: rate.0,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let wav = hound::WavWriter::new(handle, spec).map_err(|error| fail(io_of(error)))?;
+        Ok(WavWriter { target, file, wav, written: 0, special })
+    }
+
+    /// Appends samples of -1.0..=1.0; what is beyond is clipped.
+    pub fn write(&mut self, samples: &[f32]) -> Result<(), AudioError> {
+        self.written += samples.len() as u64;
+        if self.written > MAX_SAMPLES {
+            return Err(AudioError::TooLarge { path: self.target.clone(), limit: MAX_SAMPLES });
+        }
+        for &sample in samples {
+            // A float that is not a number casts to 0.
+            let level = (sample.clamp(-1.0, 1.0) * f32::from(i16::MAX)).round() as i16;
+            self.wav.write_sample(level).map_err(|error| self.fail(io_of(error)))?;
+        }
+        Ok(())
+    }
+
+    /// Completes the header and puts the file in its place.
+    pub fn finish(self) -> Result<(), AudioError> {
+        let WavWriter { target, file, wav, special, .. } = self;
+        let fail = |source| AudioError::Write { path: target.clone(), source };
+        wav.finalize().map_err(|error| fail(io_of(error)))?;
+        if special {
+            let mut out = fs::OpenOptions::new().write(true).open(&target).map_err(fail)?;
+            io::copy(&mut file.reopen().map_err(fail)?, &mut out).map_err(fail)?;
+        } else {
+            file.persist(&target).map_err(|error| fail(error.error))?;
+        }
+        Ok(())
+    }
+
+    fn fail(&self, source: io::Error) -> AudioError {
+        AudioError::Write { path: self.target.clone(), source }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A hidden file with the rights that any new file gets.
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(".sotto-").suffix(".wav.part").tempfile_in(folder)
+}
+
+fn io_of(error: hound::Error) -> io::Error {
+    match error {
+        hound::Error::IoError(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::load;
+    use crate::types::Ms;
+
+    fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answer.wav");
+        let mut wav = WavWriter::create(&path, SampleRate(22_050)).unwrap();
+        wav.write(&[0.0, 0.5, -0.5]).unwrap();
+        wav.write(&[2.0, -2.0, f32::NAN, f32::INFINITY]).unwrap();
+        assert!(!path.exists());
+        wav.finish().unwrap();
+        assert_eq!(names(folder.path()), ["answer.wav"]);
+        let clip = load(&path, Ms(1000.0)).unwrap();
+        assert_eq!(clip.rate, SampleRate(22_050));
+        for (read, wanted) in clip.samples.iter().zip([0.0, 0.5, -0.5, 1.0, -1.0, 0.0, 1.0]) {
+            assert!((read - wanted).abs() < 1e-4, "{read} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_finished_never_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answer.wav");
+        fs::write(&path, "before").unwrap();
+        let mut wav = WavWriter::create(&path, SampleRate(16_000)).unwrap();
+        wav.write(&[0.1; 100_000]).unwrap();
+        drop(wav);
+        assert_eq!(names(folder.path()), ["answer.wav"]);
+        assert_eq!(fs::read(&path).unwrap(), b"before");
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().to_owned(), folder.path().join("missing/answer.wav")] {
+            let Err(error) = WavWriter::create(&path, SampleRate(16_000)) else { panic!("{}", path.display()) };
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let mut wav = WavWriter::create(Path::new("/dev/null"), SampleRate(16_000)).unwrap();
+        wav.write(&[0.1; 10]).unwrap();
+        wav.finish().unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real.wav"), folder.path().join("link.wav"));
+        fs::write(&real, "before").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        WavWriter::create(&link, SampleRate(16_000)).unwrap().finish().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(&fs::read(&real).unwrap()[..4], b"RIFF");
+    }
+}
