@@ -1,1 +1,31 @@
-//! (to be written)
+//! Voice activity: where in the sound somebody speaks, and when the turn is over.
+//!
+//! [`SileroVad`] says how likely each frame is speech, [`Segmenter`] decides from that, and [`speech_end`] finds the
+//! last sample that was speech, from which latency is counted.
+//!
+//! Architecture invariant: the segmenter has no I/O and no clock. Its positions are samples at 16 kHz from the start of
+//! the sound.
+
+mod energy;
+mod segment;
+mod silero;
+
+pub use energy::speech_end;
+pub use segment::{Segmenter, SpeechEvent, Turn};
+pub use silero::SileroVad;
+
+use std::path::PathBuf;
+
+use crate::onnx::OnnxError;
+
+/// Samples at 16 kHz that voice activity judges at a time: 32 ms.
+pub const FRAME: usize = 512;
+
+/// Why voice activity could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum HearError {
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    #[error("the voice activity model {model} failed: {why}; run \"sotto models verify\"")]
+    Run { model: PathBuf, why: String },
+}

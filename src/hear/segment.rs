@@ -1,0 +1,177 @@
+//! From probabilities to turns: a pure state machine.
+
+use std::ops::Range;
+
+use super::FRAME;
+use crate::config::Hear;
+use crate::types::{Ms, SampleRate};
+
+/// Silence after which a turn may be over, long before it certainly is: recognition can begin ahead. 128 ms, four
+/// frames: of 72 recorded utterances 27 contain a pause of 200 ms, so many such beginnings are taken back.
+const PAUSE: u64 = 4 * FRAME as u64;
+
+/// What the last frame decided. Positions are samples at 16 kHz from the start of the sound.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SpeechEvent {
+    /// Somebody speaks since `at`; what belongs to the turn begins at `keep`, the padding before it.
+    Started { at: u64, keep: u64 },
+    /// A short silence since `at`: perhaps the end.
+    Paused { at: u64 },
+    /// It was not: the voice is back.
+    Resumed { at: u64 },
+    /// The turn is over.
+    TurnEnded(Turn),
+}
+
+/// A stretch of speech.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// First sample of speech.
+    pub start: u64,
+    /// One past the last sample of speech, as voice activity sees it; see [`super::speech_end`].
+    pub end: u64,
+    /// What to recognise: the speech with its padding. Never overlaps the turn before.
+    pub keep: Range<u64>,
+    /// How far the sound was heard when the end was certain.
+    pub decided_at: u64,
+    /// The turn reached its greatest length and the voice goes on.
+    pub cut: bool,
+}
+
+/// Watches probabilities, one for each frame of [`FRAME`] samples.
+#[derive(Clone, Debug)]
+pub struct Segmenter {
+    onset: f32,
+    offset: f32,
+    min_speech: u64,
+    end_silence: u64,
+    padding: u64,
+    max_turn: u64,
+    /// Samples heard so far.
+    heard: u64,
+    /// Where the last turn's kept sound ended: the next begins no earlier.
+    free: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Silent,
+    /// A voice perhaps: `voiced` samples of it since `start`.
+    Candidate {
+        start: u64,
+        voiced: u64,
+        quiet: Option<u64>,
+    },
+    /// A turn. `quiet` is since when there is no voice, `paused` whether that was told.
+    Speaking {
+        start: u64,
+        quiet: Option<u64>,
+        paused: bool,
+    },
+}
+
+impl Segmenter {
+    pub fn new(hear: &Hear) -> Self {
+        let samples = |span: Ms| SampleRate::HEARING.samples(span) as u64;
+        Segmenter {
+            onset: hear.onset,
+            offset: hear.offset,
+            min_speech: samples(hear.min_speech),
+            end_silence: samples(hear.end_silence),
+            padding: samples(hear.padding),
+            max_turn: samples(hear.max_turn).max(FRAME as u64),
+            heard: 0,
+            free: 0,
+            state: State::Silent,
+        }
+    }
+
+    /// Takes the probability of the next frame.
+    pub fn push(&mut self, probability: f32) -> Option<SpeechEvent> {
+        let at = self.heard;
+        self.heard += FRAME as u64;
+        match self.state {
+            State::Silent if probability >= self.onset => {
+                self.state = State::Candidate { start: at, voiced: 0, quiet: None };
+                self.confirm(at, at, 0, None)
+            }
+            State::Silent => None,
+            State::Candidate { start, voiced, quiet } => {
+                let quiet = self.quiet_since(quiet, probability, at);
+                self.confirm(at, start, voiced, quiet)
+            }
+            State::Speaking { start, quiet, paused } => {
+                let quiet = self.quiet_since(quiet, probability, at);
+                self.follow(at, start, quiet, paused)
+            }
+        }
+    }
+
+    /// The sound is over: the turn that is still open, if any, ends here.
+    pub fn finish(&mut self) -> Option<Turn> {
+        let State::Speaking { start, quiet, .. } = self.state else { return None };
+        Some(self.end_turn(start, quiet.unwrap_or(self.heard), false))
+    }
+
+    /// Is somebody in the middle of a turn?
+    pub fn speaking(&self) -> bool {
+        matches!(self.state, State::Speaking { .. })
+    }
+
+    /// Since when there is no voice. What lies between the two thresholds leaves it as it is; no number is no voice.
+    fn quiet_since(&self, quiet: Option<u64>, probability: f32, at: u64) -> Option<u64> {
+        match probability {
+            p if p >= self.onset => None,
+            p if p >= self.offset => quiet,
+            _ => quiet.or(Some(at)),
+        }
+    }
+
+    /// A candidate becomes a turn when enough of it was voice, and nothing when it pauses before.
+    fn confirm(&mut self, at: u64, start: u64, voiced: u64, quiet: Option<u64>) -> Option<SpeechEvent> {
+        let voiced = voiced + if quiet.is_none() { FRAME as u64 } else { 0 };
+        if voiced >= self.min_speech {
+            self.state = State::Speaking { start, quiet, paused: false };
+            return Some(SpeechEvent::Started { at: start, keep: self.keep_from(start) });
+        }
+        let lost = quiet.is_some_and(|since| at + FRAME as u64 - since >= PAUSE);
+        self.state = if lost { State::Silent } else { State::Candidate { start, voiced, quiet } };
+        None
+    }
+
+    fn follow(&mut self, at: u64, start: u64, quiet: Option<u64>, paused: bool) -> Option<SpeechEvent> {
+        let silence = quiet.map_or(0, |since| self.heard - since);
+        if let Some(since) = quiet
+            && silence >= self.end_silence
+        {
+            return Some(SpeechEvent::TurnEnded(self.end_turn(start, since, false)));
+        }
+        if self.heard - start >= self.max_turn {
+            let cut = quiet.is_none();
+            return Some(SpeechEvent::TurnEnded(self.end_turn(start, quiet.unwrap_or(self.heard), cut)));
+        }
+        let pausing = silence >= PAUSE;
+        self.state = State::Speaking { start, quiet, paused: quiet.is_some() && (paused || pausing) };
+        match quiet {
+            Some(since) if pausing && !paused => Some(SpeechEvent::Paused { at: since }),
+            None if paused => Some(SpeechEvent::Resumed { at }),
+            _ => None,
+        }
+    }
+
+    fn end_turn(&mut self, start: u64, end: u64, cut: bool) -> Turn {
+        let padding = if cut { 0 } else { self.padding };
+        let keep = self.keep_from(start)..(end + padding).min(self.heard);
+        self.free = keep.end;
+        self.state = State::Silent;
+        Turn { start, end, keep, decided_at: self.heard, cut }
+    }
+
+    fn keep_from(&self, start: u64) -> u64 {
+        start.saturating_sub(self.padding).max(self.free)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Tables of probabilities, one digit a frame (tenths), and what they must decide; then what must hold for any.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const F: u64 = FRAME as u64;
+
+/// Thresholds 0.5 and 0.35; three frames are speech, ten of silence end a turn, two are padding.
+fn hear() -> Hear {
+    let frames = |count: f64| Ms(count * 32.0);
+    Hear {
+        model: String::new(),
+        onset: 0.5,
+        offset: 0.35,
+        min_speech: frames(3.0),
+        end_silence: frames(10.0),
+        padding: frames(2.0),
+        max_turn: frames(100.0),
+    }
+}
+
+fn run(segmenter: &mut Segmenter, digits: &str) -> Vec<SpeechEvent> {
+    digits.bytes().filter_map(|digit| segmenter.push(f32::from(digit - b'0') / 10.0)).collect()
+}
+
+/// Events in frames, as short text.
+fn tell(events: &[SpeechEvent]) -> String {
+    let one = |event: &SpeechEvent| match event {
+        SpeechEvent::Started { at, keep } => format!("start {} keep {}", at / F, keep / F),
+        SpeechEvent::Paused { at } => format!("pause {}", at / F),
+        SpeechEvent::Resumed { at } => format!("resume {}", at / F),
+        SpeechEvent::TurnEnded(turn) => tell_turn(turn),
+    };
+    events.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn tell_turn(turn: &Turn) -> String {
+    let Turn { start, end, keep, decided_at, cut } = turn;
+    let cut = if *cut { " cut" } else { "" };
+    format!("turn {}-{} keep {}-{} at {}{cut}", start / F, end / F, keep.start / F, keep.end / F, decided_at / F)
+}
+
+#[test]
+fn events_follow_the_probabilities() {
+    for (digits, wanted) in [
+        ("", ""),
+        ("0000000000", ""),
+        // Too short to be speech, also when it comes back after a pause.
+        ("0990000000000099000000000", ""),
+        // A short dip does not end a candidate.
+        ("0909000909", "start 1 keep 0"),
+        ("000999000000000000", "start 3 keep 1, pause 6, turn 3-6 keep 1-8 at 16"),
+        // Between the thresholds the voice goes on, but does not come back.
+        ("999444440000000000", "start 0 keep 0, pause 8, turn 0-8 keep 0-10 at 18"),
+        ("999000444444444444", "start 0 keep 0, pause 3, turn 0-3 keep 0-5 at 13"),
+        ("9990000009990000000000", "start 0 keep 0, pause 3, resume 9, pause 12, turn 0-12 keep 0-14 at 22"),
+        // A dip shorter than a pause is not worth a word.
+        ("99900099900", "start 0 keep 0"),
+        // The next turn does not take what the last one kept.
+        ("99900000000009990", "start 0 keep 0, pause 3, turn 0-3 keep 0-5 at 13, start 13 keep 11"),
+    ] {
+        assert_eq!(tell(&run(&mut Segmenter::new(&hear()), digits)), wanted, "{digits}");
+    }
+}
+
+#[test]
+fn a_turn_that_never_ends_is_cut_and_goes_on_as_another() {
+    let mut segmenter = Segmenter::new(&Hear { max_turn: Ms(10.0 * 32.0), ..hear() });
+    let events = run(&mut segmenter, "09999999999999999999999");
+    let wanted = "start 1 keep 0, turn 1-11 keep 0-11 at 11 cut, start 11 keep 11, turn 11-21 keep 11-21 at 21 cut";
+    assert_eq!(tell(&events), wanted);
+}
+
+#[test]
+fn a_file_that_ends_in_a_turn_ends_it() {
+    for (digits, wanted) in [
+        ("", None),
+        ("99", None),
+        ("0999", Some("turn 1-4 keep 0-4 at 4")),
+        ("09990000", Some("turn 1-4 keep 0-6 at 8")),
+        ("0999000000000000", None),
+    ] {
+        let mut segmenter = Segmenter::new(&hear());
+        run(&mut segmenter, digits);
+        assert_eq!(segmenter.finish().as_ref().map(tell_turn).as_deref(), wanted, "{digits}");
+        assert_eq!(segmenter.finish(), None, "a turn ends once");
+    }
+}
+
+#[test]
+fn no_number_is_no_voice() {
+    let mut segmenter = Segmenter::new(&hear());
+    for _ in 0..20 {
+        assert_eq!(segmenter.push(f32::NAN), None);
+    }
+}
+
+proptest! {
+    /// Whatever is heard: events alternate as they must, every turn ends exactly once, kept sound lies inside what was
+    /// heard and never twice in a turn, no turn is longer than allowed.
+    #[test]
+    fn turns_are_orderly(
+        probabilities in proptest::collection::vec(0.0f32..1.0, 0..600),
+        stretch in 1usize..12,
+        min_speech in 0.0f64..300.0,
+        end_silence in 0.0f64..900.0,
+        padding in 0.0f64..500.0,
+        max_turn in 32.0f64..5000.0,
+    ) {
+        let plan = Hear {
+            min_speech: Ms(min_speech), end_silence: Ms(end_silence), padding: Ms(padding), max_turn: Ms(max_turn), ..hear()
+        };
+        let mut segmenter = Segmenter::new(&plan);
+        let (mut open, mut paused, mut free, mut heard) = (None, false, 0, 0);
+        // A candidate may be three quarters silence.
+        let longest = SampleRate::HEARING.samples(Ms(max_turn.max(4.0 * min_speech))) as u64 + PAUSE + 2 * F;
+        let mut events = Vec::new();
+        for &probability in probabilities.iter().flat_map(|p| std::iter::repeat_n(p, stretch)) {
+            heard += F;
+            events.extend(segmenter.push(probability).map(|event| (heard, event)));
+        }
+        events.extend(segmenter.finish().map(|turn| (heard, SpeechEvent::TurnEnded(turn))));
+        for (heard, event) in events {
+            match event {
+                SpeechEvent::Started { at, keep } => {
+                    prop_assert!(open.is_none() && free <= keep && keep <= at && at < heard);
+                    (open, paused) = (Some((at, keep)), false);
+                }
+                SpeechEvent::Paused { at } => {
+                    prop_assert!(open.is_some_and(|(start, _)| start < at) && !paused && at + PAUSE <= heard);
+                    paused = true;
+                }
+                SpeechEvent::Resumed { at } => {
+                    prop_assert!(open.is_some() && paused && at + F == heard);
+                    paused = false;
+                }
+                SpeechEvent::TurnEnded(turn) => {
+                    let (start, keep) = open.take().expect("a turn that ends has started");
+                    prop_assert_eq!((turn.start, turn.keep.start, turn.decided_at), (start, keep, heard));
+                    prop_assert!(start < turn.end && turn.end <= turn.keep.end && turn.keep.end <= heard);
+                    prop_assert!(turn.end - start <= longest);
+                    free = turn.keep.end;
+                }
+            }
+        }
+        prop_assert!(open.is_none());
+    }
+}
