@@ -237,3 +237,122 @@ impl Conversation {
 fn hand_over(piece: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
     if piece.is_empty() { ControlFlow::Continue(()) } else { on_piece(piece) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::config::{self, Sampling};
+    use crate::memory::Budget;
+    use crate::types::Bytes;
+
+    /// A tiny random model: its answers are noise, but always the same noise.
+    fn conversation(family: &str, context: usize, max_tokens: usize) -> Conversation {
+        let settings = config::Llm {
+            model: "tiny".to_owned(),
+            system_prompt: "Be brief.".to_owned(),
+            threads: 1,
+            context,
+            max_tokens,
+            sampling: Sampling {
+                temperature: 0.0,
+                top_k: 0,
+                top_p: 1.0,
+                min_p: 0.0,
+                repetition_penalty: 1.3,
+                presence_penalty: 0.0,
+                seed: Some(1),
+            },
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), testing::model(family).build()).unwrap();
+        let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
+        Conversation::new(Llm::load(file.path(), &settings, permit).unwrap()).unwrap()
+    }
+
+    fn ask(conversation: &mut Conversation, question: &str) -> Answer {
+        conversation.ask(question, &mut |_| ControlFlow::Continue(())).unwrap()
+    }
+
+    #[test]
+    fn reading_ahead_changes_no_answer() {
+        for family in ["llama", "qwen2"] {
+            let mut plain = conversation(family, 256, 12);
+            let mut ahead = conversation(family, 256, 12);
+            ahead.warm_up().unwrap();
+            for question in ["What is it?", "What was it?", "And now?"] {
+                for guess in ["Wha", "What is", "Something else entirely", question] {
+                    ahead.prefill(guess).unwrap();
+                }
+                let (plain, ahead) = (ask(&mut plain, question), ask(&mut ahead, question));
+                assert_eq!((plain.text, plain.tokens), (ahead.text, ahead.tokens), "{family} {question}");
+                assert_eq!(ahead.prefilled_tokens, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_the_answer() {
+        let mut conversation = conversation("qwen2", 256, 30);
+        let mut heard = String::new();
+        let answer = conversation.ask("Say something.", &mut |piece| {
+            assert!(!piece.is_empty());
+            heard.push_str(piece);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(answer.unwrap().text, heard);
+    }
+
+    #[test]
+    fn breaking_off_ends_the_answer_and_keeps_what_was_heard() {
+        let mut conversation = conversation("llama", 256, 30);
+        let full = ask(&mut conversation, "Say something.");
+        assert_eq!((full.finish, full.tokens), (Finish::Length, 30));
+        conversation.reset();
+        let mut heard = String::new();
+        let cut = conversation.ask("Say something.", &mut |piece| {
+            heard.push_str(piece);
+            if heard.len() >= 6 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let cut = cut.unwrap();
+        assert_eq!((cut.finish, &cut.text), (Finish::Cancelled, &heard));
+        assert!(full.text.starts_with(&cut.text) && cut.tokens < full.tokens);
+        let next = ask(&mut conversation, "Go on.");
+        let told = cut.prompt_tokens + cut.tokens;
+        assert_eq!(next.prefilled_tokens, next.prompt_tokens - told + 1, "only the last token heard and what is new");
+    }
+
+    #[test]
+    fn a_full_context_drops_whole_turns_and_keeps_the_system_prompt() {
+        let mut conversation = conversation("llama", 200, 10);
+        let mut before = 0;
+        let mut drops = 0;
+        for n in 0..12 {
+            let answer = ask(&mut conversation, &format!("Question number {n}, please."));
+            assert!(answer.prompt_tokens + answer.tokens <= 200);
+            let system = &conversation.system;
+            assert!(conversation.state.tokens().starts_with(system));
+            drops += usize::from(conversation.turns() <= before);
+            before = conversation.turns();
+            let whole = conversation.turns.iter().all(|turn| turn.starts_with(&system[..1]));
+            assert!(whole, "each turn in the history begins with its marker");
+        }
+        assert!((1..6).contains(&drops), "turns go several at a time, now and then: {drops}");
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_with_numbers_and_leaves_the_conversation_whole() {
+        let mut conversation = conversation("llama", 128, 10);
+        let first = ask(&mut conversation, "Hello?");
+        for refused in [
+            conversation.prefill(&"x".repeat(500)).map(drop),
+            conversation.ask(&"x".repeat(500), &mut |_| ControlFlow::Continue(())).map(drop),
+        ] {
+            let Err(LlmError::TooLong { prompt, answer: 10, context: 128 }) = refused else { panic!("{refused:?}") };
+            assert!(prompt > 500);
+        }
+        assert_eq!(conversation.turns(), 1);
+        conversation.reset();
+        assert_eq!(ask(&mut conversation, "Hello?").text, first.text);
+    }
+}

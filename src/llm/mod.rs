@@ -30,4 +30,5 @@ pub use conversation::{Answer, Conversation, Finish, Stats};
 pub use error::LlmError;
 pub use loaded::Llm;
 pub use sampler::Sampler;
+pub use state::State;
 pub use tokenizer::{Detokenizer, Tokenizer};

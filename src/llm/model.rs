@@ -3,13 +3,13 @@
 //! The transformer of Llama and Qwen 2: pre-norm (RMSNorm), grouped-query attention with rotary positions, and a
 //! SwiGLU feed-forward network. `forward` allocates nothing once the state has grown.
 
-use sotto_kernels::{AttentionShape, KvCache};
+use sotto_kernels::AttentionShape;
 use sotto_kernels::{Matrix, Pool, Scratch, Simd, add, attention, matmul, rms_norm, silu_mul, unpack_row};
 
 use super::LlmError;
 use super::blueprint::Blueprint;
 use super::gguf::Gguf;
-use super::state::{BATCH, State, Workspace};
+use super::state::{BATCH, Cache, State, Workspace};
 use super::weights::{Layer, Linear, Weight, Weights};
 
 pub struct Model {
@@ -58,7 +58,7 @@ impl Model {
     }
 
     /// stream += Wo · attention(rope(Wq · h), rope(Wk · h), Wv · h), h = norm(stream)
-    fn attend(&self, layer: &Layer, cache: &mut KvCache, work: &mut Workspace, start: usize, n: usize) {
+    fn attend(&self, layer: &Layer, cache: &mut Cache, work: &mut Workspace, start: usize, n: usize) {
         let Blueprint { width, heads, kv_heads, head_dim, norm_eps, .. } = self.blueprint;
         let (query, kv) = (self.blueprint.query_width(), self.blueprint.kv_width());
         let Workspace { stream, normed, q, k, v, attended, rope, scratch, .. } = work;

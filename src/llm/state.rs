@@ -12,7 +12,7 @@ pub const BATCH: usize = 64;
 const FIRST_ROOM: usize = 256;
 
 /// Keys and values are kept as f16, half the memory of f32.
-type Cache = KvCache<f16>;
+pub type Cache = KvCache<f16>;
 
 pub struct State {
     /// The token at each computed position.

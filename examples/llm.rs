@@ -1,0 +1,79 @@
+//! Asks a GGUF model one question and says what it cost.
+//!
+//! `cargo run --release --example llm -- MODEL.gguf [THREADS] [QUESTION]`
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use sotto::config;
+use sotto::llm::{Conversation, Llm};
+use sotto::memory::{Budget, resident};
+use sotto::types::{Bytes, Ms};
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let path = arguments.first().expect("usage: llm MODEL.gguf [THREADS] [QUESTION]");
+    let threads = arguments.get(1).map_or(Ok(1), |threads| threads.parse())?;
+    let question = arguments.get(2).map_or("What is the capital of France?", String::as_str);
+    let settings = settings(path, threads);
+
+    let before = resident().unwrap_or_default();
+    let started = Instant::now();
+    let planned = Llm::planned_bytes(Path::new(path), &settings)?;
+    let permit = Budget::new(planned).reserve("llm", planned)?;
+    let llm = Llm::load(Path::new(path), &settings, permit)?;
+    let loaded = Ms::from(started.elapsed());
+    let mut conversation = Conversation::new(llm)?;
+    let started = Instant::now();
+    let warm = conversation.warm_up()?;
+    println!("loaded in {loaded}, {warm} tokens of the system prompt in {}", Ms::from(started.elapsed()));
+
+    let answer = conversation.ask(question, &mut |piece| {
+        print!("{piece}");
+        let _ = std::io::stdout().flush();
+        ControlFlow::Continue(())
+    })?;
+    println!("\n{:?} after {} tokens", answer.finish, answer.tokens);
+    let read = answer.prefilled_tokens as f64 * 1000.0 / answer.stats.prefill.0;
+    println!("prompt: {} of {} tokens, {read:.0}/s", answer.prefilled_tokens, answer.prompt_tokens);
+    println!("decode: {:.1} tokens/s", answer.stats.decode_tokens_per_second().unwrap_or_default());
+    fill_the_context(&conversation, settings.context);
+    let held = Bytes(resident().unwrap_or_default().0 - before.0);
+    println!("resident: {held} gained, {planned} planned");
+    Ok(())
+}
+
+/// Reads a long prompt, then a whole context, so that every page that was planned is touched.
+fn fill_the_context(conversation: &Conversation, context: usize) {
+    let llm = conversation.llm();
+    let mut state = llm.state();
+    let words = llm.tokenizer().encode("The quick brown fox jumps over the lazy dog. ").unwrap();
+    let long: Vec<u32> = words.into_iter().cycle().take(context).collect();
+    for tokens in [&long[..128], &long[128..512], &long[512..]] {
+        let started = Instant::now();
+        llm.forward(&mut state, tokens);
+        let per_second = tokens.len() as f64 / started.elapsed().as_secs_f64();
+        println!("prompt of {} behind {}: {per_second:.0}/s", tokens.len(), state.len() - tokens.len());
+    }
+}
+
+fn settings(path: &str, threads: usize) -> config::Llm {
+    config::Llm {
+        model: path.to_owned(),
+        system_prompt: "You are a helpful voice assistant. Answer in one or two short sentences.".to_owned(),
+        threads,
+        context: 2048,
+        max_tokens: 100,
+        sampling: config::Sampling {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            seed: None,
+        },
+    }
+}
