@@ -1,1 +1,86 @@
-//! (to be written)
+//! Speech recognition: sound at 16 kHz becomes text, with an honest word on how far to trust it.
+//!
+//! [`Whisper`] runs whisper.cpp. Its answer is judged before anybody sees it: Whisper writes fluent sentences for silence
+//! and noise, and only a [`Verdict::Certain`] may be treated as what was said.
+
+mod guard;
+mod header;
+mod judge;
+mod whisper;
+mod windows;
+
+pub use judge::{Doubt, NoSpeech, Verdict};
+pub use whisper::Whisper;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::types::Ms;
+
+/// What was said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transcript {
+    pub text: String,
+    /// Two-letter code of the language it was understood in.
+    pub language: String,
+    /// 0 to 1: the geometric mean of the probabilities of its tokens.
+    pub confidence: f32,
+    pub segments: Vec<Segment>,
+    pub verdict: Verdict,
+}
+
+/// One piece of a longer sound; times are from its start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    pub start: Ms,
+    pub end: Ms,
+    pub text: String,
+    pub confidence: f32,
+    /// Whisper's own probability that nobody speaks.
+    pub no_speech: f32,
+    pub verdict: Verdict,
+}
+
+/// Stops a recognition from another thread. Clones stop the same one; a new recognition takes a new one.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The recognition ends with [`AsrError::Cancelled`] after the encoder pass or token it is at.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why there is no transcript.
+#[derive(Debug, thiserror::Error)]
+pub enum AsrError {
+    #[error("{model} could not be read: {source}; run \"sotto models pull\"")]
+    Read { model: PathBuf, source: io::Error },
+    #[error("{model} is no Whisper model in whisper.cpp's format: {why}; run \"sotto models verify\"")]
+    Format { model: PathBuf, why: String },
+    #[error("{model} could not be loaded by whisper.cpp: {why}; run \"sotto models verify\"")]
+    Load { model: PathBuf, why: String },
+    #[error(
+        "{model} knows only English, but [asr] language is \"{language}\"; choose a multilingual model such as whisper-base"
+    )]
+    EnglishOnly { model: PathBuf, language: String },
+    #[error(
+        "Whisper knows no language \"{language}\"; set [asr] language to a two-letter code such as \"en\", or to \"auto\""
+    )]
+    Language { language: String },
+    #[error("the recognition was cancelled")]
+    Cancelled,
+    #[error("speech recognition failed: {why}")]
+    Run { why: String },
+}

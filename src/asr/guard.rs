@@ -1,0 +1,140 @@
+//! Whisper sometimes repeats itself without end, the more so the smaller its encoder context. The guard watches the
+//! tokens as they come and forces the end of the text when they go in circles.
+
+use std::ffi::{c_int, c_void};
+
+use whisper_rs::{WhisperSysContext, WhisperSysState, WhisperTokenData};
+
+/// The longest circle that is looked for, in tokens.
+const MAX_PERIOD: usize = 24;
+
+/// How often the same must stand in a row to be a circle. People do say "no no no no", and a sentence twice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Patience {
+    /// With a small encoder context, where circles are likely and another attempt follows.
+    Short,
+    /// With the whole context.
+    Long,
+}
+
+impl Patience {
+    fn copies(self, period: usize) -> usize {
+        let copies = match period {
+            1 => 6,
+            2..=3 => 4,
+            _ => 3,
+        };
+        if self == Patience::Long { copies + 3 } else { copies }
+    }
+}
+
+/// The period of the circle that `tokens` end in.
+pub fn circle(tokens: &[i32], patience: Patience) -> Option<usize> {
+    (1..=MAX_PERIOD).find(|&period| {
+        let span = period * patience.copies(period);
+        tokens.len() >= span && {
+            let tail = &tokens[tokens.len() - span..];
+            tail[period..].iter().zip(tail).all(|(later, earlier)| later == earlier)
+        }
+    })
+}
+
+/// How many of `tokens` are left when a circle at their end is reduced to going round once.
+pub fn without_circle(tokens: &[i32], patience: Patience) -> usize {
+    let Some(period) = circle(tokens, patience) else { return tokens.len() };
+    let first = &tokens[tokens.len() - period..];
+    let copies = tokens.rchunks_exact(period).take_while(|&copy| copy == first).count();
+    tokens.len() - (copies - 1) * period
+}
+
+/// What the filter needs to know; whisper.cpp hands it back with each token.
+pub struct Guard {
+    pub patience: Patience,
+    /// Tokens below this one are text, this one ends it.
+    pub end_of_text: i32,
+    pub vocabulary: usize,
+}
+
+/// whisper.cpp's logits filter.
+///
+/// # Safety
+/// `tokens` points to `count` tokens, `logits` to as many floats as the guard's vocabulary has, and `guard` to a
+/// [`Guard`] that nobody changes meanwhile. whisper.cpp promises the first two; the caller of `full` gives the third.
+pub unsafe extern "C" fn filter(
+    _: *mut WhisperSysContext,
+    _: *mut WhisperSysState,
+    tokens: *const WhisperTokenData,
+    count: c_int,
+    logits: *mut f32,
+    guard: *mut c_void,
+) {
+    if count <= 0 || tokens.is_null() || logits.is_null() {
+        return;
+    }
+    // SAFETY: promised by the caller, see above; `count` is positive.
+    let (guard, tokens) = unsafe { (&*guard.cast::<Guard>(), std::slice::from_raw_parts(tokens, count as usize)) };
+    // Only the tail matters, and it fits on the stack.
+    let mut tail = [0; MAX_PERIOD * 9];
+    let kept = tokens.len().min(tail.len());
+    let ids = &mut tail[..kept];
+    ids.iter_mut().zip(&tokens[tokens.len() - kept..]).for_each(|(id, token)| *id = token.id);
+    if circle(ids, guard.patience).is_some() {
+        // SAFETY: promised by the caller, see above.
+        let logits = unsafe { std::slice::from_raw_parts_mut(logits, guard.vocabulary) };
+        logits.fill(f32::NEG_INFINITY);
+        if let Some(end) = logits.get_mut(guard.end_of_text as usize) {
+            *end = 0.0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn circles_are_found_and_what_people_say_is_not() {
+        for (tokens, short, long) in [
+            (vec![], None, None),
+            (vec![1, 2, 3, 4, 5, 6, 7], None, None),
+            (vec![9, 7, 7, 7, 7, 7], None, None),
+            (vec![9, 7, 7, 7, 7, 7, 7], Some(1), None),
+            ([1, 2].repeat(4), Some(2), None),
+            ([1, 2, 3, 4, 5].repeat(2), None, None),
+            ([1, 2, 3, 4, 5].repeat(3), Some(5), None),
+            ([1, 2, 3, 4, 5].repeat(6), Some(5), Some(5)),
+            ((0..24).collect::<Vec<_>>().repeat(3), Some(24), None),
+            ((0..25).collect::<Vec<_>>().repeat(3), None, None),
+        ] {
+            assert_eq!(circle(&tokens, Patience::Short), short, "{tokens:?}");
+            assert_eq!(circle(&tokens, Patience::Long), long, "{tokens:?}");
+        }
+    }
+
+    #[test]
+    fn a_circle_is_told_once() {
+        let tokens = [&[8, 9][..], &[1, 2, 3, 4].repeat(3)].concat();
+        assert_eq!(without_circle(&tokens, Patience::Short), 6);
+        assert_eq!(without_circle(&[1; 6], Patience::Short), 1);
+        assert_eq!(without_circle(&[1, 2, 3], Patience::Short), 3);
+    }
+
+    #[test]
+    fn the_filter_leaves_only_the_end_once_it_goes_in_circles() {
+        let guard = Guard { patience: Patience::Short, end_of_text: 3, vocabulary: 5 };
+        // SAFETY: a token is a plain C struct of numbers, for which zero is a value.
+        let token = |id| WhisperTokenData { id, ..unsafe { std::mem::zeroed() } };
+        for (ids, wanted) in [
+            (vec![1, 2, 1], [0.5; 5]),
+            (vec![1; 6], [f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY]),
+        ] {
+            let tokens: Vec<_> = ids.iter().map(|&id| token(id)).collect();
+            let mut logits = [0.5f32; 5];
+            let user = std::ptr::from_ref(&guard).cast_mut().cast();
+            let (context, state) = (std::ptr::null_mut(), std::ptr::null_mut());
+            // SAFETY: the pointers are to live values of the stated lengths.
+            unsafe { filter(context, state, tokens.as_ptr(), tokens.len() as c_int, logits.as_mut_ptr(), user) };
+            assert_eq!(logits, wanted);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The header of a ggml file, read before whisper.cpp does: it believes what it reads.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::AsrError;
+use crate::types::Bytes;
+
+const MAGIC: i32 = 0x6767_6d6c;
+/// Vocabulary sizes of Whisper: 51 864 English only, 51 865 multilingual, 51 866 large-v3.
+const VOCABULARY: RangeInclusive<usize> = 51_864..=51_866;
+/// Text positions are rounded up to this in the decoder's cache.
+const CACHE_STEP: usize = 256;
+
+/// The sizes that decide how much memory a model takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Blueprint {
+    vocabulary: usize,
+    audio_positions: usize,
+    width: usize,
+    heads: usize,
+    encoder_layers: usize,
+    text_positions: usize,
+    decoder_layers: usize,
+    file: u64,
+}
+
+impl Blueprint {
+    pub fn read(model: &Path) -> Result<Self, AsrError> {
+        let io = |source| AsrError::Read { model: model.to_owned(), source };
+        let mut file = File::open(model).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut bytes = Vec::with_capacity(48);
+        file.by_ref().take(48).read_to_end(&mut bytes).map_err(io)?;
+        parse(&bytes, length).map_err(|why| AsrError::Format { model: model.to_owned(), why })
+    }
+
+    /// Bytes held once loaded and while running with the whole encoder context: the weights as in the file, the
+    /// caches of both attentions, and the buffers of encoder and decoder.
+    ///
+    /// Formula after whisper.cpp 1.8's own accounting; see the test in `tests/hearing.rs` that holds it against the
+    /// resident memory.
+    pub fn planned_bytes(&self) -> Bytes {
+        let Blueprint { audio_positions: audio, text_positions: text, width, heads, .. } = *self;
+        let f16 = 2;
+        let own = 2 * f16 * width * self.decoder_layers * text.next_multiple_of(CACHE_STEP);
+        let cross = 2 * f16 * width * self.decoder_layers * audio.next_multiple_of(CACHE_STEP);
+        // Scores of every head over all positions, with a copy for the softmax, and a layer's activations.
+        let encoder = 4 * (2 * heads * audio * audio + 14 * width * audio);
+        let decoder = 4 * (text * self.vocabulary + 2 * heads * text * audio + 8 * width * text);
+        // Mel frames of 30 s with as much padding, in f32 and once more while made; code and small change.
+        let rest = 4 * 80 * 6_000 * 3 + (6 << 20);
+        Bytes(self.file + (own + cross + encoder + decoder + rest) as u64)
+    }
+
+    pub fn audio_positions(&self) -> usize {
+        self.audio_positions
+    }
+}
+
+fn parse(bytes: &[u8], length: u64) -> Result<Blueprint, String> {
+    let numbers: Vec<i32> = bytes.as_chunks().0.iter().map(|&b| i32::from_le_bytes(b)).collect();
+    let &[magic, vocabulary, audio, width, heads, encoder, text, text_width, text_heads, decoder, mels, _] =
+        &numbers[..]
+    else {
+        return Err(format!("it has only {} bytes", bytes.len()));
+    };
+    if magic != MAGIC {
+        return Err("it does not begin with \"ggml\"".to_owned());
+    }
+    let within = |what: &str, number: i32, range: RangeInclusive<usize>| {
+        let fits = usize::try_from(number).ok().filter(|size| range.contains(size));
+        fits.ok_or(format!("{what} is {number}, Whisper has {} to {}", range.start(), range.end()))
+    };
+    let blueprint = Blueprint {
+        vocabulary: within("its vocabulary", vocabulary, VOCABULARY)?,
+        audio_positions: within("its audio context", audio, 1500..=1500)?,
+        width: within("its width", width, 64..=4096)?,
+        heads: within("its number of heads", heads, 1..=64)?,
+        encoder_layers: within("its number of encoder layers", encoder, 1..=64)?,
+        text_positions: within("its text context", text, 448..=448)?,
+        decoder_layers: within("its number of decoder layers", decoder, 1..=64)?,
+        file: length,
+    };
+    within("its number of mel bands", mels, 80..=128)?;
+    if (text_width, text_heads) != (width, heads) || width % heads != 0 {
+        return Err("its encoder and decoder do not fit together".to_owned());
+    }
+    let least = blueprint.least_length();
+    if length < least {
+        return Err(format!("it has {length} bytes, but its weights alone need {least}"));
+    }
+    Ok(blueprint)
+}
+
+impl Blueprint {
+    /// The weights of all matrices at half a byte each, the smallest that whisper.cpp reads.
+    fn least_length(&self) -> u64 {
+        let square = (self.width * self.width) as u64;
+        (self.vocabulary * self.width) as u64 / 2
+            + square * (12 * self.encoder_layers + 16 * self.decoder_layers) as u64 / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: [i32; 12] = [MAGIC, 51_865, 1_500, 512, 8, 6, 448, 512, 8, 6, 80, 1];
+
+    fn parse_numbers(numbers: &[i32], length: u64) -> Result<Blueprint, String> {
+        parse(&numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>(), length)
+    }
+
+    #[test]
+    fn base_is_read_and_planned() {
+        let base = parse_numbers(&BASE, 147_951_465).unwrap();
+        let mib = base.planned_bytes().0 >> 20;
+        assert!((350..450).contains(&mib), "{mib}");
+    }
+
+    #[test]
+    fn what_whisper_cpp_would_believe_is_refused() {
+        for (at, number, said) in [
+            (0, 1, "ggml"),
+            (1, -1, "vocabulary is -1"),
+            (1, i32::MAX, "vocabulary"),
+            (2, 3_000, "audio context"),
+            (3, 1 << 30, "width"),
+            (4, 0, "heads"),
+            (4, 7, "do not fit together"),
+            (5, 100_000, "encoder layers"),
+            (7, 384, "do not fit together"),
+            (9, 0, "decoder layers"),
+            (10, 0, "mel bands"),
+        ] {
+            let mut numbers = BASE;
+            numbers[at] = number;
+            let why = parse_numbers(&numbers, 147_951_465).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
+        assert!(parse_numbers(&BASE[..11], 147_951_465).unwrap_err().contains("44 bytes"));
+        assert!(parse_numbers(&BASE, 1_000_000).unwrap_err().contains("weights alone"));
+    }
+}
