@@ -15,6 +15,17 @@ pub enum Verdict {
     Nothing(NoSpeech),
 }
 
+impl Verdict {
+    /// In lower case, for `--json`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verdict::Certain => "certain",
+            Verdict::Doubtful(_) => "doubtful",
+            Verdict::Nothing(_) => "nothing",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Doubt {
     /// The mean log-probability of its tokens is too low.

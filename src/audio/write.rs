@@ -50,6 +50,11 @@ impl WavWriter {
         Ok(WavWriter { target, file, wav, written: 0, special })
     }
 
+    /// Where the file grows until it is finished. It goes with the writer; a program that is killed leaves it.
+    pub fn temporary(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Appends samples of -1.0..=1.0; what is beyond is clipped.
     pub fn write(&mut self, samples: &[f32]) -> Result<(), AudioError> {
         self.written += samples.len() as u64;

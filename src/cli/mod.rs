@@ -1,4 +1,96 @@
-//! (to be written)
+//! The command line: one file per mode. A mode reads its arguments, asks the house for what it needs, and prints.
+//! Results go to stdout, talk to stderr; what went wrong decides the exit code ([`exit`]).
 
 pub mod args;
+mod chat;
 pub mod docs;
+mod exit;
+mod house;
+mod models;
+mod once;
+mod plan;
+mod say;
+mod signals;
+mod talk;
+mod transcribe;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use args::{Args, Command, Config};
+use clap::Parser;
+use exit::Exit;
+use house::House;
+use talk::Talk;
+
+use crate::config;
+use crate::pipeline::Result;
+
+/// The command line asks for something that cannot be: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(String);
+
+/// Runs the program that the command line describes.
+pub fn run() -> ExitCode {
+    signals::install();
+    let args = Args::parse();
+    match dispatch(&args) {
+        Ok(()) => Exit::Fine.into(),
+        Err(error) => {
+            report(&error);
+            Exit::of(&error).into()
+        }
+    }
+}
+
+fn dispatch(args: &Args) -> Result<()> {
+    match &args.command {
+        Command::Completions { shell } => return Ok(docs::completions(*shell, &mut std::io::stdout())?),
+        Command::Man { command } => {
+            let page = docs::man(command).map_err(|error| Usage(error.to_string()))?;
+            return Ok(std::io::stdout().write_all(&page)?);
+        }
+        Command::Config(Config::Schema) => return print_text(&config::schema()),
+        _ => {}
+    }
+    let loaded = config::load(&args.sources())?;
+    let house = House::new(loaded.plan.clone(), Talk::new(args.global.quiet));
+    match &args.command {
+        Command::Once(args) => once::run(args, &house),
+        Command::Transcribe(args) => transcribe::run(args, &house),
+        Command::Say(args) => say::run(args, &house),
+        Command::Chat(args) => chat::run(args, &house),
+        Command::Plan(args) => plan::run(args, &house),
+        Command::Models(args) => models::run(args, &house),
+        Command::Check(_) => {
+            let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |f| f.display().to_string());
+            house.talk().note(&format!("{file}: no mistakes"));
+            Ok(())
+        }
+        Command::Config(Config::Show { origin, format }) if format.json => {
+            print_json(&config::show_json(&loaded, *origin))
+        }
+        Command::Config(Config::Show { origin, .. }) => print_text(&config::show(&loaded, *origin)),
+        Command::Config(Config::Schema) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
+    }
+}
+
+/// One line for one failure; a configuration's mistakes come a line each.
+fn report(error: &anyhow::Error) {
+    if error.is::<config::ConfigErrors>() {
+        eprintln!("{error}");
+    } else {
+        eprintln!("sotto: {error:#}");
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+fn print_text(text: &str) -> Result<()> {
+    println!("{}", text.trim_end());
+    Ok(())
+}

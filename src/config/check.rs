@@ -137,6 +137,7 @@ fn asr(raw: &raw::Asr, names: &Names, threads: &Threads) -> Asr {
         threads: raw.threads.map_or(threads.alone, |n| n as usize),
         min_logprob: raw.min_logprob as f32,
         max_no_speech: raw.max_no_speech as f32,
+        unclear_reply: raw.unclear_reply.clone(),
     }
 }
 

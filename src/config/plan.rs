@@ -55,6 +55,8 @@ pub struct Asr {
     pub min_logprob: f32,
     /// A result whose no-speech probability is higher is not speech.
     pub max_no_speech: f32,
+    /// What is said instead of an answer when the result is doubtful.
+    pub unclear_reply: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]

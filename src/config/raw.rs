@@ -97,6 +97,9 @@ pub struct Asr {
     /// A result whose probability of being no speech is higher is dropped.
     #[schemars(range(min = 0, max = 1))]
     pub max_no_speech: f64,
+    /// What Sotto says when it could not understand the question.
+    #[schemars(length(min = 1, max = 500))]
+    pub unclear_reply: String,
 }
 
 /// The language model that answers.
@@ -196,7 +199,14 @@ impl Default for Hear {
 impl Default for Asr {
     fn default() -> Self {
         // The two gates are those that Whisper was published with.
-        Asr { model: auto(), language: "en".to_owned(), threads: None, min_logprob: -1.0, max_no_speech: 0.6 }
+        Asr {
+            model: auto(),
+            language: "en".to_owned(),
+            threads: None,
+            min_logprob: -1.0,
+            max_no_speech: 0.6,
+            unclear_reply: "Sorry, I did not understand that. Could you say it again?".to_owned(),
+        }
     }
 }
 

@@ -9,10 +9,12 @@
 mod energy;
 mod segment;
 mod silero;
+mod spans;
 
 pub use energy::speech_end;
 pub use segment::{Segmenter, SpeechEvent, Turn};
 pub use silero::SileroVad;
+pub use spans::speech_spans;
 
 use std::path::PathBuf;
 

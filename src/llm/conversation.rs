@@ -52,6 +52,17 @@ pub enum Finish {
     Cancelled,
 }
 
+impl Finish {
+    /// In lower case, for `--json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+            Finish::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// How long the two halves of an answer took.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stats {
@@ -149,6 +160,11 @@ impl Conversation {
             finish: reply.finish,
             stats,
         })
+    }
+
+    /// Forgets the last turn, as if it had not been asked.
+    pub fn forget_last(&mut self) {
+        self.turns.pop();
     }
 
     /// Forgets all turns. What is computed of the system prompt stays.

@@ -1,1 +1,75 @@
-//! (to be written)
+//! What happened, and when: one event enum that the waterfall, the log and the tests read.
+
+mod waterfall;
+
+pub use waterfall::{Timings, Waterfall};
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::types::TurnId;
+
+/// One thing that happened on the way of a spoken word. The order of the variants is the order of a good turn.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The last sample of speech entered the house. Zero of the waterfall.
+    LastSpeechSample,
+    /// The silence after it was long enough (or the file ended): the turn is certain.
+    TurnDecided,
+    Transcript {
+        text: String,
+    },
+    FirstToken,
+    /// The first piece of the answer was handed to the voice.
+    FirstSentence {
+        text: String,
+    },
+    /// The first sound left the voice, be it silent.
+    FirstPcm,
+    /// The first sample that a listener would hear.
+    FirstAudible,
+    /// The language model wrote its last token.
+    LastToken {
+        tokens: usize,
+    },
+    /// The last sound of the answer was written.
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stamped {
+    pub turn: TurnId,
+    pub at: Instant,
+    pub event: Event,
+}
+
+/// The events of a session in the order they were noted. Clones share one journal.
+///
+/// It keeps at most [`Journal::CAPACITY`] events and forgets the oldest beyond that.
+#[derive(Clone, Debug, Default)]
+pub struct Journal(Arc<Mutex<Vec<Stamped>>>);
+
+impl Journal {
+    pub const CAPACITY: usize = 4096;
+
+    pub fn note(&self, turn: TurnId, event: Event) {
+        self.note_at(turn, Instant::now(), event);
+    }
+
+    pub fn note_at(&self, turn: TurnId, at: Instant, event: Event) {
+        let mut events = self.lock();
+        if events.len() == Self::CAPACITY {
+            events.remove(0);
+        }
+        events.push(Stamped { turn, at, event });
+    }
+
+    /// Everything noted of `turn`.
+    pub fn of(&self, turn: TurnId) -> Vec<Stamped> {
+        self.lock().iter().filter(|stamped| stamped.turn == turn).cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Stamped>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

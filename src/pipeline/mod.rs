@@ -1,1 +1,18 @@
-//! (to be written)
+//! The graph: it starts the stages, joins them with bounded queues and follows a turn through them.
+//!
+//! Architecture invariant: this is the only room that starts threads of the graph.
+
+mod latest;
+mod listen;
+mod load;
+mod models;
+mod once;
+mod stage;
+
+#[cfg(test)]
+mod tests;
+
+pub use listen::Pace;
+pub use load::{Loader, Part, PartPlan};
+pub use once::{Answered, Outcome, Pipeline, Sink};
+pub use stage::{Detector, Recogniser, Result, Speaker, Stages, Thinker};

@@ -1,1 +1,38 @@
-//! (to be written)
+//! The voice: an answer's text becomes sound, a sentence at a time, while the answer is still being written.
+//!
+//! [`Sentences`] cuts the text, [`for_ear`] writes it out as it is said, [`phonemes`] turns it into sounds of speech, and
+//! [`Voice`] makes them audible.
+
+mod ear;
+mod phonemes;
+mod sentences;
+mod voice;
+
+pub use ear::for_ear;
+pub use sentences::Sentences;
+pub use voice::{Spoken, Voice};
+
+use std::path::PathBuf;
+
+use crate::onnx::OnnxError;
+
+/// Why something could not be said.
+#[derive(Debug, thiserror::Error)]
+pub enum TtsError {
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    #[error("espeak-ng, which turns text into phonemes, is not installed; run \"make setup\", or install it yourself")]
+    NoPhonemiser,
+    #[error(
+        "{language:?} is no language name of espeak-ng; the voice's voice.json is damaged: run \"sotto models verify\""
+    )]
+    Language { language: String },
+    #[error("{program} failed: {why}")]
+    Phonemiser { program: PathBuf, why: String },
+    #[error("a sentence of {bytes} bytes is longer than the {limit} that are spoken at once; cut it")]
+    TooLong { bytes: usize, limit: usize },
+    #[error("{file} is no voice that can be used: {why}; run \"sotto models verify\"")]
+    Voice { file: PathBuf, why: String },
+    #[error("the voice {file} failed: {why}; run \"sotto models verify\"")]
+    Run { file: PathBuf, why: String },
+}

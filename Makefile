@@ -1,0 +1,26 @@
+# The two commands: `make demo` and `make test`. Both set up what they need; a second run does nothing twice.
+
+SOTTO := target/release/sotto
+
+.PHONY: demo test setup build models lint soak fuzz
+demo: build models
+	$(SOTTO) once --realtime "$$($(SOTTO) models path sample-question question.wav)" -o answer.wav
+	@echo "The answer is in answer.wav."
+
+test: models
+	cargo test --release --locked --workspace
+
+# The system packages; asks for nothing that is there.
+setup:
+	@sh scripts/setup.sh
+
+build: setup
+	cargo build --release --locked
+
+# Every model of the starter profile, and the small ones that tests run on.
+models: build
+	$(SOTTO) models pull
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings

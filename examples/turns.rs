@@ -1,0 +1,116 @@
+//! Measures whole turns: each WAV file is asked at the pace of a microphone, and the time from its last speech sample to
+//! each stage is printed as percentiles. The answers are transcribed again, to see that the voice says what it should.
+//!
+//! `cargo run --release --example turns -- QUESTION.wav…`
+//!
+//! The models are loaded once; every question is a conversation of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use sotto::asr::Cancel;
+use sotto::audio;
+use sotto::config::{self, Environment, Sources};
+use sotto::memory;
+use sotto::observe::{Journal, Timings};
+use sotto::pipeline::{Loader, Outcome, Pace, Pipeline, Sink};
+use sotto::store::{Catalogue, HubEnv, Store, models_dir};
+use sotto::types::SampleRate;
+
+#[path = "common/wer.rs"]
+mod wer;
+
+fn main() -> Result<()> {
+    let files: Vec<String> = std::env::args().skip(1).collect();
+    if files.is_empty() {
+        bail!("name the questions: turns QUESTION.wav…");
+    }
+    let loader = loader()?;
+    let mut turns = Vec::new();
+    let mut round_trip = wer::Score::default();
+    let mut silent = Vec::new();
+    let mut recogniser = loader.recogniser()?;
+    let stages = loader.stages(&|_| {})?;
+    let mut pipeline = Pipeline::start(stages, loader.plan(), Journal::default());
+    for file in &files {
+        let mut answer = Collected::default();
+        match pipeline.ask(read(file)?, Pace::RealTime, &mut answer)? {
+            Outcome::Silence { why } => silent.push(format!("{file}: {why}")),
+            Outcome::Answered(answered) => {
+                let sound = audio::resample(&answer.samples, pipeline.rate(), SampleRate::HEARING)?;
+                let again = recogniser.transcribe(&sound, &Cancel::default())?;
+                let spoken = sotto::tts::for_ear(&answered.reply);
+                round_trip.add(&spoken, &again.text);
+                eprintln!("{file}\n  {}\n  {}", answered.transcript.text.trim(), answered.reply);
+                turns.push(answered.timings);
+            }
+        }
+        pipeline.forget();
+    }
+    report(&turns);
+    println!("round trip of the spoken answers: {round_trip}");
+    silent.iter().for_each(|line| println!("no answer: {line}"));
+    if let Some(peak) = memory::peak_resident() {
+        println!("peak memory of the process (with a second recogniser for the round trip): {peak}");
+    }
+    Ok(())
+}
+
+fn loader() -> Result<Loader> {
+    let sources = Sources { env: Environment::of_process(), ..Sources::of_process(None, Vec::new()) };
+    let plan = config::load(&sources)?.plan;
+    let dir = models_dir(plan.models.dir.as_deref(), |name| std::env::var_os(name))?;
+    // The second recogniser is the measuring tool's own; the budget is not what is measured here.
+    let plan = config::Plan { memory: config::Memory { budget: sotto::types::Bytes::mib(8192) }, ..plan };
+    Ok(Loader::new(plan, Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?))
+}
+
+fn read(file: &str) -> Result<Arc<[f32]>> {
+    Ok(audio::load_at(Path::new(file), audio::LONGEST, SampleRate::HEARING)?.samples.into())
+}
+
+#[derive(Default)]
+struct Collected {
+    samples: Vec<f32>,
+}
+
+impl Sink for Collected {
+    fn begin(&mut self) -> Result<()> {
+        self.samples.clear();
+        Ok(())
+    }
+
+    fn text(&mut self, _piece: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn sound(&mut self, samples: &[f32]) -> Result<()> {
+        self.samples.extend_from_slice(samples);
+        Ok(())
+    }
+}
+
+type Stage = (&'static str, fn(&Timings) -> Option<f64>);
+
+fn report(turns: &[Timings]) {
+    let stages: [Stage; 7] = [
+        ("turn decided", |t| t.turn_end),
+        ("transcript", |t| t.transcript),
+        ("first token", |t| t.first_token),
+        ("first sentence", |t| t.first_sentence),
+        ("first sound made", |t| t.first_pcm),
+        ("first sound heard", |t| t.first_audio),
+        ("answer complete", |t| t.done),
+    ];
+    println!("{} turns, ms from the last speech sample", turns.len());
+    println!("{:<20}{:>8}{:>8}{:>8}", "", "p50", "p95", "worst");
+    for (name, of) in stages {
+        let mut times: Vec<f64> = turns.iter().filter_map(of).collect();
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times.get(((times.len() as f64 * share).ceil() as usize).saturating_sub(1));
+        if let (Some(p50), Some(p95), Some(worst)) = (at(0.5), at(0.95), times.last()) {
+            println!("{name:<20}{p50:>8.0}{p95:>8.0}{worst:>8.0}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What every mode needs: the checked plan, the store and a loader, made once and when first asked for.
+
+use std::cell::OnceCell;
+
+use super::talk::Talk;
+use crate::config::Plan;
+use crate::pipeline::{Loader, Result};
+use crate::store::{Catalogue, HubEnv, Store, models_dir};
+
+pub struct House {
+    plan: Plan,
+    talk: Talk,
+    loader: OnceCell<Loader>,
+}
+
+impl House {
+    pub fn new(plan: Plan, talk: Talk) -> Self {
+        House { plan, talk, loader: OnceCell::new() }
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn talk(&self) -> &Talk {
+        &self.talk
+    }
+
+    pub fn store(&self) -> Result<Store> {
+        let dir = models_dir(self.plan.models.dir.as_deref(), |name| std::env::var_os(name))?;
+        Ok(Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?)
+    }
+
+    pub fn loader(&self) -> Result<&Loader> {
+        if let Some(loader) = self.loader.get() {
+            return Ok(loader);
+        }
+        let loader = Loader::new(self.plan.clone(), self.store()?);
+        Ok(self.loader.get_or_init(|| loader))
+    }
+}

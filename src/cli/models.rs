@@ -1,0 +1,170 @@
+//! `sotto models`: the catalogue and what of it is here.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::args::Models;
+use super::house::House;
+use crate::pipeline::{Part, Result};
+use crate::store::import::{piper, whisper};
+use crate::store::progress::{Silent, on_stderr};
+use crate::store::{Catalogue, Entry, PROFILES, State, Store};
+
+pub fn run(args: &Models, house: &House) -> Result<()> {
+    let store = house.store()?;
+    match args {
+        Models::List { format } => list(&store, format.json),
+        Models::Pull { names, profile, format } => {
+            let wanted = wanted(store.catalogue(), names, profile.as_deref(), house)?;
+            pull(&store, &wanted, format.json, house)
+        }
+        Models::Verify { names, format } => verify(&store, names, format.json, house),
+        Models::Path { name, file, format } => path(&store, name, file.as_deref(), format.json),
+        Models::Import { kind, source, destination } => import(kind, source, destination, house),
+    }
+}
+
+fn list(store: &Store, as_json: bool) -> Result<()> {
+    let rows = store.catalogue().models().map(|entry| Ok((entry, store.state(entry)?))).collect::<Result<Vec<_>>>()?;
+    if as_json {
+        let models: Vec<_> = rows.iter().map(|(entry, state)| entry_json(entry, state)).collect();
+        return super::print_json(&json!({ "models": models }));
+    }
+    println!(
+        "{:<20} {:<9}{:>10}{:>11}  {:<11}{:<24}about",
+        "model", "kind", "download", "in memory", "state", "licence"
+    );
+    for (entry, state) in rows {
+        let (download, loaded) = (entry.download_bytes().to_string(), entry.loaded_bytes().to_string());
+        let (kind, state) = (entry.kind.name(), state.name());
+        println!(
+            "{:<20} {kind:<9}{download:>10}{loaded:>11}  {state:<11}{:<24}{}",
+            entry.name.as_str(),
+            entry.licence,
+            entry.about
+        );
+    }
+    for entry in store.catalogue().unpinned() {
+        println!("{:<20} {}", entry.name.as_str(), entry.why);
+    }
+    Ok(())
+}
+
+fn entry_json(entry: &Entry, state: &State) -> Value {
+    json!({
+        "name": entry.name.as_str(),
+        "kind": entry.kind.name(),
+        "about": entry.about,
+        "profiles": entry.profiles,
+        "licence": entry.licence,
+        "revision": entry.revision,
+        "download_bytes": entry.download_bytes().0,
+        "loaded_bytes": entry.loaded_bytes().0,
+        "state": state.name(),
+    })
+}
+
+/// The models that were named, those of a profile, or those that the pipeline uses.
+fn wanted<'a>(
+    catalogue: &'a Catalogue,
+    names: &[String],
+    profile: Option<&str>,
+    house: &House,
+) -> Result<Vec<&'a Entry>> {
+    if let Some(profile) = profile {
+        let known = PROFILES.contains(&profile);
+        let refused =
+            || super::Usage(format!("there is no profile {profile:?}; choose one of {}", PROFILES.join(", ")));
+        return if known { Ok(catalogue.profile(profile)) } else { Err(refused().into()) };
+    }
+    if !names.is_empty() {
+        return names.iter().map(|name| Ok(catalogue.find(name)?)).collect();
+    }
+    Part::ALL.iter().map(|part| Ok(catalogue.find(part.model(house.plan()))?)).collect()
+}
+
+fn pull(store: &Store, wanted: &[&Entry], as_json: bool, house: &House) -> Result<()> {
+    let talk = house.talk();
+    let progress = if talk.quiet() { Box::new(Silent) } else { on_stderr() };
+    let mut pulled = Vec::new();
+    for entry in wanted {
+        let installed = store.pull(entry, progress.as_ref())?;
+        pulled.push(json!({ "name": entry.name.as_str(), "path": installed.dir }));
+    }
+    if as_json { super::print_json(&json!({ "models": pulled })) } else { Ok(()) }
+}
+
+fn verify(store: &Store, names: &[String], as_json: bool, house: &House) -> Result<()> {
+    let mut first_bad = None;
+    let mut results = Vec::new();
+    for name in to_verify(store, names)? {
+        let result = store.verify(&name);
+        let why = result.as_ref().err().map(ToString::to_string);
+        results.push(json!({ "name": name, "ok": why.is_none(), "why": why }));
+        match result {
+            Ok(()) if as_json => {}
+            Ok(()) => println!("{name}: ok"),
+            Err(error) => {
+                house.talk().note(&error.to_string());
+                first_bad.get_or_insert(error);
+            }
+        }
+    }
+    if as_json {
+        super::print_json(&json!({ "models": results }))?;
+    }
+    first_bad.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The named models, or all that are here.
+fn to_verify(store: &Store, names: &[String]) -> Result<Vec<String>> {
+    if !names.is_empty() {
+        return Ok(names.to_vec());
+    }
+    let mut here = Vec::new();
+    for entry in store.catalogue().models() {
+        if store.state(entry)? != State::Missing {
+            here.push(entry.name.as_str().to_owned());
+        }
+    }
+    Ok(here)
+}
+
+fn path(store: &Store, name: &str, file: Option<&str>, as_json: bool) -> Result<()> {
+    let installed = store.locate(name)?;
+    let path = match file {
+        None => installed.dir,
+        Some(file) if installed.names().any(|known| known == file) => installed.file(file),
+        Some(file) => {
+            let known = installed.names().collect::<Vec<_>>().join(", ");
+            return Err(super::Usage(format!("{name} has no file {file:?}; it has {known}")).into());
+        }
+    };
+    if as_json {
+        return super::print_json(&json!({ "name": name, "path": path }));
+    }
+    super::print_text(&path.display().to_string())
+}
+
+/// Converts a model of the user's own.
+fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Result<()> {
+    let made = match kind {
+        "whisper" => {
+            whisper::convert(source, destination)?;
+            vec![destination.to_owned()]
+        }
+        "piper" => {
+            let halves = [destination.join("encoder.onnx"), destination.join("decoder.onnx")];
+            std::fs::create_dir_all(destination).with_context(|| destination.display().to_string())?;
+            piper::split(source, &halves[0], &halves[1])?;
+            halves.to_vec()
+        }
+        _ => return Err(super::Usage(format!("{kind:?} cannot be imported; choose \"whisper\" or \"piper\"")).into()),
+    };
+    for path in made {
+        house.talk().note(&format!("wrote {}", path.display()));
+    }
+    Ok(())
+}

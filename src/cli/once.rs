@@ -1,0 +1,111 @@
+//! `sotto once`: one spoken question from a file to one spoken answer.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::args::Once;
+use super::house::House;
+use super::talk::Talk;
+use crate::audio::{self, WavWriter};
+use crate::observe::{Journal, Waterfall};
+use crate::pipeline::{Answered, Outcome, Pace, Pipeline, Result, Sink};
+use crate::types::SampleRate;
+
+pub fn run(args: &Once, house: &House) -> Result<()> {
+    let talk = house.talk();
+    let question = read_question(&args.question, house)?;
+    let stages = talk.loading(house.loader()?)?;
+    let mut pipeline = Pipeline::start(stages, house.plan(), Journal::default());
+    let pace = if args.realtime { Pace::RealTime } else { Pace::Fast };
+    let mut answer = Answer::new(args, pipeline.rate());
+    let outcome = pipeline.ask(question, pace, &mut answer)?;
+    match outcome {
+        Outcome::Silence { why } => {
+            anyhow::bail!("nothing to answer in {}: {why}", args.question.display())
+        }
+        Outcome::Answered(answered) => answer.finish(&answered, talk),
+    }
+}
+
+/// The question as the ear wants it: mono at 16 kHz.
+fn read_question(path: &Path, house: &House) -> Result<Arc<[f32]>> {
+    let clip = audio::load_at(path, audio::LONGEST, SampleRate::HEARING)?;
+    clip.note.iter().for_each(|note| house.talk().note(note));
+    Ok(clip.samples.into())
+}
+
+/// Where the answer goes: its sound to a file, its text to stdout.
+struct Answer<'a> {
+    args: &'a Once,
+    rate: SampleRate,
+    wav: Option<WavWriter>,
+}
+
+impl<'a> Answer<'a> {
+    fn new(args: &'a Once, rate: SampleRate) -> Self {
+        Answer { args, rate, wav: None }
+    }
+
+    fn writer(&mut self) -> Result<Option<&mut WavWriter>> {
+        let Some(path) = &self.args.output else { return Ok(None) };
+        if self.wav.is_none() {
+            let writer = WavWriter::create(path, self.rate)?;
+            super::signals::unfinished(writer.temporary().to_owned());
+            self.wav = Some(writer);
+        }
+        Ok(self.wav.as_mut())
+    }
+
+    fn finish(mut self, answered: &Answered, talk: &Talk) -> Result<()> {
+        self.writer()?;
+        let written: Option<PathBuf> = self.wav.map(WavWriter::finish).transpose()?.and(self.args.output.clone());
+        if self.args.format.json {
+            return print_json(answered, written.as_deref());
+        }
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "You said:  {}", answered.transcript.text.trim())?;
+        writeln!(out, "Sotto:     {}", answered.reply)?;
+        if let Some(path) = written {
+            talk.note(&format!("wrote {}", path.display()));
+        }
+        talk.block(&Waterfall(&answered.timings).to_string());
+        Ok(())
+    }
+}
+
+impl Sink for Answer<'_> {
+    fn begin(&mut self) -> Result<()> {
+        // Dropping an unfinished file removes it.
+        self.wav = None;
+        Ok(())
+    }
+
+    fn text(&mut self, _piece: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn sound(&mut self, samples: &[f32]) -> Result<()> {
+        if let Some(writer) = self.writer()? {
+            writer.write(samples)?;
+        }
+        Ok(())
+    }
+}
+
+fn print_json(answered: &Answered, written: Option<&Path>) -> Result<()> {
+    let timings = serde_json::to_value(answered.timings).context("timings are plain numbers")?;
+    super::print_json(&json!({
+        "transcript": answered.transcript.text.trim(),
+        "confidence": answered.transcript.confidence,
+        "verdict": answered.transcript.verdict.name(),
+        "reply": answered.reply,
+        "heard_ms": answered.heard.0.round(),
+        "timings": timings,
+        "audio": written,
+        "peak_resident_bytes": crate::memory::peak_resident().map(|bytes| bytes.0),
+    }))
+}

@@ -1,0 +1,107 @@
+//! `sotto plan`: what the pipeline will hold in memory, beside what it was measured to hold.
+
+use std::any::Any;
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::args::Plan;
+use super::house::House;
+use crate::memory;
+use crate::pipeline::{Loader, Part, PartPlan, Result};
+use crate::types::Bytes;
+
+/// The phases of a turn and the parts each uses. Today nothing is unloaded between them, so each holds every part.
+const PHASES: [(&str, &[Part]); 3] = [
+    ("hear", &[Part::Runtime, Part::Detector, Part::Recogniser]),
+    ("think", &[Part::Thinker]),
+    ("speak", &[Part::Runtime, Part::Speaker]),
+];
+
+/// What the process holds without any model: code, buffers, threads. Measured; see the README.
+const PROCESS: Bytes = Bytes::mib(16);
+
+pub fn run(args: &Plan, house: &House) -> Result<()> {
+    let loader = house.loader()?;
+    let plans = Part::ALL.map(|part| loader.planned(part)).into_iter().collect::<Result<Vec<_>>>()?;
+    let fits = loader.admit(&Part::ALL);
+    let measured = match fits.is_ok() && plans.iter().all(|plan| plan.installed) {
+        true => measure(loader)?,
+        false => vec![None; plans.len()],
+    };
+    let total = Bytes(plans.iter().map(|plan| plan.planned.0).sum());
+    if args.format.json {
+        super::print_json(&as_json(&plans, &measured, total, loader))?;
+    } else {
+        print!("{}", table(&plans, &measured, total, loader));
+    }
+    fits
+}
+
+/// Loads one part after the other and reads what the process gained by each.
+fn measure(loader: &Loader) -> Result<Vec<Option<Bytes>>> {
+    let mut loaded: Vec<Box<dyn Any>> = Vec::new();
+    let mut gained = Vec::new();
+    for part in Part::ALL {
+        let before = memory::resident();
+        loaded.push(match part {
+            Part::Runtime => Box::new(loader.onnx()?),
+            Part::Detector => Box::new(loader.detector()?),
+            Part::Recogniser => Box::new(loader.recogniser()?),
+            Part::Thinker => Box::new(loader.thinker()?),
+            Part::Speaker => Box::new(loader.speaker()?),
+        });
+        let gain = |before: Bytes, after: Bytes| Bytes(after.0.saturating_sub(before.0));
+        gained.push(before.zip(memory::resident()).map(|(before, after)| gain(before, after)));
+    }
+    Ok(gained)
+}
+
+fn table(plans: &[PartPlan], measured: &[Option<Bytes>], total: Bytes, loader: &Loader) -> String {
+    let mut text = format!("{:<20}{:<22}{:>10}{:>12}\n", "part", "model", "planned", "measured");
+    for (plan, measured) in plans.iter().zip(measured) {
+        let note = if plan.installed { "" } else { "   not installed: the catalogue's figure" };
+        let measured = measured.map_or("-".to_owned(), |bytes| bytes.to_string());
+        let planned = plan.planned.to_string();
+        let _ = writeln!(text, "{:<20}{:<22}{planned:>10}{measured:>12}{note}", plan.part.task(), plan.model);
+    }
+    let sum: Option<u64> = measured.iter().map(|bytes| bytes.map(|bytes| bytes.0)).sum();
+    let sum = sum.map_or("-".to_owned(), |sum| Bytes(sum).to_string());
+    let _ = writeln!(text, "{:<42}{:>10}{sum:>12}", "all, in every phase", total.to_string());
+    let _ = writeln!(
+        text,
+        "budget {}; beside the models the program itself holds about {PROCESS}",
+        loader.budget().limit()
+    );
+    text
+}
+
+fn as_json(plans: &[PartPlan], measured: &[Option<Bytes>], total: Bytes, loader: &Loader) -> serde_json::Value {
+    let parts: Vec<_> = plans
+        .iter()
+        .zip(measured)
+        .map(|(plan, measured)| {
+            json!({
+                "part": plan.part.task(),
+                "model": plan.model,
+                "planned_bytes": plan.planned.0,
+                "measured_bytes": measured.map(|bytes| bytes.0),
+                "installed": plan.installed,
+            })
+        })
+        .collect();
+    let phases: Vec<_> = PHASES
+        .iter()
+        .map(|(name, uses)| {
+            let used = plans.iter().filter(|plan| uses.contains(&plan.part)).map(|plan| plan.planned.0);
+            json!({ "phase": name, "used_bytes": used.sum::<u64>(), "held_bytes": total.0 })
+        })
+        .collect();
+    json!({
+        "budget_bytes": loader.budget().limit().0,
+        "minimum_budget_bytes": total.0,
+        "process_bytes": PROCESS.0,
+        "parts": parts,
+        "phases": phases,
+    })
+}

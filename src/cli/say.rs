@@ -1,0 +1,77 @@
+//! `sotto say`: the voice alone.
+
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+
+use super::Usage;
+use super::args::Say;
+use super::house::House;
+use crate::audio::WavWriter;
+use crate::pipeline::Result;
+use crate::tts::Sentences;
+use crate::types::{Bytes, Ms};
+
+/// Longest text that is spoken in one go: a few hours of sound.
+const LONGEST: Bytes = Bytes(1 << 20);
+
+pub fn run(args: &Say, house: &House) -> Result<()> {
+    let Some(output) = &args.output else {
+        return Err(Usage("name a file for the speech: sotto say TEXT -o FILE.wav".to_owned()).into());
+    };
+    let text = text_of(&args.text)?;
+    let mut voice = house.loader()?.speaker()?;
+    let mut writer = WavWriter::create(output, voice.rate())?;
+    super::signals::unfinished(writer.temporary().to_owned());
+    let started = Instant::now();
+    let (mut samples, mut first_sound) = (0, None);
+    for sentence in Sentences::cut(&text) {
+        let mut failed = None;
+        voice.speak(&sentence, &mut |sound| {
+            first_sound.get_or_insert_with(|| Ms::from(started.elapsed()));
+            samples += sound.len();
+            match writer.write(sound) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+    }
+    if samples == 0 {
+        bail!("there is nothing to say in {text:?}: no word is left when symbols and emoji are taken out");
+    }
+    writer.finish()?;
+    let length = voice.rate().duration(samples);
+    if args.format.json {
+        return super::print_json(&json!({
+            "audio": output,
+            "audio_ms": length.0.round(),
+            "first_audio_ms": first_sound.map(|ms| (ms.0 * 10.0).round() / 10.0),
+            "compute_ms": Ms::from(started.elapsed()).0.round(),
+        }));
+    }
+    house.talk().note(&format!("wrote {:.1} s of speech to {}", length.0 / 1000.0, output.display()));
+    Ok(())
+}
+
+/// The text itself, or standard input for `-`.
+fn text_of(argument: &str) -> Result<String> {
+    if argument != "-" {
+        return Ok(argument.to_owned());
+    }
+    let mut text = String::new();
+    let limit = LONGEST.0 + 1;
+    std::io::stdin().take(limit).read_to_string(&mut text).context("standard input is not UTF-8 text")?;
+    if text.len() as u64 == limit {
+        bail!("the text is longer than {LONGEST}: cut it into several files");
+    }
+    Ok(text)
+}

@@ -1,0 +1,82 @@
+//! `sotto transcribe`: speech recognition alone, for files of any length.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use super::args::Transcribe;
+use super::house::House;
+use crate::asr::{Cancel, Segment, Transcript, Verdict, Whisper};
+use crate::audio;
+use crate::hear::{SileroVad, speech_spans};
+use crate::pipeline::Result;
+use crate::types::SampleRate;
+
+pub fn run(args: &Transcribe, house: &House) -> Result<()> {
+    let loader = house.loader()?;
+    let mut detector = loader.detector()?;
+    let mut whisper = loader.recogniser()?;
+    let mut failures = Vec::new();
+    let mut objects = Vec::new();
+    for path in &args.files {
+        match transcribe(path, house, &mut detector, &mut whisper) {
+            Ok(transcript) if args.format.json => objects.push(as_json(path, &transcript)),
+            Ok(transcript) => print_text(path, args.files.len() > 1, &transcript, house),
+            // One bad file must not lose the others' transcripts.
+            Err(error) if args.files.len() > 1 => {
+                house.talk().note(&format!("{error:#}"));
+                failures.push(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match (args.format.json, args.files.len()) {
+        (true, 1) => super::print_json(&objects[0])?,
+        (true, _) => super::print_json(&json!({ "files": objects }))?,
+        (false, _) => {}
+    }
+    match failures.len() {
+        0 => Ok(()),
+        failed => Err(anyhow!("{failed} of {} files could not be transcribed", args.files.len())),
+    }
+}
+
+fn transcribe(path: &Path, house: &House, detector: &mut SileroVad, whisper: &mut Whisper) -> Result<Transcript> {
+    let clip = audio::load_at(path, audio::LONGEST, SampleRate::HEARING)?;
+    clip.note.iter().for_each(|note| house.talk().note(note));
+    let samples = clip.samples;
+    let spans = speech_spans(&samples, &house.plan().hear, detector)?;
+    Ok(whisper.transcribe_spans(&samples, &spans, &Cancel::default())?)
+}
+
+fn print_text(path: &Path, named: bool, transcript: &Transcript, house: &House) {
+    match &transcript.verdict {
+        Verdict::Certain => {}
+        Verdict::Doubtful(why) => house.talk().note(&format!("{}: doubtful: {why}", path.display())),
+        Verdict::Nothing(why) => house.talk().note(&format!("{}: no speech: {why}", path.display())),
+    }
+    let text = transcript.text.trim();
+    if named { println!("{}\t{text}", path.display()) } else { println!("{text}") }
+}
+
+fn as_json(path: &Path, transcript: &Transcript) -> Value {
+    json!({
+        "file": path,
+        "text": transcript.text.trim(),
+        "language": transcript.language,
+        "confidence": transcript.confidence,
+        "verdict": transcript.verdict.name(),
+        "segments": transcript.segments.iter().map(segment_json).collect::<Vec<_>>(),
+    })
+}
+
+fn segment_json(segment: &Segment) -> Value {
+    json!({
+        "start_ms": segment.start.0.round(),
+        "end_ms": segment.end.0.round(),
+        "text": segment.text.trim(),
+        "confidence": segment.confidence,
+        "no_speech": segment.no_speech,
+    })
+}

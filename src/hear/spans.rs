@@ -1,0 +1,24 @@
+//! Where in a recording somebody speaks.
+
+use std::ops::Range;
+
+use super::{FRAME, HearError, Segmenter, SileroVad, SpeechEvent};
+use crate::config::Hear;
+
+/// The stretches of `samples` (16 kHz) that hold speech, with their padding: in order, not overlapping.
+pub fn speech_spans(samples: &[f32], plan: &Hear, vad: &mut SileroVad) -> Result<Vec<Range<usize>>, HearError> {
+    vad.reset();
+    let mut segmenter = Segmenter::new(plan);
+    let mut spans = Vec::new();
+    let mut frame = [0.0; FRAME];
+    for chunk in samples.chunks(FRAME) {
+        frame[..chunk.len()].copy_from_slice(chunk);
+        frame[chunk.len()..].fill(0.0);
+        if let Some(SpeechEvent::TurnEnded(turn)) = segmenter.push(vad.step(&frame)?) {
+            spans.push(turn.keep);
+        }
+    }
+    spans.extend(segmenter.finish().map(|turn| turn.keep));
+    let within = |at: u64| (at as usize).min(samples.len());
+    Ok(spans.into_iter().map(|span| within(span.start)..within(span.end)).collect())
+}

@@ -1,0 +1,158 @@
+//! The listening stage: frames of a clip through voice activity, as fast as they come or at the pace of a microphone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::stage::{Detector, Result};
+use crate::config::Hear;
+use crate::hear::{FRAME, Segmenter, SpeechEvent, speech_end};
+use crate::types::{Ms, SampleRate};
+
+/// How a file's samples reach the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// At once: the quickest answer to a file.
+    Fast,
+    /// A second of sound takes a second, as from a microphone: what a person would wait is measured.
+    RealTime,
+}
+
+/// What the listener tells the coordinator.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// Speech has paused; this is all of it so far. The turn may be over.
+    Paused(Utterance),
+    /// Speech goes on: what was made of the utterance so far no longer holds.
+    Resumed,
+    /// The silence was long enough.
+    Decided,
+    /// The file is over.
+    EndOfFile,
+}
+
+/// The speech of a turn so far.
+#[derive(Clone, Debug)]
+pub struct Utterance {
+    /// 16 kHz mono, with a little of the sound around it.
+    pub samples: Arc<[f32]>,
+    /// How long the speech lasted, pauses included.
+    pub length: Ms,
+    /// When its last sample entered the house.
+    pub last_sample_at: Instant,
+}
+
+/// Runs `samples` (16 kHz) through voice activity and reports by `tell`, which answers false when nobody listens
+/// any more.
+pub fn listen(
+    samples: &[f32],
+    pace: Pace,
+    plan: &Hear,
+    detector: &mut dyn Detector,
+    tell: &mut dyn FnMut(Heard) -> bool,
+) -> Result<()> {
+    detector.reset();
+    let mut ear = Ear { samples, plan, clock: Clock::start(pace), first: None, speaking: false };
+    let mut segmenter = Segmenter::new(plan);
+    let mut frame = [0.0; FRAME];
+    for chunk in samples.chunks(FRAME) {
+        frame[..chunk.len()].copy_from_slice(chunk);
+        frame[chunk.len()..].fill(0.0);
+        ear.clock.wait_for_frame();
+        let event = segmenter.push(detector.step(&frame)?);
+        if !event.into_iter().flat_map(|event| ear.hear(event)).all(&mut *tell) {
+            return Ok(());
+        }
+    }
+    let open = segmenter.finish().map(SpeechEvent::TurnEnded);
+    let _listening = open.into_iter().flat_map(|event| ear.hear(event)).chain([Heard::EndOfFile]).all(&mut *tell);
+    Ok(())
+}
+
+/// Turns the segmenter's positions into utterances.
+struct Ear<'a> {
+    samples: &'a [f32],
+    plan: &'a Hear,
+    clock: Clock,
+    /// Where the first speech of the question began.
+    first: Option<usize>,
+    /// Whether speech goes on that has not been told as paused.
+    speaking: bool,
+}
+
+impl Ear<'_> {
+    fn hear(&mut self, event: SpeechEvent) -> Vec<Heard> {
+        match event {
+            SpeechEvent::Started { at, .. } => {
+                self.speaking = true;
+                let reopened = self.first.is_some();
+                self.first.get_or_insert(at as usize);
+                if reopened { vec![Heard::Resumed] } else { vec![] }
+            }
+            SpeechEvent::Paused { at } => {
+                self.speaking = false;
+                vec![Heard::Paused(self.utterance(at as usize))]
+            }
+            SpeechEvent::Resumed { .. } => {
+                self.speaking = true;
+                vec![Heard::Resumed]
+            }
+            SpeechEvent::TurnEnded(turn) => {
+                let untold =
+                    std::mem::take(&mut self.speaking).then(|| Heard::Paused(self.utterance(turn.end as usize)));
+                untold.into_iter().chain([Heard::Decided]).collect()
+            }
+        }
+    }
+
+    fn utterance(&self, end: usize) -> Utterance {
+        // No further than has been heard: a microphone cannot look ahead.
+        let heard = (self.clock.frames_in.len() * FRAME).min(self.samples.len());
+        let end = end.min(heard);
+        let start = self.first.unwrap_or(end).min(end);
+        let last = speech_end(&self.samples[..heard], end).max(start);
+        let padding = SampleRate::HEARING.samples(self.plan.padding);
+        let kept = start.saturating_sub(padding)..(end + padding).min(heard);
+        Utterance {
+            samples: self.samples[kept].into(),
+            length: SampleRate::HEARING.duration(last - start),
+            last_sample_at: self.clock.entered(last),
+        }
+    }
+}
+
+/// When each frame entered the house.
+struct Clock {
+    pace: Pace,
+    start: Instant,
+    frames_in: Vec<Instant>,
+}
+
+impl Clock {
+    fn start(pace: Pace) -> Self {
+        Clock { pace, start: Instant::now(), frames_in: Vec::new() }
+    }
+
+    /// Waits until a microphone would have delivered the next frame whole.
+    fn wait_for_frame(&mut self) {
+        if self.pace == Pace::RealTime {
+            let due = self.start + span((self.frames_in.len() + 1) * FRAME);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        self.frames_in.push(Instant::now());
+    }
+
+    /// When `sample` entered: by the pace of the microphone, or with the frame that held it.
+    fn entered(&self, sample: usize) -> Instant {
+        match self.pace {
+            Pace::RealTime => self.start + span(sample),
+            Pace::Fast => {
+                let frame = (sample / FRAME).min(self.frames_in.len().saturating_sub(1));
+                self.frames_in.get(frame).copied().unwrap_or(self.start)
+            }
+        }
+    }
+}
+
+fn span(samples: usize) -> Duration {
+    Duration::from_secs_f64(samples as f64 / f64::from(SampleRate::HEARING.0))
+}

@@ -1,0 +1,204 @@
+//! Loads the stages that the plan names, each under a permit of the memory budget.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use anyhow::Context;
+
+use super::stage::{Result, Stages};
+use crate::asr::Whisper;
+use crate::config::Plan;
+use crate::hear::SileroVad;
+use crate::llm::{Conversation, Llm};
+use crate::memory::{Budget, OverBudget, Permit};
+use crate::onnx::Onnx;
+use crate::store::Store;
+use crate::tts::Voice;
+use crate::types::Bytes;
+
+/// A part of the pipeline that holds memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The library that the detector and the speaker run on.
+    Runtime,
+    Detector,
+    Recogniser,
+    Thinker,
+    Speaker,
+}
+
+impl Part {
+    /// In the order in which they are loaded one after the other.
+    pub const ALL: [Part; 5] = [Part::Runtime, Part::Detector, Part::Recogniser, Part::Thinker, Part::Speaker];
+
+    /// What the part does, for a person.
+    pub fn task(self) -> &'static str {
+        match self {
+            Part::Runtime => "ONNX Runtime",
+            Part::Detector => "voice activity",
+            Part::Recogniser => "speech recognition",
+            Part::Thinker => "language model",
+            Part::Speaker => "voice",
+        }
+    }
+
+    /// The catalogue name of the model that does it.
+    pub fn model(self, plan: &Plan) -> &str {
+        match self {
+            Part::Runtime => RUNTIME,
+            Part::Detector => &plan.hear.model,
+            Part::Recogniser => &plan.asr.model,
+            Part::Thinker => &plan.llm.model,
+            Part::Speaker => &plan.tts.voice,
+        }
+    }
+}
+
+/// The catalogue name of the library that runs the voice and voice activity.
+const RUNTIME: &str = "onnxruntime";
+
+/// What a part will hold when it is loaded.
+#[derive(Clone, Debug)]
+pub struct PartPlan {
+    pub part: Part,
+    pub model: String,
+    pub planned: Bytes,
+    /// Whether the figure was read off the installed files, or is the catalogue's.
+    pub installed: bool,
+}
+
+/// Finds, admits and loads models.
+pub struct Loader {
+    plan: Plan,
+    store: Store,
+    budget: Budget,
+    /// The library stays for the life of the process, and so does its permit.
+    onnx: Mutex<Option<(Onnx, Permit)>>,
+}
+
+impl Loader {
+    pub fn new(plan: Plan, store: Store) -> Self {
+        let budget = Budget::new(plan.memory.budget);
+        Loader { plan, store, budget, onnx: Mutex::new(None) }
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// What `part` will hold. A model that is not installed is planned with the catalogue's figure.
+    pub fn planned(&self, part: Part) -> Result<PartPlan> {
+        let model = part.model(&self.plan);
+        let entry = self.store.catalogue().find(model)?;
+        let installed = self.store.locate(model).is_ok();
+        let planned = if installed { self.planned_from_files(part)? } else { entry.loaded_bytes() };
+        Ok(PartPlan { part, model: model.to_owned(), planned, installed })
+    }
+
+    /// Refuses what does not fit as a whole, before anything is loaded.
+    pub fn admit(&self, parts: &[Part]) -> Result<()> {
+        let plans = parts.iter().map(|part| self.planned(*part)).collect::<Result<Vec<_>>>()?;
+        let wanted = Bytes(plans.iter().map(|plan| plan.planned.0).sum());
+        let limit = self.budget.limit();
+        if wanted <= limit {
+            return Ok(());
+        }
+        let each: Vec<_> = plans.iter().map(|plan| format!("{} {}", plan.model, plan.planned)).collect();
+        Err(OverBudget {
+            what: format!("the pipeline ({})", each.join(", ")),
+            wanted,
+            free: limit,
+            limit,
+            enough: Bytes(wanted.0.div_ceil(Bytes::MIB) * Bytes::MIB),
+            holders: "nothing yet".to_owned(),
+        }
+        .into())
+    }
+
+    /// Loads every stage. The voice, which takes longest, loads beside the others. `loaded` hears of each.
+    pub fn stages(&self, loaded: &(dyn Fn(Part) + Sync)) -> Result<Stages> {
+        self.admit(&Part::ALL)?;
+        std::thread::scope(|scope| {
+            let speaker = scope.spawn(|| self.speaker().inspect(|_| loaded(Part::Speaker)));
+            let detector = self.detector().inspect(|_| loaded(Part::Detector))?;
+            let recogniser = self.recogniser().inspect(|_| loaded(Part::Recogniser))?;
+            let thinker = self.thinker().inspect(|_| loaded(Part::Thinker))?;
+            let speaker = speaker.join().map_err(|_| anyhow::anyhow!("loading the voice panicked"))??;
+            Ok(Stages {
+                detector: Box::new(detector),
+                recogniser: Box::new(recogniser),
+                thinker: Box::new(thinker),
+                speaker: Box::new(speaker),
+            })
+        })
+    }
+
+    pub fn detector(&self) -> Result<SileroVad> {
+        let onnx = self.onnx()?;
+        let permit = self.permit(Part::Detector)?;
+        Ok(SileroVad::load(&onnx, &self.file(Part::Detector)?, permit)?)
+    }
+
+    pub fn recogniser(&self) -> Result<Whisper> {
+        let permit = self.permit(Part::Recogniser)?;
+        Ok(Whisper::load(&self.file(Part::Recogniser)?, &self.plan.asr, permit)?)
+    }
+
+    /// The language model with the system prompt computed.
+    pub fn thinker(&self) -> Result<Conversation> {
+        let permit = self.permit(Part::Thinker)?;
+        let llm = Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?;
+        let mut conversation = Conversation::new(llm)?;
+        conversation.warm_up()?;
+        Ok(conversation)
+    }
+
+    pub fn speaker(&self) -> Result<Voice> {
+        let onnx = self.onnx()?;
+        let permit = self.permit(Part::Speaker)?;
+        let mut voice = Voice::load(&onnx, &self.file(Part::Speaker)?, &self.plan.tts, permit)?;
+        voice.warm_up()?;
+        Ok(voice)
+    }
+
+    /// The library, opened under its permit when first asked for.
+    pub fn onnx(&self) -> Result<Onnx> {
+        let mut opened = self.onnx.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((onnx, _permit)) = &*opened {
+            return Ok(onnx.clone());
+        }
+        let permit = self.permit(Part::Runtime)?;
+        let onnx = Onnx::open(&self.file(Part::Runtime)?)?;
+        *opened = Some((onnx.clone(), permit));
+        Ok(onnx)
+    }
+
+    fn permit(&self, part: Part) -> Result<Permit> {
+        Ok(self.budget.reserve(part.model(&self.plan), self.planned(part)?.planned)?)
+    }
+
+    fn planned_from_files(&self, part: Part) -> Result<Bytes> {
+        let file = self.file(part)?;
+        Ok(match part {
+            Part::Runtime => self.store.catalogue().find(RUNTIME)?.loaded_bytes(),
+            Part::Detector => SileroVad::planned_bytes(),
+            Part::Recogniser => Whisper::planned_bytes(&file)?,
+            Part::Thinker => Llm::planned_bytes(&file, &self.plan.llm)?,
+            Part::Speaker => Voice::planned_bytes(&file)?,
+        })
+    }
+
+    /// The file to load, or for a voice the folder of its files.
+    fn file(&self, part: Part) -> Result<PathBuf> {
+        let model = part.model(&self.plan);
+        let installed = self.store.locate(model).with_context(|| format!("{} needs {model}", part.task()))?;
+        Ok(match part {
+            Part::Speaker => installed.dir,
+            _ => installed.first_file(),
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! The models as the stages that the graph asks for.
+
+use std::ops::ControlFlow;
+
+use super::stage::{Detector, Recogniser, Result, Speaker, Thinker};
+use crate::asr::{Cancel, Transcript, Whisper};
+use crate::hear::{FRAME, SileroVad};
+use crate::llm::Conversation;
+use crate::tts::Voice;
+use crate::types::SampleRate;
+
+impl Detector for SileroVad {
+    fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
+        Ok(SileroVad::step(self, frame)?)
+    }
+
+    fn reset(&mut self) {
+        SileroVad::reset(self);
+    }
+}
+
+impl Recogniser for Whisper {
+    fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+        Ok(Whisper::transcribe(self, samples, cancel)?)
+    }
+}
+
+impl Thinker for Conversation {
+    fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
+        Ok(self.ask(question, on_piece)?.tokens)
+    }
+
+    fn forget_last(&mut self) {
+        Conversation::forget_last(self);
+    }
+}
+
+impl Speaker for Voice {
+    fn rate(&self) -> SampleRate {
+        Voice::rate(self)
+    }
+
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()> {
+        Voice::speak(self, sentence, on_sound)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! What the graph asks of its stages. The real ones are models; tests put scripted ones in their place.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::asr::{Cancel, Transcript};
+use crate::hear::FRAME;
+use crate::types::{SampleRate, TurnId};
+
+/// A stage's failure, with the stage's own words in its chain.
+pub type Result<T> = std::result::Result<T, anyhow::Error>;
+
+/// Voice activity: the probability of speech in one frame of [`FRAME`] samples at 16 kHz.
+pub trait Detector: Send {
+    fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32>;
+    fn reset(&mut self);
+}
+
+/// Speech to text.
+pub trait Recogniser: Send {
+    fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript>;
+}
+
+/// Text to text, a piece at a time, with the conversation so far in mind.
+pub trait Thinker: Send {
+    /// Answers `question`; `on_piece` may break off the answer. Returns how many tokens were written.
+    fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize>;
+    /// Forgets the last exchange: it was an answer to half a question.
+    fn forget_last(&mut self);
+}
+
+/// Text to sound, a chunk at a time.
+pub trait Speaker: Send {
+    fn rate(&self) -> SampleRate;
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()>;
+}
+
+/// All of them, loaded.
+pub struct Stages {
+    pub detector: Box<dyn Detector>,
+    pub recogniser: Box<dyn Recogniser>,
+    pub thinker: Box<dyn Thinker>,
+    pub speaker: Box<dyn Speaker>,
+}
+
+/// Which turn is the present one. Whoever works for an older number stops; nobody has to reset a flag.
+#[derive(Clone, Debug, Default)]
+pub struct PresentTurn(Arc<AtomicU64>);
+
+impl PresentTurn {
+    pub fn get(&self) -> TurnId {
+        TurnId(self.0.load(Ordering::Acquire))
+    }
+
+    pub fn is(&self, turn: TurnId) -> bool {
+        self.get() == turn
+    }
+
+    /// Begins the next turn; everything under way becomes stale.
+    pub fn advance(&self) -> TurnId {
+        TurnId(self.0.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// `Break` once `turn` is stale.
+    pub fn go_on(&self, turn: TurnId) -> ControlFlow<()> {
+        if self.is(turn) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}

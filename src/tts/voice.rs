@@ -1,0 +1,336 @@
+//! A Piper voice, cut in two: the first half makes latent frames of a whole sentence, the second makes sound of a few
+//! frames at a time, so that the first sound does not wait for the length of the sentence.
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+
+use ort::session::{Session, SessionOutputs};
+use ort::value::TensorRef;
+use serde::Deserialize;
+use unicode_normalization::UnicodeNormalization;
+
+use super::phonemes::Phonemiser;
+use super::{TtsError, for_ear};
+use crate::config;
+use crate::memory::Permit;
+use crate::onnx::Onnx;
+use crate::types::{Bytes, Ms, SampleRate};
+
+/// Numbers in one latent frame, and samples it becomes.
+const LATENT: usize = 192;
+const HOP: usize = 256;
+/// Frames that become sound at a time (279 ms at 22,050 Hz), and frames around them that the decoder must see: with 12
+/// on each side the sound is that of the whole sentence to 130 dB.
+const CHUNK: usize = 24;
+const CONTEXT: usize = 12;
+/// The most phonemes of one sentence: about a minute of speech. What is longer is said in several parts.
+const MAX_PHONEMES: usize = 800;
+/// The most frames that a sentence may become: two minutes.
+const MAX_FRAMES: usize = 120 * 22_050 / HOP;
+/// A voice's settings have 5 KB.
+const MAX_SETTINGS: u64 = 1 << 20;
+/// What a loaded voice holds beside its files: ONNX Runtime's working memory for the longest sentence.
+const SCRATCH: u64 = 96 << 20;
+
+/// Silence behind a piece, so that sentences do not run into each other.
+const AFTER_SENTENCE: Ms = Ms(180.0);
+const AFTER_CLAUSE: Ms = Ms(60.0);
+
+/// A loaded voice.
+pub struct Voice {
+    encoder: Session,
+    decoder: Session,
+    folder: PathBuf,
+    settings: Settings,
+    scales: [f32; 3],
+    phonemiser: Phonemiser,
+    _permit: Permit,
+}
+
+/// What was said.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spoken {
+    /// Samples that were handed over.
+    pub samples: usize,
+    /// Phonemes that the voice does not know; they were left out.
+    pub unknown: usize,
+    /// Whether the listener broke off.
+    pub cancelled: bool,
+}
+
+/// `voice.json`, as Piper writes it.
+#[derive(Debug, Deserialize)]
+struct Settings {
+    audio: AudioSettings,
+    espeak: EspeakSettings,
+    inference: InferenceSettings,
+    phoneme_id_map: HashMap<String, Vec<i64>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AudioSettings {
+    sample_rate: u32,
+}
+
+#[derive(Debug, Deserialize)]
+struct EspeakSettings {
+    voice: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct InferenceSettings {
+    noise_scale: f32,
+    length_scale: f32,
+    noise_w: f32,
+}
+
+/// Latent frames of a sentence, channel by channel: f32 `[192, frames]`.
+struct Latent {
+    numbers: Vec<f32>,
+    frames: usize,
+}
+
+impl Voice {
+    /// What the voice in `folder` will hold: its graphs, which ONNX Runtime keeps a second time in the order it
+    /// computes in, and its working memory.
+    pub fn planned_bytes(folder: &Path) -> Result<Bytes, TtsError> {
+        let mut bytes = SCRATCH;
+        for name in ["encoder.onnx", "decoder.onnx"] {
+            let file = folder.join(name);
+            let about = fs::metadata(&file).map_err(|error| TtsError::Voice { file, why: error.to_string() })?;
+            bytes += about.len() + about.len() / 2;
+        }
+        Ok(Bytes(bytes))
+    }
+
+    /// Loads `encoder.onnx`, `decoder.onnx` and `voice.json` from `folder`.
+    pub fn load(onnx: &Onnx, folder: &Path, plan: &config::Tts, permit: Permit) -> Result<Self, TtsError> {
+        let settings = Settings::read(&folder.join("voice.json"))?;
+        let phonemiser = Phonemiser::find(&settings.espeak.voice)?;
+        let inference = &settings.inference;
+        let scales = [inference.noise_scale, inference.length_scale / plan.speed, inference.noise_w];
+        Ok(Voice {
+            encoder: onnx.session(&folder.join("encoder.onnx"), plan.threads)?,
+            decoder: onnx.session(&folder.join("decoder.onnx"), plan.threads)?,
+            folder: folder.to_owned(),
+            settings,
+            scales,
+            phonemiser,
+            _permit: permit,
+        })
+    }
+
+    pub fn rate(&self) -> SampleRate {
+        SampleRate(self.settings.audio.sample_rate)
+    }
+
+    /// Says something unheard, so that the first sentence pays for no first times.
+    pub fn warm_up(&mut self) -> Result<(), TtsError> {
+        self.speak("Hello, I am ready to speak.", &mut |_| ControlFlow::Continue(()))?;
+        Ok(())
+    }
+
+    /// Says `text`, handing over samples in -1.0..=1.0 as they are made; `Break` ends it. A text without a word, such as
+    /// one of emoji alone, is no error and gives no sound.
+    pub fn speak(
+        &mut self,
+        text: &str,
+        on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<Spoken, TtsError> {
+        let text = for_ear(text);
+        let phonemes: Vec<char> = self.phonemiser.phonemes(&text)?.nfd().collect();
+        let mut spoken = Spoken::default();
+        for part in parts(&phonemes) {
+            let ids = self.settings.ids(part, &mut spoken.unknown);
+            let latent = self.encode(&ids)?;
+            if self.say(&latent, &mut spoken.samples, on_sound)?.is_break() {
+                spoken.cancelled = true;
+                return Ok(spoken);
+            }
+        }
+        if spoken.samples > 0 {
+            let clause = phonemes.last().is_some_and(|mark| matches!(mark, ',' | ';' | ':'));
+            let pause = vec![0.0; self.rate().samples(if clause { AFTER_CLAUSE } else { AFTER_SENTENCE })];
+            spoken.samples += pause.len();
+            spoken.cancelled = on_sound(&pause).is_break();
+        }
+        Ok(spoken)
+    }
+
+    fn say(
+        &mut self,
+        latent: &Latent,
+        samples: &mut usize,
+        on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, TtsError> {
+        for start in (0..latent.frames).step_by(CHUNK) {
+            let sound = self.decode(latent, start..(start + CHUNK).min(latent.frames))?;
+            *samples += sound.len();
+            if on_sound(&sound).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The latent frames of a sentence.
+    fn encode(&mut self, ids: &[i64]) -> Result<Latent, TtsError> {
+        let failed = |why: String| TtsError::Run { file: self.folder.join("encoder.onnx"), why };
+        let outputs = run_encoder(&mut self.encoder, ids, &self.scales).map_err(|error| failed(error.to_string()))?;
+        let (shape, numbers) = outputs[0].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+        match shape[..] {
+            [1, channels, frames] if channels == LATENT as i64 && (0..=MAX_FRAMES as i64).contains(&frames) => {
+                Ok(Latent { numbers: numbers.to_vec(), frames: frames as usize })
+            }
+            _ => Err(failed(format!(
+                "it made frames of the shape {shape:?}; at most [1, {LATENT}, {MAX_FRAMES}] are used"
+            ))),
+        }
+    }
+
+    /// The sound of the frames `wanted`.
+    fn decode(&mut self, latent: &Latent, wanted: Range<usize>) -> Result<Vec<f32>, TtsError> {
+        let failed = |why: String| TtsError::Run { file: self.folder.join("decoder.onnx"), why };
+        let seen = wanted.start.saturating_sub(CONTEXT)..(wanted.end + CONTEXT).min(latent.frames);
+        let window = latent.window(&seen);
+        let outputs = run_decoder(&mut self.decoder, &window, seen.len()).map_err(|error| failed(error.to_string()))?;
+        let (_, sound) = outputs[0].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+        let from = (wanted.start - seen.start) * HOP;
+        let sound = sound.get(from..from + wanted.len() * HOP);
+        let sound = sound.ok_or_else(|| failed(format!("it made too little sound of {} frames", seen.len())))?;
+        Ok(sound.iter().map(|sample| sample.clamp(-1.0, 1.0)).collect())
+    }
+}
+
+fn run_encoder<'s>(session: &'s mut Session, ids: &[i64], scales: &[f32; 3]) -> ort::Result<SessionOutputs<'s>> {
+    let lengths = [ids.len() as i64];
+    session.run(ort::inputs![
+        "input" => TensorRef::from_array_view(([1, ids.len()], ids))?,
+        "input_lengths" => TensorRef::from_array_view(([1usize], &lengths[..]))?,
+        "scales" => TensorRef::from_array_view(([3usize], &scales[..]))?,
+    ])
+}
+
+fn run_decoder<'s>(session: &'s mut Session, window: &[f32], frames: usize) -> ort::Result<SessionOutputs<'s>> {
+    session.run(ort::inputs![TensorRef::from_array_view(([1, LATENT, frames], window))?])
+}
+
+impl Latent {
+    /// The frames `range` of every channel.
+    fn window(&self, range: &Range<usize>) -> Vec<f32> {
+        let channels = self.numbers.chunks_exact(self.frames.max(1));
+        channels.flat_map(|channel| &channel[range.clone()]).copied().collect()
+    }
+}
+
+impl Settings {
+    fn read(file: &Path) -> Result<Self, TtsError> {
+        let refuse = |why: String| TtsError::Voice { file: file.to_owned(), why };
+        let length = fs::metadata(file).map_err(|error| refuse(error.to_string()))?.len();
+        if length > MAX_SETTINGS {
+            return Err(refuse(format!("it has {length} bytes; at most {MAX_SETTINGS} are read")));
+        }
+        let text = fs::read(file).map_err(|error| refuse(error.to_string()))?;
+        let settings: Settings = serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
+        settings.check().map_err(refuse)?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let rate = self.audio.sample_rate;
+        if !(8_000..=48_000).contains(&rate) {
+            return Err(format!("its sample rate is {rate}; 8000 to 48000 can be played"));
+        }
+        let inference = &self.inference;
+        let scales = [inference.noise_scale, inference.length_scale, inference.noise_w];
+        if scales.iter().any(|scale| !(0.0..=10.0).contains(scale)) || inference.length_scale == 0.0 {
+            return Err(format!("its scales are {scales:?}; each must be between 0 and 10"));
+        }
+        let missing = ["^", "_", "$"].into_iter().find(|mark| !self.phoneme_id_map.contains_key(*mark));
+        missing.map_or(Ok(()), |mark| Err(format!("its phoneme_id_map has no {mark:?}")))
+    }
+
+    /// Phonemes as the voice's numbers: `^`, then each phoneme and `_`, then `$`. Unknown ones are counted.
+    fn ids(&self, phonemes: &[char], unknown: &mut usize) -> Vec<i64> {
+        let of = |mark: &str| self.phoneme_id_map.get(mark).map_or(&[][..], Vec::as_slice);
+        let mut ids = of("^").to_vec();
+        let mut name = [0; 4];
+        for phoneme in phonemes {
+            match self.phoneme_id_map.get(phoneme.encode_utf8(&mut name) as &str) {
+                Some(known) => ids.extend(known.iter().chain(of("_"))),
+                None => *unknown += 1,
+            }
+        }
+        ids.extend(of("$"));
+        ids
+    }
+}
+
+/// Cuts a very long sentence at spaces.
+fn parts(phonemes: &[char]) -> Vec<&[char]> {
+    let mut parts = Vec::new();
+    let mut rest = phonemes;
+    while rest.len() > MAX_PHONEMES {
+        let space = rest[..MAX_PHONEMES].iter().rposition(|c| *c == ' ').filter(|at| *at > 0);
+        let (part, more) = rest.split_at(space.unwrap_or(MAX_PHONEMES));
+        parts.push(part);
+        rest = more;
+    }
+    if !rest.is_empty() {
+        parts.push(rest);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        serde_json::from_str(
+            r#"{"audio": {"sample_rate": 22050}, "espeak": {"voice": "en-us"},
+                "inference": {"noise_scale": 0.667, "length_scale": 1, "noise_w": 0.8},
+                "phoneme_id_map": {"^": [1], "_": [0], "$": [2], "a": [14], "b": [15, 16]}}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn phonemes_become_padded_numbers() {
+        let mut unknown = 0;
+        assert_eq!(settings().ids(&['a', '?', 'b'], &mut unknown), [1, 14, 0, 15, 16, 0, 2]);
+        assert_eq!(unknown, 1);
+    }
+
+    #[test]
+    fn impossible_settings_are_refused() {
+        let broken = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = settings();
+            change(&mut settings);
+            settings.check().unwrap_err()
+        };
+        assert!(broken(&|s| s.audio.sample_rate = 1).contains("sample rate"));
+        assert!(broken(&|s| s.inference.length_scale = 0.0).contains("scales"));
+        assert!(broken(&|s| s.inference.noise_w = f32::NAN).contains("scales"));
+        assert!(broken(&|s| drop(s.phoneme_id_map.remove("^"))).contains("phoneme_id_map"));
+    }
+
+    #[test]
+    fn long_sentences_are_parted_at_spaces() {
+        let phonemes: Vec<char> = "abc ".repeat(500).chars().collect();
+        let parts = parts(&phonemes);
+        assert_eq!(parts.concat(), phonemes);
+        assert!(parts.len() == 3 && parts.iter().all(|part| part.len() <= MAX_PHONEMES));
+        assert!(parts[1..].iter().all(|part| part[0] == ' '));
+        assert!(super::parts(&[]).is_empty());
+        assert_eq!(super::parts(&['a'; 2000]).len(), 3);
+    }
+
+    #[test]
+    fn a_window_takes_the_same_frames_of_every_channel() {
+        let latent = Latent { numbers: (0..12).map(|n| n as f32).collect(), frames: 4 };
+        assert_eq!(latent.window(&(1..3)), [1.0, 2.0, 5.0, 6.0, 9.0, 10.0]);
+    }
+}

@@ -1,0 +1,212 @@
+//! End to end: the program as a person starts it, on real models.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn sotto(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sotto")).args(arguments).output().expect("sotto starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{:?}: {}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&succeeded(output)).expect("stdout is one JSON object")
+}
+
+fn sample() -> String {
+    common::model_file("sample-question", "question.wav").to_str().unwrap().to_owned()
+}
+
+fn wav(dir: &Path, name: &str, spec: hound::WavSpec, samples: impl Iterator<Item = i32>) -> PathBuf {
+    let path = dir.join(name);
+    let mut writer = hound::WavWriter::create(&path, spec).unwrap();
+    samples.for_each(|sample| writer.write_sample(sample).unwrap());
+    writer.finalize().unwrap();
+    path
+}
+
+fn spec(channels: u16, sample_rate: u32, bits_per_sample: u16) -> hound::WavSpec {
+    hound::WavSpec { channels, sample_rate, bits_per_sample, sample_format: hound::SampleFormat::Int }
+}
+
+/// Words of a text, for comparing what was said with what was heard.
+fn words(text: &str) -> Vec<String> {
+    let plain: String = text.chars().filter(|c| c.is_alphanumeric() || c.is_whitespace()).collect();
+    plain.to_lowercase().split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_spoken_question_gets_a_spoken_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let answer = dir.path().join("answer.wav");
+    let answer = answer.to_str().unwrap();
+    let once = json(&sotto(&["once", &sample(), "-o", answer, "--json", "--realtime"]));
+
+    let reply = once["reply"].as_str().unwrap();
+    assert!(words(reply).len() >= 3, "{once}");
+    assert!(once["heard_ms"].as_f64().unwrap() > 500.0, "{once}");
+    for stage in ["turn_end", "transcript", "first_token", "first_sentence", "first_audio", "done"] {
+        assert!(once["timings"][stage].is_f64(), "{stage} is missing: {once}");
+    }
+    assert!(once["timings"]["first_audio"].as_f64() <= once["timings"]["done"].as_f64(), "{once}");
+
+    // What the voice said is what the reply says: Whisper writes most of its words down again.
+    let heard = json(&sotto(&["transcribe", answer, "--json"]));
+    let heard = words(heard["text"].as_str().unwrap());
+    let said = words(reply);
+    let found = said.iter().filter(|word| heard.contains(word)).count();
+    assert!(found * 10 >= said.len() * 7, "said {said:?}, heard {heard:?}");
+
+    // And the transcript of the question is what the recogniser alone makes of it.
+    let alone = json(&sotto(&["transcribe", &sample(), "--json"]));
+    assert_eq!(words(once["transcript"].as_str().unwrap()), words(alone["text"].as_str().unwrap()));
+}
+
+#[test]
+fn sound_without_speech_is_no_question() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = 1u32;
+    let mut noise = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) as i16 as i32 / 8
+    };
+    let files = [
+        wav(dir.path(), "silence.wav", spec(1, 16_000, 16), (0..48_000).map(|_| 0)),
+        wav(dir.path(), "noise.wav", spec(1, 16_000, 16), (0..48_000).map(|_| noise())),
+        wav(dir.path(), "one.wav", spec(1, 16_000, 16), [1000].into_iter()),
+    ];
+    for file in files {
+        let answer = dir.path().join("answer.wav");
+        let output = sotto(&["once", file.to_str().unwrap(), "-o", answer.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{}", file.display());
+        let said = text(&output.stderr);
+        assert!(said.contains("nothing to answer") && said.contains(file.to_str().unwrap()), "{said}");
+        assert!(!answer.exists() && text(&output.stdout).is_empty(), "{}", file.display());
+    }
+}
+
+#[test]
+fn the_question_may_come_in_any_wav() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = hound::WavReader::open(sample()).unwrap();
+    let from = sample.spec();
+    let bits = from.bits_per_sample;
+    let mono: Vec<f64> = sample
+        .into_samples::<i32>()
+        .step_by(usize::from(from.channels))
+        .map(|sample| f64::from(sample.unwrap()) / f64::from(1i32 << (bits - 1)))
+        .collect();
+    let at = |rate: u32| {
+        let count = mono.len() as u64 * u64::from(rate) / u64::from(from.sample_rate);
+        (0..count as usize).map(move |n| n as f64 * f64::from(from.sample_rate) / f64::from(rate))
+    };
+    let linear = |position: f64| {
+        let (whole, part) = (position as usize, position.fract());
+        let next = mono.get(whole + 1).copied().unwrap_or(0.0);
+        mono.get(whole).copied().unwrap_or(0.0) * (1.0 - part) + next * part
+    };
+    let stereo = at(44_100).flat_map(|p| [(linear(p) * 8_000_000.0) as i32, 0]);
+    let eight = at(22_050).map(|p| (linear(p) * 127.0) as i32);
+    let files = [
+        wav(dir.path(), "stereo-24-bit.wav", spec(2, 44_100, 24), stereo),
+        wav(dir.path(), "8-bit.wav", spec(1, 22_050, 8), eight),
+    ];
+    let expected = words(json(&sotto(&["transcribe", &self::sample(), "--json"]))["text"].as_str().unwrap());
+    for file in files {
+        let heard = json(&sotto(&["transcribe", file.to_str().unwrap(), "--json"]));
+        let heard = words(heard["text"].as_str().unwrap());
+        let found = expected.iter().filter(|word| heard.contains(word)).count();
+        assert!(found * 10 >= expected.len() * 8, "{}: {heard:?} is not {expected:?}", file.display());
+    }
+}
+
+#[test]
+fn what_is_no_sound_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken.wav");
+    fs::write(&broken, b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0").unwrap();
+    let folder = dir.path().join("folder.wav");
+    fs::create_dir(&folder).unwrap();
+    let empty = dir.path().join("empty.wav");
+    fs::write(&empty, b"").unwrap();
+    for path in [broken, folder, empty, dir.path().join("missing.wav")] {
+        for mode in ["once", "transcribe"] {
+            let output = sotto(&[mode, path.to_str().unwrap()]);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{mode} {}: {said}", path.display());
+            assert!(said.contains(path.to_str().unwrap()) && !said.contains("panicked"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn exit_codes_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_sotto"))
+            .args(arguments)
+            .env("SOTTO_MODELS_DIR", dir.path())
+            .output()
+            .expect("sotto starts")
+    };
+    assert_eq!(sotto(&["--version"]).status.code(), Some(0));
+    assert_eq!(sotto(&["once"]).status.code(), Some(2));
+    assert_eq!(sotto(&["say", "hello"]).status.code(), Some(2));
+    assert_eq!(sotto(&["plan", "--set", "hear.onsett=1"]).status.code(), Some(2));
+
+    let missing = elsewhere(&["chat", "hello"]);
+    assert_eq!(missing.status.code(), Some(3), "{}", text(&missing.stderr));
+    assert!(text(&missing.stderr).contains("sotto models pull"), "{}", text(&missing.stderr));
+
+    for mode in [&["once", &sample()][..], &["plan"], &["chat", "hello"]] {
+        let refused = sotto(&[mode, &["--budget", "20MiB"]].concat());
+        assert_eq!(refused.status.code(), Some(5), "{mode:?}: {}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains("budget of"), "{mode:?}: {}", text(&refused.stderr));
+    }
+}
+
+#[test]
+fn the_plan_is_near_what_is_measured() {
+    let plan = json(&sotto(&["plan", "--json"]));
+    assert!(plan["minimum_budget_bytes"].as_u64().unwrap() > 100 << 20, "{plan}");
+    assert_eq!(plan["phases"].as_array().unwrap().len(), 3);
+    // A promise: no part holds noticeably more than it asked for. The pages of the ONNX Runtime library are first touched
+    // by whoever runs on it, so the library is counted with its first user.
+    let parts = plan["parts"].as_array().unwrap();
+    let bytes = |part: &Value, which: &str| part[which].as_f64().unwrap();
+    let runtime = |which| bytes(&parts[0], which) + bytes(&parts[1], which);
+    assert!(runtime("measured_bytes") <= runtime("planned_bytes") * 1.1 + 4e6, "{plan}");
+    for part in &parts[2..] {
+        assert!(bytes(part, "measured_bytes") <= bytes(part, "planned_bytes") * 1.05 + 4e6, "{part}");
+    }
+}
+
+#[test]
+fn text_is_spoken_and_chat_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let speech = dir.path().join("speech.wav");
+    let said =
+        json(&sotto(&["say", "Good morning. It is 7:30 and 12 °C outside.", "-o", speech.to_str().unwrap(), "--json"]));
+    assert!(said["audio_ms"].as_f64().unwrap() > 1500.0, "{said}");
+    let heard = succeeded(&sotto(&["transcribe", speech.to_str().unwrap()]));
+    assert!(words(&heard).contains(&"morning".to_owned()), "{heard}");
+
+    let nothing = sotto(&["say", "🎉", "-o", dir.path().join("none.wav").to_str().unwrap()]);
+    assert_eq!(nothing.status.code(), Some(1), "{}", text(&nothing.stderr));
+    assert!(!dir.path().join("none.wav").exists());
+
+    let chat = json(&sotto(&["chat", "What is the capital of France?", "--json", "--set", "llm.temperature=0"]));
+    assert!(chat["reply"].as_str().unwrap().contains("Paris"), "{chat}");
+}
