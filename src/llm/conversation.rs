@@ -242,28 +242,12 @@ fn hand_over(piece: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> 
 mod tests {
     use super::super::testing;
     use super::*;
-    use crate::config::{self, Sampling};
     use crate::memory::Budget;
     use crate::types::Bytes;
 
     /// A tiny random model: its answers are noise, but always the same noise.
     fn conversation(family: &str, context: usize, max_tokens: usize) -> Conversation {
-        let settings = config::Llm {
-            model: "tiny".to_owned(),
-            system_prompt: "Be brief.".to_owned(),
-            threads: 1,
-            context,
-            max_tokens,
-            sampling: Sampling {
-                temperature: 0.0,
-                top_k: 0,
-                top_p: 1.0,
-                min_p: 0.0,
-                repetition_penalty: 1.3,
-                presence_penalty: 0.0,
-                seed: Some(1),
-            },
-        };
+        let settings = testing::settings(context, max_tokens);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), testing::model(family).build()).unwrap();
         let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
