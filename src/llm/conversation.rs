@@ -63,11 +63,20 @@ pub struct Stats {
     pub steps: usize,
 }
 
-impl Stats {
-    /// `None` where nothing was decoded.
-    pub fn decode_tokens_per_second(&self) -> Option<f64> {
-        (self.steps > 0 && self.decode.0 > 0.0).then(|| self.steps as f64 * 1000.0 / self.decode.0)
+impl Answer {
+    /// How fast the prompt was read; `None` where nothing of it was left to compute.
+    pub fn prefill_tokens_per_second(&self) -> Option<f64> {
+        per_second(self.prefilled_tokens, self.stats.prefill)
     }
+
+    /// How fast the answer came; `None` where it took no step.
+    pub fn decode_tokens_per_second(&self) -> Option<f64> {
+        per_second(self.stats.steps, self.stats.decode)
+    }
+}
+
+fn per_second(tokens: usize, span: Ms) -> Option<f64> {
+    (tokens > 0 && span.0 > 0.0).then(|| tokens as f64 * 1000.0 / span.0)
 }
 
 /// What an answer may cost, decided before anything is computed.
@@ -256,6 +265,12 @@ mod tests {
 
     fn ask(conversation: &mut Conversation, question: &str) -> Answer {
         conversation.ask(question, &mut |_| ControlFlow::Continue(())).unwrap()
+    }
+
+    #[test]
+    fn a_conversation_can_move_to_the_thread_that_leads_it() {
+        fn moves<T: Send>() {}
+        moves::<Conversation>();
     }
 
     #[test]
