@@ -25,6 +25,7 @@ fn main() -> anyhow::Result<()> {
     let permit = Budget::new(planned).reserve("llm", planned)?;
     let llm = Llm::load(Path::new(path), &settings, permit)?;
     let loaded = Ms::from(started.elapsed());
+    let held = fill_the_context(&llm, settings.context);
     let mut conversation = Conversation::new(llm)?;
     let started = Instant::now();
     let warm = conversation.warm_up()?;
@@ -36,18 +37,15 @@ fn main() -> anyhow::Result<()> {
         ControlFlow::Continue(())
     })?;
     println!("\n{:?} after {} tokens", answer.finish, answer.tokens);
-    let read = answer.prefilled_tokens as f64 * 1000.0 / answer.stats.prefill.0;
+    let read = answer.prefill_tokens_per_second().unwrap_or_default();
     println!("prompt: {} of {} tokens, {read:.0}/s", answer.prefilled_tokens, answer.prompt_tokens);
-    println!("decode: {:.1} tokens/s", answer.stats.decode_tokens_per_second().unwrap_or_default());
-    fill_the_context(&conversation, settings.context);
-    let held = Bytes(resident().unwrap_or_default().0 - before.0);
-    println!("resident: {held} gained, {planned} planned");
+    println!("decode: {:.1} tokens/s", answer.decode_tokens_per_second().unwrap_or_default());
+    println!("resident: {} gained with a full context, {planned} planned", Bytes(held.0 - before.0));
     Ok(())
 }
 
-/// Reads a long prompt, then a whole context, so that every page that was planned is touched.
-fn fill_the_context(conversation: &Conversation, context: usize) {
-    let llm = conversation.llm();
+/// Reads a prompt as long as the context, so that all that was planned is touched. Returns what is resident then.
+fn fill_the_context(llm: &Llm, context: usize) -> Bytes {
     let mut state = llm.state();
     let words = llm.tokenizer().encode("The quick brown fox jumps over the lazy dog. ").unwrap();
     let long: Vec<u32> = words.into_iter().cycle().take(context).collect();
@@ -57,6 +55,7 @@ fn fill_the_context(conversation: &Conversation, context: usize) {
         let per_second = tokens.len() as f64 / started.elapsed().as_secs_f64();
         println!("prompt of {} behind {}: {per_second:.0}/s", tokens.len(), state.len() - tokens.len());
     }
+    resident().unwrap_or_default()
 }
 
 fn settings(path: &str, threads: usize) -> config::Llm {

@@ -14,6 +14,7 @@ pub mod attention;
 mod block;
 mod elementwise;
 mod isa;
+pub mod machine;
 mod matmul;
 mod matrix;
 mod pool;

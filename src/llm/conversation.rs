@@ -74,11 +74,20 @@ pub struct Stats {
     pub steps: usize,
 }
 
-impl Stats {
-    /// `None` where nothing was decoded.
-    pub fn decode_tokens_per_second(&self) -> Option<f64> {
-        (self.steps > 0 && self.decode.0 > 0.0).then(|| self.steps as f64 * 1000.0 / self.decode.0)
+impl Answer {
+    /// How fast the prompt was read; `None` where nothing of it was left to compute.
+    pub fn prefill_tokens_per_second(&self) -> Option<f64> {
+        per_second(self.prefilled_tokens, self.stats.prefill)
     }
+
+    /// How fast the answer came; `None` where it took no step.
+    pub fn decode_tokens_per_second(&self) -> Option<f64> {
+        per_second(self.stats.steps, self.stats.decode)
+    }
+}
+
+fn per_second(tokens: usize, span: Ms) -> Option<f64> {
+    (tokens > 0 && span.0 > 0.0).then(|| tokens as f64 * 1000.0 / span.0)
 }
 
 /// What an answer may cost, decided before anything is computed.
@@ -258,28 +267,12 @@ fn hand_over(piece: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> 
 mod tests {
     use super::super::testing;
     use super::*;
-    use crate::config::{self, Sampling};
     use crate::memory::Budget;
     use crate::types::Bytes;
 
     /// A tiny random model: its answers are noise, but always the same noise.
     fn conversation(family: &str, context: usize, max_tokens: usize) -> Conversation {
-        let settings = config::Llm {
-            model: "tiny".to_owned(),
-            system_prompt: "Be brief.".to_owned(),
-            threads: 1,
-            context,
-            max_tokens,
-            sampling: Sampling {
-                temperature: 0.0,
-                top_k: 0,
-                top_p: 1.0,
-                min_p: 0.0,
-                repetition_penalty: 1.3,
-                presence_penalty: 0.0,
-                seed: Some(1),
-            },
-        };
+        let settings = testing::settings(context, max_tokens);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), testing::model(family).build()).unwrap();
         let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
@@ -288,6 +281,12 @@ mod tests {
 
     fn ask(conversation: &mut Conversation, question: &str) -> Answer {
         conversation.ask(question, &mut |_| ControlFlow::Continue(())).unwrap()
+    }
+
+    #[test]
+    fn a_conversation_can_move_to_the_thread_that_leads_it() {
+        fn moves<T: Send>() {}
+        moves::<Conversation>();
     }
 
     #[test]

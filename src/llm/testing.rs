@@ -3,6 +3,7 @@
 use super::gguf::Gguf;
 pub use super::gguf::testing::Builder;
 use super::tokenizer::Tokenizer;
+use crate::config::{self, Sampling};
 
 pub const CONTROLS: [&str; 3] = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"];
 const MERGES: [&str; 4] = ["t h", "th e", "Ġ t", "Ġ the"];
@@ -69,8 +70,11 @@ pub fn sizes_but(file: Builder, family: &str, missing: &str) -> Builder {
 /// A whole model of `family` with random weights, the head tied to the embedding.
 pub fn model(family: &str) -> Builder {
     let vocabulary = (256 + MERGES.len() + CONTROLS.len()) as u64;
-    let mut file = weights(sizes(tables("qwen2"), family), family == "qwen2");
-    file = random(file, "token_embd.weight", &[32, vocabulary]);
+    random(model_without_embedding(family), "token_embd.weight", &[32, vocabulary])
+}
+
+pub fn model_without_embedding(family: &str) -> Builder {
+    let file = weights(sizes(tables("qwen2"), family), family == "qwen2");
     file.tensor("output_norm.weight", &[32], &[1.0; 32])
 }
 
@@ -96,6 +100,26 @@ fn weights(mut file: Builder, biased: bool) -> Builder {
         }
     }
     file
+}
+
+/// Greedy, with a penalty so that noise does not turn in circles.
+pub fn settings(context: usize, max_tokens: usize) -> config::Llm {
+    config::Llm {
+        model: "tiny".to_owned(),
+        system_prompt: "Be brief.".to_owned(),
+        threads: 1,
+        context,
+        max_tokens,
+        sampling: Sampling {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.3,
+            presence_penalty: 0.0,
+            seed: Some(1),
+        },
+    }
 }
 
 /// Values in -0.4..0.4, always the same for the same name.

@@ -54,10 +54,16 @@ pub(super) mod wide {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    pub fn eight_bytes(bytes: u64) -> [f32; 8] {
-        let values = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes as i64)));
-        // SAFETY: both are 32 bytes of f32, lowest lane first.
-        unsafe { std::mem::transmute::<__m256, [f32; 8]>(values) }
+    pub fn scale_bytes(bytes: u64, scale: f32, to: &mut [f32; 8]) {
+        scale_whole(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes as i64)), scale, to);
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn scale_whole(values: __m256i, scale: f32, to: &mut [f32; 8]) {
+        let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(values), _mm256_set1_ps(scale));
+        // SAFETY: there is room for eight values.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), scaled) }
     }
 
     #[target_feature(enable = "avx,fma")]
@@ -126,6 +132,11 @@ impl Isa for Avx2 {
     fn load(self, from: &[f32]) -> __m256 {
         let from = &from[..8];
         unsafe { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(self, from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
     }
 
     #[inline(always)]
@@ -235,8 +246,20 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn eight_bytes(self, bytes: u64) -> [f32; 8] {
-        unsafe { wide::eight_bytes(bytes) }
+    fn scale_bytes(self, bytes: u64, scale: f32, to: &mut [f32]) {
+        let Some(to) = to.first_chunk_mut() else { panic!("room for eight values") };
+        unsafe { wide::scale_bytes(bytes, scale, to) }
+    }
+
+    #[inline(always)]
+    fn scale_signed_bytes(self, from: &[u8], scale: f32, to: &mut [f32; 16]) {
+        let from = &from[..16];
+        unsafe {
+            let bytes = _mm_loadu_si128(from.as_ptr().cast());
+            for (to, bytes) in to.as_chunks_mut().0.iter_mut().zip([bytes, _mm_unpackhi_epi64(bytes, bytes)]) {
+                wide::scale_whole(_mm256_cvtepi8_epi32(bytes), scale, to);
+            }
+        }
     }
 
     #[inline(always)]

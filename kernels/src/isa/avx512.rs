@@ -27,10 +27,11 @@ fn inside<K: Kernel>(isa: Avx512, kernel: K) -> K::Out {
     kernel.run(isa)
 }
 
+/// The upper eight lanes added to the lower eight.
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
-fn halves(a: __m512) -> [__m256; 2] {
-    [_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)]
+fn folded(a: __m512) -> __m256 {
+    _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
 }
 
 // SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
@@ -56,6 +57,11 @@ impl Isa for Avx512 {
     fn load(self, from: &[f32]) -> __m512 {
         let from = &from[..16];
         unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(self, from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
@@ -146,27 +152,20 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn sum(self, a: __m512) -> f32 {
-        unsafe {
-            let [low, high] = halves(a);
-            wide::sum(_mm256_add_ps(low, high))
-        }
+        unsafe { wide::sum(folded(a)) }
     }
 
     #[inline(always)]
     fn sum4(self, a: [__m512; 4]) -> [f32; 4] {
         unsafe {
             let [a, b, c, d] = a;
-            let half = |[low, high]: [__m256; 2]| _mm256_add_ps(low, high);
-            wide::sum4([half(halves(a)), half(halves(b)), half(halves(c)), half(halves(d))])
+            wide::sum4([folded(a), folded(b), folded(c), folded(d)])
         }
     }
 
     #[inline(always)]
     fn largest(self, a: __m512) -> f32 {
-        unsafe {
-            let [low, high] = halves(a);
-            wide::largest(_mm256_max_ps(low, high))
-        }
+        unsafe { wide::largest(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))) }
     }
 
     #[inline(always)]
@@ -175,8 +174,19 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn eight_bytes(self, bytes: u64) -> [f32; 8] {
-        unsafe { wide::eight_bytes(bytes) }
+    fn scale_bytes(self, bytes: u64, scale: f32, to: &mut [f32]) {
+        let Some(to) = to.first_chunk_mut() else { panic!("room for eight values") };
+        unsafe { wide::scale_bytes(bytes, scale, to) }
+    }
+
+    #[inline(always)]
+    fn scale_signed_bytes(self, from: &[u8], scale: f32, to: &mut [f32; 16]) {
+        let from = &from[..16];
+        unsafe {
+            let bytes = _mm_loadu_si128(from.as_ptr().cast());
+            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), _mm512_set1_ps(scale));
+            _mm512_storeu_ps(to.as_mut_ptr(), scaled);
+        }
     }
 
     #[inline(always)]

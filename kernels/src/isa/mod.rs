@@ -39,6 +39,11 @@ pub(crate) trait Isa: Copy + Send + Sync {
     fn splat(self, value: f32) -> Self::Floats;
     /// The first [`Isa::LANES`] values of `from`, which must have as many.
     fn load(self, from: &[f32]) -> Self::Floats;
+    /// [`Isa::LANES`] values at `from`.
+    ///
+    /// # Safety
+    /// They must be inside one living slice.
+    unsafe fn load_at(self, from: *const f32) -> Self::Floats;
     /// Values stored as little-endian f32, two or four bytes each, at any alignment.
     fn load_f32(self, from: &[u8]) -> Self::Floats;
     fn load_f16(self, from: &[u8]) -> Self::Floats;
@@ -68,8 +73,10 @@ pub(crate) trait Isa: Copy + Send + Sync {
     fn largest(self, a: Self::Floats) -> f32;
 
     fn f16_to_f32(self, bits: u16) -> f32;
-    /// Eight unsigned bytes, the lowest first.
-    fn eight_bytes(self, bytes: u64) -> [f32; 8];
+    /// `to[i] = scale · byte i` for eight unsigned bytes, the lowest first.
+    fn scale_bytes(self, bytes: u64, scale: f32, to: &mut [f32]);
+    /// `to[i] = scale · from[i]` for sixteen signed bytes.
+    fn scale_signed_bytes(self, from: &[u8], scale: f32, to: &mut [f32; 16]);
     /// `c += a * b` in eight lanes.
     fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]);
 

@@ -3,7 +3,6 @@
 
 use super::{Isa, Kernel};
 use half::{bf16, f16};
-use std::array::from_fn;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Portable;
@@ -24,9 +23,15 @@ fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
 }
 
-#[inline(always)]
-fn each(a: Floats, b: Floats, f: impl Fn(f32, f32) -> f32) -> Floats {
-    Floats(from_fn(|i| f(a.0[i], b.0[i])))
+/// The array whose element `i` is the expression. (A closure for `array::from_fn` cannot be made to inline.)
+macro_rules! each {
+    ($i:ident => $value:expr) => {{
+        let mut all = [Default::default(); _];
+        for $i in 0..all.len() {
+            all[$i] = $value;
+        }
+        all
+    }};
 }
 
 impl Isa for Portable {
@@ -47,31 +52,37 @@ impl Isa for Portable {
     #[inline(always)]
     fn load(self, from: &[f32]) -> Floats {
         let from = &from[..LANES];
-        Floats(from_fn(|i| from[i]))
+        Floats(each!(i => from[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(self, from: *const f32) -> Floats {
+        // SAFETY: the caller has LANES values there; an array of f32 is aligned as one f32.
+        Floats(unsafe { *from.cast() })
     }
 
     #[inline(always)]
     fn load_f32(self, from: &[u8]) -> Floats {
         let from = &from[..4 * LANES];
-        Floats(from_fn(|i| f32::from_le_bytes([from[4 * i], from[4 * i + 1], from[4 * i + 2], from[4 * i + 3]])))
+        Floats(each!(i => f32::from_le_bytes([from[4 * i], from[4 * i + 1], from[4 * i + 2], from[4 * i + 3]])))
     }
 
     #[inline(always)]
     fn load_f16(self, from: &[u8]) -> Floats {
         let from = &from[..2 * LANES];
-        Floats(from_fn(|i| self.f16_to_f32(u16::from_le_bytes([from[2 * i], from[2 * i + 1]]))))
+        Floats(each!(i => self.f16_to_f32(u16::from_le_bytes([from[2 * i], from[2 * i + 1]]))))
     }
 
     #[inline(always)]
     fn load_bf16(self, from: &[u8]) -> Floats {
         let from = &from[..2 * LANES];
-        Floats(from_fn(|i| bf16::from_le_bytes([from[2 * i], from[2 * i + 1]]).to_f32()))
+        Floats(each!(i => bf16::from_le_bytes([from[2 * i], from[2 * i + 1]]).to_f32()))
     }
 
     #[inline(always)]
     fn load_halves(self, from: &[f16]) -> Floats {
         let from = &from[..LANES];
-        Floats(from_fn(|i| self.f16_to_f32(from[i].to_bits())))
+        Floats(each!(i => self.f16_to_f32(from[i].to_bits())))
     }
 
     #[inline(always)]
@@ -81,55 +92,55 @@ impl Isa for Portable {
 
     #[inline(always)]
     fn add(self, a: Floats, b: Floats) -> Floats {
-        each(a, b, |a, b| a + b)
+        Floats(each!(i => a.0[i] + b.0[i]))
     }
 
     #[inline(always)]
     fn sub(self, a: Floats, b: Floats) -> Floats {
-        each(a, b, |a, b| a - b)
+        Floats(each!(i => a.0[i] - b.0[i]))
     }
 
     #[inline(always)]
     fn mul(self, a: Floats, b: Floats) -> Floats {
-        each(a, b, |a, b| a * b)
+        Floats(each!(i => a.0[i] * b.0[i]))
     }
 
     #[inline(always)]
     fn div(self, a: Floats, b: Floats) -> Floats {
-        each(a, b, |a, b| a / b)
+        Floats(each!(i => a.0[i] / b.0[i]))
     }
 
     #[inline(always)]
     fn mul_add(self, a: Floats, b: Floats, c: Floats) -> Floats {
-        Floats(from_fn(|i| mul_add(a.0[i], b.0[i], c.0[i])))
+        Floats(each!(i => mul_add(a.0[i], b.0[i], c.0[i])))
     }
 
     #[inline(always)]
     fn max(self, a: Floats, b: Floats) -> Floats {
-        each(a, b, |a, b| if a > b { a } else { b })
+        Floats(each!(i => if a.0[i] > b.0[i] { a.0[i] } else { b.0[i] }))
     }
 
     #[inline(always)]
     fn min(self, a: Floats, b: Floats) -> Floats {
-        each(a, b, |a, b| if a < b { a } else { b })
+        Floats(each!(i => if a.0[i] < b.0[i] { a.0[i] } else { b.0[i] }))
     }
 
     #[inline(always)]
     fn round(self, a: Floats) -> Floats {
         // Rounding to nearest by way of the only binade whose unit is 1; half the range of an exponent is enough here.
         const UNIT: f32 = 12_582_912.0;
-        each(a, a, |a, _| (a + UNIT) - UNIT)
+        Floats(each!(i => (a.0[i] + UNIT) - UNIT))
     }
 
     #[inline(always)]
     fn exp2_whole(self, n: Floats) -> Floats {
         // `exp` bounds n, so the cast is exact.
-        each(n, n, |n, _| f32::from_bits(((n as i32 + 127) as u32) << 23))
+        Floats(each!(i => f32::from_bits(((n.0[i] as i32 + 127) as u32) << 23)))
     }
 
     #[inline(always)]
     fn zero_below(self, value: Floats, x: Floats, limit: f32) -> Floats {
-        each(value, x, |value, x| if x < limit { 0.0 } else { value })
+        Floats(each!(i => if x.0[i] < limit { 0.0 } else { value.0[i] }))
     }
 
     #[inline(always)]
@@ -140,7 +151,7 @@ impl Isa for Portable {
 
     #[inline(always)]
     fn sum4(self, a: [Floats; 4]) -> [f32; 4] {
-        a.map(|a| self.sum(a))
+        each!(i => self.sum(a[i]))
     }
 
     #[inline(always)]
@@ -159,54 +170,63 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn eight_bytes(self, bytes: u64) -> [f32; 8] {
-        bytes.to_le_bytes().map(f32::from)
+    fn scale_bytes(self, bytes: u64, scale: f32, to: &mut [f32]) {
+        for (to, byte) in to[..8].iter_mut().zip(bytes.to_le_bytes()) {
+            *to = f32::from(byte) * scale;
+        }
+    }
+
+    #[inline(always)]
+    fn scale_signed_bytes(self, from: &[u8], scale: f32, to: &mut [f32; 16]) {
+        for (to, &byte) in to.iter_mut().zip(&from[..16]) {
+            *to = f32::from(byte as i8) * scale;
+        }
     }
 
     #[inline(always)]
     fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]) {
-        *c = from_fn(|i| mul_add(a[i], b[i], c[i]));
+        *c = each!(i => mul_add(a[i], b[i], c[i]));
     }
 
     #[inline(always)]
     fn load_bytes(self, from: &[u8]) -> Bytes {
         let from = &from[..32];
-        Bytes(from_fn(|i| from[i]))
+        Bytes(each!(i => from[i]))
     }
 
     #[inline(always)]
     fn load_nibbles(self, from: &[u8]) -> Bytes {
         let from = &from[..16];
-        Bytes(from_fn(|i| if i < 16 { from[i] & 15 } else { from[i - 16] >> 4 }))
+        Bytes(each!(i => if i < 16 { from[i] & 15 } else { from[i - 16] >> 4 }))
     }
 
     #[inline(always)]
     fn shift_right_and(self, a: Bytes, n: u32, mask: u8) -> Bytes {
-        Bytes(a.0.map(|a| a >> n & mask))
+        Bytes(each!(i => a.0[i] >> n & mask))
     }
 
     #[inline(always)]
     fn shift_left_and(self, a: Bytes, n: u32, mask: u8) -> Bytes {
-        Bytes(a.0.map(|a| a << n & mask))
+        Bytes(each!(i => a.0[i] << n & mask))
     }
 
     #[inline(always)]
     fn or(self, a: Bytes, b: Bytes) -> Bytes {
-        Bytes(from_fn(|i| a.0[i] | b.0[i]))
+        Bytes(each!(i => a.0[i] | b.0[i]))
     }
 
     #[inline(always)]
     fn sub_bytes(self, a: Bytes, b: u8) -> Bytes {
-        Bytes(a.0.map(|a| a.wrapping_sub(b)))
+        Bytes(each!(i => a.0[i].wrapping_sub(b)))
     }
 
     #[inline(always)]
     fn sixteens(self, bits: u32) -> Bytes {
-        Bytes(from_fn(|i| (bits >> i & 1) as u8 * 16))
+        Bytes(each!(i => (bits >> i & 1) as u8 * 16))
     }
 
     #[inline(always)]
     fn widen(self, a: Bytes, i: usize) -> Floats {
-        Floats(from_fn(|lane| f32::from(a.0[i * LANES + lane] as i8)))
+        Floats(each!(lane => f32::from(a.0[i * LANES + lane] as i8)))
     }
 }

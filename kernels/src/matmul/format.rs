@@ -191,15 +191,13 @@ impl Quantised for Q5_1 {
 #[inline(always)]
 fn six_bits<I: Isa>(isa: I, block: &[u8]) -> Scales {
     let [a, b, c] = [u32_at(block, 4), u32_at(block, 8), u32_at(block, 12)];
-    let high = |word: u32| word >> 2 & 0x3030_3030;
-    let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let scales = both(a & 0x3f3f_3f3f, c & 0x0f0f_0f0f | high(a));
-    let mins = both(b & 0x3f3f_3f3f, c >> 4 & 0x0f0f_0f0f | high(b));
-    let (d, m) = (f16_at(isa, block, 0), f16_at(isa, block, 2));
-    let mut all = Scales { scales: [0.0; 16], mins: isa.eight_bytes(mins).map(|min| min * m) };
-    for (to, scale) in all.scales.iter_mut().zip(isa.eight_bytes(scales)) {
-        *to = scale * d;
-    }
+    let scales_low = u64::from(a & 0x3f3f_3f3f);
+    let scales_high = u64::from(c & 0x0f0f_0f0f | a >> 2 & 0x3030_3030);
+    let mins_low = u64::from(b & 0x3f3f_3f3f);
+    let mins_high = u64::from(c >> 4 & 0x0f0f_0f0f | b >> 2 & 0x3030_3030);
+    let mut all = Scales { scales: [0.0; 16], mins: [0.0; 8] };
+    isa.scale_bytes(scales_low | scales_high << 32, f16_at(isa, block, 0), &mut all.scales);
+    isa.scale_bytes(mins_low | mins_high << 32, f16_at(isa, block, 2), &mut all.mins);
     all
 }
 
@@ -254,8 +252,9 @@ impl Quantised for Q6K {
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
         let d = f16_at(isa, block, 208);
-        let bytes = &block[192..208];
-        Scales { scales: std::array::from_fn(|i| f32::from(bytes[i] as i8) * d), mins: [0.0; 8] }
+        let mut all = Scales { scales: [0.0; 16], mins: [0.0; 8] };
+        isa.scale_signed_bytes(&block[192..208], d, &mut all.scales);
+        all
     }
 
     #[inline(always)]

@@ -8,7 +8,11 @@ use crate::{BlockType, Matrix};
 /// Rows of weights that are unpacked together, at most.
 pub(crate) const PANEL_ROWS: usize = 32;
 /// Columns that are unpacked together: whole blocks of every type. 32 rows of them are 128 KiB.
-pub(crate) const PANEL_COLS: usize = 1024;
+const PANEL_COLS: usize = 1024;
+/// From one row of a panel to the next: not a multiple of 4 KiB, which would put all rows in the same lines of the cache.
+const PANEL_STRIDE: usize = PANEL_COLS + 16;
+/// Values of a panel.
+pub(crate) const PANEL: usize = PANEL_ROWS * PANEL_STRIDE;
 /// Tokens that go over a panel before the next: 96 x 1024 values are 384 KiB, which with the panel fits in 1 MiB.
 const TOKENS: usize = 96;
 /// Rows of a register tile.
@@ -23,7 +27,7 @@ pub(crate) struct Gemm<'a, 'y> {
     pub y: SharedMut<'y, f32>,
     pub stride: usize,
     pub first_row: usize,
-    /// [`PANEL_ROWS`] x [`PANEL_COLS`] values.
+    /// [`PANEL`] values.
     pub panel: &'a mut [f32],
 }
 
@@ -35,14 +39,14 @@ impl Kernel for Gemm<'_, '_> {
         let cols = self.w.cols();
         for first in (0..cols).step_by(PANEL_COLS) {
             let count = PANEL_COLS.min(cols - first);
-            for (r, row) in self.panel.chunks_exact_mut(count).take(self.w.rows()).enumerate() {
+            for (r, row) in self.panel.chunks_exact_mut(PANEL_STRIDE).take(self.w.rows()).enumerate() {
                 let src = blocks_of(self.w.kind(), self.w.row(r), first, count);
-                Unpack { kind: self.w.kind(), src, dst: row }.run(isa);
+                Unpack { kind: self.w.kind(), src, dst: &mut row[..count] }.run(isa);
             }
             for tokens in (0..self.n).step_by(TOKENS) {
                 let tokens = tokens..(tokens + TOKENS).min(self.n);
                 for row in (0..self.w.rows()).step_by(TILE_ROWS) {
-                    let weights = &self.panel[row * count..][..TILE_ROWS * count];
+                    let weights = &self.panel[row * PANEL_STRIDE..];
                     self.tile_rows(isa, row, weights, first, count, tokens.clone());
                 }
             }
@@ -110,7 +114,7 @@ const fn tile_tokens<I: Isa>() -> usize {
 
 struct Tile<'a, I> {
     isa: I,
-    /// `[4, count]`
+    /// `[4, count]`, rows [`PANEL_STRIDE`] apart.
     weights: &'a [f32],
     count: usize,
     /// Token `t` begins at `t * stride`.
@@ -123,24 +127,32 @@ impl<I: Isa> Tile<'_, I> {
     #[inline(always)]
     fn products<const T: usize>(&self) -> [[f32; TILE_ROWS]; T] {
         let Tile { isa, weights, count, x, stride } = *self;
-        let w: [&[f32]; TILE_ROWS] = std::array::from_fn(|r| &weights[r * count..][..count]);
-        let x: [&[f32]; T] = std::array::from_fn(|t| &x[t * stride..][..count]);
+        assert!(weights.len() >= (TILE_ROWS - 1) * PANEL_STRIDE + count && x.len() >= (T - 1) * stride + count);
         let mut sums = [[isa.zero(); TILE_ROWS]; T];
         let whole = count / I::LANES * I::LANES;
-        let mut at = 0;
-        while at < whole {
-            let weights: [I::Floats; TILE_ROWS] = std::array::from_fn(|r| isa.load(&w[r][at..]));
-            for (sums, x) in sums.iter_mut().zip(x) {
-                let x = isa.load(&x[at..]);
-                for (sum, weight) in sums.iter_mut().zip(weights) {
-                    *sum = isa.mul_add(weight, x, *sum);
+        for at in (0..whole).step_by(I::LANES) {
+            let mut w = [isa.zero(); TILE_ROWS];
+            for (r, w) in w.iter_mut().enumerate() {
+                // SAFETY: at + LANES <= count, and row 3 has `count` values.
+                *w = unsafe { isa.load_at(weights.as_ptr().add(r * PANEL_STRIDE + at)) };
+            }
+            for (t, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: at + LANES <= count, and token T - 1 has `count` values.
+                let x = unsafe { isa.load_at(x.as_ptr().add(t * stride + at)) };
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = isa.mul_add(w, x, *sum);
                 }
             }
-            at += I::LANES;
         }
-        std::array::from_fn(|t| {
-            let sums = isa.sum4(sums[t]);
-            std::array::from_fn(|r| sums[r] + (whole..count).map(|i| w[r][i] * x[t][i]).sum::<f32>())
-        })
+        let mut products = [[0.0; TILE_ROWS]; T];
+        for (t, products) in products.iter_mut().enumerate() {
+            *products = isa.sum4(sums[t]);
+            for (r, product) in products.iter_mut().enumerate() {
+                for i in whole..count {
+                    *product += weights[r * PANEL_STRIDE + i] * x[t * stride + i];
+                }
+            }
+        }
+        products
     }
 }

@@ -3,6 +3,7 @@
 use super::format::{ForFormat, Plain, Quantised, for_format};
 use crate::Matrix;
 use crate::isa::{Isa, Kernel};
+use std::marker::PhantomData;
 
 /// Rows that are worked on together; they share what is loaded of x.
 const ROWS: usize = 2;
@@ -36,83 +37,108 @@ impl<I: Isa> ForFormat for MatVecOn<'_, I> {
     #[inline(always)]
     fn plain<P: Plain>(self) {
         let MatVecOn { isa, work: MatVec { w, x, y, .. } } = self;
-        for_rows(&w, y, |rows| plain_dot::<I, P, ROWS>(isa, rows, x), |row| plain_dot::<I, P, 1>(isa, row, x));
+        for_rows(&w, y, PlainDot { isa, x, format: PhantomData::<P> });
     }
 
     #[inline(always)]
     fn quantised<Q: Quantised>(self) {
         let MatVecOn { isa, work: MatVec { w, x, sums, y } } = self;
-        for_rows(
-            &w,
-            y,
-            |rows| quantised_dot::<I, Q, ROWS>(isa, rows, x, sums),
-            |row| quantised_dot::<I, Q, 1>(isa, row, x, sums),
-        );
+        for_rows(&w, y, QuantisedDot { isa, x, sums, format: PhantomData::<Q> });
     }
 }
 
+/// The products of some rows with one vector. (A trait and not a closure: a closure cannot be made to inline.)
+trait Dot {
+    fn dot<const R: usize>(&self, rows: [&[u8]; R]) -> [f32; R];
+}
+
 #[inline(always)]
-fn for_rows(
-    w: &Matrix,
-    y: &mut [f32],
-    several: impl Fn([&[u8]; ROWS]) -> [f32; ROWS],
-    one: impl Fn([&[u8]; 1]) -> [f32; 1],
-) {
-    let mut groups = y.chunks_exact_mut(ROWS);
+fn for_rows(w: &Matrix, y: &mut [f32], dot: impl Dot) {
     let mut row = 0;
+    let mut groups = y.chunks_exact_mut(ROWS);
     for y in &mut groups {
-        y.copy_from_slice(&several(std::array::from_fn(|r| w.row(row + r))));
+        let mut rows = [&[][..]; ROWS];
+        for (r, bytes) in rows.iter_mut().enumerate() {
+            *bytes = w.row(row + r);
+        }
+        y.copy_from_slice(&dot.dot(rows));
         row += ROWS;
     }
     for y in groups.into_remainder() {
-        [*y] = one([w.row(row)]);
+        [*y] = dot.dot([w.row(row)]);
         row += 1;
     }
 }
 
-#[inline(always)]
-fn plain_dot<I: Isa, P: Plain, const R: usize>(isa: I, rows: [&[u8]; R], x: &[f32]) -> [f32; R] {
-    const UNROLL: usize = 4;
-    let mut sums = [[isa.zero(); UNROLL]; R];
-    let step = UNROLL * I::LANES;
-    let whole = x.len() / step * step;
-    for at in (0..whole).step_by(step) {
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            let row = &row[at * P::BYTES..][..step * P::BYTES];
-            for (u, sum) in sums.iter_mut().enumerate() {
-                let weights = P::load(isa, &row[u * I::LANES * P::BYTES..]);
-                *sum = isa.mul_add(weights, isa.load(&x[at + u * I::LANES..]), *sum);
-            }
-        }
-    }
-    std::array::from_fn(|r| {
-        let [a, b, c, d] = sums[r];
-        let tail = rows[r][whole * P::BYTES..].chunks_exact(P::BYTES).zip(&x[whole..]);
-        let tail: f32 = tail.map(|(w, x)| P::load_one(w) * x).sum();
-        isa.sum(isa.add(isa.add(a, b), isa.add(c, d))) + tail
-    })
+struct PlainDot<'a, I, P> {
+    isa: I,
+    x: &'a [f32],
+    format: PhantomData<P>,
 }
 
-#[inline(always)]
-fn quantised_dot<I: Isa, Q: Quantised, const R: usize>(isa: I, rows: [&[u8]; R], x: &[f32], sums: &[f32]) -> [f32; R] {
-    let (len, bytes) = (Q::KIND.block_len(), Q::KIND.block_bytes());
-    let mut totals = [isa.zero(); R];
-    let mut mins = [[0.0; 8]; R];
-    for (b, x) in x.chunks_exact(len).enumerate() {
-        for r in 0..R {
-            let block = &rows[r][b * bytes..][..bytes];
-            let all = Q::scales(isa, block);
-            if Q::HAS_MIN {
-                add_mins(isa, &all.mins, &sums[b * (len / 32)..][..len / 32], &mut mins[r]);
-            }
-            for part in 0..len / 32 {
-                let quants = Q::quants(isa, block, part);
-                totals[r] =
-                    add_part::<I, Q>(isa, quants, &x[32 * part..], &all.scales[32 / Q::GROUP * part..], totals[r]);
+impl<I: Isa, P: Plain> Dot for PlainDot<'_, I, P> {
+    #[inline(always)]
+    fn dot<const R: usize>(&self, rows: [&[u8]; R]) -> [f32; R] {
+        const UNROLL: usize = 4;
+        let PlainDot { isa, x, .. } = *self;
+        let mut sums = [[isa.zero(); UNROLL]; R];
+        let step = UNROLL * I::LANES;
+        let whole = x.len() / step * step;
+        for at in (0..whole).step_by(step) {
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                let row = &row[at * P::BYTES..][..step * P::BYTES];
+                for (u, sum) in sums.iter_mut().enumerate() {
+                    let weights = P::load(isa, &row[u * I::LANES * P::BYTES..]);
+                    *sum = isa.mul_add(weights, isa.load(&x[at + u * I::LANES..]), *sum);
+                }
             }
         }
+        let mut totals = [0.0; R];
+        for r in 0..R {
+            let [a, b, c, d] = sums[r];
+            totals[r] = isa.sum(isa.add(isa.add(a, b), isa.add(c, d)));
+            for (w, x) in rows[r][whole * P::BYTES..].chunks_exact(P::BYTES).zip(&x[whole..]) {
+                totals[r] += P::load_one(w) * x;
+            }
+        }
+        totals
     }
-    std::array::from_fn(|r| isa.sum(totals[r]) - mins[r].iter().sum::<f32>())
+}
+
+struct QuantisedDot<'a, I, Q> {
+    isa: I,
+    x: &'a [f32],
+    sums: &'a [f32],
+    format: PhantomData<Q>,
+}
+
+impl<I: Isa, Q: Quantised> Dot for QuantisedDot<'_, I, Q> {
+    #[inline(always)]
+    fn dot<const R: usize>(&self, rows: [&[u8]; R]) -> [f32; R] {
+        let QuantisedDot { isa, x, sums, .. } = *self;
+        let (len, bytes) = (Q::KIND.block_len(), Q::KIND.block_bytes());
+        let mut totals = [isa.zero(); R];
+        let mut mins = [[0.0; 8]; R];
+        for (b, x) in x.chunks_exact(len).enumerate() {
+            for r in 0..R {
+                let block = &rows[r][b * bytes..][..bytes];
+                let all = Q::scales(isa, block);
+                if Q::HAS_MIN {
+                    add_mins(isa, &all.mins, &sums[b * (len / 32)..][..len / 32], &mut mins[r]);
+                }
+                for part in 0..len / 32 {
+                    let quants = Q::quants(isa, block, part);
+                    let (x, scales) = (&x[32 * part..], &all.scales[32 / Q::GROUP * part..]);
+                    totals[r] = add_part::<I, Q>(isa, quants, x, scales, totals[r]);
+                }
+            }
+        }
+        let mut products = [0.0; R];
+        for r in 0..R {
+            products[r] = isa.sum(totals[r]) - mins[r].iter().sum::<f32>();
+        }
+        products
+    }
 }
 
 /// `mins += min · sum` for the groups of a block: one, or eight.
@@ -135,12 +161,10 @@ fn add_part<I: Isa, Q: Quantised>(
 ) -> I::Floats {
     let vectors = Q::GROUP / I::LANES;
     for g in 0..32 / Q::GROUP {
-        let product = |i: usize| (isa.widen(quants, g * vectors + i), isa.load(&x[g * Q::GROUP + i * I::LANES..]));
-        let (q, x0) = product(0);
-        let mut sum = isa.mul(q, x0);
+        let x = &x[g * Q::GROUP..];
+        let mut sum = isa.mul(isa.widen(quants, g * vectors), isa.load(x));
         for i in 1..vectors {
-            let (q, xi) = product(i);
-            sum = isa.mul_add(q, xi, sum);
+            sum = isa.mul_add(isa.widen(quants, g * vectors + i), isa.load(&x[i * I::LANES..]), sum);
         }
         total = isa.mul_add(sum, isa.splat(scales[g]), total);
     }

@@ -9,7 +9,7 @@ mod unpack;
 
 use crate::pool::{SharedMut, lock};
 use crate::{BlockType, Matrix, Pool, Simd, reference};
-use gemm::{Gemm, PANEL_COLS, PANEL_ROWS};
+use gemm::{Gemm, PANEL, PANEL_ROWS};
 use matvec::{MatVec, SumsOf32};
 use std::sync::Mutex;
 
@@ -27,7 +27,7 @@ pub struct Scratch {
 impl Scratch {
     fn panels(&mut self, threads: usize) -> &[Mutex<Vec<f32>>] {
         while self.panels.len() < threads {
-            self.panels.push(Mutex::new(vec![0.0; PANEL_ROWS * PANEL_COLS]));
+            self.panels.push(Mutex::new(vec![0.0; PANEL]));
         }
         &self.panels
     }

@@ -87,10 +87,12 @@ pub struct List {
 impl Gguf {
     pub fn open(path: &Path) -> Result<Self, LlmError> {
         let unreadable = |source| LlmError::Unreadable { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.is_dir() {
-            return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
+        let kind = std::fs::metadata(path).map_err(unreadable)?;
+        if !kind.is_file() {
+            // Opening a pipe would wait for a writer for ever.
+            return Err(unreadable(std::io::Error::other("it is not a regular file")));
         }
+        let file = File::open(path).map_err(unreadable)?;
         // SAFETY: the mapping is private and read-only. Sotto's own cache replaces files by rename and never writes
         // into one, so the bytes stay as they are while mapped; another program that cuts the file short in place
         // would end this process with SIGBUS, as with every memory-mapped model.

@@ -125,9 +125,10 @@ fn shifted(offset: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_directory_and_a_missing_file_are_named() {
+fn what_is_no_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    for path in [dir.path().to_owned(), dir.path().join("absent.gguf")] {
+    std::fs::write(dir.path().join("empty.gguf"), b"").unwrap();
+    for path in [dir.path().to_owned(), dir.path().join("absent.gguf"), dir.path().join("empty.gguf")] {
         let message = Gguf::open(&path).err().unwrap().to_string();
         assert!(message.contains(&*path.to_string_lossy()) && message.contains("sotto models"), "{message}");
     }

@@ -1,0 +1,219 @@
+//! Checks one operation against the reference, or times it beside what this machine can do.
+//!
+//!     cargo run --release -p sotto-kernels --example kernel -- check|time OP [VARIANT] [THREADS]
+//!
+//! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format), `attention`, `elementwise`,
+//! or `all`. VARIANT is one of `reference`, `portable`, `avx2`, `avx512`; without it, the one that the environment names,
+//! or else the fastest.
+
+use sotto_kernels::{
+    AttentionShape, BlockType, KvCache, Matrix, Pool, Scratch, Simd, add, argmax, attention, machine, matmul,
+    reference, rms_norm, silu_mul, softmax,
+};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Tokens of a piece of a prompt.
+const PROMPT: usize = 128;
+/// The shape of the larger layers of a model of half a billion weights.
+const COLS: usize = 4864;
+/// Timed calls; the median and the spread of them are printed.
+const ROUNDS: usize = 15;
+const OPERATIONS: [&str; 4] = ["decode", "prefill", "attention", "elementwise"];
+
+struct Bench {
+    pool: Pool,
+    simd: Simd,
+    scratch: Scratch,
+    /// Bytes and operations per second that the machine reaches, when they are wanted.
+    limits: Option<(f64, f64)>,
+    wrong: bool,
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("{message}\nusage: kernel check|time {}|all [VARIANT] [THREADS]", OPERATIONS.join("|"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<bool, String> {
+    let (&mode, &op) = words.first().zip(words.get(1)).ok_or("two words are needed")?;
+    let simd = match words.get(2) {
+        Some(name) => Simd::named(name),
+        None => Simd::from_env(),
+    };
+    let simd = simd.map_err(|e| e.to_string())?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = words.get(3).map_or(Ok(cores), |t| t.parse().map_err(|_| format!("{t}: not a number of threads")))?;
+    let timed = ["check", "time"].iter().position(|m| *m == mode).ok_or(format!("{mode}: check or time?"))? == 1;
+    let ops: Vec<&str> = OPERATIONS.into_iter().filter(|o| *o == op || op == "all").collect();
+    if ops.is_empty() {
+        return Err(format!("{op}: no such operation"));
+    }
+    let mut bench = Bench { pool: Pool::new(threads), simd, scratch: Scratch::default(), limits: None, wrong: false };
+    println!("{}, {} threads", simd.name(), bench.pool.threads());
+    if timed {
+        bench.limits = Some(limits(&bench.pool, simd));
+    }
+    for op in ops {
+        match op {
+            "decode" => BlockType::ALL.into_iter().for_each(|kind| bench.product(kind, 1)),
+            "prefill" => BlockType::ALL.into_iter().for_each(|kind| bench.product(kind, PROMPT)),
+            "attention" => [(1, 2047), (PROMPT, 0)].into_iter().for_each(|(n, start)| bench.attention(n, start)),
+            _ => bench.elementwise(),
+        }
+    }
+    Ok(!bench.wrong)
+}
+
+/// A plain read of 256 MiB, and multiply-adds in registers.
+fn limits(pool: &Pool, simd: Simd) -> (f64, f64) {
+    let bytes = vec![1u8; 256 << 20];
+    let read = median(|| std::hint::black_box(machine::read(pool, simd, &bytes)));
+    let mut operations = 0;
+    let multiply = median(|| operations = machine::multiply_add(pool, simd, 20_000));
+    let limits = (bytes.len() as f64 / read.0, operations as f64 / multiply.0);
+    println!("this machine: reads {:.1} GB/s, multiplies {:.1} GFLOP/s", limits.0 / 1e9, limits.1 / 1e9);
+    limits
+}
+
+/// Seconds that a call takes: the median, and half the range of the middle half, of [`ROUNDS`] after one to warm up.
+fn median<T>(mut call: impl FnMut() -> T) -> (f64, f64) {
+    call();
+    let mut times: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let begin = Instant::now();
+            std::hint::black_box(call());
+            begin.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    (times[ROUNDS / 2], (times[ROUNDS * 3 / 4] - times[ROUNDS / 4]) / 2.0)
+}
+
+impl Bench {
+    /// Checks `y` against `expected`; `scale` is the size of what was summed.
+    fn compare(&mut self, name: &str, y: &[f32], expected: &[f32], scale: f32) {
+        let worst = y.iter().zip(expected).map(|(y, e)| (y - e).abs() / scale).fold(0.0, f32::max);
+        let same = worst <= 2e-6 && y.iter().zip(expected).all(|(y, e)| y.is_nan() == e.is_nan());
+        self.wrong |= !same;
+        println!("{name:24} {} off by {worst:.1e}", if same { "right," } else { "WRONG," });
+    }
+
+    fn report(&self, name: &str, (time, spread): (f64, f64), bytes: usize, operations: usize) {
+        let Some((read, multiply)) = self.limits else { return };
+        let (b, o) = (bytes as f64 / time, operations as f64 / time);
+        println!(
+            "{name:24} {:9.1} µs ±{:4.1}%  {:6.1} GB/s ({:3.0}%)  {:6.1} GFLOP/s ({:3.0}%)",
+            time * 1e6,
+            100.0 * spread / time,
+            b / 1e9,
+            100.0 * b / read,
+            o / 1e9,
+            100.0 * o / multiply,
+        );
+    }
+
+    fn product(&mut self, kind: BlockType, n: usize) {
+        let name = format!("{} {kind}", if n == 1 { "decode" } else { "prefill" });
+        // For one token more than any cache holds; for many, one layer.
+        let megabytes = if n == 1 { 160 } else { 16 };
+        let row_bytes = kind.row_bytes(COLS).expect("whole blocks");
+        let rows = if self.limits.is_some() { (megabytes << 20) / row_bytes } else { 77 };
+        let bytes = weights(kind, rows * row_bytes);
+        let w = Matrix::new(kind, rows, COLS, &bytes).expect("a whole matrix");
+        let (x, mut y) = (noise(n * COLS), vec![0.0; n * rows]);
+        if self.limits.is_none() {
+            let mut expected = y.clone();
+            matmul(&self.pool, self.simd, &w, &x, n, &mut y, &mut self.scratch);
+            reference::matmul(&w, &x, &mut expected);
+            let scale = expected.iter().fold(0.0f32, |a, e| a.max(e.abs()));
+            return self.compare(&name, &y, &expected, scale);
+        }
+        let time = median(|| matmul(&self.pool, self.simd, &w, &x, n, &mut y, &mut self.scratch));
+        self.report(&name, time, bytes.len(), 2 * n * rows * COLS);
+    }
+
+    fn attention(&mut self, n: usize, start: usize) {
+        let (heads, kv_heads, head_dim) = (14, 2, 64);
+        let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.125, causal: true };
+        let mut cache = KvCache::<half::f16>::new(kv_heads, head_dim, start + n);
+        let kv = noise((start + n) * kv_heads * head_dim);
+        cache.store(0, &kv, &kv);
+        let (q, mut out) = (noise(n * heads * head_dim), vec![0.0; n * heads * head_dim]);
+        let name = format!("attention {n} at {start}");
+        if self.limits.is_none() {
+            let mut expected = out.clone();
+            attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out, &mut self.scratch);
+            reference::attention(&shape, &q, &cache, start, &mut expected);
+            return self.compare(&name, &out, &expected, 1.0);
+        }
+        let time = median(|| attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out, &mut self.scratch));
+        let seen: usize = (0..n).map(|t| start + t + 1).sum();
+        self.report(&name, time, 4 * (start + n) * kv_heads * head_dim, 4 * seen * heads * head_dim);
+    }
+
+    fn elementwise(&mut self) {
+        let (x, up) = (noise(COLS * 16), noise(COLS * 16 + 1)[1..].to_vec());
+        let (simd, weight) = (self.simd, &up[..COLS]);
+        let mut y = vec![0.0; x.len()];
+        let mut each = |name: &str, op: &mut dyn FnMut(&mut [f32]), truth: &dyn Fn(&mut [f32])| {
+            if self.limits.is_some() {
+                return self.report(name, median(|| op(&mut y)), 4 * y.len(), y.len());
+            }
+            let mut expected = x.clone();
+            y.copy_from_slice(&x);
+            op(&mut y);
+            truth(&mut expected);
+            self.compare(name, &y, &expected, 1.0);
+        };
+        each("rms_norm", &mut |y| rms_norm(simd, &x, weight, 1e-6, y), &|y| reference::rms_norm(&x, weight, 1e-6, y));
+        each("softmax", &mut |y| softmax(simd, y), &|y| reference::softmax(y));
+        each("silu_mul", &mut |y| silu_mul(simd, &x, &up, y), &|y| reference::silu_mul(&x, &up, y));
+        each("add", &mut |y| add(simd, &x, y), &|y| reference::add(&x, y));
+        let place = |at: Option<usize>| at.map_or(f32::NAN, |at| at as f32);
+        each("argmax", &mut |y| y[0] = place(argmax(simd, &x)), &|y| y[0] = place(reference::argmax(&x)));
+    }
+}
+
+/// Numbers of about ±1 that are the same in every run.
+fn noise(len: usize) -> Vec<f32> {
+    words(len).map(|w| (w >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+}
+
+fn words(len: usize) -> impl Iterator<Item = u64> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    (0..len).map(move |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    })
+}
+
+/// Blocks of random bytes whose scales are small and finite.
+fn weights(kind: BlockType, len: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = words(len.div_ceil(8)).flat_map(u64::to_le_bytes).take(len).collect();
+    let halves: &[usize] = match kind {
+        BlockType::F32 | BlockType::BF16 => &[],
+        BlockType::F16 | BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q5_0 => &[0],
+        BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4_K | BlockType::Q5_K => &[0, 2],
+        BlockType::Q6_K => &[208],
+    };
+    for block in bytes.chunks_exact_mut(kind.block_bytes()) {
+        // The high byte of an f16 between 2^-8 and 2^-7, or of an f32 or bf16 between 1/2 and 2.
+        halves.iter().for_each(|at| block[at + 1] = 0x1c | block[at + 1] & 3);
+        if halves.is_empty() {
+            let high = block.len() - 1;
+            block[high] = 0x3f;
+        }
+    }
+    bytes
+}
