@@ -88,11 +88,17 @@ pub(crate) trait Isa: Copy + Send + Sync {
     /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask >= 1 << n`).
     fn shift_left_and(self, a: Self::Bytes, n: u32, mask: u8) -> Self::Bytes;
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    fn sub_bytes(self, a: Self::Bytes, b: u8) -> Self::Bytes;
     /// Byte `i` is 16 if bit `i` is set, else 0.
     fn sixteens(self, bits: u32) -> Self::Bytes;
     /// Signed bytes `i * LANES..(i + 1) * LANES` as f32.
     fn widen(self, a: Self::Bytes, i: usize) -> Self::Floats;
+    /// What [`Isa::widen_code`] adds.
+    const BIAS: f32 = 0.0;
+    /// Bytes `i * LANES..(i + 1) * LANES`, each below 128, as f32, plus [`Isa::BIAS`].
+    #[inline(always)]
+    fn widen_code(self, a: Self::Bytes, i: usize) -> Self::Floats {
+        self.widen(a, i)
+    }
 
     fn zero(self) -> Self::Floats {
         self.splat(0.0)
