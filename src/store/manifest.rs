@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
+use std::io;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Entry, InstalledFile, MANIFEST};
-use super::digest::{Digest, Pin};
+use super::digest::{Digest, Mismatch, Pin};
 use super::name::BlobName;
 use super::place::{self, FileError, at};
 use crate::types::Bytes;
@@ -32,15 +33,12 @@ pub(super) struct Record {
     modified: u64,
 }
 
-/// What stands where an installed file should be.
-#[derive(Debug, PartialEq)]
-pub(super) enum Finding {
-    /// Size and time are those of the last hashing.
-    Unchanged,
-    /// Hashed just now, and right.
-    Rehashed(Record),
+/// Why an installed file is not what it should be.
+#[derive(Debug)]
+pub(super) enum Flaw {
     Missing,
     Wrong(String),
+    Unreadable(FileError),
 }
 
 impl Manifest {
@@ -51,16 +49,14 @@ impl Manifest {
         serde_json::from_slice(&small.then(|| fs::read(&path).ok())??).ok()
     }
 
-    /// Hashes every file of the entry in `folder`. An error if one is missing or not what the catalogue says.
-    pub fn take(entry: &Entry, folder: &Path) -> Result<Result<Manifest, String>, FileError> {
-        let mut files = BTreeMap::new();
-        for file in &entry.files {
-            match Record::take(file, folder)? {
-                Ok(record) => files.insert(file.name.clone(), record),
-                Err(why) => return Ok(Err(format!("{}: {why}", file.name))),
-            };
-        }
-        Ok(Ok(Manifest { revision: entry.revision.clone(), files }))
+    /// Hashes every file of the entry in `folder` and checks those that the catalogue pins.
+    pub fn take(entry: &Entry, folder: &Path) -> Result<Manifest, Flaw> {
+        let hash = |file: &InstalledFile| {
+            let path = file.name.below(folder);
+            Ok((file.name.clone(), Record::take(file, &path, &look(&path)?, file.pin())?))
+        };
+        let files = entry.files.iter().map(hash).collect::<Result<_, Flaw>>()?;
+        Ok(Manifest { revision: entry.revision.clone(), files })
     }
 
     pub fn write(&self, folder: &Path) -> Result<(), FileError> {
@@ -69,52 +65,44 @@ impl Manifest {
         place::write(&folder.join(MANIFEST), text.as_bytes())
     }
 
-    /// Looks at one file; hashes it if it changed since the last time, or if `thorough`.
-    pub fn examine(&self, file: &InstalledFile, folder: &Path, thorough: bool) -> Result<Finding, FileError> {
+    /// The present record of one file. It is hashed only if it changed since the last time, or if `thorough`.
+    pub fn examine(&self, file: &InstalledFile, folder: &Path, thorough: bool) -> Result<Record, Flaw> {
+        let record = *self.files.get(&file.name).ok_or(Flaw::Missing)?;
         let path = file.name.below(folder);
-        let Some(record) = self.files.get(&file.name) else { return Ok(Finding::Missing) };
-        let Ok(meta) = fs::metadata(&path) else { return Ok(Finding::Missing) };
+        let meta = look(&path)?;
         let expected = file.pin().unwrap_or(record.pin());
-        let lacking = Pin { size: Bytes(meta.len()), ..record.pin() };
-        if let (true, Err(wrong)) = (meta.is_file(), expected.check(lacking)) {
-            return Ok(Finding::Wrong(wrong.to_string()));
-        }
-        match meta.is_file() {
-            false => Ok(Finding::Wrong("it is not a file".into())),
-            true if !thorough && modified(&meta) == record.modified => Ok(Finding::Unchanged),
-            true => {
-                let found = Pin::of_file(&path).map_err(at(&path))?;
-                Ok(match expected.check(found) {
-                    Ok(()) => Finding::Rehashed(Record::new(found, &meta)),
-                    Err(wrong) => Finding::Wrong(wrong.to_string()),
-                })
-            }
+        let unchanged = meta.len() == record.size && modified(&meta) == record.modified && expected == record.pin();
+        match unchanged && !thorough {
+            true => Ok(record),
+            false => Record::take(file, &path, &meta, Some(expected)),
         }
     }
 }
 
 impl Record {
-    fn new(pin: Pin, meta: &Metadata) -> Record {
-        Record { size: pin.size.0, sha256: pin.sha256, modified: modified(meta) }
-    }
-
-    /// Hashes a file. Its time is read before its bytes, so that a change in between shows as a change later.
-    fn take(file: &InstalledFile, folder: &Path) -> Result<Result<Record, String>, FileError> {
-        let path = file.name.below(folder);
-        let meta = fs::metadata(&path).map_err(at(&path))?;
-        if !meta.is_file() {
-            return Ok(Err("it is not a file".into()));
+    /// Hashes a file. `meta` was read before its bytes, so that a change in between shows as a change later.
+    fn take(file: &InstalledFile, path: &Path, meta: &Metadata, expected: Option<Pin>) -> Result<Record, Flaw> {
+        let wrong = |mismatch: Mismatch| Flaw::Wrong(format!("{}: {mismatch}", file.name));
+        if let Some(pin) = expected.filter(|pin| pin.size.0 != meta.len()) {
+            return Err(wrong(Mismatch::Size { found: meta.len(), expected: pin.size.0 }));
         }
-        if let Some(pin) = file.pin().filter(|pin| pin.size.0 != meta.len()) {
-            return Ok(Err(format!("it has {} bytes, the catalogue says {}", meta.len(), pin.size.0)));
-        }
-        let found = Pin::of_file(&path).map_err(at(&path))?;
-        let verdict = file.pin().map_or(Ok(()), |pin| pin.check(found));
-        Ok(verdict.map(|()| Record::new(found, &meta)).map_err(|wrong| wrong.to_string()))
+        let found = Pin::of_file(path).map_err(at(path)).map_err(Flaw::Unreadable)?;
+        expected.map_or(Ok(()), |pin| pin.check(found)).map_err(wrong)?;
+        Ok(Record { size: found.size.0, sha256: found.sha256, modified: modified(meta) })
     }
 
     fn pin(&self) -> Pin {
         Pin { size: Bytes(self.size), sha256: self.sha256 }
+    }
+}
+
+/// A file that can be hashed: not a folder, not a device that never ends.
+fn look(path: &Path) -> Result<Metadata, Flaw> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(meta),
+        Ok(_) => Err(Flaw::Wrong(format!("{} is not a file", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Flaw::Missing),
+        Err(error) => Err(Flaw::Unreadable(at(path)(error))),
     }
 }
 

@@ -16,7 +16,7 @@ mod place;
 pub mod progress;
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -33,7 +33,7 @@ pub use progress::{Progress, Task};
 
 use self::catalogue::MANIFEST;
 use self::hub::Hub;
-use self::manifest::{Finding, Manifest};
+use self::manifest::{Flaw, Manifest};
 use self::place::at;
 use crate::types::Bytes;
 
@@ -43,7 +43,7 @@ pub struct Store {
     dir: PathBuf,
     hub: Hub,
     pip: Pip,
-    /// Why the hub is not asked again in this process, once it could not be reached.
+    /// Set once the hub could not be reached: it is not asked again in this process.
     hub_is_down: OnceLock<()>,
 }
 
@@ -66,18 +66,6 @@ pub enum State {
     Outdated,
     /// Not what was installed; the text says which file and how.
     Damaged(String),
-}
-
-impl State {
-    /// In one word.
-    pub fn name(&self) -> &'static str {
-        match self {
-            State::Installed => "installed",
-            State::Missing => "missing",
-            State::Outdated => "outdated",
-            State::Damaged(_) => "damaged",
-        }
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -212,48 +200,41 @@ impl Store {
     }
 
     fn examine(&self, entry: &Entry, folder: &Path, mut manifest: Manifest, thorough: bool) -> Result<(), StoreError> {
-        let name = || entry.name.clone();
         if manifest.revision != entry.revision {
-            return Err(StoreError::Outdated { name: name() });
+            return Err(StoreError::Outdated { name: entry.name.clone() });
         }
-        let mut rehashed = false;
+        let known = manifest.clone();
         for file in &entry.files {
-            match manifest.examine(file, folder, thorough)? {
-                Finding::Unchanged => {}
-                Finding::Missing => return Err(StoreError::Missing { name: name(), dir: self.dir.clone() }),
-                Finding::Wrong(why) => {
-                    return Err(StoreError::Damaged { name: name(), why: format!("{}: {why}", file.name) });
-                }
-                Finding::Rehashed(record) => {
-                    rehashed |= manifest.files.insert(file.name.clone(), record) != Some(record);
-                }
-            }
+            let record = manifest.examine(file, folder, thorough).map_err(|flaw| self.complain(entry, flaw))?;
+            manifest.files.insert(file.name.clone(), record);
         }
-        // In a folder that is not ours to write, the files are hashed each time instead.
-        if rehashed {
+        // In a folder that is not ours to write, changed files are hashed each time instead.
+        if manifest != known {
             let _ = manifest.write(folder);
         }
         Ok(())
     }
 
+    fn complain(&self, entry: &Entry, flaw: Flaw) -> StoreError {
+        let name = entry.name.clone();
+        match flaw {
+            Flaw::Missing => StoreError::Missing { name, dir: self.dir.clone() },
+            Flaw::Wrong(why) => StoreError::Damaged { name, why },
+            Flaw::Unreadable(error) => StoreError::File(error),
+        }
+    }
+
     /// A model without a manifest is taken over if every file stands there and is what the catalogue pins: one that came
     /// with a disk image, or whose installation was interrupted just before the manifest.
     fn adopt(&self, entry: &Entry, folder: &Path) -> Result<(), StoreError> {
-        let missing = || StoreError::Missing { name: entry.name.clone(), dir: self.dir.clone() };
-        let here = |file: &InstalledFile| {
-            let meta = fs::metadata(file.name.below(folder));
-            file.pin().is_some_and(|pin| meta.is_ok_and(|meta| meta.is_file() && meta.len() == pin.size.0))
-        };
-        if !entry.files.iter().all(here) {
-            return Err(missing());
+        let all_pinned = entry.files.iter().all(|file| file.pin().is_some());
+        let all_here = entry.files.iter().all(|file| file.name.below(folder).exists());
+        if !all_pinned || !all_here {
+            return Err(self.complain(entry, Flaw::Missing));
         }
-        match Manifest::take(entry, folder)? {
-            Ok(manifest) => {
-                let _ = manifest.write(folder);
-                Ok(())
-            }
-            Err(why) => Err(StoreError::Damaged { name: entry.name.clone(), why }),
-        }
+        let manifest = Manifest::take(entry, folder).map_err(|flaw| self.complain(entry, flaw))?;
+        let _ = manifest.write(folder);
+        Ok(())
     }
 
     /// Waits until no other process pulls this model. The lock goes with the returned file.
@@ -332,23 +313,38 @@ impl Store {
 
     /// Converts what a source brought, checks the outcome and gives it its place; the manifest comes last.
     fn install(&self, entry: &Entry, raw: &Path, work: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
-        let (folder, ready) = (self.folder(entry), work.join("ready"));
-        place::remove(&ready)?;
-        place::create_folder(&ready)?;
+        let folder = self.folder(entry);
         let names: Vec<&str> = entry.files.iter().map(|file| file.name.as_str()).collect();
-        let task = (entry.import != Import::None).then(|| progress.start(&format!("converting {}", entry.name), None));
-        import::convert(entry.import, raw, &ready, &names)
-            .map_err(|source| StoreError::Import { name: entry.name.clone(), source })?;
-        let manifest =
-            Manifest::take(entry, &ready)?.map_err(|why| StoreError::Outcome { name: entry.name.clone(), why })?;
+        let ready = match entry.import {
+            Import::None => raw.to_owned(),
+            import => self.convert(entry, import, raw, &work.join("ready"), progress)?,
+        };
+        let manifest = Manifest::take(entry, &ready).map_err(|flaw| match self.complain(entry, flaw) {
+            StoreError::File(error) => StoreError::File(error),
+            other => StoreError::Outcome { name: entry.name.clone(), why: other.to_string() },
+        })?;
         place::create_folder(&folder)?;
         place::remove(&folder.join(MANIFEST))?;
         names.iter().try_for_each(|name| place::settle(&ready.join(name), &folder.join(name)))?;
-        manifest.write(&folder)?;
-        if let Some(task) = task {
-            task.done();
-        }
-        Ok(())
+        Ok(manifest.write(&folder)?)
+    }
+
+    fn convert(
+        &self,
+        entry: &Entry,
+        import: Import,
+        raw: &Path,
+        ready: &Path,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, StoreError> {
+        place::remove(ready)?;
+        place::create_folder(ready)?;
+        let task = progress.start(&format!("{}: converting", entry.name), None);
+        let names: Vec<&str> = entry.files.iter().map(|file| file.name.as_str()).collect();
+        import::convert(import, raw, ready, &names)
+            .map_err(|source| StoreError::Import { name: entry.name.clone(), source })?;
+        task.done();
+        Ok(ready.to_owned())
     }
 }
 
@@ -357,11 +353,6 @@ impl Installed {
     pub fn file(&self, name: &str) -> PathBuf {
         debug_assert!(self.files.iter().any(|file| file.as_str() == name), "{} has no file {name}", self.name);
         self.dir.join(name)
-    }
-
-    /// The names of its files.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(BlobName::as_str)
     }
 
     /// The first file that the catalogue lists: the only one of most models, whatever the platform calls it.

