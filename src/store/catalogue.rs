@@ -65,6 +65,20 @@ pub enum Kind {
     Sample,
 }
 
+impl Kind {
+    /// As the catalogue writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Asr => "asr",
+            Kind::Llm => "llm",
+            Kind::Vad => "vad",
+            Kind::Voice => "voice",
+            Kind::Runtime => "runtime",
+            Kind::Sample => "sample",
+        }
+    }
+}
+
 /// How the files of a source become the installed ones.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]

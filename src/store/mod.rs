@@ -68,6 +68,18 @@ pub enum State {
     Damaged(String),
 }
 
+impl State {
+    /// In one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Installed => "installed",
+            State::Missing => "missing",
+            State::Outdated => "outdated",
+            State::Damaged(_) => "damaged",
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(transparent)]
@@ -353,6 +365,11 @@ impl Installed {
     pub fn file(&self, name: &str) -> PathBuf {
         debug_assert!(self.files.iter().any(|file| file.as_str() == name), "{} has no file {name}", self.name);
         self.dir.join(name)
+    }
+
+    /// The names of its files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(BlobName::as_str)
     }
 
     /// The first file that the catalogue lists: the only one of most models, whatever the platform calls it.

@@ -4,9 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::catalogue::Import;
+use super::place;
 
 pub mod piper;
 pub mod whisper;
+mod wire;
 
 /// Why a model could not be converted.
 #[derive(Debug, thiserror::Error)]
@@ -33,4 +35,9 @@ fn copy(raw: &Path, ready: &Path, name: &str) -> Result<(), ImportError> {
     let from = raw.join(name);
     std::fs::copy(&from, ready.join(name)).map_err(|source| ImportError::Io { path: from, source })?;
     Ok(())
+}
+
+/// Writes a file that appears whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ImportError> {
+    place::write(path, bytes).map_err(|error| ImportError::Io { path: error.path, source: error.source })
 }

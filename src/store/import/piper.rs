@@ -1,9 +1,232 @@
-//! Piper voices: one graph cut into encoder and decoder.
+//! Cuts a Piper voice in two, so that sound starts after a short piece whatever the length of the sentence.
+//!
+//! A Piper voice is one ONNX graph from phonemes to samples. Its last part, the decoder, is convolutions over a sequence
+//! of latent frames, each of which becomes 256 samples: it can run on a few frames at a time. The graph is cut at the
+//! tensor that enters it ([`CUT`]): the first file makes the frames of a whole sentence, the second makes sound of any
+//! stretch of them.
+//!
+//! An ONNX file is protobuf. Nodes and weights are carried over byte for byte; only the lists that hold them are made
+//! anew, so nothing can be lost that this code does not know. Field numbers are those of `onnx.proto3`.
 
+use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::path::Path;
 
 use super::ImportError;
+use super::wire::{Field, Wire, put_bytes};
 
-pub fn split(onnx: &Path, _encoder: &Path, _decoder: &Path) -> Result<(), ImportError> {
-    Err(ImportError::Format { path: onnx.to_owned(), why: "this build cannot split voices".into() })
+/// The latent frames: f32 `[1, 192, frames]`.
+const CUT: &str = "/Mul_7_output_0";
+
+/// The largest voice that is taken: Piper's high-quality voices have 110 MB.
+const MAX_FILE: u64 = 1 << 30;
+/// The most nodes of a graph; a medium voice has about 2,000.
+const MAX_NODES: usize = 100_000;
+
+/// `ModelProto.graph`
+const MODEL_GRAPH: u64 = 7;
+/// Fields of `GraphProto`.
+mod graph {
+    pub const NODE: u64 = 1;
+    pub const INITIALIZER: u64 = 5;
+    pub const INPUT: u64 = 11;
+    pub const OUTPUT: u64 = 12;
+    pub const VALUE_INFO: u64 = 13;
+}
+/// Fields of `NodeProto`.
+const NODE_INPUT: u64 = 1;
+const NODE_OUTPUT: u64 = 2;
+/// `TensorProto.name` and `ValueInfoProto.name`.
+const TENSOR_NAME: u64 = 8;
+const VALUE_NAME: u64 = 1;
+
+/// Writes the two halves of the voice `onnx`.
+pub fn split(onnx: &Path, encoder_out: &Path, decoder_out: &Path) -> Result<(), ImportError> {
+    let io = |source| ImportError::Io { path: onnx.to_owned(), source };
+    let refuse = |why: String| ImportError::Format { path: onnx.to_owned(), why };
+    let length = fs::metadata(onnx).map_err(io)?.len();
+    if length > MAX_FILE {
+        return Err(refuse(format!("it has {length} bytes; a voice has at most {MAX_FILE}")));
+    }
+    let bytes = fs::read(onnx).map_err(io)?;
+    let model = Model::read(&bytes).map_err(refuse)?;
+    for (path, half) in [(encoder_out, model.encoder()), (decoder_out, model.decoder())] {
+        super::write_whole(path, &half.map_err(refuse)?)?;
+    }
+    Ok(())
+}
+
+/// A model taken apart: what is not the graph, and the graph's lists.
+struct Model<'a> {
+    around: Vec<Field<'a>>,
+    nodes: Vec<Node<'a>>,
+    /// Everything of the graph but its nodes.
+    rest: Vec<Field<'a>>,
+}
+
+struct Node<'a> {
+    bytes: &'a [u8],
+    inputs: Vec<&'a str>,
+    outputs: Vec<&'a str>,
+}
+
+type Parsed<T> = Result<T, String>;
+
+impl<'a> Model<'a> {
+    fn read(bytes: &'a [u8]) -> Parsed<Self> {
+        let mut model = Model { around: Vec::new(), nodes: Vec::new(), rest: Vec::new() };
+        for field in Wire::new(bytes) {
+            let field = field?;
+            match field.number {
+                MODEL_GRAPH => model.read_graph(field.message()?)?,
+                _ => model.around.push(field),
+            }
+        }
+        if model.nodes.is_empty() {
+            return Err("it holds no graph; is it an ONNX file?".to_owned());
+        }
+        if !model.nodes.iter().any(|node| node.outputs.contains(&CUT)) {
+            return Err(format!("no node makes the tensor {CUT}, where Piper's voices are cut"));
+        }
+        Ok(model)
+    }
+
+    fn read_graph(&mut self, graph: &'a [u8]) -> Parsed<()> {
+        for field in Wire::new(graph) {
+            let field = field?;
+            if field.number != graph::NODE {
+                self.rest.push(field);
+                continue;
+            }
+            if self.nodes.len() == MAX_NODES {
+                return Err(format!("its graph has more than {MAX_NODES} nodes"));
+            }
+            self.nodes.push(Node::read(field.message()?)?);
+        }
+        Ok(())
+    }
+
+    /// From the voice's own inputs to the cut.
+    fn encoder(&self) -> Parsed<Vec<u8>> {
+        let needed = self.needed_for(CUT, None);
+        self.half(&needed, &|_| true, &[(graph::OUTPUT, cut_value())], graph::OUTPUT)
+    }
+
+    /// From the cut to the voice's own output.
+    fn decoder(&self) -> Parsed<Vec<u8>> {
+        let output = self.named(graph::OUTPUT)?.first().copied().ok_or("its graph has no output")?;
+        let needed = self.needed_for(output, Some(CUT));
+        let own_inputs: HashSet<_> = self.named(graph::INPUT)?.into_iter().collect();
+        let leftover = needed.iter().flat_map(|&n| &self.nodes[n].inputs).find(|name| own_inputs.contains(**name));
+        if let Some(input) = leftover {
+            return Err(format!(
+                "behind {CUT} the graph still needs its input {input:?}; only one-speaker voices can be cut"
+            ));
+        }
+        self.half(&needed, &|_| false, &[(graph::INPUT, cut_value())], graph::INPUT)
+    }
+
+    /// The nodes, in the order of the file, without which `tensor` cannot be made; `given` is at hand.
+    fn needed_for(&self, tensor: &'a str, given: Option<&str>) -> Vec<usize> {
+        let made_by: HashMap<_, _> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .flat_map(|(n, node)| node.outputs.iter().map(move |name| (*name, n)))
+            .collect();
+        let mut needed = HashSet::new();
+        let mut wanted = vec![tensor];
+        while let Some(name) = wanted.pop() {
+            if Some(name) == given {
+                continue;
+            }
+            if let Some(&n) = made_by.get(name)
+                && needed.insert(n)
+            {
+                wanted.extend(&self.nodes[n].inputs);
+            }
+        }
+        let mut needed: Vec<_> = needed.into_iter().collect();
+        needed.sort_unstable();
+        needed
+    }
+
+    /// A model of the `needed` nodes with the weights they use. `added` takes the place of the list `replaced`.
+    fn half(
+        &self,
+        needed: &[usize],
+        keep_inputs: &dyn Fn(&str) -> bool,
+        added: &[(u64, Vec<u8>)],
+        replaced: u64,
+    ) -> Parsed<Vec<u8>> {
+        let used: HashSet<&str> = needed.iter().flat_map(|&n| &self.nodes[n].inputs).copied().collect();
+        let mut out = Vec::new();
+        for &n in needed {
+            put_bytes(&mut out, graph::NODE, self.nodes[n].bytes);
+        }
+        for field in &self.rest {
+            let keep = match field.number {
+                number if number == replaced => false,
+                graph::INITIALIZER => used.contains(field.string_at(TENSOR_NAME)?),
+                graph::INPUT => keep_inputs(field.string_at(VALUE_NAME)?),
+                // Shapes of intermediate tensors are inferred again when the graph is loaded.
+                graph::VALUE_INFO => false,
+                _ => true,
+            };
+            if keep {
+                out.extend_from_slice(field.raw);
+            }
+        }
+        for (number, value) in added {
+            put_bytes(&mut out, *number, value);
+        }
+        let mut model: Vec<u8> = self.around.iter().flat_map(|field| field.raw).copied().collect();
+        put_bytes(&mut model, MODEL_GRAPH, &out);
+        Ok(model)
+    }
+
+    fn named(&self, list: u64) -> Parsed<Vec<&'a str>> {
+        self.rest.iter().filter(|field| field.number == list).map(|field| field.string_at(VALUE_NAME)).collect()
+    }
+}
+
+impl<'a> Node<'a> {
+    fn read(bytes: &'a [u8]) -> Parsed<Self> {
+        let mut node = Node { bytes, inputs: Vec::new(), outputs: Vec::new() };
+        for field in Wire::new(bytes) {
+            let field = field?;
+            match field.number {
+                NODE_INPUT => node.inputs.push(field.string()?),
+                NODE_OUTPUT => node.outputs.push(field.string()?),
+                _ => {}
+            }
+        }
+        Ok(node)
+    }
+}
+
+/// The cut as a `ValueInfoProto`: its name and its type, f32 `[1, 192, frames]`.
+fn cut_value() -> Vec<u8> {
+    const VALUE_TYPE: u64 = 2;
+    const TENSOR_TYPE: u64 = 1;
+    const ELEMENT_TYPE: u8 = 1 << 3;
+    const FLOAT: u8 = 1;
+    const SHAPE: u64 = 2;
+    const DIMENSION: u64 = 1;
+    const DIMENSION_VALUE: u8 = 1 << 3;
+    const DIMENSION_NAME: u64 = 2;
+    let mut frames = Vec::new();
+    put_bytes(&mut frames, DIMENSION_NAME, b"frames");
+    let mut shape = Vec::new();
+    for dimension in [&[DIMENSION_VALUE, 1][..], &[DIMENSION_VALUE, 192, 1], &frames] {
+        put_bytes(&mut shape, DIMENSION, dimension);
+    }
+    let mut tensor = vec![ELEMENT_TYPE, FLOAT];
+    put_bytes(&mut tensor, SHAPE, &shape);
+    let mut kind = Vec::new();
+    put_bytes(&mut kind, TENSOR_TYPE, &tensor);
+    let mut value = Vec::new();
+    put_bytes(&mut value, VALUE_NAME, CUT.as_bytes());
+    put_bytes(&mut value, VALUE_TYPE, &kind);
+    value
 }

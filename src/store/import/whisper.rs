@@ -1,9 +1,90 @@
-//! Whisper weights: from CTranslate2's files to whisper.cpp's.
+//! Whisper weights: from CTranslate2's `model.bin`, as package registries carry them, to whisper.cpp's ggml file.
+//!
+//! The two hold the same numbers under other names: CTranslate2 joins the rows of query, key and value in one matrix,
+//! whisper.cpp wants them apart, with the mel filters and the vocabulary in front. The result depends on nothing but the
+//! source, byte for byte, so that a catalogue can list its digest.
+
+mod ct2;
+mod ggml;
+mod mel;
+mod vocabulary;
 
 use std::path::Path;
 
 use super::ImportError;
+use ct2::Checkpoint;
 
-pub fn convert(source: &Path, _target: &Path) -> Result<(), ImportError> {
-    Err(ImportError::Format { path: source.join("model.bin"), why: "this build has no Whisper converter".into() })
+/// Mel bands, audio positions and text positions of every Whisper up to large-v2.
+const MELS: usize = 80;
+const AUDIO_POSITIONS: usize = 1500;
+const TEXT_POSITIONS: usize = 448;
+/// Largest accepted sizes: those of Whisper large, with room above.
+const MAX_WIDTH: usize = 4096;
+const MAX_LAYERS: usize = 64;
+const MAX_VOCABULARY: usize = 100_000;
+
+/// The sizes that a ggml header states.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Blueprint {
+    vocabulary: usize,
+    width: usize,
+    heads: usize,
+    encoder_layers: usize,
+    decoder_layers: usize,
 }
+
+/// Converts `source/model.bin` with `source/vocabulary.txt` into the ggml file `target`.
+///
+/// Memory stays below a megabyte plus the vocabulary, whatever the model. `target` appears whole or not at all.
+pub fn convert(source: &Path, target: &Path) -> Result<(), ImportError> {
+    let mut checkpoint = Checkpoint::open(&source.join("model.bin"))?;
+    let blueprint = Blueprint::of(&mut checkpoint)?;
+    let tokens = vocabulary::read(&source.join("vocabulary.txt"), blueprint.vocabulary)?;
+    ggml::write(&mut checkpoint, &blueprint, &tokens, target)
+}
+
+impl Blueprint {
+    fn of(checkpoint: &mut Checkpoint) -> Result<Self, ImportError> {
+        let conv = checkpoint.shape("encoder/conv1/weight")?.to_vec();
+        let embeddings = checkpoint.shape("decoder/embeddings/weight")?.to_vec();
+        let (&[width, mels, 3], &[vocabulary, _]) = (&conv[..], &embeddings[..]) else {
+            return Err(checkpoint.refuse(format!("conv1 {conv:?} and embeddings {embeddings:?} are not Whisper's")));
+        };
+        let blueprint = Blueprint {
+            vocabulary,
+            width,
+            heads: checkpoint.scalar("encoder/num_heads")?,
+            encoder_layers: checkpoint.layers("encoder"),
+            decoder_layers: checkpoint.layers("decoder"),
+        };
+        let decoder_heads = checkpoint.scalar("decoder/num_heads")?;
+        blueprint.check(mels, decoder_heads).map_err(|why| checkpoint.refuse(why))?;
+        Ok(blueprint)
+    }
+
+    fn check(&self, mels: usize, decoder_heads: usize) -> Result<(), String> {
+        let within = |what: &str, size: usize, most: usize| match size {
+            0 => Err(format!("it has no {what}")),
+            size if size > most => Err(format!("{size} {what} are more than the accepted {most}")),
+            _ => Ok(()),
+        };
+        within("channels", self.width, MAX_WIDTH)?;
+        within("encoder layers", self.encoder_layers, MAX_LAYERS)?;
+        within("decoder layers", self.decoder_layers, MAX_LAYERS)?;
+        within("tokens", self.vocabulary, MAX_VOCABULARY)?;
+        within("heads", self.heads, self.width)?;
+        if !self.width.is_multiple_of(self.heads) || decoder_heads != self.heads {
+            return Err(format!(
+                "{} channels do not divide among {} encoder and {decoder_heads} decoder heads",
+                self.width, self.heads
+            ));
+        }
+        if mels != MELS {
+            return Err(format!("it wants {mels} mel bands; only models with {MELS} are converted"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
