@@ -66,7 +66,7 @@ impl Hub {
             };
             place::link(&cached, &member.to.below(raw))?;
             done.0 += member.pin().size.0;
-            task.back_to(done);
+            task.stand_at(done);
         }
         Ok(())
     }
@@ -121,6 +121,6 @@ impl Meter<'_> {
     }
 
     fn stand_at(&self, position: u64) {
-        self.task.back_to(Bytes(self.done.0 + position));
+        self.task.stand_at(Bytes(self.done.0 + position));
     }
 }
