@@ -7,7 +7,7 @@ mod cache;
 mod client;
 mod env;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use env::{HubEnv, Patience};
 
@@ -77,7 +77,7 @@ impl Hub {
         source: &HubSource,
         member: &Member,
         meter: &Meter<'_>,
-    ) -> Result<std::path::PathBuf, HubError> {
+    ) -> Result<PathBuf, HubError> {
         if self.env.offline {
             return Err(HubError::Offline);
         }
