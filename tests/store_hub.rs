@@ -374,8 +374,8 @@ fn the_bar_goes_from_nothing_to_all() {
             let now = at.last().copied().unwrap_or(0) + more.0;
             at.push(now);
         }
-        fn back_to(&self, left: Bytes) {
-            self.0.0.lock().unwrap().push(left.0);
+        fn stand_at(&self, position: Bytes) {
+            self.0.0.lock().unwrap().push(position.0);
         }
         fn done(self: Box<Self>) {}
     }

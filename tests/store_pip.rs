@@ -247,7 +247,7 @@ struct Nothing;
 
 impl Task for Nothing {
     fn advance(&self, _more: Bytes) {}
-    fn back_to(&self, _left: Bytes) {}
+    fn stand_at(&self, _position: Bytes) {}
     fn done(self: Box<Self>) {}
 }
 

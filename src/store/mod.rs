@@ -15,6 +15,7 @@ mod pip;
 mod place;
 pub mod progress;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use self::catalogue::MANIFEST;
 use self::hub::Hub;
 use self::manifest::{Flaw, Manifest};
 use self::place::at;
+use self::progress::OnFirstByte;
 use crate::types::Bytes;
 
 /// Models on this machine, and the way to get them.
@@ -292,7 +294,8 @@ impl Store {
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<PathBuf, String> {
-        let task = progress.start(entry.name.as_str(), Some(source.download_bytes()));
+        let (what, total) = (entry.name.as_str(), source.download_bytes());
+        let task = Box::new(OnFirstByte { progress, what, total, task: OnceCell::new() });
         let folder = |kind: &str| {
             let raw = work.join(kind);
             place::create_folder(&raw).map(|()| raw).map_err(|error| error.to_string())

@@ -1,5 +1,6 @@
 //! How far a long task is: a bar for a person who watches, one quiet line per task otherwise.
 
+use std::cell::OnceCell;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ pub trait Task {
     /// So many more bytes are done.
     fn advance(&self, more: Bytes);
 
-    /// All but `left` of what was done has to be done again.
-    fn back_to(&self, left: Bytes);
+    /// The task stands at `position`, wherever it stood before: further on, or back when something has to be done again.
+    fn stand_at(&self, position: Bytes);
 
     fn done(self: Box<Self>);
 }
@@ -35,6 +36,10 @@ pub fn on_stderr() -> Box<dyn Progress> {
     }
 }
 
+/// A bar with a known end, and one without.
+const MEASURED: &str = "{msg:24!} {wide_bar} {binary_bytes:>11} of {binary_total_bytes:11} {eta:>4}";
+const OPEN_ENDED: &str = "{msg:32!} {spinner} {elapsed}";
+
 /// A bar per task on standard error, gone when the task is done.
 pub struct Bars;
 
@@ -42,10 +47,7 @@ struct Bar(ProgressBar);
 
 impl Progress for Bars {
     fn start(&self, what: &str, total: Option<Bytes>) -> Box<dyn Task> {
-        let shape = match total {
-            Some(_) => "{msg:24!} {wide_bar} {binary_bytes:>11} of {binary_total_bytes:11} {eta:>4}",
-            None => "{msg:24!} {spinner} {elapsed}",
-        };
+        let shape = if total.is_some() { MEASURED } else { OPEN_ENDED };
         let style = ProgressStyle::with_template(shape).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(total.map(|b| b.0), ProgressDrawTarget::stderr()).with_style(style);
         bar.set_message(what.to_owned());
@@ -63,8 +65,8 @@ impl Task for Bar {
         self.0.inc(more.0);
     }
 
-    fn back_to(&self, left: Bytes) {
-        self.0.set_position(left.0);
+    fn stand_at(&self, position: Bytes) {
+        self.0.set_position(position.0);
     }
 
     fn done(self: Box<Self>) {
@@ -106,15 +108,87 @@ impl Progress for Silent {
     fn note(&self, _line: &str) {}
 }
 
+/// A task that is announced when its first byte moves: a source that does not answer is never announced.
+pub(super) struct OnFirstByte<'a> {
+    pub progress: &'a dyn Progress,
+    pub what: &'a str,
+    pub total: Bytes,
+    pub task: OnceCell<Box<dyn Task>>,
+}
+
+impl OnFirstByte<'_> {
+    fn task(&self) -> &dyn Task {
+        &**self.task.get_or_init(|| self.progress.start(self.what, Some(self.total)))
+    }
+}
+
+impl Task for OnFirstByte<'_> {
+    fn advance(&self, more: Bytes) {
+        self.task().advance(more);
+    }
+
+    fn stand_at(&self, position: Bytes) {
+        if position.0 > 0 || self.task.get().is_some() {
+            self.task().stand_at(position);
+        }
+    }
+
+    fn done(self: Box<Self>) {
+        if let Some(task) = self.task.into_inner() {
+            task.done();
+        }
+    }
+}
+
 struct Quiet;
 
 impl Task for Quiet {
     fn advance(&self, _more: Bytes) {}
-    fn back_to(&self, _left: Bytes) {}
+    fn stand_at(&self, _position: Bytes) {}
     fn done(self: Box<Self>) {}
 }
 
 /// A standard error that is closed is no reason to fail.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn the_bars_can_be_drawn() {
+        for shape in [MEASURED, OPEN_ENDED] {
+            ProgressStyle::with_template(shape).unwrap();
+        }
+    }
+
+    #[derive(Default)]
+    struct Announced(Mutex<Vec<String>>);
+
+    impl Progress for Announced {
+        fn start(&self, what: &str, _total: Option<Bytes>) -> Box<dyn Task> {
+            self.0.lock().unwrap().push(what.into());
+            Box::new(Quiet)
+        }
+
+        fn note(&self, _line: &str) {}
+    }
+
+    #[test]
+    fn a_task_is_announced_once_and_only_when_something_moves() {
+        let announced = Announced::default();
+        let task = || OnFirstByte { progress: &announced, what: "model", total: Bytes(9), task: OnceCell::new() };
+        let silent = task();
+        silent.stand_at(Bytes(0));
+        Box::new(silent).done();
+        assert!(announced.0.lock().unwrap().is_empty());
+        let moving = task();
+        moving.advance(Bytes(1));
+        moving.stand_at(Bytes(0));
+        assert_eq!(*announced.0.lock().unwrap(), ["model"]);
+    }
 }

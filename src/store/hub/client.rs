@@ -1,6 +1,7 @@
 //! HTTP with a hub: what a file is, and its bytes, resumed where they broke off.
 
 use std::fs::{self, File};
+use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::thread::sleep;
@@ -198,7 +199,10 @@ impl Place<'_> {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.0));
         }
         let request = request.body(()).map_err(|error| self.refuse(error.to_string()))?;
-        self.client.agent.run(request).map_err(again)
+        self.client.agent.run(request).map_err(|error| match *method == Method::HEAD && is_out_of_reach(&error) {
+            true => HubError::Unreachable { endpoint: self.client.endpoint.clone(), why: error.to_string() }.into(),
+            false => again(error),
+        })
     }
 
     /// Servers that are busy or broken are asked again; a plain no is final.
@@ -338,6 +342,17 @@ fn begins_at(response: &Response<Body>, size: u64) -> Option<u64> {
             span.split_once('-').filter(|_| whole)?.0.parse().ok()
         }
         _ => None,
+    }
+}
+
+/// No connection came about. Before the first byte there is no reason to insist: a machine without network should know at
+/// once.
+fn is_out_of_reach(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
+        ureq::Error::Io(error) => matches!(error.kind(), ConnectionRefused | NetworkUnreachable | HostUnreachable),
+        _ => false,
     }
 }
 

@@ -7,7 +7,7 @@ mod cache;
 mod client;
 mod env;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use env::{HubEnv, Patience};
 
@@ -66,7 +66,7 @@ impl Hub {
             };
             place::link(&cached, &member.to.below(raw))?;
             done.0 += member.pin().size.0;
-            task.back_to(done);
+            task.stand_at(done);
         }
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Hub {
         source: &HubSource,
         member: &Member,
         meter: &Meter<'_>,
-    ) -> Result<std::path::PathBuf, HubError> {
+    ) -> Result<PathBuf, HubError> {
         if self.env.offline {
             return Err(HubError::Offline);
         }
@@ -121,6 +121,6 @@ impl Meter<'_> {
     }
 
     fn stand_at(&self, position: u64) {
-        self.task.back_to(Bytes(self.done.0 + position));
+        self.task.stand_at(Bytes(self.done.0 + position));
     }
 }

@@ -79,7 +79,7 @@ impl Pip {
                 taken?;
             }
             done.0 += wheel.download_bytes;
-            task.back_to(done);
+            task.stand_at(done);
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ fn watch(child: &mut Child, scratch: &Path, size: Bytes, task: &dyn Task, done: 
         let brought = bytes_below(scratch).min(size.0);
         if brought != last.0 {
             last = (brought, Instant::now());
-            task.back_to(Bytes(done.0 + brought));
+            task.stand_at(Bytes(done.0 + brought));
         } else if last.1.elapsed() > STALL {
             child.kill()?;
             child.wait()?;
