@@ -33,6 +33,10 @@ impl Thinker for Conversation {
     fn forget_last(&mut self) {
         Conversation::forget_last(self);
     }
+
+    fn forget_all(&mut self) {
+        self.reset();
+    }
 }
 
 impl Speaker for Voice {

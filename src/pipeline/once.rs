@@ -68,6 +68,8 @@ pub struct Pipeline {
     present_clip: PresentTurn,
     /// The last turn whose answer was given. What the thinker answered after it did not hold.
     confirmed: TurnId,
+    /// The next question begins a conversation of its own.
+    fresh: bool,
     journal: Journal,
     rate: SampleRate,
     clips: Sender<ListeningJob>,
@@ -92,6 +94,7 @@ struct ThinkingJob {
     turn: TurnId,
     what: Say,
     confirmed: TurnId,
+    fresh: bool,
 }
 
 enum Say {
@@ -135,8 +138,8 @@ impl Pipeline {
         spawn("recognise", context(), move |worker| worker.recognising(recogniser, &hearing_in));
         spawn("think", context(), move |worker| worker.thinking(thinker, &thinking_in, &speech));
         spawn("speak", context(), move |worker| worker.speaking(speaker, &speech_in));
-        let (plan, confirmed) = (plan.clone(), TurnId::default());
-        Pipeline { plan, present, present_clip, confirmed, journal, rate, clips, hearing, thinking, inbox }
+        let (plan, confirmed, fresh) = (plan.clone(), TurnId::default(), false);
+        Pipeline { plan, present, present_clip, confirmed, fresh, journal, rate, clips, hearing, thinking, inbox }
     }
 
     /// The rate of the sound that the sink receives.
@@ -144,7 +147,12 @@ impl Pipeline {
         self.rate
     }
 
-    /// Answers the question in `clip` (16 kHz mono) into `sink`.
+    /// The next question begins a conversation of its own.
+    pub fn forget(&mut self) {
+        self.fresh = true;
+    }
+
+    /// Answers the question in `samples` (16 kHz mono) into `sink`.
     pub fn ask(&mut self, samples: Arc<[f32]>, pace: Pace, sink: &mut dyn Sink) -> Result<Outcome> {
         let (clip, turn) = (self.present_clip.advance(), self.present.advance());
         self.clips.send(ListeningJob { clip, samples, pace }).map_err(|_| anyhow!("the listening stage has ended"))?;
@@ -152,6 +160,7 @@ impl Pipeline {
         let outcome = self.follow(clip, &mut asked);
         if matches!(outcome, Ok(Outcome::Answered(_))) {
             self.confirmed = asked.turn;
+            self.fresh = false;
         }
         // Whatever is still under way belongs to no turn any more.
         self.present_clip.advance();
@@ -227,7 +236,7 @@ impl Pipeline {
         };
         asked.transcript = Some(transcript);
         if let Some(what) = what {
-            self.thinking.put(ThinkingJob { turn: asked.turn, what, confirmed: self.confirmed });
+            self.thinking.put(ThinkingJob { turn: asked.turn, what, confirmed: self.confirmed, fresh: self.fresh });
         }
     }
 }
@@ -413,14 +422,16 @@ impl Worker {
     ) -> Result<()> {
         // The turn of the last exchange in the thinker's history.
         let mut answered = TurnId::default();
-        for ThinkingJob { turn, what, confirmed } in jobs {
+        for ThinkingJob { turn, what, confirmed, fresh } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
-            if answered > confirmed {
+            if fresh {
+                thinker.forget_all();
+            } else if answered > confirmed {
                 thinker.forget_last();
-                answered = confirmed;
             }
+            answered = confirmed;
             if let Say::AnswerTo(_) = what {
                 answered = turn;
             }

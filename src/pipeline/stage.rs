@@ -28,6 +28,8 @@ pub trait Thinker: Send {
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize>;
     /// Forgets the last exchange: it was an answer to half a question.
     fn forget_last(&mut self);
+    /// Forgets the whole conversation.
+    fn forget_all(&mut self);
 }
 
 /// Text to sound, a chunk at a time.

@@ -66,6 +66,10 @@ impl Thinker for Echoes {
     fn forget_last(&mut self) {
         self.history.lock().unwrap().pop();
     }
+
+    fn forget_all(&mut self) {
+        self.history.lock().unwrap().clear();
+    }
 }
 
 /// A hundred samples for a letter.
@@ -184,7 +188,7 @@ fn a_pause_inside_a_sentence_makes_one_turn_and_one_reply() {
     let mut scripted = scripted(Verdict::Certain);
     let mut sink = Collects::default();
     for pace in [Pace::Fast, Pace::RealTime] {
-        scripted.history.lock().unwrap().clear();
+        scripted.pipeline.forget();
         let outcome = scripted.pipeline.ask(clip(&[3, 6, 6, 6, 8]), pace, &mut sink).unwrap();
         assert_eq!(answered(outcome).transcript.text, "12 tenths", "{pace:?}");
         assert_eq!(*scripted.history.lock().unwrap(), ["12 tenths"], "{pace:?}: the half question is forgotten");
