@@ -281,7 +281,7 @@ mod tests {
                 Form::Model | Form::Size | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 30);
+        assert_eq!(all().len(), 31);
     }
 
     #[test]
