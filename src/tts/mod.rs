@@ -1,1 +1,5 @@
 //! (to be written)
+
+pub mod ear;
+
+pub use ear::for_ear;
