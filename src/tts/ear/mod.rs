@@ -1,0 +1,34 @@
+//! What the ear should get of what a language model wrote.
+//!
+//! A model writes for a screen: headings, links, `$3.50`, `14:05`. A voice needs words. [`for_ear`] rewrites one
+//! sentence (or a whole answer) in passes, each of which knows one thing and leaves the rest of the text alone. The
+//! order carries meaning: whatever looks most special is taken first, so that by the time plain numbers are read, no
+//! digit belongs to a date, a price or a telephone any more.
+//!
+//! `fold`, `markdown` and `tidy` hold for any language; everything between them is [`english`].
+
+mod addresses;
+mod amounts;
+mod calendar;
+mod english;
+mod fold;
+mod markdown;
+mod numbers;
+mod phones;
+mod rewrite;
+mod shortened;
+mod symbols;
+#[cfg(test)]
+mod tests;
+mod tidy;
+mod units;
+
+/// Rewrites a sentence so that an English voice reads it right.
+///
+/// The result holds letters, spaces, apostrophes, hyphens inside words and the punctuation that shapes speech
+/// (`. , ; : ? !`), and nothing else. A text with nothing to say, such as a lone emoji or a code block, gives `""`.
+#[must_use]
+pub fn for_ear(text: &str) -> String {
+    let plain = markdown::strip(&fold::fold(text));
+    tidy::tidy(&english::read(&plain))
+}

@@ -1,0 +1,150 @@
+//! Numbers as such: ranges, fractions, ordinals, years, and whatever digits are left.
+
+use super::english::{cardinal, digits, ordinal, year};
+use super::rewrite::{Site, number, pattern, rewrite};
+
+/// The longest number said as one. Beyond it nobody follows, and it is an identifier more often than an amount.
+const LONGEST: usize = 15;
+
+/// A number as the number pattern finds it, in words: grouped by commas, with decimals, a version, an IP address or a
+/// list.
+pub(super) fn spoken(number: &str) -> String {
+    if pattern!(r"^[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?$").is_match(number) {
+        return dotted(&number.replace(',', ""));
+    }
+    let listed: Vec<String> = number.split(',').filter(|part| !part.is_empty()).map(dotted).collect();
+    listed.join(", ")
+}
+
+fn dotted(number: &str) -> String {
+    let parts: Vec<&str> = number.split('.').filter(|part| !part.is_empty()).collect();
+    match parts[..] {
+        [] => String::new(),
+        [whole] => integer(whole),
+        [whole, decimals] => format!("{} point {}", integer(whole), digits(decimals)),
+        [_, _, _, _] => parts.iter().map(|part| integer(part)).collect::<Vec<_>>().join(" dot "),
+        _ => parts.iter().map(|part| integer(part)).collect::<Vec<_>>().join(" point "),
+    }
+}
+
+fn integer(number: &str) -> String {
+    let code = number.len() > LONGEST || (number.len() > 1 && number.starts_with('0'));
+    match number.parse() {
+        Ok(value) if !code => cardinal(value),
+        _ => digits(number),
+    }
+}
+
+/// Whether a number counts exactly one thing, and takes its noun in the singular.
+pub(super) fn is_one(number: &str) -> bool {
+    number == "1"
+}
+
+/// `10-20` is "10 to 20"; the numbers themselves are read later, with whatever follows them. A hyphen between spaces, or
+/// in front of an equals sign, is a minus.
+pub(super) fn ranges(text: &str) -> String {
+    let text = rewrite(text, pattern!("(", number!(), r") - ([0-9])"), |site| {
+        Some(format!("{} minus {}", site.group(1), site.group(2)))
+    });
+    rewrite(
+        &text,
+        pattern!(number!(), r"(?:[%°][CF]?)?(?:[-–—][$€£]?", number!(), ")+| – (?:[0-9])"),
+        |site| {
+            let whole = site.group(0);
+            if let Some(digit) = whole.strip_prefix(" – ") {
+                let joined = site.previous().is_some_and(|c| c.is_ascii_digit() || c == '%');
+                return joined.then(|| format!(" to {digit}"));
+            }
+            if site.previous().is_some_and(|c| c.is_alphanumeric()) {
+                return None;
+            }
+            let ends: Vec<&str> = whole.split(['-', '–', '—']).collect();
+            let sum = site.after.trim_start().starts_with('=');
+            Some(ends.join(match ends.len() {
+                2 if sum => " minus ",
+                2 => " to ",
+                _ => ", ",
+            }))
+        },
+    )
+}
+
+/// `1/2` is "one half", `2 3/4` "two and three quarters", `8/10` "eight out of ten".
+pub(super) fn fractions(text: &str) -> String {
+    rewrite(text, pattern!(r"\b(?:([0-9]{1,4})[ -])?([0-9]{1,4})/([0-9]{1,4})\b"), |site| {
+        if site.previous() == Some('/') || site.next() == Some('/') {
+            return None;
+        }
+        let value = |index| site.group(index).parse::<u64>().unwrap_or(0);
+        let part = fraction(value(2), value(3));
+        Some(match site.group(1) {
+            "" => part,
+            whole if value(2) == 1 => format!("{} and {}", spoken(whole), part.replacen("one ", "a ", 1)),
+            whole => format!("{} and {part}", spoken(whole)),
+        })
+    })
+}
+
+fn fraction(top: u64, bottom: u64) -> String {
+    let (count, many) = (cardinal(top), top != 1);
+    match (top, bottom) {
+        // Neither is ever a fraction.
+        (24, 7) | (9, 11) => format!("{count} {}", cardinal(bottom)),
+        (_, 2) if many => format!("{count} halves"),
+        (_, 2) => format!("{count} half"),
+        (_, 4) if many => format!("{count} quarters"),
+        (_, 4) => format!("{count} quarter"),
+        (_, 10 | 100) if many => format!("{count} out of {}", cardinal(bottom)),
+        (_, 3..=20 | 100) if many => format!("{count} {}s", ordinal(bottom)),
+        (_, 3..=20 | 100) => format!("{count} {}", ordinal(bottom)),
+        _ => format!("{count} over {}", cardinal(bottom)),
+    }
+}
+
+/// `22nd` is "twenty-second".
+pub(super) fn ordinals(text: &str) -> String {
+    rewrite(text, pattern!(r"\b([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,15})(?i:st|nd|rd|th)\b"), |site| {
+        site.group(1).replace(',', "").parse().ok().map(ordinal)
+    })
+}
+
+/// Every digit left. A bare four-digit number of the last nine centuries is a year: English says 1999 bottles as one.
+pub(super) fn numbers(text: &str) -> String {
+    let text = rewrite(text, pattern!(r"([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,3})\b"), |site| {
+        let letters = site.previous().is_some_and(char::is_alphanumeric);
+        (!letters).then(|| format!("{} times ten to the power of {}", site.group(1), site.group(2)))
+    });
+    let text = rewrite(&text, pattern!(r"\b[vV]([0-9])"), |site| Some(format!("version {}", site.group(1))));
+    let text =
+        rewrite(&text, pattern!(r"([0-9]):([0-9])"), |site| Some(format!("{} to {}", site.group(1), site.group(2))));
+    let text = rewrite(&text, pattern!(r"([0-9]) ?[x×] ?([0-9])"), |site| {
+        let by = if site.group(0).contains('x') { "by" } else { "times" };
+        Some(format!("{} {by} {}", site.group(1), site.group(2)))
+    });
+    rewrite(&text, pattern!(r"(-)?(\.)?(", number!(), ")"), |site| {
+        let sign = sign(site);
+        let point = site.group(2);
+        let number = site.group(3);
+        let words = match number.parse() {
+            _ if !point.is_empty() => return Some(format!("{sign}point {}", after_point(number))),
+            Ok(value @ 1100..=2099) if number.len() == 4 && sign != "minus " => year(value),
+            _ => spoken(number),
+        };
+        Some(format!("{sign}{words}"))
+    })
+}
+
+/// The sign of a number, whose pattern's first group is the hyphen before it: a minus where a word could start, a joint
+/// elsewhere (`GPT-4`).
+pub(super) fn sign(site: &Site) -> &'static str {
+    match site.previous() {
+        _ if site.group(1).is_empty() => "",
+        None | Some('(' | '[' | '"' | '^' | '=' | '<' | '>' | ',') => "minus ",
+        Some(c) if c.is_whitespace() => "minus ",
+        _ => " ",
+    }
+}
+
+fn after_point(number: &str) -> String {
+    if number.contains(['.', ',']) { spoken(number) } else { digits(number) }
+}

@@ -1,0 +1,82 @@
+//! The one tool all passes are made of: find a pattern, put words in its place.
+
+use regex::{Captures, Regex};
+
+/// A regular expression, compiled once. Only constants come here and the tests run every one of them, so a pattern that
+/// does not compile cannot ship.
+macro_rules! pattern {
+    ($($source:expr),+ $(,)?) => {{
+        static PATTERN: std::sync::LazyLock<regex::Regex> =
+            std::sync::LazyLock::new(|| regex::Regex::new(concat!($($source),+)).expect("a constant pattern compiles"));
+        &*PATTERN
+    }};
+}
+
+/// Anything that reads as one number: `7`, `1,234.5`, `1.2.3`. [`super::numbers::spoken`] decides what it means.
+macro_rules! number {
+    () => {
+        r"[0-9](?:[0-9.,]*[0-9])?"
+    };
+}
+
+pub(super) use {number, pattern};
+
+/// One place where a pattern matched, with the text around it: the regex crate cannot look around, so passes look here.
+pub(super) struct Site<'t> {
+    pub caps: Captures<'t>,
+    pub before: &'t str,
+    pub after: &'t str,
+}
+
+impl<'t> Site<'t> {
+    /// What a group matched, or nothing where it took no part.
+    pub fn group(&self, index: usize) -> &'t str {
+        self.caps.get(index).map_or("", |group| group.as_str())
+    }
+
+    pub fn previous(&self) -> Option<char> {
+        self.before.chars().next_back()
+    }
+
+    pub fn next(&self) -> Option<char> {
+        self.after.chars().next()
+    }
+
+    /// Whether a sentence may end here: the text does, or the next word starts with a capital.
+    pub fn ends_sentence(&self) -> bool {
+        self.after.trim_start().chars().next().is_none_or(char::is_uppercase)
+    }
+}
+
+/// Replaces each match by the words for it; where there are none (`None`) the match stays. New words never run
+/// into neighbouring letters or digits (`H2O` becomes `H two O`), while an end of the match that stays as it was stays
+/// joined to what it was part of.
+pub(super) fn rewrite(text: &str, pattern: &Regex, words: impl Fn(&Site) -> Option<String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for caps in pattern.captures_iter(text) {
+        let whole = caps.get_match();
+        let (start, end) = (whole.start(), whole.end());
+        out.push_str(&text[done..start]);
+        done = end;
+        let site = Site { caps, before: &text[..start], after: &text[end..] };
+        let Some(words) = words(&site) else {
+            out.push_str(&text[start..end]);
+            continue;
+        };
+        let (first, last) = (words.chars().next(), words.chars().next_back());
+        if first != text[start..end].chars().next() && touches(out.chars().next_back(), first) {
+            out.push(' ');
+        }
+        out.push_str(&words);
+        if last != text[start..end].chars().next_back() && touches(last, site.next()) {
+            out.push(' ');
+        }
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+fn touches(left: Option<char>, right: Option<char>) -> bool {
+    left.is_some_and(char::is_alphanumeric) && right.is_some_and(char::is_alphanumeric)
+}

@@ -1,0 +1,94 @@
+//! Signs that have a name, and those that only shape speech.
+
+use super::english::ordinal;
+use super::rewrite::{pattern, rewrite};
+
+/// `m^2` is "m squared", `10^6` "ten to the sixth power".
+pub(super) fn powers(text: &str) -> String {
+    rewrite(text, pattern!(r"\^\(?(-)?([0-9]{1,15}|[a-z]\b)\)?"), |site| {
+        let minus = if site.group(1).is_empty() { "" } else { "minus " };
+        Some(match (minus, site.group(2)) {
+            ("", "2") => " squared ".to_owned(),
+            ("", "3") => " cubed ".to_owned(),
+            ("", digits) if let Ok(power) = digits.parse() => format!(" to the {} power ", ordinal(power)),
+            (_, power) => format!(" to the power of {minus}{power} "),
+        })
+    })
+}
+
+/// Names the signs that are left. What has no name here is dropped when the text is tidied.
+pub(super) fn symbols(text: &str) -> String {
+    let text = pattern!(r"\b([CF])#").replace_all(text, "$1 sharp");
+    let text = slashes(&text);
+    let text = pattern!(r"\.{2,}").replace_all(&text, ".");
+    // An optional plural, `file(s)`, is said as one.
+    let text = pattern!(r"(\p{L})\((e?s)\)").replace_all(&text, "$1$2");
+    let text = pattern!(r"\s*--+\s*|\s+-\s+|\s*[–—()\[\]{}]+").replace_all(&text, |run: &regex::Captures| {
+        if run[0].contains("--") && run[0].starts_with(' ') && !run[0].ends_with(' ') { " " } else { ", " }.to_owned()
+    });
+    let sign = pattern!(r"[=!]=+|[<>]=|<-+|[-=]+>|[=+&~@#%°×÷±≈≠≤≥√∞→←⇒§π<>_|^]+");
+    rewrite(&text, sign, |site| {
+        let sign = site.group(0);
+        // Signs in a row that mean nothing together are decoration.
+        Some(match (name(sign), sign.chars().count()) {
+            (Some(name), _) => format!(" {name} "),
+            (None, 2) if sign == "++" => " plus plus ".to_owned(),
+            (None, 2) if sign == "&&" => " and ".to_owned(),
+            _ => " ".to_owned(),
+        })
+    })
+}
+
+fn name(sign: &str) -> Option<&'static str> {
+    Some(match sign {
+        "=" | "==" | "===" => "equals",
+        "!=" | "≠" | "!==" => "is not equal to",
+        "<=" | "≤" => "is less than or equal to",
+        ">=" | "≥" => "is greater than or equal to",
+        "<" => "less than",
+        ">" => "greater than",
+        "+" => "plus",
+        "&" => "and",
+        "~" | "≈" => "about",
+        "@" => "at",
+        "#" => "number",
+        "%" => "percent",
+        "°" => "degrees",
+        "×" => "times",
+        "÷" => "divided by",
+        "±" => "plus or minus",
+        "√" => "the square root of",
+        "∞" => "infinity",
+        "→" | "⇒" | "->" | "=>" | "-->" | "==>" => "to",
+        "←" | "<-" => "from",
+        "§" => "section",
+        "π" => "pi",
+        _ => return None,
+    })
+}
+
+/// A slash between words is a choice (`he/she`), between initials nothing (`TCP/IP`), after a price a rate, and in a
+/// path it is a slash.
+fn slashes(text: &str) -> String {
+    rewrite(text, pattern!(r"[^\s/]*(?:/[^\s/]*)+"), |site| {
+        let whole = site.group(0);
+        let parts: Vec<&str> = whole.split('/').collect();
+        let path = matches!(parts[0], "" | "." | ".." | "~");
+        let initials = parts.iter().all(|part| part.chars().all(|c| c.is_uppercase() || !c.is_alphabetic()));
+        let joint = match parts[..] {
+            _ if parts.iter().all(|part| part.is_empty()) => return Some(" ".to_owned()),
+            _ if path => " slash ",
+            ["and", "or"] | ["And", "or"] => " ",
+            [unit, _] if pattern!(r"^(?:dollars?|euros?|pounds?|cents?|yen|percent)$").is_match(unit) => " per ",
+            _ if initials => " ",
+            _ => " or ",
+        };
+        Some(parts.into_iter().filter(|part| !part.is_empty()).fold(String::new(), |mut words, part| {
+            if path || !words.is_empty() {
+                words.push_str(joint);
+            }
+            words.push_str(part);
+            words
+        }))
+    })
+}
