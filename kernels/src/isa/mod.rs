@@ -16,14 +16,14 @@ use half::f16;
 
 /// A piece of work that can run on any variant. `run` and all it calls must be `#[inline(always)]`, so that they are
 /// compiled inside [`Isa::enter`], where the instructions of the variant are allowed.
-pub(crate) trait Kernel {
+pub trait Kernel {
     type Out;
     fn run<I: Isa>(self, isa: I) -> Self::Out;
 }
 
 /// The vector operations of a variant. A value of this type proves that the machine has the instructions, which makes
 /// the operations safe.
-pub(crate) trait Isa: Copy + Send + Sync {
+pub trait Isa: Copy + Send + Sync {
     /// Values in a vector of f32; divides 16.
     const LANES: usize;
     /// Vectors that the processor holds in registers.
