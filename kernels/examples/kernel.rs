@@ -151,11 +151,11 @@ impl Bench {
         let name = format!("attention {n} at {start}");
         if self.limits.is_none() {
             let mut expected = out.clone();
-            attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out, &mut self.scratch);
+            attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out);
             reference::attention(&shape, &q, &cache, start, &mut expected);
             return self.compare(&name, &out, &expected, 1.0);
         }
-        let time = median(|| attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out, &mut self.scratch));
+        let time = median(|| attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out));
         let seen: usize = (0..n).map(|t| start + t + 1).sum();
         self.report(&name, time, 4 * (start + n) * kv_heads * head_dim, 4 * seen * heads * head_dim);
     }

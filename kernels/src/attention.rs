@@ -1,7 +1,10 @@
 //! Attention over a cache of keys and values, with several query heads per key head (GQA).
 
-use crate::{Pool, Scratch, Simd, reference};
-use half::f16;
+use crate::elementwise::{exp_from, largest};
+use crate::isa::{Isa, Kernel};
+use crate::kv::{KEY_BLOCK, KvCache, KvElement};
+use crate::pool::SharedMut;
+use crate::{Pool, Simd, reference};
 
 /// How many values a query, a key and a value have, and what a query may see.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,115 +19,10 @@ pub struct AttentionShape {
     pub causal: bool,
 }
 
-/// Positions that stand together in the key cache; the capacity is rounded up to whole blocks.
-pub const KEY_BLOCK: usize = 16;
-
-/// What keys and values are kept as: `f16` (half the memory) or `f32`.
-pub trait KvElement: Copy + Send + Sync + 'static {
-    const ZERO: Self;
-    fn from_f32(value: f32) -> Self;
-    fn to_f32(self) -> f32;
-}
-
-impl KvElement for f16 {
-    const ZERO: f16 = f16::ZERO;
-    fn from_f32(value: f32) -> f16 {
-        f16::from_f32(value)
-    }
-    fn to_f32(self) -> f32 {
-        f16::to_f32(self)
-    }
-}
-
-impl KvElement for f32 {
-    const ZERO: f32 = 0.0;
-    fn from_f32(value: f32) -> f32 {
-        value
-    }
-    fn to_f32(self) -> f32 {
-        self
-    }
-}
-
-/// Keys and values of one layer. What stands beyond the positions that a call names is never read, so going back to
-/// an earlier position is simply to store there again.
-///
-/// Values lie as `[kv_head, position, head_dim]`. Keys lie as `[kv_head, position / 16, head_dim, position % 16]`: the
-/// scores of sixteen positions then come out in sixteen lanes, and no sum across lanes is needed.
-pub struct KvCache<E = f16> {
-    kv_heads: usize,
-    head_dim: usize,
-    capacity: usize,
-    keys: Vec<E>,
-    values: Vec<E>,
-}
-
-impl<E: KvElement> KvCache<E> {
-    /// Room for `capacity` positions.
-    ///
-    /// Panics if the size overflows; see [`KvCache::planned_bytes`].
-    pub fn new(kv_heads: usize, head_dim: usize, capacity: usize) -> KvCache<E> {
-        let bytes = KvCache::<E>::planned_bytes(kv_heads, head_dim, capacity).expect("a cache that fits in memory");
-        let values = bytes / (2 * size_of::<E>());
-        let capacity = capacity.next_multiple_of(KEY_BLOCK);
-        KvCache { kv_heads, head_dim, capacity, keys: vec![E::ZERO; values], values: vec![E::ZERO; values] }
-    }
-
-    /// Bytes that [`KvCache::new`] takes; `None` if they overflow.
-    pub fn planned_bytes(kv_heads: usize, head_dim: usize, capacity: usize) -> Option<usize> {
-        let capacity = capacity.checked_next_multiple_of(KEY_BLOCK)?;
-        kv_heads.checked_mul(head_dim)?.checked_mul(capacity)?.checked_mul(2 * size_of::<E>())
-    }
-
-    /// Positions there is room for: what was asked for, rounded up to a whole block.
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    /// Stores keys and values `[n, kv_heads, head_dim]` at positions `start..start + n`.
-    ///
-    /// Panics beyond the capacity, or if the lengths disagree.
-    pub fn store(&mut self, start: usize, keys: &[f32], values: &[f32]) {
-        let token = self.kv_heads * self.head_dim;
-        assert!(keys.len() == values.len() && keys.len().is_multiple_of(token), "keys and values are [n, {token}]");
-        let n = keys.len() / token;
-        assert!(start + n <= self.capacity, "position {} of {}", start + n, self.capacity);
-        for (i, (key, value)) in keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim)).enumerate() {
-            self.store_head(i % self.kv_heads, start + i / self.kv_heads, key, value);
-        }
-    }
-
-    fn store_head(&mut self, head: usize, position: usize, key: &[f32], value: &[f32]) {
-        let at = self.value_at(head, position);
-        for (to, &from) in self.values[at..].iter_mut().zip(value) {
-            *to = E::from_f32(from);
-        }
-        let at = self.key_at(head, position);
-        for (to, &from) in self.keys[at..].iter_mut().step_by(KEY_BLOCK).zip(key) {
-            *to = E::from_f32(from);
-        }
-    }
-
-    /// Reads back what [`KvCache::store`] stored for one head and position.
-    pub fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]) {
-        let at = self.value_at(head, position);
-        for (to, &from) in value.iter_mut().zip(&self.values[at..][..self.head_dim]) {
-            *to = from.to_f32();
-        }
-        let at = self.key_at(head, position);
-        for (to, &from) in key.iter_mut().zip(self.keys[at..].iter().step_by(KEY_BLOCK)) {
-            *to = from.to_f32();
-        }
-    }
-
-    fn value_at(&self, head: usize, position: usize) -> usize {
-        (head * self.capacity + position) * self.head_dim
-    }
-
-    fn key_at(&self, head: usize, position: usize) -> usize {
-        (head * self.capacity + position / KEY_BLOCK * KEY_BLOCK) * self.head_dim + position % KEY_BLOCK
-    }
-}
+/// Positions whose scores are held at a time.
+const POSITIONS: usize = 128;
+/// Queries that a thread takes at a time; those of one key head, so that they share what is read.
+const ROWS: usize = 8;
 
 /// out`[n, heads, head_dim]` = softmax(scale · q · Kᵀ) · V for queries q`[n, heads, head_dim]`, the first of which stands
 /// at position `start`. The keys and values of positions `0..start + n` must have been stored.
@@ -132,19 +30,292 @@ impl<E: KvElement> KvCache<E> {
 /// Panics if the lengths disagree, or if a position lies beyond the cache.
 #[allow(clippy::too_many_arguments)]
 pub fn attention<E: KvElement>(
-    _pool: &Pool,
-    _simd: Simd,
+    pool: &Pool,
+    simd: Simd,
     shape: &AttentionShape,
     q: &[f32],
     cache: &KvCache<E>,
     start: usize,
     out: &mut [f32],
-    _scratch: &mut Scratch,
 ) {
     let token = shape.heads * shape.head_dim;
     assert!(shape.kv_heads > 0 && shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");
     assert!(q.len() == out.len() && token > 0 && q.len().is_multiple_of(token), "q and out are [n, {token}]");
-    assert!((cache.kv_heads, cache.head_dim) == (shape.kv_heads, shape.head_dim), "the cache is of this shape");
-    assert!(start + q.len() / token <= cache.capacity, "the cache has {} positions", cache.capacity);
-    reference::attention(shape, q, cache, start, out);
+    assert!(cache.is_for(shape.kv_heads, shape.head_dim), "the cache is of this shape");
+    let n = q.len() / token;
+    assert!(start + n <= cache.capacity(), "position {} of {}", start + n, cache.capacity());
+    if simd.is_reference() {
+        return reference::attention(shape, q, cache, start, out);
+    }
+    let out = SharedMut::new(out);
+    let rows = shape.heads / shape.kv_heads * n;
+    let tiles = rows.div_ceil(ROWS);
+    pool.run(shape.kv_heads * tiles, |i, _| {
+        // The last tokens see most, so their queries go first and the threads end together.
+        let (kv_head, first) = (i % shape.kv_heads, (tiles - 1 - i / shape.kv_heads) * ROWS);
+        let rows = first..rows.min(first + ROWS);
+        simd.run(Attend { shape, q, cache, start, n, kv_head, rows, out });
+    });
+}
+
+/// Some queries of one key head. Row `r` is query head `kv_head * group + r % group` of token `r / group`.
+struct Attend<'a, 'o, E> {
+    shape: &'a AttentionShape,
+    q: &'a [f32],
+    cache: &'a KvCache<E>,
+    start: usize,
+    n: usize,
+    kv_head: usize,
+    rows: std::ops::Range<usize>,
+    out: SharedMut<'o, f32>,
+}
+
+impl<E: KvElement> Kernel for Attend<'_, '_, E> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        // A vector of scores for each row, and what they are made of, in registers.
+        let most = ROWS.min(I::REGISTERS / 4);
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let count = most.min(self.rows.end - row);
+            // Counts that the variant has no registers for are never compiled: `most` is a constant.
+            match count {
+                1 => self.tile::<I, 1>(isa, row),
+                2 => self.tile::<I, 2>(isa, row),
+                3 if most >= 3 => self.tile::<I, 3>(isa, row),
+                4 if most >= 4 => self.tile::<I, 4>(isa, row),
+                5 if most >= 5 => self.tile::<I, 5>(isa, row),
+                6 if most >= 6 => self.tile::<I, 6>(isa, row),
+                7 if most >= 7 => self.tile::<I, 7>(isa, row),
+                _ => self.tile::<I, 8>(isa, row),
+            }
+            row += count;
+        }
+    }
+}
+
+/// Scores of some rows for [`POSITIONS`] positions; then the weights of those positions.
+type Scores<const R: usize> = [[f32; POSITIONS]; R];
+
+impl<E: KvElement> Attend<'_, '_, E> {
+    /// Where the query of a row begins in `q`, and its result in `out`.
+    #[inline(always)]
+    fn place(&self, row: usize) -> usize {
+        let group = self.shape.heads / self.shape.kv_heads;
+        (row / group * self.shape.heads + self.kv_head * group + row % group) * self.shape.head_dim
+    }
+
+    /// How many positions a row sees.
+    #[inline(always)]
+    fn seen(&self, row: usize) -> usize {
+        let token = row / (self.shape.heads / self.shape.kv_heads);
+        self.start + if self.shape.causal { token + 1 } else { self.n }
+    }
+
+    /// The softmax taken as positions come (Milakov and Gimelshein 2018): what was summed is scaled down whenever a
+    /// larger score appears.
+    #[inline(always)]
+    fn tile<I: Isa, const R: usize>(&self, isa: I, row: usize) {
+        let mut scores = [[0.0; POSITIONS]; R];
+        let (mut max, mut sum) = ([f32::NEG_INFINITY; R], [0.0; R]);
+        let mut outs: [&mut [f32]; R] = std::array::from_fn(|r| {
+            // SAFETY: the result of a row belongs to the one task that has the row, and here to one slice.
+            unsafe { self.out.slice(self.place(row + r), self.shape.head_dim) }
+        });
+        for out in &mut outs {
+            out.fill(0.0);
+        }
+        let end = self.seen(row + R - 1);
+        for first in (0..end).step_by(POSITIONS) {
+            let count = POSITIONS.min(end - first);
+            for block in (0..count).step_by(KEY_BLOCK) {
+                self.score(isa, row, first, block, &mut scores);
+            }
+            for r in 0..R {
+                let (seen, unseen) =
+                    scores[r][..count].split_at_mut(count.min(self.seen(row + r).saturating_sub(first)));
+                unseen.fill(0.0);
+                let larger = max[r].max(largest(isa, seen));
+                let kept = (max[r] - larger).exp();
+                sum[r] = sum[r] * kept + exp_from(isa, larger, seen);
+                max[r] = larger;
+                scale(isa, kept, outs[r]);
+            }
+            self.add_values(isa, first, count, &scores, &mut outs);
+        }
+        for (out, sum) in outs.iter_mut().zip(sum) {
+            scale(isa, 1.0 / sum, out);
+        }
+    }
+
+    /// Scores of the sixteen positions from `first + block` on.
+    #[inline(always)]
+    fn score<I: Isa, const R: usize>(&self, isa: I, row: usize, first: usize, block: usize, scores: &mut Scores<R>) {
+        let d = self.shape.head_dim;
+        let mut q = [&[][..]; R];
+        for (r, q) in q.iter_mut().enumerate() {
+            *q = &self.q[self.place(row + r)..][..d];
+        }
+        let keys = self.cache.key_block(self.kv_head, first + block);
+        for lane in (0..KEY_BLOCK).step_by(I::LANES) {
+            let mut sums = [isa.zero(); R];
+            for (i, keys) in keys.chunks_exact(KEY_BLOCK).enumerate().take(d) {
+                let keys = E::load(isa, &keys[lane..]);
+                for (sum, q) in sums.iter_mut().zip(q) {
+                    *sum = isa.mul_add(isa.splat(q[i]), keys, *sum);
+                }
+            }
+            for (scores, sum) in scores.iter_mut().zip(sums) {
+                isa.store(isa.mul(sum, isa.splat(self.shape.scale)), &mut scores[block + lane..]);
+            }
+        }
+    }
+
+    /// out += weights · values, for positions `first..first + count`.
+    #[inline(always)]
+    fn add_values<I: Isa, const R: usize>(
+        &self,
+        isa: I,
+        first: usize,
+        count: usize,
+        weights: &Scores<R>,
+        outs: &mut [&mut [f32]; R],
+    ) {
+        let d = self.shape.head_dim;
+        let values = self.cache.values(self.kv_head, first, count);
+        let mut at = 0;
+        while at + 2 * I::LANES <= d {
+            self.add_columns::<I, R, 2>(isa, at, values, weights, outs);
+            at += 2 * I::LANES;
+        }
+        while at + I::LANES <= d {
+            self.add_columns::<I, R, 1>(isa, at, values, weights, outs);
+            at += I::LANES;
+        }
+        for (out, weights) in outs.iter_mut().zip(weights) {
+            for (column, out) in out.iter_mut().enumerate().skip(at) {
+                for (weight, values) in weights.iter().zip(values.chunks_exact(d)) {
+                    *out += weight * values[column].to_f32();
+                }
+            }
+        }
+    }
+
+    /// V vectors of columns from `at` on.
+    #[inline(always)]
+    fn add_columns<I: Isa, const R: usize, const V: usize>(
+        &self,
+        isa: I,
+        at: usize,
+        values: &[E],
+        weights: &Scores<R>,
+        outs: &mut [&mut [f32]; R],
+    ) {
+        let mut sums = [[isa.zero(); V]; R];
+        for (position, values) in values.chunks_exact(self.shape.head_dim).enumerate().take(POSITIONS) {
+            let mut vectors = [isa.zero(); V];
+            for (v, vector) in vectors.iter_mut().enumerate() {
+                *vector = E::load(isa, &values[at + v * I::LANES..]);
+            }
+            for (sums, weights) in sums.iter_mut().zip(weights) {
+                let weight = isa.splat(weights[position]);
+                for (sum, vector) in sums.iter_mut().zip(vectors) {
+                    *sum = isa.mul_add(weight, vector, *sum);
+                }
+            }
+        }
+        for (out, sums) in outs.iter_mut().zip(sums) {
+            for (v, sum) in sums.into_iter().enumerate() {
+                let out = &mut out[at + v * I::LANES..];
+                isa.store(isa.add(isa.load(out), sum), out);
+            }
+        }
+    }
+}
+
+/// x = x · by
+#[inline(always)]
+fn scale<I: Isa>(isa: I, by: f32, x: &mut [f32]) {
+    let mut vectors = x.chunks_exact_mut(I::LANES);
+    for x in &mut vectors {
+        isa.store(isa.mul(isa.load(x), isa.splat(by)), x);
+    }
+    for x in vectors.into_remainder() {
+        *x *= by;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::f16;
+
+    fn noise(len: usize, seed: f32) -> Vec<f32> {
+        (0..len).map(|i| ((i as f32 + 1.0) * seed).sin()).collect()
+    }
+
+    fn filled<E: KvElement>(shape: &AttentionShape, positions: usize) -> KvCache<E> {
+        let mut cache = KvCache::new(shape.kv_heads, shape.head_dim, positions);
+        let len = positions * shape.kv_heads * shape.head_dim;
+        cache.store(0, &noise(len, 1.7), &noise(len, 0.9));
+        cache
+    }
+
+    fn assert_attends<E: KvElement>(pool: &Pool, simd: Simd, shape: &AttentionShape, start: usize, n: usize) {
+        let cache = filled::<E>(shape, start + n);
+        let q: Vec<f32> = noise(n * shape.heads * shape.head_dim, 0.37).iter().map(|q| q * 3.0).collect();
+        let (mut out, mut expected) = (vec![f32::NAN; q.len()], vec![f32::NAN; q.len()]);
+        attention(pool, simd, shape, &q, &cache, start, &mut out);
+        reference::attention(shape, &q, &cache, start, &mut expected);
+        for (i, (y, e)) in out.iter().zip(&expected).enumerate() {
+            // A score of some thousand is known to some ten-thousandths.
+            assert!(
+                (y - e).abs() < 2e-6_f32.max(1e-5 * shape.scale),
+                "{} {shape:?} {start}+{n} value {i}: {y} is not {e}",
+                simd.name()
+            );
+        }
+    }
+
+    #[test]
+    fn every_variant_follows_the_definition() {
+        let pool = Pool::new(3);
+        for simd in Simd::available() {
+            for (heads, kv_heads, head_dim) in [(14, 2, 64), (9, 3, 64), (4, 4, 20), (8, 1, 37), (2, 1, 128)] {
+                for causal in [true, false] {
+                    let scale = 1.0 / (head_dim as f32).sqrt();
+                    let shape = AttentionShape { heads, kv_heads, head_dim, scale, causal };
+                    for (start, n) in [(0, 1), (1, 1), (15, 2), (31, 1), (127, 3), (128, 1), (255, 2), (0, 33)] {
+                        assert_attends::<f16>(&pool, simd, &shape, start, n);
+                        assert_attends::<f32>(&pool, simd, &shape, start, n);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_pass_equals_steps() {
+        let shape = AttentionShape { heads: 6, kv_heads: 2, head_dim: 32, scale: 0.2, causal: true };
+        let (pool, simd, token) = (Pool::new(2), Simd::detect(), 6 * 32);
+        let cache = filled::<f16>(&shape, 150);
+        let q = noise(150 * token, 0.31);
+        let (mut whole, mut step) = (vec![0.0; q.len()], vec![0.0; token]);
+        attention(&pool, simd, &shape, &q, &cache, 0, &mut whole);
+        for t in 0..150 {
+            attention(&pool, simd, &shape, &q[t * token..][..token], &cache, t, &mut step);
+            let off = step.iter().zip(&whole[t * token..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-6, "token {t} is off by {off}");
+        }
+    }
+
+    #[test]
+    fn large_scores_do_not_overflow() {
+        let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 16, scale: 100.0, causal: true };
+        for simd in Simd::available() {
+            assert_attends::<f32>(&Pool::new(1), simd, &AttentionShape { scale: 100.0, ..shape }, 299, 1);
+        }
+    }
 }

@@ -1,33 +1,314 @@
 //! Operations that go over vectors once or twice.
 
+use crate::isa::{Isa, Kernel, exp};
 use crate::{Simd, reference};
 
+/// Values that are summed in f32 lanes before they are added up in f64, or among which a maximum is looked for.
+const STRETCH: usize = 1024;
+
 /// y`[n, dim]` = x / sqrt(mean(x²) + eps) · weight, row by row; weight`[dim]`. Panics if the lengths disagree.
-pub fn rms_norm(_simd: Simd, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+pub fn rms_norm(simd: Simd, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     assert!(x.len() == y.len() && x.len().is_multiple_of(weight.len().max(1)), "x and y are [n, {}]", weight.len());
-    if !weight.is_empty() {
-        reference::rms_norm(x, weight, eps, y);
+    match simd.is_reference() {
+        _ if weight.is_empty() => {}
+        true => reference::rms_norm(x, weight, eps, y),
+        false => simd.run(RmsNorm { x, weight, eps, y }),
     }
 }
 
 /// x = exp(x - max(x)) / Σ exp(x - max(x)), over the whole slice.
-pub fn softmax(_simd: Simd, x: &mut [f32]) {
-    reference::softmax(x);
+pub fn softmax(simd: Simd, x: &mut [f32]) {
+    match simd.is_reference() {
+        true => reference::softmax(x),
+        false => simd.run(Softmax { x }),
+    }
 }
 
 /// y = gate / (1 + exp(-gate)) · up, value by value. Panics if the lengths disagree.
-pub fn silu_mul(_simd: Simd, gate: &[f32], up: &[f32], y: &mut [f32]) {
+pub fn silu_mul(simd: Simd, gate: &[f32], up: &[f32], y: &mut [f32]) {
     assert!(gate.len() == y.len() && up.len() == y.len(), "gate, up and y have one length");
-    reference::silu_mul(gate, up, y);
+    match simd.is_reference() {
+        true => reference::silu_mul(gate, up, y),
+        false => simd.run(SiluMul { gate, up, y }),
+    }
 }
 
 /// y += x, value by value. Panics if the lengths disagree.
-pub fn add(_simd: Simd, x: &[f32], y: &mut [f32]) {
+pub fn add(simd: Simd, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "x and y have one length");
-    reference::add(x, y);
+    match simd.is_reference() {
+        true => reference::add(x, y),
+        false => simd.run(Add { x, y }),
+    }
 }
 
 /// The place of the largest value, the first of equals; NaN is never chosen. `None` if there is nothing to choose.
-pub fn argmax(_simd: Simd, x: &[f32]) -> Option<usize> {
-    reference::argmax(x)
+pub fn argmax(simd: Simd, x: &[f32]) -> Option<usize> {
+    match simd.is_reference() {
+        true => reference::argmax(x),
+        // A largest value of nothing but NaN and -∞ stands nowhere or anywhere: the plain search decides.
+        false => simd.run(ArgMax { x }).or_else(|| reference::argmax(x)),
+    }
+}
+
+/// Whole vectors of two slices as they come, and their tails with zeros behind them: `$body` sees `$a` and `$b` as
+/// vectors and gives one, which is stored to `$to`. (A macro, because a closure cannot be made to inline.)
+macro_rules! map_vectors {
+    ($isa:ident, $a:ident = $from_a:expr, $b:ident = $from_b:expr, $to:expr => $body:expr) => {{
+        let (from_a, from_b, to): (&[f32], &[f32], &mut [f32]) = ($from_a, $from_b, $to);
+        let (mut vectors_a, mut vectors_b) = (from_a.chunks_exact(I::LANES), from_b.chunks_exact(I::LANES));
+        let mut vectors = to.chunks_exact_mut(I::LANES);
+        for ((a, b), to) in (&mut vectors_a).zip(&mut vectors_b).zip(&mut vectors) {
+            let ($a, $b) = ($isa.load(a), $isa.load(b));
+            $isa.store($body, to);
+        }
+        let rest = vectors.into_remainder();
+        if !rest.is_empty() {
+            let ($a, $b) =
+                ($isa.load(&padded(vectors_a.remainder(), 0.0)), $isa.load(&padded(vectors_b.remainder(), 0.0)));
+            let mut last = [0.0; 16];
+            $isa.store($body, &mut last);
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
+    }};
+}
+
+/// A vector of any variant that begins with `tail` and ends with `filling`.
+#[inline(always)]
+fn padded(tail: &[f32], filling: f32) -> [f32; 16] {
+    let mut vector = [filling; 16];
+    vector[..tail.len()].copy_from_slice(tail);
+    vector
+}
+
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    y: &'a mut [f32],
+}
+
+impl Kernel for RmsNorm<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let dim = self.weight.len();
+        for (x, y) in self.x.chunks_exact(dim).zip(self.y.chunks_exact_mut(dim)) {
+            let mean = sum_of_squares(isa, x) / dim as f64;
+            let scale = isa.splat((1.0 / (mean + f64::from(self.eps)).sqrt()) as f32);
+            map_vectors!(isa, a = x, w = self.weight, y => isa.mul(isa.mul(a, scale), w));
+        }
+    }
+}
+
+#[inline(always)]
+fn sum_of_squares<I: Isa>(isa: I, x: &[f32]) -> f64 {
+    let mut total = 0.0;
+    for x in x.chunks(STRETCH) {
+        let mut sum = isa.zero();
+        let mut vectors = x.chunks_exact(I::LANES);
+        for x in &mut vectors {
+            let x = isa.load(x);
+            sum = isa.mul_add(x, x, sum);
+        }
+        let x = isa.load(&padded(vectors.remainder(), 0.0));
+        total += f64::from(isa.sum(isa.mul_add(x, x, sum)));
+    }
+    total
+}
+
+struct Softmax<'a> {
+    x: &'a mut [f32],
+}
+
+impl Kernel for Softmax<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let max = largest(isa, self.x);
+        let mut total = 0.0;
+        for x in self.x.chunks_mut(STRETCH) {
+            total += f64::from(exp_from(isa, max, x));
+        }
+        let scale = isa.splat((1.0 / total) as f32);
+        let mut vectors = self.x.chunks_exact_mut(I::LANES);
+        for x in &mut vectors {
+            isa.store(isa.mul(isa.load(x), scale), x);
+        }
+        for x in vectors.into_remainder() {
+            *x *= (1.0 / total) as f32;
+        }
+    }
+}
+
+/// x = exp(x - max); returns the sum of them.
+#[inline(always)]
+pub(crate) fn exp_from<I: Isa>(isa: I, max: f32, x: &mut [f32]) -> f32 {
+    let (max, mut sum) = (isa.splat(max), isa.zero());
+    let mut vectors = x.chunks_exact_mut(I::LANES);
+    for x in &mut vectors {
+        let e = exp(isa, isa.sub(isa.load(x), max));
+        sum = isa.add(sum, e);
+        isa.store(e, x);
+    }
+    let rest = vectors.into_remainder();
+    if !rest.is_empty() {
+        let mut last = padded(rest, f32::NEG_INFINITY);
+        let e = exp(isa, isa.sub(isa.load(&last), max));
+        sum = isa.add(sum, e);
+        isa.store(e, &mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+    isa.sum(sum)
+}
+
+/// The largest of some values; NaN is passed over, and of nothing it is -∞.
+#[inline(always)]
+pub(crate) fn largest<I: Isa>(isa: I, x: &[f32]) -> f32 {
+    let mut most = isa.splat(f32::NEG_INFINITY);
+    let mut vectors = x.chunks_exact(I::LANES);
+    for x in &mut vectors {
+        most = isa.max(isa.load(x), most);
+    }
+    isa.largest(isa.max(isa.load(&padded(vectors.remainder(), f32::NEG_INFINITY)), most))
+}
+
+struct SiluMul<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for SiluMul<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let one = isa.splat(1.0);
+        map_vectors!(isa, gate = self.gate, up = self.up, self.y => {
+            let e = exp(isa, isa.sub(isa.zero(), gate));
+            isa.mul(isa.div(gate, isa.add(one, e)), up)
+        });
+    }
+}
+
+struct Add<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Add<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let mut vectors = self.y.chunks_exact_mut(I::LANES);
+        let mut from = self.x.chunks_exact(I::LANES);
+        for (y, x) in (&mut vectors).zip(&mut from) {
+            isa.store(isa.add(isa.load(y), isa.load(x)), y);
+        }
+        for (y, x) in vectors.into_remainder().iter_mut().zip(from.remainder()) {
+            *y += x;
+        }
+    }
+}
+
+struct ArgMax<'a> {
+    x: &'a [f32],
+}
+
+impl Kernel for ArgMax<'_> {
+    type Out = Option<usize>;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> Option<usize> {
+        let (mut best, mut stretch) = (f32::NEG_INFINITY, 0);
+        for (i, x) in self.x.chunks(STRETCH).enumerate() {
+            let most = largest(isa, x);
+            if most > best {
+                (best, stretch) = (most, i);
+            }
+        }
+        let x = self.x.chunks(STRETCH).nth(stretch)?;
+        x.iter().position(|x| *x == best).map(|place| stretch * STRETCH + place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTHS: [usize; 12] = [0, 1, 7, 8, 15, 16, 31, 32, 33, 255, 257, 3001];
+
+    fn values(len: usize, seed: f32) -> Vec<f32> {
+        (0..len).map(|i| ((i as f32 + 1.0) * seed).sin() * 12.0).collect()
+    }
+
+    fn assert_close(what: &str, simd: Simd, y: &[f32], expected: &[f32]) {
+        for (i, (y, e)) in y.iter().zip(expected).enumerate() {
+            let near = (y - e).abs() <= 1e-6 * e.abs() + 1e-30;
+            assert!(near, "{what} {} value {i} of {}: {y} is not {e}", simd.name(), expected.len());
+        }
+    }
+
+    #[test]
+    fn every_variant_at_every_length() {
+        for simd in Simd::available() {
+            for len in LENGTHS {
+                let (x, w) = (values(len, 0.7), values(len, 1.3));
+                let (mut y, mut expected) = (w.clone(), w.clone());
+                add(simd, &x, &mut y);
+                reference::add(&x, &mut expected);
+                assert_close("add", simd, &y, &expected);
+                silu_mul(simd, &x, &w, &mut y);
+                reference::silu_mul(&x, &w, &mut expected);
+                assert_close("silu_mul", simd, &y, &expected);
+                rms_norm(simd, &x, &w, 1e-6, &mut y);
+                if len > 0 {
+                    reference::rms_norm(&x, &w, 1e-6, &mut expected);
+                }
+                assert_close("rms_norm", simd, &y, &expected);
+                (y, expected) = (x.clone(), x.clone());
+                softmax(simd, &mut y);
+                reference::softmax(&mut expected);
+                assert_close("softmax", simd, &y, &expected);
+                assert_eq!(argmax(simd, &x), reference::argmax(&x), "{} {len}", simd.name());
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_normed_one_by_one() {
+        for simd in Simd::available() {
+            let (x, w) = (values(3 * 33, 0.3), values(33, 2.1));
+            let (mut y, mut expected) = (vec![0.0; 99], vec![0.0; 99]);
+            rms_norm(simd, &x, &w, 1e-5, &mut y);
+            reference::rms_norm(&x, &w, 1e-5, &mut expected);
+            assert_close("rms_norm", simd, &y, &expected);
+        }
+    }
+
+    #[test]
+    fn extremes() {
+        for simd in Simd::available() {
+            let (inf, nan) = (f32::INFINITY, f32::NAN);
+            let mut x = [-inf, 3.0, -1000.0, 3.0];
+            softmax(simd, &mut x);
+            assert_eq!(x, [0.0, 0.5, 0.0, 0.5], "{}", simd.name());
+            let mut y = [0.0; 4];
+            silu_mul(simd, &[-1000.0, 1000.0, -90.0, 0.0], &[1.0; 4], &mut y);
+            assert!(y[0].abs() < 1e-30 && y[1] == 1000.0 && y[2].abs() < 1e-30 && y[3] == 0.0, "{} {y:?}", simd.name());
+            for (x, place) in [
+                (&[nan, 1.0, 5.0, 5.0][..], Some(2)),
+                (&[nan, nan], None),
+                (&[nan, -inf], Some(1)),
+                (&[-inf, inf, nan], Some(1)),
+                (&[], None),
+            ] {
+                assert_eq!(argmax(simd, x), place, "{} {x:?}", simd.name());
+            }
+        }
+    }
 }

@@ -10,10 +10,11 @@
 //! of small models into wrong ones. Shapes are given as `[outer, inner]`, inner contiguous. Lengths that contradict
 //! each other are errors of the calling code and panic; what comes from a file is checked by [`Matrix::new`].
 
-pub mod attention;
+mod attention;
 mod block;
 mod elementwise;
 mod isa;
+mod kv;
 pub mod machine;
 mod matmul;
 mod matrix;
@@ -22,9 +23,10 @@ pub mod reference;
 mod rope;
 mod simd;
 
-pub use attention::{AttentionShape, KvCache, KvElement, attention};
+pub use attention::{AttentionShape, attention};
 pub use block::BlockType;
 pub use elementwise::{add, argmax, rms_norm, silu_mul, softmax};
+pub use kv::{KvCache, KvElement};
 pub use matmul::{Scratch, matmul, unpack_row};
 pub use matrix::{Matrix, ShapeError};
 pub use pool::Pool;

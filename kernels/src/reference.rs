@@ -1,7 +1,8 @@
 //! Plain scalar truth: what every other variant is compared with. Written for the eye, accumulating in f64.
 
-use crate::attention::{AttentionShape, KvCache, KvElement};
+use crate::attention::AttentionShape;
 use crate::block::BlockType;
+use crate::kv::{KvCache, KvElement};
 use crate::matrix::Matrix;
 use half::{bf16, f16};
 

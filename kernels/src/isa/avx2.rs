@@ -295,11 +295,6 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn sub_bytes(self, a: __m256i, b: u8) -> __m256i {
-        unsafe { _mm256_sub_epi8(a, _mm256_set1_epi8(b as i8)) }
-    }
-
-    #[inline(always)]
     fn sixteens(self, bits: u32) -> __m256i {
         unsafe { wide::sixteens(bits) }
     }

@@ -1,28 +1,29 @@
-//! 512-bit vectors: Skylake-X (2017), Zen 4 (2022) and later. What has 256 bits is shared with AVX2.
+//! 512-bit vectors with byte permutations: Ice Lake (2019), Zen 4 (2022) and later. What has 256 bits is shared with AVX2.
 
 use super::avx2::wide;
 use super::{Isa, Kernel};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, DQ and VL besides AVX2, FMA and F16C.
+/// Proof that the processor has AVX-512 F, BW, DQ, VL and VBMI besides AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx512(());
 
 impl Avx512 {
-    pub(crate) const NEEDS: &'static str = "AVX-512 F, BW, DQ or VL";
+    pub(crate) const NEEDS: &'static str = "AVX-512 F, BW, DQ, VL or VBMI";
 
     pub(crate) fn detect() -> Option<Avx512> {
         super::Avx2::detect()?;
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vbmi");
         has.then_some(Avx512(()))
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,fma,f16c")]
 fn inside<K: Kernel>(isa: Avx512, kernel: K) -> K::Out {
     kernel.run(isa)
 }
@@ -32,6 +33,30 @@ fn inside<K: Kernel>(isa: Avx512, kernel: K) -> K::Out {
 #[inline]
 fn folded(a: __m512) -> __m256 {
     _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
+}
+
+/// 128 + byte `16 i + lane`: a byte below 128 is put into the upper mantissa of 128.0, one permutation instead of two
+/// conversions. In assembly, because the compiler makes a permutation of two tables of it, which is several times slower
+/// on some processors.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn above_128(bytes: __m256i, i: usize) -> __m512 {
+    const THIRD_BYTES: u64 = 0x4444_4444_4444_4444;
+    let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    let place = _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(16 * i as i32)));
+    let mut floats = _mm512_set1_ps(128.0);
+    // SAFETY: the function has the instruction, which touches nothing but its registers.
+    unsafe {
+        std::arch::asm!(
+            "vpermb {floats}{{{third}}}, {place}, {bytes}",
+            floats = inout(zmm_reg) floats,
+            third = in(kreg) THIRD_BYTES,
+            place = in(zmm_reg) place,
+            bytes = in(zmm_reg) _mm512_castsi256_si512(bytes),
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    floats
 }
 
 // SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
@@ -222,11 +247,6 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn sub_bytes(self, a: __m256i, b: u8) -> __m256i {
-        unsafe { _mm256_sub_epi8(a, _mm256_set1_epi8(b as i8)) }
-    }
-
-    #[inline(always)]
     fn sixteens(self, bits: u32) -> __m256i {
         unsafe { _mm256_maskz_set1_epi8(bits, 16) }
     }
@@ -237,5 +257,12 @@ impl Isa for Avx512 {
             let half = if i == 0 { _mm256_castsi256_si128(a) } else { _mm256_extracti128_si256::<1>(a) };
             _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(half))
         }
+    }
+
+    const BIAS: f32 = 128.0;
+
+    #[inline(always)]
+    fn widen_code(self, a: __m256i, i: usize) -> __m512 {
+        unsafe { above_128(a, i) }
     }
 }

@@ -16,14 +16,14 @@ use half::f16;
 
 /// A piece of work that can run on any variant. `run` and all it calls must be `#[inline(always)]`, so that they are
 /// compiled inside [`Isa::enter`], where the instructions of the variant are allowed.
-pub(crate) trait Kernel {
+pub trait Kernel {
     type Out;
     fn run<I: Isa>(self, isa: I) -> Self::Out;
 }
 
 /// The vector operations of a variant. A value of this type proves that the machine has the instructions, which makes
 /// the operations safe.
-pub(crate) trait Isa: Copy + Send + Sync {
+pub trait Isa: Copy + Send + Sync {
     /// Values in a vector of f32; divides 16.
     const LANES: usize;
     /// Vectors that the processor holds in registers.
@@ -88,11 +88,17 @@ pub(crate) trait Isa: Copy + Send + Sync {
     /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask >= 1 << n`).
     fn shift_left_and(self, a: Self::Bytes, n: u32, mask: u8) -> Self::Bytes;
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    fn sub_bytes(self, a: Self::Bytes, b: u8) -> Self::Bytes;
     /// Byte `i` is 16 if bit `i` is set, else 0.
     fn sixteens(self, bits: u32) -> Self::Bytes;
     /// Signed bytes `i * LANES..(i + 1) * LANES` as f32.
     fn widen(self, a: Self::Bytes, i: usize) -> Self::Floats;
+    /// What [`Isa::widen_code`] adds.
+    const BIAS: f32 = 0.0;
+    /// Bytes `i * LANES..(i + 1) * LANES`, each below 128, as f32, plus [`Isa::BIAS`].
+    #[inline(always)]
+    fn widen_code(self, a: Self::Bytes, i: usize) -> Self::Floats {
+        self.widen(a, i)
+    }
 
     fn zero(self) -> Self::Floats {
         self.splat(0.0)

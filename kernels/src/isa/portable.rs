@@ -216,11 +216,6 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn sub_bytes(self, a: Bytes, b: u8) -> Bytes {
-        Bytes(each!(i => a.0[i].wrapping_sub(b)))
-    }
-
-    #[inline(always)]
     fn sixteens(self, bits: u32) -> Bytes {
         Bytes(each!(i => (bits >> i & 1) as u8 * 16))
     }

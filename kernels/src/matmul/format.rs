@@ -11,20 +11,41 @@ pub(crate) trait Plain {
     fn load_one(from: &[u8]) -> f32;
 }
 
-/// Weights in blocks: value = scale · quant - min, with scale and min shared by a group.
+/// Weights in blocks: value = scale · (code - zero) - min, with scale and min shared by a group.
 pub(crate) trait Quantised {
     const KIND: BlockType;
     /// Values that share a scale: 16 or 32.
     const GROUP: usize;
     /// Whether there are mins at all; those that there are belong to groups of 32.
     const HAS_MIN: bool;
+    /// The code that means zero; `None` where codes are signed bytes, and else they are below 128.
+    const ZERO: Option<f32>;
     /// The scale of each group of a block, and its min.
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales;
-    /// The quants of values `32 * part..32 * (part + 1)`, as signed bytes.
-    fn quants<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes;
+    /// The codes of values `32 * part..32 * (part + 1)`.
+    fn codes<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes;
+}
+
+/// The codes that belong to vector `i` of 32, plus [`offset`].
+#[inline(always)]
+pub(crate) fn widen<I: Isa, Q: Quantised>(isa: I, codes: I::Bytes, i: usize) -> I::Floats {
+    match Q::ZERO {
+        None => isa.widen(codes, i),
+        Some(_) => isa.widen_code(codes, i),
+    }
+}
+
+/// How much larger than the quants the values of [`widen`] are.
+#[inline(always)]
+pub(crate) const fn offset<I: Isa, Q: Quantised>() -> f32 {
+    match Q::ZERO {
+        None => 0.0,
+        Some(zero) => zero + I::BIAS,
+    }
 }
 
 /// Scales and mins of a block; those beyond its last group are not used.
+#[derive(Clone, Copy)]
 pub(crate) struct Scales {
     pub scales: [f32; 16],
     pub mins: [f32; 8],
@@ -32,7 +53,7 @@ pub(crate) struct Scales {
 
 impl Scales {
     #[inline(always)]
-    fn one(scale: f32, min: f32) -> Scales {
+    pub fn one(scale: f32, min: f32) -> Scales {
         Scales { scales: [scale; 16], mins: [min; 8] }
     }
 }
@@ -110,6 +131,7 @@ impl Quantised for Q8_0 {
     const KIND: BlockType = BlockType::Q8_0;
     const GROUP: usize = 32;
     const HAS_MIN: bool = false;
+    const ZERO: Option<f32> = None;
 
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
@@ -117,7 +139,7 @@ impl Quantised for Q8_0 {
     }
 
     #[inline(always)]
-    fn quants<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
+    fn codes<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
         isa.load_bytes(&block[2..])
     }
 }
@@ -126,6 +148,7 @@ impl Quantised for Q4_0 {
     const KIND: BlockType = BlockType::Q4_0;
     const GROUP: usize = 32;
     const HAS_MIN: bool = false;
+    const ZERO: Option<f32> = Some(8.0);
 
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
@@ -133,8 +156,8 @@ impl Quantised for Q4_0 {
     }
 
     #[inline(always)]
-    fn quants<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
-        isa.sub_bytes(isa.load_nibbles(&block[2..]), 8)
+    fn codes<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
+        isa.load_nibbles(&block[2..])
     }
 }
 
@@ -142,6 +165,7 @@ impl Quantised for Q4_1 {
     const KIND: BlockType = BlockType::Q4_1;
     const GROUP: usize = 32;
     const HAS_MIN: bool = true;
+    const ZERO: Option<f32> = Some(0.0);
 
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
@@ -149,7 +173,7 @@ impl Quantised for Q4_1 {
     }
 
     #[inline(always)]
-    fn quants<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
+    fn codes<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
         isa.load_nibbles(&block[4..])
     }
 }
@@ -158,6 +182,7 @@ impl Quantised for Q5_0 {
     const KIND: BlockType = BlockType::Q5_0;
     const GROUP: usize = 32;
     const HAS_MIN: bool = false;
+    const ZERO: Option<f32> = Some(16.0);
 
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
@@ -165,9 +190,8 @@ impl Quantised for Q5_0 {
     }
 
     #[inline(always)]
-    fn quants<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
-        let q = isa.or(isa.load_nibbles(&block[6..]), isa.sixteens(u32_at(block, 2)));
-        isa.sub_bytes(q, 16)
+    fn codes<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
+        isa.or(isa.load_nibbles(&block[6..]), isa.sixteens(u32_at(block, 2)))
     }
 }
 
@@ -175,6 +199,7 @@ impl Quantised for Q5_1 {
     const KIND: BlockType = BlockType::Q5_1;
     const GROUP: usize = 32;
     const HAS_MIN: bool = true;
+    const ZERO: Option<f32> = Some(0.0);
 
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
@@ -182,7 +207,7 @@ impl Quantised for Q5_1 {
     }
 
     #[inline(always)]
-    fn quants<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
+    fn codes<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
         isa.or(isa.load_nibbles(&block[8..]), isa.sixteens(u32_at(block, 4)))
     }
 }
@@ -211,6 +236,7 @@ impl Quantised for Q4K {
     const KIND: BlockType = BlockType::Q4_K;
     const GROUP: usize = 32;
     const HAS_MIN: bool = true;
+    const ZERO: Option<f32> = Some(0.0);
 
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
@@ -218,7 +244,7 @@ impl Quantised for Q4K {
     }
 
     #[inline(always)]
-    fn quants<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes {
+    fn codes<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes {
         nibbles_of_pair(isa, &block[16..], part)
     }
 }
@@ -227,6 +253,7 @@ impl Quantised for Q5K {
     const KIND: BlockType = BlockType::Q5_K;
     const GROUP: usize = 32;
     const HAS_MIN: bool = true;
+    const ZERO: Option<f32> = Some(0.0);
 
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
@@ -234,7 +261,7 @@ impl Quantised for Q5K {
     }
 
     #[inline(always)]
-    fn quants<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes {
+    fn codes<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes {
         let (high, part_bit) = (isa.load_bytes(&block[16..]), part as u32);
         let sixteens = match part_bit {
             0..=4 => isa.shift_left_and(high, 4 - part_bit, 16),
@@ -248,6 +275,7 @@ impl Quantised for Q6K {
     const KIND: BlockType = BlockType::Q6_K;
     const GROUP: usize = 16;
     const HAS_MIN: bool = false;
+    const ZERO: Option<f32> = Some(32.0);
 
     #[inline(always)]
     fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
@@ -258,7 +286,7 @@ impl Quantised for Q6K {
     }
 
     #[inline(always)]
-    fn quants<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes {
+    fn codes<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes {
         let (half, quarter) = (part / 4, part % 4);
         let low = isa.load_bytes(&block[64 * half + 32 * (quarter % 2)..]);
         let low = isa.shift_right_and(low, 4 * (quarter as u32 / 2), 15);
@@ -269,7 +297,7 @@ impl Quantised for Q6K {
             2 => isa.shift_right_and(pairs, 0, 0x30),
             _ => isa.shift_right_and(pairs, 2, 0x30),
         };
-        isa.sub_bytes(isa.or(low, high), 32)
+        isa.or(low, high)
     }
 }
 

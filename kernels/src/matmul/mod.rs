@@ -10,7 +10,7 @@ mod unpack;
 use crate::pool::{SharedMut, lock};
 use crate::{BlockType, Matrix, Pool, Simd, reference};
 use gemm::{Gemm, PANEL, PANEL_ROWS};
-use matvec::{MatVec, SumsOf32};
+use matvec::{MatVec, Prepare, Prepared};
 use std::sync::Mutex;
 
 /// Bytes of weights that a thread takes at a time when there is one token: a few microseconds of reading.
@@ -19,7 +19,7 @@ const MATVEC_BYTES: usize = 32 << 10;
 /// Room that [`matmul`] works in; grows to what the largest call needs and is then reused.
 #[derive(Default)]
 pub struct Scratch {
-    sums: Vec<f32>,
+    prepared: Prepared,
     /// One for each thread; a lock that is never waited for, because no two threads have the same number.
     panels: Vec<Mutex<Vec<f32>>>,
 }
@@ -49,13 +49,12 @@ pub fn matmul(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut 
 }
 
 fn matvec(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
-    scratch.sums.resize(x.len() / 32, 0.0);
-    simd.run(SumsOf32 { x, sums: &mut scratch.sums });
-    let sums = &scratch.sums[..];
+    simd.run(Prepare { kind: w.kind(), x, prepared: &mut scratch.prepared });
+    let prepared = &scratch.prepared;
     let rows = (MATVEC_BYTES / w.row(0).len()).max(1).next_multiple_of(4).min(w.rows().div_ceil(pool.threads()).max(1));
     pool.for_pieces(y, rows, |i, y, _| {
         let w = w.slice_rows(i * rows, y.len());
-        simd.run(MatVec { w, x, sums, y });
+        simd.run(MatVec { w, x, prepared, y });
     });
 }
 

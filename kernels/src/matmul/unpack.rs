@@ -1,6 +1,6 @@
 //! Weights to f32.
 
-use super::format::{ForFormat, Plain, Quantised, for_format};
+use super::format::{ForFormat, Plain, Quantised, for_format, offset, widen};
 use crate::BlockType;
 use crate::isa::{Isa, Kernel};
 
@@ -48,11 +48,12 @@ impl<I: Isa> ForFormat for UnpackOn<'_, I> {
         for (block, values) in blocks.zip(dst.chunks_exact_mut(Q::KIND.block_len())) {
             let all = Q::scales(isa, block);
             for part in 0..Q::KIND.block_len() / 32 {
-                let quants = Q::quants(isa, block, part);
+                let codes = Q::codes(isa, block, part);
                 for i in 0..32 / I::LANES {
                     let at = 32 * part + I::LANES * i;
                     let scale = isa.splat(all.scales[at / Q::GROUP]);
-                    let scaled = isa.mul(isa.widen(quants, i), scale);
+                    let quants = isa.sub(widen::<I, Q>(isa, codes, i), isa.splat(offset::<I, Q>()));
+                    let scaled = isa.mul(quants, scale);
                     let value = if Q::HAS_MIN { isa.sub(scaled, isa.splat(all.mins[part])) } else { scaled };
                     isa.store(value, &mut values[at..]);
                 }
