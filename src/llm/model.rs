@@ -75,7 +75,7 @@ impl Model {
         cache.store(start, k, v);
         let scale = 1.0 / (head_dim as f32).sqrt();
         let shape = AttentionShape { heads, kv_heads, head_dim, scale, causal: true };
-        attention(&self.pool, self.simd, &shape, q, cache, start, attended, scratch);
+        attention(&self.pool, self.simd, &shape, q, cache, start, attended);
         self.multiply(&layer.output, attended, n, normed, scratch);
         add(self.simd, normed, stream);
     }
