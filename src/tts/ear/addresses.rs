@@ -14,7 +14,7 @@ pub(super) fn links(text: &str) -> String {
         r"(?i)\b(?:[a-z][a-z0-9+.-]*://(?:[^\s/@]*@)?(?:www\.)?([\p{L}0-9.-]+)",
         r"|www\.([\p{L}0-9-]+(?:\.[\p{L}0-9-]+)+)",
         r"|((?:[a-z0-9-]+\.)+(?:com|org|net|edu|gov|io|dev|ai|app|info|co|uk|de|fr|eu|us|ca|au|tv|me))\b)",
-        r#"(?::[0-9]+\b)?([/?#][^\s<>()\[\]"]*)?"#
+        r#"(?::[0-9]+\b)?([/?#](?:[^\s<>()\[\]"]|\([^\s()]*\))*)?"#
     );
     rewrite(text, link, |site| {
         let host = [1, 2, 3].into_iter().map(|index| site.group(index)).find(|host| !host.is_empty())?;

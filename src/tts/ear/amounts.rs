@@ -58,7 +58,7 @@ pub(super) fn currency(text: &str) -> String {
     let trailing = pattern!(
         r"(",
         number!(),
-        r")()(?: (thousand|million|billion|trillion))? ?([€£¥₹₩¢]|(?:USD|EUR|GBP|CAD|AUD|CHF|JPY|INR)\b)"
+        r")()(?: (thousand|million|billion|trillion))? ?([$€£¥₹₩¢]|(?:USD|EUR|GBP|CAD|AUD|CHF|JPY|INR)\b)"
     );
     rewrite(&text, trailing, |site| {
         Some(amount(&currency_of(site.group(4))?, site.group(1), site.group(2), site.group(3)))

@@ -135,13 +135,14 @@ pub(super) fn times(text: &str) -> String {
         }
         let dotted = !site.group(5).is_empty() || !site.group(7).is_empty();
         let stop = if dotted && site.ends_sentence() { "." } else { "" };
-        let clock = clock(site.group(1).parse().ok()?, site.group(2), site.group(3), half.is_empty())?;
+        let named = pattern!(r"^ (?:noon|midnight|o'clock|hours|in the|at night)\b").is_match(site.after);
+        let clock = clock(site.group(1).parse().ok()?, site.group(2), site.group(3), half.is_empty() && !named)?;
         Some(if half.is_empty() { clock } else { format!("{clock} {half} m{stop}") })
     })
 }
 
 fn continues(site: &Site) -> bool {
-    site.next().is_some_and(|c| c.is_alphanumeric())
+    site.next().is_some_and(char::is_alphanumeric)
         || site.after.strip_prefix([':', '.']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 

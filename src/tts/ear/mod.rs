@@ -15,6 +15,8 @@ mod fold;
 mod markdown;
 mod numbers;
 mod phones;
+#[cfg(test)]
+mod properties;
 mod rewrite;
 mod shortened;
 mod symbols;

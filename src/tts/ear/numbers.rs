@@ -40,11 +40,15 @@ pub(super) fn is_one(number: &str) -> bool {
     number == "1"
 }
 
-/// `10-20` is "10 to 20"; the numbers themselves are read later, with whatever follows them. A hyphen between spaces, or
-/// in front of an equals sign, is a minus.
+/// `10-20` is "10 to 20"; the numbers themselves are read later, with whatever follows them. A hyphen in
+/// front of an equals sign, or between spaces and a smaller number, is a minus.
 pub(super) fn ranges(text: &str) -> String {
-    let text = rewrite(text, pattern!("(", number!(), r") - ([0-9])"), |site| {
-        Some(format!("{} minus {}", site.group(1), site.group(2)))
+    // Thousands set apart by spaces. From two of them on, or it may be two numbers.
+    let text =
+        rewrite(text, pattern!(r"\b[0-9]{1,3}(?: [0-9]{3}){2,}\b"), |site| Some(site.group(0).replace(' ', ",")));
+    let text = rewrite(&text, pattern!("(", number!(), r"[a-z]?) - (", number!(), ")"), |site| {
+        let joint = if rises(site) { "to" } else { "minus" };
+        Some(format!("{} {joint} {}", site.group(1), site.group(2)))
     });
     rewrite(
         &text,
@@ -55,10 +59,14 @@ pub(super) fn ranges(text: &str) -> String {
                 let joined = site.previous().is_some_and(|c| c.is_ascii_digit() || c == '%');
                 return joined.then(|| format!(" to {digit}"));
             }
-            if site.previous().is_some_and(|c| c.is_alphanumeric()) {
+            if site.previous().is_some_and(char::is_alphanumeric) {
                 return None;
             }
             let ends: Vec<&str> = whole.split(['-', '–', '—']).collect();
+            // Longer chains with parts no amount has are codes, such as an ISBN.
+            if ends.len() > 2 && ends.iter().any(|end| end.len() > 3 || end.starts_with('0')) {
+                return Some(ends.into_iter().map(digits).collect::<Vec<_>>().join(", "));
+            }
             let sum = site.after.trim_start().starts_with('=');
             Some(ends.join(match ends.len() {
                 2 if sum => " minus ",
@@ -69,9 +77,21 @@ pub(super) fn ranges(text: &str) -> String {
     )
 }
 
+/// Whether a spaced hyphen stands between a smaller and a larger number, and nothing is worked out from them.
+fn rises(site: &Site) -> bool {
+    let value = |index| site.group(index).replace(',', "").parse::<f64>().ok();
+    let sum = site.after.trim_start().starts_with('=');
+    !sum && value(1).zip(value(2)).is_some_and(|(low, high)| low < high)
+}
+
 /// `1/2` is "one half", `2 3/4` "two and three quarters", `8/10` "eight out of ten".
 pub(super) fn fractions(text: &str) -> String {
-    rewrite(text, pattern!(r"\b(?:([0-9]{1,4})[ -])?([0-9]{1,4})/([0-9]{1,4})\b"), |site| {
+    let rating = pattern!(r"\b([0-9]+\.[0-9]+)/([0-9]+)\b");
+    let text = rewrite(text, rating, |site| {
+        let rated = !matches!(site.previous(), Some('.' | '/')) && !matches!(site.next(), Some('/'));
+        rated.then(|| format!("{} out of {}", site.group(1), site.group(2)))
+    });
+    rewrite(&text, pattern!(r"\b(?:([0-9]{1,4})[ -])?([0-9]{1,4})/([0-9]{1,4})\b"), |site| {
         if site.previous() == Some('/') || site.next() == Some('/') {
             return None;
         }
@@ -89,7 +109,7 @@ fn fraction(top: u64, bottom: u64) -> String {
     let (count, many) = (cardinal(top), top != 1);
     match (top, bottom) {
         // Neither is ever a fraction.
-        (24, 7) | (9, 11) => format!("{count} {}", cardinal(bottom)),
+        (24, 7) | (9, 11) | (50, 50) => format!("{count} {}", cardinal(bottom)),
         (_, 2) if many => format!("{count} halves"),
         (_, 2) => format!("{count} half"),
         (_, 4) if many => format!("{count} quarters"),

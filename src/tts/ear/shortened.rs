@@ -48,13 +48,15 @@ const NUMBERED: &[(&str, &str)] = &[
 ];
 
 pub(super) fn abbreviations(text: &str) -> String {
-    let text = rewrite(text, pattern!(r"(?i)\b(e\. ?g|i\. ?e|a\.k\.a|ph\.d|w/o|w/|c/o)(\.|\b|)(,)?"), |site| {
+    let text = rewrite(text, pattern!(r"(?i)\b(e\. ?g|i\. ?e|a\.k\.a|ph\.d|w/o|w/|c/o|[ap]\.m)(\.|\b|)(,)?"), |site| {
         let words = match site.group(1).to_lowercase().replace(' ', "").as_str() {
             "e.g" => "for example,",
             "i.e" => "that is,",
             "a.k.a" => "also known as",
             "ph.d" if site.ends_sentence() && !site.group(2).is_empty() => "P H D.",
             "ph.d" => "P H D",
+            "a.m" => "a m",
+            "p.m" => "p m",
             "w/o" => "without ",
             "w/" => "with ",
             _ => "care of ",

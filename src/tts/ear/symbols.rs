@@ -79,16 +79,22 @@ fn slashes(text: &str) -> String {
             _ if parts.iter().all(|part| part.is_empty()) => return Some(" ".to_owned()),
             _ if path => " slash ",
             ["and", "or"] | ["And", "or"] => " ",
+            [one, time] if is_time(time) && !is_time(one) => " per ",
             [unit, _] if pattern!(r"^(?:dollars?|euros?|pounds?|cents?|yen|percent)$").is_match(unit) => " per ",
             _ if initials => " ",
             _ => " or ",
         };
-        Some(parts.into_iter().filter(|part| !part.is_empty()).fold(String::new(), |mut words, part| {
-            if path || !words.is_empty() {
+        let said = parts.into_iter().map(|part| if part == "~" { "home" } else { part });
+        Some(said.filter(|part| !part.is_empty()).fold(String::new(), |mut words, part| {
+            if (path && part != "home") || !words.is_empty() {
                 words.push_str(joint);
             }
             words.push_str(part);
             words
         }))
     })
+}
+
+fn is_time(word: &str) -> bool {
+    pattern!(r"^(?:second|minute|hour|day|night|week|month|year)\b").is_match(word)
 }

@@ -1,7 +1,7 @@
 //! Units of measure behind a number.
 
 use super::amounts::counted;
-use super::numbers::{is_one, sign};
+use super::numbers::{is_one, sign, spoken};
 use super::rewrite::{number, pattern, rewrite};
 
 /// Symbol, one, many. Symbols that are also words or grades (`in`, `a`, `A`, `t`, `s` and the like) are left out: a
@@ -94,7 +94,45 @@ const UNITS: &[(&str, &str, &str)] = &[
 
 /// `5 km` is "five kilometers", `60 km/h` "sixty kilometers per hour", `20 °C` "twenty degrees Celsius".
 pub(super) fn units(text: &str) -> String {
-    let text = rewrite(text, pattern!("(-)?(", number!(), r") ?(?:°|º) ?([CFKNSEW]\b)?"), |site| {
+    let measured = pattern!(
+        r"(-)?([0-9]+/[0-9]+|[0-9]+\^-?[0-9]+|",
+        number!(),
+        r")( ?|-)(sq\.? (?:ft|mi|km|m)|fl\.? oz|[A-Za-zμ]+(?:\^[23]|[23]\b)?)(?:/([A-Za-z]+)(\^2)?)?\b(\.)?"
+    );
+    let text = rewrite(&degrees(text), measured, |site| {
+        let (number, gap) = (site.group(2), site.group(3));
+        // Glued to letters it is a name (`GPT-4g`) or a power, with an apostrophe behind it a word (`5 m'lady`).
+        if site.previous().is_some_and(|c| c.is_alphanumeric() || c == '^') || site.next() == Some('\'') {
+            return None;
+        }
+        let (one, many) = unit(site.group(4))?;
+        let per = match site.group(5) {
+            "" => String::new(),
+            time if site.group(6).is_empty() => format!(" per {}", per(time)),
+            time => format!(" per {} squared", per(time)),
+        };
+        // The dot of an abbreviated unit: a full stop only where a sentence may end.
+        let stop = if site.ends_sentence() { site.group(7) } else { "" };
+        let counted = match number.contains('/') {
+            _ if number.contains('^') || (number.contains('/') && mixed(site.before)) => format!("{number} {many}"),
+            true if one.ends_with("spoon") => format!("{number} {one}"),
+            true if one.starts_with(['a', 'e', 'i', 'o', 'u']) => format!("{number} of an {one}"),
+            true => format!("{number} of a {one}"),
+            // Before a noun a unit has no plural: `a 5-km run`.
+            false if is_one(number) || gap == "-" => format!("{} {one}", spoken(number)),
+            false => format!("{} {many}", spoken(number)),
+        };
+        Some(format!("{}{counted}{per}{stop}", sign(site)))
+    });
+    // Feet are followed by inches, whose symbol is otherwise a word.
+    rewrite(&text, pattern!(r"\b((?:feet|foot) )([0-9]{1,2}) in\b"), |site| {
+        Some(format!("{}{}", site.group(1), counted(site.group(2), "inch", "inches")))
+    })
+}
+
+/// `20 °C` is "twenty degrees Celsius".
+fn degrees(text: &str) -> String {
+    rewrite(text, pattern!("(-)?(", number!(), r") ?(?:°|º) ?([CFKNSEW]\b)?"), |site| {
         let degrees = counted(site.group(2), "degree", "degrees");
         let scale = match site.group(3) {
             "C" => " Celsius",
@@ -107,30 +145,12 @@ pub(super) fn units(text: &str) -> String {
             _ => "",
         };
         Some(format!("{}{degrees}{scale}", sign(site)))
-    });
-    let measured = pattern!(
-        r"(-)?([0-9]+/[0-9]+|",
-        number!(),
-        r")( ?|-)(sq\.? (?:ft|mi|km|m)|fl\.? oz|[A-Za-zμ]+(?:\^[23]|[23]\b)?)(?:/([A-Za-z]+)(\^2)?)?\b"
-    );
-    rewrite(&text, measured, |site| {
-        let (number, gap) = (site.group(2), site.group(3));
-        // Glued to letters it is a name (`GPT-4g`), with an apostrophe behind it a word (`5 m'lady`).
-        if site.previous().is_some_and(char::is_alphanumeric) || site.next() == Some('\'') {
-            return None;
-        }
-        let (one, many) = unit(site.group(4))?;
-        // Before a noun a unit has no plural: `a 5-km run`.
-        let noun = if is_one(number) || gap == "-" { one } else { many };
-        let per = match site.group(5) {
-            "" => String::new(),
-            time if site.group(6).is_empty() => format!(" per {}", per(time)),
-            time => format!(" per {} squared", per(time)),
-        };
-        let fraction = number.contains('/');
-        let number = if fraction { number.to_owned() } else { super::numbers::spoken(number) };
-        Some(format!("{}{number} {noun}{per}", sign(site)))
     })
+}
+
+/// Whether a fraction belongs to a whole number: `2 1/2`.
+fn mixed(before: &str) -> bool {
+    before.trim_end_matches(' ').ends_with(|c: char| c.is_ascii_digit())
 }
 
 /// A unit's names, with "square" and "cubic" in front where the symbol says so.
