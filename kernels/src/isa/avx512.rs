@@ -41,18 +41,19 @@ fn folded(a: __m512) -> __m256 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
 fn above_128(bytes: __m256i, i: usize) -> __m512 {
-    const THIRD_BYTES: u64 = 0x4444_4444_4444_4444;
+    // Bytes 3, 2, 1, 0 of a lane: 0x43, the code, 0, 0. The constants stand behind the 32 codes.
     let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    let place = _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(16 * i as i32)));
-    let mut floats = _mm512_set1_ps(128.0);
+    let codes = _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(16 * i as i32)));
+    let place = _mm512_or_si512(codes, _mm512_set1_epi32(0x2000_2121));
+    let table = _mm512_or_si512(_mm512_zextsi256_si512(bytes), _mm512_set_epi64(0, 0, 0, 0x43, 0, 0, 0, 0));
+    let floats: __m512;
     // SAFETY: the function has the instruction, which touches nothing but its registers.
     unsafe {
         std::arch::asm!(
-            "vpermb {floats}{{{third}}}, {place}, {bytes}",
-            floats = inout(zmm_reg) floats,
-            third = in(kreg) THIRD_BYTES,
+            "vpermb {floats}, {place}, {table}",
+            floats = lateout(zmm_reg) floats,
             place = in(zmm_reg) place,
-            bytes = in(zmm_reg) _mm512_castsi256_si512(bytes),
+            table = in(zmm_reg) table,
             options(pure, nomem, nostack, preserves_flags),
         );
     }
