@@ -11,7 +11,7 @@ use whisper_rs::{
 
 use super::guard::{self, Guard, Patience};
 use super::header::Blueprint;
-use super::judge::{self, Reading, Verdict};
+use super::judge::{self, NoSpeech, Reading, Verdict};
 use super::{AsrError, Cancel, Segment, Transcript, windows};
 use crate::config::Asr;
 use crate::memory::Permit;
@@ -22,8 +22,12 @@ const POSITIONS_PER_SECOND: usize = 50;
 const MARGIN: usize = 32;
 /// Encoder positions are rounded up to this: whole tiles for the matrix kernels.
 const POSITION_STEP: usize = 64;
-/// The smallest encoder context: below it Whisper loses words.
+/// The smallest encoder context, by the width of the model. With less, tiny goes in circles in one of six utterances.
 const LEAST_POSITIONS: usize = 256;
+const LEAST_POSITIONS_TINY: usize = 512;
+const TINY: usize = 384;
+/// A context in which circles are rare in any model.
+const SAFE_POSITIONS: usize = 512;
 /// Tokens that a sound may become: a margin, and what the quickest speaker of a language in small tokens needs.
 const TOKENS_AT_LEAST: usize = 24;
 const TOKENS_PER_SECOND: usize = 16;
@@ -37,6 +41,7 @@ pub struct Whisper {
     context: WhisperContext,
     plan: Asr,
     audio_positions: usize,
+    least_positions: usize,
     /// The language to understand in, as an index of whisper.cpp's; the last one heard when it is to be detected.
     language: usize,
     /// One for each language that was needed: whisper-rs leaks the string of each it makes.
@@ -44,10 +49,16 @@ pub struct Whisper {
     _permit: Permit,
 }
 
-/// One pass over a window.
+/// What the decoder thinks before it writes anything.
+struct Impression {
+    no_speech: f32,
+    /// The language, where it is sure of one.
+    language: Option<usize>,
+}
+
+/// The tokens of one pass over a window.
 struct Attempt {
     tokens: Vec<Token>,
-    no_speech: f32,
     /// The guard or the token limit ended it.
     circled: bool,
 }
@@ -55,6 +66,7 @@ struct Attempt {
 struct Token {
     id: WhisperTokenId,
     logprob: f32,
+    /// Empty for tokens that are no text. A character may be spread over several.
     bytes: Vec<u8>,
 }
 
@@ -79,6 +91,7 @@ impl Whisper {
             context,
             plan: plan.clone(),
             audio_positions: blueprint.audio_positions(),
+            least_positions: if blueprint.width() > TINY { LEAST_POSITIONS } else { LEAST_POSITIONS_TINY },
             language,
             params: Vec::new(),
             _permit: permit,
@@ -119,28 +132,52 @@ impl Whisper {
     }
 
     /// What one window says. Sound in which nobody can be speaking never reaches Whisper.
-    fn read_window(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Result<Reading, judge::NoSpeech>, AsrError> {
+    fn read_window(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Result<Reading, NoSpeech>, AsrError> {
         if let Some(nothing) = judge::without_listening(samples) {
             return Ok(Err(nothing));
         }
         let fitted = self.fitted_positions(samples.len());
-        let mut attempt = self.attempt(samples, fitted, Patience::Short, cancel)?;
-        if self.correct_language()? {
-            attempt = self.attempt(samples, fitted, Patience::Short, cancel)?;
+        let mut reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
+        let Impression { no_speech, language } = self.first_impression()?;
+        if self.is_another(language) {
+            reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
         }
-        if fitted < self.audio_positions && judge::worth_another_look(&attempt.reading(), &self.plan) {
-            let second = self.attempt(samples, self.audio_positions, Patience::Long, cancel)?;
-            if second.reading().logprob >= attempt.reading().logprob || attempt.circled {
-                attempt = second;
+        for (positions, patience) in self.more_positions(fitted) {
+            if !reading.circled || no_speech > self.plan.max_no_speech {
+                break;
             }
+            reading = self.attempt(samples, positions, patience, cancel)?;
         }
-        Ok(Ok(attempt.reading()))
+        Ok(Ok(Reading { no_speech, ..reading }))
+    }
+
+    /// If the language is to be detected and is now sure to be another than thought, takes it up; all has to be read
+    /// again then.
+    fn is_another(&mut self, language: Option<usize>) -> bool {
+        let wanted = self.plan.language.is_none() && self.context.is_multilingual();
+        match language {
+            Some(language) if wanted && language != self.language => {
+                self.language = language;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The encoder context for so many samples. Its work grows with more than the square of it.
     fn fitted_positions(&self, samples: usize) -> usize {
         let needed = (samples * POSITIONS_PER_SECOND).div_ceil(SampleRate::HEARING.0 as usize) + MARGIN;
-        needed.next_multiple_of(POSITION_STEP).clamp(LEAST_POSITIONS, self.audio_positions)
+        needed.next_multiple_of(POSITION_STEP).clamp(self.least_positions, self.audio_positions)
+    }
+
+    /// What is tried, in order, when the text went in circles with the fitted context.
+    fn more_positions(&self, fitted: usize) -> impl Iterator<Item = (usize, Patience)> + use<> {
+        let whole = self.audio_positions;
+        let twice = (2 * fitted).max(SAFE_POSITIONS).min(whole);
+        let steps = [(twice, Patience::Short), (whole, Patience::Long)];
+        steps.into_iter().filter(move |&(positions, patience)| {
+            positions > fitted && (patience == Patience::Long || positions < whole)
+        })
     }
 
     fn attempt(
@@ -149,7 +186,7 @@ impl Whisper {
         positions: usize,
         patience: Patience,
         cancel: &Cancel,
-    ) -> Result<Attempt, AsrError> {
+    ) -> Result<Reading, AsrError> {
         if cancel.is_cancelled() {
             return Err(AsrError::Cancelled);
         }
@@ -172,7 +209,7 @@ impl Whisper {
             return Err(AsrError::Cancelled);
         }
         done.map_err(|error| AsrError::Run { why: error.to_string() })?;
-        Ok(Attempt::collect(&self.state, end_of_text, patience))
+        Ok(Attempt::collect(&self.state, end_of_text, patience).reading())
     }
 
     /// The parameters for the present language, made once.
@@ -185,23 +222,20 @@ impl Whisper {
         params
     }
 
-    /// If the language is to be detected, asks the decoder about the sound that was just encoded, which costs one
-    /// token. True when it was another than thought, and all has to be read again.
-    fn correct_language(&mut self) -> Result<bool, AsrError> {
-        if self.plan.language.is_some() || !self.context.is_multilingual() {
-            return Ok(false);
-        }
+    /// Asks the decoder for its first word on the sound that was just encoded, which costs one token: is it speech, and
+    /// in which language? whisper.cpp's own no-speech probability is taken some tokens later, where it is always near
+    /// zero; this is where OpenAI takes it.
+    fn first_impression(&mut self) -> Result<Impression, AsrError> {
         let fail = |error: whisper_rs::WhisperError| AsrError::Run { why: error.to_string() };
         self.state.decode(&[self.context.token_sot()], 0, self.plan.threads).map_err(fail)?;
         let logits = self.state.get_logits().map_err(fail)?;
+        let silence = share(logits.iter().copied(), logits.get(self.context.token_nosp() as usize).copied());
         let languages = (0..=whisper_rs::get_lang_max_id())
             .filter_map(|id| Some((id as usize, *logits.get(self.context.token_lang(id) as usize)?)));
-        let Some((language, share)) = most_likely(languages) else { return Ok(false) };
-        let another = language != self.language && share >= SURE_OF_LANGUAGE;
-        if another {
-            self.language = language;
-        }
-        Ok(another)
+        let best = languages.clone().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let sure = share(languages.map(|(_, logit)| logit), best.map(|(_, logit)| logit));
+        let language = best.filter(|_| sure >= SURE_OF_LANGUAGE).map(|(language, _)| language);
+        Ok(Impression { no_speech: silence, language })
     }
 }
 
@@ -251,51 +285,49 @@ unsafe extern "C" fn aborted(flag: *mut c_void) -> bool {
     unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Relaxed)
 }
 
-/// The index of the largest logit, and its share among those given.
-fn most_likely(logits: impl Iterator<Item = (usize, f32)> + Clone) -> Option<(usize, f32)> {
-    let (best, highest) = logits.clone().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-    let sum: f32 = logits.map(|(_, logit)| (logit - highest).exp()).sum();
-    Some((best, 1.0 / sum))
+/// The probability of one logit among all.
+fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32 {
+    let Some(one) = one else { return 0.0 };
+    let highest = logits.clone().fold(f32::NEG_INFINITY, f32::max);
+    (one - highest).exp() / logits.map(|logit| (logit - highest).exp()).sum::<f32>()
 }
 
 impl Attempt {
     fn collect(state: &WhisperState, end_of_text: WhisperTokenId, patience: Patience) -> Self {
-        let mut attempt = Attempt { tokens: Vec::new(), no_speech: 0.0, circled: false };
+        let mut tokens = Vec::new();
         for segment in state.as_iter() {
-            attempt.no_speech = attempt.no_speech.max(segment.no_speech_probability());
             for token in (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)) {
-                let bytes = token.to_bytes().map(<[u8]>::to_vec).unwrap_or_default();
-                attempt.tokens.push(Token { id: token.token_id(), logprob: token.token_data().plog, bytes });
+                let id = token.token_id();
+                let bytes = token.to_bytes().ok().filter(|_| id < end_of_text).unwrap_or_default().to_vec();
+                tokens.push(Token { id, logprob: token.token_data().plog, bytes });
             }
         }
-        attempt.tidy(end_of_text, patience);
-        attempt
+        Attempt { tokens, circled: false }.tidied(end_of_text, patience)
     }
 
     /// Leaves a circle that was stopped going round once. A text without an end ran into the limit.
-    fn tidy(&mut self, end_of_text: WhisperTokenId, patience: Patience) {
-        let text = self.tokens.iter().position(|token| token.id >= end_of_text);
-        let ended = text.is_some();
-        let ids: Vec<_> = self.tokens[..text.unwrap_or(self.tokens.len())].iter().map(|token| token.id).collect();
+    fn tidied(mut self, end_of_text: WhisperTokenId, patience: Patience) -> Self {
+        let end = self.tokens.iter().position(|token| token.id >= end_of_text);
+        let ids: Vec<_> = self.tokens[..end.unwrap_or(self.tokens.len())].iter().map(|token| token.id).collect();
         let kept = guard::without_circle(&ids, patience);
-        self.circled = kept < ids.len() || (!ended && !self.tokens.is_empty());
+        self.circled = kept < ids.len() || (end.is_none() && !ids.is_empty());
         self.tokens.drain(kept..ids.len());
+        self
     }
 
     fn reading(&self) -> Reading {
-        let count = self.tokens.len().max(1) as f32;
-        let text: Vec<u8> =
-            self.tokens.iter().filter(|t| !t.bytes.starts_with(b"[_")).flat_map(|t| t.bytes.clone()).collect();
+        let text: Vec<u8> = self.tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+        let sum: f32 = self.tokens.iter().map(|token| token.logprob).sum();
         Reading {
-            text: String::from_utf8_lossy(&text).trim().to_owned(),
-            logprob: self.tokens.iter().map(|token| token.logprob).sum::<f32>() / count,
-            no_speech: self.no_speech,
+            text: judge::words(&String::from_utf8_lossy(&text)),
+            logprob: sum / self.tokens.len().max(1) as f32,
+            no_speech: 0.0,
             circled: self.circled,
         }
     }
 }
 
-type Piece = (Range<usize>, Result<Reading, judge::NoSpeech>, Verdict);
+type Piece = (Range<usize>, Result<Reading, NoSpeech>, Verdict);
 
 /// The transcript of all windows: their texts in order, and the least certain of their verdicts among those that hold
 /// words. Only when none does, nothing was said.

@@ -1,0 +1,139 @@
+//! Word error rate of recognition over a folder of recordings.
+//!
+//! `cargo run --release --example wer -- MODEL.ggml FOLDER [--threads N] [--at-most PERCENT] [--scored FILE]`
+//!
+//! `FOLDER/transcripts.tsv` has a heading line, then lines of tab-separated file, transcript and whatever else. Text is
+//! compared after `normal::words`. `--scored` compares texts that another program has made, in a file of tab-separated
+//! file, text and milliseconds, by the same rules. With `--at-most` a higher rate is a failure. A folder that is not
+//! there is no failure, but said.
+
+mod normal;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use sotto::asr::{Cancel, Verdict, Whisper};
+use sotto::audio;
+use sotto::config::Asr;
+use sotto::memory::Budget;
+use sotto::types::{Bytes, SampleRate};
+
+#[derive(Parser)]
+struct Arguments {
+    model: PathBuf,
+    folder: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    #[arg(long)]
+    at_most: Option<f64>,
+    #[arg(long)]
+    scored: Option<PathBuf>,
+}
+
+/// What one program made of one recording.
+struct Heard {
+    text: String,
+    milliseconds: f64,
+    verdict: Option<Verdict>,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let list = arguments.folder.join("transcripts.tsv");
+    if !list.exists() {
+        println!("word error rate: not measured, {} is not there", list.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let references = read_references(&list)?;
+    let heard = match &arguments.scored {
+        Some(file) => read_scored(file)?,
+        None => recognise(&arguments, references.keys())?,
+    };
+    let rate = report(&references, &heard);
+    Ok(match arguments.at_most {
+        Some(most) if rate > most => {
+            println!("that is more than the accepted {most} %");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn read_references(list: &Path) -> Result<BTreeMap<String, String>> {
+    let text = fs::read_to_string(list).with_context(|| list.display().to_string())?;
+    let pair = |line: &str| line.split_once('\t').map(|(file, rest)| (file.to_owned(), first_field(rest)));
+    Ok(text.lines().skip(1).filter_map(pair).collect())
+}
+
+fn first_field(text: &str) -> String {
+    text.split('\t').next().unwrap_or_default().to_owned()
+}
+
+fn read_scored(file: &Path) -> Result<BTreeMap<String, Heard>> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let one = |line: &str| {
+        let mut fields = line.split('\t');
+        let (name, text) = (fields.next()?.to_owned(), fields.next()?.to_owned());
+        Some((name, Heard { text, milliseconds: fields.next()?.parse().ok()?, verdict: None }))
+    };
+    Ok(text.lines().filter_map(one).collect())
+}
+
+fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>) -> Result<BTreeMap<String, Heard>> {
+    let plan = Asr {
+        model: arguments.model.display().to_string(),
+        language: Some("en".to_owned()),
+        threads: arguments.threads,
+        min_logprob: -1.0,
+        max_no_speech: 0.6,
+    };
+    let permit = Budget::new(Bytes::mib(8192)).reserve("whisper", Whisper::planned_bytes(&arguments.model)?)?;
+    let mut whisper = Whisper::load(&arguments.model, &plan, permit)?;
+    let mut heard = BTreeMap::new();
+    for file in files {
+        let clip = audio::load_at(&arguments.folder.join(file), audio::LONGEST, SampleRate::HEARING)?;
+        let start = Instant::now();
+        let transcript = whisper.transcribe(&clip.samples, &Cancel::new())?;
+        let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+        let verdict = Some(transcript.verdict);
+        heard.insert(file.clone(), Heard { text: transcript.text, milliseconds, verdict });
+    }
+    Ok(heard)
+}
+
+/// Prints every utterance with errors, then the sums. The rate is in percent of the reference's words.
+fn report(references: &BTreeMap<String, String>, heard: &BTreeMap<String, Heard>) -> f64 {
+    let (mut errors, mut words, mut uncertain) = (0, 0, 0);
+    for (file, reference) in references {
+        let wanted = normal::words(reference);
+        let text = heard.get(file).map_or("", |heard| heard.text.as_str());
+        let wrong = normal::distance(&wanted, &normal::words(text));
+        let verdict = heard.get(file).and_then(|heard| heard.verdict.as_ref());
+        if wrong > 0 {
+            println!("{wrong:3} {file}: {text}");
+        }
+        if verdict.is_some_and(|verdict| *verdict != Verdict::Certain) {
+            println!("    {file}: {verdict:?}");
+            uncertain += 1;
+        }
+        errors += wrong;
+        words += wanted.len();
+    }
+    let mut times: Vec<f64> = heard.values().map(|heard| heard.milliseconds).collect();
+    times.sort_by(f64::total_cmp);
+    let rate = errors as f64 * 100.0 / words.max(1) as f64;
+    let at = |share: f64| times.get(((times.len().saturating_sub(1)) as f64 * share) as usize).copied().unwrap_or(0.0);
+    println!(
+        "word error rate: {rate:.2} % ({errors} of {words} words, {} utterances, {uncertain} not certain); \
+         milliseconds: median {:.0}, 95th percentile {:.0}",
+        references.len(),
+        at(0.5),
+        at(0.95)
+    );
+    rate
+}
