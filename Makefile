@@ -2,13 +2,18 @@
 
 SOTTO := target/release/sotto
 
-.PHONY: demo test setup build models lint soak fuzz
-demo: build models
+.PHONY: demo test setup build models lint
+
+demo: build
+	@$(SOTTO) models pull
+	@$(SOTTO) models pull sample-question
 	$(SOTTO) once --realtime "$$($(SOTTO) models path sample-question question.wav)" -o answer.wav
 	@echo "The answer is in answer.wav."
 
 test: models
 	cargo test --release --locked --workspace
+	@cargo run --release --locked --quiet --example wer -- \
+	    "$$($(SOTTO) models path whisper-base whisper-base.ggml)" ../shared/speech --at-most 8
 
 # The system packages; asks for nothing that is there.
 setup:
@@ -17,9 +22,9 @@ setup:
 build: setup
 	cargo build --release --locked
 
-# Every model of the starter profile, and the small ones that tests run on.
+# Every model of the starter profile, the small ones that tests run on included.
 models: build
-	$(SOTTO) models pull
+	@$(SOTTO) models pull --profile starter
 
 lint:
 	cargo fmt --all --check

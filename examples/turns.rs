@@ -18,8 +18,8 @@ use sotto::pipeline::{Loader, Outcome, Pace, Pipeline, Sink};
 use sotto::store::{Catalogue, HubEnv, Store, models_dir};
 use sotto::types::SampleRate;
 
-#[path = "common/wer.rs"]
-mod wer;
+#[path = "wer/normal.rs"]
+mod normal;
 
 fn main() -> Result<()> {
     let files: Vec<String> = std::env::args().skip(1).collect();
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     }
     let loader = loader()?;
     let mut turns = Vec::new();
-    let mut round_trip = wer::Score::default();
+    let (mut errors, mut words) = (0, 0);
     let mut silent = Vec::new();
     let mut recogniser = loader.recogniser()?;
     let stages = loader.stages(&|_| {})?;
@@ -41,7 +41,9 @@ fn main() -> Result<()> {
                 let sound = audio::resample(&answer.samples, pipeline.rate(), SampleRate::HEARING)?;
                 let again = recogniser.transcribe(&sound, &Cancel::default())?;
                 let spoken = sotto::tts::for_ear(&answered.reply);
-                round_trip.add(&spoken, &again.text);
+                let (said, heard) = (normal::words(&spoken), normal::words(&again.text));
+                errors += normal::distance(&said, &heard);
+                words += said.len();
                 eprintln!("{file}\n  {}\n  {}", answered.transcript.text.trim(), answered.reply);
                 turns.push(answered.timings);
             }
@@ -49,7 +51,8 @@ fn main() -> Result<()> {
         pipeline.forget();
     }
     report(&turns);
-    println!("round trip of the spoken answers: {round_trip}");
+    let rate = errors as f64 * 100.0 / words.max(1) as f64;
+    println!("round trip of the spoken answers: WER {rate:.2} % ({errors} errors in {words} words)");
     silent.iter().for_each(|line| println!("no answer: {line}"));
     if let Some(peak) = memory::peak_resident() {
         println!("peak memory of the process (with a second recogniser for the round trip): {peak}");

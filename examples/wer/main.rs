@@ -91,6 +91,7 @@ fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>)
         threads: arguments.threads,
         min_logprob: -1.0,
         max_no_speech: 0.6,
+        unclear_reply: String::new(),
     };
     let permit = Budget::new(Bytes::mib(8192)).reserve("whisper", Whisper::planned_bytes(&arguments.model)?)?;
     let mut whisper = Whisper::load(&arguments.model, &plan, permit)?;
