@@ -13,16 +13,15 @@ pub fn install() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let Ok(mut signals) = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM]) else { return };
     std::thread::spawn(move || {
-        for signal in signals.forever() {
-            for path in UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain(..) {
-                let _gone_already = std::fs::remove_file(path);
-            }
-            std::process::exit(128 + signal);
+        let Some(signal) = signals.forever().next() else { return };
+        for path in UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain(..) {
+            let _gone_already = std::fs::remove_file(path);
         }
+        std::process::exit(128 + signal);
     });
 }
 
-/// Removes `path` when the program is interrupted before [`finished`].
+/// Removes `path` when the program is interrupted.
 pub fn unfinished(path: PathBuf) {
     UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(path);
 }

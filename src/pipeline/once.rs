@@ -36,7 +36,7 @@ const AUDIBLE: f32 = 0.003;
 /// What became of a clip.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Answered(Answered),
+    Answered(Box<Answered>),
     /// Nobody spoke, or what sounded like speech was none; the reason says what was there.
     Silence {
         why: String,
@@ -350,12 +350,12 @@ impl<'a> Asked<'a> {
         }
         journal.note(self.turn, Event::Done);
         let timings = Timings::of(&journal.of(self.turn)).context("the turn has no last speech sample")?;
-        Ok(Some(Outcome::Answered(Answered {
+        Ok(Some(Outcome::Answered(Box::new(Answered {
             transcript: transcript.clone(),
             reply: self.reply.trim().to_owned(),
             heard: self.heard,
             timings,
-        })))
+        }))))
     }
 }
 

@@ -163,7 +163,7 @@ fn clip(tenths: &[usize]) -> Arc<[f32]> {
 
 fn answered(outcome: Outcome) -> Answered {
     match outcome {
-        Outcome::Answered(answered) => answered,
+        Outcome::Answered(answered) => *answered,
         Outcome::Silence { why } => panic!("no answer: {why}"),
     }
 }
