@@ -205,7 +205,7 @@ mod tests {
             ("", -0.1, 0.0, "Nothing"),
             ("Some mumbled words", -1.2, 0.1, "Doubtful"),
             (
-                "a ticket to the end of the line and all the way back to where the first train comes from, please",
+                "a ticket to the end of the line and all the way back to where the very first train comes from, please",
                 -0.2,
                 0.0,
                 "Doubtful",

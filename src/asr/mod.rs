@@ -3,6 +3,7 @@
 //! [`Whisper`] runs whisper.cpp. Its answer is judged before anybody sees it: Whisper writes fluent sentences for silence
 //! and noise, and only a [`Verdict::Certain`] may be treated as what was said.
 
+mod contents;
 mod guard;
 mod header;
 mod judge;

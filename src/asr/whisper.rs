@@ -78,7 +78,7 @@ impl Whisper {
 
     pub fn load(model: &Path, plan: &Asr, permit: Permit) -> Result<Whisper, AsrError> {
         whisper_rs::install_logging_hooks();
-        let blueprint = Blueprint::read(model)?;
+        let blueprint = Blueprint::checked(model)?;
         let fail = |why: String| AsrError::Load { model: model.to_owned(), why };
         let mut parameters = WhisperContextParameters::default();
         // Flash attention is slower on a processor: 1.9 times with the tiled kernels.

@@ -1,0 +1,244 @@
+//! Hearing with the real models: voice activity, turns and recognition, on a recorded question and on sound that is none.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use sotto::asr::{AsrError, Cancel, Transcript, Verdict, Whisper};
+use sotto::audio;
+use sotto::config::{Asr, Hear};
+use sotto::hear::{FRAME, Segmenter, SileroVad, SpeechEvent, Turn, speech_end};
+use sotto::memory::{Budget, resident};
+use sotto::onnx::Onnx;
+use sotto::types::{Bytes, Ms, SampleRate};
+
+const SECOND: usize = 16_000;
+
+/// One test at a time: the models are large, and one of the tests watches the memory of the process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn question() -> Vec<f32> {
+    let path = common::model_file("sample-question", "question.wav");
+    audio::load_at(&path, audio::LONGEST, SampleRate::HEARING).unwrap().samples
+}
+
+/// The question with a second of quiet before it and two behind.
+fn question_in_quiet() -> Vec<f32> {
+    [vec![0.0; SECOND], question(), vec![0.0; 2 * SECOND]].concat()
+}
+
+/// A number in -1.0..1.0, the same for the same `n` (a multiplicative hash, Knuth).
+fn noise(n: usize) -> f32 {
+    let hash = (n as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((hash ^ (hash >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as f32 / (1 << 23) as f32 - 1.0
+}
+
+/// Four seconds each of what nobody says.
+fn no_speech() -> Vec<(&'static str, Vec<f32>)> {
+    let make = |level: &dyn Fn(usize) -> f32| (0..4 * SECOND).map(level).collect::<Vec<f32>>();
+    let tone = |n: usize, hertz: f32| (std::f32::consts::TAU * hertz * n as f32 / 16_000.0).sin();
+    vec![
+        ("silence", make(&|_| 0.0)),
+        ("faint noise", make(&|n| 0.0005 * noise(n))),
+        ("white noise", make(&|n| 0.2 * noise(n))),
+        ("a tone", make(&|n| 0.3 * tone(n, 440.0))),
+        ("bursts of noise", make(&|n| if (n / 4_800) % 3 == 0 { 0.3 * noise(n) } else { 0.01 * noise(n) })),
+        ("clicks", make(&|n| 0.8 * noise(n) * (-((n % 9_000) as f32) / 300.0).exp())),
+        ("a swelling hum", make(&|n| 0.1 * (tone(n, 50.0) + 0.5 * tone(n, 150.0)) * (1.0 + 0.8 * tone(n, 0.5)))),
+    ]
+}
+
+fn silero() -> SileroVad {
+    let onnx = Onnx::open(&common::model_file("onnxruntime", "libonnxruntime.so")).unwrap();
+    let permit = Budget::new(Bytes::mib(100)).reserve("silero", SileroVad::planned_bytes()).unwrap();
+    SileroVad::load(&onnx, &common::model_file("silero-vad", "silero_vad.onnx"), permit).unwrap()
+}
+
+fn hear() -> Hear {
+    Hear {
+        model: "silero-vad".to_owned(),
+        onset: 0.5,
+        offset: 0.35,
+        min_speech: Ms(96.0),
+        end_silence: Ms(500.0),
+        padding: Ms(200.0),
+        max_turn: Ms(30_000.0),
+    }
+}
+
+fn turns(vad: &mut SileroVad, samples: &[f32]) -> Vec<Turn> {
+    vad.reset();
+    let mut segmenter = Segmenter::new(&hear());
+    let mut turns = Vec::new();
+    for frame in samples.as_chunks::<FRAME>().0 {
+        if let Some(SpeechEvent::TurnEnded(turn)) = segmenter.push(vad.step(frame).unwrap()) {
+            turns.push(turn);
+        }
+    }
+    turns.extend(segmenter.finish());
+    turns
+}
+
+fn plan(language: Option<&str>) -> Asr {
+    Asr {
+        model: String::new(),
+        language: language.map(str::to_owned),
+        threads: 1,
+        min_logprob: -1.0,
+        max_no_speech: 0.6,
+    }
+}
+
+fn base() -> PathBuf {
+    common::model_file("whisper-base", "whisper-base.ggml")
+}
+
+fn whisper(model: &Path, language: Option<&str>) -> Result<Whisper, AsrError> {
+    let permit = Budget::new(Bytes::mib(2000)).reserve("whisper", Whisper::planned_bytes(model)?).unwrap();
+    Whisper::load(model, &plan(language), permit)
+}
+
+fn transcribe(whisper: &mut Whisper, samples: &[f32]) -> Transcript {
+    whisper.transcribe(samples, &Cancel::new()).unwrap()
+}
+
+#[test]
+fn a_question_is_one_turn_and_its_end_is_found() {
+    let _alone = alone();
+    let mut vad = silero();
+    let samples = question_in_quiet();
+    let found = turns(&mut vad, &samples);
+    let [turn] = &found[..] else { panic!("{found:?}") };
+    let end = SECOND + question().len();
+    assert!(turn.start as usize >= SECOND / 2 && turn.end as usize <= end + SECOND / 4, "{turn:?}");
+    assert!(turn.decided_at - turn.end >= SampleRate::HEARING.samples(Ms(500.0)) as u64);
+    let last = speech_end(&samples, turn.end as usize);
+    assert!(last <= end && last + SECOND / 2 > turn.end as usize, "{last} {turn:?}");
+    // A second time gives the same: nothing of the first is left behind.
+    assert_eq!(turns(&mut vad, &samples), found);
+}
+
+#[test]
+fn sound_that_is_no_speech_is_no_turn() {
+    let _alone = alone();
+    let mut vad = silero();
+    for (what, samples) in no_speech() {
+        assert_eq!(turns(&mut vad, &samples), [], "{what}");
+    }
+}
+
+#[test]
+fn a_question_is_understood_the_same_each_time() {
+    let _alone = alone();
+    let mut whisper = whisper(&base(), Some("en")).unwrap();
+    let first = transcribe(&mut whisper, &question());
+    assert_eq!(first.verdict, Verdict::Certain, "{first:?}");
+    assert!(first.text.split_whitespace().count() > 2 && first.confidence > 0.5, "{first:?}");
+    assert_eq!((first.language.as_str(), first.segments.len()), ("en", 1));
+    assert_eq!(transcribe(&mut whisper, &question()), first);
+}
+
+#[test]
+fn the_language_is_detected() {
+    let _alone = alone();
+    let mut detecting = whisper(&base(), None).unwrap();
+    let transcript = transcribe(&mut detecting, &question());
+    assert_eq!((transcript.language.as_str(), transcript.verdict), ("en", Verdict::Certain));
+}
+
+#[test]
+fn where_nobody_speaks_nothing_is_said() {
+    let _alone = alone();
+    for model in [base(), common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml")] {
+        let mut whisper = whisper(&model, Some("en")).unwrap();
+        for (what, samples) in no_speech().into_iter().chain([("nothing", vec![]), ("one sample", vec![0.5])]) {
+            let transcript = transcribe(&mut whisper, &samples);
+            assert!(matches!(transcript.verdict, Verdict::Nothing(_)), "{what}: {transcript:?}");
+            assert_eq!((transcript.text.as_str(), transcript.segments.len()), ("", 0), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_long_sound_is_understood_in_pieces_with_their_times() {
+    let _alone = alone();
+    let mut whisper = whisper(&common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml"), None).unwrap();
+    let question = question();
+    let at = [2 * SECOND, 40 * SECOND, 75 * SECOND];
+    let mut samples: Vec<f32> = (0..90 * SECOND).map(|n| 0.001 * noise(n)).collect();
+    for start in at {
+        samples[start..start + question.len()].iter_mut().zip(&question).for_each(|(sample, voice)| *sample += voice);
+    }
+    let spans: Vec<_> = at.iter().map(|&start| start - 3_200..start + question.len() + 3_200).collect();
+    let transcript = whisper.transcribe_spans(&samples, &spans, &Cancel::new()).unwrap();
+    assert_eq!(transcript.segments.len(), at.len(), "{transcript:?}");
+    for (segment, start) in transcript.segments.iter().zip(at) {
+        assert_eq!(segment.start, SampleRate::HEARING.duration(start - 3_200));
+        assert_eq!(segment.text, transcript.segments[0].text);
+    }
+    // The same without knowing where the voice is.
+    let cut = transcribe(&mut whisper, &samples);
+    assert!(cut.segments.len() >= at.len() && cut.segments.windows(2).all(|pair| pair[0].end.0 <= pair[1].start.0));
+}
+
+#[test]
+fn a_recognition_is_cancelled_from_another_thread_and_the_next_one_works() {
+    let _alone = alone();
+    let mut whisper = whisper(&base(), Some("en")).unwrap();
+    let before = Cancel::new();
+    before.cancel();
+    assert!(matches!(whisper.transcribe(&question(), &before), Err(AsrError::Cancelled)));
+    let during = Cancel::new();
+    let other = during.clone();
+    let cancelling = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        other.cancel();
+    });
+    // Half a minute of voice cannot be done in 20 ms.
+    let long: Vec<f32> = question().into_iter().cycle().take(25 * SECOND).collect();
+    assert!(matches!(whisper.transcribe(&long, &during), Err(AsrError::Cancelled)));
+    cancelling.join().unwrap();
+    assert_eq!(transcribe(&mut whisper, &question()).verdict, Verdict::Certain);
+}
+
+#[test]
+fn a_language_that_the_model_does_not_know_is_refused() {
+    let _alone = alone();
+    let tiny = common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml");
+    assert!(matches!(whisper(&tiny, Some("de")), Err(AsrError::EnglishOnly { .. })));
+    for code in ["", "xx", "english", "EN", "e\0"] {
+        assert!(matches!(whisper(&base(), Some(code)), Err(AsrError::Language { .. })), "{code:?}");
+    }
+}
+
+#[test]
+fn a_damaged_model_is_an_error() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.ggml");
+    let whole = std::fs::read(common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml")).unwrap();
+    for length in [0, 20, 48, 70_000, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(whisper(&path, None).is_err(), "cut at {length}");
+    }
+    assert!(matches!(whisper(&folder.path().join("missing.ggml"), None), Err(AsrError::Read { .. })));
+}
+
+#[test]
+fn the_memory_is_what_was_planned() {
+    let _alone = alone();
+    let planned = Whisper::planned_bytes(&base()).unwrap();
+    let before = resident().unwrap();
+    let mut whisper = whisper(&base(), Some("en")).unwrap();
+    let long: Vec<f32> = question().into_iter().cycle().take(27 * SECOND).collect();
+    transcribe(&mut whisper, &long);
+    let held = resident().unwrap().0.saturating_sub(before.0);
+    assert!(held <= planned.0, "planned {planned}, held {}", Bytes(held));
+    // What other tests gave back may be used again, so only half is certain to show.
+    assert!(held >= planned.0 / 2, "planned {planned}, held {}", Bytes(held));
+}
