@@ -91,6 +91,7 @@ fn plan(language: Option<&str>) -> Asr {
         threads: 1,
         min_logprob: -1.0,
         max_no_speech: 0.6,
+        unclear_reply: String::new(),
     }
 }
 

@@ -183,7 +183,14 @@ mod tests {
     use super::*;
 
     fn plan() -> Asr {
-        Asr { model: String::new(), language: None, threads: 1, min_logprob: -1.0, max_no_speech: 0.6 }
+        Asr {
+            model: String::new(),
+            language: None,
+            threads: 1,
+            min_logprob: -1.0,
+            max_no_speech: 0.6,
+            unclear_reply: String::new(),
+        }
     }
 
     fn reading(text: &str, logprob: f32, no_speech: f32) -> Reading {
