@@ -52,7 +52,7 @@ fn a_spoken_question_gets_a_spoken_answer() {
     let dir = tempfile::tempdir().unwrap();
     let answer = dir.path().join("answer.wav");
     let answer = answer.to_str().unwrap();
-    let once = json(&sotto(&["once", &sample(), "-o", answer, "--json", "--realtime"]));
+    let once = json(&sotto(&["once", &sample(), "-o", answer, "--json", "--realtime", "--set", "llm.temperature=0"]));
 
     let reply = once["reply"].as_str().unwrap();
     assert!(words(reply).len() >= 3, "{once}");

@@ -252,10 +252,11 @@ impl Settings {
         missing.map_or(Ok(()), |mark| Err(format!("its phoneme_id_map has no {mark:?}")))
     }
 
-    /// Phonemes as the voice's numbers: `^`, then each phoneme and `_`, then `$`. Unknown ones are counted.
+    /// Phonemes as the voice's numbers: `^`, then each phoneme, then `$`, with `_` between all of them, as Piper's voices
+    /// are trained: without the first `_` short sentences lose their first sound. Unknown phonemes are counted.
     fn ids(&self, phonemes: &[char], unknown: &mut usize) -> Vec<i64> {
         let of = |mark: &str| self.phoneme_id_map.get(mark).map_or(&[][..], Vec::as_slice);
-        let mut ids = of("^").to_vec();
+        let mut ids = [of("^"), of("_")].concat();
         let mut name = [0; 4];
         for phoneme in phonemes {
             match self.phoneme_id_map.get(phoneme.encode_utf8(&mut name) as &str) {
@@ -300,7 +301,7 @@ mod tests {
     #[test]
     fn phonemes_become_padded_numbers() {
         let mut unknown = 0;
-        assert_eq!(settings().ids(&['a', '?', 'b'], &mut unknown), [1, 14, 0, 15, 16, 0, 2]);
+        assert_eq!(settings().ids(&['a', '?', 'b'], &mut unknown), [1, 0, 14, 0, 15, 16, 0, 2]);
         assert_eq!(unknown, 1);
     }
 
