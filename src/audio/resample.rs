@@ -64,17 +64,18 @@ impl Resampler {
 
     /// Appends the rest. The resampler is then ready for another sound.
     pub fn finish(&mut self, out: &mut Vec<f32>) {
-        let due =
-            (u128::from(self.taken) * u128::from(self.to.0) + u128::from(self.from.0 / 2)) / u128::from(self.from.0);
+        let (from, to) = (u128::from(self.from.0), u128::from(self.to.0));
+        let due = (u128::from(self.taken) * to + from / 2) / from;
+        // The delay of the filter keeps what was given below what is due.
+        let missing = due.saturating_sub(u128::from(self.given)) as usize;
         let start = out.len();
-        let missing = due as i128 - i128::from(self.given);
         if let Some(engine) = &mut self.engine {
-            while ((out.len() - start) as i128) < missing {
-                engine.push(&vec![0.0; engine.block.len().max(BLOCK)], out);
+            while out.len() - start < missing {
+                engine.push(&[0.0; BLOCK], out);
             }
             engine.reset();
         }
-        out.truncate(start.saturating_add_signed(missing as isize));
+        out.truncate(start + missing);
         (self.taken, self.given) = (0, 0);
     }
 }

@@ -1,37 +1,40 @@
-//! Where speech ends by its energy. Voice activity models go on for some time after the voice: Silero by 71 ms in the
-//! median, 116 ms at the 95th percentile of 72 utterances. Latency counted from its end would look better than it is.
+//! Where speech ends by its energy. Voice activity models go on for some time after the voice: of 41 recorded utterances
+//! Silero by 70 ms in the median and 170 ms at the 95th percentile. Latency counted from its end would look better than
+//! it is.
 
 /// 10 ms at 16 kHz.
 const STEP: usize = 160;
 /// How far before the model's end the voice may have stopped: 320 ms.
 const BEFORE: usize = 32 * STEP;
-/// How far behind the model's end sound is looked at for what silence is here, and for a tail the model missed: 160 ms.
+/// How far behind the model's end the voice may go on, and how far the quiet there is looked at: 160 ms.
 const AFTER: usize = 16 * STEP;
 /// The loudest part is looked for in the last second before the end.
 const LOUD: usize = 100 * STEP;
-/// A step is speech when it is 10 dB above the quiet, and not 35 dB below the loudest.
-const ABOVE_QUIET: f32 = 10.0;
-const BELOW_LOUDEST: f32 = 3.2e-4;
-/// With less than 6 dB between the loudest and the quietest there is no end to be seen.
-const LEAST_CONTRAST: f32 = 4.0;
+/// A step is speech when it is 8 dB above the quiet, and no more than 30 dB below the loudest: what is fainter is reverb.
+const ABOVE_QUIET: f32 = 6.0;
+const BELOW_LOUDEST: f32 = 1e-3;
 
 /// One past the last sample of speech, by energy, near `end`, where voice activity says it ends. `samples` are the sound
 /// at 16 kHz as far as it is known; it may go on behind `end`. Where energy tells nothing, `end` itself.
 pub fn speech_end(samples: &[f32], end: usize) -> usize {
     let end = end.min(samples.len());
     let (first, last) = (end.saturating_sub(BEFORE), (end + AFTER).min(samples.len()));
-    let steps: Vec<f32> = samples[first..last].chunks(STEP).map(power).collect();
     let loudest = samples[end.saturating_sub(LOUD)..end].chunks(STEP).map(power).fold(0.0, f32::max);
-    let quietest = steps.iter().copied().fold(f32::INFINITY, f32::min);
-    if loudest < quietest * LEAST_CONTRAST {
+    let quiet = median(samples[end..last].chunks_exact(STEP).map(power).collect());
+    let threshold = (quiet * ABOVE_QUIET).max(loudest * BELOW_LOUDEST);
+    if threshold >= loudest {
         return end;
     }
-    // Where the quiet is nearly as loud as the voice, the two are parted in the middle.
-    let threshold = (quietest * ABOVE_QUIET).min((quietest * loudest).sqrt()).max(loudest * BELOW_LOUDEST);
-    match steps.iter().rposition(|&step| step > threshold) {
-        Some(step) => (first + (step + 1) * STEP).min(last),
+    match samples[first..last].chunks(STEP).map(power).enumerate().filter(|&(_, step)| step > threshold).next_back() {
+        Some((step, _)) => (first + (step + 1) * STEP).min(last),
         None => end,
     }
+}
+
+/// Nothing is quieter than no sound at all.
+fn median(mut powers: Vec<f32>) -> f32 {
+    powers.sort_unstable_by(f32::total_cmp);
+    powers.get(powers.len() / 2).copied().unwrap_or(0.0)
 }
 
 fn power(samples: &[f32]) -> f32 {
