@@ -25,7 +25,7 @@ pub fn speech_end(samples: &[f32], end: usize) -> usize {
     if threshold >= loudest {
         return end;
     }
-    match samples[first..last].chunks(STEP).map(power).enumerate().filter(|&(_, step)| step > threshold).next_back() {
+    match samples[first..last].chunks(STEP).map(power).enumerate().rfind(|&(_, step)| step > threshold) {
         Some((step, _)) => (first + (step + 1) * STEP).min(last),
         None => end,
     }
