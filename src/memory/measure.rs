@@ -60,7 +60,8 @@ mod tests {
         let block = std::hint::black_box(vec![1u8; 64 << 20]);
         let after = resident().unwrap();
         assert!(after.0 >= before.0 + (48 << 20), "{before} -> {after}");
-        assert!(peak_resident().unwrap() >= after);
+        // The kernel brings the peak up to date now and then, not at every page.
+        assert!(peak_resident().unwrap().0 + (16 << 20) >= after.0);
         drop(block);
     }
 }
