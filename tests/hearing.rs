@@ -27,9 +27,14 @@ fn question() -> Vec<f32> {
     audio::load_at(&path, audio::LONGEST, SampleRate::HEARING).unwrap().samples
 }
 
-/// The question with a second of quiet before it and two behind.
-fn question_in_quiet() -> Vec<f32> {
-    [vec![0.0; SECOND], question(), vec![0.0; 2 * SECOND]].concat()
+/// The recording's first phrase: it pauses half a second after 1.2 s.
+fn phrase() -> Vec<f32> {
+    question()[..SECOND * 3 / 2].to_vec()
+}
+
+/// The phrase with a second of quiet before it and two behind.
+fn phrase_in_quiet() -> Vec<f32> {
+    [vec![0.0; SECOND], phrase(), vec![0.0; 2 * SECOND]].concat()
 }
 
 /// A number in -1.0..1.0, the same for the same `n` (a multiplicative hash, Knuth).
@@ -112,10 +117,10 @@ fn transcribe(whisper: &mut Whisper, samples: &[f32]) -> Transcript {
 fn a_question_is_one_turn_and_its_end_is_found() {
     let _alone = alone();
     let mut vad = silero();
-    let samples = question_in_quiet();
+    let samples = phrase_in_quiet();
     let found = turns(&mut vad, &samples);
     let [turn] = &found[..] else { panic!("{found:?}") };
-    let end = SECOND + question().len();
+    let end = SECOND + phrase().len();
     assert!(turn.start as usize >= SECOND / 2 && turn.end as usize <= end + SECOND / 4, "{turn:?}");
     assert!(turn.decided_at - turn.end >= SampleRate::HEARING.samples(Ms(500.0)) as u64);
     let last = speech_end(&samples, turn.end as usize);
@@ -165,6 +170,10 @@ fn where_nobody_speaks_nothing_is_said() {
     }
 }
 
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()).collect()
+}
+
 #[test]
 fn a_long_sound_is_understood_in_pieces_with_their_times() {
     let _alone = alone();
@@ -180,7 +189,8 @@ fn a_long_sound_is_understood_in_pieces_with_their_times() {
     assert_eq!(transcript.segments.len(), at.len(), "{transcript:?}");
     for (segment, start) in transcript.segments.iter().zip(at) {
         assert_eq!(segment.start, SampleRate::HEARING.duration(start - 3_200));
-        assert_eq!(segment.text, transcript.segments[0].text);
+        // Where one sentence ends and the next begins is a matter of taste.
+        assert_eq!(words(&segment.text), words(&transcript.segments[0].text));
     }
     // The same without knowing where the voice is.
     let cut = transcribe(&mut whisper, &samples);

@@ -50,28 +50,36 @@ fn words(text: &str) -> Vec<String> {
 #[test]
 fn a_spoken_question_gets_a_spoken_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let answer = dir.path().join("answer.wav");
-    let answer = answer.to_str().unwrap();
-    let once = json(&sotto(&["once", &sample(), "-o", answer, "--json", "--realtime", "--set", "llm.temperature=0"]));
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (question, answer) = (path("question.wav"), path("answer.wav"));
+    succeeded(&sotto(&["say", "What is the capital of France?", "-o", &question]));
+    let once = json(&sotto(&["once", &question, "-o", &answer, "--json", "--realtime", "--set", "llm.temperature=0"]));
 
-    let reply = once["reply"].as_str().unwrap();
-    assert!(words(reply).len() >= 3, "{once}");
+    assert!(once["transcript"].as_str().unwrap().contains("capital of France"), "{once}");
+    assert!(once["reply"].as_str().unwrap().contains("Paris"), "{once}");
     assert!(once["heard_ms"].as_f64().unwrap() > 500.0, "{once}");
     for stage in ["turn_end", "transcript", "first_token", "first_sentence", "first_audio", "done"] {
         assert!(once["timings"][stage].is_f64(), "{stage} is missing: {once}");
     }
     assert!(once["timings"]["first_audio"].as_f64() <= once["timings"]["done"].as_f64(), "{once}");
 
-    // What the voice said is what the reply says: Whisper writes most of its words down again.
-    let heard = json(&sotto(&["transcribe", answer, "--json"]));
-    let heard = words(heard["text"].as_str().unwrap());
-    let said = words(reply);
-    let found = said.iter().filter(|word| heard.contains(word)).count();
-    assert!(found * 10 >= said.len() * 7, "said {said:?}, heard {heard:?}");
+    // What the voice said is what the reply says. Letters are compared: "France is" and "Frances" sound the same.
+    let heard = json(&sotto(&["transcribe", &answer, "--json"]));
+    let (said, heard) = (words(once["reply"].as_str().unwrap()), words(heard["text"].as_str().unwrap()));
+    let likeness = strsim::normalized_levenshtein(&said.concat(), &heard.concat());
+    assert!(likeness > 0.8, "said {said:?}, heard {heard:?}");
+}
 
-    // And the transcript of the question is what the recogniser alone makes of it.
-    let alone = json(&sotto(&["transcribe", &sample(), "--json"]));
-    assert_eq!(words(once["transcript"].as_str().unwrap()), words(alone["text"].as_str().unwrap()));
+#[test]
+fn a_recorded_person_is_understood_and_answered() {
+    let once = json(&sotto(&["once", &sample(), "--json"]));
+    let transcript = words(once["transcript"].as_str().unwrap());
+    for word in ["tried", "failed", "again", "better"] {
+        assert!(transcript.contains(&word.to_owned()), "{word} is missing: {once}");
+    }
+    assert!(!words(once["reply"].as_str().unwrap()).is_empty(), "{once}");
+    // Its pauses of up to half a second make it one question, not six.
+    assert!(once["heard_ms"].as_f64().unwrap() > 7000.0, "{once}");
 }
 
 #[test]
