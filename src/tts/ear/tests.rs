@@ -59,7 +59,7 @@ fn addresses_are_read_by_what_matters() {
         ("See https://example.com.", "See example dot com."),
         ("(http://localhost:8080/x)", "localhost"),
         ("Go to www.rust-lang.org, then stop.", "Go to rust dash lang dot org, then stop."),
-        ("Try docs.rs or crates.io/me today", "Try docs dot rs or crates dot io today"),
+        ("Try docs.rs or example.org/me today", "Try docs dot rs or example dot org today"),
         ("Open <https://example.com/x>", "Open example dot com"),
         ("Edit main.rs and Cargo.toml.", "Edit main dot rs and Cargo dot toml."),
         ("Node.js and .NET", "Node dot js and dot NET"),
