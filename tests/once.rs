@@ -173,6 +173,12 @@ fn exit_codes_are_kept() {
     assert_eq!(sotto(&["once"]).status.code(), Some(2));
     assert_eq!(sotto(&["say", "hello"]).status.code(), Some(2));
     assert_eq!(sotto(&["plan", "--set", "hear.onsett=1"]).status.code(), Some(2));
+    assert_eq!(sotto(&["models", "import", "nonsense", "a", "b"]).status.code(), Some(2));
+
+    assert_eq!(sotto(&["check"]).status.code(), Some(0));
+    let unknown = sotto(&["check", "--set", "asr.model=whisper-bass"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
+    assert!(text(&unknown.stderr).contains("whisper-base"), "{}", text(&unknown.stderr));
 
     let missing = elsewhere(&["chat", "hello"]);
     assert_eq!(missing.status.code(), Some(3), "{}", text(&missing.stderr));

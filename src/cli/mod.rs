@@ -24,7 +24,7 @@ use house::House;
 use talk::Talk;
 
 use crate::config;
-use crate::pipeline::Result;
+use crate::pipeline::{Part, Result};
 
 /// The command line asks for something that cannot be: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,11 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Plan(args) => plan::run(args, &house),
         Command::Models(args) => models::run(args, &house),
         Command::Check(_) => {
+            // A pipeline that names a model nobody knows is not valid, whether or not its models are here.
+            let store = house.store()?;
+            for part in Part::ALL {
+                store.catalogue().find(part.model(house.plan()))?;
+            }
             let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |f| f.display().to_string());
             house.talk().note(&format!("{file}: no mistakes"));
             Ok(())

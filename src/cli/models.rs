@@ -148,21 +148,20 @@ fn path(store: &Store, name: &str, file: Option<&str>, as_json: bool) -> Result<
     super::print_text(&path.display().to_string())
 }
 
-/// Converts a model of the user's own.
+/// Converts a model of the user's own into files of the folder `destination`.
 fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Result<()> {
-    let made = match kind {
-        "whisper" => {
-            whisper::convert(source, destination)?;
-            vec![destination.to_owned()]
-        }
-        "piper" => {
-            let halves = [destination.join("encoder.onnx"), destination.join("decoder.onnx")];
-            std::fs::create_dir_all(destination).with_context(|| destination.display().to_string())?;
-            piper::split(source, &halves[0], &halves[1])?;
-            halves.to_vec()
-        }
+    let made: &[&str] = match kind {
+        "whisper" => &["whisper.ggml"],
+        "piper" => &["encoder.onnx", "decoder.onnx"],
         _ => return Err(super::Usage(format!("{kind:?} cannot be imported; choose \"whisper\" or \"piper\"")).into()),
     };
+    std::fs::create_dir_all(destination).with_context(|| destination.display().to_string())?;
+    let made: Vec<_> = made.iter().map(|name| destination.join(name)).collect();
+    match &made[..] {
+        [ggml] => whisper::convert(source, ggml)?,
+        [encoder, decoder, ..] => piper::split(source, encoder, decoder)?,
+        [] => {}
+    }
     for path in made {
         house.talk().note(&format!("wrote {}", path.display()));
     }

@@ -219,8 +219,7 @@ impl Pipeline {
                 longest.0 / 1000.0
             ));
         }
-        // A pause told again without speech between (the end of a turn does that) brings nothing new.
-        asked.heard = utterance.length;
+        asked.heard = Some(utterance.length);
         self.journal.note_at(asked.turn, utterance.last_sample_at, Event::LastSpeechSample);
         asked.cancel = Cancel::default();
         self.hearing.put(HearingJob { turn: asked.turn, utterance, cancel: asked.cancel.clone() });
@@ -246,7 +245,8 @@ struct Asked<'a> {
     turn: TurnId,
     sink: &'a mut dyn Sink,
     cancel: Cancel,
-    heard: Ms,
+    /// How long the speech lasted, once there was some.
+    heard: Option<Ms>,
     file_over: bool,
     decided: bool,
     transcript: Option<Transcript>,
@@ -268,7 +268,7 @@ impl<'a> Asked<'a> {
             turn,
             sink,
             cancel: Cancel::default(),
-            heard: Ms(0.0),
+            heard: None,
             file_over: false,
             decided: false,
             transcript: None,
@@ -338,9 +338,9 @@ impl<'a> Asked<'a> {
         if !self.file_over {
             return Ok(None);
         }
-        if journal.of(self.turn).iter().all(|stamped| stamped.event != Event::LastSpeechSample) {
+        let Some(heard) = self.heard else {
             return Ok(Some(Outcome::Silence { why: "no speech was found".to_owned() }));
-        }
+        };
         let Some(transcript) = &self.transcript else { return Ok(None) };
         if let Verdict::Nothing(why) = &transcript.verdict {
             return Ok(Some(Outcome::Silence { why: why.to_string() }));
@@ -353,7 +353,7 @@ impl<'a> Asked<'a> {
         Ok(Some(Outcome::Answered(Box::new(Answered {
             transcript: transcript.clone(),
             reply: self.reply.trim().to_owned(),
-            heard: self.heard,
+            heard,
             timings,
         }))))
     }
