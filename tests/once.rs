@@ -160,6 +160,46 @@ fn what_is_no_sound_is_refused_by_name() {
 }
 
 #[test]
+fn a_recording_that_is_too_long_is_refused_and_told_where_to_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sample = hound::WavReader::open(sample()).unwrap();
+    let (spec, once): (_, Vec<i16>) = (sample.spec(), sample.samples().map(Result::unwrap).collect());
+    let times = 40 * spec.sample_rate as usize / once.len() + 1;
+    let long = wav(
+        dir.path(),
+        "long.wav",
+        spec,
+        once.iter().map(|&s| i32::from(s)).collect::<Vec<_>>().repeat(times).into_iter(),
+    );
+    let answer = dir.path().join("answer.wav");
+    let refused = sotto(&["once", long.to_str().unwrap(), "-o", answer.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+    let told = text(&refused.stderr);
+    assert!(told.contains("max_turn_ms") && told.contains("sotto transcribe"), "{told}");
+    assert!(!answer.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_no_half_written_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "This is a rather long sentence, which takes a while to say. ".repeat(200);
+    let answer = dir.path().join("answer.wav");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sotto"))
+        .args(["say", &text, "-o", answer.to_str().unwrap()])
+        .spawn()
+        .expect("sotto starts");
+    while std::fs::read_dir(dir.path()).unwrap().next().is_none() {
+        assert!(child.try_wait().unwrap().is_none(), "it is still speaking");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn exit_codes_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let elsewhere = |arguments: &[&str]| {

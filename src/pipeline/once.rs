@@ -9,7 +9,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -60,7 +60,11 @@ pub trait Sink {
     fn sound(&mut self, samples: &[f32]) -> Result<()>;
 }
 
-/// The graph, running. Dropping it closes its queues, and the threads end.
+/// How long a pipeline that is dropped waits for its stages. One that hangs in foreign code is left behind.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The graph, running. Dropping it closes its queues and waits for the threads: foreign code that still ran while the
+/// process ends would meet its own globals half torn down.
 pub struct Pipeline {
     plan: Plan,
     present: PresentTurn,
@@ -72,10 +76,29 @@ pub struct Pipeline {
     fresh: bool,
     journal: Journal,
     rate: SampleRate,
+    /// What the recogniser works on, to be told to stop.
+    cancel: Cancel,
+    /// Taken away when the pipeline is dropped.
+    queues: Option<Queues>,
+    stages: Vec<JoinHandle<()>>,
+}
+
+struct Queues {
     clips: Sender<ListeningJob>,
     hearing: Latest<HearingJob>,
     thinking: Latest<ThinkingJob>,
     inbox: Receiver<Message>,
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.give_up();
+        self.queues = None;
+        let deadline = Instant::now() + FAREWELL;
+        while !self.stages.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 struct ListeningJob {
@@ -134,12 +157,15 @@ impl Pipeline {
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
         let (hear, clip) = (plan.hear.clone(), present_clip.clone());
-        spawn("listen", context(), move |worker| worker.listening(detector, &hear, &clip, &clips_in));
-        spawn("recognise", context(), move |worker| worker.recognising(recogniser, &hearing_in));
-        spawn("think", context(), move |worker| worker.thinking(thinker, &thinking_in, &speech));
-        spawn("speak", context(), move |worker| worker.speaking(speaker, &speech_in));
-        let (plan, confirmed, fresh) = (plan.clone(), TurnId::default(), false);
-        Pipeline { plan, present, present_clip, confirmed, fresh, journal, rate, clips, hearing, thinking, inbox }
+        let stages = vec![
+            spawn("listen", context(), move |worker| worker.listening(detector, &hear, &clip, &clips_in)),
+            spawn("recognise", context(), move |worker| worker.recognising(recogniser, &hearing_in)),
+            spawn("think", context(), move |worker| worker.thinking(thinker, &thinking_in, &speech)),
+            spawn("speak", context(), move |worker| worker.speaking(speaker, &speech_in)),
+        ];
+        let queues = Some(Queues { clips, hearing, thinking, inbox });
+        let (plan, confirmed, fresh, cancel) = (plan.clone(), TurnId::default(), false, Cancel::default());
+        Pipeline { plan, present, present_clip, confirmed, fresh, journal, rate, cancel, queues, stages }
     }
 
     /// The rate of the sound that the sink receives.
@@ -155,20 +181,30 @@ impl Pipeline {
     /// Answers the question in `samples` (16 kHz mono) into `sink`.
     pub fn ask(&mut self, samples: Arc<[f32]>, pace: Pace, sink: &mut dyn Sink) -> Result<Outcome> {
         let (clip, turn) = (self.present_clip.advance(), self.present.advance());
-        self.clips.send(ListeningJob { clip, samples, pace }).map_err(|_| anyhow!("the listening stage has ended"))?;
+        let job = ListeningJob { clip, samples, pace };
+        self.queues().clips.send(job).map_err(|_| anyhow!("the listening stage has ended"))?;
         let mut asked = Asked::new(turn, sink);
         let outcome = self.follow(clip, &mut asked);
         if matches!(outcome, Ok(Outcome::Answered(_))) {
             self.confirmed = asked.turn;
             self.fresh = false;
         }
-        // Whatever is still under way belongs to no turn any more.
-        self.present_clip.advance();
-        self.present.advance();
+        self.give_up();
         outcome
     }
 
-    fn follow(&self, clip: TurnId, asked: &mut Asked) -> Result<Outcome> {
+    fn queues(&self) -> &Queues {
+        self.queues.as_ref().expect("only a drop takes them")
+    }
+
+    /// Whatever is still under way belongs to no turn any more.
+    fn give_up(&mut self) {
+        self.cancel.cancel();
+        self.present_clip.advance();
+        self.present.advance();
+    }
+
+    fn follow(&mut self, clip: TurnId, asked: &mut Asked) -> Result<Outcome> {
         loop {
             if let Some(outcome) = asked.outcome(&self.journal)? {
                 return Ok(outcome);
@@ -187,7 +223,7 @@ impl Pipeline {
 
     fn next_message(&self, file_over: bool) -> Result<Message> {
         let patience = if file_over { PATIENCE } else { Duration::MAX };
-        match self.inbox.recv_timeout(patience) {
+        match self.queues().inbox.recv_timeout(patience) {
             Ok(message) => Ok(message),
             Err(RecvTimeoutError::Timeout) => {
                 Err(anyhow!("no stage has answered for {} s: one of them hangs; try again", PATIENCE.as_secs()))
@@ -196,11 +232,11 @@ impl Pipeline {
         }
     }
 
-    fn heard(&self, asked: &mut Asked, heard: Heard) -> Result<()> {
+    fn heard(&mut self, asked: &mut Asked, heard: Heard) -> Result<()> {
         match heard {
             Heard::Paused(utterance) => self.recognise(asked, utterance)?,
             Heard::Resumed => {
-                asked.cancel.cancel();
+                self.cancel.cancel();
                 asked.restart(self.present.advance())?;
             }
             Heard::Decided => asked.decide(&self.journal)?,
@@ -209,7 +245,7 @@ impl Pipeline {
         Ok(())
     }
 
-    fn recognise(&self, asked: &mut Asked, utterance: Utterance) -> Result<()> {
+    fn recognise(&mut self, asked: &mut Asked, utterance: Utterance) -> Result<()> {
         let longest = self.plan.hear.max_turn;
         if utterance.length > longest {
             return Err(anyhow!(
@@ -221,8 +257,8 @@ impl Pipeline {
         }
         asked.heard = Some(utterance.length);
         self.journal.note_at(asked.turn, utterance.last_sample_at, Event::LastSpeechSample);
-        asked.cancel = Cancel::default();
-        self.hearing.put(HearingJob { turn: asked.turn, utterance, cancel: asked.cancel.clone() });
+        self.cancel = Cancel::default();
+        self.queues().hearing.put(HearingJob { turn: asked.turn, utterance, cancel: self.cancel.clone() });
         Ok(())
     }
 
@@ -235,7 +271,8 @@ impl Pipeline {
         };
         asked.transcript = Some(transcript);
         if let Some(what) = what {
-            self.thinking.put(ThinkingJob { turn: asked.turn, what, confirmed: self.confirmed, fresh: self.fresh });
+            let job = ThinkingJob { turn: asked.turn, what, confirmed: self.confirmed, fresh: self.fresh };
+            self.queues().thinking.put(job);
         }
     }
 }
@@ -244,7 +281,6 @@ impl Pipeline {
 struct Asked<'a> {
     turn: TurnId,
     sink: &'a mut dyn Sink,
-    cancel: Cancel,
     /// How long the speech lasted, once there was some.
     heard: Option<Ms>,
     file_over: bool,
@@ -267,7 +303,6 @@ impl<'a> Asked<'a> {
         Asked {
             turn,
             sink,
-            cancel: Cancel::default(),
             heard: None,
             file_over: false,
             decided: false,
@@ -367,7 +402,11 @@ struct Worker {
 }
 
 /// Starts a stage. An error of the stage, or its panic, reaches the coordinator as the turn's failure.
-fn spawn(name: &'static str, worker: Worker, stage: impl FnOnce(&Worker) -> Result<()> + Send + 'static) {
+fn spawn(
+    name: &'static str,
+    worker: Worker,
+    stage: impl FnOnce(&Worker) -> Result<()> + Send + 'static,
+) -> JoinHandle<()> {
     let run = move || {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage(&worker)));
         let failure = match outcome {
@@ -378,8 +417,9 @@ fn spawn(name: &'static str, worker: Worker, stage: impl FnOnce(&Worker) -> Resu
         // Nobody is left to tell when the pipeline was dropped first.
         let _dropped = worker.tell.send(Message::Failed(failure));
     };
-    if let Err(error) = thread::Builder::new().name(format!("sotto-{name}")).spawn(run) {
-        panic!("the system refuses a thread for the {name} stage: {error}");
+    match thread::Builder::new().name(format!("sotto-{name}")).spawn(run) {
+        Ok(thread) => thread,
+        Err(error) => panic!("the system refuses a thread for the {name} stage: {error}"),
     }
 }
 

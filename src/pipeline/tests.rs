@@ -246,3 +246,46 @@ fn a_panic_in_a_stage_is_the_turns_error() {
     let error = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Collects::default()).unwrap_err();
     assert!(error.to_string().contains("speak stage panicked"), "{error}");
 }
+
+#[test]
+fn a_pipeline_that_is_dropped_has_no_thread_left() {
+    /// Is in the middle of a sentence when the pipeline goes.
+    struct Slow(mpsc::Sender<()>);
+
+    impl Speaker for Slow {
+        fn rate(&self) -> SampleRate {
+            SampleRate(8000)
+        }
+
+        fn speak(&mut self, _: &str, _: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()> {
+            self.0.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            anyhow::bail!("scripted")
+        }
+    }
+
+    /// Fails as soon as the voice is at work.
+    struct Full(mpsc::Receiver<()>);
+
+    impl Sink for Full {
+        fn begin(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn text(&mut self, _: &str) -> Result<()> {
+            self.0.recv().unwrap();
+            anyhow::bail!("the disk is full")
+        }
+
+        fn sound(&mut self, _: &[f32]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    let (busy, is_busy) = mpsc::channel();
+    let mut scripted = scripted_with(Verdict::Certain, Box::new(Slow(busy)), None);
+    let error = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Full(is_busy)).unwrap_err();
+    assert!(error.to_string().contains("disk is full"), "{error}");
+    drop(scripted.pipeline);
+    assert_eq!(Arc::strong_count(&scripted.history), 1, "the thinker is gone with its thread");
+}
