@@ -94,6 +94,7 @@ fn plan(language: Option<&str>) -> Asr {
         model: String::new(),
         language: language.map(str::to_owned),
         threads: 1,
+        threads_beside: 1,
         min_logprob: -1.0,
         max_no_speech: 0.6,
         unclear_reply: String::new(),

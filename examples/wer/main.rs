@@ -89,6 +89,7 @@ fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>)
         model: arguments.model.display().to_string(),
         language: Some("en".to_owned()),
         threads: arguments.threads,
+        threads_beside: arguments.threads,
         min_logprob: -1.0,
         max_no_speech: 0.6,
         unclear_reply: String::new(),

@@ -187,6 +187,7 @@ mod tests {
             model: String::new(),
             language: None,
             threads: 1,
+            threads_beside: 1,
             min_logprob: -1.0,
             max_no_speech: 0.6,
             unclear_reply: String::new(),

@@ -6,6 +6,7 @@
 mod contents;
 mod guard;
 mod header;
+mod idle;
 mod judge;
 mod whisper;
 mod windows;

@@ -11,6 +11,7 @@ use whisper_rs::{
 
 use super::guard::{self, Guard, Patience};
 use super::header::Blueprint;
+use super::idle::idle_cores;
 use super::judge::{self, NoSpeech, Reading, Verdict};
 use super::{AsrError, Cancel, Segment, Transcript, windows};
 use crate::config::Asr;
@@ -194,6 +195,7 @@ impl Whisper {
         let end_of_text = self.context.token_eot();
         let guard = Guard { patience, end_of_text, vocabulary: self.context.n_vocab() as usize };
         let mut params = self.params();
+        params.set_n_threads(self.threads() as i32);
         params.set_audio_ctx(positions as i32);
         params.set_max_tokens(limit as i32);
         // SAFETY: whisper.cpp calls both only inside `full` below, which `cancel` and `guard` outlive; `aborted` and
@@ -217,9 +219,16 @@ impl Whisper {
         if let Some((_, params)) = self.params.iter().find(|(language, _)| *language == self.language) {
             return params.clone();
         }
-        let params = greedy(self.plan.threads, whisper_rs::get_lang_str(self.language as i32));
+        let params = greedy(whisper_rs::get_lang_str(self.language as i32));
         self.params.push((self.language, params.clone()));
         params
+    }
+
+    /// Its threads wait for each other in a loop, so there are no more of them than idle cores, down to those that the
+    /// plan allows on a machine at work.
+    fn threads(&self) -> usize {
+        let (least, most) = (self.plan.threads_beside, self.plan.threads);
+        idle_cores().map_or(least, |idle| idle.clamp(least, most))
     }
 
     /// Asks the decoder for its first word on the sound that was just encoded, which costs one token: is it speech, and
@@ -227,7 +236,7 @@ impl Whisper {
     /// zero; this is where OpenAI takes it.
     fn first_impression(&mut self) -> Result<Impression, AsrError> {
         let fail = |error: whisper_rs::WhisperError| AsrError::Run { why: error.to_string() };
-        self.state.decode(&[self.context.token_sot()], 0, self.plan.threads).map_err(fail)?;
+        self.state.decode(&[self.context.token_sot()], 0, self.threads()).map_err(fail)?;
         let logits = self.state.get_logits().map_err(fail)?;
         let silence = share(logits.iter().copied(), logits.get(self.context.token_nosp() as usize).copied());
         let languages = (0..=whisper_rs::get_lang_max_id())
@@ -255,9 +264,8 @@ fn language_of(plan: &Asr, multilingual: bool, model: &Path) -> Result<usize, As
 
 /// One greedy pass, no timestamps, nothing carried over, nothing printed, and no second thoughts of whisper.cpp's own:
 /// whether to try again is decided here.
-fn greedy(threads: usize, language: Option<&'static str>) -> FullParams<'static, 'static> {
+fn greedy(language: Option<&'static str>) -> FullParams<'static, 'static> {
     let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
-    params.set_n_threads(threads.clamp(1, 64) as i32);
     params.set_language(language);
     params.set_translate(false);
     params.set_no_context(true);

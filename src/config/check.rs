@@ -78,22 +78,18 @@ impl Profile {
 }
 
 /// Threads where the user leaves them to Sotto. The language model runs alone and its threads sleep when they wait, so it
-/// gains up to four. Whisper's wait in a loop: with as many of them as cores, and any other program at work, they spend
-/// their time waiting for each other (measured: 7.0 s instead of 1.4 s for a question of 9 s), so it gets half the
-/// cores. The voice runs while the language model still writes, so on a small machine it takes one.
+/// gains up to four. Whisper's wait in a loop: with as many of them as cores they take 0.6 of the time of half as many on an
+/// idle machine, but beside another program they spend it waiting for each other (measured: 7.0 s instead of 1.4 s for a
+/// question of 9 s), so it gets the one or the other. The voice runs while the language model still writes, so on a small machine it takes one.
 struct Threads {
     alone: usize,
-    waiting_in_loops: usize,
+    half: usize,
     beside: usize,
 }
 
 impl Threads {
     fn of(cores: usize) -> Threads {
-        Threads {
-            alone: cores.clamp(1, 4),
-            waiting_in_loops: (cores / 2).clamp(1, 4),
-            beside: if cores >= 4 { 2 } else { 1 },
-        }
+        Threads { alone: cores.clamp(1, 4), half: (cores / 2).clamp(1, 4), beside: if cores >= 4 { 2 } else { 1 } }
     }
 }
 
@@ -141,7 +137,8 @@ fn asr(raw: &raw::Asr, names: &Names, threads: &Threads) -> Asr {
     Asr {
         model: or(&raw.model, names.asr),
         language: (raw.language != AUTO).then(|| raw.language.clone()),
-        threads: raw.threads.map_or(threads.waiting_in_loops, |n| n as usize),
+        threads: raw.threads.map_or(threads.alone, |n| n as usize),
+        threads_beside: raw.threads.map_or(threads.half, |n| n as usize),
         min_logprob: raw.min_logprob as f32,
         max_no_speech: raw.max_no_speech as f32,
         unclear_reply: raw.unclear_reply.clone(),

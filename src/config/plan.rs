@@ -50,7 +50,10 @@ pub struct Asr {
     pub model: String,
     /// A two-letter code, or `None` to detect it.
     pub language: Option<String>,
+    /// Threads on a machine that has nothing else to do.
     pub threads: usize,
+    /// Threads on a machine that is at work.
+    pub threads_beside: usize,
     /// A result whose mean log-probability per token is lower is doubtful.
     pub min_logprob: f32,
     /// A result whose no-speech probability is higher is not speech.
