@@ -29,7 +29,7 @@ pub fn run(args: &Chat, house: &House) -> Result<()> {
                 let answer = answer(&mut conversation, prompt, !args.format.json)?;
                 if args.format.json {
                     // One object a line, so that a script can read answers as they come.
-                    println!("{}", as_json(prompt, &answer));
+                    super::print_line(&as_json(prompt, &answer).to_string())?;
                 }
             }
         }

@@ -37,6 +37,7 @@ pub fn run() -> ExitCode {
     let args = Args::parse();
     match dispatch(&args) {
         Ok(()) => Exit::Fine.into(),
+        Err(error) if reader_has_gone(&error) => Exit::Fine.into(),
         Err(error) => {
             report(&error);
             Exit::of(&error).into()
@@ -91,11 +92,18 @@ fn report(error: &anyhow::Error) {
 }
 
 fn print_json(value: &serde_json::Value) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    print_line(&serde_json::to_string_pretty(value)?)
 }
 
 fn print_text(text: &str) -> Result<()> {
-    println!("{}", text.trim_end());
-    Ok(())
+    print_line(text.trim_end())
+}
+
+/// To stdout. A reader that has gone is an error like any other, so that the mode ends; it is not reported.
+fn print_line(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+fn reader_has_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -1,5 +1,6 @@
 //! `sotto models`: the catalogue and what of it is here.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
@@ -32,22 +33,25 @@ fn list(store: &Store, as_json: bool) -> Result<()> {
         let models: Vec<_> = rows.iter().map(|(entry, state)| entry_json(entry, state)).collect();
         return super::print_json(&json!({ "models": models }));
     }
-    println!(
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
         "{:<20} {:<9}{:>10}{:>11}  {:<11}{:<24}about",
         "model", "kind", "download", "in memory", "state", "licence"
-    );
+    )?;
     for (entry, state) in rows {
         let (download, loaded) = (entry.download_bytes().to_string(), entry.loaded_bytes().to_string());
         let (kind, state) = (entry.kind.name(), state.name());
-        println!(
+        writeln!(
+            out,
             "{:<20} {kind:<9}{download:>10}{loaded:>11}  {state:<11}{:<24}{}",
             entry.name.as_str(),
             entry.licence,
             entry.about
-        );
+        )?;
     }
     for entry in store.catalogue().unpinned() {
-        println!("{:<20} {}", entry.name.as_str(), entry.why);
+        writeln!(out, "{:<20} {}", entry.name.as_str(), entry.why)?;
     }
     Ok(())
 }
@@ -105,7 +109,7 @@ fn verify(store: &Store, names: &[String], as_json: bool, house: &House) -> Resu
         results.push(json!({ "name": name, "ok": why.is_none(), "why": why }));
         match result {
             Ok(()) if as_json => {}
-            Ok(()) => println!("{name}: ok"),
+            Ok(()) => super::print_line(&format!("{name}: ok"))?,
             Err(error) => {
                 house.talk().note(&error.to_string());
                 first_bad.get_or_insert(error);

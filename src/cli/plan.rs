@@ -33,7 +33,7 @@ pub fn run(args: &Plan, house: &House) -> Result<()> {
     if args.format.json {
         super::print_json(&as_json(&plans, &measured, total, loader))?;
     } else {
-        print!("{}", table(&plans, &measured, total, loader));
+        super::print_text(&table(&plans, &measured, total, loader))?;
     }
     fits
 }

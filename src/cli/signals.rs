@@ -1,5 +1,7 @@
-//! Signals: a reader that closes the pipe ends the program quietly, as every Unix tool's does; an interrupt leaves no
-//! half-written file behind.
+//! Signals: an interrupt leaves no half-written file behind.
+//!
+//! SIGPIPE stays ignored, as Rust's runtime has it: a pipe to espeak-ng that breaks is an error of one sentence and must not
+//! end the process.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -7,10 +9,8 @@ use std::sync::Mutex;
 /// Files that are removed when the program is interrupted.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Takes over SIGINT and SIGTERM, and gives SIGPIPE back its default.
+/// Takes over SIGINT and SIGTERM.
 pub fn install() {
-    // SAFETY: SIG_DFL is a valid disposition for SIGPIPE, and no other thread runs yet.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let Ok(mut signals) = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM]) else { return };
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };

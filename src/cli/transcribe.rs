@@ -22,7 +22,7 @@ pub fn run(args: &Transcribe, house: &House) -> Result<()> {
     for path in &args.files {
         match transcribe(path, house, &mut detector, &mut whisper) {
             Ok(transcript) if args.format.json => objects.push(as_json(path, &transcript)),
-            Ok(transcript) => print_text(path, args.files.len() > 1, &transcript, house),
+            Ok(transcript) => print_text(path, args.files.len() > 1, &transcript, house)?,
             // One bad file must not lose the others' transcripts.
             Err(error) if args.files.len() > 1 => {
                 house.talk().note(&format!("{error:#}"));
@@ -50,14 +50,14 @@ fn transcribe(path: &Path, house: &House, detector: &mut SileroVad, whisper: &mu
     Ok(whisper.transcribe_spans(&samples, &spans, &Cancel::default())?)
 }
 
-fn print_text(path: &Path, named: bool, transcript: &Transcript, house: &House) {
+fn print_text(path: &Path, named: bool, transcript: &Transcript, house: &House) -> Result<()> {
     match &transcript.verdict {
         Verdict::Certain => {}
         Verdict::Doubtful(why) => house.talk().note(&format!("{}: doubtful: {why}", path.display())),
         Verdict::Nothing(why) => house.talk().note(&format!("{}: no speech: {why}", path.display())),
     }
     let text = transcript.text.trim();
-    if named { println!("{}\t{text}", path.display()) } else { println!("{text}") }
+    super::print_line(&if named { format!("{}\t{text}", path.display()) } else { text.to_owned() })
 }
 
 fn as_json(path: &Path, transcript: &Transcript) -> Value {
