@@ -30,6 +30,9 @@ const QUEUE: usize = 16;
 /// Once the file is over, a stage that says nothing for so long has hung in foreign code, and is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The longest that the language model waits for the voice to begin.
+const HEAD_START: Duration = Duration::from_millis(200);
+
 /// A sample from which a listener hears something: -50 dB of full scale.
 const AUDIBLE: f32 = 0.003;
 
@@ -152,6 +155,7 @@ impl Pipeline {
         let (hearing, hearing_in) = latest();
         let (thinking, thinking_in) = latest();
         let (speech, speech_in) = bounded(QUEUE);
+        let (begun, begun_in) = latest();
         let rate = stages.speaker.rate();
         let Stages { detector, recogniser, thinker, speaker } = stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
@@ -160,8 +164,10 @@ impl Pipeline {
         let stages = vec![
             spawn("listen", context(), move |worker| worker.listening(detector, &hear, &clip, &clips_in)),
             spawn("recognise", context(), move |worker| worker.recognising(recogniser, &hearing_in)),
-            spawn("think", context(), move |worker| worker.thinking(thinker, &thinking_in, &speech)),
-            spawn("speak", context(), move |worker| worker.speaking(speaker, &speech_in)),
+            spawn("think", context(), move |worker| {
+                worker.thinking(thinker, &thinking_in, &Voiced { speech, begun: begun_in })
+            }),
+            spawn("speak", context(), move |worker| worker.speaking(speaker, &speech_in, &begun)),
         ];
         let queues = Some(Queues { clips, hearing, thinking, inbox });
         let (plan, confirmed, fresh, cancel) = (plan.clone(), TurnId::default(), false, Cancel::default());
@@ -394,6 +400,26 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The voice, as the thinker sees it.
+struct Voiced {
+    speech: Sender<(TurnId, Speech)>,
+    /// The turn whose first sound was made last.
+    begun: Receiver<TurnId>,
+}
+
+impl Voiced {
+    fn say(&self, turn: TurnId, speech: Speech) {
+        let _dropped = self.speech.send((turn, speech));
+    }
+
+    /// Waits until the first sound of `turn` is made. The voice then has the processor to itself while somebody waits for
+    /// it; the rest of the answer is written faster than it is spoken anyhow.
+    fn let_it_begin(&self, turn: TurnId) {
+        let deadline = Instant::now() + HEAD_START;
+        while self.begun.recv_deadline(deadline).is_ok_and(|begun| begun != turn) {}
+    }
+}
+
 /// What every stage's thread has at hand.
 struct Worker {
     present: PresentTurn,
@@ -454,12 +480,7 @@ impl Worker {
         Ok(())
     }
 
-    fn thinking(
-        &self,
-        mut thinker: Box<dyn Thinker>,
-        jobs: &Receiver<ThinkingJob>,
-        speech: &Sender<(TurnId, Speech)>,
-    ) -> Result<()> {
+    fn thinking(&self, mut thinker: Box<dyn Thinker>, jobs: &Receiver<ThinkingJob>, voice: &Voiced) -> Result<()> {
         // The turn of the last exchange in the thinker's history.
         let mut answered = TurnId::default();
         for ThinkingJob { turn, what, confirmed, fresh } in jobs {
@@ -475,18 +496,12 @@ impl Worker {
             if let Say::AnswerTo(_) = what {
                 answered = turn;
             }
-            self.answer(thinker.as_mut(), turn, &what, speech)?;
+            self.answer(thinker.as_mut(), turn, &what, voice)?;
         }
         Ok(())
     }
 
-    fn answer(
-        &self,
-        thinker: &mut dyn Thinker,
-        turn: TurnId,
-        what: &Say,
-        speech: &Sender<(TurnId, Speech)>,
-    ) -> Result<()> {
+    fn answer(&self, thinker: &mut dyn Thinker, turn: TurnId, what: &Say, voice: &Voiced) -> Result<()> {
         let mut cutter = Sentences::new();
         let mut sentences = 0;
         let mut say = |sentence: String| {
@@ -494,7 +509,10 @@ impl Worker {
                 self.journal.note(turn, Event::FirstSentence { text: sentence.clone() });
             }
             sentences += 1;
-            let _dropped = speech.send((turn, Speech::Sentence(sentence)));
+            voice.say(turn, Speech::Sentence(sentence));
+            if sentences == 1 {
+                voice.let_it_begin(turn);
+            }
         };
         let mut on_piece = |piece: &str| {
             self.present.go_on(turn)?;
@@ -518,11 +536,16 @@ impl Worker {
             }
         }
         cutter.finish().into_iter().for_each(&mut say);
-        let _dropped = speech.send((turn, Speech::EndOfAnswer));
+        voice.say(turn, Speech::EndOfAnswer);
         Ok(())
     }
 
-    fn speaking(&self, mut speaker: Box<dyn Speaker>, jobs: &Receiver<(TurnId, Speech)>) -> Result<()> {
+    fn speaking(
+        &self,
+        mut speaker: Box<dyn Speaker>,
+        jobs: &Receiver<(TurnId, Speech)>,
+        begun: &Latest<TurnId>,
+    ) -> Result<()> {
         let rate = speaker.rate();
         let mut first_sound_of = None;
         for (turn, speech) in jobs {
@@ -539,6 +562,7 @@ impl Worker {
             speaker.speak(&sentence, &mut |samples| {
                 if first_sound_of.replace(turn) != Some(turn) {
                     self.journal.note(turn, Event::FirstPcm);
+                    begun.put(turn);
                 }
                 self.present.go_on(turn)?;
                 self.send(Message::Sound(Frame { turn, rate, samples: samples.to_vec() }));

@@ -27,8 +27,8 @@ pub enum TtsError {
         "{language:?} is no language name of espeak-ng; the voice's voice.json is damaged: run \"sotto models verify\""
     )]
     Language { language: String },
-    #[error("{program} failed: {why}")]
-    Phonemiser { program: PathBuf, why: String },
+    #[error("{program} failed on the language {language:?}: {why}; \"{program} --voices\" lists what it knows")]
+    Phonemiser { program: PathBuf, language: String, why: String },
     #[error("a sentence of {bytes} bytes is longer than the {limit} that are spoken at once; cut it")]
     TooLong { bytes: usize, limit: usize },
     #[error("{file} is no voice that can be used: {why}; run \"sotto models verify\"")]

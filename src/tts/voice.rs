@@ -21,8 +21,9 @@ use crate::types::{Bytes, Ms, SampleRate};
 /// Numbers in one latent frame, and samples it becomes.
 const LATENT: usize = 192;
 const HOP: usize = 256;
-/// Frames that become sound at a time (279 ms at 22,050 Hz), and frames around them that the decoder must see: with 12
+/// Frames that become sound at a time (279 ms at 22,050 Hz), half as many at first, and frames around them that the decoder must see: with 12
 /// on each side the sound is that of the whole sentence to 130 dB.
+const FIRST_CHUNK: usize = 12;
 const CHUNK: usize = 24;
 const CONTEXT: usize = 12;
 /// The most phonemes of one sentence: about a minute of speech. What is longer is said in several parts.
@@ -37,6 +38,10 @@ const SCRATCH: u64 = 96 << 20;
 /// Silence behind a piece, so that sentences do not run into each other.
 const AFTER_SENTENCE: Ms = Ms(180.0);
 const AFTER_CLAUSE: Ms = Ms(60.0);
+
+/// Silence that is left before a piece, and what counts as silence: below -50 dB of full scale.
+const BREATH: Ms = Ms(20.0);
+const AUDIBLE: f32 = 0.003;
 
 /// A loaded voice.
 pub struct Voice {
@@ -141,8 +146,18 @@ impl Voice {
     ) -> Result<Spoken, TtsError> {
         let text = for_ear(text);
         let phonemes: Vec<char> = self.phonemiser.phonemes(&text)?.nfd().collect();
+        let spoken = self.speak_phonemes(&phonemes, on_sound);
+        self.phonemiser.prepare();
+        spoken
+    }
+
+    fn speak_phonemes(
+        &mut self,
+        phonemes: &[char],
+        on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<Spoken, TtsError> {
         let mut spoken = Spoken::default();
-        for part in parts(&phonemes) {
+        for part in parts(phonemes) {
             let ids = self.settings.ids(part, &mut spoken.unknown);
             let latent = self.encode(&ids)?;
             if self.say(&latent, &mut spoken.samples, on_sound)?.is_break() {
@@ -165,14 +180,23 @@ impl Voice {
         samples: &mut usize,
         on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, TtsError> {
-        for start in (0..latent.frames).step_by(CHUNK) {
-            let sound = self.decode(latent, start..(start + CHUNK).min(latent.frames))?;
+        let mut frames = 0..FIRST_CHUNK.min(latent.frames);
+        while !frames.is_empty() {
+            let sound = self.decode(latent, frames.clone())?;
+            let sound = if frames.start == 0 { self.without_breath(&sound) } else { &sound };
+            frames = frames.end..(frames.end + CHUNK).min(latent.frames);
             *samples += sound.len();
-            if on_sound(&sound).is_break() {
+            if on_sound(sound).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// A voice is silent for some 50 ms before it speaks; a listener need not wait for more than [`BREATH`] of it.
+    fn without_breath<'s>(&self, sound: &'s [f32]) -> &'s [f32] {
+        let speech = sound.iter().position(|sample| sample.abs() >= AUDIBLE).unwrap_or(0);
+        &sound[speech.saturating_sub(self.rate().samples(BREATH))..]
     }
 
     /// The latent frames of a sentence.
