@@ -3,12 +3,12 @@
 //!     cargo run --release -p sotto-kernels --example kernel -- check|time OP [VARIANT] [THREADS]
 //!
 //! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format), `attention`, `elementwise`,
-//! or `all`. VARIANT is one of `reference`, `portable`, `avx2`, `avx512`; without it, the one that the environment names,
-//! or else the fastest.
+//! or `all`. VARIANT is one of `reference`, `portable`, `avx2`, `avx512`, `avx512vnni`; without it, the one that the
+//! environment names, or else the fastest.
 
 use sotto_kernels::{
     AttentionShape, BlockType, KvCache, Matrix, Pool, Scratch, Simd, add, argmax, attention, machine, matmul,
-    reference, rms_norm, silu_mul, softmax,
+    reference, rms_norm, silu_mul, softmax, unpack_row,
 };
 use std::process::ExitCode;
 use std::time::Instant;
@@ -101,9 +101,10 @@ fn timed<T>(mut call: impl FnMut() -> T) -> (f64, f64) {
 }
 
 impl Bench {
-    /// Checks `y` against `expected`; `scale` is the size of what was summed.
-    fn compare(&mut self, name: &str, y: &[f32], expected: &[f32], scale: f32) {
-        let worst = y.iter().zip(expected).map(|(y, e)| (y - e).abs() / scale).fold(0.0, f32::max);
+    /// Checks `y` against `expected`; `scale` is the size of what was summed, of all or of each.
+    fn compare(&mut self, name: &str, y: &[f32], expected: &[f32], scale: &[f32]) {
+        let off = |((y, e), scale): ((&f32, &f32), &f32)| (y - e).abs() / scale;
+        let worst = y.iter().zip(expected).zip(scale.iter().cycle()).map(off).fold(0.0, f32::max);
         let same = worst <= 2e-6 && y.iter().zip(expected).all(|(y, e)| y.is_nan() == e.is_nan());
         self.wrong |= !same;
         println!("{name:24} {} off by {worst:.1e}", if same { "right," } else { "WRONG," });
@@ -136,8 +137,7 @@ impl Bench {
             let mut expected = y.clone();
             matmul(&self.pool, self.simd, &w, &x, n, &mut y, &mut self.scratch);
             reference::matmul(&w, &x, &mut expected);
-            let scale = expected.iter().fold(0.0f32, |a, e| a.max(e.abs()));
-            return self.compare(&name, &y, &expected, scale);
+            return self.compare(&name, &y, &expected, &magnitudes(&w, &x));
         }
         let time = timed(|| matmul(&self.pool, self.simd, &w, &x, n, &mut y, &mut self.scratch));
         self.report(&name, time, bytes.len(), 2 * n * rows * COLS);
@@ -155,7 +155,7 @@ impl Bench {
             let mut expected = out.clone();
             attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out);
             reference::attention(&shape, &q, &cache, start, &mut expected);
-            return self.compare(&name, &out, &expected, 1.0);
+            return self.compare(&name, &out, &expected, &[1.0]);
         }
         let time = timed(|| attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out));
         let seen: usize = (0..n).map(|t| start + t + 1).sum();
@@ -174,7 +174,7 @@ impl Bench {
             y.copy_from_slice(&x);
             op(&mut y);
             truth(&mut expected);
-            self.compare(name, &y, &expected, 1.0);
+            self.compare(name, &y, &expected, &[1.0]);
         };
         each("rms_norm", &mut |y| rms_norm(simd, &x, weight, 1e-6, y), &|y| reference::rms_norm(&x, weight, 1e-6, y));
         each("softmax", &mut |y| softmax(simd, y), &|y| reference::softmax(y));
@@ -183,6 +183,15 @@ impl Bench {
         let place = |at: Option<usize>| at.map_or(f32::NAN, |at| at as f32);
         each("argmax", &mut |y| y[0] = place(argmax(simd, &x)), &|y| y[0] = place(reference::argmax(&x)));
     }
+}
+
+/// Σ |w| |x| for each product.
+fn magnitudes(w: &Matrix, x: &[f32]) -> Vec<f32> {
+    let mut weights = vec![0.0; w.rows() * w.cols()];
+    unpack_row(w.kind(), w.bytes(), &mut weights);
+    let of_row = |w: &[f32], x: &[f32]| w.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
+    let of_token = |x| weights.chunks_exact(w.cols()).map(move |w| of_row(w, x));
+    x.chunks_exact(w.cols()).flat_map(of_token).collect()
 }
 
 /// Numbers of about ±1 that are the same in every run.

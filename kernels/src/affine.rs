@@ -23,10 +23,10 @@ pub struct Affine {
     group: u8,
 }
 
-impl Affine {
-    /// Bytes of scale and bias, before the codes.
-    pub(crate) const HEAD: usize = 8;
+/// Bytes of scale and bias, before the codes.
+pub(crate) const HEAD: usize = 8;
 
+impl Affine {
     /// Codes of 4, 5, 6 or 8 bits in groups of 32, 64 or 128; `None` for anything else.
     pub const fn new(bits: usize, group: usize) -> Option<Affine> {
         match (bits, group) {
@@ -50,7 +50,7 @@ impl Affine {
     }
 
     pub(crate) const fn block_bytes(self) -> usize {
-        Affine::HEAD + self.group() / 32 * self.part_bytes()
+        HEAD + self.group() / 32 * self.part_bytes()
     }
 
     pub(crate) const fn name(self) -> &'static str {
@@ -97,7 +97,7 @@ pub fn repack_affine(kind: Affine, packed: &[u8], scales: &[f32], biases: &[f32]
     {
         block[..4].copy_from_slice(&scale.to_le_bytes());
         block[4..8].copy_from_slice(&bias.to_le_bytes());
-        let parts = block[Affine::HEAD..].chunks_exact_mut(kind.part_bytes());
+        let parts = block[HEAD..].chunks_exact_mut(kind.part_bytes());
         for (part, codes) in parts.zip(codes.chunks_exact(kind.part_bytes())) {
             pack_part(kind, |i| code_in_stream(kind, codes, i), part);
         }

@@ -37,13 +37,6 @@ pub enum BlockType {
     Affine(Affine),
 }
 
-const fn affine(bits: usize, group: usize) -> BlockType {
-    match Affine::new(bits, group) {
-        Some(affine) => BlockType::Affine(affine),
-        None => panic!("no such affine blocks"),
-    }
-}
-
 impl BlockType {
     /// Those that are in GGUF files.
     pub const GGML: [BlockType; 11] = [
@@ -62,19 +55,26 @@ impl BlockType {
 
     /// Those that are made of MLX files by [`crate::repack_affine`].
     pub const AFFINE: [BlockType; 12] = [
-        affine(4, 32),
-        affine(4, 64),
-        affine(4, 128),
-        affine(5, 32),
-        affine(5, 64),
-        affine(5, 128),
-        affine(6, 32),
-        affine(6, 64),
-        affine(6, 128),
-        affine(8, 32),
-        affine(8, 64),
-        affine(8, 128),
+        BlockType::affine(4, 32),
+        BlockType::affine(4, 64),
+        BlockType::affine(4, 128),
+        BlockType::affine(5, 32),
+        BlockType::affine(5, 64),
+        BlockType::affine(5, 128),
+        BlockType::affine(6, 32),
+        BlockType::affine(6, 64),
+        BlockType::affine(6, 128),
+        BlockType::affine(8, 32),
+        BlockType::affine(8, 64),
+        BlockType::affine(8, 128),
     ];
+
+    pub(crate) const fn affine(bits: usize, group: usize) -> BlockType {
+        match Affine::new(bits, group) {
+            Some(affine) => BlockType::Affine(affine),
+            None => panic!("no such affine blocks"),
+        }
+    }
 
     /// Every type there is.
     pub fn all() -> impl Iterator<Item = BlockType> {
@@ -187,8 +187,8 @@ mod tests {
             (BlockType::Q4_K, 896, None),
             (BlockType::Q6_K, 0, Some(0)),
             (BlockType::F32, usize::MAX, None),
-            (affine(5, 64), 3584, Some(56 * 48)),
-            (affine(5, 64), 32, None),
+            (BlockType::affine(5, 64), 3584, Some(56 * 48)),
+            (BlockType::affine(5, 64), 32, None),
         ] {
             assert_eq!(kind.row_bytes(cols), bytes, "{kind} {cols}");
         }

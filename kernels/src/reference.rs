@@ -1,6 +1,6 @@
 //! Plain scalar truth: what every other variant is compared with. Written for the eye, accumulating in f64.
 
-use crate::affine::{Affine, code_in_part};
+use crate::affine::{Affine, HEAD, code_in_part};
 use crate::attention::AttentionShape;
 use crate::block::BlockType;
 use crate::kv::{KvCache, KvElement};
@@ -93,7 +93,7 @@ fn q6_k(block: &[u8], values: &mut [f32]) {
 /// `scale * q + bias`, rounded once.
 fn affine(kind: Affine, block: &[u8], values: &mut [f32]) {
     let [scale, bias] = [0, 4].map(|at| f64::from(f32::from_bits(word_at(block, at))));
-    let parts = block[Affine::HEAD..].chunks_exact(kind.part_bytes());
+    let parts = block[HEAD..].chunks_exact(kind.part_bytes());
     for (part, values) in parts.zip(values.chunks_exact_mut(32)) {
         for (i, value) in values.iter_mut().enumerate() {
             *value = (scale * f64::from(code_in_part(kind, part, i)) + bias) as f32;
