@@ -3,12 +3,12 @@
 //!     cargo run --release -p sotto-kernels --example kernel -- check|time OP [VARIANT] [THREADS]
 //!
 //! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format), `attention`, `elementwise`,
-//! or `all`. VARIANT is one of `reference`, `portable`, `avx2`, `avx512`; without it, the one that the environment names,
-//! or else the fastest.
+//! or `all`. VARIANT is one of `reference`, `portable`, `avx2`, `avx512`, `avx512vnni`; without it, the one that the
+//! environment names, or else the fastest.
 
 use sotto_kernels::{
     AttentionShape, BlockType, KvCache, Matrix, Pool, Scratch, Simd, add, argmax, attention, machine, matmul,
-    reference, rms_norm, silu_mul, softmax,
+    reference, rms_norm, silu_mul, softmax, unpack_row,
 };
 use std::process::ExitCode;
 use std::time::Instant;
@@ -66,8 +66,8 @@ fn run(words: &[&str]) -> Result<bool, String> {
     }
     for op in ops {
         match op {
-            "decode" => BlockType::ALL.into_iter().for_each(|kind| bench.product(kind, 1)),
-            "prefill" => BlockType::ALL.into_iter().for_each(|kind| bench.product(kind, PROMPT)),
+            "decode" => BlockType::all().for_each(|kind| bench.product(kind, 1)),
+            "prefill" => BlockType::all().for_each(|kind| bench.product(kind, PROMPT)),
             "attention" => [(1, 2047), (PROMPT, 0)].into_iter().for_each(|(n, start)| bench.attention(n, start)),
             _ => bench.elementwise(),
         }
@@ -101,9 +101,10 @@ fn timed<T>(mut call: impl FnMut() -> T) -> (f64, f64) {
 }
 
 impl Bench {
-    /// Checks `y` against `expected`; `scale` is the size of what was summed.
-    fn compare(&mut self, name: &str, y: &[f32], expected: &[f32], scale: f32) {
-        let worst = y.iter().zip(expected).map(|(y, e)| (y - e).abs() / scale).fold(0.0, f32::max);
+    /// Checks `y` against `expected`; `scale` is the size of what was summed, of all or of each.
+    fn compare(&mut self, name: &str, y: &[f32], expected: &[f32], scale: &[f32]) {
+        let off = |((y, e), scale): ((&f32, &f32), &f32)| (y - e).abs() / scale;
+        let worst = y.iter().zip(expected).zip(scale.iter().cycle()).map(off).fold(0.0, f32::max);
         let same = worst <= 2e-6 && y.iter().zip(expected).all(|(y, e)| y.is_nan() == e.is_nan());
         self.wrong |= !same;
         println!("{name:24} {} off by {worst:.1e}", if same { "right," } else { "WRONG," });
@@ -136,8 +137,7 @@ impl Bench {
             let mut expected = y.clone();
             matmul(&self.pool, self.simd, &w, &x, n, &mut y, &mut self.scratch);
             reference::matmul(&w, &x, &mut expected);
-            let scale = expected.iter().fold(0.0f32, |a, e| a.max(e.abs()));
-            return self.compare(&name, &y, &expected, scale);
+            return self.compare(&name, &y, &expected, &magnitudes(&w, &x));
         }
         let time = timed(|| matmul(&self.pool, self.simd, &w, &x, n, &mut y, &mut self.scratch));
         self.report(&name, time, bytes.len(), 2 * n * rows * COLS);
@@ -155,7 +155,7 @@ impl Bench {
             let mut expected = out.clone();
             attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out);
             reference::attention(&shape, &q, &cache, start, &mut expected);
-            return self.compare(&name, &out, &expected, 1.0);
+            return self.compare(&name, &out, &expected, &[1.0]);
         }
         let time = timed(|| attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out));
         let seen: usize = (0..n).map(|t| start + t + 1).sum();
@@ -174,7 +174,7 @@ impl Bench {
             y.copy_from_slice(&x);
             op(&mut y);
             truth(&mut expected);
-            self.compare(name, &y, &expected, 1.0);
+            self.compare(name, &y, &expected, &[1.0]);
         };
         each("rms_norm", &mut |y| rms_norm(simd, &x, weight, 1e-6, y), &|y| reference::rms_norm(&x, weight, 1e-6, y));
         each("softmax", &mut |y| softmax(simd, y), &|y| reference::softmax(y));
@@ -183,6 +183,15 @@ impl Bench {
         let place = |at: Option<usize>| at.map_or(f32::NAN, |at| at as f32);
         each("argmax", &mut |y| y[0] = place(argmax(simd, &x)), &|y| y[0] = place(reference::argmax(&x)));
     }
+}
+
+/// Σ |w| |x| for each product.
+fn magnitudes(w: &Matrix, x: &[f32]) -> Vec<f32> {
+    let mut weights = vec![0.0; w.rows() * w.cols()];
+    unpack_row(w.kind(), w.bytes(), &mut weights);
+    let of_row = |w: &[f32], x: &[f32]| w.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
+    let of_token = |x| weights.chunks_exact(w.cols()).map(move |w| of_row(w, x));
+    x.chunks_exact(w.cols()).flat_map(of_token).collect()
 }
 
 /// Numbers of about ±1 that are the same in every run.
@@ -204,7 +213,7 @@ fn words(len: usize) -> impl Iterator<Item = u64> {
 fn weights(kind: BlockType, len: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = words(len.div_ceil(8)).flat_map(u64::to_le_bytes).take(len).collect();
     let halves: &[usize] = match kind {
-        BlockType::F32 | BlockType::BF16 => &[],
+        BlockType::F32 | BlockType::BF16 | BlockType::Affine(_) => &[],
         BlockType::F16 | BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q5_0 => &[0],
         BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4_K | BlockType::Q5_K => &[0, 2],
         BlockType::Q6_K => &[208],
@@ -212,9 +221,10 @@ fn weights(kind: BlockType, len: usize) -> Vec<u8> {
     for block in bytes.chunks_exact_mut(kind.block_bytes()) {
         // The high byte of an f16 between 2^-8 and 2^-7, or of an f32 or bf16 between 1/2 and 2.
         halves.iter().for_each(|at| block[at + 1] = 0x1c | block[at + 1] & 3);
-        if halves.is_empty() {
-            let high = block.len() - 1;
-            block[high] = 0x3f;
+        match kind {
+            BlockType::Affine(_) => (block[3], block[7]) = (0x3c, 0xbf),
+            _ if halves.is_empty() => block[kind.block_bytes() - 1] = 0x3f,
+            _ => {}
         }
     }
     bytes

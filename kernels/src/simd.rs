@@ -16,7 +16,9 @@ pub(crate) enum Variant {
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
+    Avx512(Avx512<false>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(Avx512<true>),
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum SimdError {
 /// Forces one variant; for tests and for finding faults.
 pub const VARIABLE: &str = "SOTTO_KERNELS";
 /// What [`VARIABLE`] may say, slowest first.
-pub const NAMES: [&str; 4] = ["reference", "portable", "avx2", "avx512"];
+pub const NAMES: [&str; 5] = ["reference", "portable", "avx2", "avx512", "avx512vnni"];
 
 impl Simd {
     /// The fastest variant that this machine can run.
@@ -53,6 +55,7 @@ impl Simd {
             "portable" => Ok(Simd(Variant::Portable)),
             "avx2" => x86::avx2().ok_or(x86::AVX2_NEEDS),
             "avx512" => x86::avx512().ok_or(x86::AVX512_NEEDS),
+            "avx512vnni" => x86::avx512vnni().ok_or(x86::AVX512VNNI_NEEDS),
             _ => return Err(SimdError::Unknown { name: name.to_owned() }),
         }
         .map_err(|needs| SimdError::Lacking { name: name.to_owned(), needs })
@@ -71,6 +74,8 @@ impl Simd {
             Variant::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Variant::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Variant::Avx512Vnni(_) => "avx512vnni",
         }
     }
 
@@ -87,6 +92,8 @@ impl Simd {
             Variant::Avx2(isa) => isa.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Variant::Avx512(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Variant::Avx512Vnni(isa) => isa.enter(kernel),
         }
     }
 }
@@ -96,7 +103,8 @@ mod x86 {
     use super::{Avx2, Avx512, Simd, Variant};
 
     pub const AVX2_NEEDS: &str = Avx2::NEEDS;
-    pub const AVX512_NEEDS: &str = Avx512::NEEDS;
+    pub const AVX512_NEEDS: &str = Avx512::<false>::NEEDS;
+    pub const AVX512VNNI_NEEDS: &str = Avx512::<true>::NEEDS;
 
     pub fn avx2() -> Option<Simd> {
         Avx2::detect().map(|isa| Simd(Variant::Avx2(isa)))
@@ -104,6 +112,10 @@ mod x86 {
 
     pub fn avx512() -> Option<Simd> {
         Avx512::detect().map(|isa| Simd(Variant::Avx512(isa)))
+    }
+
+    pub fn avx512vnni() -> Option<Simd> {
+        Avx512::detect().map(|isa| Simd(Variant::Avx512Vnni(isa)))
     }
 }
 
@@ -113,12 +125,17 @@ mod x86 {
 
     pub const AVX2_NEEDS: &str = "the x86-64 instruction set";
     pub const AVX512_NEEDS: &str = AVX2_NEEDS;
+    pub const AVX512VNNI_NEEDS: &str = AVX2_NEEDS;
 
     pub fn avx2() -> Option<Simd> {
         None
     }
 
     pub fn avx512() -> Option<Simd> {
+        None
+    }
+
+    pub fn avx512vnni() -> Option<Simd> {
         None
     }
 }
@@ -138,6 +155,9 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told_the_choices() {
         let message = Simd::named("sse9").unwrap_err().to_string();
-        assert_eq!(message, "SOTTO_KERNELS=sse9: no such kernels; choose one of reference, portable, avx2, avx512");
+        assert_eq!(
+            message,
+            "SOTTO_KERNELS=sse9: no such kernels; choose one of reference, portable, avx2, avx512, avx512vnni"
+        );
     }
 }

@@ -107,6 +107,66 @@ pub(super) mod wide {
         let spread = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), place), bit);
         _mm256_and_si256(_mm256_cmpeq_epi8(spread, bit), _mm256_set1_epi8(16))
     }
+
+    /// Each pair moves to the bottom of its byte, then to bits 4 and 5.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn sixteens_of_pairs(pairs: u64) -> __m256i {
+        let pairs = _mm256_srlv_epi64(_mm256_set1_epi64x(pairs as i64), _mm256_set_epi64x(6, 4, 2, 0));
+        _mm256_slli_epi16::<4>(_mm256_and_si256(pairs, _mm256_set1_epi8(3)))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn halves(a: __m256i) -> [__m128i; 2] {
+        [_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a)]
+    }
+
+    /// Sums of pairs of products: of the first sixteen, and of the others.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn dots(w: [__m256i; 2], x: &[i16; 32]) -> [__m256i; 2] {
+        // SAFETY: 32 values are there.
+        let x = unsafe { [_mm256_loadu_si256(x.as_ptr().cast()), _mm256_loadu_si256(x.as_ptr().add(16).cast())] };
+        [_mm256_madd_epi16(w[0], x[0]), _mm256_madd_epi16(w[1], x[1])]
+    }
+
+    /// Sixteen pairs of eight rows, as two squares of 8 x 8. `to` must have room for `15 * stride + 16` values.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn interleave(rows: &[[i16; 32]; 16], to: *mut i16, stride: usize) {
+        for half in 0..2 {
+            let mut square = [_mm256_setzero_si256(); 8];
+            for (square, row) in square.iter_mut().zip(rows) {
+                // SAFETY: both halves of a row are sixteen values.
+                *square = unsafe { _mm256_loadu_si256(row.as_ptr().add(16 * half).cast()) };
+            }
+            for (i, pairs) in transposed(square).into_iter().enumerate() {
+                // SAFETY: as the caller says.
+                unsafe { _mm256_storeu_si256(to.add((8 * half + i) * stride).cast(), pairs) };
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn transposed(a: [__m256i; 8]) -> [__m256i; 8] {
+        let mut fours = [_mm256_setzero_si256(); 8];
+        for i in 0..2 {
+            let [a, b, c, d] = [a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]];
+            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+            (fours[4 * i], fours[4 * i + 1]) = (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+            let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            (fours[4 * i + 2], fours[4 * i + 3]) = (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+        }
+        // Half h of fours[4 g + c] is column 4 h + c of rows 4 g..4 g + 4.
+        let mut columns = fours;
+        for c in 0..4 {
+            columns[c] = _mm256_permute2x128_si256::<0x20>(fours[c], fours[4 + c]);
+            columns[4 + c] = _mm256_permute2x128_si256::<0x31>(fours[c], fours[4 + c]);
+        }
+        columns
+    }
 }
 
 // SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
@@ -117,6 +177,9 @@ impl Isa for Avx2 {
     const REGISTERS: usize = 16;
     type Floats = __m256;
     type Bytes = __m256i;
+    type Words = [__m256i; 2];
+    type Pairs = __m256i;
+    type Ints = __m256i;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Out {
@@ -300,11 +363,92 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn widen(self, a: __m256i, i: usize) -> __m256 {
+    fn sixteens_of_pairs(self, pairs: u64) -> __m256i {
+        unsafe { wide::sixteens_of_pairs(pairs) }
+    }
+
+    #[inline(always)]
+    fn sub_byte(self, a: __m256i, b: u8) -> __m256i {
+        unsafe { _mm256_sub_epi8(a, _mm256_set1_epi8(b as i8)) }
+    }
+
+    #[inline(always)]
+    fn widen(self, a: __m256i) -> [__m256i; 2] {
+        unsafe { wide::halves(a).map(|half| _mm256_cvtepi8_epi16(half)) }
+    }
+
+    #[inline(always)]
+    fn widen_unsigned(self, a: __m256i) -> [__m256i; 2] {
+        unsafe { wide::halves(a).map(|half| _mm256_cvtepu8_epi16(half)) }
+    }
+
+    #[inline(always)]
+    fn store_words(self, a: [__m256i; 2], to: &mut [i16; 32]) {
         unsafe {
-            let half = if i < 2 { _mm256_castsi256_si128(a) } else { _mm256_extracti128_si256::<1>(a) };
-            let eight = if i.is_multiple_of(2) { half } else { _mm_unpackhi_epi64(half, half) };
-            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight))
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), a[0]);
+            _mm256_storeu_si256(to.as_mut_ptr().add(16).cast(), a[1]);
         }
+    }
+
+    #[inline(always)]
+    fn store_rounded(self, a: __m256, to: &mut [i16]) {
+        let to = &mut to[..8];
+        unsafe {
+            let [low, high] = wide::halves(_mm256_cvtps_epi32(a));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_packs_epi32(low, high));
+        }
+    }
+
+    #[inline(always)]
+    fn add_dot(self, w: [__m256i; 2], x: &[i16; 32], scale: f32, total: __m256) -> __m256 {
+        unsafe {
+            let [a, b] = wide::dots(w, x);
+            self.mul_add(_mm256_cvtepi32_ps(_mm256_add_epi32(a, b)), _mm256_set1_ps(scale), total)
+        }
+    }
+
+    #[inline(always)]
+    fn add_dots(self, w: [__m256i; 2], x: &[i16; 32], scales: [f32; 2], total: __m256) -> __m256 {
+        unsafe {
+            let [a, b] = wide::dots(w, x);
+            let total = self.mul_add(_mm256_cvtepi32_ps(a), _mm256_set1_ps(scales[0]), total);
+            self.mul_add(_mm256_cvtepi32_ps(b), _mm256_set1_ps(scales[1]), total)
+        }
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> __m256i {
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const i16) -> __m256i {
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_pair(self, from: *const i16) -> __m256i {
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    fn add_pairs(self, a: __m256i, b: __m256i, sum: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, a: __m256i) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize) {
+        assert!(to.len() >= 15 * stride + 16);
+        unsafe { wide::interleave(rows, to.as_mut_ptr(), stride) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 }

@@ -1,30 +1,37 @@
-//! 512-bit vectors with byte permutations: Ice Lake (2019), Zen 4 (2022) and later. What has 256 bits is shared with AVX2.
+//! 512-bit vectors: Skylake-X (2017) and later; with VNNI Cascade Lake (2019), Zen 4 (2022) and later. What has 256 bits
+//! is shared with AVX2.
 
 use super::avx2::wide;
 use super::{Isa, Kernel};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, DQ, VL and VBMI besides AVX2, FMA and F16C.
+/// Proof that the processor has AVX-512 F, BW, DQ and VL besides AVX2, FMA and F16C; and, where `VNNI` is set, VNNI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const VNNI: bool>(());
 
-impl Avx512 {
-    pub(crate) const NEEDS: &'static str = "AVX-512 F, BW, DQ, VL or VBMI";
+impl<const VNNI: bool> Avx512<VNNI> {
+    pub(crate) const NEEDS: &'static str =
+        if VNNI { "AVX-512 F, BW, DQ, VL or VNNI" } else { "AVX-512 F, BW, DQ or VL" };
 
-    pub(crate) fn detect() -> Option<Avx512> {
+    pub(crate) fn detect() -> Option<Avx512<VNNI>> {
         super::Avx2::detect()?;
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vbmi");
+            && (!VNNI || is_x86_feature_detected!("avx512vnni"));
         has.then_some(Avx512(()))
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,fma,f16c")]
-fn inside<K: Kernel>(isa: Avx512, kernel: K) -> K::Out {
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+fn inside<const VNNI: bool, K: Kernel>(isa: Avx512<VNNI>, kernel: K) -> K::Out {
+    kernel.run(isa)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn inside_vnni<const VNNI: bool, K: Kernel>(isa: Avx512<VNNI>, kernel: K) -> K::Out {
     kernel.run(isa)
 }
 
@@ -35,43 +42,61 @@ fn folded(a: __m512) -> __m256 {
     _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
 }
 
-/// 128 + byte `16 i + lane`: a byte below 128 is put into the upper mantissa of 128.0, one permutation instead of two
-/// conversions. In assembly, because the compiler makes a permutation of two tables of it, which is several times slower
-/// on some processors.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+/// The products of 32 numbers, two of them in a lane.
+#[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn above_128(bytes: __m256i, i: usize) -> __m512 {
-    // Bytes 3, 2, 1, 0 of a lane: 0x43, the code, 0, 0. The constants stand behind the 32 codes.
-    let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    let codes = _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(16 * i as i32)));
-    let place = _mm512_or_si512(codes, _mm512_set1_epi32(0x2000_2121));
-    let table = _mm512_or_si512(_mm512_zextsi256_si512(bytes), _mm512_set_epi64(0, 0, 0, 0x43, 0, 0, 0, 0));
-    let floats: __m512;
-    // SAFETY: the function has the instruction, which touches nothing but its registers.
-    unsafe {
-        std::arch::asm!(
-            "vpermb {floats}, {place}, {table}",
-            floats = lateout(zmm_reg) floats,
-            place = in(zmm_reg) place,
-            table = in(zmm_reg) table,
-            options(pure, nomem, nostack, preserves_flags),
-        );
+fn dot(w: __m512i, x: &[i16; 32]) -> __m512 {
+    // SAFETY: 32 values are there.
+    let x = unsafe { _mm512_loadu_si512(x.as_ptr().cast()) };
+    _mm512_cvtepi32_ps(_mm512_madd_epi16(w, x))
+}
+
+/// Sixteen pairs of sixteen rows, transposed. `to` must have room for `15 * stride + 32` values.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn interleave(rows: &[[i16; 32]; 16], to: *mut i16, stride: usize) {
+    let mut fours = [_mm512_setzero_si512(); 16];
+    for (rows, fours) in rows.as_chunks::<4>().0.iter().zip(fours.as_chunks_mut::<4>().0) {
+        // SAFETY: 32 values are there.
+        let [a, b, c, d] = rows.each_ref().map(|row| unsafe { _mm512_loadu_si512(row.as_ptr().cast()) });
+        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+        (fours[0], fours[1]) = (_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+        let (ab, cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+        (fours[2], fours[3]) = (_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
     }
-    floats
+    // Quarter q of fours[4 g + c] is column 4 q + c of rows 4 g..4 g + 4.
+    for c in 0..4 {
+        let [r0, r1, r2, r3] = [fours[c], fours[4 + c], fours[8 + c], fours[12 + c]];
+        let even = (_mm512_shuffle_i32x4::<0x88>(r0, r1), _mm512_shuffle_i32x4::<0x88>(r2, r3));
+        let odd = (_mm512_shuffle_i32x4::<0xdd>(r0, r1), _mm512_shuffle_i32x4::<0xdd>(r2, r3));
+        let columns = [
+            _mm512_shuffle_i32x4::<0x88>(even.0, even.1),
+            _mm512_shuffle_i32x4::<0x88>(odd.0, odd.1),
+            _mm512_shuffle_i32x4::<0xdd>(even.0, even.1),
+            _mm512_shuffle_i32x4::<0xdd>(odd.0, odd.1),
+        ];
+        for (q, column) in columns.into_iter().enumerate() {
+            // SAFETY: as the caller says.
+            unsafe { _mm512_storeu_si512(to.add((4 * q + c) * stride).cast(), column) };
+        }
+    }
 }
 
 // SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
 // against the length of their slice.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl Isa for Avx512 {
+impl<const VNNI: bool> Isa for Avx512<VNNI> {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
     type Floats = __m512;
     type Bytes = __m256i;
+    type Words = __m512i;
+    type Pairs = __m512i;
+    type Ints = __m512i;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Out {
-        unsafe { inside(self, kernel) }
+        unsafe { if VNNI { inside_vnni(self, kernel) } else { inside(self, kernel) } }
     }
 
     #[inline(always)]
@@ -253,17 +278,83 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn widen(self, a: __m256i, i: usize) -> __m512 {
+    fn sixteens_of_pairs(self, pairs: u64) -> __m256i {
+        unsafe { wide::sixteens_of_pairs(pairs) }
+    }
+
+    #[inline(always)]
+    fn sub_byte(self, a: __m256i, b: u8) -> __m256i {
+        unsafe { _mm256_sub_epi8(a, _mm256_set1_epi8(b as i8)) }
+    }
+
+    #[inline(always)]
+    fn widen(self, a: __m256i) -> __m512i {
+        unsafe { _mm512_cvtepi8_epi16(a) }
+    }
+
+    #[inline(always)]
+    fn widen_unsigned(self, a: __m256i) -> __m512i {
+        unsafe { _mm512_cvtepu8_epi16(a) }
+    }
+
+    #[inline(always)]
+    fn store_words(self, a: __m512i, to: &mut [i16; 32]) {
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), a) }
+    }
+
+    #[inline(always)]
+    fn store_rounded(self, a: __m512, to: &mut [i16]) {
+        let to = &mut to[..16];
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a))) }
+    }
+
+    #[inline(always)]
+    fn add_dot(self, w: __m512i, x: &[i16; 32], scale: f32, total: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(dot(w, x), _mm512_set1_ps(scale), total) }
+    }
+
+    #[inline(always)]
+    fn add_dots(self, w: __m512i, x: &[i16; 32], scales: [f32; 2], total: __m512) -> __m512 {
         unsafe {
-            let half = if i == 0 { _mm256_castsi256_si128(a) } else { _mm256_extracti128_si256::<1>(a) };
-            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(half))
+            let second = _mm512_castps128_ps512(_mm_set_ss(scales[1]));
+            let scales = _mm512_mask_broadcastss_ps(_mm512_set1_ps(scales[0]), 0xff00, _mm512_castps512_ps128(second));
+            _mm512_fmadd_ps(dot(w, x), scales, total)
         }
     }
 
-    const BIAS: f32 = 128.0;
+    #[inline(always)]
+    fn zero_ints(self) -> __m512i {
+        unsafe { _mm512_setzero_si512() }
+    }
 
     #[inline(always)]
-    fn widen_code(self, a: __m256i, i: usize) -> __m512 {
-        unsafe { above_128(a, i) }
+    unsafe fn load_pairs(self, from: *const i16) -> __m512i {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_pair(self, from: *const i16) -> __m512i {
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    fn add_pairs(self, a: __m512i, b: __m512i, sum: __m512i) -> __m512i {
+        unsafe { if VNNI { _mm512_dpwssd_epi32(sum, a, b) } else { _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)) } }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, a: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize) {
+        assert!(to.len() >= 15 * stride + 32);
+        unsafe { interleave(rows, to.as_mut_ptr(), stride) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 }

@@ -32,6 +32,12 @@ pub trait Isa: Copy + Send + Sync {
     type Floats: Copy;
     /// 32 bytes.
     type Bytes: Copy;
+    /// 32 whole numbers of 16 bits.
+    type Words: Copy;
+    /// [`Isa::LANES`] pairs of whole numbers of 16 bits.
+    type Pairs: Copy;
+    /// [`Isa::LANES`] whole numbers of 32 bits.
+    type Ints: Copy;
 
     /// Runs `kernel` where the instructions of this variant are allowed.
     fn enter<K: Kernel>(self, kernel: K) -> K::Out;
@@ -90,15 +96,40 @@ pub trait Isa: Copy + Send + Sync {
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// Byte `i` is 16 if bit `i` is set, else 0.
     fn sixteens(self, bits: u32) -> Self::Bytes;
-    /// Signed bytes `i * LANES..(i + 1) * LANES` as f32.
-    fn widen(self, a: Self::Bytes, i: usize) -> Self::Floats;
-    /// What [`Isa::widen_code`] adds.
-    const BIAS: f32 = 0.0;
-    /// Bytes `i * LANES..(i + 1) * LANES`, each below 128, as f32, plus [`Isa::BIAS`].
-    #[inline(always)]
-    fn widen_code(self, a: Self::Bytes, i: usize) -> Self::Floats {
-        self.widen(a, i)
-    }
+    /// Byte `i` is 16 times the bit pair `i / 8` of byte `i % 8` of `pairs`.
+    fn sixteens_of_pairs(self, pairs: u64) -> Self::Bytes;
+    /// `a - b` in each byte, wrapping.
+    fn sub_byte(self, a: Self::Bytes, b: u8) -> Self::Bytes;
+    /// Signed bytes in 16 bits.
+    fn widen(self, a: Self::Bytes) -> Self::Words;
+    /// Unsigned bytes in 16 bits.
+    fn widen_unsigned(self, a: Self::Bytes) -> Self::Words;
+    fn store_words(self, a: Self::Words, to: &mut [i16; 32]);
+    /// The first [`Isa::LANES`] of `to` become `a` in whole numbers, which must fit 16 bits.
+    fn store_rounded(self, a: Self::Floats, to: &mut [i16]);
+    /// Adds to `total`, spread over the lanes in any way, `scale · Σ w · x`. The sum must fit 31 bits.
+    fn add_dot(self, w: Self::Words, x: &[i16; 32], scale: f32, total: Self::Floats) -> Self::Floats;
+    /// [`Isa::add_dot`] with a scale for the first sixteen and one for the others.
+    fn add_dots(self, w: Self::Words, x: &[i16; 32], scales: [f32; 2], total: Self::Floats) -> Self::Floats;
+
+    fn zero_ints(self) -> Self::Ints;
+    /// `2 · LANES` values at `from`.
+    ///
+    /// # Safety
+    /// They must be inside one living slice.
+    unsafe fn load_pairs(self, from: *const i16) -> Self::Pairs;
+    /// The two values at `from` in every lane.
+    ///
+    /// # Safety
+    /// They must be inside one living slice.
+    unsafe fn splat_pair(self, from: *const i16) -> Self::Pairs;
+    /// `sum + a₀ b₀ + a₁ b₁` in each lane, wrapping.
+    fn add_pairs(self, a: Self::Pairs, b: Self::Pairs, sum: Self::Ints) -> Self::Ints;
+    fn to_floats(self, a: Self::Ints) -> Self::Floats;
+    /// Pair `p` of the first [`Isa::LANES`] rows becomes what [`Isa::load_pairs`] finds at `to[p * stride]`.
+    fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize);
+    /// Asks for the memory at `from`, which need not exist.
+    fn prefetch(self, from: *const u8);
 
     fn zero(self) -> Self::Floats {
         self.splat(0.0)

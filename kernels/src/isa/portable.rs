@@ -17,6 +17,24 @@ pub(crate) struct Floats([f32; LANES]);
 #[repr(align(32))]
 pub(crate) struct Bytes([u8; 32]);
 
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub(crate) struct Words([i16; 32]);
+
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub(crate) struct Pairs([i16; 2 * LANES]);
+
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub(crate) struct Ints([i32; LANES]);
+
+/// The sum of two products, which compilers know as one instruction of x86.
+#[inline(always)]
+fn pair(a: &[i16], b: &[i16], i: usize) -> i32 {
+    i32::from(a[2 * i]) * i32::from(b[2 * i]) + i32::from(a[2 * i + 1]) * i32::from(b[2 * i + 1])
+}
+
 /// `a * b + c`: rounded once where that is an instruction, never through a library call.
 #[inline(always)]
 fn mul_add(a: f32, b: f32, c: f32) -> f32 {
@@ -39,6 +57,9 @@ impl Isa for Portable {
     const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 16 } else { 8 };
     type Floats = Floats;
     type Bytes = Bytes;
+    type Words = Words;
+    type Pairs = Pairs;
+    type Ints = Ints;
 
     fn enter<K: Kernel>(self, kernel: K) -> K::Out {
         kernel.run(self)
@@ -221,7 +242,88 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn widen(self, a: Bytes, i: usize) -> Floats {
-        Floats(each!(lane => f32::from(a.0[i * LANES + lane] as i8)))
+    fn sixteens_of_pairs(self, pairs: u64) -> Bytes {
+        let pairs = pairs.to_le_bytes();
+        Bytes(each!(i => (pairs[i % 8] >> (2 * (i / 8)) & 3) * 16))
     }
+
+    #[inline(always)]
+    fn sub_byte(self, a: Bytes, b: u8) -> Bytes {
+        Bytes(each!(i => a.0[i].wrapping_sub(b)))
+    }
+
+    #[inline(always)]
+    fn widen(self, a: Bytes) -> Words {
+        Words(each!(i => i16::from(a.0[i] as i8)))
+    }
+
+    #[inline(always)]
+    fn widen_unsigned(self, a: Bytes) -> Words {
+        Words(each!(i => i16::from(a.0[i])))
+    }
+
+    #[inline(always)]
+    fn store_words(self, a: Words, to: &mut [i16; 32]) {
+        *to = a.0;
+    }
+
+    #[inline(always)]
+    fn store_rounded(self, a: Floats, to: &mut [i16]) {
+        for (to, a) in to[..LANES].iter_mut().zip(self.round(a).0) {
+            *to = a as i32 as i16;
+        }
+    }
+
+    #[inline(always)]
+    fn add_dot(self, w: Words, x: &[i16; 32], scale: f32, total: Floats) -> Floats {
+        let sums = Ints(each!(i => pair(&w.0, x, i) + pair(&w.0, x, LANES + i)));
+        self.mul_add(self.to_floats(sums), self.splat(scale), total)
+    }
+
+    #[inline(always)]
+    fn add_dots(self, w: Words, x: &[i16; 32], scales: [f32; 2], total: Floats) -> Floats {
+        let total = self.mul_add(self.to_floats(Ints(each!(i => pair(&w.0, x, i)))), self.splat(scales[0]), total);
+        let second = Ints(each!(i => pair(&w.0, x, LANES + i)));
+        self.mul_add(self.to_floats(second), self.splat(scales[1]), total)
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> Ints {
+        Ints([0; LANES])
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const i16) -> Pairs {
+        // SAFETY: the caller has as many values there; an array of i16 is aligned as one i16.
+        Pairs(unsafe { *from.cast() })
+    }
+
+    #[inline(always)]
+    unsafe fn splat_pair(self, from: *const i16) -> Pairs {
+        // SAFETY: the caller has two values there.
+        let pair: [i16; 2] = unsafe { *from.cast() };
+        Pairs(each!(i => pair[i % 2]))
+    }
+
+    #[inline(always)]
+    fn add_pairs(self, a: Pairs, b: Pairs, sum: Ints) -> Ints {
+        Ints(each!(i => sum.0[i].wrapping_add(pair(&a.0, &b.0, i))))
+    }
+
+    #[inline(always)]
+    fn to_floats(self, a: Ints) -> Floats {
+        Floats(each!(i => a.0[i] as f32))
+    }
+
+    #[inline(always)]
+    fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize) {
+        for (p, to) in to.chunks_mut(stride).take(16).enumerate() {
+            for (lane, to) in to.as_chunks_mut::<2>().0.iter_mut().take(LANES).enumerate() {
+                *to = [rows[lane][2 * p], rows[lane][2 * p + 1]];
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _from: *const u8) {}
 }

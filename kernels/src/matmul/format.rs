@@ -1,7 +1,7 @@
 //! How each block type is taken apart in registers. Layouts: [`crate::BlockType`].
 
-use crate::BlockType;
 use crate::isa::Isa;
+use crate::{BlockType, affine};
 
 /// Weights of which `Isa::LANES` can be loaded as f32 directly.
 pub(crate) trait Plain {
@@ -11,51 +11,32 @@ pub(crate) trait Plain {
     fn load_one(from: &[u8]) -> f32;
 }
 
-/// Weights in blocks: value = scale · (code - zero) - min, with scale and min shared by a group.
+/// Weights in blocks: value = scale · code - min, with scale and min shared by a group.
 pub(crate) trait Quantised {
     const KIND: BlockType;
     /// Values that share a scale: 16 or 32.
-    const GROUP: usize;
-    /// Whether there are mins at all; those that there are belong to groups of 32.
+    const GROUP: usize = 32;
+    /// Whether there are mins at all; then groups are of 32.
     const HAS_MIN: bool;
-    /// The code that means zero; `None` where codes are signed bytes, and else they are below 128.
-    const ZERO: Option<f32>;
-    /// The scale of each group of a block, and its min.
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales;
+    /// Whether codes are bytes up to 255; else they are signed ones.
+    const UNSIGNED: bool = false;
+    /// Scale and min of each group of a block, from place `first` of `all` on.
+    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales);
     /// The codes of values `32 * part..32 * (part + 1)`.
     fn codes<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes;
-}
-
-/// The codes that belong to vector `i` of 32, plus [`offset`].
-#[inline(always)]
-pub(crate) fn widen<I: Isa, Q: Quantised>(isa: I, codes: I::Bytes, i: usize) -> I::Floats {
-    match Q::ZERO {
-        None => isa.widen(codes, i),
-        Some(_) => isa.widen_code(codes, i),
+    /// [`Quantised::codes`] in 16 bits.
+    #[inline(always)]
+    fn words<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Words {
+        let codes = Self::codes(isa, block, part);
+        if Self::UNSIGNED { isa.widen_unsigned(codes) } else { isa.widen(codes) }
     }
 }
 
-/// How much larger than the quants the values of [`widen`] are.
-#[inline(always)]
-pub(crate) const fn offset<I: Isa, Q: Quantised>() -> f32 {
-    match Q::ZERO {
-        None => 0.0,
-        Some(zero) => zero + I::BIAS,
-    }
-}
-
-/// Scales and mins of a block; those beyond its last group are not used.
-#[derive(Clone, Copy)]
+/// Scales and mins of up to 256 values.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Scales {
     pub scales: [f32; 16],
     pub mins: [f32; 8],
-}
-
-impl Scales {
-    #[inline(always)]
-    pub fn one(scale: f32, min: f32) -> Scales {
-        Scales { scales: [scale; 16], mins: [min; 8] }
-    }
 }
 
 pub(crate) struct F32;
@@ -69,6 +50,7 @@ pub(crate) struct Q5_1;
 pub(crate) struct Q4K;
 pub(crate) struct Q5K;
 pub(crate) struct Q6K;
+pub(crate) struct Affine<const BITS: usize, const GROUP: usize>;
 
 #[inline(always)]
 fn u16_at(block: &[u8], at: usize) -> u16 {
@@ -78,6 +60,11 @@ fn u16_at(block: &[u8], at: usize) -> u16 {
 #[inline(always)]
 fn u32_at(block: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
+
+#[inline(always)]
+fn u64_at(block: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(block, at)) | u64::from(u32_at(block, at + 4)) << 32
 }
 
 #[inline(always)]
@@ -129,13 +116,11 @@ impl Plain for Bf16 {
 
 impl Quantised for Q8_0 {
     const KIND: BlockType = BlockType::Q8_0;
-    const GROUP: usize = 32;
     const HAS_MIN: bool = false;
-    const ZERO: Option<f32> = None;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
-        Scales::one(f16_at(isa, block, 0), 0.0)
+    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
+        all.scales[first] = f16_at(isa, block, 0);
     }
 
     #[inline(always)]
@@ -146,30 +131,26 @@ impl Quantised for Q8_0 {
 
 impl Quantised for Q4_0 {
     const KIND: BlockType = BlockType::Q4_0;
-    const GROUP: usize = 32;
     const HAS_MIN: bool = false;
-    const ZERO: Option<f32> = Some(8.0);
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
-        Scales::one(f16_at(isa, block, 0), 0.0)
+    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
+        all.scales[first] = f16_at(isa, block, 0);
     }
 
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
-        isa.load_nibbles(&block[2..])
+        isa.sub_byte(isa.load_nibbles(&block[2..]), 8)
     }
 }
 
 impl Quantised for Q4_1 {
     const KIND: BlockType = BlockType::Q4_1;
-    const GROUP: usize = 32;
     const HAS_MIN: bool = true;
-    const ZERO: Option<f32> = Some(0.0);
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
-        Scales::one(f16_at(isa, block, 0), -f16_at(isa, block, 2))
+    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
+        (all.scales[first], all.mins[first]) = (f16_at(isa, block, 0), -f16_at(isa, block, 2));
     }
 
     #[inline(always)]
@@ -180,30 +161,26 @@ impl Quantised for Q4_1 {
 
 impl Quantised for Q5_0 {
     const KIND: BlockType = BlockType::Q5_0;
-    const GROUP: usize = 32;
     const HAS_MIN: bool = false;
-    const ZERO: Option<f32> = Some(16.0);
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
-        Scales::one(f16_at(isa, block, 0), 0.0)
+    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
+        all.scales[first] = f16_at(isa, block, 0);
     }
 
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &[u8], _part: usize) -> I::Bytes {
-        isa.or(isa.load_nibbles(&block[6..]), isa.sixteens(u32_at(block, 2)))
+        isa.sub_byte(isa.or(isa.load_nibbles(&block[6..]), isa.sixteens(u32_at(block, 2))), 16)
     }
 }
 
 impl Quantised for Q5_1 {
     const KIND: BlockType = BlockType::Q5_1;
-    const GROUP: usize = 32;
     const HAS_MIN: bool = true;
-    const ZERO: Option<f32> = Some(0.0);
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
-        Scales::one(f16_at(isa, block, 0), -f16_at(isa, block, 2))
+    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
+        (all.scales[first], all.mins[first]) = (f16_at(isa, block, 0), -f16_at(isa, block, 2));
     }
 
     #[inline(always)]
@@ -214,16 +191,14 @@ impl Quantised for Q5_1 {
 
 /// The eight scales and mins of six bits that Q4_K and Q5_K pack into bytes 4..16, all at once.
 #[inline(always)]
-fn six_bits<I: Isa>(isa: I, block: &[u8]) -> Scales {
+fn six_bits<I: Isa>(isa: I, block: &[u8], all: &mut Scales) {
     let [a, b, c] = [u32_at(block, 4), u32_at(block, 8), u32_at(block, 12)];
     let scales_low = u64::from(a & 0x3f3f_3f3f);
     let scales_high = u64::from(c & 0x0f0f_0f0f | a >> 2 & 0x3030_3030);
     let mins_low = u64::from(b & 0x3f3f_3f3f);
     let mins_high = u64::from(c >> 4 & 0x0f0f_0f0f | b >> 2 & 0x3030_3030);
-    let mut all = Scales { scales: [0.0; 16], mins: [0.0; 8] };
     isa.scale_bytes(scales_low | scales_high << 32, f16_at(isa, block, 0), &mut all.scales);
     isa.scale_bytes(mins_low | mins_high << 32, f16_at(isa, block, 2), &mut all.mins);
-    all
 }
 
 /// The low four bits of group `part`: the groups of a pair are the halves of the same 32 bytes.
@@ -234,13 +209,11 @@ fn nibbles_of_pair<I: Isa>(isa: I, pairs: &[u8], part: usize) -> I::Bytes {
 
 impl Quantised for Q4K {
     const KIND: BlockType = BlockType::Q4_K;
-    const GROUP: usize = 32;
     const HAS_MIN: bool = true;
-    const ZERO: Option<f32> = Some(0.0);
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
-        six_bits(isa, block)
+    fn scales<I: Isa>(isa: I, block: &[u8], _first: usize, all: &mut Scales) {
+        six_bits(isa, block, all);
     }
 
     #[inline(always)]
@@ -251,13 +224,11 @@ impl Quantised for Q4K {
 
 impl Quantised for Q5K {
     const KIND: BlockType = BlockType::Q5_K;
-    const GROUP: usize = 32;
     const HAS_MIN: bool = true;
-    const ZERO: Option<f32> = Some(0.0);
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
-        six_bits(isa, block)
+    fn scales<I: Isa>(isa: I, block: &[u8], _first: usize, all: &mut Scales) {
+        six_bits(isa, block, all);
     }
 
     #[inline(always)]
@@ -275,14 +246,10 @@ impl Quantised for Q6K {
     const KIND: BlockType = BlockType::Q6_K;
     const GROUP: usize = 16;
     const HAS_MIN: bool = false;
-    const ZERO: Option<f32> = Some(32.0);
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales {
-        let d = f16_at(isa, block, 208);
-        let mut all = Scales { scales: [0.0; 16], mins: [0.0; 8] };
-        isa.scale_signed_bytes(&block[192..208], d, &mut all.scales);
-        all
+    fn scales<I: Isa>(isa: I, block: &[u8], _first: usize, all: &mut Scales) {
+        isa.scale_signed_bytes(&block[192..208], f16_at(isa, block, 208), &mut all.scales);
     }
 
     #[inline(always)]
@@ -297,7 +264,31 @@ impl Quantised for Q6K {
             2 => isa.shift_right_and(pairs, 0, 0x30),
             _ => isa.shift_right_and(pairs, 2, 0x30),
         };
-        isa.or(low, high)
+        isa.sub_byte(isa.or(low, high), 32)
+    }
+}
+
+impl<const BITS: usize, const GROUP: usize> Quantised for Affine<BITS, GROUP> {
+    const KIND: BlockType = BlockType::affine(BITS, GROUP);
+    const HAS_MIN: bool = true;
+    const UNSIGNED: bool = BITS == 8;
+
+    #[inline(always)]
+    fn scales<I: Isa>(_isa: I, block: &[u8], first: usize, all: &mut Scales) {
+        let [scale, bias] = [u32_at(block, 0), u32_at(block, 4)].map(f32::from_bits);
+        all.scales[first..first + GROUP / 32].fill(scale);
+        all.mins[first..first + GROUP / 32].fill(-bias);
+    }
+
+    #[inline(always)]
+    fn codes<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes {
+        let part = &block[affine::HEAD + 4 * BITS * part..];
+        match BITS {
+            4 => isa.load_nibbles(part),
+            5 => isa.or(isa.load_nibbles(&part[4..]), isa.sixteens(u32_at(part, 0))),
+            6 => isa.or(isa.load_nibbles(&part[8..]), isa.sixteens_of_pairs(u64_at(part, 0))),
+            _ => isa.load_bytes(part),
+        }
     }
 }
 
@@ -322,5 +313,47 @@ pub(crate) fn for_format<F: ForFormat>(kind: BlockType, work: F) -> F::Out {
         BlockType::Q4_K => work.quantised::<Q4K>(),
         BlockType::Q5_K => work.quantised::<Q5K>(),
         BlockType::Q6_K => work.quantised::<Q6K>(),
+        BlockType::Affine(kind) => match (kind.bits(), kind.group()) {
+            (4, 32) => work.quantised::<Affine<4, 32>>(),
+            (4, 64) => work.quantised::<Affine<4, 64>>(),
+            (4, _) => work.quantised::<Affine<4, 128>>(),
+            (5, 32) => work.quantised::<Affine<5, 32>>(),
+            (5, 64) => work.quantised::<Affine<5, 64>>(),
+            (5, _) => work.quantised::<Affine<5, 128>>(),
+            (6, 32) => work.quantised::<Affine<6, 32>>(),
+            (6, 64) => work.quantised::<Affine<6, 64>>(),
+            (6, _) => work.quantised::<Affine<6, 128>>(),
+            (_, 32) => work.quantised::<Affine<8, 32>>(),
+            (_, 64) => work.quantised::<Affine<8, 64>>(),
+            _ => work.quantised::<Affine<8, 128>>(),
+        },
+    }
+}
+
+/// What activations must know of the quantised weights that they are to meet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub group: usize,
+    pub has_min: bool,
+}
+
+impl Layout {
+    /// `None` for weights that are not quantised.
+    pub fn of(kind: BlockType) -> Option<Layout> {
+        for_format(kind, LayoutOf)
+    }
+}
+
+struct LayoutOf;
+
+impl ForFormat for LayoutOf {
+    type Out = Option<Layout>;
+
+    fn plain<P: Plain>(self) -> Option<Layout> {
+        None
+    }
+
+    fn quantised<Q: Quantised>(self) -> Option<Layout> {
+        Some(Layout { group: Q::GROUP, has_min: Q::HAS_MIN })
     }
 }

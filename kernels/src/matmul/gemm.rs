@@ -1,20 +1,20 @@
-//! Many tokens: a panel of weights is unpacked once into the second-level cache and meets all tokens there.
+//! Many tokens and plain weights: a panel of them is widened once into the second-level cache and meets all tokens there.
 
-use super::unpack::Unpack;
+use super::format::{ForFormat, Plain, Quantised, for_format};
+use crate::Matrix;
 use crate::isa::{Isa, Kernel};
 use crate::pool::SharedMut;
-use crate::{BlockType, Matrix};
 
 /// Rows of weights that are unpacked together, at most.
 pub(crate) const PANEL_ROWS: usize = 32;
-/// Columns that are unpacked together: whole blocks of every type. 32 rows of them are 128 KiB.
-const PANEL_COLS: usize = 1024;
+/// Columns that are unpacked together: whole blocks of every type. 32 rows of them are 128 KiB in f32.
+pub(crate) const PANEL_COLS: usize = 1024;
 /// From one row of a panel to the next: not a multiple of 4 KiB, which would put all rows in the same lines of the cache.
 const PANEL_STRIDE: usize = PANEL_COLS + 16;
 /// Values of a panel.
 pub(crate) const PANEL: usize = PANEL_ROWS * PANEL_STRIDE;
 /// Tokens that go over a panel before the next: 96 x 1024 values are 384 KiB, which with the panel fits in 1 MiB.
-const TOKENS: usize = 96;
+pub(crate) const TOKENS: usize = 96;
 /// Rows of a register tile.
 const TILE_ROWS: usize = 4;
 
@@ -39,10 +39,7 @@ impl Kernel for Gemm<'_, '_> {
         let cols = self.w.cols();
         for first in (0..cols).step_by(PANEL_COLS) {
             let count = PANEL_COLS.min(cols - first);
-            for (r, row) in self.panel.chunks_exact_mut(PANEL_STRIDE).take(self.w.rows()).enumerate() {
-                let src = blocks_of(self.w.kind(), self.w.row(r), first, count);
-                Unpack { kind: self.w.kind(), src, dst: &mut row[..count] }.run(isa);
-            }
+            for_format(self.w.kind(), Widen { isa, w: self.w, first, count, panel: self.panel });
             for tokens in (0..self.n).step_by(TOKENS) {
                 let tokens = tokens..(tokens + TOKENS).min(self.n);
                 for row in (0..self.w.rows()).step_by(TILE_ROWS) {
@@ -54,11 +51,35 @@ impl Kernel for Gemm<'_, '_> {
     }
 }
 
-/// The bytes of values `first..first + count` of a row; both are whole blocks.
-#[inline(always)]
-fn blocks_of(kind: BlockType, row: &[u8], first: usize, count: usize) -> &[u8] {
-    let bytes = |values: usize| values / kind.block_len() * kind.block_bytes();
-    &row[bytes(first)..][..bytes(count)]
+/// The first rows of `panel` become columns `first..first + count` of `w`.
+struct Widen<'a, I> {
+    isa: I,
+    w: Matrix<'a>,
+    first: usize,
+    count: usize,
+    panel: &'a mut [f32],
+}
+
+impl<I: Isa> ForFormat for Widen<'_, I> {
+    type Out = ();
+
+    #[inline(always)]
+    fn plain<P: Plain>(self) {
+        let Widen { isa, w, first, count, panel } = self;
+        for (r, row) in panel.chunks_exact_mut(PANEL_STRIDE).take(w.rows()).enumerate() {
+            let src = &w.row(r)[first * P::BYTES..][..count * P::BYTES];
+            let (mut from, mut to) = (src.chunks_exact(P::BYTES * I::LANES), row[..count].chunks_exact_mut(I::LANES));
+            for (from, to) in (&mut from).zip(&mut to) {
+                isa.store(P::load(isa, from), to);
+            }
+            for (from, to) in from.remainder().chunks_exact(P::BYTES).zip(to.into_remainder()) {
+                *to = P::load_one(from);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn quantised<Q: Quantised>(self) {}
 }
 
 impl Gemm<'_, '_> {
@@ -108,7 +129,7 @@ impl Gemm<'_, '_> {
 
 /// Tokens of a register tile: 4 rows x 6 tokens of sums and what they are made of fit in 32 registers, 4 x 2 in 16.
 #[inline(always)]
-const fn tile_tokens<I: Isa>() -> usize {
+pub(crate) const fn tile_tokens<I: Isa>() -> usize {
     if I::REGISTERS >= 32 { 6 } else { 2 }
 }
 

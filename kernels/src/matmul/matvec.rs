@@ -1,18 +1,21 @@
 //! One token: every weight is read once, so weights are taken apart in registers and never written anywhere.
 
-use super::format::{ForFormat, Plain, Quantised, Scales, for_format, offset, widen};
+use super::activations::Rounded;
+use super::format::{ForFormat, Plain, Quantised, Scales, for_format};
+use crate::Matrix;
 use crate::isa::{Isa, Kernel};
-use crate::{BlockType, Matrix};
 use std::marker::PhantomData;
 
-/// Rows that are worked on together; they share what is loaded of x.
+/// Rows of plain weights that are worked on together; they share what is loaded of x.
 const ROWS: usize = 2;
 
 /// y`[rows]` = W · x.
 pub(crate) struct MatVec<'a> {
     pub w: Matrix<'a>,
+    /// What plain weights meet.
     pub x: &'a [f32],
-    pub prepared: &'a Prepared,
+    /// What quantised weights meet.
+    pub rounded: Rounded<'a>,
     pub y: &'a mut [f32],
 }
 
@@ -41,21 +44,21 @@ impl<I: Isa> ForFormat for MatVecOn<'_, I> {
 
     #[inline(always)]
     fn quantised<Q: Quantised>(self) {
-        let MatVecOn { isa, work: MatVec { w, x, prepared, y } } = self;
-        for_rows(&w, y, QuantisedDot { isa, x, prepared, format: PhantomData::<Q> });
+        let MatVecOn { isa, work: MatVec { w, rounded, y, .. } } = self;
+        for (r, y) in y.iter_mut().enumerate() {
+            *y = quantised_dot::<I, Q>(isa, w.row(r), rounded);
+        }
     }
 }
 
-/// The body once for each part of a block: 1, or 8. Written out, so that the part is a constant in shifts and places.
+/// The body once for each part of 32 values, of which there are up to eight. Written out, so that the part is a constant
+/// in shifts and places, and sums stay in registers.
 macro_rules! with_parts {
     ($parts:expr, $part:ident => $body:block) => {
-        with_parts!(@ $part, $body, 0);
-        if $parts == 8 {
-            with_parts!(@ $part, $body, 1, 2, 3, 4, 5, 6, 7);
-        }
+        with_parts!(@ $parts, $part, $body, 0, 1, 2, 3, 4, 5, 6, 7);
     };
-    (@ $part:ident, $body:block, $($number:literal),*) => {
-        $({
+    (@ $parts:expr, $part:ident, $body:block, $($number:literal),*) => {
+        $(if $parts > $number {
             let $part: usize = $number;
             $body
         })*
@@ -120,147 +123,71 @@ impl<I: Isa, P: Plain> Dot for PlainDot<'_, I, P> {
     }
 }
 
-struct QuantisedDot<'a, I, Q> {
-    isa: I,
-    x: &'a [f32],
-    prepared: &'a Prepared,
-    format: PhantomData<Q>,
-}
+/// Bytes of weights ahead of those in use that memory is asked for.
+const AHEAD: usize = 1024;
+const CACHE_LINE: usize = 64;
+/// Independent sums: enough to hide the latency of an addition.
+const CHAINS: usize = 4;
 
-impl<I: Isa, Q: Quantised> Dot for QuantisedDot<'_, I, Q> {
-    #[inline(always)]
-    fn dot<const R: usize>(&self, rows: [&[u8]; R]) -> [f32; R] {
-        let QuantisedDot { isa, x, prepared: Prepared { sums, offsets }, .. } = self;
-        let (isa, len, bytes) = (*isa, Q::KIND.block_len(), Q::KIND.block_bytes());
-        let parts = len / 32;
-        assert!(offset::<I, Q>() == 0.0 || offsets.len() >= x.len() / Q::GROUP * I::LANES);
-        let mut totals = [isa.zero(); R];
-        let mut mins = [[0.0; 8]; R];
-        for (b, x) in x.chunks_exact(len).enumerate() {
-            let mut blocks = [(&[][..], Scales::one(0.0, 0.0)); R];
-            for (r, (block, scales)) in blocks.iter_mut().enumerate() {
-                *block = &rows[r][b * bytes..][..bytes];
-                *scales = Q::scales(isa, block);
-                if Q::HAS_MIN {
-                    add_mins(isa, &scales.mins, &sums[b * parts..][..parts], &mut mins[r]);
-                }
-            }
-            let group = b * parts * (32 / Q::GROUP);
-            // SAFETY: one vector for each group of x was found above.
-            let offsets = unsafe { offsets.as_ptr().add(group * I::LANES) };
-            with_parts!(parts, part => {
-                for ((block, scales), total) in blocks.iter().zip(&mut totals) {
-                    let codes = Q::codes(isa, block, part);
-                    *total = add_part::<I, Q>(isa, codes, x, part, offsets, scales, *total);
-                }
-            });
-        }
-        let mut products = [0.0; R];
-        for r in 0..R {
-            products[r] = isa.sum(totals[r]) - mins[r].iter().sum::<f32>();
-        }
-        products
-    }
-}
-
-/// `mins += min · sum` for the groups of a block: one, or eight.
 #[inline(always)]
-fn add_mins<I: Isa>(isa: I, min: &[f32; 8], sums: &[f32], mins: &mut [f32; 8]) {
-    match sums.first_chunk::<8>() {
-        Some(sums) => isa.mul_add8(min, sums, mins),
-        None => mins[0] += min[0] * sums[0],
+fn quantised_dot<I: Isa, Q: Quantised>(isa: I, row: &[u8], x: Rounded) -> f32 {
+    let (len, bytes) = (Q::KIND.block_len(), Q::KIND.block_bytes());
+    // At least four parts are taken at a time, while there are as many.
+    let unit = (128 / len).max(1);
+    let mut sums = Sums { totals: [isa.zero(); CHAINS], mins: [0.0; 8] };
+    let mut at = 0;
+    let mut units = row.chunks_exact(unit * bytes);
+    for blocks in &mut units {
+        for line in 0..(unit * bytes).div_ceil(CACHE_LINE) {
+            isa.prefetch(blocks.as_ptr().wrapping_add(AHEAD + line * CACHE_LINE));
+        }
+        add_blocks::<I, Q>(isa, blocks, unit, from(x, Q::GROUP, at), &mut sums);
+        at += unit * len;
     }
+    for block in units.remainder().chunks_exact(bytes) {
+        add_blocks::<I, Q>(isa, block, 1, from(x, Q::GROUP, at), &mut sums);
+        at += len;
+    }
+    let [a, b, c, d] = sums.totals;
+    isa.sum(isa.add(isa.add(a, b), isa.add(c, d))) - sums.mins.iter().sum::<f32>()
 }
 
-/// `total + Σ scale · (code - zero) · x` over the 32 values of a part of a block. x and `offsets` are those of the block.
+struct Sums<I: Isa> {
+    totals: [I::Floats; CHAINS],
+    mins: [f32; 8],
+}
+
+/// What is left of x from value `at` on.
 #[inline(always)]
-fn add_part<I: Isa, Q: Quantised>(
-    isa: I,
-    codes: I::Bytes,
-    x: &[f32],
-    part: usize,
-    offsets: *const f32,
-    scales: &Scales,
-    mut total: I::Floats,
-) -> I::Floats {
-    let vectors = Q::GROUP / I::LANES;
-    for g in 0..32 / Q::GROUP {
-        let group = 32 / Q::GROUP * part + g;
-        let mut sum = match offset::<I, Q>() {
-            0.0 => isa.zero(),
-            // SAFETY: `offsets` points to one vector for each group of x.
-            _ => unsafe { isa.load_at(offsets.add(group * I::LANES)) },
+fn from(x: Rounded, group: usize, at: usize) -> Rounded {
+    Rounded { words: &x.words[at..], scales: &x.scales[at / group..], sums: &x.sums[at / group..] }
+}
+
+/// Adds the products of `count` blocks, of 256 values together at most, with the beginning of x.
+#[inline(always)]
+fn add_blocks<I: Isa, Q: Quantised>(isa: I, blocks: &[u8], count: usize, x: Rounded, sums: &mut Sums<I>) {
+    let (len, bytes) = (Q::KIND.block_len(), Q::KIND.block_bytes());
+    let (parts, groups) = (count * len / 32, count * len / Q::GROUP);
+    let mut all = Scales::default();
+    for b in 0..count {
+        Q::scales(isa, &blocks[b * bytes..][..bytes], b * len / Q::GROUP, &mut all);
+    }
+    if Q::HAS_MIN {
+        for ((sum, min), x) in sums.mins.iter_mut().zip(&all.mins).zip(&x.sums[..parts]) {
+            *sum += min * x;
+        }
+    }
+    for (scale, x) in all.scales.iter_mut().zip(&x.scales[..groups]) {
+        *scale *= x;
+    }
+    with_parts!(parts, part => {
+        let block = &blocks[part / (len / 32) * bytes..][..bytes];
+        let weights = Q::words(isa, block, part % (len / 32));
+        let Some(x) = x.words[32 * part..].first_chunk() else { panic!("x ends before the row") };
+        let total = &mut sums.totals[part % CHAINS];
+        *total = match Q::GROUP {
+            16 => isa.add_dots(weights, x, [all.scales[2 * part], all.scales[2 * part + 1]], *total),
+            _ => isa.add_dot(weights, x, all.scales[part], *total),
         };
-        for i in 0..vectors {
-            let quants = widen::<I, Q>(isa, codes, g * vectors + i);
-            sum = isa.mul_add(quants, isa.load(&x[group * Q::GROUP + i * I::LANES..]), sum);
-        }
-        total = isa.mul_add(sum, isa.splat(scales.scales[group]), total);
-    }
-    total
-}
-
-/// What the products of all rows need to know of x.
-#[derive(Default)]
-pub(crate) struct Prepared {
-    /// Σ x over each 32 values, for the mins of formats that have them.
-    sums: Vec<f32>,
-    /// For each group that shares a scale, lane by lane: -Σ [`offset`] · x. A sum that begins there ends without the
-    /// offset, and what is rounded away stays small, because the offset never leaves the group.
-    offsets: Vec<f32>,
-}
-
-/// Fills `prepared` for weights of `kind`.
-pub(crate) struct Prepare<'a> {
-    pub kind: BlockType,
-    pub x: &'a [f32],
-    pub prepared: &'a mut Prepared,
-}
-
-impl Kernel for Prepare<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        for_format(self.kind, PrepareOn { isa, x: self.x, prepared: self.prepared });
-    }
-}
-
-struct PrepareOn<'a, I> {
-    isa: I,
-    x: &'a [f32],
-    prepared: &'a mut Prepared,
-}
-
-impl<I: Isa> ForFormat for PrepareOn<'_, I> {
-    type Out = ();
-
-    #[inline(always)]
-    fn plain<P: Plain>(self) {}
-
-    #[inline(always)]
-    fn quantised<Q: Quantised>(self) {
-        let PrepareOn { isa, x, prepared: Prepared { sums, offsets } } = self;
-        if Q::HAS_MIN {
-            sums.resize(x.len() / 32, 0.0);
-            for (x, sum) in x.chunks_exact(32).zip(sums) {
-                *sum = isa.sum(sum_of_lanes(isa, x));
-            }
-        }
-        if offset::<I, Q>() != 0.0 {
-            offsets.resize(x.len() / Q::GROUP * I::LANES, 0.0);
-            for (x, offset_of_group) in x.chunks_exact(Q::GROUP).zip(offsets.chunks_exact_mut(I::LANES)) {
-                isa.store(isa.mul(sum_of_lanes(isa, x), isa.splat(-offset::<I, Q>())), offset_of_group);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn sum_of_lanes<I: Isa>(isa: I, x: &[f32]) -> I::Floats {
-    let mut total = isa.zero();
-    for x in x.chunks_exact(I::LANES) {
-        total = isa.add(total, isa.load(x));
-    }
-    total
+    });
 }

@@ -1,16 +1,20 @@
 //! Activations times weights.
 
+mod activations;
 mod format;
 mod gemm;
 mod matvec;
+mod packed;
 #[cfg(test)]
 mod tests;
-mod unpack;
 
 use crate::pool::{SharedMut, lock};
 use crate::{BlockType, Matrix, Pool, Simd, reference};
-use gemm::{Gemm, PANEL, PANEL_ROWS};
-use matvec::{MatVec, Prepare, Prepared};
+use activations::{Activations, Rounded};
+use format::Layout;
+use gemm::{Gemm, PANEL, PANEL_COLS, PANEL_ROWS};
+use matvec::MatVec;
+use packed::{Multiply, Pack, Panel};
 use std::sync::Mutex;
 
 /// Bytes of weights that a thread takes at a time when there is one token: a few microseconds of reading.
@@ -19,18 +23,18 @@ const MATVEC_BYTES: usize = 32 << 10;
 /// Room that [`matmul`] works in; grows to what the largest call needs and is then reused.
 #[derive(Default)]
 pub struct Scratch {
-    prepared: Prepared,
-    /// One for each thread; a lock that is never waited for, because no two threads have the same number.
-    panels: Vec<Mutex<Vec<f32>>>,
+    rounded: Activations,
+    /// Of each, one for each thread; locks that are never waited for, because no two threads have the same number.
+    plain_panels: Vec<Mutex<Vec<f32>>>,
+    panels: Vec<Mutex<Panel>>,
 }
 
-impl Scratch {
-    fn panels(&mut self, threads: usize) -> &[Mutex<Vec<f32>>] {
-        while self.panels.len() < threads {
-            self.panels.push(Mutex::new(vec![0.0; PANEL]));
-        }
-        &self.panels
+/// One room for each thread.
+fn rooms<T>(rooms: &mut Vec<Mutex<T>>, threads: usize, new: impl Fn() -> T) -> &[Mutex<T>] {
+    while rooms.len() < threads {
+        rooms.push(Mutex::new(new()));
     }
+    rooms
 }
 
 /// y`[n, rows]` = x`[n, cols]` · Wᵀ, W`[rows, cols]`. n = 1 is a decoding step, n > 1 a piece of a prompt.
@@ -44,27 +48,62 @@ pub fn matmul(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut 
         _ if w.cols() == 0 => y.fill(0.0),
         _ if simd.is_reference() => reference::matmul(w, x, y),
         1 => matvec(pool, simd, w, x, y, scratch),
-        _ => gemm(pool, simd, w, x, n, y, scratch),
+        _ => match Layout::of(w.kind()) {
+            None => plain_gemm(pool, simd, w, x, n, y, scratch),
+            Some(layout) => gemm(pool, simd, w, layout, x, n, y, scratch),
+        },
     }
 }
 
 fn matvec(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
-    simd.run(Prepare { kind: w.kind(), x, prepared: &mut scratch.prepared });
-    let prepared = &scratch.prepared;
+    let mut rounded = Rounded { words: &[], scales: &[], sums: &[] };
+    if let Some(layout) = Layout::of(w.kind()) {
+        scratch.rounded.round(pool, simd, layout, x, w.cols());
+        rounded = scratch.rounded.part(layout, w.cols(), 0, 0, w.cols());
+    }
     let rows = (MATVEC_BYTES / w.row(0).len()).max(1).next_multiple_of(4).min(w.rows().div_ceil(pool.threads()).max(1));
     pool.for_pieces(y, rows, |i, y, _| {
         let w = w.slice_rows(i * rows, y.len());
-        simd.run(MatVec { w, x, prepared, y });
+        simd.run(MatVec { w, x, rounded, y });
     });
 }
 
-fn gemm(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
-    let (panels, y) = (scratch.panels(pool.threads()), SharedMut::new(y));
+fn plain_gemm(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
+    let panels = rooms(&mut scratch.plain_panels, pool.threads(), || vec![0.0; PANEL]);
+    let y = SharedMut::new(y);
     pool.run(w.rows().div_ceil(PANEL_ROWS), |i, worker| {
         let first_row = i * PANEL_ROWS;
         let rows = PANEL_ROWS.min(w.rows() - first_row);
         let panel = &mut lock(&panels[worker])[..];
         simd.run(Gemm { w: w.slice_rows(first_row, rows), x, n, y, stride: w.rows(), first_row, panel });
+    });
+}
+
+#[allow(clippy::too_many_arguments)]
+fn gemm(
+    pool: &Pool,
+    simd: Simd,
+    w: &Matrix,
+    layout: Layout,
+    x: &[f32],
+    n: usize,
+    y: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let Scratch { rounded: x_rounded, panels, .. } = scratch;
+    x_rounded.round(pool, simd, layout, x, w.cols());
+    let (x, panels, y) = (&*x_rounded, rooms(panels, pool.threads(), Panel::new), SharedMut::new(y));
+    let (cols, stride) = (w.cols(), w.rows());
+    pool.run(w.rows().div_ceil(PANEL_ROWS), |i, worker| {
+        let first_row = i * PANEL_ROWS;
+        let rows = PANEL_ROWS.min(w.rows() - first_row);
+        let w = w.slice_rows(first_row, rows);
+        let panel = &mut *lock(&panels[worker]);
+        for first in (0..cols).step_by(PANEL_COLS) {
+            let count = PANEL_COLS.min(cols - first);
+            simd.run(Pack { w, first, count, panel });
+            simd.run(Multiply { panel, layout, x, cols, n, first, count, y, stride, first_row, rows });
+        }
     });
 }
 

@@ -1,7 +1,7 @@
 //! Every format against candle, every variant against the reference.
 
-use super::unpack::Unpack;
 use super::*;
+use crate::repack_affine;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
@@ -30,7 +30,21 @@ fn candle_type(kind: BlockType) -> GgmlDType {
         BlockType::Q4_K => GgmlDType::Q4K,
         BlockType::Q5_K => GgmlDType::Q5K,
         BlockType::Q6_K => GgmlDType::Q6K,
+        BlockType::Affine(_) => panic!("candle has no {kind}"),
     }
+}
+
+/// Random weights in blocks of `kind`, and their values.
+fn weights(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
+    let BlockType::Affine(affine) = kind else { return candle(kind, rows, cols) };
+    let mut bytes = vec![0; kind.row_bytes(rows * cols).unwrap()];
+    let groups = rows * cols / affine.group();
+    let codes: Vec<u8> =
+        noise(groups * affine.group() / 8 * affine.bits(), 11).iter().map(|v| v.to_bits() as u8).collect();
+    repack_affine(affine, &codes, &noise(groups, 12), &noise(groups, 13), &mut bytes);
+    let mut values = vec![0.0; rows * cols];
+    unpack_row(kind, &bytes, &mut values);
+    (bytes, values)
 }
 
 /// Random weights as candle quantises them, and what candle makes of them again.
@@ -43,7 +57,7 @@ fn candle(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
 
 #[test]
 fn unpacks_as_candle_does() {
-    for kind in BlockType::ALL {
+    for kind in BlockType::GGML {
         let (blocks, expected) = candle(kind, 5, 1024);
         let mut values = vec![0.0; 5 * 1024];
         unpack_row(kind, &blocks, &mut values);
@@ -54,40 +68,42 @@ fn unpacks_as_candle_does() {
     }
 }
 
-#[test]
-fn every_variant_unpacks_alike() {
-    for simd in Simd::available() {
-        for kind in BlockType::ALL {
-            for blocks in [1, 2, 7, 31, 33] {
-                let len = blocks * kind.block_len();
-                // Any byte is a quant; the scales of candle's blocks are finite.
-                let (mut bytes, _) = candle(kind, 1, len.next_multiple_of(32));
-                bytes.truncate(blocks * kind.block_bytes());
-                let (mut values, mut expected) = (vec![0.0; len], vec![0.0; len]);
-                simd.run(Unpack { kind, src: &bytes, dst: &mut values });
-                reference::unpack(kind, &bytes, &mut expected);
-                assert_eq!(values, expected, "{} {kind} {blocks}", simd.name());
-            }
-        }
-    }
+/// What f32 sums may lose against f64, relative to Σ |w| |x|.
+const SUMS: f64 = 1e-6;
+/// What activations may lose when they meet quantised weights, relative to Σ |w| max |x|, with the maximum of the group
+/// (see `activations`), and then in any case.
+const ROUNDING: f64 = 1.0 / 65000.0;
+const LEAST: f64 = 1e-35;
+
+/// How far the product of a row and a token may be off.
+fn allowed(kind: BlockType, w: &[f32], x: &[f32]) -> f64 {
+    let product = |(w, x): (&f32, &f32)| f64::from(*w).abs() * f64::from(*x).abs();
+    let sums = SUMS * w.iter().zip(x).map(product).sum::<f64>();
+    let Some(layout) = Layout::of(kind) else { return sums };
+    let groups = w.chunks_exact(layout.group).zip(x.chunks_exact(layout.group));
+    let rounding = groups.map(|(w, x)| {
+        let most = x.iter().fold(0.0f64, |most, x| most.max(f64::from(x.abs())));
+        w.iter().map(|w| f64::from(w.abs()) * (ROUNDING * most + LEAST)).sum::<f64>()
+    });
+    sums + rounding.sum::<f64>()
 }
 
-/// What f32 sums may lose against f64, relative to the sum of magnitudes.
-const TOLERANCE: f32 = 1e-6;
+fn assert_product(simd: Simd, pool: &Pool, kind: BlockType, shape: (usize, usize, usize)) {
+    assert_product_with(simd, pool, kind, shape, &noise(shape.1 * shape.2, 3));
+}
 
-fn assert_product(simd: Simd, pool: &Pool, kind: BlockType, (rows, cols, n): (usize, usize, usize)) {
-    let (bytes, values) = candle(kind, rows, cols);
+fn assert_product_with(simd: Simd, pool: &Pool, kind: BlockType, (rows, cols, n): (usize, usize, usize), x: &[f32]) {
+    let (bytes, values) = weights(kind, rows, cols);
     let w = Matrix::new(kind, rows, cols, &bytes).unwrap();
-    let x = noise(n * cols, 3);
-    let (mut y, mut expected) = (vec![f32::NAN; n * rows], vec![f32::NAN; n * rows]);
-    matmul(pool, simd, &w, &x, n, &mut y, &mut Scratch::default());
-    reference::matmul(&w, &x, &mut expected);
-    for (i, (y, e)) in y.iter().zip(&expected).enumerate() {
+    let mut y = vec![f32::NAN; n * rows];
+    matmul(pool, simd, &w, x, n, &mut y, &mut Scratch::default());
+    for (i, y) in y.into_iter().enumerate() {
         let (t, r) = (i / rows, i % rows);
-        let magnitude = |(w, x): (&f32, &f32)| (w * x).abs();
-        let most: f32 = values[r * cols..][..cols].iter().zip(&x[t * cols..]).map(magnitude).sum();
+        let (w, x) = (&values[r * cols..][..cols], &x[t * cols..][..cols]);
+        let expected: f64 = w.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();
+        let (off, most) = ((f64::from(y) - expected).abs(), allowed(kind, w, x) + f64::from(f32::MIN_POSITIVE));
         let at = format!("{} {kind} {rows}x{cols} n={n}: token {t} row {r}", simd.name());
-        assert!((y - e).abs() <= TOLERANCE * most + f32::MIN_POSITIVE, "{at}: {y} is not {e}");
+        assert!(off <= most, "{at}: {y} is not {expected}, off by {off:e} of {most:e}");
     }
 }
 
@@ -95,7 +111,7 @@ fn assert_product(simd: Simd, pool: &Pool, kind: BlockType, (rows, cols, n): (us
 fn every_variant_multiplies_alike() {
     let pool = Pool::new(3);
     for simd in Simd::available() {
-        for kind in BlockType::ALL {
+        for kind in BlockType::all() {
             let block = kind.block_len().max(32);
             for shape in [
                 (1, block, 1),
@@ -110,6 +126,56 @@ fn every_variant_multiplies_alike() {
                 (3, 256, 101),
             ] {
                 assert_product(simd, &pool, kind, shape);
+            }
+        }
+    }
+}
+
+/// Values that a scale for each group makes difficult.
+#[test]
+fn every_variant_multiplies_extremes() {
+    let pool = Pool::new(2);
+    let one = |at: usize, value: f32| move |i: usize| if i == at { value } else { (i as f32 * 0.7).sin() };
+    let cases: [(&str, Box<dyn Fn(usize) -> f32>); 8] = [
+        ("an outlier", Box::new(one(77, 3e4))),
+        ("a negative outlier", Box::new(one(128, -1e20))),
+        ("zeros", Box::new(|_| 0.0)),
+        ("zeros and one", Box::new(|i| f32::from(i == 200))),
+        ("all alike", Box::new(|_| -1.7)),
+        ("groups of every size", Box::new(|i| (i as f32).cos() * 2f32.powi((i / 16 * 7 % 160) as i32 - 130))),
+        ("subnormal", Box::new(|i| (i as f32).cos() * 1e-39)),
+        ("small", Box::new(|i| (i as f32).cos() * 1e-30)),
+    ];
+    for simd in Simd::available() {
+        for kind in BlockType::all() {
+            for (_, x) in &cases {
+                for n in [1, 3] {
+                    let x: Vec<f32> = (0..n * 512).map(|i| x(i % 512)).collect();
+                    assert_product_with(simd, &pool, kind, (3, 512, n), &x);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_never_lost() {
+    let pool = Pool::new(2);
+    for simd in Simd::available() {
+        for kind in BlockType::all() {
+            let (bytes, _) = weights(kind, 5, 512);
+            let w = Matrix::new(kind, 5, 512, &bytes).unwrap();
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for (n, at) in [(1, 0), (1, 511), (4, 3 * 512 - 1)] {
+                    let mut x = noise(n * 512, 9);
+                    x[at] = bad;
+                    let mut y = vec![0.0; n * 5];
+                    matmul(&pool, simd, &w, &x, n, &mut y, &mut Scratch::default());
+                    for (i, y) in y.iter().enumerate() {
+                        let case = format!("{} {kind} {bad} at {at} of {n}: {y}", simd.name());
+                        assert_eq!(y.is_finite(), i / 5 != at / 512, "{case}");
+                    }
+                }
             }
         }
     }
