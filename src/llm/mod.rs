@@ -19,7 +19,7 @@ mod loaded;
 mod model;
 mod sampler;
 mod state;
-mod template;
+pub mod template;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
@@ -31,4 +31,5 @@ pub use error::LlmError;
 pub use loaded::Llm;
 pub use sampler::Sampler;
 pub use state::State;
+pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
 pub use tokenizer::{Detokenizer, Tokenizer};

@@ -1,5 +1,4 @@
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -7,43 +6,19 @@ use serde_json::{Value, json};
 use super::super::LlmError;
 use super::super::gguf::Gguf;
 use super::Tokenizer;
+use super::testing::{self, added, read};
 
-const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// A small tokenizer in the structure of the published one: two bytes, their merge, control tokens and markers.
+/// A small tokenizer in the structure of the published one: two letters, their merges, control tokens and markers.
 fn document() -> Value {
-    let added = |id: u32, content: &str, special: bool| json!({"id": id, "content": content, "special": special});
-    json!({
-        "version": "1.0",
-        "added_tokens": [
-            added(5, "<|endoftext|>", true),
-            added(6, "<|im_end|>", true),
-            added(7, "<think>", false),
-            added(8, "<tool_call>", true),
-            added(9, "<tts_pad>", false),
-        ],
-        "normalizer": {"type": "NFC"},
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": false},
-            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
-        ]},
-        "model": {
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": null,
-            "continuing_subword_prefix": "",
-            "end_of_word_suffix": "",
-            "byte_fallback": false,
-            "vocab": {"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4},
-            "merges": ["a b", "Ġ ab"],
-        },
-    })
-}
-
-fn read(document: &str) -> Result<Tokenizer, LlmError> {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(document.as_bytes()).unwrap();
-    Tokenizer::from_json(file.path())
+    let vocab = json!({"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4});
+    let added = json!([
+        added(5, "<|endoftext|>", true),
+        added(6, "<|im_end|>", true),
+        added(7, "<think>", false),
+        added(8, "<tool_call>", true),
+        added(9, "<tts_pad>", false),
+    ]);
+    testing::document(vocab, json!(["a b", "Ġ ab"]), added)
 }
 
 fn with(pointer: &str, value: Value) -> String {

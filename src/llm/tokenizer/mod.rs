@@ -11,6 +11,8 @@ mod json;
 mod json_tests;
 mod pieces;
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
