@@ -22,6 +22,7 @@ mod state;
 pub mod template;
 #[cfg(test)]
 mod testing;
+mod thinking;
 mod tokenizer;
 mod weights;
 
@@ -32,4 +33,5 @@ pub use loaded::Llm;
 pub use sampler::Sampler;
 pub use state::State;
 pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
+pub use thinking::{Piece, Splitter};
 pub use tokenizer::{Detokenizer, Tokenizer};
