@@ -24,6 +24,7 @@ pub mod template;
 mod testing;
 mod thinking;
 mod tokenizer;
+mod tools;
 mod weights;
 
 pub use blueprint::{Blueprint, Family};
@@ -35,3 +36,4 @@ pub use state::State;
 pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
 pub use thinking::{Piece, Splitter};
 pub use tokenizer::{Detokenizer, Tokenizer};
+pub use tools::{Part, ToolParser};
