@@ -138,7 +138,8 @@ impl Sampler {
             }
             let above = stride.iter().zip(at * STRIDE..).filter(|&(&logit, _)| logit > floor && logit.is_finite());
             self.candidates.extend(above.map(|(&logit, token)| Candidate::new(token, logit)));
-            if self.candidates.len() >= k.saturating_add(STRIDE) {
+            // Twice as many, so that the cuts cost little even where k is large.
+            if self.candidates.len() >= k.saturating_mul(2).saturating_add(STRIDE) {
                 floor = self.cut_to(k);
             }
         }

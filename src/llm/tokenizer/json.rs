@@ -4,12 +4,13 @@
 //! write them. What the file asks for beyond a byte-level BPE with a known cut is refused by name.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::fmt::Formatter;
 use std::fs::File;
 use std::io::{Error, Read};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::super::LlmError;
@@ -46,8 +47,8 @@ struct Added<'a> {
 struct Model<'a> {
     #[serde(rename = "type", default)]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    vocab: HashMap<Text<'a>, u32>,
+    #[serde(borrow, deserialize_with = "entries")]
+    vocab: Vec<(Text<'a>, u32)>,
     #[serde(borrow)]
     merges: Vec<Merge<'a>>,
     dropout: Option<f64>,
@@ -60,14 +61,57 @@ struct Model<'a> {
 }
 
 /// A string that stays in the file's text where it needs no unescaping.
-#[derive(Deserialize, PartialEq, Eq, Hash)]
+#[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// Read by hand, as [`entries`] is: of hundreds of thousands each would be copied and looked at twice otherwise.
 enum Merge<'a> {
-    Joined(#[serde(borrow)] Cow<'a, str>),
-    Pair(#[serde(borrow)] [Text<'a>; 2]),
+    Joined(Cow<'a, str>),
+    Pair([Text<'a>; 2]),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Merge<'de>;
+            fn expecting(&self, f: &mut Formatter) -> std::fmt::Result {
+                f.write_str("a merge: \"a b\" or [\"a\", \"b\"]")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Merge::Joined(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Merge::Joined(Cow::Owned(text.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+                match (parts.next_element()?, parts.next_element()?, parts.next_element::<Text>()?) {
+                    (Some(left), Some(right), None) => Ok(Merge::Pair([left, right])),
+                    _ => Err(A::Error::custom("a merge is not of two parts")),
+                }
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// The entries of an object in the order of the file.
+fn entries<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Text<'a>, u32)>, D::Error> {
+    struct Entries;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<(Text<'de>, u32)>;
+        fn expecting(&self, f: &mut Formatter) -> std::fmt::Result {
+            f.write_str("a vocabulary: tokens and their ids")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = map.next_entry()? {
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_map(Entries)
 }
 
 impl Tokenizer {
@@ -124,17 +168,18 @@ fn supported(document: &Document) -> Result<Cut, (String, String)> {
 
 fn tables<'a>(document: &'a Document, cut: Cut) -> Result<Tables<'a>, String> {
     let (vocab, added) = (&document.model.vocab, &document.added_tokens);
-    let ids = vocab.values().copied().chain(added.iter().map(|token| token.id));
+    let ids = vocab.iter().map(|&(_, id)| id).chain(added.iter().map(|token| token.id));
     let length = ids.max().map_or(0, |highest| highest as usize + 1);
     if length > MAX_TOKENS {
         return Err(format!("the highest token id is {}, the limit is {}", length - 1, MAX_TOKENS - 1));
     }
     let (mut tokens, mut kinds) = (vec![""; length], vec![Kind::Unused; length]);
-    for (Text(token), &id) in vocab {
-        if kinds[id as usize] != Kind::Unused {
-            return Err(format!("{token:?} and {:?} have the same id {id}", tokens[id as usize]));
+    for (Text(token), id) in vocab {
+        let (place, kind) = (&mut tokens[*id as usize], &mut kinds[*id as usize]);
+        if *kind != Kind::Unused {
+            return Err(format!("{token:?} and {place:?} have the same id {id}"));
         }
-        (tokens[id as usize], kinds[id as usize]) = (token, Kind::Text);
+        (*place, *kind) = (token, Kind::Text);
     }
     for Added { id, content, special } in added {
         let (token, kind) = (&mut tokens[*id as usize], &mut kinds[*id as usize]);

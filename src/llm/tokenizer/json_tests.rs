@@ -171,7 +171,9 @@ fn json_and_gguf_of_one_model_agree() {
 #[ignore = "needs the published vocabulary of Qwen3.5, which is in no package registry"]
 fn the_published_ids_come_out() {
     let tokenizer = std::env::var_os("SOTTO_QWEN35_TOKENIZER").expect("SOTTO_QWEN35_TOKENIZER names a tokenizer.json");
+    let started = std::time::Instant::now();
     let tokenizer = Tokenizer::from_json(Path::new(&tokenizer)).unwrap();
+    println!("read in {:?}", started.elapsed());
     let cases = fs::read(goldens().unwrap().join("tokenizer_goldens.json")).unwrap();
     let cases: Vec<Value> = serde_json::from_slice(&cases).unwrap();
     let differing = cases.iter().filter(|case| {
