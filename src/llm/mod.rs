@@ -17,18 +17,25 @@ mod error;
 pub mod gguf;
 mod loaded;
 mod model;
+mod presets;
 mod sampler;
 mod state;
-mod template;
+pub mod template;
 #[cfg(test)]
 mod testing;
+mod thinking;
 mod tokenizer;
+mod tools;
 mod weights;
 
 pub use blueprint::{Blueprint, Family};
 pub use conversation::{Answer, Conversation, Finish, Stats};
 pub use error::LlmError;
 pub use loaded::Llm;
+pub use presets::{OptionError, Preset, SamplingOptions};
 pub use sampler::Sampler;
 pub use state::State;
+pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
+pub use thinking::{Piece, Splitter};
 pub use tokenizer::{Detokenizer, Tokenizer};
+pub use tools::{Part, ToolParser};

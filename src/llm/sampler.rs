@@ -1,25 +1,36 @@
 //! How the next token is chosen from the logits.
 //!
-//! In this order, as in `transformers`: penalties, temperature, top-k, top-p, min-p, then one draw. The generator is
-//! `fastrand`'s (wyrand), so the same seed gives the same answer on every platform.
+//! In this order: ids that must not come are struck out; penalties; temperature; top-k; top-p; min-p; one draw. That is
+//! the order of `transformers` and vLLM. llama.cpp applies the temperature last, so there top-p cuts elsewhere wherever
+//! the temperature is not 1. The generator is `fastrand`'s (wyrand), so the same seed gives the same answer on every
+//! platform.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use crate::config::Sampling;
 
 /// How far back repetition counts, in tokens of the present answer. The question is not counted: a good answer
-/// repeats the words of the question.
+/// repeats the words of the question. Presence counts over the whole answer, as the model cards mean it.
 pub const PENALTY_WINDOW: usize = 64;
 
-/// Candidates so many nats below the best are not sorted: all 250,000 of a large vocabulary together would weigh
-/// 250,000 · e^-30 = 2e-8 of the best, less than the rounding of an f32 sum.
+/// Where all tokens are kept, those so many nats below the best are not sorted: all 250,000 of a large vocabulary
+/// together would weigh 250,000 · e^-30 = 2e-8 of the best, less than the rounding of an f32 sum.
 const NEGLIGIBLE: f32 = 30.0;
+
+/// Logits that are passed over together when none of them can be among the top k.
+const STRIDE: usize = 64;
 
 pub struct Sampler {
     settings: Sampling,
     random: fastrand::Rng,
+    /// Ids from here on have no meaning.
+    limit: usize,
+    banned: Vec<u32>,
     /// The last tokens of this answer, oldest first.
     recent: Vec<u32>,
+    /// All tokens of this answer.
+    said: HashSet<u32>,
     candidates: Vec<Candidate>,
 }
 
@@ -36,23 +47,66 @@ impl Sampler {
         Sampler {
             settings: settings.clone(),
             random: settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            limit: usize::MAX,
+            banned: Vec::new(),
             recent: Vec::with_capacity(PENALTY_WINDOW),
+            said: HashSet::new(),
             candidates: Vec::new(),
         }
     }
 
-    /// Forgets the tokens of the answer before. The random sequence goes on.
-    pub fn start_answer(&mut self) {
-        self.recent.clear();
+    /// Never chooses an id of `limit` or more: an embedding may have more rows than the tokenizer has tokens
+    /// ([`Tokenizer::used`](super::Tokenizer::used)).
+    pub fn within(self, limit: usize) -> Self {
+        Sampler { limit, ..self }
     }
 
-    /// The next token, or `None` when no logit is a finite number. Penalties are written into `logits[vocabulary]`.
+    /// Never chooses these from now on, in place of those banned before.
+    pub fn ban(&mut self, tokens: impl IntoIterator<Item = u32>) {
+        self.banned.clear();
+        self.banned.extend(tokens);
+    }
+
+    /// Forgets the tokens of the answer before. The random sequence goes on, bans stay.
+    pub fn start_answer(&mut self) {
+        self.recent.clear();
+        self.said.clear();
+    }
+
+    /// The next token, or `None` when no logit that may be chosen is a finite number. Bans and penalties are written
+    /// into `logits[vocabulary]`.
     pub fn choose(&mut self, logits: &mut [f32]) -> Option<u32> {
+        let used = self.limit.min(logits.len());
+        let logits = &mut logits[..used];
+        self.strike_out(logits);
         self.penalise(logits);
-        let best = greatest(logits)?;
-        let token = if self.settings.temperature <= 0.0 { best } else { self.draw(logits, logits[best as usize]) };
+        let greedy = self.settings.temperature <= 0.0;
+        match self.settings.top_k {
+            _ if greedy => self.gather_top(logits, 1),
+            0 => self.gather_likely(logits),
+            k => self.gather_top(logits, k),
+        }
+        self.candidates.sort_unstable_by(Candidate::by_rank);
+        let token = if greedy { self.candidates.first()?.token } else { self.draw()? };
         self.remember(token);
         Some(token)
+    }
+
+    /// Counts `token` as said, when it was not chosen but forced.
+    pub fn remember(&mut self, token: u32) {
+        if self.recent.len() == PENALTY_WINDOW {
+            self.recent.remove(0);
+        }
+        self.recent.push(token);
+        self.said.insert(token);
+    }
+
+    fn strike_out(&self, logits: &mut [f32]) {
+        for &token in &self.banned {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
     }
 
     fn penalise(&self, logits: &mut [f32]) {
@@ -63,56 +117,71 @@ impl Sampler {
             }
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+            }
+        }
+        for &token in &self.said {
+            if let Some(logit) = logits.get_mut(token as usize) {
                 *logit -= presence_penalty;
             }
         }
     }
 
-    fn remember(&mut self, token: u32) {
-        if self.recent.len() == PENALTY_WINDOW {
-            self.recent.remove(0);
+    /// Gathers the `k` greatest in one pass: whatever is above the k-th greatest so far is collected, and from time to
+    /// time the collection is cut back to `k`.
+    fn gather_top(&mut self, logits: &[f32], k: usize) {
+        self.candidates.clear();
+        let mut floor = f32::NEG_INFINITY;
+        for (at, stride) in logits.chunks(STRIDE).enumerate() {
+            // Without a branch inside, so that the compiler can compare several at once.
+            if !stride.iter().fold(false, |any, &logit| any | (logit > floor)) {
+                continue;
+            }
+            let above = stride.iter().zip(at * STRIDE..).filter(|&(&logit, _)| logit > floor && logit.is_finite());
+            self.candidates.extend(above.map(|(&logit, token)| Candidate::new(token, logit)));
+            // Twice as many, so that the cuts cost little even where k is large.
+            if self.candidates.len() >= k.saturating_mul(2).saturating_add(STRIDE) {
+                floor = self.cut_to(k);
+            }
         }
-        self.recent.push(token);
+        if self.candidates.len() > k {
+            self.cut_to(k);
+        }
     }
 
-    fn draw(&mut self, logits: &[f32], best: f32) -> u32 {
-        self.gather(logits, best);
-        self.keep_top_k();
+    /// Keeps the `k` best candidates, which are fewer than there are, and gives the least of their logits.
+    fn cut_to(&mut self, k: usize) -> f32 {
+        let (_, last, _) = self.candidates.select_nth_unstable_by(k - 1, Candidate::by_rank);
+        let floor = last.logit;
+        self.candidates.truncate(k);
+        floor
+    }
+
+    /// Gathers all that are likely enough to matter.
+    fn gather_likely(&mut self, logits: &[f32]) {
+        self.gather_top(logits, 1);
+        let Some(best) = self.candidates.first() else { return };
+        let floor = best.logit - NEGLIGIBLE * self.settings.temperature;
+        self.candidates.clear();
+        let likely = logits.iter().enumerate().filter(|&(_, &logit)| logit >= floor && logit.is_finite());
+        self.candidates.extend(likely.map(|(token, &logit)| Candidate::new(token, logit)));
+    }
+
+    /// One of the candidates, which are sorted, the most probable first.
+    fn draw(&mut self) -> Option<u32> {
+        let best = self.candidates.first()?.logit;
+        for candidate in &mut self.candidates {
+            candidate.weight = ((candidate.logit - best) / self.settings.temperature).exp();
+        }
         self.keep_top_p();
         self.keep_min_p();
         let total: f32 = self.candidates.iter().map(|c| c.weight).sum();
         let mut left = self.random.f32() * total;
-        for candidate in &self.candidates {
+        let drawn = self.candidates.iter().find(|candidate| {
             left -= candidate.weight;
-            if left < 0.0 {
-                return candidate.token;
-            }
-        }
-        // Rounding used up the whole sum: the first is the most probable.
-        self.candidates[0].token
-    }
-
-    fn gather(&mut self, logits: &[f32], best: f32) {
-        let temperature = self.settings.temperature;
-        self.candidates.clear();
-        self.candidates.extend(logits.iter().enumerate().filter_map(|(token, &logit)| {
-            let below = (best - logit) / temperature;
-            (0.0..=NEGLIGIBLE).contains(&below).then(|| Candidate {
-                token: token as u32,
-                logit,
-                weight: (-below).exp(),
-            })
-        }));
-    }
-
-    /// Leaves the candidates sorted, the most probable first.
-    fn keep_top_k(&mut self) {
-        let k = self.settings.top_k;
-        if k > 0 && k < self.candidates.len() {
-            self.candidates.select_nth_unstable_by(k - 1, Candidate::by_rank);
-            self.candidates.truncate(k);
-        }
-        self.candidates.sort_unstable_by(Candidate::by_rank);
+            left < 0.0
+        });
+        // Where rounding used up the whole sum: the most probable.
+        drawn.or(self.candidates.first()).map(|candidate| candidate.token)
     }
 
     fn keep_top_p(&mut self) {
@@ -136,21 +205,14 @@ impl Sampler {
 }
 
 impl Candidate {
+    fn new(token: usize, logit: f32) -> Self {
+        Candidate { token: token as u32, logit, weight: 0.0 }
+    }
+
     /// Higher logit first; equal ones in the order of the vocabulary.
     fn by_rank(a: &Self, b: &Self) -> Ordering {
         b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
     }
-}
-
-/// The token of the greatest finite logit, the first of equals.
-fn greatest(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(usize, f32)> = None;
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit.is_finite() && best.is_none_or(|(_, highest)| logit > highest) {
-            best = Some((token, logit));
-        }
-    }
-    best.map(|(token, _)| token as u32)
 }
 
 #[cfg(test)]
@@ -218,7 +280,7 @@ mod tests {
         ];
         for (repetition_penalty, presence_penalty, wanted) in cases {
             let mut sampler = Sampler::new(&Sampling { repetition_penalty, presence_penalty, ..PLAIN });
-            sampler.recent = vec![0, 1, 0];
+            [0, 1, 0].into_iter().for_each(|token| sampler.remember(token));
             let mut logits = [2.0, -2.0, 1.0];
             sampler.penalise(&mut logits);
             assert_eq!(logits, wanted, "repetition {repetition_penalty}, presence {presence_penalty}");
@@ -259,5 +321,60 @@ mod tests {
         assert_eq!((sampler.recent[0], sampler.recent.len()), (1, PENALTY_WINDOW));
         sampler.start_answer();
         assert!(sampler.recent.is_empty());
+    }
+
+    #[test]
+    fn presence_outlasts_the_window_and_counts_once() {
+        let mut sampler = Sampler::new(&Sampling { presence_penalty: 2.0, repetition_penalty: 2.0, ..PLAIN });
+        for token in [0, 0].into_iter().chain([1; PENALTY_WINDOW]) {
+            sampler.remember(token);
+        }
+        let mut logits = [4.0, 4.0, 4.0];
+        sampler.penalise(&mut logits);
+        assert_eq!(logits, [2.0, 0.0, 4.0]);
+        sampler.start_answer();
+        sampler.penalise(&mut logits);
+        assert_eq!(logits, [2.0, 0.0, 4.0]);
+    }
+
+    #[test]
+    fn what_is_banned_or_beyond_the_vocabulary_never_comes() {
+        for settings in [PLAIN, Sampling { temperature: 0.0, ..PLAIN }, Sampling { top_k: 3, ..PLAIN }] {
+            let mut sampler = Sampler::new(&settings).within(4);
+            sampler.ban([3, 1, 99]);
+            for _ in 0..500 {
+                let token = sampler.choose(&mut [0.0, 5.0, 0.5, 9.0, 50.0, 60.0]);
+                assert!([Some(0), Some(2)].contains(&token), "{settings:?} gave {token:?}");
+            }
+            sampler.ban([0, 1, 2, 3]);
+            assert_eq!(sampler.choose(&mut [0.0, 5.0, 0.5, 9.0, 50.0]), None);
+        }
+    }
+
+    proptest::proptest! {
+        /// One pass finds what a full sort finds.
+        #[test]
+        fn the_top_k_are_those_of_a_sort(
+            seed: u64,
+            n in 0usize..3000,
+            k in 1usize..200,
+            levels in proptest::sample::select(vec![2u32, 50, 1 << 20]),
+        ) {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+            let logit = |random: &mut fastrand::Rng| match random.usize(0..40) {
+                strange @ 0..3 => odd[strange],
+                _ => random.u32(0..levels) as f32 - levels as f32 / 2.0,
+            };
+            let logits: Vec<f32> = (0..n).map(|_| logit(&mut random)).collect();
+            let mut sampler = Sampler::new(&PLAIN);
+            sampler.gather_top(&logits, k);
+            sampler.candidates.sort_unstable_by(Candidate::by_rank);
+            let finite = logits.iter().enumerate().filter(|(_, logit)| logit.is_finite());
+            let mut sorted: Vec<Candidate> = finite.map(|(token, &logit)| Candidate::new(token, logit)).collect();
+            sorted.sort_by(Candidate::by_rank);
+            sorted.truncate(k);
+            proptest::prop_assert_eq!(&sampler.candidates, &sorted);
+        }
     }
 }

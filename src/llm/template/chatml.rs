@@ -1,13 +1,15 @@
-//! The chat format of the supported models: ChatML.
+//! ChatML, the chat format of Qwen2.5, SmolLM2 and many others.
 //!
-//! `<|im_start|>ROLE\nTEXT<|im_end|>\n` for each message, and `<|im_start|>assistant\n` where the answer begins. The
-//! renderer is our own and works in tokens: the two markers are put in by id, everything between them is ordinary
-//! text. A model whose own template (`tokenizer.chat_template`) is of another kind is refused by name. The default
-//! system prompts that such templates carry never apply, since Sotto always passes its own.
+//! `<|im_start|>ROLE\nTEXT<|im_end|>\n` for each message, and `<|im_start|>assistant\n` where the answer begins. A model
+//! whose own template (`tokenizer.chat_template`) is of another kind is refused by name. The default system prompts that
+//! such templates carry never apply, since Sotto always passes its own.
 
-use super::LlmError;
-use super::gguf::Gguf;
-use super::tokenizer::Tokenizer;
+use std::path::Path;
+
+use super::super::LlmError;
+use super::super::gguf::Gguf;
+use super::super::tokenizer::Tokenizer;
+use super::{Marker, Message, Role, Segment, TemplateError, Tool};
 
 const START: &str = "<|im_start|>";
 const END: &str = "<|im_end|>";
@@ -21,8 +23,16 @@ pub struct ChatMl {
 
 impl ChatMl {
     pub fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
-        let refuse = |what: &str| gguf.unsupported(what, "ChatML with <|im_start|> and <|im_end|>");
-        let Some(template) = gguf.text("tokenizer.chat_template")? else {
+        Self::from_template(gguf.path(), gguf.text("tokenizer.chat_template")?, tokenizer)
+    }
+
+    pub(super) fn from_template(path: &Path, template: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
+        let refuse = |what: &str| LlmError::Unsupported {
+            path: path.to_owned(),
+            what: what.to_owned(),
+            supported: "ChatML with <|im_start|> and <|im_end|>".to_owned(),
+        };
+        let Some(template) = template else {
             return Err(refuse("a model without a chat template"));
         };
         if !template.contains(START) || !template.contains(END) {
@@ -53,6 +63,10 @@ impl ChatMl {
         std::iter::once(self.end).chain(self.newline.iter().copied())
     }
 
+    pub(super) fn ending(&self) -> (u32, &[u32]) {
+        (self.end, &self.newline)
+    }
+
     fn opening(&self, tokenizer: &Tokenizer, role: &str, text: &str) -> Result<Vec<u32>, LlmError> {
         let mut tokens = vec![self.start];
         // Cut as one text, as the models saw it in training: a newline may join what follows it.
@@ -61,9 +75,25 @@ impl ChatMl {
     }
 }
 
+/// The prompt for the next answer to `messages`.
+pub(super) fn render(messages: &[Message], tools: &[Tool]) -> Result<Vec<Segment>, TemplateError> {
+    if messages.is_empty() {
+        return Err(TemplateError::Empty);
+    }
+    if !tools.is_empty() || messages.iter().any(|m| m.role == Role::Tool || !m.tool_calls.is_empty()) {
+        return Err(TemplateError::NotInChatMl { what: "tools" });
+    }
+    let turn = |message: &Message| {
+        let text = format!("{}\n{}", message.role.name(), message.content);
+        [Segment::Marker(Marker::Start), Segment::Text(text), Segment::Marker(Marker::End), Segment::Text("\n".into())]
+    };
+    let answer = [Segment::Marker(Marker::Start), Segment::Text("assistant\n".into())];
+    Ok(messages.iter().flat_map(turn).chain(answer).collect())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing;
+    use super::super::super::testing;
     use super::*;
 
     fn show(tokenizer: &Tokenizer, tokens: &[u32]) -> String {

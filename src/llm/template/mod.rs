@@ -1,0 +1,172 @@
+//! From messages to a prompt: the chat formats of the supported models.
+//!
+//! The renderers are our own and write [`Segment`]s: markers, which become tokens by id, and ordinary text, which the
+//! tokenizer cuts and in which nothing can become a marker, whoever wrote it. One rendering serves the model (as
+//! tokens) and the eye (as text).
+
+mod chatml;
+mod message;
+mod python;
+mod qwen35;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use super::LlmError;
+use super::gguf::Gguf;
+use super::tokenizer::Tokenizer;
+pub use chatml::ChatMl;
+pub use message::{Message, Role, Thinking, Tool, ToolCall};
+pub use qwen35::{Qwen35, history, render};
+
+/// A part of a prompt. No two texts stand side by side.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Segment {
+    Marker(Marker),
+    Text(String),
+}
+
+/// The tokens that a chat format puts in by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    Start,
+    End,
+    Think,
+    EndThink,
+    ToolCall,
+    EndToolCall,
+    ToolResponse,
+    EndToolResponse,
+}
+
+impl Marker {
+    pub const ALL: [Marker; 8] = [
+        Marker::Start,
+        Marker::End,
+        Marker::Think,
+        Marker::EndThink,
+        Marker::ToolCall,
+        Marker::EndToolCall,
+        Marker::ToolResponse,
+        Marker::EndToolResponse,
+    ];
+
+    /// Its name in the vocabulary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Marker::Start => "<|im_start|>",
+            Marker::End => "<|im_end|>",
+            Marker::Think => "<think>",
+            Marker::EndThink => "</think>",
+            Marker::ToolCall => "<tool_call>",
+            Marker::EndToolCall => "</tool_call>",
+            Marker::ToolResponse => "<tool_response>",
+            Marker::EndToolResponse => "</tool_response>",
+        }
+    }
+}
+
+impl std::fmt::Display for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Segment::Marker(marker) => marker.name(),
+            Segment::Text(text) => text,
+        })
+    }
+}
+
+/// The whole prompt as one text, for people and for tests. It must never be tokenized: in it a marker that somebody
+/// typed looks like a real one.
+pub fn text(segments: &[Segment]) -> String {
+    segments.iter().map(Segment::to_string).collect()
+}
+
+/// What is wrong with the messages of a conversation.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    #[error("there are no messages; send at least one of the user")]
+    Empty,
+    #[error("message {at} is a system message, but only the first may be; put its text into message 0")]
+    LateSystem { at: usize },
+    #[error("no message is a question of the user; send at least one that is not a tool's answer")]
+    NoQuestion,
+    #[error("this model's chat format (ChatML) has no {what}; choose a Qwen3.5 model or leave them out")]
+    NotInChatMl { what: &'static str },
+}
+
+/// The chat format of a model, as its own template says.
+#[derive(Clone, Debug)]
+pub enum ChatFormat {
+    ChatMl(ChatMl),
+    Qwen35(Qwen35),
+}
+
+impl ChatFormat {
+    pub fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
+        Self::from_template(gguf.path(), gguf.text("tokenizer.chat_template")?, tokenizer)
+    }
+
+    /// The format that `template` (a Jinja text) asks for. `path` is the model's, for the error.
+    pub fn from_template(path: &Path, template: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
+        // Qwen3 thinks too but calls tools in JSON, Qwen3-Coder calls them in this way but does not think.
+        let is_qwen35 = |text: &str| text.contains("<function=") && text.contains("enable_thinking");
+        match template {
+            Some(text) if is_qwen35(text) => Qwen35::new(path, tokenizer).map(ChatFormat::Qwen35),
+            _ => ChatMl::from_template(path, template, tokenizer).map(ChatFormat::ChatMl),
+        }
+    }
+
+    /// The prompt for the next answer to `messages`. ChatML knows neither tools nor thinking.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        thinking: Thinking,
+    ) -> Result<Vec<Segment>, TemplateError> {
+        match self {
+            ChatFormat::ChatMl(_) => chatml::render(messages, tools),
+            ChatFormat::Qwen35(_) => render(messages, tools, thinking),
+        }
+    }
+
+    /// A prompt in the tokens of the model.
+    pub fn tokens(&self, tokenizer: &Tokenizer, segments: &[Segment]) -> Result<Vec<u32>, LlmError> {
+        let mut tokens = Vec::new();
+        for segment in segments {
+            match segment {
+                Segment::Text(text) => tokens.extend(tokenizer.encode(text)?),
+                Segment::Marker(marker) => match tokenizer.control(marker.name()) {
+                    Some(token) => tokens.push(token),
+                    // A small vocabulary may lack the markers of tools; then they are text, as for every tokenizer.
+                    None => tokens.extend(tokenizer.encode(marker.name())?),
+                },
+            }
+        }
+        Ok(tokens)
+    }
+
+    pub fn system(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, LlmError> {
+        match self {
+            ChatFormat::ChatMl(format) => format.system(tokenizer, text),
+            ChatFormat::Qwen35(_) => self.tokens(tokenizer, &qwen35::system(text, &[])),
+        }
+    }
+
+    /// The user's message and the opening of the answer, without thinking.
+    pub fn question(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, LlmError> {
+        match self {
+            ChatFormat::ChatMl(format) => format.question(tokenizer, text),
+            ChatFormat::Qwen35(_) => self.tokens(tokenizer, &qwen35::question(text, Thinking::Off)),
+        }
+    }
+
+    /// What ends a message.
+    pub fn closing(&self) -> impl Iterator<Item = u32> {
+        let (end, newline) = match self {
+            ChatFormat::ChatMl(format) => format.ending(),
+            ChatFormat::Qwen35(format) => format.ending(),
+        };
+        std::iter::once(end).chain(newline.iter().copied())
+    }
+}
