@@ -20,6 +20,7 @@ mod model;
 mod sampler;
 mod state;
 mod template;
+mod tensors;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
