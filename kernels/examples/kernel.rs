@@ -66,8 +66,8 @@ fn run(words: &[&str]) -> Result<bool, String> {
     }
     for op in ops {
         match op {
-            "decode" => BlockType::ALL.into_iter().for_each(|kind| bench.product(kind, 1)),
-            "prefill" => BlockType::ALL.into_iter().for_each(|kind| bench.product(kind, PROMPT)),
+            "decode" => BlockType::all().for_each(|kind| bench.product(kind, 1)),
+            "prefill" => BlockType::all().for_each(|kind| bench.product(kind, PROMPT)),
             "attention" => [(1, 2047), (PROMPT, 0)].into_iter().for_each(|(n, start)| bench.attention(n, start)),
             _ => bench.elementwise(),
         }
@@ -204,7 +204,7 @@ fn words(len: usize) -> impl Iterator<Item = u64> {
 fn weights(kind: BlockType, len: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = words(len.div_ceil(8)).flat_map(u64::to_le_bytes).take(len).collect();
     let halves: &[usize] = match kind {
-        BlockType::F32 | BlockType::BF16 => &[],
+        BlockType::F32 | BlockType::BF16 | BlockType::Affine(_) => &[],
         BlockType::F16 | BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q5_0 => &[0],
         BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4_K | BlockType::Q5_K => &[0, 2],
         BlockType::Q6_K => &[208],
@@ -212,9 +212,10 @@ fn weights(kind: BlockType, len: usize) -> Vec<u8> {
     for block in bytes.chunks_exact_mut(kind.block_bytes()) {
         // The high byte of an f16 between 2^-8 and 2^-7, or of an f32 or bf16 between 1/2 and 2.
         halves.iter().for_each(|at| block[at + 1] = 0x1c | block[at + 1] & 3);
-        if halves.is_empty() {
-            let high = block.len() - 1;
-            block[high] = 0x3f;
+        match kind {
+            BlockType::Affine(_) => (block[3], block[7]) = (0x3c, 0xbf),
+            _ if halves.is_empty() => block[kind.block_bytes() - 1] = 0x3f,
+            _ => {}
         }
     }
     bytes

@@ -1,4 +1,4 @@
-//! How weights are stored: the block types of GGML, byte for byte.
+//! How weights are stored: the block types of GGML, byte for byte, and affine ones.
 //!
 //! A row of a matrix is a sequence of blocks; a block holds [`BlockType::block_len`] values in
 //! [`BlockType::block_bytes`] bytes, little-endian. Layouts are those of ggml's `ggml-common.h`:
@@ -15,7 +15,9 @@
 //! | Q6_K | 256 | 210 | `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16` | `d * scale * (q - 32)` |
 //!
 //! In the 32-value types nibble `i` of the low halves is value `i`, of the high halves value `16 + i`; bit `i` of `qh`
-//! is the fifth bit of value `i`.
+//! is the fifth bit of value `i`. Blocks of affine quantisation are of our own making: [`Affine`].
+
+use crate::affine::Affine;
 
 /// The type of the blocks that a matrix is made of.
 #[allow(non_camel_case_types)]
@@ -32,10 +34,19 @@ pub enum BlockType {
     Q4_K,
     Q5_K,
     Q6_K,
+    Affine(Affine),
+}
+
+const fn affine(bits: usize, group: usize) -> BlockType {
+    match Affine::new(bits, group) {
+        Some(affine) => BlockType::Affine(affine),
+        None => panic!("no such affine blocks"),
+    }
 }
 
 impl BlockType {
-    pub const ALL: [BlockType; 11] = [
+    /// Those that are in GGUF files.
+    pub const GGML: [BlockType; 11] = [
         BlockType::F32,
         BlockType::F16,
         BlockType::BF16,
@@ -49,14 +60,35 @@ impl BlockType {
         BlockType::Q6_K,
     ];
 
-    /// The type with this number in a GGUF file (`enum ggml_type`), or `None` for one that this engine cannot read.
-    pub fn from_ggml(id: u32) -> Option<BlockType> {
-        BlockType::ALL.into_iter().find(|kind| kind.ggml_id() == id)
+    /// Those that are made of MLX files by [`crate::repack_affine`].
+    pub const AFFINE: [BlockType; 12] = [
+        affine(4, 32),
+        affine(4, 64),
+        affine(4, 128),
+        affine(5, 32),
+        affine(5, 64),
+        affine(5, 128),
+        affine(6, 32),
+        affine(6, 64),
+        affine(6, 128),
+        affine(8, 32),
+        affine(8, 64),
+        affine(8, 128),
+    ];
+
+    /// Every type there is.
+    pub fn all() -> impl Iterator<Item = BlockType> {
+        BlockType::GGML.into_iter().chain(BlockType::AFFINE)
     }
 
-    /// The number of this type in a GGUF file (`enum ggml_type`).
-    pub const fn ggml_id(self) -> u32 {
-        match self {
+    /// The type with this number in a GGUF file (`enum ggml_type`), or `None` for one that this engine cannot read.
+    pub fn from_ggml(id: u32) -> Option<BlockType> {
+        BlockType::GGML.into_iter().find(|kind| kind.ggml_id() == Some(id))
+    }
+
+    /// The number of this type in a GGUF file (`enum ggml_type`); `None` if it is never in one.
+    pub const fn ggml_id(self) -> Option<u32> {
+        let id = match self {
             BlockType::F32 => 0,
             BlockType::F16 => 1,
             BlockType::Q4_0 => 2,
@@ -68,7 +100,9 @@ impl BlockType {
             BlockType::Q5_K => 13,
             BlockType::Q6_K => 14,
             BlockType::BF16 => 30,
-        }
+            BlockType::Affine(_) => return None,
+        };
+        Some(id)
     }
 
     pub const fn name(self) -> &'static str {
@@ -84,6 +118,7 @@ impl BlockType {
             BlockType::Q4_K => "Q4_K",
             BlockType::Q5_K => "Q5_K",
             BlockType::Q6_K => "Q6_K",
+            BlockType::Affine(affine) => affine.name(),
         }
     }
 
@@ -93,6 +128,7 @@ impl BlockType {
             BlockType::F32 | BlockType::F16 | BlockType::BF16 => 1,
             BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q5_0 | BlockType::Q5_1 => 32,
             BlockType::Q4_K | BlockType::Q5_K | BlockType::Q6_K => 256,
+            BlockType::Affine(affine) => affine.group(),
         }
     }
 
@@ -109,6 +145,7 @@ impl BlockType {
             BlockType::Q4_K => 144,
             BlockType::Q5_K => 176,
             BlockType::Q6_K => 210,
+            BlockType::Affine(affine) => affine.block_bytes(),
         }
     }
 
@@ -133,8 +170,8 @@ mod tests {
 
     #[test]
     fn ggml_numbers_go_both_ways() {
-        for kind in BlockType::ALL {
-            assert_eq!(BlockType::from_ggml(kind.ggml_id()), Some(kind));
+        for kind in BlockType::all() {
+            assert_eq!(kind.ggml_id().and_then(BlockType::from_ggml), kind.ggml_id().map(|_| kind));
         }
         for unknown in [4, 5, 9, 10, 11, 15, 31, u32::MAX] {
             assert_eq!(BlockType::from_ggml(unknown), None);
@@ -150,6 +187,8 @@ mod tests {
             (BlockType::Q4_K, 896, None),
             (BlockType::Q6_K, 0, Some(0)),
             (BlockType::F32, usize::MAX, None),
+            (affine(5, 64), 3584, Some(56 * 48)),
+            (affine(5, 64), 32, None),
         ] {
             assert_eq!(kind.row_bytes(cols), bytes, "{kind} {cols}");
         }

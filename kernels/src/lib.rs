@@ -1,6 +1,6 @@
 //! The operations of Sotto's language model engine, and nothing but the operations.
 //!
-//! - [`BlockType`], [`Matrix`]: weights as GGML stores them, where they lie.
+//! - [`BlockType`], [`Matrix`]: weights as GGML stores them, where they lie; those of MLX through [`repack_affine`].
 //! - [`Simd`]: which instructions are used, chosen once at run time. [`Pool`]: threads that spin briefly, then sleep.
 //! - [`matmul`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
 //! - [`attention`] over a [`KvCache`]; [`Rope`]; [`rms_norm`], [`softmax`], [`silu_mul`], [`add`], [`argmax`].
@@ -10,6 +10,7 @@
 //! of small models into wrong ones. Shapes are given as `[outer, inner]`, inner contiguous. Lengths that contradict
 //! each other are errors of the calling code and panic; what comes from a file is checked by [`Matrix::new`].
 
+mod affine;
 mod attention;
 mod block;
 mod elementwise;
@@ -23,6 +24,7 @@ pub mod reference;
 mod rope;
 mod simd;
 
+pub use affine::{Affine, repack_affine};
 pub use attention::{AttentionShape, attention};
 pub use block::BlockType;
 pub use elementwise::{add, argmax, rms_norm, silu_mul, softmax};

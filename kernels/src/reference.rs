@@ -1,5 +1,6 @@
 //! Plain scalar truth: what every other variant is compared with. Written for the eye, accumulating in f64.
 
+use crate::affine::{Affine, code_in_part};
 use crate::attention::AttentionShape;
 use crate::block::BlockType;
 use crate::kv::{KvCache, KvElement};
@@ -23,6 +24,7 @@ pub fn unpack(kind: BlockType, src: &[u8], dst: &mut [f32]) {
             BlockType::Q4_K => qk(block, &[0; 32], &block[16..], values),
             BlockType::Q5_K => qk(block, &block[16..48], &block[48..], values),
             BlockType::Q6_K => q6_k(block, values),
+            BlockType::Affine(kind) => affine(kind, block, values),
         }
     }
 }
@@ -85,6 +87,17 @@ fn q6_k(block: &[u8], values: &mut [f32]) {
         let high = qh[32 * part + at] >> (2 * quarter) & 3;
         let q = i32::from(low | high << 4) - 32;
         *value = d * f32::from(scales[i / 16] as i8) * q as f32;
+    }
+}
+
+/// `scale * q + bias`, rounded once.
+fn affine(kind: Affine, block: &[u8], values: &mut [f32]) {
+    let [scale, bias] = [0, 4].map(|at| f64::from(f32::from_bits(word_at(block, at))));
+    let parts = block[Affine::HEAD..].chunks_exact(kind.part_bytes());
+    for (part, values) in parts.zip(values.chunks_exact_mut(32)) {
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = (scale * f64::from(code_in_part(kind, part, i)) + bias) as f32;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How each block type is taken apart in registers. Layouts: [`crate::BlockType`].
 
-use crate::BlockType;
 use crate::isa::Isa;
+use crate::{Affine, BlockType};
 
 /// Weights of which `Isa::LANES` can be loaded as f32 directly.
 pub(crate) trait Plain {
@@ -306,6 +306,7 @@ pub(crate) trait ForFormat {
     type Out;
     fn plain<P: Plain>(self) -> Self::Out;
     fn quantised<Q: Quantised>(self) -> Self::Out;
+    fn affine(self, kind: Affine) -> Self::Out;
 }
 
 #[inline(always)]
@@ -322,5 +323,6 @@ pub(crate) fn for_format<F: ForFormat>(kind: BlockType, work: F) -> F::Out {
         BlockType::Q4_K => work.quantised::<Q4K>(),
         BlockType::Q5_K => work.quantised::<Q5K>(),
         BlockType::Q6_K => work.quantised::<Q6K>(),
+        BlockType::Affine(kind) => work.affine(kind),
     }
 }

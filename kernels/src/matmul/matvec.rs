@@ -2,7 +2,7 @@
 
 use super::format::{ForFormat, Plain, Quantised, Scales, for_format, offset, widen};
 use crate::isa::{Isa, Kernel};
-use crate::{BlockType, Matrix};
+use crate::{Affine, BlockType, Matrix, reference};
 use std::marker::PhantomData;
 
 /// Rows that are worked on together; they share what is loaded of x.
@@ -43,6 +43,12 @@ impl<I: Isa> ForFormat for MatVecOn<'_, I> {
     fn quantised<Q: Quantised>(self) {
         let MatVecOn { isa, work: MatVec { w, x, prepared, y } } = self;
         for_rows(&w, y, QuantisedDot { isa, x, prepared, format: PhantomData::<Q> });
+    }
+
+    #[inline(always)]
+    fn affine(self, _: Affine) {
+        let MatVecOn { work: MatVec { w, x, y, .. }, .. } = self;
+        reference::matmul(&w, x, y);
     }
 }
 
@@ -254,6 +260,9 @@ impl<I: Isa> ForFormat for PrepareOn<'_, I> {
             }
         }
     }
+
+    #[inline(always)]
+    fn affine(self, _: Affine) {}
 }
 
 #[inline(always)]

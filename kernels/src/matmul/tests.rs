@@ -2,6 +2,7 @@
 
 use super::unpack::Unpack;
 use super::*;
+use crate::repack_affine;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
@@ -30,7 +31,21 @@ fn candle_type(kind: BlockType) -> GgmlDType {
         BlockType::Q4_K => GgmlDType::Q4K,
         BlockType::Q5_K => GgmlDType::Q5K,
         BlockType::Q6_K => GgmlDType::Q6K,
+        BlockType::Affine(_) => panic!("candle has no {kind}"),
     }
+}
+
+/// Random weights in blocks of `kind`, and their values.
+fn weights(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
+    let BlockType::Affine(affine) = kind else { return candle(kind, rows, cols) };
+    let mut bytes = vec![0; kind.row_bytes(rows * cols).unwrap()];
+    let groups = rows * cols / affine.group();
+    let codes: Vec<u8> =
+        noise(groups * affine.group() / 8 * affine.bits(), 11).iter().map(|v| v.to_bits() as u8).collect();
+    repack_affine(affine, &codes, &noise(groups, 12), &noise(groups, 13), &mut bytes);
+    let mut values = vec![0.0; rows * cols];
+    unpack_row(kind, &bytes, &mut values);
+    (bytes, values)
 }
 
 /// Random weights as candle quantises them, and what candle makes of them again.
@@ -43,7 +58,7 @@ fn candle(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
 
 #[test]
 fn unpacks_as_candle_does() {
-    for kind in BlockType::ALL {
+    for kind in BlockType::GGML {
         let (blocks, expected) = candle(kind, 5, 1024);
         let mut values = vec![0.0; 5 * 1024];
         unpack_row(kind, &blocks, &mut values);
@@ -57,11 +72,11 @@ fn unpacks_as_candle_does() {
 #[test]
 fn every_variant_unpacks_alike() {
     for simd in Simd::available() {
-        for kind in BlockType::ALL {
+        for kind in BlockType::all() {
             for blocks in [1, 2, 7, 31, 33] {
                 let len = blocks * kind.block_len();
                 // Any byte is a quant; the scales of candle's blocks are finite.
-                let (mut bytes, _) = candle(kind, 1, len.next_multiple_of(32));
+                let (mut bytes, _) = weights(kind, 1, len.next_multiple_of(32));
                 bytes.truncate(blocks * kind.block_bytes());
                 let (mut values, mut expected) = (vec![0.0; len], vec![0.0; len]);
                 simd.run(Unpack { kind, src: &bytes, dst: &mut values });
@@ -76,7 +91,7 @@ fn every_variant_unpacks_alike() {
 const TOLERANCE: f32 = 1e-6;
 
 fn assert_product(simd: Simd, pool: &Pool, kind: BlockType, (rows, cols, n): (usize, usize, usize)) {
-    let (bytes, values) = candle(kind, rows, cols);
+    let (bytes, values) = weights(kind, rows, cols);
     let w = Matrix::new(kind, rows, cols, &bytes).unwrap();
     let x = noise(n * cols, 3);
     let (mut y, mut expected) = (vec![f32::NAN; n * rows], vec![f32::NAN; n * rows]);
@@ -95,7 +110,7 @@ fn assert_product(simd: Simd, pool: &Pool, kind: BlockType, (rows, cols, n): (us
 fn every_variant_multiplies_alike() {
     let pool = Pool::new(3);
     for simd in Simd::available() {
-        for kind in BlockType::ALL {
+        for kind in BlockType::all() {
             let block = kind.block_len().max(32);
             for shape in [
                 (1, block, 1),

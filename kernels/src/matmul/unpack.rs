@@ -1,8 +1,8 @@
 //! Weights to f32.
 
 use super::format::{ForFormat, Plain, Quantised, for_format, offset, widen};
-use crate::BlockType;
 use crate::isa::{Isa, Kernel};
+use crate::{Affine, BlockType, reference};
 
 /// `dst[i]` = value `i` of the blocks `src`.
 pub(crate) struct Unpack<'a> {
@@ -59,5 +59,10 @@ impl<I: Isa> ForFormat for UnpackOn<'_, I> {
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn affine(self, kind: Affine) {
+        reference::unpack(BlockType::Affine(kind), self.src, self.dst);
     }
 }
