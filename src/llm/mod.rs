@@ -12,6 +12,7 @@
 //! a state can be cut back without touching a weight. This room knows nothing of audio.
 
 mod blueprint;
+pub mod checkpoint;
 mod conversation;
 mod error;
 pub mod gguf;
@@ -20,7 +21,7 @@ mod model;
 mod sampler;
 mod state;
 mod template;
-mod tensors;
+pub mod tensors;
 #[cfg(test)]
 mod testing;
 mod tokenizer;

@@ -41,7 +41,7 @@ enum Bytes {
     /// In a file, as the kernels read them: the system may drop the pages and read them again.
     Mapped(Arc<Mmap>, Range<usize>),
     /// Written anew when the model was loaded, because the file has them in another order.
-    Owned(Arc<[u8]>),
+    Owned(Arc<Vec<u8>>),
 }
 
 impl Weight {
@@ -52,9 +52,9 @@ impl Weight {
     }
 
     /// `None` if `bytes` are not exactly `rows` rows of `cols` values.
-    pub fn owned(kind: BlockType, rows: usize, cols: usize, bytes: Arc<[u8]>) -> Option<Weight> {
+    pub fn owned(kind: BlockType, rows: usize, cols: usize, bytes: Vec<u8>) -> Option<Weight> {
         Matrix::new(kind, rows, cols, &bytes).ok()?;
-        Some(Weight { kind, rows, cols, bytes: Bytes::Owned(bytes) })
+        Some(Weight { kind, rows, cols, bytes: Bytes::Owned(Arc::new(bytes)) })
     }
 
     pub fn matrix(&self) -> Matrix<'_> {
@@ -68,11 +68,7 @@ impl Weight {
     /// Maps the pages of the matrix now, so that the first question does not pay for it.
     pub fn bring_in(&self) {
         if let Bytes::Mapped(map, span) = &self.bytes {
-            // Only a hint: where the system does not know it, the pages come as they are touched.
-            #[cfg(target_os = "linux")]
-            let _ = map.advise_range(memmap2::Advice::PopulateRead, span.start, span.len());
-            #[cfg(all(unix, not(target_os = "linux")))]
-            let _ = map.advise_range(memmap2::Advice::WillNeed, span.start, span.len());
+            bring_in(map, span);
         }
     }
 
@@ -81,4 +77,20 @@ impl Weight {
     pub fn is(&self, other: &Weight) -> bool {
         std::ptr::eq(self.matrix().bytes(), other.matrix().bytes())
     }
+}
+
+/// Maps the pages of a span of a file now. Only a hint: where the system does not know it, they come as they are touched.
+pub fn bring_in(map: &Mmap, span: &Range<usize>) {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise_range(memmap2::Advice::PopulateRead, span.start, span.len());
+    #[cfg(all(unix, not(target_os = "linux")))]
+    let _ = map.advise_range(memmap2::Advice::WillNeed, span.start, span.len());
+}
+
+/// Takes the pages of a span out of this process: what was copied from them is not held twice.
+pub fn give_back(map: &Mmap, span: &Range<usize>) {
+    // SAFETY: the mapping is read-only and of a file, so a page that is dropped and touched again, by whoever else reads
+    // it, is read from the file again with the same bytes; nothing written can be lost. Only a hint.
+    #[cfg(unix)]
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, span.start, span.len()) };
 }
