@@ -1,10 +1,10 @@
 //! Signals: a reader that closes the pipe ends the program quietly, as every Unix tool's does; an interrupt leaves no
 //! half-written file behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Files that are removed when the program is interrupted.
+/// Files and folders that are removed when the program is interrupted.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Takes over SIGINT and SIGTERM, and gives SIGPIPE back its default.
@@ -15,13 +15,18 @@ pub fn install() {
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
         for path in UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain(..) {
-            let _gone_already = std::fs::remove_file(path);
+            let _gone_already = if path.is_dir() { remove_folder(&path) } else { std::fs::remove_file(path) };
         }
         std::process::exit(128 + signal);
     });
 }
 
-/// Removes `path` when the program is interrupted.
+/// Another thread may still be writing into it, so it is tried again.
+fn remove_folder(path: &Path) -> std::io::Result<()> {
+    (0..8).map(|_| std::fs::remove_dir_all(path)).find(Result::is_ok).unwrap_or(Ok(()))
+}
+
+/// Removes `path`, a file or a folder with all that is in it, when the program is interrupted.
 pub fn unfinished(path: PathBuf) {
     UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(path);
 }

@@ -18,6 +18,7 @@ mod error;
 pub mod gguf;
 mod loaded;
 mod model;
+pub mod quantize;
 mod sampler;
 mod state;
 mod template;

@@ -5,6 +5,7 @@
 //! scale and bias beside the codes ([`sotto_kernels::Affine`]), so the weights are written into memory once, and the
 //! pages of the file are given back piece by piece.
 
+use half::f16;
 use sotto_kernels::{Affine, BlockType, Pool, repack_affine};
 
 use super::header::{Dtype, Tensor};
@@ -82,8 +83,8 @@ struct Packed<'a> {
 
 impl Packed<'_> {
     fn repack(&self, checkpoint: &Checkpoint, pool: &Pool) -> Result<Weight, LlmError> {
-        let kind = BlockType::Affine(self.affine);
         let (scales, biases) = (self.parameters(checkpoint, self.scales)?, self.parameters(checkpoint, self.biases)?);
+        let kind = blocks_for(self.affine, &scales, &biases);
         let too_large = || checkpoint.unsupported(format!("{:?}: its size", self.codes.tensor.name), "smaller tensors");
         let row_bytes = kind.row_bytes(self.cols).ok_or_else(too_large)?;
         // About as much as the codes and parameters in the file.
@@ -100,8 +101,12 @@ impl Packed<'_> {
             pool.for_pieces(blocks, piece_rows * row_bytes, |piece, blocks, _| {
                 let (from, rows) = (piece * piece_rows, blocks.len() / row_bytes);
                 let parameters = (first + from) * groups..(first + from + rows) * groups;
+                let (scales, biases) = (&scales[parameters.clone()], &biases[parameters]);
                 let codes = &codes[from * packed_row..][..rows * packed_row];
-                repack_affine(self.affine, codes, &scales[parameters.clone()], &biases[parameters], blocks);
+                match kind {
+                    BlockType::Q8_0 => repack_q8_0(codes, scales, blocks),
+                    _ => repack_affine(self.affine, codes, scales, biases, blocks),
+                }
             });
             give_back(map, &bytes);
         }
@@ -115,4 +120,38 @@ impl Packed<'_> {
         }
         checkpoint.values(place)
     }
+}
+
+/// Symmetric codes of 8 bits in groups of 32, as `sotto quantize --format int8` writes them, are Q8_0 to the bit where the
+/// scales are f16: 34 bytes instead of 40, and no bias to add.
+fn blocks_for(affine: Affine, scales: &[f32], biases: &[f32]) -> BlockType {
+    let symmetric = |(scale, bias): (&f32, &f32)| *bias == -128.0 * scale && f16::from_f32(*scale).to_f32() == *scale;
+    match (affine.bits(), affine.group()) {
+        (8, 32) if scales.iter().zip(biases).all(symmetric) => BlockType::Q8_0,
+        _ => BlockType::Affine(affine),
+    }
+}
+
+/// Blocks of a scale and 32 signed codes.
+fn repack_q8_0(codes: &[u8], scales: &[f32], blocks: &mut [u8]) {
+    let blocks = blocks.chunks_exact_mut(BlockType::Q8_0.block_bytes());
+    for ((block, codes), scale) in blocks.zip(codes.chunks_exact(BlockType::Q8_0.block_len())).zip(scales) {
+        let (head, signed) = block.split_at_mut(2);
+        head.copy_from_slice(&f16::from_f32(*scale).to_le_bytes());
+        // Code - 128 as i8.
+        signed.iter_mut().zip(codes).for_each(|(signed, code)| *signed = code ^ 0x80);
+    }
+}
+
+/// Bytes of the blocks that a module's tensors become: codes as they are, and for each group a head.
+pub fn block_bytes(checkpoint: &Checkpoint, codes: &Place, name: &str) -> u64 {
+    let part = |part: &str| checkpoint.tensors.get(&format!("{}.{part}", module(name)));
+    let (Some(scales), Some(biases)) = (part("scales"), part("biases")) else { return 0 };
+    let (bytes, groups) = (codes.tensor.span.len(), scales.tensor.dims.iter().product::<usize>());
+    let affine = Affine::new(8, 32).filter(|_| bytes == 32 * groups);
+    let kind = affine.and_then(|affine| {
+        Some(blocks_for(affine, &checkpoint.values(scales).ok()?, &checkpoint.values(biases).ok()?))
+    });
+    let head = if kind == Some(BlockType::Q8_0) { size_of::<f16>() } else { 2 * size_of::<f32>() };
+    (bytes + head * groups) as u64
 }

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::HashSet;
 
-use sotto_kernels::{Pool, unpack_row};
+use sotto_kernels::{BlockType, Pool, unpack_row};
 
 use super::header::Dtype;
 use super::names::{self, Kind};
@@ -70,13 +70,7 @@ impl Tensors for Binder<'_> {
     }
 
     fn refuse_the_rest(&self) -> Result<(), LlmError> {
-        let unused_head = |name: &str| self.checkpoint.tied() && affine::module(name) == affine::module(names::HEAD);
-        let rest = self.checkpoint.tensors.iter().filter(|(own, _)| !self.bound.contains(*own) && !unused_head(own));
-        // The first by name, so that the same file always gives the same message.
-        match rest.map(|(_, place)| &place.tensor.name).min() {
-            Some(name) => Err(self.checkpoint.unsupported(format!("the tensor {name:?}"), "the layers of Qwen3.5")),
-            None => Ok(()),
-        }
+        self.checkpoint.refuse_unless(|own| self.bound.contains(own))
     }
 }
 
@@ -91,7 +85,7 @@ impl<'a> Binder<'a> {
 
 impl Checkpoint {
     /// How kernels read the tensor.
-    pub(super) fn block(&self, place: &Place) -> Result<sotto_kernels::BlockType, LlmError> {
+    pub(super) fn block(&self, place: &Place) -> Result<BlockType, LlmError> {
         let tensor = &place.tensor;
         let unsupported =
             || self.unsupported(format!("{:?} of type {}", tensor.name, tensor.dtype.name()), "F32, F16, BF16");

@@ -32,14 +32,17 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 use serde_json::{Map, Value};
+use sotto_kernels::BlockType;
 
 use super::LlmError;
 use super::blueprint::Blueprint;
 pub use binder::Binder;
 use config::Config;
 pub use fault::CheckpointFault;
+pub use folder::{CONFIG, INDEX};
 use folder::{Folder, damaged, unreadable};
 use header::{Dtype, MAX_TENSORS, Tensor};
+use inventory::Needed;
 
 /// A checkpoint: its files mapped, its headers and its configuration checked.
 pub struct Checkpoint {
@@ -51,6 +54,9 @@ pub struct Checkpoint {
     /// Norms are zero-centred and convolutions as transformers has them.
     raw: bool,
 }
+
+/// What stands beside packed codes.
+const PARAMETERS: [&str; 2] = [".scales", ".biases"];
 
 /// A file of weights.
 struct Shard {
@@ -99,35 +105,52 @@ impl Checkpoint {
         self.raw
     }
 
-    /// The tensors of the text model with their names below the prefix, in the order of their names.
-    pub fn tensors(&self) -> Vec<(&str, &Tensor)> {
-        let mut tensors: Vec<_> = self.tensors.iter().map(|(name, place)| (name.as_str(), &place.tensor)).collect();
-        tensors.sort_by_key(|(name, _)| *name);
-        tensors
+    /// The tensor called `name` below the prefix, and the file that its span is of.
+    pub fn find(&self, name: &str) -> Result<(&Tensor, &Arc<Mmap>), LlmError> {
+        let place = self.place(name)?;
+        Ok((&place.tensor, &self.shards[place.shard].map))
     }
 
-    /// The file that holds the tensor called `name` below the prefix.
-    pub fn map(&self, name: &str) -> Option<&Arc<Mmap>> {
-        self.tensors.get(name).map(|place| &self.shards[place.shard].map)
+    /// How kernels read the tensor called `name` below the prefix; one that is no float is refused.
+    pub fn float(&self, name: &str) -> Result<BlockType, LlmError> {
+        self.block(self.place(name)?)
+    }
+
+    /// A tensor that is not `needed` is refused: a model that has it computes something else than we would.
+    pub fn refuse_all_but(&self, needed: &[Needed]) -> Result<(), LlmError> {
+        let needed: HashSet<&str> = needed.iter().map(|needed| needed.name.as_str()).collect();
+        self.refuse_unless(|own| needed.contains(own) || PARAMETERS.iter().any(|part| own.ends_with(part)))
+    }
+
+    /// Refuses the first tensor by name that is not `known` and not a head beside a tied embedding.
+    fn refuse_unless(&self, known: impl Fn(&str) -> bool) -> Result<(), LlmError> {
+        let unused_head = |own: &str| self.tied() && affine::module(own) == affine::module(names::HEAD);
+        let rest = self.tensors.iter().filter(|(own, _)| !known(own) && !unused_head(own));
+        match rest.map(|(_, place)| &place.tensor.name).min() {
+            Some(name) => Err(self.unsupported(format!("the tensor {name:?}"), "the layers of Qwen3.5")),
+            None => Ok(()),
+        }
     }
 
     /// What the weights will hold once bound: mapped spans, and the blocks that packed codes become. An embedding that
     /// is not the head is left out where it is mapped, because only the rows of spoken tokens are read.
     pub fn resident_bytes(&self) -> u64 {
-        let counted = |(name, place): (&String, &Place)| {
-            let elements = place.tensor.dims.iter().product::<usize>() as u64;
-            match name.as_str() {
-                names::EMBEDDING if !self.tied() && place.tensor.dtype != Dtype::U32 => 0,
-                // Widened to f32 in the blocks.
-                name if name.ends_with(".scales") || name.ends_with(".biases") => 4 * elements,
-                _ => place.tensor.span.len() as u64,
-            }
+        let counted = |(name, place): (&String, &Place)| match (name.as_str(), &place.tensor.dtype) {
+            (name, Dtype::U32) => affine::block_bytes(self, place, name),
+            (names::EMBEDDING, _) if !self.tied() => 0,
+            (name, _) if PARAMETERS.iter().any(|part| name.ends_with(part)) => 0,
+            _ => place.tensor.span.len() as u64,
         };
         self.tensors.iter().map(counted).sum()
     }
 
     pub fn unsupported(&self, what: impl Into<String>, supported: impl Into<String>) -> LlmError {
         LlmError::Unsupported { path: self.dir.clone(), what: what.into(), supported: supported.into() }
+    }
+
+    /// Something is wrong with the tensor called `name` below the prefix.
+    pub fn damaged_at(&self, name: &str, fault: CheckpointFault) -> LlmError {
+        self.tensors.get(name).map_or_else(|| self.missing(name), |place| self.damaged(place, fault))
     }
 
     fn damaged(&self, place: &Place, fault: CheckpointFault) -> LlmError {
