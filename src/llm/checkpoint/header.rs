@@ -10,7 +10,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use sotto_kernels::BlockType;
 
 use super::{CheckpointFault, json};
@@ -151,7 +151,7 @@ impl<'de> Visitor<'de> for TableVisitor {
         let (mut seen, mut entries) = (HashSet::new(), Vec::new());
         while let Some(key) = json::next_key(&mut map, &mut seen)? {
             if key == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
+                map.next_value::<json::Entries<String>>()?;
                 continue;
             }
             if entries.len() == MAX_TENSORS {

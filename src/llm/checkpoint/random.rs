@@ -20,31 +20,31 @@ pub const PREFIX: &str = "model.language_model.";
 /// Values that are made at a time.
 const CHUNK: usize = 1 << 20;
 
-/// Writes `config` and weights for it into the folder `dir` as `file`: text model first, then `others`.
+/// Writes `config` and weights for it, and for `others`, into the folder `dir` as `file`.
 pub fn write(dir: &Path, file: &str, config: &Value, others: &[Entry], seed: u64) -> Result<Checkpoint, LlmError> {
     let text = config.to_string();
     let parsed = Config::parse(text.as_bytes(), &dir.join(CONFIG))?;
-    let mut entries = Vec::new();
-    let mut values = Vec::new();
+    let mut tensors = Vec::new();
     for needed in inventory(&parsed.blueprint, parsed.tied.unwrap_or(true)) {
         // As published: these two in f32, everything else in bf16.
         let wide = matches!(needed.kind, Kind::Decay | Kind::GatedNorm);
         let dtype = if wide { Dtype::F32 } else { Dtype::BF16 };
         let prefix = if needed.name.starts_with("lm_head") { "" } else { PREFIX };
-        values.push(Values::new(needed.kind, &needed.name, &needed.dims, seed));
-        entries.push(Entry::new(format!("{prefix}{}", needed.name), dtype, &needed.dims));
+        let values = Values::new(needed.kind, &needed.name, &needed.dims, seed);
+        tensors.push((Entry::new(format!("{prefix}{}", needed.name), dtype, &needed.dims), values));
     }
-    for entry in others {
-        values.push(Values::new(Kind::Matrix, &entry.name, &entry.dims, seed));
-        entries.push(entry.clone());
-    }
+    let random = |entry: &Entry| (entry.clone(), Values::new(Kind::Matrix, &entry.name, &entry.dims, seed));
+    tensors.extend(others.iter().map(random));
+    // The order of the reference implementation: wide elements first, then by name.
+    tensors.sort_by(|(a, _), (b, _)| (a.dtype != Dtype::F32, &a.name).cmp(&(b.dtype != Dtype::F32, &b.name)));
+    let entries: Vec<Entry> = tensors.iter().map(|(entry, _)| entry.clone()).collect();
     let path = dir.join(file);
     let failed = unreadable(&path);
     std::fs::write(dir.join(CONFIG), text).map_err(&failed)?;
     // The published files carry no metadata.
     let mut writer = Writer::create(&path, &entries, &[]).map_err(&failed)?;
-    for (entry, values) in entries.iter().zip(values) {
-        write_values(&mut writer, entry, values).map_err(&failed)?;
+    for (entry, values) in tensors {
+        write_values(&mut writer, &entry, values).map_err(&failed)?;
     }
     writer.finish().map_err(&failed)?;
     Checkpoint::open(dir)
