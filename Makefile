@@ -2,7 +2,7 @@
 
 SOTTO := target/release/sotto
 
-.PHONY: demo test setup build models lint
+.PHONY: demo test setup build models lint fuzz
 
 demo: build
 	@$(SOTTO) models pull
@@ -29,3 +29,8 @@ models: build
 lint:
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+# Damages checkpoints at random, for longer than the tests do.
+CASES := 200000
+fuzz:
+	PROPTEST_CASES=$(CASES) cargo test --release --locked --test checkpoint fuzz -- --nocapture

@@ -7,6 +7,7 @@ use clap::{Args as Group, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{Flag, Sources};
+use crate::llm::quantize;
 
 /// The codes with which the program ends, for the help and the man page. Scripts depend on them.
 pub const EXIT_CODES: [(&str, &str); 8] = [
@@ -98,6 +99,11 @@ pub enum Command {
     /// List, fetch and check models
     #[command(subcommand)]
     Models(Models),
+    /// Make a Qwen3.5 checkpoint smaller
+    ///
+    /// Reads a checkpoint as it was published (config.json and .safetensors files in bf16 or f32) and writes one with
+    /// fewer bits for each weight, in the layout of MLX, which Sotto and mlx-lm read.
+    Quantize(Quantize),
     /// Print the completions for a shell
     ///
     /// For bash, for example: sotto completions bash > ~/.local/share/bash-completion/completions/sotto
@@ -273,6 +279,35 @@ pub enum Models {
 }
 
 #[derive(Debug, Group)]
+pub struct Quantize {
+    /// The checkpoint as it was published: a folder
+    #[arg(value_name = "SRC")]
+    pub source: PathBuf,
+
+    /// The folder for the smaller one
+    #[arg(value_name = "DST")]
+    pub destination: PathBuf,
+
+    /// How many bits: "mixed" gives sensitive weights more, "int8" is nearly exact, "int4" the smallest
+    #[arg(long, value_enum, default_value = "mixed")]
+    pub format: quantize::Format,
+
+    /// How many weights share a scale: 32, 64 or 128; smaller groups are larger files and smaller errors
+    ///
+    /// Without it 64, and 32 for "int8". "mixed" chooses for each weight.
+    #[arg(long, value_name = "N")]
+    pub group: Option<usize>,
+
+    /// Replace DST if there is a model already
+    #[arg(long)]
+    pub force: bool,
+
+    /// Print one JSON object, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
 pub struct Memory {
     /// Hold at most this much memory, such as 1500MiB; wins over the pipeline file
     #[arg(long, value_name = "SIZE")]
@@ -374,6 +409,8 @@ mod tests {
             "models path a",
             "models path a f.onnx --json",
             "models import whisper a b",
+            "quantize a b",
+            "quantize a b --format int4 --group 32 --force --json",
             "completions bash",
             "man",
             "man models pull",
@@ -396,6 +433,8 @@ mod tests {
             "once q.wav --set llm",
             "run",
             "check a --config b",
+            "quantize a",
+            "quantize a b --format int3",
         ];
         for line in lines {
             let error = Args::try_parse_from(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();

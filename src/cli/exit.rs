@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use crate::config::ConfigErrors;
+use crate::llm::LlmError;
+use crate::llm::quantize::QuantizeError;
 use crate::memory::OverBudget;
 use crate::onnx::OnnxError;
 use crate::store::{NoSuchModel, StoreError};
@@ -38,6 +40,18 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             _ if store.is_wrong_name() => Some(Exit::UsageOrConfiguration),
             _ => None,
         };
+    }
+    if let Some(error) = cause.downcast_ref::<QuantizeError>() {
+        return match error {
+            _ if error.is_misuse() => Some(Exit::UsageOrConfiguration),
+            QuantizeError::Checkpoint(_) | QuantizeError::NotFinite { .. } => Some(Exit::ModelMissingOrDamaged),
+            _ => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<LlmError>() {
+        use LlmError::*;
+        let model = matches!(error, Unreadable { .. } | Damaged { .. } | DamagedCheckpoint { .. } | Unsupported { .. });
+        return model.then_some(Exit::ModelMissingOrDamaged);
     }
     if cause.is::<NoSuchModel>() {
         return Some(Exit::UsageOrConfiguration);

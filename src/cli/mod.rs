@@ -9,6 +9,7 @@ mod house;
 mod models;
 mod once;
 mod plan;
+mod quantize;
 mod say;
 mod signals;
 mod talk;
@@ -64,6 +65,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Chat(args) => chat::run(args, &house),
         Command::Plan(args) => plan::run(args, &house),
         Command::Models(args) => models::run(args, &house),
+        Command::Quantize(args) => quantize::run(args, &house),
         Command::Check(_) => {
             // A pipeline that names a model nobody knows is not valid, whether or not its models are here.
             let store = house.store()?;

@@ -16,6 +16,8 @@ pub enum Family {
     Llama,
     /// Qwen 2 and 2.5: as Llama, with biases on q, k and v, and rotary pairs half a head apart.
     Qwen2,
+    /// Qwen 3.5: gated DeltaNet layers, and every few layers gated attention with normed queries and keys.
+    Qwen35,
 }
 
 const FAMILIES: [(&str, Family); 2] = [("llama", Family::Llama), ("qwen2", Family::Qwen2)];
@@ -42,6 +44,32 @@ pub struct Blueprint {
     pub vocabulary: usize,
     /// Most positions the model was trained for.
     pub context: usize,
+    /// What the layers are that do not attend; `None` in families where all do.
+    pub delta: Option<DeltaNet>,
+}
+
+/// The gated DeltaNet layers of a hybrid model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeltaNet {
+    /// One for each layer: true where it is a DeltaNet, false where it attends.
+    pub layers: Vec<bool>,
+    pub key_heads: usize,
+    /// A multiple of `key_heads`.
+    pub value_heads: usize,
+    pub key_dim: usize,
+    pub value_dim: usize,
+    /// Taps of the causal convolution.
+    pub taps: usize,
+    pub order: HeadOrder,
+}
+
+/// Which key head a value head listens to, where there are `r` value heads for each key head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadOrder {
+    /// Value head h belongs to key head h / r: Hugging Face and MLX.
+    Grouped,
+    /// Value head h belongs to key head h mod (key heads): GGUF.
+    Tiled,
 }
 
 impl Blueprint {
@@ -65,6 +93,7 @@ impl Blueprint {
             norm_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
             vocabulary: keys.vocabulary()?,
             context: keys.size("context_length", MAX_CONTEXT)?,
+            delta: None,
         };
         blueprint.check_heads(&keys)?;
         Ok(blueprint)

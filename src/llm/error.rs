@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::checkpoint::CheckpointFault;
 use super::gguf::GgufFault;
 use crate::types::Bytes;
 
@@ -12,6 +13,9 @@ pub enum LlmError {
 
     #[error("{path}: {fault}; the file is damaged or incomplete: run \"sotto models verify\"")]
     Damaged { path: PathBuf, fault: GgufFault },
+
+    #[error("{path}: {fault}; the checkpoint is damaged or incomplete: fetch it again")]
+    DamagedCheckpoint { path: PathBuf, fault: CheckpointFault },
 
     #[error("{path}: {what} is not supported (supported: {supported}); choose a model of \"sotto models list\"")]
     Unsupported { path: PathBuf, what: String, supported: String },

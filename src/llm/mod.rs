@@ -12,6 +12,7 @@
 //! a state can be cut back without touching a weight. This room knows nothing of audio.
 
 mod blueprint;
+pub mod checkpoint;
 mod conversation;
 mod error;
 pub mod gguf;
@@ -21,6 +22,11 @@ mod presets;
 mod sampler;
 mod state;
 pub mod template;
+pub mod quantize;
+mod sampler;
+mod state;
+mod template;
+pub mod tensors;
 #[cfg(test)]
 mod testing;
 mod thinking;

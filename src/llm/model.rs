@@ -4,13 +4,14 @@
 //! SwiGLU feed-forward network. `forward` allocates nothing once the state has grown.
 
 use sotto_kernels::AttentionShape;
-use sotto_kernels::{Matrix, Pool, Scratch, Simd, add, attention, matmul, rms_norm, silu_mul, unpack_row};
+use sotto_kernels::{Pool, Scratch, Simd, add, attention, matmul, rms_norm, silu_mul, unpack_row};
 
 use super::LlmError;
 use super::blueprint::Blueprint;
 use super::gguf::Gguf;
 use super::state::{BATCH, Cache, State, Workspace};
-use super::weights::{Layer, Linear, Weight, Weights};
+use super::tensors::Weight;
+use super::weights::{Layer, Linear, Weights};
 
 pub struct Model {
     pub blueprint: Blueprint,
@@ -21,7 +22,7 @@ pub struct Model {
 
 impl Model {
     pub fn load(gguf: &Gguf, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {
-        let weights = Weights::bind(gguf, &blueprint)?;
+        let weights = Weights::bind(&mut gguf.binder(), &blueprint)?;
         Ok(Model { blueprint, weights, pool: Pool::new(threads), simd: Simd::from_env()? })
     }
 
@@ -51,7 +52,7 @@ impl Model {
     }
 
     fn embed(&self, tokens: &[u32], stream: &mut [f32]) {
-        let embedding = self.weights.matrix(&self.weights.embedding);
+        let embedding = self.weights.embedding.matrix();
         for (&token, x) in tokens.iter().zip(stream.chunks_exact_mut(self.blueprint.width)) {
             unpack_row(embedding.kind(), embedding.row(token as usize), x);
         }
@@ -111,7 +112,6 @@ impl Model {
     }
 
     fn multiply(&self, weight: &Weight, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
-        let weight: Matrix = self.weights.matrix(weight);
-        matmul(&self.pool, self.simd, &weight, x, n, y, scratch);
+        matmul(&self.pool, self.simd, &weight.matrix(), x, n, y, scratch);
     }
 }

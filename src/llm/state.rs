@@ -147,7 +147,7 @@ impl Workspace {
         let batch = |width: usize| vec![0.0; BATCH * width];
         let style = match blueprint.family {
             Family::Llama => RopeStyle::Neighbours,
-            Family::Qwen2 => RopeStyle::Halves,
+            Family::Qwen2 | Family::Qwen35 => RopeStyle::Halves,
         };
         Workspace {
             stream: batch(blueprint.width),

@@ -4,6 +4,7 @@
 //! count and size in it is capped by a named constant, checked against what is left of the file, and added with
 //! checked arithmetic before anything is allocated. [`Header::parse`] is a pure function of the bytes.
 
+mod binder;
 mod fault;
 mod reader;
 #[cfg(test)]

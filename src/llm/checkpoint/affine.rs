@@ -1,0 +1,157 @@
+//! MLX's affine quantisation: packed codes, scales and biases in three tensors, laid out anew in one.
+//!
+//! A module X with W [rows, cols] has `X.weight` U32 [rows, cols * bits / 32], and `X.scales` and `X.biases` [rows, cols /
+//! group]. Bits and group follow from the shapes and must be what config.json declares. The blocks that kernels read hold
+//! scale and bias beside the codes ([`sotto_kernels::Affine`]), so the weights are written into memory once, and the
+//! pages of the file are given back piece by piece.
+
+use half::f16;
+use sotto_kernels::{Affine, BlockType, Pool, repack_affine};
+
+use super::header::{Dtype, Tensor};
+use super::{Checkpoint, CheckpointFault, Place};
+use crate::llm::LlmError;
+use crate::llm::tensors::{Weight, bring_in, give_back};
+
+/// Bytes of the file that are in memory twice at a time.
+const CHUNK: usize = 16 << 20;
+/// Bytes of blocks that a thread takes at a time.
+const PIECE: usize = 256 << 10;
+
+const SUPPORTED: &str = "affine quantisation to 4, 5, 6 or 8 bits in groups of 32, 64 or 128";
+
+/// The module whose tensor is called `name`.
+pub fn module(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(module, _)| module)
+}
+
+/// The weights of the tensor called `name`, which is packed.
+pub fn bind(checkpoint: &Checkpoint, name: &str, rows: usize, cols: usize, pool: &Pool) -> Result<Weight, LlmError> {
+    let codes = checkpoint.place(name)?;
+    let part = |part: &str| {
+        let missing = || checkpoint.unsupported(format!("{:?} without {part:?}", codes.tensor.name), SUPPORTED);
+        checkpoint.tensors.get(&format!("{}.{part}", module(name))).ok_or_else(missing)
+    };
+    let (scales, biases) = (part("scales")?, part("biases")?);
+    let affine = derive(checkpoint, codes, scales, rows, cols)?;
+    if biases.tensor.dims != scales.tensor.dims {
+        return Err(checkpoint.mismatch(biases, format!("{:?}", scales.tensor.dims)));
+    }
+    let packed = Packed { affine, rows, cols, codes, scales, biases };
+    packed.repack(checkpoint, pool)
+}
+
+/// Bits and group from the shapes, held against what config.json says.
+fn derive(
+    checkpoint: &Checkpoint,
+    codes: &Place,
+    scales: &Place,
+    rows: usize,
+    cols: usize,
+) -> Result<Affine, LlmError> {
+    let per = |tensor: &Tensor| match tensor.dims[..] {
+        [found, width] if found == rows && width > 0 => Some(width),
+        _ => None,
+    };
+    let words = per(&codes.tensor).filter(|words| words.checked_mul(32).is_some_and(|bits| bits.is_multiple_of(cols)));
+    let Some(bits) = words.map(|words| words * 32 / cols) else {
+        return Err(checkpoint.mismatch(codes, format!("codes of whole bits for [{rows}, {cols}]")));
+    };
+    let Some(group) = per(&scales.tensor).filter(|groups| cols.is_multiple_of(*groups)).map(|groups| cols / groups)
+    else {
+        return Err(checkpoint.mismatch(scales, format!("whole groups of [{rows}, {cols}]")));
+    };
+    let name = &codes.tensor.name;
+    if let Some(declared) = checkpoint.config.quantization.contradicts(module(name), bits, group) {
+        let (found, wanted) =
+            (format!("{bits} bits in groups of {group}"), format!("what config.json says: {declared}"));
+        return Err(checkpoint.damaged(codes, CheckpointFault::Mismatch { tensor: name.clone(), found, wanted }));
+    }
+    let unsupported = || checkpoint.unsupported(format!("{name:?} in {bits} bits, groups of {group}"), SUPPORTED);
+    Affine::new(bits, group).ok_or_else(unsupported)
+}
+
+/// Three tensors whose shapes agree.
+struct Packed<'a> {
+    affine: Affine,
+    rows: usize,
+    cols: usize,
+    codes: &'a Place,
+    scales: &'a Place,
+    biases: &'a Place,
+}
+
+impl Packed<'_> {
+    fn repack(&self, checkpoint: &Checkpoint, pool: &Pool) -> Result<Weight, LlmError> {
+        let (scales, biases) = (self.parameters(checkpoint, self.scales)?, self.parameters(checkpoint, self.biases)?);
+        let kind = blocks_for(self.affine, &scales, &biases);
+        let too_large = || checkpoint.unsupported(format!("{:?}: its size", self.codes.tensor.name), "smaller tensors");
+        let row_bytes = kind.row_bytes(self.cols).ok_or_else(too_large)?;
+        // About as much as the codes and parameters in the file.
+        let mut blocks = vec![0; row_bytes.checked_mul(self.rows).ok_or_else(too_large)?];
+        let (map, span) = (&checkpoint.shards[self.codes.shard].map, self.codes.tensor.span.clone());
+        let (packed_row, groups) = (self.cols / 8 * self.affine.bits(), self.cols / self.affine.group());
+        let (chunk_rows, piece_rows) = ((CHUNK / packed_row).max(1), (PIECE / row_bytes).max(1));
+        for (chunk, blocks) in blocks.chunks_mut(chunk_rows * row_bytes).enumerate() {
+            let first = chunk * chunk_rows;
+            let rows = blocks.len() / row_bytes;
+            let bytes = span.start + first * packed_row..span.start + (first + rows) * packed_row;
+            bring_in(map, &bytes);
+            let codes = &map[bytes.clone()];
+            pool.for_pieces(blocks, piece_rows * row_bytes, |piece, blocks, _| {
+                let (from, rows) = (piece * piece_rows, blocks.len() / row_bytes);
+                let parameters = (first + from) * groups..(first + from + rows) * groups;
+                let (scales, biases) = (&scales[parameters.clone()], &biases[parameters]);
+                let codes = &codes[from * packed_row..][..rows * packed_row];
+                match kind {
+                    BlockType::Q8_0 => repack_q8_0(codes, scales, blocks),
+                    _ => repack_affine(self.affine, codes, scales, biases, blocks),
+                }
+            });
+            give_back(map, &bytes);
+        }
+        Weight::owned(kind, self.rows, self.cols, blocks).ok_or_else(too_large)
+    }
+
+    fn parameters(&self, checkpoint: &Checkpoint, place: &Place) -> Result<Vec<f32>, LlmError> {
+        if place.tensor.dtype == Dtype::U32 {
+            let what = format!("{:?} of type U32", place.tensor.name);
+            return Err(checkpoint.unsupported(what, SUPPORTED));
+        }
+        checkpoint.values(place)
+    }
+}
+
+/// Symmetric codes of 8 bits in groups of 32, as `sotto quantize --format int8` writes them, are Q8_0 to the bit where the
+/// scales are f16: 34 bytes instead of 40, and no bias to add.
+fn blocks_for(affine: Affine, scales: &[f32], biases: &[f32]) -> BlockType {
+    let symmetric = |(scale, bias): (&f32, &f32)| *bias == -128.0 * scale && f16::from_f32(*scale).to_f32() == *scale;
+    match (affine.bits(), affine.group()) {
+        (8, 32) if scales.iter().zip(biases).all(symmetric) => BlockType::Q8_0,
+        _ => BlockType::Affine(affine),
+    }
+}
+
+/// Blocks of a scale and 32 signed codes.
+fn repack_q8_0(codes: &[u8], scales: &[f32], blocks: &mut [u8]) {
+    let blocks = blocks.chunks_exact_mut(BlockType::Q8_0.block_bytes());
+    for ((block, codes), scale) in blocks.zip(codes.chunks_exact(BlockType::Q8_0.block_len())).zip(scales) {
+        let (head, signed) = block.split_at_mut(2);
+        head.copy_from_slice(&f16::from_f32(*scale).to_le_bytes());
+        // Code - 128 as i8.
+        signed.iter_mut().zip(codes).for_each(|(signed, code)| *signed = code ^ 0x80);
+    }
+}
+
+/// Bytes of the blocks that a module's tensors become: codes as they are, and for each group a head.
+pub fn block_bytes(checkpoint: &Checkpoint, codes: &Place, name: &str) -> u64 {
+    let part = |part: &str| checkpoint.tensors.get(&format!("{}.{part}", module(name)));
+    let (Some(scales), Some(biases)) = (part("scales"), part("biases")) else { return 0 };
+    let (bytes, groups) = (codes.tensor.span.len(), scales.tensor.dims.iter().product::<usize>());
+    let affine = Affine::new(8, 32).filter(|_| bytes == 32 * groups);
+    let kind = affine.and_then(|affine| {
+        Some(blocks_for(affine, &checkpoint.values(scales).ok()?, &checkpoint.values(biases).ok()?))
+    });
+    let head = if kind == Some(BlockType::Q8_0) { size_of::<f16>() } else { 2 * size_of::<f32>() };
+    (bytes + head * groups) as u64
+}

@@ -1,0 +1,103 @@
+//! The tensors of a checkpoint, as a model binds them.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+
+use sotto_kernels::{BlockType, Pool, unpack_row};
+
+use super::header::Dtype;
+use super::names::{self, Kind};
+use super::{Checkpoint, Place, affine};
+use crate::llm::LlmError;
+use crate::llm::tensors::{Tensors, Weight};
+
+pub struct Binder<'a> {
+    checkpoint: &'a Checkpoint,
+    /// Names below the prefix.
+    bound: HashSet<String>,
+    /// For laying out packed codes anew; started when the first are met.
+    pool: OnceCell<Pool>,
+}
+
+impl Checkpoint {
+    pub fn binder(&self) -> Binder<'_> {
+        Binder { checkpoint: self, bound: HashSet::new(), pool: OnceCell::new() }
+    }
+}
+
+impl Tensors for Binder<'_> {
+    fn has(&self, name: &str) -> bool {
+        match names::from_gguf(name) {
+            Some((own, _)) if own == names::HEAD => !self.checkpoint.tied(),
+            Some((own, _)) => self.checkpoint.tensors.contains_key(&own),
+            None => false,
+        }
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, LlmError> {
+        let (own, kind, place) = self.bind(name)?;
+        if place.tensor.dtype == Dtype::U32 {
+            let pool = self.pool.get_or_init(|| Pool::new(std::thread::available_parallelism().map_or(1, usize::from)));
+            let weight = affine::bind(self.checkpoint, &own, rows, cols, pool)?;
+            let module = affine::module(&own);
+            self.bound.extend([format!("{module}.scales"), format!("{module}.biases")]);
+            return Ok(weight);
+        }
+        let fits = match kind {
+            Kind::Convolution => place.tensor.dims.iter().product::<usize>() == rows.saturating_mul(cols),
+            _ => place.tensor.dims == [rows, cols],
+        };
+        if !fits {
+            return Err(self.checkpoint.mismatch(place, format!("[{rows}, {cols}]")));
+        }
+        let (block, map) = (self.checkpoint.block(place)?, &self.checkpoint.shards[place.shard].map);
+        Ok(Weight::mapped(block, rows, cols, map, place.tensor.span.clone())
+            .expect("the header gave each tensor its exact bytes"))
+    }
+
+    fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LlmError> {
+        let (_, kind, place) = self.bind(name)?;
+        if place.tensor.dims.iter().product::<usize>() != len {
+            return Err(self.checkpoint.mismatch(place, format!("[{len}]")));
+        }
+        let mut values = self.checkpoint.values(place)?;
+        match kind {
+            Kind::Norm if self.checkpoint.raw => values.iter_mut().for_each(|w| *w += 1.0),
+            Kind::Decay => values.iter_mut().for_each(|w| *w = -w.exp()),
+            _ => {}
+        }
+        Ok(values)
+    }
+
+    fn refuse_the_rest(&self) -> Result<(), LlmError> {
+        self.checkpoint.refuse_unless(|own| self.bound.contains(own))
+    }
+}
+
+impl<'a> Binder<'a> {
+    fn bind(&mut self, name: &str) -> Result<(String, Kind, &'a Place), LlmError> {
+        let (own, kind) = names::from_gguf(name).ok_or_else(|| self.checkpoint.missing(name))?;
+        let place = self.checkpoint.place(&own)?;
+        self.bound.insert(own.clone());
+        Ok((own, kind, place))
+    }
+}
+
+impl Checkpoint {
+    /// How kernels read the tensor.
+    pub(super) fn block(&self, place: &Place) -> Result<BlockType, LlmError> {
+        let tensor = &place.tensor;
+        let unsupported =
+            || self.unsupported(format!("{:?} of type {}", tensor.name, tensor.dtype.name()), "F32, F16, BF16");
+        tensor.dtype.kind().ok_or_else(unsupported)
+    }
+
+    /// All values of a tensor that is not packed.
+    pub(super) fn values(&self, place: &Place) -> Result<Vec<f32>, LlmError> {
+        let (block, bytes) = (self.block(place)?, &self.shards[place.shard].map[place.tensor.span.clone()]);
+        // As many as the file holds.
+        let mut values = vec![0.0; bytes.len() / block.block_bytes()];
+        unpack_row(block, bytes, &mut values);
+        Ok(values)
+    }
+}

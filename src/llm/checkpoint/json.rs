@@ -1,0 +1,128 @@
+//! JSON from outside, read strictly: a key that stands twice is refused, because two readers could believe different
+//! halves of the file.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::CheckpointFault;
+
+/// Parser messages quote what they found, which may be megabytes.
+const MAX_MESSAGE: usize = 200;
+/// Longest key: tensor names stay under 100 bytes.
+const MAX_KEY: usize = 256;
+
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CheckpointFault> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| CheckpointFault::Json(error.to_string().chars().take(MAX_MESSAGE).collect()))
+}
+
+/// A key of an object, of a bounded length and not seen before.
+pub fn next_key<'de, A: MapAccess<'de>>(map: &mut A, seen: &mut HashSet<String>) -> Result<Option<String>, A::Error> {
+    let Some(key) = map.next_key::<String>()? else { return Ok(None) };
+    if key.len() > MAX_KEY {
+        return Err(A::Error::custom(format_args!("a key of {} bytes, the limit is {MAX_KEY}", key.len())));
+    }
+    if !seen.insert(key.clone()) {
+        return Err(A::Error::custom(format_args!("the key {key:?} appears twice")));
+    }
+    Ok(Some(key))
+}
+
+/// An object whose values are all of one type, in the order of the file.
+#[derive(Debug)]
+pub struct Entries<T>(pub Vec<(String, T)>);
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Entries(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+struct EntriesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
+    type Value = Entries<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+        let (mut seen, mut entries) = (HashSet::new(), Vec::new());
+        while let Some(key) = next_key(&mut map, &mut seen)? {
+            entries.push((key, map.next_value()?));
+        }
+        Ok(Entries(entries))
+    }
+}
+
+/// Any JSON, no object of which has a key twice. The parser bounds how deep it goes.
+pub struct Strict(pub Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Strict;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Strict, E> {
+        Ok(Strict(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Strict, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Strict(values.into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Strict, A::Error> {
+        let (mut seen, mut object) = (HashSet::new(), Map::new());
+        while let Some(key) = next_key(&mut map, &mut seen)? {
+            let Strict(value) = map.next_value()?;
+            object.insert(key, value);
+        }
+        Ok(Strict(object.into()))
+    }
+}

@@ -1,0 +1,243 @@
+//! Checkpoints of transformers and of MLX: a folder with `config.json` and safetensors files.
+//!
+//! ```text
+//! folder ─┬─ config.json ── config, quantization ─── blueprint
+//!         └─ *.safetensors ─ header ── names ─────── binder ── tensors, by GGUF's names
+//!                                        affine ────────┘  (MLX's packed codes, laid out anew)
+//! ```
+//! All of it is material from outside: every size is capped by a named constant, held against the file, and added with
+//! checked arithmetic before anything is allocated by it. What is not known is refused by name.
+
+mod affine;
+mod binder;
+mod config;
+mod fault;
+mod folder;
+pub mod header;
+pub mod inventory;
+mod json;
+pub mod names;
+mod quantization;
+pub mod random;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod writer;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use serde_json::{Map, Value};
+use sotto_kernels::BlockType;
+
+use super::LlmError;
+use super::blueprint::Blueprint;
+pub use binder::Binder;
+use config::Config;
+pub use fault::CheckpointFault;
+pub use folder::{CONFIG, INDEX};
+use folder::{Folder, damaged, unreadable};
+use header::{Dtype, MAX_TENSORS, Tensor};
+use inventory::Needed;
+
+/// A checkpoint: its files mapped, its headers and its configuration checked.
+pub struct Checkpoint {
+    dir: PathBuf,
+    config: Config,
+    shards: Vec<Shard>,
+    /// By the name below the prefix; without the parts that are not run.
+    tensors: HashMap<String, Place>,
+    /// Norms are zero-centred and convolutions as transformers has them.
+    raw: bool,
+}
+
+/// What stands beside packed codes.
+const PARAMETERS: [&str; 2] = [".scales", ".biases"];
+
+/// A file of weights.
+struct Shard {
+    path: PathBuf,
+    map: Arc<Mmap>,
+}
+
+/// A tensor and the number of its shard.
+struct Place {
+    shard: usize,
+    tensor: Tensor,
+}
+
+impl Checkpoint {
+    /// `path` is the folder, or a file of weights in it.
+    pub fn open(path: &Path) -> Result<Self, LlmError> {
+        let folder = Folder::find(path)?;
+        let config = Config::parse(&folder.config()?, &folder.dir.join(folder::CONFIG))?;
+        let (shards, tensors) = map_all(&folder)?;
+        let mut checkpoint = Checkpoint { dir: folder.dir, config, shards, tensors, raw: false };
+        checkpoint.raw = checkpoint.has_raw_norms()?;
+        Ok(checkpoint)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn blueprint(&self) -> &Blueprint {
+        &self.config.blueprint
+    }
+
+    /// All of config.json.
+    pub fn config(&self) -> &Map<String, Value> {
+        &self.config.file
+    }
+
+    /// Whether the head is the embedding: as config.json says, else by whether there is a head. A head beside a tied
+    /// embedding is not used, as in transformers.
+    pub fn tied(&self) -> bool {
+        self.config.tied.unwrap_or(!self.tensors.contains_key(names::HEAD))
+    }
+
+    /// Whether norms are zero-centred, as published; converted checkpoints hold 1 + w.
+    pub fn raw(&self) -> bool {
+        self.raw
+    }
+
+    /// The tensor called `name` below the prefix, and the file that its span is of.
+    pub fn find(&self, name: &str) -> Result<(&Tensor, &Arc<Mmap>), LlmError> {
+        let place = self.place(name)?;
+        Ok((&place.tensor, &self.shards[place.shard].map))
+    }
+
+    /// How kernels read the tensor called `name` below the prefix; one that is no float is refused.
+    pub fn float(&self, name: &str) -> Result<BlockType, LlmError> {
+        self.block(self.place(name)?)
+    }
+
+    /// A tensor that is not `needed` is refused: a model that has it computes something else than we would.
+    pub fn refuse_all_but(&self, needed: &[Needed]) -> Result<(), LlmError> {
+        let needed: HashSet<&str> = needed.iter().map(|needed| needed.name.as_str()).collect();
+        self.refuse_unless(|own| needed.contains(own) || PARAMETERS.iter().any(|part| own.ends_with(part)))
+    }
+
+    /// Refuses the first tensor by name that is not `known` and not a head beside a tied embedding.
+    fn refuse_unless(&self, known: impl Fn(&str) -> bool) -> Result<(), LlmError> {
+        let unused_head = |own: &str| self.tied() && affine::module(own) == affine::module(names::HEAD);
+        let rest = self.tensors.iter().filter(|(own, _)| !known(own) && !unused_head(own));
+        match rest.map(|(_, place)| &place.tensor.name).min() {
+            Some(name) => Err(self.unsupported(format!("the tensor {name:?}"), "the layers of Qwen3.5")),
+            None => Ok(()),
+        }
+    }
+
+    /// What the weights will hold once bound: mapped spans, and the blocks that packed codes become. An embedding that
+    /// is not the head is left out where it is mapped, because only the rows of spoken tokens are read.
+    pub fn resident_bytes(&self) -> u64 {
+        let counted = |(name, place): (&String, &Place)| match (name.as_str(), &place.tensor.dtype) {
+            (name, Dtype::U32) => affine::block_bytes(self, place, name),
+            (names::EMBEDDING, _) if !self.tied() => 0,
+            (name, _) if PARAMETERS.iter().any(|part| name.ends_with(part)) => 0,
+            _ => place.tensor.span.len() as u64,
+        };
+        self.tensors.iter().map(counted).sum()
+    }
+
+    pub fn unsupported(&self, what: impl Into<String>, supported: impl Into<String>) -> LlmError {
+        LlmError::Unsupported { path: self.dir.clone(), what: what.into(), supported: supported.into() }
+    }
+
+    /// Something is wrong with the tensor called `name` below the prefix.
+    pub fn damaged_at(&self, name: &str, fault: CheckpointFault) -> LlmError {
+        self.tensors.get(name).map_or_else(|| self.missing(name), |place| self.damaged(place, fault))
+    }
+
+    fn damaged(&self, place: &Place, fault: CheckpointFault) -> LlmError {
+        damaged(&self.shards[place.shard].path, fault)
+    }
+
+    fn missing(&self, name: &str) -> LlmError {
+        damaged(&self.dir, CheckpointFault::MissingTensor { tensor: name.to_owned() })
+    }
+
+    fn place(&self, name: &str) -> Result<&Place, LlmError> {
+        self.tensors.get(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// By the layout of the convolutions, which whoever shifts the norms moves too; nothing else tells dependably.
+    fn has_raw_norms(&self) -> Result<bool, LlmError> {
+        let delta = self.config.blueprint.delta.as_ref();
+        let (layers, taps) = delta.map_or((&[][..], 0), |delta| (&delta.layers[..], delta.taps));
+        let mut found = None;
+        for layer in layers.iter().enumerate().filter(|(_, linear)| **linear).map(|(layer, _)| layer) {
+            let place = self.place(&format!("layers.{layer}.{}", names::CONVOLUTION))?;
+            let raw = match place.tensor.dims[..] {
+                [_, 1, last] if last == taps => true,
+                [_, middle, 1] if middle == taps => false,
+                _ => return Err(self.mismatch(place, format!("[channels, 1, {taps}] or [channels, {taps}, 1]"))),
+            };
+            if found.is_some_and(|before| before != raw) {
+                return Err(self.mismatch(place, "the layout of the convolutions before it".to_owned()));
+            }
+            found = Some(raw);
+        }
+        Ok(found.unwrap_or(true))
+    }
+
+    fn mismatch(&self, place: &Place, wanted: String) -> LlmError {
+        let Tensor { name, dims, .. } = &place.tensor;
+        let (tensor, found) = (name.clone(), format!("{dims:?}"));
+        self.damaged(place, CheckpointFault::Mismatch { tensor, found, wanted })
+    }
+}
+
+/// Maps every shard and reads its header. No tensor may stand in two of them, and none elsewhere than the index says.
+fn map_all(folder: &Folder) -> Result<(Vec<Shard>, HashMap<String, Place>), LlmError> {
+    let (mut shards, mut tensors) = (Vec::new(), HashMap::new());
+    // Those of skipped towers too.
+    let mut all: HashSet<(String, &str)> = HashSet::new();
+    for (number, file) in folder.shards.iter().enumerate() {
+        let shard = Shard::open(folder.dir.join(file))?;
+        for tensor in header::parse(&shard.map).map_err(|fault| damaged(&shard.path, fault))? {
+            all.insert((tensor.name.clone(), file));
+            if names::is_skipped(&tensor.name) {
+                continue;
+            }
+            let name = tensor.name.clone();
+            let own = names::below_prefix(&name).to_owned();
+            if tensors.insert(own, Place { shard: number, tensor }).is_some() {
+                return Err(damaged(&shard.path, CheckpointFault::Twice(name)));
+            }
+        }
+        if all.len() > MAX_TENSORS {
+            let (value, limit) = (all.len() as u64, MAX_TENSORS as u64);
+            return Err(damaged(&shard.path, CheckpointFault::TooLarge { what: "tensor count", value, limit }));
+        }
+        shards.push(shard);
+    }
+    for (tensor, shard) in &folder.index {
+        if !all.contains(&(tensor.clone(), shard.as_str())) {
+            let (tensor, shard) = (tensor.clone(), shard.clone());
+            return Err(damaged(&folder.dir.join(folder::INDEX), CheckpointFault::NotInShard { tensor, shard }));
+        }
+    }
+    Ok((shards, tensors))
+}
+
+impl Shard {
+    fn open(path: PathBuf) -> Result<Self, LlmError> {
+        let unreadable = unreadable(&path);
+        if !std::fs::metadata(&path).map_err(&unreadable)?.is_file() {
+            // Opening a pipe would wait for a writer for ever.
+            return Err(unreadable(std::io::Error::other("it is not a regular file")));
+        }
+        let file = File::open(&path).map_err(&unreadable)?;
+        // SAFETY: the mapping is private and read-only, and nothing of Sotto's writes into a file of a model: new ones
+        // take their place by rename. Another program that cuts the file short in place would end this process with
+        // SIGBUS, as with every memory-mapped model.
+        let map = unsafe { Mmap::map(&file) }.map_err(&unreadable)?;
+        drop(unreadable);
+        Ok(Shard { path, map: Arc::new(map) })
+    }
+}

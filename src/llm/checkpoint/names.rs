@@ -1,0 +1,151 @@
+//! One model, two sets of names: GGUF's, by which tensors are asked for, and those of transformers and mlx-lm.
+
+/// What stands before the names of the text model: as published, as mlx-lm writes it, and text alone. The longer first,
+/// because the last is a beginning of the first.
+const PREFIXES: [&str; 3] = ["model.language_model.", "language_model.model.", "model."];
+/// The head stands beside the text model, not in it.
+const HEADS: [&str; 3] = ["language_model.lm_head.", "model.lm_head.", "lm_head."];
+/// What sees and what drafts: not part of the text model as it is run here.
+const SKIPPED: [&str; 7] = [
+    "model.visual.",
+    "visual.",
+    "vision_tower.",
+    "mtp.",
+    "model.mtp.",
+    "language_model.mtp.",
+    "model.language_model.mtp.",
+];
+pub const EMBEDDING: &str = "embed_tokens.weight";
+pub const HEAD: &str = "lm_head.weight";
+pub const CONVOLUTION: &str = "linear_attn.conv1d.weight";
+
+/// What a tensor is, which says what becomes of its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// W [rows, cols]; may be quantised.
+    Matrix,
+    /// Zero-centred in raw files: multiplies by 1 + w there, by w in converted files.
+    Norm,
+    /// Multiplies by w everywhere.
+    GatedNorm,
+    /// A_log; asked for as -exp(A_log).
+    Decay,
+    /// [channels, 1, taps] in raw files, [channels, taps, 1] in converted ones.
+    Convolution,
+    /// Added to the decay's input.
+    Bias,
+}
+
+/// GGUF's name and transformers' within a layer.
+const LAYER: [(&str, &str, Kind); 20] = [
+    ("attn_norm.weight", "input_layernorm.weight", Kind::Norm),
+    ("post_attention_norm.weight", "post_attention_layernorm.weight", Kind::Norm),
+    ("ffn_gate.weight", "mlp.gate_proj.weight", Kind::Matrix),
+    ("ffn_up.weight", "mlp.up_proj.weight", Kind::Matrix),
+    ("ffn_down.weight", "mlp.down_proj.weight", Kind::Matrix),
+    ("attn_qkv.weight", "linear_attn.in_proj_qkv.weight", Kind::Matrix),
+    ("attn_gate.weight", "linear_attn.in_proj_z.weight", Kind::Matrix),
+    ("ssm_alpha.weight", "linear_attn.in_proj_a.weight", Kind::Matrix),
+    ("ssm_beta.weight", "linear_attn.in_proj_b.weight", Kind::Matrix),
+    ("ssm_a", "linear_attn.A_log", Kind::Decay),
+    ("ssm_dt.bias", "linear_attn.dt_bias", Kind::Bias),
+    ("ssm_conv1d.weight", CONVOLUTION, Kind::Convolution),
+    ("ssm_norm.weight", "linear_attn.norm.weight", Kind::GatedNorm),
+    ("ssm_out.weight", "linear_attn.out_proj.weight", Kind::Matrix),
+    ("attn_q.weight", "self_attn.q_proj.weight", Kind::Matrix),
+    ("attn_k.weight", "self_attn.k_proj.weight", Kind::Matrix),
+    ("attn_v.weight", "self_attn.v_proj.weight", Kind::Matrix),
+    ("attn_output.weight", "self_attn.o_proj.weight", Kind::Matrix),
+    ("attn_q_norm.weight", "self_attn.q_norm.weight", Kind::Norm),
+    ("attn_k_norm.weight", "self_attn.k_norm.weight", Kind::Norm),
+];
+const WHOLE: [(&str, &str, Kind); 3] = [
+    ("token_embd.weight", EMBEDDING, Kind::Matrix),
+    ("output_norm.weight", "norm.weight", Kind::Norm),
+    ("output.weight", HEAD, Kind::Matrix),
+];
+
+/// The name below the prefix, and the kind, of what GGUF calls `name`.
+pub fn from_gguf(name: &str) -> Option<(String, Kind)> {
+    if let Some((_, own, kind)) = WHOLE.iter().find(|(gguf, ..)| *gguf == name) {
+        return Some(((*own).to_owned(), *kind));
+    }
+    let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
+    let (_, own, kind) = LAYER.iter().find(|(gguf, ..)| *gguf == part)?;
+    Some((format!("layers.{layer}.{own}"), *kind))
+}
+
+/// The kind of the tensor that is called `name` below the prefix; `None` for one that no Qwen3.5 has.
+pub fn kind(name: &str) -> Option<Kind> {
+    let own = match name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) {
+        Some((_, part)) => return LAYER.iter().find(|(_, own, _)| *own == part).map(|(.., kind)| *kind),
+        None => name,
+    };
+    WHOLE.iter().find(|(_, known, _)| *known == own).map(|(.., kind)| *kind)
+}
+
+/// GGUF's name of what is called `name` below the prefix.
+pub fn to_gguf(name: &str) -> Option<String> {
+    if let Some((layer, part)) = name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) {
+        return LAYER.iter().find(|(_, own, _)| *own == part).map(|(gguf, ..)| format!("blk.{layer}.{gguf}"));
+    }
+    WHOLE.iter().find(|(_, own, _)| *own == name).map(|(gguf, ..)| (*gguf).to_owned())
+}
+
+/// A tensor's or a module's name without what stands before the text model.
+pub fn below_prefix(name: &str) -> &str {
+    if let Some(head) = HEADS.iter().find(|head| name.starts_with(**head) || name == head.trim_end_matches('.')) {
+        return &name[head.len() - "lm_head.".len()..];
+    }
+    PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+}
+
+/// Whether the tensor belongs to a part of the model that is not run.
+pub fn is_skipped(name: &str) -> bool {
+    SKIPPED.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_name_is_the_same_tensor() {
+        for prefix in PREFIXES {
+            assert_eq!(below_prefix(&format!("{prefix}layers.3.mlp.up_proj")), "layers.3.mlp.up_proj");
+        }
+        for head in ["lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"] {
+            assert_eq!(below_prefix(head), HEAD);
+        }
+        assert_eq!(below_prefix("language_model.lm_head"), "lm_head");
+        assert_eq!(below_prefix("strange.weight"), "strange.weight");
+    }
+
+    #[test]
+    fn gguf_names_lead_to_ours_and_back() {
+        for (gguf, own, kind) in LAYER {
+            let (name, found) = from_gguf(&format!("blk.17.{gguf}")).unwrap();
+            assert_eq!((name.as_str(), found), (format!("layers.17.{own}").as_str(), kind));
+            assert_eq!(super::kind(&name), Some(kind));
+            assert_eq!(to_gguf(&name), Some(format!("blk.17.{gguf}")));
+        }
+        assert_eq!(from_gguf("token_embd.weight"), Some((EMBEDDING.to_owned(), Kind::Matrix)));
+        assert_eq!(super::kind("norm.weight"), Some(Kind::Norm));
+        for unknown in ["blk.0.attn_q.bias", "blk.0", "rope_freqs.weight"] {
+            assert_eq!(from_gguf(unknown), None, "{unknown}");
+        }
+        for unknown in ["layers.0.self_attn.q_proj.bias", "rotary_emb.inv_freq", "layers.0"] {
+            assert_eq!(super::kind(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn other_towers_are_known() {
+        for name in
+            ["model.visual.patch_embed.proj.weight", "vision_tower.x", "mtp.fc.weight", "language_model.mtp.fc.weight"]
+        {
+            assert!(is_skipped(name), "{name}");
+        }
+        assert!(!is_skipped("model.language_model.norm.weight"));
+    }
+}

@@ -1,0 +1,339 @@
+//! A good checkpoint of every layout is read back; each lie is refused with the right words.
+
+use serde_json::{Value, json};
+use sotto_kernels::unpack_row;
+
+use super::header::Dtype;
+use super::inventory::Needed;
+use super::names::{self, Kind};
+use super::testing::{Data, Layout, nested, open, text_config};
+use super::writer::Entry;
+use super::*;
+use crate::llm::blueprint::{Family, HeadOrder};
+use crate::llm::tensors::{Tensors, Weight};
+
+fn values(weight: &Weight) -> Vec<f32> {
+    let matrix = weight.matrix();
+    let mut values = vec![0.0; matrix.rows() * matrix.cols()];
+    for (row, values) in values.chunks_exact_mut(matrix.cols()).enumerate() {
+        unpack_row(matrix.kind(), matrix.row(row), values);
+    }
+    values
+}
+
+/// Asks for everything by GGUF's names, as a model does, and compares to the bit.
+fn check(layout: &Layout, what: &str) {
+    let dir = layout.write();
+    let checkpoint = open(&dir).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut binder = checkpoint.binder();
+    for needed in layout.inventory() {
+        let Needed { name, kind, dims } = &needed;
+        let gguf = names::to_gguf(name).unwrap();
+        assert!(binder.has(&gguf), "{what}: {gguf}");
+        let (expected, _) = layout.tensor(&needed);
+        let found = match kind {
+            Kind::Matrix => values(&binder.matrix(&gguf, dims[0], dims[1]).unwrap()),
+            _ => binder.vector(&gguf, expected.len()).unwrap(),
+        };
+        assert!(found == expected, "{what}: {gguf}");
+    }
+    assert!(!binder.has("blk.0.attn_q.bias") && !binder.has("blk.1.ssm_a"));
+    assert_eq!(binder.has("output.weight"), !layout.tied);
+    binder.refuse_the_rest().unwrap();
+}
+
+#[test]
+fn every_layout_gives_the_same_model() {
+    let published = Layout::published();
+    check(&published, "as published");
+    for (prefix, head) in [("language_model.model.", "language_model.lm_head.weight"), ("model.", "lm_head.weight")] {
+        check(&Layout { prefix, head, ..published.clone() }, prefix);
+        let config = nested(text_config(), false);
+        check(&Layout { prefix, head, tied: false, config, ..published.clone() }, "untied");
+    }
+    check(&Layout { converted: true, ..published.clone() }, "converted");
+    for dtype in [Dtype::F32, Dtype::F16] {
+        check(&Layout { dtype: dtype.clone(), ..published.clone() }, dtype.name());
+    }
+    check(&Layout { shards: 3, ..published.clone() }, "in three files");
+    check(&Layout { config: text_config(), prefix: "model.", ..published.clone() }, "a flat configuration");
+    for bits in [4, 5, 6, 8] {
+        for group in [32, 64, 128] {
+            check(&Layout::mlx(bits, group), &format!("{bits} bits in groups of {group}"));
+        }
+    }
+}
+
+#[test]
+fn a_convolution_is_a_matrix_too_and_matrices_stay_where_they_lie() {
+    let layout = Layout::published();
+    let dir = layout.write();
+    let checkpoint = open(&dir).unwrap();
+    let mut binder = checkpoint.binder();
+    let convolution = binder.matrix("blk.0.ssm_conv1d.weight", 192, 4).unwrap();
+    assert!(values(&convolution) == binder.vector("blk.0.ssm_conv1d.weight", 192 * 4).unwrap());
+    let first = binder.matrix("token_embd.weight", 64, 128).unwrap();
+    assert!(first.is(&binder.matrix("token_embd.weight", 64, 128).unwrap()));
+    assert!(checkpoint.raw() && checkpoint.tied());
+}
+
+#[test]
+fn the_configuration_becomes_a_blueprint() {
+    let dir = Layout::published().write();
+    let checkpoint = open(&dir).unwrap();
+    let blueprint = checkpoint.blueprint();
+    assert_eq!((blueprint.family, blueprint.layers, blueprint.rotated), (Family::Qwen35, 2, 16));
+    assert_eq!((blueprint.rope_base, blueprint.norm_eps), (1e7, 1e-6));
+    let delta = blueprint.delta.as_ref().unwrap();
+    assert_eq!((&delta.layers[..], delta.order), (&[true, false][..], HeadOrder::Grouped));
+    assert_eq!((delta.key_heads, delta.value_heads, delta.key_dim, delta.value_dim, delta.taps), (2, 4, 16, 32, 4));
+}
+
+fn parse(config: &Value) -> Result<Config, LlmError> {
+    Config::parse(config.to_string().as_bytes(), Path::new("config.json"))
+}
+
+fn edited(edits: &[(&str, Value)]) -> Value {
+    let mut text = text_config();
+    for (key, value) in edits {
+        *text.pointer_mut(&format!("/{}", key.replace('.', "/"))).unwrap_or(&mut Value::Null) = value.clone();
+        if !key.contains('.') {
+            text[*key] = value.clone();
+        }
+    }
+    text
+}
+
+#[test]
+fn spellings_of_a_configuration_are_understood() {
+    let same: Vec<(&str, Value)> = vec![
+        ("flat", text_config()),
+        ("without a model type", edited(&[("model_type", Value::Null)])),
+        ("by interval", edited(&[("layer_types", Value::Null), ("full_attention_interval", json!(2))])),
+        ("list over interval", edited(&[("full_attention_interval", json!(1))])),
+        (
+            "rope at the top",
+            edited(&[
+                ("rope_parameters", Value::Null),
+                ("rope_theta", json!(1e7)),
+                ("partial_rotary_factor", json!(0.25)),
+            ]),
+        ),
+        ("rope twice", edited(&[("rope_theta", json!(5.0)), ("partial_rotary_factor", json!(1.0))])),
+        ("rope type by its old name", edited(&[("rope_parameters", json!({ "type": "default", "rope_theta": 1e7 }))])),
+        ("unknown keys", edited(&[("mlp_only_layers", json!([])), ("output_gate_type", json!("swish"))])),
+        ("null is absent", edited(&[("rope_scaling", Value::Null), ("num_experts", Value::Null)])),
+    ];
+    let expected = parse(&nested(text_config(), true)).unwrap().blueprint;
+    for (what, config) in same {
+        assert_eq!(parse(&config).unwrap_or_else(|error| panic!("{what}: {error}")).blueprint, expected, "{what}");
+    }
+}
+
+#[test]
+fn a_configuration_that_lies_or_asks_for_what_is_not_run_is_refused() {
+    let huge = json!(1_000_000_000);
+    let cases: Vec<(&str, Value, &str)> = vec![
+        ("num_hidden_layers", huge.clone(), "1 to 512"),
+        ("num_hidden_layers", json!(3), "there are 3 layers"),
+        ("num_attention_heads", json!(0), "1 to 1024"),
+        ("num_attention_heads", json!(-2), "a whole number"),
+        ("num_attention_heads", json!(2.5), "a whole number"),
+        ("num_key_value_heads", json!(3), "must divide 2 heads"),
+        ("head_dim", Value::Null, "\"head_dim\" is missing"),
+        ("hidden_size", json!("128"), "a whole number"),
+        ("vocab_size", json!(1e300), "a whole number"),
+        ("linear_num_value_heads", json!(3), "a multiple of 2"),
+        ("linear_num_key_heads", json!(1024), "a multiple of 1024"),
+        ("linear_value_head_dim", huge.clone(), "1 to 4096"),
+        ("linear_conv_kernel_dim", json!(1), "at least 2 taps"),
+        ("rms_norm_eps", json!(-1e-6), "positive"),
+        ("rms_norm_eps", json!(1e-300), "positive"),
+        ("layer_types", json!(["linear_attention", "mamba"]), "\"mamba\""),
+        ("layer_types", json!(["full_attention", "full_attention"]), "without linear_attention"),
+        ("layer_types", json!("linear_attention"), "must be a list"),
+        ("rope_parameters", json!({ "rope_theta": 1e7, "rope_type": "yarn" }), "rope type \"yarn\""),
+        ("rope_parameters", json!({ "rope_theta": 0.0 }), "positive"),
+        ("rope_parameters", json!({ "rope_theta": 1e7, "partial_rotary_factor": 1e9 }), "even part of 64"),
+        ("rope_parameters", json!([]), "must be an object"),
+        ("rope_scaling", json!({ "type": "linear" }), "rope type \"linear\""),
+        ("attention_bias", json!(true), "attention_bias"),
+        ("attn_output_gate", json!(false), "without an output gate"),
+        ("hidden_act", json!("gelu"), "activation \"gelu\""),
+        ("output_gate_type", json!("sigmoid"), "output gate \"sigmoid\""),
+        ("num_experts", json!(256), "experts"),
+        ("model_type", json!("qwen3_next"), "model type \"qwen3_next\""),
+        ("quantization", json!({ "bits": 4, "mode": "mxfp4" }), "mode \"mxfp4\""),
+        ("quantization", json!({ "model.layers.0.mlp.up_proj": { "mode": "nvfp4" } }), "mode \"nvfp4\""),
+        ("quantization_config", json!({ "quant_method": "fp8" }), "\"fp8\""),
+        ("quantization", json!("q4"), "\"q4\""),
+        ("quantization", json!(4), "must be an object"),
+        ("quantization_bits", json!("4"), "a whole number"),
+    ];
+    for (key, value, words) in cases {
+        let message =
+            parse(&edited(&[(key, value.clone())])).err().unwrap_or_else(|| panic!("{key} {value}")).to_string();
+        assert!(message.contains(words), "{key} {value}: {message}");
+    }
+    for (bytes, words) in [(&b"[]"[..], "not an object"), (b"{\"a\":1,\"a\":2}", "twice"), (b"{", "EOF"), (b"", "EOF")]
+    {
+        let message = Config::parse(bytes, Path::new("config.json")).unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+/// Shows what a model that binds the whole layout is told.
+fn refusal(layout: &Layout, tensors: &[Data]) -> String {
+    let dir = layout.write_tensors(tensors);
+    let bind = || -> Result<(), LlmError> {
+        let checkpoint = open(&dir)?;
+        let mut binder = checkpoint.binder();
+        for Needed { name, kind, dims } in layout.inventory() {
+            let gguf = names::to_gguf(&name).unwrap();
+            match kind {
+                Kind::Matrix => drop(binder.matrix(&gguf, dims[0], dims[1])?),
+                _ => drop(binder.vector(&gguf, dims.iter().product())?),
+            }
+        }
+        binder.refuse_the_rest()
+    };
+    bind().expect_err("it should be refused").to_string()
+}
+
+fn plain(name: &str, dtype: Dtype, dims: &[usize]) -> Data {
+    let entry = Entry::new(name, dtype, dims);
+    let bytes = vec![0; entry.bytes() as usize];
+    (entry, bytes)
+}
+
+#[test]
+fn tensors_that_do_not_belong_are_refused_by_name() {
+    let layout = Layout::published();
+    let with = |data: Data| {
+        let mut tensors = layout.tensors();
+        tensors.retain(|(entry, _)| entry.name != data.0.name);
+        tensors.push(data);
+        refusal(&layout, &tensors)
+    };
+    let own = |name: &str| format!("model.language_model.{name}");
+    let bias = with(plain(&own("layers.1.self_attn.q_proj.bias"), Dtype::BF16, &[256]));
+    assert!(bias.contains("q_proj.bias"), "{bias}");
+    let stray = with(plain("lm_tail.weight", Dtype::BF16, &[4]));
+    assert!(stray.contains("lm_tail.weight"), "{stray}");
+    let narrow = with(plain(&own("layers.0.mlp.up_proj.weight"), Dtype::BF16, &[256, 64]));
+    assert!(narrow.contains("[256, 64]") && narrow.contains("[256, 128]"), "{narrow}");
+    let packed = with(plain(&own("layers.0.mlp.up_proj.weight"), Dtype::U32, &[256, 16]));
+    assert!(packed.contains("without \"scales\""), "{packed}");
+    let long = with(plain(&own("norm.weight"), Dtype::BF16, &[129]));
+    assert!(long.contains("[129]") && long.contains("[128]"), "{long}");
+    let taps = with(plain(&own("layers.0.linear_attn.conv1d.weight"), Dtype::BF16, &[192, 4, 4]));
+    assert!(taps.contains("[192, 4, 4]"), "{taps}");
+    let twice = with(plain("model.norm.weight", Dtype::BF16, &[128]));
+    assert!(twice.contains("twice"), "{twice}");
+    let mut lacking = layout.tensors();
+    lacking.retain(|(entry, _)| !entry.name.ends_with("layers.1.mlp.down_proj.weight"));
+    assert!(refusal(&layout, &lacking).contains("layers.1.mlp.down_proj.weight\" is missing"));
+}
+
+#[test]
+fn other_towers_are_skipped_whatever_their_types() {
+    let layout = Layout::published();
+    let mut tensors = layout.tensors();
+    tensors.extend([
+        plain("model.visual.patch_embed.proj.weight", Dtype::BF16, &[8, 3, 2, 4, 4]),
+        plain("mtp.fc.weight", Dtype::F16, &[128, 256]),
+        // Beside a tied embedding a head is not used.
+        plain("lm_head.weight", Dtype::BF16, &[64, 128]),
+    ]);
+    let dir = layout.write_tensors(&tensors);
+    let checkpoint = open(&dir).unwrap();
+    let mut binder = checkpoint.binder();
+    assert!(!binder.has("output.weight"));
+    for Needed { name, dims, .. } in layout.inventory() {
+        binder.vector(&names::to_gguf(&name).unwrap(), dims.iter().product()).unwrap();
+    }
+    binder.refuse_the_rest().unwrap();
+}
+
+#[test]
+fn packed_tensors_must_be_what_the_configuration_declares() {
+    let up = "language_model.model.layers.0.mlp.up_proj";
+    let cases: Vec<(Value, Option<&str>)> = vec![
+        (json!({ "bits": 5, "group_size": 64 }), None),
+        (json!("int5"), None),
+        (Value::Null, None),
+        (json!({ "bits": 5, "group_size": 64, up: true }), None),
+        (json!({ "bits": 5, "group_size": 64, "model.layers.0.mlp.up_proj": { "bits": 5 } }), None),
+        (json!({ "bits": 4, "group_size": 64 }), Some("4 bits in groups of 64")),
+        (json!({ "bits": 5, "group_size": 32 }), Some("5 bits in groups of 32")),
+        (json!("int4"), Some("4 bits in groups of any")),
+        (json!({ "bits": 5, "group_size": 64, up: false }), Some("not quantised")),
+        (json!({ "bits": 5, "group_size": 64, up: { "bits": 8, "group_size": 32 } }), Some("8 bits in groups of 32")),
+    ];
+    for (declared, words) in cases {
+        for key in ["quantization", "quantization_config"] {
+            let mut layout = Layout::mlx(5, 64);
+            layout.config["quantization"] = Value::Null;
+            layout.config[key] = declared.clone();
+            match words {
+                None => check(&layout, &declared.to_string()),
+                Some(words) => {
+                    let message = refusal(&layout, &layout.tensors());
+                    assert!(message.contains(words), "{declared}: {message}");
+                }
+            }
+        }
+    }
+    let mut layout = Layout::mlx(6, 32);
+    layout.config["quantization"] = json!({ "bits": 4, "group_size": 64 });
+    (layout.config["quantization_bits"], layout.config["quantization_group_size"]) = (json!(6), json!(32));
+    check(&layout, "flat numbers win");
+}
+
+#[test]
+fn packed_tensors_of_other_shapes_are_refused() {
+    let layout = Layout::mlx(4, 64);
+    let module = "language_model.model.layers.0.mlp.up_proj";
+    let cases: [(&str, Dtype, &[usize], &str); 7] = [
+        ("weight", Dtype::U32, &[256, 15], "[256, 15]"),
+        ("weight", Dtype::U32, &[256, 8], "2 bits"),
+        ("weight", Dtype::U32, &[255, 16], "[255, 16]"),
+        ("scales", Dtype::BF16, &[256, 3], "[256, 3]"),
+        ("scales", Dtype::BF16, &[256, 8], "groups of 16"),
+        ("biases", Dtype::BF16, &[256, 1], "[256, 1]"),
+        ("scales", Dtype::U32, &[256, 2], "type U32"),
+    ];
+    for (part, dtype, dims, words) in cases {
+        let mut layout = layout.clone();
+        layout.config["quantization"] = Value::Null;
+        let data = plain(&format!("{module}.{part}"), dtype, dims);
+        let mut tensors = layout.tensors();
+        tensors.retain(|(entry, _)| entry.name != data.0.name);
+        tensors.push(data);
+        let message = refusal(&layout, &tensors);
+        assert!(message.contains(words), "{part} {dims:?}: {message}");
+    }
+    let mut lacking = layout.tensors();
+    lacking.retain(|(entry, _)| entry.name != format!("{module}.biases"));
+    let message = refusal(&layout, &lacking);
+    assert!(message.contains("without \"biases\""), "{message}");
+}
+
+/// What a model will hold is said before anything is bound.
+#[test]
+fn resident_bytes_are_those_of_the_weights() {
+    let layout = Layout::mlx(4, 32);
+    let dir = layout.write();
+    let checkpoint = open(&dir).unwrap();
+    let mut binder = checkpoint.binder();
+    let mut held = 0;
+    for Needed { name, kind, dims } in layout.inventory() {
+        let gguf = names::to_gguf(&name).unwrap();
+        held += match kind {
+            Kind::Matrix => binder.matrix(&gguf, dims[0], dims[1]).unwrap().matrix().bytes().len(),
+            Kind::Decay | Kind::GatedNorm => 4 * dims.iter().product::<usize>(),
+            _ => 2 * dims.iter().product::<usize>(),
+        };
+    }
+    assert_eq!(checkpoint.resident_bytes(), held as u64);
+}

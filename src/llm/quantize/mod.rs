@@ -1,0 +1,190 @@
+//! Quantises a checkpoint of transformers into MLX's layout, which Sotto and mlx-lm read.
+//!
+//! ```text
+//! SRC ── checkpoint ── plan (recipe: which tensor how) ── pack, piece by piece ── a folder beside DST ── rename ── DST
+//! ```
+//! Names are `language_model.model.…`, norms 1 + w, convolutions `[channels, taps, 1]`, A_log in f32; what sees and what
+//! drafts is left out. Tensors are read, packed and written piece by piece, so that memory stays far below one tensor.
+//! Until everything is on the disk nothing stands at the destination.
+
+mod error;
+mod folder;
+mod pack;
+mod plan;
+mod recipe;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use half::bf16;
+use memmap2::Mmap;
+use sotto_kernels::{BlockType, Pool, unpack_row};
+
+use super::checkpoint::Checkpoint;
+use super::checkpoint::header::{Dtype, Tensor};
+use super::checkpoint::writer::Writer;
+use super::tensors::{bring_in, give_back};
+pub use error::QuantizeError;
+use folder::Destination;
+use pack::Packed;
+use plan::{Job, Plan, Task};
+pub use recipe::{Format, Recipe, Scheme};
+
+/// Bytes of the source that are read at a time.
+const CHUNK: usize = 16 << 20;
+/// Values that a thread takes at a time.
+const PIECE: usize = 64 << 10;
+
+/// Who watches a checkpoint being quantised.
+pub trait Watch {
+    /// Work begins: `partial` is the folder that must go if it ends early, `total` the bytes that will be read.
+    fn begin(&self, partial: &Path, total: u64);
+
+    /// So many more bytes were read.
+    fn advance(&self, more: u64);
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Of the weights on the disk.
+    pub bytes: u64,
+    pub parameters: u64,
+}
+
+impl Summary {
+    pub fn bits_per_weight(&self) -> f64 {
+        self.bytes as f64 * 8.0 / self.parameters.max(1) as f64
+    }
+}
+
+/// Writes the checkpoint `source`, quantised by `recipe`, into the folder `destination`. With `replace` a model that is
+/// there already goes, once the new one is complete.
+pub fn quantize(
+    source: &Path,
+    destination: &Path,
+    recipe: &Recipe,
+    replace: bool,
+    watch: &dyn Watch,
+) -> Result<Summary, QuantizeError> {
+    let checkpoint = Checkpoint::open(source)?;
+    let plan = Plan::new(&checkpoint, recipe)?;
+    let destination = Destination::new(checkpoint.dir(), destination, replace)?;
+    watch.begin(destination.partial(), plan.source_bytes());
+    let weights = destination.partial().join(folder::WEIGHTS);
+    let failed = error::writing(&weights);
+    let writer = Writer::create(&weights, &plan.entries(), &[("format", "mlx")]).map_err(&failed)?;
+    let pool = Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let mut work = Work { checkpoint: &checkpoint, writer, pool, watch, path: &weights };
+    for job in &plan.jobs {
+        work.run(job)?;
+    }
+    work.writer.finish().map_err(&failed)?;
+    destination.write_index(&plan)?;
+    destination.write_config(&plan.config(&checkpoint))?;
+    destination.copy_companions(checkpoint.dir())?;
+    destination.complete()?;
+    Ok(Summary { bytes: plan.bytes(), parameters: plan.parameters })
+}
+
+/// A file of weights under way.
+struct Work<'a> {
+    checkpoint: &'a Checkpoint,
+    writer: Writer,
+    pool: Pool,
+    watch: &'a dyn Watch,
+    path: &'a Path,
+}
+
+impl Work<'_> {
+    fn run(&mut self, job: &Job) -> Result<(), QuantizeError> {
+        let (tensor, map) = self.checkpoint.find(&job.source)?;
+        match job.task {
+            Task::Copy => self.copy(tensor, map),
+            Task::AddOne => self.rewrite(tensor, map, |value| value + 1.0, tensor.dtype.clone()),
+            Task::Widen => self.rewrite(tensor, map, |value| value, Dtype::F32),
+            Task::Pack(scheme) => self.pack(tensor, map, scheme),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), QuantizeError> {
+        self.writer.write(bytes).map_err(error::writing(self.path))
+    }
+
+    fn copy(&mut self, tensor: &Tensor, map: &Mmap) -> Result<(), QuantizeError> {
+        for start in tensor.span.clone().step_by(CHUNK) {
+            let span = start..tensor.span.end.min(start + CHUNK);
+            self.write(&map[span.clone()])?;
+            give_back(map, &span);
+            self.watch.advance(span.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// A small tensor, value by value.
+    fn rewrite(
+        &mut self,
+        tensor: &Tensor,
+        map: &Mmap,
+        change: impl Fn(f32) -> f32,
+        dtype: Dtype,
+    ) -> Result<(), QuantizeError> {
+        let bytes = &map[tensor.span.clone()];
+        let kind = float_kind(tensor);
+        let mut values = vec![0.0; bytes.len() / kind.block_bytes()];
+        unpack_row(kind, bytes, &mut values);
+        values.iter_mut().for_each(|value| *value = change(*value));
+        self.write(&encode(&dtype, &values))?;
+        self.watch.advance(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Codes as they are made; scales and biases, a small part, behind them.
+    fn pack(&mut self, tensor: &Tensor, map: &Mmap, scheme: Scheme) -> Result<(), QuantizeError> {
+        let (kind, cols) = (float_kind(tensor), tensor.dims[1]);
+        let row_bytes = cols * kind.block_bytes();
+        let (chunk_rows, piece_rows) = ((CHUNK / row_bytes).max(1), (PIECE / cols).max(1));
+        let (mut scales, mut biases) = (Vec::new(), Vec::new());
+        for start in tensor.span.clone().step_by(chunk_rows * row_bytes) {
+            let span = start..tensor.span.end.min(start + chunk_rows * row_bytes);
+            bring_in(map, &span);
+            for piece in self.pack_chunk(kind, &map[span.clone()], piece_rows * row_bytes, scheme) {
+                let Packed { codes, scales: more_scales, biases: more_biases } =
+                    piece.ok_or_else(|| QuantizeError::NotFinite { tensor: tensor.name.clone() })?;
+                self.write(&codes)?;
+                scales.extend(more_scales);
+                biases.extend(more_biases);
+            }
+            give_back(map, &span);
+            self.watch.advance(span.len() as u64);
+        }
+        self.write(&scales)?;
+        self.write(&biases)
+    }
+
+    /// Whole rows, `piece_bytes` of them for each result; `None` where a value is not finite.
+    fn pack_chunk(&self, kind: BlockType, bytes: &[u8], piece_bytes: usize, scheme: Scheme) -> Vec<Option<Packed>> {
+        let pieces: Vec<&[u8]> = bytes.chunks(piece_bytes).collect();
+        let mut packed = vec![None; pieces.len()];
+        self.pool.for_pieces(&mut packed, 1, |i, packed, _| {
+            let mut values = vec![0.0; pieces[i].len() / kind.block_bytes()];
+            unpack_row(kind, pieces[i], &mut values);
+            packed[0] = pack::pack(scheme, &values);
+        });
+        packed
+    }
+}
+
+/// The plan lets only these through.
+fn float_kind(tensor: &Tensor) -> BlockType {
+    tensor.dtype.kind().expect("the plan refuses tensors that are not floats")
+}
+
+fn encode(dtype: &Dtype, values: &[f32]) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        Dtype::F16 => values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
+    }
+}

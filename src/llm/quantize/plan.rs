@@ -1,0 +1,186 @@
+//! What will be read, what will be written, and what config.json will say of it: all known before the first byte.
+
+use serde_json::{Map, Value, json};
+
+use super::error::QuantizeError;
+use super::recipe::{Recipe, Scheme};
+use crate::llm::checkpoint::header::{Dtype, Tensor};
+use crate::llm::checkpoint::inventory::{Needed, inventory};
+use crate::llm::checkpoint::names::{self, Kind};
+use crate::llm::checkpoint::writer::Entry;
+use crate::llm::checkpoint::{Checkpoint, CheckpointFault};
+
+/// Before the names of the text model, and the head, as mlx-lm has them.
+const PREFIX: &str = "language_model.model.";
+const HEAD_PREFIX: &str = "language_model.";
+
+/// What becomes of every tensor.
+pub struct Plan {
+    pub jobs: Vec<Job>,
+    /// Values of all weights, however they are written.
+    pub parameters: u64,
+    tied: bool,
+    base: Scheme,
+    /// What config.json says of modules that are not quantised like most: path, and how, or `None` for not at all.
+    overrides: Vec<(String, Option<Scheme>)>,
+    source_bytes: u64,
+}
+
+/// One tensor of the source.
+#[derive(Debug, PartialEq)]
+pub struct Job {
+    /// Its name below the prefix.
+    pub source: String,
+    pub task: Task,
+    /// What is written for it, in this order.
+    pub entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Task {
+    /// Byte for byte.
+    Copy,
+    /// A zero-centred norm becomes one that multiplies as it is.
+    AddOne,
+    /// Any float to f32.
+    Widen,
+    Pack(Scheme),
+}
+
+impl Plan {
+    pub fn new(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Plan, QuantizeError> {
+        let source_tied = checkpoint.tied();
+        let needed = inventory(checkpoint.blueprint(), source_tied);
+        checkpoint.refuse_all_but(&needed)?;
+        let mut plan = Plan {
+            jobs: Vec::new(),
+            parameters: 0,
+            tied: source_tied && !recipe.separates_head(),
+            base: recipe.base(),
+            overrides: Vec::new(),
+            source_bytes: 0,
+        };
+        for needed in &needed {
+            plan.add(checkpoint, recipe, needed, &needed.name)?;
+            if needed.name == names::EMBEDDING && source_tied && !plan.tied {
+                plan.add(checkpoint, recipe, needed, names::HEAD)?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The tensor `needed` of the source is written as `name`.
+    fn add(
+        &mut self,
+        checkpoint: &Checkpoint,
+        recipe: &Recipe,
+        needed: &Needed,
+        name: &str,
+    ) -> Result<(), QuantizeError> {
+        let tensor = source(checkpoint, needed)?;
+        let full = if name == names::HEAD { format!("{HEAD_PREFIX}{name}") } else { format!("{PREFIX}{name}") };
+        let whole = |dtype: Dtype, dims: &[usize]| vec![Entry::new(full.clone(), dtype, dims)];
+        let (dtype, dims) = (tensor.dtype.clone(), &needed.dims[..]);
+        let (task, entries) = match (needed.kind, recipe.scheme(name, dims[dims.len() - 1])) {
+            (Kind::Matrix, scheme) => {
+                if scheme != Some(self.base) {
+                    self.overrides.push((module(&full).to_owned(), scheme));
+                }
+                match scheme {
+                    Some(scheme) => (Task::Pack(scheme), packed(&full, dims, scheme)),
+                    None => (Task::Copy, whole(dtype, dims)),
+                }
+            }
+            (Kind::Norm, _) if checkpoint.raw() => (Task::AddOne, whole(dtype, dims)),
+            // The same order in memory, only called otherwise.
+            (Kind::Convolution, _) => (Task::Copy, whole(dtype, &[dims[0], dims[2], dims[1]])),
+            (Kind::Decay, _) => (Task::Widen, whole(Dtype::F32, dims)),
+            (Kind::Norm | Kind::GatedNorm | Kind::Bias, _) => (Task::Copy, whole(dtype, dims)),
+        };
+        self.parameters += dims.iter().map(|&dim| dim as u64).product::<u64>();
+        self.source_bytes += tensor.span.len() as u64;
+        self.jobs.push(Job { source: needed.name.clone(), task, entries });
+        Ok(())
+    }
+
+    pub fn entries(&self) -> Vec<Entry> {
+        self.jobs.iter().flat_map(|job| job.entries.iter().cloned()).collect()
+    }
+
+    /// Bytes of all data that will be written.
+    pub fn bytes(&self) -> u64 {
+        self.jobs.iter().flat_map(|job| &job.entries).map(Entry::bytes).sum()
+    }
+
+    pub fn source_bytes(&self) -> u64 {
+        self.source_bytes
+    }
+
+    /// config.json of the source, without what was left out, and with what was done.
+    pub fn config(&self, checkpoint: &Checkpoint) -> Value {
+        let mut file = checkpoint.config().clone();
+        let mut text = match file.get("text_config") {
+            Some(Value::Object(text)) => text.clone(),
+            _ => std::mem::take(&mut file),
+        };
+        for config in [&mut file, &mut text] {
+            config.insert("tie_word_embeddings".to_owned(), self.tied.into());
+        }
+        text.insert("model_type".to_owned(), "qwen3_5_text".into());
+        text.insert("mtp_num_hidden_layers".to_owned(), 0.into());
+        file.insert("model_type".to_owned(), "qwen3_5".into());
+        file.entry("architectures").or_insert(json!(["Qwen3_5ForConditionalGeneration"]));
+        file.shift_remove("vision_config");
+        let quantization = self.quantization();
+        file.insert("quantization".to_owned(), quantization.clone());
+        file.insert("quantization_config".to_owned(), quantization);
+        file.insert("text_config".to_owned(), text.into());
+        file.into()
+    }
+
+    fn quantization(&self) -> Value {
+        let of = |scheme: Scheme| json!({ "group_size": scheme.group, "bits": scheme.bits });
+        let mut all: Map<String, Value> = of(self.base).as_object().cloned().unwrap_or_default();
+        all.insert("mode".to_owned(), "affine".into());
+        for (module, scheme) in &self.overrides {
+            all.insert(module.clone(), scheme.map_or(Value::Bool(false), of));
+        }
+        all.into()
+    }
+}
+
+/// The tensor of the source, held against what it must be.
+fn source<'a>(checkpoint: &'a Checkpoint, needed: &Needed) -> Result<&'a Tensor, QuantizeError> {
+    let (tensor, _) = checkpoint.find(&needed.name)?;
+    if tensor.dtype == Dtype::U32 {
+        return Err(QuantizeError::Packed { path: checkpoint.dir().to_owned(), tensor: tensor.name.clone() });
+    }
+    checkpoint.float(&needed.name)?;
+    let same = match needed.kind {
+        // Which of the two layouts it has was seen when the checkpoint was opened.
+        Kind::Convolution => tensor.dims[0] == needed.dims[0],
+        _ => tensor.dims == needed.dims,
+    };
+    match same {
+        true => Ok(tensor),
+        false => {
+            let (found, wanted) = (format!("{:?}", tensor.dims), format!("{:?}", needed.dims));
+            let fault = CheckpointFault::Mismatch { tensor: tensor.name.clone(), found, wanted };
+            Err(checkpoint.damaged_at(&needed.name, fault).into())
+        }
+    }
+}
+
+fn packed(full: &str, dims: &[usize], scheme: Scheme) -> Vec<Entry> {
+    let (rows, cols) = (dims[0], dims[1]);
+    let (module, parameters) = (module(full), [rows, cols / scheme.group]);
+    vec![
+        Entry::new(full, Dtype::U32, &[rows, cols / 32 * scheme.bits]),
+        Entry::new(format!("{module}.scales"), Dtype::BF16, &parameters),
+        Entry::new(format!("{module}.biases"), Dtype::BF16, &parameters),
+    ]
+}
+
+fn module(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(module, _)| module)
+}

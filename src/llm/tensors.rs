@@ -1,0 +1,96 @@
+//! What a checkpoint of any format has to offer: its tensors by name, checked against the shapes that were asked for.
+//!
+//! Names and conventions are GGUF's, whatever the file is, so that the model is bound in one way: `blk.3.attn_q.weight`,
+//! norms that multiply as they are (1 + w where the file is zero-centred), `ssm_a` = -exp(A_log), convolution taps
+//! `[channels, taps]` with the newest sample last.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use sotto_kernels::{BlockType, Matrix};
+
+use super::LlmError;
+
+/// The tensors of one checkpoint. Every method names the tensor in its error.
+pub trait Tensors {
+    fn has(&self, name: &str) -> bool;
+
+    /// W `[rows, cols]`.
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, LlmError>;
+
+    /// A tensor of `len` values in all, as f32.
+    fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LlmError>;
+
+    /// A tensor that nobody asked for is refused: a model that has it computes something else than we would.
+    fn refuse_the_rest(&self) -> Result<(), LlmError>;
+}
+
+/// A matrix of a checkpoint: its bytes were held against its shape when it was bound.
+#[derive(Clone)]
+pub struct Weight {
+    kind: BlockType,
+    rows: usize,
+    cols: usize,
+    bytes: Bytes,
+}
+
+/// Where the bytes of a matrix are.
+#[derive(Clone)]
+enum Bytes {
+    /// In a file, as the kernels read them: the system may drop the pages and read them again.
+    Mapped(Arc<Mmap>, Range<usize>),
+    /// Written anew when the model was loaded, because the file has them in another order.
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Weight {
+    /// `None` if `span` of `map` is not exactly `rows` rows of `cols` values.
+    pub fn mapped(kind: BlockType, rows: usize, cols: usize, map: &Arc<Mmap>, span: Range<usize>) -> Option<Weight> {
+        Matrix::new(kind, rows, cols, map.get(span.clone())?).ok()?;
+        Some(Weight { kind, rows, cols, bytes: Bytes::Mapped(Arc::clone(map), span) })
+    }
+
+    /// `None` if `bytes` are not exactly `rows` rows of `cols` values.
+    pub fn owned(kind: BlockType, rows: usize, cols: usize, bytes: Vec<u8>) -> Option<Weight> {
+        Matrix::new(kind, rows, cols, &bytes).ok()?;
+        Some(Weight { kind, rows, cols, bytes: Bytes::Owned(Arc::new(bytes)) })
+    }
+
+    pub fn matrix(&self) -> Matrix<'_> {
+        let bytes = match &self.bytes {
+            Bytes::Mapped(map, span) => &map[span.clone()],
+            Bytes::Owned(bytes) => bytes,
+        };
+        Matrix::new(self.kind, self.rows, self.cols, bytes).expect("the shape was checked when the weight was made")
+    }
+
+    /// Maps the pages of the matrix now, so that the first question does not pay for it.
+    pub fn bring_in(&self) {
+        if let Bytes::Mapped(map, span) = &self.bytes {
+            bring_in(map, span);
+        }
+    }
+
+    /// Whether both are the same bytes, not merely equal ones: a tied head.
+    #[cfg(test)]
+    pub fn is(&self, other: &Weight) -> bool {
+        std::ptr::eq(self.matrix().bytes(), other.matrix().bytes())
+    }
+}
+
+/// Maps the pages of a span of a file now. Only a hint: where the system does not know it, they come as they are touched.
+pub fn bring_in(map: &Mmap, span: &Range<usize>) {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise_range(memmap2::Advice::PopulateRead, span.start, span.len());
+    #[cfg(all(unix, not(target_os = "linux")))]
+    let _ = map.advise_range(memmap2::Advice::WillNeed, span.start, span.len());
+}
+
+/// Takes the pages of a span out of this process: what was copied from them is not held twice.
+pub fn give_back(map: &Mmap, span: &Range<usize>) {
+    // SAFETY: the mapping is read-only and of a file, so a page that is dropped and touched again, by whoever else reads
+    // it, is read from the file again with the same bytes; nothing written can be lost. Only a hint.
+    #[cfg(unix)]
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, span.start, span.len()) };
+}
