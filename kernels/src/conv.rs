@@ -77,6 +77,11 @@ impl ConvState {
         taps.checked_sub(1)?.checked_add(CHUNK)?.checked_mul(channels)?.checked_mul(size_of::<f32>())
     }
 
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.rows.len() * size_of::<f32>()
+    }
+
     pub fn taps(&self) -> usize {
         self.before + 1
     }

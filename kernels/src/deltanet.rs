@@ -87,6 +87,12 @@ impl DeltaState {
         floats.checked_mul(size_of::<f32>())?.checked_add(value_heads.checked_mul(CHUNK * size_of::<f64>())?)
     }
 
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let floats = self.base.len() + self.keys.len() + self.errors.len();
+        floats * size_of::<f32>() + self.decays.len() * size_of::<f64>()
+    }
+
     /// Values of S₀ of all heads, padding included; `None` if they overflow.
     pub fn base_len(heads: &HeadLayout) -> Option<usize> {
         let stride = heads.value_dim.checked_next_multiple_of(WIDEST)?;

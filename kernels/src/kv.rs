@@ -103,6 +103,11 @@ impl<E: KvElement> KvCache<E> {
         kv_heads.checked_mul(head_dim)?.checked_mul(capacity)?.checked_mul(2 * size_of::<E>())
     }
 
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.segments.iter().map(|segment| 2 * segment.keys.len() * size_of::<E>()).sum()
+    }
+
     /// Positions there is room for: what was asked for, rounded up to a whole segment.
     pub fn capacity(&self) -> usize {
         self.segments.len() * SEGMENT

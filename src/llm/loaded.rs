@@ -80,6 +80,11 @@ impl Llm {
     pub fn forward(&self, state: &mut State, tokens: &[u32]) {
         self.model.forward(state, tokens);
     }
+
+    /// Goes back to the first `len` positions, to the bit as if the rest had never been; see [`Model::rollback`].
+    pub fn rollback(&self, state: &mut State, len: usize) {
+        self.model.rollback(state, len);
+    }
 }
 
 fn checked_blueprint(gguf: &Gguf, settings: &config::Llm) -> Result<Blueprint, LlmError> {

@@ -30,6 +30,7 @@ pub use blueprint::{Blueprint, Family};
 pub use conversation::{Answer, Conversation, Finish, Stats};
 pub use error::LlmError;
 pub use loaded::Llm;
+pub use model::Model;
 pub use sampler::Sampler;
-pub use state::State;
+pub use state::{CacheKind, Snapshot, StaleSnapshot, State};
 pub use tokenizer::{Detokenizer, Tokenizer};
