@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn reading_ahead_changes_no_answer() {
-        for family in ["llama", "qwen2"] {
+        for family in ["llama", "qwen2", "qwen35"] {
             let mut plain = conversation(family, 256, 12);
             let mut ahead = conversation(family, 256, 12);
             ahead.warm_up().unwrap();
@@ -322,7 +322,11 @@ mod tests {
 
     #[test]
     fn breaking_off_ends_the_answer_and_keeps_what_was_heard() {
-        let mut conversation = conversation("llama", 256, 30);
+        ["llama", "qwen35"].into_iter().for_each(break_off);
+    }
+
+    fn break_off(family: &str) {
+        let mut conversation = conversation(family, 256, 30);
         let full = ask(&mut conversation, "Say something.");
         assert_eq!((full.finish, full.tokens), (Finish::Length, 30));
         conversation.reset();
@@ -341,7 +345,11 @@ mod tests {
 
     #[test]
     fn a_full_context_drops_whole_turns_and_keeps_the_system_prompt() {
-        let mut conversation = conversation("llama", 200, 10);
+        ["llama", "qwen35"].into_iter().for_each(fill_up);
+    }
+
+    fn fill_up(family: &str) {
+        let mut conversation = conversation(family, 200, 10);
         let mut before = 0;
         let mut drops = 0;
         for n in 0..12 {

@@ -5,6 +5,10 @@
 //! the state has grown.
 
 mod mixers;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod truth;
 
 use std::path::Path;
 
