@@ -21,15 +21,24 @@
 //! Differences of G are taken before the exponential and never exceed 0, and G is summed in f64, so a head that forgets
 //! everything at each token (G of some thousands) neither overflows nor loses what the next tokens say.
 
+mod product;
+mod state;
+#[cfg(test)]
+mod tests;
+
 use crate::conv::HeadLayout;
 use crate::elementwise::{map_vectors, padded, sum_of_squares};
 use crate::isa::{Isa, Kernel, exp};
 use crate::pool::{SharedMut, lock};
 use crate::{Pool, Simd};
+use product::{Rows, multiply};
+pub use state::DeltaState;
+pub(crate) use state::border_after;
+use state::{Fold, fade};
 use std::sync::Mutex;
 
-/// Positions that share a base memory. More of them make a step read more entries, fewer fold more often; from 16 to 64
-/// the traffic of a step differs by a tenth.
+/// Positions that share a base memory. More of them make a step read more entries, fewer fold more often: a step moves
+/// 82, 86 or 99 KiB of a head of 128 x 128 with chunks of 16, 32 or 64, and a prompt multiplies longer rows.
 pub const CHUNK: usize = 32;
 
 /// Rows of S are padded to whole vectors of every variant.
@@ -38,125 +47,6 @@ const WIDEST: usize = 16;
 const LOWEST_DECAY: f64 = -88.0;
 /// Above this ln(1 + eˣ) is x.
 const SOFTPLUS_IS_LINEAR: f64 = 20.0;
-
-/// What one DeltaNet layer remembers: S₀ at `border`, and the entries of the chunk since.
-#[derive(Clone)]
-pub struct DeltaState {
-    heads: HeadLayout,
-    /// Values from a row of S to the next.
-    stride: usize,
-    /// The position that `base` belongs to; a multiple of [`CHUNK`].
-    border: usize,
-    len: usize,
-    /// S₀ `[value_heads, key_dim, stride]`
-    base: Vec<f32>,
-    /// k `[key_heads, key_dim, CHUNK]`
-    keys: Vec<f32>,
-    /// u `[value_heads, CHUNK, stride]`
-    errors: Vec<f32>,
-    /// G `[value_heads, CHUNK]`
-    decays: Vec<f64>,
-}
-
-impl DeltaState {
-    /// The memory before the first token.
-    ///
-    /// Panics if the size overflows; see [`DeltaState::planned_bytes`].
-    pub fn new(heads: HeadLayout) -> DeltaState {
-        DeltaState::planned_bytes(&heads).expect("a memory that fits in the machine's");
-        let HeadLayout { key_heads, value_heads, key_dim, value_dim, .. } = heads;
-        let stride = value_dim.next_multiple_of(WIDEST);
-        DeltaState {
-            stride,
-            border: 0,
-            len: 0,
-            base: vec![0.0; value_heads * key_dim * stride],
-            keys: vec![0.0; key_heads * key_dim * CHUNK],
-            errors: vec![0.0; value_heads * CHUNK * stride],
-            decays: vec![0.0; value_heads * CHUNK],
-            heads,
-        }
-    }
-
-    /// Bytes that [`DeltaState::new`] takes; `None` if they overflow.
-    pub fn planned_bytes(heads: &HeadLayout) -> Option<usize> {
-        let HeadLayout { key_heads, value_heads, key_dim, .. } = *heads;
-        let errors = heads.value_dim.checked_next_multiple_of(WIDEST)?.checked_mul(value_heads)?.checked_mul(CHUNK)?;
-        let keys = key_heads.checked_mul(key_dim)?.checked_mul(CHUNK)?;
-        let floats = DeltaState::base_len(heads)?.checked_add(errors)?.checked_add(keys)?;
-        floats.checked_mul(size_of::<f32>())?.checked_add(value_heads.checked_mul(CHUNK * size_of::<f64>())?)
-    }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        let floats = self.base.len() + self.keys.len() + self.errors.len();
-        floats * size_of::<f32>() + self.decays.len() * size_of::<f64>()
-    }
-
-    /// Values of S₀ of all heads, padding included; `None` if they overflow.
-    pub fn base_len(heads: &HeadLayout) -> Option<usize> {
-        let stride = heads.value_dim.checked_next_multiple_of(WIDEST)?;
-        heads.value_heads.checked_mul(heads.key_dim)?.checked_mul(stride)
-    }
-
-    /// Positions so far.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The position that [`DeltaState::base`] belongs to: how far back [`DeltaState::truncate`] reaches.
-    pub fn border(&self) -> usize {
-        self.border
-    }
-
-    /// S₀ of all heads, for a later [`DeltaState::set_base`].
-    pub fn base(&self) -> &[f32] {
-        &self.base
-    }
-
-    /// Forgets what came after the first `len` positions, to the bit as if it had never been. Panics below the border.
-    pub fn truncate(&mut self, len: usize) {
-        assert!(self.border <= len, "position {len} is before the border {}", self.border);
-        self.len = self.len.min(len);
-    }
-
-    /// Goes to the border `position`, where `base` was what [`DeltaState::base`] gave.
-    ///
-    /// Panics if `position` is no border, or if `base` has another size.
-    pub fn set_base(&mut self, position: usize, base: &[f32]) {
-        assert!(position.is_multiple_of(CHUNK), "{position} is no border of chunks of {CHUNK}");
-        self.base.copy_from_slice(base);
-        (self.border, self.len) = (position, position);
-    }
-
-    /// Back to before the first token.
-    pub fn clear(&mut self) {
-        self.base.fill(0.0);
-        (self.border, self.len) = (0, 0);
-    }
-
-    /// S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons, not for speed.
-    pub fn dense(&self, simd: Simd) -> Vec<f32> {
-        let mut folded = self.clone();
-        let mut room = Room::new(&self.heads);
-        for value_head in 0..self.heads.value_heads {
-            let (key_head, size) = (self.heads.key_head(value_head), self.heads.key_dim * self.stride);
-            simd.run(Fold {
-                base: &mut folded.base[value_head * size..][..size],
-                keys: &self.keys[key_head * self.heads.key_dim * CHUNK..][..self.heads.key_dim * CHUNK],
-                errors: &self.errors[value_head * CHUNK * self.stride..][..CHUNK * self.stride],
-                decays: &self.decays[value_head * CHUNK..][..self.len - self.border],
-                stride: self.stride,
-                room: &mut room,
-            });
-        }
-        folded.base.chunks_exact(self.stride).flat_map(|row| &row[..self.heads.value_dim]).copied().collect()
-    }
-}
 
 /// What a layer makes of `n` tokens before the rule, as [`mix_heads`](crate::mix_heads) and projections leave it.
 #[derive(Clone, Copy)]
@@ -211,7 +101,7 @@ struct Room {
     dots: Vec<f32>,
     /// S₀ᵀ kᵢ and S₀ᵀ qᵢ `[CHUNK, 2, stride]`
     reads: Vec<f32>,
-    /// Keys times what is left of them at the end of the chunk `[key_dim, CHUNK]`, an odd row padded with another
+    /// Keys times what is left of them at the end of the chunk `[key_dim, CHUNK]`
     faded: Vec<f32>,
     /// One token's v, then o `[stride]`
     row: Vec<f32>,
@@ -280,12 +170,6 @@ pub fn delta_rule(
     });
     state.len += n;
     state.border = border_after(state.border, first + n);
-}
-
-/// The border of the chunk that holds the last of `entries` positions since `border`: a chunk is folded when the next
-/// one begins, not when it is full.
-pub(crate) fn border_after(border: usize, entries: usize) -> usize {
-    border + entries.saturating_sub(1) / CHUNK * CHUNK
 }
 
 /// What all tasks of one call see. Every key head has its own part of each shared slice.
@@ -417,22 +301,6 @@ impl OfKeyHead<'_> {
     }
 }
 
-/// e^(Gᵢ - Gⱼ) for all j, and e^Gᵢ; `decays` ends with Gᵢ.
-#[inline(always)]
-fn fade<I: Isa>(isa: I, decays: &[f64]) -> ([f32; CHUNK], f32) {
-    let last = decays[decays.len() - 1];
-    let mut left = [0.0f32; CHUNK];
-    for (left, decay) in left.iter_mut().zip(decays) {
-        *left = (last - decay) as f32;
-    }
-    for left in left.chunks_exact_mut(I::LANES) {
-        isa.store(exp(isa, isa.load(left)), left);
-    }
-    let mut carried = [0.0; WIDEST];
-    isa.store(exp(isa, isa.splat(last as f32)), &mut carried);
-    (left, carried[0])
-}
-
 /// What is known of a token before its error.
 struct Token<'a> {
     i: usize,
@@ -500,157 +368,6 @@ fn gated_norm<I: Isa>(isa: I, o: &[f32], z: &[f32], weights: &DeltaWeights, norm
     });
 }
 
-/// base ← e^Gₙ base + Σⱼ e^(Gₙ-Gⱼ) kⱼ uⱼᵀ over the entries that `decays` has.
-struct Fold<'a> {
-    /// `[key_dim, stride]`
-    base: &'a mut [f32],
-    /// `[key_dim, CHUNK]`
-    keys: &'a [f32],
-    /// `[CHUNK, stride]`
-    errors: &'a [f32],
-    decays: &'a [f64],
-    stride: usize,
-    room: &'a mut Room,
-}
-
-impl Kernel for Fold<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let entries = self.decays.len();
-        if entries == 0 {
-            return;
-        }
-        let (left, carried) = fade(isa, self.decays);
-        let faded = &mut self.room.faded;
-        for (faded, keys) in faded.chunks_exact_mut(CHUNK).zip(self.keys.chunks_exact(CHUNK)) {
-            for j in 0..CHUNK {
-                faded[j] = keys[j] * left[j];
-            }
-        }
-        let key_dim = self.keys.len() / CHUNK;
-        let rows = Rows { x: faded, of: [0, CHUNK], step: 2 * CHUNK, len: entries, pairs: key_dim / 2 };
-        multiply(isa, &rows, self.errors, self.stride, self.stride, Some(carried), self.base);
-        if !key_dim.is_multiple_of(2) {
-            let last = key_dim - 1;
-            let row = &faded[last * CHUNK..][..entries];
-            let out = &mut self.base[last * self.stride..];
-            let work = Tile { isa, rows: [row], w: self.errors, stride: self.stride, scale: Some(carried) };
-            for at in (0..self.stride).step_by(I::LANES) {
-                work.columns::<1>(at, out, self.stride);
-            }
-        }
-    }
-}
-
-/// Rows of a left factor, two by two: row 2p + s begins at `of[s] + p * step`.
-struct Rows<'a> {
-    x: &'a [f32],
-    of: [usize; 2],
-    step: usize,
-    len: usize,
-    pairs: usize,
-}
-
-impl<'a> Rows<'a> {
-    #[inline(always)]
-    fn row(&self, row: usize) -> &'a [f32] {
-        &self.x[self.of[row % 2] + row / 2 * self.step..][..self.len]
-    }
-}
-
-/// out`[rows, stride]` = scale · out + rows · w`[len, stride]`, in the first `columns` columns; without a scale, what was
-/// in `out` is not read. Each value is one chain of multiply-adds in the order of `len`, whatever the tile.
-#[inline(always)]
-fn multiply<I: Isa>(
-    isa: I,
-    rows: &Rows,
-    w: &[f32],
-    stride: usize,
-    columns: usize,
-    scale: Option<f32>,
-    out: &mut [f32],
-) {
-    let mut at = 0;
-    while at < columns {
-        let vectors = match (columns - at) / I::LANES {
-            0 | 1 => 1,
-            2 | 3 => 2,
-            _ => 4,
-        };
-        let mut row = 0;
-        while row < 2 * rows.pairs {
-            let out = &mut out[row * stride..];
-            let four = I::REGISTERS >= 32 && row + 4 <= 2 * rows.pairs;
-            if four {
-                let rows = [rows.row(row), rows.row(row + 1), rows.row(row + 2), rows.row(row + 3)];
-                Tile { isa, rows, w, stride, scale }.columns_of(vectors, at, out);
-                row += 4;
-            } else {
-                let rows = [rows.row(row), rows.row(row + 1)];
-                Tile { isa, rows, w, stride, scale }.columns_of(vectors, at, out);
-                row += 2;
-            }
-        }
-        at += vectors * I::LANES;
-    }
-}
-
-struct Tile<'a, I, const R: usize> {
-    isa: I,
-    rows: [&'a [f32]; R],
-    w: &'a [f32],
-    stride: usize,
-    scale: Option<f32>,
-}
-
-impl<I: Isa, const R: usize> Tile<'_, I, R> {
-    #[inline(always)]
-    fn columns_of(&self, vectors: usize, at: usize, out: &mut [f32]) {
-        match vectors {
-            1 => self.columns::<1>(at, out, self.stride),
-            2 => self.columns::<2>(at, out, self.stride),
-            _ => self.columns::<4>(at, out, self.stride),
-        }
-    }
-
-    /// `V` vectors of columns from `at` on.
-    #[inline(always)]
-    fn columns<const V: usize>(&self, at: usize, out: &mut [f32], out_stride: usize) {
-        let Tile { isa, rows, w, stride, scale } = *self;
-        let len = rows[0].len();
-        assert!(rows.iter().all(|row| row.len() == len) && w.len() >= len * stride && at + V * I::LANES <= stride);
-        let mut sums = [[isa.zero(); V]; R];
-        if let Some(scale) = scale {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = isa.mul(isa.splat(scale), isa.load(&out[r * out_stride + at + v * I::LANES..]));
-                }
-            }
-        }
-        for d in 0..len {
-            let mut vectors = [isa.zero(); V];
-            for (v, vector) in vectors.iter_mut().enumerate() {
-                // SAFETY: row d of w is inside it, and so are columns at.. + V vectors, as was asserted.
-                *vector = unsafe { isa.load_at(w.as_ptr().add(d * stride + at + v * I::LANES)) };
-            }
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                // SAFETY: each row has `len` values, as was asserted.
-                let x = isa.splat(unsafe { *row.as_ptr().add(d) });
-                for (sum, vector) in sums.iter_mut().zip(vectors) {
-                    *sum = isa.mul_add(x, vector, *sum);
-                }
-            }
-        }
-        for (r, sums) in sums.into_iter().enumerate() {
-            for (v, sum) in sums.into_iter().enumerate() {
-                isa.store(sum, &mut out[r * out_stride + at + v * I::LANES..]);
-            }
-        }
-    }
-}
-
 /// g = rate · ln(1 + eˣ), from [`LOWEST_DECAY`] to 0: a memory never grows by itself.
 fn log_decay(rate: f32, x: f32) -> f64 {
     let x = f64::from(x);
@@ -661,6 +378,3 @@ fn log_decay(rate: f32, x: f32) -> f64 {
 fn sigmoid(x: f32) -> f32 {
     (1.0 / (1.0 + f64::from(-x).exp())) as f32
 }
-
-#[cfg(test)]
-mod tests;

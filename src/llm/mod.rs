@@ -5,11 +5,11 @@
 //!                   ├─ weights     where its numbers lie, in the mapped file   never changes
 //!                   ├─ tokenizer   text <-> tokens       ┐
 //!                   └─ template    roles -> tokens       ├─ conversation: what was said, what is computed already
-//!                      state       keys, values, scratch ┘
+//!                      state       keys, values, DeltaNet memories, scratch ┘
 //! model::forward(blueprint, weights, state, tokens) -> logits -> sampler -> token
 //! ```
-//! Blueprint, weights and state are three things, so that another family is a new blueprint and a new `forward`, and
-//! a state can be cut back without touching a weight. This room knows nothing of audio.
+//! Blueprint, weights and state are three things, so that another family is a new blueprint and new mixers, and a state
+//! can go back without touching a weight. This room knows nothing of audio.
 
 mod blueprint;
 mod conversation;

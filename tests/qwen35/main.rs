@@ -211,10 +211,11 @@ fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
     let mut held = Vec::new();
     model.forward(&mut state, &[1, 2, 3]);
     while state.len() < TOKENS {
+        let position = state.len();
         let logits = state.logits().unwrap();
-        assert!(logits.iter().all(|logit| logit.is_finite()), "position {}", state.len());
+        assert!(logits.iter().all(|logit| logit.is_finite()), "position {position}");
         // A little disorder, or a greedy model of noise soon repeats one token.
-        let disorder = state.len() % 7;
+        let disorder = position % 7;
         let token = (best(logits).0 + disorder) as u32 % 512;
         model.forward(&mut state, &[token]);
         if state.len().is_multiple_of(2_000) {
