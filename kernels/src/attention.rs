@@ -2,7 +2,7 @@
 
 use crate::elementwise::{exp_from, largest};
 use crate::isa::{Isa, Kernel};
-use crate::kv::{KEY_BLOCK, KvCache, KvElement};
+use crate::kv::{KEY_BLOCK, KvCache, KvElement, SEGMENT};
 use crate::pool::SharedMut;
 use crate::{Pool, Simd, reference};
 
@@ -19,8 +19,9 @@ pub struct AttentionShape {
     pub causal: bool,
 }
 
-/// Positions whose scores are held at a time.
+/// Positions whose scores are held at a time, all of one segment of the cache.
 const POSITIONS: usize = 128;
+const _: () = assert!(SEGMENT.is_multiple_of(POSITIONS));
 /// Queries that a thread takes at a time; those of one key head, so that they share what is read.
 const ROWS: usize = 8;
 

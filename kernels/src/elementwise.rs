@@ -33,6 +33,15 @@ pub fn silu_mul(simd: Simd, gate: &[f32], up: &[f32], y: &mut [f32]) {
     }
 }
 
+/// y *= 1 / (1 + exp(-gate)), value by value. Panics if the lengths disagree.
+pub fn sigmoid_mul(simd: Simd, gate: &[f32], y: &mut [f32]) {
+    assert_eq!(gate.len(), y.len(), "gate and y have one length");
+    match simd.is_reference() {
+        true => reference::sigmoid_mul(gate, y),
+        false => simd.run(SigmoidMul { gate, y }),
+    }
+}
+
 /// y += x, value by value. Panics if the lengths disagree.
 pub fn add(simd: Simd, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "x and y have one length");
@@ -73,9 +82,11 @@ macro_rules! map_vectors {
     }};
 }
 
+pub(crate) use map_vectors;
+
 /// A vector of any variant that begins with `tail` and ends with `filling`.
 #[inline(always)]
-fn padded(tail: &[f32], filling: f32) -> [f32; 16] {
+pub(crate) fn padded(tail: &[f32], filling: f32) -> [f32; 16] {
     let mut vector = [filling; 16];
     vector[..tail.len()].copy_from_slice(tail);
     vector
@@ -103,7 +114,7 @@ impl Kernel for RmsNorm<'_> {
 }
 
 #[inline(always)]
-fn sum_of_squares<I: Isa>(isa: I, x: &[f32]) -> f64 {
+pub(crate) fn sum_of_squares<I: Isa>(isa: I, x: &[f32]) -> f64 {
     let mut total = 0.0;
     for x in x.chunks(STRETCH) {
         let mut sum = isa.zero();
@@ -194,6 +205,30 @@ impl Kernel for SiluMul<'_> {
     }
 }
 
+struct SigmoidMul<'a> {
+    gate: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for SigmoidMul<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let one = isa.splat(1.0);
+        let opened = |gate| isa.div(one, isa.add(one, exp(isa, isa.sub(isa.zero(), gate))));
+        let (mut gates, mut vectors) = (self.gate.chunks_exact(I::LANES), self.y.chunks_exact_mut(I::LANES));
+        for (gate, y) in (&mut gates).zip(&mut vectors) {
+            isa.store(isa.mul(isa.load(y), opened(isa.load(gate))), y);
+        }
+        let mut last = [0.0; 16];
+        isa.store(opened(isa.load(&padded(gates.remainder(), 0.0))), &mut last);
+        for (y, opened) in vectors.into_remainder().iter_mut().zip(last) {
+            *y *= opened;
+        }
+    }
+}
+
 struct Add<'a> {
     x: &'a [f32],
     y: &'a mut [f32],
@@ -265,6 +300,10 @@ mod tests {
                 silu_mul(simd, &x, &w, &mut y);
                 reference::silu_mul(&x, &w, &mut expected);
                 assert_close("silu_mul", simd, &y, &expected);
+                (y, expected) = (w.clone(), w.clone());
+                sigmoid_mul(simd, &x, &mut y);
+                reference::sigmoid_mul(&x, &mut expected);
+                assert_close("sigmoid_mul", simd, &y, &expected);
                 rms_norm(simd, &x, &w, 1e-6, &mut y);
                 if len > 0 {
                     reference::rms_norm(&x, &w, 1e-6, &mut expected);

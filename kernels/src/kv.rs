@@ -3,8 +3,10 @@
 use crate::isa::Isa;
 use half::f16;
 
-/// Positions that stand together in the key cache; the capacity is rounded up to whole blocks.
+/// Positions that stand together in the key cache.
 pub const KEY_BLOCK: usize = 16;
+/// Positions that are allocated together; a multiple of what attention reads at a time.
+pub const SEGMENT: usize = 128;
 
 /// What keys and values are kept as: `f16` (half the memory) or `f32`.
 pub trait KvElement: lanes::Load {
@@ -58,14 +60,20 @@ impl KvElement for f32 {
 }
 
 /// Keys and values of one layer. What stands beyond the positions that a call names is never read, so going back to
-/// an earlier position is simply to store there again.
+/// an earlier position is simply to store there again. It grows by whole segments, and what it has stays where it is.
 ///
-/// Values lie as `[kv_head, position, head_dim]`. Keys lie as `[kv_head, position / 16, head_dim, position % 16]`: the
-/// scores of sixteen positions then come out in sixteen lanes, and no sum across lanes is needed.
+/// In a segment values lie as `[kv_head, position, head_dim]`, and keys as
+/// `[kv_head, position / 16, head_dim, position % 16]`: the scores of sixteen positions then come out in sixteen lanes,
+/// and no sum across lanes is needed.
+#[derive(Clone)]
 pub struct KvCache<E = f16> {
     kv_heads: usize,
     head_dim: usize,
-    capacity: usize,
+    segments: Vec<Segment<E>>,
+}
+
+#[derive(Clone)]
+struct Segment<E> {
     keys: Vec<E>,
     values: Vec<E>,
 }
@@ -75,21 +83,34 @@ impl<E: KvElement> KvCache<E> {
     ///
     /// Panics if the size overflows; see [`KvCache::planned_bytes`].
     pub fn new(kv_heads: usize, head_dim: usize, capacity: usize) -> KvCache<E> {
-        let bytes = KvCache::<E>::planned_bytes(kv_heads, head_dim, capacity).expect("a cache that fits in memory");
-        let values = bytes / (2 * size_of::<E>());
-        let capacity = capacity.next_multiple_of(KEY_BLOCK);
-        KvCache { kv_heads, head_dim, capacity, keys: vec![E::ZERO; values], values: vec![E::ZERO; values] }
+        KvCache::<E>::planned_bytes(kv_heads, head_dim, capacity).expect("a cache that fits in memory");
+        let mut cache = KvCache { kv_heads, head_dim, segments: Vec::new() };
+        cache.grow(capacity);
+        cache
     }
 
-    /// Bytes that [`KvCache::new`] takes; `None` if they overflow.
+    /// Makes room for `capacity` positions in all, if there is less.
+    pub fn grow(&mut self, capacity: usize) {
+        let values = self.kv_heads * self.head_dim * SEGMENT;
+        while self.capacity() < capacity {
+            self.segments.push(Segment { keys: vec![E::ZERO; values], values: vec![E::ZERO; values] });
+        }
+    }
+
+    /// Bytes of a cache with room for `capacity` positions; `None` if they overflow.
     pub fn planned_bytes(kv_heads: usize, head_dim: usize, capacity: usize) -> Option<usize> {
-        let capacity = capacity.checked_next_multiple_of(KEY_BLOCK)?;
+        let capacity = capacity.checked_next_multiple_of(SEGMENT)?;
         kv_heads.checked_mul(head_dim)?.checked_mul(capacity)?.checked_mul(2 * size_of::<E>())
     }
 
-    /// Positions there is room for: what was asked for, rounded up to a whole block.
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.segments.iter().map(|segment| 2 * segment.keys.len() * size_of::<E>()).sum()
+    }
+
+    /// Positions there is room for: what was asked for, rounded up to a whole segment.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.segments.len() * SEGMENT
     }
 
     /// Stores keys and values `[n, kv_heads, head_dim]` at positions `start..start + n`.
@@ -99,41 +120,45 @@ impl<E: KvElement> KvCache<E> {
         let token = self.kv_heads * self.head_dim;
         assert!(keys.len() == values.len() && keys.len().is_multiple_of(token), "keys and values are [n, {token}]");
         let n = keys.len() / token;
-        assert!(start + n <= self.capacity, "position {} of {}", start + n, self.capacity);
+        assert!(start + n <= self.capacity(), "position {} of {}", start + n, self.capacity());
         for (i, (key, value)) in keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim)).enumerate() {
             self.store_head(i % self.kv_heads, start + i / self.kv_heads, key, value);
         }
     }
 
     fn store_head(&mut self, head: usize, position: usize, key: &[f32], value: &[f32]) {
-        let at = self.value_at(head, position);
-        for (to, &from) in self.values[at..].iter_mut().zip(value) {
+        let (key_at, value_at) = (self.key_at(head, position), self.value_at(head, position));
+        let segment = &mut self.segments[position / SEGMENT];
+        for (to, &from) in segment.values[value_at..].iter_mut().zip(value) {
             *to = E::from_f32(from);
         }
-        let at = self.key_at(head, position);
-        for (to, &from) in self.keys[at..].iter_mut().step_by(KEY_BLOCK).zip(key) {
+        for (to, &from) in segment.keys[key_at..].iter_mut().step_by(KEY_BLOCK).zip(key) {
             *to = E::from_f32(from);
         }
     }
 
     /// Reads back what [`KvCache::store`] stored for one head and position.
     pub fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]) {
-        let at = self.value_at(head, position);
-        for (to, &from) in value.iter_mut().zip(&self.values[at..][..self.head_dim]) {
+        let (key_at, value_at) = (self.key_at(head, position), self.value_at(head, position));
+        let segment = &self.segments[position / SEGMENT];
+        for (to, &from) in value.iter_mut().zip(&segment.values[value_at..][..self.head_dim]) {
             *to = from.to_f32();
         }
-        let at = self.key_at(head, position);
-        for (to, &from) in key.iter_mut().zip(self.keys[at..].iter().step_by(KEY_BLOCK)) {
+        for (to, &from) in key.iter_mut().zip(segment.keys[key_at..].iter().step_by(KEY_BLOCK)) {
             *to = from.to_f32();
         }
     }
 
+    /// Where a value begins in its segment.
+    #[inline(always)]
     fn value_at(&self, head: usize, position: usize) -> usize {
-        (head * self.capacity + position) * self.head_dim
+        (head * SEGMENT + position % SEGMENT) * self.head_dim
     }
 
+    /// Where a key begins in its segment.
+    #[inline(always)]
     fn key_at(&self, head: usize, position: usize) -> usize {
-        (head * self.capacity + position / KEY_BLOCK * KEY_BLOCK) * self.head_dim + position % KEY_BLOCK
+        (head * SEGMENT + position % SEGMENT / KEY_BLOCK * KEY_BLOCK) * self.head_dim + position % KEY_BLOCK
     }
 
     pub(crate) fn is_for(&self, kv_heads: usize, head_dim: usize) -> bool {
@@ -143,13 +168,13 @@ impl<E: KvElement> KvCache<E> {
     /// Keys of the sixteen positions from `position` on, `[head_dim, 16]`; `position` is a multiple of sixteen.
     #[inline(always)]
     pub(crate) fn key_block(&self, head: usize, position: usize) -> &[E] {
-        &self.keys[self.key_at(head, position)..][..KEY_BLOCK * self.head_dim]
+        &self.segments[position / SEGMENT].keys[self.key_at(head, position)..][..KEY_BLOCK * self.head_dim]
     }
 
-    /// Values `[count, head_dim]` from `position` on.
+    /// Values `[count, head_dim]` from `position` on, all in one segment.
     #[inline(always)]
     pub(crate) fn values(&self, head: usize, position: usize, count: usize) -> &[E] {
-        &self.values[self.value_at(head, position)..][..count * self.head_dim]
+        &self.segments[position / SEGMENT].values[self.value_at(head, position)..][..count * self.head_dim]
     }
 }
 
@@ -161,13 +186,16 @@ mod tests {
     fn what_is_stored_is_loaded() {
         let (heads, d) = (3, 5);
         let mut cache = KvCache::<f32>::new(heads, d, 20);
-        assert_eq!(cache.capacity(), 32);
-        let keys: Vec<f32> = (0..21 * heads * d).map(|i| i as f32).collect();
+        assert_eq!(cache.capacity(), 128);
+        let positions = 260;
+        let keys: Vec<f32> = (0..positions * heads * d).map(|i| i as f32).collect();
         let values: Vec<f32> = keys.iter().map(|k| -k).collect();
         cache.store(0, &keys[..4 * heads * d], &values[..4 * heads * d]);
+        cache.grow(positions);
+        assert_eq!(cache.capacity(), 384);
         cache.store(4, &keys[4 * heads * d..], &values[4 * heads * d..]);
         let (mut key, mut value) = ([0.0; 5], [0.0; 5]);
-        for position in 0..21 {
+        for position in 0..positions {
             for head in 0..heads {
                 cache.load(head, position, &mut key, &mut value);
                 let at = (position * heads + head) * d;
@@ -178,7 +206,7 @@ mod tests {
 
     #[test]
     fn sizes_are_planned() {
-        assert_eq!(KvCache::<f16>::planned_bytes(2, 64, 100), Some(2 * 64 * 112 * 2 * 2));
+        assert_eq!(KvCache::<f16>::planned_bytes(2, 64, 100), Some(2 * 64 * 128 * 2 * 2));
         assert_eq!(KvCache::<f16>::planned_bytes(usize::MAX, 64, 100), None);
         assert_eq!(KvCache::<f32>::planned_bytes(1, 1, usize::MAX), None);
     }

@@ -3,7 +3,9 @@
 //! - [`BlockType`], [`Matrix`]: weights as GGML stores them, where they lie; those of MLX through [`repack_affine`].
 //! - [`Simd`]: which instructions are used, chosen once at run time. [`Pool`]: threads that spin briefly, then sleep.
 //! - [`matmul`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
-//! - [`attention`] over a [`KvCache`]; [`Rope`]; [`rms_norm`], [`softmax`], [`silu_mul`], [`add`], [`argmax`].
+//! - [`attention`] over a [`KvCache`]; [`Rope`]; [`rms_norm`], [`softmax`], [`silu_mul`], [`sigmoid_mul`], [`add`],
+//!   [`argmax`].
+//! - [`mix_heads`] and [`delta_rule`]: gated DeltaNet, over a [`ConvState`] and a [`DeltaState`].
 //! - [`reference`]: the plain scalar truth, in f64, that all of it is tested against.
 //!
 //! Activations are f32 throughout and sums are taken in f32 lanes: rounding activations to int8 turned right answers
@@ -13,6 +15,8 @@
 mod affine;
 mod attention;
 mod block;
+mod conv;
+mod deltanet;
 mod elementwise;
 mod isa;
 mod kv;
@@ -27,7 +31,9 @@ mod simd;
 pub use affine::{Affine, repack_affine};
 pub use attention::{AttentionShape, attention};
 pub use block::BlockType;
-pub use elementwise::{add, argmax, rms_norm, silu_mul, softmax};
+pub use conv::{ConvState, HeadLayout, mix_heads};
+pub use deltanet::{CHUNK, DeltaInput, DeltaScratch, DeltaState, DeltaWeights, Keep, delta_rule};
+pub use elementwise::{add, argmax, rms_norm, sigmoid_mul, silu_mul, softmax};
 pub use kv::{KvCache, KvElement};
 pub use matmul::{Scratch, matmul, unpack_row};
 pub use matrix::{Matrix, ShapeError};

@@ -3,6 +3,8 @@
 use crate::affine::{Affine, HEAD, code_in_part};
 use crate::attention::AttentionShape;
 use crate::block::BlockType;
+use crate::conv::HeadLayout;
+use crate::deltanet::DeltaWeights;
 use crate::kv::{KvCache, KvElement};
 use crate::matrix::Matrix;
 use half::{bf16, f16};
@@ -139,6 +141,12 @@ pub fn silu_mul(gate: &[f32], up: &[f32], y: &mut [f32]) {
     }
 }
 
+pub fn sigmoid_mul(gate: &[f32], y: &mut [f32]) {
+    for (y, &g) in y.iter_mut().zip(gate) {
+        *y = (f64::from(*y) / (1.0 + f64::from(-g).exp())) as f32;
+    }
+}
+
 pub fn add(x: &[f32], y: &mut [f32]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y += x;
@@ -153,6 +161,70 @@ pub fn argmax(x: &[f32]) -> Option<usize> {
         }
     }
     best
+}
+
+/// The short convolution of a DeltaNet layer over all of a sequence, in f64; see [`crate::mix_heads`] for the shapes.
+pub fn mix_heads(heads: &HeadLayout, taps: &[f32], raw: &[f32]) -> Vec<f64> {
+    let (channels, keys) = (heads.channels(), heads.key_width());
+    let rows = taps.len() / channels;
+    let mut mixed = Vec::with_capacity(raw.len());
+    for t in 0..raw.len() / channels {
+        for c in 0..channels {
+            let tap = |j: usize| match (t + j + 1).checked_sub(rows) {
+                Some(from) => f64::from(taps[j * channels + c]) * f64::from(raw[from * channels + c]),
+                None => 0.0,
+            };
+            let y: f64 = (0..rows).map(tap).sum();
+            mixed.push(y / (1.0 + (-y).exp()));
+        }
+    }
+    for token in mixed.chunks_exact_mut(channels) {
+        for (head, x) in token[..2 * keys].chunks_exact_mut(heads.key_dim).enumerate() {
+            let length = (x.iter().map(|x| x * x).sum::<f64>() + 1e-6).sqrt();
+            let by = if head < heads.key_heads { (heads.key_dim as f64).sqrt() } else { 1.0 };
+            x.iter_mut().for_each(|x| *x /= length * by);
+        }
+    }
+    mixed
+}
+
+/// The gated delta rule token by token, in f64, with its gated norm; see [`crate::delta_rule`] for the shapes.
+/// s`[value_heads, key_dim, value_dim]` goes from what it was to what it is after the last token.
+pub fn delta_rule(
+    heads: &HeadLayout,
+    mixed: &[f64],
+    z: &[f32],
+    a: &[f32],
+    b: &[f32],
+    weights: &DeltaWeights,
+    s: &mut [f64],
+) -> Vec<f64> {
+    let HeadLayout { value_heads, key_dim, value_dim, .. } = *heads;
+    let mut out = vec![0.0; z.len()];
+    for (i, out) in out.chunks_exact_mut(value_dim).enumerate() {
+        let (t, head) = (i / value_heads, i % value_heads);
+        let token = &mixed[t * heads.channels()..][..heads.channels()];
+        let q = &token[heads.key_head(head) * key_dim..][..key_dim];
+        let k = &token[heads.key_width() + heads.key_head(head) * key_dim..][..key_dim];
+        let v = &token[2 * heads.key_width() + head * value_dim..][..value_dim];
+        let beta = 1.0 / (1.0 + (-f64::from(b[i])).exp());
+        let x = f64::from(a[i]) + f64::from(weights.dt_bias[head]);
+        let decay = (f64::from(weights.rate[head]) * if x > 20.0 { x } else { x.exp().ln_1p() }).exp();
+        let s = &mut s[head * key_dim * value_dim..][..key_dim * value_dim];
+        s.iter_mut().for_each(|s| *s *= decay);
+        for c in 0..value_dim {
+            let recalled: f64 = (0..key_dim).map(|d| s[d * value_dim + c] * k[d]).sum();
+            let u = beta * (v[c] - recalled);
+            (0..key_dim).for_each(|d| s[d * value_dim + c] += k[d] * u);
+            out[c] = (0..key_dim).map(|d| s[d * value_dim + c] * q[d]).sum();
+        }
+        let mean = out.iter().map(|o| o * o).sum::<f64>() / value_dim as f64;
+        for (c, out) in out.iter_mut().enumerate() {
+            let z = f64::from(z[i * value_dim + c]);
+            *out *= f64::from(weights.norm[c]) / (mean + f64::from(weights.norm_eps)).sqrt() * z / (1.0 + (-z).exp());
+        }
+    }
+    out
 }
 
 /// See [`crate::attention`] for the shapes.

@@ -127,7 +127,9 @@ impl Conversation {
     /// Computes the system prompt, so that the first question only pays for itself. Returns the tokens computed.
     pub fn warm_up(&mut self) -> Result<usize, LlmError> {
         let system = self.system.clone();
-        Ok(self.compute(&system))
+        let computed = self.compute(&system);
+        self.state.mark_turn();
+        Ok(computed)
     }
 
     /// Reads a question ahead, before it is certain: computes the history and `question` as [`Conversation::ask`]
@@ -152,6 +154,7 @@ impl Conversation {
         let fit = self.fit(&question)?;
         let prompt = self.prompt(fit.dropped, &question);
         let prefilled_tokens = self.compute(&prompt);
+        self.state.mark_turn();
         let prefill = Ms::from(started.elapsed());
 
         let started = Instant::now();
@@ -209,13 +212,12 @@ impl Conversation {
     /// Brings the state to `prompt` with its logits at hand. Returns how many tokens had to be computed.
     fn compute(&mut self, prompt: &[u32]) -> usize {
         let known = self.state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        self.state.truncate(known);
-        if known == prompt.len() && self.state.logits().is_some() {
+        if known == prompt.len() && known == self.state.len() && self.state.logits().is_some() {
             return 0;
         }
         // The logits of the last token are needed, so at least that one is computed.
         let keep = known.min(prompt.len().saturating_sub(1));
-        self.state.truncate(keep);
+        self.llm.rollback(&mut self.state, keep);
         self.llm.forward(&mut self.state, &prompt[keep..]);
         prompt.len() - keep
     }
@@ -291,7 +293,7 @@ mod tests {
 
     #[test]
     fn reading_ahead_changes_no_answer() {
-        for family in ["llama", "qwen2"] {
+        for family in ["llama", "qwen2", "qwen35"] {
             let mut plain = conversation(family, 256, 12);
             let mut ahead = conversation(family, 256, 12);
             ahead.warm_up().unwrap();
@@ -320,7 +322,11 @@ mod tests {
 
     #[test]
     fn breaking_off_ends_the_answer_and_keeps_what_was_heard() {
-        let mut conversation = conversation("llama", 256, 30);
+        ["llama", "qwen35"].into_iter().for_each(break_off);
+    }
+
+    fn break_off(family: &str) {
+        let mut conversation = conversation(family, 256, 30);
         let full = ask(&mut conversation, "Say something.");
         assert_eq!((full.finish, full.tokens), (Finish::Length, 30));
         conversation.reset();
@@ -339,7 +345,11 @@ mod tests {
 
     #[test]
     fn a_full_context_drops_whole_turns_and_keeps_the_system_prompt() {
-        let mut conversation = conversation("llama", 200, 10);
+        ["llama", "qwen35"].into_iter().for_each(fill_up);
+    }
+
+    fn fill_up(family: &str) {
+        let mut conversation = conversation(family, 200, 10);
         let mut before = 0;
         let mut drops = 0;
         for n in 0..12 {

@@ -80,6 +80,11 @@ impl Llm {
     pub fn forward(&self, state: &mut State, tokens: &[u32]) {
         self.model.forward(state, tokens);
     }
+
+    /// Goes back to the first `len` positions, to the bit as if the rest had never been; see [`Model::rollback`].
+    pub fn rollback(&self, state: &mut State, len: usize) {
+        self.model.rollback(state, len);
+    }
 }
 
 fn checked_blueprint(gguf: &Gguf, settings: &config::Llm) -> Result<Blueprint, LlmError> {
@@ -117,11 +122,13 @@ mod tests {
 
     #[test]
     fn a_model_is_loaded_only_under_a_permit_that_covers_it() {
-        let file = testing::model("llama").build();
-        let planned = load(&file, Bytes::mib(64)).unwrap().planned();
-        assert!(planned.0 > file.len() as u64 && planned < Bytes::mib(6), "{planned}");
-        assert!(load(&file, planned).is_ok());
-        assert!(matches!(load(&file, Bytes(planned.0 - 1)), Err(LlmError::Permit { .. })));
+        for family in ["llama", "qwen35"] {
+            let file = testing::model(family).build();
+            let planned = load(&file, Bytes::mib(64)).unwrap().planned();
+            assert!(planned.0 > file.len() as u64 && planned < Bytes::mib(6), "{family} {planned}");
+            assert!(load(&file, planned).is_ok());
+            assert!(matches!(load(&file, Bytes(planned.0 - 1)), Err(LlmError::Permit { .. })));
+        }
     }
 
     #[test]
@@ -135,8 +142,11 @@ mod tests {
     proptest::proptest! {
         /// A damaged file is refused, or answers nonsense; it never panics.
         #[test]
-        fn damage_anywhere_never_panics(hits in proptest::collection::vec((0usize..100_000, 0u8..=255), 1..5)) {
-            let mut file = testing::model("qwen2").build();
+        fn damage_anywhere_never_panics(
+            hits in proptest::collection::vec((0usize..200_000, 0u8..=255), 1..5),
+            family in proptest::sample::select(vec!["qwen2", "qwen35"]),
+        ) {
+            let mut file = testing::model(family).build();
             for (at, byte) in hits {
                 let at = at % file.len();
                 file[at] = byte;

@@ -5,11 +5,11 @@
 //!                   ├─ weights     where its numbers lie, in the mapped file   never changes
 //!                   ├─ tokenizer   text <-> tokens       ┐
 //!                   └─ template    roles -> tokens       ├─ conversation: what was said, what is computed already
-//!                      state       keys, values, scratch ┘
+//!                      state       keys, values, DeltaNet memories, scratch ┘
 //! model::forward(blueprint, weights, state, tokens) -> logits -> sampler -> token
 //! ```
-//! Blueprint, weights and state are three things, so that another family is a new blueprint and a new `forward`, and
-//! a state can be cut back without touching a weight. This room knows nothing of audio.
+//! Blueprint, weights and state are three things, so that another family is a new blueprint and new mixers, and a state
+//! can go back without touching a weight. This room knows nothing of audio.
 
 mod blueprint;
 pub mod checkpoint;
@@ -19,13 +19,10 @@ pub mod gguf;
 mod loaded;
 mod model;
 mod presets;
-mod sampler;
-mod state;
-pub mod template;
 pub mod quantize;
 mod sampler;
 mod state;
-mod template;
+pub mod template;
 pub mod tensors;
 #[cfg(test)]
 mod testing;
@@ -38,9 +35,10 @@ pub use blueprint::{Blueprint, Family};
 pub use conversation::{Answer, Conversation, Finish, Stats};
 pub use error::LlmError;
 pub use loaded::Llm;
+pub use model::Model;
 pub use presets::{OptionError, Preset, SamplingOptions};
 pub use sampler::Sampler;
-pub use state::State;
+pub use state::{CacheKind, Snapshot, StaleSnapshot, State};
 pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
 pub use thinking::{Piece, Splitter};
 pub use tokenizer::{Detokenizer, Tokenizer};

@@ -1,29 +1,53 @@
 //! The decoder itself: tokens in, logits out.
 //!
-//! The transformer of Llama and Qwen 2: pre-norm (RMSNorm), grouped-query attention with rotary positions, and a
-//! SwiGLU feed-forward network. `forward` allocates nothing once the state has grown.
+//! A pre-norm transformer (RMSNorm) with a SwiGLU feed-forward network. What mixes positions is attention as in Llama
+//! and Qwen 2, or, in Qwen 3.5, gated attention and gated DeltaNet ([`mixers`]). Nothing is allocated per token once
+//! the state has grown.
 
-use sotto_kernels::AttentionShape;
-use sotto_kernels::{Pool, Scratch, Simd, add, attention, matmul, rms_norm, silu_mul, unpack_row};
+mod mixers;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod truth;
+
+use std::path::Path;
+
+use sotto_kernels::{Pool, Scratch, Simd, add, matmul, rms_norm, silu_mul, unpack_row};
 
 use super::LlmError;
 use super::blueprint::Blueprint;
 use super::gguf::Gguf;
-use super::state::{BATCH, Cache, State, Workspace};
-use super::tensors::Weight;
+use super::state::{BATCH, State, Workspace};
+use super::tensors::{Tensors, Weight};
 use super::weights::{Layer, Linear, Weights};
 
+/// The network of a checkpoint, without tokenizer and conversation: for work on tokens and logits.
 pub struct Model {
-    pub blueprint: Blueprint,
+    pub(super) blueprint: Blueprint,
     weights: Weights,
     pool: Pool,
     simd: Simd,
 }
 
 impl Model {
-    pub fn load(gguf: &Gguf, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {
-        let weights = Weights::bind(&mut gguf.binder(), &blueprint)?;
+    /// Maps a GGUF file and binds its tensors. Its memory is the caller's to account for; [`Llm`](super::Llm) does it
+    /// with a permit.
+    pub fn open(path: &Path, threads: usize) -> Result<Self, LlmError> {
+        let gguf = Gguf::open(path)?;
+        Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf)?, threads)
+    }
+
+    pub(super) fn load(gguf: &Gguf, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {
+        Model::bind(&mut gguf.binder(), blueprint, threads)
+    }
+
+    pub(super) fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {
+        let weights = Weights::bind(tensors, &blueprint)?;
         Ok(Model { blueprint, weights, pool: Pool::new(threads), simd: Simd::from_env()? })
+    }
+
+    pub fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
     }
 
     /// Computes `tokens` behind the positions of `state` and leaves the logits of the last in it.
@@ -31,24 +55,94 @@ impl Model {
     /// Panics when the tokens do not fit the state's context or are not of the vocabulary; the conversation sees to
     /// both.
     pub fn forward(&self, state: &mut State, tokens: &[u32]) {
-        let Some(last_batch) = tokens.chunks(BATCH).next_back() else { return };
-        state.make_room(&self.blueprint, tokens.len());
-        for batch in tokens.chunks(BATCH) {
-            self.decode(state, batch);
+        let mut last = None;
+        self.compute(state, tokens, |_, _, row| last = Some(row));
+        if let Some(row) = last {
+            self.head(&mut state.work, row);
+            state.set_logits_current();
         }
-        self.head(&mut state.work, last_batch.len() - 1);
-        state.set_logits_current();
+    }
+
+    /// As [`Model::forward`], and shows the logits after each token: `each(i, logits)` for token `i`. For comparisons;
+    /// the head is computed for every token.
+    pub fn forward_each(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
+        self.compute(state, tokens, |state, i, row| {
+            self.head(&mut state.work, row);
+            each(i, &state.work.logits);
+        });
+        if !tokens.is_empty() {
+            state.set_logits_current();
+        }
+    }
+
+    /// Goes back to the first `len` positions, to the bit as if the rest had never been (see [`State`] for what that
+    /// means). Where a DeltaNet layer no longer knows the position, what stands between the newest checkpoint and it is
+    /// computed again: less than 64 positions if they are among the last 192, else up to all.
+    pub fn rollback(&self, state: &mut State, len: usize) {
+        if len >= state.len() {
+            return;
+        }
+        let (tokens, origins) = (state.tokens()[..len].to_vec(), state.origins(len).to_vec());
+        let mut at = state.rewind(len);
+        while at < len {
+            let alone = origins[at].alone;
+            let run = origins[at..].iter().take_while(|origin| origin.alone == alone).count();
+            match alone {
+                true => tokens[at..at + run].iter().for_each(|&token| self.decode(state, &[token])),
+                false => self.read(state, &tokens[at..at + run], |_, _, _| ()),
+            }
+            at += run;
+        }
+        state.set_origins(&origins);
+    }
+
+    /// A token alone is a step, more are read. Calls `each(state, i, row)` when token `i` stands in row `row` of the
+    /// workspace.
+    fn compute(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(&mut State, usize, usize)) {
+        state.assert_fits(tokens.len());
+        match tokens {
+            [] => {}
+            [_] => {
+                self.decode(state, tokens);
+                each(state, 0, 0);
+            }
+            _ => self.read(state, tokens, each),
+        }
+    }
+
+    /// Reads a piece of a prompt, batch by batch. No batch is of one token, which would be computed as a step is: the
+    /// last two are kept together, and a token that has no other is read with a second beside it that is then forgotten.
+    fn read(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(&mut State, usize, usize)) {
+        if let &[token] = tokens {
+            self.decode(state, &[token, token]);
+            state.rewind(state.len() - 1);
+            return each(state, 0, 0);
+        }
+        let mut done = 0;
+        while done < tokens.len() {
+            let rest = tokens.len() - done;
+            let n = if rest == BATCH + 1 { BATCH - 1 } else { rest.min(BATCH) };
+            self.decode(state, &tokens[done..done + n]);
+            (0..n).for_each(|row| each(state, done + row, row));
+            done += n;
+        }
     }
 
     /// All layers over up to [`BATCH`] positions.
     fn decode(&self, state: &mut State, tokens: &[u32]) {
         let (start, n) = (state.len(), tokens.len());
+        state.make_room(n);
+        let mut checkpoint = state.due_checkpoint(n);
+        let mut borders = checkpoint.as_mut().map(|checkpoint| (checkpoint.position, checkpoint.layers.iter_mut()));
         self.embed(tokens, &mut state.work.stream);
-        for (layer, cache) in self.weights.layers.iter().zip(&mut state.caches) {
-            self.attend(layer, cache, &mut state.work, start, n);
+        for (layer, memory) in self.weights.layers.iter().zip(&mut state.layers) {
+            self.mix(layer, memory, &mut borders, &mut state.work, start, n);
             self.feed_forward(layer, &mut state.work, n);
         }
         state.advance(tokens);
+        if let Some(checkpoint) = checkpoint {
+            state.keep_checkpoint(checkpoint);
+        }
     }
 
     fn embed(&self, tokens: &[u32], stream: &mut [f32]) {
@@ -56,29 +150,6 @@ impl Model {
         for (&token, x) in tokens.iter().zip(stream.chunks_exact_mut(self.blueprint.width)) {
             unpack_row(embedding.kind(), embedding.row(token as usize), x);
         }
-    }
-
-    /// stream += Wo · attention(rope(Wq · h), rope(Wk · h), Wv · h), h = norm(stream)
-    fn attend(&self, layer: &Layer, cache: &mut Cache, work: &mut Workspace, start: usize, n: usize) {
-        let Blueprint { width, heads, kv_heads, head_dim, norm_eps, .. } = self.blueprint;
-        let (query, kv) = (self.blueprint.query_width(), self.blueprint.kv_width());
-        let Workspace { stream, normed, q, k, v, attended, rope, scratch, .. } = work;
-        let (stream, normed) = (&mut stream[..n * width], &mut normed[..n * width]);
-        let (q, k, v) = (&mut q[..n * query], &mut k[..n * kv], &mut v[..n * kv]);
-        let attended = &mut attended[..n * query];
-
-        rms_norm(self.simd, stream, &layer.attention_norm, norm_eps, normed);
-        self.linear(&layer.q, normed, n, q, scratch);
-        self.linear(&layer.k, normed, n, k, scratch);
-        self.linear(&layer.v, normed, n, v, scratch);
-        rope.apply(q, heads, start);
-        rope.apply(k, kv_heads, start);
-        cache.store(start, k, v);
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let shape = AttentionShape { heads, kv_heads, head_dim, scale, causal: true };
-        attention(&self.pool, self.simd, &shape, q, cache, start, attended);
-        self.multiply(&layer.output, attended, n, normed, scratch);
-        add(self.simd, normed, stream);
     }
 
     /// stream += Wdown · (silu(Wgate · h) ∘ Wup · h), h = norm(stream)
@@ -96,11 +167,11 @@ impl Model {
         add(self.simd, normed, stream);
     }
 
-    /// The logits of position `last` of the batch: only it meets the head.
-    fn head(&self, work: &mut Workspace, last: usize) {
+    /// The logits of one row of the batch: only a token that is asked for meets the head.
+    fn head(&self, work: &mut Workspace, row: usize) {
         let width = self.blueprint.width;
         let normed = &mut work.normed[..width];
-        rms_norm(self.simd, &work.stream[last * width..][..width], &self.weights.norm, self.blueprint.norm_eps, normed);
+        rms_norm(self.simd, &work.stream[row * width..][..width], &self.weights.norm, self.blueprint.norm_eps, normed);
         self.multiply(&self.weights.head, normed, 1, &mut work.logits, &mut work.scratch);
     }
 

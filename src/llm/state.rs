@@ -1,75 +1,93 @@
-//! What a running model remembers: the keys and values of every position so far, and the room it computes in.
+//! What a running model remembers of every position so far, and the room it computes in.
+//!
+//! Attention layers keep keys and values, which can be cut off anywhere. DeltaNet layers keep a memory that each token
+//! changes for good, so going back needs help: within the chunk of the last position they go back by themselves
+//! (`sotto_kernels::DeltaState`); further back, [`Checkpoints`] of the memory stand at some borders of chunks, and the
+//! model computes again what lies between the newest of them and the position ([`Model::rollback`]).
+//!
+//! What is exact: a position is computed in one of two ways, alone (a step of an answer) or together with others (a
+//! prompt), which differ in the last bits because the products sum in another order. Given which way, a result depends
+//! on the tokens alone, not on how they were cut into calls, on the number of threads or on what was undone before. So
+//! after [`Model::rollback`], [`State::restore`] or [`State::fork`] everything is to the bit as if the rest had never
+//! been; what has to be computed again is computed in the way it was the first time.
+//!
+//! [`Model::rollback`]: super::model::Model::rollback
 
-use half::f16;
-use sotto_kernels::{KvCache, Rope, RopeStyle, Scratch};
+mod checkpoints;
+mod memory;
+mod snapshot;
+mod workspace;
 
-use super::blueprint::{Blueprint, Family};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Positions that are computed together when a prompt is read: enough for the matrix kernels to use each weight many
-/// times, few enough for the activations to stay in the second-level cache.
-pub const BATCH: usize = 64;
-/// The cache starts with room for so many positions and doubles up to the full context.
-const FIRST_ROOM: usize = 256;
+use sotto_kernels::Simd;
 
-/// Keys and values are kept as f16, half the memory of f32.
-pub type Cache = KvCache<f16>;
+use super::blueprint::Blueprint;
+pub(super) use checkpoints::BorderMemory;
+use checkpoints::{Checkpoint, Checkpoints, SPACING};
+pub use memory::CacheKind;
+pub(super) use memory::{Cache, DeltaMemory, Memory};
+pub use snapshot::{Snapshot, StaleSnapshot};
+pub(super) use workspace::{BATCH, DeltaWork, Workspace};
+
+/// Numbers each call to the model of this process, so that a snapshot knows whether its positions are still there.
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 pub struct State {
-    /// The token at each computed position.
-    tokens: Vec<u32>,
+    blueprint: Blueprint,
+    kind: CacheKind,
     /// Most positions there may ever be.
     context: usize,
-    pub(super) caches: Vec<Cache>,
+    /// The token at each computed position.
+    tokens: Vec<u32>,
+    /// How each of them was computed.
+    origins: Vec<Origin>,
+    pub(super) layers: Vec<Memory>,
+    checkpoints: Checkpoints,
     pub(super) work: Workspace,
     /// `work.logits` are those of the last position.
     logits_current: bool,
 }
 
-/// Activations of up to [`BATCH`] positions, and of the last one's logits. Sized once; nothing is allocated per token.
-pub struct Workspace {
-    /// [n, width]: the residual stream.
-    pub stream: Vec<f32>,
-    /// [n, width]: the stream normed, then what a block adds to it.
-    pub normed: Vec<f32>,
-    /// [n, query_width]
-    pub q: Vec<f32>,
-    /// [n, kv_width]
-    pub k: Vec<f32>,
-    /// [n, kv_width]
-    pub v: Vec<f32>,
-    /// [n, query_width]
-    pub attended: Vec<f32>,
-    /// [n, hidden]
-    pub gate: Vec<f32>,
-    /// [n, hidden]
-    pub up: Vec<f32>,
-    /// [n, hidden]
-    pub mixed: Vec<f32>,
-    /// [vocabulary]
-    pub logits: Vec<f32>,
-    pub rope: Rope,
-    pub scratch: Scratch,
+/// Which call computed a position, and whether the position was alone in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    call: u64,
+    pub alone: bool,
 }
 
 impl State {
+    /// Keys and values are kept as f16.
     pub fn new(blueprint: &Blueprint, context: usize) -> Self {
-        let room = FIRST_ROOM.min(context);
-        let cache = || Cache::new(blueprint.kv_heads, blueprint.head_dim, room);
+        State::with_cache(blueprint, context, CacheKind::F16)
+    }
+
+    pub fn with_cache(blueprint: &Blueprint, context: usize, kind: CacheKind) -> Self {
         State {
-            tokens: Vec::with_capacity(context),
+            tokens: Vec::with_capacity(context + 1),
+            origins: Vec::with_capacity(context + 1),
             context,
-            caches: (0..blueprint.layers).map(|_| cache()).collect(),
+            layers: (0..blueprint.layers).map(|n| Memory::new(blueprint, n, kind)).collect(),
+            checkpoints: Checkpoints::default(),
             work: Workspace::new(blueprint),
             logits_current: false,
+            blueprint: blueprint.clone(),
+            kind,
         }
     }
 
-    /// Bytes of a state with `context` positions; `None` if they overflow.
+    /// Bytes of a state with `context` positions and all the checkpoints it may keep; `None` if they overflow.
     pub fn planned_bytes(blueprint: &Blueprint, context: usize) -> Option<usize> {
-        let cache = Cache::planned_bytes(blueprint.kv_heads, blueprint.head_dim, context)?;
-        let caches = cache.checked_mul(blueprint.layers)?;
-        let work = Workspace::values(blueprint).checked_mul(size_of::<f32>())?;
-        caches.checked_add(work)?.checked_add(context.checked_mul(size_of::<u32>())?)
+        let memory = |sum: usize, n| sum.checked_add(Memory::planned_bytes(blueprint, n, context, CacheKind::F16)?);
+        let layers = (0..blueprint.layers).try_fold(0, memory)?;
+        let positions = context.checked_mul(size_of::<u32>() + size_of::<Origin>())?;
+        let checkpoints = Checkpoints::planned_bytes(blueprint)?;
+        [positions, checkpoints, Workspace::planned_bytes(blueprint)?].into_iter().try_fold(layers, usize::checked_add)
+    }
+
+    /// Bytes held now by memories and checkpoints: what grows with the positions.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(Memory::bytes).sum::<usize>() + self.checkpoints.bytes()
     }
 
     /// Computed positions.
@@ -89,127 +107,142 @@ impl State {
         &self.tokens
     }
 
-    /// Goes back to the first `len` positions. What came after is forgotten at no cost.
-    pub fn truncate(&mut self, len: usize) {
-        if len < self.tokens.len() {
-            self.tokens.truncate(len);
-            self.logits_current = false;
-        }
-    }
-
     /// The logits after the last position, `[vocabulary]`; `None` when the last position went back or was not asked.
     pub fn logits(&mut self) -> Option<&mut [f32]> {
         self.logits_current.then_some(&mut self.work.logits)
+    }
+
+    /// The memory of DeltaNet layer `n`, `[value_heads, key_dim, value_dim]`, heads in the order of the checkpoint;
+    /// `None` for other layers. For comparisons.
+    pub fn recurrent(&self, n: usize) -> Option<Vec<f32>> {
+        self.layers.get(n)?.delta().map(|memory| memory.delta.dense(Simd::detect()))
+    }
+
+    /// The raw rows that the convolution of DeltaNet layer `n` still sees, `[taps - 1, channels]`, the newest last;
+    /// `None` for other layers. For comparisons.
+    pub fn convolved(&self, n: usize) -> Option<&[f32]> {
+        self.layers.get(n)?.delta().map(|memory| memory.conv.last_rows())
+    }
+
+    /// Key and value of one head of attention layer `n`; `None` for other layers and positions. For comparisons.
+    pub fn key_value(&self, n: usize, kv_head: usize, position: usize) -> Option<(Vec<f32>, Vec<f32>)> {
+        let known = position < self.len() && kv_head < self.blueprint.kv_heads;
+        let cache = self.layers.get(n).filter(|_| known)?.cache()?;
+        let (mut key, mut value) = (vec![0.0; self.blueprint.head_dim], vec![0.0; self.blueprint.head_dim]);
+        cache.load(kv_head, position, &mut key, &mut value);
+        Some((key, value))
+    }
+
+    /// A state of its own that goes on from here.
+    pub fn fork(&self) -> State {
+        let mut work = Workspace::new(&self.blueprint);
+        work.logits.copy_from_slice(&self.work.logits);
+        State {
+            blueprint: self.blueprint.clone(),
+            kind: self.kind,
+            context: self.context,
+            tokens: with_room(&self.tokens, self.context),
+            origins: with_room(&self.origins, self.context),
+            layers: self.layers.clone(),
+            checkpoints: self.checkpoints.clone(),
+            work,
+            logits_current: self.logits_current,
+        }
+    }
+
+    /// Marks this as a place that one will often come back to, the end of the system prompt or of a question. The first
+    /// and the last such places are kept; coming back costs at most a chunk of positions.
+    pub fn mark_turn(&mut self) {
+        let border = self.layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border));
+        let Some(border) = border.filter(|&border| border > 0) else { return };
+        self.checkpoints.mark_turn(border, &self.layers);
+    }
+
+    /// Goes back to the first `len` positions or, where only the model can do that, to the nearest before them that
+    /// the state can reach. Returns how many positions are left.
+    pub(super) fn rewind(&mut self, len: usize) -> usize {
+        if len >= self.len() {
+            return self.len();
+        }
+        let reached = self.reach(len);
+        self.tokens.truncate(reached);
+        self.origins.truncate(reached);
+        self.checkpoints.forget_after(reached);
+        self.logits_current = false;
+        reached
+    }
+
+    fn reach(&mut self, len: usize) -> usize {
+        let border = self.layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border));
+        let checkpoint = self.checkpoints.before(len);
+        let deltas = self.layers.iter_mut().filter_map(Memory::delta_mut);
+        match (border, checkpoint) {
+            (None, _) => len,
+            (Some(border), _) if border <= len => {
+                deltas.for_each(|memory| memory.truncate(len));
+                len
+            }
+            (Some(_), Some(checkpoint)) => {
+                checkpoint.give_back(deltas);
+                checkpoint.position
+            }
+            (Some(_), None) => {
+                deltas.for_each(DeltaMemory::clear);
+                0
+            }
+        }
     }
 
     pub(super) fn set_logits_current(&mut self) {
         self.logits_current = true;
     }
 
-    /// Records that `tokens` have been computed.
+    /// Records that `tokens` have been computed in one call.
     pub(super) fn advance(&mut self, tokens: &[u32]) {
+        let origin = Origin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone: tokens.len() == 1 };
         self.tokens.extend_from_slice(tokens);
+        self.origins.extend(tokens.iter().map(|_| origin));
         self.logits_current = false;
     }
 
-    /// Makes room for `more` positions; layer by layer, so that only one of them is ever held twice.
-    pub(super) fn make_room(&mut self, blueprint: &Blueprint, more: usize) {
+    /// How the first `len` positions were computed.
+    pub(super) fn origins(&self, len: usize) -> &[Origin] {
+        &self.origins[..len]
+    }
+
+    /// Records that positions were computed again as they had been.
+    pub(super) fn set_origins(&mut self, origins: &[Origin]) {
+        self.origins.copy_from_slice(origins);
+    }
+
+    /// Panics if `more` positions do not fit the context.
+    pub(super) fn assert_fits(&self, more: usize) {
         let wanted = self.tokens.len() + more;
         assert!(wanted <= self.context, "position {wanted} of a context of {}", self.context);
-        let room = self.caches.first().map_or(0, Cache::capacity);
-        if wanted <= room {
-            return;
-        }
-        let room = wanted.max(room * 2).min(self.context);
-        for cache in &mut self.caches {
-            let mut larger = Cache::new(blueprint.kv_heads, blueprint.head_dim, room);
-            copy_positions(blueprint, self.tokens.len(), cache, &mut larger);
-            *cache = larger;
-        }
+    }
+
+    pub(super) fn make_room(&mut self, more: usize) {
+        let wanted = self.tokens.len() + more;
+        self.layers.iter_mut().for_each(|layer| layer.grow(wanted));
+    }
+
+    /// A checkpoint to be filled while the next `n` positions are computed, if one is due among them.
+    pub(super) fn due_checkpoint(&mut self, n: usize) -> Option<Checkpoint> {
+        let border = self.layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border))?;
+        let next = (border / SPACING + 1) * SPACING;
+        (next < self.len() + n && !self.checkpoints.has(next)).then(|| self.checkpoints.blank(next, &self.layers))
+    }
+
+    pub(super) fn keep_checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.checkpoints.keep(checkpoint);
     }
 }
 
-fn copy_positions(blueprint: &Blueprint, positions: usize, from: &Cache, to: &mut Cache) {
-    let mut key = vec![0.0; blueprint.kv_width()];
-    let mut value = vec![0.0; blueprint.kv_width()];
-    for position in 0..positions {
-        let heads = key.chunks_exact_mut(blueprint.head_dim).zip(value.chunks_exact_mut(blueprint.head_dim));
-        for (head, (key, value)) in heads.enumerate() {
-            from.load(head, position, key, value);
-        }
-        // f16 to f32 and back loses nothing.
-        to.store(position, &key, &value);
-    }
-}
-
-impl Workspace {
-    fn new(blueprint: &Blueprint) -> Self {
-        let batch = |width: usize| vec![0.0; BATCH * width];
-        let style = match blueprint.family {
-            Family::Llama => RopeStyle::Neighbours,
-            Family::Qwen2 | Family::Qwen35 => RopeStyle::Halves,
-        };
-        Workspace {
-            stream: batch(blueprint.width),
-            normed: batch(blueprint.width),
-            q: batch(blueprint.query_width()),
-            k: batch(blueprint.kv_width()),
-            v: batch(blueprint.kv_width()),
-            attended: batch(blueprint.query_width()),
-            gate: batch(blueprint.hidden),
-            up: batch(blueprint.hidden),
-            mixed: batch(blueprint.hidden),
-            logits: vec![0.0; blueprint.vocabulary],
-            rope: Rope::new(style, blueprint.head_dim, blueprint.rotated, blueprint.rope_base, None),
-            scratch: Scratch::default(),
-        }
-    }
-
-    /// Values of all buffers together. The blueprint's limits keep this below 2^31.
-    fn values(blueprint: &Blueprint) -> usize {
-        let per_position =
-            2 * (blueprint.width + blueprint.query_width() + blueprint.kv_width()) + 3 * blueprint.hidden;
-        BATCH * per_position + blueprint.vocabulary
-    }
+fn with_room<T: Copy>(values: &[T], room: usize) -> Vec<T> {
+    let mut copy = Vec::with_capacity(room);
+    copy.extend_from_slice(values);
+    copy
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing;
-    use super::*;
-
-    fn blueprint() -> Blueprint {
-        Blueprint::from_gguf(&testing::open(&testing::model("llama"))).unwrap()
-    }
-
-    #[test]
-    fn the_cache_grows_in_steps_and_keeps_what_it_has() {
-        let blueprint = blueprint();
-        let mut state = State::new(&blueprint, 1000);
-        state.make_room(&blueprint, 3);
-        let keys: Vec<f32> = (0..48).map(|i| i as f32).collect();
-        let values: Vec<f32> = keys.iter().map(|k| -k).collect();
-        state.caches[1].store(0, &keys, &values);
-        state.advance(&[1, 2, 3]);
-        assert_eq!(state.caches[1].capacity(), 256);
-        state.make_room(&blueprint, 254);
-        assert_eq!(state.caches[1].capacity(), 512);
-        let (mut key, mut value) = ([0.0; 8], [0.0; 8]);
-        state.caches[1].load(1, 2, &mut key, &mut value);
-        assert_eq!((key.as_slice(), value.as_slice()), (&keys[40..48], &values[40..48]));
-        state.make_room(&blueprint, 997);
-        assert!(state.caches.iter().all(|cache| (1000..1016).contains(&cache.capacity())));
-    }
-
-    #[test]
-    fn going_back_forgets_tokens_and_logits() {
-        let mut state = State::new(&blueprint(), 16);
-        state.advance(&[5, 6, 7]);
-        state.set_logits_current();
-        state.truncate(3);
-        assert!(state.logits().is_some());
-        state.truncate(1);
-        assert_eq!(state.tokens(), [5]);
-        assert!(state.logits().is_none());
-    }
-}
+mod tests;

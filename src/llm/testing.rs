@@ -47,18 +47,29 @@ pub fn sizes(file: Builder, family: &str) -> Builder {
     sizes_but(file, family, "")
 }
 
-/// The metadata of a model of 2 layers, width 32, 4 heads over 2, context 256; all but the key `missing`.
+/// The metadata of a model of 2 layers, width 32, 4 heads over 2, context 256; all but the key `missing`. A qwen35 has 4
+/// layers, every second a DeltaNet of 4 value heads over 2 key heads.
 pub fn sizes_but(file: Builder, family: &str, missing: &str) -> Builder {
     let numbers = [
-        ("block_count", 2),
+        ("block_count", if family == "qwen35" { 4 } else { 2 }),
         ("embedding_length", 32),
         ("feed_forward_length", 64),
         ("attention.head_count", 4),
         ("attention.head_count_kv", 2),
         ("context_length", 256),
     ];
+    let hybrid = [
+        ("rope.dimension_count", 4),
+        ("full_attention_interval", 2),
+        ("ssm.conv_kernel", 4),
+        ("ssm.state_size", 8),
+        ("ssm.group_count", 2),
+        ("ssm.time_step_rank", 4),
+        ("ssm.inner_size", 24),
+    ];
+    let more = if family == "qwen35" { &hybrid[..] } else { &[] };
     let mut file = file.text("general.architecture", family);
-    for (key, value) in numbers.into_iter().filter(|(key, _)| *key != missing) {
+    for (key, value) in numbers.into_iter().chain(more.iter().copied()).filter(|(key, _)| *key != missing) {
         file = file.u32(&format!("{family}.{key}"), value);
     }
     match missing {
@@ -74,7 +85,11 @@ pub fn model(family: &str) -> Builder {
 }
 
 pub fn model_without_embedding(family: &str) -> Builder {
-    let file = weights(sizes(tables("qwen2"), family), family == "qwen2");
+    let file = sizes(tables("qwen2"), family);
+    let file = match family {
+        "qwen35" => hybrid_weights(file),
+        _ => weights(file, family == "qwen2"),
+    };
     file.tensor("output_norm.weight", &[32], &[1.0; 32])
 }
 
@@ -96,6 +111,42 @@ fn weights(mut file: Builder, biased: bool) -> Builder {
             }
         }
         for name in ["attn_norm", "ffn_norm"] {
+            file = file.tensor(&format!("blk.{layer}.{name}.weight"), &[32], &[1.0; 32]);
+        }
+    }
+    file
+}
+
+fn hybrid_weights(mut file: Builder) -> Builder {
+    let delta: [(&str, &[u64]); 8] = [
+        ("attn_qkv.weight", &[32, 56]),
+        ("attn_gate.weight", &[32, 24]),
+        ("ssm_alpha.weight", &[32, 4]),
+        ("ssm_beta.weight", &[32, 4]),
+        ("ssm_conv1d.weight", &[4, 56]),
+        ("ssm_dt.bias", &[4]),
+        ("ssm_norm.weight", &[6]),
+        ("ssm_out.weight", &[24, 32]),
+    ];
+    let attention: [(&str, &[u64]); 6] = [
+        ("attn_q.weight", &[32, 64]),
+        ("attn_k.weight", &[32, 16]),
+        ("attn_v.weight", &[32, 16]),
+        ("attn_q_norm.weight", &[8]),
+        ("attn_k_norm.weight", &[8]),
+        ("attn_output.weight", &[32, 32]),
+    ];
+    let both: [(&str, &[u64]); 3] =
+        [("ffn_gate.weight", &[32, 64]), ("ffn_up.weight", &[32, 64]), ("ffn_down.weight", &[64, 32])];
+    for layer in 0..4 {
+        let mixer = if layer % 2 == 0 { &delta[..] } else { &attention[..] };
+        for (name, dims) in mixer.iter().chain(&both) {
+            file = random(file, &format!("blk.{layer}.{name}"), dims);
+        }
+        if layer % 2 == 0 {
+            file = file.tensor(&format!("blk.{layer}.ssm_a"), &[4], &[-0.01, -1.0, -4.0, -16.0]);
+        }
+        for name in ["attn_norm", "post_attention_norm"] {
             file = file.tensor(&format!("blk.{layer}.{name}.weight"), &[32], &[1.0; 32]);
         }
     }

@@ -1,7 +1,7 @@
 //! The numbers of a model, found in its checkpoint. Matrices stay where they lie; small vectors are copied out.
 
 use super::LlmError;
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, DeltaNet, Family};
 use super::tensors::{Tensors, Weight};
 
 pub struct Weights {
@@ -16,15 +16,8 @@ pub struct Weights {
 
 pub struct Layer {
     /// [width]
-    pub attention_norm: Vec<f32>,
-    /// [query_width, width]
-    pub q: Linear,
-    /// [kv_width, width]
-    pub k: Linear,
-    /// [kv_width, width]
-    pub v: Linear,
-    /// [width, query_width]
-    pub output: Weight,
+    pub mixer_norm: Vec<f32>,
+    pub mixer: Mixer,
     /// [width]
     pub feed_forward_norm: Vec<f32>,
     /// [hidden, width]
@@ -33,6 +26,62 @@ pub struct Layer {
     pub up: Weight,
     /// [width, hidden]
     pub down: Weight,
+}
+
+/// What lets a position see those before it.
+pub enum Mixer {
+    Attention(Attention),
+    Gated(GatedAttention),
+    Delta(Box<Delta>),
+}
+
+pub struct Attention {
+    /// [query_width, width]
+    pub q: Linear,
+    /// [kv_width, width]
+    pub k: Linear,
+    /// [kv_width, width]
+    pub v: Linear,
+    /// [width, query_width]
+    pub output: Weight,
+}
+
+/// Attention with normed queries and keys, and a gate for each value of its result.
+pub struct GatedAttention {
+    /// [2 · query_width, width]; of each head first the query, then the gate.
+    pub q: Weight,
+    /// [kv_width, width]
+    pub k: Weight,
+    /// [kv_width, width]
+    pub v: Weight,
+    /// [head_dim]
+    pub q_norm: Vec<f32>,
+    /// [head_dim]
+    pub k_norm: Vec<f32>,
+    /// [width, query_width]
+    pub output: Weight,
+}
+
+/// A gated DeltaNet.
+pub struct Delta {
+    /// [channels, width]: queries, keys, values.
+    pub qkv: Weight,
+    /// [value_width, width]: the gate of the result.
+    pub z: Weight,
+    /// [value_heads, width]: how fast a head forgets.
+    pub a: Weight,
+    /// [value_heads, width]: how much it learns.
+    pub b: Weight,
+    /// [taps, channels], the newest token's last.
+    pub taps: Vec<f32>,
+    /// [value_heads]: -exp(A_log)
+    pub rate: Vec<f32>,
+    /// [value_heads]
+    pub dt_bias: Vec<f32>,
+    /// [value_dim]
+    pub norm: Vec<f32>,
+    /// [width, value_width]
+    pub output: Weight,
 }
 
 /// y = x · Wᵀ + b
@@ -66,26 +115,89 @@ impl Weights {
 
 impl Layer {
     fn bind(tensors: &mut impl Tensors, layer: usize, blueprint: &Blueprint) -> Result<Layer, LlmError> {
-        let Blueprint { width, hidden, .. } = *blueprint;
-        let (query, kv) = (blueprint.query_width(), blueprint.kv_width());
+        let Blueprint { width, hidden, family, .. } = *blueprint;
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let mixer_norm = tensors.vector(&name("attn_norm"), width)?;
+        let mixer = match (family, &blueprint.delta) {
+            (_, Some(delta)) if blueprint.is_delta(layer) => {
+                Mixer::Delta(Box::new(Delta::bind(tensors, layer, width, delta)?))
+            }
+            (Family::Qwen35, _) => Mixer::Gated(GatedAttention::bind(tensors, layer, blueprint)?),
+            (Family::Llama | Family::Qwen2, _) => Mixer::Attention(Attention::bind(tensors, layer, blueprint)?),
+        };
+        let feed_forward_norm = match family {
+            Family::Qwen35 => "post_attention_norm",
+            Family::Llama | Family::Qwen2 => "ffn_norm",
+        };
         Ok(Layer {
-            attention_norm: tensors.vector(&name("attn_norm"), width)?,
-            q: Linear::bind(tensors, layer, "attn_q", query, width)?,
-            k: Linear::bind(tensors, layer, "attn_k", kv, width)?,
-            v: Linear::bind(tensors, layer, "attn_v", kv, width)?,
-            output: tensors.matrix(&name("attn_output"), width, query)?,
-            feed_forward_norm: tensors.vector(&name("ffn_norm"), width)?,
+            mixer_norm,
+            mixer,
+            feed_forward_norm: tensors.vector(&name(feed_forward_norm), width)?,
             gate: tensors.matrix(&name("ffn_gate"), hidden, width)?,
             up: tensors.matrix(&name("ffn_up"), hidden, width)?,
             down: tensors.matrix(&name("ffn_down"), width, hidden)?,
         })
     }
 
-    fn matrices(&self) -> [&Weight; 7] {
-        let Layer { q, k, v, output, gate, up, down, .. } = self;
-        [&q.weight, &k.weight, &v.weight, output, gate, up, down]
+    fn matrices(&self) -> impl Iterator<Item = &Weight> {
+        let mixer: Vec<&Weight> = match &self.mixer {
+            Mixer::Attention(Attention { q, k, v, output }) => vec![&q.weight, &k.weight, &v.weight, output],
+            Mixer::Gated(GatedAttention { q, k, v, output, .. }) => vec![q, k, v, output],
+            Mixer::Delta(delta) => vec![&delta.qkv, &delta.z, &delta.a, &delta.b, &delta.output],
+        };
+        mixer.into_iter().chain([&self.gate, &self.up, &self.down])
     }
+}
+
+impl Attention {
+    fn bind(tensors: &mut impl Tensors, layer: usize, blueprint: &Blueprint) -> Result<Self, LlmError> {
+        let (width, query, kv) = (blueprint.width, blueprint.query_width(), blueprint.kv_width());
+        Ok(Attention {
+            q: Linear::bind(tensors, layer, "attn_q", query, width)?,
+            k: Linear::bind(tensors, layer, "attn_k", kv, width)?,
+            v: Linear::bind(tensors, layer, "attn_v", kv, width)?,
+            output: tensors.matrix(&format!("blk.{layer}.attn_output.weight"), width, query)?,
+        })
+    }
+}
+
+impl GatedAttention {
+    fn bind(tensors: &mut impl Tensors, layer: usize, blueprint: &Blueprint) -> Result<Self, LlmError> {
+        let (width, query, kv) = (blueprint.width, blueprint.query_width(), blueprint.kv_width());
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        Ok(GatedAttention {
+            q: tensors.matrix(&name("attn_q"), 2 * query, width)?,
+            k: tensors.matrix(&name("attn_k"), kv, width)?,
+            v: tensors.matrix(&name("attn_v"), kv, width)?,
+            q_norm: tensors.vector(&name("attn_q_norm"), blueprint.head_dim)?,
+            k_norm: tensors.vector(&name("attn_k_norm"), blueprint.head_dim)?,
+            output: tensors.matrix(&name("attn_output"), width, query)?,
+        })
+    }
+}
+
+impl Delta {
+    fn bind(tensors: &mut impl Tensors, layer: usize, width: usize, net: &DeltaNet) -> Result<Self, LlmError> {
+        let heads = net.heads();
+        let (channels, value_width) = (heads.channels(), heads.value_width());
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        Ok(Delta {
+            qkv: tensors.matrix(&name("attn_qkv.weight"), channels, width)?,
+            z: tensors.matrix(&name("attn_gate.weight"), value_width, width)?,
+            a: tensors.matrix(&name("ssm_alpha.weight"), heads.value_heads, width)?,
+            b: tensors.matrix(&name("ssm_beta.weight"), heads.value_heads, width)?,
+            taps: transposed(&tensors.vector(&name("ssm_conv1d.weight"), channels * net.taps)?, net.taps),
+            rate: tensors.vector(&name("ssm_a"), heads.value_heads)?,
+            dt_bias: tensors.vector(&name("ssm_dt.bias"), heads.value_heads)?,
+            norm: tensors.vector(&name("ssm_norm.weight"), heads.value_dim)?,
+            output: tensors.matrix(&name("ssm_out.weight"), width, value_width)?,
+        })
+    }
+}
+
+/// [rows, cols] to [cols, rows]
+fn transposed(x: &[f32], cols: usize) -> Vec<f32> {
+    (0..cols).flat_map(|col| x.iter().skip(col).step_by(cols)).copied().collect()
 }
 
 impl Linear {
@@ -111,11 +223,33 @@ mod tests {
     fn a_head_is_tied_unless_it_has_its_own_weights() {
         let tied = bind(&testing::model("qwen2")).unwrap();
         assert!(tied.head.is(&tied.embedding));
-        assert!(tied.layers[1].k.bias.as_ref().is_some_and(|bias| bias.len() == 16));
+        let bias = |layer: &Layer| match &layer.mixer {
+            Mixer::Attention(attention) => attention.k.bias.as_ref().map(Vec::len),
+            Mixer::Gated(_) | Mixer::Delta(_) => None,
+        };
+        assert_eq!(bias(&tied.layers[1]), Some(16));
         let rows = tied.embedding.matrix().rows();
         let own = testing::model("llama").tensor("output.weight", &[32, rows as u64], &vec![0.5; 32 * rows]);
         let own = bind(&own).unwrap();
-        assert!(!own.head.is(&own.embedding) && own.layers[0].q.bias.is_none());
+        assert!(!own.head.is(&own.embedding) && bias(&own.layers[0]).is_none());
+    }
+
+    #[test]
+    fn a_hybrid_has_its_own_layers_and_may_bring_a_head_that_drafts() {
+        let mixers =
+            |weights: Weights| weights.layers.iter().map(|layer| matches!(layer.mixer, Mixer::Delta(_))).collect();
+        let plain: Vec<bool> = mixers(bind(&testing::model("qwen35")).unwrap());
+        assert_eq!(plain, [true, false, true, false]);
+        let drafts = testing::model("qwen35").tensor("blk.4.nextn.eh_proj.weight", &[64, 32], &[0.0; 2048]);
+        let message = bind(&drafts).err().unwrap().to_string();
+        assert!(message.contains("blk.4.nextn.eh_proj") && message.contains("qwen35"), "{message}");
+        let drafting: Vec<bool> = mixers(bind(&drafts.u32("qwen35.nextn_predict_layers", 1)).unwrap());
+        assert_eq!(drafting, [true, false, true], "the last of its 4 blocks now drafts");
+    }
+
+    #[test]
+    fn the_taps_of_a_convolution_are_turned() {
+        assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 
     #[test]

@@ -11,12 +11,32 @@ use crate::llm::tensors::{Tensors, Weight};
 pub struct Binder<'a> {
     gguf: &'a Gguf,
     bound: HashSet<String>,
+    /// Blocks from this number on predict further tokens (MTP). They add nothing to the next one, so they may stay
+    /// unbound.
+    drafts_from: u64,
 }
 
 impl Gguf {
     pub fn binder(&self) -> Binder<'_> {
-        Binder { gguf: self, bound: HashSet::new() }
+        Binder { gguf: self, bound: HashSet::new(), drafts_from: self.drafts_from() }
     }
+}
+
+impl Gguf {
+    /// The number of the first block that predicts further tokens; beyond every block where there is none.
+    fn drafts_from(&self) -> u64 {
+        let count = |name: &str| {
+            let family = self.text("general.architecture").ok()??;
+            self.number(&format!("{family}.{name}")).ok()?
+        };
+        let drafts = count("nextn_predict_layers").unwrap_or(0);
+        count("block_count").filter(|_| drafts > 0).map_or(u64::MAX, |blocks| blocks.saturating_sub(drafts))
+    }
+}
+
+/// The number in "blk.7.attn_q.weight".
+fn block_of(name: &str) -> Option<u64> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }
 
 impl Tensors for Binder<'_> {
@@ -41,9 +61,13 @@ impl Tensors for Binder<'_> {
 
     fn refuse_the_rest(&self) -> Result<(), LlmError> {
         // The first by name, so that the same file always gives the same message.
-        let unbound = self.gguf.tensors().map(|tensor| &tensor.name).filter(|name| !self.bound.contains(*name)).min();
-        match unbound {
-            Some(name) => Err(self.gguf.unsupported(format!("the tensor {name:?}"), "plain llama and qwen2 layers")),
+        let ours = |name: &&String| block_of(name).is_none_or(|block| block < self.drafts_from);
+        let names = self.gguf.tensors().map(|tensor| &tensor.name).filter(ours);
+        match names.filter(|name| !self.bound.contains(*name)).min() {
+            Some(name) => {
+                let supported = "plain layers of llama, qwen2 and qwen35";
+                Err(self.gguf.unsupported(format!("the tensor {name:?}"), supported))
+            }
             None => Ok(()),
         }
     }

@@ -166,6 +166,14 @@ impl Gguf {
         })
     }
 
+    /// The flags of an array, in order.
+    pub fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, LlmError> {
+        self.read(key, "an array of true or false", |value| match value {
+            Value::List(list) => list.flags(&self.map),
+            _ => None,
+        })
+    }
+
     pub fn has(&self, key: &str) -> bool {
         self.header.metadata.contains_key(key)
     }

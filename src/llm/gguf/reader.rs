@@ -159,6 +159,12 @@ impl List {
         Some(texts)
     }
 
+    /// The elements as flags; `None` when they are not.
+    pub(super) fn flags(&self, file: &[u8]) -> Option<Vec<bool>> {
+        let bytes = &file[self.span.clone()];
+        (self.of == Kind::Bool).then(|| bytes.iter().map(|&byte| byte != 0).collect())
+    }
+
     /// The elements as whole numbers; `None` when they are not.
     pub(super) fn numbers(&self, file: &[u8]) -> Option<Vec<i64>> {
         let mut reader = Reader::new(&file[self.span.clone()]);

@@ -51,6 +51,12 @@ impl Builder {
         self.raw(key, ARRAY, &list)
     }
 
+    pub fn flags(self, key: &str, values: &[bool]) -> Self {
+        let mut list = array(7, values.len() as u64);
+        list.extend(values.iter().map(|&value| u8::from(value)));
+        self.raw(key, ARRAY, &list)
+    }
+
     /// An f32 tensor behind the others, padded to the default alignment.
     pub fn tensor(mut self, name: &str, dims: &[u64], values: &[f32]) -> Self {
         let offset = self.data.len().next_multiple_of(32);

@@ -1,0 +1,188 @@
+//! The memory of one layer, and how a chunk is folded into it.
+
+use super::product::{Rows, multiply, multiply_row};
+use super::{CHUNK, Room, WIDEST};
+use crate::Simd;
+use crate::conv::HeadLayout;
+use crate::isa::{Isa, Kernel, exp};
+
+/// What one DeltaNet layer remembers: S₀ at `border`, and the entries of the chunk since.
+#[derive(Clone)]
+pub struct DeltaState {
+    pub(super) heads: HeadLayout,
+    /// Values from a row of S to the next.
+    pub(super) stride: usize,
+    /// The position that `base` belongs to; a multiple of [`CHUNK`].
+    pub(super) border: usize,
+    pub(super) len: usize,
+    /// S₀ `[value_heads, key_dim, stride]`
+    pub(super) base: Vec<f32>,
+    /// k `[key_heads, key_dim, CHUNK]`
+    pub(super) keys: Vec<f32>,
+    /// u `[value_heads, CHUNK, stride]`
+    pub(super) errors: Vec<f32>,
+    /// G `[value_heads, CHUNK]`
+    pub(super) decays: Vec<f64>,
+}
+
+impl DeltaState {
+    /// The memory before the first token.
+    ///
+    /// Panics if the size overflows; see [`DeltaState::planned_bytes`].
+    pub fn new(heads: HeadLayout) -> DeltaState {
+        DeltaState::planned_bytes(&heads).expect("a memory that fits in the machine's");
+        let HeadLayout { key_heads, value_heads, key_dim, value_dim, .. } = heads;
+        let stride = value_dim.next_multiple_of(WIDEST);
+        DeltaState {
+            stride,
+            border: 0,
+            len: 0,
+            base: vec![0.0; value_heads * key_dim * stride],
+            keys: vec![0.0; key_heads * key_dim * CHUNK],
+            errors: vec![0.0; value_heads * CHUNK * stride],
+            decays: vec![0.0; value_heads * CHUNK],
+            heads,
+        }
+    }
+
+    /// Bytes that [`DeltaState::new`] takes; `None` if they overflow.
+    pub fn planned_bytes(heads: &HeadLayout) -> Option<usize> {
+        let HeadLayout { key_heads, value_heads, key_dim, .. } = *heads;
+        let errors = heads.value_dim.checked_next_multiple_of(WIDEST)?.checked_mul(value_heads)?.checked_mul(CHUNK)?;
+        let keys = key_heads.checked_mul(key_dim)?.checked_mul(CHUNK)?;
+        let floats = DeltaState::base_len(heads)?.checked_add(errors)?.checked_add(keys)?;
+        floats.checked_mul(size_of::<f32>())?.checked_add(value_heads.checked_mul(CHUNK * size_of::<f64>())?)
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let floats = self.base.len() + self.keys.len() + self.errors.len();
+        floats * size_of::<f32>() + self.decays.len() * size_of::<f64>()
+    }
+
+    /// Values of S₀ of all heads, padding included; `None` if they overflow.
+    pub fn base_len(heads: &HeadLayout) -> Option<usize> {
+        let stride = heads.value_dim.checked_next_multiple_of(WIDEST)?;
+        heads.value_heads.checked_mul(heads.key_dim)?.checked_mul(stride)
+    }
+
+    /// Positions so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The position that [`DeltaState::base`] belongs to: how far back [`DeltaState::truncate`] reaches.
+    pub fn border(&self) -> usize {
+        self.border
+    }
+
+    /// S₀ of all heads, for a later [`DeltaState::set_base`].
+    pub fn base(&self) -> &[f32] {
+        &self.base
+    }
+
+    /// Forgets what came after the first `len` positions, to the bit as if it had never been. Panics below the border.
+    pub fn truncate(&mut self, len: usize) {
+        assert!(self.border <= len, "position {len} is before the border {}", self.border);
+        self.len = self.len.min(len);
+    }
+
+    /// Goes to the border `position`, where `base` was what [`DeltaState::base`] gave.
+    ///
+    /// Panics if `position` is no border, or if `base` has another size.
+    pub fn set_base(&mut self, position: usize, base: &[f32]) {
+        assert!(position.is_multiple_of(CHUNK), "{position} is no border of chunks of {CHUNK}");
+        self.base.copy_from_slice(base);
+        (self.border, self.len) = (position, position);
+    }
+
+    /// Back to before the first token.
+    pub fn clear(&mut self) {
+        self.base.fill(0.0);
+        (self.border, self.len) = (0, 0);
+    }
+
+    /// S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons, not for speed.
+    pub fn dense(&self, simd: Simd) -> Vec<f32> {
+        let mut folded = self.clone();
+        let mut room = Room::new(&self.heads);
+        for value_head in 0..self.heads.value_heads {
+            let (key_head, size) = (self.heads.key_head(value_head), self.heads.key_dim * self.stride);
+            simd.run(Fold {
+                base: &mut folded.base[value_head * size..][..size],
+                keys: &self.keys[key_head * self.heads.key_dim * CHUNK..][..self.heads.key_dim * CHUNK],
+                errors: &self.errors[value_head * CHUNK * self.stride..][..CHUNK * self.stride],
+                decays: &self.decays[value_head * CHUNK..][..self.len - self.border],
+                stride: self.stride,
+                room: &mut room,
+            });
+        }
+        folded.base.chunks_exact(self.stride).flat_map(|row| &row[..self.heads.value_dim]).copied().collect()
+    }
+}
+
+/// The border of the chunk that holds the last of `entries` positions since `border`: a chunk is folded when the next
+/// one begins, not when it is full.
+pub(crate) fn border_after(border: usize, entries: usize) -> usize {
+    border + entries.saturating_sub(1) / CHUNK * CHUNK
+}
+
+/// e^(Gᵢ - Gⱼ) for all j, and e^Gᵢ; `decays` ends with Gᵢ.
+#[inline(always)]
+pub(super) fn fade<I: Isa>(isa: I, decays: &[f64]) -> ([f32; CHUNK], f32) {
+    let last = decays[decays.len() - 1];
+    let mut left = [0.0f32; CHUNK];
+    for (left, decay) in left.iter_mut().zip(decays) {
+        *left = (last - decay) as f32;
+    }
+    for left in left.chunks_exact_mut(I::LANES) {
+        isa.store(exp(isa, isa.load(left)), left);
+    }
+    let mut carried = [0.0; WIDEST];
+    isa.store(exp(isa, isa.splat(last as f32)), &mut carried);
+    (left, carried[0])
+}
+
+/// base ← e^Gₙ base + Σⱼ e^(Gₙ-Gⱼ) kⱼ uⱼᵀ over the entries that `decays` has.
+pub(super) struct Fold<'a> {
+    /// `[key_dim, stride]`
+    pub base: &'a mut [f32],
+    /// `[key_dim, CHUNK]`
+    pub keys: &'a [f32],
+    /// `[CHUNK, stride]`
+    pub errors: &'a [f32],
+    pub decays: &'a [f64],
+    pub stride: usize,
+    pub room: &'a mut Room,
+}
+
+impl Kernel for Fold<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let entries = self.decays.len();
+        if entries == 0 {
+            return;
+        }
+        let (left, carried) = fade(isa, self.decays);
+        let faded = &mut self.room.faded;
+        for (faded, keys) in faded.chunks_exact_mut(CHUNK).zip(self.keys.chunks_exact(CHUNK)) {
+            for j in 0..CHUNK {
+                faded[j] = keys[j] * left[j];
+            }
+        }
+        let key_dim = self.keys.len() / CHUNK;
+        let rows = Rows { x: faded, of: [0, CHUNK], step: 2 * CHUNK, len: entries, pairs: key_dim / 2 };
+        multiply(isa, &rows, self.errors, self.stride, self.stride, Some(carried), self.base);
+        if !key_dim.is_multiple_of(2) {
+            let row = &faded[(key_dim - 1) * CHUNK..][..entries];
+            let last = &mut self.base[(key_dim - 1) * self.stride..];
+            multiply_row(isa, row, self.errors, self.stride, carried, last);
+        }
+    }
+}

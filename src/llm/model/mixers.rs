@@ -1,0 +1,139 @@
+//! What lets a position see those before it. Each adds to the residual stream.
+
+use std::slice::IterMut;
+
+use sotto_kernels::{
+    AttentionShape, DeltaInput, DeltaWeights, Keep, add, delta_rule, mix_heads, rms_norm, sigmoid_mul,
+};
+
+use super::Model;
+use crate::llm::blueprint::Blueprint;
+use crate::llm::state::{BorderMemory, Cache, DeltaMemory, DeltaWork, Memory, Workspace};
+use crate::llm::weights::{Attention, Delta, GatedAttention, Layer, Mixer};
+
+/// The position of a checkpoint that is due, and what is left of its layers.
+pub(super) type Borders<'a> = Option<(usize, IterMut<'a, BorderMemory>)>;
+
+impl Model {
+    /// stream += mixer(norm(stream)) for positions `start..start + n`.
+    pub(super) fn mix(
+        &self,
+        layer: &Layer,
+        memory: &mut Memory,
+        borders: &mut Borders,
+        work: &mut Workspace,
+        start: usize,
+        n: usize,
+    ) {
+        let width = self.blueprint.width;
+        rms_norm(
+            self.simd,
+            &work.stream[..n * width],
+            &layer.mixer_norm,
+            self.blueprint.norm_eps,
+            &mut work.normed[..n * width],
+        );
+        match (&layer.mixer, memory) {
+            (Mixer::Attention(mixer), Memory::Attention(cache)) => self.attend(mixer, cache, work, start, n),
+            (Mixer::Gated(mixer), Memory::Attention(cache)) => self.attend_gated(mixer, cache, work, start, n),
+            (Mixer::Delta(mixer), Memory::Delta(memory)) => {
+                let border = borders.as_mut().and_then(|(position, layers)| Some((*position, layers.next()?)));
+                self.recall(mixer, memory, border, work, start, n);
+            }
+            _ => unreachable!("a state is made of the blueprint that its model is bound by"),
+        }
+        add(self.simd, &work.normed[..n * width], &mut work.stream[..n * width]);
+    }
+
+    /// normed = Wo · attention(rope(Wq · h), rope(Wk · h), Wv · h), h = normed
+    fn attend(&self, mixer: &Attention, cache: &mut Cache, work: &mut Workspace, start: usize, n: usize) {
+        let Blueprint { width, .. } = self.blueprint;
+        let (query, kv) = (self.blueprint.query_width(), self.blueprint.kv_width());
+        let Workspace { normed, q, k, v, scratch, .. } = work;
+        let normed = &normed[..n * width];
+        self.linear(&mixer.q, normed, n, &mut q[..n * query], scratch);
+        self.linear(&mixer.k, normed, n, &mut k[..n * kv], scratch);
+        self.linear(&mixer.v, normed, n, &mut v[..n * kv], scratch);
+        self.look_back(cache, work, start, n);
+        let Workspace { normed, attended, scratch, .. } = work;
+        self.multiply(&mixer.output, &attended[..n * query], n, &mut normed[..n * width], scratch);
+    }
+
+    /// normed = Wo · (attention(rope(norm(Wq · h)), rope(norm(Wk · h)), Wv · h) ∘ σ(gate)), h = normed
+    fn attend_gated(&self, mixer: &GatedAttention, cache: &mut Cache, work: &mut Workspace, start: usize, n: usize) {
+        let Blueprint { width, head_dim, norm_eps, .. } = self.blueprint;
+        let (query, kv) = (self.blueprint.query_width(), self.blueprint.kv_width());
+        let Workspace { normed, q, k, v, hybrid: Some(DeltaWork { gated, keys, .. }), scratch, .. } = work else {
+            unreachable!("a hybrid model's workspace has room for its gates");
+        };
+        let normed = &normed[..n * width];
+        let (gated, keys) = (&mut gated[..2 * n * query], &mut keys[..n * kv]);
+        self.multiply(&mixer.q, normed, n, gated, scratch);
+        self.multiply(&mixer.k, normed, n, keys, scratch);
+        self.multiply(&mixer.v, normed, n, &mut v[..n * kv], scratch);
+        for (from, q) in gated.chunks_exact(2 * head_dim).zip(q.chunks_exact_mut(head_dim)) {
+            rms_norm(self.simd, &from[..head_dim], &mixer.q_norm, norm_eps, q);
+        }
+        rms_norm(self.simd, keys, &mixer.k_norm, norm_eps, &mut k[..n * kv]);
+        self.look_back(cache, work, start, n);
+        let Workspace { normed, attended, hybrid: Some(DeltaWork { gated, .. }), scratch, .. } = work else {
+            unreachable!("as above");
+        };
+        let attended = &mut attended[..n * query];
+        for (from, attended) in gated.chunks_exact(2 * head_dim).zip(attended.chunks_exact_mut(head_dim)) {
+            sigmoid_mul(self.simd, &from[head_dim..], attended);
+        }
+        self.multiply(&mixer.output, attended, n, &mut normed[..n * width], scratch);
+    }
+
+    /// attended = attention(rope(q), rope(k), v)
+    fn look_back(&self, cache: &mut Cache, work: &mut Workspace, start: usize, n: usize) {
+        let Blueprint { heads, kv_heads, head_dim, .. } = self.blueprint;
+        let (query, kv) = (n * self.blueprint.query_width(), n * self.blueprint.kv_width());
+        let Workspace { q, k, v, attended, rope, .. } = work;
+        let (q, k) = (&mut q[..query], &mut k[..kv]);
+        rope.apply(q, heads, start);
+        rope.apply(k, kv_heads, start);
+        cache.store(start, k, &v[..kv]);
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let shape = AttentionShape { heads, kv_heads, head_dim, scale, causal: true };
+        cache.attend(&self.pool, self.simd, &shape, q, start, &mut attended[..query]);
+    }
+
+    /// normed = Wo · delta(Wqkv · h, Wz · h, Wa · h, Wb · h), h = normed. Keeps what the memory was at `border`.
+    fn recall(
+        &self,
+        mixer: &Delta,
+        memory: &mut DeltaMemory,
+        border: Option<(usize, &mut BorderMemory)>,
+        work: &mut Workspace,
+        start: usize,
+        n: usize,
+    ) {
+        let (Some(net), Some(hybrid)) = (&self.blueprint.delta, &mut work.hybrid) else {
+            unreachable!("a model with DeltaNet layers has their sizes, and its workspace room for them");
+        };
+        let (heads, before, width) = (net.heads(), net.taps - 1, self.blueprint.width);
+        let (channels, value_width) = (heads.channels(), heads.value_width());
+        let DeltaWork { raw, mixed, z, a, b, read, scratch: delta_scratch, .. } = hybrid;
+        let (normed, scratch) = (&mut work.normed[..n * width], &mut work.scratch);
+        let (raw, mixed) = (&mut raw[..(before + n) * channels], &mut mixed[..n * channels]);
+        let (z, read) = (&mut z[..n * value_width], &mut read[..n * value_width]);
+        let (a, b) = (&mut a[..n * heads.value_heads], &mut b[..n * heads.value_heads]);
+
+        self.multiply(&mixer.qkv, normed, n, &mut raw[before * channels..], scratch);
+        self.multiply(&mixer.z, normed, n, z, scratch);
+        self.multiply(&mixer.a, normed, n, a, scratch);
+        self.multiply(&mixer.b, normed, n, b, scratch);
+        mix_heads(&self.pool, self.simd, &heads, &mixer.taps, &mut memory.conv, raw, mixed);
+        let keep = border.map(|(border, kept)| {
+            kept.rows.copy_from_slice(&raw[(border - start) * channels..][..before * channels]);
+            Keep { border, base: &mut kept.base }
+        });
+        let input = DeltaInput { mixed, z, a, b };
+        let norm_eps = self.blueprint.norm_eps;
+        let weights = DeltaWeights { rate: &mixer.rate, dt_bias: &mixer.dt_bias, norm: &mixer.norm, norm_eps };
+        delta_rule(&self.pool, self.simd, &input, &weights, &mut memory.delta, keep, delta_scratch, read);
+        self.multiply(&mixer.output, read, n, normed, scratch);
+    }
+}

@@ -1,0 +1,158 @@
+//! The hybrid model in f64, token by token, written from its mathematics: what random geometries are compared with.
+
+use std::collections::HashMap;
+
+use crate::llm::blueprint::{Blueprint, HeadOrder};
+
+pub type Tensors = HashMap<String, Vec<f32>>;
+
+/// A sequence under way.
+pub struct Truth<'a> {
+    pub blueprint: &'a Blueprint,
+    pub tensors: &'a Tensors,
+    layers: Vec<Memory>,
+    position: usize,
+}
+
+#[derive(Clone, Default)]
+struct Memory {
+    /// Raw rows of all positions.
+    rows: Vec<Vec<f64>>,
+    /// `[value_head][key_dim * value_dim]`
+    s: Vec<Vec<f64>>,
+    keys: Vec<Vec<f64>>,
+    values: Vec<Vec<f64>>,
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn silu(x: f64) -> f64 {
+    x * sigmoid(x)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+impl<'a> Truth<'a> {
+    pub fn new(blueprint: &'a Blueprint, tensors: &'a Tensors) -> Self {
+        Truth { blueprint, tensors, layers: vec![Memory::default(); blueprint.layers], position: 0 }
+    }
+
+    fn tensor(&self, name: &str) -> Vec<f64> {
+        self.tensors[name].iter().map(|&value| f64::from(value)).collect()
+    }
+
+    fn linear(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        self.tensor(name).chunks_exact(x.len()).map(|row| dot(row, x)).collect()
+    }
+
+    fn norm(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        let scale = (dot(x, x) / x.len() as f64 + f64::from(self.blueprint.norm_eps)).sqrt();
+        x.iter().zip(self.tensor(name)).map(|(x, w)| x / scale * w).collect()
+    }
+
+    /// The logits after the next token.
+    pub fn step(&mut self, token: u32) -> Vec<f64> {
+        let width = self.blueprint.width;
+        let mut h = self.tensor("token_embd.weight")[token as usize * width..][..width].to_vec();
+        for n in 0..self.blueprint.layers {
+            let x = self.norm(&format!("blk.{n}.attn_norm.weight"), &h);
+            let mixed = if self.blueprint.is_delta(n) { self.delta(n, &x) } else { self.attention(n, &x) };
+            h.iter_mut().zip(mixed).for_each(|(h, m)| *h += m);
+            let x = self.norm(&format!("blk.{n}.post_attention_norm.weight"), &h);
+            let gate = self.linear(&format!("blk.{n}.ffn_gate.weight"), &x);
+            let up = self.linear(&format!("blk.{n}.ffn_up.weight"), &x);
+            let inner: Vec<f64> = gate.iter().zip(up).map(|(g, u)| silu(*g) * u).collect();
+            let down = self.linear(&format!("blk.{n}.ffn_down.weight"), &inner);
+            h.iter_mut().zip(down).for_each(|(h, d)| *h += d);
+        }
+        self.position += 1;
+        let own = self.tensors.contains_key("output.weight");
+        let x = self.norm("output_norm.weight", &h);
+        self.linear(if own { "output.weight" } else { "token_embd.weight" }, &x)
+    }
+
+    fn delta(&mut self, n: usize, x: &[f64]) -> Vec<f64> {
+        let net = self.blueprint.delta.clone().unwrap();
+        let name = |part: &str| format!("blk.{n}.{part}");
+        let z = self.linear(&name("attn_gate.weight"), x);
+        let (a, b) = (self.linear(&name("ssm_alpha.weight"), x), self.linear(&name("ssm_beta.weight"), x));
+        let (rate, dt) = (self.tensor(&name("ssm_a")), self.tensor(&name("ssm_dt.bias")));
+        let raw = self.linear(&name("attn_qkv.weight"), x);
+        let taps = self.tensor(&name("ssm_conv1d.weight"));
+        self.layers[n].rows.push(raw);
+        let rows = &self.layers[n].rows;
+        let channel = |c: usize| {
+            let seen = rows.iter().rev().zip((0..net.taps).rev());
+            silu(seen.map(|(row, j)| row[c] * taps[c * net.taps + j]).sum())
+        };
+        let y: Vec<f64> = (0..rows[0].len()).map(channel).collect();
+        let keys = net.key_heads * net.key_dim;
+        let unit = |x: &[f64]| -> Vec<f64> { x.iter().map(|v| v / (dot(x, x) + 1e-6).sqrt()).collect() };
+        let mut out = Vec::new();
+        for head in 0..net.value_heads {
+            let key_head = match net.order {
+                HeadOrder::Grouped => head / (net.value_heads / net.key_heads),
+                HeadOrder::Tiled => head % net.key_heads,
+            };
+            let q: Vec<f64> = unit(&y[key_head * net.key_dim..][..net.key_dim]);
+            let k = unit(&y[keys + key_head * net.key_dim..][..net.key_dim]);
+            let v = &y[2 * keys + head * net.value_dim..][..net.value_dim];
+            let decay = (rate[head] * (a[head] + dt[head]).exp().ln_1p()).exp();
+            let states = &mut self.layers[n].s;
+            states.resize(net.value_heads, vec![0.0; net.key_dim * net.value_dim]);
+            let s = &mut states[head];
+            s.iter_mut().for_each(|s| *s *= decay);
+            let mut o = Vec::new();
+            for c in 0..net.value_dim {
+                let recalled: f64 = (0..net.key_dim).map(|d| s[d * net.value_dim + c] * k[d]).sum();
+                let u = sigmoid(b[head]) * (v[c] - recalled);
+                (0..net.key_dim).for_each(|d| s[d * net.value_dim + c] += k[d] * u);
+                let read: f64 = (0..net.key_dim).map(|d| s[d * net.value_dim + c] * q[d]).sum();
+                o.push(read / (net.key_dim as f64).sqrt());
+            }
+            let normed = self.norm(&name("ssm_norm.weight"), &o);
+            out.extend(normed.iter().zip(&z[head * net.value_dim..]).map(|(o, z)| o * silu(*z)));
+        }
+        self.linear(&name("ssm_out.weight"), &out)
+    }
+
+    fn attention(&mut self, n: usize, x: &[f64]) -> Vec<f64> {
+        let Blueprint { heads, kv_heads, head_dim, .. } = *self.blueprint;
+        let name = |part: &str| format!("blk.{n}.{part}.weight");
+        let qg = self.linear(&name("attn_q"), x);
+        let k = self.linear(&name("attn_k"), x);
+        let k = k.chunks_exact(head_dim).flat_map(|k| self.turned(self.norm(&name("attn_k_norm"), k))).collect();
+        let v = self.linear(&name("attn_v"), x);
+        self.layers[n].keys.push(k);
+        self.layers[n].values.push(v);
+        let mut out = Vec::new();
+        for (head, qg) in qg.chunks_exact(2 * head_dim).enumerate() {
+            let q = self.turned(self.norm(&name("attn_q_norm"), &qg[..head_dim]));
+            let at = head / (heads / kv_heads) * head_dim;
+            let Memory { keys, values, .. } = &self.layers[n];
+            let scores = keys.iter().map(|k| (dot(&q, &k[at..at + head_dim]) / (head_dim as f64).sqrt()).exp());
+            let scores: Vec<f64> = scores.collect();
+            let sum: f64 = scores.iter().sum();
+            for c in 0..head_dim {
+                let mean: f64 = scores.iter().zip(values).map(|(score, v)| score / sum * v[at + c]).sum();
+                out.push(mean * sigmoid(qg[head_dim + c]));
+            }
+        }
+        self.linear(&name("attn_output"), &out)
+    }
+
+    /// Rotary positions on the first `rotated` values of a head, value i with value i + rotated / 2.
+    fn turned(&self, mut x: Vec<f64>) -> Vec<f64> {
+        let half = self.blueprint.rotated / 2;
+        for i in 0..half {
+            let exponent = -(i as f64) / half as f64;
+            let (sin, cos) = (self.position as f64 * f64::from(self.blueprint.rope_base).powf(exponent)).sin_cos();
+            (x[i], x[i + half]) = (x[i] * cos - x[i + half] * sin, x[i] * sin + x[i + half] * cos);
+        }
+        x
+    }
+}

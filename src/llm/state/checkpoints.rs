@@ -1,0 +1,138 @@
+//! Copies of the DeltaNet memories at earlier borders, to go back to.
+//!
+//! A checkpoint is the memory of all DeltaNet layers with the rows that their convolutions see: 19.3 MiB for
+//! Qwen3.5-0.8B and 2B (18 layers of 16 x 128 x 128 and 3 x 6144 values). Of those taken every [`SPACING`] positions
+//! only the newest are kept, of the ends of turns the first (the system prompt) and the newest; so there are never
+//! more than [`MOST`] (116 MiB for 0.8B and 2B), and a barge-in some hundred tokens into an answer costs less than
+//! [`SPACING`] tokens. A log of each token's k, u and g would save those, but it takes 296 KiB a token and the rows of the
+//! convolutions 432 KiB more: as much as a checkpoint every 27 tokens.
+
+use sotto_kernels::{CHUNK, DeltaState};
+
+use super::memory::{DeltaMemory, Memory};
+use crate::llm::blueprint::Blueprint;
+
+/// Positions from one checkpoint to the next; at most one falls into a batch.
+pub const SPACING: usize = 64;
+const _: () = assert!(SPACING.is_multiple_of(CHUNK) && SPACING >= super::BATCH);
+/// The newest so many are kept.
+const NEWEST: usize = 3;
+/// So many ends of turns are kept: the first, and the newest.
+const TURNS: usize = 3;
+const MOST: usize = NEWEST + TURNS;
+
+#[derive(Clone, Default)]
+pub(in crate::llm) struct Checkpoints {
+    /// By position.
+    kept: Vec<Checkpoint>,
+    /// One that was dropped, to be filled again.
+    spare: Option<Checkpoint>,
+}
+
+/// The DeltaNet memories before `position`, a border of chunks.
+#[derive(Clone)]
+pub(in crate::llm) struct Checkpoint {
+    pub position: usize,
+    turn: bool,
+    /// One for each DeltaNet layer.
+    pub layers: Vec<BorderMemory>,
+}
+
+#[derive(Clone)]
+pub(in crate::llm) struct BorderMemory {
+    pub base: Vec<f32>,
+    pub rows: Vec<f32>,
+}
+
+impl Checkpoint {
+    /// Copies the memories at the border they stand at.
+    pub fn take(&mut self, layers: &[Memory]) {
+        for (to, from) in self.layers.iter_mut().zip(layers.iter().filter_map(Memory::delta)) {
+            to.base.copy_from_slice(from.delta.base());
+            to.rows.copy_from_slice(from.conv.border_rows());
+        }
+    }
+
+    /// Brings the memories back to the border.
+    pub fn give_back<'a>(&self, layers: impl Iterator<Item = &'a mut DeltaMemory>) {
+        for (from, to) in self.layers.iter().zip(layers) {
+            to.delta.set_base(self.position, &from.base);
+            to.conv.set_rows(self.position, &from.rows);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.layers.iter().map(|layer| (layer.base.capacity() + layer.rows.capacity()) * size_of::<f32>()).sum()
+    }
+}
+
+impl Checkpoints {
+    /// Bytes of as many as are ever held, the one being filled included; `None` if they overflow.
+    pub fn planned_bytes(blueprint: &Blueprint) -> Option<usize> {
+        let Some(net) = &blueprint.delta else { return Some(0) };
+        let layers = net.layers.iter().filter(|&&delta| delta).count();
+        let rows = net.heads().channels().checked_mul(net.taps - 1)?;
+        let one = DeltaState::base_len(&net.heads())?.checked_add(rows)?.checked_mul(layers)?;
+        one.checked_mul(size_of::<f32>() * (MOST + 1))
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.kept.iter().chain(&self.spare).map(Checkpoint::bytes).sum()
+    }
+
+    pub fn has(&self, position: usize) -> bool {
+        self.kept.iter().any(|checkpoint| checkpoint.position == position)
+    }
+
+    /// The newest at or before `position`.
+    pub fn before(&self, position: usize) -> Option<&Checkpoint> {
+        self.kept.iter().rfind(|checkpoint| checkpoint.position <= position)
+    }
+
+    pub fn forget_after(&mut self, position: usize) {
+        while let Some(last) = self.kept.pop_if(|last| last.position > position) {
+            self.spare = Some(last);
+        }
+    }
+
+    /// One for `position` with room for the memories of `layers`, used again where there is one.
+    pub fn blank(&mut self, position: usize, layers: &[Memory]) -> Checkpoint {
+        let empty = |memory: &DeltaMemory| BorderMemory {
+            base: vec![0.0; memory.delta.base().len()],
+            rows: vec![0.0; memory.conv.border_rows().len()],
+        };
+        let new = || layers.iter().filter_map(Memory::delta).map(empty).collect();
+        let layers = self.spare.take().map_or_else(new, |spare| spare.layers);
+        Checkpoint { position, turn: false, layers }
+    }
+
+    pub fn keep(&mut self, checkpoint: Checkpoint) {
+        let at = self.kept.partition_point(|other| other.position < checkpoint.position);
+        self.kept.insert(at, checkpoint);
+        self.thin();
+    }
+
+    /// Keeps the memories of `layers`, which stand at `border`, as the end of a turn.
+    pub fn mark_turn(&mut self, border: usize, layers: &[Memory]) {
+        if let Some(there) = self.kept.iter_mut().find(|checkpoint| checkpoint.position == border) {
+            there.turn = true;
+            return self.thin();
+        }
+        let mut checkpoint = self.blank(border, layers);
+        checkpoint.take(layers);
+        checkpoint.turn = true;
+        self.keep(checkpoint);
+    }
+
+    /// Drops what is too much of either sort: of turns the second oldest, of others the oldest.
+    fn thin(&mut self) {
+        for (turn, most, oldest) in [(true, TURNS, 1), (false, NEWEST, 0)] {
+            let of_sort = |checkpoint: &Checkpoint| checkpoint.turn == turn;
+            while self.kept.iter().filter(|checkpoint| of_sort(checkpoint)).count() > most {
+                let mut places = (0..self.kept.len()).filter(|&i| of_sort(&self.kept[i]));
+                let Some(place) = places.nth(oldest) else { return };
+                self.spare = Some(self.kept.remove(place));
+            }
+        }
+    }
+}

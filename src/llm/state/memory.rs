@@ -1,0 +1,160 @@
+//! What one layer remembers.
+
+use half::f16;
+use sotto_kernels::{AttentionShape, ConvState, DeltaState, KvCache, Pool, Simd, attention};
+
+use crate::llm::blueprint::{Blueprint, DeltaNet};
+
+/// What keys and values are kept as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheKind {
+    /// Half the memory of f32.
+    #[default]
+    F16,
+    /// For comparisons: nothing is rounded.
+    F32,
+}
+
+#[derive(Clone)]
+pub(in crate::llm) enum Memory {
+    Attention(Cache),
+    Delta(Box<DeltaMemory>),
+}
+
+/// Keys and values of an attention layer.
+#[derive(Clone)]
+pub enum Cache {
+    F16(KvCache<f16>),
+    F32(KvCache<f32>),
+}
+
+/// The memory of a DeltaNet layer.
+#[derive(Clone)]
+pub struct DeltaMemory {
+    pub conv: ConvState,
+    pub delta: DeltaState,
+}
+
+impl Memory {
+    pub fn new(blueprint: &Blueprint, layer: usize, kind: CacheKind) -> Self {
+        match &blueprint.delta {
+            Some(net) if blueprint.is_delta(layer) => Memory::Delta(Box::new(DeltaMemory::new(net))),
+            _ => Memory::Attention(Cache::new(blueprint, kind)),
+        }
+    }
+
+    /// Bytes of the memory of a layer after `context` positions; `None` if they overflow.
+    pub fn planned_bytes(blueprint: &Blueprint, layer: usize, context: usize, kind: CacheKind) -> Option<usize> {
+        match &blueprint.delta {
+            Some(net) if blueprint.is_delta(layer) => {
+                let conv = ConvState::planned_bytes(net.heads().channels(), net.taps)?;
+                conv.checked_add(DeltaState::planned_bytes(&net.heads())?)
+            }
+            // One more position than the context: a lone token of a prompt is computed as a pair.
+            _ => Cache::planned_bytes(blueprint, context.checked_add(1)?, kind),
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        match self {
+            Memory::Attention(cache) => cache.bytes(),
+            Memory::Delta(memory) => memory.conv.bytes() + memory.delta.bytes(),
+        }
+    }
+
+    pub fn grow(&mut self, positions: usize) {
+        match self {
+            Memory::Attention(Cache::F16(cache)) => cache.grow(positions),
+            Memory::Attention(Cache::F32(cache)) => cache.grow(positions),
+            Memory::Delta(_) => {}
+        }
+    }
+
+    pub fn cache(&self) -> Option<&Cache> {
+        match self {
+            Memory::Attention(cache) => Some(cache),
+            Memory::Delta(_) => None,
+        }
+    }
+
+    pub fn delta(&self) -> Option<&DeltaMemory> {
+        match self {
+            Memory::Attention(_) => None,
+            Memory::Delta(memory) => Some(memory),
+        }
+    }
+
+    pub fn delta_mut(&mut self) -> Option<&mut DeltaMemory> {
+        match self {
+            Memory::Attention(_) => None,
+            Memory::Delta(memory) => Some(memory),
+        }
+    }
+}
+
+impl Cache {
+    /// Empty; it grows with the positions.
+    fn new(blueprint: &Blueprint, kind: CacheKind) -> Self {
+        match kind {
+            CacheKind::F16 => Cache::F16(KvCache::new(blueprint.kv_heads, blueprint.head_dim, 0)),
+            CacheKind::F32 => Cache::F32(KvCache::new(blueprint.kv_heads, blueprint.head_dim, 0)),
+        }
+    }
+
+    fn planned_bytes(blueprint: &Blueprint, positions: usize, kind: CacheKind) -> Option<usize> {
+        match kind {
+            CacheKind::F16 => KvCache::<f16>::planned_bytes(blueprint.kv_heads, blueprint.head_dim, positions),
+            CacheKind::F32 => KvCache::<f32>::planned_bytes(blueprint.kv_heads, blueprint.head_dim, positions),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Cache::F16(cache) => cache.bytes(),
+            Cache::F32(cache) => cache.bytes(),
+        }
+    }
+
+    pub fn store(&mut self, start: usize, keys: &[f32], values: &[f32]) {
+        match self {
+            Cache::F16(cache) => cache.store(start, keys, values),
+            Cache::F32(cache) => cache.store(start, keys, values),
+        }
+    }
+
+    pub fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]) {
+        match self {
+            Cache::F16(cache) => cache.load(head, position, key, value),
+            Cache::F32(cache) => cache.load(head, position, key, value),
+        }
+    }
+
+    pub fn attend(&self, pool: &Pool, simd: Simd, shape: &AttentionShape, q: &[f32], start: usize, out: &mut [f32]) {
+        match self {
+            Cache::F16(cache) => attention(pool, simd, shape, q, cache, start, out),
+            Cache::F32(cache) => attention(pool, simd, shape, q, cache, start, out),
+        }
+    }
+}
+
+impl DeltaMemory {
+    fn new(net: &DeltaNet) -> Self {
+        let heads = net.heads();
+        DeltaMemory { conv: ConvState::new(heads.channels(), net.taps), delta: DeltaState::new(heads) }
+    }
+
+    /// How far back [`DeltaMemory::truncate`] reaches.
+    pub fn border(&self) -> usize {
+        self.delta.border()
+    }
+
+    pub fn truncate(&mut self, len: usize) {
+        self.conv.truncate(len);
+        self.delta.truncate(len);
+    }
+
+    pub fn clear(&mut self) {
+        self.conv.clear();
+        self.delta.clear();
+    }
+}

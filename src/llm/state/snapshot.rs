@@ -1,0 +1,72 @@
+//! A moment of a state, to come back to.
+
+use super::{DeltaMemory, Origin, State};
+
+/// The DeltaNet memories at one position. Keys and values it keeps by their number alone, so it can be restored only to
+/// a state that still has them: the one it was taken of, or a fork of it, that has not gone back behind it.
+pub struct Snapshot {
+    len: usize,
+    /// Of the last position.
+    origin: Option<Origin>,
+    layers: Vec<Option<DeltaMemory>>,
+    /// Those of the last position, if they were known.
+    logits: Option<Vec<f32>>,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a snapshot of {len} positions cannot be restored: the state has since gone back behind them; \
+     compute the tokens again or take the snapshot of a fork"
+)]
+pub struct StaleSnapshot {
+    pub len: usize,
+}
+
+impl Snapshot {
+    /// Positions it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn bytes(&self) -> usize {
+        let memories = self.layers.iter().flatten().map(|memory| memory.conv.bytes() + memory.delta.bytes());
+        memories.sum::<usize>() + self.logits.as_ref().map_or(0, |logits| logits.len() * size_of::<f32>())
+    }
+}
+
+impl State {
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            len: self.len(),
+            origin: self.origins.last().copied(),
+            layers: self.layers.iter().map(|layer| layer.delta().cloned()).collect(),
+            logits: self.logits_current.then(|| self.work.logits.clone()),
+        }
+    }
+
+    /// Goes back to the moment of the snapshot, to the bit.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), StaleSnapshot> {
+        let last = snapshot.len.checked_sub(1);
+        let same = last.map_or(Some(None), |last| self.origins.get(last).map(|origin| Some(*origin)));
+        if same != Some(snapshot.origin) || self.layers.len() != snapshot.layers.len() {
+            return Err(StaleSnapshot { len: snapshot.len });
+        }
+        for (layer, kept) in self.layers.iter_mut().zip(&snapshot.layers) {
+            if let (Some(memory), Some(kept)) = (layer.delta_mut(), kept) {
+                memory.clone_from(kept);
+            }
+        }
+        self.tokens.truncate(snapshot.len);
+        self.origins.truncate(snapshot.len);
+        self.checkpoints.forget_after(snapshot.len);
+        self.logits_current = snapshot.logits.is_some();
+        if let Some(logits) = &snapshot.logits {
+            self.work.logits.copy_from_slice(logits);
+        }
+        Ok(())
+    }
+}

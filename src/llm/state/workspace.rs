@@ -1,0 +1,114 @@
+//! The room a model computes in.
+
+use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch};
+
+use crate::llm::blueprint::{Blueprint, DeltaNet, Family};
+
+/// Positions that are computed together when a prompt is read: enough for the matrix kernels to use each weight many
+/// times, few enough for the activations to stay in the second-level cache.
+pub const BATCH: usize = 64;
+
+/// Activations of up to [`BATCH`] positions, and of the last one's logits. Sized once; nothing is allocated per token.
+pub struct Workspace {
+    /// [n, width]: the residual stream.
+    pub stream: Vec<f32>,
+    /// [n, width]: the stream normed, then what a block adds to it.
+    pub normed: Vec<f32>,
+    /// [n, query_width]
+    pub q: Vec<f32>,
+    /// [n, kv_width]
+    pub k: Vec<f32>,
+    /// [n, kv_width]
+    pub v: Vec<f32>,
+    /// [n, query_width]
+    pub attended: Vec<f32>,
+    /// [n, hidden]
+    pub gate: Vec<f32>,
+    /// [n, hidden]
+    pub up: Vec<f32>,
+    /// [n, hidden]
+    pub mixed: Vec<f32>,
+    /// [vocabulary]
+    pub logits: Vec<f32>,
+    /// Only in hybrid models.
+    pub hybrid: Option<DeltaWork>,
+    pub rope: Rope,
+    pub scratch: Scratch,
+}
+
+/// What the layers of a hybrid model need besides.
+pub struct DeltaWork {
+    /// [n, 2 · query_width]: of each head the query and the gate, before they part.
+    pub gated: Vec<f32>,
+    /// [n, kv_width]: keys before they are normed.
+    pub keys: Vec<f32>,
+    /// [taps - 1 + n, channels]: what the convolution sees.
+    pub raw: Vec<f32>,
+    /// [n, channels]: what it gives.
+    pub mixed: Vec<f32>,
+    /// [n, value_width]
+    pub z: Vec<f32>,
+    /// [n, value_heads]
+    pub a: Vec<f32>,
+    /// [n, value_heads]
+    pub b: Vec<f32>,
+    /// [n, value_width]
+    pub read: Vec<f32>,
+    pub scratch: DeltaScratch,
+}
+
+impl Workspace {
+    pub fn new(blueprint: &Blueprint) -> Self {
+        let batch = |width: usize| vec![0.0; BATCH * width];
+        let style = match blueprint.family {
+            Family::Llama => RopeStyle::Neighbours,
+            Family::Qwen2 | Family::Qwen35 => RopeStyle::Halves,
+        };
+        Workspace {
+            stream: batch(blueprint.width),
+            normed: batch(blueprint.width),
+            q: batch(blueprint.query_width()),
+            k: batch(blueprint.kv_width()),
+            v: batch(blueprint.kv_width()),
+            attended: batch(blueprint.query_width()),
+            gate: batch(blueprint.hidden),
+            up: batch(blueprint.hidden),
+            mixed: batch(blueprint.hidden),
+            logits: vec![0.0; blueprint.vocabulary],
+            hybrid: blueprint.delta.as_ref().map(|net| DeltaWork::new(blueprint, net)),
+            rope: Rope::new(style, blueprint.head_dim, blueprint.rotated, blueprint.rope_base, None),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Bytes of all buffers together. The blueprint's limits keep this far from overflowing.
+    pub fn planned_bytes(blueprint: &Blueprint) -> Option<usize> {
+        let Blueprint { width, hidden, vocabulary, .. } = *blueprint;
+        let (query, kv) = (blueprint.query_width(), blueprint.kv_width());
+        let hybrid = |net: &DeltaNet| {
+            let heads = net.heads();
+            let rows = BATCH * (2 * query + kv + 2 * (heads.channels() + heads.value_width() + heads.value_heads));
+            rows + (net.taps - 1) * heads.channels()
+        };
+        let values = BATCH * (2 * (width + query + kv) + 3 * hidden) + vocabulary;
+        values.checked_add(blueprint.delta.as_ref().map_or(0, hybrid))?.checked_mul(size_of::<f32>())
+    }
+}
+
+impl DeltaWork {
+    fn new(blueprint: &Blueprint, net: &DeltaNet) -> Self {
+        let batch = |width: usize| vec![0.0; BATCH * width];
+        let heads = net.heads();
+        DeltaWork {
+            gated: batch(2 * blueprint.query_width()),
+            keys: batch(blueprint.kv_width()),
+            raw: vec![0.0; (net.taps - 1 + BATCH) * heads.channels()],
+            mixed: batch(heads.channels()),
+            z: batch(heads.value_width()),
+            a: batch(heads.value_heads),
+            b: batch(heads.value_heads),
+            read: batch(heads.value_width()),
+            scratch: DeltaScratch::default(),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The hybrid model of Qwen3.5 against expected tensors (tests/golden/README.md), in every form a sequence can take.
+//!
+//! A small committed set always runs. All tiny models of `../shared/qwen3.5/goldens` run where that folder is there.
+
+mod expected;
+
+use std::path::{Path, PathBuf};
+
+use expected::Expected;
+use sotto::llm::{CacheKind, Model, State};
+
+/// SPEC 8.3: logits absolutely, states relative to the largest value of their tensor, and how clear a winner must be.
+const LOGIT_TOLERANCE: f32 = 2e-3;
+const STATE_TOLERANCE: f32 = 1e-4;
+const CLEAR_MARGIN: f32 = 1e-2;
+
+const CONTEXT: usize = 256;
+/// Pieces that a sequence is computed in.
+const CHUNKS: [usize; 5] = [1, 3, 16, 64, 200];
+/// Where DeltaNet layers are compared.
+const MOMENTS: [usize; 11] = [1, 2, 3, 4, 5, 63, 64, 65, 128, 130, 200];
+
+fn committed() -> (PathBuf, PathBuf) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen35");
+    (folder.join("tiny_gva2-bf16.gguf"), folder.join("tiny_gva2.safetensors"))
+}
+
+fn state(model: &Model) -> State {
+    State::with_cache(model.blueprint(), CONTEXT, CacheKind::F32)
+}
+
+/// All models of the shared folder, each GGUF with what it should give.
+fn shared() -> Vec<(PathBuf, Expected)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/qwen3.5/goldens");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        println!("{} is not there: only the committed golden set is compared", folder.display());
+        return Vec::new();
+    };
+    let models = entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("ref_f64.safetensors").exists());
+    let cases = models.flat_map(|model| {
+        let golden = Expected::read(&[model.join("golden.safetensors"), model.join("ref_f64.safetensors")]);
+        let name = model.file_name().unwrap().to_str().unwrap().to_owned();
+        ["f32", "bf16", "q8_0"].map(|kind| {
+            let gguf = model.join(format!("{name}-{kind}.gguf"));
+            (gguf, if kind == "q8_0" { golden.of_logits("gguf_q8_0.logits") } else { golden.clone() })
+        })
+    });
+    let cases: Vec<_> = cases.collect();
+    assert!(!cases.is_empty(), "{} holds no models", folder.display());
+    cases
+}
+
+fn cases() -> Vec<(PathBuf, Expected)> {
+    let (gguf, golden) = committed();
+    let mut cases = shared();
+    cases.push((gguf, Expected::read(&[golden])));
+    cases
+}
+
+/// Logits of every position, the sequence cut after `ends`.
+fn logits(model: &Model, tokens: &[u32], ends: &[usize]) -> Vec<Vec<f32>> {
+    let (mut state, mut rows, mut from) = (state(model), Vec::new(), 0);
+    for &to in ends {
+        model.forward_each(&mut state, &tokens[from..to], |_, logits| rows.push(logits.to_vec()));
+        from = to;
+    }
+    rows
+}
+
+fn ends(len: usize, chunk: usize) -> Vec<usize> {
+    (0..len).step_by(chunk).map(|start| len.min(start + chunk)).collect()
+}
+
+fn assert_logits(case: &str, got: &[Vec<f32>], wanted: &[f32]) -> f32 {
+    assert_eq!(got.len() * got[0].len(), wanted.len(), "{case}");
+    let mut worst: f32 = 0.0;
+    for (position, (got, wanted)) in got.iter().zip(wanted.chunks_exact(got[0].len())).enumerate() {
+        let off = got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off <= LOGIT_TOLERANCE, "{case}, position {position}: a logit is off by {off}");
+        let (best, margin) = best(wanted);
+        assert!(margin <= CLEAR_MARGIN || self::best(got).0 == best, "{case}, position {position}: another argmax");
+        worst = worst.max(off);
+    }
+    worst
+}
+
+/// The place of the largest value, and how far the next is below it.
+fn best(values: &[f32]) -> (usize, f32) {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    (order[0], values[order[0]] - values[order[1]])
+}
+
+fn assert_state(case: &str, got: &[f32], wanted: &[f32]) -> f32 {
+    assert_eq!(got.len(), wanted.len(), "{case}");
+    let scale = wanted.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+    let off = got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off <= STATE_TOLERANCE * scale, "{case}: off by {off} of {scale}");
+    off / scale
+}
+
+#[test]
+fn logits_are_those_of_the_reference_however_the_prompt_is_cut() {
+    for (path, golden) in cases() {
+        let model = Model::open(&path, 2).unwrap();
+        let tokens = golden.tokens("input_ids");
+        for chunk in CHUNKS {
+            let case = format!("{} in chunks of {chunk}", path.display());
+            let got = logits(&model, &tokens, &ends(tokens.len(), chunk));
+            println!("{case}: largest error {:.2e}", assert_logits(&case, &got, golden.values(golden.logits())));
+        }
+        for cut in [63, 64, 65] {
+            let got = logits(&model, &tokens, &[cut, tokens.len()]);
+            assert_logits(&format!("{} cut at {cut}", path.display()), &got, golden.values(golden.logits()));
+        }
+    }
+}
+
+#[test]
+fn pieces_of_more_than_one_token_and_any_number_of_threads_change_no_bit() {
+    let (path, golden) = committed();
+    let tokens = Expected::read(&[golden]).tokens("input_ids");
+    let whole = logits(&Model::open(&path, 1).unwrap(), &tokens, &[200]);
+    let alone = logits(&Model::open(&path, 1).unwrap(), &tokens, &ends(200, 1));
+    for threads in [1, 2, 3] {
+        let model = Model::open(&path, threads).unwrap();
+        for cuts in [vec![200], ends(200, 3), ends(200, 16), ends(200, 65), vec![63, 200], vec![64, 200], vec![65, 200]]
+        {
+            // 200 in threes ends with a piece of two; in 65s with one of five.
+            assert_eq!(logits(&model, &tokens, &cuts), whole, "{threads} threads, {cuts:?}");
+        }
+        assert_eq!(logits(&model, &tokens, &ends(200, 1)), alone, "{threads} threads, one by one");
+    }
+}
+
+#[test]
+fn states_are_those_of_the_reference_after_any_number_of_tokens() {
+    for (path, golden) in cases() {
+        if !golden.has_states() {
+            continue;
+        }
+        let model = Model::open(&path, 2).unwrap();
+        let tokens = golden.tokens("input_ids");
+        let mut worst: f32 = 0.0;
+        for chunk in [1, 200] {
+            let (mut state, mut at) = (state(&model), 0);
+            for moment in MOMENTS {
+                tokens[at..moment].chunks(chunk).for_each(|piece| model.forward(&mut state, piece));
+                at = moment;
+                worst =
+                    worst.max(assert_states(&format!("{} after {moment}", path.display()), &model, &state, &golden));
+            }
+        }
+        println!("{}: largest relative error of a state {worst:.2e}", path.display());
+    }
+}
+
+fn assert_states(case: &str, model: &Model, state: &State, golden: &Expected) -> f32 {
+    let mut worst: f32 = 0.0;
+    let prefix = format!("after{}", state.len());
+    for n in 0..model.blueprint().layers {
+        let name = |part: &str| format!("{prefix}.layer{n}.{part}");
+        if let Some(wanted) = golden.get(&name("recurrent_state")) {
+            let got = expected::grouped(model.blueprint(), &state.recurrent(n).unwrap());
+            worst = worst.max(assert_state(&format!("{case}, S of layer {n}"), &got, wanted));
+            let wanted = golden.conv_rows(&name("conv_state"), model.blueprint());
+            worst =
+                worst.max(assert_state(&format!("{case}, rows of layer {n}"), state.convolved(n).unwrap(), &wanted));
+        }
+        if let (Some(keys), Some(values)) = (golden.get(&name("k")), golden.get(&name("v"))) {
+            let (mut k, mut v) = (Vec::new(), Vec::new());
+            for head in 0..model.blueprint().kv_heads {
+                for position in 0..state.len() {
+                    let (key, value) = state.key_value(n, head, position).unwrap();
+                    k.extend(key);
+                    v.extend(value);
+                }
+            }
+            worst = worst.max(assert_state(&format!("{case}, keys of layer {n}"), &k, keys));
+            worst = worst.max(assert_state(&format!("{case}, values of layer {n}"), &v, values));
+        }
+    }
+    worst
+}
+
+#[test]
+fn a_greedy_answer_is_that_of_the_reference() {
+    for (path, golden) in cases() {
+        if !golden.has_states() {
+            continue;
+        }
+        let model = Model::open(&path, 2).unwrap();
+        let mut state = state(&model);
+        model.forward(&mut state, &golden.tokens("greedy_prompt"));
+        for (i, (wanted, margin)) in
+            golden.tokens("greedy_tokens").iter().zip(golden.values("greedy_margin")).enumerate()
+        {
+            let token = best(state.logits().unwrap()).0 as u32;
+            assert!(token == *wanted || *margin <= CLEAR_MARGIN, "{}, token {i}", path.display());
+            model.forward(&mut state, &[*wanted]);
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
+    const TOKENS: usize = 10_000;
+    let (path, _) = committed();
+    let model = Model::open(&path, 1).unwrap();
+    let mut state = State::new(model.blueprint(), TOKENS);
+    let mut held = Vec::new();
+    model.forward(&mut state, &[1, 2, 3]);
+    while state.len() < TOKENS {
+        let position = state.len();
+        let logits = state.logits().unwrap();
+        assert!(logits.iter().all(|logit| logit.is_finite()), "position {position}");
+        // A little disorder, or a greedy model of noise soon repeats one token.
+        let disorder = position % 7;
+        let token = (best(logits).0 + disorder) as u32 % 512;
+        model.forward(&mut state, &[token]);
+        if state.len().is_multiple_of(2_000) {
+            held.push(state.bytes());
+        }
+    }
+    // The two attention layers keep 2 x 2 x 32 halves a position, in segments of 128; nothing else grows.
+    let grown = held[4] - held[0];
+    assert!(grown.abs_diff(8_000 * 2 * 2 * 2 * 32 * 2) <= 2 * 128 * 2 * 2 * 32 * 2, "{held:?}");
+    assert!(state.bytes() <= State::planned_bytes(model.blueprint(), TOKENS).unwrap());
+}
