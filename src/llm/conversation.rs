@@ -11,7 +11,9 @@ use super::LlmError;
 use super::loaded::Llm;
 use super::sampler::Sampler;
 use super::state::State;
-use super::tokenizer::Detokenizer;
+use super::template::Thinking;
+use super::thinking::Piece;
+use super::writer::{Finish, Limits, Step, Writer};
 use crate::types::Ms;
 
 /// Fewest tokens worth answering with. Where less room is left the question is refused.
@@ -39,28 +41,6 @@ pub struct Answer {
     pub prefilled_tokens: usize,
     pub finish: Finish,
     pub stats: Stats,
-}
-
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// The model was done.
-    Stop,
-    /// `max_tokens` or the end of the context was reached.
-    Length,
-    /// The listener wanted no more.
-    Cancelled,
-}
-
-impl Finish {
-    /// In lower case, for `--json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Finish::Stop => "stop",
-            Finish::Length => "length",
-            Finish::Cancelled => "cancelled",
-        }
-    }
 }
 
 /// How long the two halves of an answer took.
@@ -109,7 +89,7 @@ struct Reply {
 impl Conversation {
     pub fn new(llm: Llm) -> Result<Self, LlmError> {
         let system = llm.format.system(&llm.tokenizer, &llm.settings.system_prompt)?;
-        let (state, sampler) = (llm.state(), Sampler::new(&llm.settings.sampling));
+        let (state, sampler) = (llm.state(), llm.sampler(&llm.settings.sampling));
         let conversation = Conversation { llm, state, sampler, system, turns: Vec::new() };
         conversation.fit(&[])?;
         Ok(conversation)
@@ -224,45 +204,23 @@ impl Conversation {
 
     /// Decodes from the state's logits until the model stops, `room` is used up or the listener breaks off.
     fn generate(&mut self, room: usize, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Reply, LlmError> {
-        self.sampler.start_answer();
-        let mut detokenizer = Detokenizer::default();
-        let mut reply =
-            Reply { text: String::new(), tokens: Vec::with_capacity(room), finish: Finish::Length, steps: 0 };
-        while reply.tokens.len() < room {
-            if let Some(&last) = reply.tokens.last() {
-                self.llm.forward(&mut self.state, &[last]);
-                reply.steps += 1;
+        let limits = Limits { tokens: room, thought: 0 };
+        let mut writer = Writer::new(&self.llm, &mut self.sampler, Thinking::Off, limits);
+        let mut text = String::new();
+        let finish = loop {
+            match writer.step(&self.llm, &mut self.state, &mut self.sampler)? {
+                Step::Piece(Piece::Answer(piece)) => {
+                    text.push_str(&piece);
+                    if on_piece(&piece).is_break() {
+                        break Finish::Cancelled;
+                    }
+                }
+                Step::Piece(Piece::Thought(_)) | Step::Nothing => {}
+                Step::End(finish) => break finish,
             }
-            let token = self.next_token()?;
-            if self.llm.tokenizer.is_control(token) {
-                reply.finish = Finish::Stop;
-                break;
-            }
-            reply.tokens.push(token);
-            let said = reply.text.len();
-            detokenizer.push(self.llm.tokenizer.bytes(token), &mut reply.text);
-            if hand_over(&reply.text[said..], on_piece).is_break() {
-                reply.finish = Finish::Cancelled;
-                return Ok(reply);
-            }
-        }
-        let said = reply.text.len();
-        detokenizer.finish(&mut reply.text);
-        if hand_over(&reply.text[said..], on_piece).is_break() {
-            reply.finish = Finish::Cancelled;
-        }
-        Ok(reply)
+        };
+        Ok(Reply { text, tokens: writer.tokens().to_vec(), finish, steps: writer.steps() })
     }
-
-    fn next_token(&mut self) -> Result<u32, LlmError> {
-        let position = self.state.len();
-        let token = self.state.logits().and_then(|logits| self.sampler.choose(logits));
-        token.ok_or(LlmError::NotFinite { position })
-    }
-}
-
-fn hand_over(piece: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
-    if piece.is_empty() { ControlFlow::Continue(()) } else { on_piece(piece) }
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::LlmError;
 use super::blueprint::Blueprint;
-use super::gguf::Gguf;
 use super::model::Model;
+use super::sampler::Sampler;
+use super::source::Source;
 use super::state::State;
-use super::template::ChatMl;
+use super::template::ChatFormat;
 use super::tokenizer::Tokenizer;
 use crate::config;
 use crate::memory::Permit;
@@ -24,7 +25,7 @@ const OVERHEAD: u64 = 4 * Bytes::MIB;
 pub struct Llm {
     pub(super) model: Model,
     pub(super) tokenizer: Tokenizer,
-    pub(super) format: ChatMl,
+    pub(super) format: ChatFormat,
     pub(super) settings: config::Llm,
     planned: Bytes,
     _permit: Permit,
@@ -34,26 +35,27 @@ impl Llm {
     /// What [`Llm::load`] and one conversation over the full context will hold at most: the mapped file, keys and
     /// values, activations, tokenizer.
     pub fn planned_bytes(path: &Path, settings: &config::Llm) -> Result<Bytes, LlmError> {
-        let gguf = Gguf::open(path)?;
-        let blueprint = checked_blueprint(&gguf, settings)?;
-        planned(&gguf, &blueprint, settings)
+        let source = Source::open(path)?;
+        let blueprint = checked_blueprint(&source, settings)?;
+        planned(&source, &blueprint, settings)
     }
 
     /// Maps the file, checks all of it against its own metadata and brings the weights into memory.
     pub fn load(path: &Path, settings: &config::Llm, permit: Permit) -> Result<Self, LlmError> {
-        let gguf = Gguf::open(path)?;
-        let blueprint = checked_blueprint(&gguf, settings)?;
-        let planned = planned(&gguf, &blueprint, settings)?;
+        let source = Source::open(path)?;
+        let blueprint = checked_blueprint(&source, settings)?;
+        let planned = planned(&source, &blueprint, settings)?;
         if permit.bytes() < planned {
             return Err(LlmError::Permit { path: path.to_owned(), granted: permit.bytes(), planned });
         }
-        let tokenizer = Tokenizer::from_gguf(&gguf)?;
-        if tokenizer.vocabulary() != blueprint.vocabulary {
-            let (rows, tokens) = (blueprint.vocabulary, tokenizer.vocabulary());
-            return Err(gguf.damaged(super::gguf::GgufFault::Vocabulary { rows, tokens }));
+        let tokenizer = source.tokenizer()?;
+        let (rows, tokens) = (blueprint.vocabulary, tokenizer.used());
+        if tokens > rows {
+            let fault = super::gguf::GgufFault::Vocabulary { rows, tokens };
+            return Err(LlmError::Damaged { path: source.path().to_owned(), fault });
         }
-        let format = ChatMl::from_gguf(&gguf, &tokenizer)?;
-        let model = Model::load(&gguf, blueprint, settings.threads)?;
+        let format = source.format(&blueprint, &tokenizer)?;
+        let model = source.model(blueprint, settings.threads)?;
         Ok(Llm { model, tokenizer, format, settings: settings.clone(), planned, _permit: permit })
     }
 
@@ -74,6 +76,11 @@ impl Llm {
         State::new(&self.model.blueprint, self.settings.context)
     }
 
+    /// Chooses tokens that this model's tokenizer knows.
+    pub(super) fn sampler(&self, sampling: &config::Sampling) -> Sampler {
+        Sampler::new(sampling).within(self.tokenizer.used())
+    }
+
     /// Computes `tokens` behind those of `state`; [`State::logits`] then has the logits of the last.
     ///
     /// Panics when the tokens do not fit the context or are not of the vocabulary.
@@ -87,20 +94,20 @@ impl Llm {
     }
 }
 
-fn checked_blueprint(gguf: &Gguf, settings: &config::Llm) -> Result<Blueprint, LlmError> {
-    let blueprint = Blueprint::from_gguf(gguf)?;
+fn checked_blueprint(source: &Source, settings: &config::Llm) -> Result<Blueprint, LlmError> {
+    let blueprint = source.blueprint()?;
     let (asked, limit) = (settings.context, blueprint.context);
     match asked <= limit {
         true => Ok(blueprint),
-        false => Err(LlmError::Context { path: gguf.path().to_owned(), asked, limit }),
+        false => Err(LlmError::Context { path: source.path().to_owned(), asked, limit }),
     }
 }
 
-fn planned(gguf: &Gguf, blueprint: &Blueprint, settings: &config::Llm) -> Result<Bytes, LlmError> {
-    let too_large = || gguf.unsupported("a cache too large to be counted", "smaller [llm] context");
+fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm) -> Result<Bytes, LlmError> {
+    let too_large = || source.unsupported("a cache too large to be counted", "smaller [llm] context");
     let state = State::planned_bytes(blueprint, settings.context).ok_or_else(too_large)?;
     let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
-    let weights = gguf.map().len() as u64;
+    let weights = source.weight_bytes();
     Ok(Bytes([state as u64, tokenizer, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
 }
 

@@ -21,6 +21,7 @@ mod model;
 mod presets;
 pub mod quantize;
 mod sampler;
+mod source;
 mod state;
 pub mod template;
 pub mod tensors;
@@ -30,9 +31,10 @@ mod thinking;
 mod tokenizer;
 mod tools;
 mod weights;
+mod writer;
 
 pub use blueprint::{Blueprint, Family};
-pub use conversation::{Answer, Conversation, Finish, Stats};
+pub use conversation::{Answer, Conversation, Stats};
 pub use error::LlmError;
 pub use loaded::Llm;
 pub use model::Model;
@@ -43,3 +45,4 @@ pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateE
 pub use thinking::{Piece, Splitter};
 pub use tokenizer::{Detokenizer, Tokenizer};
 pub use tools::{Part, ToolParser};
+pub use writer::Finish;

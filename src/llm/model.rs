@@ -16,7 +16,7 @@ use sotto_kernels::{Pool, Scratch, Simd, add, matmul, rms_norm, silu_mul, unpack
 
 use super::LlmError;
 use super::blueprint::Blueprint;
-use super::gguf::Gguf;
+use super::source::Source;
 use super::state::{BATCH, State, Workspace};
 use super::tensors::{Tensors, Weight};
 use super::weights::{Layer, Linear, Weights};
@@ -30,15 +30,11 @@ pub struct Model {
 }
 
 impl Model {
-    /// Maps a GGUF file and binds its tensors. Its memory is the caller's to account for; [`Llm`](super::Llm) does it
-    /// with a permit.
+    /// Binds the tensors of a GGUF file or of a folder of safetensors. Its memory is the caller's to account for;
+    /// [`Llm`](super::Llm) does it with a permit.
     pub fn open(path: &Path, threads: usize) -> Result<Self, LlmError> {
-        let gguf = Gguf::open(path)?;
-        Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf)?, threads)
-    }
-
-    pub(super) fn load(gguf: &Gguf, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {
-        Model::bind(&mut gguf.binder(), blueprint, threads)
+        let source = Source::open(path)?;
+        source.model(source.blueprint()?, threads)
     }
 
     pub(super) fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {

@@ -1,0 +1,174 @@
+//! An answer while it is written, token by token.
+
+use std::collections::VecDeque;
+
+use super::LlmError;
+use super::loaded::Llm;
+use super::sampler::Sampler;
+use super::state::State;
+use super::template::{ChatFormat, Thinking};
+use super::thinking::{Piece, Splitter};
+use super::tokenizer::Detokenizer;
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model was done.
+    Stop,
+    /// `max_tokens` or the end of the context was reached.
+    Length,
+    /// The listener wanted no more.
+    Cancelled,
+}
+
+impl Finish {
+    /// In lower case, for `--json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+            Finish::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What one more token brought.
+pub(super) enum Step {
+    Piece(Piece),
+    /// Nothing that can be shown yet.
+    Nothing,
+    End(Finish),
+}
+
+/// How long an answer may become.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Tokens of the whole answer.
+    pub tokens: usize,
+    /// Those of its thoughts.
+    pub thought: usize,
+}
+
+pub(super) struct Writer {
+    tokens: Vec<u32>,
+    limits: Limits,
+    text: Text,
+    /// Tokens that come next whatever the model says.
+    forced: VecDeque<u32>,
+    /// Calls of the decoder so far.
+    steps: usize,
+    finish: Option<Finish>,
+}
+
+/// Tokens to text, with thoughts told apart where the format has them.
+enum Text {
+    Plain(Detokenizer),
+    Split(Splitter),
+}
+
+impl Writer {
+    /// For an answer behind a prompt that `state` has computed.
+    pub fn new(llm: &Llm, sampler: &mut Sampler, thinking: Thinking, limits: Limits) -> Self {
+        sampler.start_answer();
+        let text = match &llm.format {
+            ChatFormat::ChatMl(_) => Text::Plain(Detokenizer::default()),
+            ChatFormat::Qwen35(format) => {
+                sampler.ban((thinking == Thinking::Off).then(|| format.think()));
+                Text::Split(Splitter::new(format, thinking, limits.thought))
+            }
+        };
+        let tokens = Vec::with_capacity(limits.tokens);
+        Writer { tokens, limits, text, forced: VecDeque::new(), steps: 0, finish: None }
+    }
+
+    /// The tokens of the answer so far.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Computes the next token. After the end, says the end again.
+    pub fn step(&mut self, llm: &Llm, state: &mut State, sampler: &mut Sampler) -> Result<Step, LlmError> {
+        if let Some(finish) = self.finish {
+            return Ok(Step::End(finish));
+        }
+        if self.tokens.len() >= self.limits.tokens {
+            return Ok(self.end(Finish::Length));
+        }
+        if let Some(&last) = self.tokens.last() {
+            llm.forward(state, &[last]);
+            self.steps += 1;
+        }
+        let token = match self.forced(llm) {
+            Some(token) => {
+                sampler.remember(token);
+                token
+            }
+            None => choose(state, sampler)?,
+        };
+        if llm.tokenizer.is_control(token) {
+            return Ok(self.stopped(llm, sampler));
+        }
+        Ok(self.take(llm, token))
+    }
+
+    /// The thought is over its limit, or was ended by force before: the tokens that close it.
+    fn forced(&mut self, llm: &Llm) -> Option<u32> {
+        if let (Text::Split(splitter), ChatFormat::Qwen35(format)) = (&self.text, &llm.format)
+            && splitter.must_close()
+            && self.forced.is_empty()
+        {
+            self.forced.extend(splitter.closing(format));
+        }
+        self.forced.pop_front()
+    }
+
+    /// The model is done. In the middle of a thought it has not answered: the thought is closed, and it goes on.
+    fn stopped(&mut self, llm: &Llm, sampler: &mut Sampler) -> Step {
+        let (Text::Split(splitter), ChatFormat::Qwen35(format)) = (&self.text, &llm.format) else {
+            return self.end(Finish::Stop);
+        };
+        if !splitter.is_thinking() {
+            return self.end(Finish::Stop);
+        }
+        self.forced.extend(splitter.closing(format));
+        let Some(token) = self.forced.pop_front() else { return self.end(Finish::Stop) };
+        sampler.remember(token);
+        self.take(llm, token)
+    }
+
+    fn take(&mut self, llm: &Llm, token: u32) -> Step {
+        self.tokens.push(token);
+        let bytes = llm.tokenizer.bytes(token);
+        let piece = match &mut self.text {
+            Text::Split(splitter) => splitter.push(token, bytes),
+            Text::Plain(detokenizer) => plain(|text| detokenizer.push(bytes, text)),
+        };
+        piece.map_or(Step::Nothing, Step::Piece)
+    }
+
+    /// What was held back comes out first; the next step says the end.
+    fn end(&mut self, finish: Finish) -> Step {
+        self.finish = Some(finish);
+        let rest = match &mut self.text {
+            Text::Split(splitter) => splitter.finish(),
+            Text::Plain(detokenizer) => plain(|text| detokenizer.finish(text)),
+        };
+        rest.map_or(Step::End(finish), Step::Piece)
+    }
+}
+
+fn plain(write: impl FnOnce(&mut String)) -> Option<Piece> {
+    let mut text = String::new();
+    write(&mut text);
+    (!text.is_empty()).then_some(Piece::Answer(text))
+}
+
+fn choose(state: &mut State, sampler: &mut Sampler) -> Result<u32, LlmError> {
+    let position = state.len();
+    let token = state.logits().and_then(|logits| sampler.choose(logits));
+    token.ok_or(LlmError::NotFinite { position })
+}
