@@ -33,7 +33,7 @@ pub enum QuantizeError {
     )]
     NotFinite { tensor: String },
 
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}")]
     Write { path: PathBuf, source: io::Error },
 }
 
