@@ -107,7 +107,7 @@ impl Conversation {
     /// Computes the system prompt, so that the first question only pays for itself. Returns the tokens computed.
     pub fn warm_up(&mut self) -> Result<usize, LlmError> {
         let system = self.system.clone();
-        let computed = self.compute(&system);
+        let computed = self.llm.compute(&mut self.state, &system);
         self.state.mark_turn();
         Ok(computed)
     }
@@ -118,7 +118,7 @@ impl Conversation {
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
         let prompt = self.prompt(fit.dropped, &question);
-        Ok(self.compute(&prompt))
+        Ok(self.llm.compute(&mut self.state, &prompt))
     }
 
     /// Answers `question`, handing each piece of text to `on_piece` as soon as it is whole. `Break` ends the answer at
@@ -133,7 +133,7 @@ impl Conversation {
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
         let prompt = self.prompt(fit.dropped, &question);
-        let prefilled_tokens = self.compute(&prompt);
+        let prefilled_tokens = self.llm.compute(&mut self.state, &prompt);
         self.state.mark_turn();
         let prefill = Ms::from(started.elapsed());
 
@@ -187,19 +187,6 @@ impl Conversation {
     fn prompt(&self, dropped: usize, question: &[u32]) -> Vec<u32> {
         let turns = self.turns[dropped..].iter().flatten();
         self.system.iter().chain(turns).chain(question).copied().collect()
-    }
-
-    /// Brings the state to `prompt` with its logits at hand. Returns how many tokens had to be computed.
-    fn compute(&mut self, prompt: &[u32]) -> usize {
-        let known = self.state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        if known == prompt.len() && known == self.state.len() && self.state.logits().is_some() {
-            return 0;
-        }
-        // The logits of the last token are needed, so at least that one is computed.
-        let keep = known.min(prompt.len().saturating_sub(1));
-        self.llm.rollback(&mut self.state, keep);
-        self.llm.forward(&mut self.state, &prompt[keep..]);
-        prompt.len() - keep
     }
 
     /// Decodes from the state's logits until the model stops, `room` is used up or the listener breaks off.
@@ -311,7 +298,7 @@ mod tests {
         let mut before = 0;
         let mut drops = 0;
         for n in 0..12 {
-            let answer = ask(&mut conversation, &format!("Question number {n}, please."));
+            let answer = ask(&mut conversation, &format!("And number {n}?"));
             assert!(answer.prompt_tokens + answer.tokens <= 200);
             let system = &conversation.system;
             assert!(conversation.state.tokens().starts_with(system));

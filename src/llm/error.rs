@@ -40,6 +40,18 @@ pub enum LlmError {
     )]
     NotFinite { position: usize },
 
+    #[error("{path} is unloaded; call Chat::reload first")]
+    NotLoaded { path: PathBuf },
+
+    #[error(transparent)]
+    Template(#[from] super::template::TemplateError),
+
+    #[error(transparent)]
+    Options(#[from] super::presets::OptionError),
+
+    #[error(transparent)]
+    Budget(#[from] crate::memory::OverBudget),
+
     #[error(transparent)]
     Kernels(#[from] sotto_kernels::SimdError),
 }

@@ -8,7 +8,7 @@ use super::model::Model;
 use super::sampler::Sampler;
 use super::source::Source;
 use super::state::State;
-use super::template::ChatFormat;
+use super::template::{ChatFormat, Message, Thinking, Tool};
 use super::tokenizer::Tokenizer;
 use crate::config;
 use crate::memory::Permit;
@@ -86,6 +86,55 @@ impl Llm {
     /// Panics when the tokens do not fit the context or are not of the vocabulary.
     pub fn forward(&self, state: &mut State, tokens: &[u32]) {
         self.model.forward(state, tokens);
+    }
+
+    /// Brings `state` to `prompt` with its logits at hand, computing what the two do not have in common. Returns how many
+    /// tokens had to be computed.
+    pub(super) fn compute(&self, state: &mut State, prompt: &[u32]) -> usize {
+        let known = state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        if known == prompt.len() && known == state.len() && state.logits().is_some() {
+            return 0;
+        }
+        // The logits of the last token are needed, so at least that one is computed.
+        let keep = known.min(prompt.len().saturating_sub(1));
+        self.rollback(state, keep);
+        self.forward(state, &prompt[keep..]);
+        prompt.len() - keep
+    }
+
+    /// The tokens of a prompt for the next answer to `messages`.
+    pub(super) fn prompt(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        thinking: Thinking,
+    ) -> Result<Vec<u32>, LlmError> {
+        self.format.tokens(&self.tokenizer, &self.format.render(messages, tools, thinking)?)
+    }
+
+    /// The tokens of an answer of which only `heard` was heard: as many of its `tokens` as lie within, and what is left
+    /// of it cut anew. `None` where it cannot be cut into tokens.
+    pub(super) fn tokens_heard(&self, tokens: &[u32], heard: &str) -> Option<Vec<u32>> {
+        let mut rest = heard.as_bytes();
+        let mut kept = 0;
+        while let Some(more) = tokens.get(kept).and_then(|&token| rest.strip_prefix(self.tokenizer.bytes(token))) {
+            rest = more;
+            kept += 1;
+        }
+        // What is left begins inside a character where a token ended inside one: that token goes too.
+        while !heard.is_char_boundary(heard.len() - rest.len()) {
+            kept -= 1;
+            rest = &heard.as_bytes()[heard.len() - rest.len() - self.tokenizer.bytes(tokens[kept]).len()..];
+        }
+        let rest = self.tokenizer.encode(std::str::from_utf8(rest).ok()?).ok()?;
+        Some([&tokens[..kept], &rest].concat())
+    }
+
+    /// Bytes that are held now: the weights and, by experience, the tokenizer and what comes on top. States are on top of
+    /// it.
+    pub fn bytes(&self) -> Bytes {
+        let tokenizer = self.tokenizer.vocabulary() as u64 * TOKENIZER_BYTES_PER_TOKEN;
+        Bytes(self.model.bytes() as u64 + tokenizer)
     }
 
     /// Goes back to the first `len` positions, to the bit as if the rest had never been; see [`Model::rollback`].

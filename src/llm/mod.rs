@@ -12,6 +12,7 @@
 //! can go back without touching a weight. This room knows nothing of audio.
 
 mod blueprint;
+mod chat;
 pub mod checkpoint;
 mod conversation;
 mod error;
@@ -34,6 +35,7 @@ mod weights;
 mod writer;
 
 pub use blueprint::{Blueprint, Family};
+pub use chat::{Chat, ChatSettings, Delta, Reply, Stream};
 pub use conversation::{Answer, Conversation, Stats};
 pub use error::LlmError;
 pub use loaded::Llm;

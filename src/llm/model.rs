@@ -42,6 +42,11 @@ impl Model {
         Ok(Model { blueprint, weights, pool: Pool::new(threads), simd: Simd::from_env()? })
     }
 
+    /// Bytes of the weights in memory.
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
     pub fn blueprint(&self) -> &Blueprint {
         &self.blueprint
     }

@@ -72,8 +72,12 @@ impl Weight {
         }
     }
 
+    /// Whether its bytes are a copy in memory and not pages of a file.
+    pub fn is_owned(&self) -> bool {
+        matches!(self.bytes, Bytes::Owned(_))
+    }
+
     /// Whether both are the same bytes, not merely equal ones: a tied head.
-    #[cfg(test)]
     pub fn is(&self, other: &Weight) -> bool {
         std::ptr::eq(self.matrix().bytes(), other.matrix().bytes())
     }

@@ -19,15 +19,29 @@ pub fn tables(cut: &str) -> Builder {
     let mut tokens: Vec<String> = (0..=255u8).map(|b| byte_char(b).to_string()).collect();
     tokens.extend(MERGES.map(|merge| merge.replace(' ', "")));
     let mut classes = vec![1; tokens.len()];
-    tokens.extend(CONTROLS.map(str::to_owned));
-    classes.extend([3; CONTROLS.len()]);
-    Builder::default()
+    let controls = controls(cut);
+    tokens.extend(controls.iter().map(|name| (*name).to_owned()));
+    classes.resize(tokens.len(), 3);
+    let file = Builder::default()
         .text("tokenizer.ggml.model", "gpt2")
         .text("tokenizer.ggml.pre", cut)
         .texts("tokenizer.ggml.tokens", &tokens)
         .texts("tokenizer.ggml.merges", &MERGES)
-        .i32s("tokenizer.ggml.token_type", &classes)
-        .text("tokenizer.chat_template", "{{ '<|im_start|>' + role + text + '<|im_end|>' }}")
+        .i32s("tokenizer.ggml.token_type", &classes);
+    match cut {
+        "qwen35" => file,
+        _ => file.text("tokenizer.chat_template", "{{ '<|im_start|>' + role + text + '<|im_end|>' }}"),
+    }
+}
+
+fn controls(cut: &str) -> Vec<&'static str> {
+    let thoughts = if cut == "qwen35" { &["<think>", "</think>"][..] } else { &[] };
+    [&CONTROLS[..], thoughts].concat()
+}
+
+/// How a model of this family cuts text.
+fn cut_of(family: &str) -> &str {
+    if family == "qwen35" { family } else { "qwen2" }
 }
 
 /// GPT-2's character for a byte.
@@ -80,12 +94,12 @@ pub fn sizes_but(file: Builder, family: &str, missing: &str) -> Builder {
 
 /// A whole model of `family` with random weights, the head tied to the embedding.
 pub fn model(family: &str) -> Builder {
-    let vocabulary = (256 + MERGES.len() + CONTROLS.len()) as u64;
+    let vocabulary = (256 + MERGES.len() + controls(cut_of(family)).len()) as u64;
     random(model_without_embedding(family), "token_embd.weight", &[32, vocabulary])
 }
 
 pub fn model_without_embedding(family: &str) -> Builder {
-    let file = sizes(tables("qwen2"), family);
+    let file = sizes(tables(cut_of(family)), family);
     let file = match family {
         "qwen35" => hybrid_weights(file),
         _ => weights(file, family == "qwen2"),

@@ -107,9 +107,19 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Of an embedding that is not the head too, only the rows of spoken tokens are ever read, so it stays out.
     fn bring_in(&self) {
-        self.layers.iter().flat_map(Layer::matrices).chain([&self.head]).for_each(Weight::bring_in);
+        self.held().for_each(Weight::bring_in);
+    }
+
+    /// Bytes of the matrices that are in memory. The small vectors beside them are below a thousandth of it.
+    pub fn bytes(&self) -> usize {
+        self.held().map(|weight| weight.matrix().bytes().len()).sum()
+    }
+
+    /// Of a mapped embedding that is not the head too, only the rows of spoken tokens are ever read, so it stays out.
+    fn held(&self) -> impl Iterator<Item = &Weight> {
+        let apart = self.embedding.is_owned() && !self.embedding.is(&self.head);
+        self.layers.iter().flat_map(Layer::matrices).chain([&self.head]).chain(apart.then_some(&self.embedding))
     }
 }
 

@@ -130,6 +130,20 @@ impl ChatFormat {
         }
     }
 
+    /// What follows a history that ends with an answer: questions of the user and results of tools, and the opening of
+    /// the next answer. `None` where only the whole prompt is right.
+    pub fn more(&self, messages: &[Message], thinking: Thinking) -> Option<Vec<Segment>> {
+        let is = |role: Role| move |message: &Message| message.role == role;
+        match self {
+            _ if messages.is_empty() => None,
+            ChatFormat::ChatMl(_) if messages.iter().all(is(Role::User)) => chatml::render(messages, &[]).ok(),
+            ChatFormat::Qwen35(_) if messages.iter().all(|m| is(Role::User)(m) || is(Role::Tool)(m)) => {
+                Some(qwen35::more(messages, thinking))
+            }
+            _ => None,
+        }
+    }
+
     /// A prompt in the tokens of the model.
     pub fn tokens(&self, tokenizer: &Tokenizer, segments: &[Segment]) -> Result<Vec<u32>, LlmError> {
         let mut tokens = Vec::new();

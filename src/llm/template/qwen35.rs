@@ -112,16 +112,16 @@ pub fn history(messages: &[Message], tools: &[Tool]) -> Result<Vec<Segment>, Tem
         _ if !tools.is_empty() => prompt.system("", tools),
         _ => {}
     }
-    for (at, message) in messages.iter().enumerate() {
-        let is_tool = |at: usize| messages.get(at).is_some_and(|message| message.role == Role::Tool);
-        match message.role {
-            Role::System => {}
-            Role::User => prompt.user(&message.content),
-            Role::Assistant => prompt.assistant(message, at > last_query),
-            Role::Tool => prompt.result(&message.content, at == 0 || !is_tool(at - 1), !is_tool(at + 1)),
-        }
-    }
+    prompt.turns(messages, Some(last_query));
     Ok(prompt.0)
+}
+
+/// Questions and results of tools behind an answer, and the opening of the next answer.
+pub(super) fn more(messages: &[Message], thinking: Thinking) -> Vec<Segment> {
+    let mut prompt = Prompt::default();
+    prompt.turns(messages, None);
+    prompt.answer(thinking);
+    prompt.0
 }
 
 /// A system turn alone.
@@ -152,6 +152,19 @@ fn is_query(message: &Message) -> bool {
 struct Prompt(Vec<Segment>);
 
 impl Prompt {
+    /// What was thought is shown in answers behind the `last_query`.
+    fn turns(&mut self, messages: &[Message], last_query: Option<usize>) {
+        let is_tool = |at: usize| messages.get(at).is_some_and(|message| message.role == Role::Tool);
+        for (at, message) in messages.iter().enumerate() {
+            match message.role {
+                Role::System => {}
+                Role::User => self.user(&message.content),
+                Role::Assistant => self.assistant(message, last_query.is_none_or(|query| at > query)),
+                Role::Tool => self.result(&message.content, at == 0 || !is_tool(at - 1), !is_tool(at + 1)),
+            }
+        }
+    }
+
     fn system(&mut self, content: &str, tools: &[Tool]) {
         let content = strip(content);
         self.write("<|im_start|>system\n");
