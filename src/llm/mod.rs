@@ -8,6 +8,9 @@
 //!                      state       keys, values, scratch ┘
 //! model::forward(blueprint, weights, state, tokens) -> logits -> sampler -> token
 //! ```
+//! A [`checkpoint`] of transformers or MLX offers its tensors under the same names as a GGUF file; [`quantize`] makes a
+//! smaller one of it.
+//!
 //! Blueprint, weights and state are three things, so that another family is a new blueprint and a new `forward`, and
 //! a state can be cut back without touching a weight. This room knows nothing of audio.
 
