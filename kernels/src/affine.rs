@@ -99,35 +99,44 @@ pub fn repack_affine(kind: Affine, packed: &[u8], scales: &[f32], biases: &[f32]
         block[4..8].copy_from_slice(&bias.to_le_bytes());
         let parts = block[HEAD..].chunks_exact_mut(kind.part_bytes());
         for (part, codes) in parts.zip(codes.chunks_exact(kind.part_bytes())) {
-            pack_part(kind, |i| code_in_stream(kind, codes, i), part);
+            match kind.bits() {
+                4 => pack_part::<4>(codes, part),
+                5 => pack_part::<5>(codes, part),
+                6 => pack_part::<6>(codes, part),
+                _ => part.copy_from_slice(codes),
+            }
         }
     }
 }
 
-fn code_in_stream(kind: Affine, stream: &[u8], i: usize) -> u8 {
-    let (byte, shift) = (i * kind.bits() / 8, i * kind.bits() % 8);
-    let low = u16::from(stream[byte]);
-    // A code that ends within its byte needs no other, and the last one has none.
-    let high = if shift + kind.bits() > 8 { u16::from(stream[byte + 1]) } else { 0 };
-    ((low | high << 8) >> shift & ((1 << kind.bits()) - 1)) as u8
-}
-
-fn pack_part(kind: Affine, code: impl Fn(usize) -> u8, part: &mut [u8]) {
-    if kind.bits() == 8 {
-        return part.iter_mut().enumerate().for_each(|(i, byte)| *byte = code(i));
-    }
+/// A part of 32 codes from as much of a stream. The width is known when this is compiled, because a whole model goes
+/// through here while somebody waits.
+fn pack_part<const BITS: usize>(stream: &[u8], part: &mut [u8]) {
+    let codes = codes_of_stream::<BITS>(stream);
     let (high, low) = part.split_at_mut(part.len() - 16);
     for (i, byte) in low.iter_mut().enumerate() {
-        *byte = code(i) & 15 | code(16 + i) << 4;
+        *byte = codes[i] & 15 | codes[16 + i] << 4;
     }
-    high.fill(0);
-    for i in 0..32 {
-        match kind.bits() {
-            5 => high[i / 8] |= (code(i) >> 4) << (i % 8),
-            6 => high[i % 8] |= (code(i) >> 4) << (2 * (i / 8)),
-            _ => {}
+    for (j, byte) in high.iter_mut().enumerate() {
+        *byte = match BITS {
+            5 => (0..8).fold(0, |byte, i| byte | (codes[8 * j + i] >> 4) << i),
+            _ => (0..4).fold(0, |byte, pair| byte | (codes[8 * pair + j] >> 4) << (2 * pair)),
+        };
+    }
+}
+
+/// Eight codes fill as many bytes as a code has bits.
+fn codes_of_stream<const BITS: usize>(stream: &[u8]) -> [u8; 32] {
+    let mut codes = [0; 32];
+    for (codes, bytes) in codes.chunks_exact_mut(8).zip(stream.chunks_exact(BITS)) {
+        let mut word = [0; 8];
+        word[..BITS].copy_from_slice(bytes);
+        let word = u64::from_le_bytes(word);
+        for (i, code) in codes.iter_mut().enumerate() {
+            *code = (word >> (i * BITS)) as u8 & ((1 << BITS) - 1);
         }
     }
+    codes
 }
 
 /// Code `i` of a part.

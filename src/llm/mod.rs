@@ -1,15 +1,16 @@
-//! The language model: our own engine for GGUF files, from the bytes on disk to a conversation.
+//! The language model: our own engine, from the bytes on disk to a conversation.
 //!
 //! ```text
-//! GGUF file ─ gguf ─┬─ blueprint   what the model is: sizes, family            never changes
-//!                   ├─ weights     where its numbers lie, in the mapped file   never changes
-//!                   ├─ tokenizer   text <-> tokens       ┐
-//!                   └─ template    roles -> tokens       ├─ conversation: what was said, what is computed already
-//!                      state       keys, values, DeltaNet memories, scratch ┘
-//! model::forward(blueprint, weights, state, tokens) -> logits -> sampler -> token
+//! GGUF file, or folder ─ source ─┬─ blueprint   what the model is: sizes, family          never changes
+//! (gguf, checkpoint)             ├─ weights     where its numbers lie, or their copy      never changes
+//!                                ├─ tokenizer   text <-> tokens  ┐
+//!                                └─ template    roles -> tokens  ├─ conversation: a voice's history, read ahead
+//!                                   state       keys, values, …  ┘  chat: messages in, an answer or a stream out
+//! model::forward(blueprint, weights, state, tokens) -> logits -> sampler -> writer -> thoughts, text, calls
 //! ```
-//! Blueprint, weights and state are three things, so that another family is a new blueprint and new mixers, and a state
-//! can go back without touching a weight. This room knows nothing of audio.
+//! A [`checkpoint`] of transformers or MLX offers its tensors under the same names as a GGUF file; [`quantize`] makes a
+//! smaller one of it. Blueprint, weights and state are three things, so that another family is a new blueprint and new
+//! mixers, and a state can go back without touching a weight. This room knows nothing of audio.
 
 mod blueprint;
 mod chat;

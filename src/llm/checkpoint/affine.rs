@@ -5,10 +5,13 @@
 //! scale and bias beside the codes ([`sotto_kernels::Affine`]), so the weights are written into memory once, and the
 //! pages of the file are given back piece by piece.
 
-use half::f16;
-use sotto_kernels::{Affine, BlockType, Pool, repack_affine};
+use std::ops::Range;
 
-use super::header::{Dtype, Tensor};
+use half::f16;
+use memmap2::Mmap;
+use sotto_kernels::{Affine, BlockType, Pool, repack_affine, unpack_row};
+
+use super::header::Tensor;
 use super::{Checkpoint, CheckpointFault, Place};
 use crate::llm::LlmError;
 use crate::llm::tensors::{Weight, bring_in, give_back};
@@ -83,8 +86,8 @@ struct Packed<'a> {
 
 impl Packed<'_> {
     fn repack(&self, checkpoint: &Checkpoint, pool: &Pool) -> Result<Weight, LlmError> {
-        let (scales, biases) = (self.parameters(checkpoint, self.scales)?, self.parameters(checkpoint, self.biases)?);
-        let kind = blocks_for(self.affine, &scales, &biases);
+        let parameters = Parameters::new(checkpoint, self.scales, self.biases)?;
+        let kind = parameters.blocks_for(self.affine);
         let too_large = || checkpoint.unsupported(format!("{:?}: its size", self.codes.tensor.name), "smaller tensors");
         let row_bytes = kind.row_bytes(self.cols).ok_or_else(too_large)?;
         // About as much as the codes and parameters in the file.
@@ -100,35 +103,85 @@ impl Packed<'_> {
             let codes = &map[bytes.clone()];
             pool.for_pieces(blocks, piece_rows * row_bytes, |piece, blocks, _| {
                 let (from, rows) = (piece * piece_rows, blocks.len() / row_bytes);
-                let parameters = (first + from) * groups..(first + from + rows) * groups;
-                let (scales, biases) = (&scales[parameters.clone()], &biases[parameters]);
+                let (scales, biases) = parameters.of((first + from) * groups..(first + from + rows) * groups);
                 let codes = &codes[from * packed_row..][..rows * packed_row];
                 match kind {
-                    BlockType::Q8_0 => repack_q8_0(codes, scales, blocks),
-                    _ => repack_affine(self.affine, codes, scales, biases, blocks),
+                    BlockType::Q8_0 => repack_q8_0(codes, &scales, blocks),
+                    _ => repack_affine(self.affine, codes, &scales, &biases, blocks),
                 }
             });
             give_back(map, &bytes);
         }
+        parameters.give_back();
         Weight::owned(kind, self.rows, self.cols, blocks).ok_or_else(too_large)
-    }
-
-    fn parameters(&self, checkpoint: &Checkpoint, place: &Place) -> Result<Vec<f32>, LlmError> {
-        if place.tensor.dtype == Dtype::U32 {
-            let what = format!("{:?} of type U32", place.tensor.name);
-            return Err(checkpoint.unsupported(what, SUPPORTED));
-        }
-        checkpoint.values(place)
     }
 }
 
-/// Symmetric codes of 8 bits in groups of 32, as `sotto quantize --format int8` writes them, are Q8_0 to the bit where the
-/// scales are f16: 34 bytes instead of 40, and no bias to add.
-fn blocks_for(affine: Affine, scales: &[f32], biases: &[f32]) -> BlockType {
-    let symmetric = |(scale, bias): (&f32, &f32)| *bias == -128.0 * scale && f16::from_f32(*scale).to_f32() == *scale;
-    match (affine.bits(), affine.group()) {
-        (8, 32) if scales.iter().zip(biases).all(symmetric) => BlockType::Q8_0,
-        _ => BlockType::Affine(affine),
+/// Scales and biases where they lie.
+struct Parameters<'a> {
+    scales: Floats<'a>,
+    biases: Floats<'a>,
+}
+
+struct Floats<'a> {
+    kind: BlockType,
+    map: &'a Mmap,
+    span: Range<usize>,
+}
+
+/// Parameters that are looked at at a time.
+const LOOK: usize = 1 << 16;
+
+impl<'a> Parameters<'a> {
+    fn new(checkpoint: &'a Checkpoint, scales: &'a Place, biases: &'a Place) -> Result<Self, LlmError> {
+        let floats = |place: &'a Place| -> Result<Floats<'a>, LlmError> {
+            let unsupported = || {
+                let what = format!("{:?} of type {}", place.tensor.name, place.tensor.dtype.name());
+                checkpoint.unsupported(what, SUPPORTED)
+            };
+            let kind = place.tensor.dtype.kind().ok_or_else(unsupported)?;
+            Ok(Floats { kind, map: &checkpoint.shards[place.shard].map, span: place.tensor.span.clone() })
+        };
+        Ok(Parameters { scales: floats(scales)?, biases: floats(biases)? })
+    }
+
+    fn of(&self, range: Range<usize>) -> (Vec<f32>, Vec<f32>) {
+        (self.scales.values(range.clone()), self.biases.values(range))
+    }
+
+    fn give_back(&self) {
+        [&self.scales, &self.biases].into_iter().for_each(|floats| give_back(floats.map, &floats.span));
+    }
+
+    /// Symmetric codes of 8 bits in groups of 32, as `sotto quantize --format int8` writes them, are Q8_0 to the bit where
+    /// the scales are f16: 34 bytes instead of 40, and no bias to add.
+    fn blocks_for(&self, affine: Affine) -> BlockType {
+        let symmetric =
+            |(scale, bias): (&f32, &f32)| *bias == -128.0 * scale && f16::from_f32(*scale).to_f32() == *scale;
+        let count = self.scales.len();
+        let all_symmetric = || {
+            (0..count).step_by(LOOK).all(|start| {
+                let (scales, biases) = self.of(start..count.min(start + LOOK));
+                scales.iter().zip(&biases).all(symmetric)
+            })
+        };
+        match (affine.bits(), affine.group()) {
+            (8, 32) if all_symmetric() => BlockType::Q8_0,
+            _ => BlockType::Affine(affine),
+        }
+    }
+}
+
+impl Floats<'_> {
+    fn len(&self) -> usize {
+        self.span.len() / self.kind.block_bytes()
+    }
+
+    fn values(&self, range: Range<usize>) -> Vec<f32> {
+        let mut values = vec![0.0; range.len()];
+        let (start, bytes) = (self.span.start, self.kind.block_bytes());
+        unpack_row(self.kind, &self.map[start + range.start * bytes..start + range.end * bytes], &mut values);
+        values
     }
 }
 
@@ -148,10 +201,8 @@ pub fn block_bytes(checkpoint: &Checkpoint, codes: &Place, name: &str) -> u64 {
     let part = |part: &str| checkpoint.tensors.get(&format!("{}.{part}", module(name)));
     let (Some(scales), Some(biases)) = (part("scales"), part("biases")) else { return 0 };
     let (bytes, groups) = (codes.tensor.span.len(), scales.tensor.dims.iter().product::<usize>());
-    let affine = Affine::new(8, 32).filter(|_| bytes == 32 * groups);
-    let kind = affine.and_then(|affine| {
-        Some(blocks_for(affine, &checkpoint.values(scales).ok()?, &checkpoint.values(biases).ok()?))
-    });
+    let eight = Affine::new(8, 32).filter(|_| bytes == 32 * groups);
+    let kind = eight.and_then(|eight| Some(Parameters::new(checkpoint, scales, biases).ok()?.blocks_for(eight)));
     let head = if kind == Some(BlockType::Q8_0) { size_of::<f16>() } else { 2 * size_of::<f32>() };
     (bytes + head * groups) as u64
 }

@@ -10,7 +10,7 @@
 //! maximum, and a head of its own. A clipping scale on the head flipped 6 of 16 greedy tokens there, the plain one none.
 //! In MLX's terms that is 8-bit affine with bias = -128 · scale, so code - 128 is the signed code, -127 to 127, and
 //! mlx-lm reads it as any other file. The embedding stays as it was: one row of it is read for a token, so it costs no
-//! traffic, and its pages stay out of memory.
+//! traffic, and its pages stay out of memory. In memory these blocks are Q8_0, to the bit.
 //!
 //! **mixed** spends bits where others measured that the model needs them (sources in the specification, 5.6):
 //! - `mlp.gate_proj` and `up_proj`, 23 % of the weights, tolerate 4 bits best; small groups cut the loss: 4 bits, 32.
