@@ -20,6 +20,7 @@ mod loaded;
 mod model;
 mod presets;
 pub mod quantize;
+pub mod reference;
 mod sampler;
 mod state;
 pub mod template;
@@ -29,6 +30,7 @@ mod testing;
 mod thinking;
 mod tokenizer;
 mod tools;
+pub mod verify;
 mod weights;
 
 pub use blueprint::{Blueprint, Family};
