@@ -22,6 +22,7 @@ mod loaded;
 mod model;
 mod presets;
 pub mod quantize;
+pub mod reference;
 mod sampler;
 mod source;
 mod state;
@@ -32,6 +33,7 @@ mod testing;
 mod thinking;
 mod tokenizer;
 mod tools;
+pub mod verify;
 mod weights;
 mod writer;
 

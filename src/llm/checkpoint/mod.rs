@@ -85,6 +85,11 @@ impl Checkpoint {
         &self.dir
     }
 
+    /// The files of weights.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+
     pub fn blueprint(&self) -> &Blueprint {
         &self.config.blueprint
     }

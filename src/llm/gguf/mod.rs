@@ -25,7 +25,8 @@ use super::LlmError;
 pub use fault::GgufFault;
 use reader::Reader;
 
-const MAGIC: [u8; 4] = *b"GGUF";
+/// The first bytes of a file.
+pub const MAGIC: [u8; 4] = *b"GGUF";
 const VERSIONS: [u32; 2] = [2, 3];
 
 /// The largest models have about 60 entries and 1,200 tensors; mixtures of experts some thousands.

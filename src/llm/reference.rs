@@ -1,0 +1,168 @@
+//! Qwen3.5 a second time, in f32 with candle, from an unquantised checkpoint: slow, plain, and no kin of the engine.
+//!
+//! Written from the formulas alone, so that the engine has something to be held against: it reads names and
+//! configuration itself, computes DeltaNet layers token by token and attention over all positions at once, and knows no
+//! kernel, chunk or cache of the engine's. Only whether the files are sound is asked of [`Checkpoint`].
+//!
+//! It holds four bytes for each weight: 3.0 GB for Qwen3.5-0.8B, 7.5 GB for the 2B.
+
+mod config;
+mod layers;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use super::LlmError;
+use super::checkpoint::Checkpoint;
+use super::checkpoint::inventory::inventory;
+use config::Config;
+use layers::{Layer, linear, rms_norm};
+use weights::Weights;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    #[error(transparent)]
+    Checkpoint(#[from] LlmError),
+
+    #[error("{path}: {source}; the checkpoint is damaged or incomplete: fetch it again")]
+    Read { path: PathBuf, source: candle_core::Error },
+
+    #[error("{path}: config.json: {source}; the checkpoint is damaged: fetch it again")]
+    Config { path: PathBuf, source: serde_json::Error },
+
+    #[error("{path}: the tensor {tensor:?} is {found}, but the configuration asks for {wanted}; fetch it again")]
+    Shape { path: PathBuf, tensor: String, found: String, wanted: String },
+
+    #[error("{path} is quantised ({tensor:?} is {dtype}); the reference must be the checkpoint as it was published")]
+    Quantised { path: PathBuf, tensor: String, dtype: String },
+
+    #[error("the reference cannot compute: {0}")]
+    Compute(#[from] candle_core::Error),
+}
+
+/// An unquantised Qwen3.5 in f32.
+pub struct Reference {
+    config: Config,
+    /// [vocabulary, width]
+    embedding: Tensor,
+    layers: Vec<Layer>,
+    /// [width]
+    norm: Tensor,
+    /// [vocabulary, width]: the embedding where they are tied.
+    head: Tensor,
+}
+
+/// What a sequence leaves behind: nothing but what the formulas carry from one token to the next.
+#[derive(Clone)]
+pub struct Memory {
+    positions: usize,
+    layers: Vec<LayerMemory>,
+}
+
+#[derive(Clone)]
+pub enum LayerMemory {
+    Delta {
+        /// [taps - 1, channels]: the last rows before the convolution, the newest last.
+        conv: Tensor,
+        /// S of each value head: [value_heads, key_dim, value_dim]
+        recurrent: Tensor,
+    },
+    /// Keys, normed and rotated, and values: [kv_heads, positions, head_dim]. `None` before the first token.
+    Attention { kept: Option<(Tensor, Tensor)> },
+}
+
+/// What the tokens of one call became.
+pub struct Outcome {
+    /// [tokens, vocabulary]
+    pub logits: Tensor,
+    /// The residual stream, [tokens, width] each: the embedding, then behind each layer; behind the last one, normed.
+    pub hidden: Vec<Tensor>,
+}
+
+impl Reference {
+    /// `path` is the folder of a checkpoint, or a file of weights in it. Its memory is the caller's to account for, by
+    /// [`Reference::planned_bytes`].
+    pub fn open(path: &Path) -> Result<Self, ReferenceError> {
+        // Caps every size and holds every header against its file.
+        let checkpoint = Checkpoint::open(path)?;
+        let dir = checkpoint.dir();
+        let config = Config::read(checkpoint.config())
+            .map_err(|source| ReferenceError::Config { path: dir.to_owned(), source })?;
+        let weights = Weights::open(dir, &checkpoint.files().collect::<Vec<_>>(), &config)?;
+        let embedding = weights.get("embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
+        let head = match config.tied.unwrap_or(!weights.has_head()) {
+            true => embedding.clone(),
+            false => weights.head(&[config.vocab_size, config.hidden_size])?,
+        };
+        let layers = (0..config.num_hidden_layers).map(|n| Layer::load(&weights, &config, n)).collect::<Result<_, _>>();
+        Ok(Reference {
+            norm: weights.norm("norm.weight", config.hidden_size)?,
+            embedding,
+            layers: layers?,
+            head,
+            config,
+        })
+    }
+
+    /// Bytes of the weights in f32, and of `tokens` rows of logits.
+    pub fn planned_bytes(path: &Path, tokens: usize) -> Result<u64, LlmError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let blueprint = checkpoint.blueprint();
+        let elements = |dims: &[usize]| dims.iter().fold(1u64, |product, &dim| product.saturating_mul(dim as u64));
+        let weights = inventory(blueprint, checkpoint.tied()).iter().map(|needed| elements(&needed.dims)).sum::<u64>();
+        let logits = elements(&[tokens, blueprint.vocabulary]);
+        Ok(weights.saturating_add(logits).saturating_mul(size_of::<f32>() as u64))
+    }
+
+    pub fn vocabulary(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    /// What is there before the first token.
+    pub fn memory(&self) -> Result<Memory, ReferenceError> {
+        let layers = self.layers.iter().map(|layer| layer.memory(&self.config)).collect::<Result<_, _>>()?;
+        Ok(Memory { positions: 0, layers })
+    }
+
+    /// Computes `tokens` behind those that `memory` has seen. At least one, all of the vocabulary.
+    pub fn forward(&self, tokens: &[u32], memory: &mut Memory) -> Result<Outcome, ReferenceError> {
+        let ids = Tensor::new(tokens, &Device::Cpu)?;
+        let mut x = self.embedding.index_select(&ids, 0)?;
+        let mut hidden = vec![x.clone()];
+        for (layer, kept) in self.layers.iter().zip(&mut memory.layers) {
+            x = layer.forward(&self.config, &x, memory.positions, kept)?;
+            hidden.push(x.clone());
+        }
+        memory.positions += tokens.len();
+        let x = rms_norm(&x, &self.norm, self.config.rms_norm_eps)?;
+        if let Some(last) = hidden.last_mut() {
+            *last = x.clone();
+        }
+        Ok(Outcome { logits: linear(&x, &self.head)?, hidden })
+    }
+
+    /// The logits of `tokens`, row after row.
+    pub fn logits(&self, tokens: &[u32], memory: &mut Memory) -> Result<Vec<f32>, ReferenceError> {
+        Ok(values(&self.forward(tokens, memory)?.logits)?)
+    }
+}
+
+impl Memory {
+    /// Tokens seen.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    pub fn layers(&self) -> &[LayerMemory] {
+        &self.layers
+    }
+}
+
+/// The values of a tensor, the last dimension innermost.
+pub fn values(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+}

@@ -1,0 +1,89 @@
+//! The tensors of the reference by transformers' names, in f32.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Tensor};
+
+use super::ReferenceError;
+use super::config::Config;
+
+const EMBEDDING: &str = "embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+pub struct Weights {
+    dir: PathBuf,
+    files: MmapedSafetensors,
+    /// What stands before the names of the text model.
+    prefix: String,
+    /// The whole name of the head, where there is one.
+    head: Option<String>,
+    /// What norms are short of: 1 where they are zero-centred, as published; 0 where they have been converted.
+    shift: f64,
+}
+
+impl Weights {
+    pub fn open(dir: &Path, files: &[&Path], config: &Config) -> Result<Self, ReferenceError> {
+        let read = |source| ReferenceError::Read { path: dir.to_owned(), source };
+        // SAFETY: the mapping is private and read-only, and nothing of Sotto's writes into a file of a model. Another
+        // program that cuts the file short in place would end this process with SIGBUS, as with every mapped model.
+        let files = unsafe { MmapedSafetensors::multi(files) }.map_err(read)?;
+        let names: Vec<String> = files.tensors().into_iter().map(|(name, _)| name).collect();
+        let of_text = |name: &&String| !name.starts_with("mtp.") && !name.contains(".mtp.");
+        let ending = |end: &str| names.iter().filter(of_text).find(|name| name.ends_with(end)).cloned();
+        let prefix = ending(EMBEDDING).map(|name| name[..name.len() - EMBEDDING.len()].to_owned());
+        let (dir, head) = (dir.to_owned(), ending(HEAD));
+        let mut weights = Weights { dir, files, prefix: prefix.unwrap_or_default(), head, shift: 1.0 };
+        weights.shift = weights.norm_shift(config)?;
+        Ok(weights)
+    }
+
+    /// Published convolutions are [channels, 1, taps]; whoever makes them [channels, taps, 1] adds 1 to the norms too.
+    fn norm_shift(&self, config: &Config) -> Result<f64, ReferenceError> {
+        let Some(layer) = (0..config.num_hidden_layers).find(|&n| config.is_delta(n)) else { return Ok(1.0) };
+        let tensor = self.load(&format!("{}layers.{layer}.linear_attn.conv1d.weight", self.prefix))?;
+        Ok(if tensor.dim(1)? == 1 { 1.0 } else { 0.0 })
+    }
+
+    pub fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
+    pub fn head(&self, dims: &[usize]) -> Result<Tensor, ReferenceError> {
+        self.shaped(self.head.as_deref().unwrap_or(HEAD), dims)
+    }
+
+    /// The tensor called `name` below the prefix, as `dims`.
+    pub fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor, ReferenceError> {
+        self.shaped(&format!("{}{name}", self.prefix), dims)
+    }
+
+    /// A zero-centred norm as what it multiplies by.
+    pub fn norm(&self, name: &str, len: usize) -> Result<Tensor, ReferenceError> {
+        Ok((self.get(name, &[len])? + self.shift)?)
+    }
+
+    fn shaped(&self, full: &str, dims: &[usize]) -> Result<Tensor, ReferenceError> {
+        let tensor = self.load(full)?;
+        let without_ones = |dims: &[usize]| dims.iter().copied().filter(|&dim| dim != 1).collect::<Vec<_>>();
+        if without_ones(tensor.dims()) != without_ones(dims) {
+            let (path, tensor_name) = (self.dir.clone(), full.to_owned());
+            let (found, wanted) = (format!("{:?}", tensor.dims()), format!("{dims:?}"));
+            return Err(ReferenceError::Shape { path, tensor: tensor_name, found, wanted });
+        }
+        Ok(tensor.to_dtype(DType::F32)?.reshape(dims)?)
+    }
+
+    fn load(&self, full: &str) -> Result<Tensor, ReferenceError> {
+        let read = |source| ReferenceError::Read { path: self.dir.clone(), source };
+        let tensor = self.files.load(full, &Device::Cpu).map_err(read)?;
+        match tensor.dtype() {
+            DType::F32 | DType::F16 | DType::BF16 => Ok(tensor),
+            other => Err(ReferenceError::Quantised {
+                path: self.dir.clone(),
+                tensor: full.to_owned(),
+                dtype: other.as_str().to_uppercase(),
+            }),
+        }
+    }
+}

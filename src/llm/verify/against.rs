@@ -1,0 +1,342 @@
+//! The engine held against expected tensors: logits of every token, states after some of them, a greedy answer.
+//!
+//! | model | logits | states, greedy answer |
+//! |---|---|---|
+//! | weights in floats | `logits` | `after{n}.layer{i}.*`, `greedy_*` |
+//! | a quantised GGUF, such as Q8_0 | `gguf_q8_0.logits` | none: they belong to other weights |
+//! | a checkpoint of MLX | `logits_f32run` of its own file | none |
+//!
+//! The tokens are `input_ids`. Keys and values are kept in f32 here, so that nothing but the arithmetic differs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::expected::Found;
+use super::{Expected, Precision, Source, VerifyError, best, worst};
+use crate::llm::blueprint::{Blueprint, DeltaNet, HeadOrder};
+use crate::llm::{CacheKind, Model, State};
+
+/// How clear a winner must be for another one to count as a mistake.
+pub const CLEAR_MARGIN: f32 = 1e-2;
+
+/// How far a model may be from what is expected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerances {
+    /// Of a logit, absolute.
+    pub logits: f32,
+    /// Of a state, relative to the largest value of its tensor.
+    pub states: f32,
+}
+
+impl Tolerances {
+    /// For an engine in f32 (specification, 8.3): transformers in f32 is up to 4.5e-4 from f64 itself.
+    pub const EXACT: Tolerances = Tolerances { logits: 2e-3, states: 1e-4 };
+    /// Against mlx-lm's run in f32: its own arithmetic is up to 2.4e-3 from f64 over the same codes (8.3), which comes
+    /// on top.
+    pub const MLX: Tolerances = Tolerances { logits: 5e-3, ..Tolerances::EXACT };
+
+    pub fn of(precision: &Precision) -> Tolerances {
+        if precision.converted { Tolerances::MLX } else { Tolerances::EXACT }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub precision: Precision,
+    /// Where the expected logits come from.
+    pub file: PathBuf,
+    pub tensor: String,
+    pub tokens: usize,
+    pub chunk: usize,
+    /// Largest absolute difference of a logit.
+    pub logits: f32,
+    pub argmax: Argmax,
+    pub states: States,
+    /// Equal and all tokens of the greedy answer whose winner is clear.
+    pub greedy: Option<Share>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Argmax {
+    pub all: Share,
+    /// Where the expected winner is clear by [`CLEAR_MARGIN`].
+    pub clear: Share,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Share {
+    pub equal: usize,
+    pub of: usize,
+}
+
+/// The largest error of each kind of state, relative to the largest value of its tensor; `None` where none was expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct States {
+    pub recurrent: Option<f32>,
+    pub conv: Option<f32>,
+    pub keys: Option<f32>,
+    pub values: Option<f32>,
+    /// Moments at which they were compared.
+    pub moments: usize,
+}
+
+impl Share {
+    fn count(&mut self, equal: bool) {
+        self.equal += usize::from(equal);
+        self.of += 1;
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.equal == self.of
+    }
+
+    /// Equal ones of all; 1 of none.
+    pub fn part(&self) -> f64 {
+        if self.of == 0 { 1.0 } else { self.equal as f64 / self.of as f64 }
+    }
+}
+
+impl States {
+    /// With their names.
+    pub fn kinds(&self) -> [(&'static str, Option<f32>); 4] {
+        [("recurrent", self.recurrent), ("conv", self.conv), ("keys", self.keys), ("values", self.values)]
+    }
+}
+
+impl Report {
+    /// What is not as it should be, a line each.
+    pub fn failures(&self, tolerances: &Tolerances) -> Vec<String> {
+        let Tolerances { logits, states } = *tolerances;
+        let mut failures = Vec::new();
+        if self.logits > logits {
+            failures.push(format!("a logit is off by {:.2e}, more than {logits:.0e}", self.logits));
+        }
+        for (kind, error) in self.states.kinds() {
+            if let Some(error) = error.filter(|&error| error > states) {
+                failures.push(format!("{kind} are off by {error:.2e} of their largest value, more than {states:.0e}"));
+            }
+        }
+        let Share { equal, of } = self.argmax.clear;
+        if equal != of {
+            failures.push(format!("{} of {of} clear winners among the logits are others", of - equal));
+        }
+        if let Some(Share { equal, of }) = self.greedy.filter(|greedy| !greedy.is_whole()) {
+            failures.push(format!("{} of {of} tokens of the greedy answer are others", of - equal));
+        }
+        failures
+    }
+}
+
+/// Expected tensors that were found for a model, and the tokens they belong to.
+pub struct Case {
+    precision: Precision,
+    expected: Expected,
+    /// Name of the logits.
+    tensor: String,
+    tokens: Vec<u32>,
+    /// Whether states and greedy answers belong to these weights.
+    whole: bool,
+}
+
+impl Case {
+    /// Chooses by what the model is which tensors of `against` belong to it.
+    pub fn find(source: &Source, against: &Path) -> Result<Case, VerifyError> {
+        let (precision, vocabulary) = (source.precision(), source.blueprint()?.vocabulary);
+        let shared = Expected::of_model(against)?;
+        let (expected, tensor) = match source {
+            Source::Checkpoint(_) if precision.converted => {
+                (Expected::of_mlx(against, source.dir())?, "logits_f32run".to_owned())
+            }
+            Source::Gguf(_) if !precision.is_exact() => (shared, format!("gguf_{}.logits", precision.name)),
+            _ => (shared, "logits".to_owned()),
+        };
+        let missing = |tensor: &str, expected: &Expected| VerifyError::NoExpected {
+            tensor: tensor.to_owned(),
+            weights: precision.name.clone(),
+            looked: expected.places(),
+        };
+        expected.get(&tensor).ok_or_else(|| missing(&tensor, &expected))?;
+        let around = [Expected::of_model(against)?, Expected::of_model(source.dir())?];
+        let ids = [&expected, &around[0], &around[1]].into_iter().find_map(|files| files.get("input_ids"));
+        let tokens = ids.ok_or_else(|| missing("input_ids", &around[0]))?.tokens(vocabulary)?;
+        let whole = tensor == "logits";
+        Ok(Case { precision, expected, tensor, tokens, whole })
+    }
+
+    pub fn precision(&self) -> &Precision {
+        &self.precision
+    }
+
+    /// Positions that a state must have room for.
+    pub fn context(&self) -> usize {
+        let greedy = self.expected.get("greedy_prompt").zip(self.expected.get("greedy_tokens"));
+        let len = |found: Found| found.dims().iter().product::<usize>();
+        self.tokens.len().max(greedy.map_or(0, |(prompt, tokens)| len(prompt).saturating_add(len(tokens))))
+    }
+
+    /// Feeds the tokens `chunk` at a time and compares. States are compared wherever they are expected; what lies inside
+    /// a chunk is computed apart, from the end of the chunk before it.
+    pub fn compare(&self, model: &Model, chunk: usize) -> Result<Report, VerifyError> {
+        let blueprint = model.blueprint();
+        let found = self.expected.get(&self.tensor).expect("the case was made of it");
+        let logits = found.values(&[self.tokens.len(), blueprint.vocabulary])?;
+        let moments = self.moments();
+        let mut state = State::with_cache(blueprint, self.tokens.len(), CacheKind::F32);
+        let (mut off, mut argmax) = (0.0, Argmax::default());
+        let mut states = States { moments: moments.len(), ..States::default() };
+        let mut rows = logits.chunks_exact(blueprint.vocabulary);
+        for piece in self.tokens.chunks(chunk) {
+            let start = state.len();
+            for &moment in moments.range(start + 1..start + piece.len()) {
+                let mut inside = state.fork();
+                model.forward(&mut inside, &piece[..moment - start]);
+                self.compare_states(blueprint, &inside, &mut states)?;
+            }
+            model.forward_each(&mut state, piece, |_, got| {
+                let wanted = rows.next().expect("there is a row for each token");
+                off = worst([off, largest_difference(got, wanted)]);
+                argmax.count(got, wanted);
+            });
+            if moments.contains(&state.len()) {
+                self.compare_states(blueprint, &state, &mut states)?;
+            }
+        }
+        Ok(Report {
+            precision: self.precision.clone(),
+            file: found.path().to_owned(),
+            tensor: self.tensor.clone(),
+            tokens: self.tokens.len(),
+            chunk,
+            logits: off,
+            argmax,
+            states,
+            greedy: self.greedy(model)?,
+        })
+    }
+
+    /// After how many tokens states are expected.
+    fn moments(&self) -> BTreeSet<usize> {
+        let names = self.expected.names().into_iter().filter(|_| self.whole);
+        let moment = |name: &str| name.strip_prefix("after")?.split_once('.')?.0.parse().ok();
+        names.filter_map(moment).filter(|moment| (1..=self.tokens.len()).contains(moment)).collect()
+    }
+
+    fn compare_states(&self, blueprint: &Blueprint, state: &State, worst: &mut States) -> Result<(), VerifyError> {
+        for n in 0..blueprint.layers {
+            let expected = |part: &str| self.expected.get(&format!("after{}.layer{n}.{part}", state.len()));
+            match blueprint.delta.as_ref().filter(|_| blueprint.is_delta(n)) {
+                Some(net) => {
+                    note(&mut worst.recurrent, expected("recurrent_state"), |found| recurrent(net, state, n, found))?;
+                    note(&mut worst.conv, expected("conv_state"), |found| convolved(net, state, n, found))?;
+                }
+                None => {
+                    note(&mut worst.keys, expected("k"), |found| kept(blueprint, state, n, found, false))?;
+                    note(&mut worst.values, expected("v"), |found| kept(blueprint, state, n, found, true))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says the expected greedy answer token by token, and counts where the model would have said the same.
+    fn greedy(&self, model: &Model) -> Result<Option<Share>, VerifyError> {
+        let get = |name| self.expected.get(name).filter(|_| self.whole);
+        let (Some(prompt), Some(answer)) = (get("greedy_prompt"), get("greedy_tokens")) else { return Ok(None) };
+        let blueprint = model.blueprint();
+        let (prompt, answer) = (prompt.tokens(blueprint.vocabulary)?, answer.tokens(blueprint.vocabulary)?);
+        let margins = get("greedy_margin").map(|margins| margins.values(&[answer.len()])).transpose()?;
+        let mut state = State::with_cache(blueprint, prompt.len() + answer.len(), CacheKind::F32);
+        model.forward(&mut state, &prompt);
+        let mut share = Share::default();
+        for (n, &token) in answer.iter().enumerate() {
+            let said = state.logits().map(|logits| best(logits).0);
+            if margins.as_ref().is_none_or(|margins| margins[n] > CLEAR_MARGIN) {
+                share.count(said == Some(token as usize));
+            }
+            model.forward(&mut state, &[token]);
+        }
+        Ok(Some(share))
+    }
+}
+
+impl Argmax {
+    fn count(&mut self, got: &[f32], wanted: &[f32]) {
+        let (place, margin) = best(wanted);
+        let equal = best(got).0 == place && got[place].is_finite();
+        self.all.count(equal);
+        if margin > CLEAR_MARGIN {
+            self.clear.count(equal);
+        }
+    }
+}
+
+/// Takes the error of a state into the largest of its kind.
+fn note(
+    most: &mut Option<f32>,
+    found: Option<Found>,
+    error: impl Fn(Found) -> Result<f32, VerifyError>,
+) -> Result<(), VerifyError> {
+    if let Some(found) = found {
+        *most = Some(worst([most.unwrap_or(0.0), error(found)?]));
+    }
+    Ok(())
+}
+
+/// S: [value_heads, key_dim, value_dim], the value heads of a key head side by side.
+fn recurrent(net: &DeltaNet, state: &State, n: usize, found: Found) -> Result<f32, VerifyError> {
+    let DeltaNet { value_heads, key_dim, value_dim, .. } = *net;
+    let wanted = found.values(&[value_heads, key_dim, value_dim])?;
+    let got = state.recurrent(n).expect("the layer is a DeltaNet");
+    let size = key_dim * value_dim;
+    let in_order = (0..value_heads).flat_map(|head| &got[own_head(net, head) * size..][..size]);
+    Ok(relative_error(in_order.copied(), &wanted))
+}
+
+/// Rows before the convolution: [channels, taps - 1] with the newest last, or one column more in front, which is dead.
+fn convolved(net: &DeltaNet, state: &State, n: usize, found: Found) -> Result<f32, VerifyError> {
+    let (channels, rows) = (net.heads().channels(), net.taps - 1);
+    let columns = if found.dims() == [channels, rows + 1] { rows + 1 } else { rows };
+    let wanted = found.values(&[channels, columns])?;
+    let wanted: Vec<f32> = wanted.chunks_exact(columns).flat_map(|row| &row[columns - rows..]).copied().collect();
+    let got = state.convolved(n).expect("the layer is a DeltaNet");
+    let keys = 2 * net.heads().key_width();
+    let own = |channel: usize| match channel.checked_sub(keys) {
+        None => channel,
+        Some(value) => keys + own_head(net, value / net.value_dim) * net.value_dim + value % net.value_dim,
+    };
+    let in_order = (0..channels).flat_map(|channel| (0..rows).map(move |row| got[row * channels + own(channel)]));
+    Ok(relative_error(in_order, &wanted))
+}
+
+/// Keys (or values): [kv_heads, positions, head_dim].
+fn kept(blueprint: &Blueprint, state: &State, n: usize, found: Found, value: bool) -> Result<f32, VerifyError> {
+    let Blueprint { kv_heads, head_dim, .. } = *blueprint;
+    let wanted = found.values(&[kv_heads, state.len(), head_dim])?;
+    let places = (0..kv_heads).flat_map(|head| (0..state.len()).map(move |position| (head, position)));
+    let got = places.flat_map(|(head, position)| {
+        let (key, values) = state.key_value(n, head, position).expect("the layer attends");
+        if value { values } else { key }
+    });
+    Ok(relative_error(got, &wanted))
+}
+
+/// Where the model has the value head that transformers calls `head`.
+fn own_head(net: &DeltaNet, head: usize) -> usize {
+    let each = net.value_heads / net.key_heads;
+    match net.order {
+        HeadOrder::Grouped => head,
+        HeadOrder::Tiled => head % each * net.key_heads + head / each,
+    }
+}
+
+fn largest_difference(got: &[f32], wanted: &[f32]) -> f32 {
+    worst(got.iter().zip(wanted).map(|(got, wanted)| (got - wanted).abs()))
+}
+
+/// The largest difference, by the largest of the values that are expected.
+fn relative_error(got: impl Iterator<Item = f32>, wanted: &[f32]) -> f32 {
+    let scale = worst(wanted.iter().map(|value| value.abs()));
+    let off = worst(got.zip(wanted).map(|(got, wanted)| (got - wanted).abs()));
+    if scale > 0.0 { off / scale } else { off }
+}
