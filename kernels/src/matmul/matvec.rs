@@ -121,15 +121,16 @@ fn quantised_dot<I: Isa, Q: Quantised>(isa: I, row: &[u8], x: Rounded) -> f32 {
     // At least four parts are taken at a time, while there are as many.
     let unit = (128 / len).max(1);
     let mut sums = Sums { totals: [isa.zero(); CHAINS], mins: isa.load_scales(&[0.0; 16]) };
-    let mut at = 0;
+    let (values, groups) = (unit * len, unit * len / Q::GROUP);
     let mut units = row.chunks_exact(unit * bytes);
-    for blocks in &mut units {
+    let x_of_units = x.words.chunks_exact(values).zip(x.scales.chunks_exact(groups)).zip(x.sums.chunks_exact(groups));
+    for (blocks, ((words, scales), group_sums)) in (&mut units).zip(x_of_units) {
         for line in 0..(unit * bytes).div_ceil(CACHE_LINE) {
             isa.prefetch(blocks.as_ptr().wrapping_add(AHEAD + line * CACHE_LINE));
         }
-        add_blocks::<I, Q>(isa, blocks, unit, from(x, Q::GROUP, at), &mut sums);
-        at += unit * len;
+        add_blocks::<I, Q>(isa, blocks, unit, Rounded { words, scales, sums: group_sums }, &mut sums);
     }
+    let mut at = x.words.len() / values * values;
     for block in units.remainder().chunks_exact(bytes) {
         add_blocks::<I, Q>(isa, block, 1, from(x, Q::GROUP, at), &mut sums);
         at += len;
