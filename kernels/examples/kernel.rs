@@ -127,9 +127,9 @@ impl Bench {
     fn product(&mut self, kind: BlockType, n: usize) {
         let name = format!("{} {kind}", if n == 1 { "decode" } else { "prefill" });
         // For many tokens a small layer is enough: memory does not matter.
-        let most = if n == 1 { BEYOND_CACHES } else { 1 << 20 };
+        let most = if n == 1 { BEYOND_CACHES } else { 4 << 20 };
         let row_bytes = kind.row_bytes(COLS).expect("whole blocks");
-        let rows = if self.limits.is_some() { most / row_bytes } else { 77 };
+        let rows = if self.limits.is_some() { most / row_bytes / 64 * 64 } else { 77 };
         let bytes = weights(kind, rows * row_bytes);
         let w = Matrix::new(kind, rows, COLS, &bytes).expect("a whole matrix");
         let (x, mut y) = (noise(n * COLS), vec![0.0; n * rows]);

@@ -52,28 +52,35 @@ pub(super) mod wide {
         _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
     }
 
-    #[target_feature(enable = "avx2")]
+    /// The first four of the four to sixteen lanes that are wanted.
+    #[target_feature(enable = "avx,f16c")]
     #[inline]
-    pub fn scale_bytes(bytes: u64, scale: f32, to: &mut [f32; 8]) {
-        scale_whole(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes as i64)), scale, to);
+    pub fn halves_of_bits([a, b, c, d]: [u16; 4]) -> __m128 {
+        _mm_cvtph_ps(_mm_set_epi16(0, 0, 0, 0, d as i16, c as i16, b as i16, a as i16))
     }
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    pub fn scale_whole(values: __m256i, scale: f32, to: &mut [f32; 8]) {
-        let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(values), _mm256_set1_ps(scale));
-        // SAFETY: there is room for eight values.
-        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), scaled) }
+    pub fn scaled_bytes(bytes: u64, scale: f32) -> __m256 {
+        scaled(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes as i64)), scale)
     }
 
-    #[target_feature(enable = "avx,fma")]
+    #[target_feature(enable = "avx2")]
     #[inline]
-    pub fn mul_add8(a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]) {
-        // SAFETY: each of the three has room for eight values.
-        unsafe {
-            let sum =
-                _mm256_fmadd_ps(_mm256_loadu_ps(a.as_ptr()), _mm256_loadu_ps(b.as_ptr()), _mm256_loadu_ps(c.as_ptr()));
-            _mm256_storeu_ps(c.as_mut_ptr(), sum);
+    pub fn scaled(values: __m256i, scale: f32) -> __m256 {
+        _mm256_mul_ps(_mm256_cvtepi32_ps(values), _mm256_set1_ps(scale))
+    }
+
+    /// One, two, four or eight values.
+    #[target_feature(enable = "avx")]
+    #[inline]
+    pub fn load_up_to_eight(from: &[f32]) -> __m256 {
+        match *from {
+            [a] => _mm256_zextps128_ps256(_mm_set_ss(a)),
+            [a, b] => _mm256_zextps128_ps256(_mm_set_ps(0.0, 0.0, b, a)),
+            [a, b, c, d] => _mm256_zextps128_ps256(_mm_set_ps(d, c, b, a)),
+            // SAFETY: eight values are there.
+            _ => unsafe { _mm256_loadu_ps(from[..8].as_ptr()) },
         }
     }
 
@@ -120,6 +127,13 @@ pub(super) mod wide {
     #[inline]
     pub fn halves(a: __m256i) -> [__m128i; 2] {
         [_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a)]
+    }
+
+    /// One of sixteen values in every lane.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub fn lane(s: [__m256; 2], at: usize) -> __m256 {
+        _mm256_permutevar8x32_ps(s[at / 8], _mm256_set1_epi32(at as i32 % 8))
     }
 
     /// Sums of pairs of products: of the first sixteen, and of the others.
@@ -177,6 +191,7 @@ impl Isa for Avx2 {
     const REGISTERS: usize = 16;
     type Floats = __m256;
     type Bytes = __m256i;
+    type Scales = [__m256; 2];
     type Words = [__m256i; 2];
     type Pairs = __m256i;
     type Ints = __m256i;
@@ -309,25 +324,47 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn scale_bytes(self, bytes: u64, scale: f32, to: &mut [f32]) {
-        let Some(to) = to.first_chunk_mut() else { panic!("room for eight values") };
-        unsafe { wide::scale_bytes(bytes, scale, to) }
+    fn scales_of_halves(self, bits: [u16; 4]) -> [__m256; 2] {
+        unsafe { [_mm256_zextps128_ps256(wide::halves_of_bits(bits)), _mm256_setzero_ps()] }
     }
 
     #[inline(always)]
-    fn scale_signed_bytes(self, from: &[u8], scale: f32, to: &mut [f32; 16]) {
+    fn scales_of_bytes(self, bytes: u64, scale: f32) -> [__m256; 2] {
+        unsafe { [wide::scaled_bytes(bytes, scale), _mm256_setzero_ps()] }
+    }
+
+    #[inline(always)]
+    fn scales_of_signed_bytes(self, from: &[u8], scale: f32) -> [__m256; 2] {
         let from = &from[..16];
         unsafe {
             let bytes = _mm_loadu_si128(from.as_ptr().cast());
-            for (to, bytes) in to.as_chunks_mut().0.iter_mut().zip([bytes, _mm_unpackhi_epi64(bytes, bytes)]) {
-                wide::scale_whole(_mm256_cvtepi8_epi32(bytes), scale, to);
+            [bytes, _mm_unpackhi_epi64(bytes, bytes)].map(|bytes| wide::scaled(_mm256_cvtepi8_epi32(bytes), scale))
+        }
+    }
+
+    #[inline(always)]
+    fn load_scales(self, from: &[f32]) -> [__m256; 2] {
+        unsafe {
+            match from.split_at_checked(8) {
+                Some((low, high)) if high.len() >= 8 => [self.load(low), self.load(high)],
+                _ => [wide::load_up_to_eight(from), _mm256_setzero_ps()],
             }
         }
     }
 
     #[inline(always)]
-    fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]) {
-        unsafe { wide::mul_add8(a, b, c) }
+    fn store_scales(self, a: [__m256; 2]) -> [f32; 16] {
+        unsafe { std::mem::transmute::<[__m256; 2], [f32; 16]>(a) }
+    }
+
+    #[inline(always)]
+    fn mul_scales(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        [self.mul(a[0], b[0]), self.mul(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn mul_add_scales(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+        [self.mul_add(a[0], b[0], c[0]), self.mul_add(a[1], b[1], c[1])]
     }
 
     #[inline(always)]
@@ -400,19 +437,19 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn add_dot(self, w: [__m256i; 2], x: &[i16; 32], scale: f32, total: __m256) -> __m256 {
+    fn add_dot(self, w: [__m256i; 2], x: &[i16; 32], s: [__m256; 2], at: usize, total: __m256) -> __m256 {
         unsafe {
             let [a, b] = wide::dots(w, x);
-            self.mul_add(_mm256_cvtepi32_ps(_mm256_add_epi32(a, b)), _mm256_set1_ps(scale), total)
+            self.mul_add(_mm256_cvtepi32_ps(_mm256_add_epi32(a, b)), wide::lane(s, at), total)
         }
     }
 
     #[inline(always)]
-    fn add_dots(self, w: [__m256i; 2], x: &[i16; 32], scales: [f32; 2], total: __m256) -> __m256 {
+    fn add_dots(self, w: [__m256i; 2], x: &[i16; 32], s: [__m256; 2], at: usize, total: __m256) -> __m256 {
         unsafe {
             let [a, b] = wide::dots(w, x);
-            let total = self.mul_add(_mm256_cvtepi32_ps(a), _mm256_set1_ps(scales[0]), total);
-            self.mul_add(_mm256_cvtepi32_ps(b), _mm256_set1_ps(scales[1]), total)
+            let total = self.mul_add(_mm256_cvtepi32_ps(a), wide::lane(s, at), total);
+            self.mul_add(_mm256_cvtepi32_ps(b), wide::lane(s, at + 1), total)
         }
     }
 

@@ -90,6 +90,7 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     const REGISTERS: usize = 32;
     type Floats = __m512;
     type Bytes = __m256i;
+    type Scales = __m512;
     type Words = __m512i;
     type Pairs = __m512i;
     type Ints = __m512i;
@@ -225,24 +226,42 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn scale_bytes(self, bytes: u64, scale: f32, to: &mut [f32]) {
-        let Some(to) = to.first_chunk_mut() else { panic!("room for eight values") };
-        unsafe { wide::scale_bytes(bytes, scale, to) }
+    fn scales_of_halves(self, bits: [u16; 4]) -> __m512 {
+        unsafe { _mm512_zextps128_ps512(wide::halves_of_bits(bits)) }
     }
 
     #[inline(always)]
-    fn scale_signed_bytes(self, from: &[u8], scale: f32, to: &mut [f32; 16]) {
+    fn scales_of_bytes(self, bytes: u64, scale: f32) -> __m512 {
+        unsafe { _mm512_zextps256_ps512(wide::scaled_bytes(bytes, scale)) }
+    }
+
+    #[inline(always)]
+    fn scales_of_signed_bytes(self, from: &[u8], scale: f32) -> __m512 {
         let from = &from[..16];
         unsafe {
             let bytes = _mm_loadu_si128(from.as_ptr().cast());
-            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), _mm512_set1_ps(scale));
-            _mm512_storeu_ps(to.as_mut_ptr(), scaled);
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), _mm512_set1_ps(scale))
         }
     }
 
     #[inline(always)]
-    fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]) {
-        unsafe { wide::mul_add8(a, b, c) }
+    fn load_scales(self, from: &[f32]) -> __m512 {
+        unsafe { if from.len() == 16 { self.load(from) } else { _mm512_zextps256_ps512(wide::load_up_to_eight(from)) } }
+    }
+
+    #[inline(always)]
+    fn store_scales(self, a: __m512) -> [f32; 16] {
+        unsafe { std::mem::transmute::<__m512, [f32; 16]>(a) }
+    }
+
+    #[inline(always)]
+    fn mul_scales(self, a: __m512, b: __m512) -> __m512 {
+        self.mul(a, b)
+    }
+
+    #[inline(always)]
+    fn mul_add_scales(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        self.mul_add(a, b, c)
     }
 
     #[inline(always)]
@@ -309,16 +328,16 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn add_dot(self, w: __m512i, x: &[i16; 32], scale: f32, total: __m512) -> __m512 {
-        unsafe { _mm512_fmadd_ps(dot(w, x), _mm512_set1_ps(scale), total) }
+    fn add_dot(self, w: __m512i, x: &[i16; 32], s: __m512, at: usize, total: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(dot(w, x), _mm512_permutexvar_ps(_mm512_set1_epi32(at as i32), s), total) }
     }
 
     #[inline(always)]
-    fn add_dots(self, w: __m512i, x: &[i16; 32], scales: [f32; 2], total: __m512) -> __m512 {
+    fn add_dots(self, w: __m512i, x: &[i16; 32], s: __m512, at: usize, total: __m512) -> __m512 {
         unsafe {
-            let second = _mm512_castps128_ps512(_mm_set_ss(scales[1]));
-            let scales = _mm512_mask_broadcastss_ps(_mm512_set1_ps(scales[0]), 0xff00, _mm512_castps512_ps128(second));
-            _mm512_fmadd_ps(dot(w, x), scales, total)
+            let second = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+            let lanes = _mm512_add_epi32(second, _mm512_set1_epi32(at as i32));
+            _mm512_fmadd_ps(dot(w, x), _mm512_permutexvar_ps(lanes, s), total)
         }
     }
 

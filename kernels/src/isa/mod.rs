@@ -32,6 +32,8 @@ pub trait Isa: Copy + Send + Sync {
     type Floats: Copy;
     /// 32 bytes.
     type Bytes: Copy;
+    /// 16 values; those that were not set are 0.
+    type Scales: Copy;
     /// 32 whole numbers of 16 bits.
     type Words: Copy;
     /// [`Isa::LANES`] pairs of whole numbers of 16 bits.
@@ -79,12 +81,18 @@ pub trait Isa: Copy + Send + Sync {
     fn largest(self, a: Self::Floats) -> f32;
 
     fn f16_to_f32(self, bits: u16) -> f32;
-    /// `to[i] = scale · byte i` for eight unsigned bytes, the lowest first.
-    fn scale_bytes(self, bytes: u64, scale: f32, to: &mut [f32]);
-    /// `to[i] = scale · from[i]` for sixteen signed bytes.
-    fn scale_signed_bytes(self, from: &[u8], scale: f32, to: &mut [f32; 16]);
-    /// `c += a * b` in eight lanes.
-    fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]);
+    /// Four halves as f32, in the first four lanes.
+    fn scales_of_halves(self, bits: [u16; 4]) -> Self::Scales;
+    /// `scale · byte i` for eight unsigned bytes, the lowest first.
+    fn scales_of_bytes(self, bytes: u64, scale: f32) -> Self::Scales;
+    /// `scale · from[i]` for sixteen signed bytes.
+    fn scales_of_signed_bytes(self, from: &[u8], scale: f32) -> Self::Scales;
+    /// One, two, four, eight or sixteen values.
+    fn load_scales(self, from: &[f32]) -> Self::Scales;
+    fn store_scales(self, a: Self::Scales) -> [f32; 16];
+    fn mul_scales(self, a: Self::Scales, b: Self::Scales) -> Self::Scales;
+    /// `a * b + c`
+    fn mul_add_scales(self, a: Self::Scales, b: Self::Scales, c: Self::Scales) -> Self::Scales;
 
     fn load_bytes(self, from: &[u8]) -> Self::Bytes;
     /// Bytes 0..16: the low halves of sixteen bytes; 16..32: their high halves.
@@ -107,10 +115,10 @@ pub trait Isa: Copy + Send + Sync {
     fn store_words(self, a: Self::Words, to: &mut [i16; 32]);
     /// The first [`Isa::LANES`] of `to` become `a` in whole numbers, which must fit 16 bits.
     fn store_rounded(self, a: Self::Floats, to: &mut [i16]);
-    /// Adds to `total`, spread over the lanes in any way, `scale · Σ w · x`. The sum must fit 31 bits.
-    fn add_dot(self, w: Self::Words, x: &[i16; 32], scale: f32, total: Self::Floats) -> Self::Floats;
-    /// [`Isa::add_dot`] with a scale for the first sixteen and one for the others.
-    fn add_dots(self, w: Self::Words, x: &[i16; 32], scales: [f32; 2], total: Self::Floats) -> Self::Floats;
+    /// Adds to `total`, spread over the lanes in any way, `s · Σ w · x`, where s is scale `at`. The sum must fit 31 bits.
+    fn add_dot(self, w: Self::Words, x: &[i16; 32], s: Self::Scales, at: usize, total: Self::Floats) -> Self::Floats;
+    /// [`Isa::add_dot`] with scale `at` for the first sixteen and the next, at an odd place, for the others.
+    fn add_dots(self, w: Self::Words, x: &[i16; 32], s: Self::Scales, at: usize, total: Self::Floats) -> Self::Floats;
 
     fn zero_ints(self) -> Self::Ints;
     /// `2 · LANES` values at `from`.

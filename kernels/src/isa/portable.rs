@@ -19,6 +19,10 @@ pub(crate) struct Bytes([u8; 32]);
 
 #[derive(Clone, Copy)]
 #[repr(align(32))]
+pub(crate) struct Scales([f32; 16]);
+
+#[derive(Clone, Copy)]
+#[repr(align(32))]
 pub(crate) struct Words([i16; 32]);
 
 #[derive(Clone, Copy)]
@@ -57,6 +61,7 @@ impl Isa for Portable {
     const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 16 } else { 8 };
     type Floats = Floats;
     type Bytes = Bytes;
+    type Scales = Scales;
     type Words = Words;
     type Pairs = Pairs;
     type Ints = Ints;
@@ -191,22 +196,42 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn scale_bytes(self, bytes: u64, scale: f32, to: &mut [f32]) {
-        for (to, byte) in to[..8].iter_mut().zip(bytes.to_le_bytes()) {
-            *to = f32::from(byte) * scale;
-        }
+    fn scales_of_halves(self, bits: [u16; 4]) -> Scales {
+        Scales(each!(i => if i < 4 { self.f16_to_f32(bits[i]) } else { 0.0 }))
     }
 
     #[inline(always)]
-    fn scale_signed_bytes(self, from: &[u8], scale: f32, to: &mut [f32; 16]) {
-        for (to, &byte) in to.iter_mut().zip(&from[..16]) {
-            *to = f32::from(byte as i8) * scale;
-        }
+    fn scales_of_bytes(self, bytes: u64, scale: f32) -> Scales {
+        let bytes = bytes.to_le_bytes();
+        Scales(each!(i => if i < 8 { f32::from(bytes[i]) * scale } else { 0.0 }))
     }
 
     #[inline(always)]
-    fn mul_add8(self, a: &[f32; 8], b: &[f32; 8], c: &mut [f32; 8]) {
-        *c = each!(i => mul_add(a[i], b[i], c[i]));
+    fn scales_of_signed_bytes(self, from: &[u8], scale: f32) -> Scales {
+        let from = &from[..16];
+        Scales(each!(i => f32::from(from[i] as i8) * scale))
+    }
+
+    #[inline(always)]
+    fn load_scales(self, from: &[f32]) -> Scales {
+        let mut all = Scales([0.0; 16]);
+        all.0[..from.len()].copy_from_slice(from);
+        all
+    }
+
+    #[inline(always)]
+    fn store_scales(self, a: Scales) -> [f32; 16] {
+        a.0
+    }
+
+    #[inline(always)]
+    fn mul_scales(self, a: Scales, b: Scales) -> Scales {
+        Scales(each!(i => a.0[i] * b.0[i]))
+    }
+
+    #[inline(always)]
+    fn mul_add_scales(self, a: Scales, b: Scales, c: Scales) -> Scales {
+        Scales(each!(i => mul_add(a.0[i], b.0[i], c.0[i])))
     }
 
     #[inline(always)]
@@ -275,16 +300,16 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn add_dot(self, w: Words, x: &[i16; 32], scale: f32, total: Floats) -> Floats {
+    fn add_dot(self, w: Words, x: &[i16; 32], s: Scales, at: usize, total: Floats) -> Floats {
         let sums = Ints(each!(i => pair(&w.0, x, i) + pair(&w.0, x, LANES + i)));
-        self.mul_add(self.to_floats(sums), self.splat(scale), total)
+        self.mul_add(self.to_floats(sums), self.splat(s.0[at]), total)
     }
 
     #[inline(always)]
-    fn add_dots(self, w: Words, x: &[i16; 32], scales: [f32; 2], total: Floats) -> Floats {
-        let total = self.mul_add(self.to_floats(Ints(each!(i => pair(&w.0, x, i)))), self.splat(scales[0]), total);
+    fn add_dots(self, w: Words, x: &[i16; 32], s: Scales, at: usize, total: Floats) -> Floats {
+        let total = self.mul_add(self.to_floats(Ints(each!(i => pair(&w.0, x, i)))), self.splat(s.0[at]), total);
         let second = Ints(each!(i => pair(&w.0, x, LANES + i)));
-        self.mul_add(self.to_floats(second), self.splat(scales[1]), total)
+        self.mul_add(self.to_floats(second), self.splat(s.0[at + 1]), total)
     }
 
     #[inline(always)]

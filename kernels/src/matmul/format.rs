@@ -20,8 +20,8 @@ pub(crate) trait Quantised {
     const HAS_MIN: bool;
     /// Whether codes are bytes up to 255; else they are signed ones.
     const UNSIGNED: bool = false;
-    /// Scale and min of each group of a block, from place `first` of `all` on.
-    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales);
+    /// Scale and min of each group of up to four blocks of 128 values together, or of one of 256.
+    fn scales<I: Isa>(isa: I, blocks: &[u8]) -> Scales<I>;
     /// The codes of values `32 * part..32 * (part + 1)`.
     fn codes<I: Isa>(isa: I, block: &[u8], part: usize) -> I::Bytes;
     /// [`Quantised::codes`] in 16 bits.
@@ -33,10 +33,11 @@ pub(crate) trait Quantised {
 }
 
 /// Scales and mins of up to 256 values.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Scales {
-    pub scales: [f32; 16],
-    pub mins: [f32; 8],
+#[derive(Clone, Copy)]
+pub(crate) struct Scales<I: Isa> {
+    pub scales: I::Scales,
+    /// Not used where there are none.
+    pub mins: I::Scales,
 }
 
 pub(crate) struct F32;
@@ -70,6 +71,16 @@ fn u64_at(block: &[u8], at: usize) -> u64 {
 #[inline(always)]
 fn f16_at<I: Isa>(isa: I, block: &[u8], at: usize) -> f32 {
     isa.f16_to_f32(u16_at(block, at))
+}
+
+/// The halves at this place of up to four blocks.
+#[inline(always)]
+fn halves_of<Q: Quantised>(blocks: &[u8], at: usize) -> [u16; 4] {
+    let mut halves = [0; 4];
+    for (half, block) in halves.iter_mut().zip(blocks.chunks_exact(Q::KIND.block_bytes())) {
+        *half = u16_at(block, at);
+    }
+    halves
 }
 
 impl Plain for F32 {
@@ -119,8 +130,9 @@ impl Quantised for Q8_0 {
     const HAS_MIN: bool = false;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
-        all.scales[first] = f16_at(isa, block, 0);
+    fn scales<I: Isa>(isa: I, blocks: &[u8]) -> Scales<I> {
+        let scales = isa.scales_of_halves(halves_of::<Self>(blocks, 0));
+        Scales { scales, mins: scales }
     }
 
     #[inline(always)]
@@ -134,8 +146,9 @@ impl Quantised for Q4_0 {
     const HAS_MIN: bool = false;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
-        all.scales[first] = f16_at(isa, block, 0);
+    fn scales<I: Isa>(isa: I, blocks: &[u8]) -> Scales<I> {
+        let scales = isa.scales_of_halves(halves_of::<Self>(blocks, 0));
+        Scales { scales, mins: scales }
     }
 
     #[inline(always)]
@@ -149,8 +162,9 @@ impl Quantised for Q4_1 {
     const HAS_MIN: bool = true;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
-        (all.scales[first], all.mins[first]) = (f16_at(isa, block, 0), -f16_at(isa, block, 2));
+    fn scales<I: Isa>(isa: I, blocks: &[u8]) -> Scales<I> {
+        let (scales, negated) = (halves_of::<Self>(blocks, 0), halves_of::<Self>(blocks, 2).map(|m| m ^ 0x8000));
+        Scales { scales: isa.scales_of_halves(scales), mins: isa.scales_of_halves(negated) }
     }
 
     #[inline(always)]
@@ -164,8 +178,9 @@ impl Quantised for Q5_0 {
     const HAS_MIN: bool = false;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
-        all.scales[first] = f16_at(isa, block, 0);
+    fn scales<I: Isa>(isa: I, blocks: &[u8]) -> Scales<I> {
+        let scales = isa.scales_of_halves(halves_of::<Self>(blocks, 0));
+        Scales { scales, mins: scales }
     }
 
     #[inline(always)]
@@ -179,8 +194,9 @@ impl Quantised for Q5_1 {
     const HAS_MIN: bool = true;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8], first: usize, all: &mut Scales) {
-        (all.scales[first], all.mins[first]) = (f16_at(isa, block, 0), -f16_at(isa, block, 2));
+    fn scales<I: Isa>(isa: I, blocks: &[u8]) -> Scales<I> {
+        let (scales, negated) = (halves_of::<Self>(blocks, 0), halves_of::<Self>(blocks, 2).map(|m| m ^ 0x8000));
+        Scales { scales: isa.scales_of_halves(scales), mins: isa.scales_of_halves(negated) }
     }
 
     #[inline(always)]
@@ -191,14 +207,16 @@ impl Quantised for Q5_1 {
 
 /// The eight scales and mins of six bits that Q4_K and Q5_K pack into bytes 4..16, all at once.
 #[inline(always)]
-fn six_bits<I: Isa>(isa: I, block: &[u8], all: &mut Scales) {
+fn six_bits<I: Isa>(isa: I, block: &[u8]) -> Scales<I> {
     let [a, b, c] = [u32_at(block, 4), u32_at(block, 8), u32_at(block, 12)];
     let scales_low = u64::from(a & 0x3f3f_3f3f);
     let scales_high = u64::from(c & 0x0f0f_0f0f | a >> 2 & 0x3030_3030);
     let mins_low = u64::from(b & 0x3f3f_3f3f);
     let mins_high = u64::from(c >> 4 & 0x0f0f_0f0f | b >> 2 & 0x3030_3030);
-    isa.scale_bytes(scales_low | scales_high << 32, f16_at(isa, block, 0), &mut all.scales);
-    isa.scale_bytes(mins_low | mins_high << 32, f16_at(isa, block, 2), &mut all.mins);
+    Scales {
+        scales: isa.scales_of_bytes(scales_low | scales_high << 32, f16_at(isa, block, 0)),
+        mins: isa.scales_of_bytes(mins_low | mins_high << 32, f16_at(isa, block, 2)),
+    }
 }
 
 /// The low four bits of group `part`: the groups of a pair are the halves of the same 32 bytes.
@@ -212,8 +230,8 @@ impl Quantised for Q4K {
     const HAS_MIN: bool = true;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8], _first: usize, all: &mut Scales) {
-        six_bits(isa, block, all);
+    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales<I> {
+        six_bits(isa, block)
     }
 
     #[inline(always)]
@@ -227,8 +245,8 @@ impl Quantised for Q5K {
     const HAS_MIN: bool = true;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8], _first: usize, all: &mut Scales) {
-        six_bits(isa, block, all);
+    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales<I> {
+        six_bits(isa, block)
     }
 
     #[inline(always)]
@@ -248,8 +266,9 @@ impl Quantised for Q6K {
     const HAS_MIN: bool = false;
 
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &[u8], _first: usize, all: &mut Scales) {
-        isa.scale_signed_bytes(&block[192..208], f16_at(isa, block, 208), &mut all.scales);
+    fn scales<I: Isa>(isa: I, block: &[u8]) -> Scales<I> {
+        let scales = isa.scales_of_signed_bytes(&block[192..208], f16_at(isa, block, 208));
+        Scales { scales, mins: scales }
     }
 
     #[inline(always)]
@@ -274,10 +293,14 @@ impl<const BITS: usize, const GROUP: usize> Quantised for Affine<BITS, GROUP> {
     const UNSIGNED: bool = BITS == 8;
 
     #[inline(always)]
-    fn scales<I: Isa>(_isa: I, block: &[u8], first: usize, all: &mut Scales) {
-        let [scale, bias] = [u32_at(block, 0), u32_at(block, 4)].map(f32::from_bits);
-        all.scales[first..first + GROUP / 32].fill(scale);
-        all.mins[first..first + GROUP / 32].fill(-bias);
+    fn scales<I: Isa>(isa: I, blocks: &[u8]) -> Scales<I> {
+        let (mut scales, mut mins) = ([0.0; 4], [0.0; 4]);
+        let of_block = scales.chunks_exact_mut(GROUP / 32).zip(mins.chunks_exact_mut(GROUP / 32));
+        for ((scales, mins), block) in of_block.zip(blocks.chunks_exact(Self::KIND.block_bytes())) {
+            scales.fill(f32::from_bits(u32_at(block, 0)));
+            mins.fill(-f32::from_bits(u32_at(block, 4)));
+        }
+        Scales { scales: isa.load_scales(&scales), mins: isa.load_scales(&mins) }
     }
 
     #[inline(always)]
@@ -357,3 +380,18 @@ impl ForFormat for LayoutOf {
         Some(Layout { group: Q::GROUP, has_min: Q::HAS_MIN })
     }
 }
+
+/// The body once for each part of 32 values, of which there are up to eight. Written out, so that the part is a constant
+/// in shifts and places, and sums stay in registers.
+macro_rules! with_parts {
+    ($parts:expr, $part:ident => $body:block) => {
+        with_parts!(@ $parts, $part, $body, 0, 1, 2, 3, 4, 5, 6, 7);
+    };
+    (@ $parts:expr, $part:ident, $body:block, $($number:literal),*) => {
+        $(if $parts > $number {
+            let $part: usize = $number;
+            $body
+        })*
+    };
+}
+pub(crate) use with_parts;

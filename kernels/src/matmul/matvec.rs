@@ -1,7 +1,7 @@
 //! One token: every weight is read once, so weights are taken apart in registers and never written anywhere.
 
 use super::activations::Rounded;
-use super::format::{ForFormat, Plain, Quantised, Scales, for_format};
+use super::format::{ForFormat, Plain, Quantised, for_format, with_parts};
 use crate::Matrix;
 use crate::isa::{Isa, Kernel};
 use std::marker::PhantomData;
@@ -49,20 +49,6 @@ impl<I: Isa> ForFormat for MatVecOn<'_, I> {
             *y = quantised_dot::<I, Q>(isa, w.row(r), rounded);
         }
     }
-}
-
-/// The body once for each part of 32 values, of which there are up to eight. Written out, so that the part is a constant
-/// in shifts and places, and sums stay in registers.
-macro_rules! with_parts {
-    ($parts:expr, $part:ident => $body:block) => {
-        with_parts!(@ $parts, $part, $body, 0, 1, 2, 3, 4, 5, 6, 7);
-    };
-    (@ $parts:expr, $part:ident, $body:block, $($number:literal),*) => {
-        $(if $parts > $number {
-            let $part: usize = $number;
-            $body
-        })*
-    };
 }
 
 /// The products of some rows with one vector. (A trait and not a closure: a closure cannot be made to inline.)
@@ -134,27 +120,29 @@ fn quantised_dot<I: Isa, Q: Quantised>(isa: I, row: &[u8], x: Rounded) -> f32 {
     let (len, bytes) = (Q::KIND.block_len(), Q::KIND.block_bytes());
     // At least four parts are taken at a time, while there are as many.
     let unit = (128 / len).max(1);
-    let mut sums = Sums { totals: [isa.zero(); CHAINS], mins: [0.0; 8] };
-    let mut at = 0;
+    let mut sums = Sums { totals: [isa.zero(); CHAINS], mins: isa.load_scales(&[0.0; 16]) };
+    let (values, groups) = (unit * len, unit * len / Q::GROUP);
     let mut units = row.chunks_exact(unit * bytes);
-    for blocks in &mut units {
+    let x_of_units = x.words.chunks_exact(values).zip(x.scales.chunks_exact(groups)).zip(x.sums.chunks_exact(groups));
+    for (blocks, ((words, scales), group_sums)) in (&mut units).zip(x_of_units) {
         for line in 0..(unit * bytes).div_ceil(CACHE_LINE) {
             isa.prefetch(blocks.as_ptr().wrapping_add(AHEAD + line * CACHE_LINE));
         }
-        add_blocks::<I, Q>(isa, blocks, unit, from(x, Q::GROUP, at), &mut sums);
-        at += unit * len;
+        add_blocks::<I, Q>(isa, blocks, unit, Rounded { words, scales, sums: group_sums }, &mut sums);
     }
+    let mut at = x.words.len() / values * values;
     for block in units.remainder().chunks_exact(bytes) {
         add_blocks::<I, Q>(isa, block, 1, from(x, Q::GROUP, at), &mut sums);
         at += len;
     }
+    let mins: f32 = if Q::HAS_MIN { isa.store_scales(sums.mins).iter().sum() } else { 0.0 };
     let [a, b, c, d] = sums.totals;
-    isa.sum(isa.add(isa.add(a, b), isa.add(c, d))) - sums.mins.iter().sum::<f32>()
+    isa.sum(isa.add(isa.add(a, b), isa.add(c, d))) - mins
 }
 
 struct Sums<I: Isa> {
     totals: [I::Floats; CHAINS],
-    mins: [f32; 8],
+    mins: I::Scales,
 }
 
 /// What is left of x from value `at` on.
@@ -168,26 +156,19 @@ fn from(x: Rounded, group: usize, at: usize) -> Rounded {
 fn add_blocks<I: Isa, Q: Quantised>(isa: I, blocks: &[u8], count: usize, x: Rounded, sums: &mut Sums<I>) {
     let (len, bytes) = (Q::KIND.block_len(), Q::KIND.block_bytes());
     let (parts, groups) = (count * len / 32, count * len / Q::GROUP);
-    let mut all = Scales::default();
-    for b in 0..count {
-        Q::scales(isa, &blocks[b * bytes..][..bytes], b * len / Q::GROUP, &mut all);
-    }
+    let all = Q::scales(isa, &blocks[..count * bytes]);
     if Q::HAS_MIN {
-        for ((sum, min), x) in sums.mins.iter_mut().zip(&all.mins).zip(&x.sums[..parts]) {
-            *sum += min * x;
-        }
+        sums.mins = isa.mul_add_scales(all.mins, isa.load_scales(&x.sums[..groups]), sums.mins);
     }
-    for (scale, x) in all.scales.iter_mut().zip(&x.scales[..groups]) {
-        *scale *= x;
-    }
+    let scales = isa.mul_scales(all.scales, isa.load_scales(&x.scales[..groups]));
     with_parts!(parts, part => {
         let block = &blocks[part / (len / 32) * bytes..][..bytes];
         let weights = Q::words(isa, block, part % (len / 32));
         let Some(x) = x.words[32 * part..].first_chunk() else { panic!("x ends before the row") };
         let total = &mut sums.totals[part % CHAINS];
         *total = match Q::GROUP {
-            16 => isa.add_dots(weights, x, [all.scales[2 * part], all.scales[2 * part + 1]], *total),
-            _ => isa.add_dot(weights, x, all.scales[part], *total),
+            16 => isa.add_dots(weights, x, scales, 2 * part, *total),
+            _ => isa.add_dot(weights, x, scales, part, *total),
         };
     });
 }

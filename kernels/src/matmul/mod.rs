@@ -17,8 +17,11 @@ use matvec::MatVec;
 use packed::{Multiply, Pack, Panel};
 use std::sync::Mutex;
 
-/// Bytes of weights that a thread takes at a time when there is one token: a few microseconds of reading.
-const MATVEC_BYTES: usize = 32 << 10;
+/// Bytes of weights that a thread takes at a time when there is one token. Each piece begins with memory that nobody has
+/// asked for yet, so few are better; but each thread should take several, so that one that is disturbed takes fewer.
+const MATVEC_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=96 << 10;
+/// Pieces that a thread takes if none is disturbed, where the limits above allow it.
+const MATVEC_PIECES: usize = 8;
 
 /// Room that [`matmul`] works in; grows to what the largest call needs and is then reused.
 #[derive(Default)]
@@ -61,7 +64,9 @@ fn matvec(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], y: &mut [f32], scratch
         scratch.rounded.round(pool, simd, layout, x, w.cols());
         rounded = scratch.rounded.part(layout, w.cols(), 0, 0, w.cols());
     }
-    let rows = (MATVEC_BYTES / w.row(0).len()).max(1).next_multiple_of(4).min(w.rows().div_ceil(pool.threads()).max(1));
+    let piece = w.bytes().len() / (MATVEC_PIECES * pool.threads());
+    let rows = piece.clamp(*MATVEC_BYTES.start(), *MATVEC_BYTES.end()) / w.row(0).len();
+    let rows = rows.next_multiple_of(4).min(w.rows().div_ceil(pool.threads())).max(1);
     pool.for_pieces(y, rows, |i, y, _| {
         let w = w.slice_rows(i * rows, y.len());
         simd.run(MatVec { w, x, rounded, y });

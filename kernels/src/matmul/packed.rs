@@ -2,13 +2,15 @@
 //! of columns of as many rows as it has lanes, and then meets all tokens. Nothing is summed across lanes.
 
 use super::activations::Activations;
-use super::format::{ForFormat, Layout, Plain, Quantised, Scales, for_format};
+use super::format::{ForFormat, Layout, Plain, Quantised, for_format, with_parts};
 use super::gemm::{PANEL_COLS, PANEL_ROWS, TOKENS, tile_tokens};
 use crate::Matrix;
 use crate::isa::{Isa, Kernel};
 use crate::pool::SharedMut;
 use std::ops::Range;
 
+/// Bytes of a row ahead of those in use that memory is asked for: sixteen rows at once are more than processors foresee.
+const AHEAD: usize = 256;
 /// Vectors of rows that share what is loaded of x.
 const VECTORS: usize = 2;
 
@@ -85,14 +87,17 @@ fn pack_scales<'a, I: Isa, Q: Quantised>(
     v: usize,
     panel: &mut Panel,
 ) {
-    let mut all = Scales::default();
     for (lane, row) in rows.enumerate() {
-        Q::scales(isa, block(row), 0, &mut all);
+        for line in 0..Q::KIND.block_bytes().div_ceil(64) {
+            isa.prefetch(block(row).as_ptr().wrapping_add(AHEAD + 64 * line));
+        }
+        let all = Q::scales(isa, block(row));
+        let (scales, mins) = (isa.store_scales(all.scales), isa.store_scales(all.mins));
         for g in 0..Q::KIND.block_len() / Q::GROUP {
             let place = ((at / Q::GROUP + g) * VECTORS + v) * I::LANES + lane;
-            panel.scales[place] = all.scales[g];
+            panel.scales[place] = scales[g];
             if Q::HAS_MIN {
-                panel.mins[place] = all.mins[g];
+                panel.mins[place] = mins[g];
             }
         }
     }
@@ -109,14 +114,14 @@ fn pack_codes<'a, I: Isa, Q: Quantised>(
     panel: &mut Panel,
 ) {
     let stride = 2 * VECTORS * I::LANES;
-    for part in 0..Q::KIND.block_len() / 32 {
+    with_parts!(Q::KIND.block_len() / 32, part => {
         let mut codes = [[0; 32]; 16];
         for (row, codes) in rows.clone().zip(&mut codes) {
             isa.store_words(Q::words(isa, block(row), part), codes);
         }
         let place = (at + 32 * part) / 2 * stride + v * 2 * I::LANES;
         isa.interleave(&codes, &mut panel.words[place..], stride);
-    }
+    });
 }
 
 /// y`[n, stride]`: columns `first_row..first_row + rows` become, or grow by, the products of the rows of `panel` with the
