@@ -71,7 +71,7 @@ impl Source {
 
     pub fn load(&self, threads: usize) -> Result<Model, LlmError> {
         match self {
-            Source::Gguf(gguf) => Model::load(gguf, self.blueprint()?, threads),
+            Source::Gguf(gguf) => Model::bind(&mut gguf.binder(), self.blueprint()?, threads),
             Source::Checkpoint(checkpoint) => Model::bind(&mut checkpoint.binder(), self.blueprint()?, threads),
         }
     }
