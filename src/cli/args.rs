@@ -178,6 +178,14 @@ pub struct Chat {
     #[arg(value_name = "PROMPT")]
     pub prompt: Option<String>,
 
+    /// Let the model think before it answers, where it can (Qwen3.5)
+    #[arg(long)]
+    pub think: bool,
+
+    /// Most tokens of thoughts; then the thought is closed and the model answers
+    #[arg(long, value_name = "TOKENS", default_value_t = 100)]
+    pub max_thinking_tokens: usize,
+
     #[command(flatten)]
     pub memory: Memory,
 

@@ -1,35 +1,40 @@
 //! `sotto chat`: the language model alone, for one prompt or line by line.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::ops::ControlFlow;
 
 use serde_json::json;
 
-use super::args::Chat;
+use super::args;
 use super::house::House;
-use crate::llm::{Answer, Conversation};
+use crate::llm::{Chat, Delta, Message, Reply, SamplingOptions};
 use crate::pipeline::Result;
+use crate::types::Ms;
 
-pub fn run(args: &Chat, house: &House) -> Result<()> {
-    let mut conversation = house.loader()?.thinker()?;
+pub fn run(args: &args::Chat, house: &House) -> Result<()> {
+    let mut session = Session::new(args, house)?;
     if let Some(prompt) = &args.prompt {
-        let answer = answer(&mut conversation, prompt, !args.format.json)?;
-        return if args.format.json { super::print_json(&as_json(prompt, &answer)) } else { Ok(()) };
+        let reply = session.ask(prompt)?;
+        return if args.format.json { super::print_json(&as_json(prompt, &reply)) } else { Ok(()) };
     }
     let watched = std::io::stdin().is_terminal() && house.talk().watched();
     if watched {
-        eprintln!("Write a line to Sotto; an empty line or Ctrl-D ends the conversation, /reset starts a new one.");
+        eprintln!("Write a line to Sotto. /reset forgets the conversation, /stats tells what the last answer cost;");
+        eprintln!("an empty line or Ctrl-D ends it.");
     }
     for line in Lines::new(watched) {
         let line = line?;
         match line.trim() {
             "" => break,
-            "/reset" => conversation.reset(),
+            "/reset" => session.reset(),
+            "/stats" => house.talk().block(&session.stats()),
+            command if command.starts_with('/') => {
+                house.talk().note(&format!("{command}: no such command; there are /reset and /stats"));
+            }
             prompt => {
-                let answer = answer(&mut conversation, prompt, !args.format.json)?;
+                let reply = session.ask(prompt)?;
                 if args.format.json {
                     // One object a line, so that a script can read answers as they come.
-                    super::print_line(&as_json(prompt, &answer).to_string())?;
+                    super::print_line(&as_json(prompt, &reply).to_string())?;
                 }
             }
         }
@@ -37,29 +42,110 @@ pub fn run(args: &Chat, house: &House) -> Result<()> {
     Ok(())
 }
 
-/// Asks, and streams the answer to stdout when a person reads it.
-fn answer(conversation: &mut Conversation, prompt: &str, stream: bool) -> Result<Answer> {
-    let mut out = std::io::stdout().lock();
-    let answer = conversation.ask(prompt, &mut |piece| {
-        if stream && write!(out, "{piece}").and_then(|()| out.flush()).is_err() {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    })?;
-    if stream {
-        writeln!(out)?;
-    }
-    Ok(answer)
+/// A conversation at the terminal.
+struct Session<'h> {
+    house: &'h House,
+    chat: Chat,
+    options: SamplingOptions,
+    /// Answers are written to stdout as they come.
+    streams: bool,
+    messages: Vec<Message>,
+    last: Option<Reply>,
 }
 
-fn as_json(prompt: &str, answer: &Answer) -> serde_json::Value {
+impl<'h> Session<'h> {
+    fn new(args: &args::Chat, house: &'h House) -> Result<Self> {
+        let plan = &house.plan().llm;
+        let chat = house.loader()?.chat()?;
+        let options = SamplingOptions {
+            max_tokens: plan.max_tokens,
+            disable_thinking: !args.think,
+            max_thinking_tokens: args.max_thinking_tokens,
+            ..SamplingOptions::of(&plan.sampling)
+        };
+        let mut session =
+            Session { house, chat, options, streams: !args.format.json, messages: Vec::new(), last: None };
+        session.reset();
+        Ok(session)
+    }
+
+    fn reset(&mut self) {
+        let system = self.house.plan().llm.system_prompt.trim();
+        self.messages = (!system.is_empty()).then(|| Message::system(system)).into_iter().collect();
+        self.last = None;
+    }
+
+    /// A question that cannot be answered is taken back, so that the conversation goes on without it.
+    fn ask(&mut self, prompt: &str) -> Result<Reply> {
+        self.messages.push(Message::user(prompt));
+        let answered = self.answer();
+        match &answered {
+            Ok(reply) => self.messages.push(reply.message()),
+            Err(_) => drop(self.messages.pop()),
+        }
+        let reply = answered?;
+        if reply.dropped_turns > 0 {
+            let note = format!("the context is full: the {} oldest turns were left out", reply.dropped_turns);
+            self.house.talk().note(&note);
+        }
+        self.last = Some(reply.clone());
+        Ok(reply)
+    }
+
+    fn answer(&mut self) -> Result<Reply> {
+        let mut out = std::io::stdout().lock();
+        let mut stream = self.chat.generate_stream(&self.messages, &[], &self.options)?;
+        let mut thinks = false;
+        for delta in stream.by_ref() {
+            let delta = delta?;
+            if !self.streams {
+                continue;
+            }
+            if matches!(delta, Delta::Thought(_)) && !std::mem::replace(&mut thinks, true) {
+                self.house.talk().note("(thinking)");
+            }
+            write!(out, "{}", delta.text())?;
+            out.flush()?;
+        }
+        if self.streams {
+            writeln!(out)?;
+        }
+        Ok(stream.into_reply())
+    }
+
+    fn stats(&self) -> String {
+        let Some(Reply { tokens, prompt_tokens, prefilled_tokens, stats, .. }) = &self.last else {
+            return format!("no answer yet; memory {}\n", self.chat.memory_footprint());
+        };
+        let rate = |tokens: usize, span: Ms| if span.0 > 0.0 { tokens as f64 * 1000.0 / span.0 } else { 0.0 };
+        format!(
+            "prompt   {prompt_tokens} tokens, {prefilled_tokens} of them new, in {} ({:.0}/s)\n\
+             answer   {tokens} tokens in {} ({:.1}/s)\n\
+             context  {} of {} tokens\n\
+             memory   {}\n",
+            stats.prefill,
+            rate(*prefilled_tokens, stats.prefill),
+            stats.decode,
+            rate(stats.steps, stats.decode),
+            prompt_tokens + tokens,
+            self.house.plan().llm.context,
+            self.chat.memory_footprint(),
+        )
+    }
+}
+
+fn as_json(prompt: &str, reply: &Reply) -> serde_json::Value {
     json!({
         "prompt": prompt,
-        "reply": answer.text.trim(),
-        "tokens": answer.tokens,
-        "prompt_tokens": answer.prompt_tokens,
-        "prefilled_tokens": answer.prefilled_tokens,
-        "finish": answer.finish.name(),
+        "reply": reply.text.trim(),
+        "thought": reply.thought.trim(),
+        "tokens": reply.tokens,
+        "prompt_tokens": reply.prompt_tokens,
+        "prefilled_tokens": reply.prefilled_tokens,
+        "dropped_turns": reply.dropped_turns,
+        "finish": reply.finish.name(),
+        "prefill_ms": reply.stats.prefill.0.round(),
+        "decode_ms": reply.stats.decode.0.round(),
     })
 }
 

@@ -28,6 +28,7 @@ enum Form {
     Choice(Vec<String>),
     Language(Vec<String>),
     Model,
+    ModelOrPath,
     Size,
     Folder,
     Text { max: u64 },
@@ -95,7 +96,8 @@ impl Field {
         let branches = schema["anyOf"].as_array().map(Vec::as_slice).unwrap_or_default();
         let form = branches.iter().find(|branch| !is_auto(branch)).unwrap_or(schema);
         let form = Form::new(form);
-        let auto = branches.iter().any(|branch| is_auto(&branch)) || matches!(form, Form::Model | Form::Folder);
+        let auto = branches.iter().any(|branch| is_auto(&branch))
+            || matches!(form, Form::Model | Form::ModelOrPath | Form::Folder);
         Field { section: section.to_owned(), key: key.to_owned(), form, auto }
     }
 
@@ -187,6 +189,7 @@ impl Form {
             (Some("integer"), _) => Form::Integer { min: bound("minimum") as i64, max: bound("maximum") as i64 },
             (Some("number"), _) => Form::Number { min: bound("minimum"), max: bound("maximum") },
             (_, Some("model")) => Form::Model,
+            (_, Some("model-or-path")) => Form::ModelOrPath,
             (_, Some("size")) => Form::Size,
             (_, Some("folder")) => Form::Folder,
             (_, Some("language")) => Form::Language(choices(schema)),
@@ -199,6 +202,7 @@ impl Form {
         match self {
             Form::Choice(words) | Form::Language(words) => words.iter().any(|word| word == text),
             Form::Model => is_model_name(text),
+            Form::ModelOrPath => is_model_name(text) || (text.contains('/') && !text.contains('\0')),
             Form::Size => text.parse::<Bytes>().is_ok_and(|size| size.0 > 0),
             Form::Folder => !text.is_empty() && !text.contains('\0'),
             Form::Text { max } => text.chars().count() as u64 <= *max,
@@ -216,6 +220,7 @@ impl Form {
             }
             Form::Language(_) => "the two-letter code of a language that Whisper knows, such as \"en\"".to_owned(),
             Form::Model => "a model's name (lower-case letters, digits, \"-\", \"_\" and \".\")".to_owned(),
+            Form::ModelOrPath => "a model's name, or the path of a model with a \"/\" in it".to_owned(),
             Form::Size => "a size above 0 with its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),
             Form::Folder => "the path of a folder".to_owned(),
             Form::Text { max } => format!("text of at most {max} characters"),
@@ -278,7 +283,7 @@ mod tests {
                 Form::Number { min, max } => assert!(min < max, "{}", field.path()),
                 Form::Choice(words) | Form::Language(words) => assert!(words.len() > 1, "{}", field.path()),
                 Form::Text { max } => assert!(*max > 0, "{}", field.path()),
-                Form::Model | Form::Size | Form::Folder => {}
+                Form::Model | Form::ModelOrPath | Form::Size | Form::Folder => {}
             }
         }
         assert_eq!(all().len(), 31);

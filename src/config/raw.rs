@@ -106,8 +106,8 @@ pub struct Asr {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Llm {
-    /// Catalogue name of the language model.
-    #[schemars(extend("format" = "model"))]
+    /// Catalogue name of the language model, or the path of one: a GGUF file, or a folder of safetensors.
+    #[schemars(extend("format" = "model-or-path"))]
     pub model: String,
     /// What the model is told before every conversation.
     #[schemars(length(max = 8000))]

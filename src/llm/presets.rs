@@ -74,6 +74,20 @@ impl SamplingOptions {
         }
     }
 
+    /// The options of a plan, with everything else at its default.
+    pub fn of(sampling: &Sampling) -> Self {
+        SamplingOptions {
+            temperature: sampling.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+            repetition_penalty: sampling.repetition_penalty,
+            presence_penalty: sampling.presence_penalty,
+            seed: sampling.seed,
+            ..Self::default()
+        }
+    }
+
     /// What the [`Sampler`](super::Sampler) needs of them.
     pub fn sampling(&self) -> Sampling {
         Sampling {

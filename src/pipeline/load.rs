@@ -7,9 +7,9 @@ use anyhow::Context;
 
 use super::stage::{Result, Stages};
 use crate::asr::Whisper;
-use crate::config::Plan;
+use crate::config::{self, Plan};
 use crate::hear::SileroVad;
-use crate::llm::{Conversation, Llm};
+use crate::llm::{Chat, ChatSettings, Conversation, Llm};
 use crate::memory::{Budget, OverBudget, Permit};
 use crate::onnx::Onnx;
 use crate::store::Store;
@@ -93,6 +93,10 @@ impl Loader {
     /// What `part` will hold. A model that is not installed is planned with the catalogue's figure.
     pub fn planned(&self, part: Part) -> Result<PartPlan> {
         let model = part.model(&self.plan);
+        if let Some(path) = local(part, model) {
+            let planned = self.planned_from_files(part)?;
+            return Ok(PartPlan { part, model: model.to_owned(), planned, installed: path.exists() });
+        }
         let entry = self.store.catalogue().find(model)?;
         let installed = self.store.locate(model).is_ok();
         let planned = if installed { self.planned_from_files(part)? } else { entry.loaded_bytes() };
@@ -157,6 +161,13 @@ impl Loader {
         Ok(conversation)
     }
 
+    /// The language model alone, for messages.
+    pub fn chat(&self) -> Result<Chat> {
+        let config::Llm { threads, context, .. } = self.plan.llm;
+        let settings = ChatSettings { threads, context: Some(context), budget: self.budget.clone() };
+        Ok(Chat::from_pretrained(self.file(Part::Thinker)?, settings)?)
+    }
+
     pub fn speaker(&self) -> Result<Voice> {
         let onnx = self.onnx()?;
         let permit = self.permit(Part::Speaker)?;
@@ -195,10 +206,18 @@ impl Loader {
     /// The file to load, or for a voice the folder of its files.
     fn file(&self, part: Part) -> Result<PathBuf> {
         let model = part.model(&self.plan);
+        if let Some(path) = local(part, model) {
+            return Ok(path);
+        }
         let installed = self.store.locate(model).with_context(|| format!("{} needs {model}", part.task()))?;
         Ok(match part {
             Part::Speaker => installed.dir,
             _ => installed.first_file(),
         })
     }
+}
+
+/// A language model that lies somewhere of its own: its setting is a path and no name of the catalogue.
+pub fn local(part: Part, model: &str) -> Option<PathBuf> {
+    (part == Part::Thinker && model.contains(['/', std::path::MAIN_SEPARATOR])).then(|| PathBuf::from(model))
 }

@@ -13,6 +13,6 @@ mod stage;
 mod tests;
 
 pub use listen::Pace;
-pub use load::{Loader, Part, PartPlan};
+pub use load::{Loader, Part, PartPlan, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
 pub use stage::{Detector, Recogniser, Result, Speaker, Stages, Thinker};
