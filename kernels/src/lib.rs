@@ -8,8 +8,9 @@
 //! - [`mix_heads`] and [`delta_rule`]: gated DeltaNet, over a [`ConvState`] and a [`DeltaState`].
 //! - [`reference`]: the plain scalar truth, in f64, that all of it is tested against.
 //!
-//! Activations are f32 throughout and sums are taken in f32 lanes: rounding activations to int8 turned right answers
-//! of small models into wrong ones. Shapes are given as `[outer, inner]`, inner contiguous. Lengths that contradict
+//! Activations are f32 at every door. Where they meet quantised weights they become whole numbers of 16 bits with a scale
+//! for each group, and products are summed exactly within the group: rounding activations to int8 turned right answers of
+//! small models into wrong ones. Shapes are given as `[outer, inner]`, inner contiguous. Lengths that contradict
 //! each other are errors of the calling code and panic; what comes from a file is checked by [`Matrix::new`].
 
 mod affine;

@@ -52,7 +52,7 @@ pub(super) mod wide {
         _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
     }
 
-    /// The first four of the four to sixteen lanes that are wanted.
+    /// Four halves as f32.
     #[target_feature(enable = "avx,f16c")]
     #[inline]
     pub fn halves_of_bits([a, b, c, d]: [u16; 4]) -> __m128 {
