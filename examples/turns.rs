@@ -21,6 +21,9 @@ use sotto::types::SampleRate;
 #[path = "wer/normal.rs"]
 mod normal;
 
+/// A fifth of a second at 16 kHz.
+const QUIET: [f32; 3200] = [0.0; 3200];
+
 fn main() -> Result<()> {
     let files: Vec<String> = std::env::args().skip(1).collect();
     if files.is_empty() {
@@ -39,6 +42,8 @@ fn main() -> Result<()> {
             Outcome::Silence { why } => silent.push(format!("{file}: {why}")),
             Outcome::Answered(answered) => {
                 let sound = audio::resample(&answer.samples, pipeline.rate(), SampleRate::HEARING)?;
+                // Nobody hears an answer without the quiet before it; Whisper loses first words without.
+                let sound = [&QUIET[..], &sound].concat();
                 let again = recogniser.transcribe(&sound, &Cancel::default())?;
                 let spoken = sotto::tts::for_ear(&answered.reply);
                 let (said, heard) = (normal::words(&spoken), normal::words(&again.text));
