@@ -35,7 +35,7 @@ use super::thinking::Piece;
 use super::tools::{Part, ToolParser};
 use super::writer::{Finish, Limits, Step, Writer};
 use crate::config;
-use crate::memory::Budget;
+use crate::memory::{self, Budget};
 use crate::types::{Bytes, Ms};
 
 /// Tokens of prompt and answer together, where nothing else is asked for.
@@ -155,6 +155,7 @@ impl Chat {
     /// Gives the model's memory back. What was computed of the conversation stays.
     pub fn unload(&mut self) {
         self.llm = None;
+        memory::give_back_freed();
     }
 
     /// Loads the model again, if it is not loaded.
@@ -166,7 +167,13 @@ impl Chat {
         let planned = Llm::planned_bytes(&self.path, &settings)?;
         let permit = self.settings.budget.reserve("the language model", planned)?;
         let llm = Llm::load(&self.path, &settings, permit)?;
-        self.state.get_or_insert_with(|| llm.state());
+        if self.state.is_none() {
+            // Two tokens of no meaning, forgotten at once: the first answer meets memory that is already there.
+            let mut state = llm.state();
+            llm.forward(&mut state, &[0, 0]);
+            llm.rollback(&mut state, 0);
+            self.state = Some(state);
+        }
         self.llm = Some(llm);
         Ok(())
     }

@@ -8,8 +8,8 @@ use crate::types::Bytes;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LlmError {
-    #[error("cannot read the model file {path}: {source}; run \"sotto models verify\" to see what is installed")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the model file {path}: {why}; run \"sotto models verify\" to see what is installed")]
+    Unreadable { path: PathBuf, why: std::io::Error },
 
     #[error("{path}: {fault}; the file is damaged or incomplete: run \"sotto models verify\"")]
     Damaged { path: PathBuf, fault: GgufFault },

@@ -96,7 +96,7 @@ fn template_in(dir: &Path) -> Result<Option<String>, LlmError> {
 
 /// The text of a file, if there is one.
 fn read(path: PathBuf) -> Result<Option<String>, LlmError> {
-    let unreadable = |source| LlmError::Unreadable { path: path.clone(), source };
+    let unreadable = |why| LlmError::Unreadable { path: path.clone(), why };
     let length = match std::fs::metadata(&path) {
         Ok(about) => about.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use sotto_kernels::{BlockType, Matrix};
 
 use super::LlmError;
@@ -40,8 +40,9 @@ pub struct Weight {
 enum Bytes {
     /// In a file, as the kernels read them: the system may drop the pages and read them again.
     Mapped(Arc<Mmap>, Range<usize>),
-    /// Written anew when the model was loaded, because the file has them in another order.
-    Owned(Arc<Vec<u8>>),
+    /// Written anew when the model was loaded, because the file has them in another order. Pages of their own, which
+    /// the system has back as soon as the model is unloaded; an allocator would keep them.
+    Owned(Arc<MmapMut>),
 }
 
 impl Weight {
@@ -52,7 +53,7 @@ impl Weight {
     }
 
     /// `None` if `bytes` are not exactly `rows` rows of `cols` values.
-    pub fn owned(kind: BlockType, rows: usize, cols: usize, bytes: Vec<u8>) -> Option<Weight> {
+    pub fn owned(kind: BlockType, rows: usize, cols: usize, bytes: MmapMut) -> Option<Weight> {
         Matrix::new(kind, rows, cols, &bytes).ok()?;
         Some(Weight { kind, rows, cols, bytes: Bytes::Owned(Arc::new(bytes)) })
     }
@@ -81,6 +82,14 @@ impl Weight {
     pub fn is(&self, other: &Weight) -> bool {
         std::ptr::eq(self.matrix().bytes(), other.matrix().bytes())
     }
+}
+
+/// Pages for a copy of a matrix, large ones where the system has them.
+pub fn pages(len: usize) -> std::io::Result<MmapMut> {
+    let pages = MmapMut::map_anon(len)?;
+    #[cfg(target_os = "linux")]
+    let _only_a_hint = pages.advise(memmap2::Advice::HugePage);
+    Ok(pages)
 }
 
 /// Maps the pages of a span of a file now. Only a hint: where the system does not know it, they come as they are touched.

@@ -4,8 +4,10 @@
 //! What is *not* here yet: eviction, phases and pressure. They will decide who must go; the asking stays as it is.
 
 mod measure;
+mod release;
 
 pub use measure::{peak_resident, resident};
+pub use release::give_back_freed;
 
 use std::sync::{Arc, Mutex};
 

@@ -12,9 +12,9 @@ use memmap2::Mmap;
 use sotto_kernels::{Affine, BlockType, Pool, repack_affine, unpack_row};
 
 use super::header::Tensor;
-use super::{Checkpoint, CheckpointFault, Place};
+use super::{Checkpoint, CheckpointFault, Place, unreadable};
 use crate::llm::LlmError;
-use crate::llm::tensors::{Weight, bring_in, give_back};
+use crate::llm::tensors::{Weight, bring_in, give_back, pages};
 
 /// Bytes of the file that are in memory twice at a time.
 const CHUNK: usize = 16 << 20;
@@ -91,7 +91,8 @@ impl Packed<'_> {
         let too_large = || checkpoint.unsupported(format!("{:?}: its size", self.codes.tensor.name), "smaller tensors");
         let row_bytes = kind.row_bytes(self.cols).ok_or_else(too_large)?;
         // About as much as the codes and parameters in the file.
-        let mut blocks = vec![0; row_bytes.checked_mul(self.rows).ok_or_else(too_large)?];
+        let bytes = row_bytes.checked_mul(self.rows).ok_or_else(too_large)?;
+        let mut blocks = pages(bytes).map_err(unreadable(checkpoint.dir()))?;
         let (map, span) = (&checkpoint.shards[self.codes.shard].map, self.codes.tensor.span.clone());
         let (packed_row, groups) = (self.cols / 8 * self.affine.bits(), self.cols / self.affine.group());
         let (chunk_rows, piece_rows) = ((CHUNK / packed_row).max(1), (PIECE / row_bytes).max(1));

@@ -149,7 +149,7 @@ fn too_many(what: &'static str, value: usize, limit: usize) -> CheckpointFault {
 }
 
 pub fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> LlmError {
-    |source| LlmError::Unreadable { path: path.to_owned(), source }
+    |why| LlmError::Unreadable { path: path.to_owned(), why }
 }
 
 pub fn damaged(path: &Path, fault: CheckpointFault) -> LlmError {

@@ -88,7 +88,7 @@ pub struct List {
 
 impl Gguf {
     pub fn open(path: &Path) -> Result<Self, LlmError> {
-        let unreadable = |source| LlmError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |why| LlmError::Unreadable { path: path.to_owned(), why };
         let kind = std::fs::metadata(path).map_err(unreadable)?;
         if !kind.is_file() {
             // Opening a pipe would wait for a writer for ever.

@@ -117,7 +117,7 @@ fn entries<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Te
 impl Tokenizer {
     /// Reads a `tokenizer.json`. The file may have [`MAX_FILE`] bytes.
     pub fn from_json(path: &Path) -> Result<Self, LlmError> {
-        let text = read(path).map_err(|source| LlmError::Unreadable { path: path.to_owned(), source })?;
+        let text = read(path).map_err(|why| LlmError::Unreadable { path: path.to_owned(), why })?;
         let broken = |why: String| LlmError::Damaged { path: path.to_owned(), fault: GgufFault::Tokenizer(why) };
         let document: Document = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
         let cut = supported(&document).map_err(|(what, supported)| LlmError::Unsupported {
