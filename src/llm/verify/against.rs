@@ -164,8 +164,9 @@ impl Case {
         Ok(Case { precision, expected, tensor, tokens, whole })
     }
 
-    pub fn precision(&self) -> &Precision {
-        &self.precision
+    /// How many tokens are fed.
+    pub fn tokens(&self) -> usize {
+        self.tokens.len()
     }
 
     /// Positions that a state must have room for.
