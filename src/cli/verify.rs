@@ -1,5 +1,7 @@
 //! `sotto verify`: whether a model computes what it should.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::Usage;
@@ -7,6 +9,7 @@ use super::args::Verify;
 use super::house::House;
 use crate::llm::State;
 use crate::llm::verify::against::{Case, Report, Tolerances};
+use crate::llm::verify::gate::{self, Limits, Rollout};
 use crate::llm::verify::{Source, VerifyError};
 use crate::memory::{Budget, Permit};
 use crate::pipeline::Result;
@@ -27,8 +30,8 @@ pub fn run(args: &Verify, house: &House) -> Result<()> {
     }
     let source = Source::open(&args.model).map_err(VerifyError::from)?;
     match &args.against {
-        Some(_) => against(args, &source, house),
-        None => Ok(()),
+        Some(folder) => against(args, folder, &source, house),
+        None => gate(args, &source, house),
     }
 }
 
@@ -38,8 +41,7 @@ fn reserve(house: &House, args: &Verify, bytes: u64) -> Result<Permit> {
 }
 
 /// Compares with the tensors of a folder.
-fn against(args: &Verify, source: &Source, house: &House) -> Result<()> {
-    let folder = args.against.as_deref().unwrap_or(&args.model);
+fn against(args: &Verify, folder: &Path, source: &Source, house: &House) -> Result<()> {
     let case = Case::find(source, folder)?;
     let blueprint = source.blueprint()?;
     // Plans count keys and values as f16, and they are f32 here; a second state goes into the middle of a chunk.
@@ -61,6 +63,110 @@ fn against(args: &Verify, source: &Source, house: &House) -> Result<()> {
     verdict(args, failures)
 }
 
+/// Compares with the checkpoint that the model was made of.
+fn gate(args: &Verify, source: &Source, house: &House) -> Result<()> {
+    let reference = match &args.reference {
+        Some(folder) => folder,
+        None if source.is_unquantised_checkpoint() => &args.model,
+        None => {
+            let what = "the checkpoint it was made of with --reference, or expected tensors with --against";
+            return Err(Usage(format!("{} cannot be its own reference; give {what}", args.model.display())).into());
+        }
+    };
+    let text = args.text.as_deref().map(gate::read_text).transpose()?;
+    let _permit = reserve(house, args, gate::planned_bytes(source, reference)?)?;
+    let tell = |line: &str| house.talk().note(line);
+    let report = gate::measure(source, reference, text.as_deref(), house.plan().llm.threads, &tell)?;
+    let limits = limits(args, &report);
+    let failures = report.tally.failures(&limits);
+    match args.format.json {
+        true => super::print_json(&gate_json(args, reference, &report, &limits, &failures))?,
+        false => super::print_text(&gate_text(args, reference, &report, &limits, &failures))?,
+    }
+    verdict(args, failures)
+}
+
+/// What others measured, unless the command line says otherwise; what it says is meant to the letter.
+fn limits(args: &Verify, report: &gate::Report) -> Limits {
+    let usual = report.tally.limits(&Limits::of(&report.precision));
+    let share = |percent: f64| percent / 100.0;
+    Limits {
+        top1: args.min_top1.map_or(usual.top1, share),
+        perplexity: args.max_perplexity.map_or(usual.perplexity, share),
+        kl: args.max_kl,
+        by_chance: false,
+    }
+}
+
+fn gate_json(
+    args: &Verify,
+    reference: &Path,
+    report: &gate::Report,
+    limits: &Limits,
+    failures: &[String],
+) -> serde_json::Value {
+    let tally = &report.tally;
+    let rollout = |rollout: &Rollout| {
+        let Rollout { prompt, model, reference, common, of } = rollout;
+        json!({ "prompt": prompt, "model": model, "reference": reference, "common_tokens": common, "tokens": of })
+    };
+    json!({
+        "mode": "reference",
+        "model": args.model,
+        "weights": report.precision.name,
+        "bits_per_weight": report.precision.bits,
+        "reference": reference,
+        "device": args.device,
+        "tokens": tally.tokens,
+        "broken_tokens": tally.broken,
+        "top1_agreement": tally.top1(),
+        "mean_kl": tally.mean_kl(),
+        "max_kl": tally.max_kl(),
+        "mean_logit_error": tally.mean_logit_error(),
+        "max_logit_error": tally.max_logit_error(),
+        "perplexity": {
+            "model": tally.model_perplexity(),
+            "reference": tally.reference_perplexity(),
+            "increase": tally.increase(),
+        },
+        "rollouts": report.rollouts.iter().map(rollout).collect::<Vec<_>>(),
+        "tolerances": { "top1_agreement": limits.top1, "perplexity_increase": limits.perplexity, "mean_kl": limits.kl },
+        "failures": failures,
+        "passed": failures.is_empty(),
+    })
+}
+
+fn gate_text(args: &Verify, reference: &Path, report: &gate::Report, limits: &Limits, failures: &[String]) -> String {
+    let (tally, precision) = (&report.tally, &report.precision);
+    let percent = |share: f64| 100.0 * share;
+    let mut lines = vec![
+        format!("model       {} ({}, {:.1} bits)", args.model.display(), precision.name, precision.bits),
+        format!("reference   {} in f32, over {} tokens", reference.display(), tally.tokens),
+        format!("top-1       {:.1} % the same (at least {:.1} %)", percent(tally.top1()), percent(limits.top1)),
+        format!("divergence  {:.2e} nats on average, {:.2e} at most", tally.mean_kl(), tally.max_kl()),
+        format!(
+            "logits      off by {:.2e} on average, {:.2e} at most",
+            tally.mean_logit_error(),
+            tally.max_logit_error()
+        ),
+        format!(
+            "perplexity  {:.3} against {:.3}: {:+.2} % (at most {:+.2} %)",
+            tally.model_perplexity(),
+            tally.reference_perplexity(),
+            percent(tally.increase()),
+            percent(limits.perplexity)
+        ),
+    ];
+    for Rollout { prompt, model, reference, common, of } in &report.rollouts {
+        lines.push(format!("answers     {common} of {of} tokens the same after {prompt:?}"));
+        lines.push(format!("            model     {model:?}"));
+        lines.push(format!("            reference {reference:?}"));
+    }
+    lines.extend(failures.iter().map(|failure| format!("            {failure}")));
+    lines.push(word(failures).to_owned());
+    lines.join("\n")
+}
+
 fn add(sum: u64, more: &u64) -> u64 {
     sum.saturating_add(*more)
 }
@@ -72,12 +178,7 @@ fn verdict(args: &Verify, failures: Vec<String>) -> Result<()> {
     }
 }
 
-fn against_json(
-    args: &Verify,
-    report: &Report,
-    tolerances: &Tolerances,
-    failures: &[String],
-) -> serde_json::Value {
+fn against_json(args: &Verify, report: &Report, tolerances: &Tolerances, failures: &[String]) -> serde_json::Value {
     let states: serde_json::Map<_, _> =
         report.states.kinds().into_iter().map(|(kind, error)| (kind.to_owned(), json!(error))).collect();
     json!({
