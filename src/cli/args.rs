@@ -114,7 +114,11 @@ pub enum Command {
     ///
     /// With --against it compares logits and states with tensors that another implementation has written instead.
     ///
-    /// Ends with exit code 1 when a limit is broken.
+    /// Ends with exit code 1 when a limit is broken. With --json, "passed" and "failures" are the verdict. Beside them
+    /// stand "top1_agreement", "mean_kl", "max_kl", "mean_logit_error", "max_logit_error", "perplexity" (of model and
+    /// reference, and the increase) and "rollouts"; with --against "max_logit_error", "argmax_equal",
+    /// "argmax_equal_where_clear" (a margin above 0.01), "max_state_error" ("recurrent", "conv", "keys", "values", by the
+    /// largest value of the tensor) and "greedy_equal". An error that is no number is null.
     Verify(Verify),
     /// Print the completions for a shell
     ///
@@ -349,23 +353,23 @@ pub struct Verify {
     pub device: String,
 
     /// With --against: the largest error of a logit; without it 0.002, and 0.005 for a checkpoint of MLX
-    #[arg(long, value_name = "ERROR", requires = "against")]
-    pub max_logit_error: Option<f32>,
+    #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
+    pub max_logit_error: Option<f64>,
 
     /// With --against: the largest error of a state, relative to the largest value of its tensor; without it 0.0001
-    #[arg(long, value_name = "ERROR", requires = "against")]
-    pub max_state_error: Option<f32>,
+    #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
+    pub max_state_error: Option<f64>,
 
     /// The likeliest token must be the same at so many percent of the tokens; without it, by the bits of the weights
-    #[arg(long, value_name = "PERCENT", conflicts_with = "against")]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "against", value_parser = parse_limit)]
     pub min_top1: Option<f64>,
 
     /// The perplexity may be so many percent higher; without it, by the bits of the weights
-    #[arg(long, value_name = "PERCENT", conflicts_with = "against")]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "against", value_parser = parse_limit)]
     pub max_perplexity: Option<f64>,
 
     /// The mean Kullback-Leibler divergence may be so many nats; without it, any
-    #[arg(long, value_name = "NATS", conflicts_with = "against")]
+    #[arg(long, value_name = "NATS", conflicts_with = "against", value_parser = parse_limit)]
     pub max_kl: Option<f64>,
 
     #[command(flatten)]
@@ -428,6 +432,11 @@ fn parse_setting(text: &str) -> Result<Flag, String> {
     let (path, value) = text.split_once('=').ok_or("write SECTION.KEY=VALUE, as in llm.max_tokens=100")?;
     let path = path.trim();
     Ok(Flag { path: path.to_owned(), value: value.to_owned(), name: format!("--set {}", path.escape_debug()) })
+}
+
+fn parse_limit(text: &str) -> Result<f64, String> {
+    let limit = text.parse::<f64>().ok().filter(|limit| limit.is_finite() && *limit >= 0.0);
+    limit.ok_or_else(|| "write a number that is not negative, as in 0.002".to_owned())
 }
 
 fn exit_codes_text() -> String {
@@ -509,6 +518,7 @@ mod tests {
             "verify",
             "verify a --against b --chunk 0",
             "verify a --chunk 3",
+            "verify a --min-top1 nan",
             "verify a --against b --reference c",
         ];
         for line in lines {

@@ -52,8 +52,8 @@ fn against(args: &Verify, folder: &Path, source: &Source, house: &House) -> Resu
     let report = case.compare(&model, args.chunk.map_or(case.tokens(), |chunk| chunk.get()))?;
     let usual = Tolerances::of(&report.precision);
     let tolerances = Tolerances {
-        logits: args.max_logit_error.unwrap_or(usual.logits),
-        states: args.max_state_error.unwrap_or(usual.states),
+        logits: args.max_logit_error.map_or(usual.logits, |limit| limit as f32),
+        states: args.max_state_error.map_or(usual.states, |limit| limit as f32),
     };
     let failures = report.failures(&tolerances);
     match args.format.json {

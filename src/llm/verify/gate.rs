@@ -234,6 +234,10 @@ pub fn measure(
     tell: &dyn Fn(&str),
 ) -> Result<Report, VerifyError> {
     let published = Source::open(reference)?;
+    if !published.is_unquantised_checkpoint() {
+        let (path, weights) = (reference.to_owned(), published.precision().name);
+        return Err(VerifyError::NoReference { path, weights });
+    }
     check_kinship(&source.blueprint()?, &published.blueprint()?)?;
     let tokenizer = match published.tokenizer()? {
         Some(tokenizer) => tokenizer,
