@@ -222,7 +222,7 @@ fn the_exit_code_says_whose_fault_it_is() {
     let damaged = tempfile::tempdir().unwrap();
     fs::write(damaged.path().join("golden.safetensors"), [255; 64]).unwrap();
     let (broken, damaged) = (words(broken.path()), words(damaged.path()));
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 13] = [
         (&[folder, "--against", folder, "--device", "cuda"], 2, "--device cuda"),
         (&[folder, "--against", "no such folder"], 2, "no such folder"),
         (&[folder, "--against", empty], 2, "no expected tensor \"logits\""),
@@ -231,7 +231,8 @@ fn the_exit_code_says_whose_fault_it_is() {
         (&[&small, "--against", folder], 2, "no expected tensor \"logits_f32run\""),
         (&[&small], 2, "--reference"),
         (&[&small, "--reference", &small], 2, "its weights are int4"),
-        (&[&small, "--reference", other], 2, "no tokenizer"),
+        (&[&small, "--reference", other], 2, "not the same model"),
+        (&[&small, "--reference", folder], 2, "has a tokenizer"),
         (&["no such model", "--against", folder], 3, "no such model"),
         (&[broken, "--against", folder], 3, "damaged"),
         (&[folder, "--against", folder, "--budget", "1MiB"], 5, "budget"),

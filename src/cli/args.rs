@@ -352,7 +352,7 @@ pub struct Verify {
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
 
-    /// With --against: the largest error of a logit; without it 0.002, and 0.005 for a checkpoint of MLX
+    /// With --against: the largest error of a logit; without it 0.002, and 0.003 for a checkpoint of MLX
     #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
     pub max_logit_error: Option<f64>,
 

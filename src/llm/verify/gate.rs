@@ -261,8 +261,12 @@ pub fn measure(
 /// Models of other sizes are not two forms of one.
 fn check_kinship(model: &Blueprint, reference: &Blueprint) -> Result<(), VerifyError> {
     let sizes = |blueprint: &Blueprint| {
-        let Blueprint { layers, width, vocabulary, .. } = *blueprint;
-        format!("{layers} layers of width {width} and {vocabulary} tokens")
+        let Blueprint { layers, width, heads, kv_heads, head_dim, vocabulary, .. } = *blueprint;
+        let value_heads = blueprint.delta.as_ref().map_or(0, |net| net.value_heads);
+        format!(
+            "{layers} layers of width {width} ({heads} heads over {kv_heads} of {head_dim}, {value_heads} value heads) \
+             and {vocabulary} tokens"
+        )
     };
     match (sizes(model), sizes(reference)) {
         (found, wanted) if found == wanted => Ok(()),
