@@ -1,6 +1,7 @@
 //! The command line: what may be written on it, and how it is explained. Help, man pages and completions all come from
 //! here ([`super::docs`]).
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
@@ -104,6 +105,21 @@ pub enum Command {
     /// Reads a checkpoint as it was published (config.json and .safetensors files in bf16 or f32) and writes one with
     /// fewer bits for each weight, in the layout of MLX, which Sotto and mlx-lm read.
     Quantize(Quantize),
+    /// Say whether a model computes what it should
+    ///
+    /// Reads a text with the model and with the checkpoint it was made of, computed in f32, and compares what they
+    /// expect token by token: how often the likeliest next token is the same, the divergence of their probabilities,
+    /// their perplexity, and where their greedy answers part. The reference holds four bytes for each weight; give the
+    /// room with --budget.
+    ///
+    /// With --against it compares logits and states with tensors that another implementation has written instead.
+    ///
+    /// Ends with exit code 1 when a limit is broken. With --json, "passed" and "failures" are the verdict. Beside them
+    /// stand "top1_agreement", "mean_kl", "max_kl", "mean_logit_error", "max_logit_error", "perplexity" (of model and
+    /// reference, and the increase) and "rollouts"; with --against "max_logit_error", "argmax_equal",
+    /// "argmax_equal_where_clear" (a margin above 0.01), "max_state_error" ("recurrent", "conv", "keys", "values", by the
+    /// largest value of the tensor) and "greedy_equal". An error that is no number is null.
+    Verify(Verify),
     /// Print the completions for a shell
     ///
     /// For bash, for example: sotto completions bash > ~/.local/share/bash-completion/completions/sotto
@@ -316,6 +332,62 @@ pub struct Quantize {
 }
 
 #[derive(Debug, Group)]
+pub struct Verify {
+    /// The model: a GGUF file, or the folder of a checkpoint as published or as MLX writes it
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+
+    /// The checkpoint that MODEL was made of, as it was published; without it MODEL itself, if its weights are floats
+    #[arg(long, value_name = "DIR", conflicts_with = "against")]
+    pub reference: Option<PathBuf>,
+
+    /// The text to compare over, in UTF-8; without it a few passages that Sotto brings along
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    pub text: Option<PathBuf>,
+
+    /// Compare with the expected tensors in this folder: ref_f64.safetensors, golden.safetensors
+    ///
+    /// Which tensors apply is decided by what MODEL is: "logits" and states for weights in floats, "gguf_q8_0.logits" for
+    /// a GGUF file in Q8_0, "logits_f32run" of its own golden.safetensors for a checkpoint of MLX.
+    #[arg(long, value_name = "DIR")]
+    pub against: Option<PathBuf>,
+
+    /// With --against: feed the tokens so many at a time; 1 computes as an answer is computed
+    #[arg(long, value_name = "N", requires = "against")]
+    pub chunk: Option<NonZeroUsize>,
+
+    /// Where to compute
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+
+    /// With --against: the largest error of a logit; without it 0.002, and 0.003 for a checkpoint of MLX
+    #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
+    pub max_logit_error: Option<f64>,
+
+    /// With --against: the largest error of a state, relative to the largest value of its tensor; without it 0.0001
+    #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
+    pub max_state_error: Option<f64>,
+
+    /// The likeliest token must be the same at so many percent of the tokens; without it, by the bits of the weights
+    #[arg(long, value_name = "PERCENT", conflicts_with = "against", value_parser = parse_limit)]
+    pub min_top1: Option<f64>,
+
+    /// The perplexity may be so many percent higher; without it, by the bits of the weights
+    #[arg(long, value_name = "PERCENT", conflicts_with = "against", value_parser = parse_limit)]
+    pub max_perplexity: Option<f64>,
+
+    /// The mean Kullback-Leibler divergence may be so many nats; without it, any
+    #[arg(long, value_name = "NATS", conflicts_with = "against", value_parser = parse_limit)]
+    pub max_kl: Option<f64>,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Group)]
 pub struct Memory {
     /// Hold at most this much memory, such as 1500MiB; wins over the pipeline file
     #[arg(long, value_name = "SIZE")]
@@ -358,6 +430,7 @@ impl Command {
             Command::Say(say) => Some(&say.memory),
             Command::Chat(chat) => Some(&chat.memory),
             Command::Plan(plan) => Some(&plan.memory),
+            Command::Verify(verify) => Some(&verify.memory),
             _ => None,
         }
     }
@@ -367,6 +440,11 @@ fn parse_setting(text: &str) -> Result<Flag, String> {
     let (path, value) = text.split_once('=').ok_or("write SECTION.KEY=VALUE, as in llm.max_tokens=100")?;
     let path = path.trim();
     Ok(Flag { path: path.to_owned(), value: value.to_owned(), name: format!("--set {}", path.escape_debug()) })
+}
+
+fn parse_limit(text: &str) -> Result<f64, String> {
+    let limit = text.parse::<f64>().ok().filter(|limit| limit.is_finite() && *limit >= 0.0);
+    limit.ok_or_else(|| "write a number that is not negative, as in 0.002".to_owned())
 }
 
 fn exit_codes_text() -> String {
@@ -419,6 +497,8 @@ mod tests {
             "models import whisper a b",
             "quantize a b",
             "quantize a b --format int4 --group 32 --force --json",
+            "verify a --reference b --text c --json --budget 5GiB --min-top1 97.5 --max-perplexity 1 --max-kl 0.1",
+            "verify a --against b --device cpu --chunk 1 --json --max-logit-error 1e-3 --max-state-error 1e-4",
             "completions bash",
             "man",
             "man models pull",
@@ -443,6 +523,11 @@ mod tests {
             "check a --config b",
             "quantize a",
             "quantize a b --format int3",
+            "verify",
+            "verify a --against b --chunk 0",
+            "verify a --chunk 3",
+            "verify a --min-top1 nan",
+            "verify a --against b --reference c",
         ];
         for line in lines {
             let error = Args::try_parse_from(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();

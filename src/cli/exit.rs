@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::config::ConfigErrors;
 use crate::llm::LlmError;
 use crate::llm::quantize::QuantizeError;
+use crate::llm::verify::VerifyError;
 use crate::memory::OverBudget;
 use crate::onnx::OnnxError;
 use crate::store::{NoSuchModel, StoreError};
@@ -48,15 +49,26 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             _ => None,
         };
     }
+    if let Some(error) = cause.downcast_ref::<VerifyError>() {
+        return match error.of_model() {
+            Some(error) => of_model(error),
+            None if error.is_misuse() => Some(Exit::UsageOrConfiguration),
+            None => error.is_damage().then_some(Exit::ModelMissingOrDamaged),
+        };
+    }
     if let Some(error) = cause.downcast_ref::<LlmError>() {
-        use LlmError::*;
-        let model = matches!(error, Unreadable { .. } | Damaged { .. } | DamagedCheckpoint { .. } | Unsupported { .. });
-        return model.then_some(Exit::ModelMissingOrDamaged);
+        return of_model(error);
     }
     if cause.is::<NoSuchModel>() {
         return Some(Exit::UsageOrConfiguration);
     }
     cause.is::<OnnxError>().then_some(Exit::ModelMissingOrDamaged)
+}
+
+fn of_model(error: &LlmError) -> Option<Exit> {
+    use LlmError::*;
+    let model = matches!(error, Unreadable { .. } | Damaged { .. } | DamagedCheckpoint { .. } | Unsupported { .. });
+    model.then_some(Exit::ModelMissingOrDamaged)
 }
 
 impl From<Exit> for ExitCode {

@@ -14,6 +14,7 @@ mod say;
 mod signals;
 mod talk;
 mod transcribe;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Plan(args) => plan::run(args, &house),
         Command::Models(args) => models::run(args, &house),
         Command::Quantize(args) => quantize::run(args, &house),
+        Command::Verify(args) => verify::run(args, &house),
         Command::Check(_) => {
             // A pipeline that names a model nobody knows is not valid, whether or not its models are here.
             let store = house.store()?;

@@ -29,7 +29,7 @@ pub enum ReferenceError {
     Checkpoint(#[from] LlmError),
 
     #[error("{path}: {source}; the checkpoint is damaged or incomplete: fetch it again")]
-    Read { path: PathBuf, source: candle_core::Error },
+    Read { path: PathBuf, source: Box<candle_core::Error> },
 
     #[error("{path}: config.json: {source}; the checkpoint is damaged: fetch it again")]
     Config { path: PathBuf, source: serde_json::Error },
@@ -41,7 +41,13 @@ pub enum ReferenceError {
     Quantised { path: PathBuf, tensor: String, dtype: String },
 
     #[error("the reference cannot compute: {0}")]
-    Compute(#[from] candle_core::Error),
+    Compute(Box<candle_core::Error>),
+}
+
+impl From<candle_core::Error> for ReferenceError {
+    fn from(error: candle_core::Error) -> Self {
+        ReferenceError::Compute(Box::new(error))
+    }
 }
 
 /// An unquantised Qwen3.5 in f32.
@@ -92,7 +98,7 @@ impl Reference {
         let dir = checkpoint.dir();
         let config = Config::read(checkpoint.config())
             .map_err(|source| ReferenceError::Config { path: dir.to_owned(), source })?;
-        let weights = Weights::open(dir, &checkpoint.files().collect::<Vec<_>>(), &config)?;
+        let weights = Weights::open(dir, checkpoint.maps(), &config)?;
         let embedding = weights.get("embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
         let head = match config.tied.unwrap_or(!weights.has_head()) {
             true => embedding.clone(),

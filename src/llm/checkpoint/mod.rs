@@ -85,9 +85,9 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// The files of weights.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.shards.iter().map(|shard| shard.path.as_path())
+    /// The files of weights as they are mapped, for whoever reads them otherwise.
+    pub fn maps(&self) -> impl Iterator<Item = &Mmap> {
+        self.shards.iter().map(|shard| &*shard.map)
     }
 
     pub fn blueprint(&self) -> &Blueprint {

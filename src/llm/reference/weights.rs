@@ -2,18 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::safetensors::MmapedSafetensors;
+use candle_core::safetensors::{Load, SliceSafetensors};
 use candle_core::{DType, Device, Tensor};
+use memmap2::Mmap;
 
 use super::ReferenceError;
 use super::config::Config;
+use crate::llm::tensors::give_back;
 
 const EMBEDDING: &str = "embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
-pub struct Weights {
+pub struct Weights<'a> {
     dir: PathBuf,
-    files: MmapedSafetensors,
+    /// Of each file what candle reads in it, and its mapping.
+    files: Vec<(SliceSafetensors<'a>, &'a Mmap)>,
     /// What stands before the names of the text model.
     prefix: String,
     /// The whole name of the head, where there is one.
@@ -22,13 +25,12 @@ pub struct Weights {
     shift: f64,
 }
 
-impl Weights {
-    pub fn open(dir: &Path, files: &[&Path], config: &Config) -> Result<Self, ReferenceError> {
-        let read = |source| ReferenceError::Read { path: dir.to_owned(), source };
-        // SAFETY: the mapping is private and read-only, and nothing of Sotto's writes into a file of a model. Another
-        // program that cuts the file short in place would end this process with SIGBUS, as with every mapped model.
-        let files = unsafe { MmapedSafetensors::multi(files) }.map_err(read)?;
-        let names: Vec<String> = files.tensors().into_iter().map(|(name, _)| name).collect();
+impl<'a> Weights<'a> {
+    pub fn open(dir: &Path, maps: impl Iterator<Item = &'a Mmap>, config: &Config) -> Result<Self, ReferenceError> {
+        let read = |map: &'a Mmap| Ok((SliceSafetensors::new(map)?, map));
+        let files: candle_core::Result<Vec<(SliceSafetensors, &Mmap)>> = maps.map(read).collect();
+        let files = files.map_err(|source| ReferenceError::Read { path: dir.to_owned(), source: Box::new(source) })?;
+        let names: Vec<String> = files.iter().flat_map(|(file, _)| file.tensors()).map(|(name, _)| name).collect();
         let of_text = |name: &&String| !name.starts_with("mtp.") && !name.contains(".mtp.");
         let ending = |end: &str| names.iter().filter(of_text).find(|name| name.ends_with(end)).cloned();
         let prefix = ending(EMBEDDING).map(|name| name[..name.len() - EMBEDDING.len()].to_owned());
@@ -75,8 +77,13 @@ impl Weights {
     }
 
     fn load(&self, full: &str) -> Result<Tensor, ReferenceError> {
-        let read = |source| ReferenceError::Read { path: self.dir.clone(), source };
-        let tensor = self.files.load(full, &Device::Cpu).map_err(read)?;
+        let read = |source| ReferenceError::Read { path: self.dir.clone(), source: Box::new(source) };
+        let file = self.files.iter().find(|(file, _)| file.get(full).is_ok());
+        let missing = || read(candle_core::Error::CannotFindTensor { path: full.to_owned() });
+        let (file, map) = file.ok_or_else(missing)?;
+        let tensor = file.get(full).and_then(|view| view.load(&Device::Cpu)).map_err(read)?;
+        // What has been copied is not held twice.
+        give_back(map, &(0..map.len()));
         match tensor.dtype() {
             DType::F32 | DType::F16 | DType::BF16 => Ok(tensor),
             other => Err(ReferenceError::Quantised {

@@ -32,6 +32,12 @@ pub enum VerifyError {
     OtherModel { what: String, found: String, wanted: String },
 
     #[error(
+        "{path} cannot be the reference: its weights are {weights}; give the folder of the checkpoint as it was \
+         published, with weights in bf16 or f32"
+    )]
+    NoReference { path: PathBuf, weights: String },
+
+    #[error(
         "neither {model} nor {reference} has a tokenizer to read the text with; put the published tokenizer.json into \
          the folder of the reference"
     )]
@@ -53,7 +59,7 @@ impl VerifyError {
         use VerifyError::*;
         match self {
             Unreadable { .. } | NoExpected { .. } | Misfit { .. } | OtherModel { .. } => true,
-            NoTokenizer { .. } | ShortText { .. } | LongText { .. } => true,
+            NoReference { .. } | NoTokenizer { .. } | ShortText { .. } | LongText { .. } => true,
             Reference(error) => matches!(error, ReferenceError::Quantised { .. }),
             _ => false,
         }
