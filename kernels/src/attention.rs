@@ -1,5 +1,7 @@
 //! Attention over a cache of keys and values, with several query heads per key head (GQA).
 
+mod eight;
+
 use crate::elementwise::{exp_from, largest};
 use crate::isa::{Isa, Kernel};
 use crate::kv::{KEY_BLOCK, KvCache, KvElement, SEGMENT};
@@ -25,24 +27,66 @@ const _: () = assert!(SEGMENT.is_multiple_of(POSITIONS));
 /// Queries that a thread takes at a time; those of one key head, so that they share what is read.
 const ROWS: usize = 8;
 
+/// Keys and values that attention can read: a [`KvCache`] or a [`KvCache8`](crate::KvCache8).
+pub trait KeyValues: Tiles {
+    /// Positions there is room for.
+    fn capacity(&self) -> usize;
+    /// Whether the heads are those of `shape`.
+    fn is_for(&self, shape: &AttentionShape) -> bool;
+    /// Key and value of one head and position.
+    fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]);
+}
+
+/// Sixteen positions whose scores are wanted for R queries.
+pub struct Block<'a, const R: usize> {
+    pub head: usize,
+    /// The first of them, a multiple of sixteen.
+    pub position: usize,
+    pub q: [&'a [f32]; R],
+    pub scale: f32,
+    /// Where in [`Scores`] that of the first goes.
+    pub at: usize,
+}
+
+pub(crate) use tiles::Tiles;
+mod tiles {
+    use super::{Block, Isa, Scores};
+
+    /// The two products of attention, for a few rows at a time. Keeps other crates from adding what no kernel can read.
+    pub trait Tiles: Sync {
+        /// scores`[r]` = scale · q`[r]` · K
+        fn score<I: Isa, const R: usize>(&self, isa: I, block: &Block<R>, scores: &mut Scores<R>);
+
+        /// outs`[r]` += weights`[r]` · V, for the positions of `span` (the first, and how many), all of one segment.
+        fn add_values<I: Isa, const R: usize>(
+            &self,
+            isa: I,
+            head: usize,
+            span: (usize, usize),
+            weights: &Scores<R>,
+            outs: &mut [&mut [f32]; R],
+        );
+    }
+}
+
 /// out`[n, heads, head_dim]` = softmax(scale · q · Kᵀ) · V for queries q`[n, heads, head_dim]`, the first of which stands
 /// at position `start`. The keys and values of positions `0..start + n` must have been stored.
 ///
 /// Panics if the lengths disagree, or if a position lies beyond the cache.
 #[allow(clippy::too_many_arguments)]
-pub fn attention<E: KvElement>(
+pub fn attention<C: KeyValues>(
     pool: &Pool,
     simd: Simd,
     shape: &AttentionShape,
     q: &[f32],
-    cache: &KvCache<E>,
+    cache: &C,
     start: usize,
     out: &mut [f32],
 ) {
     let token = shape.heads * shape.head_dim;
     assert!(shape.kv_heads > 0 && shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");
     assert!(q.len() == out.len() && token > 0 && q.len().is_multiple_of(token), "q and out are [n, {token}]");
-    assert!(cache.is_for(shape.kv_heads, shape.head_dim), "the cache is of this shape");
+    assert!(cache.is_for(shape), "the cache is of this shape");
     let n = q.len() / token;
     assert!(start + n <= cache.capacity(), "position {} of {}", start + n, cache.capacity());
     if simd.is_reference() {
@@ -60,10 +104,10 @@ pub fn attention<E: KvElement>(
 }
 
 /// Some queries of one key head. Row `r` is query head `kv_head * group + r % group` of token `r / group`.
-struct Attend<'a, 'o, E> {
+struct Attend<'a, 'o, C> {
     shape: &'a AttentionShape,
     q: &'a [f32],
-    cache: &'a KvCache<E>,
+    cache: &'a C,
     start: usize,
     n: usize,
     kv_head: usize,
@@ -71,7 +115,7 @@ struct Attend<'a, 'o, E> {
     out: SharedMut<'o, f32>,
 }
 
-impl<E: KvElement> Kernel for Attend<'_, '_, E> {
+impl<C: KeyValues> Kernel for Attend<'_, '_, C> {
     type Out = ();
 
     #[inline(always)]
@@ -98,9 +142,9 @@ impl<E: KvElement> Kernel for Attend<'_, '_, E> {
 }
 
 /// Scores of some rows for [`POSITIONS`] positions; then the weights of those positions.
-type Scores<const R: usize> = [[f32; POSITIONS]; R];
+pub(crate) type Scores<const R: usize> = [[f32; POSITIONS]; R];
 
-impl<E: KvElement> Attend<'_, '_, E> {
+impl<C: KeyValues> Attend<'_, '_, C> {
     /// Where the query of a row begins in `q`, and its result in `out`.
     #[inline(always)]
     fn place(&self, row: usize) -> usize {
@@ -144,55 +188,75 @@ impl<E: KvElement> Attend<'_, '_, E> {
                 max[r] = larger;
                 scale(isa, kept, outs[r]);
             }
-            self.add_values(isa, first, count, &scores, &mut outs);
+            self.cache.add_values(isa, self.kv_head, (first, count), &scores, &mut outs);
         }
         for (out, sum) in outs.iter_mut().zip(sum) {
             scale(isa, 1.0 / sum, out);
         }
     }
 
-    /// Scores of the sixteen positions from `first + block` on.
+    /// Scores of the sixteen positions from `first + at` on.
     #[inline(always)]
-    fn score<I: Isa, const R: usize>(&self, isa: I, row: usize, first: usize, block: usize, scores: &mut Scores<R>) {
-        let d = self.shape.head_dim;
+    fn score<I: Isa, const R: usize>(&self, isa: I, row: usize, first: usize, at: usize, scores: &mut Scores<R>) {
         let mut q = [&[][..]; R];
         for (r, q) in q.iter_mut().enumerate() {
-            *q = &self.q[self.place(row + r)..][..d];
+            *q = &self.q[self.place(row + r)..][..self.shape.head_dim];
         }
-        let keys = self.cache.key_block(self.kv_head, first + block);
+        let block = Block { head: self.kv_head, position: first + at, q, scale: self.shape.scale, at };
+        self.cache.score(isa, &block, scores);
+    }
+}
+
+impl<E: KvElement> KeyValues for KvCache<E> {
+    fn capacity(&self) -> usize {
+        self.capacity()
+    }
+
+    fn is_for(&self, shape: &AttentionShape) -> bool {
+        self.is_for(shape.kv_heads, shape.head_dim)
+    }
+
+    fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]) {
+        self.load(head, position, key, value);
+    }
+}
+
+impl<E: KvElement> Tiles for KvCache<E> {
+    #[inline(always)]
+    fn score<I: Isa, const R: usize>(&self, isa: I, block: &Block<R>, scores: &mut Scores<R>) {
+        let keys = self.key_block(block.head, block.position);
         for lane in (0..KEY_BLOCK).step_by(I::LANES) {
             let mut sums = [isa.zero(); R];
-            for (i, keys) in keys.chunks_exact(KEY_BLOCK).enumerate().take(d) {
+            for (i, keys) in keys.chunks_exact(KEY_BLOCK).enumerate().take(block.q[0].len()) {
                 let keys = E::load(isa, &keys[lane..]);
-                for (sum, q) in sums.iter_mut().zip(q) {
+                for (sum, q) in sums.iter_mut().zip(&block.q) {
                     *sum = isa.mul_add(isa.splat(q[i]), keys, *sum);
                 }
             }
             for (scores, sum) in scores.iter_mut().zip(sums) {
-                isa.store(isa.mul(sum, isa.splat(self.shape.scale)), &mut scores[block + lane..]);
+                isa.store(isa.mul(sum, isa.splat(block.scale)), &mut scores[block.at + lane..]);
             }
         }
     }
 
-    /// out += weights · values, for positions `first..first + count`.
     #[inline(always)]
     fn add_values<I: Isa, const R: usize>(
         &self,
         isa: I,
-        first: usize,
-        count: usize,
+        head: usize,
+        (first, count): (usize, usize),
         weights: &Scores<R>,
         outs: &mut [&mut [f32]; R],
     ) {
-        let d = self.shape.head_dim;
-        let values = self.cache.values(self.kv_head, first, count);
+        let d = outs[0].len();
+        let values = self.values(head, first, count);
         let mut at = 0;
         while at + 2 * I::LANES <= d {
-            self.add_columns::<I, R, 2>(isa, at, values, weights, outs);
+            add_columns::<I, E, R, 2>(isa, at, values, weights, outs);
             at += 2 * I::LANES;
         }
         while at + I::LANES <= d {
-            self.add_columns::<I, R, 1>(isa, at, values, weights, outs);
+            add_columns::<I, E, R, 1>(isa, at, values, weights, outs);
             at += I::LANES;
         }
         for (out, weights) in outs.iter_mut().zip(weights) {
@@ -203,35 +267,34 @@ impl<E: KvElement> Attend<'_, '_, E> {
             }
         }
     }
+}
 
-    /// V vectors of columns from `at` on.
-    #[inline(always)]
-    fn add_columns<I: Isa, const R: usize, const V: usize>(
-        &self,
-        isa: I,
-        at: usize,
-        values: &[E],
-        weights: &Scores<R>,
-        outs: &mut [&mut [f32]; R],
-    ) {
-        let mut sums = [[isa.zero(); V]; R];
-        for (position, values) in values.chunks_exact(self.shape.head_dim).enumerate().take(POSITIONS) {
-            let mut vectors = [isa.zero(); V];
-            for (v, vector) in vectors.iter_mut().enumerate() {
-                *vector = E::load(isa, &values[at + v * I::LANES..]);
-            }
-            for (sums, weights) in sums.iter_mut().zip(weights) {
-                let weight = isa.splat(weights[position]);
-                for (sum, vector) in sums.iter_mut().zip(vectors) {
-                    *sum = isa.mul_add(weight, vector, *sum);
-                }
+/// V vectors of columns from `at` on.
+#[inline(always)]
+fn add_columns<I: Isa, E: KvElement, const R: usize, const V: usize>(
+    isa: I,
+    at: usize,
+    values: &[E],
+    weights: &Scores<R>,
+    outs: &mut [&mut [f32]; R],
+) {
+    let mut sums = [[isa.zero(); V]; R];
+    for (position, values) in values.chunks_exact(outs[0].len()).enumerate().take(POSITIONS) {
+        let mut vectors = [isa.zero(); V];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            *vector = E::load(isa, &values[at + v * I::LANES..]);
+        }
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            let weight = isa.splat(weights[position]);
+            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                *sum = isa.mul_add(weight, vector, *sum);
             }
         }
-        for (out, sums) in outs.iter_mut().zip(sums) {
-            for (v, sum) in sums.into_iter().enumerate() {
-                let out = &mut out[at + v * I::LANES..];
-                isa.store(isa.add(isa.load(out), sum), out);
-            }
+    }
+    for (out, sums) in outs.iter_mut().zip(sums) {
+        for (v, sum) in sums.into_iter().enumerate() {
+            let out = &mut out[at + v * I::LANES..];
+            isa.store(isa.add(isa.load(out), sum), out);
         }
     }
 }
@@ -251,25 +314,37 @@ fn scale<I: Isa>(isa: I, by: f32, x: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::KvCache8;
     use half::f16;
 
     fn noise(len: usize, seed: f32) -> Vec<f32> {
         (0..len).map(|i| ((i as f32 + 1.0) * seed).sin()).collect()
     }
 
+    fn stored(shape: &AttentionShape, positions: usize) -> [Vec<f32>; 2] {
+        let len = positions * shape.kv_heads * shape.head_dim;
+        [noise(len, 1.7), noise(len, 0.9)]
+    }
+
     fn filled<E: KvElement>(shape: &AttentionShape, positions: usize) -> KvCache<E> {
         let mut cache = KvCache::new(shape.kv_heads, shape.head_dim, positions);
-        let len = positions * shape.kv_heads * shape.head_dim;
-        cache.store(0, &noise(len, 1.7), &noise(len, 0.9));
+        let [keys, values] = stored(shape, positions);
+        cache.store(0, &keys, &values);
         cache
     }
 
-    fn assert_attends<E: KvElement>(pool: &Pool, simd: Simd, shape: &AttentionShape, start: usize, n: usize) {
-        let cache = filled::<E>(shape, start + n);
+    fn filled8(shape: &AttentionShape, positions: usize) -> KvCache8 {
+        let mut cache = KvCache8::new(shape.kv_heads, shape.head_dim, positions);
+        let [keys, values] = stored(shape, positions);
+        cache.store(0, &keys, &values);
+        cache
+    }
+
+    fn assert_attends(pool: &Pool, simd: Simd, shape: &AttentionShape, cache: &impl KeyValues, start: usize, n: usize) {
         let q: Vec<f32> = noise(n * shape.heads * shape.head_dim, 0.37).iter().map(|q| q * 3.0).collect();
         let (mut out, mut expected) = (vec![f32::NAN; q.len()], vec![f32::NAN; q.len()]);
-        attention(pool, simd, shape, &q, &cache, start, &mut out);
-        reference::attention(shape, &q, &cache, start, &mut expected);
+        attention(pool, simd, shape, &q, cache, start, &mut out);
+        reference::attention(shape, &q, cache, start, &mut expected);
         for (i, (y, e)) in out.iter().zip(&expected).enumerate() {
             // A score of some thousand is known to some ten-thousandths.
             assert!(
@@ -289,8 +364,10 @@ mod tests {
                     let scale = 1.0 / (head_dim as f32).sqrt();
                     let shape = AttentionShape { heads, kv_heads, head_dim, scale, causal };
                     for (start, n) in [(0, 1), (1, 1), (15, 2), (31, 1), (127, 3), (128, 1), (255, 2), (0, 33)] {
-                        assert_attends::<f16>(&pool, simd, &shape, start, n);
-                        assert_attends::<f32>(&pool, simd, &shape, start, n);
+                        let end = start + n;
+                        assert_attends(&pool, simd, &shape, &filled::<f16>(&shape, end), start, n);
+                        assert_attends(&pool, simd, &shape, &filled::<f32>(&shape, end), start, n);
+                        assert_attends(&pool, simd, &shape, &filled8(&shape, end), start, n);
                     }
                 }
             }
@@ -300,13 +377,17 @@ mod tests {
     #[test]
     fn one_pass_equals_steps() {
         let shape = AttentionShape { heads: 6, kv_heads: 2, head_dim: 32, scale: 0.2, causal: true };
+        assert_steps(&shape, &filled::<f16>(&shape, 150));
+        assert_steps(&shape, &filled8(&shape, 150));
+    }
+
+    fn assert_steps(shape: &AttentionShape, cache: &impl KeyValues) {
         let (pool, simd, token) = (Pool::new(2), Simd::detect(), 6 * 32);
-        let cache = filled::<f16>(&shape, 150);
         let q = noise(150 * token, 0.31);
         let (mut whole, mut step) = (vec![0.0; q.len()], vec![0.0; token]);
-        attention(&pool, simd, &shape, &q, &cache, 0, &mut whole);
+        attention(&pool, simd, shape, &q, cache, 0, &mut whole);
         for t in 0..150 {
-            attention(&pool, simd, &shape, &q[t * token..][..token], &cache, t, &mut step);
+            attention(&pool, simd, shape, &q[t * token..][..token], cache, t, &mut step);
             let off = step.iter().zip(&whole[t * token..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < 1e-6, "token {t} is off by {off}");
         }
@@ -316,7 +397,7 @@ mod tests {
     fn large_scores_do_not_overflow() {
         let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 16, scale: 100.0, causal: true };
         for simd in Simd::available() {
-            assert_attends::<f32>(&Pool::new(1), simd, &AttentionShape { scale: 100.0, ..shape }, 299, 1);
+            assert_attends(&Pool::new(1), simd, &shape, &filled::<f32>(&shape, 300), 299, 1);
         }
     }
 }

@@ -1,9 +1,12 @@
 //! What stands between a DeltaNet layer's projection and its rule: a short causal convolution over each channel, SiLU,
 //! and queries and keys brought to length 1.
 
+use std::io::{self, Read, Write};
+
 use crate::deltanet::{CHUNK, border_after};
 use crate::elementwise::sum_of_squares;
 use crate::isa::{Isa, Kernel, exp};
+use crate::numbers::{read_numbers, write_numbers};
 use crate::pool::SharedMut;
 use crate::{Pool, Simd};
 
@@ -112,6 +115,30 @@ impl ConvState {
     pub fn clear(&mut self) {
         self.rows.fill(0.0);
         (self.border, self.len) = (0, 0);
+    }
+
+    /// Bytes that [`ConvState::write_to`] writes.
+    pub fn written_bytes(&self) -> usize {
+        self.used() * size_of::<f32>()
+    }
+
+    /// Writes the rows that are still seen.
+    pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
+        write_numbers(&self.rows[..self.used()], to)
+    }
+
+    /// Becomes what [`ConvState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
+    /// of no use until it is cleared. Panics unless the border is at most [`CHUNK`] before `len`.
+    pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
+        assert!(border <= len && len - border <= CHUNK, "position {len} is not of the chunk after {border}");
+        (self.border, self.len) = (border, len);
+        let used = self.used();
+        read_numbers(&mut self.rows[..used], from)
+    }
+
+    /// Values of the rows before the border and of those since.
+    fn used(&self) -> usize {
+        (self.before + self.len - self.border) * self.channels
     }
 
     /// Takes over the rows of `x` `[before + n, channels]`, the first of which are [`ConvState::last_rows`].

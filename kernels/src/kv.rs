@@ -1,6 +1,14 @@
 //! Keys and values of the positions so far.
 
+mod eight;
+
+use std::io::{self, Read, Write};
+use std::ops::Range;
+
 use crate::isa::Isa;
+use crate::numbers::{Number, Zero, read_numbers, write_numbers};
+pub use eight::KvCache8;
+pub(crate) use eight::{GROUP, TILE};
 use half::f16;
 
 /// Positions that stand together in the key cache.
@@ -8,9 +16,8 @@ pub const KEY_BLOCK: usize = 16;
 /// Positions that are allocated together; a multiple of what attention reads at a time.
 pub const SEGMENT: usize = 128;
 
-/// What keys and values are kept as: `f16` (half the memory) or `f32`.
-pub trait KvElement: lanes::Load {
-    const ZERO: Self;
+/// What keys and values are kept as, each by itself: `f16` (half the memory) or `f32`.
+pub trait KvElement: Number + lanes::Load {
     fn from_f32(value: f32) -> Self;
     fn to_f32(self) -> f32;
 }
@@ -40,7 +47,6 @@ pub(crate) mod lanes {
 }
 
 impl KvElement for f16 {
-    const ZERO: f16 = f16::ZERO;
     fn from_f32(value: f32) -> f16 {
         f16::from_f32(value)
     }
@@ -50,7 +56,6 @@ impl KvElement for f16 {
 }
 
 impl KvElement for f32 {
-    const ZERO: f32 = 0.0;
     fn from_f32(value: f32) -> f32 {
         value
     }
@@ -67,8 +72,7 @@ impl KvElement for f32 {
 /// and no sum across lanes is needed.
 #[derive(Clone)]
 pub struct KvCache<E = f16> {
-    kv_heads: usize,
-    head_dim: usize,
+    layout: Layout,
     segments: Vec<Segment<E>>,
 }
 
@@ -78,22 +82,61 @@ struct Segment<E> {
     values: Vec<E>,
 }
 
-impl<E: KvElement> KvCache<E> {
+/// Where in a segment a key or value lies.
+#[derive(Clone, Copy, PartialEq)]
+struct Layout {
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Layout {
+    /// Where a value begins.
+    #[inline(always)]
+    fn value_at(self, head: usize, position: usize) -> usize {
+        (head * SEGMENT + position % SEGMENT) * self.head_dim
+    }
+
+    /// Where a key begins.
+    #[inline(always)]
+    fn key_at(self, head: usize, position: usize) -> usize {
+        (head * SEGMENT + position % SEGMENT / KEY_BLOCK * KEY_BLOCK) * self.head_dim + position % KEY_BLOCK
+    }
+
+    /// Where the values of the first `count` positions lie.
+    fn values(self, count: usize) -> impl Iterator<Item = Range<usize>> {
+        (0..self.kv_heads).map(move |head| self.value_at(head, 0)..self.value_at(head, 0) + count * self.head_dim)
+    }
+
+    /// Where the keys of the first `count` positions lie: whole blocks, then of the last the columns that are used.
+    fn keys(self, count: usize) -> impl Iterator<Item = Range<usize>> {
+        let (whole, columns) = (count / KEY_BLOCK * KEY_BLOCK, count % KEY_BLOCK);
+        let rows = if columns == 0 { 0 } else { self.head_dim };
+        (0..self.kv_heads).flat_map(move |head| {
+            let first = self.key_at(head, 0);
+            let last = first + whole * self.head_dim;
+            let row = move |i| last + i * KEY_BLOCK..last + i * KEY_BLOCK + columns;
+            std::iter::once(first..last).chain((0..rows).map(row))
+        })
+    }
+}
+
+impl<E: Number> KvCache<E> {
     /// Room for `capacity` positions.
     ///
     /// Panics if the size overflows; see [`KvCache::planned_bytes`].
     pub fn new(kv_heads: usize, head_dim: usize, capacity: usize) -> KvCache<E> {
         KvCache::<E>::planned_bytes(kv_heads, head_dim, capacity).expect("a cache that fits in memory");
-        let mut cache = KvCache { kv_heads, head_dim, segments: Vec::new() };
+        let mut cache = KvCache { layout: Layout { kv_heads, head_dim }, segments: Vec::new() };
         cache.grow(capacity);
         cache
     }
 
     /// Makes room for `capacity` positions in all, if there is less.
     pub fn grow(&mut self, capacity: usize) {
-        let values = self.kv_heads * self.head_dim * SEGMENT;
+        let values = self.layout.kv_heads * self.layout.head_dim * SEGMENT;
+        let zeros = || vec![<E as Zero>::ZERO; values];
         while self.capacity() < capacity {
-            self.segments.push(Segment { keys: vec![E::ZERO; values], values: vec![E::ZERO; values] });
+            self.segments.push(Segment { keys: zeros(), values: zeros() });
         }
     }
 
@@ -113,68 +156,107 @@ impl<E: KvElement> KvCache<E> {
         self.segments.len() * SEGMENT
     }
 
-    /// Stores keys and values `[n, kv_heads, head_dim]` at positions `start..start + n`.
-    ///
-    /// Panics beyond the capacity, or if the lengths disagree.
-    pub fn store(&mut self, start: usize, keys: &[f32], values: &[f32]) {
-        let token = self.kv_heads * self.head_dim;
-        assert!(keys.len() == values.len() && keys.len().is_multiple_of(token), "keys and values are [n, {token}]");
-        let n = keys.len() / token;
-        assert!(start + n <= self.capacity(), "position {} of {}", start + n, self.capacity());
-        for (i, (key, value)) in keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim)).enumerate() {
-            self.store_head(i % self.kv_heads, start + i / self.kv_heads, key, value);
-        }
+    /// Bytes that [`KvCache::write_to`] writes of `len` positions.
+    pub fn written_bytes(&self, len: usize) -> usize {
+        2 * self.layout.kv_heads * self.layout.head_dim * len * size_of::<E>()
     }
 
-    fn store_head(&mut self, head: usize, position: usize, key: &[f32], value: &[f32]) {
-        let (key_at, value_at) = (self.key_at(head, position), self.value_at(head, position));
-        let segment = &mut self.segments[position / SEGMENT];
-        for (to, &from) in segment.values[value_at..].iter_mut().zip(value) {
-            *to = E::from_f32(from);
+    /// Writes the keys and values of the first `len` positions, and of no other. Panics beyond the capacity.
+    pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
+        assert!(len <= self.capacity(), "position {len} of {}", self.capacity());
+        for (n, segment) in self.segments.iter().enumerate().take(len.div_ceil(SEGMENT)) {
+            let count = SEGMENT.min(len - n * SEGMENT);
+            self.layout.keys(count).try_for_each(|range| write_numbers(&segment.keys[range], to))?;
+            self.layout.values(count).try_for_each(|range| write_numbers(&segment.values[range], to))?;
         }
-        for (to, &from) in segment.keys[key_at..].iter_mut().step_by(KEY_BLOCK).zip(key) {
-            *to = E::from_f32(from);
-        }
+        Ok(())
     }
 
-    /// Reads back what [`KvCache::store`] stored for one head and position.
-    pub fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]) {
-        let (key_at, value_at) = (self.key_at(head, position), self.value_at(head, position));
-        let segment = &self.segments[position / SEGMENT];
-        for (to, &from) in value.iter_mut().zip(&segment.values[value_at..][..self.head_dim]) {
-            *to = from.to_f32();
+    /// Grows to `len` positions and reads what [`KvCache::write_to`] wrote of as many.
+    pub fn read_from(&mut self, len: usize, from: &mut impl Read) -> io::Result<()> {
+        self.grow(len);
+        let layout = self.layout;
+        for (n, segment) in self.segments.iter_mut().enumerate().take(len.div_ceil(SEGMENT)) {
+            let count = SEGMENT.min(len - n * SEGMENT);
+            layout.keys(count).try_for_each(|range| read_numbers(&mut segment.keys[range], from))?;
+            layout.values(count).try_for_each(|range| read_numbers(&mut segment.values[range], from))?;
         }
-        for (to, &from) in key.iter_mut().zip(segment.keys[key_at..].iter().step_by(KEY_BLOCK)) {
-            *to = from.to_f32();
-        }
-    }
-
-    /// Where a value begins in its segment.
-    #[inline(always)]
-    fn value_at(&self, head: usize, position: usize) -> usize {
-        (head * SEGMENT + position % SEGMENT) * self.head_dim
-    }
-
-    /// Where a key begins in its segment.
-    #[inline(always)]
-    fn key_at(&self, head: usize, position: usize) -> usize {
-        (head * SEGMENT + position % SEGMENT / KEY_BLOCK * KEY_BLOCK) * self.head_dim + position % KEY_BLOCK
+        Ok(())
     }
 
     pub(crate) fn is_for(&self, kv_heads: usize, head_dim: usize) -> bool {
-        (self.kv_heads, self.head_dim) == (kv_heads, head_dim)
+        self.layout == Layout { kv_heads, head_dim }
     }
 
     /// Keys of the sixteen positions from `position` on, `[head_dim, 16]`; `position` is a multiple of sixteen.
     #[inline(always)]
     pub(crate) fn key_block(&self, head: usize, position: usize) -> &[E] {
-        &self.segments[position / SEGMENT].keys[self.key_at(head, position)..][..KEY_BLOCK * self.head_dim]
+        let at = self.layout.key_at(head, position);
+        &self.segments[position / SEGMENT].keys[at..][..KEY_BLOCK * self.layout.head_dim]
     }
 
     /// Values `[count, head_dim]` from `position` on, all in one segment.
     #[inline(always)]
     pub(crate) fn values(&self, head: usize, position: usize, count: usize) -> &[E] {
-        &self.segments[position / SEGMENT].values[self.value_at(head, position)..][..count * self.head_dim]
+        let at = self.layout.value_at(head, position);
+        &self.segments[position / SEGMENT].values[at..][..count * self.layout.head_dim]
+    }
+
+    /// Where the key of a position goes, value after value.
+    fn key_mut(&mut self, head: usize, position: usize) -> impl Iterator<Item = &mut E> {
+        let at = self.layout.key_at(head, position);
+        self.segments[position / SEGMENT].keys[at..].iter_mut().step_by(KEY_BLOCK).take(self.layout.head_dim)
+    }
+
+    fn value_mut(&mut self, head: usize, position: usize) -> impl Iterator<Item = &mut E> {
+        let at = self.layout.value_at(head, position);
+        self.segments[position / SEGMENT].values[at..][..self.layout.head_dim].iter_mut()
+    }
+
+    fn key(&self, head: usize, position: usize) -> impl Iterator<Item = E> {
+        let at = self.layout.key_at(head, position);
+        self.segments[position / SEGMENT].keys[at..].iter().step_by(KEY_BLOCK).take(self.layout.head_dim).copied()
+    }
+
+    fn value(&self, head: usize, position: usize) -> impl Iterator<Item = E> {
+        self.values(head, position, 1).iter().copied()
+    }
+
+    /// Calls `each(head, position, key, value)` for keys and values `[n, kv_heads, head_dim]` of positions `start..`,
+    /// `head_dim` being that of the values given. Panics beyond the capacity, or if the lengths disagree.
+    fn each_head(
+        &mut self,
+        (start, head_dim): (usize, usize),
+        keys: &[f32],
+        values: &[f32],
+        mut each: impl FnMut(&mut Self, usize, usize, &[f32], &[f32]),
+    ) {
+        let heads = self.layout.kv_heads;
+        let token = heads * head_dim;
+        assert!(keys.len() == values.len() && keys.len().is_multiple_of(token), "keys and values are [n, {token}]");
+        let end = start + keys.len() / token;
+        assert!(end <= self.capacity(), "position {end} of {}", self.capacity());
+        for (i, (key, value)) in keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim)).enumerate() {
+            each(self, i % heads, start + i / heads, key, value);
+        }
+    }
+}
+
+impl<E: KvElement> KvCache<E> {
+    /// Stores keys and values `[n, kv_heads, head_dim]` at positions `start..start + n`.
+    ///
+    /// Panics beyond the capacity, or if the lengths disagree.
+    pub fn store(&mut self, start: usize, keys: &[f32], values: &[f32]) {
+        self.each_head((start, self.layout.head_dim), keys, values, |cache, head, position, key, value| {
+            cache.value_mut(head, position).zip(value).for_each(|(to, &from)| *to = E::from_f32(from));
+            cache.key_mut(head, position).zip(key).for_each(|(to, &from)| *to = E::from_f32(from));
+        });
+    }
+
+    /// Reads back what [`KvCache::store`] stored for one head and position.
+    pub fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]) {
+        value.iter_mut().zip(self.value(head, position)).for_each(|(to, from)| *to = from.to_f32());
+        key.iter_mut().zip(self.key(head, position)).for_each(|(to, from)| *to = from.to_f32());
     }
 }
 
@@ -201,6 +283,39 @@ mod tests {
                 let at = (position * heads + head) * d;
                 assert_eq!((&key[..], &value[..]), (&keys[at..at + d], &values[at..at + d]));
             }
+        }
+    }
+
+    fn noise(len: usize) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * 0.37).sin()).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_beyond_is_written() {
+        let (heads, d) = (3, 37);
+        let all = noise(200 * heads * d);
+        for len in [0, 1, 15, 16, 17, 128, 131, 200] {
+            let token = heads * d;
+            let (mut long, mut exact) = (KvCache::<f16>::new(heads, d, 200), KvCache::<f16>::new(heads, d, len));
+            let (mut long8, mut exact8) = (KvCache8::new(heads, d, 200), KvCache8::new(heads, d, len));
+            long.store(0, &all, &all);
+            long8.store(0, &all, &all);
+            exact.store(0, &all[..len * token], &all[..len * token]);
+            exact8.store(0, &all[..len * token], &all[..len * token]);
+            let bytes = |write: &dyn Fn(&mut Vec<u8>) -> io::Result<()>| {
+                let mut bytes = Vec::new();
+                write(&mut bytes).map(|()| bytes).unwrap()
+            };
+            let (written, written8) = (bytes(&|to| long.write_to(len, to)), bytes(&|to| long8.write_to(len, to)));
+            assert_eq!((written.len(), written8.len()), (long.written_bytes(len), long8.written_bytes(len)));
+            assert!(written == bytes(&|to| exact.write_to(len, to)), "{len}");
+            assert!(written8 == bytes(&|to| exact8.write_to(len, to)), "{len}");
+            let (mut back, mut back8) = (KvCache::<f16>::new(heads, d, 0), KvCache8::new(heads, d, 0));
+            back.read_from(len, &mut &written[..]).unwrap();
+            back8.read_from(len, &mut &written8[..]).unwrap();
+            assert!(written == bytes(&|to| back.write_to(len, to)), "{len}");
+            assert!(written8 == bytes(&|to| back8.write_to(len, to)), "{len}");
+            assert!(len == 0 || back.read_from(len, &mut &written[1..]).is_err());
         }
     }
 

@@ -3,7 +3,7 @@
 //! - [`BlockType`], [`Matrix`]: weights as GGML stores them, where they lie; those of MLX through [`repack_affine`].
 //! - [`Simd`]: which instructions are used, chosen once at run time. [`Pool`]: threads that spin briefly, then sleep.
 //! - [`matmul`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
-//! - [`attention`] over a [`KvCache`]; [`Rope`]; [`rms_norm`], [`softmax`], [`silu_mul`], [`sigmoid_mul`], [`add`],
+//! - [`attention`] over a [`KvCache`] or a [`KvCache8`]; [`Rope`]; [`rms_norm`], [`softmax`], [`silu_mul`], [`sigmoid_mul`], [`add`],
 //!   [`argmax`].
 //! - [`mix_heads`] and [`delta_rule`]: gated DeltaNet, over a [`ConvState`] and a [`DeltaState`].
 //! - [`reference`]: the plain scalar truth, in f64, that all of it is tested against.
@@ -24,20 +24,22 @@ mod kv;
 pub mod machine;
 mod matmul;
 mod matrix;
+mod numbers;
 mod pool;
 pub mod reference;
 mod rope;
 mod simd;
 
 pub use affine::{Affine, repack_affine};
-pub use attention::{AttentionShape, attention};
+pub use attention::{AttentionShape, KeyValues, attention};
 pub use block::BlockType;
 pub use conv::{ConvState, HeadLayout, mix_heads};
 pub use deltanet::{CHUNK, DeltaInput, DeltaScratch, DeltaState, DeltaWeights, Keep, delta_rule};
 pub use elementwise::{add, argmax, rms_norm, sigmoid_mul, silu_mul, softmax};
-pub use kv::{KvCache, KvElement};
+pub use kv::{KvCache, KvCache8, KvElement};
 pub use matmul::{Scratch, matmul, unpack_row};
 pub use matrix::{Matrix, ShapeError};
+pub use numbers::{Number, read_numbers, write_numbers};
 pub use pool::Pool;
 pub use rope::{Rope, RopeStyle};
 pub use simd::{Simd, SimdError};

@@ -1,11 +1,10 @@
 //! Plain scalar truth: what every other variant is compared with. Written for the eye, accumulating in f64.
 
 use crate::affine::{Affine, HEAD, code_in_part};
-use crate::attention::AttentionShape;
+use crate::attention::{AttentionShape, KeyValues};
 use crate::block::BlockType;
 use crate::conv::HeadLayout;
 use crate::deltanet::DeltaWeights;
-use crate::kv::{KvCache, KvElement};
 use crate::matrix::Matrix;
 use half::{bf16, f16};
 
@@ -228,7 +227,7 @@ pub fn delta_rule(
 }
 
 /// See [`crate::attention`] for the shapes.
-pub fn attention<E: KvElement>(shape: &AttentionShape, q: &[f32], cache: &KvCache<E>, start: usize, out: &mut [f32]) {
+pub fn attention(shape: &AttentionShape, q: &[f32], cache: &impl KeyValues, start: usize, out: &mut [f32]) {
     let d = shape.head_dim;
     let n = q.len() / (shape.heads * d);
     let (mut key, mut value) = (vec![0.0; d], vec![0.0; d]);

@@ -51,6 +51,11 @@ impl Model {
         &self.blueprint
     }
 
+    /// The instructions that its results come from.
+    pub fn simd(&self) -> Simd {
+        self.simd
+    }
+
     /// Computes `tokens` behind the positions of `state` and leaves the logits of the last in it.
     ///
     /// Panics when the tokens do not fit the state's context or are not of the vocabulary; the conversation sees to

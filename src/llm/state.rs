@@ -11,11 +11,17 @@
 //! after [`Model::rollback`], [`State::restore`] or [`State::fork`] everything is to the bit as if the rest had never
 //! been; what has to be computed again is computed in the way it was the first time.
 //!
+//! A state can leave: as bytes that are written down ([`State::write_to`], [`State::read_from`]), or into as little memory
+//! as it takes to come back ([`State::park`], [`Parked::wake`]). Going on from there is to the bit as if it had stayed.
+//!
 //! [`Model::rollback`]: super::model::Model::rollback
 
 mod checkpoints;
+mod image;
 mod memory;
+mod parked;
 mod snapshot;
+mod stamp;
 mod workspace;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,9 +31,13 @@ use sotto_kernels::Simd;
 use super::blueprint::Blueprint;
 pub(super) use checkpoints::BorderMemory;
 use checkpoints::{Checkpoint, Checkpoints, SPACING};
+pub(super) use image::Peek;
+pub use image::{StateError, Waypoints};
 pub use memory::CacheKind;
 pub(super) use memory::{Cache, DeltaMemory, Memory};
+pub use parked::Parked;
 pub use snapshot::{Snapshot, StaleSnapshot};
+pub use stamp::Stamp;
 pub(super) use workspace::{BATCH, DeltaWork, Workspace};
 
 /// Numbers each call to the model of this process, so that a snapshot knows whether its positions are still there.
@@ -76,18 +86,27 @@ impl State {
         }
     }
 
-    /// Bytes of a state with `context` positions and all the checkpoints it may keep; `None` if they overflow.
+    /// Bytes of a state with `context` positions and all the checkpoints it may keep, with keys and values as f16;
+    /// `None` if they overflow.
     pub fn planned_bytes(blueprint: &Blueprint, context: usize) -> Option<usize> {
-        let memory = |sum: usize, n| sum.checked_add(Memory::planned_bytes(blueprint, n, context, CacheKind::F16)?);
+        State::planned_bytes_with(blueprint, context, CacheKind::F16)
+    }
+
+    /// As [`State::planned_bytes`], for keys and values of `kind`.
+    pub fn planned_bytes_with(blueprint: &Blueprint, context: usize, kind: CacheKind) -> Option<usize> {
+        let memory = |sum: usize, n| sum.checked_add(Memory::planned_bytes(blueprint, n, context, kind)?);
         let layers = (0..blueprint.layers).try_fold(0, memory)?;
-        let positions = context.checked_mul(size_of::<u32>() + size_of::<Origin>())?;
+        let positions = context.checked_add(1)?.checked_mul(size_of::<u32>() + size_of::<Origin>())?;
         let checkpoints = Checkpoints::planned_bytes(blueprint)?;
         [positions, checkpoints, Workspace::planned_bytes(blueprint)?].into_iter().try_fold(layers, usize::checked_add)
     }
 
-    /// Bytes held now by memories and checkpoints: what grows with the positions.
+    /// Bytes held now; at most [`State::planned_bytes_with`]. The scratch of the products and of the delta rule is not
+    /// counted: some hundred kilobytes for each thread.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(Memory::bytes).sum::<usize>() + self.checkpoints.bytes()
+        let positions = self.tokens.capacity() * size_of::<u32>() + self.origins.capacity() * size_of::<Origin>();
+        let memories = self.layers.iter().map(Memory::bytes).sum::<usize>();
+        positions + memories + self.checkpoints.bytes() + self.work.bytes()
     }
 
     /// Computed positions.
@@ -101,6 +120,11 @@ impl State {
 
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// What keys and values are kept as.
+    pub fn kind(&self) -> CacheKind {
+        self.kind
     }
 
     pub fn tokens(&self) -> &[u32] {
@@ -153,8 +177,7 @@ impl State {
     /// Marks this as a place that one will often come back to, the end of the system prompt or of a question. The first
     /// and the last such places are kept; coming back costs at most a chunk of positions.
     pub fn mark_turn(&mut self) {
-        let border = self.layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border));
-        let Some(border) = border.filter(|&border| border > 0) else { return };
+        let Some(border) = border(&self.layers).filter(|&border| border > 0) else { return };
         self.checkpoints.mark_turn(border, &self.layers);
     }
 
@@ -173,7 +196,7 @@ impl State {
     }
 
     fn reach(&mut self, len: usize) -> usize {
-        let border = self.layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border));
+        let border = border(&self.layers);
         let checkpoint = self.checkpoints.before(len);
         let deltas = self.layers.iter_mut().filter_map(Memory::delta_mut);
         match (border, checkpoint) {
@@ -228,7 +251,7 @@ impl State {
 
     /// A checkpoint to be filled while the next `n` positions are computed, if one is due among them.
     pub(super) fn due_checkpoint(&mut self, n: usize) -> Option<Checkpoint> {
-        let border = self.layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border))?;
+        let border = border(&self.layers)?;
         let next = (border / SPACING + 1) * SPACING;
         (next < self.len() + n && !self.checkpoints.has(next)).then(|| self.checkpoints.blank(next, &self.layers))
     }
@@ -236,6 +259,11 @@ impl State {
     pub(super) fn keep_checkpoint(&mut self, checkpoint: Checkpoint) {
         self.checkpoints.keep(checkpoint);
     }
+}
+
+/// How far back the DeltaNet layers go by themselves, which they do all alike; `None` where there are none.
+fn border(layers: &[Memory]) -> Option<usize> {
+    layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border))
 }
 
 fn with_room<T: Copy>(values: &[T], room: usize) -> Vec<T> {

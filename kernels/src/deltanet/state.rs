@@ -1,10 +1,13 @@
 //! The memory of one layer, and how a chunk is folded into it.
 
+use std::io::{self, Read, Write};
+
 use super::product::{Rows, multiply, multiply_row};
 use super::{CHUNK, Room, WIDEST};
 use crate::Simd;
 use crate::conv::HeadLayout;
 use crate::isa::{Isa, Kernel, exp};
+use crate::numbers::{read_numbers, write_numbers};
 
 /// What one DeltaNet layer remembers: S₀ at `border`, and the entries of the chunk since.
 #[derive(Clone)]
@@ -104,6 +107,38 @@ impl DeltaState {
     pub fn clear(&mut self) {
         self.base.fill(0.0);
         (self.border, self.len) = (0, 0);
+    }
+
+    /// Bytes that [`DeltaState::write_to`] writes.
+    pub fn written_bytes(&self) -> usize {
+        let HeadLayout { key_heads, value_heads, key_dim, .. } = self.heads;
+        let entry =
+            (key_heads * key_dim + value_heads * self.stride) * size_of::<f32>() + value_heads * size_of::<f64>();
+        self.base.len() * size_of::<f32>() + (self.len - self.border) * entry
+    }
+
+    /// Writes S₀ and the entries since, and no entry that was taken back.
+    pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
+        let entries = self.len - self.border;
+        write_numbers(&self.base, to)?;
+        let (mut keys, mut errors) = (self.keys.chunks_exact(CHUNK), self.errors.chunks_exact(CHUNK * self.stride));
+        keys.try_for_each(|row| write_numbers(&row[..entries], to))?;
+        errors.try_for_each(|head| write_numbers(&head[..entries * self.stride], to))?;
+        self.decays.chunks_exact(CHUNK).try_for_each(|head| write_numbers(&head[..entries], to))
+    }
+
+    /// Becomes what [`DeltaState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
+    /// of no use until it is cleared. Panics unless `border` is one, and at most [`CHUNK`] before `len`.
+    pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
+        assert!(border.is_multiple_of(CHUNK), "{border} is no border of chunks of {CHUNK}");
+        assert!(border <= len && len - border <= CHUNK, "position {len} is not of the chunk after {border}");
+        (self.border, self.len) = (border, len);
+        let (entries, stride) = (len - border, self.stride);
+        read_numbers(&mut self.base, from)?;
+        let (mut keys, mut errors) = (self.keys.chunks_exact_mut(CHUNK), self.errors.chunks_exact_mut(CHUNK * stride));
+        keys.try_for_each(|row| read_numbers(&mut row[..entries], from))?;
+        errors.try_for_each(|head| read_numbers(&mut head[..entries * stride], from))?;
+        self.decays.chunks_exact_mut(CHUNK).try_for_each(|head| read_numbers(&mut head[..entries], from))
     }
 
     /// S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons, not for speed.

@@ -7,7 +7,9 @@
 //! [`SPACING`] tokens. A log of each token's k, u and g would save those, but it takes 296 KiB a token and the rows of the
 //! convolutions 432 KiB more: as much as a checkpoint every 27 tokens.
 
-use sotto_kernels::{CHUNK, DeltaState};
+use std::io::{self, Read, Write};
+
+use sotto_kernels::{CHUNK, DeltaState, read_numbers, write_numbers};
 
 use super::memory::{DeltaMemory, Memory};
 use crate::llm::blueprint::Blueprint;
@@ -19,7 +21,7 @@ const _: () = assert!(SPACING.is_multiple_of(CHUNK) && SPACING >= super::BATCH);
 const NEWEST: usize = 3;
 /// So many ends of turns are kept: the first, and the newest.
 const TURNS: usize = 3;
-const MOST: usize = NEWEST + TURNS;
+pub(in crate::llm) const MOST: usize = NEWEST + TURNS;
 
 #[derive(Clone, Default)]
 pub(in crate::llm) struct Checkpoints {
@@ -61,6 +63,40 @@ impl Checkpoint {
         }
     }
 
+    /// Whether it is the end of a turn.
+    pub fn is_turn(&self) -> bool {
+        self.turn
+    }
+
+    /// Bytes that [`Checkpoint::write_to`] writes.
+    pub fn written_bytes(&self) -> usize {
+        let values = self.layers.iter().map(|layer| layer.base.len() + layer.rows.len()).sum::<usize>();
+        2 * size_of::<u64>() + values * size_of::<f32>()
+    }
+
+    pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&(self.position as u64).to_le_bytes())?;
+        to.write_all(&u64::from(self.turn).to_le_bytes())?;
+        self.layers.iter().try_for_each(|layer| {
+            write_numbers(&layer.base, to)?;
+            write_numbers(&layer.rows, to)
+        })
+    }
+
+    /// Reads what [`Checkpoint::write_to`] wrote into one that has room for the same memories.
+    pub fn read_from(&mut self, from: &mut impl Read) -> io::Result<()> {
+        let mut word = [0; size_of::<u64>()];
+        from.read_exact(&mut word)?;
+        // What does not fit is no position that anybody could want.
+        self.position = usize::try_from(u64::from_le_bytes(word)).unwrap_or(usize::MAX);
+        from.read_exact(&mut word)?;
+        self.turn = u64::from_le_bytes(word) != 0;
+        self.layers.iter_mut().try_for_each(|layer| {
+            read_numbers(&mut layer.base, from)?;
+            read_numbers(&mut layer.rows, from)
+        })
+    }
+
     fn bytes(&self) -> usize {
         self.layers.iter().map(|layer| (layer.base.capacity() + layer.rows.capacity()) * size_of::<f32>()).sum()
     }
@@ -78,6 +114,15 @@ impl Checkpoints {
 
     pub fn bytes(&self) -> usize {
         self.kept.iter().chain(&self.spare).map(Checkpoint::bytes).sum()
+    }
+
+    /// By position.
+    pub fn iter(&self) -> impl Iterator<Item = &Checkpoint> {
+        self.kept.iter()
+    }
+
+    pub fn into_kept(self) -> Vec<Checkpoint> {
+        self.kept
     }
 
     pub fn has(&self, position: usize) -> bool {

@@ -1,5 +1,11 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::llm::model::Model;
 use crate::llm::testing;
+
+const STAMP: Stamp = Stamp::of_bytes([9; 32]);
+const KINDS: [CacheKind; 3] = [CacheKind::F16, CacheKind::F32, CacheKind::Q8];
 
 fn blueprint(family: &str) -> Blueprint {
     Blueprint::from_gguf(&testing::open(&testing::model(family))).unwrap()
@@ -8,17 +14,17 @@ fn blueprint(family: &str) -> Blueprint {
 #[test]
 fn the_cache_grows_in_segments_and_keeps_what_it_has() {
     let mut state = State::new(&blueprint("llama"), 1000);
-    assert_eq!(state.bytes(), 0);
+    let empty = state.bytes();
     state.make_room(3);
     let keys: Vec<f32> = (0..48).map(|i| i as f32).collect();
     let values: Vec<f32> = keys.iter().map(|k| -k).collect();
     let Memory::Attention(cache) = &mut state.layers[1] else { panic!("llama only attends") };
     cache.store(0, &keys, &values);
     state.advance(&[1, 2, 3]);
-    let segment = state.bytes();
+    let segment = state.bytes() - empty;
     assert_eq!(segment, 2 * 2 * 128 * 16 * 2);
     state.make_room(997);
-    assert_eq!(state.bytes(), 8 * segment);
+    assert_eq!(state.bytes() - empty, 8 * segment);
     assert_eq!(state.key_value(1, 1, 2), Some((keys[40..48].to_vec(), values[40..48].to_vec())));
     assert_eq!((state.key_value(1, 2, 2), state.key_value(1, 1, 3)), (None, None));
 }
@@ -69,4 +75,182 @@ fn what_is_planned_is_what_can_be_held() {
     assert!((96.0..96.1).contains(&attention), "{attention}");
     let one = mib(Checkpoints::planned_bytes(&blueprint).unwrap()) / 7.0;
     assert!((19.2..19.3).contains(&one), "{one}");
+}
+
+fn model(family: &str) -> Model {
+    let gguf = testing::open(&testing::model(family));
+    Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), 1).unwrap()
+}
+
+fn written(state: &State, waypoints: Waypoints) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    state.write_to(&STAMP, waypoints, &mut bytes).unwrap();
+    assert_eq!(bytes.len(), state.written_bytes(waypoints));
+    bytes
+}
+
+/// A prompt, some steps, and logits.
+fn lived(model: &Model, kind: CacheKind) -> State {
+    let mut state = State::with_cache(model.blueprint(), 400, kind);
+    model.forward(&mut state, &(0..150).collect::<Vec<u32>>());
+    state.mark_turn();
+    (0..20).for_each(|token| model.forward(&mut state, &[token]));
+    state
+}
+
+#[test]
+fn going_on_after_reading_or_waking_is_as_if_one_had_stayed() {
+    for family in ["llama", "qwen2", "qwen35"] {
+        let model = model(family);
+        for kind in KINDS {
+            let mut stayed = lived(&model, kind);
+            let bytes = written(&stayed, Waypoints::All);
+            let mut read = State::read_from(&STAMP, model.blueprint(), 400, kind, &bytes[..]).unwrap();
+            let mut woken = stayed.fork().park(&STAMP).wake(&STAMP, model.blueprint()).unwrap();
+            assert!(bytes == written(&read, Waypoints::All) && bytes.ends_with(&bytes[bytes.len() - 32..]));
+            for state in [&mut stayed, &mut read, &mut woken] {
+                let told = state.logits().unwrap().to_vec();
+                model.forward(state, &[told.len() as u32 - 1]);
+                model.forward(state, &[1, 2, 3]);
+                model.rollback(state, 30);
+                model.forward(state, &(0..100).collect::<Vec<u32>>());
+            }
+            let images = [&stayed, &read, &woken].map(|state| written(state, Waypoints::None));
+            assert!(images[0] == images[1] && images[0] == images[2], "{family} {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn snapshots_outlive_parking_but_not_the_process() {
+    let model = model("qwen35");
+    let state = lived(&model, CacheKind::F16);
+    let snapshot = state.snapshot();
+    let bytes = written(&state, Waypoints::None);
+    let mut woken = state.park(&STAMP).wake(&STAMP, model.blueprint()).unwrap();
+    model.forward(&mut woken, &[1, 2, 3]);
+    woken.restore(&snapshot).unwrap();
+    assert!(bytes == written(&woken, Waypoints::None));
+    let mut read = State::read_from(&STAMP, model.blueprint(), 400, CacheKind::F16, &bytes[..]).unwrap();
+    assert!(read.restore(&snapshot).is_err());
+}
+
+#[test]
+fn parked_is_what_is_used_and_no_more() {
+    let model = model("qwen35");
+    let blueprint = model.blueprint();
+    let state = lived(&model, CacheKind::F16);
+    let (held, positions) = (state.bytes(), state.len());
+    let parked = state.park(&STAMP);
+    assert_eq!((parked.len(), parked.is_empty()), (positions, false));
+    // Two DeltaNet layers with two checkpoints of turns at most, two of attention over 2 x 8 as f16, tokens, logits.
+    let net = blueprint.delta.as_ref().unwrap();
+    let memory = sotto_kernels::DeltaState::planned_bytes(&net.heads()).unwrap()
+        + sotto_kernels::ConvState::planned_bytes(net.heads().channels(), net.taps).unwrap();
+    let keys = 2 * 2 * 16 * 2 * positions;
+    let rest = 200 + positions * (5 + size_of::<Origin>()) + 4 * blueprint.vocabulary;
+    assert!(parked.bytes() <= 3 * 2 * memory + keys + rest, "{} bytes", parked.bytes());
+    assert!(parked.bytes() * 4 < held, "{} of {held}", parked.bytes());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let model = model("qwen35");
+    let state = lived(&model, CacheKind::F16);
+    let bytes = written(&state, Waypoints::Turns);
+    let read = |stamp: &Stamp, context, kind, bytes: &[u8]| {
+        State::read_from(stamp, model.blueprint(), context, kind, bytes).err().unwrap().to_string()
+    };
+    let other = Stamp::of_bytes([8; 32]);
+    assert!(read(&other, 400, CacheKind::F16, &bytes).contains("another model"));
+    assert!(read(&STAMP, 400, CacheKind::Q8, &bytes).contains("F16 and Q8"));
+    assert!(read(&STAMP, 169, CacheKind::F16, &bytes).contains("170 positions"));
+    assert!(read(&STAMP, 400, CacheKind::F16, &bytes[..bytes.len() - 1]).contains("ends early"));
+    assert!(read(&STAMP, 400, CacheKind::F16, &[&bytes[..], &[0]].concat()).contains("more bytes"));
+    assert!(read(&STAMP, 400, CacheKind::F16, b"").contains("ends early"));
+    assert!(state.park(&STAMP).wake(&other, model.blueprint()).is_err());
+}
+
+/// Bytes made to pass the checksum: it keeps out chance, not malice.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    use sha2::Digest;
+    [body, &sha2::Sha256::digest(body)].concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn damage_anywhere_is_refused(hits in prop::collection::vec((any::<prop::sample::Index>(), 1u8..=255), 1..4), cut in any::<prop::sample::Index>()) {
+        let model = model("qwen35");
+        let whole = written(&lived(&model, CacheKind::Q8), Waypoints::All);
+        let mut bytes = whole.clone();
+        for (at, flip) in hits {
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+        }
+        prop_assume!(bytes != whole);
+        let read = |bytes: &[u8]| State::read_from(&STAMP, model.blueprint(), 400, CacheKind::Q8, bytes);
+        prop_assert!(read(&bytes).is_err());
+        prop_assert!(read(&whole[..cut.index(whole.len())]).is_err());
+    }
+
+    /// With a checksum that holds, any bytes are refused or make a state that can be gone on from.
+    #[test]
+    fn hostile_bytes_never_panic(hits in prop::collection::vec((0usize..120, any::<u8>()), 1..6), far in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
+        let model = model("qwen35");
+        let whole = written(&lived(&model, CacheKind::F16), Waypoints::All);
+        let mut body = whole[..whole.len() - 32].to_vec();
+        for (at, byte) in hits {
+            body[at] = byte;
+        }
+        for (at, byte) in far {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        if let Ok(mut state) = State::read_from(&STAMP, model.blueprint(), 400, CacheKind::F16, &sealed(&body)[..]) {
+            model.forward(&mut state, &[5]);
+            model.rollback(&mut state, 40);
+            model.forward(&mut state, &[5, 6]);
+        }
+    }
+}
+
+/// Asks a process of its own, where nothing else is allocated meanwhile.
+#[test]
+fn what_is_counted_is_what_the_process_holds() {
+    let own = std::env::current_exe().unwrap();
+    let name = "llm::state::tests::alone_what_is_counted_is_what_the_process_holds";
+    let run = std::process::Command::new(own).args(["--exact", name, "--ignored"]).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "run by what_is_counted_is_what_the_process_holds"]
+fn alone_what_is_counted_is_what_the_process_holds() {
+    use crate::memory::resident;
+    // Kept, so that no state is made of what another gave back.
+    let mut kept = Vec::new();
+    for kind in [CacheKind::F16, CacheKind::Q8] {
+        let blueprint = Blueprint { kv_heads: 8, head_dim: 512, heads: 8, ..blueprint("qwen35") };
+        let before = resident().unwrap().0;
+        let mut state = State::with_cache(&blueprint, 4000, kind);
+        state.make_room(4000);
+        let row = vec![0.5; blueprint.kv_width()];
+        for layer in &mut state.layers {
+            if let Memory::Attention(cache) = layer {
+                (0..4000).for_each(|position| cache.store(position, &row, &row));
+            }
+        }
+        state.advance(&[1; 4000]);
+        // As a model does that computes: memory counts once it is touched.
+        let Workspace { stream, normed, q, k, v, attended, gate, up, mixed, logits, hybrid, .. } = &mut state.work;
+        let work = hybrid.as_mut().unwrap();
+        [stream, normed, q, k, v, attended, gate, up, mixed, logits].into_iter().for_each(|buffer| buffer.fill(1.0));
+        [&mut work.gated, &mut work.keys, &mut work.raw].into_iter().for_each(|buffer| buffer.fill(1.0));
+        let (counted, grown) = (state.bytes() as f64, (resident().unwrap().0 - before) as f64);
+        assert!(counted > 60e6 && (grown / counted - 1.0).abs() < 0.05, "{kind:?}: {counted} counted, {grown} grown");
+        assert!(state.bytes() <= State::planned_bytes_with(&blueprint, 4000, kind).unwrap());
+        kept.push(state);
+    }
 }

@@ -95,6 +95,20 @@ impl Workspace {
     }
 }
 
+impl Workspace {
+    /// Bytes of the buffers that [`Workspace::planned_bytes`] plans: all but the products' own scratch.
+    pub fn bytes(&self) -> usize {
+        let Workspace { stream, normed, q, k, v, attended, gate, up, mixed, logits, hybrid, rope: _, scratch: _ } =
+            self;
+        let own = [stream, normed, q, k, v, attended, gate, up, mixed, logits];
+        let hybrid = hybrid.iter().flat_map(|work| {
+            let DeltaWork { gated, keys, raw, mixed, z, a, b, read, scratch: _ } = work;
+            [gated, keys, raw, mixed, z, a, b, read]
+        });
+        own.into_iter().chain(hybrid).map(|buffer| buffer.capacity() * size_of::<f32>()).sum()
+    }
+}
+
 impl DeltaWork {
     fn new(blueprint: &Blueprint, net: &DeltaNet) -> Self {
         let batch = |width: usize| vec![0.0; BATCH * width];

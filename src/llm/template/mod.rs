@@ -167,6 +167,14 @@ impl ChatFormat {
         }
     }
 
+    /// A system turn that describes `tools`; `None` where the format knows none.
+    pub fn system_with_tools(&self, text: &str, tools: &[Tool]) -> Option<Vec<Segment>> {
+        match self {
+            ChatFormat::ChatMl(_) => None,
+            ChatFormat::Qwen35(_) => Some(qwen35::system(text, tools)),
+        }
+    }
+
     /// The user's message and the opening of the answer, without thinking.
     pub fn question(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, LlmError> {
         match self {

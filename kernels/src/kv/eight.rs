@@ -1,0 +1,183 @@
+//! Keys and values in 8 bits.
+
+use std::io::{self, Read, Write};
+
+use super::{KEY_BLOCK, KvCache};
+use half::f16;
+
+/// Values of a head that share a scale, as in Q8_0.
+///
+/// One scale for a whole head would need no more work, but a head has channels that are always large (Qwen 2.5 adds
+/// biases of up to some hundred to its keys), and with one scale for 64 to 256 values these take the precision of all
+/// the others; so they take it of 31 neighbours only.
+pub(crate) const GROUP: usize = 32;
+/// What attention unpacks at a time: a group of sixteen positions.
+pub(crate) const TILE: usize = GROUP * KEY_BLOCK;
+/// The largest whole number that a value becomes, of either sign.
+const LARGEST: f32 = 127.0;
+
+/// Keys and values of one layer as whole numbers of 8 bits with a scale of 16 bits for each 32: 8.5 bits a value where
+/// [`KvCache<f16>`](KvCache) takes 16. Each position is packed by itself when it is stored, so here too what is
+/// remembered of it depends on nothing that came later, and going back is to store there again.
+#[derive(Clone)]
+pub struct KvCache8 {
+    pub(super) head_dim: usize,
+    /// The whole numbers, as bytes in two's complement.
+    pub(super) codes: KvCache<u8>,
+    /// `head_dim / 32` scales, rounded up, stand where the values of a head would.
+    pub(super) scales: KvCache<f16>,
+}
+
+impl KvCache8 {
+    /// Room for `capacity` positions.
+    ///
+    /// Panics if the size overflows; see [`KvCache8::planned_bytes`].
+    pub fn new(kv_heads: usize, head_dim: usize, capacity: usize) -> KvCache8 {
+        let scales = KvCache::new(kv_heads, head_dim.div_ceil(GROUP), capacity);
+        KvCache8 { head_dim, codes: KvCache::new(kv_heads, head_dim, capacity), scales }
+    }
+
+    /// Makes room for `capacity` positions in all, if there is less.
+    pub fn grow(&mut self, capacity: usize) {
+        self.codes.grow(capacity);
+        self.scales.grow(capacity);
+    }
+
+    /// Bytes of a cache with room for `capacity` positions; `None` if they overflow.
+    pub fn planned_bytes(kv_heads: usize, head_dim: usize, capacity: usize) -> Option<usize> {
+        let scales = KvCache::<f16>::planned_bytes(kv_heads, head_dim.div_ceil(GROUP), capacity)?;
+        KvCache::<u8>::planned_bytes(kv_heads, head_dim, capacity)?.checked_add(scales)
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.codes.bytes() + self.scales.bytes()
+    }
+
+    /// Positions there is room for: what was asked for, rounded up to a whole segment.
+    pub fn capacity(&self) -> usize {
+        self.codes.capacity()
+    }
+
+    /// Bytes that [`KvCache8::write_to`] writes of `len` positions.
+    pub fn written_bytes(&self, len: usize) -> usize {
+        self.codes.written_bytes(len) + self.scales.written_bytes(len)
+    }
+
+    /// Writes the keys and values of the first `len` positions, and of no other. Panics beyond the capacity.
+    pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
+        self.codes.write_to(len, to)?;
+        self.scales.write_to(len, to)
+    }
+
+    /// Grows to `len` positions and reads what [`KvCache8::write_to`] wrote of as many.
+    pub fn read_from(&mut self, len: usize, from: &mut impl Read) -> io::Result<()> {
+        self.codes.read_from(len, from)?;
+        self.scales.read_from(len, from)
+    }
+
+    /// Stores keys and values `[n, kv_heads, head_dim]` at positions `start..start + n`.
+    ///
+    /// Panics beyond the capacity, or if the lengths disagree.
+    pub fn store(&mut self, start: usize, keys: &[f32], values: &[f32]) {
+        let scales = &mut self.scales;
+        self.codes.each_head((start, self.head_dim), keys, values, |codes, head, position, key, value| {
+            pack(key, codes.key_mut(head, position), scales.key_mut(head, position));
+            pack(value, codes.value_mut(head, position), scales.value_mut(head, position));
+        });
+    }
+
+    /// Reads back what [`KvCache8::store`] stored for one head and position, rounded as it is.
+    pub fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]) {
+        unpack(self.codes.key(head, position), self.scales.key(head, position), key);
+        unpack(self.codes.value(head, position), self.scales.value(head, position), value);
+    }
+
+    pub(crate) fn is_for(&self, kv_heads: usize, head_dim: usize) -> bool {
+        self.codes.is_for(kv_heads, head_dim)
+    }
+
+    /// Codes `[head_dim, 16]` and scales `[groups, 16]` of the keys from `position` on, a multiple of sixteen.
+    #[inline(always)]
+    pub(crate) fn key_block(&self, head: usize, position: usize) -> (&[u8], &[f16]) {
+        (self.codes.key_block(head, position), self.scales.key_block(head, position))
+    }
+
+    /// Codes `[count, head_dim]` and scales `[count, groups]` of values from `position` on, all in one segment.
+    #[inline(always)]
+    pub(crate) fn values(&self, head: usize, position: usize, count: usize) -> (&[u8], &[f16]) {
+        (self.codes.values(head, position, count), self.scales.values(head, position, count))
+    }
+}
+
+/// Rounds to the nearest multiple of a scale that brings the largest of a group to 127. What is not finite makes the
+/// scale so too, and is not lost.
+fn pack<'a>(values: &[f32], mut codes: impl Iterator<Item = &'a mut u8>, scales: impl Iterator<Item = &'a mut f16>) {
+    for (group, scale) in values.chunks(GROUP).zip(scales) {
+        let larger = |most: f32, value: &f32| if value.abs() > most || value.is_nan() { value.abs() } else { most };
+        *scale = f16::from_f32(group.iter().fold(0.0, larger) / LARGEST);
+        let by = if *scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
+        for (value, code) in group.iter().zip(codes.by_ref()) {
+            *code = (value * by).round_ties_even().clamp(-LARGEST, LARGEST) as i8 as u8;
+        }
+    }
+}
+
+fn unpack(mut codes: impl Iterator<Item = u8>, scales: impl Iterator<Item = f16>, values: &mut [f32]) {
+    for (group, scale) in values.chunks_mut(GROUP).zip(scales) {
+        for (value, code) in group.iter_mut().zip(codes.by_ref()) {
+            *value = f32::from(code as i8) * scale.to_f32();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores one key and returns what is left of it.
+    fn rounded(key: &[f32]) -> Vec<f32> {
+        let mut cache = KvCache8::new(1, key.len(), 1);
+        cache.store(0, key, key);
+        let (mut back, mut value) = (vec![0.0; key.len()], vec![0.0; key.len()]);
+        cache.load(0, 0, &mut back, &mut value);
+        assert_eq!(
+            back.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+            value.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        );
+        back
+    }
+
+    #[test]
+    fn values_are_rounded_to_a_hundred_and_twenty_seventh_of_the_largest_of_their_group() {
+        let mut key: Vec<f32> = (0..80).map(|i| (i as f32 * 0.7).sin()).collect();
+        key[3] = -300.0;
+        key[70] = 2e-3;
+        key[72..].fill(1e-3);
+        key[64..72].fill(0.0);
+        let back = rounded(&key);
+        for (group, (key, back)) in key.chunks(GROUP).zip(back.chunks(GROUP)).enumerate() {
+            let largest = key.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+            for (k, b) in key.iter().zip(back) {
+                // Half a step, and what rounding the scale to 11 bits adds at the largest.
+                assert!((k - b).abs() <= largest / 127.0 * 0.5 + largest / 2048.0 + 1e-7, "group {group}: {b} for {k}");
+            }
+        }
+        assert!((back[3] + 300.0).abs() < 0.2);
+    }
+
+    #[test]
+    fn nothing_stays_nothing_and_what_is_not_finite_does_not_vanish() {
+        assert_eq!(rounded(&[0.0; 40]), [0.0; 40]);
+        assert!(rounded(&[1.0, f32::NAN, 2.0]).iter().all(|v| v.is_nan()));
+        assert!(rounded(&[1.0, f32::INFINITY]).iter().any(|v| !v.is_finite()));
+    }
+
+    #[test]
+    fn it_takes_eight_and_a_half_bits_a_value() {
+        let (f16, eight) = (KvCache::<f16>::planned_bytes(2, 256, 8192), KvCache8::planned_bytes(2, 256, 8192));
+        assert_eq!((f16, eight), (Some(16 << 20), Some((8 << 20) + (1 << 19))));
+        assert_eq!(KvCache8::new(2, 256, 8192).bytes(), eight.unwrap());
+        assert_eq!(KvCache8::planned_bytes(usize::MAX, 64, 100), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! System prompts that were computed once, kept on disk.
+//!
+//! The system prompt and the descriptions of the tools are the same in every session, and reading them is most of what
+//! a model does before its first word. So their state is written down, and a later session begins behind them.
+//!
+//! **Private.** Nothing that anybody said is ever written: [`PromptCache::put`] takes a state only together with the
+//! [`SystemPrompt`] it was computed from, which is made of the configuration and of the tools alone, and refuses one
+//! that holds a single token besides. A state writes only the positions it has, nothing of those it took back. Files
+//! are for their owner alone (0600, in a folder of 0700).
+//!
+//! **Right.** A file is named by [`Stamp`] and prompt, but taken only if its stamp is the whole one of the model, its
+//! tokens are the beginning of those asked for, all of them compared, and its checksum holds. Template and text need no
+//! key of their own: together they make the tokens. What does not hold is deleted, told to the caller, and computed anew.
+//!
+//! **Bounded.** All files together stay below a limit; those used longest ago go first. Files are written beside their
+//! place and then renamed, so another process sees a whole one or none, and whoever reads one that is removed at that
+//! moment reads it to its end. They are not synced: after a power failure a torn file fails its checksum.
+
+mod folder;
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::LlmError;
+use super::blueprint::Blueprint;
+use super::state::{CacheKind, Peek, Stamp, State, StateError, Waypoints};
+use super::template::{ChatFormat, Tool};
+use super::tokenizer::Tokenizer;
+use crate::types::Bytes;
+use folder::Folder;
+
+/// The beginning of every conversation, in the tokens of a model: system prompt and tools, and nothing that was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemPrompt(Vec<u32>);
+
+impl SystemPrompt {
+    /// Renders the configured system prompt and the tools, which may be none; `None` where there are tools and the
+    /// model's chat format knows none.
+    pub fn new(
+        format: &ChatFormat,
+        tokenizer: &Tokenizer,
+        text: &str,
+        tools: &[Tool],
+    ) -> Result<Option<Self>, LlmError> {
+        if tools.is_empty() {
+            return format.system(tokenizer, text).map(|tokens| Some(SystemPrompt(tokens)));
+        }
+        let Some(segments) = format.system_with_tools(text, tools) else { return Ok(None) };
+        format.tokens(tokenizer, &segments).map(|tokens| Some(SystemPrompt(tokens)))
+    }
+
+    pub fn tokens(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+/// A folder of computed system prompts.
+pub struct PromptCache {
+    folder: Folder,
+    limit: Bytes,
+}
+
+/// Something about the cache that its user may want to know; nothing of it keeps a conversation from going on.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheNote {
+    #[error("the prompt cache {path} cannot be used: {source}; the system prompt is computed instead")]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error("the stored prompt {path} was deleted: {fault}")]
+    Deleted { path: PathBuf, fault: StateError },
+    #[error("the state was not stored: it holds more than the system prompt")]
+    NotThePrompt,
+    #[error("the system prompt was not stored: it takes {size} of the {limit} of [llm] prompt_cache; raise it")]
+    TooLarge { size: Bytes, limit: Bytes },
+}
+
+/// What [`PromptCache::get`] found.
+#[derive(Default)]
+pub struct Found {
+    /// Behind the longest stored beginning of the prompt, marked as the end of a turn; `None` if there is none.
+    pub state: Option<State>,
+    pub notes: Vec<CacheNote>,
+}
+
+impl PromptCache {
+    /// The cache in `dir`, of at most `limit` together. Nothing is created before something is put.
+    pub fn open(dir: &Path, limit: Bytes) -> PromptCache {
+        PromptCache { folder: Folder::new(dir), limit }
+    }
+
+    /// The state of the longest stored beginning of `tokens`, for a model of this stamp and blueprint.
+    pub fn get(&self, stamp: &Stamp, blueprint: &Blueprint, form: (usize, CacheKind), tokens: &[u32]) -> Found {
+        let mut found = Found::default();
+        if self.limit == Bytes(0) {
+            return found;
+        }
+        let files = match self.folder.files(&stamp.short()) {
+            Ok(files) => files,
+            Err(source) => {
+                found.notes.push(self.unusable(source));
+                return found;
+            }
+        };
+        let mut beginnings = Vec::new();
+        for file in files {
+            match beginning(&file.path, stamp, tokens) {
+                Ok(Some(len)) => beginnings.push((len, file.path)),
+                Ok(None) => {}
+                Err(fault) => found.notes.extend(self.delete(file.path, fault)),
+            }
+        }
+        beginnings.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
+        for (_, path) in beginnings {
+            match read(&path, stamp, blueprint, form) {
+                Ok(mut state) => {
+                    state.mark_turn();
+                    self.folder.touch(&path);
+                    found.state = Some(state);
+                    break;
+                }
+                // Stored by a session of other settings: of no use here, and nothing is wrong with it.
+                Err(StateError::Kind { .. } | StateError::TooLong { .. }) => {}
+                Err(fault) => found.notes.extend(self.delete(path, fault)),
+            }
+        }
+        found
+    }
+
+    /// Keeps `state`, which has computed `prompt` and nothing else. Whatever fails leaves the conversation as it is.
+    pub fn put(&self, stamp: &Stamp, prompt: &SystemPrompt, state: &State) -> Result<(), CacheNote> {
+        if self.limit == Bytes(0) || prompt.0.is_empty() {
+            return Ok(());
+        }
+        if state.tokens() != prompt.tokens() {
+            return Err(CacheNote::NotThePrompt);
+        }
+        let size = Bytes(state.written_bytes(Waypoints::None) as u64);
+        if size > self.limit {
+            return Err(CacheNote::TooLarge { size, limit: self.limit });
+        }
+        let name = name(stamp, state);
+        let write = |to: &mut File| state.write_to(stamp, Waypoints::None, to);
+        let stored = self.folder.make_room(self.limit, size, &name).and_then(|()| self.folder.write(&name, write));
+        stored.map_err(|source| self.unusable(source))
+    }
+
+    fn unusable(&self, source: io::Error) -> CacheNote {
+        CacheNote::Unusable { path: self.folder.path().to_owned(), source }
+    }
+
+    /// Deletes what is damaged. A file that is gone already or cannot be read is left alone.
+    fn delete(&self, path: PathBuf, fault: StateError) -> Option<CacheNote> {
+        match fault {
+            StateError::Read(error) if error.kind() == io::ErrorKind::NotFound => None,
+            StateError::Read(source) => Some(CacheNote::Unusable { path, source }),
+            fault => {
+                self.folder.remove(&path);
+                Some(CacheNote::Deleted { path, fault })
+            }
+        }
+    }
+}
+
+/// The model, what keys and values are kept as, and the prompt; what is equal replaces each other.
+fn name(stamp: &Stamp, state: &State) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(format!("{:?}", state.kind()));
+    state.tokens().iter().for_each(|token| hasher.update(token.to_le_bytes()));
+    let hash: String = hasher.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{hash}{}", stamp.short(), folder::EXTENSION)
+}
+
+/// How many tokens the file holds, if they are the beginning of `tokens`.
+fn beginning(path: &Path, stamp: &Stamp, tokens: &[u32]) -> Result<Option<usize>, StateError> {
+    let mut file = BufReader::new(folder::open(path)?);
+    let mut read = || -> Result<Option<usize>, StateError> {
+        let peek = Peek::read_from(&mut file)?;
+        if !peek.is_of(stamp) || peek.len() > tokens.len() {
+            return Ok(None);
+        }
+        let mut stored = Vec::new();
+        peek.read_tokens(&mut file, &mut stored)?;
+        Ok(tokens.starts_with(&stored).then_some(stored.len()))
+    };
+    read().map_err(StateError::or_short)
+}
+
+fn read(
+    path: &Path,
+    stamp: &Stamp,
+    blueprint: &Blueprint,
+    (context, kind): (usize, CacheKind),
+) -> Result<State, StateError> {
+    State::read_from(stamp, blueprint, context, kind, folder::open(path)?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The files of the prompt cache.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::types::Bytes;
+
+/// What the names of our files end with; others are never touched.
+pub const EXTENSION: &str = ".prompt";
+/// What those begin with that are still being written.
+const DRAFT: &str = ".draft-";
+/// A draft that old was left behind by a process that ended.
+const ABANDONED: Duration = Duration::from_secs(3600);
+/// Most files that are looked at; the limit in bytes is reached long before.
+const MOST_FILES: usize = 1000;
+
+pub struct Folder(PathBuf);
+
+pub struct Entry {
+    pub path: PathBuf,
+    size: u64,
+    used: SystemTime,
+}
+
+impl Folder {
+    pub fn new(path: &Path) -> Folder {
+        Folder(path.to_owned())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Our files whose names begin with `start`; none if there is no folder.
+    pub fn files(&self, start: &str) -> io::Result<Vec<Entry>> {
+        let listed = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let ours = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            name.to_str().is_some_and(|name| name.starts_with(start) && name.ends_with(EXTENSION))
+        };
+        Ok(listed.filter_map(Result::ok).filter(ours).filter_map(Entry::of).take(MOST_FILES).collect())
+    }
+
+    /// Removes those used longest ago until `size` more bytes fit below `limit`, a file of the name `replaced` not
+    /// counted, and drafts that nobody finishes.
+    pub fn make_room(&self, limit: Bytes, size: Bytes, replaced: &str) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        self.remove_abandoned()?;
+        let mut files = self.files("")?;
+        files.retain(|file| file.path.file_name().is_none_or(|name| name != replaced));
+        files.sort_by_key(|file| file.used);
+        let mut total = files.iter().map(|file| file.size).sum::<u64>();
+        for file in files {
+            if total.saturating_add(size.0) <= limit.0 {
+                break;
+            }
+            self.remove(&file.path);
+            total -= file.size;
+        }
+        Ok(())
+    }
+
+    /// Writes a file whole: beside its place, then renamed.
+    pub fn write(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+        // Files of this kind are made with mode 0600, and removed where one of these steps fails.
+        let mut draft = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.0)?;
+        write(draft.as_file_mut())?;
+        draft.persist(self.0.join(name)).map(drop).map_err(|error| error.error)
+    }
+
+    /// Notes that a file was used. Where that is not allowed, it goes sooner than it should: no harm.
+    pub fn touch(&self, path: &Path) {
+        let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    /// Another process may have been faster, and what cannot be removed now will be tried again.
+    pub fn remove(&self, path: &Path) {
+        let _ = fs::remove_file(path);
+    }
+
+    fn remove_abandoned(&self) -> io::Result<()> {
+        let now = SystemTime::now();
+        for entry in fs::read_dir(&self.0)?.filter_map(Result::ok) {
+            let draft = entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT));
+            let old = |entry: &Entry| now.duration_since(entry.used).is_ok_and(|age| age > ABANDONED);
+            if let Some(entry) = Entry::of(entry).filter(|entry| draft && old(entry)) {
+                self.remove(&entry.path);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// `None` for what is no plain file: a link could point anywhere.
+    fn of(entry: fs::DirEntry) -> Option<Entry> {
+        let about = entry.metadata().ok()?;
+        let used = about.modified().ok()?;
+        about.is_file().then(|| Entry { path: entry.path(), size: about.len(), used })
+    }
+}
+
+/// Opens a file to read it, but follows no link that took its place.
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
+}

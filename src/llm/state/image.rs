@@ -1,0 +1,337 @@
+//! A state as bytes.
+//!
+//! ```text
+//! "sotto-st"  version u32  kind u32  stamp [32]  positions u64  border u64  checkpoints u64  logits u64
+//! tokens [positions] u32   alone [positions] u8   logits [vocabulary] f32, if there
+//! memory of each layer     checkpoints            SHA-256 of all before it
+//! ```
+//! Numbers in the header are little-endian, memories as they lie ([`Stamp`] covers the machine). No size is taken from
+//! the file: given the blueprint, positions, border and number of checkpoints say all of them.
+
+use std::borrow::Borrow;
+use std::io::{self, Read, Write};
+
+use sha2::{Digest, Sha256};
+use sotto_kernels::{CHUNK, read_numbers, write_numbers};
+
+use super::checkpoints::{Checkpoint, MOST};
+use super::{CALLS, CacheKind, Memory, Ordering, Origin, Stamp, State, border};
+use crate::llm::blueprint::Blueprint;
+
+const MAGIC: [u8; 8] = *b"sotto-st";
+const VERSION: u32 = 1;
+/// Bytes before the tokens.
+const HEAD: usize = 8 + 2 * 4 + Stamp::LEN + 4 * 8;
+const DIGEST: usize = 32;
+
+/// Which checkpoints are written with a state: without them it goes on just the same, but going far back takes longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waypoints {
+    None,
+    /// The ends of turns ([`State::mark_turn`]).
+    Turns,
+    All,
+}
+
+/// Why stored bytes are no state that could be gone on from.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("a stored state cannot be read: {0}; compute its tokens again")]
+    Read(#[from] io::Error),
+    #[error("these are not the bytes of a state of version {VERSION}; compute its tokens again")]
+    NotAState,
+    #[error("the stored state was computed by another model, program or machine; compute its tokens again")]
+    Foreign,
+    #[error("the stored state keeps {found:?} and {wanted:?} is wanted; compute its tokens again")]
+    Kind { found: CacheKind, wanted: CacheKind },
+    #[error("the stored state has {len} positions, but the context is {context}; raise [llm] context")]
+    TooLong { len: u64, context: usize },
+    #[error("the stored state is damaged: {what}; compute its tokens again")]
+    Damaged { what: &'static str },
+}
+
+/// What stands before the memories.
+struct Head<'a> {
+    stamp: Stamp,
+    kind: CacheKind,
+    border: usize,
+    checkpoints: usize,
+    tokens: &'a [u32],
+    origins: &'a [Origin],
+    logits: Option<&'a [f32]>,
+}
+
+impl State {
+    /// Bytes that [`State::write_to`] writes.
+    pub fn written_bytes(&self, waypoints: Waypoints) -> usize {
+        self.body_bytes(waypoints) + DIGEST
+    }
+
+    /// Writes everything that going on from here depends on, and nothing of what was taken back.
+    pub fn write_to(&self, stamp: &Stamp, waypoints: Waypoints, to: impl Write) -> io::Result<()> {
+        let mut to = Hashing { inner: io::BufWriter::new(to), hasher: Sha256::new() };
+        let checkpoints: Vec<&Checkpoint> = self.checkpoints.iter().filter(|c| waypoints.include(c)).collect();
+        let head = self.head(stamp, checkpoints.len());
+        head.write_to(&mut to)?;
+        write_memories(head.tokens.len(), &self.layers, checkpoints, &mut to)?;
+        to.inner.write_all(&to.hasher.finalize())?;
+        to.inner.flush()
+    }
+
+    /// The state that [`State::write_to`] wrote with the same stamp; `from` must end with it. What it allocates is at
+    /// most [`State::planned_bytes_with`] of `context`, whatever the bytes say.
+    pub fn read_from(
+        stamp: &Stamp,
+        blueprint: &Blueprint,
+        context: usize,
+        kind: CacheKind,
+        from: impl Read,
+    ) -> Result<State, StateError> {
+        let mut from = Hashing { inner: io::BufReader::new(from), hasher: Sha256::new() };
+        let state = State::read_body(stamp, blueprint, context, kind, &mut from).map_err(StateError::or_short)?;
+        let (mut written, mut beyond) = ([0; DIGEST], [0]);
+        from.inner.read_exact(&mut written).map_err(|error| StateError::from(error).or_short())?;
+        if from.hasher.finalize().as_slice() != written {
+            return Err(StateError::Damaged { what: "its checksum is another" });
+        }
+        match from.inner.read(&mut beyond)? {
+            0 => Ok(state),
+            _ => Err(StateError::Damaged { what: "more bytes follow" }),
+        }
+    }
+
+    pub(super) fn body_bytes(&self, waypoints: Waypoints) -> usize {
+        let logits = if self.logits_current { self.blueprint.vocabulary * size_of::<f32>() } else { 0 };
+        let checkpoints = self.checkpoints.iter().filter(|c| waypoints.include(c)).map(Checkpoint::written_bytes);
+        let layers = self.layers.iter().map(|layer| layer.written_bytes(self.len()));
+        HEAD + self.len() * (size_of::<u32>() + 1) + logits + layers.chain(checkpoints).sum::<usize>()
+    }
+
+    /// Writes all but the checksum, letting go of each memory once it is written.
+    pub(super) fn pour_into(mut self, stamp: &Stamp, waypoints: Waypoints, to: &mut impl Write) -> io::Result<()> {
+        let checkpoints = std::mem::take(&mut self.checkpoints).into_kept();
+        let checkpoints: Vec<Checkpoint> = checkpoints.into_iter().filter(|c| waypoints.include(c)).collect();
+        self.head(stamp, checkpoints.len()).write_to(to)?;
+        write_memories(self.tokens.len(), self.layers, checkpoints, to)
+    }
+
+    fn head(&self, stamp: &Stamp, checkpoints: usize) -> Head<'_> {
+        Head {
+            stamp: *stamp,
+            kind: self.kind,
+            border: border(&self.layers).unwrap_or(0),
+            checkpoints,
+            tokens: &self.tokens,
+            origins: &self.origins,
+            logits: self.logits_current.then_some(&self.work.logits),
+        }
+    }
+
+    /// Reads all but the checksum.
+    pub(super) fn read_body(
+        stamp: &Stamp,
+        blueprint: &Blueprint,
+        context: usize,
+        kind: CacheKind,
+        from: &mut impl Read,
+    ) -> Result<State, StateError> {
+        let peek = Peek::read_from(from)?;
+        peek.check(stamp, blueprint, context, kind)?;
+        let mut state = State::with_cache(blueprint, context, kind);
+        state.read_positions(&peek, from)?;
+        for layer in &mut state.layers {
+            layer.read_from(peek.border, peek.len, from)?;
+        }
+        for _ in 0..peek.checkpoints {
+            let mut checkpoint = state.checkpoints.blank(0, &state.layers);
+            checkpoint.read_from(from)?;
+            let last = state.checkpoints.iter().last().map_or(0, |last| last.position);
+            let sound = checkpoint.position > last && checkpoint.position <= peek.len;
+            if !sound || !checkpoint.position.is_multiple_of(CHUNK) {
+                return Err(StateError::Damaged { what: "a checkpoint stands where none can" });
+            }
+            state.checkpoints.keep(checkpoint);
+        }
+        Ok(state)
+    }
+
+    /// Reads tokens, how they were computed, and logits.
+    fn read_positions(&mut self, peek: &Peek, from: &mut impl Read) -> Result<(), StateError> {
+        peek.read_tokens(from, &mut self.tokens)?;
+        if self.tokens.iter().any(|&token| token as usize >= self.blueprint.vocabulary) {
+            return Err(StateError::Damaged { what: "a token is not of the vocabulary" });
+        }
+        let mut alone = vec![0u8; peek.len];
+        from.read_exact(&mut alone)?;
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        self.origins.extend(alone.iter().map(|&alone| Origin { call, alone: alone != 0 }));
+        if peek.logits {
+            read_numbers(&mut self.work.logits, from)?;
+        }
+        self.logits_current = peek.logits;
+        Ok(())
+    }
+}
+
+fn write_memories<M: Borrow<Memory>, C: Borrow<Checkpoint>>(
+    len: usize,
+    layers: impl IntoIterator<Item = M>,
+    checkpoints: impl IntoIterator<Item = C>,
+    to: &mut impl Write,
+) -> io::Result<()> {
+    layers.into_iter().try_for_each(|layer| layer.borrow().write_to(len, to))?;
+    checkpoints.into_iter().try_for_each(|checkpoint| checkpoint.borrow().write_to(to))
+}
+
+impl Waypoints {
+    fn include(self, checkpoint: &Checkpoint) -> bool {
+        match self {
+            Waypoints::None => false,
+            Waypoints::Turns => checkpoint.is_turn(),
+            Waypoints::All => true,
+        }
+    }
+}
+
+impl Head<'_> {
+    fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&MAGIC)?;
+        to.write_all(&VERSION.to_le_bytes())?;
+        to.write_all(&self.kind.code().to_le_bytes())?;
+        to.write_all(self.stamp.bytes())?;
+        let words = [self.tokens.len(), self.border, self.checkpoints, usize::from(self.logits.is_some())];
+        words.iter().try_for_each(|&word| to.write_all(&(word as u64).to_le_bytes()))?;
+        self.tokens.iter().try_for_each(|token| to.write_all(&token.to_le_bytes()))?;
+        let alone: Vec<u8> = self.origins.iter().map(|origin| u8::from(origin.alone)).collect();
+        to.write_all(&alone)?;
+        self.logits.map_or(Ok(()), |logits| write_numbers(logits, to))
+    }
+}
+
+/// The header of stored bytes: enough to know whether one wants the rest.
+pub(in crate::llm) struct Peek {
+    stamp: [u8; Stamp::LEN],
+    kind: Option<CacheKind>,
+    len: usize,
+    border: usize,
+    checkpoints: usize,
+    logits: bool,
+}
+
+impl Peek {
+    /// Most positions that are believed before a context is known: the longest that `[llm] context` may ask for.
+    const LONGEST: u64 = 1 << 18;
+
+    pub fn read_from(from: &mut impl Read) -> Result<Peek, StateError> {
+        let mut bytes = [0; HEAD];
+        from.read_exact(&mut bytes)?;
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+        if bytes[..8] != MAGIC || word(8) != VERSION {
+            return Err(StateError::NotAState);
+        }
+        let mut stamp = [0; Stamp::LEN];
+        stamp.copy_from_slice(&bytes[16..16 + Stamp::LEN]);
+        let [len, border, checkpoints, logits] = [0, 8, 16, 24].map(|at| long(16 + Stamp::LEN + at));
+        if len > Peek::LONGEST || border > len || checkpoints > MOST as u64 || logits > 1 {
+            return Err(StateError::Damaged { what: "its header is impossible" });
+        }
+        Ok(Peek {
+            stamp,
+            kind: CacheKind::of_code(word(12)),
+            len: len as usize,
+            border: border as usize,
+            checkpoints: checkpoints as usize,
+            logits: logits == 1,
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_of(&self, stamp: &Stamp) -> bool {
+        self.stamp == *stamp.bytes()
+    }
+
+    /// Adds the tokens, which follow the header, to `to`.
+    pub fn read_tokens(&self, from: &mut impl Read, to: &mut Vec<u32>) -> Result<(), StateError> {
+        let mut bytes = vec![0; self.len * size_of::<u32>()];
+        from.read_exact(&mut bytes)?;
+        to.extend(bytes.as_chunks().0.iter().map(|token| u32::from_le_bytes(*token)));
+        Ok(())
+    }
+
+    fn check(&self, stamp: &Stamp, blueprint: &Blueprint, context: usize, wanted: CacheKind) -> Result<(), StateError> {
+        let Some(found) = self.kind else { return Err(StateError::NotAState) };
+        if !self.is_of(stamp) {
+            return Err(StateError::Foreign);
+        }
+        if found != wanted {
+            return Err(StateError::Kind { found, wanted });
+        }
+        if self.len > context {
+            return Err(StateError::TooLong { len: self.len as u64, context });
+        }
+        let hybrid = blueprint.delta.is_some();
+        let bordered = self.border.is_multiple_of(CHUNK) && self.len - self.border <= CHUNK;
+        match if hybrid { bordered } else { self.border == 0 && self.checkpoints == 0 } {
+            true => Ok(()),
+            false => Err(StateError::Damaged { what: "its borders are not those of the model" }),
+        }
+    }
+}
+
+impl CacheKind {
+    const ALL: [CacheKind; 3] = [CacheKind::F16, CacheKind::F32, CacheKind::Q8];
+
+    fn code(self) -> u32 {
+        match self {
+            CacheKind::F16 => 1,
+            CacheKind::F32 => 2,
+            CacheKind::Q8 => 3,
+        }
+    }
+
+    fn of_code(code: u32) -> Option<CacheKind> {
+        CacheKind::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+impl StateError {
+    /// What ends early is damaged; nothing is wrong with reading it.
+    pub(in crate::llm) fn or_short(self) -> StateError {
+        match self {
+            StateError::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                StateError::Damaged { what: "it ends early" }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Passes bytes on and adds them to a checksum.
+struct Hashing<T> {
+    inner: T,
+    hasher: Sha256,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(bytes)?;
+        self.hasher.update(&bytes[..read]);
+        Ok(read)
+    }
+}
