@@ -114,7 +114,7 @@ fn add_group<I: Isa, const R: usize>(
 #[inline(always)]
 fn widen<I: Isa>(isa: I, codes: &[u8], to: &mut [f32; TILE]) {
     for (codes, to) in codes.chunks_exact(16).zip(to.as_chunks_mut::<16>().0) {
-        isa.scale_signed_bytes(codes, 1.0, to);
+        *to = isa.store_scales(isa.scales_of_signed_bytes(codes, 1.0));
     }
 }
 
@@ -125,6 +125,6 @@ fn unpack<I: Isa>(isa: I, codes: &[u8], scale: f16, to: &mut [f32]) {
     whole[..codes.len()].copy_from_slice(codes);
     let scale = isa.f16_to_f32(scale.to_bits());
     for (codes, to) in whole.chunks_exact(16).zip(to.as_chunks_mut::<16>().0) {
-        isa.scale_signed_bytes(codes, scale, to);
+        *to = isa.store_scales(isa.scales_of_signed_bytes(codes, scale));
     }
 }
