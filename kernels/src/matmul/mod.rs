@@ -5,6 +5,7 @@ mod format;
 mod gemm;
 mod matvec;
 mod packed;
+mod short;
 #[cfg(test)]
 mod tests;
 
@@ -46,9 +47,19 @@ fn rooms<T>(rooms: &mut Vec<Mutex<T>>, threads: usize, new: impl Fn() -> T) -> &
 pub fn matmul(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
     assert_eq!(x.len(), n * w.cols(), "x is [{n}, {}]", w.cols());
     assert_eq!(y.len(), n * w.rows(), "y is [{n}, {}]", w.rows());
+    match w.cols() {
+        0 => y.fill(0.0),
+        cols if cols <= short::SHORT && Layout::of(w.kind()).is_some() && !simd.is_reference() => {
+            short::short(pool, simd, w, x, y);
+        }
+        _ => long(pool, simd, w, x, n, y, scratch),
+    }
+}
+
+/// Rows of any length, quantised weights in whole numbers.
+fn long(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
     match n {
         _ if y.is_empty() => {}
-        _ if w.cols() == 0 => y.fill(0.0),
         _ if simd.is_reference() => reference::matmul(w, x, y),
         1 => matvec(pool, simd, w, x, y, scratch),
         _ => match Layout::of(w.kind()) {

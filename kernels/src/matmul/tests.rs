@@ -96,7 +96,7 @@ fn assert_product_with(simd: Simd, pool: &Pool, kind: BlockType, (rows, cols, n)
     let (bytes, values) = weights(kind, rows, cols);
     let w = Matrix::new(kind, rows, cols, &bytes).unwrap();
     let mut y = vec![f32::NAN; n * rows];
-    matmul(pool, simd, &w, x, n, &mut y, &mut Scratch::default());
+    long(pool, simd, &w, x, n, &mut y, &mut Scratch::default());
     for (i, y) in y.into_iter().enumerate() {
         let (t, r) = (i / rows, i % rows);
         let (w, x) = (&values[r * cols..][..cols], &x[t * cols..][..cols]);
@@ -171,7 +171,7 @@ fn what_is_not_finite_is_never_lost() {
                     let mut x = noise(n * 512, 9);
                     x[at] = bad;
                     let mut y = vec![0.0; n * 5];
-                    matmul(&pool, simd, &w, &x, n, &mut y, &mut Scratch::default());
+                    long(&pool, simd, &w, &x, n, &mut y, &mut Scratch::default());
                     for (i, y) in y.iter().enumerate() {
                         let case = format!("{} {kind} {bad} at {at} of {n}: {y}", simd.name());
                         assert_eq!(y.is_finite(), i / 5 != at / 512, "{case}");
@@ -219,10 +219,34 @@ fn more_threads_change_nothing() {
         let x = noise(n * 512, 5);
         let product = |threads| {
             let mut y = vec![0.0; n * 301];
-            matmul(&Pool::new(threads), Simd::detect(), &w, &x, n, &mut y, &mut Scratch::default());
+            long(&Pool::new(threads), Simd::detect(), &w, &x, n, &mut y, &mut Scratch::default());
             y
         };
         let alone = product(1);
         assert!([2, 5].into_iter().all(|threads| product(threads) == alone), "n={n}");
+    }
+}
+
+#[test]
+fn short_rows_are_as_exact_as_f32() {
+    let (rows, cols) = (37_usize, 256_usize);
+    for kind in BlockType::all().filter(|kind| Layout::of(*kind).is_some() && cols.is_multiple_of(kind.block_len())) {
+        let (bytes, values) = weights(kind, rows, cols);
+        let w = Matrix::new(kind, rows, cols, &bytes).unwrap();
+        let x = noise(3 * cols, 5);
+        for simd in Simd::available() {
+            for threads in [1, 2] {
+                let pool = Pool::new(threads);
+                let (mut all, mut alone) = (vec![0.0; 3 * rows], vec![0.0; rows]);
+                matmul(&pool, simd, &w, &x, 3, &mut all, &mut Scratch::default());
+                matmul(&pool, simd, &w, &x[cols..2 * cols], 1, &mut alone, &mut Scratch::default());
+                assert_eq!(all[rows..2 * rows], alone, "{kind} {} {threads}", simd.name());
+                for (row, y) in alone.iter().enumerate() {
+                    let terms = values[row * cols..][..cols].iter().zip(&x[cols..]).map(|(w, x)| f64::from(w * x));
+                    let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+                    assert!((f64::from(*y) - exact).abs() <= 1e-6 * size, "{kind} {} row {row}", simd.name());
+                }
+            }
+        }
     }
 }

@@ -36,8 +36,8 @@ impl Stamp {
     /// The stamp of `model`, which was opened from `path`.
     pub fn new(path: &Path, model: &Model) -> Result<Stamp, LlmError> {
         let mut hasher = Sha256::new();
-        for file in files(path).map_err(|source| LlmError::Unreadable { path: path.to_owned(), source })? {
-            add_file(&mut hasher, &file).map_err(|source| LlmError::Unreadable { path: file.clone(), source })?;
+        for file in files(path).map_err(|why| LlmError::Unreadable { path: path.to_owned(), why })? {
+            add_file(&mut hasher, &file).map_err(|why| LlmError::Unreadable { path: file.clone(), why })?;
         }
         // A blueprint is written without doubt: each field by name, floats as their shortest exact decimals.
         hasher.update(format!("{:?}", model.blueprint()));

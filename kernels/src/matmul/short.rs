@@ -1,0 +1,35 @@
+//! Short rows of quantised weights, which are unpacked and meet the activations as they are.
+//!
+//! The rounding of activations to 16 bits is noise that averages out over the terms of a row; over the few of a short row
+//! it does not, and small models are the ones whose answers it turns. Up to [`SHORT`] columns a product is small enough
+//! that exactness costs nothing that can be noticed.
+
+use super::activations::Rounded;
+use super::matvec::MatVec;
+use crate::pool::SharedMut;
+use crate::{BlockType, Matrix, Pool, Simd, reference};
+
+/// Columns of the longest row that counts as short. The narrowest model that anybody talks to has 576.
+pub(super) const SHORT: usize = 512;
+/// Rows that a thread takes at a time.
+const ROWS: usize = 16;
+const NONE: Rounded = Rounded { words: &[], scales: &[], sums: &[] };
+
+/// y`[n, rows]` = x`[n, cols]` · Wᵀ. Each row is computed for each token alone, so neither n nor the threads change a bit.
+pub(super) fn short(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], y: &mut [f32]) {
+    let (rows, cols, y) = (w.rows(), w.cols(), SharedMut::new(y));
+    pool.run(rows.div_ceil(ROWS), |i, _| {
+        let (mut values, mut bytes) = ([0.0; SHORT], [0; SHORT * size_of::<f32>()]);
+        let (values, bytes) = (&mut values[..cols], &mut bytes[..cols * size_of::<f32>()]);
+        for row in i * ROWS..rows.min((i + 1) * ROWS) {
+            reference::unpack(w.kind(), w.row(row), values);
+            bytes.as_chunks_mut().0.iter_mut().zip(&*values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+            let w = Matrix::new(BlockType::F32, 1, cols, bytes).expect("a row of f32");
+            for (token, x) in x.chunks_exact(cols).enumerate() {
+                // SAFETY: each place is written by the one task that has its row.
+                let y = unsafe { y.slice(token * rows + row, 1) };
+                simd.run(MatVec { w, x, rounded: NONE, y });
+            }
+        }
+    });
+}
