@@ -234,7 +234,7 @@ impl Default for Llm {
             threads: None,
             context: 2048,
             kv: Kv::F16,
-            // Ten prompts of Qwen3.5 with some hundred tokens each.
+            // Seven prompts of 200 tokens of Qwen3.5-0.8B, 24 to 46 MiB each.
             prompt_cache: "256MiB".to_owned(),
             max_tokens: 200,
             temperature: 0.3,
