@@ -144,7 +144,7 @@ const BROKEN: &[(&str, &[&str])] = &[
             "2:1: unknown key hear.onsett; did you mean hear.onset?",
             "5:4: unknown key llm.end_silence_ms; did you mean hear.end_silence_ms?",
             "6:1: unknown key llm.speed; did you mean tts.speed?",
-            "7:1: unknown key llm.zzzzzzzz; [llm] has model, system_prompt, threads, context, max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed",
+            "7:1: unknown key llm.zzzzzzzz; [llm] has model, system_prompt, threads, context, kv, prompt_cache, max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed",
         ],
     ),
     (
@@ -311,6 +311,7 @@ fn the_defaults_make_a_plan() {
     let models = [&plan.hear.model, &plan.asr.model, &plan.llm.model, &plan.tts.voice];
     assert_eq!(models, ["silero-vad", "whisper-base", "qwen2.5-coder-0.5b", "piper-joe"]);
     assert_eq!((plan.memory.budget, plan.models.dir), (Bytes::mib(1500), None));
+    assert_eq!((plan.llm.kv, plan.llm.prompt_cache), (config::Kv::F16, Bytes::mib(256)));
     assert_eq!((plan.hear.end_silence, plan.hear.max_turn), (Ms(320.0), Ms(30_000.0)));
     assert_eq!((plan.asr.threads_beside, plan.llm.threads, plan.tts.threads), (1, 2, 1));
     assert_eq!((plan.asr.language.as_deref(), plan.llm.sampling.seed), (Some("en"), None));
@@ -322,6 +323,8 @@ fn the_profile_chooses_what_auto_leaves_open() {
     assert_eq!(plan(&[("models.profile", "qwen")]).llm.model, "qwen3.5-0.8b");
     assert_eq!(plan(&[("models.profile", "qwen"), ("llm.model", "smollm2-135m")]).llm.model, "smollm2-135m");
     assert_eq!(plan(&[("asr.language", "auto")]).asr.language, None);
+    let small = plan(&[("llm.kv", "q8"), ("llm.prompt_cache", "0")]).llm;
+    assert_eq!((small.kv, small.prompt_cache), (config::Kv::Q8, Bytes(0)));
     assert_eq!(plan(&[("llm.seed", "7")]).llm.sampling.seed, Some(7));
 }
 

@@ -105,13 +105,14 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     let names = raw.models.profile.models();
     let threads = Threads::of(cores);
     // Accepted texts are sizes, so this says nothing new.
-    let budget: Bytes = raw.memory.budget.parse().map_err(|error| Problem::at(&Origin::Default, error))?;
+    let size = |text: &str| text.parse::<Bytes>().map_err(|error| Problem::at(&Origin::Default, error));
+    let (budget, prompt_cache) = (size(&raw.memory.budget)?, size(&raw.llm.prompt_cache)?);
     Ok(Plan {
         models: Models { profile: raw.models.profile.name().to_owned(), dir: models_dir(&raw.models.dir, places) },
         memory: Memory { budget },
         hear: hear(&raw.hear, &names),
         asr: asr(&raw.asr, &names, &threads),
-        llm: llm(&raw.llm, &names, &threads),
+        llm: llm(&raw.llm, &names, &threads, prompt_cache),
         tts: Tts {
             voice: or(&raw.tts.voice, names.voice),
             threads: raw.tts.threads.map_or(threads.beside, |n| n as usize),
@@ -145,12 +146,14 @@ fn asr(raw: &raw::Asr, names: &Names, threads: &Threads) -> Asr {
     }
 }
 
-fn llm(raw: &raw::Llm, names: &Names, threads: &Threads) -> Llm {
+fn llm(raw: &raw::Llm, names: &Names, threads: &Threads, prompt_cache: Bytes) -> Llm {
     Llm {
         model: or(&raw.model, names.llm),
         system_prompt: raw.system_prompt.clone(),
         threads: raw.threads.map_or(threads.alone, |n| n as usize),
         context: raw.context as usize,
+        kv: raw.kv,
+        prompt_cache,
         max_tokens: raw.max_tokens as usize,
         sampling: Sampling {
             temperature: raw.temperature as f32,

@@ -23,15 +23,25 @@ pub struct Field {
 
 #[derive(Debug, PartialEq)]
 enum Form {
-    Integer { min: i64, max: i64 },
-    Number { min: f64, max: f64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Number {
+        min: f64,
+        max: f64,
+    },
     Choice(Vec<String>),
     Language(Vec<String>),
     Model,
     ModelOrPath,
     Size,
+    /// A size, or 0.
+    Limit,
     Folder,
-    Text { max: u64 },
+    Text {
+        max: u64,
+    },
 }
 
 /// Longest piece of a value that a message repeats, in characters.
@@ -191,6 +201,7 @@ impl Form {
             (_, Some("model")) => Form::Model,
             (_, Some("model-or-path")) => Form::ModelOrPath,
             (_, Some("size")) => Form::Size,
+            (_, Some("limit")) => Form::Limit,
             (_, Some("folder")) => Form::Folder,
             (_, Some("language")) => Form::Language(choices(schema)),
             _ if !choices(schema).is_empty() => Form::Choice(choices(schema)),
@@ -204,6 +215,7 @@ impl Form {
             Form::Model => is_model_name(text),
             Form::ModelOrPath => is_model_name(text) || (text.contains('/') && !text.contains('\0')),
             Form::Size => text.parse::<Bytes>().is_ok_and(|size| size.0 > 0),
+            Form::Limit => text.parse::<Bytes>().is_ok(),
             Form::Folder => !text.is_empty() && !text.contains('\0'),
             Form::Text { max } => text.chars().count() as u64 <= *max,
             Form::Integer { .. } | Form::Number { .. } => false,
@@ -222,6 +234,7 @@ impl Form {
             Form::Model => "a model's name (lower-case letters, digits, \"-\", \"_\" and \".\")".to_owned(),
             Form::ModelOrPath => "a model's name, or the path of a model with a \"/\" in it".to_owned(),
             Form::Size => "a size above 0 with its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),
+            Form::Limit => "a size with its unit, such as \"256MiB\", or \"0\" for none".to_owned(),
             Form::Folder => "the path of a folder".to_owned(),
             Form::Text { max } => format!("text of at most {max} characters"),
         }
@@ -283,10 +296,10 @@ mod tests {
                 Form::Number { min, max } => assert!(min < max, "{}", field.path()),
                 Form::Choice(words) | Form::Language(words) => assert!(words.len() > 1, "{}", field.path()),
                 Form::Text { max } => assert!(*max > 0, "{}", field.path()),
-                Form::Model | Form::ModelOrPath | Form::Size | Form::Folder => {}
+                Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 31);
+        assert_eq!(all().len(), 33);
     }
 
     #[test]
@@ -306,6 +319,11 @@ mod tests {
             ("llm.seed", "4294967296", None),
             ("memory.budget", "2GiB", Some(Value::from("2GiB"))),
             ("memory.budget", "0MiB", None),
+            ("llm.prompt_cache", "0", Some(Value::from("0"))),
+            ("llm.prompt_cache", "64 MiB", Some(Value::from("64 MiB"))),
+            ("llm.prompt_cache", "some", None),
+            ("llm.kv", "q8", Some(Value::from("q8"))),
+            ("llm.kv", "q4", None),
             ("models.profile", "qwen", Some(Value::from("qwen"))),
             ("models.profile", "Qwen", None),
             ("models.profile", "auto", None),

@@ -1,5 +1,6 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
+pub use super::raw::Kv;
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
@@ -69,6 +70,10 @@ pub struct Llm {
     pub threads: usize,
     /// Most tokens of prompt and answer together.
     pub context: usize,
+    /// What keys and values are kept as.
+    pub kv: Kv,
+    /// The most that computed system prompts may take on disk; 0 keeps none.
+    pub prompt_cache: Bytes,
     pub max_tokens: usize,
     pub sampling: Sampling,
 }

@@ -119,6 +119,11 @@ pub struct Llm {
     /// Most tokens of prompt and answer together.
     #[schemars(range(min = 128, max = 262144))]
     pub context: u32,
+    /// What the conversation is remembered in: q8 takes about half the memory of f16 and rounds more.
+    pub kv: Kv,
+    /// The most that computed system prompts may take on disk, as a size with its unit; "0" keeps none.
+    #[schemars(extend("format" = "limit"))]
+    pub prompt_cache: String,
     /// Most tokens of one answer; at most context.
     #[schemars(range(min = 1, max = 8192))]
     pub max_tokens: u32,
@@ -144,6 +149,17 @@ pub struct Llm {
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<0, 4294967295>")]
     pub seed: Option<u32>,
+}
+
+/// What keys and values of attention are kept as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kv {
+    /// 16 bits each.
+    #[default]
+    F16,
+    /// 8 bits each and a scale of 16 bits for every 32.
+    Q8,
 }
 
 /// The voice that speaks the answer.
@@ -217,6 +233,9 @@ impl Default for Llm {
             system_prompt: SPOKEN_ANSWERS.to_owned(),
             threads: None,
             context: 2048,
+            kv: Kv::F16,
+            // Seven prompts of 200 tokens of Qwen3.5-0.8B, 24 to 46 MiB each.
+            prompt_cache: "256MiB".to_owned(),
             max_tokens: 200,
             temperature: 0.3,
             top_k: 40,

@@ -18,6 +18,7 @@
 
 mod folder;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -82,6 +83,18 @@ pub struct Found {
     /// Behind the longest stored beginning of the prompt, marked as the end of a turn; `None` if there is none.
     pub state: Option<State>,
     pub notes: Vec<CacheNote>,
+}
+
+/// Where computed prompts are kept: systemd's `$CACHE_DIRECTORY`, else the user's own cache folder; `None` if neither is
+/// known. The configured folder of models does not count: several people may share it.
+pub fn prompts_dir(lookup: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let var = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // systemd joins several directories with colons; the first is ours.
+    let service = var("CACHE_DIRECTORY").and_then(|dirs| Some(PathBuf::from(dirs.to_str()?.split(':').next()?)));
+    // The XDG specification says that a relative path is to be ignored.
+    let user = var("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let own = user.or_else(|| var("HOME").map(|home| home.join(".cache")));
+    service.or_else(|| own.map(|cache| cache.join("sotto"))).map(|dir| dir.join("prompts"))
 }
 
 impl PromptCache {

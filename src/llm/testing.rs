@@ -4,6 +4,7 @@ use super::gguf::Gguf;
 pub use super::gguf::testing::Builder;
 use super::tokenizer::Tokenizer;
 use crate::config::{self, Sampling};
+use crate::types::Bytes;
 
 pub const CONTROLS: [&str; 3] = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"];
 const MERGES: [&str; 4] = ["t h", "th e", "Ġ t", "Ġ the"];
@@ -174,6 +175,8 @@ pub fn settings(context: usize, max_tokens: usize) -> config::Llm {
         system_prompt: "Be brief.".to_owned(),
         threads: 1,
         context,
+        kv: config::Kv::F16,
+        prompt_cache: Bytes(0),
         max_tokens,
         sampling: Sampling {
             temperature: 0.0,

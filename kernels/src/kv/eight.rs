@@ -7,9 +7,10 @@ use half::f16;
 
 /// Values of a head that share a scale, as in Q8_0.
 ///
-/// One scale for a whole head would need no more work, but a head has channels that are always large (Qwen 2.5 adds
-/// biases of up to some hundred to its keys), and with one scale for 64 to 256 values these take the precision of all
-/// the others; so they take it of 31 neighbours only.
+/// A head has channels that are always large (Qwen 2.5 adds biases of up to some hundred to its keys), which take the
+/// precision of all that share a scale with them. Measured over 200 tokens, the root mean square error of keys relative
+/// to them is, with a scale for 16, 32 and 64 values (a whole head), 6.3e-3, 8.1e-3 and 1.10e-2 for SmolLM2-135M and
+/// 6.5e-3, 9.0e-3 and 1.08e-2 for Qwen2.5-Coder-0.5B; of 9, 8.5 and 8.25 bits a value the middle gains most.
 pub(crate) const GROUP: usize = 32;
 /// What attention unpacks at a time: a group of sixteen positions.
 pub(crate) const TILE: usize = GROUP * KEY_BLOCK;

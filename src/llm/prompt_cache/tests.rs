@@ -252,3 +252,17 @@ fn a_system_prompt_is_made_of_configuration_and_tools_alone() {
     let tool = Tool(serde_json::json!({ "name": "light", "parameters": {} }));
     assert_eq!(SystemPrompt::new(&format, &tokenizer, "Be brief.", &[tool]).unwrap(), None);
 }
+
+#[test]
+fn prompts_lie_in_a_folder_of_ones_own() {
+    for (variables, expected) in [
+        (&[("HOME", "/h")][..], Some("/h/.cache/sotto/prompts")),
+        (&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")], Some("/x/sotto/prompts")),
+        (&[("HOME", "/h"), ("XDG_CACHE_HOME", "x")], Some("/h/.cache/sotto/prompts")),
+        (&[("HOME", "/h"), ("CACHE_DIRECTORY", "/c/sotto:/d")], Some("/c/sotto/prompts")),
+        (&[("HOME", "")], None),
+    ] {
+        let lookup = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        assert_eq!(prompts_dir(lookup), expected.map(PathBuf::from), "{variables:?}");
+    }
+}

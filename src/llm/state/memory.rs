@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use half::f16;
 use sotto_kernels::{AttentionShape, ConvState, DeltaState, KvCache, KvCache8, Pool, Simd, attention};
 
+use crate::config;
 use crate::llm::blueprint::{Blueprint, DeltaNet};
 
 /// What keys and values are kept as.
@@ -15,8 +16,19 @@ pub enum CacheKind {
     F16,
     /// For comparisons: nothing is rounded.
     F32,
-    /// Whole numbers of 8 bits with a scale for each 32: 0.53 of the memory of f16.
+    /// Whole numbers of 8 bits with a scale for each 32: 0.53 of the memory of f16. Against f32, over 512 tokens of
+    /// prose and code, SmolLM2-135M has a mean KL divergence of 4.5e-4 (f16: 4.5e-7) and the same most probable token 500
+    /// times; Qwen2.5-Coder-0.5B, whose keys have large biases, 1.5e-2 (f16: 3.2e-6) and 481 times.
     Q8,
+}
+
+impl From<config::Kv> for CacheKind {
+    fn from(kv: config::Kv) -> CacheKind {
+        match kv {
+            config::Kv::F16 => CacheKind::F16,
+            config::Kv::Q8 => CacheKind::Q8,
+        }
+    }
 }
 
 #[derive(Clone)]
