@@ -27,15 +27,16 @@ use super::LlmError;
 use super::conversation::Stats;
 use super::loaded::Llm;
 use super::presets::SamplingOptions;
+use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
 use super::source::Source;
-use super::state::State;
+use super::state::{Parked, State};
 use super::template::{Message, Role, Tool, ToolCall};
 use super::thinking::Piece;
 use super::tools::{Part, ToolParser};
 use super::writer::{Finish, Limits, Step, Writer};
 use crate::config;
-use crate::memory::{self, Budget};
+use crate::memory::{self, Budget, Permit};
 use crate::types::{Bytes, Ms};
 
 /// Tokens of prompt and answer together, where nothing else is asked for.
@@ -49,15 +50,25 @@ pub struct ChatSettings {
     pub threads: usize,
     /// Most tokens of prompt and answer together; `None` takes 8,192, or what the model was trained for if that is less.
     pub context: Option<usize>,
+    /// What keys and values are kept as.
+    pub kv: config::Kv,
     /// What the model asks for its memory.
     pub budget: Budget,
+    /// Where computed system prompts are kept, and how many bytes of them; `None` keeps none.
+    pub prompt_cache: Option<(PathBuf, Bytes)>,
 }
 
 impl Default for ChatSettings {
-    /// Up to four of the machine's cores, and as much memory as it takes.
+    /// Up to four of the machine's cores, as much memory as it takes, and nothing on disk.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        ChatSettings { threads: cores.min(4), context: None, budget: Budget::new(Bytes(u64::MAX)) }
+        ChatSettings {
+            threads: cores.min(4),
+            context: None,
+            kv: config::Kv::F16,
+            budget: Budget::new(Bytes(u64::MAX)),
+            prompt_cache: None,
+        }
     }
 }
 
@@ -66,9 +77,12 @@ pub struct Chat {
     path: PathBuf,
     settings: ChatSettings,
     llm: Option<Llm>,
-    /// What is computed. It outlives the model, so that a conversation goes on after a reload.
+    /// What is computed, while the model is loaded.
     state: Option<State>,
+    /// The same while it is not, so that a conversation goes on after a reload, with its right to be in memory.
+    parked: Option<(Parked, Permit)>,
     seen: Option<Seen>,
+    notes: Vec<CacheNote>,
 }
 
 /// The messages whose tokens are known, the last answer among them.
@@ -143,7 +157,7 @@ impl Chat {
     /// Loads a GGUF file, or a folder with safetensors, `config.json` and `tokenizer.json`.
     pub fn from_pretrained(path: impl AsRef<Path>, settings: ChatSettings) -> Result<Self, LlmError> {
         let path = path.as_ref().to_owned();
-        let mut chat = Chat { path, settings, llm: None, state: None, seen: None };
+        let mut chat = Chat { path, settings, llm: None, state: None, parked: None, seen: None, notes: Vec::new() };
         chat.reload()?;
         Ok(chat)
     }
@@ -152,9 +166,16 @@ impl Chat {
         self.llm.is_some()
     }
 
-    /// Gives the model's memory back. What was computed of the conversation stays.
+    /// Gives the model's memory back. What was computed of the conversation stays, in its smallest form; should the
+    /// budget not even grant that, it will be computed again.
     pub fn unload(&mut self) {
-        self.llm = None;
+        let (Some(llm), Some(state)) = (self.llm.take(), self.state.take()) else { return };
+        if !state.is_empty() {
+            let parked = state.park(&llm.stamp);
+            drop(llm);
+            let permit = self.settings.budget.reserve("the conversation", Bytes(parked.bytes() as u64));
+            self.parked = permit.ok().map(|permit| (parked, permit));
+        }
         memory::give_back_freed();
     }
 
@@ -167,26 +188,28 @@ impl Chat {
         let planned = Llm::planned_bytes(&self.path, &settings)?;
         let permit = self.settings.budget.reserve("the language model", planned)?;
         let llm = Llm::load(&self.path, &settings, permit)?;
-        if self.state.is_none() {
-            // Two tokens of no meaning, forgotten at once: the first answer meets memory that is already there.
-            let mut state = llm.state();
-            llm.forward(&mut state, &[0, 0]);
-            llm.rollback(&mut state, 0);
-            self.state = Some(state);
-        }
+        // A model that has changed meanwhile begins anew.
+        let woken = self.parked.take().and_then(|(parked, _)| parked.wake(&llm.stamp, llm.blueprint()).ok());
+        self.state = Some(woken.unwrap_or_else(|| fresh(&llm)));
         self.llm = Some(llm);
         Ok(())
     }
 
     /// Forgets what was computed and said.
     pub fn reset_state(&mut self) {
-        self.seen = None;
+        (self.seen, self.parked) = (None, None);
         self.state = self.llm.as_ref().map(Llm::state);
+    }
+
+    /// What there is to say about the prompt cache since the last time.
+    pub fn take_notes(&mut self) -> Vec<CacheNote> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Bytes that are held now: weights, tokenizer and what is computed of the conversation.
     pub fn memory_footprint(&self) -> Bytes {
-        let state = self.state.as_ref().map_or(0, State::bytes);
+        let parked = self.parked.as_ref().map_or(0, |(parked, _)| parked.bytes());
+        let state = self.state.as_ref().map_or(parked, State::bytes);
         Bytes(state as u64 + self.llm.as_ref().map_or(0, |llm| llm.bytes().0))
     }
 
@@ -213,8 +236,10 @@ impl Chat {
         options.check()?;
         let started = Instant::now();
         let prompt = self.prompt(messages, tools, options)?;
+        self.begin_with_the_system_prompt(messages, tools)?;
         let (Some(llm), Some(state)) = (&self.llm, &mut self.state) else { return Err(self.not_loaded()) };
         let prefilled_tokens = llm.compute(state, &prompt.tokens);
+        state.mark_turn();
         let mut sampler = llm.sampler(&options.sampling());
         let limits = Limits { tokens: prompt.room, thought: options.max_thinking_tokens };
         let writer = Writer::new(llm, &mut sampler, options.thinking(), limits);
@@ -243,6 +268,23 @@ impl Chat {
         })
     }
 
+    /// What the cache knows of the beginning of a conversation need not be computed.
+    fn begin_with_the_system_prompt(&mut self, messages: &[Message], tools: &[Tool]) -> Result<(), LlmError> {
+        let Some((dir, limit)) = &self.settings.prompt_cache else { return Ok(()) };
+        let (Some(llm), Some(state)) = (&self.llm, &mut self.state) else { return Ok(()) };
+        let system = messages.first().filter(|message| message.role == Role::System);
+        if !state.is_empty() || (system.is_none() && tools.is_empty()) {
+            return Ok(());
+        }
+        let text = system.map_or("", |message| &message.content);
+        if let Some(prompt) = SystemPrompt::new(&llm.format, &llm.tokenizer, text, tools)? {
+            let (begun, _, notes) = llm.begin(&prompt, &PromptCache::open(dir, *limit));
+            *state = begun;
+            self.notes.extend(notes);
+        }
+        Ok(())
+    }
+
     fn not_loaded(&self) -> LlmError {
         LlmError::NotLoaded { path: self.path.clone() }
     }
@@ -258,6 +300,8 @@ impl Chat {
             system_prompt: String::new(),
             threads: self.settings.threads,
             context,
+            kv: self.settings.kv,
+            prompt_cache: Bytes(0),
             max_tokens: SamplingOptions::default().max_tokens,
             sampling: SamplingOptions::default().sampling(),
         })
@@ -307,6 +351,14 @@ impl Chat {
         let more = more.transpose()?;
         Ok(more.map(|more| [&seen.tokens[..], &more].concat()))
     }
+}
+
+/// A state that has met two tokens of no meaning and forgotten them: the first answer finds its memory already there.
+fn fresh(llm: &Llm) -> State {
+    let mut state = llm.state();
+    llm.forward(&mut state, &[0, 0]);
+    llm.rollback(&mut state, 0);
+    state
 }
 
 /// `None` where there is but one turn left.

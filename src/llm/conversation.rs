@@ -4,11 +4,12 @@
 //! each prompt is compared with the tokens of the state, the common beginning stays, the rest is rolled back. Reading
 //! ahead ([`Conversation::prefill`]) is the same operation without an answer.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
 use super::LlmError;
 use super::loaded::Llm;
+use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
 use super::state::State;
 use super::template::Thinking;
@@ -24,9 +25,11 @@ pub struct Conversation {
     state: State,
     sampler: Sampler,
     /// The system prompt, rendered.
-    system: Vec<u32>,
+    system: SystemPrompt,
     /// Question and answer of each turn, rendered, the oldest first.
     turns: Vec<Vec<u32>>,
+    /// Where the answer lies in the last turn.
+    answered: Option<Range<usize>>,
 }
 
 /// What came of a question.
@@ -88,9 +91,9 @@ struct Reply {
 
 impl Conversation {
     pub fn new(llm: Llm) -> Result<Self, LlmError> {
-        let system = llm.format.system(&llm.tokenizer, &llm.settings.system_prompt)?;
+        let system = SystemPrompt::of_text(&llm.format, &llm.tokenizer, &llm.settings.system_prompt)?;
         let (state, sampler) = (llm.state(), llm.sampler(&llm.settings.sampling));
-        let conversation = Conversation { llm, state, sampler, system, turns: Vec::new() };
+        let conversation = Conversation { llm, state, sampler, system, turns: Vec::new(), answered: None };
         conversation.fit(&[])?;
         Ok(conversation)
     }
@@ -106,10 +109,23 @@ impl Conversation {
 
     /// Computes the system prompt, so that the first question only pays for itself. Returns the tokens computed.
     pub fn warm_up(&mut self) -> Result<usize, LlmError> {
-        let system = self.system.clone();
-        let computed = self.llm.compute(&mut self.state, &system);
+        let computed = self.llm.compute(&mut self.state, self.system.tokens());
         self.state.mark_turn();
         Ok(computed)
+    }
+
+    /// As [`Conversation::warm_up`], with the system prompt as `cache` has it, or for `cache` to keep.
+    pub fn warm_up_from(&mut self, cache: &PromptCache) -> Vec<CacheNote> {
+        let (state, _, notes) = self.llm.begin(&self.system, cache);
+        self.state = state;
+        notes
+    }
+
+    /// Keeps of the last answer only what was `heard`: the beginning of its text that reached the listener.
+    pub fn keep_heard(&mut self, heard: &str) {
+        let (Some(turn), Some(answer)) = (self.turns.last_mut(), self.answered.take()) else { return };
+        let Some(kept) = self.llm.tokens_heard(&turn[answer.clone()], heard) else { return };
+        turn.splice(answer, kept);
     }
 
     /// Reads a question ahead, before it is certain: computes the history and `question` as [`Conversation::ask`]
@@ -142,6 +158,7 @@ impl Conversation {
         let stats = Stats { prefill, decode: started.elapsed().into(), steps: reply.steps };
 
         self.turns.drain(..fit.dropped);
+        self.answered = Some(question.len()..question.len() + reply.tokens.len());
         self.turns
             .push(question.into_iter().chain(reply.tokens.iter().copied()).chain(self.llm.format.closing()).collect());
         Ok(Answer {
@@ -157,18 +174,20 @@ impl Conversation {
     /// Forgets the last turn, as if it had not been asked.
     pub fn forget_last(&mut self) {
         self.turns.pop();
+        self.answered = None;
     }
 
     /// Forgets all turns. What is computed of the system prompt stays.
     pub fn reset(&mut self) {
         self.turns.clear();
+        self.answered = None;
     }
 
     /// How the next question fits the context. When it is full, turns are dropped down to three quarters of it, so
     /// that the history is not computed anew at every question from then on.
     fn fit(&self, question: &[u32]) -> Result<Fit, LlmError> {
         let (context, most) = (self.state.context(), self.llm.settings.max_tokens);
-        let fixed = self.system.len() + question.len();
+        let fixed = self.system.tokens().len() + question.len();
         let mut total = fixed + self.turns.iter().map(Vec::len).sum::<usize>();
         let mut dropped = 0;
         if total + most > context {
@@ -186,7 +205,7 @@ impl Conversation {
 
     fn prompt(&self, dropped: usize, question: &[u32]) -> Vec<u32> {
         let turns = self.turns[dropped..].iter().flatten();
-        self.system.iter().chain(turns).chain(question).copied().collect()
+        self.system.tokens().iter().chain(turns).chain(question).copied().collect()
     }
 
     /// Decodes from the state's logits until the model stops, `room` is used up or the listener breaks off.
@@ -289,6 +308,51 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_cut_back_to_what_was_heard() {
+        for family in ["llama", "qwen35"] {
+            let mut cut = conversation(family, 256, 30);
+            let whole = ask(&mut cut, "Say something.");
+            let half = whole.text.char_indices().nth(whole.text.chars().count() / 2).unwrap().0;
+            cut.keep_heard(&whole.text[..half]);
+            // The same as a conversation whose listener left at that point.
+            let mut left = conversation(family, 256, 30);
+            let mut heard = String::new();
+            left.ask("Say something.", &mut |piece| {
+                heard.push_str(piece);
+                if heard.len() >= half { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .unwrap();
+            left.keep_heard(&whole.text[..half]);
+            let (cut, left) = (ask(&mut cut, "Go on."), ask(&mut left, "Go on."));
+            assert_eq!((cut.text, cut.prompt_tokens), (left.text, left.prompt_tokens), "{family}");
+            assert!(cut.prompt_tokens < whole.prompt_tokens * 2 + whole.tokens, "{family}");
+        }
+    }
+
+    #[test]
+    fn a_stored_system_prompt_changes_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = PromptCache::open(folder.path(), Bytes::mib(16));
+        for family in ["llama", "qwen35"] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), testing::model(family).build()).unwrap();
+            let open = || {
+                let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
+                Conversation::new(Llm::load(file.path(), &testing::settings(256, 12), permit).unwrap()).unwrap()
+            };
+            let plain = ask(&mut open(), "What is it?");
+            for _first_and_again in 0..2 {
+                let mut stored = open();
+                assert!(stored.warm_up_from(&cache).is_empty());
+                let answer = ask(&mut stored, "What is it?");
+                assert_eq!((answer.text, answer.tokens), (plain.text.clone(), plain.tokens), "{family}");
+                assert!(answer.prefilled_tokens < plain.prefilled_tokens);
+            }
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
     fn a_full_context_drops_whole_turns_and_keeps_the_system_prompt() {
         ["llama", "qwen35"].into_iter().for_each(fill_up);
     }
@@ -300,7 +364,7 @@ mod tests {
         for n in 0..12 {
             let answer = ask(&mut conversation, &format!("And number {n}?"));
             assert!(answer.prompt_tokens + answer.tokens <= 200);
-            let system = &conversation.system;
+            let system = conversation.system.tokens();
             assert!(conversation.state.tokens().starts_with(system));
             drops += usize::from(conversation.turns() <= before);
             before = conversation.turns();

@@ -5,9 +5,10 @@ use std::path::Path;
 use super::LlmError;
 use super::blueprint::Blueprint;
 use super::model::Model;
+use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
 use super::source::Source;
-use super::state::State;
+use super::state::{CacheKind, Stamp, State};
 use super::template::{ChatFormat, Message, Thinking, Tool};
 use super::tokenizer::Tokenizer;
 use crate::config;
@@ -27,6 +28,8 @@ pub struct Llm {
     pub(super) tokenizer: Tokenizer,
     pub(super) format: ChatFormat,
     pub(super) settings: config::Llm,
+    /// What a stored state must have been computed by.
+    pub(super) stamp: Stamp,
     planned: Bytes,
     _permit: Permit,
 }
@@ -56,7 +59,8 @@ impl Llm {
         }
         let format = source.format(&blueprint, &tokenizer)?;
         let model = source.model(blueprint, settings.threads)?;
-        Ok(Llm { model, tokenizer, format, settings: settings.clone(), planned, _permit: permit })
+        let stamp = Stamp::new(path, &model)?;
+        Ok(Llm { model, tokenizer, format, settings: settings.clone(), stamp, planned, _permit: permit })
     }
 
     pub fn planned(&self) -> Bytes {
@@ -73,7 +77,7 @@ impl Llm {
 
     /// An empty state, for work below the level of a conversation.
     pub fn state(&self) -> State {
-        State::new(&self.model.blueprint, self.settings.context)
+        State::with_cache(&self.model.blueprint, self.settings.context, self.settings.kv.into())
     }
 
     /// Chooses tokens that this model's tokenizer knows.
@@ -100,6 +104,21 @@ impl Llm {
         self.rollback(state, keep);
         self.forward(state, &prompt[keep..]);
         prompt.len() - keep
+    }
+
+    /// A state behind `prompt`: the stored one, or one that is computed now and stored for the next time. Also says how many
+    /// tokens were computed.
+    pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (State, usize, Vec<CacheNote>) {
+        let form = (self.settings.context, self.settings.kv.into());
+        let found = cache.get(&self.stamp, &self.model.blueprint, form, prompt.tokens());
+        let mut notes = found.notes;
+        let mut state = found.state.unwrap_or_else(|| self.state());
+        let computed = self.compute(&mut state, prompt.tokens());
+        state.mark_turn();
+        if computed > 0 {
+            notes.extend(cache.put(&self.stamp, prompt, &state).err());
+        }
+        (state, computed, notes)
     }
 
     /// The tokens of a prompt for the next answer to `messages`.
@@ -154,7 +173,8 @@ fn checked_blueprint(source: &Source, settings: &config::Llm) -> Result<Blueprin
 
 fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm) -> Result<Bytes, LlmError> {
     let too_large = || source.unsupported("a cache too large to be counted", "smaller [llm] context");
-    let state = State::planned_bytes(blueprint, settings.context).ok_or_else(too_large)?;
+    let kind = CacheKind::from(settings.kv);
+    let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
     let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
     let weights = source.weight_bytes();
     Ok(Bytes([state as u64, tokenizer, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))

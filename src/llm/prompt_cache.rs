@@ -47,10 +47,15 @@ impl SystemPrompt {
         tools: &[Tool],
     ) -> Result<Option<Self>, LlmError> {
         if tools.is_empty() {
-            return format.system(tokenizer, text).map(|tokens| Some(SystemPrompt(tokens)));
+            return Self::of_text(format, tokenizer, text).map(Some);
         }
         let Some(segments) = format.system_with_tools(text, tools) else { return Ok(None) };
         format.tokens(tokenizer, &segments).map(|tokens| Some(SystemPrompt(tokens)))
+    }
+
+    /// The configured system prompt alone.
+    pub fn of_text(format: &ChatFormat, tokenizer: &Tokenizer, text: &str) -> Result<Self, LlmError> {
+        format.system(tokenizer, text).map(SystemPrompt)
     }
 
     pub fn tokens(&self) -> &[u32] {

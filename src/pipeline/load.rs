@@ -9,7 +9,7 @@ use super::stage::{Result, Stages};
 use crate::asr::Whisper;
 use crate::config::{self, Plan};
 use crate::hear::SileroVad;
-use crate::llm::{Chat, ChatSettings, Conversation, Llm};
+use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache};
 use crate::memory::{Budget, OverBudget, Permit};
 use crate::onnx::Onnx;
 use crate::store::Store;
@@ -74,12 +74,28 @@ pub struct Loader {
     budget: Budget,
     /// The library stays for the life of the process, and so does its permit.
     onnx: Mutex<Option<(Onnx, Permit)>>,
+    notes: Mutex<Vec<String>>,
 }
 
 impl Loader {
     pub fn new(plan: Plan, store: Store) -> Self {
         let budget = Budget::new(plan.memory.budget);
-        Loader { plan, store, budget, onnx: Mutex::new(None) }
+        Loader { plan, store, budget, onnx: Mutex::new(None), notes: Mutex::default() }
+    }
+
+    /// Where computed system prompts are kept: beside the models.
+    fn prompts(&self) -> PathBuf {
+        self.store.dir().join("prompts")
+    }
+
+    fn note(&self, notes: &[impl ToString]) {
+        let mut own = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        own.extend(notes.iter().map(ToString::to_string));
+    }
+
+    /// What there is to say to a person about the loading so far.
+    pub fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
     pub fn plan(&self) -> &Plan {
@@ -157,14 +173,21 @@ impl Loader {
         let permit = self.permit(Part::Thinker)?;
         let llm = Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?;
         let mut conversation = Conversation::new(llm)?;
-        conversation.warm_up()?;
+        let notes = conversation.warm_up_from(&PromptCache::open(&self.prompts(), self.plan.llm.prompt_cache));
+        self.note(&notes);
         Ok(conversation)
     }
 
     /// The language model alone, for messages.
     pub fn chat(&self) -> Result<Chat> {
-        let config::Llm { threads, context, .. } = self.plan.llm;
-        let settings = ChatSettings { threads, context: Some(context), budget: self.budget.clone() };
+        let config::Llm { threads, context, kv, prompt_cache, .. } = self.plan.llm;
+        let settings = ChatSettings {
+            threads,
+            context: Some(context),
+            kv,
+            budget: self.budget.clone(),
+            prompt_cache: Some((self.prompts(), prompt_cache)),
+        };
         Ok(Chat::from_pretrained(self.file(Part::Thinker)?, settings)?)
     }
 
