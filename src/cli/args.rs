@@ -32,7 +32,7 @@ pub const ENVIRONMENT: [(&str, &str); 5] = [
 ];
 
 /// The files that Sotto reads and writes, for the man page.
-pub const FILES: [(&str, &str); 3] = [
+pub const FILES: [(&str, &str); 4] = [
     ("./pipeline.toml", "the pipeline of this folder"),
     (
         "~/.config/sotto/pipeline.toml",
@@ -40,6 +40,7 @@ pub const FILES: [(&str, &str); 3] = [
       pipeline.toml in $CONFIGURATION_DIRECTORY instead",
     ),
     ("~/.cache/sotto/models", "the models, below $XDG_CACHE_HOME if that is set"),
+    ("~/.cache/sotto/prompts", "system prompts that the language model has computed once; nothing that anybody said"),
 ];
 
 /// A voice assistant that never leaves the machine

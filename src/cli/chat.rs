@@ -84,6 +84,7 @@ impl<'h> Session<'h> {
             Err(_) => drop(self.messages.pop()),
         }
         let reply = answered?;
+        self.chat.take_notes().iter().for_each(|note| self.house.talk().note(&note.to_string()));
         if reply.dropped_turns > 0 {
             let note = format!("the context is full: the {} oldest turns were left out", reply.dropped_turns);
             self.house.talk().note(&note);

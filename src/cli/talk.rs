@@ -49,6 +49,7 @@ impl Talk {
             bar.set_message(format!("loading models: {} ready", part.task()));
         });
         bar.finish_and_clear();
+        loader.take_notes().iter().for_each(|note| self.note(note));
         stages
     }
 

@@ -9,7 +9,7 @@ use super::stage::{Result, Stages};
 use crate::asr::Whisper;
 use crate::config::{self, Plan};
 use crate::hear::SileroVad;
-use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache};
+use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{Budget, OverBudget, Permit};
 use crate::onnx::Onnx;
 use crate::store::Store;
@@ -81,11 +81,6 @@ impl Loader {
     pub fn new(plan: Plan, store: Store) -> Self {
         let budget = Budget::new(plan.memory.budget);
         Loader { plan, store, budget, onnx: Mutex::new(None), notes: Mutex::default() }
-    }
-
-    /// Where computed system prompts are kept: beside the models.
-    fn prompts(&self) -> PathBuf {
-        self.store.dir().join("prompts")
     }
 
     fn note(&self, notes: &[impl ToString]) {
@@ -173,8 +168,10 @@ impl Loader {
         let permit = self.permit(Part::Thinker)?;
         let llm = Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?;
         let mut conversation = Conversation::new(llm)?;
-        let notes = conversation.warm_up_from(&PromptCache::open(&self.prompts(), self.plan.llm.prompt_cache));
-        self.note(&notes);
+        match prompts_dir(|name| std::env::var_os(name)) {
+            Some(dir) => self.note(&conversation.warm_up_from(&PromptCache::open(&dir, self.plan.llm.prompt_cache))),
+            None => drop(conversation.warm_up()?),
+        }
         Ok(conversation)
     }
 
@@ -186,7 +183,7 @@ impl Loader {
             context: Some(context),
             kv,
             budget: self.budget.clone(),
-            prompt_cache: Some((self.prompts(), prompt_cache)),
+            prompt_cache: prompts_dir(|name| std::env::var_os(name)).map(|dir| (dir, prompt_cache)),
         };
         Ok(Chat::from_pretrained(self.file(Part::Thinker)?, settings)?)
     }

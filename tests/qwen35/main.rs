@@ -227,3 +227,21 @@ fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
     assert!(grown.abs_diff(8_000 * 2 * 2 * 2 * 32 * 2) <= 2 * 128 * 2 * 2 * 32 * 2, "{held:?}");
     assert!(state.bytes() <= State::planned_bytes(model.blueprint(), TOKENS).unwrap());
 }
+
+/// What rounding keys and values costs: the golden logits are of a model that rounds nothing.
+#[test]
+fn rounded_keys_and_values_stay_near_the_golden_logits() {
+    let (path, golden) = committed();
+    let golden = Expected::read(&[golden]);
+    let model = Model::open(&path, 1).unwrap();
+    for (kind, most) in [(CacheKind::F16, 8e-3), (CacheKind::Q8, 8e-2)] {
+        let mut state = State::with_cache(model.blueprint(), CONTEXT, kind);
+        let mut worst: f32 = 0.0;
+        let wanted = golden.values(golden.logits()).chunks_exact(model.blueprint().vocabulary).collect::<Vec<_>>();
+        model.forward_each(&mut state, &golden.tokens("input_ids"), |i, logits| {
+            worst = logits.iter().zip(wanted[i]).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
+        });
+        println!("{kind:?}: a logit is off by at most {worst}");
+        assert!(worst <= most, "{kind:?}: a logit is off by {worst}");
+    }
+}
