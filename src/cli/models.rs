@@ -50,9 +50,6 @@ fn list(store: &Store, as_json: bool) -> Result<()> {
             entry.about
         )?;
     }
-    for entry in store.catalogue().unpinned() {
-        writeln!(out, "{:<20} {}", entry.name.as_str(), entry.why)?;
-    }
     Ok(())
 }
 
