@@ -32,6 +32,13 @@ impl House {
         Ok(store.with_quantizer(EngineQuantizer { unfinished: super::signals::unfinished }))
     }
 
+    /// The loader, for a mode that uses the language model: a line says so where another one answers.
+    pub fn loader_with_thinker(&self) -> Result<&Loader> {
+        let loader = self.loader()?;
+        loader.stand_in_note().iter().for_each(|note| self.talk.note(note));
+        Ok(loader)
+    }
+
     pub fn loader(&self) -> Result<&Loader> {
         if let Some(loader) = self.loader.get() {
             return Ok(loader);

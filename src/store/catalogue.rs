@@ -302,7 +302,9 @@ impl Import {
         let installed = files.iter().map(|file| file.name.as_str());
         match self {
             Import::None => installed.collect(),
-            Import::QuantizeMixed | Import::QuantizeInt8 => installed.filter(|name| *name != CHECKPOINT_INDEX).collect(),
+            Import::QuantizeMixed | Import::QuantizeInt8 => {
+                installed.filter(|name| *name != CHECKPOINT_INDEX).collect()
+            }
             Import::WhisperCt2 => BTreeSet::from(["config.json", "model.bin", "vocabulary.txt"]),
             Import::PiperSplit => BTreeSet::from(["voice.json", "voice.onnx"]),
         }

@@ -205,7 +205,8 @@ impl Store {
         match self.pull(entry, progress) {
             Err(StoreError::HubDown { name, why }) => {
                 let other = &stand_in.name;
-                progress.note(&format!("model hub: {why}; going on with {other} of the starter profile, without {name}"));
+                progress
+                    .note(&format!("model hub: {why}; going on with {other} of the starter profile, without {name}"));
                 self.pull(stand_in, progress)
             }
             settled => settled,
@@ -303,7 +304,8 @@ impl Store {
                 Err(why) => reasons.push(why),
             }
         }
-        let (name, from_hub) = (entry.name.clone(), entry.sources.iter().all(|source| matches!(source, Source::Hub(_))));
+        let (name, from_hub) =
+            (entry.name.clone(), entry.sources.iter().all(|source| matches!(source, Source::Hub(_))));
         Err(match self.hub_is_down.get() {
             Some(why) if from_hub => StoreError::HubDown { name, why: why.clone() },
             _ => StoreError::NoSource { name, reasons: reasons.join("; ") },
@@ -373,13 +375,7 @@ impl Store {
         Ok(manifest.write(&folder)?)
     }
 
-    fn convert(
-        &self,
-        entry: &Entry,
-        raw: &Path,
-        ready: &Path,
-        progress: &dyn Progress,
-    ) -> Result<PathBuf, StoreError> {
+    fn convert(&self, entry: &Entry, raw: &Path, ready: &Path, progress: &dyn Progress) -> Result<PathBuf, StoreError> {
         place::remove(ready)?;
         place::create_folder(ready)?;
         import::convert(entry, raw, ready, self.quantizer.as_deref(), progress)

@@ -57,13 +57,7 @@ impl Hub {
 
     /// Puts every file of `source` into the folder `raw`, under its `to`. What is not in the shared cache is downloaded
     /// to it, or to a cache of one's `own`.
-    pub fn fetch(
-        &self,
-        source: &HubSource,
-        raw: &Path,
-        own: Option<&Path>,
-        task: &dyn Task,
-    ) -> Result<(), HubError> {
+    pub fn fetch(&self, source: &HubSource, raw: &Path, own: Option<&Path>, task: &dyn Task) -> Result<(), HubError> {
         let shared = RepoCache::new(&self.env.cache, &source.repo);
         let own = own.map(|cache| RepoCache::new(cache, &source.repo));
         let mut done = Bytes(0);
