@@ -25,8 +25,8 @@ fn starter() -> tempfile::TempDir {
 
 fn sotto(models: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sotto"))
-        .args(["--set", "models.profile=qwen"])
         .args(arguments)
+        .args(["--set", "models.profile=qwen"])
         .envs([("HF_ENDPOINT", ENDPOINT), ("HF_HUB_OFFLINE", "0"), ("NO_PROXY", "127.0.0.1")])
         .env("SOTTO_MODELS_DIR", models)
         .env("HF_HUB_CACHE", models.join("hf"))
