@@ -322,6 +322,10 @@ fn the_profile_chooses_what_auto_leaves_open() {
     let plan = |flags: &[(&str, &str)]| Bench::new().flags(flags).loaded().plan;
     assert_eq!(plan(&[("models.profile", "qwen")]).llm.model, "qwen3.5-0.8b");
     assert_eq!(plan(&[("models.profile", "qwen"), ("llm.model", "smollm2-135m")]).llm.model, "smollm2-135m");
+    let stand_in = |flags: &[(&str, &str)]| plan(flags).models.stand_in;
+    assert_eq!(stand_in(&[("models.profile", "qwen")]).as_deref(), Some("qwen2.5-coder-0.5b"));
+    assert_eq!(stand_in(&[]), None);
+    assert_eq!(stand_in(&[("models.profile", "qwen"), ("llm.model", "qwen3.5-0.8b")]), None, "it was named");
     assert_eq!(plan(&[("asr.language", "auto")]).asr.language, None);
     let small = plan(&[("llm.kv", "q8"), ("llm.prompt_cache", "0")]).llm;
     assert_eq!((small.kv, small.prompt_cache), (config::Kv::Q8, Bytes(0)));

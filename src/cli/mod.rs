@@ -26,7 +26,7 @@ use house::House;
 use talk::Talk;
 
 use crate::config;
-use crate::pipeline::{Part, Result};
+use crate::pipeline::Result;
 
 /// The command line asks for something that cannot be: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +69,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Quantize(args) => quantize::run(args, &house),
         Command::Verify(args) => verify::run(args, &house),
         Command::Check(_) => {
-            // A pipeline that names a model nobody knows is not valid, whether or not its models are here.
-            let store = house.store()?;
-            for part in Part::ALL {
-                let model = part.model(house.plan());
-                if crate::pipeline::local(part, model).is_none() {
-                    store.catalogue().find(model)?;
-                }
-            }
+            house.loader_with_thinker()?.check_names()?;
             let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |f| f.display().to_string());
             house.talk().note(&format!("{file}: no mistakes"));
             Ok(())

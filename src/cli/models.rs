@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::Models;
 use super::house::House;
-use crate::pipeline::{Part, Result};
+use crate::pipeline::{Part, Result, local};
 use crate::store::import::{piper, whisper};
 use crate::store::progress::{Silent, on_stderr};
 use crate::store::{Catalogue, Entry, PROFILES, State, Store};
@@ -18,7 +18,10 @@ pub fn run(args: &Models, house: &House) -> Result<()> {
     match args {
         Models::List { format } => list(&store, format.json),
         Models::Pull { names, profile, format } => {
-            let wanted = wanted(store.catalogue(), names, profile.as_deref(), house)?;
+            let wanted = match (profile, &names[..]) {
+                (None, []) => of_pipeline(store.catalogue(), house)?,
+                _ => named(store.catalogue(), names, profile.as_deref())?,
+            };
             pull(&store, &wanted, format.json, house)
         }
         Models::Verify { names, format } => verify(&store, names, format.json, house),
@@ -50,9 +53,6 @@ fn list(store: &Store, as_json: bool) -> Result<()> {
             entry.about
         )?;
     }
-    for entry in store.catalogue().unpinned() {
-        writeln!(out, "{:<20} {}", entry.name.as_str(), entry.why)?;
-    }
     Ok(())
 }
 
@@ -70,32 +70,50 @@ fn entry_json(entry: &Entry, state: &State) -> Value {
     })
 }
 
-/// The models that were named, those of a profile, or those that the pipeline uses.
-fn wanted<'a>(
-    catalogue: &'a Catalogue,
-    names: &[String],
-    profile: Option<&str>,
-    house: &House,
-) -> Result<Vec<&'a Entry>> {
+/// A model to pull, and the one to pull where the hub that alone has it cannot be reached.
+struct Wanted<'a> {
+    entry: &'a Entry,
+    stand_in: Option<&'a Entry>,
+}
+
+/// The models that were named, or those of a profile: these and no others.
+fn named<'a>(catalogue: &'a Catalogue, names: &[String], profile: Option<&str>) -> Result<Vec<Wanted<'a>>> {
+    let alone = |entry| Wanted { entry, stand_in: None };
     if let Some(profile) = profile {
         let known = PROFILES.contains(&profile);
         let refused =
             || super::Usage(format!("there is no profile {profile:?}; choose one of {}", PROFILES.join(", ")));
-        return if known { Ok(catalogue.profile(profile)) } else { Err(refused().into()) };
+        let models = || catalogue.profile(profile).into_iter().map(alone).collect();
+        return if known { Ok(models()) } else { Err(refused().into()) };
     }
-    if !names.is_empty() {
-        return names.iter().map(|name| Ok(catalogue.find(name)?)).collect();
-    }
-    Part::ALL.iter().map(|part| Ok(catalogue.find(part.model(house.plan()))?)).collect()
+    names.iter().map(|name| Ok(alone(catalogue.find(name)?))).collect()
 }
 
-fn pull(store: &Store, wanted: &[&Entry], as_json: bool, house: &House) -> Result<()> {
+/// The models that the pipeline uses. A language model of the user's own is there already.
+fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted<'a>>> {
+    let plan = house.plan();
+    let find = |part: Part| {
+        let stand_in = plan.models.stand_in.as_ref().filter(|_| part == Part::Thinker);
+        let stand_in = stand_in.map(|name| catalogue.find(name)).transpose()?;
+        Ok(Wanted { entry: catalogue.find(part.model(plan))?, stand_in })
+    };
+    let here = |part: &Part| local(*part, part.model(plan)).is_some();
+    let mut wanted = Part::ALL.into_iter().filter(|part| !here(part)).map(find).collect::<Result<Vec<_>>>()?;
+    // First what may need the hub: whether it can be reached is then said in one line, there.
+    wanted.sort_by_key(|wanted| wanted.stand_in.is_none());
+    Ok(wanted)
+}
+
+fn pull(store: &Store, wanted: &[Wanted], as_json: bool, house: &House) -> Result<()> {
     let talk = house.talk();
     let progress = if talk.quiet() { Box::new(Silent) } else { on_stderr() };
     let mut pulled = Vec::new();
-    for entry in wanted {
-        let installed = store.pull(entry, progress.as_ref())?;
-        pulled.push(json!({ "name": entry.name.as_str(), "path": installed.dir }));
+    for Wanted { entry, stand_in } in wanted {
+        let installed = match stand_in {
+            Some(other) => store.pull_or(entry, other, progress.as_ref())?,
+            None => store.pull(entry, progress.as_ref())?,
+        };
+        pulled.push(json!({ "name": installed.name.as_str(), "path": installed.dir }));
     }
     if as_json { super::print_json(&json!({ "models": pulled })) } else { Ok(()) }
 }

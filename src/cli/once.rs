@@ -18,7 +18,7 @@ use crate::types::SampleRate;
 pub fn run(args: &Once, house: &House) -> Result<()> {
     let talk = house.talk();
     let question = read_question(&args.question, house)?;
-    let stages = talk.loading(house.loader()?)?;
+    let stages = talk.loading(house.loader_with_thinker()?)?;
     let mut pipeline = Pipeline::start(stages, house.plan(), Journal::default());
     let pace = if args.realtime { Pace::RealTime } else { Pace::Fast };
     let mut answer = Answer::new(args, pipeline.rate());

@@ -22,7 +22,7 @@ const PHASES: [(&str, &[Part]); 3] = [
 const PROCESS: Bytes = Bytes::mib(16);
 
 pub fn run(args: &Plan, house: &House) -> Result<()> {
-    let loader = house.loader()?;
+    let loader = house.loader_with_thinker()?;
     let plans = Part::ALL.map(|part| loader.planned(part)).into_iter().collect::<Result<Vec<_>>>()?;
     let fits = loader.admit(&Part::ALL);
     let measured = match fits.is_ok() && plans.iter().all(|plan| plan.installed) {

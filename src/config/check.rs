@@ -107,8 +107,12 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     // Accepted texts are sizes, so this says nothing new.
     let size = |text: &str| text.parse::<Bytes>().map_err(|error| Problem::at(&Origin::Default, error));
     let (budget, prompt_cache) = (size(&raw.memory.budget)?, size(&raw.llm.prompt_cache)?);
+    let profile = raw.models.profile;
+    // The starter's models can be had everywhere.
+    let starter = Profile::Starter.models().llm;
+    let stand_in = (raw.llm.model == AUTO && names.llm != starter).then(|| starter.to_owned());
     Ok(Plan {
-        models: Models { profile: raw.models.profile.name().to_owned(), dir: models_dir(&raw.models.dir, places) },
+        models: Models { profile: profile.name().to_owned(), stand_in, dir: models_dir(&raw.models.dir, places) },
         memory: Memory { budget },
         hear: hear(&raw.hear, &names),
         asr: asr(&raw.asr, &names, &threads),

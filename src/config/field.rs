@@ -331,7 +331,8 @@ mod tests {
             ("asr.language", "eng", None),
             ("asr.language", "xx", None),
             ("llm.model", "smollm2-135m", Some(Value::from("smollm2-135m"))),
-            ("llm.model", "../etc", None),
+            ("llm.model", "../model.gguf", Some(Value::from("../model.gguf"))),
+            ("asr.model", "../etc", None),
             ("llm.model", "..", None),
             ("models.dir", "", None),
         ];

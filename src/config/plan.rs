@@ -18,6 +18,8 @@ pub struct Plan {
 pub struct Models {
     /// `starter` or `qwen`: which set of catalogue entries stands behind `auto`.
     pub profile: String,
+    /// The language model that stands in while the profile's own is not to be had; `None` where the user named one.
+    pub stand_in: Option<String>,
     /// Where models are kept; `None` means the user's cache directory.
     pub dir: Option<std::path::PathBuf>,
 }

@@ -9,10 +9,11 @@ use super::stage::{Result, Stages};
 use crate::asr::Whisper;
 use crate::config::{self, Plan};
 use crate::hear::SileroVad;
+use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{Budget, OverBudget, Permit};
 use crate::onnx::Onnx;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::tts::Voice;
 use crate::types::Bytes;
 
@@ -70,6 +71,8 @@ pub struct PartPlan {
 /// Finds, admits and loads models.
 pub struct Loader {
     plan: Plan,
+    /// The language model of the profile, where another stands in for it because it is not installed.
+    absent: Option<String>,
     store: Store,
     budget: Budget,
     /// The library stays for the life of the process, and so does its permit.
@@ -78,9 +81,12 @@ pub struct Loader {
 }
 
 impl Loader {
-    pub fn new(plan: Plan, store: Store) -> Self {
+    /// Where the profile's language model is not installed and the one that may stand in for it is, that is the one.
+    pub fn new(mut plan: Plan, store: Store) -> Self {
         let budget = Budget::new(plan.memory.budget);
-        Loader { plan, store, budget, onnx: Mutex::new(None), notes: Mutex::default() }
+        let stand_in = stand_in(&plan, &store);
+        let absent = stand_in.map(|other| std::mem::replace(&mut plan.llm.model, other));
+        Loader { plan, absent, store, budget, onnx: Mutex::new(None), notes: Mutex::default() }
     }
 
     fn note(&self, notes: &[impl ToString]) {
@@ -93,8 +99,28 @@ impl Loader {
         std::mem::take(&mut *self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
+    /// What is loaded: as the user wants it, but for a stand-in.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The line for a person whose profile's language model is not the one that answers.
+    pub fn stand_in_note(&self) -> Option<String> {
+        let (absent, present) = (self.absent.as_ref()?, &self.plan.llm.model);
+        Some(format!(
+            "{absent} is not installed, so {present} answers; \"sotto models pull\" fetches it from the model hub"
+        ))
+    }
+
+    /// Refuses a pipeline that names a model nobody knows, whether or not its models are here.
+    pub fn check_names(&self) -> Result<()> {
+        for part in Part::ALL {
+            let model = part.model(&self.plan);
+            if local(part, model).is_none() {
+                self.store.catalogue().find(model)?;
+            }
+        }
+        Ok(())
     }
 
     pub fn budget(&self) -> &Budget {
@@ -223,7 +249,7 @@ impl Loader {
         })
     }
 
-    /// The file to load, or for a voice the folder of its files.
+    /// The file to load, or for a voice or a checkpoint the folder of its files.
     fn file(&self, part: Part) -> Result<PathBuf> {
         let model = part.model(&self.plan);
         if let Some(path) = local(part, model) {
@@ -232,9 +258,16 @@ impl Loader {
         let installed = self.store.locate(model).with_context(|| format!("{} needs {model}", part.task()))?;
         Ok(match part {
             Part::Speaker => installed.dir,
+            Part::Thinker if installed.names().any(|name| name == CONFIG) => installed.dir,
             _ => installed.first_file(),
         })
     }
+}
+
+fn stand_in(plan: &Plan, store: &Store) -> Option<String> {
+    let other = plan.models.stand_in.as_ref()?;
+    let absent = matches!(store.locate(&plan.llm.model), Err(StoreError::Missing { .. }));
+    (absent && store.locate(other).is_ok()).then(|| other.clone())
 }
 
 /// A language model that lies somewhere of its own: its setting is a path and no name of the catalogue.

@@ -7,6 +7,7 @@ mod listen;
 mod load;
 mod models;
 mod once;
+mod quantizer;
 mod stage;
 
 #[cfg(test)]
@@ -15,4 +16,5 @@ mod tests;
 pub use listen::Pace;
 pub use load::{Loader, Part, PartPlan, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
+pub use quantizer::{EngineQuantizer, QuantizeProgress};
 pub use stage::{Detector, Recogniser, Result, Speaker, Stages, Thinker};

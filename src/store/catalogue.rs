@@ -1,8 +1,7 @@
 //! The catalogue: every model with its files, digests, sources, licence and bytes when loaded.
 //!
 //! `models/catalogue.toml` is built into the program. Architecture invariant: every model of the catalogue is pinned; each
-//! byte that a source delivers is checked against a size and a SHA-256 written there. A model whose digest nobody has
-//! recorded yet stands in `[[unpinned]]`: it is shown, but not fetched.
+//! byte that a source delivers is checked against a size and a SHA-256 written there.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +23,6 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub struct Catalogue {
     #[serde(rename = "model")]
     models: Vec<Entry>,
-    #[serde(default)]
-    unpinned: Vec<Unpinned>,
 }
 
 /// One model, as one platform installs it.
@@ -90,6 +87,9 @@ pub enum Import {
     WhisperCt2,
     /// A Piper voice is cut into encoder and decoder.
     PiperSplit,
+    /// A published checkpoint of a language model becomes one with fewer bits.
+    QuantizeMixed,
+    QuantizeInt8,
 }
 
 /// A file of an installed model. The digest of a converted file may be left out: then the one that the conversion gave is
@@ -159,19 +159,6 @@ pub struct Member {
     sha256: Digest,
 }
 
-/// A model that cannot be fetched yet, because nobody has recorded the digests of its files.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct Unpinned {
-    pub name: BlobName,
-    pub kind: Kind,
-    pub about: String,
-    pub profiles: Vec<String>,
-    pub licence: String,
-    pub repo: BlobName,
-    pub why: String,
-}
-
 /// Why a catalogue is not one.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
@@ -186,8 +173,6 @@ pub enum CatalogueError {
 pub enum NoSuchModel {
     #[error("there is no model {name:?}{}; run \"sotto models list\"", suggestion.as_ref().map(|s| format!(": did you mean {s:?}?")).unwrap_or_default())]
     Unknown { name: String, suggestion: Option<String> },
-    #[error("{name} is not pinned: {why}")]
-    Unpinned { name: String, why: String },
     #[error("{name} is not to be had for {platform}")]
     Platform { name: String, platform: String },
 }
@@ -209,11 +194,6 @@ impl Catalogue {
         self.models.iter().filter(|entry| entry.fits_here())
     }
 
-    /// Models that are known but cannot be fetched yet.
-    pub fn unpinned(&self) -> &[Unpinned] {
-        &self.unpinned
-    }
-
     /// The models of a profile that this platform can install, in the order of the catalogue.
     pub fn profile(&self, profile: &str) -> Vec<&Entry> {
         self.models().filter(|entry| entry.profiles.iter().any(|p| p == profile)).collect()
@@ -225,9 +205,6 @@ impl Catalogue {
 
     fn explain_absence(&self, name: &str) -> NoSuchModel {
         let owned = name.to_owned();
-        if let Some(unpinned) = self.unpinned.iter().find(|u| u.name.as_str() == name) {
-            return NoSuchModel::Unpinned { name: owned, why: unpinned.why.clone() };
-        }
         if self.models.iter().any(|entry| entry.name.as_str() == name) {
             return NoSuchModel::Platform { name: owned, platform: platform() };
         }
@@ -242,8 +219,7 @@ impl Catalogue {
 
     fn check(&self) -> Result<(), CatalogueError> {
         let mut seen = BTreeSet::new();
-        let names = self.unpinned.iter().map(|u| (&u.name, &None));
-        for key in self.models.iter().map(|e| (&e.name, &e.platform)).chain(names) {
+        for key in self.models.iter().map(|e| (&e.name, &e.platform)) {
             if !seen.insert(key) {
                 return Err(CatalogueError::Entry { model: key.0.to_string(), why: "it is listed twice".into() });
             }
@@ -306,11 +282,29 @@ impl Entry {
     }
 }
 
+/// Which tensor is in which file of a checkpoint; a quantised one has its own, so nobody needs to bring it.
+const CHECKPOINT_INDEX: &str = "model.safetensors.index.json";
+/// What a quantised checkpoint has at least.
+const CHECKPOINT: [&str; 4] = ["config.json", "model.safetensors", CHECKPOINT_INDEX, "tokenizer.json"];
+
 impl Import {
+    /// The format that a checkpoint is quantised to, where that is what happens.
+    pub fn quantized(self) -> Option<&'static str> {
+        match self {
+            Import::QuantizeMixed => Some("mixed"),
+            Import::QuantizeInt8 => Some("int8"),
+            Import::None | Import::WhisperCt2 | Import::PiperSplit => None,
+        }
+    }
+
     /// The files that a source must bring.
     fn wants(self, files: &[InstalledFile]) -> BTreeSet<&str> {
+        let installed = files.iter().map(|file| file.name.as_str());
         match self {
-            Import::None => files.iter().map(|file| file.name.as_str()).collect(),
+            Import::None => installed.collect(),
+            Import::QuantizeMixed | Import::QuantizeInt8 => {
+                installed.filter(|name| *name != CHECKPOINT_INDEX).collect()
+            }
             Import::WhisperCt2 => BTreeSet::from(["config.json", "model.bin", "vocabulary.txt"]),
             Import::PiperSplit => BTreeSet::from(["voice.json", "voice.onnx"]),
         }
@@ -322,6 +316,7 @@ impl Import {
             Import::None => true,
             Import::WhisperCt2 => names.len() == 1 && names[0].ends_with(".ggml"),
             Import::PiperSplit => names == ["encoder.onnx", "decoder.onnx", "voice.json"],
+            Import::QuantizeMixed | Import::QuantizeInt8 => CHECKPOINT.iter().all(|needed| names.contains(needed)),
         };
         right.then_some(()).ok_or_else(|| format!("{self:?} does not make {names:?}"))
     }

@@ -22,11 +22,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use catalogue::{
-    Catalogue, CatalogueError, Entry, Import, InstalledFile, Kind, NoSuchModel, PROFILES, Source, Unpinned, platform,
+    Catalogue, CatalogueError, Entry, Import, InstalledFile, Kind, NoSuchModel, PROFILES, Source, platform,
 };
 pub use digest::{Digest, Mismatch, Pin};
 pub use hub::{HubEnv, HubError, Patience};
-pub use import::ImportError;
+pub use import::{ImportError, Quantizer};
 pub use name::{BadName, BlobName};
 pub use pip::{Pip, PipError};
 pub use place::FileError;
@@ -45,8 +45,9 @@ pub struct Store {
     dir: PathBuf,
     hub: Hub,
     pip: Pip,
-    /// Set once the hub could not be reached: it is not asked again in this process.
-    hub_is_down: OnceLock<()>,
+    quantizer: Option<Box<dyn Quantizer>>,
+    /// Why the hub could not be reached: it is not asked again in this process.
+    hub_is_down: OnceLock<String>,
 }
 
 /// A model that is here, with every file checked.
@@ -94,6 +95,8 @@ pub enum StoreError {
     Damaged { name: BlobName, why: String },
     #[error("model {name} could not be fetched: {reasons}")]
     NoSource { name: BlobName, reasons: String },
+    #[error("model {name} could not be fetched: {why}")]
+    HubDown { name: BlobName, why: String },
     #[error("model {name}: {source}")]
     Import { name: BlobName, source: ImportError },
     #[error("model {name}: the conversion gave a wrong file: {why}")]
@@ -135,7 +138,13 @@ impl Store {
     /// Opens the store in `dir`. Nothing is created before something is pulled.
     pub fn open(catalogue: Catalogue, dir: PathBuf, env: HubEnv) -> Result<Store, StoreError> {
         let dir = std::path::absolute(&dir).map_err(at(&dir))?;
-        Ok(Store { catalogue, dir, hub: Hub::new(env), pip: Pip::default(), hub_is_down: OnceLock::new() })
+        let (hub, pip) = (Hub::new(env), Pip::default());
+        Ok(Store { catalogue, dir, hub, pip, quantizer: None, hub_is_down: OnceLock::new() })
+    }
+
+    /// With what quantises the checkpoints that the catalogue wants smaller than they are published.
+    pub fn with_quantizer(self, quantizer: impl Quantizer + 'static) -> Store {
+        Store { quantizer: Some(Box::new(quantizer)), ..self }
     }
 
     /// Runs pip in another way than by `python3` and the process's own variables.
@@ -188,6 +197,20 @@ impl Store {
         self.install(entry, &raw, &work, progress)?;
         place::remove(&work)?;
         self.installed(entry, false)
+    }
+
+    /// Fetches the model; where it comes from the hub alone and that cannot be reached, one line says so and `stand_in` is
+    /// fetched instead.
+    pub fn pull_or(&self, entry: &Entry, stand_in: &Entry, progress: &dyn Progress) -> Result<Installed, StoreError> {
+        match self.pull(entry, progress) {
+            Err(StoreError::HubDown { name, why }) => {
+                let other = &stand_in.name;
+                progress
+                    .note(&format!("model hub: {why}; going on with {other} of the starter profile, without {name}"));
+                self.pull(stand_in, progress)
+            }
+            settled => settled,
+        }
     }
 
     fn folder(&self, entry: &Entry) -> PathBuf {
@@ -272,19 +295,21 @@ impl Store {
     fn fetch(&self, entry: &Entry, work: &Path, progress: &dyn Progress) -> Result<PathBuf, StoreError> {
         let mut reasons = Vec::new();
         for source in &entry.sources {
-            let outcome = match source {
-                Source::Hub(_) if self.hub_is_down.get().is_some() => continue,
-                source => self.fetch_from(source, entry, work, progress),
+            let outcome = match (source, self.hub_is_down.get()) {
+                (Source::Hub(_), Some(why)) => Err(why.clone()),
+                _ => self.fetch_from(source, entry, work, progress),
             };
             match outcome {
                 Ok(raw) => return Ok(raw),
                 Err(why) => reasons.push(why),
             }
         }
-        if reasons.is_empty() {
-            reasons.push("the model hub cannot be reached".into());
-        }
-        Err(StoreError::NoSource { name: entry.name.clone(), reasons: reasons.join("; ") })
+        let (name, from_hub) =
+            (entry.name.clone(), entry.sources.iter().all(|source| matches!(source, Source::Hub(_))));
+        Err(match self.hub_is_down.get() {
+            Some(why) if from_hub => StoreError::HubDown { name, why: why.clone() },
+            _ => StoreError::NoSource { name, reasons: reasons.join("; ") },
+        })
     }
 
     fn fetch_from(
@@ -303,7 +328,11 @@ impl Store {
         let raw = match source {
             Source::Hub(hub) => {
                 let raw = folder("hub")?;
-                self.hub.fetch(hub, &raw, &*task).map_err(|error| self.note_hub(error, progress))?;
+                // A checkpoint that is fetched only to make a smaller one is not left in the cache that programs share.
+                let own = entry.import.quantized().map(|_| work.join("cache"));
+                let last = entry.sources.last() == Some(source);
+                let fetched = self.hub.fetch(hub, &raw, own.as_deref(), &*task);
+                fetched.map_err(|error| self.note_hub(error, last, progress))?;
                 raw
             }
             Source::Pip(pip) => {
@@ -316,14 +345,16 @@ impl Store {
         Ok(raw)
     }
 
-    /// One line for a hub that is out of reach, once; one for each file that it refuses.
-    fn note_hub(&self, error: HubError, progress: &dyn Progress) -> String {
-        if !error.is_unreachable() {
-            progress.note(&format!("model hub: {error}; trying the next source"));
-        } else if self.hub_is_down.set(()).is_ok() {
-            progress.note(&format!("model hub: {error}; using packages instead"));
+    /// One line for a hub that is out of reach, once; one for each file that it refuses. None after the last source: its
+    /// error is what the caller gets.
+    fn note_hub(&self, error: HubError, last: bool, progress: &dyn Progress) -> String {
+        let why = error.to_string();
+        let news = !error.is_unreachable() || self.hub_is_down.set(why.clone()).is_ok();
+        let next = if error.is_unreachable() { "using packages instead" } else { "trying the next source" };
+        if news && !last {
+            progress.note(&format!("model hub: {why}; {next}"));
         }
-        error.to_string()
+        why
     }
 
     /// Converts what a source brought, checks the outcome and gives it its place; the manifest comes last.
@@ -332,7 +363,7 @@ impl Store {
         let names: Vec<&str> = entry.files.iter().map(|file| file.name.as_str()).collect();
         let ready = match entry.import {
             Import::None => raw.to_owned(),
-            import => self.convert(entry, import, raw, &work.join("ready"), progress)?,
+            _ => self.convert(entry, raw, &work.join("ready"), progress)?,
         };
         let manifest = Manifest::take(entry, &ready).map_err(|flaw| match self.complain(entry, flaw) {
             StoreError::File(error) => StoreError::File(error),
@@ -344,22 +375,11 @@ impl Store {
         Ok(manifest.write(&folder)?)
     }
 
-    fn convert(
-        &self,
-        entry: &Entry,
-        import: Import,
-        raw: &Path,
-        ready: &Path,
-        progress: &dyn Progress,
-    ) -> Result<PathBuf, StoreError> {
+    fn convert(&self, entry: &Entry, raw: &Path, ready: &Path, progress: &dyn Progress) -> Result<PathBuf, StoreError> {
         place::remove(ready)?;
         place::create_folder(ready)?;
-        let task = progress.start(&format!("{}: converting", entry.name), None);
-        let names: Vec<&str> = entry.files.iter().map(|file| file.name.as_str()).collect();
-        import::convert(import, raw, ready, &names)
-            .map_err(|source| StoreError::Import { name: entry.name.clone(), source })?;
-        task.done();
-        Ok(ready.to_owned())
+        import::convert(entry, raw, ready, self.quantizer.as_deref(), progress)
+            .map_err(|source| StoreError::Import { name: entry.name.clone(), source })
     }
 }
 

@@ -23,8 +23,8 @@ use crate::types::Bytes;
 /// Why a hub did not deliver.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    #[error("HF_HUB_OFFLINE is set")]
-    Offline,
+    #[error("{endpoint} is not asked, because HF_HUB_OFFLINE is set")]
+    Offline { endpoint: String },
     #[error("{endpoint} cannot be reached: {why}")]
     Unreachable { endpoint: String, why: String },
     #[error("{file} of {repo}: {why}")]
@@ -40,7 +40,7 @@ pub enum HubError {
 impl HubError {
     /// The hub as a whole is out of reach, not just this file.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, HubError::Offline | HubError::Unreachable { .. })
+        matches!(self, HubError::Offline { .. } | HubError::Unreachable { .. })
     }
 }
 
@@ -55,14 +55,20 @@ impl Hub {
         Hub { client: Client::new(&env), env }
     }
 
-    /// Puts every file of `source` into the folder `raw`, under its `to`.
-    pub fn fetch(&self, source: &HubSource, raw: &Path, task: &dyn Task) -> Result<(), HubError> {
-        let repo = RepoCache::new(&self.env.cache, &source.repo);
+    /// Puts every file of `source` into the folder `raw`, under its `to`. What is not in the shared cache is downloaded
+    /// to it, or to a cache of one's `own`.
+    pub fn fetch(&self, source: &HubSource, raw: &Path, own: Option<&Path>, task: &dyn Task) -> Result<(), HubError> {
+        let shared = RepoCache::new(&self.env.cache, &source.repo);
+        let own = own.map(|cache| RepoCache::new(cache, &source.repo));
         let mut done = Bytes(0);
         for member in &source.files {
-            let cached = match repo.find(&source.revision, member)? {
+            let mut found = shared.find(&source.revision, member)?;
+            if let (None, Some(own)) = (&found, &own) {
+                found = own.find(&source.revision, member)?;
+            }
+            let cached = match found {
                 Some(path) => path,
-                None => self.download(&repo, source, member, &Meter { task, done })?,
+                None => self.download(own.as_ref().unwrap_or(&shared), source, member, &Meter { task, done })?,
             };
             place::link(&cached, &member.to.below(raw))?;
             done.0 += member.pin().size.0;
@@ -79,7 +85,7 @@ impl Hub {
         meter: &Meter<'_>,
     ) -> Result<PathBuf, HubError> {
         if self.env.offline {
-            return Err(HubError::Offline);
+            return Err(HubError::Offline { endpoint: self.env.endpoint.clone() });
         }
         let head = self.client.head(source, member)?;
         head.agrees_with(source, member)?;

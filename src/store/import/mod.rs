@@ -1,10 +1,12 @@
 //! Conversion of what registries carry into what the rooms read.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::catalogue::Import;
+use super::catalogue::{Entry, Import};
 use super::place;
+use super::progress::Progress;
 
 pub mod piper;
 pub mod whisper;
@@ -17,18 +19,55 @@ pub enum ImportError {
     Io { path: PathBuf, source: io::Error },
     #[error("{path} cannot be converted: {why}")]
     Format { path: PathBuf, why: String },
+    #[error("it cannot be quantised")]
+    Quantize(#[source] Box<dyn Error + Send + Sync>),
+    #[error("it has to be quantised, and nothing that can do so was given to the store")]
+    NoQuantizer,
 }
 
-/// Turns what a source brought (in `raw`) into what is installed: one file in `ready` for each of `names`.
-pub(super) fn convert(import: Import, raw: &Path, ready: &Path, names: &[&str]) -> Result<(), ImportError> {
-    match import {
-        Import::None => names.iter().try_for_each(|name| copy(raw, ready, name)),
-        Import::WhisperCt2 => names.iter().try_for_each(|name| whisper::convert(raw, &ready.join(name))),
+/// Makes smaller checkpoints of published ones. The language model's own room can do that, and the store knows nothing of
+/// it: whoever opens a store brings this along.
+pub trait Quantizer: Send + Sync {
+    /// Writes the checkpoint in the folder `source`, quantised to `format`, as the folder `destination`, which appears
+    /// whole or not at all. `progress` is told how far it is with `what`.
+    fn quantize(
+        &self,
+        source: &Path,
+        destination: &Path,
+        format: &str,
+        what: &str,
+        progress: &dyn Progress,
+    ) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+/// Turns what a source brought (in `raw`) into what is installed. Yields the folder, within the empty folder `ready`, that
+/// holds the entry's files.
+pub(super) fn convert(
+    entry: &Entry,
+    raw: &Path,
+    ready: &Path,
+    quantizer: Option<&dyn Quantizer>,
+    progress: &dyn Progress,
+) -> Result<PathBuf, ImportError> {
+    let what = format!("{}: converting", entry.name);
+    if let Some(format) = entry.import.quantized() {
+        let made = ready.join("checkpoint");
+        let quantizer = quantizer.ok_or(ImportError::NoQuantizer)?;
+        quantizer.quantize(raw, &made, format, &what, progress).map_err(ImportError::Quantize)?;
+        return Ok(made);
+    }
+    let task = progress.start(&what, None);
+    let mut names = entry.files.iter().map(|file| file.name.as_str());
+    match entry.import {
+        Import::WhisperCt2 => names.try_for_each(|name| whisper::convert(raw, &ready.join(name)))?,
         Import::PiperSplit => {
             piper::split(&raw.join("voice.onnx"), &ready.join("encoder.onnx"), &ready.join("decoder.onnx"))?;
-            copy(raw, ready, "voice.json")
+            copy(raw, ready, "voice.json")?;
         }
+        _ => names.try_for_each(|name| copy(raw, ready, name))?,
     }
+    task.done();
+    Ok(ready.to_owned())
 }
 
 fn copy(raw: &Path, ready: &Path, name: &str) -> Result<(), ImportError> {

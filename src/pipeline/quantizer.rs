@@ -1,0 +1,84 @@
+//! The engine's own quantisation as what the store asks for, and its progress as a bar.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use crate::llm::quantize::{Format, Recipe, Watch, quantize};
+use crate::store::{Progress, Quantizer, Task};
+use crate::types::Bytes;
+
+/// Quantises the checkpoints that the catalogue wants smaller than they are published.
+pub struct EngineQuantizer {
+    /// Hears of each folder that must go when the process is interrupted.
+    pub unfinished: fn(PathBuf),
+}
+
+impl Quantizer for EngineQuantizer {
+    fn quantize(
+        &self,
+        source: &Path,
+        destination: &Path,
+        format: &str,
+        what: &str,
+        progress: &dyn Progress,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let known = Format::ALL.into_iter().find(|known| known.name() == format);
+        let format = known.ok_or_else(|| format!("there is no format {format:?}"))?;
+        let watch = QuantizeProgress::new(what.to_owned(), progress, self.unfinished);
+        quantize(source, destination, &Recipe::new(format, None)?, false, &watch)?;
+        watch.done();
+        Ok(())
+    }
+}
+
+/// Shows how far a checkpoint is.
+pub struct QuantizeProgress<'a> {
+    what: String,
+    progress: &'a dyn Progress,
+    unfinished: fn(PathBuf),
+    task: RefCell<Option<Box<dyn Task>>>,
+}
+
+impl<'a> QuantizeProgress<'a> {
+    /// `unfinished` hears of the folder that must go when the process is interrupted.
+    pub fn new(what: String, progress: &'a dyn Progress, unfinished: fn(PathBuf)) -> Self {
+        QuantizeProgress { what, progress, unfinished, task: RefCell::default() }
+    }
+
+    pub fn done(self) {
+        if let Some(task) = self.task.take() {
+            task.done();
+        }
+    }
+}
+
+impl Watch for QuantizeProgress<'_> {
+    fn begin(&self, partial: &Path, total: u64) {
+        (self.unfinished)(partial.to_owned());
+        self.task.replace(Some(self.progress.start(&self.what, Some(Bytes(total)))));
+    }
+
+    fn advance(&self, more: u64) {
+        if let Some(task) = &*self.task.borrow() {
+            task.advance(Bytes(more));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Catalogue;
+
+    /// The two rooms do not know each other: here their words are held together.
+    #[test]
+    fn the_catalogue_asks_for_formats_that_there_are() {
+        let catalogue = Catalogue::builtin();
+        let asked: Vec<_> = catalogue.models().filter_map(|entry| entry.import.quantized()).collect();
+        assert!(!asked.is_empty());
+        for format in asked {
+            assert!(Format::ALL.iter().any(|known| known.name() == format), "{format}");
+        }
+    }
+}
