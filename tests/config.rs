@@ -310,7 +310,7 @@ fn the_defaults_make_a_plan() {
     let plan = Bench::new().loaded().plan;
     let models = [&plan.hear.model, &plan.asr.model, &plan.llm.model, &plan.tts.voice];
     assert_eq!(models, ["silero-vad", "whisper-base", "qwen2.5-coder-0.5b", "piper-joe"]);
-    assert_eq!((plan.memory.budget, plan.models.dir), (Bytes::mib(1500), None));
+    assert_eq!((plan.memory.budget, plan.models.dir), (Bytes::mib(1600), None));
     assert_eq!((plan.llm.kv, plan.llm.prompt_cache), (config::Kv::F16, Bytes::mib(256)));
     assert_eq!((plan.hear.end_silence, plan.hear.max_turn), (Ms(320.0), Ms(30_000.0)));
     assert_eq!((plan.asr.threads_beside, plan.llm.threads, plan.tts.threads), (1, 2, 1));

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
+use sotto::llm::Source;
 use sotto::llm::checkpoint::header::Dtype;
 use sotto::llm::checkpoint::inventory::inventory;
 use sotto::llm::checkpoint::names::{self, Kind};
@@ -14,8 +15,8 @@ use sotto::llm::checkpoint::writer::{Entry, Writer};
 use sotto::llm::checkpoint::{CONFIG, Checkpoint, random};
 use sotto::llm::reference::{LayerMemory, Reference, values};
 use sotto::llm::tensors::Tensors;
+use sotto::llm::verify::Expected;
 use sotto::llm::verify::against::{Case, Tolerances};
-use sotto::llm::verify::{Expected, Source};
 use sotto_kernels::unpack_row;
 use tempfile::TempDir;
 

@@ -67,6 +67,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
 
 fn of_model(error: &LlmError) -> Option<Exit> {
     use LlmError::*;
+    if let Budget(_) = error {
+        return Some(Exit::OverBudget);
+    }
     let model = matches!(error, Unreadable { .. } | Damaged { .. } | DamagedCheckpoint { .. } | Unsupported { .. });
     model.then_some(Exit::ModelMissingOrDamaged)
 }

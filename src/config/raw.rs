@@ -193,7 +193,7 @@ impl Default for Models {
 
 impl Default for Memory {
     fn default() -> Self {
-        Memory { budget: "1500MiB".to_owned() }
+        Memory { budget: "1600MiB".to_owned() }
     }
 }
 
@@ -232,7 +232,7 @@ impl Default for Llm {
             model: auto(),
             system_prompt: SPOKEN_ANSWERS.to_owned(),
             threads: None,
-            context: 2048,
+            context: 8192,
             kv: Kv::F16,
             // Seven prompts of 200 tokens of Qwen3.5-0.8B, 24 to 46 MiB each.
             prompt_cache: "256MiB".to_owned(),

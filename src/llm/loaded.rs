@@ -58,7 +58,7 @@ impl Llm {
             return Err(LlmError::Damaged { path: source.path().to_owned(), fault });
         }
         let format = source.format(&blueprint, &tokenizer)?;
-        let model = source.model(blueprint, settings.threads)?;
+        let model = source.load(settings.threads)?;
         let stamp = Stamp::new(path, &model)?;
         Ok(Llm { model, tokenizer, format, settings: settings.clone(), stamp, planned, _permit: permit })
     }
@@ -176,7 +176,7 @@ fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm) -> Re
     let kind = CacheKind::from(settings.kv);
     let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
     let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
-    let weights = source.weight_bytes();
+    let weights = source.resident_bytes();
     Ok(Bytes([state as u64, tokenizer, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
 }
 

@@ -47,6 +47,7 @@ pub use model::Model;
 pub use presets::{OptionError, Preset, SamplingOptions};
 pub use prompt_cache::{CacheNote, Found, PromptCache, SystemPrompt, prompts_dir};
 pub use sampler::Sampler;
+pub use source::Source;
 pub use state::{CacheKind, Parked, Snapshot, StaleSnapshot, Stamp, State, StateError, Waypoints};
 pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
 pub use thinking::{Piece, Splitter};

@@ -33,8 +33,7 @@ impl Model {
     /// Binds the tensors of a GGUF file or of a folder of safetensors. Its memory is the caller's to account for;
     /// [`Llm`](super::Llm) does it with a permit.
     pub fn open(path: &Path, threads: usize) -> Result<Self, LlmError> {
-        let source = Source::open(path)?;
-        source.model(source.blueprint()?, threads)
+        Source::open(path)?.load(threads)
     }
 
     pub(super) fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {

@@ -1,32 +1,46 @@
 //! A model on disk, whatever its format: a GGUF file, or a folder of safetensors.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::LlmError;
 use super::blueprint::{Blueprint, Family};
-use super::checkpoint::Checkpoint;
-use super::gguf::Gguf;
+use super::checkpoint::{CONFIG, Checkpoint};
+use super::gguf::{self, Gguf};
 use super::model::Model;
 use super::template::{ChatFormat, Qwen35};
 use super::tokenizer::Tokenizer;
 
 /// Templates are a few kilobytes, `tokenizer_config.json` some more.
 const MAX_TEMPLATE: u64 = 1 << 20;
+const GGUF_ENDING: &str = "gguf";
+/// Beside the weights of a checkpoint.
+const TOKENIZER: &str = "tokenizer.json";
 
-pub(super) enum Source {
-    Gguf(Gguf),
-    Checkpoint(Checkpoint),
+/// A model file or folder, its headers checked and its weights not yet loaded.
+pub enum Source {
+    Gguf(Box<Gguf>),
+    Checkpoint(Box<Checkpoint>),
 }
 
 impl Source {
-    /// A folder, or a file of safetensors in one, is a checkpoint; any other file is taken for GGUF.
-    pub fn open(path: &Path) -> Result<Self, LlmError> {
-        let tensors = path.extension().is_some_and(|extension| extension == "safetensors");
-        match path.is_dir() || tensors {
-            true => Checkpoint::open(path).map(Source::Checkpoint),
-            false => Gguf::open(path).map(Source::Gguf),
+    /// `path` is a GGUF file, a folder with `config.json`, a file of weights in one, or a folder that holds one GGUF
+    /// file and no `config.json`.
+    pub fn open(path: &Path) -> Result<Source, LlmError> {
+        match gguf_at(path) {
+            Some(file) => Ok(Source::Gguf(Box::new(Gguf::open(&file)?))),
+            None => Ok(Source::Checkpoint(Box::new(Checkpoint::open(path)?))),
+        }
+    }
+
+    /// The folder the model lies in.
+    pub fn dir(&self) -> &Path {
+        match self {
+            Source::Gguf(gguf) => gguf.path().parent().unwrap_or(Path::new("")),
+            Source::Checkpoint(checkpoint) => checkpoint.dir(),
         }
     }
 
@@ -45,24 +59,33 @@ impl Source {
     }
 
     /// What the weights will hold once bound.
-    pub fn weight_bytes(&self) -> u64 {
+    pub fn resident_bytes(&self) -> u64 {
         match self {
             Source::Gguf(gguf) => gguf.map().len() as u64,
             Source::Checkpoint(checkpoint) => checkpoint.resident_bytes(),
         }
     }
 
-    pub fn model(&self, blueprint: Blueprint, threads: usize) -> Result<Model, LlmError> {
+    pub fn load(&self, threads: usize) -> Result<Model, LlmError> {
+        let blueprint = self.blueprint()?;
         match self {
             Source::Gguf(gguf) => Model::bind(&mut gguf.binder(), blueprint, threads),
             Source::Checkpoint(checkpoint) => Model::bind(&mut checkpoint.binder(), blueprint, threads),
         }
     }
 
+    /// Whether the model comes with a tokenizer.
+    pub fn has_tokenizer(&self) -> bool {
+        match self {
+            Source::Gguf(gguf) => gguf.has("tokenizer.ggml.tokens"),
+            Source::Checkpoint(checkpoint) => checkpoint.dir().join(TOKENIZER).exists(),
+        }
+    }
+
     pub fn tokenizer(&self) -> Result<Tokenizer, LlmError> {
         match self {
             Source::Gguf(gguf) => Tokenizer::from_gguf(gguf),
-            Source::Checkpoint(checkpoint) => Tokenizer::from_json(&checkpoint.dir().join("tokenizer.json")),
+            Source::Checkpoint(checkpoint) => Tokenizer::from_json(&checkpoint.dir().join(TOKENIZER)),
         }
     }
 
@@ -81,6 +104,25 @@ impl Source {
     pub fn unsupported(&self, what: impl Into<String>, supported: impl Into<String>) -> LlmError {
         LlmError::Unsupported { path: self.path().to_owned(), what: what.into(), supported: supported.into() }
     }
+}
+
+/// The one GGUF file that `path` means, if it means one.
+fn gguf_at(path: &Path) -> Option<PathBuf> {
+    let is_gguf = |path: &Path| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(GGUF_ENDING));
+    if path.is_file() {
+        return (is_gguf(path) || begins_as_gguf(path)).then(|| path.to_owned());
+    }
+    if path.join(CONFIG).exists() {
+        return None;
+    }
+    let mut files = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path()).filter(|path| is_gguf(path));
+    files.next().filter(|_| files.next().is_none())
+}
+
+/// Files of a model cache have no ending.
+fn begins_as_gguf(path: &Path) -> bool {
+    let mut magic = [0; gguf::MAGIC.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == gguf::MAGIC
 }
 
 /// The template of a folder: a file of its own, or an entry of the tokenizer's configuration.

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::llm::Source;
 use crate::llm::checkpoint::random;
 use crate::llm::checkpoint::testing::Layout;
-use crate::llm::verify::{Expected, Source};
+use crate::llm::verify::Expected;
 use crate::llm::{CacheKind, State};
 
 fn largest(got: &[f32], wanted: &[f32]) -> f32 {

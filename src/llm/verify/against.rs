@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::expected::Found;
-use super::{Expected, Precision, Source, VerifyError, best, worst};
+use super::{Expected, Precision, VerifyError, best, worst};
+use crate::llm::Source;
 use crate::llm::blueprint::{Blueprint, DeltaNet, HeadOrder};
 use crate::llm::{CacheKind, Model, State};
 

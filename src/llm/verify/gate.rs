@@ -10,7 +10,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::passages::{PASSAGES, PROMPTS};
-use super::{Precision, Source, VerifyError, best, worst};
+use super::{Precision, VerifyError, best, worst};
+use crate::llm::Source;
 use crate::llm::blueprint::Blueprint;
 use crate::llm::reference::Reference;
 use crate::llm::{Model, State, Tokenizer};
@@ -239,13 +240,9 @@ pub fn measure(
         return Err(VerifyError::NoReference { path, weights });
     }
     check_kinship(&source.blueprint()?, &published.blueprint()?)?;
-    let tokenizer = match published.tokenizer()? {
-        Some(tokenizer) => tokenizer,
-        None => source.tokenizer()?.ok_or_else(|| VerifyError::NoTokenizer {
-            model: source.dir().to_owned(),
-            reference: published.dir().to_owned(),
-        })?,
-    };
+    let with_tokenizer = [&published, source].into_iter().find(|source| source.has_tokenizer());
+    let missing = || VerifyError::NoTokenizer { model: source.dir().to_owned(), reference: published.dir().to_owned() };
+    let tokenizer = with_tokenizer.ok_or_else(missing)?.tokenizer()?;
     let pair = Pair { model: source.load(threads)?, tokenizer, reference: Reference::open(reference)? };
     let windows = pair.windows(text)?;
     let mut tally = Tally::default();

@@ -10,11 +10,11 @@ mod error;
 mod expected;
 pub mod gate;
 mod passages;
-mod source;
+mod precision;
 
 pub use error::VerifyError;
 pub use expected::Expected;
-pub use source::{Precision, Source};
+pub use precision::Precision;
 
 /// The largest of some errors. One that is no number is larger than all others.
 fn worst(errors: impl IntoIterator<Item = f32>) -> f32 {

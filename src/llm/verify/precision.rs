@@ -1,29 +1,13 @@
-//! A model in any format that the engine runs.
+//! How the weights of a model are written.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 
 use sotto_kernels::BlockType;
 
-use crate::llm::blueprint::Blueprint;
+use crate::llm::Source;
 use crate::llm::checkpoint::header::Dtype;
 use crate::llm::checkpoint::inventory::inventory;
 use crate::llm::checkpoint::names::Kind;
-use crate::llm::checkpoint::{CONFIG, Checkpoint};
-use crate::llm::gguf::{self, Gguf};
-use crate::llm::{LlmError, Model, Tokenizer};
-
-const GGUF_ENDING: &str = "gguf";
-/// Beside the weights of a checkpoint.
-const TOKENIZER: &str = "tokenizer.json";
-
-/// A model file or folder, its headers checked and its weights not yet loaded.
-pub enum Source {
-    Gguf(Box<Gguf>),
-    Checkpoint(Box<Checkpoint>),
-}
 
 /// How the matrices of a model are written.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,57 +21,6 @@ pub struct Precision {
 }
 
 impl Source {
-    /// `path` is a GGUF file, a folder with `config.json`, a file of weights in one, or a folder that holds one GGUF
-    /// file and no `config.json`.
-    pub fn open(path: &Path) -> Result<Source, LlmError> {
-        match gguf_at(path) {
-            Some(file) => Ok(Source::Gguf(Box::new(Gguf::open(&file)?))),
-            None => Ok(Source::Checkpoint(Box::new(Checkpoint::open(path)?))),
-        }
-    }
-
-    pub fn blueprint(&self) -> Result<Blueprint, LlmError> {
-        match self {
-            Source::Gguf(gguf) => Blueprint::from_gguf(gguf),
-            Source::Checkpoint(checkpoint) => Ok(checkpoint.blueprint().clone()),
-        }
-    }
-
-    /// The folder the model lies in.
-    pub fn dir(&self) -> &Path {
-        match self {
-            Source::Gguf(gguf) => gguf.path().parent().unwrap_or(Path::new("")),
-            Source::Checkpoint(checkpoint) => checkpoint.dir(),
-        }
-    }
-
-    /// What the weights hold once loaded.
-    pub fn resident_bytes(&self) -> u64 {
-        match self {
-            Source::Gguf(gguf) => gguf.map().len() as u64,
-            Source::Checkpoint(checkpoint) => checkpoint.resident_bytes(),
-        }
-    }
-
-    pub fn load(&self, threads: usize) -> Result<Model, LlmError> {
-        match self {
-            Source::Gguf(gguf) => Model::bind(&mut gguf.binder(), self.blueprint()?, threads),
-            Source::Checkpoint(checkpoint) => Model::bind(&mut checkpoint.binder(), self.blueprint()?, threads),
-        }
-    }
-
-    /// `None` where the model comes without one.
-    pub fn tokenizer(&self) -> Result<Option<Tokenizer>, LlmError> {
-        match self {
-            Source::Gguf(gguf) if !gguf.has("tokenizer.ggml.tokens") => Ok(None),
-            Source::Gguf(gguf) => Tokenizer::from_gguf(gguf).map(Some),
-            Source::Checkpoint(checkpoint) => match checkpoint.dir().join(TOKENIZER) {
-                file if file.exists() => Tokenizer::from_json(&file).map(Some),
-                _ => Ok(None),
-            },
-        }
-    }
-
     /// Whether the reference can be made of it: a checkpoint that nobody quantised.
     pub fn is_unquantised_checkpoint(&self) -> bool {
         matches!(self, Source::Checkpoint(_)) && self.precision().is_exact()
@@ -113,25 +46,6 @@ impl Source {
             }
         }
     }
-}
-
-/// The one GGUF file that `path` means, if it means one.
-fn gguf_at(path: &Path) -> Option<PathBuf> {
-    let is_gguf = |path: &Path| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(GGUF_ENDING));
-    if path.is_file() {
-        return (is_gguf(path) || begins_as_gguf(path)).then(|| path.to_owned());
-    }
-    if path.join(CONFIG).exists() {
-        return None;
-    }
-    let mut files = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path()).filter(|path| is_gguf(path));
-    files.next().filter(|_| files.next().is_none())
-}
-
-/// Files of a model cache have no ending.
-fn begins_as_gguf(path: &Path) -> bool {
-    let mut magic = [0; gguf::MAGIC.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == gguf::MAGIC
 }
 
 /// Never quantised, whatever the format: converters keep convolutions in f32.
