@@ -15,8 +15,14 @@ const LAYERS: &[(u8, &[&str])] = &[
 ];
 
 /// The only files outside `kernels/` that may hold `unsafe`, each at a C border without a safe wrapper.
-const C_BORDERS: &[&str] =
-    &["src/memory/measure.rs", "src/cli/signals.rs", "src/asr/", "src/llm/", "src/store/import/"];
+const C_BORDERS: &[&str] = &[
+    "src/memory/measure.rs",
+    "src/memory/release.rs",
+    "src/cli/signals.rs",
+    "src/asr/",
+    "src/llm/",
+    "src/store/import/",
+];
 
 /// Longest file, tables and tests aside.
 const MAX_LINES: usize = 600;
