@@ -29,10 +29,12 @@ impl Expected {
             let entries: HashMap<String, serde_json::Value> = serde_json::from_slice(&file[8..header]).unwrap();
             for (name, entry) in entries.into_iter().filter(|(name, _)| name != "__metadata__") {
                 let Entry { dtype, data_offsets: (from, to) } = serde_json::from_value(entry).unwrap();
-                let words = file[header + from..header + to].as_chunks().0.iter();
+                let bytes = &file[header + from..header + to];
+                let words = bytes.as_chunks().0.iter();
                 let values = match dtype.as_str() {
                     "F32" => words.map(|word| f32::from_le_bytes(*word)).collect(),
                     "I32" => words.map(|word| i32::from_le_bytes(*word) as f32).collect(),
+                    "U8" => bytes.iter().map(|&byte| f32::from(byte)).collect(),
                     _ => panic!("{name} is {dtype}"),
                 };
                 tensors.insert(name, values);

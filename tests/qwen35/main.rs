@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use expected::Expected;
 use sotto::llm::{CacheKind, Model, State};
+use sotto_kernels::{BlockType, unpack_row};
 
 /// SPEC 8.3: logits absolutely, states relative to the largest value of their tensor, and how clear a winner must be.
 const LOGIT_TOLERANCE: f32 = 2e-3;
@@ -243,5 +244,20 @@ fn rounded_keys_and_values_stay_near_the_golden_logits() {
         });
         println!("{kind:?}: a logit is off by at most {worst}");
         assert!(worst <= most, "{kind:?}: a logit is off by {worst}");
+    }
+}
+
+#[test]
+fn blocks_hold_the_values_that_ggml_gives_them() {
+    let golden = Expected::read(&[committed().1.with_file_name("blocks.safetensors")]);
+    for kind in BlockType::GGML.into_iter().filter(|kind| kind.block_len() > 1) {
+        let bytes: Vec<u8> = golden.values(&format!("{kind}.bytes")).iter().map(|&byte| byte as u8).collect();
+        let wanted = golden.values(&format!("{kind}.values"));
+        let mut values = vec![0.0; wanted.len()];
+        unpack_row(kind, &bytes, &mut values);
+        for (n, (value, wanted)) in values.iter().zip(wanted).enumerate() {
+            // The scale of a K block is a product, which the two may round in another order.
+            assert!((value - wanted).abs() <= 2e-7 * wanted.abs().max(1.0), "{kind} value {n}: {value}, not {wanted}");
+        }
     }
 }
