@@ -319,13 +319,13 @@ impl Chat {
         };
         let known = self.known(llm, messages, tools, options)?;
         let tokens = known.map_or_else(|| llm.prompt(messages, tools, options.thinking()), Ok)?;
-        if tokens.len() + options.max_tokens <= context {
+        if tokens.len().saturating_add(options.max_tokens) <= context {
             return Ok(fitting(tokens, 0));
         }
         let mut whole = tokens;
         let mut rest = messages.to_vec();
         let mut dropped = 0;
-        while whole.len() + options.max_tokens > context / 4 * 3 {
+        while whole.len().saturating_add(options.max_tokens) > context / 4 * 3 {
             let Some(shorter) = without_oldest_turn(&rest) else { break };
             rest = shorter;
             dropped += 1;
