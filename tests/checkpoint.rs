@@ -1,6 +1,9 @@
 //! Checkpoints from outside: those that lie are refused with the right words, and without much memory; expected tensors
 //! of other implementations are met to the bit.
 
+#[path = "common/goldens.rs"]
+mod goldens;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -379,20 +382,9 @@ impl Plain {
     }
 }
 
-/// The folders of expected tensors; `None`, said in a line, where they are not.
-fn goldens() -> Option<Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/qwen3.5/goldens");
-    let Ok(entries) = fs::read_dir(&root) else {
-        println!("no expected tensors in {}: nothing was compared", root.display());
-        return None;
-    };
-    let models = entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("hf").is_dir());
-    Some(models.collect())
-}
-
 #[test]
 fn plain_goldens_are_read_to_the_bit() {
-    for model in goldens().into_iter().flatten() {
+    for model in goldens::models("only checkpoints made here are read") {
         for (folder, file) in [(model.join("hf"), "model.safetensors"), (model.clone(), "model.f32.safetensors")] {
             let plain = Plain::read(&folder.join(file));
             let checkpoint = Checkpoint::open(&folder).unwrap();
@@ -414,7 +406,7 @@ fn plain_goldens_are_read_to_the_bit() {
 
 #[test]
 fn packed_goldens_are_read_to_the_bit_and_lie_within_half_a_step() {
-    for model in goldens().into_iter().flatten() {
+    for model in goldens::models("only checkpoints made here are read") {
         let original = Plain::read(&model.join("hf/model.safetensors"));
         let mut formats = 0;
         for folder in fs::read_dir(&model).unwrap().map(|entry| entry.unwrap().path()) {

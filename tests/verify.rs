@@ -1,6 +1,9 @@
 //! `sotto verify`: small models of many shapes with expected tensors beside them, quantised ones beside what they were
 //! made of, and what is wrong with others. All golden models of `../shared/qwen3.5/goldens` where that folder is there.
 
+#[path = "common/goldens.rs"]
+mod goldens;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -245,17 +248,6 @@ fn the_exit_code_says_whose_fault_it_is() {
     }
 }
 
-/// The folders of golden models, where they are.
-fn goldens() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/qwen3.5/goldens");
-    let Ok(entries) = fs::read_dir(&folder) else {
-        println!("{} is not there: only models made here are compared", folder.display());
-        return Vec::new();
-    };
-    let models = entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("ref_f64.safetensors").exists());
-    models.collect()
-}
-
 fn inside(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     paths.filter(|path| wanted(path.file_name().unwrap().to_str().unwrap())).collect()
@@ -263,7 +255,7 @@ fn inside(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 
 #[test]
 fn golden_models_with_weights_in_floats_pass_in_every_format_and_any_chunks() {
-    for folder in goldens() {
+    for folder in goldens::models("only models made here are compared") {
         let mut models = vec![folder.clone(), folder.join("hf")];
         models.extend(inside(&folder, |name| name.ends_with("f32.gguf") || name.ends_with("bf16.gguf")));
         assert_eq!(models.len(), 4);
@@ -312,7 +304,7 @@ fn unpacked(dir: &Path) -> TempDir {
 
 #[test]
 fn the_codes_of_golden_mlx_checkpoints_mean_what_mlx_lm_computed() {
-    for folder in goldens() {
+    for folder in goldens::models("only models made here are compared") {
         for path in inside(&folder, |name| name.starts_with("mlx_")) {
             let expected = Expected::of_mlx(&folder, &path).unwrap();
             let wanted = expected.get("logits_f32run").unwrap();

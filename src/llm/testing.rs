@@ -1,5 +1,8 @@
 //! Tiny models for tests, built in code: the real structure with random weights.
 
+#[path = "../../tests/common/goldens.rs"]
+pub mod goldens;
+
 use super::gguf::Gguf;
 pub use super::gguf::testing::Builder;
 use super::tokenizer::Tokenizer;

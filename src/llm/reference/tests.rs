@@ -1,6 +1,6 @@
 //! The reference against expected tensors and against the engine: two implementations that share nothing but formulas.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,7 @@ use super::*;
 use crate::llm::Source;
 use crate::llm::checkpoint::random;
 use crate::llm::checkpoint::testing::Layout;
+use crate::llm::testing::goldens;
 use crate::llm::verify::Expected;
 use crate::llm::{CacheKind, State};
 
@@ -22,20 +23,9 @@ fn assert_near(case: &str, got: &Tensor, wanted: &[f32], limit: f32) {
     assert!(off <= limit * scale, "{case}: off by {off} of {scale}");
 }
 
-/// The folders of golden models, where they are.
-fn goldens() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/qwen3.5/goldens");
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        println!("{} is not there: the reference is only held against the engine", folder.display());
-        return Vec::new();
-    };
-    let models = entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("ref_f64.safetensors").exists());
-    models.collect()
-}
-
 #[test]
 fn it_computes_what_is_expected_however_the_sequence_is_cut() {
-    for folder in goldens() {
+    for folder in goldens::models("the reference is only held against the engine") {
         let expected = Expected::of_model(&folder).unwrap();
         let get = |name: &str| expected.get(name).map(|found| found.values(found.dims()).unwrap());
         let logits = get("logits").unwrap();

@@ -1,10 +1,11 @@
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::super::LlmError;
 use super::super::gguf::Gguf;
+use super::super::testing::goldens;
 use super::Tokenizer;
 use super::testing::{self, added, read};
 
@@ -140,15 +141,9 @@ proptest::proptest! {
     }
 }
 
-/// Where the expected values of Qwen3.5 lie beside the checkout, if they do.
-fn goldens() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/qwen3.5/goldens");
-    folder.is_dir().then_some(folder)
-}
-
 #[test]
 fn json_and_gguf_of_one_model_agree() {
-    let Some(folder) = goldens() else { return };
+    let Some(folder) = goldens::folder("only tokenizers made here are read") else { return };
     for name in ["tiny_equal", "tiny_gva2"] {
         let folder = folder.join(name);
         let json = Tokenizer::from_json(&folder.join("hf/tokenizer.json")).unwrap();
@@ -174,7 +169,7 @@ fn the_published_ids_come_out() {
     let started = std::time::Instant::now();
     let tokenizer = Tokenizer::from_json(Path::new(&tokenizer)).unwrap();
     println!("read in {:?}", started.elapsed());
-    let cases = fs::read(goldens().unwrap().join("tokenizer_goldens.json")).unwrap();
+    let cases = fs::read(goldens::folder("nothing is compared").unwrap().join("tokenizer_goldens.json")).unwrap();
     let cases: Vec<Value> = serde_json::from_slice(&cases).unwrap();
     let differing = cases.iter().filter(|case| {
         let ids = tokenizer.encode(case["text"].as_str().unwrap()).unwrap();
