@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 
 use crate::deltanet::{CHUNK, border_after};
-use crate::elementwise::sum_of_squares;
+use crate::elementwise::{sum_of_squares, zeros};
 use crate::isa::{Isa, Kernel, exp};
 use crate::numbers::{read_numbers, write_numbers};
 use crate::pool::SharedMut;
@@ -72,7 +72,7 @@ impl ConvState {
     /// Zeros stand before the first token. Panics without taps, or if the size overflows.
     pub fn new(channels: usize, taps: usize) -> ConvState {
         let bytes = ConvState::planned_bytes(channels, taps).expect("taps, and rows that fit in memory");
-        ConvState { channels, before: taps - 1, border: 0, len: 0, rows: vec![0.0; bytes / size_of::<f32>()] }
+        ConvState { channels, before: taps - 1, border: 0, len: 0, rows: zeros(bytes / size_of::<f32>()) }
     }
 
     /// Bytes that [`ConvState::new`] takes; `None` if they overflow.

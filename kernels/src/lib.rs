@@ -35,7 +35,7 @@ pub use attention::{AttentionShape, KeyValues, attention};
 pub use block::BlockType;
 pub use conv::{ConvState, HeadLayout, mix_heads};
 pub use deltanet::{CHUNK, DeltaInput, DeltaScratch, DeltaState, DeltaWeights, Keep, delta_rule};
-pub use elementwise::{add, argmax, rms_norm, sigmoid_mul, silu_mul, softmax};
+pub use elementwise::{add, argmax, rms_norm, sigmoid_mul, silu_mul, softmax, zeros};
 pub use kv::{KvCache, KvCache8, KvElement};
 pub use matmul::{Scratch, matmul, unpack_row};
 pub use matrix::{Matrix, ShapeError};

@@ -190,7 +190,7 @@ impl Chat {
         let llm = Llm::load(&self.path, &settings, permit)?;
         // A model that has changed meanwhile begins anew.
         let woken = self.parked.take().and_then(|(parked, _)| parked.wake(&llm.stamp, llm.blueprint()).ok());
-        self.state = Some(woken.unwrap_or_else(|| fresh(&llm)));
+        self.state = Some(woken.unwrap_or_else(|| llm.state()));
         self.llm = Some(llm);
         Ok(())
     }
@@ -351,14 +351,6 @@ impl Chat {
         let more = more.transpose()?;
         Ok(more.map(|more| [&seen.tokens[..], &more].concat()))
     }
-}
-
-/// A state that has met two tokens of no meaning and forgotten them: the first answer finds its memory already there.
-fn fresh(llm: &Llm) -> State {
-    let mut state = llm.state();
-    llm.forward(&mut state, &[0, 0]);
-    llm.rollback(&mut state, 0);
-    state
 }
 
 /// `None` where there is but one turn left.

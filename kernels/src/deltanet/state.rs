@@ -6,6 +6,7 @@ use super::product::{Rows, multiply, multiply_row};
 use super::{CHUNK, Room, WIDEST};
 use crate::Simd;
 use crate::conv::HeadLayout;
+use crate::elementwise::zeros;
 use crate::isa::{Isa, Kernel, exp};
 use crate::numbers::{read_numbers, write_numbers};
 
@@ -40,9 +41,9 @@ impl DeltaState {
             stride,
             border: 0,
             len: 0,
-            base: vec![0.0; value_heads * key_dim * stride],
-            keys: vec![0.0; key_heads * key_dim * CHUNK],
-            errors: vec![0.0; value_heads * CHUNK * stride],
+            base: zeros(value_heads * key_dim * stride),
+            keys: zeros(key_heads * key_dim * CHUNK),
+            errors: zeros(value_heads * CHUNK * stride),
             decays: vec![0.0; value_heads * CHUNK],
             heads,
         }

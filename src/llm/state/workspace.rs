@@ -1,6 +1,6 @@
 //! The room a model computes in.
 
-use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch};
+use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch, zeros};
 
 use crate::llm::blueprint::{Blueprint, DeltaNet, Family};
 
@@ -59,7 +59,7 @@ pub struct DeltaWork {
 
 impl Workspace {
     pub fn new(blueprint: &Blueprint) -> Self {
-        let batch = |width: usize| vec![0.0; BATCH * width];
+        let batch = |width: usize| zeros(BATCH * width);
         let style = match blueprint.family {
             Family::Llama => RopeStyle::Neighbours,
             Family::Qwen2 | Family::Qwen35 => RopeStyle::Halves,
@@ -74,7 +74,7 @@ impl Workspace {
             gate: batch(blueprint.hidden),
             up: batch(blueprint.hidden),
             mixed: batch(blueprint.hidden),
-            logits: vec![0.0; blueprint.vocabulary],
+            logits: zeros(blueprint.vocabulary),
             hybrid: blueprint.delta.as_ref().map(|net| DeltaWork::new(blueprint, net)),
             rope: Rope::new(style, blueprint.head_dim, blueprint.rotated, blueprint.rope_base, None),
             scratch: Scratch::default(),
@@ -111,12 +111,12 @@ impl Workspace {
 
 impl DeltaWork {
     fn new(blueprint: &Blueprint, net: &DeltaNet) -> Self {
-        let batch = |width: usize| vec![0.0; BATCH * width];
+        let batch = |width: usize| zeros(BATCH * width);
         let heads = net.heads();
         DeltaWork {
             gated: batch(2 * blueprint.query_width()),
             keys: batch(blueprint.kv_width()),
-            raw: vec![0.0; (net.taps - 1 + BATCH) * heads.channels()],
+            raw: zeros((net.taps - 1 + BATCH) * heads.channels()),
             mixed: batch(heads.channels()),
             z: batch(heads.value_width()),
             a: batch(heads.value_heads),
