@@ -1,6 +1,8 @@
-//! A matrix of weights where it lies, usually in a mapped file.
+//! A matrix of weights where it lies: row after row as in a file, or in strips.
 
 use crate::block::BlockType;
+use crate::reference;
+use crate::strips::StripLayout;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ShapeError {
@@ -12,14 +14,22 @@ pub enum ShapeError {
     WrongBytes { kind: BlockType, rows: usize, cols: usize, expected: usize, got: usize },
 }
 
-/// Weights `[rows, cols]`, row after row, each row a sequence of blocks; a row is one output feature.
+/// Weights `[rows, cols]`; a row is one output feature.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     kind: BlockType,
     rows: usize,
     cols: usize,
-    row_bytes: usize,
+    order: Order,
     data: &'a [u8],
+}
+
+/// How the weights follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Row after row, each of so many bytes, a sequence of blocks.
+    Rows { row_bytes: usize },
+    Strips(StripLayout),
 }
 
 impl<'a> Matrix<'a> {
@@ -35,7 +45,16 @@ impl<'a> Matrix<'a> {
         if data.len() != expected {
             return Err(ShapeError::WrongBytes { kind, rows, cols, expected, got: data.len() });
         }
-        Ok(Matrix { kind, rows, cols, row_bytes, data })
+        Ok(Matrix { kind, rows, cols, order: Order::Rows { row_bytes }, data })
+    }
+
+    /// Weights that were packed with this layout.
+    ///
+    /// Panics if `data` has another length than [`StripLayout::bytes`].
+    pub fn strips(layout: &StripLayout, data: &'a [u8]) -> Matrix<'a> {
+        assert_eq!(data.len(), layout.bytes(), "bytes of {} strips", layout.strips());
+        let (kind, rows, cols) = (layout.kind(), layout.rows(), layout.cols());
+        Matrix { kind, rows, cols, order: Order::Strips(*layout), data }
     }
 
     pub fn kind(&self) -> BlockType {
@@ -55,15 +74,35 @@ impl<'a> Matrix<'a> {
         self.data
     }
 
-    /// The blocks of row `row`. Panics beyond the last row.
-    pub fn row(&self, row: usize) -> &'a [u8] {
-        &self.data[row * self.row_bytes..][..self.row_bytes]
+    pub(crate) fn order(&self) -> Order {
+        self.order
     }
 
-    /// Rows `first..first + count` as a matrix of their own. Panics beyond the last row.
-    pub fn slice_rows(&self, first: usize, count: usize) -> Matrix<'a> {
-        let data = &self.data[first * self.row_bytes..][..count * self.row_bytes];
-        Matrix { rows: count, data, ..*self }
+    /// The values of row `row`. Panics beyond the last row, or if `dst` is not a row.
+    pub fn unpack_row(&self, row: usize, dst: &mut [f32]) {
+        match self.order {
+            Order::Rows { .. } => reference::unpack(self.kind, self.row(row), dst),
+            Order::Strips(layout) => layout.unpack_row(self.data, row, dst),
+        }
+    }
+
+    /// The blocks of row `row`. Panics beyond the last row, and where there are no rows but strips.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        let row_bytes = self.row_bytes();
+        &self.data[row * row_bytes..][..row_bytes]
+    }
+
+    /// Rows `first..first + count` as a matrix of their own. Panics as [`Matrix::row`] does.
+    pub(crate) fn slice_rows(&self, first: usize, count: usize) -> Matrix<'a> {
+        let row_bytes = self.row_bytes();
+        Matrix { rows: count, data: &self.data[first * row_bytes..][..count * row_bytes], ..*self }
+    }
+
+    fn row_bytes(&self) -> usize {
+        match self.order {
+            Order::Rows { row_bytes } => row_bytes,
+            Order::Strips(_) => panic!("a row of strips is in no one place"),
+        }
     }
 }
 

@@ -106,7 +106,7 @@ fn affine(kind: Affine, block: &[u8], values: &mut [f32]) {
 pub fn matmul(w: &Matrix, x: &[f32], y: &mut [f32]) {
     let mut row = vec![0.0; w.cols()];
     for r in 0..w.rows() {
-        unpack(w.kind(), w.row(r), &mut row);
+        w.unpack_row(r, &mut row);
         for t in 0..y.len() / w.rows() {
             y[t * w.rows() + r] = dot(&row, &x[t * w.cols()..][..w.cols()]) as f32;
         }

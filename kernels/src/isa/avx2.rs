@@ -195,6 +195,9 @@ impl Isa for Avx2 {
     type Words = [__m256i; 2];
     type Pairs = __m256i;
     type Ints = __m256i;
+    type Quads = __m256i;
+    type QuadSums = __m256i;
+    const TOKENS: usize = 4;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Out {
@@ -482,6 +485,59 @@ impl Isa for Avx2 {
     fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize) {
         assert!(to.len() >= 15 * stride + 16);
         unsafe { wide::interleave(rows, to.as_mut_ptr(), stride) }
+    }
+
+    #[inline(always)]
+    fn load_u8(self, from: &[u8]) -> __m256 {
+        let from = &from[..8];
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8]) -> __m256 {
+        let from = &from[..8];
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(self, from: *const u8) -> __m256i {
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn quads_right(self, a: __m256i, n: u32, mask: u8) -> __m256i {
+        unsafe { wide::shift_right_and(a, n, mask) }
+    }
+
+    #[inline(always)]
+    fn quads_left(self, a: __m256i, n: u32, mask: u8) -> __m256i {
+        unsafe { wide::shift_left_and(a, n, mask) }
+    }
+
+    #[inline(always)]
+    fn quads_or(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_or_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn start_quads(self, start: i32) -> __m256i {
+        unsafe { _mm256_set1_epi32(start) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_quads(self, w: __m256i, x: *const i16, sums: __m256i) -> __m256i {
+        unsafe {
+            let (first, second) = (x.cast::<i32>().read_unaligned(), x.add(2).cast::<i32>().read_unaligned());
+            let even = _mm256_and_si256(w, _mm256_set1_epi16(255));
+            let even = _mm256_madd_epi16(even, _mm256_set1_epi32(first));
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w), _mm256_set1_epi32(second));
+            _mm256_add_epi32(sums, _mm256_add_epi32(even, odd))
+        }
+    }
+
+    #[inline(always)]
+    fn sum_quads(self, sums: __m256i) -> __m256i {
+        sums
     }
 
     #[inline(always)]

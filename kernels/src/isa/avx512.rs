@@ -94,6 +94,10 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     type Words = __m512i;
     type Pairs = __m512i;
     type Ints = __m512i;
+    type Quads = __m512i;
+    /// With VNNI the sums for the high and for the low bytes of the activations; else the sums and nothing.
+    type QuadSums = [__m512i; 2];
+    const TOKENS: usize = 8;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Out {
@@ -370,6 +374,82 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize) {
         assert!(to.len() >= 15 * stride + 32);
         unsafe { interleave(rows, to.as_mut_ptr(), stride) }
+    }
+
+    #[inline(always)]
+    fn load_u8(self, from: &[u8]) -> __m512 {
+        let from = &from[..16];
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8]) -> __m512 {
+        let from = &from[..16];
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(self, from: *const u8) -> __m512i {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn quads_right(self, a: __m512i, n: u32, mask: u8) -> __m512i {
+        unsafe {
+            let shifted = if n == 0 { a } else { _mm512_srl_epi16(a, _mm_cvtsi32_si128(n as i32)) };
+            _mm512_and_si512(shifted, _mm512_set1_epi8(mask as i8))
+        }
+    }
+
+    #[inline(always)]
+    fn quads_left(self, a: __m512i, n: u32, mask: u8) -> __m512i {
+        unsafe {
+            let shifted = if n == 0 { a } else { _mm512_sll_epi16(a, _mm_cvtsi32_si128(n as i32)) };
+            _mm512_and_si512(shifted, _mm512_set1_epi8(mask as i8))
+        }
+    }
+
+    #[inline(always)]
+    fn quads_or(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_or_si512(a, b) }
+    }
+
+    /// With VNNI the high bytes, then the low ones: x = 256 h + l, both signed.
+    #[inline(always)]
+    fn quad(self, x: [i16; 4]) -> [i16; 4] {
+        if !VNNI {
+            return [x[0], x[2], x[1], x[3]];
+        }
+        let [a, b, c, d] = x.map(|x| ((x + 128) >> 8) as u8);
+        let [e, f, g, h] = x.map(|x| x as u8);
+        [[a, b], [c, d], [e, f], [g, h]].map(i16::from_le_bytes)
+    }
+
+    #[inline(always)]
+    fn start_quads(self, start: i32) -> [__m512i; 2] {
+        unsafe {
+            let (start, zero) = (_mm512_set1_epi32(start), _mm512_setzero_si512());
+            if VNNI { [zero, start] } else { [start, zero] }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_quads(self, w: __m512i, x: *const i16, [a, b]: [__m512i; 2]) -> [__m512i; 2] {
+        unsafe {
+            let (first, second) = (x.cast::<i32>().read_unaligned(), x.add(2).cast::<i32>().read_unaligned());
+            let (first, second) = (_mm512_set1_epi32(first), _mm512_set1_epi32(second));
+            if VNNI {
+                return [_mm512_dpbusd_epi32(a, w, first), _mm512_dpbusd_epi32(b, w, second)];
+            }
+            let even = _mm512_madd_epi16(_mm512_and_si512(w, _mm512_set1_epi16(255)), first);
+            let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(w), second);
+            [_mm512_add_epi32(a, _mm512_add_epi32(even, odd)), b]
+        }
+    }
+
+    #[inline(always)]
+    fn sum_quads(self, [a, b]: [__m512i; 2]) -> __m512i {
+        unsafe { if VNNI { _mm512_add_epi32(_mm512_slli_epi32::<8>(a), b) } else { a } }
     }
 
     #[inline(always)]

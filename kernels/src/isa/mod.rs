@@ -40,6 +40,12 @@ pub trait Isa: Copy + Send + Sync {
     type Pairs: Copy;
     /// [`Isa::LANES`] whole numbers of 32 bits.
     type Ints: Copy;
+    /// [`Isa::LANES`] quads of unsigned bytes.
+    type Quads: Copy;
+    /// [`Isa::LANES`] sums of products of quads, in whatever parts the processor makes them.
+    type QuadSums: Copy;
+    /// Tokens that meet a vector of weights together: as many as their sums fit in registers. A power of two.
+    const TOKENS: usize;
 
     /// Runs `kernel` where the instructions of this variant are allowed.
     fn enter<K: Kernel>(self, kernel: K) -> K::Out;
@@ -136,6 +142,34 @@ pub trait Isa: Copy + Send + Sync {
     fn to_floats(self, a: Self::Ints) -> Self::Floats;
     /// Pair `p` of the first [`Isa::LANES`] rows becomes what [`Isa::load_pairs`] finds at `to[p * stride]`.
     fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize);
+    /// [`Isa::LANES`] unsigned bytes as f32.
+    fn load_u8(self, from: &[u8]) -> Self::Floats;
+    /// [`Isa::LANES`] signed bytes as f32.
+    fn load_i8(self, from: &[u8]) -> Self::Floats;
+
+    /// `4 · LANES` bytes at `from`.
+    ///
+    /// # Safety
+    /// They must be inside one living slice.
+    unsafe fn load_quads(self, from: *const u8) -> Self::Quads;
+    /// `(a >> n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask <= 255 >> n`).
+    fn quads_right(self, a: Self::Quads, n: u32, mask: u8) -> Self::Quads;
+    /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask >= 1 << n`).
+    fn quads_left(self, a: Self::Quads, n: u32, mask: u8) -> Self::Quads;
+    fn quads_or(self, a: Self::Quads, b: Self::Quads) -> Self::Quads;
+    /// Four activations, each at most [`MOST`] in size, in the form that [`Isa::add_quads`] wants them.
+    #[inline(always)]
+    fn quad(self, x: [i16; 4]) -> [i16; 4] {
+        [x[0], x[2], x[1], x[3]]
+    }
+    /// Sums that begin with `start` in each lane.
+    fn start_quads(self, start: i32) -> Self::QuadSums;
+    /// `sums + Σ w · x` over the quad of each lane, with the quad at `x` for all, which [`Isa::quad`] made.
+    ///
+    /// # Safety
+    /// A quad must be there.
+    unsafe fn add_quads(self, w: Self::Quads, x: *const i16, sums: Self::QuadSums) -> Self::QuadSums;
+    fn sum_quads(self, sums: Self::QuadSums) -> Self::Ints;
     /// Asks for the memory at `from`, which need not exist.
     fn prefetch(self, from: *const u8);
 
@@ -143,6 +177,9 @@ pub trait Isa: Copy + Send + Sync {
         self.splat(0.0)
     }
 }
+
+/// The largest activation in whole numbers of 16 bits: 127 · 256 + 127, so that both its bytes can be signed.
+pub(crate) const MOST: i16 = 32639;
 
 /// eˣ, within 2 units in the last place; 0 below -87.3, and no more than e⁸⁸ above.
 ///

@@ -31,6 +31,10 @@ pub(crate) struct Pairs([i16; 2 * LANES]);
 
 #[derive(Clone, Copy)]
 #[repr(align(32))]
+pub(crate) struct Quads([u8; 4 * LANES]);
+
+#[derive(Clone, Copy)]
+#[repr(align(32))]
 pub(crate) struct Ints([i32; LANES]);
 
 /// The sum of two products, which compilers know as one instruction of x86.
@@ -65,6 +69,9 @@ impl Isa for Portable {
     type Words = Words;
     type Pairs = Pairs;
     type Ints = Ints;
+    type Quads = Quads;
+    type QuadSums = Ints;
+    const TOKENS: usize = 2;
 
     fn enter<K: Kernel>(self, kernel: K) -> K::Out {
         kernel.run(self)
@@ -347,6 +354,67 @@ impl Isa for Portable {
                 *to = [rows[lane][2 * p], rows[lane][2 * p + 1]];
             }
         }
+    }
+
+    #[inline(always)]
+    fn load_u8(self, from: &[u8]) -> Floats {
+        let from = &from[..LANES];
+        Floats(each!(i => f32::from(from[i])))
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8]) -> Floats {
+        let from = &from[..LANES];
+        Floats(each!(i => f32::from(from[i] as i8)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(self, from: *const u8) -> Quads {
+        // SAFETY: the caller has as many bytes there.
+        Quads(unsafe { *from.cast() })
+    }
+
+    #[inline(always)]
+    fn quads_right(self, a: Quads, n: u32, mask: u8) -> Quads {
+        let mut out = a;
+        out.0.iter_mut().for_each(|byte| *byte = *byte >> n & mask);
+        out
+    }
+
+    #[inline(always)]
+    fn quads_left(self, a: Quads, n: u32, mask: u8) -> Quads {
+        let mut out = a;
+        out.0.iter_mut().for_each(|byte| *byte = *byte << n & mask);
+        out
+    }
+
+    #[inline(always)]
+    fn quads_or(self, a: Quads, b: Quads) -> Quads {
+        let mut out = a;
+        out.0.iter_mut().zip(b.0).for_each(|(a, b)| *a |= b);
+        out
+    }
+
+    #[inline(always)]
+    fn start_quads(self, start: i32) -> Ints {
+        Ints([start; LANES])
+    }
+
+    /// Even and odd bytes in 16 bits, as a processor with products of pairs wants them.
+    #[inline(always)]
+    unsafe fn add_quads(self, w: Quads, x: *const i16, sums: Ints) -> Ints {
+        // SAFETY: the caller has a quad there.
+        let x: [i16; 4] = unsafe { *x.cast() };
+        let even: [i16; 2 * LANES] = each!(i => i16::from(w.0[2 * i]));
+        let odd: [i16; 2 * LANES] = each!(i => i16::from(w.0[2 * i + 1]));
+        let (first, second) = (each!(i => x[i % 2]), each!(i => x[2 + i % 2]));
+        let (first, second): ([i16; 2 * LANES], [i16; 2 * LANES]) = (first, second);
+        Ints(each!(i => sums.0[i].wrapping_add(pair(&even, &first, i)).wrapping_add(pair(&odd, &second, i))))
+    }
+
+    #[inline(always)]
+    fn sum_quads(self, sums: Ints) -> Ints {
+        sums
     }
 
     #[inline(always)]

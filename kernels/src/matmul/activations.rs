@@ -1,64 +1,168 @@
 //! Activations in whole numbers, for weights that are whole numbers too.
 //!
 //! Each group of values (as long as a group of the weights) becomes whole numbers of 16 bits and one scale, once for all
-//! rows: x = s · q, s = max |x| / 32767, so that no value is off by more than 2⁻¹⁶ of the largest of its group. That is
+//! rows: x = s · q, s = max |x| / 32639, so that no value is off by more than 2⁻¹⁶ of the largest of its group. That is
 //! eight bits more than the int8 that turned right answers of small models into wrong ones. A sum of products of codes
-//! and these numbers is exact, and twice as many products are taken at once as in f32.
+//! and these numbers is exact.
+//!
+//! They are kept in tiles of tokens, and in a tile quad by quad: a kernel reads them from one place, in order.
 
-use super::format::Layout;
-use crate::isa::{Isa, Kernel};
+use crate::isa::{Isa, Kernel, MOST};
 use crate::pool::SharedMut;
-use crate::{Pool, Simd};
+use crate::strips::{ForFormat, Format, PART, Scales, for_format};
+use crate::{BlockType, Pool, Simd};
 
-/// The largest whole number.
-const MOST: f32 = 32767.0;
 /// Groups with nothing larger than this, 2⁻¹⁰⁰, are rounded as if they had: scales stay normal numbers, and errors below
 /// 2⁻¹¹⁶.
 const LEAST: f32 = 7.888_609e-31;
 
-/// `[n, cols]` rounded.
-#[derive(Default)]
-pub(crate) struct Activations {
-    words: Vec<i16>,
-    scales: Vec<f32>,
-    sums: Vec<f32>,
+/// What activations must know of the weights that they are to meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grouping {
+    /// Values that share a scale: 16 or 32.
+    pub group: usize,
+    /// What is taken from each code before it is multiplied.
+    pub offset: i32,
 }
 
-/// One token of [`Activations`], or the part of one that meets some columns.
+impl Grouping {
+    /// `None` for weights that are not quantised.
+    pub fn of(kind: BlockType) -> Option<Grouping> {
+        for_format(kind, GroupingOf)
+    }
+}
+
+struct GroupingOf;
+
+impl ForFormat for GroupingOf {
+    type Out = Grouping;
+
+    fn quantised<F: Format>(self) -> Grouping {
+        Grouping { group: F::Scales::GROUP, offset: F::OFFSET }
+    }
+}
+
+/// x`[tokens, cols]` rounded.
+#[derive(Default)]
+pub(crate) struct Activations {
+    grouping: Option<Grouping>,
+    tokens: usize,
+    cols: usize,
+    /// `[tile][quad][token]`, four values each.
+    quads: Vec<i16>,
+    /// `[tile][group][token]`; NaN where a value is not finite.
+    scales: Vec<f32>,
+    /// Σ s · q of each group, for weights to which something is added.
+    sums: Vec<f32>,
+    /// -offset · Σ q of each group: what its sums begin with.
+    starts: Vec<i32>,
+}
+
+/// Where the activations of a tile of tokens begin.
 #[derive(Clone, Copy)]
-pub(crate) struct Rounded<'a> {
-    pub words: &'a [i16],
-    /// One for each group; NaN where a value is not finite.
-    pub scales: &'a [f32],
-    /// Σ s · q over each 32 values, for weights that have mins.
-    pub sums: &'a [f32],
+pub(crate) struct Tile {
+    tokens: usize,
+    pub quads: *const i16,
+    pub scales: *const f32,
+    pub sums: *const f32,
+    pub starts: *const i32,
+}
+
+impl Tile {
+    /// Columns `32 · part..` of the tile.
+    ///
+    /// # Safety
+    /// The tile must have that many columns.
+    #[inline(always)]
+    pub unsafe fn part(self, part: usize, groups: usize) -> Tile {
+        let group = part * groups * self.tokens;
+        // SAFETY: as the caller says.
+        unsafe {
+            Tile {
+                quads: self.quads.add(part * PART * self.tokens),
+                scales: self.scales.add(group),
+                sums: self.sums.add(group),
+                starts: self.starts.add(group),
+                ..self
+            }
+        }
+    }
+}
+
+/// First token and width of each tile of `tokens` tokens: tiles of `most`, then what is left in powers of two.
+#[inline(always)]
+pub(crate) fn tiles(most: usize, tokens: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let left = tokens - first;
+        let width = if left >= most { most } else { (left + 1).next_power_of_two() / 2 };
+        first += width;
+        (width > 0).then_some((first - width, width))
+    })
 }
 
 impl Activations {
-    /// Rounds x`[n, cols]` for weights of this layout. `cols` must be whole groups.
-    pub fn round(&mut self, pool: &Pool, simd: Simd, layout: Layout, x: &[f32], cols: usize) {
-        let groups = x.len() / layout.group;
-        grow(&mut self.words, x.len());
-        grow(&mut self.scales, groups);
-        grow(&mut self.sums, groups);
-        let (words, scales, sums) =
-            (SharedMut::new(&mut self.words), SharedMut::new(&mut self.scales), SharedMut::new(&mut self.sums));
-        let groups = cols / layout.group;
-        pool.run(x.len() / cols, |t, _| {
-            // SAFETY: each token is given to one task.
-            let (words, scales, sums) = unsafe {
-                (words.slice(t * cols, cols), scales.slice(t * groups, groups), sums.slice(t * groups, groups))
-            };
-            simd.run(Round { group: layout.group, x: &x[t * cols..][..cols], words, scales, sums });
+    /// Rounds x`[n, cols]` for weights of this grouping. `cols` must be whole parts of 32.
+    pub fn round(&mut self, pool: &Pool, simd: Simd, grouping: Grouping, x: &[f32], cols: usize) {
+        let (n, groups) = (x.len() / cols, cols / grouping.group);
+        (self.grouping, self.tokens, self.cols) = (Some(grouping), n, cols);
+        grow(&mut self.quads, x.len());
+        grow(&mut self.scales, n * groups);
+        grow(&mut self.sums, n * groups);
+        grow(&mut self.starts, n * groups);
+        let (quads, scales) = (SharedMut::new(&mut self.quads), SharedMut::new(&mut self.scales));
+        let (sums, starts) = (SharedMut::new(&mut self.sums), SharedMut::new(&mut self.starts));
+        let most = simd.run(Tokens);
+        pool.run(n.div_ceil(most), |i, _| {
+            for (first, width) in tiles(most, most.min(n - i * most)) {
+                let token = i * most + first;
+                // SAFETY: each tile is given to one task.
+                let (quads, scales, sums, starts) = unsafe {
+                    (
+                        quads.slice(token * cols, width * cols),
+                        scales.slice(token * groups, width * groups),
+                        sums.slice(token * groups, width * groups),
+                        starts.slice(token * groups, width * groups),
+                    )
+                };
+                let x = &x[token * cols..][..width * cols];
+                simd.run(Round { grouping, x, cols, quads, scales, sums, starts });
+            }
         });
     }
 
-    /// Columns `first..first + count` of token `t` of those that were rounded last, for `cols` and `layout` as then.
+    /// Whether x was rounded for weights of this grouping.
+    pub fn is_for(&self, grouping: Grouping) -> bool {
+        self.grouping == Some(grouping)
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_free(&self) -> bool {
+        self.grouping.is_none()
+    }
+
+    /// Forgets which weights it was for.
+    pub fn clear(&mut self) {
+        self.grouping = None;
+    }
+
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The tile of `width` tokens that begins with `token`.
     #[inline(always)]
-    pub fn part(&self, layout: Layout, cols: usize, t: usize, first: usize, count: usize) -> Rounded<'_> {
-        let at = t * cols + first;
-        let groups = at / layout.group..(at + count) / layout.group;
-        Rounded { words: &self.words[at..at + count], scales: &self.scales[groups.clone()], sums: &self.sums[groups] }
+    pub fn tile(&self, token: usize, width: usize) -> Tile {
+        let Some(Grouping { group, .. }) = self.grouping else { unreachable!("rounded before they are met") };
+        let (at, groups) = (token * self.cols, token * (self.cols / group));
+        let ends = (token + width) * (self.cols / group);
+        Tile {
+            tokens: width,
+            quads: self.quads[at..(token + width) * self.cols].as_ptr(),
+            scales: self.scales[groups..ends].as_ptr(),
+            sums: self.sums[groups..ends].as_ptr(),
+            starts: self.starts[groups..ends].as_ptr(),
+        }
     }
 }
 
@@ -68,12 +172,27 @@ fn grow<T: Clone + Default>(values: &mut Vec<T>, len: usize) {
     }
 }
 
+/// Tokens of the widest tile.
+struct Tokens;
+
+impl Kernel for Tokens {
+    type Out = usize;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) -> usize {
+        I::TOKENS
+    }
+}
+
+/// One tile.
 struct Round<'a> {
-    group: usize,
+    grouping: Grouping,
     x: &'a [f32],
-    words: &'a mut [i16],
+    cols: usize,
+    quads: &'a mut [i16],
     scales: &'a mut [f32],
     sums: &'a mut [f32],
+    starts: &'a mut [i32],
 }
 
 impl Kernel for Round<'_> {
@@ -81,14 +200,24 @@ impl Kernel for Round<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let groups = self.x.chunks_exact(self.group).zip(self.words.chunks_exact_mut(self.group));
-        for ((x, words), (scale, sum)) in groups.zip(self.scales.iter_mut().zip(self.sums)) {
-            (*scale, *sum) = round_group(isa, x, words);
+        let Round { grouping: Grouping { group, offset }, x, cols, quads, scales, sums, starts } = self;
+        let width = x.len() / cols;
+        for (t, x) in x.chunks_exact(cols).enumerate() {
+            for (g, x) in x.chunks_exact(group).enumerate() {
+                let mut words = [0; PART];
+                let (scale, sum) = round_group(isa, x, &mut words[..group]);
+                let at = g * width + t;
+                (scales[at], sums[at], starts[at]) = (scale, scale * sum, -offset * sum as i32);
+                let quads = quads[g * group * width..][..group * width].chunks_exact_mut(4 * width);
+                for (quads, &words) in quads.zip(words.as_chunks::<4>().0) {
+                    quads[4 * t..][..4].copy_from_slice(&isa.quad(words));
+                }
+            }
         }
     }
 }
 
-/// The scale, and the sum of what the whole numbers stand for.
+/// The scale, and the sum of the whole numbers.
 #[inline(always)]
 fn round_group<I: Isa>(isa: I, x: &[f32], words: &mut [i16]) -> (f32, f32) {
     let zero = isa.zero();
@@ -99,13 +228,12 @@ fn round_group<I: Isa>(isa: I, x: &[f32], words: &mut [i16]) -> (f32, f32) {
         // Zero, but NaN where x is infinite or NaN.
         poison = isa.mul_add(x, zero, poison);
     }
-    let most = isa.largest(most);
-    let (inverse, mut sum) = (isa.splat(MOST / most), zero);
+    let (most, limit) = (isa.largest(most), f32::from(MOST));
+    let (inverse, mut sum) = (isa.splat(limit / most), zero);
     for (x, words) in x.chunks_exact(I::LANES).zip(words.chunks_exact_mut(I::LANES)) {
         let whole = isa.round(isa.mul(isa.load(x), inverse));
         sum = isa.add(sum, whole);
         isa.store_rounded(whole, words);
     }
-    let scale = most / MOST + isa.sum(poison);
-    (scale, scale * isa.sum(sum))
+    (most / limit + isa.sum(poison), isa.sum(sum))
 }

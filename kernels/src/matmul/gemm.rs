@@ -1,6 +1,6 @@
 //! Many tokens and plain weights: a panel of them is widened once into the second-level cache and meets all tokens there.
 
-use super::format::{ForFormat, Plain, Quantised, for_format};
+use super::plain::{ForPlain, Plain, for_plain};
 use crate::Matrix;
 use crate::isa::{Isa, Kernel};
 use crate::pool::SharedMut;
@@ -8,13 +8,13 @@ use crate::pool::SharedMut;
 /// Rows of weights that are unpacked together, at most.
 pub(crate) const PANEL_ROWS: usize = 32;
 /// Columns that are unpacked together: whole blocks of every type. 32 rows of them are 128 KiB in f32.
-pub(crate) const PANEL_COLS: usize = 1024;
+const PANEL_COLS: usize = 1024;
 /// From one row of a panel to the next: not a multiple of 4 KiB, which would put all rows in the same lines of the cache.
 const PANEL_STRIDE: usize = PANEL_COLS + 16;
 /// Values of a panel.
 pub(crate) const PANEL: usize = PANEL_ROWS * PANEL_STRIDE;
 /// Tokens that go over a panel before the next: 96 x 1024 values are 384 KiB, which with the panel fits in 1 MiB.
-pub(crate) const TOKENS: usize = 96;
+const TOKENS: usize = 96;
 /// Rows of a register tile.
 const TILE_ROWS: usize = 4;
 
@@ -39,7 +39,7 @@ impl Kernel for Gemm<'_, '_> {
         let cols = self.w.cols();
         for first in (0..cols).step_by(PANEL_COLS) {
             let count = PANEL_COLS.min(cols - first);
-            for_format(self.w.kind(), Widen { isa, w: self.w, first, count, panel: self.panel });
+            for_plain(self.w.kind(), Widen { isa, w: self.w, first, count, panel: self.panel });
             for tokens in (0..self.n).step_by(TOKENS) {
                 let tokens = tokens..(tokens + TOKENS).min(self.n);
                 for row in (0..self.w.rows()).step_by(TILE_ROWS) {
@@ -60,9 +60,7 @@ struct Widen<'a, I> {
     panel: &'a mut [f32],
 }
 
-impl<I: Isa> ForFormat for Widen<'_, I> {
-    type Out = ();
-
+impl<I: Isa> ForPlain for Widen<'_, I> {
     #[inline(always)]
     fn plain<P: Plain>(self) {
         let Widen { isa, w, first, count, panel } = self;
@@ -77,9 +75,6 @@ impl<I: Isa> ForFormat for Widen<'_, I> {
             }
         }
     }
-
-    #[inline(always)]
-    fn quantised<Q: Quantised>(self) {}
 }
 
 impl Gemm<'_, '_> {
@@ -129,7 +124,7 @@ impl Gemm<'_, '_> {
 
 /// Tokens of a register tile: 4 rows x 6 tokens of sums and what they are made of fit in 32 registers, 4 x 2 in 16.
 #[inline(always)]
-pub(crate) const fn tile_tokens<I: Isa>() -> usize {
+const fn tile_tokens<I: Isa>() -> usize {
     if I::REGISTERS >= 32 { 6 } else { 2 }
 }
 

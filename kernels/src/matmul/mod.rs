@@ -1,125 +1,181 @@
 //! Activations times weights.
 
 mod activations;
-mod format;
 mod gemm;
 mod matvec;
-mod packed;
+mod plain;
+mod product;
 mod short;
 #[cfg(test)]
 mod tests;
 
+use crate::matrix::Order;
 use crate::pool::{SharedMut, lock};
+use crate::strips::StripLayout;
 use crate::{BlockType, Matrix, Pool, Simd, reference};
-use activations::{Activations, Rounded};
-use format::Layout;
-use gemm::{Gemm, PANEL, PANEL_COLS, PANEL_ROWS};
+use activations::{Activations, Grouping};
+use gemm::{Gemm, PANEL, PANEL_ROWS};
 use matvec::MatVec;
-use packed::{Multiply, Pack, Panel};
+use product::Product;
 use std::sync::Mutex;
 
 /// Bytes of weights that a thread takes at a time when there is one token. Each piece begins with memory that nobody has
 /// asked for yet, so few are better; but each thread should take several, so that one that is disturbed takes fewer.
-const MATVEC_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=96 << 10;
+const PIECE_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=96 << 10;
 /// Pieces that a thread takes if none is disturbed, where the limits above allow it.
-const MATVEC_PIECES: usize = 8;
+const PIECES: usize = 8;
+/// Matrices that one call multiplies, at most.
+const MOST: usize = 4;
 
 /// Room that [`matmul`] works in; grows to what the largest call needs and is then reused.
 #[derive(Default)]
 pub struct Scratch {
-    rounded: Activations,
-    /// Of each, one for each thread; locks that are never waited for, because no two threads have the same number.
-    plain_panels: Vec<Mutex<Vec<f32>>>,
-    panels: Vec<Mutex<Panel>>,
+    /// One for each way of rounding that the matrices of a call ask for.
+    rounded: [Activations; MOST],
+    /// One for each thread; locks that are never waited for, because no two threads have the same number.
+    panels: Vec<Mutex<Vec<f32>>>,
 }
 
-/// One room for each thread.
-fn rooms<T>(rooms: &mut Vec<Mutex<T>>, threads: usize, new: impl Fn() -> T) -> &[Mutex<T>] {
-    while rooms.len() < threads {
-        rooms.push(Mutex::new(new()));
-    }
-    rooms
+/// Whether a matrix should be packed in strips (see [`StripLayout`]) before it is multiplied: where it is quantised and
+/// its rows are not short.
+pub fn wants_strips(kind: BlockType, cols: usize) -> bool {
+    cols > short::SHORT && Grouping::of(kind).is_some()
 }
 
 /// y`[n, rows]` = x`[n, cols]` · Wᵀ, W`[rows, cols]`. n = 1 is a decoding step, n > 1 a piece of a prompt.
 ///
 /// Panics if `x` or `y` has another length.
 pub fn matmul(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
-    assert_eq!(x.len(), n * w.cols(), "x is [{n}, {}]", w.cols());
-    assert_eq!(y.len(), n * w.rows(), "y is [{n}, {}]", w.rows());
-    match w.cols() {
-        0 => y.fill(0.0),
-        cols if cols <= short::SHORT && Layout::of(w.kind()).is_some() && !simd.is_reference() => {
-            short::short(pool, simd, w, x, y);
+    matmul_all(pool, simd, [w], x, n, [y], scratch);
+}
+
+/// [`matmul`] of the same x with up to four matrices, whose work the threads share as if it were one.
+///
+/// Panics if `x` or a `y` has another length.
+pub fn matmul_all<const M: usize>(
+    pool: &Pool,
+    simd: Simd,
+    w: [&Matrix; M],
+    x: &[f32],
+    n: usize,
+    y: [&mut [f32]; M],
+    scratch: &mut Scratch,
+) {
+    const { assert!(M <= MOST) };
+    for (w, y) in w.iter().zip(&y) {
+        assert_eq!(x.len(), n * w.cols(), "x is [{n}, {}]", w.cols());
+        assert_eq!(y.len(), n * w.rows(), "y is [{n}, {}]", w.rows());
+    }
+    scratch.rounded.iter_mut().for_each(Activations::clear);
+    let mut shares = [const { None }; M];
+    for ((w, y), share) in w.into_iter().zip(y).zip(&mut shares) {
+        match w.order() {
+            _ if y.is_empty() => {}
+            _ if w.cols() == 0 => y.fill(0.0),
+            _ if simd.is_reference() => reference::matmul(w, x, y),
+            Order::Rows { .. } if Grouping::of(w.kind()).is_some() => short::short(pool, simd, w, x, y),
+            Order::Rows { .. } if n > 1 => plain_gemm(pool, simd, w, x, n, y, scratch),
+            Order::Rows { row_bytes } => {
+                let unit = PIECE_ROWS;
+                *share = Some(Share::new(pool, n, Work::Rows(*w), y, w.rows().div_ceil(unit), unit * row_bytes));
+            }
+            Order::Strips(layout) => {
+                let rounded = round(pool, simd, w.kind(), x, w.cols(), &mut scratch.rounded);
+                let work = Work::Strips { layout, data: w.bytes(), rounded };
+                *share = Some(Share::new(pool, n, work, y, layout.strips(), layout.strip_bytes()));
+            }
         }
-        _ => long(pool, simd, w, x, n, y, scratch),
     }
-}
-
-/// Rows of any length, quantised weights in whole numbers.
-fn long(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
-    match n {
-        _ if y.is_empty() => {}
-        _ if simd.is_reference() => reference::matmul(w, x, y),
-        1 => matvec(pool, simd, w, x, y, scratch),
-        _ => match Layout::of(w.kind()) {
-            None => plain_gemm(pool, simd, w, x, n, y, scratch),
-            Some(layout) => gemm(pool, simd, w, layout, x, n, y, scratch),
-        },
-    }
-}
-
-fn matvec(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
-    let mut rounded = Rounded { words: &[], scales: &[], sums: &[] };
-    if let Some(layout) = Layout::of(w.kind()) {
-        scratch.rounded.round(pool, simd, layout, x, w.cols());
-        rounded = scratch.rounded.part(layout, w.cols(), 0, 0, w.cols());
-    }
-    let piece = w.bytes().len() / (MATVEC_PIECES * pool.threads());
-    let rows = piece.clamp(*MATVEC_BYTES.start(), *MATVEC_BYTES.end()) / w.row(0).len();
-    let rows = rows.next_multiple_of(4).min(w.rows().div_ceil(pool.threads())).max(1);
-    pool.for_pieces(y, rows, |i, y, _| {
-        let w = w.slice_rows(i * rows, y.len());
-        simd.run(MatVec { w, x, rounded, y });
+    let pieces = shares.iter().flatten().map(|share| share.pieces).sum();
+    pool.run(pieces, |mut piece, _| {
+        for share in shares.iter().flatten() {
+            match piece.checked_sub(share.pieces) {
+                Some(left) => piece = left,
+                None => return share.run(simd, x, &scratch.rounded, piece),
+            }
+        }
     });
 }
 
+/// Rows of a matrix in rows that are never divided.
+const PIECE_ROWS: usize = 4;
+
+/// The part of a call that is one matrix, in pieces of whole units.
+struct Share<'a, 'y> {
+    work: Work<'a>,
+    y: SharedMut<'y, f32>,
+    units: usize,
+    /// Units of a piece.
+    size: usize,
+    pieces: usize,
+}
+
+enum Work<'a> {
+    /// For one token; a unit is [`PIECE_ROWS`].
+    Rows(Matrix<'a>),
+    /// A unit is a strip; `rounded` is the number of the activations that meet it.
+    Strips { layout: StripLayout, data: &'a [u8], rounded: usize },
+}
+
+impl<'a, 'y> Share<'a, 'y> {
+    fn new(pool: &Pool, n: usize, work: Work<'a>, y: &'y mut [f32], units: usize, unit_bytes: usize) -> Self {
+        let size = match n {
+            1 => {
+                let piece = units * unit_bytes / (PIECES * pool.threads());
+                (piece.clamp(*PIECE_BYTES.start(), *PIECE_BYTES.end()) / unit_bytes).min(units.div_ceil(pool.threads()))
+            }
+            _ => 1,
+        };
+        let size = size.max(1);
+        Share { work, y: SharedMut::new(y), units, size, pieces: units.div_ceil(size) }
+    }
+
+    fn run(&self, simd: Simd, x: &[f32], rounded: &[Activations; MOST], piece: usize) {
+        let units = piece * self.size..self.units.min((piece + 1) * self.size);
+        match &self.work {
+            Work::Rows(w) => {
+                let first = units.start * PIECE_ROWS;
+                let rows = w.rows().min(units.end * PIECE_ROWS) - first;
+                // SAFETY: pieces do not overlap, and each is run once.
+                let y = unsafe { self.y.slice(first, rows) };
+                simd.run(MatVec { w: w.slice_rows(first, rows), x, y });
+            }
+            Work::Strips { layout, data, rounded: number } => {
+                let x = &rounded[*number];
+                simd.run(Product { layout, data, strips: units, x, y: self.y });
+            }
+        }
+    }
+}
+
+/// Rounds x for weights of this type, unless that was done; returns which of `rounded` it is.
+fn round(
+    pool: &Pool,
+    simd: Simd,
+    kind: BlockType,
+    x: &[f32],
+    cols: usize,
+    rounded: &mut [Activations; MOST],
+) -> usize {
+    let Some(grouping) = Grouping::of(kind) else { unreachable!("strips are of quantised weights") };
+    if let Some(number) = rounded.iter().position(|rounded| rounded.is_for(grouping)) {
+        return number;
+    }
+    let number = rounded.iter().position(Activations::is_free).expect("no more ways of rounding than matrices");
+    rounded[number].round(pool, simd, grouping, x, cols);
+    number
+}
+
 fn plain_gemm(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
-    let panels = rooms(&mut scratch.plain_panels, pool.threads(), || vec![0.0; PANEL]);
-    let y = SharedMut::new(y);
+    while scratch.panels.len() < pool.threads() {
+        scratch.panels.push(Mutex::new(vec![0.0; PANEL]));
+    }
+    let (panels, y) = (&scratch.panels, SharedMut::new(y));
     pool.run(w.rows().div_ceil(PANEL_ROWS), |i, worker| {
         let first_row = i * PANEL_ROWS;
         let rows = PANEL_ROWS.min(w.rows() - first_row);
         let panel = &mut lock(&panels[worker])[..];
         simd.run(Gemm { w: w.slice_rows(first_row, rows), x, n, y, stride: w.rows(), first_row, panel });
-    });
-}
-
-#[allow(clippy::too_many_arguments)]
-fn gemm(
-    pool: &Pool,
-    simd: Simd,
-    w: &Matrix,
-    layout: Layout,
-    x: &[f32],
-    n: usize,
-    y: &mut [f32],
-    scratch: &mut Scratch,
-) {
-    let Scratch { rounded: x_rounded, panels, .. } = scratch;
-    x_rounded.round(pool, simd, layout, x, w.cols());
-    let (x, panels, y) = (&*x_rounded, rooms(panels, pool.threads(), Panel::new), SharedMut::new(y));
-    let (cols, stride) = (w.cols(), w.rows());
-    pool.run(w.rows().div_ceil(PANEL_ROWS), |i, worker| {
-        let first_row = i * PANEL_ROWS;
-        let rows = PANEL_ROWS.min(w.rows() - first_row);
-        let w = w.slice_rows(first_row, rows);
-        let panel = &mut *lock(&panels[worker]);
-        for first in (0..cols).step_by(PANEL_COLS) {
-            let count = PANEL_COLS.min(cols - first);
-            simd.run(Pack { w, first, count, panel });
-            simd.run(Multiply { panel, layout, x, cols, n, first, count, y, stride, first_row, rows });
-        }
     });
 }
 

@@ -4,7 +4,6 @@
 //! it does not, and small models are the ones whose answers it turns. Up to [`SHORT`] columns a product is small enough
 //! that exactness costs nothing that can be noticed.
 
-use super::activations::Rounded;
 use super::matvec::MatVec;
 use crate::pool::SharedMut;
 use crate::{BlockType, Matrix, Pool, Simd, reference};
@@ -13,7 +12,6 @@ use crate::{BlockType, Matrix, Pool, Simd, reference};
 pub(super) const SHORT: usize = 512;
 /// Rows that a thread takes at a time.
 const ROWS: usize = 16;
-const NONE: Rounded = Rounded { words: &[], scales: &[], sums: &[] };
 
 /// y`[n, rows]` = x`[n, cols]` · Wᵀ. Each row is computed for each token alone, so neither n nor the threads change a bit.
 pub(super) fn short(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], y: &mut [f32]) {
@@ -28,7 +26,7 @@ pub(super) fn short(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], y: &mut [f32
             for (token, x) in x.chunks_exact(cols).enumerate() {
                 // SAFETY: each place is written by the one task that has its row.
                 let y = unsafe { y.slice(token * rows + row, 1) };
-                simd.run(MatVec { w, x, rounded: NONE, y });
+                simd.run(MatVec { w, x, y });
             }
         }
     });

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::repack_affine;
+use crate::strips::STRIP;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
@@ -55,6 +56,50 @@ fn candle(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
     (blocks.data().unwrap().into_owned(), back)
 }
 
+/// Weights as they are multiplied: in strips where they are quantised.
+enum Ready {
+    Rows(BlockType, (usize, usize), Vec<u8>),
+    Strips(StripLayout, Vec<u8>),
+}
+
+impl Ready {
+    fn new(kind: BlockType, rows: usize, cols: usize, bytes: &[u8]) -> Ready {
+        let Some(layout) = StripLayout::new(kind, rows, cols) else {
+            return Ready::Rows(kind, (rows, cols), bytes.to_vec());
+        };
+        let mut strips = vec![0xee; layout.bytes()];
+        let row_bytes = kind.row_bytes(cols).unwrap();
+        let pieces = strips.chunks_exact_mut(layout.strip_bytes()).zip(bytes.chunks(STRIP * row_bytes));
+        pieces.enumerate().for_each(|(strip, (dst, rows))| layout.pack(strip, rows, dst));
+        Ready::Strips(layout, strips)
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        match self {
+            Ready::Rows(kind, (rows, cols), bytes) => Matrix::new(*kind, *rows, *cols, bytes).unwrap(),
+            Ready::Strips(layout, strips) => Matrix::strips(layout, strips),
+        }
+    }
+}
+
+#[test]
+fn strips_hold_what_the_file_holds() {
+    for kind in BlockType::all() {
+        for (rows, blocks) in [(1, 1), (16, 2), (37, 3)] {
+            let cols = blocks * kind.block_len().max(32);
+            let (bytes, _) = weights(kind, rows, cols);
+            let ready = Ready::new(kind, rows, cols, &bytes);
+            let as_in_file = Matrix::new(kind, rows, cols, &bytes).unwrap();
+            for row in 0..rows {
+                let (mut found, mut expected) = (vec![0.0; cols], vec![0.0; cols]);
+                ready.matrix().unpack_row(row, &mut found);
+                as_in_file.unpack_row(row, &mut expected);
+                assert_eq!(found, expected, "{kind} {rows}x{cols} row {row}");
+            }
+        }
+    }
+}
+
 #[test]
 fn unpacks_as_candle_does() {
     for kind in BlockType::GGML {
@@ -79,8 +124,8 @@ const LEAST: f64 = 1e-35;
 fn allowed(kind: BlockType, w: &[f32], x: &[f32]) -> f64 {
     let product = |(w, x): (&f32, &f32)| f64::from(*w).abs() * f64::from(*x).abs();
     let sums = SUMS * w.iter().zip(x).map(product).sum::<f64>();
-    let Some(layout) = Layout::of(kind) else { return sums };
-    let groups = w.chunks_exact(layout.group).zip(x.chunks_exact(layout.group));
+    let Some(Grouping { group, .. }) = Grouping::of(kind) else { return sums };
+    let groups = w.chunks_exact(group).zip(x.chunks_exact(group));
     let rounding = groups.map(|(w, x)| {
         let most = x.iter().fold(0.0f64, |most, x| most.max(f64::from(x.abs())));
         w.iter().map(|w| f64::from(w.abs()) * (ROUNDING * most + LEAST)).sum::<f64>()
@@ -94,9 +139,9 @@ fn assert_product(simd: Simd, pool: &Pool, kind: BlockType, shape: (usize, usize
 
 fn assert_product_with(simd: Simd, pool: &Pool, kind: BlockType, (rows, cols, n): (usize, usize, usize), x: &[f32]) {
     let (bytes, values) = weights(kind, rows, cols);
-    let w = Matrix::new(kind, rows, cols, &bytes).unwrap();
+    let ready = Ready::new(kind, rows, cols, &bytes);
     let mut y = vec![f32::NAN; n * rows];
-    long(pool, simd, &w, x, n, &mut y, &mut Scratch::default());
+    matmul(pool, simd, &ready.matrix(), x, n, &mut y, &mut Scratch::default());
     for (i, y) in y.into_iter().enumerate() {
         let (t, r) = (i / rows, i % rows);
         let (w, x) = (&values[r * cols..][..cols], &x[t * cols..][..cols]);
@@ -165,13 +210,13 @@ fn what_is_not_finite_is_never_lost() {
     for simd in Simd::available() {
         for kind in BlockType::all() {
             let (bytes, _) = weights(kind, 5, 512);
-            let w = Matrix::new(kind, 5, 512, &bytes).unwrap();
+            let ready = Ready::new(kind, 5, 512, &bytes);
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for (n, at) in [(1, 0), (1, 511), (4, 3 * 512 - 1)] {
                     let mut x = noise(n * 512, 9);
                     x[at] = bad;
                     let mut y = vec![0.0; n * 5];
-                    long(&pool, simd, &w, &x, n, &mut y, &mut Scratch::default());
+                    matmul(&pool, simd, &ready.matrix(), &x, n, &mut y, &mut Scratch::default());
                     for (i, y) in y.iter().enumerate() {
                         let case = format!("{} {kind} {bad} at {at} of {n}: {y}", simd.name());
                         assert_eq!(y.is_finite(), i / 5 != at / 512, "{case}");
@@ -211,26 +256,56 @@ fn nothing_times_something() {
     }
 }
 
+/// A token's products are the same to the bit however many threads there are and whoever is beside it.
 #[test]
-fn more_threads_change_nothing() {
-    let (bytes, _) = candle(BlockType::Q4_K, 301, 512);
-    let w = Matrix::new(BlockType::Q4_K, 301, 512, &bytes).unwrap();
-    for n in [1, 9] {
-        let x = noise(n * 512, 5);
-        let product = |threads| {
-            let mut y = vec![0.0; n * 301];
-            long(&Pool::new(threads), Simd::detect(), &w, &x, n, &mut y, &mut Scratch::default());
-            y
-        };
-        let alone = product(1);
-        assert!([2, 5].into_iter().all(|threads| product(threads) == alone), "n={n}");
+fn neither_threads_nor_neighbours_change_a_bit() {
+    for kind in [BlockType::Q4_K, BlockType::Q6_K, BlockType::Q8_0, BlockType::affine(5, 64)] {
+        let (bytes, _) = weights(kind, 301, 512);
+        let ready = Ready::new(kind, 301, 512, &bytes);
+        let x = noise(15 * 512, 5);
+        for simd in Simd::available().into_iter().filter(|simd| !simd.is_reference()) {
+            let product = |threads, x: &[f32]| {
+                let mut y = vec![0.0; x.len() / 512 * 301];
+                matmul(&Pool::new(threads), simd, &ready.matrix(), x, x.len() / 512, &mut y, &mut Scratch::default());
+                y
+            };
+            let alone: Vec<f32> = x.chunks_exact(512).flat_map(|x| product(1, x)).collect();
+            for threads in [1, 2, 5] {
+                assert_eq!(product(threads, &x), alone, "{kind} {} {threads} threads", simd.name());
+            }
+        }
+    }
+}
+
+/// Matrices of every order and rounding in one call, against one at a time.
+#[test]
+fn several_matrices_at_once_are_each_as_alone() {
+    let (pool, cols) = (Pool::new(2), 768);
+    let kinds = [BlockType::Q4_K, BlockType::F32, BlockType::Q6_K, BlockType::Q8_0];
+    let rows = [70, 33, 16, 5];
+    let ready: Vec<Ready> =
+        kinds.iter().zip(rows).map(|(kind, rows)| Ready::new(*kind, rows, cols, &weights(*kind, rows, cols).0)).collect();
+    let matrices: Vec<Matrix> = ready.iter().map(Ready::matrix).collect();
+    for simd in Simd::available() {
+        for n in [1, 5] {
+            let x = noise(n * cols, 3);
+            let mut together = rows.map(|rows| vec![f32::NAN; n * rows]);
+            let [a, b, c, d] = &mut together;
+            let w = [&matrices[0], &matrices[1], &matrices[2], &matrices[3]];
+            matmul_all(&pool, simd, w, &x, n, [a, b, c, d], &mut Scratch::default());
+            for ((w, rows), together) in matrices.iter().zip(rows).zip(together) {
+                let mut alone = vec![f32::NAN; n * rows];
+                matmul(&pool, simd, w, &x, n, &mut alone, &mut Scratch::default());
+                assert_eq!(together, alone, "{} {} n={n}", simd.name(), w.kind());
+            }
+        }
     }
 }
 
 #[test]
 fn short_rows_are_as_exact_as_f32() {
     let (rows, cols) = (37_usize, 256_usize);
-    for kind in BlockType::all().filter(|kind| Layout::of(*kind).is_some() && cols.is_multiple_of(kind.block_len())) {
+    for kind in BlockType::all().filter(|kind| Grouping::of(*kind).is_some() && cols.is_multiple_of(kind.block_len())) {
         let (bytes, values) = weights(kind, rows, cols);
         let w = Matrix::new(kind, rows, cols, &bytes).unwrap();
         let x = noise(3 * cols, 5);

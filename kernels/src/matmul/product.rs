@@ -1,0 +1,181 @@
+//! Strips of weights times activations: each vector of codes is loaded once for as many tokens as their sums fit in
+//! registers. Nothing is summed across lanes, and a token's product is the same to the bit whoever is beside it.
+
+use super::activations::{Activations, Tile, tiles};
+use crate::isa::{Isa, Kernel};
+use crate::pool::SharedMut;
+use crate::strips::{ForFormat, Format, PART, Planes, STRIP, Scales, StripLayout, for_format};
+use std::ops::Range;
+
+/// Bytes of codes ahead of those in use that memory is asked for, where there is but one token.
+const AHEAD: usize = 2048;
+const CACHE_LINE: usize = 64;
+
+/// y`[n, stride]`: the rows of `strips` of a matrix.
+pub(crate) struct Product<'a, 'y> {
+    pub layout: &'a StripLayout,
+    /// All strips of the matrix.
+    pub data: &'a [u8],
+    pub strips: Range<usize>,
+    pub x: &'a Activations,
+    /// The whole result, `[n, rows of the matrix]`; this call writes the columns of its rows.
+    pub y: SharedMut<'y, f32>,
+}
+
+impl Kernel for Product<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        assert!(self.strips.end <= self.layout.strips() && self.data.len() == self.layout.bytes());
+        for_format(self.layout.kind(), ProductOn { isa, work: self });
+    }
+}
+
+struct ProductOn<'a, 'y, I> {
+    isa: I,
+    work: Product<'a, 'y>,
+}
+
+impl<I: Isa> ForFormat for ProductOn<'_, '_, I> {
+    type Out = ();
+
+    #[inline(always)]
+    fn quantised<F: Format>(self) {
+        let ProductOn { isa, work } = self;
+        let bytes = work.layout.strip_bytes();
+        for strip in work.strips.clone() {
+            let data = &work.data[strip * bytes..][..bytes];
+            for lane in (0..STRIP).step_by(I::LANES) {
+                work.rows::<I, F>(isa, data, strip * STRIP + lane, lane);
+            }
+        }
+    }
+}
+
+impl Product<'_, '_> {
+    /// As many rows as there are lanes, from `row` on, which is row `lane` of `strip`.
+    #[inline(always)]
+    fn rows<I: Isa, F: Format>(&self, isa: I, strip: &[u8], row: usize, lane: usize) {
+        if row >= self.layout.rows() {
+            return;
+        }
+        for (token, width) in tiles(I::TOKENS, self.x.tokens()) {
+            // Widths that the variant never has are never compiled: TOKENS is a constant.
+            match width {
+                8 if I::TOKENS >= 8 => self.put(isa, row, token, self.tile::<I, F, 8>(isa, strip, lane, token)),
+                4 if I::TOKENS >= 4 => self.put(isa, row, token, self.tile::<I, F, 4>(isa, strip, lane, token)),
+                2 => self.put(isa, row, token, self.tile::<I, F, 2>(isa, strip, lane, token)),
+                _ => self.put(isa, row, token, self.tile::<I, F, 1>(isa, strip, lane, token)),
+            }
+        }
+    }
+
+    /// The products of T tokens.
+    #[inline(always)]
+    fn tile<I: Isa, F: Format, const T: usize>(
+        &self,
+        isa: I,
+        strip: &[u8],
+        lane: usize,
+        token: usize,
+    ) -> [I::Floats; T] {
+        let x = self.x.tile(token, T);
+        let (parts, scales_at) = (self.layout.cols() / PART, self.layout.scales_at);
+        let mut totals = [isa.zero(); T];
+        for part in 0..parts {
+            let (span, col) = (part * PART / F::Scales::SPAN, part * PART % F::Scales::SPAN);
+            let at = part * F::Planes::BYTES;
+            if T == 1 && lane == 0 {
+                for line in (0..F::Planes::BYTES).step_by(CACHE_LINE) {
+                    isa.prefetch(strip.as_ptr().wrapping_add(at + AHEAD + line));
+                }
+            }
+            // SAFETY: `strip` has the codes of all parts and the scales of all spans (see `StripLayout`), and `lane` is
+            // below STRIP; the tile has T tokens of as many columns.
+            unsafe {
+                let codes = strip.as_ptr().add(at + 4 * lane);
+                let span = strip.as_ptr().add(scales_at + span * F::Scales::BYTES);
+                add_part::<I, F, T>(isa, codes, span, lane, col, x.part(part, PART / F::Scales::GROUP), &mut totals);
+            }
+        }
+        totals
+    }
+
+    #[inline(always)]
+    fn put<I: Isa, const T: usize>(&self, isa: I, row: usize, token: usize, totals: [I::Floats; T]) {
+        let (stride, count) = (self.layout.rows(), I::LANES.min(self.layout.rows() - row));
+        for (t, total) in totals.into_iter().enumerate() {
+            // SAFETY: the rows of a strip belong to the one call that has the strip.
+            let y = unsafe { self.y.slice((token + t) * stride + row, count) };
+            if count == I::LANES {
+                isa.store(total, y);
+            } else {
+                let mut all = [0.0; STRIP];
+                isa.store(total, &mut all);
+                y.copy_from_slice(&all[..count]);
+            }
+        }
+    }
+}
+
+/// The body once for each quad of a group; written out, so that shifts are constants and codes stay in registers. Quads
+/// that lie in the two halves of the same bytes follow each other.
+macro_rules! with_quads {
+    ($count:expr, $first:expr, $quad:ident => $body:block) => {
+        if $count == 8 {
+            with_quads!(@ $first, $quad, $body, 0, 4, 1, 5, 2, 6, 3, 7);
+        } else {
+            with_quads!(@ $first, $quad, $body, 0, 1, 2, 3);
+        }
+    };
+    (@ $first:expr, $quad:ident, $body:block, $($number:literal),*) => {
+        $({
+            let $quad: usize = $first + $number;
+            $body
+        })*
+    };
+}
+
+/// Adds the products of 32 columns.
+///
+/// # Safety
+/// `codes` points at row `lane` of a part, `span` at the span of its scales, which begins `col` columns before; `x` has T
+/// tokens of 32 columns.
+#[inline(always)]
+unsafe fn add_part<I: Isa, F: Format, const T: usize>(
+    isa: I,
+    codes: *const u8,
+    span: *const u8,
+    lane: usize,
+    col: usize,
+    x: Tile,
+    totals: &mut [I::Floats; T],
+) {
+    const QUADS: usize = PART / 4;
+    let groups = PART / F::Scales::GROUP;
+    for group in 0..groups {
+        // SAFETY: the caller's promises; quads and groups are counted out of 32 columns.
+        unsafe {
+            let mut sums = [isa.start_quads(0); T];
+            for (t, sums) in sums.iter_mut().enumerate() {
+                *sums = isa.start_quads(*x.starts.add(group * T + t));
+            }
+            with_quads!(QUADS / groups, group * (QUADS / groups), quad => {
+                let w = F::Planes::quad(isa, codes, quad);
+                for (t, sums) in sums.iter_mut().enumerate() {
+                    *sums = isa.add_quads(w, x.quads.add(4 * (quad * T + t)), *sums);
+                }
+            });
+            let (scale, min) = F::Scales::load(isa, span, lane, col + group * F::Scales::GROUP);
+            for (t, total) in totals.iter_mut().enumerate() {
+                let sum = isa.to_floats(isa.sum_quads(sums[t]));
+                let scale = isa.mul(scale, isa.splat(*x.scales.add(group * T + t)));
+                *total = isa.mul_add(sum, scale, *total);
+                if F::Scales::HAS_MIN {
+                    *total = isa.mul_add(min, isa.splat(*x.sums.add(group * T + t)), *total);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Quantised weights in the order in which kernels read them.
+//!
+//! A strip is [`STRIP`] rows. In it the same column of all rows stands together, four columns of a row in four bytes, so
+//! that a vector of 64 bytes is a quad of columns of every row: it meets a quad of activations in one instruction, sums
+//! stay apart in its lanes, and scales are loaded as vectors too. First come the codes of all columns, then all scales:
+//!
+//! | codes of 32 columns | bytes | vector `v`, row `r`, column `c` of a quad at `64 v + 4 r + c` |
+//! |---|---|---|
+//! | 4 bits | 256 | low half: quad `v`, high half: quad `4 + v` |
+//! | 5 bits | 320 | the four vectors of 4 bits, then one whose bit `q` is the fifth of quad `q` |
+//! | 6 bits | 384 | the four vectors of 4 bits, then two of which bit pair `j` of vector `u` is of quad `4 u + j` |
+//! | 8 bits | 512 | quad `v` |
+//!
+//! Codes are unsigned: those that the file has signed are moved up by [`Format::OFFSET`]. Scales are as exact as they are
+//! in the file; see [`scales`]. Where the rows are not a whole number of strips, those that the last lacks are zero.
+
+mod format;
+mod planes;
+mod scales;
+
+use crate::BlockType;
+pub(crate) use format::{ForFormat, Format, for_format};
+pub(crate) use planes::Planes;
+pub(crate) use scales::Scales;
+
+/// Rows of a strip: as many as the widest vector has lanes.
+pub const STRIP: usize = 16;
+/// Columns whose codes stand together.
+pub(crate) const PART: usize = 32;
+/// Strips begin at whole cache lines.
+const LINE: usize = 64;
+
+/// Where things stand in the strips of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StripLayout {
+    kind: BlockType,
+    rows: usize,
+    cols: usize,
+    /// From the beginning of a strip to its scales.
+    pub(crate) scales_at: usize,
+    strip_bytes: usize,
+}
+
+impl StripLayout {
+    /// `None` for weights that are not quantised, for columns that are not whole blocks, and for sizes that overflow.
+    pub fn new(kind: BlockType, rows: usize, cols: usize) -> Option<StripLayout> {
+        if !cols.is_multiple_of(kind.block_len()) {
+            return None;
+        }
+        let (code_bytes, scale_bytes) = for_format(kind, Sizes { cols })??;
+        let strip_bytes = code_bytes.checked_add(scale_bytes)?.checked_next_multiple_of(LINE)?;
+        strip_bytes.checked_mul(rows.div_ceil(STRIP))?;
+        Some(StripLayout { kind, rows, cols, scales_at: code_bytes, strip_bytes })
+    }
+
+    pub fn kind(&self) -> BlockType {
+        self.kind
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    pub fn strips(&self) -> usize {
+        self.rows.div_ceil(STRIP)
+    }
+
+    /// Bytes of a strip.
+    pub fn strip_bytes(&self) -> usize {
+        self.strip_bytes
+    }
+
+    /// Bytes of all strips.
+    pub fn bytes(&self) -> usize {
+        self.strips() * self.strip_bytes
+    }
+
+    /// Makes strip `strip` of its rows as they are in a file: up to [`STRIP`] rows of blocks, one after another.
+    ///
+    /// Panics if `rows` are not exactly the rows of the strip or `dst` not exactly [`StripLayout::strip_bytes`].
+    pub fn pack(&self, strip: usize, rows: &[u8], dst: &mut [u8]) {
+        let row_bytes = self.cols / self.kind.block_len() * self.kind.block_bytes();
+        let count = STRIP.min(self.rows - strip * STRIP);
+        assert_eq!(rows.len(), count * row_bytes, "strip {strip} has {count} rows of {row_bytes} bytes");
+        assert_eq!(dst.len(), self.strip_bytes, "bytes of a strip");
+        dst.fill(0);
+        for_format(self.kind, Pack { layout: self, rows, row_bytes, dst });
+    }
+
+    /// The values of row `row` out of the bytes of all strips, to the bit as [`crate::unpack_row`] finds them in the file.
+    ///
+    /// Panics beyond the last row, or if `dst` is not a row.
+    pub fn unpack_row(&self, data: &[u8], row: usize, dst: &mut [f32]) {
+        assert!(row < self.rows && dst.len() == self.cols, "a row of {} values, {row} of {}", self.cols, self.rows);
+        let strip = &data[row / STRIP * self.strip_bytes..][..self.strip_bytes];
+        for_format(self.kind, Unpack { layout: self, strip, row: row % STRIP, dst });
+    }
+}
+
+/// Bytes of the codes and of the scales of a strip.
+struct Sizes {
+    cols: usize,
+}
+
+impl ForFormat for Sizes {
+    type Out = Option<(usize, usize)>;
+
+    fn quantised<F: Format>(self) -> Self::Out {
+        let codes = (self.cols / PART).checked_mul(F::Planes::BYTES)?;
+        Some((codes, (self.cols / F::Scales::SPAN).checked_mul(F::Scales::BYTES)?))
+    }
+}
+
+struct Pack<'a> {
+    layout: &'a StripLayout,
+    rows: &'a [u8],
+    row_bytes: usize,
+    dst: &'a mut [u8],
+}
+
+impl ForFormat for Pack<'_> {
+    type Out = ();
+
+    fn quantised<F: Format>(self) {
+        let Pack { layout, rows, row_bytes, dst } = self;
+        let (codes, scales) = dst.split_at_mut(layout.scales_at);
+        let (len, bytes) = (F::KIND.block_len(), F::KIND.block_bytes());
+        for (part, codes) in codes.chunks_exact_mut(F::Planes::BYTES).enumerate() {
+            let mut all = [[0; PART]; STRIP];
+            for (row, all) in rows.chunks_exact(row_bytes).zip(&mut all) {
+                let block = &row[part * PART / len * bytes..][..bytes];
+                *all = F::codes(block, part % (len / PART));
+            }
+            F::Planes::put(&all, codes);
+        }
+        for (span, scales) in scales.chunks_exact_mut(F::Scales::BYTES).take(layout.cols / len).enumerate() {
+            for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+                F::put_scales(&row[span * bytes..][..bytes], r, scales);
+            }
+        }
+    }
+}
+
+struct Unpack<'a> {
+    layout: &'a StripLayout,
+    strip: &'a [u8],
+    row: usize,
+    dst: &'a mut [f32],
+}
+
+impl ForFormat for Unpack<'_> {
+    type Out = ();
+
+    fn quantised<F: Format>(self) {
+        let Unpack { layout, strip, row, dst } = self;
+        let (codes, scales) = strip.split_at(layout.scales_at);
+        let spans = dst.chunks_exact_mut(F::Scales::SPAN).zip(scales.chunks_exact(F::Scales::BYTES));
+        for (span, (dst, scales)) in spans.enumerate() {
+            for (i, value) in dst.iter_mut().enumerate() {
+                let at = span * F::Scales::SPAN + i;
+                let code = F::Planes::code(&codes[at / PART * F::Planes::BYTES..], row, at % PART);
+                *value = F::Scales::value(scales, row, i, i32::from(code) - F::OFFSET);
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The codes of 32 columns of a strip, in vectors; the table is in [`super`].
+
+use super::{PART, STRIP};
+use crate::isa::Isa;
+
+/// Bytes of one vector of codes.
+const VECTOR: usize = 4 * STRIP;
+
+/// How many bits a code has, and where they are.
+pub(crate) trait Planes {
+    /// Bytes of 32 columns.
+    const BYTES: usize;
+
+    /// Writes the codes `[row][column]`.
+    fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]);
+
+    /// One code.
+    fn code(part: &[u8], row: usize, col: usize) -> u8;
+
+    /// The codes of quad `quad` of as many rows as there are lanes, from the row on whose byte `part` points at.
+    ///
+    /// # Safety
+    /// A part of [`Planes::BYTES`] must begin `4 · row` bytes before `part`, and have that many rows.
+    unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads;
+}
+
+/// 4 bits.
+pub(crate) struct Nibbles;
+/// 4 bits and one more.
+pub(crate) struct Five;
+/// 4 bits and two more.
+pub(crate) struct Six;
+/// 8 bits.
+pub(crate) struct Whole;
+
+fn byte_of(vector: usize, row: usize, col: usize) -> usize {
+    VECTOR * vector + 4 * row + col % 4
+}
+
+impl Planes for Nibbles {
+    const BYTES: usize = 4 * VECTOR;
+
+    fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
+        for (row, codes) in codes.iter().enumerate() {
+            let (low, high) = codes.split_at(PART / 2);
+            for (col, (low, high)) in low.iter().zip(high).enumerate() {
+                to[byte_of(col / 4, row, col)] = low & 15 | high << 4;
+            }
+        }
+    }
+
+    fn code(part: &[u8], row: usize, col: usize) -> u8 {
+        part[byte_of(col % 16 / 4, row, col)] >> (4 * (col / 16)) & 15
+    }
+
+    #[inline(always)]
+    unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads {
+        // SAFETY: vector 3 is the last of a part.
+        let vector = unsafe { isa.load_quads(part.add(VECTOR * (quad % 4))) };
+        isa.quads_right(vector, if quad < 4 { 0 } else { 4 }, 15)
+    }
+}
+
+impl Planes for Five {
+    const BYTES: usize = Nibbles::BYTES + VECTOR;
+
+    fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
+        Nibbles::put(codes, to);
+        for (row, codes) in codes.iter().enumerate() {
+            for (col, code) in codes.iter().enumerate() {
+                to[byte_of(4, row, col)] |= (code >> 4) << (col / 4);
+            }
+        }
+    }
+
+    fn code(part: &[u8], row: usize, col: usize) -> u8 {
+        Nibbles::code(part, row, col) | (part[byte_of(4, row, col)] >> (col / 4) & 1) << 4
+    }
+
+    #[inline(always)]
+    unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads {
+        // SAFETY: vector 4 is the last of a part.
+        let (low, bits) = unsafe { (Nibbles::quad(isa, part, quad), isa.load_quads(part.add(4 * VECTOR))) };
+        let quad = quad as u32;
+        let high = if quad < 4 { isa.quads_left(bits, 4 - quad, 16) } else { isa.quads_right(bits, quad - 4, 16) };
+        isa.quads_or(low, high)
+    }
+}
+
+impl Planes for Six {
+    const BYTES: usize = Nibbles::BYTES + 2 * VECTOR;
+
+    fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
+        Nibbles::put(codes, to);
+        for (row, codes) in codes.iter().enumerate() {
+            for (col, code) in codes.iter().enumerate() {
+                to[byte_of(4 + col / 16, row, col)] |= (code >> 4) << (2 * (col % 16 / 4));
+            }
+        }
+    }
+
+    fn code(part: &[u8], row: usize, col: usize) -> u8 {
+        let pairs = part[byte_of(4 + col / 16, row, col)];
+        Nibbles::code(part, row, col) | (pairs >> (2 * (col % 16 / 4)) & 3) << 4
+    }
+
+    #[inline(always)]
+    unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads {
+        // SAFETY: vector 5 is the last of a part.
+        let (low, pairs) =
+            unsafe { (Nibbles::quad(isa, part, quad), isa.load_quads(part.add((4 + quad / 4) * VECTOR))) };
+        let high = match quad % 4 {
+            0 => isa.quads_left(pairs, 4, 0x30),
+            1 => isa.quads_left(pairs, 2, 0x30),
+            2 => isa.quads_right(pairs, 0, 0x30),
+            _ => isa.quads_right(pairs, 2, 0x30),
+        };
+        isa.quads_or(low, high)
+    }
+}
+
+impl Planes for Whole {
+    const BYTES: usize = 8 * VECTOR;
+
+    fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
+        for (row, codes) in codes.iter().enumerate() {
+            for (quad, codes) in codes.chunks_exact(4).enumerate() {
+                to[byte_of(quad, row, 0)..][..4].copy_from_slice(codes);
+            }
+        }
+    }
+
+    fn code(part: &[u8], row: usize, col: usize) -> u8 {
+        part[byte_of(col / 4, row, col)]
+    }
+
+    #[inline(always)]
+    unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads {
+        // SAFETY: vector 7 is the last of a part.
+        unsafe { isa.load_quads(part.add(VECTOR * quad)) }
+    }
+}

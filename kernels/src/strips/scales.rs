@@ -1,0 +1,168 @@
+//! The scales of a strip: spans of columns, in each of which the numbers of all rows stand together.
+//!
+//! | scales | columns of a span | bytes of a span |
+//! |---|---|---|
+//! | [`Halves`] | 32 | `d: [f16; 16]` |
+//! | [`HalvesAndMins`] | 32 | `d: [f16; 16], m: [f16; 16]` |
+//! | [`SixBits`] | 256 | `d: [f16; 16], m: [f16; 16]`, then for each 32 columns `scale: [u8; 16], min: [u8; 16]` |
+//! | [`EightBits`] | 256 | `d: [f16; 16]`, then for each 16 columns `scale: [i8; 16]` |
+//! | [`Pairs`] | a group | `scale: [f32; 16], bias: [f32; 16]` |
+
+use super::STRIP;
+use crate::isa::Isa;
+use half::f16;
+
+/// What codes are multiplied by, and what is added.
+pub(crate) trait Scales {
+    /// Columns of a span.
+    const SPAN: usize;
+    /// Bytes of a span.
+    const BYTES: usize;
+    /// Columns that share a scale, but not more than 32.
+    const GROUP: usize = 32;
+    /// Whether anything is added.
+    const HAS_MIN: bool;
+
+    /// Scale, and what is added, of the rows from `row` on, for the group that begins at column `col` of the span.
+    ///
+    /// # Safety
+    /// A span must begin at `span`; `row` is a multiple of the lanes, and below [`STRIP`].
+    unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, col: usize) -> (I::Floats, I::Floats);
+
+    /// The value of a code, less its offset, at column `col` of the span; rounded as [`crate::reference::unpack`] rounds.
+    fn value(span: &[u8], row: usize, col: usize, code: i32) -> f32;
+}
+
+pub(crate) struct Halves;
+pub(crate) struct HalvesAndMins;
+pub(crate) struct SixBits;
+pub(crate) struct EightBits;
+pub(crate) struct Pairs<const GROUP: usize>;
+
+/// Bytes of an f16 for each row, and of an f32.
+const HALVES: usize = 2 * STRIP;
+const FLOATS: usize = 4 * STRIP;
+
+fn half_at(span: &[u8], row: usize) -> f32 {
+    f16::from_le_bytes([span[2 * row], span[2 * row + 1]]).to_f32()
+}
+
+fn float_at(span: &[u8], row: usize) -> f32 {
+    f32::from_le_bytes([span[4 * row], span[4 * row + 1], span[4 * row + 2], span[4 * row + 3]])
+}
+
+/// `LANES` halves, floats or bytes at `from`.
+///
+/// # Safety
+/// They must be there.
+#[inline(always)]
+unsafe fn halves<I: Isa>(isa: I, from: *const u8) -> I::Floats {
+    // SAFETY: as the caller says.
+    isa.load_f16(unsafe { std::slice::from_raw_parts(from, 2 * I::LANES) })
+}
+
+#[inline(always)]
+unsafe fn floats<I: Isa>(isa: I, from: *const u8) -> I::Floats {
+    // SAFETY: as the caller says.
+    isa.load_f32(unsafe { std::slice::from_raw_parts(from, 4 * I::LANES) })
+}
+
+#[inline(always)]
+unsafe fn bytes<'a, I: Isa>(from: *const u8) -> &'a [u8] {
+    // SAFETY: as the caller says.
+    unsafe { std::slice::from_raw_parts(from, I::LANES) }
+}
+
+// SAFETY of the blocks below: each place is inside the span that the table above draws.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Scales for Halves {
+    const SPAN: usize = 32;
+    const BYTES: usize = HALVES;
+    const HAS_MIN: bool = false;
+
+    #[inline(always)]
+    unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, _col: usize) -> (I::Floats, I::Floats) {
+        (unsafe { halves(isa, span.add(2 * row)) }, isa.zero())
+    }
+
+    fn value(span: &[u8], row: usize, _col: usize, code: i32) -> f32 {
+        half_at(span, row) * code as f32
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Scales for HalvesAndMins {
+    const SPAN: usize = 32;
+    const BYTES: usize = 2 * HALVES;
+    const HAS_MIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, _col: usize) -> (I::Floats, I::Floats) {
+        unsafe { (halves(isa, span.add(2 * row)), halves(isa, span.add(HALVES + 2 * row))) }
+    }
+
+    fn value(span: &[u8], row: usize, _col: usize, code: i32) -> f32 {
+        half_at(span, row) * code as f32 + half_at(&span[HALVES..], row)
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Scales for SixBits {
+    const SPAN: usize = 256;
+    const BYTES: usize = 2 * HALVES + 8 * 2 * STRIP;
+    const HAS_MIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, col: usize) -> (I::Floats, I::Floats) {
+        unsafe {
+            let (d, m) = (halves(isa, span.add(2 * row)), halves(isa, span.add(HALVES + 2 * row)));
+            let group = span.add(2 * HALVES + col / 32 * 2 * STRIP + row);
+            let (scale, min) = (isa.load_u8(bytes::<I>(group)), isa.load_u8(bytes::<I>(group.add(STRIP))));
+            (isa.mul(d, scale), isa.sub(isa.zero(), isa.mul(m, min)))
+        }
+    }
+
+    fn value(span: &[u8], row: usize, col: usize, code: i32) -> f32 {
+        let group = &span[2 * HALVES + col / 32 * 2 * STRIP..];
+        let scale = half_at(span, row) * f32::from(group[row]);
+        scale * code as f32 - half_at(&span[HALVES..], row) * f32::from(group[STRIP + row])
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Scales for EightBits {
+    const SPAN: usize = 256;
+    const BYTES: usize = HALVES + 16 * STRIP;
+    const GROUP: usize = 16;
+    const HAS_MIN: bool = false;
+
+    #[inline(always)]
+    unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, col: usize) -> (I::Floats, I::Floats) {
+        unsafe {
+            let d = halves(isa, span.add(2 * row));
+            let scale = isa.load_i8(bytes::<I>(span.add(HALVES + col / 16 * STRIP + row)));
+            (isa.mul(d, scale), isa.zero())
+        }
+    }
+
+    fn value(span: &[u8], row: usize, col: usize, code: i32) -> f32 {
+        half_at(span, row) * f32::from(span[HALVES + col / 16 * STRIP + row] as i8) * code as f32
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl<const GROUP: usize> Scales for Pairs<GROUP> {
+    const SPAN: usize = GROUP;
+    const BYTES: usize = 2 * FLOATS;
+    const HAS_MIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, _col: usize) -> (I::Floats, I::Floats) {
+        unsafe { (floats(isa, span.add(4 * row)), floats(isa, span.add(FLOATS + 4 * row))) }
+    }
+
+    fn value(span: &[u8], row: usize, _col: usize, code: i32) -> f32 {
+        let (scale, bias) = (float_at(span, row), float_at(&span[FLOATS..], row));
+        (f64::from(scale) * f64::from(code) + f64::from(bias)) as f32
+    }
+}
