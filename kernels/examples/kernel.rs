@@ -7,7 +7,7 @@
 //! environment names, or else the fastest.
 
 use sotto_kernels::{
-    AttentionShape, BlockType, KvCache, Matrix, Pool, Scratch, Simd, add, argmax, attention, machine, matmul,
+    AttentionShape, BlockType, KvCache, Matrix, Pool, STRIP, Scratch, Simd, StripLayout, add, argmax, attention, machine, matmul,
     reference, rms_norm, silu_mul, softmax, unpack_row,
 };
 use std::process::ExitCode;
@@ -86,6 +86,13 @@ fn limits(pool: &Pool, simd: Simd) -> (f64, f64) {
     limits
 }
 
+fn packed(layout: &StripLayout, row_bytes: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut strips = vec![0; layout.bytes()];
+    let pieces = strips.chunks_exact_mut(layout.strip_bytes()).zip(bytes.chunks(STRIP * row_bytes));
+    pieces.enumerate().for_each(|(strip, (dst, rows))| layout.pack(strip, rows, dst));
+    strips
+}
+
 /// Seconds that a call takes: the best and the median of [`ROUNDS`], after one to warm up.
 fn timed<T>(mut call: impl FnMut() -> T) -> (f64, f64) {
     call();
@@ -131,7 +138,11 @@ impl Bench {
         let row_bytes = kind.row_bytes(COLS).expect("whole blocks");
         let rows = if self.limits.is_some() { most / row_bytes / 64 * 64 } else { 77 };
         let bytes = weights(kind, rows * row_bytes);
-        let w = Matrix::new(kind, rows, COLS, &bytes).expect("a whole matrix");
+        let strips = StripLayout::new(kind, rows, COLS).map(|layout| (packed(&layout, row_bytes, &bytes), layout));
+        let w = match &strips {
+            Some((strips, layout)) => Matrix::strips(layout, strips),
+            None => Matrix::new(kind, rows, COLS, &bytes).expect("a whole matrix"),
+        };
         let (x, mut y) = (noise(n * COLS), vec![0.0; n * rows]);
         if self.limits.is_none() {
             let mut expected = y.clone();
@@ -140,7 +151,7 @@ impl Bench {
             return self.compare(&name, &y, &expected, &magnitudes(&w, &x));
         }
         let time = timed(|| matmul(&self.pool, self.simd, &w, &x, n, &mut y, &mut self.scratch));
-        self.report(&name, time, bytes.len(), 2 * n * rows * COLS);
+        self.report(&name, time, w.bytes().len(), 2 * n * rows * COLS);
     }
 
     fn attention(&mut self, n: usize, start: usize) {
