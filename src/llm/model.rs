@@ -12,7 +12,7 @@ mod truth;
 
 use std::path::Path;
 
-use sotto_kernels::{Pool, Scratch, Simd, add, matmul, rms_norm, silu_mul, unpack_row};
+use sotto_kernels::{Pool, Scratch, Simd, add, matmul_all, rms_norm, silu_mul};
 
 use super::LlmError;
 use super::blueprint::Blueprint;
@@ -37,8 +37,9 @@ impl Model {
     }
 
     pub(super) fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {
-        let weights = Weights::bind(tensors, &blueprint)?;
-        Ok(Model { blueprint, weights, pool: Pool::new(threads), simd: Simd::from_env()? })
+        let (pool, simd) = (Pool::new(threads), Simd::from_env()?);
+        let weights = Weights::bind(tensors, &blueprint, &pool)?;
+        Ok(Model { blueprint, weights, pool, simd })
     }
 
     /// Bytes of the weights in memory.
@@ -153,7 +154,7 @@ impl Model {
     fn embed(&self, tokens: &[u32], stream: &mut [f32]) {
         let embedding = self.weights.embedding.matrix();
         for (&token, x) in tokens.iter().zip(stream.chunks_exact_mut(self.blueprint.width)) {
-            unpack_row(embedding.kind(), embedding.row(token as usize), x);
+            embedding.unpack_row(token as usize, x);
         }
     }
 
@@ -165,8 +166,7 @@ impl Model {
         let (gate, up, mixed) = (&mut gate[..n * hidden], &mut up[..n * hidden], &mut mixed[..n * hidden]);
 
         rms_norm(self.simd, stream, &layer.feed_forward_norm, norm_eps, normed);
-        self.multiply(&layer.gate, normed, n, gate, scratch);
-        self.multiply(&layer.up, normed, n, up, scratch);
+        self.multiply_all([&layer.gate, &layer.up], normed, n, [gate, up], scratch);
         silu_mul(self.simd, gate, up, mixed);
         self.multiply(&layer.down, mixed, n, normed, scratch);
         add(self.simd, normed, stream);
@@ -180,14 +180,26 @@ impl Model {
         self.multiply(&self.weights.head, normed, 1, &mut work.logits, &mut work.scratch);
     }
 
-    fn linear(&self, linear: &Linear, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
-        self.multiply(&linear.weight, x, n, y, scratch);
+    fn add_bias(&self, linear: &Linear, y: &mut [f32]) {
         if let Some(bias) = &linear.bias {
             y.chunks_exact_mut(bias.len()).for_each(|y| add(self.simd, bias, y));
         }
     }
 
     fn multiply(&self, weight: &Weight, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
-        matmul(&self.pool, self.simd, &weight.matrix(), x, n, y, scratch);
+        self.multiply_all([weight], x, n, [y], scratch);
+    }
+
+    /// Several products of the same x, whose work is shared out as if it were one.
+    fn multiply_all<const M: usize>(
+        &self,
+        weights: [&Weight; M],
+        x: &[f32],
+        n: usize,
+        y: [&mut [f32]; M],
+        scratch: &mut Scratch,
+    ) {
+        let matrices = weights.map(Weight::matrix);
+        matmul_all(&self.pool, self.simd, matrices.each_ref(), x, n, y, scratch);
     }
 }

@@ -8,9 +8,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut};
-use sotto_kernels::{BlockType, Matrix};
+use sotto_kernels::{BlockType, Matrix, Pool, STRIP, StripLayout, wants_strips};
 
 use super::LlmError;
+use crate::types;
 
 /// The tensors of one checkpoint. Every method names the tensor in its error.
 pub trait Tensors {
@@ -29,10 +30,14 @@ pub trait Tensors {
 /// A matrix of a checkpoint: its bytes were held against its shape when it was bound.
 #[derive(Clone)]
 pub struct Weight {
-    kind: BlockType,
-    rows: usize,
-    cols: usize,
+    shape: Shape,
     bytes: Bytes,
+}
+
+#[derive(Clone)]
+enum Shape {
+    Rows { kind: BlockType, rows: usize, cols: usize },
+    Strips(StripLayout),
 }
 
 /// Where the bytes of a matrix are.
@@ -49,13 +54,26 @@ impl Weight {
     /// `None` if `span` of `map` is not exactly `rows` rows of `cols` values.
     pub fn mapped(kind: BlockType, rows: usize, cols: usize, map: &Arc<Mmap>, span: Range<usize>) -> Option<Weight> {
         Matrix::new(kind, rows, cols, map.get(span.clone())?).ok()?;
-        Some(Weight { kind, rows, cols, bytes: Bytes::Mapped(Arc::clone(map), span) })
+        Some(Weight { shape: Shape::Rows { kind, rows, cols }, bytes: Bytes::Mapped(Arc::clone(map), span) })
     }
 
     /// `None` if `bytes` are not exactly `rows` rows of `cols` values.
     pub fn owned(kind: BlockType, rows: usize, cols: usize, bytes: MmapMut) -> Option<Weight> {
         Matrix::new(kind, rows, cols, &bytes).ok()?;
-        Some(Weight { kind, rows, cols, bytes: Bytes::Owned(Arc::new(bytes)) })
+        Some(Weight { shape: Shape::Rows { kind, rows, cols }, bytes: Bytes::Owned(Arc::new(bytes)) })
+    }
+
+    /// The same weights in strips, where that is how they are multiplied. What they were packed from is given back piece
+    /// by piece, so that no more than a piece of it is held beside them.
+    pub fn packed(self, pool: &Pool) -> Result<Weight, LlmError> {
+        let Shape::Rows { kind, rows, cols } = self.shape else { return Ok(self) };
+        let layout = StripLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols));
+        let Some((layout, row_bytes)) = layout.zip(kind.row_bytes(cols)) else { return Ok(self) };
+        let bytes = match self.bytes {
+            Bytes::Mapped(map, span) => packed_from_file(&layout, row_bytes, &map, span, pool)?,
+            Bytes::Owned(bytes) => packed_from_memory(&layout, row_bytes, bytes, pool)?,
+        };
+        Ok(Weight { shape: Shape::Strips(layout), bytes: Bytes::Owned(Arc::new(bytes)) })
     }
 
     pub fn matrix(&self) -> Matrix<'_> {
@@ -63,7 +81,12 @@ impl Weight {
             Bytes::Mapped(map, span) => &map[span.clone()],
             Bytes::Owned(bytes) => bytes,
         };
-        Matrix::new(self.kind, self.rows, self.cols, bytes).expect("the shape was checked when the weight was made")
+        match &self.shape {
+            Shape::Strips(layout) => Matrix::strips(layout, bytes),
+            Shape::Rows { kind, rows, cols } => {
+                Matrix::new(*kind, *rows, *cols, bytes).expect("the shape was checked when the weight was made")
+            }
+        }
     }
 
     /// Maps the pages of the matrix now, so that the first question does not pay for it.
@@ -82,6 +105,73 @@ impl Weight {
     pub fn is(&self, other: &Weight) -> bool {
         std::ptr::eq(self.matrix().bytes(), other.matrix().bytes())
     }
+}
+
+/// Bytes that a matrix of this shape holds once it is bound for multiplying.
+pub fn held_bytes(kind: BlockType, rows: usize, cols: usize) -> Option<usize> {
+    match StripLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols)) {
+        Some(layout) => Some(layout.bytes()),
+        None => kind.row_bytes(cols)?.checked_mul(rows),
+    }
+}
+
+/// Bytes that are packed before what they were packed from is given back.
+const PIECE: usize = 16 << 20;
+
+fn packed_from_file(
+    layout: &StripLayout,
+    row_bytes: usize,
+    map: &Mmap,
+    span: Range<usize>,
+    pool: &Pool,
+) -> Result<MmapMut, LlmError> {
+    let mut strips = pages_for(layout)?;
+    let (strip_bytes, rows_bytes) = (layout.strip_bytes(), STRIP * row_bytes);
+    let piece = (PIECE / rows_bytes).max(1);
+    for (number, strips) in strips.chunks_mut(piece * strip_bytes).enumerate() {
+        let start = span.start + number * piece * rows_bytes;
+        let span = start..span.end.min(start + piece * rows_bytes);
+        bring_in(map, &span);
+        let rows = &map[span.clone()];
+        pool.for_pieces(strips, strip_bytes, |strip, dst, _| {
+            let rows = &rows[strip * rows_bytes..rows.len().min((strip + 1) * rows_bytes)];
+            layout.pack(number * piece + strip, rows, dst);
+        });
+        give_back(map, &span);
+    }
+    Ok(strips)
+}
+
+/// In place, where a strip has as many bytes as its rows.
+fn packed_from_memory(
+    layout: &StripLayout,
+    row_bytes: usize,
+    bytes: Arc<MmapMut>,
+    pool: &Pool,
+) -> Result<MmapMut, LlmError> {
+    let (strip_bytes, rows_bytes) = (layout.strip_bytes(), STRIP * row_bytes);
+    let in_place = strip_bytes == rows_bytes && layout.bytes() == bytes.len();
+    match Arc::try_unwrap(bytes) {
+        Ok(mut bytes) if in_place => {
+            pool.for_pieces(&mut bytes, strip_bytes, |strip, dst, _| layout.pack(strip, &dst.to_vec(), dst));
+            Ok(bytes)
+        }
+        Ok(bytes) => packed_beside(layout, rows_bytes, &bytes, pool),
+        Err(shared) => packed_beside(layout, rows_bytes, &shared, pool),
+    }
+}
+
+fn packed_beside(layout: &StripLayout, rows_bytes: usize, rows: &[u8], pool: &Pool) -> Result<MmapMut, LlmError> {
+    let mut strips = pages_for(layout)?;
+    pool.for_pieces(&mut strips, layout.strip_bytes(), |strip, dst, _| {
+        layout.pack(strip, &rows[strip * rows_bytes..rows.len().min((strip + 1) * rows_bytes)], dst);
+    });
+    Ok(strips)
+}
+
+fn pages_for(layout: &StripLayout) -> Result<MmapMut, LlmError> {
+    let bytes = layout.bytes();
+    pages(bytes).map_err(|why| LlmError::Memory { bytes: types::Bytes(bytes as u64), why })
 }
 
 /// Pages for a copy of a matrix, large ones where the system has them.

@@ -1,4 +1,7 @@
-//! The numbers of a model, found in its checkpoint. Matrices stay where they lie; small vectors are copied out.
+//! The numbers of a model, found in its checkpoint. Quantised matrices are packed in the order in which kernels read them,
+//! others stay where they lie; small vectors are copied out.
+
+use sotto_kernels::Pool;
 
 use super::LlmError;
 use super::blueprint::{Blueprint, DeltaNet, Family};
@@ -92,13 +95,18 @@ pub struct Linear {
 
 impl Weights {
     /// Finds every tensor that `blueprint` asks for. One that it does not ask for is refused.
-    pub fn bind(tensors: &mut impl Tensors, blueprint: &Blueprint) -> Result<Self, LlmError> {
+    pub fn bind(tensors: &mut impl Tensors, blueprint: &Blueprint, pool: &Pool) -> Result<Self, LlmError> {
         let Blueprint { width, vocabulary, .. } = *blueprint;
         let embedding = tensors.matrix("token_embd.weight", vocabulary, width)?;
-        let head = match tensors.has("output.weight") {
-            true => tensors.matrix("output.weight", vocabulary, width)?,
-            false => embedding.clone(),
+        // Of an embedding that is not the head too only a row is read for each token: it stays as it is.
+        let (embedding, head) = match tensors.has("output.weight") {
+            true => (embedding, tensors.matrix("output.weight", vocabulary, width)?.packed(pool)?),
+            false => {
+                let packed = embedding.packed(pool)?;
+                (packed.clone(), packed)
+            }
         };
+        let tensors = &mut Packing { tensors, pool };
         let layers = (0..blueprint.layers).map(|n| Layer::bind(tensors, n, blueprint)).collect::<Result<_, _>>()?;
         let norm = tensors.vector("output_norm.weight", width)?;
         tensors.refuse_the_rest()?;
@@ -120,6 +128,30 @@ impl Weights {
     fn held(&self) -> impl Iterator<Item = &Weight> {
         let apart = self.embedding.is_owned() && !self.embedding.is(&self.head);
         self.layers.iter().flat_map(Layer::matrices).chain([&self.head]).chain(apart.then_some(&self.embedding))
+    }
+}
+
+/// The tensors of a checkpoint, matrices ready to be multiplied.
+struct Packing<'a, T> {
+    tensors: &'a mut T,
+    pool: &'a Pool,
+}
+
+impl<T: Tensors> Tensors for Packing<'_, T> {
+    fn has(&self, name: &str) -> bool {
+        self.tensors.has(name)
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, LlmError> {
+        self.tensors.matrix(name, rows, cols)?.packed(self.pool)
+    }
+
+    fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LlmError> {
+        self.tensors.vector(name, len)
+    }
+
+    fn refuse_the_rest(&self) -> Result<(), LlmError> {
+        self.tensors.refuse_the_rest()
     }
 }
 
@@ -226,7 +258,7 @@ mod tests {
 
     fn bind(file: &Builder) -> Result<Weights, LlmError> {
         let gguf = testing::open(file);
-        Weights::bind(&mut gguf.binder(), &Blueprint::from_gguf(&gguf)?)
+        Weights::bind(&mut gguf.binder(), &Blueprint::from_gguf(&gguf)?, &Pool::new(1))
     }
 
     #[test]

@@ -51,9 +51,10 @@ impl Model {
         let (query, kv) = (self.blueprint.query_width(), self.blueprint.kv_width());
         let Workspace { normed, q, k, v, scratch, .. } = work;
         let normed = &normed[..n * width];
-        self.linear(&mixer.q, normed, n, &mut q[..n * query], scratch);
-        self.linear(&mixer.k, normed, n, &mut k[..n * kv], scratch);
-        self.linear(&mixer.v, normed, n, &mut v[..n * kv], scratch);
+        let (q, k, v) = (&mut q[..n * query], &mut k[..n * kv], &mut v[..n * kv]);
+        let linears = [&mixer.q, &mixer.k, &mixer.v];
+        self.multiply_all(linears.map(|linear| &linear.weight), normed, n, [q, k, v], scratch);
+        linears.into_iter().zip([q, k, v]).for_each(|(linear, y)| self.add_bias(linear, y));
         self.look_back(cache, work, start, n);
         let Workspace { normed, attended, scratch, .. } = work;
         self.multiply(&mixer.output, &attended[..n * query], n, &mut normed[..n * width], scratch);
@@ -68,9 +69,8 @@ impl Model {
         };
         let normed = &normed[..n * width];
         let (gated, keys) = (&mut gated[..2 * n * query], &mut keys[..n * kv]);
-        self.multiply(&mixer.q, normed, n, gated, scratch);
-        self.multiply(&mixer.k, normed, n, keys, scratch);
-        self.multiply(&mixer.v, normed, n, &mut v[..n * kv], scratch);
+        let weights = [&mixer.q, &mixer.k, &mixer.v];
+        self.multiply_all(weights, normed, n, [&mut *gated, &mut *keys, &mut v[..n * kv]], scratch);
         for (from, q) in gated.chunks_exact(2 * head_dim).zip(q.chunks_exact_mut(head_dim)) {
             rms_norm(self.simd, &from[..head_dim], &mixer.q_norm, norm_eps, q);
         }
@@ -121,10 +121,9 @@ impl Model {
         let (z, read) = (&mut z[..n * value_width], &mut read[..n * value_width]);
         let (a, b) = (&mut a[..n * heads.value_heads], &mut b[..n * heads.value_heads]);
 
-        self.multiply(&mixer.qkv, normed, n, &mut raw[before * channels..], scratch);
-        self.multiply(&mixer.z, normed, n, z, scratch);
-        self.multiply(&mixer.a, normed, n, a, scratch);
-        self.multiply(&mixer.b, normed, n, b, scratch);
+        let weights = [&mixer.qkv, &mixer.z, &mixer.a, &mixer.b];
+        let products = [&mut raw[before * channels..], &mut *z, &mut *a, &mut *b];
+        self.multiply_all(weights, normed, n, products, scratch);
         mix_heads(&self.pool, self.simd, &heads, &mixer.taps, &mut memory.conv, raw, mixed);
         let keep = border.map(|(border, kept)| {
             kept.rows.copy_from_slice(&raw[(border - start) * channels..][..before * channels]);
