@@ -2,7 +2,7 @@
 
 mod eight;
 
-use crate::elementwise::{exp_from, largest};
+use crate::elementwise::{exp_from, largest, scale};
 use crate::isa::{Isa, Kernel};
 use crate::kv::{KEY_BLOCK, KvCache, KvElement, SEGMENT};
 use crate::pool::SharedMut;
@@ -296,18 +296,6 @@ fn add_columns<I: Isa, E: KvElement, const R: usize, const V: usize>(
             let out = &mut out[at + v * I::LANES..];
             isa.store(isa.add(isa.load(out), sum), out);
         }
-    }
-}
-
-/// x = x · by
-#[inline(always)]
-fn scale<I: Isa>(isa: I, by: f32, x: &mut [f32]) {
-    let mut vectors = x.chunks_exact_mut(I::LANES);
-    for x in &mut vectors {
-        isa.store(isa.mul(isa.load(x), isa.splat(by)), x);
-    }
-    for x in vectors.into_remainder() {
-        *x *= by;
     }
 }
 

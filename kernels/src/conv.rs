@@ -4,8 +4,8 @@
 use std::io::{self, Read, Write};
 
 use crate::deltanet::{CHUNK, border_after};
-use crate::elementwise::{sum_of_squares, zeros};
-use crate::isa::{Isa, Kernel, exp};
+use crate::elementwise::{scale, sum_of_squares, zeros};
+use crate::isa::{Isa, Kernel, silu};
 use crate::numbers::{read_numbers, write_numbers};
 use crate::pool::SharedMut;
 use crate::{Pool, Simd};
@@ -187,14 +187,14 @@ pub fn mix_heads(
     let (x, out) = (&*x, SharedMut::new(mixed));
     pool.run(2 * heads.key_heads + heads.value_heads, |head, _| {
         let keys = 2 * heads.key_heads;
-        let (first, dim, scale) = match head {
+        let (first, dim, length) = match head {
             _ if head < heads.key_heads => {
                 (head * heads.key_dim, heads.key_dim, Some(1.0 / (heads.key_dim as f64).sqrt()))
             }
             _ if head < keys => (head * heads.key_dim, heads.key_dim, Some(1.0)),
             _ => (keys * heads.key_dim + (head - keys) * heads.value_dim, heads.value_dim, None),
         };
-        simd.run(MixHead { channels, taps, x, n, first, dim, scale, out });
+        simd.run(MixHead { channels, taps, x, n, first, dim, length, out });
     });
     state.remember(x, n);
 }
@@ -208,7 +208,7 @@ struct MixHead<'a> {
     first: usize,
     dim: usize,
     /// The length of the result; `None` leaves it as it is.
-    scale: Option<f64>,
+    length: Option<f64>,
     out: SharedMut<'a, f32>,
 }
 
@@ -217,7 +217,7 @@ impl Kernel for MixHead<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let MixHead { channels, first, dim, scale, .. } = self;
+        let MixHead { channels, first, dim, length, .. } = self;
         for t in 0..self.n {
             // SAFETY: these channels belong to this task.
             let out = unsafe { self.out.slice(t * channels + first, dim) };
@@ -228,9 +228,9 @@ impl Kernel for MixHead<'_> {
                 convolve(isa, &x[at..], &taps[at..], channels, self.taps.len() / channels, &mut out[at..]);
             }
             self.tail(isa, x, taps, whole, out);
-            if let Some(scale) = scale {
-                let by = (scale / (sum_of_squares(isa, out) + LENGTH_EPS).sqrt()) as f32;
-                out.iter_mut().for_each(|value| *value *= by);
+            if let Some(length) = length {
+                let by = (length / (sum_of_squares(isa, out) + LENGTH_EPS).sqrt()) as f32;
+                scale(isa, by, out);
             }
         }
     }
@@ -265,9 +265,4 @@ fn convolve<I: Isa>(isa: I, x: &[f32], taps: &[f32], channels: usize, rows: usiz
         sum = isa.mul_add(isa.load(&x[j * channels..]), isa.load(&taps[j * channels..]), sum);
     }
     isa.store(silu(isa, sum), out);
-}
-
-#[inline(always)]
-fn silu<I: Isa>(isa: I, x: I::Floats) -> I::Floats {
-    isa.div(x, isa.add(isa.splat(1.0), exp(isa, isa.sub(isa.zero(), x))))
 }

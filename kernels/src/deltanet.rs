@@ -27,8 +27,8 @@ mod state;
 mod tests;
 
 use crate::conv::HeadLayout;
-use crate::elementwise::{map_vectors, padded, sum_of_squares};
-use crate::isa::{Isa, Kernel, exp};
+use crate::elementwise::{map_vectors, norm_row, padded};
+use crate::isa::{Isa, Kernel, silu};
 use crate::pool::{SharedMut, lock};
 use crate::{Pool, Simd};
 use product::{Rows, multiply};
@@ -358,14 +358,8 @@ impl Token<'_> {
 /// out = o / sqrt(mean(o²) + eps) · norm · silu(z)
 #[inline(always)]
 fn gated_norm<I: Isa>(isa: I, o: &[f32], z: &[f32], weights: &DeltaWeights, normed: &mut [f32], out: &mut [f32]) {
-    let mean = sum_of_squares(isa, o) / o.len() as f64;
-    let scale = isa.splat((1.0 / (mean + f64::from(weights.norm_eps)).sqrt()) as f32);
-    map_vectors!(isa, o = o, w = weights.norm, normed => isa.mul(isa.mul(o, scale), w));
-    let one = isa.splat(1.0);
-    map_vectors!(isa, z = z, o = normed, out => {
-        let e = exp(isa, isa.sub(isa.zero(), z));
-        isa.mul(isa.div(z, isa.add(one, e)), o)
-    });
+    norm_row(isa, o, weights.norm, weights.norm_eps, normed);
+    map_vectors!(isa, z = z, o = normed, out => isa.mul(silu(isa, z), o));
 }
 
 /// g = rate · ln(1 + eˣ), from [`LOWEST_DECAY`] to 0: a memory never grows by itself.

@@ -1,6 +1,6 @@
 //! Operations that go over vectors once or twice.
 
-use crate::isa::{Isa, Kernel, exp};
+use crate::isa::{Isa, Kernel, exp, sigmoid, silu};
 use crate::{Simd, reference};
 
 /// `len` zeros that are in memory. `vec![0.0; len]` is only a promise of the system's, kept at the first touch: in the middle
@@ -114,10 +114,28 @@ impl Kernel for RmsNorm<'_> {
     fn run<I: Isa>(self, isa: I) {
         let dim = self.weight.len();
         for (x, y) in self.x.chunks_exact(dim).zip(self.y.chunks_exact_mut(dim)) {
-            let mean = sum_of_squares(isa, x) / dim as f64;
-            let scale = isa.splat((1.0 / (mean + f64::from(self.eps)).sqrt()) as f32);
-            map_vectors!(isa, a = x, w = self.weight, y => isa.mul(isa.mul(a, scale), w));
+            norm_row(isa, x, self.weight, self.eps, y);
         }
+    }
+}
+
+/// y = x / sqrt(mean(x²) + eps) · weight
+#[inline(always)]
+pub(crate) fn norm_row<I: Isa>(isa: I, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    let mean = sum_of_squares(isa, x) / x.len() as f64;
+    let scale = isa.splat((1.0 / (mean + f64::from(eps)).sqrt()) as f32);
+    map_vectors!(isa, x = x, w = weight, y => isa.mul(isa.mul(x, scale), w));
+}
+
+/// x = x · by
+#[inline(always)]
+pub(crate) fn scale<I: Isa>(isa: I, by: f32, x: &mut [f32]) {
+    let mut vectors = x.chunks_exact_mut(I::LANES);
+    for x in &mut vectors {
+        isa.store(isa.mul(isa.load(x), isa.splat(by)), x);
+    }
+    for x in vectors.into_remainder() {
+        *x *= by;
     }
 }
 
@@ -151,14 +169,7 @@ impl Kernel for Softmax<'_> {
         for x in self.x.chunks_mut(STRETCH) {
             total += f64::from(exp_from(isa, max, x));
         }
-        let scale = isa.splat((1.0 / total) as f32);
-        let mut vectors = self.x.chunks_exact_mut(I::LANES);
-        for x in &mut vectors {
-            isa.store(isa.mul(isa.load(x), scale), x);
-        }
-        for x in vectors.into_remainder() {
-            *x *= (1.0 / total) as f32;
-        }
+        scale(isa, (1.0 / total) as f32, self.x);
     }
 }
 
@@ -205,11 +216,7 @@ impl Kernel for SiluMul<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let one = isa.splat(1.0);
-        map_vectors!(isa, gate = self.gate, up = self.up, self.y => {
-            let e = exp(isa, isa.sub(isa.zero(), gate));
-            isa.mul(isa.div(gate, isa.add(one, e)), up)
-        });
+        map_vectors!(isa, gate = self.gate, up = self.up, self.y => isa.mul(silu(isa, gate), up));
     }
 }
 
@@ -223,16 +230,14 @@ impl Kernel for SigmoidMul<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let one = isa.splat(1.0);
-        let opened = |gate| isa.div(one, isa.add(one, exp(isa, isa.sub(isa.zero(), gate))));
         let (mut gates, mut vectors) = (self.gate.chunks_exact(I::LANES), self.y.chunks_exact_mut(I::LANES));
         for (gate, y) in (&mut gates).zip(&mut vectors) {
-            isa.store(isa.mul(isa.load(y), opened(isa.load(gate))), y);
+            isa.store(isa.mul(isa.load(y), sigmoid(isa, isa.load(gate))), y);
         }
         let mut last = [0.0; 16];
-        isa.store(opened(isa.load(&padded(gates.remainder(), 0.0))), &mut last);
-        for (y, opened) in vectors.into_remainder().iter_mut().zip(last) {
-            *y *= opened;
+        isa.store(sigmoid(isa, isa.load(&padded(gates.remainder(), 0.0))), &mut last);
+        for (y, open) in vectors.into_remainder().iter_mut().zip(last) {
+            *y *= open;
         }
     }
 }
