@@ -7,8 +7,8 @@
 //! environment names, or else the fastest.
 
 use sotto_kernels::{
-    AttentionShape, BlockType, KvCache, Matrix, Pool, Scratch, Simd, add, argmax, attention, machine, matmul,
-    reference, rms_norm, silu_mul, softmax, unpack_row,
+    AttentionShape, BlockType, KeyValues, KvCache, KvCache8, Matrix, Pool, Scratch, Simd, add, attention, machine,
+    matmul, reference, rms_norm, sigmoid_mul, silu_mul, unpack_row,
 };
 use std::process::ExitCode;
 use std::time::Instant;
@@ -147,19 +147,42 @@ impl Bench {
         let (heads, kv_heads, head_dim) = (14, 2, 64);
         let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.125, causal: true };
         let mut cache = KvCache::<half::f16>::new(kv_heads, head_dim, start + n);
+        let mut cache8 = KvCache8::new(kv_heads, head_dim, start + n);
         let kv = noise((start + n) * kv_heads * head_dim);
         cache.store(0, &kv, &kv);
-        let (q, mut out) = (noise(n * heads * head_dim), vec![0.0; n * heads * head_dim]);
-        let name = format!("attention {n} at {start}");
+        cache8.store(0, &kv, &kv);
+        self.attention_over(
+            &format!("attention {n} at {start}"),
+            &shape,
+            &cache,
+            n,
+            start,
+            cache.written_bytes(start + n),
+        );
+        let bytes = cache8.written_bytes(start + n);
+        self.attention_over(&format!("attention8 {n} at {start}"), &shape, &cache8, n, start, bytes);
+    }
+
+    fn attention_over(
+        &mut self,
+        name: &str,
+        shape: &AttentionShape,
+        cache: &impl KeyValues,
+        n: usize,
+        start: usize,
+        bytes: usize,
+    ) {
+        let width = shape.heads * shape.head_dim;
+        let (q, mut out) = (noise(n * width), vec![0.0; n * width]);
         if self.limits.is_none() {
             let mut expected = out.clone();
-            attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out);
-            reference::attention(&shape, &q, &cache, start, &mut expected);
-            return self.compare(&name, &out, &expected, &[1.0]);
+            attention(&self.pool, self.simd, shape, &q, cache, start, &mut out);
+            reference::attention(shape, &q, cache, start, &mut expected);
+            return self.compare(name, &out, &expected, &[1.0]);
         }
-        let time = timed(|| attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out));
+        let time = timed(|| attention(&self.pool, self.simd, shape, &q, cache, start, &mut out));
         let seen: usize = (0..n).map(|t| start + t + 1).sum();
-        self.report(&name, time, 4 * (start + n) * kv_heads * head_dim, 4 * seen * heads * head_dim);
+        self.report(name, time, bytes, 4 * seen * width);
     }
 
     fn elementwise(&mut self) {
@@ -177,11 +200,9 @@ impl Bench {
             self.compare(name, &y, &expected, &[1.0]);
         };
         each("rms_norm", &mut |y| rms_norm(simd, &x, weight, 1e-6, y), &|y| reference::rms_norm(&x, weight, 1e-6, y));
-        each("softmax", &mut |y| softmax(simd, y), &|y| reference::softmax(y));
         each("silu_mul", &mut |y| silu_mul(simd, &x, &up, y), &|y| reference::silu_mul(&x, &up, y));
         each("add", &mut |y| add(simd, &x, y), &|y| reference::add(&x, y));
-        let place = |at: Option<usize>| at.map_or(f32::NAN, |at| at as f32);
-        each("argmax", &mut |y| y[0] = place(argmax(simd, &x)), &|y| y[0] = place(reference::argmax(&x)));
+        each("sigmoid_mul", &mut |y| sigmoid_mul(simd, &up, y), &|y| reference::sigmoid_mul(&up, y));
     }
 }
 
