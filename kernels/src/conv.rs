@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 
-use crate::deltanet::{CHUNK, border_after};
+use crate::deltanet::{CHUNK, Place};
 use crate::elementwise::{scale, sum_of_squares, zeros};
 use crate::isa::{Isa, Kernel, silu};
 use crate::numbers::{read_numbers, write_numbers};
@@ -62,8 +62,7 @@ pub struct ConvState {
     channels: usize,
     /// Rows before the border.
     before: usize,
-    border: usize,
-    len: usize,
+    place: Place,
     /// `[before + CHUNK, channels]`; row `before` is that of position `border`.
     rows: Vec<f32>,
 }
@@ -72,7 +71,7 @@ impl ConvState {
     /// Zeros stand before the first token. Panics without taps, or if the size overflows.
     pub fn new(channels: usize, taps: usize) -> ConvState {
         let bytes = ConvState::planned_bytes(channels, taps).expect("taps, and rows that fit in memory");
-        ConvState { channels, before: taps - 1, border: 0, len: 0, rows: zeros(bytes / size_of::<f32>()) }
+        ConvState { channels, before: taps - 1, place: Place::default(), rows: zeros(bytes / size_of::<f32>()) }
     }
 
     /// Bytes that [`ConvState::new`] takes; `None` if they overflow.
@@ -85,13 +84,9 @@ impl ConvState {
         self.rows.len() * size_of::<f32>()
     }
 
-    pub fn taps(&self) -> usize {
-        self.before + 1
-    }
-
     /// The `taps - 1` rows before the next position, `[taps - 1, channels]`.
     pub fn last_rows(&self) -> &[f32] {
-        &self.rows[(self.len - self.border) * self.channels..][..self.before * self.channels]
+        &self.rows[self.place.entries() * self.channels..][..self.before * self.channels]
     }
 
     /// The `taps - 1` rows before the border, for a later [`ConvState::set_rows`].
@@ -101,20 +96,20 @@ impl ConvState {
 
     /// As [`DeltaState::truncate`](crate::DeltaState::truncate).
     pub fn truncate(&mut self, len: usize) {
-        assert!(self.border <= len, "position {len} is before the border {}", self.border);
-        self.len = self.len.min(len);
+        self.place.truncate(len);
     }
 
-    /// Goes to the border `position`, before which `rows` stood. Panics if `rows` has another size.
+    /// Goes to the border `position`, before which `rows` stood. Panics if it is none, or if `rows` has another size.
     pub fn set_rows(&mut self, position: usize, rows: &[f32]) {
-        self.rows[..self.before * self.channels].copy_from_slice(rows);
-        (self.border, self.len) = (position, position);
+        assert_eq!(rows.len(), self.before * self.channels, "rows are [{}, {}]", self.before, self.channels);
+        self.place = Place::new(position, position);
+        self.rows[..rows.len()].copy_from_slice(rows);
     }
 
     /// Back to before the first token.
     pub fn clear(&mut self) {
         self.rows.fill(0.0);
-        (self.border, self.len) = (0, 0);
+        self.place = Place::default();
     }
 
     /// Bytes that [`ConvState::write_to`] writes.
@@ -128,30 +123,28 @@ impl ConvState {
     }
 
     /// Becomes what [`ConvState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
-    /// of no use until it is cleared. Panics unless the border is at most [`CHUNK`] before `len`.
+    /// of no use until it is cleared. Panics unless `border` is one, and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
-        assert!(border <= len && len - border <= CHUNK, "position {len} is not of the chunk after {border}");
-        (self.border, self.len) = (border, len);
+        self.place = Place::new(border, len);
         let used = self.used();
         read_numbers(&mut self.rows[..used], from)
     }
 
     /// Values of the rows before the border and of those since.
     fn used(&self) -> usize {
-        (self.before + self.len - self.border) * self.channels
+        (self.before + self.place.entries()) * self.channels
     }
 
     /// Takes over the rows of `x` `[before + n, channels]`, the first of which are [`ConvState::last_rows`].
     fn remember(&mut self, x: &[f32], n: usize) {
-        let entries = self.len - self.border;
-        let border = border_after(self.border, entries + n);
-        let (from, to) = match border == self.border {
-            true => (self.before, self.before + entries),
-            false => (border - self.len, 0),
+        let then = self.place.after(n);
+        let (from, to) = match then.border == self.place.border {
+            true => (self.before, self.before + self.place.entries()),
+            false => (then.border - self.place.len, 0),
         };
         let new = &x[from * self.channels..];
         self.rows[to * self.channels..][..new.len()].copy_from_slice(new);
-        (self.border, self.len) = (border, self.len + n);
+        self.place = then;
     }
 }
 
@@ -172,12 +165,8 @@ pub fn mix_heads(
 ) {
     let channels = heads.channels();
     let n = mixed.len() / channels;
-    assert_eq!(
-        (state.channels, taps.len()),
-        (channels, state.taps() * channels),
-        "taps are [{}, {channels}]",
-        state.taps()
-    );
+    let rows = state.before + 1;
+    assert_eq!((state.channels, taps.len()), (channels, rows * channels), "taps are [{rows}, {channels}]");
     assert_eq!(
         (x.len(), mixed.len()),
         ((state.before + n) * channels, n * channels),

@@ -21,6 +21,7 @@
 //! Differences of G are taken before the exponential and never exceed 0, and G is summed in f64, so a head that forgets
 //! everything at each token (G of some thousands) neither overflows nor loses what the next tokens say.
 
+mod place;
 mod product;
 mod state;
 #[cfg(test)]
@@ -31,9 +32,9 @@ use crate::elementwise::{map_vectors, norm_row, padded};
 use crate::isa::{Isa, Kernel, silu};
 use crate::pool::{SharedMut, lock};
 use crate::{Pool, Simd};
+pub(crate) use place::Place;
 use product::{Rows, multiply};
 pub use state::DeltaState;
-pub(crate) use state::border_after;
 use state::{Fold, fade};
 use std::sync::Mutex;
 
@@ -148,14 +149,14 @@ pub fn delta_rule(
     let mut nowhere = [];
     let keep = keep.unwrap_or(Keep { border: usize::MAX, base: &mut nowhere });
     assert!(keep.base.is_empty() || keep.base.len() == state.base.len(), "what is kept has the size of the base");
-    let (rooms, first) = (scratch.rooms(&heads, pool.threads()), state.len - state.border);
+    let (rooms, first) = (scratch.rooms(&heads, pool.threads()), state.place.entries());
     let shared = Shared {
         input,
         weights,
         heads,
         stride: state.stride,
         n,
-        border: state.border,
+        border: state.place.border,
         first,
         keep_border: keep.border,
         keep: SharedMut::new(keep.base),
@@ -168,8 +169,7 @@ pub fn delta_rule(
     pool.run(heads.key_heads, |key_head, worker| {
         simd.run(OfKeyHead { shared: &shared, key_head, room: &mut lock(&rooms[worker]) });
     });
-    state.len += n;
-    state.border = border_after(state.border, first + n);
+    state.place = state.place.after(n);
 }
 
 /// What all tasks of one call see. Every key head has its own part of each shared slice.
