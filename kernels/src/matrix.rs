@@ -61,7 +61,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Rows `first..first + count` as a matrix of their own. Panics beyond the last row.
-    pub fn slice_rows(&self, first: usize, count: usize) -> Matrix<'a> {
+    pub(crate) fn slice_rows(&self, first: usize, count: usize) -> Matrix<'a> {
         let data = &self.data[first * self.row_bytes..][..count * self.row_bytes];
         Matrix { rows: count, data, ..*self }
     }

@@ -79,7 +79,9 @@ impl<I: Isa> ForFormat for Widen<'_, I> {
     }
 
     #[inline(always)]
-    fn quantised<Q: Quantised>(self) {}
+    fn quantised<Q: Quantised>(self) {
+        unreachable!("{} is multiplied in whole numbers", Q::KIND)
+    }
 }
 
 impl Gemm<'_, '_> {

@@ -49,9 +49,7 @@ pub fn matmul(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut 
     assert_eq!(y.len(), n * w.rows(), "y is [{n}, {}]", w.rows());
     match w.cols() {
         0 => y.fill(0.0),
-        cols if cols <= short::SHORT && Layout::of(w.kind()).is_some() && !simd.is_reference() => {
-            short::short(pool, simd, w, x, y);
-        }
+        _ if short::is_short(w) && !simd.is_reference() => short::short(pool, simd, w, x, y),
         _ => long(pool, simd, w, x, n, y, scratch),
     }
 }

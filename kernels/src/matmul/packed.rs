@@ -57,7 +57,9 @@ impl<I: Isa> ForFormat for PackOn<'_, I> {
     type Out = ();
 
     #[inline(always)]
-    fn plain<P: Plain>(self) {}
+    fn plain<P: Plain>(self) {
+        unreachable!("plain weights have no codes")
+    }
 
     #[inline(always)]
     fn quantised<Q: Quantised>(self) {

@@ -213,17 +213,20 @@ fn nothing_times_something() {
 
 #[test]
 fn more_threads_change_nothing() {
-    let (bytes, _) = candle(BlockType::Q4_K, 301, 512);
-    let w = Matrix::new(BlockType::Q4_K, 301, 512, &bytes).unwrap();
-    for n in [1, 9] {
-        let x = noise(n * 512, 5);
-        let product = |threads| {
-            let mut y = vec![0.0; n * 301];
-            long(&Pool::new(threads), Simd::detect(), &w, &x, n, &mut y, &mut Scratch::default());
-            y
-        };
-        let alone = product(1);
-        assert!([2, 5].into_iter().all(|threads| product(threads) == alone), "n={n}");
+    // Plain, quantised, affine; 512 columns of the quantised are short rows.
+    for kind in [BlockType::F32, BlockType::BF16, BlockType::Q8_0, BlockType::Q4_K, BlockType::affine(5, 64)] {
+        for (n, cols) in [(1, 512), (9, 512), (1, 1280), (9, 1280)] {
+            let (bytes, _) = weights(kind, 301, cols);
+            let w = Matrix::new(kind, 301, cols, &bytes).unwrap();
+            let x = noise(n * cols, 5);
+            let product = |threads| {
+                let mut y = vec![0.0; n * 301];
+                matmul(&Pool::new(threads), Simd::detect(), &w, &x, n, &mut y, &mut Scratch::default());
+                y
+            };
+            let alone = product(1);
+            assert!([2, 5].into_iter().all(|threads| product(threads) == alone), "{kind} n={n} cols={cols}");
+        }
     }
 }
 
