@@ -7,8 +7,8 @@
 //! environment names, or else the fastest.
 
 use sotto_kernels::{
-    AttentionShape, BlockType, KvCache, Matrix, Pool, STRIP, Scratch, Simd, StripLayout, add, argmax, attention, machine, matmul,
-    reference, rms_norm, silu_mul, softmax, unpack_row,
+    AttentionShape, BlockType, KeyValues, KvCache, KvCache8, Matrix, Pool, STRIP, Scratch, Simd, StripLayout, add,
+    attention, machine, matmul, reference, rms_norm, sigmoid_mul, silu_mul,
 };
 use std::process::ExitCode;
 use std::time::Instant;
@@ -158,19 +158,42 @@ impl Bench {
         let (heads, kv_heads, head_dim) = (14, 2, 64);
         let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.125, causal: true };
         let mut cache = KvCache::<half::f16>::new(kv_heads, head_dim, start + n);
+        let mut cache8 = KvCache8::new(kv_heads, head_dim, start + n);
         let kv = noise((start + n) * kv_heads * head_dim);
         cache.store(0, &kv, &kv);
-        let (q, mut out) = (noise(n * heads * head_dim), vec![0.0; n * heads * head_dim]);
-        let name = format!("attention {n} at {start}");
+        cache8.store(0, &kv, &kv);
+        self.attention_over(
+            &format!("attention {n} at {start}"),
+            &shape,
+            &cache,
+            n,
+            start,
+            cache.written_bytes(start + n),
+        );
+        let bytes = cache8.written_bytes(start + n);
+        self.attention_over(&format!("attention8 {n} at {start}"), &shape, &cache8, n, start, bytes);
+    }
+
+    fn attention_over(
+        &mut self,
+        name: &str,
+        shape: &AttentionShape,
+        cache: &impl KeyValues,
+        n: usize,
+        start: usize,
+        bytes: usize,
+    ) {
+        let width = shape.heads * shape.head_dim;
+        let (q, mut out) = (noise(n * width), vec![0.0; n * width]);
         if self.limits.is_none() {
             let mut expected = out.clone();
-            attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out);
-            reference::attention(&shape, &q, &cache, start, &mut expected);
-            return self.compare(&name, &out, &expected, &[1.0]);
+            attention(&self.pool, self.simd, shape, &q, cache, start, &mut out);
+            reference::attention(shape, &q, cache, start, &mut expected);
+            return self.compare(name, &out, &expected, &[1.0]);
         }
-        let time = timed(|| attention(&self.pool, self.simd, &shape, &q, &cache, start, &mut out));
+        let time = timed(|| attention(&self.pool, self.simd, shape, &q, cache, start, &mut out));
         let seen: usize = (0..n).map(|t| start + t + 1).sum();
-        self.report(&name, time, 4 * (start + n) * kv_heads * head_dim, 4 * seen * heads * head_dim);
+        self.report(name, time, bytes, 4 * seen * width);
     }
 
     fn elementwise(&mut self) {
@@ -188,18 +211,16 @@ impl Bench {
             self.compare(name, &y, &expected, &[1.0]);
         };
         each("rms_norm", &mut |y| rms_norm(simd, &x, weight, 1e-6, y), &|y| reference::rms_norm(&x, weight, 1e-6, y));
-        each("softmax", &mut |y| softmax(simd, y), &|y| reference::softmax(y));
         each("silu_mul", &mut |y| silu_mul(simd, &x, &up, y), &|y| reference::silu_mul(&x, &up, y));
         each("add", &mut |y| add(simd, &x, y), &|y| reference::add(&x, y));
-        let place = |at: Option<usize>| at.map_or(f32::NAN, |at| at as f32);
-        each("argmax", &mut |y| y[0] = place(argmax(simd, &x)), &|y| y[0] = place(reference::argmax(&x)));
+        each("sigmoid_mul", &mut |y| sigmoid_mul(simd, &up, y), &|y| reference::sigmoid_mul(&up, y));
     }
 }
 
 /// Σ |w| |x| for each product.
 fn magnitudes(w: &Matrix, x: &[f32]) -> Vec<f32> {
     let mut weights = vec![0.0; w.rows() * w.cols()];
-    unpack_row(w.kind(), w.bytes(), &mut weights);
+    weights.chunks_exact_mut(w.cols()).enumerate().for_each(|(row, values)| w.unpack_row(row, values));
     let of_row = |w: &[f32], x: &[f32]| w.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
     let of_token = |x| weights.chunks_exact(w.cols()).map(move |w| of_row(w, x));
     x.chunks_exact(w.cols()).flat_map(of_token).collect()

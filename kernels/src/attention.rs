@@ -2,7 +2,7 @@
 
 mod eight;
 
-use crate::elementwise::{exp_from, largest};
+use crate::elementwise::{exp_from, largest, scale};
 use crate::isa::{Isa, Kernel};
 use crate::kv::{KEY_BLOCK, KvCache, KvElement, SEGMENT};
 use crate::pool::SharedMut;
@@ -172,11 +172,16 @@ impl<C: KeyValues> Attend<'_, '_, C> {
         for out in &mut outs {
             out.fill(0.0);
         }
+        let mut q = [&[][..]; R];
+        for (r, q) in q.iter_mut().enumerate() {
+            *q = &self.q[self.place(row + r)..][..self.shape.head_dim];
+        }
         let end = self.seen(row + R - 1);
         for first in (0..end).step_by(POSITIONS) {
             let count = POSITIONS.min(end - first);
             for block in (0..count).step_by(KEY_BLOCK) {
-                self.score(isa, row, first, block, &mut scores);
+                let (head, position, scale) = (self.kv_head, first + block, self.shape.scale);
+                self.cache.score(isa, &Block { head, position, q, scale, at: block }, &mut scores);
             }
             for r in 0..R {
                 let (seen, unseen) =
@@ -193,17 +198,6 @@ impl<C: KeyValues> Attend<'_, '_, C> {
         for (out, sum) in outs.iter_mut().zip(sum) {
             scale(isa, 1.0 / sum, out);
         }
-    }
-
-    /// Scores of the sixteen positions from `first + at` on.
-    #[inline(always)]
-    fn score<I: Isa, const R: usize>(&self, isa: I, row: usize, first: usize, at: usize, scores: &mut Scores<R>) {
-        let mut q = [&[][..]; R];
-        for (r, q) in q.iter_mut().enumerate() {
-            *q = &self.q[self.place(row + r)..][..self.shape.head_dim];
-        }
-        let block = Block { head: self.kv_head, position: first + at, q, scale: self.shape.scale, at };
-        self.cache.score(isa, &block, scores);
     }
 }
 
@@ -299,18 +293,6 @@ fn add_columns<I: Isa, E: KvElement, const R: usize, const V: usize>(
     }
 }
 
-/// x = x · by
-#[inline(always)]
-fn scale<I: Isa>(isa: I, by: f32, x: &mut [f32]) {
-    let mut vectors = x.chunks_exact_mut(I::LANES);
-    for x in &mut vectors {
-        isa.store(isa.mul(isa.load(x), isa.splat(by)), x);
-    }
-    for x in vectors.into_remainder() {
-        *x *= by;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,8 +370,43 @@ mod tests {
         attention(&pool, simd, shape, &q, cache, 0, &mut whole);
         for t in 0..150 {
             attention(&pool, simd, shape, &q[t * token..][..token], cache, t, &mut step);
-            let off = step.iter().zip(&whole[t * token..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(off < 1e-6, "token {t} is off by {off}");
+            for (i, (a, b)) in step.iter().zip(&whole[t * token..]).enumerate() {
+                assert!((a - b).abs() < 1e-6, "token {t} value {i}: {a} is not {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_threads_change_nothing() {
+        let shape = AttentionShape { heads: 6, kv_heads: 2, head_dim: 32, scale: 0.2, causal: true };
+        let (cache, cache8, q) = (filled::<f16>(&shape, 140), filled8(&shape, 140), noise(40 * 6 * 32, 0.31));
+        let both = |threads| {
+            let (pool, mut out, mut out8) = (Pool::new(threads), vec![0.0; q.len()], vec![0.0; q.len()]);
+            attention(&pool, Simd::detect(), &shape, &q, &cache, 100, &mut out);
+            attention(&pool, Simd::detect(), &shape, &q, &cache8, 100, &mut out8);
+            (out, out8)
+        };
+        let alone = both(1);
+        assert!([2, 5].into_iter().all(|threads| both(threads) == alone));
+    }
+
+    /// A weight of 0 for what a token does not see makes NaN of infinity.
+    #[test]
+    fn what_is_too_large_for_halves_does_not_reach_the_tokens_before_it() {
+        let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 32, scale: 0.2, causal: true };
+        let [keys, mut values] = stored(&shape, 20);
+        let (token, q) = (2 * 32, noise(20 * 4 * 32, 0.31));
+        values[19 * token..][..3].copy_from_slice(&[1e9, -1e9, f32::INFINITY]);
+        let (mut cache, mut cache8) = (KvCache::<f16>::new(2, 32, 20), KvCache8::new(2, 32, 20));
+        cache.store(0, &keys, &values);
+        cache8.store(0, &keys, &values);
+        for simd in Simd::available() {
+            let (mut out, mut out8) = (vec![0.0; q.len()], vec![0.0; q.len()]);
+            attention(&Pool::new(1), simd, &shape, &q, &cache, 0, &mut out);
+            attention(&Pool::new(1), simd, &shape, &q, &cache8, 0, &mut out8);
+            assert!(out.iter().chain(&out8).all(|value| value.is_finite()), "{}", simd.name());
+            let seen = |out: &[f32]| out[..19 * 4 * 32].iter().all(|value| value.abs() <= 1.1);
+            assert!(seen(&out) && seen(&out8), "{}", simd.name());
         }
     }
 

@@ -54,7 +54,7 @@ impl BlockType {
     ];
 
     /// Those that are made of MLX files by [`crate::repack_affine`].
-    pub const AFFINE: [BlockType; 12] = [
+    pub(crate) const AFFINE: [BlockType; 12] = [
         BlockType::affine(4, 32),
         BlockType::affine(4, 64),
         BlockType::affine(4, 128),
@@ -87,7 +87,7 @@ impl BlockType {
     }
 
     /// The number of this type in a GGUF file (`enum ggml_type`); `None` if it is never in one.
-    pub const fn ggml_id(self) -> Option<u32> {
+    const fn ggml_id(self) -> Option<u32> {
         let id = match self {
             BlockType::F32 => 0,
             BlockType::F16 => 1,

@@ -3,9 +3,9 @@
 
 use std::io::{self, Read, Write};
 
-use crate::deltanet::{CHUNK, border_after};
-use crate::elementwise::{sum_of_squares, zeros};
-use crate::isa::{Isa, Kernel, exp};
+use crate::deltanet::{CHUNK, Place};
+use crate::elementwise::{scale, sum_of_squares, zeros};
+use crate::isa::{Isa, Kernel, silu};
 use crate::numbers::{read_numbers, write_numbers};
 use crate::pool::SharedMut;
 use crate::{Pool, Simd};
@@ -62,8 +62,7 @@ pub struct ConvState {
     channels: usize,
     /// Rows before the border.
     before: usize,
-    border: usize,
-    len: usize,
+    place: Place,
     /// `[before + CHUNK, channels]`; row `before` is that of position `border`.
     rows: Vec<f32>,
 }
@@ -72,7 +71,7 @@ impl ConvState {
     /// Zeros stand before the first token. Panics without taps, or if the size overflows.
     pub fn new(channels: usize, taps: usize) -> ConvState {
         let bytes = ConvState::planned_bytes(channels, taps).expect("taps, and rows that fit in memory");
-        ConvState { channels, before: taps - 1, border: 0, len: 0, rows: zeros(bytes / size_of::<f32>()) }
+        ConvState { channels, before: taps - 1, place: Place::default(), rows: zeros(bytes / size_of::<f32>()) }
     }
 
     /// Bytes that [`ConvState::new`] takes; `None` if they overflow.
@@ -85,13 +84,9 @@ impl ConvState {
         self.rows.len() * size_of::<f32>()
     }
 
-    pub fn taps(&self) -> usize {
-        self.before + 1
-    }
-
     /// The `taps - 1` rows before the next position, `[taps - 1, channels]`.
     pub fn last_rows(&self) -> &[f32] {
-        &self.rows[(self.len - self.border) * self.channels..][..self.before * self.channels]
+        &self.rows[self.place.entries() * self.channels..][..self.before * self.channels]
     }
 
     /// The `taps - 1` rows before the border, for a later [`ConvState::set_rows`].
@@ -101,20 +96,20 @@ impl ConvState {
 
     /// As [`DeltaState::truncate`](crate::DeltaState::truncate).
     pub fn truncate(&mut self, len: usize) {
-        assert!(self.border <= len, "position {len} is before the border {}", self.border);
-        self.len = self.len.min(len);
+        self.place.truncate(len);
     }
 
-    /// Goes to the border `position`, before which `rows` stood. Panics if `rows` has another size.
+    /// Goes to the border `position`, before which `rows` stood. Panics if it is none, or if `rows` has another size.
     pub fn set_rows(&mut self, position: usize, rows: &[f32]) {
-        self.rows[..self.before * self.channels].copy_from_slice(rows);
-        (self.border, self.len) = (position, position);
+        assert_eq!(rows.len(), self.before * self.channels, "rows are [{}, {}]", self.before, self.channels);
+        self.place = Place::new(position, position);
+        self.rows[..rows.len()].copy_from_slice(rows);
     }
 
     /// Back to before the first token.
     pub fn clear(&mut self) {
         self.rows.fill(0.0);
-        (self.border, self.len) = (0, 0);
+        self.place = Place::default();
     }
 
     /// Bytes that [`ConvState::write_to`] writes.
@@ -128,30 +123,28 @@ impl ConvState {
     }
 
     /// Becomes what [`ConvState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
-    /// of no use until it is cleared. Panics unless the border is at most [`CHUNK`] before `len`.
+    /// of no use until it is cleared. Panics unless `border` is one, and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
-        assert!(border <= len && len - border <= CHUNK, "position {len} is not of the chunk after {border}");
-        (self.border, self.len) = (border, len);
+        self.place = Place::new(border, len);
         let used = self.used();
         read_numbers(&mut self.rows[..used], from)
     }
 
     /// Values of the rows before the border and of those since.
     fn used(&self) -> usize {
-        (self.before + self.len - self.border) * self.channels
+        (self.before + self.place.entries()) * self.channels
     }
 
     /// Takes over the rows of `x` `[before + n, channels]`, the first of which are [`ConvState::last_rows`].
     fn remember(&mut self, x: &[f32], n: usize) {
-        let entries = self.len - self.border;
-        let border = border_after(self.border, entries + n);
-        let (from, to) = match border == self.border {
-            true => (self.before, self.before + entries),
-            false => (border - self.len, 0),
+        let then = self.place.after(n);
+        let (from, to) = match then.border == self.place.border {
+            true => (self.before, self.before + self.place.entries()),
+            false => (then.border - self.place.len, 0),
         };
         let new = &x[from * self.channels..];
         self.rows[to * self.channels..][..new.len()].copy_from_slice(new);
-        (self.border, self.len) = (border, self.len + n);
+        self.place = then;
     }
 }
 
@@ -172,12 +165,8 @@ pub fn mix_heads(
 ) {
     let channels = heads.channels();
     let n = mixed.len() / channels;
-    assert_eq!(
-        (state.channels, taps.len()),
-        (channels, state.taps() * channels),
-        "taps are [{}, {channels}]",
-        state.taps()
-    );
+    let rows = state.before + 1;
+    assert_eq!((state.channels, taps.len()), (channels, rows * channels), "taps are [{rows}, {channels}]");
     assert_eq!(
         (x.len(), mixed.len()),
         ((state.before + n) * channels, n * channels),
@@ -187,14 +176,14 @@ pub fn mix_heads(
     let (x, out) = (&*x, SharedMut::new(mixed));
     pool.run(2 * heads.key_heads + heads.value_heads, |head, _| {
         let keys = 2 * heads.key_heads;
-        let (first, dim, scale) = match head {
+        let (first, dim, length) = match head {
             _ if head < heads.key_heads => {
                 (head * heads.key_dim, heads.key_dim, Some(1.0 / (heads.key_dim as f64).sqrt()))
             }
             _ if head < keys => (head * heads.key_dim, heads.key_dim, Some(1.0)),
             _ => (keys * heads.key_dim + (head - keys) * heads.value_dim, heads.value_dim, None),
         };
-        simd.run(MixHead { channels, taps, x, n, first, dim, scale, out });
+        simd.run(MixHead { channels, taps, x, n, first, dim, length, out });
     });
     state.remember(x, n);
 }
@@ -208,7 +197,7 @@ struct MixHead<'a> {
     first: usize,
     dim: usize,
     /// The length of the result; `None` leaves it as it is.
-    scale: Option<f64>,
+    length: Option<f64>,
     out: SharedMut<'a, f32>,
 }
 
@@ -217,7 +206,7 @@ impl Kernel for MixHead<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let MixHead { channels, first, dim, scale, .. } = self;
+        let MixHead { channels, first, dim, length, .. } = self;
         for t in 0..self.n {
             // SAFETY: these channels belong to this task.
             let out = unsafe { self.out.slice(t * channels + first, dim) };
@@ -228,9 +217,9 @@ impl Kernel for MixHead<'_> {
                 convolve(isa, &x[at..], &taps[at..], channels, self.taps.len() / channels, &mut out[at..]);
             }
             self.tail(isa, x, taps, whole, out);
-            if let Some(scale) = scale {
-                let by = (scale / (sum_of_squares(isa, out) + LENGTH_EPS).sqrt()) as f32;
-                out.iter_mut().for_each(|value| *value *= by);
+            if let Some(length) = length {
+                let by = (length / (sum_of_squares(isa, out) + LENGTH_EPS).sqrt()) as f32;
+                scale(isa, by, out);
             }
         }
     }
@@ -265,9 +254,4 @@ fn convolve<I: Isa>(isa: I, x: &[f32], taps: &[f32], channels: usize, rows: usiz
         sum = isa.mul_add(isa.load(&x[j * channels..]), isa.load(&taps[j * channels..]), sum);
     }
     isa.store(silu(isa, sum), out);
-}
-
-#[inline(always)]
-fn silu<I: Isa>(isa: I, x: I::Floats) -> I::Floats {
-    isa.div(x, isa.add(isa.splat(1.0), exp(isa, isa.sub(isa.zero(), x))))
 }

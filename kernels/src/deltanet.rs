@@ -21,19 +21,20 @@
 //! Differences of G are taken before the exponential and never exceed 0, and G is summed in f64, so a head that forgets
 //! everything at each token (G of some thousands) neither overflows nor loses what the next tokens say.
 
+mod place;
 mod product;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use crate::conv::HeadLayout;
-use crate::elementwise::{map_vectors, padded, sum_of_squares};
-use crate::isa::{Isa, Kernel, exp};
+use crate::elementwise::{map_vectors, norm_row, padded};
+use crate::isa::{Isa, Kernel, silu};
 use crate::pool::{SharedMut, lock};
 use crate::{Pool, Simd};
+pub(crate) use place::Place;
 use product::{Rows, multiply};
 pub use state::DeltaState;
-pub(crate) use state::border_after;
 use state::{Fold, fade};
 use std::sync::Mutex;
 
@@ -148,14 +149,14 @@ pub fn delta_rule(
     let mut nowhere = [];
     let keep = keep.unwrap_or(Keep { border: usize::MAX, base: &mut nowhere });
     assert!(keep.base.is_empty() || keep.base.len() == state.base.len(), "what is kept has the size of the base");
-    let (rooms, first) = (scratch.rooms(&heads, pool.threads()), state.len - state.border);
+    let (rooms, first) = (scratch.rooms(&heads, pool.threads()), state.place.entries());
     let shared = Shared {
         input,
         weights,
         heads,
         stride: state.stride,
         n,
-        border: state.border,
+        border: state.place.border,
         first,
         keep_border: keep.border,
         keep: SharedMut::new(keep.base),
@@ -168,8 +169,7 @@ pub fn delta_rule(
     pool.run(heads.key_heads, |key_head, worker| {
         simd.run(OfKeyHead { shared: &shared, key_head, room: &mut lock(&rooms[worker]) });
     });
-    state.len += n;
-    state.border = border_after(state.border, first + n);
+    state.place = state.place.after(n);
 }
 
 /// What all tasks of one call see. Every key head has its own part of each shared slice.
@@ -358,14 +358,8 @@ impl Token<'_> {
 /// out = o / sqrt(mean(o²) + eps) · norm · silu(z)
 #[inline(always)]
 fn gated_norm<I: Isa>(isa: I, o: &[f32], z: &[f32], weights: &DeltaWeights, normed: &mut [f32], out: &mut [f32]) {
-    let mean = sum_of_squares(isa, o) / o.len() as f64;
-    let scale = isa.splat((1.0 / (mean + f64::from(weights.norm_eps)).sqrt()) as f32);
-    map_vectors!(isa, o = o, w = weights.norm, normed => isa.mul(isa.mul(o, scale), w));
-    let one = isa.splat(1.0);
-    map_vectors!(isa, z = z, o = normed, out => {
-        let e = exp(isa, isa.sub(isa.zero(), z));
-        isa.mul(isa.div(z, isa.add(one, e)), o)
-    });
+    norm_row(isa, o, weights.norm, weights.norm_eps, normed);
+    map_vectors!(isa, z = z, o = normed, out => isa.mul(silu(isa, z), o));
 }
 
 /// g = rate · ln(1 + eˣ), from [`LOWEST_DECAY`] to 0: a memory never grows by itself.

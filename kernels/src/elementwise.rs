@@ -1,6 +1,6 @@
 //! Operations that go over vectors once or twice.
 
-use crate::isa::{Isa, Kernel, exp};
+use crate::isa::{Isa, Kernel, exp, sigmoid, silu};
 use crate::{Simd, reference};
 
 /// `len` zeros that are in memory. `vec![0.0; len]` is only a promise of the system's, kept at the first touch: in the middle
@@ -11,7 +11,7 @@ pub fn zeros(len: usize) -> Vec<f32> {
     zeros
 }
 
-/// Values that are summed in f32 lanes before they are added up in f64, or among which a maximum is looked for.
+/// Values that are summed in f32 lanes before they are added up in f64.
 const STRETCH: usize = 1024;
 
 /// y`[n, dim]` = x / sqrt(mean(x²) + eps) · weight, row by row; weight`[dim]`. Panics if the lengths disagree.
@@ -21,14 +21,6 @@ pub fn rms_norm(simd: Simd, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) 
         _ if weight.is_empty() => {}
         true => reference::rms_norm(x, weight, eps, y),
         false => simd.run(RmsNorm { x, weight, eps, y }),
-    }
-}
-
-/// x = exp(x - max(x)) / Σ exp(x - max(x)), over the whole slice.
-pub fn softmax(simd: Simd, x: &mut [f32]) {
-    match simd.is_reference() {
-        true => reference::softmax(x),
-        false => simd.run(Softmax { x }),
     }
 }
 
@@ -56,15 +48,6 @@ pub fn add(simd: Simd, x: &[f32], y: &mut [f32]) {
     match simd.is_reference() {
         true => reference::add(x, y),
         false => simd.run(Add { x, y }),
-    }
-}
-
-/// The place of the largest value, the first of equals; NaN is never chosen. `None` if there is nothing to choose.
-pub fn argmax(simd: Simd, x: &[f32]) -> Option<usize> {
-    match simd.is_reference() {
-        true => reference::argmax(x),
-        // A largest value of nothing but NaN and -∞ stands nowhere or anywhere: the plain search decides.
-        false => simd.run(ArgMax { x }).or_else(|| reference::argmax(x)),
     }
 }
 
@@ -114,10 +97,28 @@ impl Kernel for RmsNorm<'_> {
     fn run<I: Isa>(self, isa: I) {
         let dim = self.weight.len();
         for (x, y) in self.x.chunks_exact(dim).zip(self.y.chunks_exact_mut(dim)) {
-            let mean = sum_of_squares(isa, x) / dim as f64;
-            let scale = isa.splat((1.0 / (mean + f64::from(self.eps)).sqrt()) as f32);
-            map_vectors!(isa, a = x, w = self.weight, y => isa.mul(isa.mul(a, scale), w));
+            norm_row(isa, x, self.weight, self.eps, y);
         }
+    }
+}
+
+/// y = x / sqrt(mean(x²) + eps) · weight
+#[inline(always)]
+pub(crate) fn norm_row<I: Isa>(isa: I, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    let mean = sum_of_squares(isa, x) / x.len() as f64;
+    let scale = isa.splat((1.0 / (mean + f64::from(eps)).sqrt()) as f32);
+    map_vectors!(isa, x = x, w = weight, y => isa.mul(isa.mul(x, scale), w));
+}
+
+/// x = x · by
+#[inline(always)]
+pub(crate) fn scale<I: Isa>(isa: I, by: f32, x: &mut [f32]) {
+    let mut vectors = x.chunks_exact_mut(I::LANES);
+    for x in &mut vectors {
+        isa.store(isa.mul(isa.load(x), isa.splat(by)), x);
+    }
+    for x in vectors.into_remainder() {
+        *x *= by;
     }
 }
 
@@ -135,31 +136,6 @@ pub(crate) fn sum_of_squares<I: Isa>(isa: I, x: &[f32]) -> f64 {
         total += f64::from(isa.sum(isa.mul_add(x, x, sum)));
     }
     total
-}
-
-struct Softmax<'a> {
-    x: &'a mut [f32],
-}
-
-impl Kernel for Softmax<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let max = largest(isa, self.x);
-        let mut total = 0.0;
-        for x in self.x.chunks_mut(STRETCH) {
-            total += f64::from(exp_from(isa, max, x));
-        }
-        let scale = isa.splat((1.0 / total) as f32);
-        let mut vectors = self.x.chunks_exact_mut(I::LANES);
-        for x in &mut vectors {
-            isa.store(isa.mul(isa.load(x), scale), x);
-        }
-        for x in vectors.into_remainder() {
-            *x *= (1.0 / total) as f32;
-        }
-    }
 }
 
 /// x = exp(x - max); returns the sum of them.
@@ -205,11 +181,7 @@ impl Kernel for SiluMul<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let one = isa.splat(1.0);
-        map_vectors!(isa, gate = self.gate, up = self.up, self.y => {
-            let e = exp(isa, isa.sub(isa.zero(), gate));
-            isa.mul(isa.div(gate, isa.add(one, e)), up)
-        });
+        map_vectors!(isa, gate = self.gate, up = self.up, self.y => isa.mul(silu(isa, gate), up));
     }
 }
 
@@ -223,16 +195,14 @@ impl Kernel for SigmoidMul<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let one = isa.splat(1.0);
-        let opened = |gate| isa.div(one, isa.add(one, exp(isa, isa.sub(isa.zero(), gate))));
         let (mut gates, mut vectors) = (self.gate.chunks_exact(I::LANES), self.y.chunks_exact_mut(I::LANES));
         for (gate, y) in (&mut gates).zip(&mut vectors) {
-            isa.store(isa.mul(isa.load(y), opened(isa.load(gate))), y);
+            isa.store(isa.mul(isa.load(y), sigmoid(isa, isa.load(gate))), y);
         }
         let mut last = [0.0; 16];
-        isa.store(opened(isa.load(&padded(gates.remainder(), 0.0))), &mut last);
-        for (y, opened) in vectors.into_remainder().iter_mut().zip(last) {
-            *y *= opened;
+        isa.store(sigmoid(isa, isa.load(&padded(gates.remainder(), 0.0))), &mut last);
+        for (y, open) in vectors.into_remainder().iter_mut().zip(last) {
+            *y *= open;
         }
     }
 }
@@ -255,27 +225,6 @@ impl Kernel for Add<'_> {
         for (y, x) in vectors.into_remainder().iter_mut().zip(from.remainder()) {
             *y += x;
         }
-    }
-}
-
-struct ArgMax<'a> {
-    x: &'a [f32],
-}
-
-impl Kernel for ArgMax<'_> {
-    type Out = Option<usize>;
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> Option<usize> {
-        let (mut best, mut stretch) = (f32::NEG_INFINITY, 0);
-        for (i, x) in self.x.chunks(STRETCH).enumerate() {
-            let most = largest(isa, x);
-            if most > best {
-                (best, stretch) = (most, i);
-            }
-        }
-        let x = self.x.chunks(STRETCH).nth(stretch)?;
-        x.iter().position(|x| *x == best).map(|place| stretch * STRETCH + place)
     }
 }
 
@@ -317,11 +266,6 @@ mod tests {
                     reference::rms_norm(&x, &w, 1e-6, &mut expected);
                 }
                 assert_close("rms_norm", simd, &y, &expected);
-                (y, expected) = (x.clone(), x.clone());
-                softmax(simd, &mut y);
-                reference::softmax(&mut expected);
-                assert_close("softmax", simd, &y, &expected);
-                assert_eq!(argmax(simd, &x), reference::argmax(&x), "{} {len}", simd.name());
             }
         }
     }
@@ -340,22 +284,12 @@ mod tests {
     #[test]
     fn extremes() {
         for simd in Simd::available() {
-            let (inf, nan) = (f32::INFINITY, f32::NAN);
-            let mut x = [-inf, 3.0, -1000.0, 3.0];
-            softmax(simd, &mut x);
-            assert_eq!(x, [0.0, 0.5, 0.0, 0.5], "{}", simd.name());
             let mut y = [0.0; 4];
             silu_mul(simd, &[-1000.0, 1000.0, -90.0, 0.0], &[1.0; 4], &mut y);
             assert!(y[0].abs() < 1e-30 && y[1] == 1000.0 && y[2].abs() < 1e-30 && y[3] == 0.0, "{} {y:?}", simd.name());
-            for (x, place) in [
-                (&[nan, 1.0, 5.0, 5.0][..], Some(2)),
-                (&[nan, nan], None),
-                (&[nan, -inf], Some(1)),
-                (&[-inf, inf, nan], Some(1)),
-                (&[], None),
-            ] {
-                assert_eq!(argmax(simd, x), place, "{} {x:?}", simd.name());
-            }
+            let mut y = [1.0; 4];
+            sigmoid_mul(simd, &[-1000.0, 1000.0, -90.0, 0.0], &mut y);
+            assert!(y[0] < 1e-30 && y[1] == 1.0 && y[2] < 1e-30 && y[3] == 0.5, "{} {y:?}", simd.name());
         }
     }
 }

@@ -12,12 +12,14 @@ pub(crate) use eight::{GROUP, TILE};
 use half::f16;
 
 /// Positions that stand together in the key cache.
-pub const KEY_BLOCK: usize = 16;
+pub(crate) const KEY_BLOCK: usize = 16;
 /// Positions that are allocated together; a multiple of what attention reads at a time.
-pub const SEGMENT: usize = 128;
+pub(crate) const SEGMENT: usize = 128;
 
 /// What keys and values are kept as, each by itself: `f16` (half the memory) or `f32`.
 pub trait KvElement: Number + lanes::Load {
+    /// The nearest finite value; NaN stays NaN. Attention multiplies what a token does not see with 0, and infinity
+    /// would make NaN of the tokens before it. Only `f32`, which is for comparisons, takes everything as it is.
     fn from_f32(value: f32) -> Self;
     fn to_f32(self) -> f32;
 }
@@ -48,7 +50,7 @@ pub(crate) mod lanes {
 
 impl KvElement for f16 {
     fn from_f32(value: f32) -> f16 {
-        f16::from_f32(value)
+        f16::from_f32(value).clamp(f16::MIN, f16::MAX)
     }
     fn to_f32(self) -> f32 {
         f16::to_f32(self)
@@ -222,16 +224,16 @@ impl<E: Number> KvCache<E> {
         self.values(head, position, 1).iter().copied()
     }
 
-    /// Calls `each(head, position, key, value)` for keys and values `[n, kv_heads, head_dim]` of positions `start..`,
-    /// `head_dim` being that of the values given. Panics beyond the capacity, or if the lengths disagree.
+    /// Calls `each(head, position, key, value)` for keys and values `[n, kv_heads, head_dim]` of positions `start..`.
+    /// Panics beyond the capacity, or if the lengths disagree.
     fn each_head(
         &mut self,
-        (start, head_dim): (usize, usize),
+        start: usize,
         keys: &[f32],
         values: &[f32],
         mut each: impl FnMut(&mut Self, usize, usize, &[f32], &[f32]),
     ) {
-        let heads = self.layout.kv_heads;
+        let Layout { kv_heads: heads, head_dim } = self.layout;
         let token = heads * head_dim;
         assert!(keys.len() == values.len() && keys.len().is_multiple_of(token), "keys and values are [n, {token}]");
         let end = start + keys.len() / token;
@@ -247,7 +249,7 @@ impl<E: KvElement> KvCache<E> {
     ///
     /// Panics beyond the capacity, or if the lengths disagree.
     pub fn store(&mut self, start: usize, keys: &[f32], values: &[f32]) {
-        self.each_head((start, self.layout.head_dim), keys, values, |cache, head, position, key, value| {
+        self.each_head(start, keys, values, |cache, head, position, key, value| {
             cache.value_mut(head, position).zip(value).for_each(|(to, &from)| *to = E::from_f32(from));
             cache.key_mut(head, position).zip(key).for_each(|(to, &from)| *to = E::from_f32(from));
         });

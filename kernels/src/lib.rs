@@ -3,14 +3,15 @@
 //! - [`BlockType`], [`Matrix`]: weights as GGML stores them, where they lie; those of MLX through [`repack_affine`].
 //! - [`Simd`]: which instructions are used, chosen once at run time. [`Pool`]: threads that spin briefly, then sleep.
 //! - [`matmul`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
-//! - [`attention`] over a [`KvCache`] or a [`KvCache8`]; [`Rope`]; [`rms_norm`], [`softmax`], [`silu_mul`], [`sigmoid_mul`], [`add`],
-//!   [`argmax`].
+//! - [`attention`] over a [`KvCache`] or a [`KvCache8`]; [`Rope`]; [`rms_norm`], [`silu_mul`], [`sigmoid_mul`], [`add`].
 //! - [`mix_heads`] and [`delta_rule`]: gated DeltaNet, over a [`ConvState`] and a [`DeltaState`].
-//! - [`reference`]: the plain scalar truth, in f64, that all of it is tested against.
+//! - [`reference`]: the plain scalar truth, in f64, that all of it is tested against; its way of taking blocks apart is
+//!   also [`unpack_row`].
 //!
 //! Activations are f32 at every door. Where they meet quantised weights they become whole numbers of 16 bits with a scale
 //! for each group, and products are summed exactly within the group: rounding activations to int8 turned right answers of
-//! small models into wrong ones. Shapes are given as `[outer, inner]`, inner contiguous. Lengths that contradict
+//! small models into wrong ones. Rows of at most 512 quantised weights are unpacked and meet the activations in f32, because
+//! over so few terms even 16 bits can be noticed. Shapes are given as `[outer, inner]`, inner contiguous. Lengths that contradict
 //! each other are errors of the calling code and panic; what comes from a file is checked by [`Matrix::new`].
 
 mod affine;
@@ -36,7 +37,7 @@ pub use attention::{AttentionShape, KeyValues, attention};
 pub use block::BlockType;
 pub use conv::{ConvState, HeadLayout, mix_heads};
 pub use deltanet::{CHUNK, DeltaInput, DeltaScratch, DeltaState, DeltaWeights, Keep, delta_rule};
-pub use elementwise::{add, argmax, rms_norm, sigmoid_mul, silu_mul, softmax, zeros};
+pub use elementwise::{add, rms_norm, sigmoid_mul, silu_mul, zeros};
 pub use kv::{KvCache, KvCache8, KvElement};
 pub use matmul::{Scratch, matmul, matmul_all, unpack_row, wants_strips};
 pub use matrix::{Matrix, ShapeError};

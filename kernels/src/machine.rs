@@ -9,7 +9,8 @@ const PIECE: usize = 64 << 10;
 /// Independent sums: enough to hide the latency of a multiply-add.
 const CHAINS: usize = 12;
 
-/// Reads all of `bytes` once, with all threads; the result depends on every word of it.
+/// Reads `bytes` once, with all threads, but for what is less than four vectors at the end; the result, the largest
+/// numbers of some lanes, only keeps the compiler from leaving a read out.
 pub fn read(pool: &Pool, simd: Simd, bytes: &[u8]) -> f32 {
     let mut sums = vec![0.0; bytes.len().div_ceil(PIECE)];
     pool.for_pieces(&mut sums, 1, |i, sum, _| {

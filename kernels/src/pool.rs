@@ -348,7 +348,9 @@ mod tests {
     fn wakes_sleepers() {
         let pool = Pool::new(2);
         for _ in 0..20 {
-            std::thread::sleep(SPIN * 5);
+            while !pool.shared.asleep[0].load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
             // Both tasks must run at the same time for either to end, so the sleeper has to come.
             let meeting = std::sync::Barrier::new(2);
             pool.run(2, |_, _| {

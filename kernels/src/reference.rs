@@ -126,14 +126,6 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     }
 }
 
-pub fn softmax(x: &mut [f32]) {
-    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = x.iter().map(|&x| f64::from(x - max).exp()).sum();
-    for x in x {
-        *x = (f64::from(*x - max).exp() / sum) as f32;
-    }
-}
-
 pub fn silu_mul(gate: &[f32], up: &[f32], y: &mut [f32]) {
     for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
         *y = (f64::from(g) / (1.0 + f64::from(-g).exp()) * f64::from(u)) as f32;
@@ -150,16 +142,6 @@ pub fn add(x: &[f32], y: &mut [f32]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y += x;
     }
-}
-
-pub fn argmax(x: &[f32]) -> Option<usize> {
-    let mut best: Option<usize> = None;
-    for (i, &value) in x.iter().enumerate() {
-        if !value.is_nan() && best.is_none_or(|b| value > x[b]) {
-            best = Some(i);
-        }
-    }
-    best
 }
 
 /// The short convolution of a DeltaNet layer over all of a sequence, in f64; see [`crate::mix_heads`] for the shapes.

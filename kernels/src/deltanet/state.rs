@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::product::{Rows, multiply, multiply_row};
-use super::{CHUNK, Room, WIDEST};
+use super::{CHUNK, Place, Room, WIDEST};
 use crate::Simd;
 use crate::conv::HeadLayout;
 use crate::elementwise::zeros;
@@ -16,9 +16,8 @@ pub struct DeltaState {
     pub(super) heads: HeadLayout,
     /// Values from a row of S to the next.
     pub(super) stride: usize,
-    /// The position that `base` belongs to; a multiple of [`CHUNK`].
-    pub(super) border: usize,
-    pub(super) len: usize,
+    /// `base` is that of its border.
+    pub(super) place: Place,
     /// S₀ `[value_heads, key_dim, stride]`
     pub(super) base: Vec<f32>,
     /// k `[key_heads, key_dim, CHUNK]`
@@ -32,15 +31,16 @@ pub struct DeltaState {
 impl DeltaState {
     /// The memory before the first token.
     ///
-    /// Panics if the size overflows; see [`DeltaState::planned_bytes`].
+    /// Panics if the value heads are no multiple of the key heads, or if the size overflows; see
+    /// [`DeltaState::planned_bytes`].
     pub fn new(heads: HeadLayout) -> DeltaState {
+        assert!(heads.key_heads > 0 && heads.value_heads.is_multiple_of(heads.key_heads), "{heads:?}");
         DeltaState::planned_bytes(&heads).expect("a memory that fits in the machine's");
         let HeadLayout { key_heads, value_heads, key_dim, value_dim, .. } = heads;
         let stride = value_dim.next_multiple_of(WIDEST);
         DeltaState {
             stride,
-            border: 0,
-            len: 0,
+            place: Place::default(),
             base: zeros(value_heads * key_dim * stride),
             keys: zeros(key_heads * key_dim * CHUNK),
             errors: zeros(value_heads * CHUNK * stride),
@@ -70,18 +70,9 @@ impl DeltaState {
         heads.value_heads.checked_mul(heads.key_dim)?.checked_mul(stride)
     }
 
-    /// Positions so far.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The position that [`DeltaState::base`] belongs to: how far back [`DeltaState::truncate`] reaches.
     pub fn border(&self) -> usize {
-        self.border
+        self.place.border
     }
 
     /// S₀ of all heads, for a later [`DeltaState::set_base`].
@@ -91,23 +82,22 @@ impl DeltaState {
 
     /// Forgets what came after the first `len` positions, to the bit as if it had never been. Panics below the border.
     pub fn truncate(&mut self, len: usize) {
-        assert!(self.border <= len, "position {len} is before the border {}", self.border);
-        self.len = self.len.min(len);
+        self.place.truncate(len);
     }
 
     /// Goes to the border `position`, where `base` was what [`DeltaState::base`] gave.
     ///
     /// Panics if `position` is no border, or if `base` has another size.
     pub fn set_base(&mut self, position: usize, base: &[f32]) {
-        assert!(position.is_multiple_of(CHUNK), "{position} is no border of chunks of {CHUNK}");
+        assert_eq!(base.len(), self.base.len(), "what was kept has the size of the base");
+        self.place = Place::new(position, position);
         self.base.copy_from_slice(base);
-        (self.border, self.len) = (position, position);
     }
 
     /// Back to before the first token.
     pub fn clear(&mut self) {
         self.base.fill(0.0);
-        (self.border, self.len) = (0, 0);
+        self.place = Place::default();
     }
 
     /// Bytes that [`DeltaState::write_to`] writes.
@@ -115,12 +105,12 @@ impl DeltaState {
         let HeadLayout { key_heads, value_heads, key_dim, .. } = self.heads;
         let entry =
             (key_heads * key_dim + value_heads * self.stride) * size_of::<f32>() + value_heads * size_of::<f64>();
-        self.base.len() * size_of::<f32>() + (self.len - self.border) * entry
+        self.base.len() * size_of::<f32>() + self.place.entries() * entry
     }
 
     /// Writes S₀ and the entries since, and no entry that was taken back.
     pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
-        let entries = self.len - self.border;
+        let entries = self.place.entries();
         write_numbers(&self.base, to)?;
         let (mut keys, mut errors) = (self.keys.chunks_exact(CHUNK), self.errors.chunks_exact(CHUNK * self.stride));
         keys.try_for_each(|row| write_numbers(&row[..entries], to))?;
@@ -131,10 +121,8 @@ impl DeltaState {
     /// Becomes what [`DeltaState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
     /// of no use until it is cleared. Panics unless `border` is one, and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
-        assert!(border.is_multiple_of(CHUNK), "{border} is no border of chunks of {CHUNK}");
-        assert!(border <= len && len - border <= CHUNK, "position {len} is not of the chunk after {border}");
-        (self.border, self.len) = (border, len);
-        let (entries, stride) = (len - border, self.stride);
+        self.place = Place::new(border, len);
+        let (entries, stride) = (self.place.entries(), self.stride);
         read_numbers(&mut self.base, from)?;
         let (mut keys, mut errors) = (self.keys.chunks_exact_mut(CHUNK), self.errors.chunks_exact_mut(CHUNK * stride));
         keys.try_for_each(|row| read_numbers(&mut row[..entries], from))?;
@@ -152,19 +140,13 @@ impl DeltaState {
                 base: &mut folded.base[value_head * size..][..size],
                 keys: &self.keys[key_head * self.heads.key_dim * CHUNK..][..self.heads.key_dim * CHUNK],
                 errors: &self.errors[value_head * CHUNK * self.stride..][..CHUNK * self.stride],
-                decays: &self.decays[value_head * CHUNK..][..self.len - self.border],
+                decays: &self.decays[value_head * CHUNK..][..self.place.entries()],
                 stride: self.stride,
                 room: &mut room,
             });
         }
         folded.base.chunks_exact(self.stride).flat_map(|row| &row[..self.heads.value_dim]).copied().collect()
     }
-}
-
-/// The border of the chunk that holds the last of `entries` positions since `border`: a chunk is folded when the next
-/// one begins, not when it is full.
-pub(crate) fn border_after(border: usize, entries: usize) -> usize {
-    border + entries.saturating_sub(1) / CHUNK * CHUNK
 }
 
 /// e^(Gᵢ - Gⱼ) for all j, and e^Gᵢ; `decays` ends with Gᵢ.

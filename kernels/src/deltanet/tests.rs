@@ -234,3 +234,9 @@ fn extreme_gates_never_give_nan() {
         }
     }
 }
+
+#[test]
+#[should_panic = "key_heads: 2, value_heads: 3"]
+fn value_heads_without_a_key_head_are_refused() {
+    DeltaState::new(HeadLayout { value_heads: 3, ..layout(2, 1, 16, 16, false) });
+}

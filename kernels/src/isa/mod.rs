@@ -15,7 +15,8 @@ pub(crate) use portable::Portable;
 use half::f16;
 
 /// A piece of work that can run on any variant. `run` and all it calls must be `#[inline(always)]`, so that they are
-/// compiled inside [`Isa::enter`], where the instructions of the variant are allowed.
+/// compiled inside [`Isa::enter`], where the instructions of the variant are allowed. A closure cannot be made to inline:
+/// one that calls operations of [`Isa`] and stays a function makes a call of each instruction.
 pub trait Kernel {
     type Out;
     fn run<I: Isa>(self, isa: I) -> Self::Out;
@@ -75,7 +76,7 @@ pub trait Isa: Copy + Send + Sync {
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// The smaller; `b` if one of them is NaN.
     fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// To the nearest whole number, for values within ±2³¹.
+    /// To the nearest whole number, of two the even one, for values within ±2²²: a portable sum has no more room.
     fn round(self, a: Self::Floats) -> Self::Floats;
     /// 2ⁿ for whole n from -126 to 127.
     fn exp2_whole(self, n: Self::Floats) -> Self::Floats;
@@ -173,6 +174,7 @@ pub trait Isa: Copy + Send + Sync {
     /// Asks for the memory at `from`, which need not exist.
     fn prefetch(self, from: *const u8);
 
+    #[inline(always)]
     fn zero(self) -> Self::Floats {
         self.splat(0.0)
     }
@@ -198,4 +200,21 @@ pub(crate) fn exp<I: Isa>(isa: I, x: I::Floats) -> I::Floats {
     }
     let p = isa.mul_add(isa.mul(p, r), r, isa.add(r, isa.splat(1.0)));
     isa.zero_below(isa.mul(p, isa.exp2_whole(n)), x, LOWEST)
+}
+
+/// 1 / (1 + e⁻ˣ)
+#[inline(always)]
+pub(crate) fn sigmoid<I: Isa>(isa: I, x: I::Floats) -> I::Floats {
+    isa.div(isa.splat(1.0), one_plus_exp_of_minus(isa, x))
+}
+
+/// x / (1 + e⁻ˣ)
+#[inline(always)]
+pub(crate) fn silu<I: Isa>(isa: I, x: I::Floats) -> I::Floats {
+    isa.div(x, one_plus_exp_of_minus(isa, x))
+}
+
+#[inline(always)]
+fn one_plus_exp_of_minus<I: Isa>(isa: I, x: I::Floats) -> I::Floats {
+    isa.add(isa.splat(1.0), exp(isa, isa.sub(isa.zero(), x)))
 }

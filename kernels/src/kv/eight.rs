@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::{KEY_BLOCK, KvCache};
+use super::{KEY_BLOCK, KvCache, KvElement};
 use half::f16;
 
 /// Values of a head that share a scale, as in Q8_0.
@@ -22,7 +22,6 @@ const LARGEST: f32 = 127.0;
 /// remembered of it depends on nothing that came later, and going back is to store there again.
 #[derive(Clone)]
 pub struct KvCache8 {
-    pub(super) head_dim: usize,
     /// The whole numbers, as bytes in two's complement.
     pub(super) codes: KvCache<u8>,
     /// `head_dim / 32` scales, rounded up, stand where the values of a head would.
@@ -35,7 +34,7 @@ impl KvCache8 {
     /// Panics if the size overflows; see [`KvCache8::planned_bytes`].
     pub fn new(kv_heads: usize, head_dim: usize, capacity: usize) -> KvCache8 {
         let scales = KvCache::new(kv_heads, head_dim.div_ceil(GROUP), capacity);
-        KvCache8 { head_dim, codes: KvCache::new(kv_heads, head_dim, capacity), scales }
+        KvCache8 { codes: KvCache::new(kv_heads, head_dim, capacity), scales }
     }
 
     /// Makes room for `capacity` positions in all, if there is less.
@@ -82,7 +81,7 @@ impl KvCache8 {
     /// Panics beyond the capacity, or if the lengths disagree.
     pub fn store(&mut self, start: usize, keys: &[f32], values: &[f32]) {
         let scales = &mut self.scales;
-        self.codes.each_head((start, self.head_dim), keys, values, |codes, head, position, key, value| {
+        self.codes.each_head(start, keys, values, |codes, head, position, key, value| {
             pack(key, codes.key_mut(head, position), scales.key_mut(head, position));
             pack(value, codes.value_mut(head, position), scales.value_mut(head, position));
         });
@@ -111,12 +110,12 @@ impl KvCache8 {
     }
 }
 
-/// Rounds to the nearest multiple of a scale that brings the largest of a group to 127. What is not finite makes the
-/// scale so too, and is not lost.
+/// Rounds to the nearest multiple of a scale that brings the largest of a group to 127. A scale
+/// beyond those of 16 bits becomes the largest of them, as in [`KvElement::from_f32`], and NaN makes NaN of its group.
 fn pack<'a>(values: &[f32], mut codes: impl Iterator<Item = &'a mut u8>, scales: impl Iterator<Item = &'a mut f16>) {
     for (group, scale) in values.chunks(GROUP).zip(scales) {
         let larger = |most: f32, value: &f32| if value.abs() > most || value.is_nan() { value.abs() } else { most };
-        *scale = f16::from_f32(group.iter().fold(0.0, larger) / LARGEST);
+        *scale = KvElement::from_f32(group.iter().fold(0.0, larger) / LARGEST);
         let by = if *scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
         for (value, code) in group.iter().zip(codes.by_ref()) {
             *code = (value * by).round_ties_even().clamp(-LARGEST, LARGEST) as i8 as u8;
@@ -168,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stays_nothing_and_what_is_not_finite_does_not_vanish() {
+    fn nothing_stays_nothing_nan_does_not_vanish_and_infinity_becomes_the_largest() {
         assert_eq!(rounded(&[0.0; 40]), [0.0; 40]);
         assert!(rounded(&[1.0, f32::NAN, 2.0]).iter().all(|v| v.is_nan()));
-        assert!(rounded(&[1.0, f32::INFINITY]).iter().any(|v| !v.is_finite()));
+        assert_eq!(rounded(&[1.0, f32::NEG_INFINITY]), [0.0, -127.0 * 65504.0]);
     }
 
     #[test]

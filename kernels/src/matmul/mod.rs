@@ -39,7 +39,7 @@ pub struct Scratch {
 /// Whether a matrix should be packed in strips (see [`StripLayout`]) before it is multiplied: where it is quantised and
 /// its rows are not short.
 pub fn wants_strips(kind: BlockType, cols: usize) -> bool {
-    cols > short::SHORT && Grouping::of(kind).is_some()
+    !short::is_short(cols) && Grouping::of(kind).is_some()
 }
 
 /// y`[n, rows]` = x`[n, cols]` · Wᵀ, W`[rows, cols]`. n = 1 is a decoding step, n > 1 a piece of a prompt.

@@ -1,0 +1,57 @@
+//! How far a layer of DeltaNet is in its sequence.
+
+use super::CHUNK;
+
+/// A position, and the border of the chunk that one can go back in.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// A multiple of [`CHUNK`], and at most that many before `len`.
+    pub border: usize,
+    /// Positions so far.
+    pub len: usize,
+}
+
+impl Place {
+    /// Panics unless `border` is one, and at most [`CHUNK`] before `len`.
+    pub fn new(border: usize, len: usize) -> Place {
+        assert!(border.is_multiple_of(CHUNK), "{border} is no border of chunks of {CHUNK}");
+        assert!(border <= len && len - border <= CHUNK, "position {len} is not of the chunk after {border}");
+        Place { border, len }
+    }
+
+    /// Positions since the border.
+    pub fn entries(self) -> usize {
+        self.len - self.border
+    }
+
+    /// Goes back to `len` positions, if there are more. Panics below the border.
+    pub fn truncate(&mut self, len: usize) {
+        assert!(self.border <= len, "position {len} is before the border {}", self.border);
+        self.len = self.len.min(len);
+    }
+
+    /// The place `n` positions on. A chunk is folded when the next one begins, not when it is full.
+    pub fn after(self, n: usize) -> Place {
+        let border = self.border + (self.entries() + n).saturating_sub(1) / CHUNK * CHUNK;
+        Place { border, len: self.len + n }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_border_follows_when_the_next_chunk_begins() {
+        for (border, len, n, then) in [(0, 0, 0, 0), (0, 0, 32, 0), (0, 32, 1, 32), (0, 5, 92, 96), (32, 64, 0, 32)] {
+            assert_eq!(Place::new(border, len).after(n), Place { border: then, len: len + n }, "{border} {len} {n}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        for (border, len) in [(1, 2), (32, 31), (0, 33), (usize::MAX, 0)] {
+            assert!(std::panic::catch_unwind(|| Place::new(border, len)).is_err(), "{border} {len}");
+        }
+    }
+}
