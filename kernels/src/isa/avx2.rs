@@ -536,6 +536,11 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn join_quads(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
     fn sum_quads(self, sums: __m256i) -> __m256i {
         sums
     }

@@ -448,6 +448,11 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     }
 
     #[inline(always)]
+    fn join_quads(self, a: [__m512i; 2], b: [__m512i; 2]) -> [__m512i; 2] {
+        unsafe { [_mm512_add_epi32(a[0], b[0]), _mm512_add_epi32(a[1], b[1])] }
+    }
+
+    #[inline(always)]
     fn sum_quads(self, [a, b]: [__m512i; 2]) -> __m512i {
         unsafe { if VNNI { _mm512_add_epi32(_mm512_slli_epi32::<8>(a), b) } else { a } }
     }

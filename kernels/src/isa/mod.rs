@@ -170,6 +170,7 @@ pub trait Isa: Copy + Send + Sync {
     /// # Safety
     /// A quad must be there.
     unsafe fn add_quads(self, w: Self::Quads, x: *const i16, sums: Self::QuadSums) -> Self::QuadSums;
+    fn join_quads(self, a: Self::QuadSums, b: Self::QuadSums) -> Self::QuadSums;
     fn sum_quads(self, sums: Self::QuadSums) -> Self::Ints;
     /// Asks for the memory at `from`, which need not exist.
     fn prefetch(self, from: *const u8);

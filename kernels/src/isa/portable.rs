@@ -413,6 +413,11 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
+    fn join_quads(self, a: Ints, b: Ints) -> Ints {
+        Ints(each!(i => a.0[i].wrapping_add(b.0[i])))
+    }
+
+    #[inline(always)]
     fn sum_quads(self, sums: Ints) -> Ints {
         sums
     }

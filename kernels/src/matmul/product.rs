@@ -7,8 +7,8 @@ use crate::pool::SharedMut;
 use crate::strips::{ForFormat, Format, PART, Planes, STRIP, Scales, StripLayout, for_format};
 use std::ops::Range;
 
-/// Bytes of codes ahead of those in use that memory is asked for, where there is but one token.
-const AHEAD: usize = 2048;
+/// Bytes of codes ahead of those in use that memory is asked for, where there is but one token; and of scales, a strip.
+const AHEAD: usize = 4096;
 const CACHE_LINE: usize = 64;
 
 /// y`[n, stride]`: the rows of `strips` of a matrix.
@@ -90,6 +90,10 @@ impl Product<'_, '_> {
                 for line in (0..F::Planes::BYTES).step_by(CACHE_LINE) {
                     isa.prefetch(strip.as_ptr().wrapping_add(at + AHEAD + line));
                 }
+                let scales = scales_at + part * F::Scales::BYTES * PART / F::Scales::SPAN;
+                for line in (0..F::Scales::BYTES * PART / F::Scales::SPAN).step_by(CACHE_LINE) {
+                    isa.prefetch(strip.as_ptr().wrapping_add(scales + strip.len() + line));
+                }
             }
             // SAFETY: `strip` has the codes of all parts and the scales of all spans (see `StripLayout`), and `lane` is
             // below STRIP; the tile has T tokens of as many columns.
@@ -157,16 +161,24 @@ unsafe fn add_part<I: Isa, F: Format, const T: usize>(
     for group in 0..groups {
         // SAFETY: the caller's promises; quads and groups are counted out of 32 columns.
         unsafe {
-            let mut sums = [isa.start_quads(0); T];
+            let (mut sums, mut others) = ([isa.start_quads(0); T], isa.start_quads(0));
             for (t, sums) in sums.iter_mut().enumerate() {
                 *sums = isa.start_quads(*x.starts.add(group * T + t));
             }
             with_quads!(QUADS / groups, group * (QUADS / groups), quad => {
                 let w = F::Planes::quad(isa, codes, quad);
-                for (t, sums) in sums.iter_mut().enumerate() {
-                    *sums = isa.add_quads(w, x.quads.add(4 * (quad * T + t)), *sums);
+                // One token alone would wait for each sum before the next; with two sums it waits half as long.
+                if T == 1 && quad % 2 == 1 {
+                    others = isa.add_quads(w, x.quads.add(4 * quad), others);
+                } else {
+                    for (t, sums) in sums.iter_mut().enumerate() {
+                        *sums = isa.add_quads(w, x.quads.add(4 * (quad * T + t)), *sums);
+                    }
                 }
             });
+            if T == 1 {
+                sums[0] = isa.join_quads(sums[0], others);
+            }
             let (scale, min) = F::Scales::load(isa, span, lane, col + group * F::Scales::GROUP);
             for (t, total) in totals.iter_mut().enumerate() {
                 let sum = isa.to_floats(isa.sum_quads(sums[t]));
