@@ -459,6 +459,6 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
 
     #[inline(always)]
     fn prefetch(self, from: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 }

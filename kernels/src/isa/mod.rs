@@ -172,7 +172,8 @@ pub trait Isa: Copy + Send + Sync {
     unsafe fn add_quads(self, w: Self::Quads, x: *const i16, sums: Self::QuadSums) -> Self::QuadSums;
     fn join_quads(self, a: Self::QuadSums, b: Self::QuadSums) -> Self::QuadSums;
     fn sum_quads(self, sums: Self::QuadSums) -> Self::Ints;
-    /// Asks for the memory at `from`, which need not exist.
+    /// Asks for the memory at `from`, which need not exist, to come into the second-level cache: so many lines can be asked for at
+    /// a time that memory is kept busy, which is not so of the first level.
     fn prefetch(self, from: *const u8);
 
     #[inline(always)]

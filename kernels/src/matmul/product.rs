@@ -8,7 +8,7 @@ use crate::strips::{ForFormat, Format, PART, Planes, STRIP, Scales, StripLayout,
 use std::ops::Range;
 
 /// Bytes of codes ahead of those in use that memory is asked for, where there is but one token; and of scales, a strip.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 const CACHE_LINE: usize = 64;
 
 /// y`[n, stride]`: the rows of `strips` of a matrix.
