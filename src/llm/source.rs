@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::LlmError;
 use super::blueprint::{Blueprint, Family};
-use super::checkpoint::{CONFIG, Checkpoint};
+use super::checkpoint::{CONFIG, Checkpoint, folder_of};
 use super::gguf::{self, Gguf};
 use super::model::Model;
 use super::template::{ChatFormat, Qwen35};
@@ -39,7 +39,7 @@ impl Source {
     /// The folder the model lies in.
     pub fn dir(&self) -> &Path {
         match self {
-            Source::Gguf(gguf) => gguf.path().parent().unwrap_or(Path::new("")),
+            Source::Gguf(gguf) => folder_of(gguf.path()),
             Source::Checkpoint(checkpoint) => checkpoint.dir(),
         }
     }

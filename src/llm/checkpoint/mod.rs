@@ -39,7 +39,7 @@ use super::blueprint::Blueprint;
 pub use binder::Binder;
 use config::Config;
 pub use fault::CheckpointFault;
-pub use folder::{CONFIG, INDEX};
+pub use folder::{CONFIG, INDEX, folder_of};
 use folder::{Folder, damaged, unreadable};
 use header::{Dtype, MAX_TENSORS, Tensor};
 use inventory::Needed;
