@@ -21,6 +21,7 @@ use half::bf16;
 use memmap2::Mmap;
 use sotto_kernels::{BlockType, Pool, unpack_row};
 
+use super::Source;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::header::{Dtype, Tensor};
 use super::checkpoint::writer::Writer;
@@ -60,7 +61,7 @@ impl Summary {
 }
 
 /// Writes the checkpoint `source`, quantised by `recipe`, into the folder `destination`. With `replace` a model that is
-/// there already goes, once the new one is complete.
+/// there already goes, once the new one is complete; a folder that holds anything else is left alone.
 pub fn quantize(
     source: &Path,
     destination: &Path,
@@ -68,7 +69,10 @@ pub fn quantize(
     replace: bool,
     watch: &dyn Watch,
 ) -> Result<Summary, QuantizeError> {
-    let checkpoint = Checkpoint::open(source)?;
+    let checkpoint = match Source::open(source)? {
+        Source::Checkpoint(checkpoint) => checkpoint,
+        Source::Gguf(gguf) => return Err(QuantizeError::NotACheckpoint { path: gguf.path().to_owned() }),
+    };
     let plan = Plan::new(&checkpoint, recipe)?;
     let destination = Destination::new(checkpoint.dir(), destination, replace)?;
     watch.begin(destination.partial(), plan.source_bytes());
