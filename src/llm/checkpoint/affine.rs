@@ -12,6 +12,7 @@ use memmap2::Mmap;
 use sotto_kernels::{Affine, BlockType, Pool, repack_affine, unpack_row};
 
 use super::header::Tensor;
+use super::names::module;
 use super::{Checkpoint, CheckpointFault, Place, unreadable};
 use crate::llm::LlmError;
 use crate::llm::tensors::{Weight, bring_in, give_back, pages};
@@ -22,11 +23,6 @@ const CHUNK: usize = 16 << 20;
 const PIECE: usize = 256 << 10;
 
 const SUPPORTED: &str = "affine quantisation to 4, 5, 6 or 8 bits in groups of 32, 64 or 128";
-
-/// The module whose tensor is called `name`.
-pub fn module(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(module, _)| module)
-}
 
 /// The weights of the tensor called `name`, which is packed.
 pub fn bind(checkpoint: &Checkpoint, name: &str, rows: usize, cols: usize, pool: &Pool) -> Result<Weight, LlmError> {

@@ -17,7 +17,6 @@ mod tests;
 
 use std::path::Path;
 
-use half::bf16;
 use memmap2::Mmap;
 use sotto_kernels::{BlockType, Pool, unpack_row};
 
@@ -139,7 +138,7 @@ impl Work<'_> {
         let mut values = vec![0.0; bytes.len() / kind.block_bytes()];
         unpack_row(kind, bytes, &mut values);
         values.iter_mut().for_each(|value| *value = change(*value));
-        self.write(&encode(&dtype, &values))?;
+        self.write(&dtype.encode(&values).expect("values are rewritten as floats"))?;
         self.watch.advance(bytes.len() as u64);
         Ok(())
     }
@@ -183,12 +182,4 @@ impl Work<'_> {
 /// The plan lets only these through.
 fn float_kind(tensor: &Tensor) -> BlockType {
     tensor.dtype.kind().expect("the plan refuses tensors that are not floats")
-}
-
-fn encode(dtype: &Dtype, values: &[f32]) -> Vec<u8> {
-    match dtype {
-        Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
-    }
 }
