@@ -196,7 +196,11 @@ fn repack_q8_0(codes: &[u8], scales: &[f32], blocks: &mut [u8]) {
 /// Bytes of the blocks that a module's tensors become: codes as they are, and for each group a head.
 pub fn block_bytes(checkpoint: &Checkpoint, codes: &Place, name: &str) -> u64 {
     let part = |part: &str| checkpoint.tensors.get(&format!("{}.{part}", module(name)));
-    let (Some(scales), Some(biases)) = (part("scales"), part("biases")) else { return 0 };
+    let parts = part("scales").zip(part("biases"));
+    // Others are refused when they are bound.
+    let Some((scales, biases)) = parts.filter(|(scales, biases)| scales.tensor.dims == biases.tensor.dims) else {
+        return 0;
+    };
     let (bytes, groups) = (codes.tensor.span.len(), scales.tensor.dims.iter().product::<usize>());
     let eight = Affine::new(8, 32).filter(|_| bytes == 32 * groups);
     let kind = eight.and_then(|eight| Some(Parameters::new(checkpoint, scales, biases).ok()?.blocks_for(eight)));
