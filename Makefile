@@ -30,7 +30,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
-# Damages checkpoints at random, for longer than the tests do.
+# Damages checkpoints and GGUF files at random, for longer than the tests do.
 CASES := 200000
 fuzz:
 	PROPTEST_CASES=$(CASES) cargo test --release --locked --test checkpoint fuzz -- --nocapture
