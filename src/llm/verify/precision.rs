@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn one_quantised_matrix_makes_a_model_quantised_and_floats_beside_it_do_not_count() {
         use BlockType::*;
-        let cases: [(&[(BlockType, usize)], &str, f64, bool); 7] = [
+        type Matrices<'a> = &'a [(BlockType, usize)];
+        let cases: [(Matrices, &str, f64, bool); 7] = [
             (&[(BF16, 10)], "bf16", 16.0, true),
             (&[(F32, 10), (BF16, 30)], "bf16", 20.0, true),
             (&[(F32, 90), (Q4_0, 10)], "q4_0", 4.0, false),
