@@ -3,6 +3,8 @@
 
 #[path = "common/goldens.rs"]
 mod goldens;
+#[path = "common/tokenizer.rs"]
+mod tokenizer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -207,31 +209,10 @@ fn of_a_file_that_is_named_nothing_else_is_looked_at() {
     }
 }
 
-/// A `tokenizer.json` in which token b is the byte b.
-fn tokenizer(dir: &Path) {
-    const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    let mut others = 256..;
-    let alphabet: serde_json::Map<String, Value> = (0..256u32)
-        .map(|byte| (if printable(byte) { byte } else { others.next().unwrap() }, byte))
-        .map(|(letter, byte)| (char::from_u32(letter).unwrap().to_string(), json!(byte)))
-        .collect();
-    let document = json!({
-        "added_tokens": [],
-        "normalizer": { "type": "NFC" },
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
-            { "type": "Split", "pattern": { "Regex": PATTERN }, "behavior": "Isolated", "invert": false },
-            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false },
-        ] },
-        "model": { "type": "BPE", "byte_fallback": false, "vocab": alphabet, "merges": [] },
-    });
-    fs::write(dir.join("tokenizer.json"), document.to_string()).unwrap();
-}
-
 #[test]
 fn a_quantised_model_is_held_against_what_it_was_made_of() {
     let source = model(2, true, 1);
-    tokenizer(source.path());
+    fs::write(source.path().join("tokenizer.json"), tokenizer::document(&[]).to_string()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (published, small) = (words(source.path()), words(&dir.path().join("int8")).to_owned());
     assert_eq!(code(&sotto(&["quantize", published, &small, "--format", "int8"])), 0);
