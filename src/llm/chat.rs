@@ -34,6 +34,7 @@ use super::state::{Parked, State};
 use super::template::{Message, Role, Tool, ToolCall};
 use super::thinking::Piece;
 use super::tools::{Part, ToolParser};
+use super::window::Window;
 use super::writer::{Finish, Limits, Step, Writer};
 use crate::config;
 use crate::memory::{self, Budget, Permit};
@@ -41,8 +42,6 @@ use crate::types::{Bytes, Ms};
 
 /// Tokens of prompt and answer together, where nothing else is asked for.
 const CONTEXT: usize = 8192;
-/// Fewest tokens worth answering with. Where less room is left the messages are refused.
-const SHORTEST_ANSWER: usize = 16;
 
 /// What a model is loaded with.
 #[derive(Clone, Debug)]
@@ -307,34 +306,24 @@ impl Chat {
         })
     }
 
-    /// The tokens of `messages`. Where they do not fit, the oldest turns are left out, whole, never the system prompt;
-    /// then down to three quarters of the context, so that the rest is not computed anew at every call from then on.
+    /// The tokens of `messages`. Where they do not fit, the oldest turns are left out, whole, never the system prompt.
     fn prompt(&self, messages: &[Message], tools: &[Tool], options: &SamplingOptions) -> Result<Prompt, LlmError> {
         let (Some(llm), Some(state)) = (&self.llm, &self.state) else { return Err(self.not_loaded()) };
-        let context = state.context();
-        let shortest = SHORTEST_ANSWER.min(options.max_tokens);
-        let fitting = |tokens: Vec<u32>, dropped_turns: usize| {
-            let room = options.max_tokens.min(context - tokens.len());
-            Prompt { tokens, dropped_turns, room }
-        };
+        let window = Window { context: state.context(), max_tokens: options.max_tokens };
         let known = self.known(llm, messages, tools, options)?;
-        let tokens = known.map_or_else(|| llm.prompt(messages, tools, options.thinking()), Ok)?;
-        if tokens.len().saturating_add(options.max_tokens) <= context {
-            return Ok(fitting(tokens, 0));
+        let mut tokens = known.map_or_else(|| llm.prompt(messages, tools, options.thinking()), Ok)?;
+        let mut dropped_turns = 0;
+        if window.is_full(tokens.len()) {
+            let mut rest = messages.to_vec();
+            while window.is_crowded(tokens.len()) {
+                let Some(shorter) = without_oldest_turn(&rest) else { break };
+                rest = shorter;
+                dropped_turns += 1;
+                tokens = llm.prompt(&rest, tools, options.thinking())?;
+            }
         }
-        let mut whole = tokens;
-        let mut rest = messages.to_vec();
-        let mut dropped = 0;
-        while whole.len().saturating_add(options.max_tokens) > context / 4 * 3 {
-            let Some(shorter) = without_oldest_turn(&rest) else { break };
-            rest = shorter;
-            dropped += 1;
-            whole = llm.prompt(&rest, tools, options.thinking())?;
-        }
-        match whole.len() + shortest <= context {
-            true => Ok(fitting(whole, dropped)),
-            false => Err(LlmError::TooLong { prompt: whole.len(), answer: shortest, context }),
-        }
+        let room = window.room(tokens.len())?;
+        Ok(Prompt { tokens, dropped_turns, room })
     }
 
     /// The tokens of what was seen already, and behind them those of what is new.

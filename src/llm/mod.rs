@@ -36,6 +36,7 @@ mod tokenizer;
 mod tools;
 pub mod verify;
 mod weights;
+mod window;
 mod writer;
 
 pub use blueprint::{Blueprint, Family};

@@ -131,6 +131,21 @@ fn a_full_context_leaves_out_whole_turns_and_says_so() {
 }
 
 #[test]
+fn a_turn_is_remembered_however_long_answers_may_be() {
+    for family in ["llama", "qwen35"] {
+        let (_file, mut chat) = chat(family, 256);
+        let mut messages = vec![Message::user("What is it?")];
+        let mut stream = chat.generate_stream(&messages, &[], &greedy(256, None)).unwrap();
+        stream.next().unwrap().unwrap();
+        let first = stream.into_reply();
+        messages.extend([first.message(), Message::user("And why?")]);
+        let second = ask(&mut chat, &messages, &greedy(256, None));
+        assert_eq!(second.dropped_turns, 0, "{family}");
+        assert!(second.prefilled_tokens < second.prompt_tokens - first.prompt_tokens + 2, "{family}");
+    }
+}
+
+#[test]
 fn what_cannot_be_answered_is_refused_by_name() {
     let (_file, mut chat) = chat("llama", 256);
     let hot = SamplingOptions { temperature: 9.0, ..greedy(4, None) };
