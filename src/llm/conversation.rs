@@ -14,11 +14,9 @@ use super::sampler::Sampler;
 use super::state::State;
 use super::template::Thinking;
 use super::thinking::Piece;
+use super::window::Window;
 use super::writer::{Finish, Limits, Step, Writer};
 use crate::types::Ms;
-
-/// Fewest tokens worth answering with. Where less room is left the question is refused.
-const SHORTEST_ANSWER: usize = 16;
 
 pub struct Conversation {
     llm: Llm,
@@ -146,6 +144,8 @@ impl Conversation {
         on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer, LlmError> {
         let started = Instant::now();
+        // Should this fail, there is no new answer to cut back, and the one before is not to be cut in its place.
+        self.answered = None;
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
         let prompt = self.prompt(fit.dropped, &question);
@@ -183,24 +183,19 @@ impl Conversation {
         self.answered = None;
     }
 
-    /// How the next question fits the context. When it is full, turns are dropped down to three quarters of it, so
-    /// that the history is not computed anew at every question from then on.
+    /// How the next question fits the context.
     fn fit(&self, question: &[u32]) -> Result<Fit, LlmError> {
-        let (context, most) = (self.state.context(), self.llm.settings.max_tokens);
-        let fixed = self.system.tokens().len() + question.len();
-        let mut total = fixed + self.turns.iter().map(Vec::len).sum::<usize>();
+        let window = Window { context: self.state.context(), max_tokens: self.llm.settings.max_tokens };
+        let turns = self.turns.iter().map(Vec::len).sum::<usize>();
+        let mut total = self.system.tokens().len() + question.len() + turns;
         let mut dropped = 0;
-        if total + most > context {
-            while dropped < self.turns.len() && total + most > context / 4 * 3 {
+        if window.is_full(total) {
+            while dropped < self.turns.len() && window.is_crowded(total) {
                 total -= self.turns[dropped].len();
                 dropped += 1;
             }
         }
-        let answer = SHORTEST_ANSWER.min(most);
-        if total + answer > context {
-            return Err(LlmError::TooLong { prompt: fixed, answer, context });
-        }
-        Ok(Fit { dropped, room: most.min(context - total) })
+        Ok(Fit { dropped, room: window.room(total)? })
     }
 
     fn prompt(&self, dropped: usize, question: &[u32]) -> Vec<u32> {
@@ -372,6 +367,30 @@ mod tests {
             assert!(whole, "each turn in the history begins with its marker");
         }
         assert!((1..6).contains(&drops), "turns go several at a time, now and then: {drops}");
+    }
+
+    #[test]
+    fn a_turn_is_remembered_however_long_answers_may_be() {
+        for family in ["llama", "qwen35"] {
+            let mut conversation = conversation(family, 256, 256);
+            let cut = |_: &str| ControlFlow::Break(());
+            let first = conversation.ask("What is it?", &mut { cut }).unwrap();
+            let second = conversation.ask("And why?", &mut { cut }).unwrap();
+            assert_eq!(conversation.turns(), 2, "{family}");
+            let told = first.prompt_tokens + first.tokens;
+            assert!(second.prompt_tokens > told, "{family}");
+            assert_eq!(second.prefilled_tokens, second.prompt_tokens - told + 1, "{family}");
+        }
+    }
+
+    #[test]
+    fn a_question_that_fails_takes_nothing_from_the_answer_before() {
+        let mut conversation = conversation("llama", 128, 10);
+        ask(&mut conversation, "Hello?");
+        let turns = conversation.turns.clone();
+        conversation.ask(&"x".repeat(500), &mut |_| ControlFlow::Continue(())).unwrap_err();
+        conversation.keep_heard("");
+        assert_eq!(conversation.turns, turns);
     }
 
     #[test]
