@@ -10,7 +10,7 @@ use super::sampler::Sampler;
 use super::source::Source;
 use super::state::{CacheKind, Stamp, State};
 use super::template::{ChatFormat, Message, Thinking, Tool};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Tokenizer, TokenizerFault};
 use crate::config;
 use crate::memory::{self, Permit};
 use crate::types::Bytes;
@@ -57,8 +57,8 @@ impl Llm {
         let tokenizer = source.tokenizer()?;
         let (rows, tokens) = (blueprint.vocabulary, tokenizer.used());
         if tokens > rows {
-            let fault = super::gguf::GgufFault::Vocabulary { rows, tokens };
-            return Err(LlmError::Damaged { path: source.path().to_owned(), fault });
+            let fault = TokenizerFault::TooMany { rows, tokens };
+            return Err(LlmError::DamagedTokenizer { path: source.path().to_owned(), fault });
         }
         let format = source.format(&blueprint, &tokenizer)?;
         memory::give_back_freed();
