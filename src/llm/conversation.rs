@@ -38,15 +38,15 @@ pub struct Answer {
     pub tokens: usize,
     /// Tokens of the whole prompt: system prompt, history and question.
     pub prompt_tokens: usize,
-    /// Those of the prompt that had to be computed now.
-    pub prefilled_tokens: usize,
     pub finish: Finish,
     pub stats: Stats,
 }
 
-/// How long the two halves of an answer took.
+/// What the two halves of an answer cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stats {
+    /// Tokens of the prompt that had to be computed now.
+    pub prefilled_tokens: usize,
     /// Computing the prompt.
     pub prefill: Ms,
     /// Computing the answer, the listener's time included.
@@ -55,15 +55,15 @@ pub struct Stats {
     pub steps: usize,
 }
 
-impl Answer {
+impl Stats {
     /// How fast the prompt was read; `None` where nothing of it was left to compute.
     pub fn prefill_tokens_per_second(&self) -> Option<f64> {
-        per_second(self.prefilled_tokens, self.stats.prefill)
+        per_second(self.prefilled_tokens, self.prefill)
     }
 
     /// How fast the answer came; `None` where it took no step.
     pub fn decode_tokens_per_second(&self) -> Option<f64> {
-        per_second(self.stats.steps, self.stats.decode)
+        per_second(self.steps, self.decode)
     }
 }
 
@@ -155,7 +155,8 @@ impl Conversation {
 
         let started = Instant::now();
         let reply = self.generate(fit.room, on_piece)?;
-        let stats = Stats { prefill, decode: started.elapsed().into(), steps: reply.steps };
+        let decode = Ms::from(started.elapsed());
+        let stats = Stats { prefilled_tokens, prefill, decode, steps: reply.steps };
 
         self.turns.drain(..fit.dropped);
         self.answered = Some(question.len()..question.len() + reply.tokens.len());
@@ -165,7 +166,6 @@ impl Conversation {
             text: reply.text,
             tokens: reply.tokens.len(),
             prompt_tokens: prompt.len(),
-            prefilled_tokens,
             finish: reply.finish,
             stats,
         })
@@ -262,7 +262,7 @@ mod tests {
                 }
                 let (plain, ahead) = (ask(&mut plain, question), ask(&mut ahead, question));
                 assert_eq!((plain.text, plain.tokens), (ahead.text, ahead.tokens), "{family} {question}");
-                assert_eq!(ahead.prefilled_tokens, 0);
+                assert_eq!(ahead.stats.prefilled_tokens, 0);
             }
         }
     }
@@ -299,7 +299,11 @@ mod tests {
         assert!(full.text.starts_with(&cut.text) && cut.tokens < full.tokens);
         let next = ask(&mut conversation, "Go on.");
         let told = cut.prompt_tokens + cut.tokens;
-        assert_eq!(next.prefilled_tokens, next.prompt_tokens - told + 1, "only the last token heard and what is new");
+        assert_eq!(
+            next.stats.prefilled_tokens,
+            next.prompt_tokens - told + 1,
+            "only the last token heard and what is new"
+        );
     }
 
     #[test]
@@ -341,7 +345,7 @@ mod tests {
                 assert!(stored.warm_up_from(&cache).is_empty());
                 let answer = ask(&mut stored, "What is it?");
                 assert_eq!((answer.text, answer.tokens), (plain.text.clone(), plain.tokens), "{family}");
-                assert!(answer.prefilled_tokens < plain.prefilled_tokens);
+                assert!(answer.stats.prefilled_tokens < plain.stats.prefilled_tokens);
             }
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -379,7 +383,7 @@ mod tests {
             assert_eq!(conversation.turns(), 2, "{family}");
             let told = first.prompt_tokens + first.tokens;
             assert!(second.prompt_tokens > told, "{family}");
-            assert_eq!(second.prefilled_tokens, second.prompt_tokens - told + 1, "{family}");
+            assert_eq!(second.stats.prefilled_tokens, second.prompt_tokens - told + 1, "{family}");
         }
     }
 
