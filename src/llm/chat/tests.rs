@@ -155,13 +155,13 @@ fn the_same_messages_again_cost_one_token() {
         let (first, again) = (ask(&mut chat, &messages, &options), ask(&mut chat, &messages, &options));
         assert_eq!((&first.text, &first.thought), (&again.text, &again.thought), "{family}");
         assert_eq!((again.stats.prefilled_tokens, again.prompt_tokens), (1, first.prompt_tokens), "{family}");
-        // Asked to think, or no longer to, it is another prompt.
-        let other = if thoughts.is_none() { Some(4) } else { None };
-        let (_file, mut fresh) = self::chat(family, 256);
-        let wanted = ask(&mut fresh, &messages, &greedy(10, other)).prompt_tokens;
-        let other = ask(&mut chat, &messages, &greedy(10, other)).prompt_tokens;
-        let known_by_tokens = family == "llama";
-        assert!(known_by_tokens || other == wanted, "{family}: {other} and {wanted}");
+        if family == "qwen35" {
+            // Asked to think, or no longer to, it is another prompt.
+            let other = if thoughts.is_none() { Some(4) } else { None };
+            let (_file, mut fresh) = self::chat(family, 256);
+            let [known, fresh] = [&mut chat, &mut fresh].map(|chat| ask(chat, &messages, &greedy(10, other)));
+            assert_eq!(known.prompt_tokens, fresh.prompt_tokens);
+        }
     }
 }
 
