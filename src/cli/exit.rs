@@ -70,7 +70,8 @@ fn of_model(error: &LlmError) -> Option<Exit> {
     if let Budget(_) = error {
         return Some(Exit::OverBudget);
     }
-    let model = matches!(error, Unreadable { .. } | Damaged { .. } | DamagedCheckpoint { .. } | Unsupported { .. });
+    let damaged = matches!(error, Damaged { .. } | DamagedCheckpoint { .. } | DamagedTokenizer { .. });
+    let model = damaged || matches!(error, Unreadable { .. } | Unsupported { .. });
     model.then_some(Exit::ModelMissingOrDamaged)
 }
 

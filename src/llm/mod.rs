@@ -36,6 +36,7 @@ mod tokenizer;
 mod tools;
 pub mod verify;
 mod weights;
+mod window;
 mod writer;
 
 pub use blueprint::{Blueprint, Family};
@@ -51,6 +52,6 @@ pub use source::Source;
 pub use state::{CacheKind, Parked, Snapshot, StaleSnapshot, Stamp, State, StateError, Waypoints};
 pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
 pub use thinking::{Piece, Splitter};
-pub use tokenizer::{Detokenizer, Tokenizer};
+pub use tokenizer::{Detokenizer, Tokenizer, TokenizerFault};
 pub use tools::{Part, ToolParser};
 pub use writer::Finish;

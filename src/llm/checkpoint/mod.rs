@@ -86,6 +86,11 @@ impl Checkpoint {
         &self.dir
     }
 
+    /// The files of weights, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| &*shard.path)
+    }
+
     /// The files of weights as they are mapped, for whoever reads them otherwise.
     pub fn maps(&self) -> impl Iterator<Item = &Mmap> {
         self.shards.iter().map(|shard| &*shard.map)
