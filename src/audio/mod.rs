@@ -10,7 +10,7 @@ mod write;
 pub use load::{Clip, LONGEST, load, load_at};
 pub use resample::{Resampler, resample};
 pub use riff::Encoding;
-pub use write::WavWriter;
+pub use write::{WavTarget, WavWriter};
 
 use std::io;
 use std::path::PathBuf;

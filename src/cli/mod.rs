@@ -17,6 +17,7 @@ mod transcribe;
 mod verify;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Args, Command, Config};
@@ -25,6 +26,7 @@ use exit::Exit;
 use house::House;
 use talk::Talk;
 
+use crate::audio::WavTarget;
 use crate::config;
 use crate::pipeline::Result;
 
@@ -89,6 +91,13 @@ fn report(error: &anyhow::Error) {
     } else {
         eprintln!("sotto: {error:#}");
     }
+}
+
+/// The place for a WAV file, which an interrupt leaves as it was.
+fn claim(path: &Path) -> Result<WavTarget> {
+    let place = WavTarget::claim(path)?;
+    signals::unfinished(place.temporary().to_owned());
+    Ok(place)
 }
 
 fn print_json(value: &serde_json::Value) -> Result<()> {
