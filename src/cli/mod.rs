@@ -24,11 +24,12 @@ use args::{Args, Command, Config};
 use clap::Parser;
 use exit::Exit;
 use house::House;
-use talk::Talk;
+use talk::{Talk, told};
 
 use crate::audio::WavTarget;
 use crate::config;
 use crate::pipeline::Result;
+use crate::store::progress::say;
 
 /// The command line asks for something that cannot be: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -87,9 +88,9 @@ fn dispatch(args: &Args) -> Result<()> {
 /// One line for one failure; a configuration's mistakes come a line each.
 fn report(error: &anyhow::Error) {
     if error.is::<config::ConfigErrors>() {
-        eprintln!("{error}");
+        say(&error.to_string());
     } else {
-        eprintln!("sotto: {error:#}");
+        say(&format!("sotto: {}", told(error)));
     }
 }
 
