@@ -1,10 +1,11 @@
 //! The command line: what may be written on it, and how it is explained. Help, man pages and completions all come from
 //! here ([`super::docs`]).
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args as Group, Parser, Subcommand};
+use clap::{ArgMatches, Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{Flag, Sources};
@@ -69,7 +70,7 @@ pub struct Global {
     pub config: Option<PathBuf>,
 
     /// Change one setting, such as --set llm.max_tokens=100 (may be given several times)
-    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE", value_parser = parse_setting)]
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = parse_setting)]
     pub set: Vec<Flag>,
 
     /// Say nothing but results and errors
@@ -402,7 +403,28 @@ pub struct Format {
     pub json: bool,
 }
 
+/// The flag that may stand at every command, and whose values all count.
+const SET: &str = "set";
+
 impl Args {
+    /// Reads a command line, the program's own name first.
+    pub fn read<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Args, clap::Error> {
+        let mut matches = Args::described().try_get_matches_from(words)?;
+        let set = settings(&matches);
+        let mut args =
+            Args::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Args::described()))?;
+        args.global.set = set;
+        Ok(args)
+    }
+
+    /// The description of the whole command line. Of a flag that clap itself hands down to the commands, only the values
+    /// behind the last command count; `--set` before and behind it is meant to add up.
+    pub fn described() -> clap::Command {
+        let command = Args::command();
+        let set = command.get_arguments().find(|argument| argument.get_id() == SET).cloned();
+        set.iter().fold(command, |command, set| command.mut_subcommands(|below| with_below(below, set)))
+    }
+
     /// What the configuration is made from: the file and the flags of this command line, and this process.
     pub fn sources(&self) -> Sources {
         let checked = match &self.command {
@@ -437,6 +459,18 @@ impl Command {
     }
 }
 
+/// `command` and every command below it, with `argument`.
+fn with_below(command: clap::Command, argument: &clap::Arg) -> clap::Command {
+    command.arg(argument.clone()).mut_subcommands(|below| with_below(below, argument))
+}
+
+/// The values of `--set`, in the order in which they were written.
+fn settings(matches: &ArgMatches) -> Vec<Flag> {
+    let here = matches.get_many(SET).into_iter().flatten().cloned();
+    let below = matches.subcommand().map(|(_, below)| settings(below)).unwrap_or_default();
+    here.chain(below).collect()
+}
+
 fn parse_setting(text: &str) -> Result<Flag, String> {
     let (path, value) = text.split_once('=').ok_or("write SECTION.KEY=VALUE, as in llm.max_tokens=100")?;
     let path = path.trim();
@@ -456,11 +490,10 @@ fn exit_codes_text() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent_and_explains_every_argument() {
-        let mut root = Args::command();
+        let mut root = Args::described();
         root.build();
         let mut commands = vec![&root];
         while let Some(command) = commands.pop() {
@@ -470,7 +503,7 @@ mod tests {
             }
             commands.extend(command.get_subcommands());
         }
-        Args::command().debug_assert();
+        Args::described().debug_assert();
     }
 
     #[test]
@@ -508,7 +541,7 @@ mod tests {
         ];
         for line in lines {
             let words = std::iter::once("sotto").chain(line.split(' '));
-            assert!(Args::try_parse_from(words).is_ok(), "sotto {line}");
+            assert!(Args::read(words).is_ok(), "sotto {line}");
         }
     }
 
@@ -531,15 +564,27 @@ mod tests {
             "verify a --against b --reference c",
         ];
         for line in lines {
-            let error = Args::try_parse_from(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();
+            let error = Args::read(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();
             assert_eq!(error.exit_code(), 2, "sotto {line}");
+        }
+    }
+
+    #[test]
+    fn settings_before_and_behind_a_command_add_up() {
+        for line in [
+            "--set a=1 models --set a=2 pull --set b=3 x --set b=4",
+            "--set a=1 --set a=2 models pull --set b=3 --set b=4",
+        ] {
+            let flags = Args::read(std::iter::once("sotto").chain(line.split(' '))).unwrap().flags();
+            let values: Vec<_> = flags.iter().map(|flag| flag.value.as_str()).collect();
+            assert_eq!(values, ["1", "2", "3", "4"], "sotto {line}");
         }
     }
 
     #[test]
     fn the_budget_flag_wins_over_set() {
         let words = ["sotto", "plan", "--budget", "1GiB", "--set", "memory.budget=2GiB"];
-        let flags = Args::try_parse_from(words).unwrap().flags();
+        let flags = Args::read(words).unwrap().flags();
         let names: Vec<_> = flags.iter().map(|flag| (flag.name.as_str(), flag.value.as_str())).collect();
         assert_eq!(names, [("--set memory.budget", "2GiB"), ("--budget", "1GiB")]);
     }

@@ -21,7 +21,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Args, Command, Config};
-use clap::Parser;
 use exit::Exit;
 use house::House;
 use talk::{Talk, told};
@@ -39,7 +38,7 @@ pub struct Usage(String);
 /// Runs the program that the command line describes.
 pub fn run() -> ExitCode {
     signals::install();
-    let args = Args::parse();
+    let args = Args::read(std::env::args_os()).unwrap_or_else(|refused| refused.exit());
     match dispatch(&args) {
         Ok(()) => Exit::Fine.into(),
         Err(error) if reader_has_gone(&error) => Exit::Fine.into(),
