@@ -336,6 +336,23 @@ fn the_profile_chooses_what_auto_leaves_open() {
 // Layers
 
 #[test]
+fn the_models_folder_has_two_variables_and_the_usual_order() {
+    let (short, usual, flag) =
+        (("SOTTO_MODELS_DIR", "/short"), ("SOTTO_MODELS__DIR", "/usual"), ("models.dir", "/flag"));
+    let file = "[models]\ndir = \"/file\"\n";
+    for (env, flags, dir, from) in [
+        (&[][..], &[][..], "/file", "given.toml:2"),
+        (&[short], &[], "/short", "SOTTO_MODELS_DIR"),
+        (&[usual, short], &[], "/usual", "SOTTO_MODELS__DIR"),
+        (&[short], &[flag], "/flag", "--set models.dir"),
+    ] {
+        let loaded = Bench::new().file(file).env(env).flags(flags).loaded();
+        assert_eq!(loaded.plan.models.dir.as_deref(), Some(Path::new(dir)));
+        assert!(origin(&loaded, "models.dir").contains(from), "{}", origin(&loaded, "models.dir"));
+    }
+}
+
+#[test]
 fn flags_win_over_variables_over_the_file_over_defaults() {
     let file = "[llm]\nmax_tokens = 10\ntop_k = 11\ntemperature = 0\n";
     let env = [("SOTTO_LLM__MAX_TOKENS", "20"), ("SOTTO_LLM__TOP_K", "21"), ("HOME", "/h")];

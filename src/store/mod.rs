@@ -119,7 +119,7 @@ impl StoreError {
     }
 }
 
-/// Where models are kept: `$SOTTO_MODELS_DIR`, the configured folder, systemd's `$CACHE_DIRECTORY`, the user's cache.
+/// Where models are kept: the configured folder, systemd's `$CACHE_DIRECTORY`, the user's cache.
 pub fn models_dir(configured: Option<&Path>, lookup: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, StoreError> {
     let var = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // systemd joins several directories with colons; the first is ours.
@@ -127,8 +127,8 @@ pub fn models_dir(configured: Option<&Path>, lookup: impl Fn(&str) -> Option<OsS
     // The XDG specification says that a relative path is to be ignored.
     let user = || var("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let home = || var("HOME").map(|home| home.join(".cache"));
-    var("SOTTO_MODELS_DIR")
-        .or_else(|| configured.map(Path::to_owned))
+    let configured = configured.map(Path::to_owned);
+    configured
         .or_else(|| service().map(|dir| dir.join("models")))
         .or_else(|| user().or_else(home).map(|cache| cache.join("sotto").join("models")))
         .ok_or(StoreError::NoFolder)
@@ -407,21 +407,15 @@ mod tests {
 
     #[test]
     fn the_folder_is_found_in_order() {
-        let all = [
-            ("SOTTO_MODELS_DIR", "/m"),
-            ("CACHE_DIRECTORY", "/var/cache/sotto:/other"),
-            ("XDG_CACHE_HOME", "/x"),
-            ("HOME", "/h"),
-        ];
+        let all = [("CACHE_DIRECTORY", "/var/cache/sotto:/other"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
         let find = |skip: usize, configured: Option<&str>| {
             let lookup = |name: &str| all[skip..].iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
             models_dir(configured.map(Path::new), lookup).map(|path| path.to_string_lossy().into_owned()).ok()
         };
-        assert_eq!(find(0, Some("/c")).as_deref(), Some("/m"));
-        assert_eq!(find(1, Some("/c")).as_deref(), Some("/c"));
-        assert_eq!(find(1, None).as_deref(), Some("/var/cache/sotto/models"));
-        assert_eq!(find(2, None).as_deref(), Some("/x/sotto/models"));
-        assert_eq!(find(3, None).as_deref(), Some("/h/.cache/sotto/models"));
-        assert_eq!(find(4, None), None);
+        assert_eq!(find(0, Some("/c")).as_deref(), Some("/c"));
+        assert_eq!(find(0, None).as_deref(), Some("/var/cache/sotto/models"));
+        assert_eq!(find(1, None).as_deref(), Some("/x/sotto/models"));
+        assert_eq!(find(2, None).as_deref(), Some("/h/.cache/sotto/models"));
+        assert_eq!(find(3, None), None);
     }
 }
