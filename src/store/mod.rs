@@ -93,9 +93,12 @@ pub enum StoreError {
     Outdated { name: BlobName },
     #[error("model {name} is damaged: {why}; run \"sotto models pull {name}\"")]
     Damaged { name: BlobName, why: String },
-    #[error("model {name} could not be fetched: {reasons}")]
+    #[error("model {name} could not be fetched: {reasons}; \"sotto models pull {name}\" goes on where this stopped")]
     NoSource { name: BlobName, reasons: String },
-    #[error("model {name} could not be fetched: {why}")]
+    #[error(
+        "model {name} could not be fetched: {why}; when the hub can be reached, run \"sotto models pull {name}\", or set \
+         HF_ENDPOINT to a mirror of it"
+    )]
     HubDown { name: BlobName, why: String },
     #[error("model {name}: {source}")]
     Import { name: BlobName, source: ImportError },
@@ -404,6 +407,21 @@ impl Installed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_error_of_a_model_that_is_not_here_names_the_next_step() {
+        let name = || BlobName::new("m").unwrap();
+        let why = || "why".to_owned();
+        for error in [
+            StoreError::Missing { name: name(), dir: PathBuf::from("models") },
+            StoreError::Outdated { name: name() },
+            StoreError::Damaged { name: name(), why: why() },
+            StoreError::NoSource { name: name(), reasons: why() },
+            StoreError::HubDown { name: name(), why: why() },
+        ] {
+            assert!(error.to_string().contains("\"sotto models pull m\""), "{error}");
+        }
+    }
 
     #[test]
     fn the_folder_is_found_in_order() {
