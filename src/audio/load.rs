@@ -44,7 +44,7 @@ pub fn load(path: &Path, limit: Ms) -> Result<Clip, AudioError> {
     while source.read_block()? {
         samples.extend_from_slice(&source.mono);
         if samples.len() > MAX_SAMPLES {
-            return Err(source.too_long());
+            return Err(source.too_long(SampleRate(source.header.rate).duration(MAX_SAMPLES)));
         }
     }
     source.finish(SampleRate(source.header.rate), samples)
@@ -58,7 +58,7 @@ pub fn load_at(path: &Path, limit: Ms, rate: SampleRate) -> Result<Clip, AudioEr
     while source.read_block()? {
         resampler.push(&source.mono, &mut samples);
         if samples.len() > MAX_SAMPLES {
-            return Err(source.too_long());
+            return Err(source.too_long(rate.duration(MAX_SAMPLES)));
         }
     }
     resampler.finish(&mut samples);
@@ -104,7 +104,7 @@ impl<'a> Source<'a> {
         mix(self.header, &self.bytes[..whole], &mut self.mono);
         self.frames += self.mono.len();
         if self.length().0 > self.limit.0 {
-            return Err(self.too_long());
+            return Err(self.too_long(self.limit));
         }
         Ok(!self.mono.is_empty())
     }
@@ -113,9 +113,8 @@ impl<'a> Source<'a> {
         SampleRate(self.header.rate).duration(self.frames)
     }
 
-    fn too_long(&self) -> AudioError {
-        let held = SampleRate(self.header.rate).duration(MAX_SAMPLES);
-        AudioError::TooLong { path: self.path.to_owned(), limit: Ms(self.limit.0.min(held.0)) }
+    fn too_long(&self, limit: Ms) -> AudioError {
+        AudioError::TooLong { path: self.path.to_owned(), limit }
     }
 
     fn finish(&self, rate: SampleRate, samples: Vec<f32>) -> Result<Clip, AudioError> {
