@@ -1,4 +1,4 @@
-//! What happened, and when: one event enum that the waterfall, the log and the tests read.
+//! What happened, and when: one event enum that the waterfall and the tests read.
 
 mod waterfall;
 
