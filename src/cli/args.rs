@@ -24,11 +24,19 @@ pub const EXIT_CODES: [(&str, &str); 8] = [
 ];
 
 /// The variables that Sotto reads, for the man page.
-pub const ENVIRONMENT: [(&str, &str); 5] = [
+pub const ENVIRONMENT: [(&str, &str); 7] = [
     ("SOTTO_SECTION__KEY", "a setting, such as SOTTO_LLM__MAX_TOKENS=100; wins over the file, loses to a flag"),
     ("SOTTO_CONFIG", "the pipeline file to use when --config is not given"),
-    ("SOTTO_MODELS_DIR", "the folder in which models are kept"),
-    ("HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE", "where and how the model hub is reached"),
+    ("SOTTO_MODELS_DIR", "the folder in which models are kept; another name of SOTTO_MODELS__DIR"),
+    (
+        "SOTTO_KERNELS",
+        "which kernels compute: reference, portable, avx2, avx512 or avx512vnni; without it the fastest that run here",
+    ),
+    (
+        "HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE",
+        "where and how the model hub is reached",
+    ),
+    ("CACHE_DIRECTORY, CONFIGURATION_DIRECTORY", "the folders of a systemd service"),
     ("NO_COLOR", "any value turns colours off"),
 ];
 
@@ -288,13 +296,15 @@ pub enum Models {
     },
     /// Convert a model into the form that Sotto loads
     ///
-    /// "sotto models pull" does this by itself; use it for a model of your own.
+    /// "sotto models pull" does this by itself; use it for a model of your own, and give its path as asr.model or
+    /// tts.voice: --set asr.model=DST/whisper.ggml, --set tts.voice=./DST
     Import {
-        /// What it is, such as "whisper" or "piper"
+        /// What it is: "whisper" or "piper"
         #[arg(value_name = "KIND")]
         kind: String,
 
-        /// The model as it was published: a file or a folder
+        /// The model as it was published: for "whisper" the folder of a CTranslate2 model, for "piper" the .onnx file
+        /// with its .onnx.json beside it
         #[arg(value_name = "SRC")]
         source: PathBuf,
 

@@ -90,7 +90,7 @@ fn named<'a>(catalogue: &'a Catalogue, names: &[String], profile: Option<&str>) 
     names.iter().map(|name| Ok(alone(catalogue.find(name)?))).collect()
 }
 
-/// The models that the pipeline uses. A language model of the user's own is there already.
+/// The models that the pipeline uses. One of the user's own is there already.
 fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted<'a>>> {
     let plan = house.plan();
     let find = |part: Part| {
@@ -176,17 +176,22 @@ fn path(store: &Store, name: &str, file: Option<&str>, as_json: bool) -> Result<
 fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Result<()> {
     let made: &[&str] = match kind {
         "whisper" => &["whisper.ggml"],
-        "piper" => &["encoder.onnx", "decoder.onnx"],
+        "piper" => &piper::FILES,
         _ => return Err(super::Usage(format!("{kind:?} cannot be imported; choose \"whisper\" or \"piper\"")).into()),
     };
-    std::fs::create_dir_all(destination).with_context(|| destination.display().to_string())?;
-    let made: Vec<_> = made.iter().map(|name| destination.join(name)).collect();
-    match &made[..] {
-        [ggml] => whisper::convert(source, ggml)?,
-        [encoder, decoder, ..] => piper::split(source, encoder, decoder)?,
-        [] => {}
+    let folder = destination.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Made beside the destination: what fails half-way leaves it as it was.
+    let work = tempfile::Builder::new().prefix(".sotto-").tempdir_in(folder);
+    let work = work.with_context(|| folder.display().to_string())?;
+    super::signals::unfinished(work.path().to_owned());
+    match kind {
+        "whisper" => whisper::convert(source, &work.path().join(made[0]))?,
+        _ => piper::convert(source, work.path())?,
     }
-    for path in made {
+    std::fs::create_dir_all(destination).with_context(|| destination.display().to_string())?;
+    for name in made {
+        let path = destination.join(name);
+        std::fs::rename(work.path().join(name), &path).with_context(|| path.display().to_string())?;
         house.talk().note(&format!("wrote {}", path.display()));
     }
     Ok(())

@@ -270,7 +270,8 @@ fn stand_in(plan: &Plan, store: &Store) -> Option<String> {
     (absent && store.locate(other).is_ok()).then(|| other.clone())
 }
 
-/// A language model that lies somewhere of its own: its setting is a path and no name of the catalogue.
+/// A model that lies somewhere of its own: its setting is a path and no name of the catalogue.
 pub fn local(part: Part, model: &str) -> Option<PathBuf> {
-    (part == Part::Thinker && model.contains(['/', std::path::MAIN_SEPARATOR])).then(|| PathBuf::from(model))
+    let may = matches!(part, Part::Recogniser | Part::Thinker | Part::Speaker);
+    (may && model.contains(['/', std::path::MAIN_SEPARATOR])).then(|| PathBuf::from(model))
 }
