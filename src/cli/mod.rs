@@ -26,7 +26,7 @@ use house::House;
 use talk::{Talk, told};
 
 use crate::audio::WavTarget;
-use crate::config;
+use crate::config::{self, ConfigErrors, Loaded};
 use crate::pipeline::Result;
 use crate::store::progress::say;
 
@@ -50,43 +50,46 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(args: &Args) -> Result<()> {
+    let loaded = || config::load(&args.sources());
+    let at_home = |loaded: &Loaded| House::new(loaded.plan.clone(), Talk::new(args.global.quiet));
+    let house = || Ok::<_, ConfigErrors>(at_home(&loaded()?));
     match &args.command {
-        Command::Completions { shell } => return Ok(docs::completions(*shell, &mut std::io::stdout())?),
-        Command::Man { command } => {
-            let page = docs::man(command).map_err(|error| Usage(error.to_string()))?;
-            return Ok(std::io::stdout().write_all(&page)?);
-        }
-        Command::Config(Config::Schema) => return print_text(&config::schema()),
-        _ => {}
-    }
-    let loaded = config::load(&args.sources())?;
-    let house = House::new(loaded.plan.clone(), Talk::new(args.global.quiet));
-    match &args.command {
-        Command::Once(args) => once::run(args, &house),
-        Command::Transcribe(args) => transcribe::run(args, &house),
-        Command::Say(args) => say::run(args, &house),
-        Command::Chat(args) => chat::run(args, &house),
-        Command::Plan(args) => plan::run(args, &house),
-        Command::Models(args) => models::run(args, &house),
-        Command::Quantize(args) => quantize::run(args, &house),
-        Command::Verify(args) => verify::run(args, &house),
+        Command::Once(args) => once::run(args, &house()?),
+        Command::Transcribe(args) => transcribe::run(args, &house()?),
+        Command::Say(args) => say::run(args, &house()?),
+        Command::Chat(args) => chat::run(args, &house()?),
+        Command::Plan(args) => plan::run(args, &house()?),
+        Command::Models(args) => models::run(args, &house()?),
+        Command::Quantize(args) => quantize::run(args, &house()?),
+        Command::Verify(args) => verify::run(args, &house()?),
         Command::Check(_) => {
-            house.loader_with_thinker()?.check_names()?;
-            let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |f| f.display().to_string());
-            house.talk().note(&format!("{file}: no mistakes"));
-            Ok(())
+            let loaded = loaded()?;
+            check(&loaded, &at_home(&loaded))
         }
         Command::Config(Config::Show { origin, format }) if format.json => {
-            print_json(&config::show_json(&loaded, *origin))
+            print_json(&config::show_json(&loaded()?, *origin))
         }
-        Command::Config(Config::Show { origin, .. }) => print_text(&config::show(&loaded, *origin)),
-        Command::Config(Config::Schema) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        Command::Config(Config::Show { origin, .. }) => print_text(&config::show(&loaded()?, *origin)),
+        Command::Config(Config::Schema) => print_text(&config::schema()),
+        Command::Completions { shell } => Ok(docs::completions(*shell, &mut std::io::stdout())?),
+        Command::Man { command } => {
+            let page = docs::man(command).map_err(|error| Usage(error.to_string()))?;
+            Ok(std::io::stdout().write_all(&page)?)
+        }
     }
+}
+
+/// The mistakes that only the catalogue knows; all others were found when the file was loaded.
+fn check(loaded: &Loaded, house: &House) -> Result<()> {
+    house.loader_with_thinker()?.check_names()?;
+    let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |file| file.display().to_string());
+    house.talk().note(&format!("{file}: no mistakes"));
+    Ok(())
 }
 
 /// One line for one failure; a configuration's mistakes come a line each.
 fn report(error: &anyhow::Error) {
-    if error.is::<config::ConfigErrors>() {
+    if error.is::<ConfigErrors>() {
         say(&error.to_string());
     } else {
         say(&format!("sotto: {}", told(error)));
