@@ -92,7 +92,7 @@ fn whisper(model: &Path, language: Option<&str>) -> Result<Whisper, AsrError> {
 }
 
 fn transcribe(whisper: &mut Whisper, samples: &[f32]) -> Transcript {
-    whisper.transcribe(samples, &Cancel::new()).unwrap()
+    whisper.transcribe(samples, &Cancel::default()).unwrap()
 }
 
 #[test]
@@ -104,7 +104,6 @@ fn a_question_is_one_turn_and_its_end_is_found() {
     let [turn] = &found[..] else { panic!("{found:?}") };
     let end = SECOND + phrase().len();
     assert!(turn.start as usize >= SECOND / 2 && turn.end as usize <= end + SECOND / 4, "{turn:?}");
-    assert!(turn.decided_at - turn.end >= SampleRate::HEARING.samples(defaults().hear.end_silence) as u64);
     let last = speech_end(&samples, turn.end as usize);
     assert!(last <= end && last + SECOND / 2 > turn.end as usize, "{last} {turn:?}");
     // A second time gives the same: nothing of the first is left behind.
@@ -167,7 +166,7 @@ fn a_long_sound_is_understood_in_pieces_with_their_times() {
         samples[start..start + question.len()].iter_mut().zip(&question).for_each(|(sample, voice)| *sample += voice);
     }
     let spans: Vec<_> = at.iter().map(|&start| start - 3_200..start + question.len() + 3_200).collect();
-    let transcript = whisper.transcribe_spans(&samples, &spans, &Cancel::new()).unwrap();
+    let transcript = whisper.transcribe_spans(&samples, &spans, &Cancel::default()).unwrap();
     assert_eq!(transcript.segments.len(), at.len(), "{transcript:?}");
     for (segment, start) in transcript.segments.iter().zip(at) {
         assert_eq!(segment.start, SampleRate::HEARING.duration(start - 3_200));
@@ -183,10 +182,10 @@ fn a_long_sound_is_understood_in_pieces_with_their_times() {
 fn a_recognition_is_cancelled_from_another_thread_and_the_next_one_works() {
     let _alone = alone();
     let mut whisper = whisper(&base(), Some("en")).unwrap();
-    let before = Cancel::new();
+    let before = Cancel::default();
     before.cancel();
     assert!(matches!(whisper.transcribe(&question(), &before), Err(AsrError::Cancelled)));
-    let during = Cancel::new();
+    let during = Cancel::default();
     let other = during.clone();
     let cancelling = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));

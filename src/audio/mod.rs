@@ -7,9 +7,8 @@ mod resample;
 mod riff;
 mod write;
 
-pub use load::{Clip, LONGEST, load, load_at};
+pub use load::{Clip, LONGEST, load_at};
 pub use resample::{Resampler, resample};
-pub use riff::Encoding;
 pub use write::{WavTarget, WavWriter};
 
 use std::io;

@@ -83,7 +83,7 @@ struct Ear<'a> {
 impl Ear<'_> {
     fn hear(&mut self, event: SpeechEvent) -> Vec<Heard> {
         match event {
-            SpeechEvent::Started { at, .. } => {
+            SpeechEvent::Started { at } => {
                 self.speaking = true;
                 let reopened = self.first.is_some();
                 self.first.get_or_insert(at as usize);

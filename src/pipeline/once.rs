@@ -230,7 +230,7 @@ impl Pipeline {
     }
 
     fn recognised(&self, asked: &mut Asked, transcript: Transcript) {
-        self.journal.note(asked.turn, Event::Transcript { text: transcript.text.clone() });
+        self.journal.note(asked.turn, Event::Transcript);
         let what = match &transcript.verdict {
             Verdict::Certain => Some(Say::AnswerTo(transcript.text.clone())),
             Verdict::Doubtful(_) => Some(Say::Words(self.plan.asr.unclear_reply.clone())),

@@ -176,7 +176,7 @@ impl Worker {
         let mut sentences = 0;
         let mut say = |sentence: String| {
             if sentences == 0 {
-                self.journal.note(turn, Event::FirstSentence { text: sentence.clone() });
+                self.journal.note(turn, Event::FirstSentence);
             }
             sentences += 1;
             voice.say(turn, Speech::Sentence(sentence));
@@ -196,13 +196,13 @@ impl Worker {
             }
             Say::AnswerTo(question) => {
                 let mut begun = false;
-                let tokens = thinker.answer(question, &mut |piece| {
+                thinker.answer(question, &mut |piece| {
                     if !std::mem::replace(&mut begun, true) {
                         self.journal.note(turn, Event::FirstToken);
                     }
                     on_piece(piece)
                 })?;
-                self.journal.note(turn, Event::LastToken { tokens });
+                self.journal.note(turn, Event::LastToken);
             }
         }
         if self.present.is(turn) {

@@ -37,7 +37,6 @@ use self::hub::Hub;
 use self::manifest::{Flaw, Manifest};
 use self::place::at;
 use self::progress::OnFirstByte;
-use crate::types::Bytes;
 
 /// Models on this machine, and the way to get them.
 pub struct Store {
@@ -56,7 +55,6 @@ pub struct Installed {
     pub name: BlobName,
     /// The folder that holds the files.
     pub dir: PathBuf,
-    pub loaded_bytes: Bytes,
     files: Vec<BlobName>,
 }
 
@@ -159,10 +157,6 @@ impl Store {
         &self.catalogue
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The model, if it is here and whole. Never downloads.
     pub fn locate(&self, name: &str) -> Result<Installed, StoreError> {
         self.installed(self.catalogue.find(name)?, false)
@@ -234,7 +228,6 @@ impl Store {
         Ok(Installed {
             name: entry.name.clone(),
             dir: folder,
-            loaded_bytes: entry.loaded_bytes(),
             files: entry.files.iter().map(|file| file.name.clone()).collect(),
         })
     }
