@@ -52,10 +52,13 @@ fn pulling_the_pipeline_goes_on_with_the_starter() {
     assert!(pulled.contains(PRESENT) && pulled.contains("piper-joe") && !pulled.contains(ABSENT), "{pulled}");
 }
 
+/// Arguments, and whether what they print is right.
+type Case = (&'static [&'static str], fn(&str) -> bool);
+
 #[test]
 fn the_starter_answers_and_one_line_says_so() {
     let models = starter();
-    let cases: [(&[&str], fn(&str) -> bool); 3] = [
+    let cases: [Case; 3] = [
         (&["check"], str::is_empty),
         (&["plan"], |printed| printed.contains(PRESENT) && !printed.contains(ABSENT)),
         (&["chat", "Say yes.", "--set", "llm.max_tokens=2"], |printed| !printed.trim().is_empty()),
