@@ -13,7 +13,7 @@ demo: build
 test: models
 	cargo test --release --locked --workspace
 	@cargo run --release --locked --quiet --example wer -- \
-	    "$$($(SOTTO) models path whisper-base whisper-base.ggml)" ../shared/speech --at-most 8
+	    "$$($(SOTTO) models path whisper-base whisper-base.ggml)" ../shared/speech --at-most 4.5
 
 # The system packages; asks for nothing that is there.
 setup:

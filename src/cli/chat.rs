@@ -8,6 +8,7 @@ use super::args;
 use super::house::House;
 use crate::llm::{Chat, Delta, Message, Reply, SamplingOptions};
 use crate::pipeline::Result;
+use crate::store::progress::say;
 
 pub fn run(args: &args::Chat, house: &House) -> Result<()> {
     let mut session = Session::new(args, house)?;
@@ -17,8 +18,8 @@ pub fn run(args: &args::Chat, house: &House) -> Result<()> {
     }
     let watched = std::io::stdin().is_terminal() && house.talk().watched();
     if watched {
-        eprintln!("Write a line to Sotto. /reset forgets the conversation, /stats tells what the last answer cost;");
-        eprintln!("an empty line or Ctrl-D ends it.");
+        say("Write a line to Sotto. /reset forgets the conversation, /stats tells what the last answer cost;");
+        say("an empty line or Ctrl-D ends it.");
     }
     for line in Lines::new(watched) {
         let line = line?;
@@ -166,7 +167,7 @@ impl Iterator for Lines {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.watched {
-            eprint!("> ");
+            let _unseen = write!(std::io::stderr(), "> ");
         }
         self.input.next()
     }
