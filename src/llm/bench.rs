@@ -187,7 +187,9 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn reading(&self) -> Reading {
+    fn reading(&mut self) -> Reading {
+        let middle = self.load.depth + self.load.generate.div_ceil(2);
+        self.llm.rollback(&mut self.state, middle);
         let weights = &self.llm.model.weights;
         let mut formats: Vec<(String, usize)> = Vec::new();
         let (mut bytes, mut values) = (0, 0);
@@ -201,7 +203,6 @@ impl<'a> Bench<'a> {
             }
         }
         formats.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-        let middle = self.load.depth + self.load.generate.div_ceil(2);
         Reading {
             weights: weights.bytes_per_step(),
             state: self.state.layers.iter().map(|layer| layer.written_bytes(middle)).sum(),
