@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Sotto's engine against llama.cpp on the same weights, in turns, and prints the ratios with their spread.
 
-    benches/llm.py [--threads N] [--alternations N] [--cases NAME...] MODEL...
+    benches/llm.py [--threads N] [--alternations N] [--case NAME]... MODEL...
 
 MODEL is a GGUF file or a name of the catalogue. The two programs run one after the other, peer, sotto, peer, sotto, each
 in a process of its own that warms up first; a ratio is made of two neighbours, so that what changes slowly on the machine
@@ -140,7 +140,7 @@ def parsed():
     parser.add_argument("--threads", type=int, default=2, help="of each program (default 2)")
     parser.add_argument("--alternations", type=int, default=5, help="runs of each program (default 5)")
     parser.add_argument("--steps", type=int, default=128, help="tokens of an answer (default 128)")
-    parser.add_argument("--cases", nargs="+", choices=names, default=names, help="what to measure (default: all)")
+    parser.add_argument("--case", action="append", choices=names, help="measure only this; may be repeated")
     parser.add_argument("--sotto", type=pathlib.Path, default=SOTTO, help="the program (default: this tree's)")
     parser.add_argument("--peer", type=pathlib.Path, help="llama-bench (default: built by benches/peer.sh)")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write every figure there too")
@@ -157,7 +157,7 @@ def main():
         if built.returncode != 0:
             raise SystemExit(built.returncode)
         options.peer = pathlib.Path(built.stdout.strip())
-    chosen = [case for name, case in cases(options.steps).items() if name in options.cases]
+    chosen = [case for name, case in cases(options.steps).items() if name in (options.case or [name])]
     everything = {}
     for model in options.models:
         file = file_of(model, options.sotto)
