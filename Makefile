@@ -2,7 +2,7 @@
 
 SOTTO := target/release/sotto
 
-.PHONY: demo test setup build models lint fuzz
+.PHONY: demo test setup build models lint fuzz bench
 
 demo: build
 	@$(SOTTO) models pull
@@ -25,6 +25,14 @@ build: setup
 # Every model of the starter profile, the small ones that tests run on included.
 models: build
 	@$(SOTTO) models pull --profile starter
+
+# The engine against llama.cpp on the same weights, in turns: the starter's two models and any GGUF files that MODELS
+# names. The first run builds the peer, some minutes. benches/make_gguf.py writes a Qwen3.5-0.8B of random weights.
+STARTERS := smollm2-135m qwen2.5-coder-0.5b
+MODELS :=
+bench: build
+	@$(SOTTO) models pull $(STARTERS)
+	python3 benches/llm.py $(STARTERS) $(MODELS)
 
 lint:
 	cargo fmt --all --check

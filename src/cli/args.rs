@@ -130,6 +130,9 @@ pub enum Command {
     /// "argmax_equal_where_clear" (a margin above 0.01), "max_state_error" ("recurrent", "conv", "keys", "values", by the
     /// largest value of the tensor) and "greedy_equal". An error that is no number is null.
     Verify(Verify),
+    /// Measure how fast the parts are on this machine
+    #[command(subcommand)]
+    Bench(Bench),
     /// Print the completions for a shell
     ///
     /// For bash, for example: sotto completions bash > ~/.local/share/bash-completion/completions/sotto
@@ -399,6 +402,56 @@ pub struct Verify {
     pub format: Format,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Measure the language model
+    ///
+    /// Reads a prompt of random tokens from an empty state, and writes an answer token by token; each is done several
+    /// times, after a warm-up, and the median counts. Use it on a machine that does nothing else.
+    ///
+    /// With --json there are "prompt.tokens_per_second", "decode.tokens_per_second" (the medians; beside them "least",
+    /// "most" and all "runs"), "resident_bytes", "bytes_per_token" (weights and state that a step reads) and
+    /// "limit.tokens_per_second" (steps per second if reading those bytes were all there is to do).
+    Llm(BenchLlm),
+}
+
+#[derive(Debug, Group)]
+pub struct BenchLlm {
+    /// The model: a name of the catalogue, a GGUF file or a folder; without it, the pipeline's own
+    #[arg(value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// Tokens of the prompt
+    #[arg(short, long, value_name = "N", default_value = "128")]
+    pub prompt: NonZeroUsize,
+
+    /// Tokens of the answer
+    #[arg(short, long, value_name = "N", default_value = "256")]
+    pub generate: NonZeroUsize,
+
+    /// Tokens that are there before the answer begins
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub depth: usize,
+
+    /// Threads to compute with; without it, as many as the pipeline would use
+    #[arg(long, value_name = "N")]
+    pub threads: Option<String>,
+
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub repeat: u16,
+
+    /// Tell where the time goes, by kind of work
+    #[arg(long)]
+    pub profile: bool,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
 #[derive(Debug, Group)]
 pub struct Memory {
     /// Hold at most this much memory, such as 1500MiB; wins over the pipeline file
@@ -451,7 +504,12 @@ impl Args {
             value,
             name: "--budget".to_owned(),
         });
-        self.global.set.iter().cloned().chain(budget).collect()
+        let threads = self.command.threads().map(|value| Flag {
+            path: "llm.threads".to_owned(),
+            value: value.to_owned(),
+            name: "--threads".to_owned(),
+        });
+        self.global.set.iter().cloned().chain(budget).chain(threads).collect()
     }
 }
 
@@ -464,6 +522,14 @@ impl Command {
             Command::Chat(chat) => Some(&chat.memory),
             Command::Plan(plan) => Some(&plan.memory),
             Command::Verify(verify) => Some(&verify.memory),
+            Command::Bench(Bench::Llm(bench)) => Some(&bench.memory),
+            _ => None,
+        }
+    }
+
+    fn threads(&self) -> Option<&str> {
+        match self {
+            Command::Bench(Bench::Llm(bench)) => bench.threads.as_deref(),
             _ => None,
         }
     }
@@ -543,6 +609,8 @@ mod tests {
             "quantize a b --format int4 --group 32 --force --json",
             "verify a --reference b --text c --json --budget 5GiB --min-top1 97.5 --max-perplexity 1 --max-kl 0.1",
             "verify a --against b --device cpu --chunk 1 --json --max-logit-error 1e-3 --max-state-error 1e-4",
+            "bench llm",
+            "bench llm m.gguf -p 128 -g 256 --depth 2048 --threads 2 --repeat 3 --profile --json --budget 5GiB",
             "completions bash",
             "man",
             "man models pull",
@@ -572,6 +640,11 @@ mod tests {
             "verify a --chunk 3",
             "verify a --min-top1 nan",
             "verify a --against b --reference c",
+            "bench",
+            "bench llm -p 0",
+            "bench llm -g 0",
+            "bench llm --depth -1",
+            "bench llm --repeat 0",
         ];
         for line in lines {
             let error = Args::read(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();

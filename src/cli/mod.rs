@@ -2,6 +2,7 @@
 //! Results go to stdout, talk to stderr; what went wrong decides the exit code ([`exit`]).
 
 pub mod args;
+mod bench;
 mod chat;
 pub mod docs;
 mod exit;
@@ -62,6 +63,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Models(args) => models::run(args, &house()?),
         Command::Quantize(args) => quantize::run(args, &house()?),
         Command::Verify(args) => verify::run(args, &house()?),
+        Command::Bench(args) => bench::run(args, &house()?),
         Command::Check(_) => {
             let loaded = loaded()?;
             check(&loaded, &at_home(&loaded))

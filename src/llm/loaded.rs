@@ -101,6 +101,11 @@ impl Llm {
         &self.tokenizer
     }
 
+    /// The name of the instructions that are computed with.
+    pub fn kernels(&self) -> &'static str {
+        self.model.simd().name()
+    }
+
     /// An empty state, for work below the level of a conversation.
     pub fn state(&self) -> State {
         State::with_cache(&self.model.blueprint, self.settings.context, self.settings.kv.into())

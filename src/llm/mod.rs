@@ -12,6 +12,7 @@
 //! smaller one of it. Blueprint, weights and state are three things, so that another family is a new blueprint and new
 //! mixers, and a state can go back without touching a weight. This room knows nothing of audio.
 
+pub mod bench;
 mod blueprint;
 mod chat;
 pub mod checkpoint;
@@ -21,6 +22,7 @@ pub mod gguf;
 mod loaded;
 mod model;
 mod presets;
+mod profile;
 mod prompt_cache;
 pub mod quantize;
 pub mod reference;

@@ -180,14 +180,18 @@ impl Loader {
 
     /// The language model with the system prompt computed.
     pub fn thinker(&self) -> Result<Conversation> {
-        let permit = self.permit(Part::Thinker)?;
-        let llm = Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?;
-        let mut conversation = Conversation::new(llm)?;
+        let mut conversation = Conversation::new(self.llm()?)?;
         match prompts_dir(|name| std::env::var_os(name)) {
             Some(dir) => self.note(&conversation.warm_up_from(&PromptCache::open(&dir, self.plan.llm.prompt_cache))),
             None => drop(conversation.warm_up()?),
         }
         Ok(conversation)
+    }
+
+    /// The language model alone, for work on tokens.
+    pub fn llm(&self) -> Result<Llm> {
+        let permit = self.permit(Part::Thinker)?;
+        Ok(Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?)
     }
 
     /// The language model alone, for messages.
