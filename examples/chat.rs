@@ -30,13 +30,12 @@ fn main() -> Result<()> {
     }
     println!();
     let reply = stream.into_reply();
-    let rate = |tokens: usize, span: Ms| tokens as f64 * 1000.0 / span.0.max(0.001);
     eprintln!(
         "prompt {} tokens, {:.0}/s; answer {} tokens, {:.1}/s ({}); {} held, {} gained",
-        reply.prefilled_tokens,
-        rate(reply.prefilled_tokens, reply.stats.prefill),
+        reply.stats.prefilled_tokens,
+        reply.stats.prefill_tokens_per_second().unwrap_or_default(),
         reply.tokens,
-        rate(reply.stats.steps, reply.stats.decode),
+        reply.stats.decode_tokens_per_second().unwrap_or_default(),
         reply.finish.name(),
         chat.memory_footprint(),
         gained()

@@ -37,9 +37,9 @@ fn main() -> anyhow::Result<()> {
         ControlFlow::Continue(())
     })?;
     println!("\n{:?} after {} tokens", answer.finish, answer.tokens);
-    let read = answer.prefill_tokens_per_second().unwrap_or_default();
-    println!("prompt: {} of {} tokens, {read:.0}/s", answer.prefilled_tokens, answer.prompt_tokens);
-    println!("decode: {:.1} tokens/s", answer.decode_tokens_per_second().unwrap_or_default());
+    let read = answer.stats.prefill_tokens_per_second().unwrap_or_default();
+    println!("prompt: {} of {} tokens, {read:.0}/s", answer.stats.prefilled_tokens, answer.prompt_tokens);
+    println!("decode: {:.1} tokens/s", answer.stats.decode_tokens_per_second().unwrap_or_default());
     println!("resident: {} gained with a full context, {planned} planned", Bytes(held.0 - before.0));
     Ok(())
 }

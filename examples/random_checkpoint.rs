@@ -29,7 +29,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let others: Vec<Entry> = mtp().into_iter().chain(vision()).collect();
     random::write(&dir, FILE, &config(), &others, seed)?;
     let bytes = std::fs::metadata(dir.join(FILE))?.len();
-    println!("{}: {bytes} bytes (published: {PUBLISHED_BYTES})", dir.join(FILE).display());
+    if bytes != PUBLISHED_BYTES {
+        return Err(
+            format!("{FILE} has {bytes} bytes, the published one {PUBLISHED_BYTES}: a shape above is wrong").into()
+        );
+    }
+    println!("{}: {bytes} bytes, as published", dir.join(FILE).display());
     Ok(())
 }
 

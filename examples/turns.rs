@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use sotto::asr::Cancel;
 use sotto::audio;
-use sotto::config::{self, Environment, Sources};
+use sotto::config::{self, Sources};
 use sotto::memory;
 use sotto::observe::{Journal, Timings};
 use sotto::pipeline::{Loader, Outcome, Pace, Pipeline, Sink};
@@ -45,8 +45,7 @@ fn main() -> Result<()> {
                 // Nobody hears an answer without the quiet before it; Whisper loses first words without.
                 let sound = [&QUIET[..], &sound].concat();
                 let again = recogniser.transcribe(&sound, &Cancel::default())?;
-                let spoken = sotto::tts::for_ear(&answered.reply);
-                let (said, heard) = (normal::words(&spoken), normal::words(&again.text));
+                let (said, heard) = (normal::words(&answered.reply), normal::words(&again.text));
                 errors += normal::distance(&said, &heard);
                 words += said.len();
                 eprintln!("{file}\n  {}\n  {}", answered.transcript.text.trim(), answered.reply);
@@ -66,8 +65,7 @@ fn main() -> Result<()> {
 }
 
 fn loader() -> Result<Loader> {
-    let sources = Sources { env: Environment::of_process(), ..Sources::of_process(None, Vec::new()) };
-    let plan = config::load(&sources)?.plan;
+    let plan = config::load(&Sources::of_process(None, Vec::new()))?.plan;
     let dir = models_dir(plan.models.dir.as_deref(), |name| std::env::var_os(name))?;
     // The second recogniser is the measuring tool's own; the budget is not what is measured here.
     let plan = config::Plan { memory: config::Memory { budget: sotto::types::Bytes::mib(8192) }, ..plan };

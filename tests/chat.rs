@@ -38,5 +38,5 @@ fn a_model_comes_goes_and_comes_back_in_the_memory_it_names() {
     let second = chat.generate(&messages, &[], &options()).unwrap();
     assert!(second.text.contains("France"), "{}", second.text);
     let new = second.prompt_tokens - first.prompt_tokens - first.tokens;
-    assert_eq!(second.prefilled_tokens, new, "only what is new is computed");
+    assert_eq!(second.stats.prefilled_tokens, new, "only what is new is computed");
 }

@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 use half::bf16;
 use proptest::prelude::*;
 use serde_json::Value;
-use sotto::llm::LlmError;
 use sotto::llm::checkpoint::header::{self, Tensor};
 use sotto::llm::checkpoint::inventory::{Needed, inventory};
 use sotto::llm::checkpoint::names::{self, Kind};
+use sotto::llm::checkpoint::writer::{Entry, Writer};
 use sotto::llm::checkpoint::{CONFIG, Checkpoint, INDEX, random};
+use sotto::llm::gguf::Gguf;
+use sotto::llm::quantize::{Format, Recipe, Watch, quantize};
 use sotto::llm::tensors::Tensors;
+use sotto::llm::{LlmError, Source};
 use sotto_kernels::unpack_row;
 
 /// What one thread may hold at a time over a file of a few kilobytes.
@@ -246,19 +249,23 @@ enum Damage {
     Insert(prop::sample::Index, Vec<u8>),
     Remove(prop::sample::Index, usize),
     Cut(prop::sample::Index),
-    /// A number somewhere becomes another.
+    /// A number somewhere in a text becomes another.
     Number(prop::sample::Index, u64),
+    /// Eight bytes become a number, as counts and offsets are written.
+    Word(prop::sample::Index, u64),
 }
 
 impl Damage {
     fn any() -> impl Strategy<Value = Damage> {
         let at = any::<prop::sample::Index>;
+        let number = || prop_oneof![0u64..300, any::<u64>()];
         prop_oneof![
             4 => (at(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
             1 => (at(), prop::collection::vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
             1 => (at(), 1usize..64).prop_map(|(at, count)| Damage::Remove(at, count)),
             1 => at().prop_map(Damage::Cut),
-            4 => (at(), prop_oneof![0u64..300, any::<u64>()]).prop_map(|(at, n)| Damage::Number(at, n)),
+            4 => (at(), number()).prop_map(|(at, n)| Damage::Number(at, n)),
+            1 => (at(), number()).prop_map(|(at, n)| Damage::Word(at, n)),
         ]
     }
 
@@ -286,7 +293,41 @@ impl Damage {
                     file[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(file.len(), |n| start + n);
                 file.splice(start..end, n.to_string().into_bytes());
             }
+            Damage::Word(at, n) => {
+                let at = at.index(file.len());
+                file.iter_mut().skip(at).zip(n.to_le_bytes()).for_each(|(byte, new)| *byte = new);
+            }
         }
+    }
+}
+
+/// Which part of a file is damaged.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    All,
+    /// The JSON of a safetensors header, a small part of the file. Its length is made right again, so that what the
+    /// JSON says is read.
+    Header,
+}
+
+fn damages(most: usize) -> impl Strategy<Value = Vec<(Part, Damage)>> {
+    let part = prop_oneof![1 => Just(Part::All), 2 => Just(Part::Header)];
+    prop::collection::vec((part, Damage::any()), 0..most)
+}
+
+fn damage_weights(file: &mut Vec<u8>, (part, damage): &(Part, Damage)) {
+    let length = file.first_chunk().map(|length| u64::from_le_bytes(*length));
+    let Some(end) = length.and_then(|length| usize::try_from(length).ok()?.checked_add(8)) else {
+        return damage.do_to(file);
+    };
+    match part {
+        Part::Header if end <= file.len() => {
+            let data = file.split_off(end);
+            let mut json = file.split_off(8);
+            damage.do_to(&mut json);
+            *file = [&(json.len() as u64).to_le_bytes()[..], &json, &data].concat();
+        }
+        _ => damage.do_to(file),
     }
 }
 
@@ -296,15 +337,71 @@ fn corpus_files(kind: &str) -> Vec<Vec<u8>> {
     paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
+struct Unseen;
+
+impl Watch for Unseen {
+    fn begin(&self, _: &Path, _: u64) {}
+
+    fn advance(&self, _: u64) {}
+}
+
+fn quantised(model: &Path, format: Format) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    quantize(model, dir.path(), &Recipe::new(format, None).unwrap(), true, &Unseen).unwrap();
+    dir
+}
+
+/// The same model in two files, its tensors by turns in the one and the other.
+fn sharded(model: &Path) -> tempfile::TempDir {
+    let file = fs::read(model.join("model.safetensors")).unwrap();
+    let tensors = header::parse(&file).unwrap();
+    let (dir, mut map) = (tempfile::tempdir().unwrap(), serde_json::Map::new());
+    fs::copy(model.join(CONFIG), dir.path().join(CONFIG)).unwrap();
+    for part in 0..2 {
+        let name = format!("model-{:05}-of-00002.safetensors", part + 1);
+        let own: Vec<&Tensor> = tensors.iter().skip(part).step_by(2).collect();
+        let entries: Vec<Entry> =
+            own.iter().map(|tensor| Entry::new(tensor.name.clone(), tensor.dtype.clone(), &tensor.dims)).collect();
+        let mut writer = Writer::create(&dir.path().join(&name), &entries, &[]).unwrap();
+        own.iter().for_each(|tensor| writer.write(&file[tensor.span.clone()]).unwrap());
+        writer.finish().unwrap();
+        map.extend(own.iter().map(|tensor| (tensor.name.clone(), Value::from(name.clone()))));
+    }
+    fs::write(dir.path().join(INDEX), serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+    dir
+}
+
+/// Checkpoints of every layout: floats, packed codes, and both in several files.
+fn seeds() -> Vec<tempfile::TempDir> {
+    let good = good_model();
+    let (mixed, int8) = (quantised(good.path(), Format::Mixed), quantised(good.path(), Format::Int8));
+    let shards = [sharded(good.path()), sharded(mixed.path())];
+    let all: Vec<_> = [good, mixed, int8].into_iter().chain(shards).collect();
+    all.iter().for_each(|seed| read_all(seed.path()).unwrap());
+    all
+}
+
+/// Everything that is ever done with a checkpoint.
+fn read_all(dir: &Path) -> Result<(), LlmError> {
+    let checkpoint = Checkpoint::open(dir)?;
+    checkpoint.resident_bytes();
+    bind(&checkpoint).map(drop)
+}
+
+/// Its index and its files of weights, by name.
+fn files_of(model: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(model).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.file_name().unwrap() != CONFIG);
+    paths.sort();
+    paths
+}
+
 proptest! {
     /// Whatever a header says, the answer is an error or tensors that lie in the file one behind the other.
     #[test]
-    fn fuzz_headers(
-        seed in prop::sample::select(corpus_files("safetensors")),
-        damage in prop::collection::vec(Damage::any(), 0..6),
-    ) {
+    fn fuzz_headers(seed in prop::sample::select(corpus_files("safetensors")), damage in damages(6)) {
         let mut file = seed;
-        damage.iter().for_each(|damage| damage.do_to(&mut file));
+        damage.iter().for_each(|damage| damage_weights(&mut file, damage));
         let (result, memory) = measured(|| header::parse(&file));
         prop_assert!(memory < MOST_MEMORY, "{memory} bytes");
         let mut free_from = 8;
@@ -317,23 +414,67 @@ proptest! {
     /// A damaged folder is refused or gives finite work; it never panics, and holds little more than it has.
     #[test]
     fn fuzz_folders(
-        config in prop::collection::vec(Damage::any(), 0..3),
-        weights in prop::collection::vec(Damage::any(), 0..3),
-        index in prop::option::of(prop::sample::select(corpus_files("index"))),
+        seed in any::<prop::sample::Index>(),
+        config in prop::collection::vec(Damage::any(), 0..2),
+        weights in damages(3),
+        index in prop::option::weighted(0.2, prop::sample::select(corpus_files("index"))),
+        own_index in prop::option::weighted(0.2, Damage::any()),
     ) {
-        thread_local!(static MODEL: tempfile::TempDir = good_model());
-        MODEL.with(|model| {
-            let dir = tempfile::tempdir().unwrap();
-            for (name, damage) in [(CONFIG, &config), ("model.safetensors", &weights)] {
-                let mut file = fs::read(model.path().join(name)).unwrap();
-                damage.iter().for_each(|damage| damage.do_to(&mut file));
-                fs::write(dir.path().join(name), file).unwrap();
+        thread_local!(static SEEDS: Vec<tempfile::TempDir> = seeds());
+        SEEDS.with(|seeds| {
+            let (model, dir) = (seed.get(seeds).path(), tempfile::tempdir().unwrap());
+            let mut text = fs::read(model.join(CONFIG)).unwrap();
+            config.iter().for_each(|damage| damage.do_to(&mut text));
+            fs::write(dir.path().join(CONFIG), text).unwrap();
+            for path in files_of(model) {
+                let mut file = fs::read(&path).unwrap();
+                match path.file_name().unwrap() == INDEX {
+                    true => own_index.iter().for_each(|damage| damage.do_to(&mut file)),
+                    false => weights.iter().for_each(|damage| damage_weights(&mut file, damage)),
+                }
+                fs::write(dir.path().join(path.file_name().unwrap()), file).unwrap();
             }
             index.iter().for_each(|index| fs::write(dir.path().join(INDEX), index).unwrap());
-            let (_, memory) = measured(|| Checkpoint::open(dir.path()).and_then(|checkpoint| bind(&checkpoint)));
+            let (_, memory) = measured(|| read_all(dir.path()));
             assert!(memory < MOST_MEMORY, "{memory} bytes");
         });
     }
+
+    /// The same of a GGUF file, most of whose damage is aimed at what stands before the data.
+    #[test]
+    fn fuzz_ggufs(damage in prop::collection::vec((prop::bool::weighted(0.9), Damage::any()), 0..4)) {
+        thread_local!(static SEED: (Vec<u8>, usize) = gguf_and_its_front());
+        SEED.with(|(file, front)| {
+            let mut file = file.clone();
+            for (aimed, damage) in &damage {
+                let data = file.split_off(if *aimed { file.len().min(*front) } else { file.len() });
+                damage.do_to(&mut file);
+                file.extend(data);
+            }
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("model.gguf");
+            fs::write(&path, &file).unwrap();
+            let (_, memory) = measured(|| read_gguf(&path));
+            assert!(memory < MOST_MEMORY, "{memory} bytes");
+        });
+    }
+}
+
+/// The committed golden model, and how many bytes stand before its data.
+fn gguf_and_its_front() -> (Vec<u8>, usize) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen35/tiny_gva2-bf16.gguf");
+    read_gguf(&path).unwrap();
+    let front = Gguf::open(&path).unwrap().tensors().map(|tensor| tensor.span.start).min().unwrap();
+    (fs::read(&path).unwrap(), front)
+}
+
+/// Everything that is done with a GGUF file before it computes.
+fn read_gguf(path: &Path) -> Result<(), LlmError> {
+    let source = Source::open(path)?;
+    source.precision();
+    // A file without a tokenizer may still be a model.
+    let _refused = source.tokenizer();
+    source.load(1).map(drop)
 }
 
 /// A safetensors file read as plainly as can be, beside the reader that is tested.
@@ -408,14 +549,13 @@ fn plain_goldens_are_read_to_the_bit() {
 fn packed_goldens_are_read_to_the_bit_and_lie_within_half_a_step() {
     for model in goldens::models("only checkpoints made here are read") {
         let original = Plain::read(&model.join("hf/model.safetensors"));
-        let mut formats = 0;
-        for folder in fs::read_dir(&model).unwrap().map(|entry| entry.unwrap().path()) {
-            if folder.file_name().unwrap().to_str().unwrap().starts_with("mlx_") {
-                check_packed(&folder, &original);
-                formats += 1;
-            }
-        }
-        println!("{}: {formats} packed checkpoints", model.display());
+        let folders = fs::read_dir(&model).unwrap().map(|entry| entry.unwrap().path());
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let packed: BTreeMap<String, PathBuf> =
+            folders.map(|path| (name(&path), path)).filter(|(name, _)| name.starts_with("mlx_")).collect();
+        packed.values().for_each(|folder| check_packed(folder, &original));
+        let formats: Vec<&String> = packed.keys().collect();
+        assert_eq!(formats, ["mlx_q4g64", "mlx_q5g64", "mlx_q6g32", "mlx_q8g64"], "{}", model.display());
     }
 }
 

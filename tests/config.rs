@@ -158,14 +158,14 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "wide-letters",
         &[
-            r#"2:9: tts.voice is "für"; must be a model's name (lower-case letters, digits, "-", "_" and "."), or "auto""#,
+            r#"2:9: tts.voice is "für"; must be a model's name, or the path of a model with a "/" in it, or "auto""#,
             "3:1: unknown key tts.größe; [tts] has voice, threads, speed",
         ],
     ),
     (
         "windows-lines",
         &[
-            r#"3:10: tts.voice is 7, a whole number; must be a model's name (lower-case letters, digits, "-", "_" and "."), or "auto""#,
+            r#"3:10: tts.voice is 7, a whole number; must be a model's name, or the path of a model with a "/" in it, or "auto""#,
         ],
     ),
     (
@@ -188,9 +188,9 @@ const BROKEN: &[(&str, &[&str])] = &[
             r#"2:11: models.profile is "startr"; must be one of "starter", "qwen""#,
             r#"3:7: models.dir is ""; must be the path of a folder, or "auto""#,
             r#"6:10: memory.budget is "lots"; must be a size above 0 with its unit, such as "1500MiB" or "2GiB""#,
-            r#"9:9: asr.model is "../../etc/passwd"; must be a model's name (lower-case letters, digits, "-", "_" and "."), or "auto""#,
+            r#"9:9: asr.model is "Whisper Base"; must be a model's name, or the path of a model with a "/" in it, or "auto""#,
             r#"10:12: asr.language is "english"; must be the two-letter code of a language that Whisper knows, such as "en", or "auto""#,
-            r#"13:9: tts.voice is "Piper Joe"; must be a model's name (lower-case letters, digits, "-", "_" and "."), or "auto""#,
+            r#"13:9: tts.voice is "Piper Joe"; must be a model's name, or the path of a model with a "/" in it, or "auto""#,
         ],
     ),
     (
@@ -336,6 +336,23 @@ fn the_profile_chooses_what_auto_leaves_open() {
 // Layers
 
 #[test]
+fn the_models_folder_has_two_variables_and_the_usual_order() {
+    let (short, usual, flag) =
+        (("SOTTO_MODELS_DIR", "/short"), ("SOTTO_MODELS__DIR", "/usual"), ("models.dir", "/flag"));
+    let file = "[models]\ndir = \"/file\"\n";
+    for (env, flags, dir, from) in [
+        (&[][..], &[][..], "/file", "given.toml:2"),
+        (&[short], &[], "/short", "SOTTO_MODELS_DIR"),
+        (&[usual, short], &[], "/usual", "SOTTO_MODELS__DIR"),
+        (&[short], &[flag], "/flag", "--set models.dir"),
+    ] {
+        let loaded = Bench::new().file(file).env(env).flags(flags).loaded();
+        assert_eq!(loaded.plan.models.dir.as_deref(), Some(Path::new(dir)));
+        assert!(origin(&loaded, "models.dir").contains(from), "{}", origin(&loaded, "models.dir"));
+    }
+}
+
+#[test]
 fn flags_win_over_variables_over_the_file_over_defaults() {
     let file = "[llm]\nmax_tokens = 10\ntop_k = 11\ntemperature = 0\n";
     let env = [("SOTTO_LLM__MAX_TOKENS", "20"), ("SOTTO_LLM__TOP_K", "21"), ("HOME", "/h")];
@@ -375,7 +392,7 @@ fn all_layers_tell_their_problems_at_once() {
 #[test]
 fn other_variables_and_empty_ones_are_left_alone() {
     let variables = [
-        ("SOTTO_MODELS_DIR", "/models"),
+        ("SOTTO_MODELS_DIR", ""),
         ("SOTTO_KERNELS", "avx2"),
         ("SOTTO_TTS__SPEED", ""),
         ("SOTTO_CONFIG", ""),

@@ -158,7 +158,7 @@ fn what_was_computed_is_not_computed_again_and_changes_nothing() {
     let questions = ["Name a colour.", "Name another one."];
     let mut fresh = conversation(SMOLLM);
     let plain = questions.map(|question| ask(&mut fresh, question));
-    assert!(plain[1].prefilled_tokens < plain[1].prompt_tokens / 2, "{:?}", plain[1]);
+    assert!(plain[1].stats.prefilled_tokens < plain[1].prompt_tokens / 2, "{:?}", plain[1]);
 
     let mut ahead = conversation(SMOLLM);
     let system = ahead.warm_up().unwrap();
@@ -169,12 +169,12 @@ fn what_was_computed_is_not_computed_again_and_changes_nothing() {
         assert_eq!(ahead.prefill(question).unwrap(), 0, "nothing is left to compute");
         let answer = ask(&mut ahead, question);
         assert_eq!((&answer.text, answer.prompt_tokens), (&plain.text, plain.prompt_tokens));
-        assert_eq!(answer.prefilled_tokens, 0);
+        assert_eq!(answer.stats.prefilled_tokens, 0);
     }
     ahead.reset();
     let again = ask(&mut ahead, questions[0]);
     assert_eq!((again.text, again.prompt_tokens), (plain[0].text.clone(), plain[0].prompt_tokens));
-    assert_eq!(again.prefilled_tokens, 1, "even the question is still there; only its last logits are not");
+    assert_eq!(again.stats.prefilled_tokens, 1, "even the question is still there; only its last logits are not");
     assert!(system > 10, "{system}");
 }
 
@@ -191,7 +191,7 @@ fn a_cancelled_answer_keeps_what_was_heard() {
     let next = ask(&mut conversation, "Go on.");
     // The heard answer's last token, the end of its message, and the new question; nothing else is new.
     let new = next.prompt_tokens - (answer.prompt_tokens + answer.tokens);
-    assert_eq!(next.prefilled_tokens, new + 1);
+    assert_eq!(next.stats.prefilled_tokens, new + 1);
 }
 
 #[test]

@@ -220,6 +220,27 @@ fn exit_codes_are_kept() {
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
     assert!(text(&unknown.stderr).contains("whisper-base"), "{}", text(&unknown.stderr));
 
+    let installed = common::model_file("piper-joe", "voice.json");
+    let voice = dir.path().join("voice");
+    fs::create_dir(&voice).unwrap();
+    for name in ["encoder.onnx", "voice.json"] {
+        fs::copy(installed.with_file_name(name), voice.join(name)).unwrap();
+    }
+    fs::write(voice.join("decoder.onnx"), b"not a graph").unwrap();
+    let whisper = dir.path().join("whisper.ggml");
+    fs::write(&whisper, b"not a model").unwrap();
+    let (voice, whisper) = (format!("tts.voice={}", voice.display()), format!("asr.model={}", whisper.display()));
+    let spoken = dir.path().join("spoken.wav").to_str().unwrap().to_owned();
+    for (arguments, code) in [
+        (&["say", "hello", "-o", &spoken, "--set", &voice][..], 3),
+        (&["transcribe", &sample(), "--set", &whisper], 3),
+        (&["transcribe", &sample(), "--set", "asr.model=whisper-tiny.en", "--set", "asr.language=de"], 2),
+        (&["once", &sample(), "-o", "/nowhere/answer.wav", "--set", &voice], 1),
+    ] {
+        let refused = sotto(arguments);
+        assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {}", text(&refused.stderr));
+    }
+
     let missing = elsewhere(&["chat", "hello"]);
     assert_eq!(missing.status.code(), Some(3), "{}", text(&missing.stderr));
     assert!(text(&missing.stderr).contains("sotto models pull"), "{}", text(&missing.stderr));
@@ -229,6 +250,46 @@ fn exit_codes_are_kept() {
         assert_eq!(refused.status.code(), Some(5), "{mode:?}: {}", text(&refused.stderr));
         assert!(text(&refused.stderr).contains("budget of"), "{mode:?}: {}", text(&refused.stderr));
     }
+}
+
+#[test]
+fn errors_are_said_once_and_however_quiet() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (one, other, made) = (path("one.wav"), path("other.wav"), path("made"));
+    for (arguments, said) in [
+        (&["transcribe", &one][..], &[&one][..]),
+        (&["transcribe", "-q", &one, &other], &[&one, &other]),
+        (&["models", "import", "whisper", &one, &made], &[&one]),
+    ] {
+        let output = sotto(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stderr));
+        for said in said {
+            assert_eq!(text(&output.stderr).matches(*said).count(), 1, "{arguments:?}: {}", text(&output.stderr));
+        }
+        assert_eq!(text(&output.stderr).matches("os error").count(), said.len(), "{}", text(&output.stderr));
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left of an import that failed");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_error_is_no_panic() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_sotto")).arg("check").stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_voice_and_a_recogniser_may_lie_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let spoken = dir.path().join("spoken.wav").to_str().unwrap().to_owned();
+    let voice = common::model_file("piper-joe", "voice.json");
+    let whisper = common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml");
+    let voice = format!("tts.voice={}", voice.parent().unwrap().display());
+    succeeded(&sotto(&["say", "Good morning.", "-o", &spoken, "--set", &voice]));
+    let heard = succeeded(&sotto(&["transcribe", &spoken, "--set", &format!("asr.model={}", whisper.display())]));
+    assert!(words(&heard).contains(&"morning".to_owned()), "{heard}");
 }
 
 #[test]

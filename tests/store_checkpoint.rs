@@ -3,6 +3,8 @@
 #[path = "common/hub.rs"]
 #[allow(dead_code)]
 mod hub;
+#[path = "common/tokenizer.rs"]
+mod tokenizer;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,6 +26,8 @@ const REVISION: &str = "89abcdef0123456789abcdef0123456789abcdef";
 /// As Qwen3.5 is published.
 const PUBLISHED: &str = "model.safetensors-00001-of-00001.safetensors";
 const INSTALLED: [&str; 4] = ["config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"];
+/// The control tokens and markers of Qwen3.5.
+const MARKERS: [&str; 5] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"];
 
 /// A hub with a tiny random checkpoint of 300 tokens.
 struct Bench {
@@ -118,7 +122,7 @@ fn published() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
     vec![
         ("config.json", "config.json", read("config.json")),
-        ("tokenizer.json", "tokenizer.json", tokenizer().to_string().into_bytes()),
+        ("tokenizer.json", "tokenizer.json", tokenizer::document(&MARKERS).to_string().into_bytes()),
         (PUBLISHED, "model.safetensors", read(PUBLISHED)),
     ]
 }
@@ -133,27 +137,6 @@ fn model_config() -> Value {
         "linear_value_head_dim": 32, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
         "layer_types": ["linear_attention", "full_attention"],
         "rope_parameters": { "rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25 },
-    })
-}
-
-/// The 256 bytes as GPT-2 spells them, and the control tokens and markers of Qwen3.5.
-fn tokenizer() -> Value {
-    let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    let mut others = (256..).filter_map(char::from_u32);
-    let mut spell = |byte| if printable(byte) { char::from(byte) } else { others.next().unwrap() };
-    let vocab: serde_json::Map<_, _> = (0..=255u8).map(|byte| (spell(byte).to_string(), json!(byte))).collect();
-    let markers = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"];
-    let added = markers.iter().zip(256..);
-    let added: Vec<_> =
-        added.map(|(name, id)| json!({ "id": id, "content": name, "special": name.starts_with("<|") })).collect();
-    json!({
-        "added_tokens": added,
-        "normalizer": { "type": "NFC" },
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
-            { "type": "Split", "behavior": "Isolated", "invert": false, "pattern": { "Regex": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+" } },
-            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false },
-        ]},
-        "model": { "type": "BPE", "vocab": vocab, "merges": [] },
     })
 }
 

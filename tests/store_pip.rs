@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use sotto::store::progress::{Progress, Silent, Task};
 use sotto::store::{Catalogue, HubEnv, Patience, Pin, Pip, Store, StoreError};
@@ -242,6 +243,18 @@ fn without_python_or_pip_the_package_to_install_is_named() {
         let error = pull(&store).unwrap_err().to_string();
         assert!(error.contains("python3-pip"), "{error}");
     }
+}
+
+#[test]
+fn a_pip_that_brings_nothing_is_ended_and_that_is_said() {
+    let bench = Bench::new();
+    let script = bench.path("python");
+    fs::write(&script, "#!/bin/sh\nexec sleep 60\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let pip = Pip { python: script.into(), patience: Duration::from_millis(300), ..Pip::default() };
+    let error = pull(&bench.store(&catalogue()).with_pip(pip)).unwrap_err().to_string();
+    assert!(error.contains("brought nothing") && error.contains("index"), "{error}");
+    bench.assert_not_installed();
 }
 
 /// Keeps the notes that a user would see.

@@ -3,6 +3,8 @@
 
 #[path = "common/goldens.rs"]
 mod goldens;
+#[path = "common/tokenizer.rs"]
+mod tokenizer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,8 +30,12 @@ const TOKENS: u32 = 70;
 const MOMENTS: [usize; 4] = [1, 3, 64, TOKENS as usize];
 
 fn sotto(arguments: &[&str]) -> Output {
+    sotto_in(Path::new("."), arguments)
+}
+
+fn sotto_in(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sotto"));
-    command.args(arguments).args(["--quiet", "--set", "llm.threads=2"]).output().expect("sotto starts")
+    command.current_dir(dir).args(arguments).args(["--quiet", "--set", "llm.threads=2"]).output().expect("sotto starts")
 }
 
 fn code(output: &Output) -> i32 {
@@ -161,31 +167,52 @@ fn what_is_off_fails_with_figures_and_code_1() {
     assert!(code(&output) == 0 && text.ends_with("PASS\n"), "{text}");
 }
 
-/// A `tokenizer.json` in which token b is the byte b.
-fn tokenizer(dir: &Path) {
-    const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    let mut others = 256..;
-    let alphabet: serde_json::Map<String, Value> = (0..256u32)
-        .map(|byte| (if printable(byte) { byte } else { others.next().unwrap() }, byte))
-        .map(|(letter, byte)| (char::from_u32(letter).unwrap().to_string(), json!(byte)))
-        .collect();
-    let document = json!({
-        "added_tokens": [],
-        "normalizer": { "type": "NFC" },
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
-            { "type": "Split", "pattern": { "Regex": PATTERN }, "behavior": "Isolated", "invert": false },
-            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false },
-        ] },
-        "model": { "type": "BPE", "byte_fallback": false, "vocab": alphabet, "merges": [] },
-    });
-    fs::write(dir.join("tokenizer.json"), document.to_string()).unwrap();
+/// The committed golden set, as it is named by someone who stands in its folder.
+#[test]
+fn a_bare_file_name_is_found_where_we_are() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen35");
+    let output = sotto_in(&dir, &["verify", "tiny_gva2-bf16.gguf", "--against", "tiny_gva2.safetensors", "--json"]);
+    let report = found(&output);
+    assert_eq!((code(&output), &report["passed"], &report["code_bits"]), (0, &json!(true), &json!(16.0)), "{report}");
+    assert_eq!((&report["tokens"], &report["state_moments"]), (&json!(200), &json!(10)), "{report}");
+}
+
+/// The true logits lie in one file, and others where they would be looked for in a folder.
+#[test]
+fn of_a_file_that_is_named_nothing_else_is_looked_at() {
+    let source = model(2, true, 1);
+    expect(source.path(), 0.0);
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, mlx) = (words(source.path()), dir.path().join("int8"));
+    assert_eq!(code(&sotto(&["quantize", folder, words(&mlx), "--format", "int8"])), 0);
+    let ids: Vec<u32> = (0..TOKENS).collect();
+    let reference = Reference::open(unpacked(&mlx).path()).unwrap();
+    let rows = reference.logits(&ids, &mut reference.memory().unwrap()).unwrap();
+    let off: Vec<f32> = rows.iter().map(|logit| logit + 0.25).collect();
+    let logits = |rows: &[f32]| floats("logits_f32run", &[ids.len(), 256], rows);
+    let named = dir.path().join("named.safetensors");
+    write(&named, &[logits(&rows), tokens("input_ids", &ids)]);
+    write(&mlx.join("golden.safetensors"), &[logits(&off), tokens("input_ids", &ids)]);
+    let (golden, exact) = (source.path().join("golden.safetensors"), source.path().join("ref_f64.safetensors"));
+    let cases: [(&str, &Path, i32, &str); 6] = [
+        (words(&mlx), &named, 0, "named.safetensors"),
+        (words(&mlx), &mlx, 1, "golden.safetensors"),
+        (words(&mlx), &mlx.join("golden.safetensors"), 1, "golden.safetensors"),
+        (words(&mlx), &exact, 2, "no expected tensor \"logits_f32run\""),
+        (folder, &exact, 0, "ref_f64.safetensors"),
+        (folder, &golden, 2, "no expected tensor \"logits\""),
+    ];
+    for (model, against, wanted, part) in cases {
+        let output = sotto(&["verify", model, "--against", words(against)]);
+        let said = String::from_utf8_lossy(if wanted == 2 { &output.stderr } else { &output.stdout }).into_owned();
+        assert!(code(&output) == wanted && said.contains(part), "{model} {against:?}: {:?}: {said}", output.status);
+    }
 }
 
 #[test]
 fn a_quantised_model_is_held_against_what_it_was_made_of() {
     let source = model(2, true, 1);
-    tokenizer(source.path());
+    fs::write(source.path().join("tokenizer.json"), tokenizer::document(&[]).to_string()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (published, small) = (words(source.path()), words(&dir.path().join("int8")).to_owned());
     assert_eq!(code(&sotto(&["quantize", published, &small, "--format", "int8"])), 0);
@@ -226,7 +253,8 @@ fn the_exit_code_says_whose_fault_it_is() {
     let damaged = tempfile::tempdir().unwrap();
     fs::write(damaged.path().join("golden.safetensors"), [255; 64]).unwrap();
     let (broken, damaged) = (words(broken.path()), words(damaged.path()));
-    let cases: [(&[&str], i32, &str); 13] = [
+    let gguf = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen35/tiny_gva2-bf16.gguf");
+    let cases: [(&[&str], i32, &str); 15] = [
         (&[folder, "--against", folder, "--device", "cuda"], 2, "--device cuda"),
         (&[folder, "--against", "no such folder"], 2, "no such folder"),
         (&[folder, "--against", empty], 2, "no expected tensor \"logits\""),
@@ -235,7 +263,9 @@ fn the_exit_code_says_whose_fault_it_is() {
         (&[&small, "--against", folder], 2, "no expected tensor \"logits_f32run\""),
         (&[&small], 2, "--reference"),
         (&[&small, "--reference", &small], 2, "its weights are int4"),
-        (&[&small, "--reference", other], 2, "not the same model"),
+        (&[&small, "--reference", gguf], 2, "its weights are bf16 in a GGUF file"),
+        (&[&small, "--reference", "no such folder"], 3, "no such folder"),
+        (&[&small, "--reference", other], 2, "give the checkpoint it was made of"),
         (&[&small, "--reference", folder], 2, "has a tokenizer"),
         (&["no such model", "--against", folder], 3, "no such model"),
         (&[broken, "--against", folder], 3, "damaged"),
@@ -245,12 +275,18 @@ fn the_exit_code_says_whose_fault_it_is() {
         let output = sotto(&[&["verify"], arguments].concat());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(code(&output) == wanted && said.contains(part), "{arguments:?}: {:?}: {said}", output.status);
+        // A cause is told once.
+        assert!(said.matches("os error").count() <= 1, "{said}");
     }
+    let output = sotto(&["quantize", gguf, &format!("{small}-again"), "--format", "int4"]);
+    assert_eq!(code(&output), 2, "{output:?}");
 }
 
 fn inside(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    paths.filter(|path| wanted(path.file_name().unwrap().to_str().unwrap())).collect()
+    let mut paths: Vec<PathBuf> = paths.filter(|path| wanted(path.file_name().unwrap().to_str().unwrap())).collect();
+    paths.sort();
+    paths
 }
 
 #[test]
@@ -269,6 +305,27 @@ fn golden_models_with_weights_in_floats_pass_in_every_format_and_any_chunks() {
                 assert!(failures.is_empty() && report.states.moments == 11, "{}: {failures:?}", path.display());
             }
         }
+    }
+}
+
+/// The engine itself on quantised weights, against what others computed from the same codes.
+#[test]
+fn golden_models_with_quantised_weights_pass_in_any_chunks() {
+    for folder in goldens::models("only models made here are compared") {
+        let mut compared = Vec::new();
+        for path in inside(&folder, |name| name.starts_with("mlx_") || name.ends_with("q8_0.gguf")) {
+            let source = Source::open(&path).unwrap();
+            let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
+            for chunk in [1, 3, 16, 64, 200] {
+                let report = case.compare(&model, chunk).unwrap();
+                println!("{} in chunks of {chunk}: {:.2e}", path.display(), report.logits);
+                let failures = report.failures(&Tolerances::of(&report.precision));
+                assert!(failures.is_empty() && report.tokens == 200, "{}: {failures:?}", path.display());
+                compared.push(report.precision.name);
+            }
+        }
+        compared.dedup();
+        assert_eq!(compared, ["int4", "int5", "int6", "int8", "q8_0"], "{}", folder.display());
     }
 }
 

@@ -1,13 +1,14 @@
 //! The real voice: what a listener gets, and when.
 
 mod common;
+#[path = "common/onnx.rs"]
+mod onnx;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use sotto::config::Tts;
 use sotto::memory::Budget;
-use sotto::onnx::Onnx;
 use sotto::tts::{Spoken, Voice};
 use sotto::types::Bytes;
 
@@ -15,15 +16,10 @@ fn folder() -> std::path::PathBuf {
     common::model_file("piper-joe", "voice.json").parent().unwrap().to_owned()
 }
 
-fn runtime() -> Onnx {
-    let library = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
-    Onnx::open(&common::model_file("onnxruntime", library)).unwrap()
-}
-
 fn load(folder: &Path, speed: f32) -> Result<Voice, sotto::tts::TtsError> {
     let plan = Tts { voice: "piper-joe".to_owned(), threads: 1, speed };
     let permit = Budget::new(Bytes::mib(1024)).reserve("voice", Bytes::mib(256)).unwrap();
-    Voice::load(&runtime(), folder, &plan, permit)
+    Voice::load(&onnx::runtime(), folder, &plan, permit)
 }
 
 /// The chunks that a text becomes; the listener breaks off after `patience` of them.

@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use sotto::asr::{Cancel, Verdict, Whisper};
 use sotto::audio;
-use sotto::config::Asr;
+use sotto::config::{self, Asr, Sources};
 use sotto::memory::Budget;
 use sotto::types::{Bytes, SampleRate};
 
@@ -67,7 +67,10 @@ fn main() -> Result<ExitCode> {
 fn read_references(list: &Path) -> Result<BTreeMap<String, String>> {
     let text = fs::read_to_string(list).with_context(|| list.display().to_string())?;
     let pair = |line: &str| line.split_once('\t').map(|(file, rest)| (file.to_owned(), first_field(rest)));
-    Ok(text.lines().skip(1).filter_map(pair).collect())
+    let references: BTreeMap<_, _> = text.lines().skip(1).filter_map(pair).collect();
+    let words: usize = references.values().map(|reference| normal::words(reference).len()).sum();
+    ensure!(words > 0, "{} holds no transcript: there is nothing to compare with", list.display());
+    Ok(references)
 }
 
 fn first_field(text: &str) -> String {
@@ -85,22 +88,15 @@ fn read_scored(file: &Path) -> Result<BTreeMap<String, Heard>> {
 }
 
 fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>) -> Result<BTreeMap<String, Heard>> {
-    let plan = Asr {
-        model: arguments.model.display().to_string(),
-        language: Some("en".to_owned()),
-        threads: arguments.threads,
-        threads_beside: arguments.threads,
-        min_logprob: -1.0,
-        max_no_speech: 0.6,
-        unclear_reply: String::new(),
-    };
+    let defaults = config::load(&Sources { cores: 1, ..Sources::default() })?.plan.asr;
+    let plan = Asr { threads: arguments.threads, threads_beside: arguments.threads, ..defaults };
     let permit = Budget::new(Bytes::mib(8192)).reserve("whisper", Whisper::planned_bytes(&arguments.model)?)?;
     let mut whisper = Whisper::load(&arguments.model, &plan, permit)?;
     let mut heard = BTreeMap::new();
     for file in files {
         let clip = audio::load_at(&arguments.folder.join(file), audio::LONGEST, SampleRate::HEARING)?;
         let start = Instant::now();
-        let transcript = whisper.transcribe(&clip.samples, &Cancel::new())?;
+        let transcript = whisper.transcribe(&clip.samples, &Cancel::default())?;
         let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
         let verdict = Some(transcript.verdict);
         heard.insert(file.clone(), Heard { text: transcript.text, milliseconds, verdict });
@@ -128,7 +124,7 @@ fn report(references: &BTreeMap<String, String>, heard: &BTreeMap<String, Heard>
     }
     let mut times: Vec<f64> = heard.values().map(|heard| heard.milliseconds).collect();
     times.sort_by(f64::total_cmp);
-    let rate = errors as f64 * 100.0 / words.max(1) as f64;
+    let rate = errors as f64 * 100.0 / words as f64;
     let at = |share: f64| times.get(((times.len().saturating_sub(1)) as f64 * share) as usize).copied().unwrap_or(0.0);
     println!(
         "word error rate: {rate:.2} % ({errors} of {words} words, {} utterances, {uncertain} not certain); \

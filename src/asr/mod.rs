@@ -42,7 +42,6 @@ pub struct Segment {
     pub confidence: f32,
     /// Whisper's own probability that nobody speaks.
     pub no_speech: f32,
-    pub verdict: Verdict,
 }
 
 /// Stops a recognition from another thread. Clones stop the same one; a new recognition takes a new one.
@@ -50,10 +49,6 @@ pub struct Segment {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// The recognition ends with [`AsrError::Cancelled`] after the encoder pass or token it is at.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);

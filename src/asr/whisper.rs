@@ -349,7 +349,6 @@ fn assemble(pieces: Vec<Piece>, language: &str) -> Transcript {
             confidence: reading.logprob.exp(),
             no_speech: reading.no_speech,
             text: reading.text,
-            verdict,
         })
     });
     let segments: Vec<Segment> = heard.collect();

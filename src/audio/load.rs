@@ -21,36 +21,15 @@ pub struct Clip {
     pub rate: SampleRate,
     /// All channels mixed to one, in -1.0..=1.0, and always numbers.
     pub samples: Vec<f32>,
-    /// How many channels the file has.
-    pub channels: u16,
-    pub encoding: Encoding,
     /// What the user should know: that the file ends before its header says so.
     pub note: Option<String>,
 }
 
-impl Clip {
-    pub fn length(&self) -> Ms {
-        self.rate.duration(self.samples.len())
-    }
-}
-
-/// Reads a whole WAV file at its own rate: 8 to 32 bit integers, 32 or 64 bit floats, 4 to 384 kHz, up to 32 channels.
-/// A file that ends early gives what is there, and a note.
+/// Reads a whole WAV file at `rate`: 8 to 32 bit integers, 32 or 64 bit floats, 4 to 384 kHz, up to 32 channels. It is
+/// resampled on the way, so that the original is never held as a whole. A file that ends early gives what is there, and
+/// a note.
 ///
 /// Errors when it is longer than `limit`, is no WAV file, or holds no sample.
-pub fn load(path: &Path, limit: Ms) -> Result<Clip, AudioError> {
-    let mut source = Source::open(path, limit)?;
-    let mut samples = Vec::new();
-    while source.read_block()? {
-        samples.extend_from_slice(&source.mono);
-        if samples.len() > MAX_SAMPLES {
-            return Err(source.too_long());
-        }
-    }
-    source.finish(SampleRate(source.header.rate), samples)
-}
-
-/// Like [`load`], but at `rate`, and resampled on the way: the original is never held as a whole.
 pub fn load_at(path: &Path, limit: Ms, rate: SampleRate) -> Result<Clip, AudioError> {
     let mut source = Source::open(path, limit)?;
     let mut resampler = Resampler::new(SampleRate(source.header.rate), rate)?;
@@ -58,7 +37,7 @@ pub fn load_at(path: &Path, limit: Ms, rate: SampleRate) -> Result<Clip, AudioEr
     while source.read_block()? {
         resampler.push(&source.mono, &mut samples);
         if samples.len() > MAX_SAMPLES {
-            return Err(source.too_long());
+            return Err(source.too_long(rate.duration(MAX_SAMPLES)));
         }
     }
     resampler.finish(&mut samples);
@@ -104,7 +83,7 @@ impl<'a> Source<'a> {
         mix(self.header, &self.bytes[..whole], &mut self.mono);
         self.frames += self.mono.len();
         if self.length().0 > self.limit.0 {
-            return Err(self.too_long());
+            return Err(self.too_long(self.limit));
         }
         Ok(!self.mono.is_empty())
     }
@@ -113,17 +92,15 @@ impl<'a> Source<'a> {
         SampleRate(self.header.rate).duration(self.frames)
     }
 
-    fn too_long(&self) -> AudioError {
-        let held = SampleRate(self.header.rate).duration(MAX_SAMPLES);
-        AudioError::TooLong { path: self.path.to_owned(), limit: Ms(self.limit.0.min(held.0)) }
+    fn too_long(&self, limit: Ms) -> AudioError {
+        AudioError::TooLong { path: self.path.to_owned(), limit }
     }
 
     fn finish(&self, rate: SampleRate, samples: Vec<f32>) -> Result<Clip, AudioError> {
         if samples.is_empty() {
             return Err(AudioError::NoSound { path: self.path.to_owned() });
         }
-        let Header { channels, encoding, .. } = self.header;
-        Ok(Clip { rate, samples, channels, encoding, note: self.note() })
+        Ok(Clip { rate, samples, note: self.note() })
     }
 
     fn note(&self) -> Option<String> {

@@ -7,10 +7,9 @@ mod resample;
 mod riff;
 mod write;
 
-pub use load::{Clip, LONGEST, load, load_at};
+pub use load::{Clip, LONGEST, load_at};
 pub use resample::{Resampler, resample};
-pub use riff::Encoding;
-pub use write::WavWriter;
+pub use write::{WavTarget, WavWriter};
 
 use std::io;
 use std::path::PathBuf;

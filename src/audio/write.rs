@@ -13,22 +13,24 @@ use crate::types::SampleRate;
 /// Sizes in a WAV header are 32 bits wide; some room is left for the header itself.
 const MAX_SAMPLES: u64 = (u32::MAX as u64 - 1024) / 2;
 
-/// A WAV file that grows beside its target and takes its name in [`WavWriter::finish`]. Dropped before, it leaves
-/// nothing behind.
-pub struct WavWriter {
+/// A place at which a WAV file can be written: found out before the sound, or its rate, is there. The file grows beside
+/// its target and takes its name in [`WavWriter::finish`]. Dropped before, it leaves nothing behind.
+pub struct WavTarget {
     target: PathBuf,
     file: NamedTempFile,
-    wav: hound::WavWriter<BufWriter<File>>,
-    written: u64,
     /// The target is a pipe or a device: it cannot be replaced, so it gets the bytes at the end.
     special: bool,
 }
 
-impl WavWriter {
-    pub fn create(path: &Path, rate: SampleRate) -> Result<Self, AudioError> {
-        if !RATES.contains(&rate.0) {
-            return Err(AudioError::rates(rate, rate));
-        }
+/// A WAV file that grows.
+pub struct WavWriter {
+    place: WavTarget,
+    wav: hound::WavWriter<BufWriter<File>>,
+    written: u64,
+}
+
+impl WavTarget {
+    pub fn claim(path: &Path) -> Result<Self, AudioError> {
         let fail = |source| AudioError::Write { path: path.to_owned(), source };
         // A link is followed, so that its target is replaced and not the link.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -39,39 +41,57 @@ impl WavWriter {
         };
         let folder = if special { std::env::temp_dir() } else { folder_of(&target).to_owned() };
         let file = temporary(&folder).map_err(fail)?;
-        let handle = BufWriter::new(file.reopen().map_err(fail)?);
+        Ok(WavTarget { target, file, special })
+    }
+
+    /// Where the file grows until it is finished. It goes with its owner; a program that is killed leaves it.
+    pub fn temporary(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Begins the file, at `rate`.
+    pub fn write_at(self, rate: SampleRate) -> Result<WavWriter, AudioError> {
+        if !RATES.contains(&rate.0) {
+            return Err(AudioError::rates(rate, rate));
+        }
+        let handle = BufWriter::new(self.file.reopen().map_err(|error| self.fail(error))?);
         let spec = hound::WavSpec {
             channels: 1,
             sample_rate: rate.0,
             bits_per_sample: 16,
             sample_format: hound::SampleFormat::Int,
         };
-        let wav = hound::WavWriter::new(handle, spec).map_err(|error| fail(io_of(error)))?;
-        Ok(WavWriter { target, file, wav, written: 0, special })
+        let wav = hound::WavWriter::new(handle, spec).map_err(|error| self.fail(io_of(error)))?;
+        Ok(WavWriter { place: self, wav, written: 0 })
     }
 
-    /// Where the file grows until it is finished. It goes with the writer; a program that is killed leaves it.
-    pub fn temporary(&self) -> &Path {
-        self.file.path()
+    fn fail(&self, source: io::Error) -> AudioError {
+        AudioError::Write { path: self.target.clone(), source }
+    }
+}
+
+impl WavWriter {
+    pub fn create(path: &Path, rate: SampleRate) -> Result<Self, AudioError> {
+        WavTarget::claim(path)?.write_at(rate)
     }
 
     /// Appends samples of -1.0..=1.0; what is beyond is clipped.
     pub fn write(&mut self, samples: &[f32]) -> Result<(), AudioError> {
         self.written += samples.len() as u64;
         if self.written > MAX_SAMPLES {
-            return Err(AudioError::TooLarge { path: self.target.clone(), limit: MAX_SAMPLES });
+            return Err(AudioError::TooLarge { path: self.place.target.clone(), limit: MAX_SAMPLES });
         }
         for &sample in samples {
             // A float that is not a number casts to 0.
             let level = (sample.clamp(-1.0, 1.0) * f32::from(i16::MAX)).round() as i16;
-            self.wav.write_sample(level).map_err(|error| self.fail(io_of(error)))?;
+            self.wav.write_sample(level).map_err(|error| self.place.fail(io_of(error)))?;
         }
         Ok(())
     }
 
     /// Completes the header and puts the file in its place.
     pub fn finish(self) -> Result<(), AudioError> {
-        let WavWriter { target, file, wav, special, .. } = self;
+        let WavWriter { place: WavTarget { target, file, special }, wav, .. } = self;
         let fail = |source| AudioError::Write { path: target.clone(), source };
         wav.finalize().map_err(|error| fail(io_of(error)))?;
         if special {
@@ -81,10 +101,6 @@ impl WavWriter {
             file.persist(&target).map_err(|error| fail(error.error))?;
         }
         Ok(())
-    }
-
-    fn fail(&self, source: io::Error) -> AudioError {
-        AudioError::Write { path: self.target.clone(), source }
     }
 }
 
@@ -110,7 +126,7 @@ fn io_of(error: hound::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::load;
+    use crate::audio::load_at;
     use crate::types::Ms;
 
     fn names(folder: &Path) -> Vec<std::ffi::OsString> {
@@ -127,8 +143,8 @@ mod tests {
         assert!(!path.exists());
         wav.finish().unwrap();
         assert_eq!(names(folder.path()), ["answer.wav"]);
-        let clip = load(&path, Ms(1000.0)).unwrap();
-        assert_eq!(clip.rate, SampleRate(22_050));
+        assert_eq!(hound::WavReader::open(&path).unwrap().spec().sample_rate, 22_050);
+        let clip = load_at(&path, Ms(1000.0), SampleRate(22_050)).unwrap();
         for (read, wanted) in clip.samples.iter().zip([0.0, 0.5, -0.5, 1.0, -1.0, 0.0, 1.0]) {
             assert!((read - wanted).abs() < 1e-4, "{read} {wanted}");
         }
@@ -150,7 +166,7 @@ mod tests {
     fn a_target_that_cannot_be_is_named() {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().to_owned(), folder.path().join("missing/answer.wav")] {
-            let Err(error) = WavWriter::create(&path, SampleRate(16_000)) else { panic!("{}", path.display()) };
+            let Err(error) = WavTarget::claim(&path) else { panic!("{}", path.display()) };
             assert!(error.to_string().contains(&path.display().to_string()), "{error}");
         }
     }

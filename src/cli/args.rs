@@ -1,10 +1,11 @@
 //! The command line: what may be written on it, and how it is explained. Help, man pages and completions all come from
 //! here ([`super::docs`]).
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args as Group, Parser, Subcommand};
+use clap::{ArgMatches, Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{Flag, Sources};
@@ -23,11 +24,19 @@ pub const EXIT_CODES: [(&str, &str); 8] = [
 ];
 
 /// The variables that Sotto reads, for the man page.
-pub const ENVIRONMENT: [(&str, &str); 5] = [
+pub const ENVIRONMENT: [(&str, &str); 7] = [
     ("SOTTO_SECTION__KEY", "a setting, such as SOTTO_LLM__MAX_TOKENS=100; wins over the file, loses to a flag"),
     ("SOTTO_CONFIG", "the pipeline file to use when --config is not given"),
-    ("SOTTO_MODELS_DIR", "the folder in which models are kept"),
-    ("HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE", "where and how the model hub is reached"),
+    ("SOTTO_MODELS_DIR", "the folder in which models are kept; another name of SOTTO_MODELS__DIR"),
+    (
+        "SOTTO_KERNELS",
+        "which kernels compute: reference, portable, avx2, avx512 or avx512vnni; without it the fastest that run here",
+    ),
+    (
+        "HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE",
+        "where and how the model hub is reached",
+    ),
+    ("CACHE_DIRECTORY, CONFIGURATION_DIRECTORY", "the folders of a systemd service"),
     ("NO_COLOR", "any value turns colours off"),
 ];
 
@@ -69,7 +78,7 @@ pub struct Global {
     pub config: Option<PathBuf>,
 
     /// Change one setting, such as --set llm.max_tokens=100 (may be given several times)
-    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE", value_parser = parse_setting)]
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = parse_setting)]
     pub set: Vec<Flag>,
 
     /// Say nothing but results and errors
@@ -121,6 +130,9 @@ pub enum Command {
     /// "argmax_equal_where_clear" (a margin above 0.01), "max_state_error" ("recurrent", "conv", "keys", "values", by the
     /// largest value of the tensor) and "greedy_equal". An error that is no number is null.
     Verify(Verify),
+    /// Measure how fast the parts are on this machine
+    #[command(subcommand)]
+    Bench(Bench),
     /// Print the completions for a shell
     ///
     /// For bash, for example: sotto completions bash > ~/.local/share/bash-completion/completions/sotto
@@ -287,13 +299,15 @@ pub enum Models {
     },
     /// Convert a model into the form that Sotto loads
     ///
-    /// "sotto models pull" does this by itself; use it for a model of your own.
+    /// "sotto models pull" does this by itself; use it for a model of your own, and give its path as asr.model or
+    /// tts.voice: --set asr.model=DST/whisper.ggml, --set tts.voice=./DST
     Import {
-        /// What it is, such as "whisper" or "piper"
+        /// What it is: "whisper" or "piper"
         #[arg(value_name = "KIND")]
         kind: String,
 
-        /// The model as it was published: a file or a folder
+        /// The model as it was published: for "whisper" the folder of a CTranslate2 model, for "piper" the .onnx file
+        /// with its .onnx.json beside it
         #[arg(value_name = "SRC")]
         source: PathBuf,
 
@@ -388,6 +402,56 @@ pub struct Verify {
     pub format: Format,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Measure the language model
+    ///
+    /// Reads a prompt of random tokens from an empty state, and writes an answer token by token; each is done several
+    /// times, after a warm-up, and the median counts. Use it on a machine that does nothing else.
+    ///
+    /// With --json there are "prompt.tokens_per_second", "decode.tokens_per_second" (the medians; beside them "least",
+    /// "most" and all "runs"), "resident_bytes", "bytes_per_token" (weights and state that a step reads) and
+    /// "limit.tokens_per_second" (steps per second if reading those bytes were all there is to do).
+    Llm(BenchLlm),
+}
+
+#[derive(Debug, Group)]
+pub struct BenchLlm {
+    /// The model: a name of the catalogue, a GGUF file or a folder; without it, the pipeline's own
+    #[arg(value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// Tokens of the prompt
+    #[arg(short, long, value_name = "N", default_value = "128")]
+    pub prompt: NonZeroUsize,
+
+    /// Tokens of the answer
+    #[arg(short, long, value_name = "N", default_value = "256")]
+    pub generate: NonZeroUsize,
+
+    /// Tokens that are there before the answer begins
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub depth: usize,
+
+    /// Threads to compute with; without it, as many as the pipeline would use
+    #[arg(long, value_name = "N")]
+    pub threads: Option<String>,
+
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub repeat: u16,
+
+    /// Tell where the time goes, by kind of work
+    #[arg(long)]
+    pub profile: bool,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
 #[derive(Debug, Group)]
 pub struct Memory {
     /// Hold at most this much memory, such as 1500MiB; wins over the pipeline file
@@ -402,7 +466,28 @@ pub struct Format {
     pub json: bool,
 }
 
+/// The flag that may stand at every command, and whose values all count.
+const SET: &str = "set";
+
 impl Args {
+    /// Reads a command line, the program's own name first.
+    pub fn read<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Args, clap::Error> {
+        let mut matches = Args::described().try_get_matches_from(words)?;
+        let set = settings(&matches);
+        let mut args =
+            Args::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Args::described()))?;
+        args.global.set = set;
+        Ok(args)
+    }
+
+    /// The description of the whole command line. Of a flag that clap itself hands down to the commands, only the values
+    /// behind the last command count; `--set` before and behind it is meant to add up.
+    pub fn described() -> clap::Command {
+        let command = Args::command();
+        let set = command.get_arguments().find(|argument| argument.get_id() == SET).cloned();
+        set.iter().fold(command, |command, set| command.mut_subcommands(|below| with_below(below, set)))
+    }
+
     /// What the configuration is made from: the file and the flags of this command line, and this process.
     pub fn sources(&self) -> Sources {
         let checked = match &self.command {
@@ -419,7 +504,12 @@ impl Args {
             value,
             name: "--budget".to_owned(),
         });
-        self.global.set.iter().cloned().chain(budget).collect()
+        let threads = self.command.threads().map(|value| Flag {
+            path: "llm.threads".to_owned(),
+            value: value.to_owned(),
+            name: "--threads".to_owned(),
+        });
+        self.global.set.iter().cloned().chain(budget).chain(threads).collect()
     }
 }
 
@@ -432,9 +522,29 @@ impl Command {
             Command::Chat(chat) => Some(&chat.memory),
             Command::Plan(plan) => Some(&plan.memory),
             Command::Verify(verify) => Some(&verify.memory),
+            Command::Bench(Bench::Llm(bench)) => Some(&bench.memory),
             _ => None,
         }
     }
+
+    fn threads(&self) -> Option<&str> {
+        match self {
+            Command::Bench(Bench::Llm(bench)) => bench.threads.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// `command` and every command below it, with `argument`.
+fn with_below(command: clap::Command, argument: &clap::Arg) -> clap::Command {
+    command.arg(argument.clone()).mut_subcommands(|below| with_below(below, argument))
+}
+
+/// The values of `--set`, in the order in which they were written.
+fn settings(matches: &ArgMatches) -> Vec<Flag> {
+    let here = matches.get_many(SET).into_iter().flatten().cloned();
+    let below = matches.subcommand().map(|(_, below)| settings(below)).unwrap_or_default();
+    here.chain(below).collect()
 }
 
 fn parse_setting(text: &str) -> Result<Flag, String> {
@@ -456,11 +566,10 @@ fn exit_codes_text() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent_and_explains_every_argument() {
-        let mut root = Args::command();
+        let mut root = Args::described();
         root.build();
         let mut commands = vec![&root];
         while let Some(command) = commands.pop() {
@@ -470,7 +579,7 @@ mod tests {
             }
             commands.extend(command.get_subcommands());
         }
-        Args::command().debug_assert();
+        Args::described().debug_assert();
     }
 
     #[test]
@@ -500,6 +609,8 @@ mod tests {
             "quantize a b --format int4 --group 32 --force --json",
             "verify a --reference b --text c --json --budget 5GiB --min-top1 97.5 --max-perplexity 1 --max-kl 0.1",
             "verify a --against b --device cpu --chunk 1 --json --max-logit-error 1e-3 --max-state-error 1e-4",
+            "bench llm",
+            "bench llm m.gguf -p 128 -g 256 --depth 2048 --threads 2 --repeat 3 --profile --json --budget 5GiB",
             "completions bash",
             "man",
             "man models pull",
@@ -508,7 +619,7 @@ mod tests {
         ];
         for line in lines {
             let words = std::iter::once("sotto").chain(line.split(' '));
-            assert!(Args::try_parse_from(words).is_ok(), "sotto {line}");
+            assert!(Args::read(words).is_ok(), "sotto {line}");
         }
     }
 
@@ -529,17 +640,34 @@ mod tests {
             "verify a --chunk 3",
             "verify a --min-top1 nan",
             "verify a --against b --reference c",
+            "bench",
+            "bench llm -p 0",
+            "bench llm -g 0",
+            "bench llm --depth -1",
+            "bench llm --repeat 0",
         ];
         for line in lines {
-            let error = Args::try_parse_from(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();
+            let error = Args::read(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();
             assert_eq!(error.exit_code(), 2, "sotto {line}");
+        }
+    }
+
+    #[test]
+    fn settings_before_and_behind_a_command_add_up() {
+        for line in [
+            "--set a=1 models --set a=2 pull --set b=3 x --set b=4",
+            "--set a=1 --set a=2 models pull --set b=3 --set b=4",
+        ] {
+            let flags = Args::read(std::iter::once("sotto").chain(line.split(' '))).unwrap().flags();
+            let values: Vec<_> = flags.iter().map(|flag| flag.value.as_str()).collect();
+            assert_eq!(values, ["1", "2", "3", "4"], "sotto {line}");
         }
     }
 
     #[test]
     fn the_budget_flag_wins_over_set() {
         let words = ["sotto", "plan", "--budget", "1GiB", "--set", "memory.budget=2GiB"];
-        let flags = Args::try_parse_from(words).unwrap().flags();
+        let flags = Args::read(words).unwrap().flags();
         let names: Vec<_> = flags.iter().map(|flag| (flag.name.as_str(), flag.value.as_str())).collect();
         assert_eq!(names, [("--set memory.budget", "2GiB"), ("--budget", "1GiB")]);
     }

@@ -8,7 +8,7 @@ use super::args;
 use super::house::House;
 use crate::llm::{Chat, Delta, Message, Reply, SamplingOptions};
 use crate::pipeline::Result;
-use crate::types::Ms;
+use crate::store::progress::say;
 
 pub fn run(args: &args::Chat, house: &House) -> Result<()> {
     let mut session = Session::new(args, house)?;
@@ -18,8 +18,8 @@ pub fn run(args: &args::Chat, house: &House) -> Result<()> {
     }
     let watched = std::io::stdin().is_terminal() && house.talk().watched();
     if watched {
-        eprintln!("Write a line to Sotto. /reset forgets the conversation, /stats tells what the last answer cost;");
-        eprintln!("an empty line or Ctrl-D ends it.");
+        say("Write a line to Sotto. /reset forgets the conversation, /stats tells what the last answer cost;");
+        say("an empty line or Ctrl-D ends it.");
     }
     for line in Lines::new(watched) {
         let line = line?;
@@ -85,7 +85,7 @@ impl<'h> Session<'h> {
         }
         let reply = answered?;
         self.chat.take_notes().iter().for_each(|note| self.house.talk().note(&note.to_string()));
-        if reply.dropped_turns > 0 {
+        if reply.dropped_turns > self.last.as_ref().map_or(0, |last| last.dropped_turns) {
             let note = format!("the context is full: the {} oldest turns were left out", reply.dropped_turns);
             self.house.talk().note(&note);
         }
@@ -115,19 +115,19 @@ impl<'h> Session<'h> {
     }
 
     fn stats(&self) -> String {
-        let Some(Reply { tokens, prompt_tokens, prefilled_tokens, stats, .. }) = &self.last else {
+        let Some(Reply { tokens, prompt_tokens, stats, .. }) = &self.last else {
             return format!("no answer yet; memory {}\n", self.chat.memory_footprint());
         };
-        let rate = |tokens: usize, span: Ms| if span.0 > 0.0 { tokens as f64 * 1000.0 / span.0 } else { 0.0 };
         format!(
-            "prompt   {prompt_tokens} tokens, {prefilled_tokens} of them new, in {} ({:.0}/s)\n\
+            "prompt   {prompt_tokens} tokens, {} of them new, in {} ({:.0}/s)\n\
              answer   {tokens} tokens in {} ({:.1}/s)\n\
              context  {} of {} tokens\n\
              memory   {}\n",
+            stats.prefilled_tokens,
             stats.prefill,
-            rate(*prefilled_tokens, stats.prefill),
+            stats.prefill_tokens_per_second().unwrap_or_default(),
             stats.decode,
-            rate(stats.steps, stats.decode),
+            stats.decode_tokens_per_second().unwrap_or_default(),
             prompt_tokens + tokens,
             self.house.plan().llm.context,
             self.chat.memory_footprint(),
@@ -142,7 +142,7 @@ fn as_json(prompt: &str, reply: &Reply) -> serde_json::Value {
         "thought": reply.thought.trim(),
         "tokens": reply.tokens,
         "prompt_tokens": reply.prompt_tokens,
-        "prefilled_tokens": reply.prefilled_tokens,
+        "prefilled_tokens": reply.stats.prefilled_tokens,
         "dropped_turns": reply.dropped_turns,
         "finish": reply.finish.name(),
         "prefill_ms": reply.stats.prefill.0.round(),
@@ -167,7 +167,7 @@ impl Iterator for Lines {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.watched {
-            eprint!("> ");
+            let _unseen = write!(std::io::stderr(), "> ");
         }
         self.input.next()
     }

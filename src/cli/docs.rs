@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::{Man, roff::Roff, roff::roman};
 
@@ -17,13 +17,13 @@ pub struct NoSuchCommand(String);
 pub fn completions(shell: Shell, out: &mut impl Write) -> io::Result<()> {
     // Rendered first and written by us: the generator panics when the reader of a pipe goes away.
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "sotto", &mut script);
+    clap_complete::generate(shell, &mut Args::described(), "sotto", &mut script);
     out.write_all(&script)
 }
 
 /// The manual page of sotto, or of one of its commands (`["models", "pull"]`), as roff.
 pub fn man(path: &[String]) -> Result<Vec<u8>, NoSuchCommand> {
-    let mut root = Args::command();
+    let mut root = Args::described();
     root.build();
     let mut command = &root;
     for name in path {
@@ -84,7 +84,7 @@ mod tests {
         let pull = page(&["models", "pull"]).unwrap();
         assert!(pull.contains("profile") && pull.contains("EXIT STATUS"), "{pull}");
         assert!(page(&["models", "eat"]).is_err());
-        for path in all_commands(&Args::command()) {
+        for path in all_commands(&Args::described()) {
             assert!(man(&path).is_ok_and(|page| !page.is_empty()), "{path:?}");
         }
     }

@@ -2,13 +2,31 @@
 
 use std::process::ExitCode;
 
+use crate::asr::AsrError;
 use crate::config::ConfigErrors;
+use crate::hear::HearError;
 use crate::llm::LlmError;
 use crate::llm::quantize::QuantizeError;
 use crate::llm::verify::VerifyError;
 use crate::memory::OverBudget;
 use crate::onnx::OnnxError;
 use crate::store::{NoSuchModel, StoreError};
+use crate::tts::TtsError;
+
+/// Several things failed, and each of them was said. The program ends as the first of them would end it.
+#[derive(Debug, thiserror::Error)]
+#[error("{summary}")]
+pub struct Several {
+    summary: String,
+    exit: Exit,
+}
+
+impl Several {
+    /// `summary` counts them, `first` is the first.
+    pub fn new(summary: String, first: &anyhow::Error) -> Self {
+        Several { summary, exit: Exit::of(first) }
+    }
+}
 
 /// How a run of the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +77,28 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<LlmError>() {
         return of_model(error);
     }
+    if let Some(several) = cause.downcast_ref::<Several>() {
+        return Some(several.exit);
+    }
     if cause.is::<NoSuchModel>() {
         return Some(Exit::UsageOrConfiguration);
     }
-    cause.is::<OnnxError>().then_some(Exit::ModelMissingOrDamaged)
+    of_sound(cause)
+}
+
+/// Of the rooms that hear and speak. A failure while a good model runs has no code of its own.
+fn of_sound(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if let Some(AsrError::EnglishOnly { .. } | AsrError::Language { .. }) = cause.downcast_ref() {
+        return Some(Exit::UsageOrConfiguration);
+    }
+    let damaged =
+        matches!(cause.downcast_ref(), Some(AsrError::Read { .. } | AsrError::Format { .. } | AsrError::Load { .. }))
+            || matches!(
+                cause.downcast_ref(),
+                Some(TtsError::Onnx(_) | TtsError::Voice { .. } | TtsError::Language { .. })
+            )
+            || matches!(cause.downcast_ref(), Some(HearError::Onnx(_)));
+    (damaged || cause.is::<OnnxError>()).then_some(Exit::ModelMissingOrDamaged)
 }
 
 fn of_model(error: &LlmError) -> Option<Exit> {
@@ -70,12 +106,49 @@ fn of_model(error: &LlmError) -> Option<Exit> {
     if let Budget(_) = error {
         return Some(Exit::OverBudget);
     }
-    let model = matches!(error, Unreadable { .. } | Damaged { .. } | DamagedCheckpoint { .. } | Unsupported { .. });
+    let damaged = matches!(error, Damaged { .. } | DamagedCheckpoint { .. } | DamagedTokenizer { .. });
+    let model = damaged || matches!(error, Unreadable { .. } | Unsupported { .. });
     model.then_some(Exit::ModelMissingOrDamaged)
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_model_is_told_from_a_wrong_setting_and_from_bad_luck() {
+        let (file, why) = (PathBuf::from, || String::from("why"));
+        let onnx = || OnnxError::Model { model: file("m"), why: why() };
+        let read = || AsrError::Read { model: file("m"), source: io::ErrorKind::InvalidData.into() };
+        let english = || AsrError::EnglishOnly { model: file("m"), language: "de".into() };
+        let cases: [(anyhow::Error, Exit); 15] = [
+            (onnx().into(), Exit::ModelMissingOrDamaged),
+            (TtsError::Onnx(onnx()).into(), Exit::ModelMissingOrDamaged),
+            (TtsError::Voice { file: file("v"), why: why() }.into(), Exit::ModelMissingOrDamaged),
+            (TtsError::Language { language: why() }.into(), Exit::ModelMissingOrDamaged),
+            (TtsError::NoPhonemiser.into(), Exit::Failed),
+            (TtsError::TooLong { bytes: 2, limit: 1 }.into(), Exit::Failed),
+            (HearError::Onnx(onnx()).into(), Exit::ModelMissingOrDamaged),
+            (HearError::Run { model: file("m"), why: why() }.into(), Exit::Failed),
+            (read().into(), Exit::ModelMissingOrDamaged),
+            (AsrError::Format { model: file("m"), why: why() }.into(), Exit::ModelMissingOrDamaged),
+            (AsrError::Load { model: file("m"), why: why() }.into(), Exit::ModelMissingOrDamaged),
+            (english().into(), Exit::UsageOrConfiguration),
+            (AsrError::Language { language: why() }.into(), Exit::UsageOrConfiguration),
+            (AsrError::Run { why: why() }.into(), Exit::Failed),
+            (Several::new(why(), &anyhow::Error::from(read()).context("file")).into(), Exit::ModelMissingOrDamaged),
+        ];
+        for (error, exit) in cases {
+            assert_eq!(Exit::of(&error.context("loading")), exit);
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! Results go to stdout, talk to stderr; what went wrong decides the exit code ([`exit`]).
 
 pub mod args;
+mod bench;
 mod chat;
 pub mod docs;
 mod exit;
@@ -17,16 +18,18 @@ mod transcribe;
 mod verify;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Args, Command, Config};
-use clap::Parser;
 use exit::Exit;
 use house::House;
-use talk::Talk;
+use talk::{Talk, told};
 
-use crate::config;
+use crate::audio::WavTarget;
+use crate::config::{self, ConfigErrors, Loaded};
 use crate::pipeline::Result;
+use crate::store::progress::say;
 
 /// The command line asks for something that cannot be: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +39,7 @@ pub struct Usage(String);
 /// Runs the program that the command line describes.
 pub fn run() -> ExitCode {
     signals::install();
-    let args = Args::parse();
+    let args = Args::read(std::env::args_os()).unwrap_or_else(|refused| refused.exit());
     match dispatch(&args) {
         Ok(()) => Exit::Fine.into(),
         Err(error) if reader_has_gone(&error) => Exit::Fine.into(),
@@ -48,47 +51,58 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(args: &Args) -> Result<()> {
+    let loaded = || config::load(&args.sources());
+    let at_home = |loaded: &Loaded| House::new(loaded.plan.clone(), Talk::new(args.global.quiet));
+    let house = || Ok::<_, ConfigErrors>(at_home(&loaded()?));
     match &args.command {
-        Command::Completions { shell } => return Ok(docs::completions(*shell, &mut std::io::stdout())?),
-        Command::Man { command } => {
-            let page = docs::man(command).map_err(|error| Usage(error.to_string()))?;
-            return Ok(std::io::stdout().write_all(&page)?);
-        }
-        Command::Config(Config::Schema) => return print_text(&config::schema()),
-        _ => {}
-    }
-    let loaded = config::load(&args.sources())?;
-    let house = House::new(loaded.plan.clone(), Talk::new(args.global.quiet));
-    match &args.command {
-        Command::Once(args) => once::run(args, &house),
-        Command::Transcribe(args) => transcribe::run(args, &house),
-        Command::Say(args) => say::run(args, &house),
-        Command::Chat(args) => chat::run(args, &house),
-        Command::Plan(args) => plan::run(args, &house),
-        Command::Models(args) => models::run(args, &house),
-        Command::Quantize(args) => quantize::run(args, &house),
-        Command::Verify(args) => verify::run(args, &house),
+        Command::Once(args) => once::run(args, &house()?),
+        Command::Transcribe(args) => transcribe::run(args, &house()?),
+        Command::Say(args) => say::run(args, &house()?),
+        Command::Chat(args) => chat::run(args, &house()?),
+        Command::Plan(args) => plan::run(args, &house()?),
+        Command::Models(args) => models::run(args, &house()?),
+        Command::Quantize(args) => quantize::run(args, &house()?),
+        Command::Verify(args) => verify::run(args, &house()?),
+        Command::Bench(args) => bench::run(args, &house()?),
         Command::Check(_) => {
-            house.loader_with_thinker()?.check_names()?;
-            let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |f| f.display().to_string());
-            house.talk().note(&format!("{file}: no mistakes"));
-            Ok(())
+            let loaded = loaded()?;
+            check(&loaded, &at_home(&loaded))
         }
         Command::Config(Config::Show { origin, format }) if format.json => {
-            print_json(&config::show_json(&loaded, *origin))
+            print_json(&config::show_json(&loaded()?, *origin))
         }
-        Command::Config(Config::Show { origin, .. }) => print_text(&config::show(&loaded, *origin)),
-        Command::Config(Config::Schema) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        Command::Config(Config::Show { origin, .. }) => print_text(&config::show(&loaded()?, *origin)),
+        Command::Config(Config::Schema) => print_text(&config::schema()),
+        Command::Completions { shell } => Ok(docs::completions(*shell, &mut std::io::stdout())?),
+        Command::Man { command } => {
+            let page = docs::man(command).map_err(|error| Usage(error.to_string()))?;
+            Ok(std::io::stdout().write_all(&page)?)
+        }
     }
+}
+
+/// The mistakes that only the catalogue knows; all others were found when the file was loaded.
+fn check(loaded: &Loaded, house: &House) -> Result<()> {
+    house.loader_with_thinker()?.check_names()?;
+    let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |file| file.display().to_string());
+    house.talk().note(&format!("{file}: no mistakes"));
+    Ok(())
 }
 
 /// One line for one failure; a configuration's mistakes come a line each.
 fn report(error: &anyhow::Error) {
-    if error.is::<config::ConfigErrors>() {
-        eprintln!("{error}");
+    if error.is::<ConfigErrors>() {
+        say(&error.to_string());
     } else {
-        eprintln!("sotto: {error:#}");
+        say(&format!("sotto: {}", told(error)));
     }
+}
+
+/// The place for a WAV file, which an interrupt leaves as it was.
+fn claim(path: &Path) -> Result<WavTarget> {
+    let place = WavTarget::claim(path)?;
+    signals::unfinished(place.temporary().to_owned());
+    Ok(place)
 }
 
 fn print_json(value: &serde_json::Value) -> Result<()> {

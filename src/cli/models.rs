@@ -7,10 +7,11 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::args::Models;
+use super::exit::Several;
 use super::house::House;
+use super::talk::told;
 use crate::pipeline::{Part, Result, local};
 use crate::store::import::{piper, whisper};
-use crate::store::progress::{Silent, on_stderr};
 use crate::store::{Catalogue, Entry, PROFILES, State, Store};
 
 pub fn run(args: &Models, house: &House) -> Result<()> {
@@ -89,7 +90,7 @@ fn named<'a>(catalogue: &'a Catalogue, names: &[String], profile: Option<&str>) 
     names.iter().map(|name| Ok(alone(catalogue.find(name)?))).collect()
 }
 
-/// The models that the pipeline uses. A language model of the user's own is there already.
+/// The models that the pipeline uses. One of the user's own is there already.
 fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted<'a>>> {
     let plan = house.plan();
     let find = |part: Part| {
@@ -105,8 +106,7 @@ fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted
 }
 
 fn pull(store: &Store, wanted: &[Wanted], as_json: bool, house: &House) -> Result<()> {
-    let talk = house.talk();
-    let progress = if talk.quiet() { Box::new(Silent) } else { on_stderr() };
+    let progress = house.talk().progress();
     let mut pulled = Vec::new();
     for Wanted { entry, stand_in } in wanted {
         let installed = match stand_in {
@@ -119,25 +119,27 @@ fn pull(store: &Store, wanted: &[Wanted], as_json: bool, house: &House) -> Resul
 }
 
 fn verify(store: &Store, names: &[String], as_json: bool, house: &House) -> Result<()> {
-    let mut first_bad = None;
+    let mut bad = Vec::new();
     let mut results = Vec::new();
-    for name in to_verify(store, names)? {
-        let result = store.verify(&name);
-        let why = result.as_ref().err().map(ToString::to_string);
+    let names = to_verify(store, names)?;
+    for name in &names {
+        let result = store.verify(name).map_err(anyhow::Error::from);
+        let why = result.as_ref().err().map(told);
         results.push(json!({ "name": name, "ok": why.is_none(), "why": why }));
         match result {
             Ok(()) if as_json => {}
             Ok(()) => super::print_line(&format!("{name}: ok"))?,
-            Err(error) => {
-                house.talk().note(&error.to_string());
-                first_bad.get_or_insert(error);
-            }
+            Err(error) => bad.push(error),
         }
     }
     if as_json {
         super::print_json(&json!({ "models": results }))?;
     }
-    first_bad.map_or(Ok(()), |error| Err(error.into()))
+    if bad.len() < 2 {
+        return bad.pop().map_or(Ok(()), Err);
+    }
+    bad.iter().for_each(|error| house.talk().error(error));
+    Err(Several::new(format!("{} of {} models are not as they should be", bad.len(), names.len()), &bad[0]).into())
 }
 
 /// The named models, or all that are here.
@@ -174,17 +176,22 @@ fn path(store: &Store, name: &str, file: Option<&str>, as_json: bool) -> Result<
 fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Result<()> {
     let made: &[&str] = match kind {
         "whisper" => &["whisper.ggml"],
-        "piper" => &["encoder.onnx", "decoder.onnx"],
+        "piper" => &piper::FILES,
         _ => return Err(super::Usage(format!("{kind:?} cannot be imported; choose \"whisper\" or \"piper\"")).into()),
     };
-    std::fs::create_dir_all(destination).with_context(|| destination.display().to_string())?;
-    let made: Vec<_> = made.iter().map(|name| destination.join(name)).collect();
-    match &made[..] {
-        [ggml] => whisper::convert(source, ggml)?,
-        [encoder, decoder, ..] => piper::split(source, encoder, decoder)?,
-        [] => {}
+    let folder = destination.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Made beside the destination: what fails half-way leaves it as it was.
+    let work = tempfile::Builder::new().prefix(".sotto-").tempdir_in(folder);
+    let work = work.with_context(|| folder.display().to_string())?;
+    super::signals::unfinished(work.path().to_owned());
+    match kind {
+        "whisper" => whisper::convert(source, &work.path().join(made[0]))?,
+        _ => piper::convert(source, work.path())?,
     }
-    for path in made {
+    std::fs::create_dir_all(destination).with_context(|| destination.display().to_string())?;
+    for name in made {
+        let path = destination.join(name);
+        std::fs::rename(work.path().join(name), &path).with_context(|| path.display().to_string())?;
         house.talk().note(&format!("wrote {}", path.display()));
     }
     Ok(())

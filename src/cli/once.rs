@@ -10,7 +10,7 @@ use serde_json::json;
 use super::args::Once;
 use super::house::House;
 use super::talk::Talk;
-use crate::audio::{self, WavWriter};
+use crate::audio::{self, WavTarget, WavWriter};
 use crate::observe::{Journal, Waterfall};
 use crate::pipeline::{Answered, Outcome, Pace, Pipeline, Result, Sink};
 use crate::types::SampleRate;
@@ -18,10 +18,11 @@ use crate::types::SampleRate;
 pub fn run(args: &Once, house: &House) -> Result<()> {
     let talk = house.talk();
     let question = read_question(&args.question, house)?;
+    let mut answer = Answer::new(args)?;
     let stages = talk.loading(house.loader_with_thinker()?)?;
     let mut pipeline = Pipeline::start(stages, house.plan(), Journal::default());
     let pace = if args.realtime { Pace::RealTime } else { Pace::Fast };
-    let mut answer = Answer::new(args, pipeline.rate());
+    answer.rate = pipeline.rate();
     let outcome = pipeline.ask(question, pace, &mut answer)?;
     match outcome {
         Outcome::Silence { why } => {
@@ -41,21 +42,23 @@ fn read_question(path: &Path, house: &House) -> Result<Arc<[f32]>> {
 /// Where the answer goes: its sound to a file, its text to stdout.
 struct Answer<'a> {
     args: &'a Once,
+    /// That of the voice, once it is loaded.
     rate: SampleRate,
+    place: Option<WavTarget>,
     wav: Option<WavWriter>,
 }
 
 impl<'a> Answer<'a> {
-    fn new(args: &'a Once, rate: SampleRate) -> Self {
-        Answer { args, rate, wav: None }
+    /// A file that cannot be written is an error at once, before any model is loaded.
+    fn new(args: &'a Once) -> Result<Self> {
+        let mut answer = Answer { args, rate: SampleRate::HEARING, place: None, wav: None };
+        answer.begin()?;
+        Ok(answer)
     }
 
     fn writer(&mut self) -> Result<Option<&mut WavWriter>> {
-        let Some(path) = &self.args.output else { return Ok(None) };
-        if self.wav.is_none() {
-            let writer = WavWriter::create(path, self.rate)?;
-            super::signals::unfinished(writer.temporary().to_owned());
-            self.wav = Some(writer);
+        if let Some(place) = self.place.take() {
+            self.wav = Some(place.write_at(self.rate)?);
         }
         Ok(self.wav.as_mut())
     }
@@ -81,6 +84,7 @@ impl Sink for Answer<'_> {
     fn begin(&mut self) -> Result<()> {
         // Dropping an unfinished file removes it.
         self.wav = None;
+        self.place = self.args.output.as_deref().map(super::claim).transpose()?;
         Ok(())
     }
 

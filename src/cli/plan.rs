@@ -18,7 +18,7 @@ const PHASES: [(&str, &[Part]); 3] = [
     ("speak", &[Part::Runtime, Part::Speaker]),
 ];
 
-/// What the process holds without any model: code, buffers, threads. Measured; see the README.
+/// What the process holds without any model: code, buffers, threads.
 const PROCESS: Bytes = Bytes::mib(16);
 
 pub fn run(args: &Plan, house: &House) -> Result<()> {

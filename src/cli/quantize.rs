@@ -8,12 +8,11 @@ use super::args::Quantize;
 use super::house::House;
 use crate::llm::quantize::{Format, Recipe, quantize};
 use crate::pipeline::{QuantizeProgress, Result};
-use crate::store::progress::{Silent, on_stderr};
 use crate::types::Bytes;
 
 pub fn run(args: &Quantize, house: &House) -> Result<()> {
     let recipe = Recipe::new(args.format, args.group)?;
-    let progress = if house.talk().quiet() { Box::new(Silent) } else { on_stderr() };
+    let progress = house.talk().progress();
     let what = format!("quantising to {}", args.format.name());
     let watch = QuantizeProgress::new(what, progress.as_ref(), super::signals::unfinished);
     let summary = quantize(&args.source, &args.destination, &recipe, args.force, &watch)?;

@@ -10,7 +10,6 @@ use serde_json::json;
 use super::Usage;
 use super::args::Say;
 use super::house::House;
-use crate::audio::WavWriter;
 use crate::pipeline::Result;
 use crate::tts::Sentences;
 use crate::types::{Bytes, Ms};
@@ -23,9 +22,9 @@ pub fn run(args: &Say, house: &House) -> Result<()> {
         return Err(Usage("name a file for the speech: sotto say TEXT -o FILE.wav".to_owned()).into());
     };
     let text = text_of(&args.text)?;
+    let place = super::claim(output)?;
     let mut voice = house.loader()?.speaker()?;
-    let mut writer = WavWriter::create(output, voice.rate())?;
-    super::signals::unfinished(writer.temporary().to_owned());
+    let mut writer = place.write_at(voice.rate())?;
     let started = Instant::now();
     let (mut samples, mut first_sound) = (0, None);
     for sentence in Sentences::cut(&text) {

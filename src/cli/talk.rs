@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::pipeline::{Loader, Part, Result, Stages};
+use crate::store::progress::{Progress, Silent, on_stderr, say};
 
 /// The voice of the program. `--quiet` leaves only errors.
 #[derive(Clone, Debug)]
@@ -23,20 +24,26 @@ impl Talk {
         self.watched && !self.quiet
     }
 
-    pub fn quiet(&self) -> bool {
-        self.quiet
+    /// What tells how far a long task is.
+    pub fn progress(&self) -> Box<dyn Progress> {
+        if self.quiet { Box::new(Silent) } else { on_stderr() }
     }
 
     pub fn note(&self, line: &str) {
         if !self.quiet {
-            eprintln!("sotto: {line}");
+            say(&format!("sotto: {line}"));
         }
+    }
+
+    /// What went wrong while the rest goes on; `--quiet` does not silence it.
+    pub fn error(&self, error: &anyhow::Error) {
+        say(&format!("sotto: {}", told(error)));
     }
 
     /// A table or a chart.
     pub fn block(&self, text: &str) {
         if !self.quiet {
-            eprint!("{text}");
+            say(text.trim_end_matches('\n'));
         }
     }
 
@@ -63,5 +70,44 @@ impl Talk {
         }
         bar.enable_steady_tick(std::time::Duration::from_millis(120));
         bar
+    }
+}
+
+/// An error with its causes in one line. What a cause repeats of the line so far is left out: some errors carry the words
+/// of their cause in their own.
+pub fn told(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.contains(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::audio::AudioError;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let io = || io::Error::new(io::ErrorKind::NotFound, "no such file");
+        let read = || AudioError::Read { path: PathBuf::from("a.wav"), source: io() };
+        for (error, line) in [
+            (read().into(), "a.wav could not be read: no such file"),
+            (anyhow::Error::from(read()).context("question 2"), "question 2: a.wav could not be read: no such file"),
+            (anyhow::Error::from(io()).context("a.wav"), "a.wav: no such file"),
+            (anyhow::anyhow!("alone"), "alone"),
+        ] {
+            assert_eq!(told(&error), line);
+        }
     }
 }

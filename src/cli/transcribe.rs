@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::args::Transcribe;
+use super::exit::Several;
 use super::house::House;
 use crate::asr::{Cancel, Segment, Transcript, Verdict, Whisper};
 use crate::audio;
@@ -25,7 +25,7 @@ pub fn run(args: &Transcribe, house: &House) -> Result<()> {
             Ok(transcript) => print_text(path, args.files.len() > 1, &transcript, house)?,
             // One bad file must not lose the others' transcripts.
             Err(error) if args.files.len() > 1 => {
-                house.talk().note(&format!("{error:#}"));
+                house.talk().error(&error);
                 failures.push(error);
             }
             Err(error) => return Err(error),
@@ -36,10 +36,9 @@ pub fn run(args: &Transcribe, house: &House) -> Result<()> {
         (true, _) => super::print_json(&json!({ "files": objects }))?,
         (false, _) => {}
     }
-    match failures.len() {
-        0 => Ok(()),
-        failed => Err(anyhow!("{failed} of {} files could not be transcribed", args.files.len())),
-    }
+    let Some(first) = failures.first() else { return Ok(()) };
+    let summary = format!("{} of {} files could not be transcribed", failures.len(), args.files.len());
+    Err(Several::new(summary, first).into())
 }
 
 fn transcribe(path: &Path, house: &House, detector: &mut SileroVad, whisper: &mut Whisper) -> Result<Transcript> {

@@ -115,7 +115,7 @@ fn gate_json(
         "mode": "reference",
         "model": args.model,
         "weights": report.precision.name,
-        "bits_per_weight": report.precision.bits,
+        "code_bits": report.precision.bits,
         "reference": reference,
         "device": args.device,
         "tokens": tally.tokens,
@@ -141,7 +141,7 @@ fn gate_text(args: &Verify, reference: &Path, report: &gate::Report, limits: &Li
     let (tally, precision) = (&report.tally, &report.precision);
     let percent = |share: f64| 100.0 * share;
     let mut lines = vec![
-        format!("model       {} ({}, {:.1} bits)", args.model.display(), precision.name, precision.bits),
+        format!("model       {} ({}, codes of {:.1} bits)", args.model.display(), precision.name, precision.bits),
         format!("reference   {} in f32, over {} tokens", reference.display(), tally.tokens),
         format!("top-1       {:.1} % the same (at least {:.1} %)", percent(tally.top1()), percent(limits.top1)),
         format!("divergence  {:.2e} nats on average, {:.2e} at most", tally.mean_kl(), tally.max_kl()),
@@ -186,7 +186,7 @@ fn against_json(args: &Verify, report: &Report, tolerances: &Tolerances, failure
         "mode": "against",
         "model": args.model,
         "weights": report.precision.name,
-        "bits_per_weight": report.precision.bits,
+        "code_bits": report.precision.bits,
         "against": args.against,
         "expected": { "file": report.file, "tensor": report.tensor },
         "device": args.device,
@@ -211,7 +211,7 @@ fn against_text(args: &Verify, report: &Report, tolerances: &Tolerances, failure
         format!("model     {} ({})", args.model.display(), precision.name),
         format!("expected  {:?} of {}", report.tensor, report.file.display()),
         format!("tokens    {}, {} at a time, on the {}", report.tokens, report.chunk, args.device),
-        format!("logits    largest error {:.2e} (limit {:.0e})", report.logits, tolerances.logits),
+        format!("logits    largest error {:.2e} (limit {:.2e})", report.logits, tolerances.logits),
         format!(
             "argmax    {} of {} equal, {} of {} where the winner is clear",
             argmax.all.equal, argmax.all.of, argmax.clear.equal, argmax.clear.of
@@ -222,7 +222,7 @@ fn against_text(args: &Verify, report: &Report, tolerances: &Tolerances, failure
     lines.push(match found.is_empty() {
         true => "states    none expected for these weights".to_owned(),
         false => format!(
-            "states    largest relative error {} (limit {:.0e}), at {} places",
+            "states    largest relative error {} (limit {:.2e}), at {} places",
             found.join(", "),
             tolerances.states,
             states.moments

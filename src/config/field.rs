@@ -332,7 +332,9 @@ mod tests {
             ("asr.language", "xx", None),
             ("llm.model", "smollm2-135m", Some(Value::from("smollm2-135m"))),
             ("llm.model", "../model.gguf", Some(Value::from("../model.gguf"))),
-            ("asr.model", "../etc", None),
+            ("hear.model", "../etc", None),
+            ("asr.model", "./my.ggml", Some(Value::from("./my.ggml"))),
+            ("tts.voice", "Piper Joe", None),
             ("llm.model", "..", None),
             ("models.dir", "", None),
         ];

@@ -7,7 +7,10 @@ use super::problem::{ConfigErrors, Origin, Problem};
 use super::{Setting, field, field::Field, suggest};
 
 /// Variables of ours that are not settings.
-const RESERVED: [&str; 3] = ["SOTTO_CONFIG", "SOTTO_MODELS_DIR", "SOTTO_KERNELS"];
+const RESERVED: [&str; 2] = ["SOTTO_CONFIG", "SOTTO_KERNELS"];
+
+/// A setting's other variable: shorter, and what scripts know. Where both are set, the one in the usual form wins.
+const OTHER_NAME: (&str, &str) = ("SOTTO_MODELS_DIR", "SOTTO_MODELS__DIR");
 
 /// A setting as a flag gives it.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +41,7 @@ impl Environment {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
     }
 
-    /// Our own variables, in the order of their names.
+    /// Our own variables, in the order of their names: of a setting's two, the usual one comes last.
     fn settings(&self) -> Vec<(String, &OsString)> {
         let all = self.0.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
         let mut ours: Vec<_> =
@@ -52,7 +55,8 @@ pub fn from_environment(env: &Environment, errors: &mut ConfigErrors) -> Vec<Set
     let mut settings = Vec::new();
     for (name, value) in env.settings() {
         let origin = Origin::Env(name.clone());
-        match field::all().iter().find(|field| field.variable() == name) {
+        let usual = if name == OTHER_NAME.0 { OTHER_NAME.1 } else { &name };
+        match field::all().iter().find(|field| field.variable() == usual) {
             Some(field) => settings.push(setting(field, value.to_str(), origin, errors)),
             None => errors.push(Problem::at(&origin, suggest::unknown_variable(&name))),
         }

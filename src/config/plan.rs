@@ -44,7 +44,7 @@ pub struct Hear {
     pub end_silence: Ms,
     /// Sound kept from before the onset, and after the end, of speech.
     pub padding: Ms,
-    /// A turn longer than this is cut there.
+    /// The longest question that is answered; a recording that is only transcribed is cut there into pieces.
     pub max_turn: Ms,
 }
 

@@ -83,7 +83,7 @@ impl ConfigErrors {
     }
 
     /// Whether the next problem will only be counted.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.shown.len() >= MOST_SHOWN
     }
 

@@ -72,7 +72,8 @@ pub struct Hear {
     /// Sound kept from before and after speech, in milliseconds.
     #[schemars(range(min = 0, max = 2000))]
     pub padding_ms: u32,
-    /// A turn longer than this is cut there, in milliseconds. Whisper hears 30 seconds at once.
+    /// The longest question that is answered, in milliseconds; a recording is cut there into pieces. Whisper hears 30
+    /// seconds at once.
     #[schemars(range(min = 1000, max = 30000))]
     pub max_turn_ms: u32,
 }
@@ -81,8 +82,8 @@ pub struct Hear {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Asr {
-    /// Catalogue name of the Whisper model.
-    #[schemars(extend("format" = "model"))]
+    /// Catalogue name of the Whisper model, or the path of one: a file in the format of whisper.cpp.
+    #[schemars(extend("format" = "model-or-path"))]
     pub model: String,
     /// The language that is spoken, as a two-letter code; "auto" detects it anew in each turn, which takes longer.
     #[schemars(schema_with = "language")]
@@ -166,8 +167,8 @@ pub enum Kv {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tts {
-    /// Catalogue name of the voice.
-    #[schemars(extend("format" = "model"))]
+    /// Catalogue name of the voice, or the path of one: a folder that "sotto models import piper" has made.
+    #[schemars(extend("format" = "model-or-path"))]
     pub voice: String,
     /// Threads for the voice; "auto" fits them to the machine.
     #[serde(with = "or_auto")]

@@ -15,8 +15,8 @@ const FORGOTTEN: u64 = 4 * FRAME as u64;
 /// What the last frame decided. Positions are samples at 16 kHz from the start of the sound.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SpeechEvent {
-    /// Somebody speaks since `at`; what belongs to the turn begins at `keep`, the padding before it.
-    Started { at: u64, keep: u64 },
+    /// Somebody speaks since `at`.
+    Started { at: u64 },
     /// A short silence since `at`: perhaps the end.
     Paused { at: u64 },
     /// It was not: the voice is back.
@@ -34,10 +34,6 @@ pub struct Turn {
     pub end: u64,
     /// What to recognise: the speech with its padding. Never overlaps the turn before.
     pub keep: Range<u64>,
-    /// How far the sound was heard when the end was certain.
-    pub decided_at: u64,
-    /// The turn reached its greatest length and the voice goes on.
-    pub cut: bool,
 }
 
 /// Watches probabilities, one for each frame of [`FRAME`] samples.
@@ -116,11 +112,6 @@ impl Segmenter {
         Some(self.end_turn(start, quiet.unwrap_or(self.heard), false))
     }
 
-    /// Is somebody in the middle of a turn?
-    pub fn speaking(&self) -> bool {
-        matches!(self.state, State::Speaking { .. })
-    }
-
     /// Since when there is no voice. What lies between the two thresholds leaves it as it is; no number is no voice.
     fn quiet_since(&self, quiet: Option<u64>, probability: f32, at: u64) -> Option<u64> {
         match probability {
@@ -135,7 +126,7 @@ impl Segmenter {
         let voiced = voiced + if quiet.is_none() { FRAME as u64 } else { 0 };
         if voiced >= self.min_speech {
             self.state = State::Speaking { start, quiet, paused: false };
-            return Some(SpeechEvent::Started { at: start, keep: self.keep_from(start) });
+            return Some(SpeechEvent::Started { at: start });
         }
         let lost = quiet.is_some_and(|since| at + FRAME as u64 - since >= FORGOTTEN);
         self.state = if lost { State::Silent } else { State::Candidate { start, voiced, quiet } };
@@ -167,7 +158,7 @@ impl Segmenter {
         let keep = self.keep_from(start)..(end + padding).min(self.heard);
         self.free = keep.end;
         self.state = State::Silent;
-        Turn { start, end, keep, decided_at: self.heard, cut }
+        Turn { start, end, keep }
     }
 
     fn keep_from(&self, start: u64) -> u64 {

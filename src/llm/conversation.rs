@@ -14,11 +14,9 @@ use super::sampler::Sampler;
 use super::state::State;
 use super::template::Thinking;
 use super::thinking::Piece;
+use super::window::Window;
 use super::writer::{Finish, Limits, Step, Writer};
 use crate::types::Ms;
-
-/// Fewest tokens worth answering with. Where less room is left the question is refused.
-const SHORTEST_ANSWER: usize = 16;
 
 pub struct Conversation {
     llm: Llm,
@@ -40,15 +38,15 @@ pub struct Answer {
     pub tokens: usize,
     /// Tokens of the whole prompt: system prompt, history and question.
     pub prompt_tokens: usize,
-    /// Those of the prompt that had to be computed now.
-    pub prefilled_tokens: usize,
     pub finish: Finish,
     pub stats: Stats,
 }
 
-/// How long the two halves of an answer took.
+/// What the two halves of an answer cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stats {
+    /// Tokens of the prompt that had to be computed now.
+    pub prefilled_tokens: usize,
     /// Computing the prompt.
     pub prefill: Ms,
     /// Computing the answer, the listener's time included.
@@ -57,15 +55,15 @@ pub struct Stats {
     pub steps: usize,
 }
 
-impl Answer {
+impl Stats {
     /// How fast the prompt was read; `None` where nothing of it was left to compute.
     pub fn prefill_tokens_per_second(&self) -> Option<f64> {
-        per_second(self.prefilled_tokens, self.stats.prefill)
+        per_second(self.prefilled_tokens, self.prefill)
     }
 
     /// How fast the answer came; `None` where it took no step.
     pub fn decode_tokens_per_second(&self) -> Option<f64> {
-        per_second(self.stats.steps, self.stats.decode)
+        per_second(self.steps, self.decode)
     }
 }
 
@@ -146,6 +144,8 @@ impl Conversation {
         on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer, LlmError> {
         let started = Instant::now();
+        // Should this fail, there is no new answer to cut back, and the one before is not to be cut in its place.
+        self.answered = None;
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
         let prompt = self.prompt(fit.dropped, &question);
@@ -155,7 +155,8 @@ impl Conversation {
 
         let started = Instant::now();
         let reply = self.generate(fit.room, on_piece)?;
-        let stats = Stats { prefill, decode: started.elapsed().into(), steps: reply.steps };
+        let decode = Ms::from(started.elapsed());
+        let stats = Stats { prefilled_tokens, prefill, decode, steps: reply.steps };
 
         self.turns.drain(..fit.dropped);
         self.answered = Some(question.len()..question.len() + reply.tokens.len());
@@ -165,7 +166,6 @@ impl Conversation {
             text: reply.text,
             tokens: reply.tokens.len(),
             prompt_tokens: prompt.len(),
-            prefilled_tokens,
             finish: reply.finish,
             stats,
         })
@@ -183,24 +183,19 @@ impl Conversation {
         self.answered = None;
     }
 
-    /// How the next question fits the context. When it is full, turns are dropped down to three quarters of it, so
-    /// that the history is not computed anew at every question from then on.
+    /// How the next question fits the context.
     fn fit(&self, question: &[u32]) -> Result<Fit, LlmError> {
-        let (context, most) = (self.state.context(), self.llm.settings.max_tokens);
-        let fixed = self.system.tokens().len() + question.len();
-        let mut total = fixed + self.turns.iter().map(Vec::len).sum::<usize>();
+        let window = Window { context: self.state.context(), max_tokens: self.llm.settings.max_tokens };
+        let turns = self.turns.iter().map(Vec::len).sum::<usize>();
+        let mut total = self.system.tokens().len() + question.len() + turns;
         let mut dropped = 0;
-        if total + most > context {
-            while dropped < self.turns.len() && total + most > context / 4 * 3 {
+        if window.is_full(total) {
+            while dropped < self.turns.len() && window.is_crowded(total) {
                 total -= self.turns[dropped].len();
                 dropped += 1;
             }
         }
-        let answer = SHORTEST_ANSWER.min(most);
-        if total + answer > context {
-            return Err(LlmError::TooLong { prompt: fixed, answer, context });
-        }
-        Ok(Fit { dropped, room: most.min(context - total) })
+        Ok(Fit { dropped, room: window.room(total)? })
     }
 
     fn prompt(&self, dropped: usize, question: &[u32]) -> Vec<u32> {
@@ -267,7 +262,7 @@ mod tests {
                 }
                 let (plain, ahead) = (ask(&mut plain, question), ask(&mut ahead, question));
                 assert_eq!((plain.text, plain.tokens), (ahead.text, ahead.tokens), "{family} {question}");
-                assert_eq!(ahead.prefilled_tokens, 0);
+                assert_eq!(ahead.stats.prefilled_tokens, 0);
             }
         }
     }
@@ -304,7 +299,11 @@ mod tests {
         assert!(full.text.starts_with(&cut.text) && cut.tokens < full.tokens);
         let next = ask(&mut conversation, "Go on.");
         let told = cut.prompt_tokens + cut.tokens;
-        assert_eq!(next.prefilled_tokens, next.prompt_tokens - told + 1, "only the last token heard and what is new");
+        assert_eq!(
+            next.stats.prefilled_tokens,
+            next.prompt_tokens - told + 1,
+            "only the last token heard and what is new"
+        );
     }
 
     #[test]
@@ -346,7 +345,7 @@ mod tests {
                 assert!(stored.warm_up_from(&cache).is_empty());
                 let answer = ask(&mut stored, "What is it?");
                 assert_eq!((answer.text, answer.tokens), (plain.text.clone(), plain.tokens), "{family}");
-                assert!(answer.prefilled_tokens < plain.prefilled_tokens);
+                assert!(answer.stats.prefilled_tokens < plain.stats.prefilled_tokens);
             }
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -372,6 +371,30 @@ mod tests {
             assert!(whole, "each turn in the history begins with its marker");
         }
         assert!((1..6).contains(&drops), "turns go several at a time, now and then: {drops}");
+    }
+
+    #[test]
+    fn a_turn_is_remembered_however_long_answers_may_be() {
+        for family in ["llama", "qwen35"] {
+            let mut conversation = conversation(family, 256, 256);
+            let cut = |_: &str| ControlFlow::Break(());
+            let first = conversation.ask("What is it?", &mut { cut }).unwrap();
+            let second = conversation.ask("And why?", &mut { cut }).unwrap();
+            assert_eq!(conversation.turns(), 2, "{family}");
+            let told = first.prompt_tokens + first.tokens;
+            assert!(second.prompt_tokens > told, "{family}");
+            assert_eq!(second.stats.prefilled_tokens, second.prompt_tokens - told + 1, "{family}");
+        }
+    }
+
+    #[test]
+    fn a_question_that_fails_takes_nothing_from_the_answer_before() {
+        let mut conversation = conversation("llama", 128, 10);
+        ask(&mut conversation, "Hello?");
+        let turns = conversation.turns.clone();
+        conversation.ask(&"x".repeat(500), &mut |_| ControlFlow::Continue(())).unwrap_err();
+        conversation.keep_heard("");
+        assert_eq!(conversation.turns, turns);
     }
 
     #[test]

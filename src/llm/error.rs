@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::checkpoint::CheckpointFault;
 use super::gguf::GgufFault;
+use super::tokenizer::TokenizerFault;
 use crate::types::Bytes;
 
 #[derive(Debug, thiserror::Error)]
@@ -17,18 +18,28 @@ pub enum LlmError {
     #[error("{path}: {fault}; the checkpoint is damaged or incomplete: fetch it again")]
     DamagedCheckpoint { path: PathBuf, fault: CheckpointFault },
 
+    #[error(
+        "{path}: {fault}; the model is damaged or incomplete: fetch it again (\"sotto models verify\" checks those of the \
+         catalogue)"
+    )]
+    DamagedTokenizer { path: PathBuf, fault: TokenizerFault },
+
     #[error("{path}: {what} is not supported (supported: {supported}); choose a model of \"sotto models list\"")]
     Unsupported { path: PathBuf, what: String, supported: String },
 
-    #[error("[llm] context is {asked} tokens, but {path} was trained for {limit}; lower it to {limit} or less")]
+    #[error(
+        "the context is {asked} tokens, but {path} was trained for {limit}; lower [llm] context (--set llm.context, or \
+         ChatSettings::context in a program) to {limit} or less"
+    )]
     Context { path: PathBuf, asked: usize, limit: usize },
 
     #[error("the permit covers {granted}, but {path} plans to hold {planned}; ask for Llm::planned_bytes")]
     Permit { path: PathBuf, granted: Bytes, planned: Bytes },
 
     #[error(
-        "the question and the system prompt take {prompt} tokens and an answer needs {answer}, but [llm] context is \
-         {context}; ask in fewer words, shorten [llm] system_prompt or raise [llm] context"
+        "the question and the system prompt take {prompt} tokens and an answer needs {answer}, but the context is \
+         {context}; ask in fewer words, shorten the system prompt ([llm] system_prompt) or raise [llm] context \
+         (--set llm.context, or ChatSettings::context in a program)"
     )]
     TooLong { prompt: usize, answer: usize, context: usize },
 

@@ -10,7 +10,7 @@ use super::sampler::Sampler;
 use super::source::Source;
 use super::state::{CacheKind, Stamp, State};
 use super::template::{ChatFormat, Message, Thinking, Tool};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Tokenizer, TokenizerFault};
 use crate::config;
 use crate::memory::{self, Permit};
 use crate::types::Bytes;
@@ -37,34 +37,56 @@ pub struct Llm {
     _permit: Permit,
 }
 
-impl Llm {
-    /// What [`Llm::load`] and one conversation over the full context will hold at most: the mapped file, keys and
-    /// values, activations, tokenizer.
-    pub fn planned_bytes(path: &Path, settings: &config::Llm) -> Result<Bytes, LlmError> {
-        let source = Source::open(path)?;
-        let blueprint = checked_blueprint(&source, settings)?;
-        planned(&source, &blueprint, settings)
+/// A model whose headers are checked and whose weights are not loaded: what it takes is known.
+pub(super) struct Prepared {
+    source: Source,
+    blueprint: Blueprint,
+    settings: config::Llm,
+    planned: Bytes,
+}
+
+impl Prepared {
+    pub fn new(source: Source, settings: config::Llm) -> Result<Self, LlmError> {
+        let blueprint = checked_blueprint(&source, &settings)?;
+        let planned = planned(&source, &blueprint, &settings)?;
+        Ok(Prepared { source, blueprint, settings, planned })
     }
 
-    /// Maps the file, checks all of it against its own metadata and brings the weights into memory.
-    pub fn load(path: &Path, settings: &config::Llm, permit: Permit) -> Result<Self, LlmError> {
-        let source = Source::open(path)?;
-        let blueprint = checked_blueprint(&source, settings)?;
-        let planned = planned(&source, &blueprint, settings)?;
+    /// See [`Llm::planned_bytes`].
+    pub fn planned(&self) -> Bytes {
+        self.planned
+    }
+
+    /// See [`Llm::load`].
+    pub fn load(self, permit: Permit) -> Result<Llm, LlmError> {
+        let Prepared { source, blueprint, settings, planned } = self;
         if permit.bytes() < planned {
-            return Err(LlmError::Permit { path: path.to_owned(), granted: permit.bytes(), planned });
+            return Err(LlmError::Permit { path: source.path().to_owned(), granted: permit.bytes(), planned });
         }
         let tokenizer = source.tokenizer()?;
         let (rows, tokens) = (blueprint.vocabulary, tokenizer.used());
         if tokens > rows {
-            let fault = super::gguf::GgufFault::Vocabulary { rows, tokens };
-            return Err(LlmError::Damaged { path: source.path().to_owned(), fault });
+            let fault = TokenizerFault::TooMany { rows, tokens };
+            return Err(LlmError::DamagedTokenizer { path: source.path().to_owned(), fault });
         }
         let format = source.format(&blueprint, &tokenizer)?;
         memory::give_back_freed();
         let model = source.load(settings.threads)?;
-        let stamp = Stamp::new(path, &model)?;
-        Ok(Llm { model, tokenizer, format, settings: settings.clone(), stamp, planned, _permit: permit })
+        let stamp = Stamp::new(&source, &model)?;
+        Ok(Llm { model, tokenizer, format, settings, stamp, planned, _permit: permit })
+    }
+}
+
+impl Llm {
+    /// What [`Llm::load`] and one conversation over the full context will hold at most: the mapped file, keys and
+    /// values, activations, tokenizer.
+    pub fn planned_bytes(path: &Path, settings: &config::Llm) -> Result<Bytes, LlmError> {
+        Ok(Prepared::new(Source::open(path)?, settings.clone())?.planned)
+    }
+
+    /// Maps the file, checks all of it against its own metadata and brings the weights into memory.
+    pub fn load(path: &Path, settings: &config::Llm, permit: Permit) -> Result<Self, LlmError> {
+        Prepared::new(Source::open(path)?, settings.clone())?.load(permit)
     }
 
     pub fn planned(&self) -> Bytes {
@@ -77,6 +99,11 @@ impl Llm {
 
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The name of the instructions that are computed with.
+    pub fn kernels(&self) -> &'static str {
+        self.model.simd().name()
     }
 
     /// An empty state, for work below the level of a conversation.
@@ -176,7 +203,7 @@ fn checked_blueprint(source: &Source, settings: &config::Llm) -> Result<Blueprin
 }
 
 fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm) -> Result<Bytes, LlmError> {
-    let too_large = || source.unsupported("a cache too large to be counted", "smaller [llm] context");
+    let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
     let kind = CacheKind::from(settings.kv);
     let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
     let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;

@@ -12,6 +12,7 @@
 //! smaller one of it. Blueprint, weights and state are three things, so that another family is a new blueprint and new
 //! mixers, and a state can go back without touching a weight. This room knows nothing of audio.
 
+pub mod bench;
 mod blueprint;
 mod chat;
 pub mod checkpoint;
@@ -21,6 +22,7 @@ pub mod gguf;
 mod loaded;
 mod model;
 mod presets;
+mod profile;
 mod prompt_cache;
 pub mod quantize;
 pub mod reference;
@@ -36,6 +38,7 @@ mod tokenizer;
 mod tools;
 pub mod verify;
 mod weights;
+mod window;
 mod writer;
 
 pub use blueprint::{Blueprint, Family};
@@ -51,6 +54,6 @@ pub use source::Source;
 pub use state::{CacheKind, Parked, Snapshot, StaleSnapshot, Stamp, State, StateError, Waypoints};
 pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
 pub use thinking::{Piece, Splitter};
-pub use tokenizer::{Detokenizer, Tokenizer};
+pub use tokenizer::{Detokenizer, Tokenizer, TokenizerFault};
 pub use tools::{Part, ToolParser};
 pub use writer::Finish;

@@ -16,6 +16,7 @@ use sotto_kernels::{Pool, Scratch, Simd, add, matmul_all, rms_norm, silu_mul};
 
 use super::LlmError;
 use super::blueprint::Blueprint;
+use super::profile::Part;
 use super::source::Source;
 use super::state::{BATCH, State, Workspace};
 use super::tensors::{Tensors, Weight};
@@ -24,8 +25,8 @@ use super::weights::{Layer, Linear, Weights};
 /// The network of a checkpoint, without tokenizer and conversation: for work on tokens and logits.
 pub struct Model {
     pub(super) blueprint: Blueprint,
-    weights: Weights,
-    pool: Pool,
+    pub(super) weights: Weights,
+    pub(super) pool: Pool,
     simd: Simd,
 }
 
@@ -137,6 +138,7 @@ impl Model {
     /// All layers over up to [`BATCH`] positions.
     fn decode(&self, state: &mut State, tokens: &[u32]) {
         let (start, n) = (state.len(), tokens.len());
+        state.work.profile.begin();
         state.make_room(n);
         let mut checkpoint = state.due_checkpoint(n);
         let mut borders = checkpoint.as_mut().map(|checkpoint| (checkpoint.position, checkpoint.layers.iter_mut()));
@@ -149,6 +151,7 @@ impl Model {
         if let Some(checkpoint) = checkpoint {
             state.keep_checkpoint(checkpoint);
         }
+        state.work.profile.mark(Part::Other);
     }
 
     fn embed(&self, tokens: &[u32], stream: &mut [f32]) {
@@ -161,7 +164,7 @@ impl Model {
     /// stream += Wdown · (silu(Wgate · h) ∘ Wup · h), h = norm(stream)
     fn feed_forward(&self, layer: &Layer, work: &mut Workspace, n: usize) {
         let Blueprint { width, hidden, norm_eps, .. } = self.blueprint;
-        let Workspace { stream, normed, gate, up, mixed, scratch, .. } = work;
+        let Workspace { stream, normed, gate, up, mixed, scratch, profile, .. } = work;
         let (stream, normed) = (&mut stream[..n * width], &mut normed[..n * width]);
         let (gate, up, mixed) = (&mut gate[..n * hidden], &mut up[..n * hidden], &mut mixed[..n * hidden]);
 
@@ -170,6 +173,7 @@ impl Model {
         silu_mul(self.simd, gate, up, mixed);
         self.multiply(&layer.down, mixed, n, normed, scratch);
         add(self.simd, normed, stream);
+        profile.mark(Part::FeedForward);
     }
 
     /// The logits of one row of the batch: only a token that is asked for meets the head.
@@ -178,6 +182,7 @@ impl Model {
         let normed = &mut work.normed[..width];
         rms_norm(self.simd, &work.stream[row * width..][..width], &self.weights.norm, self.blueprint.norm_eps, normed);
         self.multiply(&self.weights.head, normed, 1, &mut work.logits, &mut work.scratch);
+        work.profile.mark(Part::Head);
     }
 
     fn add_bias(&self, linear: &Linear, y: &mut [f32]) {

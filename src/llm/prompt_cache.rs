@@ -78,7 +78,10 @@ pub enum CacheNote {
     Deleted { path: PathBuf, fault: StateError },
     #[error("the state was not stored: it holds more than the system prompt")]
     NotThePrompt,
-    #[error("the system prompt was not stored: it takes {size} of the {limit} of [llm] prompt_cache; raise it")]
+    #[error(
+        "the system prompt was not stored: it takes {size} of the {limit} of [llm] prompt_cache; raise it (--set \
+         llm.prompt_cache, or ChatSettings::prompt_cache in a program)"
+    )]
     TooLarge { size: Bytes, limit: Bytes },
 }
 

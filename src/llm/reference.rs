@@ -28,11 +28,11 @@ pub enum ReferenceError {
     #[error(transparent)]
     Checkpoint(#[from] LlmError),
 
-    #[error("{path}: {source}; the checkpoint is damaged or incomplete: fetch it again")]
-    Read { path: PathBuf, source: Box<candle_core::Error> },
+    #[error("{path}: {why}; the checkpoint is damaged or incomplete: fetch it again")]
+    Read { path: PathBuf, why: Box<candle_core::Error> },
 
-    #[error("{path}: config.json: {source}; the checkpoint is damaged: fetch it again")]
-    Config { path: PathBuf, source: serde_json::Error },
+    #[error("{path}: config.json: {why}; the checkpoint is damaged: fetch it again")]
+    Config { path: PathBuf, why: serde_json::Error },
 
     #[error("{path}: the tensor {tensor:?} is {found}, but the configuration asks for {wanted}; fetch it again")]
     Shape { path: PathBuf, tensor: String, found: String, wanted: String },
@@ -40,7 +40,7 @@ pub enum ReferenceError {
     #[error("{path} is quantised ({tensor:?} is {dtype}); the reference must be the checkpoint as it was published")]
     Quantised { path: PathBuf, tensor: String, dtype: String },
 
-    #[error("the reference cannot compute: {0}")]
+    #[error("the reference cannot compute: {0}; report it with the config.json of the checkpoint")]
     Compute(Box<candle_core::Error>),
 }
 
@@ -96,8 +96,8 @@ impl Reference {
         // Caps every size and holds every header against its file.
         let checkpoint = Checkpoint::open(path)?;
         let dir = checkpoint.dir();
-        let config = Config::read(checkpoint.config())
-            .map_err(|source| ReferenceError::Config { path: dir.to_owned(), source })?;
+        let config =
+            Config::read(checkpoint.config()).map_err(|why| ReferenceError::Config { path: dir.to_owned(), why })?;
         let weights = Weights::open(dir, checkpoint.maps(), &config)?;
         let embedding = weights.get("embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
         let head = match config.tied.unwrap_or(!weights.has_head()) {

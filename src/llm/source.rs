@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::LlmError;
 use super::blueprint::{Blueprint, Family};
-use super::checkpoint::{CONFIG, Checkpoint};
+use super::checkpoint::{CONFIG, Checkpoint, folder_of};
 use super::gguf::{self, Gguf};
 use super::model::Model;
 use super::template::{ChatFormat, Qwen35};
@@ -19,6 +19,8 @@ const MAX_TEMPLATE: u64 = 1 << 20;
 const GGUF_ENDING: &str = "gguf";
 /// Beside the weights of a checkpoint.
 const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const TEMPLATE: &str = "chat_template.jinja";
 
 /// A model file or folder, its headers checked and its weights not yet loaded.
 pub enum Source {
@@ -39,7 +41,7 @@ impl Source {
     /// The folder the model lies in.
     pub fn dir(&self) -> &Path {
         match self {
-            Source::Gguf(gguf) => gguf.path().parent().unwrap_or(Path::new("")),
+            Source::Gguf(gguf) => folder_of(gguf.path()),
             Source::Checkpoint(checkpoint) => checkpoint.dir(),
         }
     }
@@ -48,6 +50,19 @@ impl Source {
         match self {
             Source::Gguf(gguf) => gguf.path(),
             Source::Checkpoint(checkpoint) => checkpoint.dir(),
+        }
+    }
+
+    /// The files that make the model: those its weights are bound from and, beside them, configuration, tokenizer and
+    /// template as far as they are there. What else lies in the folder is not of it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Source::Gguf(gguf) => vec![gguf.path().to_owned()],
+            Source::Checkpoint(checkpoint) => {
+                let beside = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE].map(|name| checkpoint.dir().join(name));
+                let beside = beside.into_iter().filter(|file| file.exists());
+                checkpoint.files().map(Path::to_owned).chain(beside).collect()
+            }
         }
     }
 
@@ -127,10 +142,10 @@ fn begins_as_gguf(path: &Path) -> bool {
 
 /// The template of a folder: a file of its own, or an entry of the tokenizer's configuration.
 fn template_in(dir: &Path) -> Result<Option<String>, LlmError> {
-    if let Some(template) = read(dir.join("chat_template.jinja"))? {
+    if let Some(template) = read(dir.join(TEMPLATE))? {
         return Ok(Some(template));
     }
-    let Some(config) = read(dir.join("tokenizer_config.json"))? else { return Ok(None) };
+    let Some(config) = read(dir.join(TOKENIZER_CONFIG))? else { return Ok(None) };
     // What is no JSON is no template either; the tokenizer itself is in another file.
     let config: Value = serde_json::from_str(&config).unwrap_or_default();
     Ok(config.get("chat_template").and_then(Value::as_str).map(str::to_owned))

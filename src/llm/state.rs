@@ -74,8 +74,8 @@ impl State {
 
     pub fn with_cache(blueprint: &Blueprint, context: usize, kind: CacheKind) -> Self {
         State {
-            tokens: Vec::with_capacity(context + 1),
-            origins: Vec::with_capacity(context + 1),
+            tokens: Vec::with_capacity(positions(context)),
+            origins: Vec::with_capacity(positions(context)),
             context,
             layers: (0..blueprint.layers).map(|n| Memory::new(blueprint, n, kind)).collect(),
             checkpoints: Checkpoints::default(),
@@ -165,8 +165,8 @@ impl State {
             blueprint: self.blueprint.clone(),
             kind: self.kind,
             context: self.context,
-            tokens: with_room(&self.tokens, self.context),
-            origins: with_room(&self.origins, self.context),
+            tokens: with_room(&self.tokens, positions(self.context)),
+            origins: with_room(&self.origins, positions(self.context)),
             layers: self.layers.clone(),
             checkpoints: self.checkpoints.clone(),
             work,
@@ -264,6 +264,11 @@ impl State {
 /// How far back the DeltaNet layers go by themselves, which they do all alike; `None` where there are none.
 fn border(layers: &[Memory]) -> Option<usize> {
     layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border))
+}
+
+/// Positions there may be for a moment: a token read alone has a second beside it, which is then forgotten.
+fn positions(context: usize) -> usize {
+    context + 1
 }
 
 fn with_room<T: Copy>(values: &[T], room: usize) -> Vec<T> {

@@ -3,13 +3,17 @@
 #[path = "../../tests/common/goldens.rs"]
 pub mod goldens;
 
+use std::path::Path;
+
 use super::gguf::Gguf;
 pub use super::gguf::testing::Builder;
+use super::template::ChatFormat;
 use super::tokenizer::Tokenizer;
 use crate::config::{self, Sampling};
 use crate::types::Bytes;
 
 pub const CONTROLS: [&str; 3] = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"];
+const CHATML: &str = "{{ '<|im_start|>' + role + text + '<|im_end|>' }}";
 const MERGES: [&str; 4] = ["t h", "th e", "Ġ t", "Ġ the"];
 
 pub fn open(file: &Builder) -> Gguf {
@@ -34,7 +38,7 @@ pub fn tables(cut: &str) -> Builder {
         .i32s("tokenizer.ggml.token_type", &classes);
     match cut {
         "qwen35" => file,
-        _ => file.text("tokenizer.chat_template", "{{ '<|im_start|>' + role + text + '<|im_end|>' }}"),
+        _ => file.text("tokenizer.chat_template", CHATML),
     }
 }
 
@@ -59,6 +63,10 @@ fn byte_char(byte: u8) -> char {
 
 pub fn tokenizer(cut: &str) -> Tokenizer {
     Tokenizer::from_gguf(&open(&tables(cut))).unwrap()
+}
+
+pub fn chatml(tokenizer: &Tokenizer) -> ChatFormat {
+    ChatFormat::from_template(Path::new("m"), Some(CHATML), tokenizer).unwrap()
 }
 
 pub fn sizes(file: Builder, family: &str) -> Builder {

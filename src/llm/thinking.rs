@@ -76,11 +76,6 @@ impl Splitter {
         self.thinks
     }
 
-    /// Tokens of thoughts so far.
-    pub fn thought_tokens(&self) -> usize {
-        self.thought
-    }
-
     /// The thought has used up its tokens: the caller is to compute [`Splitter::closing`] in place of what it would
     /// sample, to [`push`](Splitter::push) each of those tokens too, and then to go on sampling.
     pub fn must_close(&self) -> bool {
@@ -197,7 +192,7 @@ mod tests {
         let spelled = tokenizer.encode("</think>").unwrap();
         let said: Vec<_> = spelled.iter().filter_map(|&token| splitter.push(token, tokenizer.bytes(token))).collect();
         assert_eq!(said.len(), 8);
-        assert!(splitter.is_thinking() && splitter.thought_tokens() == 8);
+        assert!(splitter.is_thinking() && splitter.thought == 8);
     }
 
     #[test]

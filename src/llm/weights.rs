@@ -127,7 +127,18 @@ impl Weights {
     /// Of a mapped embedding that is not the head too, only the rows of spoken tokens are ever read, so it stays out.
     fn held(&self) -> impl Iterator<Item = &Weight> {
         let apart = self.embedding.is_owned() && !self.embedding.is(&self.head);
-        self.layers.iter().flat_map(Layer::matrices).chain([&self.head]).chain(apart.then_some(&self.embedding))
+        self.streamed().chain(apart.then_some(&self.embedding))
+    }
+
+    /// The matrices that a step of an answer reads from end to end. Of the embedding it reads a row besides.
+    pub fn streamed(&self) -> impl Iterator<Item = &Weight> {
+        self.layers.iter().flat_map(Layer::matrices).chain([&self.head])
+    }
+
+    /// Bytes of weights that a step of an answer reads.
+    pub fn bytes_per_step(&self) -> usize {
+        let row = self.embedding.matrix().row(0).len();
+        self.streamed().map(|weight| weight.matrix().bytes().len()).sum::<usize>() + row
     }
 }
 

@@ -1,4 +1,4 @@
-//! What happened, and when: one event enum that the waterfall, the log and the tests read.
+//! What happened, and when: one event enum that the waterfall and the tests read.
 
 mod waterfall;
 
@@ -9,29 +9,23 @@ use std::time::Instant;
 
 use crate::types::TurnId;
 
-/// One thing that happened on the way of a spoken word. The order of the variants is the order of a good turn.
-#[derive(Clone, Debug, PartialEq)]
+/// One thing that happened on the way of a spoken word; nothing of what was said. The order of the variants is the order of a good turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The last sample of speech entered the house. Zero of the waterfall.
     LastSpeechSample,
     /// The silence after it was long enough (or the file ended): the turn is certain.
     TurnDecided,
-    Transcript {
-        text: String,
-    },
+    Transcript,
     FirstToken,
     /// The first piece of the answer was handed to the voice.
-    FirstSentence {
-        text: String,
-    },
+    FirstSentence,
     /// The first sound left the voice, be it silent.
     FirstPcm,
     /// The first sample that a listener would hear.
     FirstAudible,
     /// The language model wrote its last token.
-    LastToken {
-        tokens: usize,
-    },
+    LastToken,
     /// The last sound of the answer was written.
     Done,
 }

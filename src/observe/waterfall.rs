@@ -37,12 +37,12 @@ impl Timings {
             let slot = match stamped.event {
                 Event::LastSpeechSample => continue,
                 Event::TurnDecided => &mut timings.turn_end,
-                Event::Transcript { .. } => &mut timings.transcript,
+                Event::Transcript => &mut timings.transcript,
                 Event::FirstToken => &mut timings.first_token,
-                Event::FirstSentence { .. } => &mut timings.first_sentence,
+                Event::FirstSentence => &mut timings.first_sentence,
                 Event::FirstPcm => &mut timings.first_pcm,
                 Event::FirstAudible => &mut timings.first_audio,
-                Event::LastToken { .. } => &mut timings.last_token,
+                Event::LastToken => &mut timings.last_token,
                 Event::Done => &mut timings.done,
             };
             slot.get_or_insert(milliseconds(zero, stamped.at));
@@ -103,7 +103,7 @@ mod tests {
         let zero = Instant::now() + Duration::from_secs(1);
         let stamped = |at, event| Stamped { turn: TurnId(1), at, event };
         let events = [
-            stamped(zero - Duration::from_millis(20), Event::Transcript { text: "hi".into() }),
+            stamped(zero - Duration::from_millis(20), Event::Transcript),
             stamped(zero, Event::LastSpeechSample),
             stamped(zero + Duration::from_millis(320), Event::TurnDecided),
             stamped(zero + Duration::from_millis(900), Event::TurnDecided),

@@ -41,14 +41,14 @@ pub struct Utterance {
     pub last_sample_at: Instant,
 }
 
-/// Runs `samples` (16 kHz) through voice activity and reports by `tell`, which answers false when nobody listens
-/// any more.
+/// Runs `samples` (16 kHz) through voice activity and reports by `tell`, until the clip is over or no longer `wanted`.
 pub fn listen(
     samples: &[f32],
     pace: Pace,
     plan: &Hear,
     detector: &mut dyn Detector,
-    tell: &mut dyn FnMut(Heard) -> bool,
+    wanted: &dyn Fn() -> bool,
+    tell: &mut dyn FnMut(Heard),
 ) -> Result<()> {
     detector.reset();
     let mut ear = Ear { samples, plan, clock: Clock::start(pace), first: None, speaking: false };
@@ -58,13 +58,14 @@ pub fn listen(
         frame[..chunk.len()].copy_from_slice(chunk);
         frame[chunk.len()..].fill(0.0);
         ear.clock.wait_for_frame();
-        let event = segmenter.push(detector.step(&frame)?);
-        if !event.into_iter().flat_map(|event| ear.hear(event)).all(&mut *tell) {
+        if !wanted() {
             return Ok(());
         }
+        let event = segmenter.push(detector.step(&frame)?);
+        event.into_iter().flat_map(|event| ear.hear(event)).for_each(&mut *tell);
     }
     let open = segmenter.finish().map(SpeechEvent::TurnEnded);
-    let _listening = open.into_iter().flat_map(|event| ear.hear(event)).chain([Heard::EndOfFile]).all(&mut *tell);
+    open.into_iter().flat_map(|event| ear.hear(event)).chain([Heard::EndOfFile]).for_each(tell);
     Ok(())
 }
 
@@ -82,7 +83,7 @@ struct Ear<'a> {
 impl Ear<'_> {
     fn hear(&mut self, event: SpeechEvent) -> Vec<Heard> {
         match event {
-            SpeechEvent::Started { at, .. } => {
+            SpeechEvent::Started { at } => {
                 self.speaking = true;
                 let reopened = self.first.is_some();
                 self.first.get_or_insert(at as usize);
@@ -155,4 +156,33 @@ impl Clock {
 
 fn span(samples: usize) -> Duration {
     Duration::from_secs_f64(samples as f64 / f64::from(SampleRate::HEARING.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// Hears nothing and counts what it is given.
+    struct Counts(usize);
+
+    impl Detector for Counts {
+        fn step(&mut self, _frame: &[f32; FRAME]) -> Result<f32> {
+            self.0 += 1;
+            Ok(0.0)
+        }
+
+        fn reset(&mut self) {}
+    }
+
+    #[test]
+    fn silence_is_not_listened_to_once_nobody_wants_it() {
+        let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.hear;
+        let mut detector = Counts(0);
+        let asked = std::cell::Cell::new(0);
+        let wanted = || asked.replace(asked.get() + 1) < 3;
+        let mut told = Vec::new();
+        listen(&[0.0; 100 * FRAME], Pace::Fast, &plan, &mut detector, &wanted, &mut |heard| told.push(heard)).unwrap();
+        assert_eq!((detector.0, told.len()), (3, 0));
+    }
 }

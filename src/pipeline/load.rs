@@ -11,7 +11,7 @@ use crate::config::{self, Plan};
 use crate::hear::SileroVad;
 use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
-use crate::memory::{Budget, OverBudget, Permit};
+use crate::memory::{Budget, Permit};
 use crate::onnx::Onnx;
 use crate::store::{Store, StoreError};
 use crate::tts::Voice;
@@ -144,20 +144,9 @@ impl Loader {
     pub fn admit(&self, parts: &[Part]) -> Result<()> {
         let plans = parts.iter().map(|part| self.planned(*part)).collect::<Result<Vec<_>>>()?;
         let wanted = Bytes(plans.iter().map(|plan| plan.planned.0).sum());
-        let limit = self.budget.limit();
-        if wanted <= limit {
-            return Ok(());
-        }
         let each: Vec<_> = plans.iter().map(|plan| format!("{} {}", plan.model, plan.planned)).collect();
-        Err(OverBudget {
-            what: format!("the pipeline ({})", each.join(", ")),
-            wanted,
-            free: limit,
-            limit,
-            enough: Bytes(wanted.0.div_ceil(Bytes::MIB) * Bytes::MIB),
-            holders: "nothing yet".to_owned(),
-        }
-        .into())
+        let _fits = self.budget.reserve(&format!("the pipeline ({})", each.join(", ")), wanted)?;
+        Ok(())
     }
 
     /// Loads every stage. The voice, which takes longest, loads beside the others. `loaded` hears of each.
@@ -191,14 +180,18 @@ impl Loader {
 
     /// The language model with the system prompt computed.
     pub fn thinker(&self) -> Result<Conversation> {
-        let permit = self.permit(Part::Thinker)?;
-        let llm = Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?;
-        let mut conversation = Conversation::new(llm)?;
+        let mut conversation = Conversation::new(self.llm()?)?;
         match prompts_dir(|name| std::env::var_os(name)) {
             Some(dir) => self.note(&conversation.warm_up_from(&PromptCache::open(&dir, self.plan.llm.prompt_cache))),
             None => drop(conversation.warm_up()?),
         }
         Ok(conversation)
+    }
+
+    /// The language model alone, for work on tokens.
+    pub fn llm(&self) -> Result<Llm> {
+        let permit = self.permit(Part::Thinker)?;
+        Ok(Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?)
     }
 
     /// The language model alone, for messages.
@@ -270,7 +263,8 @@ fn stand_in(plan: &Plan, store: &Store) -> Option<String> {
     (absent && store.locate(other).is_ok()).then(|| other.clone())
 }
 
-/// A language model that lies somewhere of its own: its setting is a path and no name of the catalogue.
+/// A model that lies somewhere of its own: its setting is a path and no name of the catalogue.
 pub fn local(part: Part, model: &str) -> Option<PathBuf> {
-    (part == Part::Thinker && model.contains(['/', std::path::MAIN_SEPARATOR])).then(|| PathBuf::from(model))
+    let may = matches!(part, Part::Recogniser | Part::Thinker | Part::Speaker);
+    (may && model.contains(['/', std::path::MAIN_SEPARATOR])).then(|| PathBuf::from(model))
 }

@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: this is the only room that starts threads of the graph.
 
+mod asked;
 mod latest;
 mod listen;
 mod load;
@@ -9,6 +10,7 @@ mod models;
 mod once;
 mod quantizer;
 mod stage;
+mod worker;
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ pub trait Recogniser: Send {
 /// Text to text, a piece at a time, with the conversation so far in mind.
 pub trait Thinker: Send {
     /// Answers `question`; `on_piece` may break off the answer. Returns how many tokens were written.
+    /// An answer that fails leaves the conversation as it was.
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize>;
     /// Forgets the last exchange: it was an answer to half a question.
     fn forget_last(&mut self);

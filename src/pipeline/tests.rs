@@ -240,11 +240,92 @@ fn a_question_that_is_too_long_is_refused_and_the_next_is_answered() {
     assert_eq!(answered(outcome).transcript.text, "5 tenths");
 }
 
+/// A stage that fails in the middle of the question whose turn it is, and only of that one.
+struct FailsOnce<S> {
+    stage: S,
+    /// Calls that go well before the one that fails.
+    good: usize,
+}
+
+impl<S> FailsOnce<S> {
+    fn next(&mut self) -> Result<&mut S> {
+        let fails = self.good == 0;
+        self.good = self.good.wrapping_sub(1);
+        if fails { Err(anyhow::anyhow!("scripted")) } else { Ok(&mut self.stage) }
+    }
+}
+
+impl<S: Detector> Detector for FailsOnce<S> {
+    fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
+        self.next()?.step(frame)
+    }
+
+    fn reset(&mut self) {
+        self.stage.reset();
+    }
+}
+
+impl<S: Recogniser> Recogniser for FailsOnce<S> {
+    fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+        self.next()?.transcribe(samples, cancel)
+    }
+}
+
+impl<S: Thinker> Thinker for FailsOnce<S> {
+    fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
+        self.next()?.answer(question, on_piece)
+    }
+
+    fn forget_last(&mut self) {
+        self.stage.forget_last();
+    }
+
+    fn forget_all(&mut self) {
+        self.stage.forget_all();
+    }
+}
+
+impl<S: Speaker> Speaker for FailsOnce<S> {
+    fn rate(&self) -> SampleRate {
+        self.stage.rate()
+    }
+
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()> {
+        self.next()?.speak(sentence, on_sound)
+    }
+}
+
 #[test]
-fn a_panic_in_a_stage_is_the_turns_error() {
+fn a_question_that_fails_costs_no_other() {
+    // Calls of a question: a frame is 32 ms; one transcript, one answer, two sentences.
+    let question = [3, 10, 8];
+    let frames = clip(&question).len().div_ceil(FRAME);
+    for (name, good) in [("listen", frames + 5), ("recognise", 1), ("think", 1), ("speak", 2)] {
+        let history = Arc::new(Mutex::new(Vec::new()));
+        let at = |stage| if stage == name { good } else { usize::MAX };
+        let stages = Stages {
+            detector: Box::new(FailsOnce { stage: Loudness, good: at("listen") }),
+            recogniser: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
+            thinker: Box::new(FailsOnce { stage: Echoes { history: history.clone(), heard: None }, good: at("think") }),
+            speaker: Box::new(FailsOnce { stage: Hums, good: at("speak") }),
+        };
+        let mut pipeline = Pipeline::start(stages, &plan(), Journal::default());
+        let mut ask = || pipeline.ask(clip(&question), Pace::Fast, &mut Collects::default());
+        assert_eq!(answered(ask().unwrap()).transcript.text, "10 tenths", "{name}");
+        let error = ask().unwrap_err();
+        assert_eq!(format!("{error:#}"), format!("the {name} stage failed: scripted"));
+        assert_eq!(answered(ask().unwrap()).transcript.text, "10 tenths", "{name}");
+        assert_eq!(history.lock().unwrap().len(), 2, "{name}: what failed was not said");
+    }
+}
+
+#[test]
+fn a_panic_in_a_stage_ends_the_pipeline_and_is_said() {
     let mut scripted = scripted_with(Verdict::Certain, Box::new(Panics), None);
-    let error = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Collects::default()).unwrap_err();
-    assert!(error.to_string().contains("speak stage panicked"), "{error}");
+    for what in ["speak stage panicked", "started again"] {
+        let error = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Collects::default()).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
 }
 
 #[test]

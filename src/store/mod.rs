@@ -37,7 +37,6 @@ use self::hub::Hub;
 use self::manifest::{Flaw, Manifest};
 use self::place::at;
 use self::progress::OnFirstByte;
-use crate::types::Bytes;
 
 /// Models on this machine, and the way to get them.
 pub struct Store {
@@ -56,7 +55,6 @@ pub struct Installed {
     pub name: BlobName,
     /// The folder that holds the files.
     pub dir: PathBuf,
-    pub loaded_bytes: Bytes,
     files: Vec<BlobName>,
 }
 
@@ -93,9 +91,12 @@ pub enum StoreError {
     Outdated { name: BlobName },
     #[error("model {name} is damaged: {why}; run \"sotto models pull {name}\"")]
     Damaged { name: BlobName, why: String },
-    #[error("model {name} could not be fetched: {reasons}")]
+    #[error("model {name} could not be fetched: {reasons}; \"sotto models pull {name}\" goes on where this stopped")]
     NoSource { name: BlobName, reasons: String },
-    #[error("model {name} could not be fetched: {why}")]
+    #[error(
+        "model {name} could not be fetched: {why}; when the hub can be reached, run \"sotto models pull {name}\", or set \
+         HF_ENDPOINT to a mirror of it"
+    )]
     HubDown { name: BlobName, why: String },
     #[error("model {name}: {source}")]
     Import { name: BlobName, source: ImportError },
@@ -119,7 +120,7 @@ impl StoreError {
     }
 }
 
-/// Where models are kept: `$SOTTO_MODELS_DIR`, the configured folder, systemd's `$CACHE_DIRECTORY`, the user's cache.
+/// Where models are kept: the configured folder, systemd's `$CACHE_DIRECTORY`, the user's cache.
 pub fn models_dir(configured: Option<&Path>, lookup: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, StoreError> {
     let var = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // systemd joins several directories with colons; the first is ours.
@@ -127,8 +128,8 @@ pub fn models_dir(configured: Option<&Path>, lookup: impl Fn(&str) -> Option<OsS
     // The XDG specification says that a relative path is to be ignored.
     let user = || var("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let home = || var("HOME").map(|home| home.join(".cache"));
-    var("SOTTO_MODELS_DIR")
-        .or_else(|| configured.map(Path::to_owned))
+    let configured = configured.map(Path::to_owned);
+    configured
         .or_else(|| service().map(|dir| dir.join("models")))
         .or_else(|| user().or_else(home).map(|cache| cache.join("sotto").join("models")))
         .ok_or(StoreError::NoFolder)
@@ -154,10 +155,6 @@ impl Store {
 
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// The model, if it is here and whole. Never downloads.
@@ -231,7 +228,6 @@ impl Store {
         Ok(Installed {
             name: entry.name.clone(),
             dir: folder,
-            loaded_bytes: entry.loaded_bytes(),
             files: entry.files.iter().map(|file| file.name.clone()).collect(),
         })
     }
@@ -406,22 +402,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_error_of_a_model_that_is_not_here_names_the_next_step() {
+        let name = || BlobName::new("m").unwrap();
+        let why = || "why".to_owned();
+        for error in [
+            StoreError::Missing { name: name(), dir: PathBuf::from("models") },
+            StoreError::Outdated { name: name() },
+            StoreError::Damaged { name: name(), why: why() },
+            StoreError::NoSource { name: name(), reasons: why() },
+            StoreError::HubDown { name: name(), why: why() },
+        ] {
+            assert!(error.to_string().contains("\"sotto models pull m\""), "{error}");
+        }
+    }
+
+    #[test]
     fn the_folder_is_found_in_order() {
-        let all = [
-            ("SOTTO_MODELS_DIR", "/m"),
-            ("CACHE_DIRECTORY", "/var/cache/sotto:/other"),
-            ("XDG_CACHE_HOME", "/x"),
-            ("HOME", "/h"),
-        ];
+        let all = [("CACHE_DIRECTORY", "/var/cache/sotto:/other"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
         let find = |skip: usize, configured: Option<&str>| {
             let lookup = |name: &str| all[skip..].iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
             models_dir(configured.map(Path::new), lookup).map(|path| path.to_string_lossy().into_owned()).ok()
         };
-        assert_eq!(find(0, Some("/c")).as_deref(), Some("/m"));
-        assert_eq!(find(1, Some("/c")).as_deref(), Some("/c"));
-        assert_eq!(find(1, None).as_deref(), Some("/var/cache/sotto/models"));
-        assert_eq!(find(2, None).as_deref(), Some("/x/sotto/models"));
-        assert_eq!(find(3, None).as_deref(), Some("/h/.cache/sotto/models"));
-        assert_eq!(find(4, None), None);
+        assert_eq!(find(0, Some("/c")).as_deref(), Some("/c"));
+        assert_eq!(find(0, None).as_deref(), Some("/var/cache/sotto/models"));
+        assert_eq!(find(1, None).as_deref(), Some("/x/sotto/models"));
+        assert_eq!(find(2, None).as_deref(), Some("/h/.cache/sotto/models"));
+        assert_eq!(find(3, None), None);
     }
 }

@@ -148,9 +148,9 @@ impl Task for Quiet {
     fn done(self: Box<Self>) {}
 }
 
-/// A standard error that is closed is no reason to fail.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// A line on standard error. One that is closed or full is no reason to fail.
+pub fn say(line: &str) {
+    let _unheard = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

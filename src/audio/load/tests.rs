@@ -61,6 +61,12 @@ impl Wav {
     }
 }
 
+/// At the file's own rate, if it has one.
+fn load(path: &Path, limit: Ms) -> Result<Clip, AudioError> {
+    let header = File::open(path).ok().and_then(|mut file| read_header(&mut file).ok());
+    load_at(path, limit, header.map_or(SampleRate::HEARING, |header| SampleRate(header.rate)))
+}
+
 fn load_bytes(bytes: &[u8]) -> Result<Clip, AudioError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sound.wav");
@@ -85,7 +91,7 @@ fn every_encoding_gives_the_same_sound() {
         for extensible in [false, true] {
             let clip = load_bytes(&Wav { extensible, ..wav.clone() }.bytes()).unwrap();
             assert_eq!(clip.samples, [0.0, 0.5, -1.0], "{encoding:?} {extensible}");
-            assert_eq!((clip.encoding, clip.rate, clip.note), (encoding, SampleRate(16_000), None));
+            assert_eq!((clip.rate, clip.note), (SampleRate(16_000), None));
         }
     }
 }
@@ -94,7 +100,7 @@ fn every_encoding_gives_the_same_sound() {
 fn channels_are_mixed_and_half_a_frame_is_dropped() {
     let stereo = Wav { channels: 2, rate: 44_100, ..pcm(2, &[0, 64, 0, 0, 0, 64, 0, 64, 9]) };
     let clip = load_bytes(&stereo.bytes()).unwrap();
-    assert_eq!((clip.samples, clip.channels), (vec![0.25, 0.5], 2));
+    assert_eq!(clip.samples, [0.25, 0.5]);
     let many = Wav { channels: 32, ..pcm(1, &[192; 64]) };
     assert_eq!(load_bytes(&many.bytes()).unwrap().samples, [0.5, 0.5]);
 }

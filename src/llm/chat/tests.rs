@@ -1,12 +1,16 @@
 use super::super::testing;
+use super::super::writer::Finish;
 use super::*;
 
 /// A tiny random model: its answers are noise, but always the same noise.
 fn chat(family: &str, context: usize) -> (tempfile::NamedTempFile, Chat) {
+    chat_with(family, ChatSettings { context: Some(context), ..ChatSettings::default() })
+}
+
+fn chat_with(family: &str, settings: ChatSettings) -> (tempfile::NamedTempFile, Chat) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), testing::model(family).build()).unwrap();
-    let settings = ChatSettings { threads: 1, context: Some(context), ..ChatSettings::default() };
-    let chat = Chat::from_pretrained(file.path(), settings).unwrap();
+    let chat = Chat::from_pretrained(file.path(), ChatSettings { threads: 1, ..settings }).unwrap();
     (file, chat)
 }
 
@@ -41,7 +45,7 @@ fn three_turns(chat: &mut Chat, between: impl Fn(&mut Chat)) -> Vec<Reply> {
 }
 
 fn without_times(mut reply: Reply) -> Reply {
-    reply.stats = Stats { steps: reply.stats.steps, ..Stats::default() };
+    reply.stats = Stats { prefill: Ms(0.0), decode: Ms(0.0), ..reply.stats };
     reply
 }
 
@@ -54,7 +58,7 @@ fn a_conversation_never_computes_a_turn_twice() {
             let told = pair[0].prompt_tokens + pair[0].tokens;
             let new = pair[1].prompt_tokens - told;
             // What the model said last was chosen but not computed yet.
-            assert_eq!(pair[1].prefilled_tokens, new + 1, "{family}");
+            assert_eq!(pair[1].stats.prefilled_tokens, new + 1, "{family}");
         }
     }
 }
@@ -91,7 +95,7 @@ fn a_stream_that_is_dropped_stops_the_model_and_keeps_what_came_out() {
         assert!(whole.text.starts_with(&heard) && cut.tokens < whole.tokens, "{family}");
         messages.extend([cut.message(), Message::user("Go on.")]);
         let next = ask(&mut chat, &messages, &greedy(4, None));
-        assert!(next.prefilled_tokens < next.prompt_tokens - cut.prompt_tokens + 2, "{family}");
+        assert!(next.stats.prefilled_tokens < next.prompt_tokens - cut.prompt_tokens + 2, "{family}");
     }
 }
 
@@ -114,20 +118,220 @@ fn a_thought_that_grows_too_long_is_closed_and_the_model_answers() {
 }
 
 #[test]
-fn a_full_context_leaves_out_whole_turns_and_says_so() {
-    let (_file, mut chat) = chat("qwen35", 256);
-    let mut messages = vec![Message::system("Be brief.")];
-    let mut dropped = 0;
-    for n in 0..10 {
-        messages.push(Message::user(format!("Question number {n}, please.")));
-        let reply = ask(&mut chat, &messages, &greedy(10, None));
-        assert!(reply.prompt_tokens + reply.tokens <= 256);
-        dropped += usize::from(reply.dropped_turns > 0);
-        messages.push(reply.message());
+fn a_full_context_leaves_out_whole_turns_now_and_then_and_says_so() {
+    for thoughts in [None, Some(4)] {
+        let (_file, mut chat) = chat("qwen35", 256);
+        let mut messages = vec![Message::system("Be brief.")];
+        let mut dropped = Vec::new();
+        for n in 0..12 {
+            messages.push(Message::user(format!("Question {n}?")));
+            let reply = ask(&mut chat, &messages, &greedy(10, thoughts));
+            assert!(reply.prompt_tokens + reply.tokens <= 256);
+            dropped.push(reply.dropped_turns);
+            messages.push(reply.message());
+        }
+        assert!(dropped.is_sorted() && dropped[11] > 0, "what was left out stays out: {dropped:?}");
+        let times = dropped.windows(2).filter(|pair| pair[0] < pair[1]).count();
+        assert!((1..5).contains(&times), "several turns at a time: {dropped:?}");
     }
-    assert!(dropped > 0);
+    let (_file, mut chat) = chat("qwen35", 256);
     let refused = chat.generate(&[Message::user("x".repeat(900))], &[], &greedy(10, None)).unwrap_err();
     assert!(matches!(refused, LlmError::TooLong { context: 256, .. }), "{refused}");
+    for name in ["[llm] context", "ChatSettings::context", "--set llm.context"] {
+        assert!(refused.to_string().contains(name), "{refused}");
+    }
+}
+
+#[test]
+fn the_same_messages_again_cost_one_token() {
+    for (family, thoughts) in [("llama", None), ("llama", Some(4)), ("qwen35", None), ("qwen35", Some(4))] {
+        let (_file, mut chat) = chat(family, 256);
+        let mut messages = vec![Message::user("What is it?")];
+        for question in ["And why?", "Since when?"] {
+            let reply = ask(&mut chat, &messages, &greedy(10, thoughts));
+            messages.extend([reply.message(), Message::user(question)]);
+        }
+        let options = greedy(10, thoughts);
+        let (first, again) = (ask(&mut chat, &messages, &options), ask(&mut chat, &messages, &options));
+        assert_eq!((&first.text, &first.thought), (&again.text, &again.thought), "{family}");
+        assert_eq!((again.stats.prefilled_tokens, again.prompt_tokens), (1, first.prompt_tokens), "{family}");
+        if family == "qwen35" {
+            // Asked to think, or no longer to, it is another prompt.
+            let other = if thoughts.is_none() { Some(4) } else { None };
+            let (_file, mut fresh) = self::chat(family, 256);
+            let [known, fresh] = [&mut chat, &mut fresh].map(|chat| ask(chat, &messages, &greedy(10, other)));
+            assert_eq!(known.prompt_tokens, fresh.prompt_tokens);
+        }
+    }
+}
+
+#[test]
+fn what_was_said_before_can_be_changed() {
+    for family in ["llama", "qwen35"] {
+        let (_file, mut chat) = chat(family, 256);
+        three_turns(&mut chat, |_| ());
+        let messages = [Message::user("What?"), Message::assistant("This."), Message::user("Why?")];
+        let changed = ask(&mut chat, &messages, &greedy(8, None));
+        let (_file, mut fresh) = self::chat(family, 256);
+        let fresh = ask(&mut fresh, &messages, &greedy(8, None));
+        assert_eq!((changed.text, changed.prompt_tokens), (fresh.text, fresh.prompt_tokens), "{family}");
+    }
+}
+
+#[test]
+fn an_answer_that_was_to_be_thought_about_is_rendered_as_the_format_has_it() {
+    let (_file, mut chat) = chat("qwen35", 256);
+    let mut messages = vec![Message::user("What is it?")];
+    // The thought is closed before it begins: there is none, but its frame is among the tokens.
+    let reply = ask(&mut chat, &messages, &greedy(12, Some(0)));
+    assert!(reply.thought.is_empty() && !reply.text.is_empty(), "{reply:?}");
+    messages.extend([reply.message(), Message::user("And?")]);
+    let next = ask(&mut chat, &messages, &greedy(8, Some(0)));
+    let (_file, mut fresh) = self::chat("qwen35", 256);
+    let fresh = ask(&mut fresh, &messages, &greedy(8, Some(0)));
+    assert_eq!(next.prompt_tokens, fresh.prompt_tokens);
+    // ChatML knows no thoughts, so asking for them changes nothing.
+    let (_file, mut plain) = self::chat("llama", 256);
+    let first = ask(&mut plain, &messages[..1], &greedy(12, Some(0)));
+    messages[1] = first.message();
+    let next = ask(&mut plain, &messages, &greedy(12, Some(0)));
+    assert_eq!(next.stats.prefilled_tokens, next.prompt_tokens - first.prompt_tokens - first.tokens + 1);
+}
+
+#[test]
+fn what_was_not_delivered_was_not_said() {
+    for family in ["llama", "qwen35"] {
+        let (_file, mut chat) = chat(family, 256);
+        let mut messages = vec![Message::user("What is it?")];
+        let mut stream = chat.generate_stream(&messages, &[], &greedy(8, None)).unwrap();
+        stream.next().unwrap().unwrap();
+        // The model comes to its end, and nobody takes what it says.
+        (0..20).for_each(|_| stream.step().unwrap());
+        assert!(!stream.waiting.is_empty());
+        let cut = stream.into_reply();
+        assert_eq!((cut.finish, cut.tokens), (Finish::Cancelled, 8), "{family}");
+        messages.extend([cut.message(), Message::user("And?")]);
+        let next = ask(&mut chat, &messages, &greedy(4, None));
+        let Held::Loaded(loaded) = &chat.held else { panic!("it is loaded") };
+        let prompt = &loaded.state.tokens()[cut.prompt_tokens..next.prompt_tokens];
+        let heard = loaded.llm.tokens_heard(&[], &cut.text).unwrap();
+        let bytes =
+            |tokens: &[u32]| tokens.iter().flat_map(|&t| loaded.llm.tokenizer.bytes(t)).copied().collect::<Vec<_>>();
+        let said = [&bytes(&heard)[..], b"\nuser\nAnd?"].concat();
+        assert!(bytes(prompt).starts_with(&said), "{family}: {:?}", String::from_utf8_lossy(&bytes(prompt)));
+    }
+}
+
+#[test]
+fn an_error_ends_an_answer_as_far_as_it_was_heard() {
+    let (_file, mut chat) = chat("llama", 256);
+    let messages = [Message::user("What is it?")];
+    let mut stream = chat.generate_stream(&messages, &[], &greedy(8, None)).unwrap();
+    stream.loaded.state.logits().unwrap().fill(f32::NAN);
+    let error = stream.next().unwrap().unwrap_err();
+    assert!(matches!(error, LlmError::NotFinite { .. }) && stream.next().is_none());
+    assert_eq!(stream.into_reply().finish, Finish::Cancelled);
+    let Some(Seen { answer: Some((answer, tokens)), .. }) = &chat.seen else { panic!("it is known") };
+    assert_eq!((&answer.content[..], tokens.len()), ("", 2), "nothing, and what closes it");
+}
+
+#[test]
+fn what_the_prompt_cache_computes_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Some((folder.path().to_owned(), Bytes::mib(8)));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), testing::model("qwen35").build()).unwrap();
+    let messages = [Message::system("Be brief."), Message::user("What is it?")];
+    let [first, again] = [(); 2].map(|()| {
+        let settings = ChatSettings { context: Some(256), prompt_cache: cache.clone(), ..ChatSettings::default() };
+        let mut chat = Chat::from_pretrained(file.path(), settings).unwrap();
+        ask(&mut chat, &messages, &greedy(8, None))
+    });
+    assert_eq!(first.stats.prefilled_tokens, first.prompt_tokens, "all of it was computed");
+    assert!(again.stats.prefilled_tokens < again.prompt_tokens && again.text == first.text);
+}
+
+/// What is held of a budget, as its refusal tells it.
+fn held(budget: &Budget) -> Bytes {
+    let refused = budget.reserve("all there is", Bytes(u64::MAX)).unwrap_err();
+    Bytes(refused.limit.0 - refused.free.0)
+}
+
+#[test]
+fn a_kept_conversation_gives_way_to_its_model() {
+    for family in ["llama", "qwen35"] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), testing::model(family).build()).unwrap();
+        let planned = Llm::planned_bytes(file.path(), &testing::settings(256, 8)).unwrap();
+        for (more, kept) in [(Bytes(0), false), (Bytes::mib(8), true)] {
+            let budget = Budget::new(Bytes(planned.0 + more.0));
+            let settings = ChatSettings { context: Some(256), budget: budget.clone(), ..ChatSettings::default() };
+            let mut chat = Chat::from_pretrained(file.path(), settings).unwrap();
+            let mut messages = vec![Message::user("What is it?")];
+            let first = ask(&mut chat, &messages, &greedy(8, None));
+            chat.unload();
+            let parked = chat.memory_footprint();
+            assert!(parked > Bytes(0) && held(&budget) == parked);
+            // Where even that does not help it stays.
+            let other = budget.reserve("another", Bytes(more.0 + 1)).unwrap();
+            let refused = chat.reload().unwrap_err();
+            assert!(matches!(refused, LlmError::Budget(_)) && chat.memory_footprint() == parked, "{refused}");
+            drop(other);
+
+            chat.reload().unwrap();
+            messages.extend([first.message(), Message::user("And?")]);
+            let next = ask(&mut chat, &messages, &greedy(8, None));
+            let computed = next.stats.prefilled_tokens;
+            let new = next.prompt_tokens - first.prompt_tokens - first.tokens + 1;
+            assert_eq!(computed, if kept { new } else { next.prompt_tokens }, "{family} {more}");
+            assert_eq!(held(&budget), planned);
+        }
+    }
+}
+
+#[test]
+fn another_model_in_its_place_knows_nothing_of_what_was_said() {
+    let (file, mut chat) = chat("llama", 256);
+    let mut messages = vec![Message::user("What is it?")];
+    messages.extend([ask(&mut chat, &messages, &greedy(8, None)).message(), Message::user("And?")]);
+    chat.unload();
+    std::fs::write(file.path(), testing::model("qwen35").build()).unwrap();
+    chat.reload().unwrap();
+    let next = ask(&mut chat, &messages, &greedy(8, None));
+    let (_file, mut fresh) = self::chat("qwen35", 256);
+    assert_eq!(without_times(next), without_times(ask(&mut fresh, &messages, &greedy(8, None))));
+}
+
+#[test]
+fn a_reset_forgets_and_gives_back_what_was_computed() {
+    for family in ["llama", "qwen35"] {
+        let (_file, mut chat) = chat(family, 256);
+        let empty = chat.memory_footprint();
+        let first = three_turns(&mut chat, |_| ()).into_iter().map(without_times).collect::<Vec<_>>();
+        assert!(chat.memory_footprint() > empty);
+        chat.reset_state();
+        assert_eq!(chat.memory_footprint(), empty);
+        let again = three_turns(&mut chat, |_| ()).into_iter().map(without_times).collect::<Vec<_>>();
+        assert_eq!(again, first, "{family}");
+        chat.unload();
+        chat.reset_state();
+        assert!(!chat.is_loaded() && chat.memory_footprint() == Bytes(0));
+    }
+}
+
+#[test]
+fn a_turn_is_remembered_however_long_answers_may_be() {
+    for family in ["llama", "qwen35"] {
+        let (_file, mut chat) = chat(family, 256);
+        let mut messages = vec![Message::user("What is it?")];
+        let mut stream = chat.generate_stream(&messages, &[], &greedy(256, None)).unwrap();
+        stream.next().unwrap().unwrap();
+        let first = stream.into_reply();
+        messages.extend([first.message(), Message::user("And why?")]);
+        let second = ask(&mut chat, &messages, &greedy(256, None));
+        assert_eq!(second.dropped_turns, 0, "{family}");
+        assert!(second.stats.prefilled_tokens < second.prompt_tokens - first.prompt_tokens + 2, "{family}");
+    }
 }
 
 #[test]
@@ -151,7 +355,8 @@ fn what_cannot_be_answered_is_refused_by_name() {
 #[test]
 fn what_was_heard_is_cut_where_it_was_heard() {
     let (_file, chat) = chat("qwen35", 256);
-    let llm = chat.llm.as_ref().unwrap();
+    let Held::Loaded(loaded) = &chat.held else { panic!("it is loaded") };
+    let llm = &loaded.llm;
     let text = "Größe ist 12 €, wirklich.";
     let tokens = llm.tokenizer.encode(text).unwrap();
     for (at, _) in text.char_indices() {

@@ -12,6 +12,7 @@ use memmap2::Mmap;
 use sotto_kernels::{Affine, BlockType, Pool, repack_affine, unpack_row};
 
 use super::header::Tensor;
+use super::names::module;
 use super::{Checkpoint, CheckpointFault, Place, unreadable};
 use crate::llm::LlmError;
 use crate::llm::tensors::{Weight, bring_in, give_back, pages};
@@ -22,11 +23,6 @@ const CHUNK: usize = 16 << 20;
 const PIECE: usize = 256 << 10;
 
 const SUPPORTED: &str = "affine quantisation to 4, 5, 6 or 8 bits in groups of 32, 64 or 128";
-
-/// The module whose tensor is called `name`.
-pub fn module(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(module, _)| module)
-}
 
 /// The weights of the tensor called `name`, which is packed.
 pub fn bind(checkpoint: &Checkpoint, name: &str, rows: usize, cols: usize, pool: &Pool) -> Result<Weight, LlmError> {
@@ -200,7 +196,11 @@ fn repack_q8_0(codes: &[u8], scales: &[f32], blocks: &mut [u8]) {
 /// Bytes of the blocks that a module's tensors become: codes as they are, and for each group a head.
 pub fn block_bytes(checkpoint: &Checkpoint, codes: &Place, name: &str) -> u64 {
     let part = |part: &str| checkpoint.tensors.get(&format!("{}.{part}", module(name)));
-    let (Some(scales), Some(biases)) = (part("scales"), part("biases")) else { return 0 };
+    let parts = part("scales").zip(part("biases"));
+    // Others are refused when they are bound.
+    let Some((scales, biases)) = parts.filter(|(scales, biases)| scales.tensor.dims == biases.tensor.dims) else {
+        return 0;
+    };
     let (bytes, groups) = (codes.tensor.span.len(), scales.tensor.dims.iter().product::<usize>());
     let eight = Affine::new(8, 32).filter(|_| bytes == 32 * groups);
     let kind = eight.and_then(|eight| Some(Parameters::new(checkpoint, scales, biases).ok()?.blocks_for(eight)));

@@ -39,7 +39,7 @@ impl Tensors for Binder<'_> {
         if place.tensor.dtype == Dtype::U32 {
             let pool = self.pool.get_or_init(|| Pool::new(std::thread::available_parallelism().map_or(1, usize::from)));
             let weight = affine::bind(self.checkpoint, &own, rows, cols, pool)?;
-            let module = affine::module(&own);
+            let module = names::module(&own);
             self.bound.extend([format!("{module}.scales"), format!("{module}.biases")]);
             return Ok(weight);
         }

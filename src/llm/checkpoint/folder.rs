@@ -47,7 +47,7 @@ impl Folder {
         let kind = std::fs::metadata(path).map_err(unreadable(path))?;
         let (dir, asked) = match kind.is_dir() {
             true => (path.to_owned(), None),
-            false => (folder_of(path), Some(file_name(path)?)),
+            false => (folder_of(path).to_owned(), Some(file_name(path)?)),
         };
         let index = match dir.join(INDEX) {
             file if file.exists() => read_index(&file)?,
@@ -70,11 +70,9 @@ impl Folder {
     }
 }
 
-fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
-        _ => PathBuf::from("."),
-    }
+/// The folder that the file `path` lies in: for a bare name, where we are.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn file_name(path: &Path) -> Result<String, LlmError> {
@@ -179,6 +177,13 @@ mod tests {
             "a\0.safetensors",
         ] {
             assert!(!is_plain_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_name_lies_where_we_are() {
+        for (file, folder) in [("a.gguf", "."), ("./a.gguf", "."), ("b/a.gguf", "b"), ("../a", ".."), ("/a", "/")] {
+            assert_eq!(folder_of(Path::new(file)), Path::new(folder), "{file}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use half::{bf16, f16};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use sotto_kernels::BlockType;
@@ -93,6 +94,16 @@ impl Dtype {
             Dtype::BF16 => Some(BlockType::BF16),
             Dtype::U32 | Dtype::Other(_) => None,
         }
+    }
+
+    /// Little-endian elements, rounded where they are narrower than f32; `None` of a type that is no float.
+    pub fn encode(&self, values: &[f32]) -> Option<Vec<u8>> {
+        Some(match self {
+            Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Dtype::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+            Dtype::BF16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
+            Dtype::U32 | Dtype::Other(_) => return None,
+        })
     }
 
     /// `None` for a type that nobody has heard of.

@@ -27,6 +27,7 @@ pub mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ use super::blueprint::Blueprint;
 pub use binder::Binder;
 use config::Config;
 pub use fault::CheckpointFault;
-pub use folder::{CONFIG, INDEX};
+pub use folder::{CONFIG, INDEX, folder_of};
 use folder::{Folder, damaged, unreadable};
 use header::{Dtype, MAX_TENSORS, Tensor};
 use inventory::Needed;
@@ -83,6 +84,11 @@ impl Checkpoint {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The files of weights, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| &*shard.path)
     }
 
     /// The files of weights as they are mapped, for whoever reads them otherwise.
@@ -129,18 +135,23 @@ impl Checkpoint {
 
     /// Refuses the first tensor by name that is not `known` and not a head beside a tied embedding.
     fn refuse_unless(&self, known: impl Fn(&str) -> bool) -> Result<(), LlmError> {
-        let unused_head = |own: &str| self.tied() && affine::module(own) == affine::module(names::HEAD);
-        let rest = self.tensors.iter().filter(|(own, _)| !known(own) && !unused_head(own));
+        let rest = self.tensors.iter().filter(|(own, _)| !known(own) && !self.is_unused_head(own));
         match rest.map(|(_, place)| &place.tensor.name).min() {
             Some(name) => Err(self.unsupported(format!("the tensor {name:?}"), "the layers of Qwen3.5")),
             None => Ok(()),
         }
     }
 
+    /// Whether the tensor called `name` is part of a head beside a tied embedding.
+    fn is_unused_head(&self, name: &str) -> bool {
+        self.tied() && names::module(name) == names::module(names::HEAD)
+    }
+
     /// What the weights will hold once bound: mapped spans, and the blocks that packed codes become. An embedding that
     /// is not the head is left out where it is mapped, because only the rows of spoken tokens are read.
     pub fn resident_bytes(&self) -> u64 {
         let counted = |(name, place): (&String, &Place)| match (name.as_str(), &place.tensor.dtype) {
+            (name, _) if self.is_unused_head(name) => 0,
             (name, Dtype::U32) => affine::block_bytes(self, place, name),
             (names::EMBEDDING, _) if !self.tied() => 0,
             (name, _) if PARAMETERS.iter().any(|part| name.ends_with(part)) => 0,
@@ -232,17 +243,20 @@ fn map_all(folder: &Folder) -> Result<(Vec<Shard>, HashMap<String, Place>), LlmE
 
 impl Shard {
     fn open(path: PathBuf) -> Result<Self, LlmError> {
-        let unreadable = unreadable(&path);
-        if !std::fs::metadata(&path).map_err(&unreadable)?.is_file() {
-            // Opening a pipe would wait for a writer for ever.
-            return Err(unreadable(std::io::Error::other("it is not a regular file")));
-        }
-        let file = File::open(&path).map_err(&unreadable)?;
-        // SAFETY: the mapping is private and read-only, and nothing of Sotto's writes into a file of a model: new ones
-        // take their place by rename. Another program that cuts the file short in place would end this process with
-        // SIGBUS, as with every memory-mapped model.
-        let map = unsafe { Mmap::map(&file) }.map_err(&unreadable)?;
-        drop(unreadable);
+        let map = map_file(&path).map_err(unreadable(&path))?;
         Ok(Shard { path, map: Arc::new(map) })
     }
+}
+
+/// A file of tensors in memory, if it is a regular one.
+pub fn map_file(path: &Path) -> io::Result<Mmap> {
+    if !std::fs::metadata(path)?.is_file() {
+        // Opening a pipe would wait for a writer for ever.
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let file = File::open(path)?;
+    // SAFETY: the mapping is private and read-only, and nothing of Sotto's writes into a file of a model: new ones take
+    // their place by rename. Another program that cuts the file short in place would end this process with SIGBUS, as
+    // with every memory-mapped model.
+    unsafe { Mmap::map(&file) }
 }

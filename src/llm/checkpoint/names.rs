@@ -100,6 +100,11 @@ pub fn below_prefix(name: &str) -> &str {
     PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
+/// The module whose tensor is called `name`.
+pub fn module(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(module, _)| module)
+}
+
 /// Whether the tensor belongs to a part of the model that is not run.
 pub fn is_skipped(name: &str) -> bool {
     SKIPPED.iter().any(|prefix| name.starts_with(prefix))

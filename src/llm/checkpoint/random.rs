@@ -1,6 +1,7 @@
 //! Checkpoints with random weights in the published layout, for tests and measurements: a model with random weights is
 //! as fast and as large as a real one.
 
+use std::io;
 use std::path::Path;
 
 use half::bf16;
@@ -50,16 +51,13 @@ pub fn write(dir: &Path, file: &str, config: &Value, others: &[Entry], seed: u64
     Checkpoint::open(dir)
 }
 
-fn write_values(writer: &mut Writer, entry: &Entry, mut values: Values) -> std::io::Result<()> {
+fn write_values(writer: &mut Writer, entry: &Entry, mut values: Values) -> io::Result<()> {
     let mut left: usize = entry.dims.iter().product();
     while left > 0 {
         let chunk: Vec<f32> = values.by_ref().take(left.min(CHUNK)).collect();
         left -= chunk.len();
-        let bytes: Vec<u8> = match entry.dtype {
-            Dtype::F32 => chunk.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            _ => chunk.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
-        };
-        writer.write(&bytes)?;
+        let no_float = || io::Error::other(format!("{:?} of type {} is no float", entry.name, entry.dtype.name()));
+        writer.write(&entry.dtype.encode(&chunk).ok_or_else(no_float)?)?;
     }
     Ok(())
 }

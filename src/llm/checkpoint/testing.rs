@@ -94,7 +94,7 @@ impl Layout {
             (Kind::Decay | Kind::GatedNorm, _) => dtype = Dtype::F32,
             _ => {}
         }
-        let data = (Entry::new(full, dtype.clone(), &dims), encode(&dtype, &values));
+        let data = (Entry::new(full, dtype.clone(), &dims), dtype.encode(&values).unwrap());
         match kind {
             Kind::Norm if !self.converted => values.iter_mut().for_each(|w| *w += 1.0),
             Kind::Decay => values.iter_mut().for_each(|w| *w = -w.exp()),
@@ -144,15 +144,6 @@ pub fn open(dir: &TempDir) -> Result<Checkpoint, LlmError> {
     Checkpoint::open(dir.path())
 }
 
-pub fn encode(dtype: &Dtype, values: &[f32]) -> Vec<u8> {
-    let bytes = |value: &f32| match dtype {
-        Dtype::F16 => f16::from_f32(*value).to_le_bytes().to_vec(),
-        Dtype::BF16 => bf16::from_f32(*value).to_le_bytes().to_vec(),
-        _ => value.to_le_bytes().to_vec(),
-    };
-    values.iter().flat_map(bytes).collect()
-}
-
 /// Quantises plainly, bit by bit as the format is described: values that come back, and the three tensors.
 fn pack(name: &str, values: &[f32], dims: &[usize], bits: usize, group: usize) -> (Vec<f32>, Vec<Data>) {
     let (rows, cols) = (dims[0], dims[1]);
@@ -180,8 +171,8 @@ fn pack(name: &str, values: &[f32], dims: &[usize], bits: usize, group: usize) -
     let parameters = [rows, cols / group];
     let data = vec![
         (Entry::new(name, Dtype::U32, &[rows, cols * bits / 32]), packed),
-        (Entry::new(format!("{module}.scales"), Dtype::BF16, &parameters), encode(&Dtype::BF16, &scales)),
-        (Entry::new(format!("{module}.biases"), Dtype::BF16, &parameters), encode(&Dtype::BF16, &biases)),
+        (Entry::new(format!("{module}.scales"), Dtype::BF16, &parameters), Dtype::BF16.encode(&scales).unwrap()),
+        (Entry::new(format!("{module}.biases"), Dtype::BF16, &parameters), Dtype::BF16.encode(&biases).unwrap()),
     ];
     (back, data)
 }

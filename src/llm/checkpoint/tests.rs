@@ -319,21 +319,47 @@ fn packed_tensors_of_other_shapes_are_refused() {
     assert!(message.contains("without \"biases\""), "{message}");
 }
 
-/// What a model will hold is said before anything is bound.
+/// What a file claims is counted before anything is bound, so before it is held against its shapes.
+#[test]
+fn packed_tensors_that_do_not_fit_are_counted_without_being_read() {
+    let layout = Layout::mlx(8, 32);
+    let module = "language_model.model.layers.0.mlp.up_proj";
+    let lies: [(&str, Dtype, &[usize]); 4] = [
+        ("biases", Dtype::BF16, &[1, 1]),
+        ("scales", Dtype::BF16, &[1, 1]),
+        ("biases", Dtype::U32, &[256, 4]),
+        ("scales", Dtype::Other("I32".to_owned()), &[256, 4]),
+    ];
+    for (part, dtype, dims) in lies {
+        let (name, mut tensors) = (format!("{module}.{part}"), layout.tensors());
+        tensors.retain(|(entry, _)| entry.name != name);
+        tensors.push(plain(&name, dtype, dims));
+        let checkpoint = Checkpoint::open(layout.write_tensors(&tensors).path());
+        checkpoint.unwrap().resident_bytes();
+        assert!(refusal(&layout, &tensors).contains(part), "{part} {dims:?}");
+    }
+}
+
+/// What a model will hold is said before anything is bound. A head beside a tied embedding is not read.
 #[test]
 fn resident_bytes_are_those_of_the_weights() {
-    let layout = Layout::mlx(4, 32);
-    let dir = layout.write();
-    let checkpoint = open(&dir).unwrap();
-    let mut binder = checkpoint.binder();
-    let mut held = 0;
-    for Needed { name, kind, dims } in layout.inventory() {
-        let gguf = names::to_gguf(&name).unwrap();
-        held += match kind {
-            Kind::Matrix => binder.matrix(&gguf, dims[0], dims[1]).unwrap().matrix().bytes().len(),
-            Kind::Decay | Kind::GatedNorm => 4 * dims.iter().product::<usize>(),
-            _ => 2 * dims.iter().product::<usize>(),
-        };
+    for layout in [Layout::mlx(4, 32), Layout::mlx(8, 64), Layout::published()] {
+        let untied = Layout { tied: false, config: nested(text_config(), false), ..layout.clone() };
+        let head = untied.inventory().into_iter().find(|needed| needed.name == names::HEAD).unwrap();
+        let with_head = [layout.tensors(), untied.tensor(&head).1].concat();
+        for dir in [layout.write(), layout.write_tensors(&with_head)] {
+            let checkpoint = open(&dir).unwrap();
+            let mut binder = checkpoint.binder();
+            let mut held = 0;
+            for Needed { name, kind, dims } in layout.inventory() {
+                let gguf = names::to_gguf(&name).unwrap();
+                held += match kind {
+                    Kind::Matrix => binder.matrix(&gguf, dims[0], dims[1]).unwrap().matrix().bytes().len(),
+                    Kind::Decay | Kind::GatedNorm => 4 * dims.iter().product::<usize>(),
+                    _ => 2 * dims.iter().product::<usize>(),
+                };
+            }
+            assert_eq!(checkpoint.resident_bytes(), held as u64);
+        }
     }
-    assert_eq!(checkpoint.resident_bytes(), held as u64);
 }

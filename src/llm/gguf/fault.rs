@@ -48,8 +48,4 @@ pub enum GgufFault {
     MissingTensor { tensor: String },
     #[error("tensor {tensor:?} is {found}, but the metadata ask for {wanted}")]
     TensorMismatch { tensor: String, found: String, wanted: String },
-    #[error("the tokenizer has {tokens} tokens, but the embedding {rows} rows")]
-    Vocabulary { rows: usize, tokens: usize },
-    #[error("the tokenizer in the file is broken: {0}")]
-    Tokenizer(String),
 }

@@ -8,6 +8,7 @@ use sotto_kernels::{
 
 use super::Model;
 use crate::llm::blueprint::Blueprint;
+use crate::llm::profile::Part;
 use crate::llm::state::{BorderMemory, Cache, DeltaMemory, DeltaWork, Memory, Workspace};
 use crate::llm::weights::{Attention, Delta, GatedAttention, Layer, Mixer};
 
@@ -33,6 +34,7 @@ impl Model {
             self.blueprint.norm_eps,
             &mut work.normed[..n * width],
         );
+        work.profile.mark(Part::Other);
         match (&layer.mixer, memory) {
             (Mixer::Attention(mixer), Memory::Attention(cache)) => self.attend(mixer, cache, work, start, n),
             (Mixer::Gated(mixer), Memory::Attention(cache)) => self.attend_gated(mixer, cache, work, start, n),
@@ -42,6 +44,7 @@ impl Model {
             }
             _ => unreachable!("a state is made of the blueprint that its model is bound by"),
         }
+        work.profile.mark(Part::Projections);
         add(self.simd, &work.normed[..n * width], &mut work.stream[..n * width]);
     }
 
@@ -55,7 +58,9 @@ impl Model {
         let linears = [&mixer.q, &mixer.k, &mixer.v];
         self.multiply_all(linears.map(|linear| &linear.weight), normed, n, [q, k, v], scratch);
         linears.into_iter().zip([q, k, v]).for_each(|(linear, y)| self.add_bias(linear, y));
+        work.profile.mark(Part::Projections);
         self.look_back(cache, work, start, n);
+        work.profile.mark(Part::Attention);
         let Workspace { normed, attended, scratch, .. } = work;
         self.multiply(&mixer.output, &attended[..n * query], n, &mut normed[..n * width], scratch);
     }
@@ -64,25 +69,28 @@ impl Model {
     fn attend_gated(&self, mixer: &GatedAttention, cache: &mut Cache, work: &mut Workspace, start: usize, n: usize) {
         let Blueprint { width, head_dim, norm_eps, .. } = self.blueprint;
         let (query, kv) = (self.blueprint.query_width(), self.blueprint.kv_width());
-        let Workspace { normed, q, k, v, hybrid: Some(DeltaWork { gated, keys, .. }), scratch, .. } = work else {
+        let Workspace { normed, q, k, v, hybrid: Some(DeltaWork { gated, keys, .. }), scratch, profile, .. } = work
+        else {
             unreachable!("a hybrid model's workspace has room for its gates");
         };
         let normed = &normed[..n * width];
         let (gated, keys) = (&mut gated[..2 * n * query], &mut keys[..n * kv]);
         let weights = [&mixer.q, &mixer.k, &mixer.v];
         self.multiply_all(weights, normed, n, [&mut *gated, &mut *keys, &mut v[..n * kv]], scratch);
+        profile.mark(Part::Projections);
         for (from, q) in gated.chunks_exact(2 * head_dim).zip(q.chunks_exact_mut(head_dim)) {
             rms_norm(self.simd, &from[..head_dim], &mixer.q_norm, norm_eps, q);
         }
         rms_norm(self.simd, keys, &mixer.k_norm, norm_eps, &mut k[..n * kv]);
         self.look_back(cache, work, start, n);
-        let Workspace { normed, attended, hybrid: Some(DeltaWork { gated, .. }), scratch, .. } = work else {
+        let Workspace { normed, attended, hybrid: Some(DeltaWork { gated, .. }), scratch, profile, .. } = work else {
             unreachable!("as above");
         };
         let attended = &mut attended[..n * query];
         for (from, attended) in gated.chunks_exact(2 * head_dim).zip(attended.chunks_exact_mut(head_dim)) {
             sigmoid_mul(self.simd, &from[head_dim..], attended);
         }
+        profile.mark(Part::Attention);
         self.multiply(&mixer.output, attended, n, &mut normed[..n * width], scratch);
     }
 
@@ -124,6 +132,7 @@ impl Model {
         let weights = [&mixer.qkv, &mixer.z, &mixer.a, &mixer.b];
         let products = [&mut raw[before * channels..], &mut *z, &mut *a, &mut *b];
         self.multiply_all(weights, normed, n, products, scratch);
+        work.profile.mark(Part::Projections);
         mix_heads(&self.pool, self.simd, &heads, &mixer.taps, &mut memory.conv, raw, mixed);
         let keep = border.map(|(border, kept)| {
             kept.rows.copy_from_slice(&raw[(border - start) * channels..][..before * channels]);
@@ -133,6 +142,7 @@ impl Model {
         let norm_eps = self.blueprint.norm_eps;
         let weights = DeltaWeights { rate: &mixer.rate, dt_bias: &mixer.dt_bias, norm: &mixer.norm, norm_eps };
         delta_rule(&self.pool, self.simd, &input, &weights, &mut memory.delta, keep, delta_scratch, read);
+        work.profile.mark(Part::Delta);
         self.multiply(&mixer.output, read, n, normed, scratch);
     }
 }

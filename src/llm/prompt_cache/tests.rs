@@ -246,7 +246,7 @@ fn many_at_once_read_whole_states_or_none() {
 #[test]
 fn a_system_prompt_is_made_of_configuration_and_tools_alone() {
     let tokenizer = testing::tokenizer("qwen2");
-    let format = ChatFormat::from_gguf(&testing::open(&testing::tables("qwen2")), &tokenizer).unwrap();
+    let format = testing::chatml(&tokenizer);
     let prompt = SystemPrompt::new(&format, &tokenizer, "Be brief.", &[]).unwrap().unwrap();
     assert_eq!(prompt.tokens(), format.system(&tokenizer, "Be brief.").unwrap());
     let tool = Tool(serde_json::json!({ "name": "light", "parameters": {} }));

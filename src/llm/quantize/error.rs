@@ -1,5 +1,6 @@
 //! What can go wrong while a checkpoint is quantised.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +14,20 @@ pub enum QuantizeError {
     #[error("{path}: {tensor:?} is quantised already; begin with the checkpoint as it was published, in bf16 or f32")]
     Packed { path: PathBuf, tensor: String },
 
+    #[error("{path} is a GGUF file; give the folder of the checkpoint as it was published, in bf16 or f32")]
+    NotACheckpoint { path: PathBuf },
+
     #[error("{path} exists; choose another folder, or replace it with --force")]
     Exists { path: PathBuf },
 
     #[error("{path} is not a folder with a config.json, so --force does not replace it; choose another folder")]
     NotAModel { path: PathBuf },
+
+    #[error(
+        "{path} holds {other:?}, which is no file of a checkpoint, so --force does not replace it; move that away, or \
+         choose another folder"
+    )]
+    HoldsOthers { path: PathBuf, other: OsString },
 
     #[error("{path} holds the checkpoint that is read; choose another folder")]
     HoldsSource { path: PathBuf },
@@ -33,18 +43,25 @@ pub enum QuantizeError {
     )]
     NotFinite { tensor: String },
 
-    #[error("cannot write {path}")]
-    Write { path: PathBuf, source: io::Error },
+    #[error("cannot write {path}: {why}; make room, or choose another folder")]
+    Write { path: PathBuf, why: io::Error },
+
+    #[error("cannot put the new folder at {path}: {why}; what was there lies in {aside}: move it back yourself")]
+    Stranded { path: PathBuf, aside: PathBuf, why: io::Error },
 }
 
 impl QuantizeError {
     /// Whether the caller asked for what cannot be, rather than that something failed.
     pub fn is_misuse(&self) -> bool {
         use QuantizeError::*;
-        matches!(self, Packed { .. } | Exists { .. } | NotAModel { .. } | HoldsSource { .. } | Group(_) | MixedGroup)
+        match self {
+            Packed { .. } | NotACheckpoint { .. } | Group(_) | MixedGroup => true,
+            Exists { .. } | NotAModel { .. } | HoldsOthers { .. } | HoldsSource { .. } => true,
+            Checkpoint(_) | NotFinite { .. } | Write { .. } | Stranded { .. } => false,
+        }
     }
 }
 
 pub fn writing(path: &Path) -> impl Fn(io::Error) -> QuantizeError {
-    |source| QuantizeError::Write { path: path.to_owned(), source }
+    |why| QuantizeError::Write { path: path.to_owned(), why }
 }

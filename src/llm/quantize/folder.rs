@@ -1,5 +1,7 @@
 //! The folder that is written: beside the destination until it is complete, then in its place.
 
+use std::fs::DirEntry;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -7,7 +9,7 @@ use tempfile::TempDir;
 
 use super::error::{QuantizeError, writing};
 use super::plan::Plan;
-use crate::llm::checkpoint::{CONFIG, INDEX};
+use crate::llm::checkpoint::{CONFIG, INDEX, folder_of};
 
 pub const WEIGHTS: &str = "model.safetensors";
 /// What goes with the weights as it is, where it is there: tokenizer, chat format, licence.
@@ -22,6 +24,8 @@ const COMPANIONS: [&str; 9] = [
     "generation_config.json",
     "LICENSE",
 ];
+/// What was at the destination, in a folder beside it for as long as it takes to put the new one there.
+const OLD: &str = "old";
 
 /// A folder under way. Dropped before it is complete, it leaves nothing behind.
 pub struct Destination {
@@ -37,10 +41,7 @@ impl Destination {
             }
             check_replaceable(source, path)?;
         }
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = folder_of(path);
         Ok(Destination { path: path.to_owned(), partial: beside(parent).map_err(writing(parent))? })
     }
 
@@ -83,16 +84,14 @@ impl Destination {
         if path.symlink_metadata().is_err() {
             return self.put().map_err(failed);
         }
-        let aside = beside(self.partial().parent().unwrap_or(Path::new("."))).map_err(&failed)?;
-        let old = aside.path().join("old");
-        std::fs::rename(&path, &old).map_err(&failed)?;
-        self.put().map_err(|error| {
-            let _still_aside = std::fs::rename(&old, &path);
-            failed(error)
-        })
+        // Quantising took its time: somebody may have put a file there meanwhile.
+        check_disposable(&path)?;
+        let aside = beside(folder_of(&path)).map_err(&failed)?;
+        std::fs::rename(&path, aside.path().join(OLD)).map_err(&failed)?;
+        self.put().map_err(|error| bring_back(aside, &path, error))
     }
 
-    fn put(self) -> std::io::Result<()> {
+    fn put(self) -> io::Result<()> {
         std::fs::rename(self.partial.path(), &self.path)?;
         // Nothing is left at its old place.
         let _moved = self.partial.keep();
@@ -100,24 +99,74 @@ impl Destination {
     }
 }
 
-/// A folder of the user's that holds no model must not go, and the source must not either.
-fn check_replaceable(source: &Path, path: &Path) -> Result<(), QuantizeError> {
-    let is_model = path.symlink_metadata().is_ok_and(|kind| kind.is_dir()) && path.join(CONFIG).is_file();
-    let empty = path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
-    if !is_model && !empty {
-        return Err(QuantizeError::NotAModel { path: path.to_owned() });
+/// Returns what went `aside` to `path`, and says what failed. Where not even that is possible it stays where it is: a
+/// folder of the user's is never deleted before the new one has taken its place.
+fn bring_back(aside: TempDir, path: &Path, why: io::Error) -> QuantizeError {
+    match std::fs::rename(aside.path().join(OLD), path) {
+        Ok(()) => writing(path)(why),
+        Err(_) => QuantizeError::Stranded { path: path.to_owned(), aside: aside.keep().join(OLD), why },
     }
+}
+
+/// A folder that holds anything of the user's must not go, and the source must not either.
+fn check_replaceable(source: &Path, path: &Path) -> Result<(), QuantizeError> {
+    check_disposable(path)?;
     match (source.canonicalize(), path.canonicalize()) {
         (Ok(source), Ok(path)) if !source.starts_with(&path) => Ok(()),
         _ => Err(QuantizeError::HoldsSource { path: path.to_owned() }),
     }
 }
 
+/// Whether `path` is a folder, no link to one, that is empty or holds a model and nothing else.
+fn check_disposable(path: &Path) -> Result<(), QuantizeError> {
+    let entries: Vec<DirEntry> = match path.symlink_metadata() {
+        Ok(kind) if kind.is_dir() => path.read_dir().and_then(Iterator::collect).map_err(writing(path))?,
+        _ => return Err(QuantizeError::NotAModel { path: path.to_owned() }),
+    };
+    if let Some(other) = entries.iter().find(|entry| !is_of_a_checkpoint(entry)) {
+        return Err(QuantizeError::HoldsOthers { path: path.to_owned(), other: other.file_name() });
+    }
+    match entries.is_empty() || entries.iter().any(|entry| entry.file_name() == CONFIG) {
+        true => Ok(()),
+        false => Err(QuantizeError::NotAModel { path: path.to_owned() }),
+    }
+}
+
+/// A plain file that is called as those of a checkpoint are. What a folder or a link leads to is not ours to judge.
+fn is_of_a_checkpoint(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) else { return false };
+    let is_weights = name.starts_with("model") && name.ends_with(".safetensors");
+    is_weights || [CONFIG, INDEX].contains(&name) || COMPANIONS.contains(&name)
+}
+
 /// A new folder in `parent`, on the same disk, so that a rename is enough; readable as any folder of the user's.
-fn beside(parent: &Path) -> std::io::Result<TempDir> {
+fn beside(parent: &Path) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".sotto-quantize-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     builder.tempdir_in(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_aside_comes_back_or_stays_and_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for (place, returns) in [("model", true), ("no such folder/model", false)] {
+            let (path, aside) = (dir.path().join(place), beside(dir.path()).unwrap());
+            std::fs::create_dir(aside.path().join(OLD)).unwrap();
+            std::fs::write(aside.path().join(OLD).join("diary"), "mine").unwrap();
+            let kept = aside.path().join(OLD);
+            let error = bring_back(aside, &path, io::Error::other("the disk is full"));
+            let there = if returns { &path } else { &kept };
+            assert_eq!(std::fs::read_to_string(there.join("diary")).unwrap(), "mine", "{place}");
+            let named = error.to_string().contains(kept.to_str().unwrap());
+            assert_eq!(named, !returns, "{error}");
+            assert!(error.to_string().contains("the disk is full"), "{error}");
+        }
+    }
 }

@@ -17,10 +17,10 @@ mod tests;
 
 use std::path::Path;
 
-use half::bf16;
 use memmap2::Mmap;
 use sotto_kernels::{BlockType, Pool, unpack_row};
 
+use super::Source;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::header::{Dtype, Tensor};
 use super::checkpoint::writer::Writer;
@@ -60,7 +60,7 @@ impl Summary {
 }
 
 /// Writes the checkpoint `source`, quantised by `recipe`, into the folder `destination`. With `replace` a model that is
-/// there already goes, once the new one is complete.
+/// there already goes, once the new one is complete; a folder that holds anything else is left alone.
 pub fn quantize(
     source: &Path,
     destination: &Path,
@@ -68,7 +68,10 @@ pub fn quantize(
     replace: bool,
     watch: &dyn Watch,
 ) -> Result<Summary, QuantizeError> {
-    let checkpoint = Checkpoint::open(source)?;
+    let checkpoint = match Source::open(source)? {
+        Source::Checkpoint(checkpoint) => checkpoint,
+        Source::Gguf(gguf) => return Err(QuantizeError::NotACheckpoint { path: gguf.path().to_owned() }),
+    };
     let plan = Plan::new(&checkpoint, recipe)?;
     let destination = Destination::new(checkpoint.dir(), destination, replace)?;
     watch.begin(destination.partial(), plan.source_bytes());
@@ -135,7 +138,7 @@ impl Work<'_> {
         let mut values = vec![0.0; bytes.len() / kind.block_bytes()];
         unpack_row(kind, bytes, &mut values);
         values.iter_mut().for_each(|value| *value = change(*value));
-        self.write(&encode(&dtype, &values))?;
+        self.write(&dtype.encode(&values).expect("values are rewritten as floats"))?;
         self.watch.advance(bytes.len() as u64);
         Ok(())
     }
@@ -179,12 +182,4 @@ impl Work<'_> {
 /// The plan lets only these through.
 fn float_kind(tensor: &Tensor) -> BlockType {
     tensor.dtype.kind().expect("the plan refuses tensors that are not floats")
-}
-
-fn encode(dtype: &Dtype, values: &[f32]) -> Vec<u8> {
-    match dtype {
-        Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
-    }
 }

@@ -6,7 +6,7 @@ use super::error::QuantizeError;
 use super::recipe::{Recipe, Scheme};
 use crate::llm::checkpoint::header::{Dtype, Tensor};
 use crate::llm::checkpoint::inventory::{Needed, inventory};
-use crate::llm::checkpoint::names::{self, Kind};
+use crate::llm::checkpoint::names::{self, Kind, module};
 use crate::llm::checkpoint::writer::Entry;
 use crate::llm::checkpoint::{Checkpoint, CheckpointFault};
 
@@ -179,8 +179,4 @@ fn packed(full: &str, dims: &[usize], scheme: Scheme) -> Vec<Entry> {
         Entry::new(format!("{module}.scales"), Dtype::BF16, &parameters),
         Entry::new(format!("{module}.biases"), Dtype::BF16, &parameters),
     ]
-}
-
-fn module(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(module, _)| module)
 }

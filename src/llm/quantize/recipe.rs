@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `int4`, `int5`, `int6` | affine, groups of 64 | the same, tied as in the source | 4.5, 5.5, 6.5 |
 //! | `int8` | symmetric, groups of 32 | head apart, symmetric in groups of 32; embedding as it was | 9.0 of each matrix |
-//! | `mixed` | by how sensitive they are, below | affine, 6 bits in groups of 64 | 6.1 |
+//! | `mixed` | by how sensitive they are, below | affine, 6 bits in groups of 64 | 6.05 |
 //!
 //! **int8** follows the Core AI conversions of this model: linear, symmetric, one scale for 32 inputs by plain absolute
 //! maximum, and a head of its own. A clipping scale on the head flipped 6 of 16 greedy tokens there, the plain one none.

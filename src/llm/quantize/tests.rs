@@ -172,21 +172,81 @@ fn a_destination_is_replaced_only_when_it_should_be() {
     };
     let model = dir.path().join("model");
     fs::create_dir(&model).unwrap();
-    fs::write(model.join("config.json"), "{}").unwrap();
-    fs::write(model.join("old"), "").unwrap();
+    let old = ["config.json", "tokenizer.json", "model-00001-of-00001.safetensors"];
+    old.iter().for_each(|name| fs::write(model.join(name), "{}").unwrap());
     assert!(matches!(go(&model, false), Err(QuantizeError::Exists { .. })));
-    assert!(model.join("old").exists());
+    assert!(model.join(old[2]).exists());
     go(&model, true).unwrap();
-    assert!(!model.join("old").exists() && model.join("model.safetensors").exists());
-    let mine = dir.path().join("mine");
-    fs::create_dir(&mine).unwrap();
-    fs::write(mine.join("diary.txt"), "").unwrap();
-    assert!(matches!(go(&mine, true), Err(QuantizeError::NotAModel { .. })));
+    assert!(!model.join(old[2]).exists() && model.join("model.safetensors").exists());
+    go(&model, true).unwrap();
+    fs::remove_dir_all(&model).unwrap();
+    fs::create_dir(&model).unwrap();
+    go(&model, true).unwrap();
     assert!(matches!(go(source.path(), true), Err(QuantizeError::HoldsSource { .. })));
     assert!(matches!(go(&dir.path().join("no/such/parent"), false), Err(QuantizeError::Write { .. })));
     let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["mine", "model"]);
+    assert_eq!(left, ["model"]);
+}
+
+/// Somebody's folder that happens to hold a config.json is no model, and one file of theirs in a model keeps it.
+#[test]
+fn what_is_not_of_a_checkpoint_survives_force() {
+    let source = Layout::published().write();
+    let recipe = Recipe::new(Format::Int4, None).unwrap();
+    let plain = |path: &Path| fs::write(path, "mine").unwrap();
+    type Make<'a> = &'a dyn Fn(&Path);
+    let others: &[(&str, Make)] = &[
+        ("diary.txt", &plain),
+        ("adapters.safetensors", &plain),
+        ("model.py", &plain),
+        (".git", &|path| fs::create_dir(path).unwrap()),
+        ("model.safetensors", &|path| fs::create_dir(path).unwrap()),
+        #[cfg(unix)]
+        ("LICENSE", &|path| std::os::unix::fs::symlink("/", path).unwrap()),
+    ];
+    for (name, make) in others {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mine");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("config.json"), "{}").unwrap();
+        make(&path.join(name));
+        let error = quantize(source.path(), &path, &recipe, true, &Counting::default()).unwrap_err();
+        assert!(error.is_misuse() && error.to_string().contains(name), "{error}");
+        assert!(path.join(name).symlink_metadata().is_ok() && path.join("config.json").exists(), "{name}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{name}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (licence, file) = (dir.path().join("licence"), dir.path().join("file"));
+    fs::create_dir(&licence).unwrap();
+    [licence.join("LICENSE"), file.clone()].iter().for_each(|path| plain(path));
+    for path in [&licence, &file] {
+        let error = quantize(source.path(), path, &recipe, true, &Counting::default()).unwrap_err();
+        assert!(matches!(error, QuantizeError::NotAModel { .. }) && path.exists(), "{error}");
+    }
+}
+
+/// Watches, and puts a file into the destination once work has begun.
+struct Meddling(PathBuf);
+
+impl Watch for Meddling {
+    fn begin(&self, _: &Path, _: u64) {
+        fs::write(self.0.join("diary.txt"), "mine").unwrap();
+    }
+
+    fn advance(&self, _: u64) {}
+}
+
+#[test]
+fn what_is_put_there_meanwhile_survives_too() {
+    let source = Layout::published().write();
+    let recipe = Recipe::new(Format::Int4, None).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("empty");
+    fs::create_dir(&path).unwrap();
+    let error = quantize(source.path(), &path, &recipe, true, &Meddling(path.clone())).unwrap_err();
+    assert!(matches!(error, QuantizeError::HoldsOthers { .. }), "{error}");
+    assert!(path.join("diary.txt").exists() && fs::read_dir(dir.path()).unwrap().count() == 1);
 }
 
 #[test]
@@ -200,6 +260,10 @@ fn what_cannot_be_quantised_is_refused_and_leaves_nothing() {
         error
     };
     assert!(matches!(refused(&Layout::mlx(4, 64).write()), QuantizeError::Packed { .. }));
+    let gguf = tempfile::tempdir().unwrap();
+    fs::write(gguf.path().join("model.gguf"), crate::llm::testing::model("qwen35").build()).unwrap();
+    let error = refused(&gguf);
+    assert!(error.is_misuse() && error.to_string().contains("model.gguf is a GGUF file"), "{error}");
     let layout = Layout::published();
     let mut tensors = layout.tensors();
     let up = tensors.iter_mut().find(|(entry, _)| entry.name.ends_with("layers.1.mlp.up_proj.weight")).unwrap();

@@ -29,7 +29,7 @@ impl<'a> Weights<'a> {
     pub fn open(dir: &Path, maps: impl Iterator<Item = &'a Mmap>, config: &Config) -> Result<Self, ReferenceError> {
         let read = |map: &'a Mmap| Ok((SliceSafetensors::new(map)?, map));
         let files: candle_core::Result<Vec<(SliceSafetensors, &Mmap)>> = maps.map(read).collect();
-        let files = files.map_err(|source| ReferenceError::Read { path: dir.to_owned(), source: Box::new(source) })?;
+        let files = files.map_err(|why| ReferenceError::Read { path: dir.to_owned(), why: Box::new(why) })?;
         let names: Vec<String> = files.iter().flat_map(|(file, _)| file.tensors()).map(|(name, _)| name).collect();
         let of_text = |name: &&String| !name.starts_with("mtp.") && !name.contains(".mtp.");
         let ending = |end: &str| names.iter().filter(of_text).find(|name| name.ends_with(end)).cloned();
@@ -77,7 +77,7 @@ impl<'a> Weights<'a> {
     }
 
     fn load(&self, full: &str) -> Result<Tensor, ReferenceError> {
-        let read = |source| ReferenceError::Read { path: self.dir.clone(), source: Box::new(source) };
+        let read = |why| ReferenceError::Read { path: self.dir.clone(), why: Box::new(why) };
         let file = self.files.iter().find(|(file, _)| file.get(full).is_ok());
         let missing = || read(candle_core::Error::CannotFindTensor { path: full.to_owned() });
         let (file, map) = file.ok_or_else(missing)?;

@@ -44,7 +44,9 @@ pub enum StateError {
     Foreign,
     #[error("the stored state keeps {found:?} and {wanted:?} is wanted; compute its tokens again")]
     Kind { found: CacheKind, wanted: CacheKind },
-    #[error("the stored state has {len} positions, but the context is {context}; raise [llm] context")]
+    #[error(
+        "the stored state has {len} positions, but the context is {context}; raise [llm] context (ChatSettings::context)"
+    )]
     TooLong { len: u64, context: usize },
     #[error("the stored state is damaged: {what}; compute its tokens again")]
     Damaged { what: &'static str },

@@ -3,16 +3,18 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
 use crate::llm::LlmError;
 use crate::llm::model::Model;
+use crate::llm::source::Source;
 
 /// What the bits of a state depend on besides its tokens: the weights, their arrangement, the kernels and the program. A
-/// state is taken over only by a model whose stamp is the same.
+/// state is taken over only by a model whose stamp is the same. Tokenizer and template count too, so that whatever is
+/// known in tokens of what was said holds as long as the stamp does.
 ///
 /// Weights are not read through for it: of a file of a gigabyte that takes as long as the prompt that a stored state is
 /// to save. Instead of each file its name, its size, its time of change, its first 64 KiB (which name and size every
@@ -27,16 +29,14 @@ pub struct Stamp([u8; Stamp::LEN]);
 const HEAD: usize = 64 << 10;
 const SAMPLE: usize = 4 << 10;
 const SAMPLES: u64 = 64;
-/// What makes a model of a folder: weights, configuration, tokenizer and template.
-const EXTENSIONS: [&str; 3] = ["safetensors", "json", "jinja"];
 
 impl Stamp {
     pub(super) const LEN: usize = 32;
 
-    /// The stamp of `model`, which was opened from `path`.
-    pub fn new(path: &Path, model: &Model) -> Result<Stamp, LlmError> {
+    /// The stamp of `model`, which was loaded from `source`.
+    pub fn new(source: &Source, model: &Model) -> Result<Stamp, LlmError> {
         let mut hasher = Sha256::new();
-        for file in files(path).map_err(|why| LlmError::Unreadable { path: path.to_owned(), why })? {
+        for file in source.files() {
             add_file(&mut hasher, &file).map_err(|why| LlmError::Unreadable { path: file.clone(), why })?;
         }
         // A blueprint is written without doubt: each field by name, floats as their shortest exact decimals.
@@ -81,26 +81,6 @@ impl Program {
     }
 }
 
-/// The files of the model at `path`, in the order of their names.
-fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let in_folder = path.extension().is_some_and(|extension| extension == "safetensors");
-    let folder = match path.parent() {
-        Some(parent) if in_folder => parent,
-        _ if path.is_dir() => path,
-        _ => return Ok(vec![path.to_owned()]),
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let file = entry?.path();
-        let counts = |end: &std::ffi::OsStr| EXTENSIONS.iter().any(|known| end == *known);
-        if file.extension().is_some_and(counts) && file.is_file() {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 fn add_file(hasher: &mut Sha256, path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     let about = file.metadata()?;
@@ -139,7 +119,28 @@ fn changed(about: &fs::Metadata) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::llm::checkpoint::testing::Layout;
     use crate::llm::testing;
+
+    fn stamp(path: &Path) -> Stamp {
+        let source = Source::open(path).unwrap();
+        Stamp::new(&source, &source.load(1).unwrap()).unwrap()
+    }
+
+    /// Puts `bytes` in the place of a file and leaves its time of change as it was.
+    fn replace(path: &Path, bytes: &[u8]) {
+        let time = fs::metadata(path).unwrap().modified().unwrap();
+        fs::write(path, bytes).unwrap();
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    /// Changes one byte of a sample in the middle, among the weights.
+    fn change(path: &Path) {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / SAMPLES as usize * 40;
+        bytes[middle] ^= 1;
+        replace(path, &bytes);
+    }
 
     #[test]
     fn another_model_or_another_time_is_another_stamp() {
@@ -147,41 +148,40 @@ mod tests {
         let path = folder.path().join("model.gguf");
         let bytes = testing::model("llama").build();
         fs::write(&path, &bytes).unwrap();
-        let time = fs::metadata(&path).unwrap().modified().unwrap();
-        let model = Model::open(&path, 1).unwrap();
-        let stamp = || Stamp::new(&path, &model).unwrap();
-        let first = stamp();
-        assert_eq!(first, stamp());
-        assert_eq!(first.short().len(), 16);
-
-        // The same size and time, one weight in the middle differs.
-        let mut other = bytes.clone();
-        let middle = other.len() / SAMPLES as usize * 40;
-        other[middle] ^= 1;
-        fs::write(&path, &other).unwrap();
-        let set_time = |time| File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-        set_time(time);
-        assert_ne!(first, stamp());
-        fs::write(&path, &bytes).unwrap();
-        set_time(time);
-        assert_eq!(first, stamp());
-        set_time(time + std::time::Duration::from_nanos(1_000_000));
-        assert_ne!(first, stamp());
+        // A file, and the folder that holds it, are the same model.
+        for asked in [&path, folder.path()] {
+            let first = stamp(asked);
+            assert_eq!(first, stamp(&path));
+            assert_eq!(first.short().len(), 16);
+            change(&path);
+            assert_ne!(first, stamp(asked));
+            replace(&path, &bytes);
+            assert_eq!(first, stamp(asked));
+            let time = fs::metadata(&path).unwrap().modified().unwrap() + std::time::Duration::from_millis(1);
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            assert_ne!(first, stamp(asked));
+        }
     }
 
     #[test]
     fn of_a_folder_the_files_count_that_make_the_model() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["b.safetensors", "a.json", "README.md", "chat_template.jinja"] {
-            fs::write(folder.path().join(name), name).unwrap();
+        let folder = Layout { shards: 2, ..Layout::published() }.write();
+        let dir = folder.path();
+        let first = stamp(dir);
+        for stranger in ["golden.safetensors", "generation_config.json", "README.md"] {
+            fs::write(dir.join(stranger), "not of the model").unwrap();
+            assert_eq!(first, stamp(dir), "{stranger}");
         }
-        let names = |path: &Path| -> Vec<String> {
-            let name = |file: &PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
-            files(path).unwrap().iter().map(name).collect()
-        };
-        let expected = ["a.json", "b.safetensors", "chat_template.jinja"];
-        assert_eq!(names(folder.path()), expected);
-        assert_eq!(names(&folder.path().join("b.safetensors")), expected);
-        assert!(files(&folder.path().join("none/x.safetensors")).is_err());
+        let shard = dir.join("model-00002-of-00002.safetensors");
+        let bytes = fs::read(&shard).unwrap();
+        change(&shard);
+        assert_ne!(first, stamp(dir));
+        replace(&shard, &bytes);
+        assert_eq!(first, stamp(dir));
+        for own in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+            let before = stamp(dir);
+            fs::write(dir.join(own), "{}").unwrap();
+            assert_ne!(before, stamp(dir), "{own}");
+        }
     }
 }

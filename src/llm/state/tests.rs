@@ -107,7 +107,8 @@ fn going_on_after_reading_or_waking_is_as_if_one_had_stayed() {
             let bytes = written(&stayed, Waypoints::All);
             let mut read = State::read_from(&STAMP, model.blueprint(), 400, kind, &bytes[..]).unwrap();
             let mut woken = stayed.fork().park(&STAMP).wake(&STAMP, model.blueprint()).unwrap();
-            assert!(bytes == written(&read, Waypoints::All) && bytes.ends_with(&bytes[bytes.len() - 32..]));
+            assert!(bytes == written(&read, Waypoints::All));
+            assert!(bytes == sealed(&bytes[..bytes.len() - 32]), "the last 32 bytes are the checksum of the rest");
             for state in [&mut stayed, &mut read, &mut woken] {
                 let told = state.logits().unwrap().to_vec();
                 model.forward(state, &[told.len() as u32 - 1]);
@@ -119,6 +120,15 @@ fn going_on_after_reading_or_waking_is_as_if_one_had_stayed() {
             assert!(images[0] == images[1] && images[0] == images[2], "{family} {kind:?}");
         }
     }
+}
+
+#[test]
+fn a_fork_has_room_for_its_context_from_the_start() {
+    let model = model("llama");
+    let state = lived(&model, CacheKind::F16);
+    let fork = state.fork();
+    assert_eq!(fork.tokens.capacity(), state.tokens.capacity());
+    assert_eq!(fork.origins.capacity(), state.origins.capacity());
 }
 
 #[test]

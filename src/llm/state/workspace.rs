@@ -3,6 +3,7 @@
 use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch, zeros};
 
 use crate::llm::blueprint::{Blueprint, DeltaNet, Family};
+use crate::llm::profile::Profile;
 
 /// Positions that are computed together when a prompt is read: enough for the matrix kernels to use each weight many
 /// times, few enough for the activations to stay in the second-level cache.
@@ -34,6 +35,7 @@ pub struct Workspace {
     pub hybrid: Option<DeltaWork>,
     pub rope: Rope,
     pub scratch: Scratch,
+    pub profile: Profile,
 }
 
 /// What the layers of a hybrid model need besides.
@@ -78,6 +80,7 @@ impl Workspace {
             hybrid: blueprint.delta.as_ref().map(|net| DeltaWork::new(blueprint, net)),
             rope: Rope::new(style, blueprint.head_dim, blueprint.rotated, blueprint.rope_base, None),
             scratch: Scratch::default(),
+            profile: Profile::default(),
         }
     }
 
@@ -98,8 +101,7 @@ impl Workspace {
 impl Workspace {
     /// Bytes of the buffers that [`Workspace::planned_bytes`] plans: all but the products' own scratch.
     pub fn bytes(&self) -> usize {
-        let Workspace { stream, normed, q, k, v, attended, gate, up, mixed, logits, hybrid, rope: _, scratch: _ } =
-            self;
+        let Workspace { stream, normed, q, k, v, attended, gate, up, mixed, logits, hybrid, .. } = self;
         let own = [stream, normed, q, k, v, attended, gate, up, mixed, logits];
         let hybrid = hybrid.iter().flat_map(|work| {
             let DeltaWork { gated, keys, raw, mixed, z, a, b, read, scratch: _ } = work;

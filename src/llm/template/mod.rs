@@ -14,7 +14,6 @@ mod tests;
 use std::path::Path;
 
 use super::LlmError;
-use super::gguf::Gguf;
 use super::tokenizer::Tokenizer;
 pub use chatml::ChatMl;
 pub use message::{Message, Role, Thinking, Tool, ToolCall};
@@ -103,10 +102,6 @@ pub enum ChatFormat {
 }
 
 impl ChatFormat {
-    pub fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
-        Self::from_template(gguf.path(), gguf.text("tokenizer.chat_template")?, tokenizer)
-    }
-
     /// The format that `template` (a Jinja text) asks for. `path` is the model's, for the error.
     pub fn from_template(path: &Path, template: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
         // Qwen3 thinks too but calls tools in JSON, Qwen3-Coder calls them in this way but does not think.
@@ -114,6 +109,14 @@ impl ChatFormat {
         match template {
             Some(text) if is_qwen35(text) => Qwen35::new(path, tokenizer).map(ChatFormat::Qwen35),
             _ => ChatMl::from_template(path, template, tokenizer).map(ChatFormat::ChatMl),
+        }
+    }
+
+    /// What comes of asking for `thinking`: ChatML knows none.
+    pub fn thinking(&self, asked: Thinking) -> Thinking {
+        match self {
+            ChatFormat::ChatMl(_) => Thinking::Off,
+            ChatFormat::Qwen35(_) => asked,
         }
     }
 
@@ -161,10 +164,11 @@ impl ChatFormat {
     }
 
     pub fn system(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, LlmError> {
-        match self {
-            ChatFormat::ChatMl(format) => format.system(tokenizer, text),
-            ChatFormat::Qwen35(_) => self.tokens(tokenizer, &qwen35::system(text, &[])),
-        }
+        let segments = match self {
+            ChatFormat::ChatMl(_) => chatml::system(text),
+            ChatFormat::Qwen35(_) => qwen35::system(text, &[]),
+        };
+        self.tokens(tokenizer, &segments)
     }
 
     /// A system turn that describes `tools`; `None` where the format knows none.
@@ -177,10 +181,11 @@ impl ChatFormat {
 
     /// The user's message and the opening of the answer, without thinking.
     pub fn question(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, LlmError> {
-        match self {
-            ChatFormat::ChatMl(format) => format.question(tokenizer, text),
-            ChatFormat::Qwen35(_) => self.tokens(tokenizer, &qwen35::question(text, Thinking::Off)),
-        }
+        let segments = match self {
+            ChatFormat::ChatMl(_) => chatml::question(text),
+            ChatFormat::Qwen35(_) => qwen35::question(text, Thinking::Off),
+        };
+        self.tokens(tokenizer, &segments)
     }
 
     /// What ends a message.

@@ -198,7 +198,7 @@ fn markers_are_tokens_and_typed_ones_are_text() {
 #[test]
 fn a_prompt_is_its_system_turn_and_its_question() {
     let (tokenizer, plain) = (testing::qwen35(), tables::tokenizer("qwen2"));
-    let chatml = ChatFormat::from_gguf(&tables::open(&tables::tables("qwen2")), &plain).unwrap();
+    let chatml = tables::chatml(&plain);
     assert!(matches!(chatml, ChatFormat::ChatMl(_)));
     for (format, tokenizer) in [(format(&tokenizer), tokenizer), (chatml, plain)] {
         let messages = [Message::system("Be brief."), Message::user("Hi")];
@@ -212,7 +212,7 @@ fn a_prompt_is_its_system_turn_and_its_question() {
 
 #[test]
 fn chatml_has_no_tools() {
-    let chatml = ChatFormat::from_gguf(&tables::open(&tables::tables("qwen2")), &tables::tokenizer("qwen2")).unwrap();
+    let chatml = tables::chatml(&tables::tokenizer("qwen2"));
     let tools = [Tool(json!({}))];
     for (messages, tools) in [(vec![Message::user("a")], &tools[..]), (vec![Message::tool("a")], &[])] {
         let refused = chatml.render(&messages, tools, Thinking::Off);

@@ -2,7 +2,7 @@
 
 use super::super::LlmError;
 use super::super::gguf::{Gguf, GgufFault};
-use super::{Cut, Kind, Tables, Tokenizer};
+use super::{Cut, Kind, Tables, Tokenizer, TokenizerFault};
 
 /// The token classes of GGUF that matter here (`tokenizer.ggml.token_type`).
 const NORMAL: i64 = 1;
@@ -11,7 +11,10 @@ const USER_DEFINED: i64 = 4;
 
 impl Tokenizer {
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, LlmError> {
-        let broken = |why: String| gguf.damaged(GgufFault::Tokenizer(why));
+        let broken = |why: String| LlmError::DamagedTokenizer {
+            path: gguf.path().to_owned(),
+            fault: TokenizerFault::Broken(why),
+        };
         let missing = |key: &str| gguf.damaged(GgufFault::MissingKey { key: key.to_owned() });
         check_model(gguf)?;
         let cut = cut(gguf)?;

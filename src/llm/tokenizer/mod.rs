@@ -36,6 +36,15 @@ pub struct Tokenizer {
     pieces: Pieces,
 }
 
+/// What can be wrong with a tokenizer, whatever file it comes in.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenizerFault {
+    #[error("the tokenizer is broken: {0}")]
+    Broken(String),
+    #[error("the tokenizer has {tokens} tokens, but the embedding {rows} rows")]
+    TooMany { rows: usize, tokens: usize },
+}
+
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -92,11 +101,6 @@ impl Tokenizer {
     /// Whether `token` is for the model alone: it is never shown, and an answer ends where it comes.
     pub fn is_control(&self, token: u32) -> bool {
         self.kind(token) == Kind::Control
-    }
-
-    /// Whether `token` is a marker such as `<tool_call>`: no piece of ordinary text, but part of what the model says.
-    pub fn is_marker(&self, token: u32) -> bool {
-        self.kind(token) == Kind::Marker
     }
 
     /// The bytes a token stands for; a character may be spread over several tokens. A marker stands for its name,

@@ -12,11 +12,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::expected::Found;
-use super::{Expected, Precision, VerifyError, best, worst};
+use super::{Expected, Precision, VerifyError, best, within, worst};
 use crate::llm::Source;
 use crate::llm::blueprint::{Blueprint, DeltaNet, HeadOrder};
 use crate::llm::{CacheKind, Model, State};
 
+/// The tokens that were fed; if not in the file of the logits, then beside it or beside the model.
+const TOKENS: &str = "input_ids";
 /// How clear a winner must be for another one to count as a mistake.
 pub const CLEAR_MARGIN: f32 = 1e-2;
 
@@ -109,12 +111,12 @@ impl Report {
     pub fn failures(&self, tolerances: &Tolerances) -> Vec<String> {
         let Tolerances { logits, states } = *tolerances;
         let mut failures = Vec::new();
-        if self.logits > logits {
-            failures.push(format!("a logit is off by {:.2e}, more than {logits:.0e}", self.logits));
+        if !within(self.logits, logits) {
+            failures.push(format!("a logit is off by {:.2e}, more than {logits:.2e}", self.logits));
         }
         for (kind, error) in self.states.kinds() {
-            if let Some(error) = error.filter(|&error| error > states) {
-                failures.push(format!("{kind} are off by {error:.2e} of their largest value, more than {states:.0e}"));
+            if let Some(error) = error.filter(|&error| !within(error, states)) {
+                failures.push(format!("{kind} are off by {error:.2e} of their largest value, more than {states:.2e}"));
             }
         }
         let Share { equal, of } = self.argmax.clear;
@@ -143,13 +145,14 @@ impl Case {
     /// Chooses by what the model is which tensors of `against` belong to it.
     pub fn find(source: &Source, against: &Path) -> Result<Case, VerifyError> {
         let (precision, vocabulary) = (source.precision(), source.blueprint()?.vocabulary);
-        let shared = Expected::of_model(against)?;
         let (expected, tensor) = match source {
             Source::Checkpoint(_) if precision.converted => {
                 (Expected::of_mlx(against, source.dir())?, "logits_f32run".to_owned())
             }
-            Source::Gguf(_) if !precision.is_exact() => (shared, format!("gguf_{}.logits", precision.name)),
-            _ => (shared, "logits".to_owned()),
+            Source::Gguf(_) if !precision.exact => {
+                (Expected::of_model(against)?, format!("gguf_{}.logits", precision.name))
+            }
+            _ => (Expected::of_model(against)?, "logits".to_owned()),
         };
         let missing = |tensor: &str, expected: &Expected| VerifyError::NoExpected {
             tensor: tensor.to_owned(),
@@ -157,9 +160,9 @@ impl Case {
             looked: expected.places(),
         };
         expected.get(&tensor).ok_or_else(|| missing(&tensor, &expected))?;
-        let around = [Expected::of_model(against)?, Expected::of_model(source.dir())?];
-        let ids = [&expected, &around[0], &around[1]].into_iter().find_map(|files| files.get("input_ids"));
-        let tokens = ids.ok_or_else(|| missing("input_ids", &around[0]))?.tokens(vocabulary)?;
+        let others = [Expected::beside(against)?, Expected::of_model(source.dir())?];
+        let ids = [&expected, &others[0], &others[1]].into_iter().find_map(|files| files.get(TOKENS));
+        let tokens = ids.ok_or_else(|| missing(TOKENS, &others[0]))?.tokens(vocabulary)?;
         let whole = tensor == "logits";
         Ok(Case { precision, expected, tensor, tokens, whole })
     }

@@ -17,8 +17,8 @@ pub enum VerifyError {
     #[error("{path}: {fault}; the expected tensors are damaged: write them again")]
     Damaged { path: PathBuf, fault: CheckpointFault },
 
-    #[error("cannot read {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read {path}: {why}; name a file or a folder that is there and may be read")]
+    Unreadable { path: PathBuf, why: std::io::Error },
 
     #[error(
         "no expected tensor {tensor:?} for {weights} weights; looked in {looked}: choose another folder with --against"
@@ -28,7 +28,7 @@ pub enum VerifyError {
     #[error("the expected tensor {tensor:?} is {found}, but {wanted} belongs to this model; choose another folder")]
     Misfit { tensor: String, found: String, wanted: String },
 
-    #[error("{what} has {found}, but the reference has {wanted}; they are not the same model")]
+    #[error("{what} has {found}, but the reference has {wanted}; give the checkpoint it was made of")]
     OtherModel { what: String, found: String, wanted: String },
 
     #[error(
@@ -43,10 +43,13 @@ pub enum VerifyError {
     )]
     NoTokenizer { model: PathBuf, reference: PathBuf },
 
-    #[error("the token {token} of the tokenizer is beyond the {vocabulary} of the model; they do not belong together")]
+    #[error(
+        "the token {token} of the tokenizer is beyond the {vocabulary} of the model; put the tokenizer.json that was \
+         published with it into the folder of the reference"
+    )]
     Token { token: u32, vocabulary: usize },
 
-    #[error("the text is {tokens} tokens long; at least {least} are needed for a verdict")]
+    #[error("the text is {tokens} tokens long; at least {least} are needed for a verdict: give a longer one")]
     ShortText { tokens: usize, least: usize },
 
     #[error("{path}: the text is larger than {limit} bytes; choose a part of it")]

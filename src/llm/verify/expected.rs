@@ -4,7 +4,6 @@
 //! both; the first wins where both have a tensor. A folder of an MLX checkpoint holds a `golden.safetensors` of its own.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -12,6 +11,7 @@ use memmap2::Mmap;
 
 use super::VerifyError;
 use crate::llm::checkpoint::header::{self, Dtype, Tensor};
+use crate::llm::checkpoint::{folder_of, map_file};
 
 const EXACT: &str = "ref_f64.safetensors";
 const GOLDEN: &str = "golden.safetensors";
@@ -35,32 +35,38 @@ pub struct Found<'a> {
 }
 
 impl Expected {
-    /// Those that belong to a model: what is in `against`, else in the folder around it. `against` may be a file.
+    /// Those that belong to a model: what is in the folder `against`, else in the folder around it; of a file, only what
+    /// is in it.
     pub fn of_model(against: &Path) -> Result<Expected, VerifyError> {
-        let mut paths = Vec::new();
-        let dir = match against.is_file() {
-            true => {
-                paths.push(against.to_owned());
-                around(against)
-            }
-            false => against.to_owned(),
-        };
-        // An MLX folder's own file names its tensors otherwise, so nothing is taken from it by mistake.
-        for dir in [dir.clone(), around(&dir)] {
-            paths.extend([EXACT, GOLDEN].map(|name| dir.join(name)));
+        let found = std::fs::metadata(against);
+        if found.map_err(|why| VerifyError::Unreadable { path: against.to_owned(), why })?.is_file() {
+            return Expected::open(&[against.to_owned()]);
         }
-        std::fs::metadata(against).map_err(|source| VerifyError::Unreadable { path: against.to_owned(), source })?;
-        Expected::open(&paths)
+        // An MLX folder's own file names its tensors otherwise, so nothing is taken from it by mistake.
+        let in_folder = |dir: PathBuf| [EXACT, GOLDEN].map(|name| dir.join(name));
+        Expected::open(&[against.to_owned(), around(against)].map(in_folder).concat())
     }
 
-    /// Those of an MLX checkpoint that lies in `model`: `against` itself, the folder in it of the same name, or `model`.
+    /// Those of an MLX checkpoint that lies in `model`: `against` itself, the folder in it of the same name, or `model`; of
+    /// a file, only what is in it.
     pub fn of_mlx(against: &Path, model: &Path) -> Result<Expected, VerifyError> {
+        if against.is_file() {
+            return Expected::of_model(against);
+        }
         let mut paths = vec![against.join(GOLDEN)];
         if let Some(name) = model.canonicalize().ok().as_deref().and_then(Path::file_name) {
             paths.push(against.join(name).join(GOLDEN));
         }
         paths.push(model.join(GOLDEN));
         Expected::open(&paths)
+    }
+
+    /// Those that lie where `against` does, whether it is a file or a folder.
+    pub fn beside(against: &Path) -> Result<Expected, VerifyError> {
+        match against.is_file() {
+            true => Expected::of_model(folder_of(against)),
+            false => Expected::of_model(against),
+        }
     }
 
     /// What there is of `paths`.
@@ -105,11 +111,7 @@ fn around(path: &Path) -> PathBuf {
 
 impl Tensors {
     fn open(path: &Path) -> Result<Tensors, VerifyError> {
-        let unreadable = |source| VerifyError::Unreadable { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
-        // SAFETY: the mapping is private and read-only. A program that cuts the file short in place meanwhile would end
-        // this process with SIGBUS, as with every mapped file.
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        let map = map_file(path).map_err(|why| VerifyError::Unreadable { path: path.to_owned(), why })?;
         let damaged = |fault| VerifyError::Damaged { path: path.to_owned(), fault };
         let tensors = header::parse(&map).map_err(damaged)?;
         let tensors = tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::passages::{PASSAGES, PROMPTS};
-use super::{Precision, VerifyError, best, worst};
+use super::{Precision, VerifyError, best, within, worst};
 use crate::llm::Source;
 use crate::llm::blueprint::Blueprint;
 use crate::llm::reference::Reference;
@@ -24,10 +24,10 @@ const BLOCK: usize = 32;
 const ANSWER: usize = 24;
 /// Fewer say nothing.
 const LEAST_TOKENS: usize = 16;
-/// About 250,000 tokens: a night's work for the reference.
+/// About 250,000 tokens of English.
 pub const MAX_TEXT: u64 = 1 << 20;
-/// What a tokenizer holds for each token of the vocabulary; measured, see [`crate::llm::Llm`].
-const TOKENIZER_BYTES_PER_TOKEN: u64 = 320;
+/// What a tokenizer holds for each token of the vocabulary while it is built; measured, see [`crate::llm::Llm`].
+const TOKENIZER_BYTES_PER_TOKEN: u64 = 330;
 
 /// How much worse than the reference a model may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,7 +80,7 @@ pub struct Rollout {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub tokens: usize,
-    /// Tokens after which a number was not finite.
+    /// Tokens after which a number of either was not finite.
     pub broken: usize,
     equal: usize,
     divergence: f64,
@@ -100,7 +100,7 @@ impl Tally {
     /// What both expect after one token, [vocabulary] each, and the token that came.
     fn row(&mut self, model: &[f32], reference: &[f32], next: Option<u32>) {
         self.tokens += 1;
-        if !model.iter().all(|logit| logit.is_finite()) {
+        if !model.iter().chain(reference).all(|logit| logit.is_finite()) {
             self.broken += 1;
             return;
         }
@@ -193,17 +193,18 @@ impl Tally {
         let Limits { top1, perplexity, kl, .. } = self.limits(limits);
         let mut failures = Vec::new();
         if self.broken > 0 {
-            failures.push(format!("after {} of {} tokens a logit is no finite number", self.broken, self.tokens));
+            let (broken, all) = (self.broken, self.tokens);
+            failures.push(format!("after {broken} of {all} tokens a logit of one of the two is no finite number"));
         }
-        if self.top1() < top1 {
+        if !within(top1, self.top1()) {
             let (found, least) = (100.0 * self.top1(), 100.0 * top1);
             failures.push(format!("the same token is the likeliest at {found:.1} %, less than {least:.1} %"));
         }
-        if self.increase() > perplexity {
+        if !within(self.increase(), perplexity) {
             let (found, most) = (100.0 * self.increase(), 100.0 * perplexity);
             failures.push(format!("the perplexity is {found:.2} % higher, more than {most:.2} %"));
         }
-        if let Some(most) = kl.filter(|&most| self.mean_kl() > most) {
+        if let Some(most) = kl.filter(|&most| !within(self.mean_kl(), most)) {
             failures.push(format!("the mean divergence is {:.2e} nats, more than {most:.2e}", self.mean_kl()));
         }
         failures
@@ -218,6 +219,7 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 
 /// What the comparison of `source` with the checkpoint at `reference` will hold.
 pub fn planned_bytes(source: &Source, reference: &Path) -> Result<u64, VerifyError> {
+    check_reference(&Source::open(reference)?)?;
     let blueprint = source.blueprint()?;
     let state = State::planned_bytes(&blueprint, WINDOW).unwrap_or(usize::MAX) as u64;
     let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
@@ -235,10 +237,7 @@ pub fn measure(
     tell: &dyn Fn(&str),
 ) -> Result<Report, VerifyError> {
     let published = Source::open(reference)?;
-    if !published.is_unquantised_checkpoint() {
-        let (path, weights) = (reference.to_owned(), published.precision().name);
-        return Err(VerifyError::NoReference { path, weights });
-    }
+    check_reference(&published)?;
     check_kinship(&source.blueprint()?, &published.blueprint()?)?;
     let with_tokenizer = [&published, source].into_iter().find(|source| source.has_tokenizer());
     let missing = || VerifyError::NoTokenizer { model: source.dir().to_owned(), reference: published.dir().to_owned() };
@@ -253,6 +252,16 @@ pub fn measure(
     tell("answering");
     let rollouts = PROMPTS.iter().map(|prompt| pair.answer(prompt)).collect::<Result<_, _>>()?;
     Ok(Report { precision: source.precision(), tally, rollouts })
+}
+
+/// The reference reads floats out of a checkpoint, nothing else.
+fn check_reference(published: &Source) -> Result<(), VerifyError> {
+    let weights = match published {
+        Source::Checkpoint(_) if published.is_unquantised_checkpoint() => return Ok(()),
+        Source::Checkpoint(_) => published.precision().name,
+        Source::Gguf(_) => format!("{} in a GGUF file", published.precision().name),
+    };
+    Err(VerifyError::NoReference { path: published.path().to_owned(), weights })
 }
 
 /// Models of other sizes are not two forms of one.
@@ -357,7 +366,7 @@ impl Pair {
 
 /// Reads a text to compare over. Its size is checked first, and again while reading.
 pub fn read_text(path: &Path) -> Result<String, VerifyError> {
-    let unreadable = |source| VerifyError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |why| VerifyError::Unreadable { path: path.to_owned(), why };
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(unreadable(std::io::Error::other("it is not a regular file")));
     }
@@ -378,7 +387,7 @@ mod tests {
         let cases =
             [(32.0, 0.995), (16.0, 0.995), (9.0, 0.979), (8.0, 0.979), (6.5, 0.939), (5.2, 0.896), (4.0, 0.783)];
         for (bits, top1) in cases {
-            let precision = Precision { name: "x".to_owned(), bits, converted: false };
+            let precision = Precision { name: "x".to_owned(), bits, exact: bits >= 16.0, converted: false };
             assert_eq!(Limits::of(&precision).top1, top1, "{bits}");
         }
     }
@@ -423,5 +432,26 @@ mod tests {
         );
         tally.row(&[f32::NAN, 0.0, 0.0], &a, None);
         assert!(tally.failures(&limits).join("").contains("after 1 of 101 tokens"));
+    }
+
+    /// Neither side may hide that it computed nothing.
+    #[test]
+    fn what_is_not_finite_fails_on_either_side() {
+        let limits = Limits { top1: 0.0, perplexity: 1e9, kl: Some(1e9), by_chance: true };
+        let good = [1.0, 0.0, 0.0];
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for rows in
+                [[(good, [0.0, bad, 0.0], 0); 20], [([0.0, 0.0, bad], good, 2); 20], [([bad; 3], [bad; 3], 1); 20]]
+            {
+                let tally = tally(&rows);
+                let failures = tally.failures(&limits).join("\n");
+                assert!(tally.broken == 20 && failures.contains("after 20 of 20 tokens"), "{rows:?}: {failures}");
+                assert!(tally.mean_kl().is_finite() && tally.increase().is_finite(), "{rows:?}");
+            }
+        }
+        let mut tally = tally(&[(good, good, 0)]);
+        (tally.divergence, tally.model_loss) = (f64::NAN, f64::NAN);
+        let failures = tally.failures(&limits).join("\n");
+        assert!(failures.contains("nats") && failures.contains("perplexity"), "{failures}");
     }
 }

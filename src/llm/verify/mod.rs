@@ -21,6 +21,11 @@ fn worst(errors: impl IntoIterator<Item = f32>) -> f32 {
     errors.into_iter().fold(0.0, |worst, error| if error.is_nan() { f32::INFINITY } else { worst.max(error) })
 }
 
+/// Whether a figure keeps to its limit. One that is no number does not.
+fn within<T: PartialOrd>(found: T, most: T) -> bool {
+    found <= most
+}
+
 /// The place of the largest value, and how far the next is below it.
 fn best(values: &[f32]) -> (usize, f32) {
     let (mut place, mut first, mut second) = (0, f32::NEG_INFINITY, f32::NEG_INFINITY);

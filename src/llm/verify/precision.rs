@@ -5,42 +5,53 @@ use std::collections::BTreeMap;
 use sotto_kernels::BlockType;
 
 use crate::llm::Source;
-use crate::llm::checkpoint::header::Dtype;
-use crate::llm::checkpoint::inventory::inventory;
+use crate::llm::checkpoint::header::{Dtype, Tensor};
+use crate::llm::checkpoint::inventory::{Needed, inventory};
 use crate::llm::checkpoint::names::Kind;
 
-/// How the matrices of a model are written.
+/// How the matrices of a model are written: those that are quantised, or all of them where none is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Precision {
     /// That of most weights, such as "bf16", "q8_0" or "int4".
     pub name: String,
-    /// Bits of the code of a weight, scales aside, on average over all matrices.
+    /// Bits of the code of a weight, scales aside, on average.
     pub bits: f64,
+    /// Whether every matrix is of floats.
+    pub exact: bool,
     /// Norms and quantised matrices as MLX has them.
     pub converted: bool,
+}
+
+/// How one matrix is written.
+struct Written {
+    name: String,
+    /// Of a code.
+    bits: f64,
+    float: bool,
+    weights: f64,
 }
 
 impl Source {
     /// Whether the reference can be made of it: a checkpoint that nobody quantised.
     pub fn is_unquantised_checkpoint(&self) -> bool {
-        matches!(self, Source::Checkpoint(_)) && self.precision().is_exact()
+        matches!(self, Source::Checkpoint(_)) && self.precision().exact
     }
 
     pub fn precision(&self) -> Precision {
         match self {
             Source::Gguf(gguf) => {
                 let matrices = gguf.tensors().filter(|tensor| tensor.dims.len() == 2 && !is_small(&tensor.name));
-                let weights = |dims: &[usize]| dims.iter().map(|&dim| dim as f64).product();
-                Precision::of(matrices.map(|tensor| (block(tensor.kind), weights(&tensor.dims))), false)
+                Precision::of(matrices.map(|tensor| Written::block(tensor.kind, &tensor.dims)), false)
             }
             Source::Checkpoint(checkpoint) => {
                 let needed = inventory(checkpoint.blueprint(), checkpoint.tied());
                 let matrices = needed.iter().filter(|needed| needed.kind == Kind::Matrix);
-                let written = matrices.filter_map(|needed| {
-                    let (tensor, _) = checkpoint.find(&needed.name).ok()?;
-                    let (cols, weights) = (needed.dims.last()?, needed.dims.iter().map(|&dim| dim as f64).product());
-                    let packed = tensor.dims.last().map_or(0, |words| 32 * words / (*cols).max(1));
-                    Some((dtype(&tensor.dtype, packed), weights))
+                let written = matrices.filter_map(|Needed { name, dims, .. }| {
+                    let (tensor, _) = checkpoint.find(name).ok()?;
+                    Some(match tensor.dtype.kind() {
+                        Some(kind) => Written::block(kind, dims),
+                        None => Written::packed(tensor, dims),
+                    })
                 });
                 Precision::of(written, !checkpoint.raw())
             }
@@ -53,47 +64,96 @@ fn is_small(name: &str) -> bool {
     name.ends_with("ssm_conv1d.weight")
 }
 
-/// A name and the bits of a code.
-fn block(kind: BlockType) -> (String, f64) {
-    use BlockType::*;
-    let bits = match kind {
-        F32 => 32.0,
-        F16 | BF16 => 16.0,
-        Q8_0 => 8.0,
-        Q6_K => 6.0,
-        Q5_0 | Q5_1 | Q5_K => 5.0,
-        Q4_0 | Q4_1 | Q4_K => 4.0,
-        Affine(affine) => affine.bits() as f64,
-    };
-    (format!("{kind:?}").to_lowercase(), bits)
+fn weights(dims: &[usize]) -> f64 {
+    dims.iter().map(|&dim| dim as f64).product()
 }
 
-fn dtype(dtype: &Dtype, packed: usize) -> (String, f64) {
-    match dtype {
-        Dtype::F32 => ("f32".to_owned(), 32.0),
-        Dtype::F16 => ("f16".to_owned(), 16.0),
-        Dtype::BF16 => ("bf16".to_owned(), 16.0),
-        Dtype::U32 => (format!("int{packed}"), packed as f64),
-        Dtype::Other(name) => (name.to_lowercase(), 0.0),
+impl Written {
+    fn block(kind: BlockType, dims: &[usize]) -> Written {
+        use BlockType::*;
+        let (bits, float) = match kind {
+            F32 => (32.0, true),
+            F16 | BF16 => (16.0, true),
+            Q8_0 => (8.0, false),
+            Q6_K => (6.0, false),
+            Q5_0 | Q5_1 | Q5_K => (5.0, false),
+            Q4_0 | Q4_1 | Q4_K => (4.0, false),
+            Affine(affine) => (affine.bits() as f64, false),
+        };
+        Written { name: format!("{kind:?}").to_lowercase(), bits, float, weights: weights(dims) }
+    }
+
+    /// Codes of a matrix of `dims` in words, or what nobody can read.
+    fn packed(tensor: &Tensor, dims: &[usize]) -> Written {
+        let (words, cols) = (tensor.dims.last().copied().unwrap_or(0), dims.last().copied().unwrap_or(0).max(1));
+        let (name, bits) = match &tensor.dtype {
+            Dtype::U32 => (format!("int{}", words.saturating_mul(32) / cols), words.saturating_mul(32) / cols),
+            other => (other.name().to_lowercase(), 0),
+        };
+        Written { name, bits: bits as f64, float: false, weights: weights(dims) }
     }
 }
 
 impl Precision {
-    /// Of matrices: how each is written, and how many weights it has.
-    fn of(matrices: impl Iterator<Item = ((String, f64), f64)>, converted: bool) -> Precision {
+    /// Floats beside quantised matrices are left out: an embedding in bf16 would hide that the rest has 4 bits.
+    fn of(matrices: impl Iterator<Item = Written>, converted: bool) -> Precision {
+        let (floats, quantised): (Vec<Written>, Vec<Written>) = matrices.partition(|matrix| matrix.float);
+        let exact = quantised.is_empty() && !floats.is_empty();
+        let judged = if quantised.is_empty() { floats } else { quantised };
         let (mut names, mut bits, mut all) = (BTreeMap::new(), 0.0, 0.0);
-        for ((name, each), weights) in matrices {
+        for Written { name, bits: each, weights, .. } in judged {
             *names.entry(name).or_insert(0.0) += weights;
             bits += each * weights;
             all += weights;
         }
         let most = names.into_iter().max_by(|(_, a), (_, b)| f64::total_cmp(a, b));
         let name = most.map_or("unknown".to_owned(), |(name, _)| name);
-        Precision { name, bits: if all > 0.0 { bits / all } else { 0.0 }, converted }
+        Precision { name, bits: if all > 0.0 { bits / all } else { 0.0 }, exact, converted }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::checkpoint::testing::Layout;
+
+    #[test]
+    fn one_quantised_matrix_makes_a_model_quantised_and_floats_beside_it_do_not_count() {
+        use BlockType::*;
+        type Matrices<'a> = &'a [(BlockType, usize)];
+        let cases: [(Matrices, &str, f64, bool); 7] = [
+            (&[(BF16, 10)], "bf16", 16.0, true),
+            (&[(F32, 10), (BF16, 30)], "bf16", 20.0, true),
+            (&[(F32, 90), (Q4_0, 10)], "q4_0", 4.0, false),
+            (&[(BF16, 999), (Q8_0, 1)], "q8_0", 8.0, false),
+            (&[(Q4_K, 30), (Q6_K, 10)], "q4_k", 4.5, false),
+            (&[(F16, 100), (Q4_K, 30), (Q6_K, 10)], "q4_k", 4.5, false),
+            (&[], "unknown", 0.0, false),
+        ];
+        for (matrices, name, bits, exact) in cases {
+            let written = matrices.iter().map(|(kind, weights)| Written::block(*kind, &[*weights]));
+            let wanted = Precision { name: name.to_owned(), bits, exact, converted: false };
+            assert_eq!(Precision::of(written, false), wanted, "{matrices:?}");
+        }
     }
 
-    /// Whether the weights are floats.
-    pub fn is_exact(&self) -> bool {
-        self.bits >= 16.0
+    #[test]
+    fn packed_matrices_are_told_by_their_words() {
+        let published = Layout::published();
+        let mixed = Layout { packed: Some((5, 64)), ..published.clone() };
+        let mut tensors = published.tensors();
+        let is_packed = |name: &str| name.contains(".mlp.down_proj.");
+        tensors.retain(|(entry, _)| !is_packed(&entry.name));
+        tensors.extend(mixed.tensors().into_iter().filter(|(entry, _)| is_packed(&entry.name)));
+        for (layout, tensors, name, bits) in [
+            (&published, published.tensors(), "bf16", 16.0),
+            (&Layout::mlx(6, 32), Layout::mlx(6, 32).tensors(), "int6", 6.0),
+            (&published, tensors, "int5", 5.0),
+        ] {
+            let source = Source::open(layout.write_tensors(&tensors).path()).unwrap();
+            let precision = source.precision();
+            assert_eq!((&*precision.name, precision.bits, precision.exact), (name, bits, name == "bf16"));
+            assert_eq!(source.is_unquantised_checkpoint(), name == "bf16", "{name}");
+        }
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn convert(
     match entry.import {
         Import::WhisperCt2 => names.try_for_each(|name| whisper::convert(raw, &ready.join(name)))?,
         Import::PiperSplit => {
-            piper::split(&raw.join("voice.onnx"), &ready.join("encoder.onnx"), &ready.join("decoder.onnx"))?;
+            piper::split(&raw.join("voice.onnx"), ready)?;
             copy(raw, ready, "voice.json")?;
         }
         _ => names.try_for_each(|name| copy(raw, ready, name))?,

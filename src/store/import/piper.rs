@@ -40,8 +40,21 @@ const NODE_OUTPUT: u64 = 2;
 const TENSOR_NAME: u64 = 8;
 const VALUE_NAME: u64 = 1;
 
-/// Writes the two halves of the voice `onnx`.
-pub fn split(onnx: &Path, encoder_out: &Path, decoder_out: &Path) -> Result<(), ImportError> {
+/// The files of a voice that is cut in two.
+pub const FILES: [&str; 3] = ["encoder.onnx", "decoder.onnx", "voice.json"];
+
+/// Writes the voice `onnx` and its settings, which Piper publishes beside it as `NAME.onnx.json`, into `folder`.
+pub fn convert(onnx: &Path, folder: &Path) -> Result<(), ImportError> {
+    let mut settings = onnx.as_os_str().to_owned();
+    settings.push(".json");
+    let settings = Path::new(&settings);
+    split(onnx, folder)?;
+    let copied = fs::copy(settings, folder.join(FILES[2]));
+    copied.map(drop).map_err(|source| ImportError::Io { path: settings.to_owned(), source })
+}
+
+/// Writes the two halves of the voice `onnx` into `folder`.
+pub(super) fn split(onnx: &Path, folder: &Path) -> Result<(), ImportError> {
     let io = |source| ImportError::Io { path: onnx.to_owned(), source };
     let refuse = |why: String| ImportError::Format { path: onnx.to_owned(), why };
     let length = fs::metadata(onnx).map_err(io)?.len();
@@ -50,8 +63,8 @@ pub fn split(onnx: &Path, encoder_out: &Path, decoder_out: &Path) -> Result<(), 
     }
     let bytes = fs::read(onnx).map_err(io)?;
     let model = Model::read(&bytes).map_err(refuse)?;
-    for (path, half) in [(encoder_out, model.encoder()), (decoder_out, model.decoder())] {
-        super::write_whole(path, &half.map_err(refuse)?)?;
+    for (name, half) in [(FILES[0], model.encoder()), (FILES[1], model.decoder())] {
+        super::write_whole(&folder.join(name), &half.map_err(refuse)?)?;
     }
     Ok(())
 }

@@ -38,6 +38,8 @@ pub enum PipError {
     NoPip { python: String },
     #[error("pip could not fetch {requirement}: {why}")]
     Failed { requirement: String, why: String },
+    #[error("pip brought nothing of {requirement} for {} s and was ended; look at the network and the index that pip asks, then try again", .patience.as_secs())]
+    Stalled { requirement: String, patience: Duration },
     #[error("{requirement}: {why}")]
     Wheel { requirement: String, why: String },
     #[error("{member} of {requirement}: {mismatch}")]
@@ -52,11 +54,13 @@ pub struct Pip {
     pub python: OsString,
     /// Variables for pip that differ from this process's own: set, or taken away.
     pub vars: Vec<(OsString, Option<OsString>)>,
+    /// A pip that brings no byte for so long is ended.
+    pub patience: Duration,
 }
 
 impl Default for Pip {
     fn default() -> Self {
-        Pip { python: "python3".into(), vars: Vec::new() }
+        Pip { python: "python3".into(), vars: Vec::new(), patience: STALL }
     }
 }
 
@@ -94,10 +98,12 @@ impl Pip {
         let stderr = File::create(&complaint).map_err(at(&complaint))?;
         let mut child =
             self.command(wheel, &temp, &dest).stderr(stderr).spawn().map_err(|error| self.no_start(error))?;
-        let fine = watch(&mut child, scratch, Bytes(wheel.download_bytes), task, done).map_err(at(scratch))?;
+        let end = watch(&mut child, scratch, Bytes(wheel.download_bytes), task, done, self.patience);
         let requirement = wheel.requirement();
-        if !fine {
-            return Err(self.explain(requirement, &complaint));
+        match end.map_err(at(scratch))? {
+            End::Fine => {}
+            End::Failed => return Err(self.explain(requirement, &complaint)),
+            End::Stalled => return Err(PipError::Stalled { requirement, patience: self.patience }),
         }
         only_wheel_in(&dest).ok_or(PipError::Failed { requirement, why: "it brought no wheel".into() })
     }
@@ -145,21 +151,35 @@ impl Pip {
     }
 }
 
-/// Waits for pip and shows what it has brought so far, which is at most the wheel. True if it ended well.
-fn watch(child: &mut Child, scratch: &Path, size: Bytes, task: &dyn Task, done: Bytes) -> io::Result<bool> {
+/// How a run of pip ended.
+enum End {
+    Fine,
+    Failed,
+    Stalled,
+}
+
+/// Waits for pip and shows what it has brought so far, which is at most the wheel.
+fn watch(
+    child: &mut Child,
+    scratch: &Path,
+    size: Bytes,
+    task: &dyn Task,
+    done: Bytes,
+    patience: Duration,
+) -> io::Result<End> {
     let mut last = (0, Instant::now());
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status.success());
+            return Ok(if status.success() { End::Fine } else { End::Failed });
         }
         let brought = bytes_below(scratch).min(size.0);
         if brought != last.0 {
             last = (brought, Instant::now());
             task.stand_at(Bytes(done.0 + brought));
-        } else if last.1.elapsed() > STALL {
+        } else if last.1.elapsed() > patience {
             child.kill()?;
             child.wait()?;
-            return Ok(false);
+            return Ok(End::Stalled);
         }
         sleep(GLANCE);
     }

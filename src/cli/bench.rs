@@ -1,0 +1,208 @@
+//! `sotto bench`: the measures of the parts on this machine.
+
+use std::fmt::Write;
+use std::path::{MAIN_SEPARATOR, Path};
+
+use serde_json::{Map, Value, json};
+
+use super::Usage;
+use super::args::{Bench, BenchLlm};
+use super::house::House;
+use crate::config;
+use crate::llm::bench::{Part, Profile, Rates, Report, Workload, measure};
+use crate::llm::{Llm, LlmError};
+use crate::memory::peak_resident;
+use crate::pipeline::{Loader, Result};
+use crate::types::Bytes;
+
+pub fn run(args: &Bench, house: &House) -> Result<()> {
+    match args {
+        Bench::Llm(args) => llm(args, house),
+    }
+}
+
+fn llm(args: &BenchLlm, house: &House) -> Result<()> {
+    let load = Workload {
+        prompt: args.prompt.get(),
+        generate: args.generate.get(),
+        depth: args.depth,
+        repeat: usize::from(args.repeat),
+        profile: args.profile,
+    };
+    let loader = loader(args.model.as_deref(), load.context(), house)?;
+    let llm = loader.llm().map_err(|error| in_terms_of_the_command_line(error, &load))?;
+    let settings = &loader.plan().llm;
+    house.talk().note(&format!("measuring {} with {} threads", settings.model, settings.threads));
+    let report = measure(&llm, &load);
+    let told = Told { settings, load: &load, llm: &llm, report: &report };
+    match args.format.json {
+        true => super::print_json(&told.as_json()),
+        false => super::print_text(&told.as_text()),
+    }
+}
+
+/// For the model that was named, or the pipeline's own, with room for `context` positions and no more.
+fn loader(model: Option<&str>, context: usize, house: &House) -> Result<Loader> {
+    let (mut plan, store) = (house.plan().clone(), house.store()?);
+    plan.llm.context = context;
+    if let Some(model) = model {
+        let here = Path::new(model);
+        let is_path = here.exists() || here.extension().is_some_and(|ending| ending == "gguf");
+        let bare = is_path
+            && store.catalogue().find(model).is_err()
+            && !here.has_root()
+            && here.parent() == Some(Path::new(""));
+        plan.llm.model = if bare { format!(".{MAIN_SEPARATOR}{model}") } else { model.to_owned() };
+        plan.models.stand_in = None;
+    }
+    let loader = Loader::new(plan, store);
+    loader.stand_in_note().iter().for_each(|note| house.talk().note(note));
+    Ok(loader)
+}
+
+/// More positions than the model was trained for were asked for here, not in the pipeline file.
+fn in_terms_of_the_command_line(error: anyhow::Error, load: &Workload) -> anyhow::Error {
+    let Some(LlmError::Context { path, asked, limit }) = error.downcast_ref() else { return error };
+    let Workload { prompt, generate, depth, .. } = load;
+    let what = match asked == prompt {
+        true => format!("-p {prompt}"),
+        false => format!("--depth {depth} and -g {generate}"),
+    };
+    Usage(format!("{what} make {asked} positions, but {} was trained for {limit}; ask for fewer", path.display()))
+        .into()
+}
+
+/// What is printed of a measurement.
+struct Told<'a> {
+    settings: &'a config::Llm,
+    load: &'a Workload,
+    llm: &'a Llm,
+    report: &'a Report,
+}
+
+impl Told<'_> {
+    fn as_json(&self) -> Value {
+        let Told { settings, load, llm, report } = self;
+        let reading = &report.reading;
+        let formats: Map<_, _> = reading.formats.iter().map(|(name, bytes)| (name.clone(), json!(bytes))).collect();
+        let mut value = json!({
+            "model": settings.model,
+            "format": self.format(),
+            "formats": formats,
+            "bits_per_weight": reading.bits_per_weight,
+            "threads": settings.threads,
+            "depth": load.depth,
+            "repeats": load.repeat,
+            "prompt": rates(load.prompt, &report.prompt),
+            "decode": rates(load.generate, &report.decode),
+            "resident_bytes": report.resident.map(|bytes| bytes.0),
+            "peak_resident_bytes": peak_resident().map(|bytes| bytes.0),
+            "planned_bytes": llm.planned().0,
+            "bytes_per_token": reading.bytes_per_token(),
+            "weight_bytes_per_token": reading.weights,
+            "state_bytes_per_token": reading.state,
+            "limit": { "bytes_per_second": reading.bandwidth, "tokens_per_second": reading.limit() },
+            "machine": { "cpu": cpu(), "cores": cores(), "kernels": llm.kernels() },
+        });
+        if let Some(profile) = &report.profile {
+            value["profile"] = self.profile_json(profile);
+        }
+        value
+    }
+
+    /// Seconds of the whole prompt, and of one step.
+    fn profile_json(&self, profile: &Profile) -> Value {
+        let part = |part: Part| {
+            let prompt = profile.prompt[part as usize].as_secs_f64();
+            let step = profile.decode[part as usize].as_secs_f64() / self.load.generate as f64;
+            (part.name().to_owned(), json!({ "prompt_seconds": prompt, "step_seconds": step }))
+        };
+        Value::Object(Part::ALL.into_iter().map(part).collect())
+    }
+
+    fn as_text(&self) -> String {
+        let Told { settings, load, llm, report } = self;
+        let reading = &report.reading;
+        let mut text = format!(
+            "model      {} ({}, {:.2} bits for each weight)\n",
+            settings.model,
+            self.format(),
+            reading.bits_per_weight
+        );
+        let _ = writeln!(text, "machine    {}, {} threads, {} kernels\n", cpu(), settings.threads, llm.kernels());
+        let _ = writeln!(text, "{:<22}{:>8}{:>12}{:>20}", "", "tokens", "tokens/s", "least to most");
+        let answer = format!("answer, behind {}", load.depth);
+        for (what, tokens, rates) in [("prompt", load.prompt, &report.prompt), (&answer, load.generate, &report.decode)]
+        {
+            let spread = format!("{:.1} to {:.1}", rates.least(), rates.most());
+            let _ = writeln!(text, "{what:<22}{tokens:>8}{:>12.1}{spread:>20}", rates.median());
+        }
+        let _ = writeln!(
+            text,
+            "\na step reads {}, {} of them weights; memory gives {:.1} GB/s, which is {:.1} steps/s: {:.0} % reached",
+            Bytes(reading.bytes_per_token() as u64),
+            Bytes(reading.weights as u64),
+            reading.bandwidth / 1e9,
+            reading.limit(),
+            100.0 * report.decode.median() / reading.limit()
+        );
+        let resident = report.resident.map_or("unknown".to_owned(), |bytes| bytes.to_string());
+        let _ = writeln!(text, "resident {resident}, {} planned", llm.planned());
+        if let Some(profile) = &report.profile {
+            text.push_str(&self.profile_text(profile));
+        }
+        text
+    }
+
+    fn profile_text(&self, profile: &Profile) -> String {
+        let sum = |spent: &[std::time::Duration]| spent.iter().sum::<std::time::Duration>().as_secs_f64();
+        let (prompt, decode) = (sum(&profile.prompt), sum(&profile.decode));
+        let mut text = format!("\n{:<14}{:>12}{:>6}{:>12}{:>6}\n", "", "prompt, ms", "%", "a step, ms", "%");
+        for part in Part::ALL {
+            let read = profile.prompt[part as usize].as_secs_f64();
+            let written = profile.decode[part as usize].as_secs_f64();
+            let (read_ms, step_ms) = (1e3 * read, 1e3 * written / self.load.generate as f64);
+            let (read, written) = (100.0 * read / prompt, 100.0 * written / decode);
+            let _ = writeln!(text, "{:<14}{read_ms:>12.1}{read:>6.1}{step_ms:>12.3}{written:>6.1}", part.name());
+        }
+        text
+    }
+
+    /// The format of most bytes.
+    fn format(&self) -> &str {
+        self.report.reading.formats.first().map_or("none", |(name, _)| name)
+    }
+}
+
+fn rates(tokens: usize, rates: &Rates) -> Value {
+    json!({
+        "tokens": tokens,
+        "tokens_per_second": rates.median(),
+        "least": rates.least(),
+        "most": rates.most(),
+        "runs": rates.0,
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What the processor calls itself; the architecture where it does not say.
+fn cpu() -> String {
+    named_by_the_system().unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+#[cfg(target_os = "macos")]
+fn named_by_the_system() -> Option<String> {
+    let said = std::process::Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+    let name = String::from_utf8(said.stdout).ok()?;
+    (!name.trim().is_empty()).then(|| name.trim().to_owned())
+}
+
+#[cfg(not(target_os = "macos"))]
+fn named_by_the_system() -> Option<String> {
+    let about = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let (_, name) = about.lines().find(|line| line.starts_with("model name"))?.split_once(':')?;
+    Some(name.trim().to_owned())
+}

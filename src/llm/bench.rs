@@ -1,0 +1,291 @@
+//! How fast a model is on this machine: a prompt read at once, an answer written step by step, and the bytes that a step
+//! moves. Tokens are drawn at random, so that what is said plays no part.
+
+use std::hint::black_box;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use sotto_kernels::machine;
+
+use super::loaded::Llm;
+pub use super::profile::Part;
+use super::state::State;
+use crate::memory;
+use crate::types::Bytes;
+
+/// Steps before the first that counts: the pool has its threads, the pages are mapped, the clock of the cores is up.
+const WARM_UP_STEPS: usize = 16;
+/// Passes over the weights to find how fast they can be read; the best counts.
+const PASSES: usize = 5;
+const SEED: u64 = 1;
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Tokens of the prompt, read from an empty state; at least one.
+    pub prompt: usize,
+    /// Steps of the answer; at least one.
+    pub generate: usize,
+    /// Positions that are there before the first step of the answer.
+    pub depth: usize,
+    /// How often each is measured; at least once.
+    pub repeat: usize,
+    /// Whether to tell where the time goes, in one more run of each.
+    pub profile: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub prompt: Rates,
+    pub decode: Rates,
+    /// Of this process, with model and state in memory; `None` where the system does not tell.
+    pub resident: Option<Bytes>,
+    pub reading: Reading,
+    pub profile: Option<Profile>,
+}
+
+/// Tokens per second, one figure for each repeat.
+#[derive(Clone, Debug)]
+pub struct Rates(pub Vec<f64>);
+
+/// What one step of the answer reads.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Bytes of the matrices of all layers, of the head, and of a row of the embedding.
+    pub weights: usize,
+    /// Bytes of the state in the middle of the answer: keys and values, or the memory of the DeltaNet layers.
+    pub state: usize,
+    /// How the matrices are written, and the bytes in each format; the most common first.
+    pub formats: Vec<(String, usize)>,
+    pub bits_per_weight: f64,
+    /// Bytes per second at which these weights are read with the same threads when nothing is computed of them.
+    pub bandwidth: f64,
+}
+
+/// Time for each of [`Part::ALL`].
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Of the whole prompt.
+    pub prompt: [Duration; Part::ALL.len()],
+    /// Of all steps of the answer.
+    pub decode: [Duration; Part::ALL.len()],
+}
+
+impl Workload {
+    /// Positions that a state must have room for.
+    pub fn context(&self) -> usize {
+        self.prompt.max(self.depth.saturating_add(self.generate))
+    }
+}
+
+impl Rates {
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        match sorted.len() % 2 {
+            _ if sorted.is_empty() => 0.0,
+            0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
+            _ => sorted[middle],
+        }
+    }
+
+    pub fn least(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    pub fn most(&self) -> f64 {
+        self.0.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+impl Reading {
+    pub fn bytes_per_token(&self) -> usize {
+        self.weights + self.state
+    }
+
+    /// Steps per second if reading were all there is to do.
+    pub fn limit(&self) -> f64 {
+        self.bandwidth / self.bytes_per_token() as f64
+    }
+}
+
+/// Measures `llm`, whose context must have room for [`Workload::context`] positions; panics where it has not. Warms up
+/// first.
+pub fn measure(llm: &Llm, load: &Workload) -> Report {
+    let mut bench = Bench::new(llm, load);
+    bench.warm_up();
+    let prompt = bench.rates(load.prompt, Bench::read);
+    let prompt_parts = load.profile.then(|| bench.profiled(Bench::read));
+    bench.fill();
+    let decode = bench.rates(load.generate, Bench::write);
+    let resident = memory::resident();
+    let profile = prompt_parts.map(|prompt| Profile { prompt, decode: bench.profiled(Bench::write) });
+    Report { prompt, decode, resident, reading: bench.reading(), profile }
+}
+
+struct Bench<'a> {
+    llm: &'a Llm,
+    load: &'a Workload,
+    tokens: Vec<u32>,
+    state: State,
+}
+
+impl<'a> Bench<'a> {
+    fn new(llm: &'a Llm, load: &'a Workload) -> Self {
+        let mut random = fastrand::Rng::with_seed(SEED);
+        let vocabulary = llm.tokenizer().used() as u32;
+        let tokens = (0..load.context()).map(|_| random.u32(..vocabulary)).collect();
+        Bench { llm, load, tokens, state: llm.state() }
+    }
+
+    fn warm_up(&mut self) {
+        self.read();
+        self.llm.rollback(&mut self.state, 0);
+        self.steps(0..self.load.generate.min(WARM_UP_STEPS));
+    }
+
+    /// Tokens per second of `tokens` tokens, as often as asked for.
+    fn rates(&mut self, tokens: usize, run: impl Fn(&mut Self) -> Duration) -> Rates {
+        Rates((0..self.load.repeat).map(|_| tokens as f64 / run(self).as_secs_f64()).collect())
+    }
+
+    /// Once more, with a stopwatch in the model.
+    fn profiled(&mut self, run: impl Fn(&mut Self) -> Duration) -> [Duration; Part::ALL.len()] {
+        self.state.work.profile.start();
+        run(self);
+        self.state.work.profile.stop()
+    }
+
+    /// The prompt, from an empty state.
+    fn read(&mut self) -> Duration {
+        self.llm.rollback(&mut self.state, 0);
+        let started = Instant::now();
+        self.llm.forward(&mut self.state, &self.tokens[..self.load.prompt]);
+        started.elapsed()
+    }
+
+    /// What the answer stands behind. Marked, so that coming back does not compute it all again.
+    fn fill(&mut self) {
+        self.llm.rollback(&mut self.state, 0);
+        self.llm.forward(&mut self.state, &self.tokens[..self.load.depth]);
+        self.state.mark_turn();
+    }
+
+    /// The answer, step by step.
+    fn write(&mut self) -> Duration {
+        self.llm.rollback(&mut self.state, self.load.depth);
+        let started = Instant::now();
+        self.steps(self.load.depth..self.load.depth + self.load.generate);
+        started.elapsed()
+    }
+
+    fn steps(&mut self, tokens: Range<usize>) {
+        for token in &self.tokens[tokens] {
+            self.llm.forward(&mut self.state, std::slice::from_ref(token));
+        }
+    }
+
+    fn reading(&mut self) -> Reading {
+        let middle = self.load.depth + self.load.generate.div_ceil(2);
+        self.llm.rollback(&mut self.state, middle);
+        let weights = &self.llm.model.weights;
+        let mut formats: Vec<(String, usize)> = Vec::new();
+        let (mut bytes, mut values) = (0, 0);
+        for matrix in weights.streamed().map(|weight| weight.matrix()) {
+            let (format, len) = (matrix.kind().to_string(), matrix.bytes().len());
+            bytes += len;
+            values += matrix.rows() * matrix.cols();
+            match formats.iter_mut().find(|(name, _)| *name == format) {
+                Some((_, sum)) => *sum += len,
+                None => formats.push((format, len)),
+            }
+        }
+        formats.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        Reading {
+            weights: weights.bytes_per_step(),
+            state: self.state.layers.iter().map(|layer| layer.written_bytes(middle)).sum(),
+            formats,
+            bits_per_weight: 8.0 * bytes as f64 / values as f64,
+            bandwidth: bytes as f64 / self.fastest_pass().as_secs_f64(),
+        }
+    }
+
+    /// The least time in which all threads read the weights and do nothing with them.
+    fn fastest_pass(&self) -> Duration {
+        let model = &self.llm.model;
+        let pass = || {
+            let started = Instant::now();
+            for weight in model.weights.streamed() {
+                black_box(machine::read(&model.pool, model.simd(), weight.matrix().bytes()));
+            }
+            started.elapsed()
+        };
+        (0..PASSES).map(|_| pass()).min().unwrap_or(Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::memory::Budget;
+
+    fn tiny(family: &str) -> Llm {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), testing::model(family).build()).unwrap();
+        let budget = Bytes::mib(64);
+        let permit = Budget::new(budget).reserve("tiny", budget).unwrap();
+        Llm::load(file.path(), &testing::settings(64, 4), permit).unwrap()
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        for (runs, median) in [(vec![], 0.0), (vec![3.0], 3.0), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0], 2.5)] {
+            assert_eq!(Rates(runs.clone()).median(), median, "{runs:?}");
+        }
+        let rates = Rates(vec![9.0, 1.0, 2.0]);
+        assert_eq!((rates.least(), rates.most()), (1.0, 9.0));
+    }
+
+    #[test]
+    fn every_family_is_measured_at_every_depth() {
+        for family in ["llama", "qwen2", "qwen35"] {
+            let llm = tiny(family);
+            for (depth, prompt) in [(0, 1), (0, 64), (9, 2), (57, 64)] {
+                let load = Workload { prompt, generate: 7, depth, repeat: 2, profile: true };
+                let report = measure(&llm, &load);
+                assert_eq!((report.prompt.0.len(), report.decode.0.len()), (2, 2), "{family}");
+                assert!(report.prompt.least() > 0.0 && report.decode.least() > 0.0, "{family} at {depth}");
+                assert!(report.reading.limit().is_finite() && report.reading.limit() > 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_profile_names_the_work_that_a_family_does() {
+        let load = Workload { prompt: 8, generate: 4, depth: 0, repeat: 1, profile: true };
+        for (family, recurs) in [("qwen2", false), ("qwen35", true)] {
+            let profile = measure(&tiny(family), &load).profile.unwrap();
+            for part in Part::ALL {
+                let spent = [profile.prompt, profile.decode].map(|spent| spent[part as usize] > Duration::ZERO);
+                assert_eq!(spent, [recurs || part != Part::Delta; 2], "{family}: {}", part.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_deeper_state_is_more_to_read_and_the_weights_are_the_same() {
+        let load = |depth| Workload { prompt: 2, generate: 2, depth, repeat: 1, profile: false };
+        let llm = tiny("qwen2");
+        let [near, far] = [0, 40].map(|depth| measure(&llm, &load(depth)).reading);
+        assert_eq!(near.weights, far.weights);
+        // Two layers, f16 keys and values.
+        let position = 2 * 2 * llm.blueprint().layers * llm.blueprint().kv_width();
+        assert_eq!(far.state - near.state, 40 * position);
+        let row = llm.blueprint().width * 4;
+        assert_eq!(near.weights, near.formats.iter().map(|(_, bytes)| bytes).sum::<usize>() + row);
+        assert_eq!(near.bits_per_weight, 32.0);
+    }
+}

@@ -1,0 +1,298 @@
+//! The stages at work: each on a thread of its own, with a queue of jobs before it and the coordinator behind it.
+//!
+//! A stage that fails at a job says so and takes the next one. Only a panic ends it, and with it the pipeline.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::latest::Latest;
+use super::listen::{Heard, Pace, Utterance, listen};
+use super::stage::{Detector, PresentTurn, Recogniser, Result, Speaker, Thinker};
+use crate::asr::{Cancel, Transcript};
+use crate::config;
+use crate::observe::{Event, Journal};
+use crate::tts::Sentences;
+use crate::types::{Frame, TurnId};
+
+/// The longest that the language model waits for the voice to begin, and how soon it notices that nobody waits any more.
+const HEAD_START: Duration = Duration::from_millis(200);
+const NOTICE: Duration = Duration::from_millis(10);
+
+pub(super) struct ListeningJob {
+    pub(super) clip: TurnId,
+    pub(super) samples: Arc<[f32]>,
+    pub(super) pace: Pace,
+}
+
+pub(super) struct HearingJob {
+    pub(super) turn: TurnId,
+    pub(super) utterance: Utterance,
+    pub(super) cancel: Cancel,
+}
+
+pub(super) struct ThinkingJob {
+    pub(super) turn: TurnId,
+    pub(super) what: Say,
+    pub(super) confirmed: TurnId,
+    pub(super) fresh: bool,
+}
+
+pub(super) enum Say {
+    /// Ask the language model.
+    AnswerTo(String),
+    /// The question was not understood; this asks for it again.
+    Words(String),
+}
+
+/// What goes to the voice.
+pub(super) enum Speech {
+    Sentence(String),
+    EndOfAnswer,
+}
+
+/// What comes back to the coordinator.
+pub(super) enum Message {
+    Heard(TurnId, Heard),
+    Recognised(TurnId, Transcript),
+    Piece(TurnId, String),
+    Sound(Frame),
+    AnswerSpoken(TurnId),
+    /// The clip could not be listened to.
+    ListeningFailed(TurnId, anyhow::Error),
+    TurnFailed(TurnId, anyhow::Error),
+    /// A stage is gone, and no question will be answered any more.
+    StageDied(anyhow::Error),
+}
+
+/// The voice, as the thinker sees it.
+pub(super) struct Voiced {
+    pub(super) speech: Sender<(TurnId, Speech)>,
+    /// The turn whose first sound was made last.
+    pub(super) begun: Receiver<TurnId>,
+}
+
+impl Voiced {
+    fn say(&self, turn: TurnId, speech: Speech) {
+        let _dropped = self.speech.send((turn, speech));
+    }
+
+    /// Waits until the first sound of `turn` is made. The voice then has the processor to itself while somebody waits for
+    /// it; the rest of the answer is written faster than it is spoken anyhow.
+    fn let_it_begin(&self, turn: TurnId, present: &PresentTurn) {
+        let deadline = Instant::now() + HEAD_START;
+        while present.is(turn) && Instant::now() < deadline {
+            match self.begun.recv_timeout(NOTICE) {
+                Ok(begun) if begun == turn => return,
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}
+
+/// What every stage's thread has at hand.
+pub(super) struct Worker {
+    pub(super) present: PresentTurn,
+    pub(super) journal: Journal,
+    pub(super) tell: Sender<Message>,
+}
+
+/// Starts a stage. Its panic reaches the coordinator as the end of the pipeline.
+pub(super) fn spawn(
+    name: &'static str,
+    worker: Worker,
+    stage: impl FnOnce(&Worker) + Send + 'static,
+) -> JoinHandle<()> {
+    let run = move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage(&worker)));
+        if outcome.is_err() {
+            worker.send(Message::StageDied(anyhow!("the {name} stage panicked; this is a defect of Sotto")));
+        }
+    };
+    match thread::Builder::new().name(format!("sotto-{name}")).spawn(run) {
+        Ok(thread) => thread,
+        Err(error) => panic!("the system refuses a thread for the {name} stage: {error}"),
+    }
+}
+
+impl Worker {
+    pub(super) fn listening(
+        &self,
+        mut detector: Box<dyn Detector>,
+        plan: &config::Hear,
+        present_clip: &PresentTurn,
+        jobs: &Receiver<ListeningJob>,
+    ) {
+        for ListeningJob { clip, samples, pace } in jobs {
+            let mut tell = |heard| self.send(Message::Heard(clip, heard));
+            let heard = listen(&samples, pace, plan, detector.as_mut(), &|| present_clip.is(clip), &mut tell);
+            if let Err(error) = heard {
+                self.send(Message::ListeningFailed(clip, failure("listen", error)));
+            }
+        }
+    }
+
+    pub(super) fn recognising(&self, mut recogniser: Box<dyn Recogniser>, jobs: &Receiver<HearingJob>) {
+        for HearingJob { turn, utterance, cancel } in jobs {
+            if !self.present.is(turn) {
+                continue;
+            }
+            // A cancelled run ends as an error too: of a turn that is stale by the time it is read.
+            self.send(match recogniser.transcribe(&utterance.samples, &cancel) {
+                Ok(transcript) => Message::Recognised(turn, transcript),
+                Err(error) => Message::TurnFailed(turn, failure("recognise", error)),
+            });
+        }
+    }
+
+    pub(super) fn thinking(&self, mut thinker: Box<dyn Thinker>, jobs: &Receiver<ThinkingJob>, voice: &Voiced) {
+        // The turn of the last exchange in the thinker's history.
+        let mut answered = TurnId::default();
+        for ThinkingJob { turn, what, confirmed, fresh } in jobs {
+            if !self.present.is(turn) {
+                continue;
+            }
+            if fresh {
+                thinker.forget_all();
+            } else if answered > confirmed {
+                thinker.forget_last();
+            }
+            answered = confirmed;
+            match self.answer(thinker.as_mut(), turn, &what, voice) {
+                Ok(()) if matches!(what, Say::AnswerTo(_)) => answered = turn,
+                Ok(()) => {}
+                Err(error) => self.send(Message::TurnFailed(turn, failure("think", error))),
+            }
+        }
+    }
+
+    fn answer(&self, thinker: &mut dyn Thinker, turn: TurnId, what: &Say, voice: &Voiced) -> Result<()> {
+        let mut cutter = Sentences::new();
+        let mut sentences = 0;
+        let mut say = |sentence: String| {
+            if sentences == 0 {
+                self.journal.note(turn, Event::FirstSentence);
+            }
+            sentences += 1;
+            voice.say(turn, Speech::Sentence(sentence));
+            if sentences == 1 {
+                voice.let_it_begin(turn, &self.present);
+            }
+        };
+        let mut on_piece = |piece: &str| {
+            self.present.go_on(turn)?;
+            self.send(Message::Piece(turn, piece.to_owned()));
+            cutter.push(piece).into_iter().for_each(&mut say);
+            self.present.go_on(turn)
+        };
+        match what {
+            Say::Words(words) => {
+                let _stale = on_piece(words);
+            }
+            Say::AnswerTo(question) => {
+                let mut begun = false;
+                thinker.answer(question, &mut |piece| {
+                    if !std::mem::replace(&mut begun, true) {
+                        self.journal.note(turn, Event::FirstToken);
+                    }
+                    on_piece(piece)
+                })?;
+                self.journal.note(turn, Event::LastToken);
+            }
+        }
+        if self.present.is(turn) {
+            cutter.finish().into_iter().for_each(&mut say);
+            voice.say(turn, Speech::EndOfAnswer);
+        }
+        Ok(())
+    }
+
+    pub(super) fn speaking(
+        &self,
+        mut speaker: Box<dyn Speaker>,
+        jobs: &Receiver<(TurnId, Speech)>,
+        begun: &Latest<TurnId>,
+    ) {
+        let rate = speaker.rate();
+        let mut first_sound_of = None;
+        for (turn, speech) in jobs {
+            if !self.present.is(turn) {
+                continue;
+            }
+            let sentence = match speech {
+                Speech::EndOfAnswer => {
+                    self.send(Message::AnswerSpoken(turn));
+                    continue;
+                }
+                Speech::Sentence(sentence) => sentence,
+            };
+            let spoken = speaker.speak(&sentence, &mut |samples| {
+                if first_sound_of.replace(turn) != Some(turn) {
+                    self.journal.note(turn, Event::FirstPcm);
+                    begun.put(turn);
+                }
+                self.present.go_on(turn)?;
+                self.send(Message::Sound(Frame { turn, rate, samples: samples.to_vec() }));
+                ControlFlow::Continue(())
+            });
+            if let Err(error) = spoken {
+                self.send(Message::TurnFailed(turn, failure("speak", error)));
+            }
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // When the pipeline was dropped nobody waits for this any more; the stage's own queue ends next.
+        let _dropped = self.tell.send(message);
+    }
+}
+
+/// The error of the stage `name`, as the user reads it.
+fn failure(name: &str, error: anyhow::Error) -> anyhow::Error {
+    error.context(format!("the {name} stage failed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::super::latest::latest;
+    use super::*;
+
+    /// Begins an answer whose turn is over before its first sentence is whole.
+    struct Interrupted(PresentTurn);
+
+    impl Thinker for Interrupted {
+        fn answer(&mut self, _: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
+            assert!(on_piece("Half a sen").is_continue());
+            self.0.advance();
+            assert!(on_piece("tence.").is_break());
+            Ok(1)
+        }
+
+        fn forget_last(&mut self) {}
+
+        fn forget_all(&mut self) {}
+    }
+
+    #[test]
+    fn nothing_of_a_stale_turn_is_said_or_waited_for() {
+        let present = PresentTurn::default();
+        let ((tell, _inbox), (speech, spoken), (begun, begun_in)) = (bounded(8), bounded(8), latest());
+        let worker = Worker { present: present.clone(), journal: Journal::default(), tell };
+        let voice = Voiced { speech, begun: begun_in };
+        let turn = present.advance();
+        let question = Say::AnswerTo(String::new());
+        worker.answer(&mut Interrupted(present.clone()), turn, &question, &voice).unwrap();
+        assert!(spoken.is_empty());
+
+        begun.put(TurnId(99));
+        voice.let_it_begin(turn, &present);
+        assert_eq!(voice.begun.try_recv(), Ok(TurnId(99)), "nobody looked");
+    }
+}
