@@ -87,7 +87,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The blocks of row `row`. Panics beyond the last row, and where there are no rows but strips.
-    pub fn row(&self, row: usize) -> &'a [u8] {
+    pub(crate) fn row(&self, row: usize) -> &'a [u8] {
         let row_bytes = self.row_bytes();
         &self.data[row * row_bytes..][..row_bytes]
     }

@@ -137,7 +137,8 @@ impl Weights {
 
     /// Bytes of weights that a step of an answer reads.
     pub fn bytes_per_step(&self) -> usize {
-        let row = self.embedding.matrix().row(0).len();
+        let embedding = self.embedding.matrix();
+        let row = embedding.bytes().len() / embedding.rows();
         self.streamed().map(|weight| weight.matrix().bytes().len()).sum::<usize>() + row
     }
 }

@@ -1,7 +1,6 @@
 //! A good checkpoint of every layout is read back; each lie is refused with the right words.
 
 use serde_json::{Value, json};
-use sotto_kernels::unpack_row;
 
 use super::header::Dtype;
 use super::inventory::Needed;
@@ -16,7 +15,7 @@ fn values(weight: &Weight) -> Vec<f32> {
     let matrix = weight.matrix();
     let mut values = vec![0.0; matrix.rows() * matrix.cols()];
     for (row, values) in values.chunks_exact_mut(matrix.cols()).enumerate() {
-        unpack_row(matrix.kind(), matrix.row(row), values);
+        matrix.unpack_row(row, values);
     }
     values
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sotto_kernels::{BlockType, unpack_row};
+use sotto_kernels::BlockType;
 use tempfile::TempDir;
 
 use super::*;
@@ -48,7 +48,7 @@ fn values(weight: &Weight) -> Vec<f32> {
     let matrix = weight.matrix();
     let mut values = vec![0.0; matrix.rows() * matrix.cols()];
     for (row, values) in values.chunks_exact_mut(matrix.cols()).enumerate() {
-        unpack_row(matrix.kind(), matrix.row(row), values);
+        matrix.unpack_row(row, values);
     }
     values
 }
