@@ -346,7 +346,7 @@ fn unpacked(dir: &Path) -> TempDir {
         let matrix = weight.matrix();
         let mut values = vec![0.0; matrix.rows() * matrix.cols()];
         for (row, values) in values.chunks_exact_mut(matrix.cols()).enumerate() {
-            unpack_row(matrix.kind(), matrix.row(row), values);
+            matrix.unpack_row(row, values);
         }
         tensors.push(floats(&format!("model.{}", needed.name), &needed.dims, &values));
     }
