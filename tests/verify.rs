@@ -22,7 +22,6 @@ use sotto::llm::reference::{LayerMemory, Reference, values};
 use sotto::llm::tensors::Tensors;
 use sotto::llm::verify::Expected;
 use sotto::llm::verify::against::{Case, Tolerances};
-use sotto_kernels::unpack_row;
 use tempfile::TempDir;
 
 const TOKENS: u32 = 70;
