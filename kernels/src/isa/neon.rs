@@ -4,7 +4,7 @@
 //!
 //! The dot products are assembly, because their intrinsics are not stable in Rust 1.95.
 
-use super::{Isa, Kernel, Portable};
+use super::{Isa, Kernel};
 use half::f16;
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
@@ -127,10 +127,6 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
     type Floats = [float32x4_t; 2];
-    type Bytes = <Portable as Isa>::Bytes;
-    type Scales = [f32; 16];
-    type Words = <Portable as Isa>::Words;
-    type Pairs = <Portable as Isa>::Pairs;
     type Ints = [int32x4_t; 2];
     type Quads = Quads;
     type QuadSums = QuadSums;
@@ -283,100 +279,6 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
     }
 
     #[inline(always)]
-    fn scales_of_halves(self, bits: [u16; 4]) -> [f32; 16] {
-        Portable.store_scales(Portable.scales_of_halves(bits))
-    }
-
-    #[inline(always)]
-    fn scales_of_bytes(self, bytes: u64, scale: f32) -> [f32; 16] {
-        Portable.store_scales(Portable.scales_of_bytes(bytes, scale))
-    }
-
-    #[inline(always)]
-    fn scales_of_signed_bytes(self, from: &[u8], scale: f32) -> [f32; 16] {
-        let mut values = [0.0; 16];
-        self.store(self.mul(self.load_i8(from), self.splat(scale)), &mut values);
-        self.store(self.mul(self.load_i8(&from[8..]), self.splat(scale)), &mut values[8..]);
-        values
-    }
-
-    #[inline(always)]
-    fn load_scales(self, from: &[f32]) -> [f32; 16] {
-        Portable.store_scales(Portable.load_scales(from))
-    }
-
-    #[inline(always)]
-    fn store_scales(self, a: [f32; 16]) -> [f32; 16] {
-        a
-    }
-
-    #[inline(always)]
-    fn mul_scales(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
-        self.mul_add_scales(a, b, [0.0; 16])
-    }
-
-    #[inline(always)]
-    fn mul_add_scales(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
-        let scales = [a, b, c].map(|scales| Portable.load_scales(&scales));
-        Portable.store_scales(Portable.mul_add_scales(scales[0], scales[1], scales[2]))
-    }
-
-    #[inline(always)]
-    fn load_bytes(self, from: &[u8]) -> Self::Bytes {
-        Portable.load_bytes(from)
-    }
-
-    #[inline(always)]
-    fn load_nibbles(self, from: &[u8]) -> Self::Bytes {
-        Portable.load_nibbles(from)
-    }
-
-    #[inline(always)]
-    fn shift_right_and(self, a: Self::Bytes, n: u32, mask: u8) -> Self::Bytes {
-        Portable.shift_right_and(a, n, mask)
-    }
-
-    #[inline(always)]
-    fn shift_left_and(self, a: Self::Bytes, n: u32, mask: u8) -> Self::Bytes {
-        Portable.shift_left_and(a, n, mask)
-    }
-
-    #[inline(always)]
-    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        Portable.or(a, b)
-    }
-
-    #[inline(always)]
-    fn sixteens(self, bits: u32) -> Self::Bytes {
-        Portable.sixteens(bits)
-    }
-
-    #[inline(always)]
-    fn sixteens_of_pairs(self, pairs: u64) -> Self::Bytes {
-        Portable.sixteens_of_pairs(pairs)
-    }
-
-    #[inline(always)]
-    fn sub_byte(self, a: Self::Bytes, b: u8) -> Self::Bytes {
-        Portable.sub_byte(a, b)
-    }
-
-    #[inline(always)]
-    fn widen(self, a: Self::Bytes) -> Self::Words {
-        Portable.widen(a)
-    }
-
-    #[inline(always)]
-    fn widen_unsigned(self, a: Self::Bytes) -> Self::Words {
-        Portable.widen_unsigned(a)
-    }
-
-    #[inline(always)]
-    fn store_words(self, a: Self::Words, to: &mut [i16; 32]) {
-        Portable.store_words(a, to)
-    }
-
-    #[inline(always)]
     fn store_rounded(self, a: Self::Floats, to: &mut [i16]) {
         let to = &mut to[..8];
         unsafe {
@@ -386,49 +288,8 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
     }
 
     #[inline(always)]
-    fn add_dot(self, w: Self::Words, x: &[i16; 32], s: [f32; 16], at: usize, total: Self::Floats) -> Self::Floats {
-        let dot = Portable.add_dot(w, x, Portable.load_scales(&s), at, Portable.zero());
-        self.add(total, self.splat(Portable.sum(dot)))
-    }
-
-    #[inline(always)]
-    fn add_dots(self, w: Self::Words, x: &[i16; 32], s: [f32; 16], at: usize, total: Self::Floats) -> Self::Floats {
-        let dot = Portable.add_dots(w, x, Portable.load_scales(&s), at, Portable.zero());
-        self.add(total, self.splat(Portable.sum(dot)))
-    }
-
-    #[inline(always)]
-    fn zero_ints(self) -> Self::Ints {
-        unsafe { [vdupq_n_s32(0); 2] }
-    }
-
-    #[inline(always)]
-    unsafe fn load_pairs(self, from: *const i16) -> Self::Pairs {
-        unsafe { Portable.load_pairs(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat_pair(self, from: *const i16) -> Self::Pairs {
-        unsafe { Portable.splat_pair(from) }
-    }
-
-    #[inline(always)]
-    fn add_pairs(self, a: Self::Pairs, b: Self::Pairs, sum: Self::Ints) -> Self::Ints {
-        type Ints = <Portable as Isa>::Ints;
-        unsafe {
-            let sum = std::mem::transmute::<[int32x4_t; 2], Ints>(sum);
-            std::mem::transmute::<Ints, [int32x4_t; 2]>(Portable.add_pairs(a, b, sum))
-        }
-    }
-
-    #[inline(always)]
     fn to_floats(self, a: Self::Ints) -> Self::Floats {
         unsafe { both!(i => vcvtq_f32_s32(a[i])) }
-    }
-
-    #[inline(always)]
-    fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize) {
-        Portable.interleave(rows, to, stride)
     }
 
     #[inline(always)]
@@ -482,7 +343,7 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
 
     #[inline(always)]
     fn start_quads(self, start: i32) -> QuadSums {
-        unsafe { QuadSums { high: self.zero_ints(), low: [vdupq_n_s32(start); 2], lacking: vdup_n_s32(0) } }
+        unsafe { QuadSums { high: [vdupq_n_s32(0); 2], low: [vdupq_n_s32(start); 2], lacking: vdup_n_s32(0) } }
     }
 
     /// Without I8MM codes must be signed: Σ w x = Σ (w - 128) x + 128 Σ x, and the second sum is the same for all lanes.
