@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sotto_kernels::Pool;
+
 use super::LlmError;
 use super::blueprint::Blueprint;
 use super::model::Model;
@@ -13,6 +15,7 @@ use super::template::{ChatFormat, Message, Thinking, Tool};
 use super::tokenizer::{Tokenizer, TokenizerFault};
 use crate::config;
 use crate::memory::{self, Permit};
+use crate::priority;
 use crate::types::Bytes;
 
 /// What the tokenizer holds per token of the vocabulary while it is built: the text twice, a merge, and the tables of hashes
@@ -71,7 +74,10 @@ impl Prepared {
         }
         let format = source.format(&blueprint, &tokenizer)?;
         memory::give_back_freed();
-        let model = source.load(settings.threads)?;
+        // The thread that answers lowers itself, and says so where the system refuses.
+        let wanted = settings.priority;
+        let begin = move || drop(priority::take(wanted));
+        let model = source.load_on(Pool::started_by(settings.threads, begin))?;
         let stamp = Stamp::new(&source, &model)?;
         Ok(Llm { model, tokenizer, format, settings, stamp, planned, _permit: permit })
     }
