@@ -2,13 +2,14 @@
 //!
 //!     cargo run --release -p sotto-kernels --example kernel -- check|time OP [VARIANT] [THREADS]
 //!
-//! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format), `attention`, `elementwise`,
-//! or `all`. VARIANT is one of `reference`, `portable`, `neon`, `neoni8mm`, `avx2`, `avx512`, `avx512vnni`; without it,
-//! the one that the environment names, or else the fastest.
+//! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format), `attention`, `delta`,
+//! `elementwise`, or `all`. VARIANT is one of `reference`, `portable`, `neon`, `neoni8mm`, `avx2`, `avx512`,
+//! `avx512vnni`, `amx`; without it, the one that the environment names, or else the fastest.
 
 use sotto_kernels::{
-    AttentionShape, BlockType, KeyValues, KvCache, KvCache8, Matrix, Pool, STRIP, Scratch, Simd, StripLayout, add,
-    attention, machine, matmul, reference, rms_norm, sigmoid_mul, silu_mul,
+    AttentionShape, BlockType, CHUNK, ConvState, DeltaInput, DeltaScratch, DeltaState, DeltaWeights, HeadLayout,
+    KeyValues, KvCache, KvCache8, Matrix, Pool, STRIP, Scratch, Simd, StripLayout, add, attention, delta_rule, machine,
+    matmul, reference, rms_norm, sigmoid_mul, silu_mul,
 };
 use std::process::ExitCode;
 use std::time::Instant;
@@ -21,7 +22,10 @@ const COLS: usize = 4864;
 const ROUNDS: usize = 41;
 /// Bytes that are read from memory, not from a cache.
 const BEYOND_CACHES: usize = 96 << 20;
-const OPERATIONS: [&str; 4] = ["decode", "prefill", "attention", "elementwise"];
+const OPERATIONS: [&str; 5] = ["decode", "prefill", "attention", "delta", "elementwise"];
+/// The DeltaNet layers of Qwen3.5-0.8B.
+const HEADS: HeadLayout = HeadLayout { key_heads: 16, value_heads: 16, key_dim: 128, value_dim: 128, tiled: false };
+const TAPS: usize = 4;
 
 struct Bench {
     pool: Pool,
@@ -69,6 +73,7 @@ fn run(words: &[&str]) -> Result<bool, String> {
             "decode" => BlockType::all().for_each(|kind| bench.product(kind, 1)),
             "prefill" => BlockType::all().for_each(|kind| bench.product(kind, PROMPT)),
             "attention" => [(1, 2047), (PROMPT, 0)].into_iter().for_each(|(n, start)| bench.attention(n, start)),
+            "delta" => [1, PROMPT].into_iter().for_each(|n| bench.delta(n)),
             _ => bench.elementwise(),
         }
     }
@@ -196,6 +201,45 @@ impl Bench {
         self.report(name, time, bytes, 4 * seen * width);
     }
 
+    /// A token behind any number of others, or a piece of a prompt. Layers take turns, so that none is in a cache.
+    fn delta(&mut self, n: usize) {
+        let heads = HEADS;
+        let layer = DeltaLayer::new(n.max(CHUNK));
+        let name = format!("delta {n}");
+        let mut scratch = DeltaScratch::default();
+        let mut out = vec![0.0; n.max(CHUNK) * heads.value_width()];
+        let fresh = || (ConvState::new(heads.channels(), TAPS), DeltaState::new(heads));
+        let mut run = |memory: &mut (ConvState, DeltaState), from: usize, out: &mut [f32]| {
+            let memory = (&mut memory.0, &mut memory.1);
+            let (input, weights) = (layer.input(from, from + n), layer.weights());
+            delta_rule(&self.pool, self.simd, &input, &weights, memory, None, &mut scratch, out);
+        };
+        if self.limits.is_none() {
+            let mut memory = fresh();
+            for (call, out) in out.chunks_exact_mut(n * heads.value_width()).enumerate() {
+                run(&mut memory, call * n, out);
+            }
+            let expected = layer.truth();
+            let most = expected.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+            // A value is a sum over all tokens before it.
+            return self.compare(&name, &out, &expected, &[10.0 * most]);
+        }
+        let calls = CHUNK.div_ceil(n);
+        let mut layers: Vec<_> = std::iter::repeat_with(fresh).take(if n == 1 { 48 } else { 2 }).collect();
+        let bytes = layers[0].1.step_bytes() + 2 * TAPS * heads.channels() * size_of::<f32>();
+        let turns = calls * layers.len();
+        let (best, median) = timed(|| {
+            for call in 0..calls {
+                for memory in &mut layers {
+                    run(memory, call * n, &mut out[..n * heads.value_width()]);
+                }
+            }
+        });
+        let time = (best / turns as f64, median / turns as f64);
+        let products = 4 * n * heads.value_heads * heads.key_dim * heads.value_dim;
+        self.report(&name, time, bytes, products);
+    }
+
     fn elementwise(&mut self) {
         let (x, up) = (noise(COLS * 16), noise(COLS * 16 + 1)[1..].to_vec());
         let (simd, weight) = (self.simd, &up[..COLS]);
@@ -214,6 +258,55 @@ impl Bench {
         each("silu_mul", &mut |y| silu_mul(simd, &x, &up, y), &|y| reference::silu_mul(&x, &up, y));
         each("add", &mut |y| add(simd, &x, y), &|y| reference::add(&x, y));
         each("sigmoid_mul", &mut |y| sigmoid_mul(simd, &up, y), &|y| reference::sigmoid_mul(&up, y));
+    }
+}
+
+/// What `n` tokens bring to a DeltaNet layer, and its own numbers.
+struct DeltaLayer {
+    raw: Vec<f32>,
+    z: Vec<f32>,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    taps: Vec<f32>,
+    rate: Vec<f32>,
+    dt_bias: Vec<f32>,
+    norm: Vec<f32>,
+}
+
+impl DeltaLayer {
+    fn new(n: usize) -> DeltaLayer {
+        let heads = HEADS.value_heads;
+        DeltaLayer {
+            raw: noise(n * HEADS.channels()),
+            z: noise(n * HEADS.value_width()),
+            a: noise(n * heads),
+            b: noise(n * heads),
+            taps: noise(TAPS * HEADS.channels()),
+            rate: (0..heads).map(|head| -0.02 * (head + 1) as f32).collect(),
+            dt_bias: noise(heads),
+            norm: noise(HEADS.value_dim),
+        }
+    }
+
+    fn input(&self, from: usize, to: usize) -> DeltaInput<'_> {
+        DeltaInput {
+            raw: &self.raw[from * HEADS.channels()..to * HEADS.channels()],
+            z: &self.z[from * HEADS.value_width()..to * HEADS.value_width()],
+            a: &self.a[from * HEADS.value_heads..to * HEADS.value_heads],
+            b: &self.b[from * HEADS.value_heads..to * HEADS.value_heads],
+        }
+    }
+
+    fn weights(&self) -> DeltaWeights<'_> {
+        let DeltaLayer { taps, rate, dt_bias, norm, .. } = self;
+        DeltaWeights { taps, rate, dt_bias, norm, norm_eps: 1e-6 }
+    }
+
+    fn truth(&self) -> Vec<f32> {
+        let mixed = reference::mix_heads(&HEADS, &self.taps, &self.raw);
+        let mut s = vec![0.0; HEADS.value_heads * HEADS.key_dim * HEADS.value_dim];
+        let out = reference::delta_rule(&HEADS, &mixed, &self.z, &self.a, &self.b, &self.weights(), &mut s);
+        out.into_iter().map(|value| value as f32).collect()
     }
 }
 

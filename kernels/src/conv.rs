@@ -2,13 +2,13 @@
 //! and queries and keys brought to length 1.
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use crate::deltanet::{CHUNK, Place};
 use crate::elementwise::{scale, sum_of_squares, zeros};
-use crate::isa::{Isa, Kernel, silu};
+use crate::isa::{Isa, silu};
 use crate::numbers::{read_numbers, write_numbers};
 use crate::pool::SharedMut;
-use crate::{Pool, Simd};
 
 /// Added to the sum of squares of a query or key before the root; a constant of the architecture.
 const LENGTH_EPS: f64 = 1e-6;
@@ -52,6 +52,21 @@ impl HeadLayout {
         let group = self.value_heads / self.key_heads;
         let (first, step) = if self.tiled { (key_head, self.key_heads) } else { (key_head * group, 1) };
         (0..group).map(move |j| first + j * step)
+    }
+
+    /// The channels that a key head works with: its queries, its keys, and the values of each of its value heads.
+    pub(crate) fn parts_of(&self, key_head: usize) -> impl Iterator<Item = Range<usize>> {
+        let HeadLayout { key_dim, value_dim, .. } = *self;
+        let (queries, keys) = (key_head * key_dim, self.key_width() + key_head * key_dim);
+        let values_at = 2 * self.key_width();
+        let values = self.value_heads_of(key_head).map(move |head| values_at + head * value_dim);
+        let pairs = [queries, keys].into_iter().map(move |first| first..first + key_dim);
+        pairs.chain(values.map(move |first| first..first + value_dim))
+    }
+
+    /// Values of all parts of a key head.
+    pub(crate) fn width_of_parts(&self) -> usize {
+        2 * self.key_dim + self.value_heads / self.key_heads * self.value_dim
     }
 }
 
@@ -135,123 +150,69 @@ impl ConvState {
         (self.before + self.place.entries()) * self.channels
     }
 
-    /// Takes over the rows of `x` `[before + n, channels]`, the first of which are [`ConvState::last_rows`].
-    fn remember(&mut self, x: &[f32], n: usize) {
-        let then = self.place.after(n);
-        let (from, to) = match then.border == self.place.border {
-            true => (self.before, self.before + self.place.entries()),
-            false => (then.border - self.place.len, 0),
-        };
-        let new = &x[from * self.channels..];
-        self.rows[to * self.channels..][..new.len()].copy_from_slice(new);
-        self.place = then;
+    /// What the tasks of one call share of it.
+    pub(crate) fn share(&mut self) -> SharedRows<'_> {
+        SharedRows { channels: self.channels, before: self.before, rows: SharedMut::new(&mut self.rows) }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Rows before the border: one less than taps.
+    pub(crate) fn before(&self) -> usize {
+        self.before
+    }
+
+    /// `n` rows have been written behind those there were.
+    pub(crate) fn advance(&mut self, n: usize) {
+        self.place = self.place.after(n);
     }
 }
 
-/// mixed`[n, channels]` = silu(Σⱼ taps[j] · x[t + j]) for the next `n` tokens, queries and keys then divided by
-/// sqrt(Σ² + 1e-6), and queries by sqrt(key_dim) as well.
-///
-/// `x` is `[taps - 1 + n, channels]`: the caller has filled in the last `n` rows, the first come from `state`. `taps` is
-/// `[taps, channels]`, the newest token's last. Heads run in parallel. Panics if the lengths disagree.
-#[allow(clippy::too_many_arguments)]
-pub fn mix_heads(
-    pool: &Pool,
-    simd: Simd,
-    heads: &HeadLayout,
-    taps: &[f32],
-    state: &mut ConvState,
-    x: &mut [f32],
-    mixed: &mut [f32],
-) {
-    let channels = heads.channels();
-    let n = mixed.len() / channels;
-    let rows = state.before + 1;
-    assert_eq!((state.channels, taps.len()), (channels, rows * channels), "taps are [{rows}, {channels}]");
-    assert_eq!(
-        (x.len(), mixed.len()),
-        ((state.before + n) * channels, n * channels),
-        "x and mixed are of [{n}, {channels}]"
-    );
-    x[..state.before * channels].copy_from_slice(state.last_rows());
-    let (x, out) = (&*x, SharedMut::new(mixed));
-    pool.run(2 * heads.key_heads + heads.value_heads, |head, _| {
-        let keys = 2 * heads.key_heads;
-        let (first, dim, length) = match head {
-            _ if head < heads.key_heads => {
-                (head * heads.key_dim, heads.key_dim, Some(1.0 / (heads.key_dim as f64).sqrt()))
-            }
-            _ if head < keys => (head * heads.key_dim, heads.key_dim, Some(1.0)),
-            _ => (keys * heads.key_dim + (head - keys) * heads.value_dim, heads.value_dim, None),
-        };
-        simd.run(MixHead { channels, taps, x, n, first, dim, length, out });
-    });
-    state.remember(x, n);
-}
-
-/// One head: channels `first..first + dim`.
-struct MixHead<'a> {
+/// Rows of a [`ConvState`] that several tasks write to, each to channels of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedRows<'a> {
     channels: usize,
-    taps: &'a [f32],
-    x: &'a [f32],
-    n: usize,
-    first: usize,
-    dim: usize,
-    /// The length of the result; `None` leaves it as it is.
-    length: Option<f64>,
-    out: SharedMut<'a, f32>,
+    pub before: usize,
+    rows: SharedMut<'a, f32>,
 }
 
-impl Kernel for MixHead<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let MixHead { channels, first, dim, length, .. } = self;
-        for t in 0..self.n {
-            // SAFETY: these channels belong to this task.
-            let out = unsafe { self.out.slice(t * channels + first, dim) };
-            let x = &self.x[t * channels + first..];
-            let taps = &self.taps[first..];
-            let whole = dim / I::LANES * I::LANES;
-            for at in (0..whole).step_by(I::LANES) {
-                convolve(isa, &x[at..], &taps[at..], channels, self.taps.len() / channels, &mut out[at..]);
-            }
-            self.tail(isa, x, taps, whole, out);
-            if let Some(length) = length {
-                let by = (length / (sum_of_squares(isa, out) + LENGTH_EPS).sqrt()) as f32;
-                scale(isa, by, out);
-            }
-        }
+impl SharedRows<'_> {
+    /// The channels `part` of a row, the first of which is the `before`th before the border.
+    ///
+    /// # Safety
+    /// While the result lives, nobody else may use these channels of this row.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn row(&self, row: usize, part: Range<usize>) -> &mut [f32] {
+        // SAFETY: as the caller says.
+        unsafe { self.rows.slice(row * self.channels + part.start, part.len()) }
     }
 }
 
-impl MixHead<'_> {
-    /// The channels that do not fill a vector, in one that is filled up with zeros.
-    #[inline(always)]
-    fn tail<I: Isa>(&self, isa: I, x: &[f32], taps: &[f32], whole: usize, out: &mut [f32]) {
-        const STRIDE: usize = 16;
-        let (count, rows) = (self.dim - whole, self.taps.len() / self.channels);
-        if count == 0 {
-            return;
-        }
-        let (mut y, mut sum) = ([0.0; STRIDE], isa.zero());
-        for j in 0..rows {
-            let (mut a, mut b) = ([0.0; STRIDE], [0.0; STRIDE]);
-            a[..count].copy_from_slice(&x[j * self.channels + whole..][..count]);
-            b[..count].copy_from_slice(&taps[j * self.channels + whole..][..count]);
-            sum = isa.mul_add(isa.load(&a), isa.load(&b), sum);
-        }
-        isa.store(silu(isa, sum), &mut y);
-        out[whole..].copy_from_slice(&y[..count]);
-    }
-}
-
-/// One vector of channels of one token.
+/// mixed`[n, width]` = silu(Σⱼ taps[j] · raw[t + j]), for raw`[taps - 1 + n, width]` and taps`[taps, width]`, the newest
+/// row's last. The width is whole vectors of every variant.
 #[inline(always)]
-fn convolve<I: Isa>(isa: I, x: &[f32], taps: &[f32], channels: usize, rows: usize, out: &mut [f32]) {
-    let mut sum = isa.zero();
-    for j in 0..rows {
-        sum = isa.mul_add(isa.load(&x[j * channels..]), isa.load(&taps[j * channels..]), sum);
+pub(crate) fn convolve<I: Isa>(isa: I, raw: &[f32], taps: &[f32], width: usize, mixed: &mut [f32]) {
+    for (t, mixed) in mixed.chunks_exact_mut(width).enumerate() {
+        let seen = &raw[t * width..][..taps.len()];
+        for at in (0..width).step_by(I::LANES) {
+            let mut sum = isa.zero();
+            for (x, taps) in seen.chunks_exact(width).zip(taps.chunks_exact(width)) {
+                sum = isa.mul_add(isa.load(&x[at..]), isa.load(&taps[at..]), sum);
+            }
+            isa.store(silu(isa, sum), &mut mixed[at..]);
+        }
     }
-    isa.store(silu(isa, sum), out);
+}
+
+/// x = x · length / sqrt(Σ x² + 1e-6)
+#[inline(always)]
+pub(crate) fn bring_to_length<I: Isa>(isa: I, length: f64, x: &mut [f32]) {
+    let by = (length / (sum_of_squares(isa, x) + LENGTH_EPS).sqrt()) as f32;
+    scale(isa, by, x);
 }

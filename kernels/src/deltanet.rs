@@ -21,22 +21,27 @@
 //! Differences of G are taken before the exponential and never exceed 0, and G is summed in f64, so a head that forgets
 //! everything at each token (G of some thousands) neither overflows nor loses what the next tokens say.
 
+mod ahead;
 mod place;
 mod product;
+mod room;
 mod state;
 #[cfg(test)]
 mod tests;
+mod token;
 
-use crate::conv::HeadLayout;
-use crate::elementwise::{map_vectors, norm_row, padded};
-use crate::isa::{Isa, Kernel, silu};
+use crate::conv::{ConvState, HeadLayout, SharedRows, bring_to_length, convolve};
+use crate::isa::{Isa, Kernel};
 use crate::pool::{SharedMut, lock};
 use crate::{Pool, Simd};
+use ahead::Ahead;
 pub(crate) use place::Place;
 use product::{Rows, multiply};
+pub use room::DeltaScratch;
+use room::Room;
 pub use state::DeltaState;
 use state::{Fold, fade};
-use std::sync::Mutex;
+use token::{Token, gated_norm, log_decay, sigmoid};
 
 /// Positions that share a base memory. More of them make a step read more entries, fewer fold more often: a step moves
 /// 82, 86 or 99 KiB of a head of 128 x 128 with chunks of 16, 32 or 64, and a prompt multiplies longer rows.
@@ -49,11 +54,11 @@ const LOWEST_DECAY: f64 = -88.0;
 /// Above this ln(1 + eˣ) is x.
 const SOFTPLUS_IS_LINEAR: f64 = 20.0;
 
-/// What a layer makes of `n` tokens before the rule, as [`mix_heads`](crate::mix_heads) and projections leave it.
+/// What the projections of a layer make of `n` tokens.
 #[derive(Clone, Copy)]
 pub struct DeltaInput<'a> {
-    /// q | k | v `[n, channels]`: q and k of each head of length 1, q divided by sqrt(key_dim).
-    pub mixed: &'a [f32],
+    /// q | k | v before the convolution `[n, channels]`
+    pub raw: &'a [f32],
     /// `[n, value_heads, value_dim]`
     pub z: &'a [f32],
     /// `[n, value_heads]`
@@ -65,6 +70,8 @@ pub struct DeltaInput<'a> {
 /// The few numbers of a layer that stand behind its projections.
 #[derive(Clone, Copy)]
 pub struct DeltaWeights<'a> {
+    /// `[taps, channels]`, the newest token's last
+    pub taps: &'a [f32],
     /// -exp(A_log) `[value_heads]`
     pub rate: &'a [f32],
     /// `[value_heads]`
@@ -74,102 +81,93 @@ pub struct DeltaWeights<'a> {
     pub norm_eps: f32,
 }
 
-/// Where S₀ of one border is to be kept as well, if the tokens cross it.
+/// Where what a layer remembers at one border is to be kept as well, if the tokens cross it.
 pub struct Keep<'a> {
     pub border: usize,
+    /// Becomes [`ConvState::border_rows`].
+    pub rows: &'a mut [f32],
+    /// Becomes [`DeltaState::base`].
     pub base: &'a mut [f32],
 }
 
-/// Room that [`delta_rule`] works in; one for each thread, made when it is first needed.
-#[derive(Default)]
-pub struct DeltaScratch {
-    rooms: Vec<Mutex<Room>>,
-}
-
-impl DeltaScratch {
-    fn rooms(&mut self, heads: &HeadLayout, threads: usize) -> &[Mutex<Room>] {
-        let fits = |room: &Mutex<Room>| lock(room).heads == Some(*heads);
-        if self.rooms.len() < threads || !self.rooms.iter().all(fits) {
-            self.rooms = (0..threads).map(|_| Mutex::new(Room::new(heads))).collect();
-        }
-        &self.rooms
-    }
-}
-
-struct Room {
-    heads: Option<HeadLayout>,
-    /// kⱼ·kᵢ and kⱼ·qᵢ `[CHUNK, 2, CHUNK]`
-    dots: Vec<f32>,
-    /// S₀ᵀ kᵢ and S₀ᵀ qᵢ `[CHUNK, 2, stride]`
-    reads: Vec<f32>,
-    /// Keys times what is left of them at the end of the chunk `[key_dim, CHUNK]`
-    faded: Vec<f32>,
-    /// One token's v, then o `[stride]`
-    row: Vec<f32>,
-    /// o normed `[value_dim]`
-    normed: Vec<f32>,
-}
-
-impl Room {
-    fn new(heads: &HeadLayout) -> Room {
-        let stride = heads.value_dim.next_multiple_of(WIDEST);
-        Room {
-            heads: Some(*heads),
-            dots: vec![0.0; 2 * CHUNK * CHUNK],
-            reads: vec![0.0; 2 * CHUNK * stride],
-            faded: vec![0.0; heads.key_dim * CHUNK],
-            row: vec![0.0; stride],
-            normed: vec![0.0; heads.value_dim],
-        }
-    }
-}
-
-/// out`[n, value_heads, value_dim]` = norm(o) · silu(z) for the next `n` tokens of `state`; with
-/// β = σ(b), g = rate · softplus(a + dt_bias), norm(o) = o / sqrt(mean(o²) + eps) · norm.
+/// out`[n, value_heads, value_dim]` = norm(o) · silu(z) for the next `n` tokens, where
+/// - mixed = silu(Σⱼ taps[j] · raw[t + j - (taps - 1)]), in which queries and keys are divided by sqrt(Σ² + 1e-6), and
+///   queries by sqrt(key_dim) as well, gives q, k and v;
+/// - β = σ(b), g = rate · softplus(a + dt_bias) and the rule give o;
+/// - norm(o) = o / sqrt(mean(o²) + eps) · norm.
 ///
-/// Key heads run in parallel, each with its value heads. Panics if the lengths disagree.
+/// One pass over the memory: key heads run in parallel, each with its value heads. Panics if the lengths or the
+/// positions of the two states disagree.
 #[allow(clippy::too_many_arguments)]
 pub fn delta_rule(
     pool: &Pool,
     simd: Simd,
     input: &DeltaInput,
     weights: &DeltaWeights,
-    state: &mut DeltaState,
+    (conv, state): (&mut ConvState, &mut DeltaState),
     keep: Option<Keep>,
     scratch: &mut DeltaScratch,
     out: &mut [f32],
 ) {
-    let heads = state.heads;
+    let (heads, place) = (state.heads, state.place);
     let n = input.a.len() / heads.value_heads;
-    assert_eq!(input.mixed.len(), n * heads.channels(), "mixed is [{n}, {}]", heads.channels());
-    assert_eq!((input.a.len(), input.b.len()), (n * heads.value_heads, n * heads.value_heads), "a and b");
-    assert_eq!((input.z.len(), out.len()), (n * heads.value_width(), n * heads.value_width()), "z and out");
-    assert_eq!((weights.rate.len(), weights.dt_bias.len()), (heads.value_heads, heads.value_heads), "rate and dt_bias");
-    assert_eq!(weights.norm.len(), heads.value_dim, "norm");
-    let mut nowhere = [];
-    let keep = keep.unwrap_or(Keep { border: usize::MAX, base: &mut nowhere });
-    assert!(keep.base.is_empty() || keep.base.len() == state.base.len(), "what is kept has the size of the base");
-    let (rooms, first) = (scratch.rooms(&heads, pool.threads()), state.place.entries());
+    assert_eq!((conv.channels(), conv.place()), (heads.channels(), place), "the convolution is of another layer");
+    check(&heads, n, conv.before(), input, weights);
+    assert_eq!(out.len(), n * heads.value_width(), "out is [{n}, {}]", heads.value_width());
+    let (mut no_rows, mut no_base) = ([], []);
+    let keep = keep.unwrap_or(Keep { border: usize::MAX, rows: &mut no_rows, base: &mut no_base });
+    let sizes = (conv.border_rows().len(), state.base.len());
+    assert!(
+        keep.border == usize::MAX || (keep.rows.len(), keep.base.len()) == sizes,
+        "what is kept has the size of the memory"
+    );
+    let rooms = scratch.rooms(&heads, conv.before() + 1, pool.threads());
+    let ahead = Ahead {
+        heads,
+        stride: state.stride,
+        chunk: CHUNK,
+        entries: place.entries(),
+        taps: conv.before() + 1,
+        weights: weights.taps.as_ptr().addr(),
+        rows: conv.border_rows().as_ptr().addr(),
+        base: state.base.as_ptr().addr(),
+        keys: state.keys.as_ptr().addr(),
+        errors: state.errors.as_ptr().addr(),
+    };
     let shared = Shared {
         input,
         weights,
         heads,
         stride: state.stride,
         n,
-        border: state.place.border,
-        first,
+        place,
+        ahead,
         keep_border: keep.border,
-        keep: SharedMut::new(keep.base),
+        keep_rows: SharedMut::new(keep.rows),
+        keep_base: SharedMut::new(keep.base),
+        rows: conv.share(),
         base: SharedMut::new(&mut state.base),
         keys: SharedMut::new(&mut state.keys),
         errors: SharedMut::new(&mut state.errors),
         decays: SharedMut::new(&mut state.decays),
         out: SharedMut::new(out),
     };
+    rooms.iter().for_each(|room| lock(room).asked = None);
     pool.run(heads.key_heads, |key_head, worker| {
         simd.run(OfKeyHead { shared: &shared, key_head, room: &mut lock(&rooms[worker]) });
     });
-    state.place = state.place.after(n);
+    conv.advance(n);
+    state.place = place.after(n);
+}
+
+/// Panics if the lengths disagree.
+fn check(heads: &HeadLayout, n: usize, before: usize, input: &DeltaInput, weights: &DeltaWeights) {
+    assert_eq!(input.raw.len(), n * heads.channels(), "raw is [{n}, {}]", heads.channels());
+    assert_eq!((input.a.len(), input.b.len()), (n * heads.value_heads, n * heads.value_heads), "a and b");
+    assert_eq!(input.z.len(), n * heads.value_width(), "z is [{n}, {}]", heads.value_width());
+    assert_eq!(weights.taps.len(), (before + 1) * heads.channels(), "taps are [{}, {}]", before + 1, heads.channels());
+    assert_eq!((weights.rate.len(), weights.dt_bias.len()), (heads.value_heads, heads.value_heads), "rate and dt_bias");
+    assert_eq!(weights.norm.len(), heads.value_dim, "norm");
 }
 
 /// What all tasks of one call see. Every key head has its own part of each shared slice.
@@ -179,11 +177,13 @@ struct Shared<'a> {
     heads: HeadLayout,
     stride: usize,
     n: usize,
-    border: usize,
-    /// Entries of the chunk before the first token.
-    first: usize,
+    /// Before the first token.
+    place: Place,
+    ahead: Ahead,
     keep_border: usize,
-    keep: SharedMut<'a, f32>,
+    keep_rows: SharedMut<'a, f32>,
+    keep_base: SharedMut<'a, f32>,
+    rows: SharedRows<'a>,
     base: SharedMut<'a, f32>,
     keys: SharedMut<'a, f32>,
     errors: SharedMut<'a, f32>,
@@ -202,13 +202,18 @@ impl Kernel for OfKeyHead<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(mut self, isa: I) {
-        let (mut done, mut first, mut border) = (0, self.shared.first, self.shared.border);
-        while done < self.shared.n {
+        let Shared { place, n, .. } = *self.shared;
+        self.ask(isa, self.key_head);
+        self.gather_taps();
+        let (mut done, mut first, mut border) = (0, place.entries(), place.border);
+        while done < n {
             if first == CHUNK {
                 (first, border) = (0, border + CHUNK);
+                self.turn(border == self.shared.keep_border);
                 self.fold(isa, border == self.shared.keep_border);
             }
-            let count = (CHUNK - first).min(self.shared.n - done);
+            let count = (CHUNK - first).min(n - done);
+            self.mix(isa, done, first, count);
             self.tokens(isa, done, first, count);
             (done, first) = (done + count, first + count);
         }
@@ -216,6 +221,43 @@ impl Kernel for OfKeyHead<'_> {
 }
 
 impl OfKeyHead<'_> {
+    /// Asks for the memory of a key head, if that has not been done.
+    #[inline(always)]
+    fn ask<I: Isa>(&mut self, isa: I, key_head: usize) {
+        if self.room.asked != Some(key_head) {
+            self.room.asked = Some(key_head);
+            self.shared.ahead.ask(isa, key_head);
+        }
+    }
+
+    fn gather_taps(&mut self) {
+        let Shared { heads, weights, .. } = self.shared;
+        let width = self.room.width;
+        for (row, taps) in self.room.taps.chunks_exact_mut(width).zip(weights.taps.chunks_exact(heads.channels())) {
+            let mut at = 0;
+            for part in heads.parts_of(self.key_head) {
+                row[at..at + part.len()].copy_from_slice(&taps[part.clone()]);
+                at += part.len();
+            }
+        }
+    }
+
+    /// The last rows of the full chunk become those before the next.
+    fn turn(&mut self, keep: bool) {
+        let Shared { heads, rows, keep_rows, .. } = self.shared;
+        for row in 0..rows.before {
+            for part in heads.parts_of(self.key_head) {
+                // SAFETY: these channels belong to this key head, which has one task; and the rows are two.
+                let (to, from) = unsafe { (rows.row(row, part.clone()), rows.row(CHUNK + row, part.clone())) };
+                to.copy_from_slice(from);
+                if keep {
+                    // SAFETY: as above.
+                    unsafe { keep_rows.slice(row * heads.channels() + part.start, part.len()) }.copy_from_slice(to);
+                }
+            }
+        }
+    }
+
     /// S₀ ← S at the end of the full chunk.
     #[inline(always)]
     fn fold<I: Isa>(&mut self, isa: I, keep: bool) {
@@ -233,42 +275,76 @@ impl OfKeyHead<'_> {
             Fold { base, keys, errors, decays, stride, room }.run(isa);
             if keep {
                 // SAFETY: as above; it has the size of the base.
-                unsafe { self.shared.keep.slice(value_head * size, size) }.copy_from_slice(base);
+                unsafe { self.shared.keep_base.slice(value_head * size, size) }.copy_from_slice(base);
             }
         }
     }
 
-    /// Tokens `done..done + count` of the call, which are entries `first..` of the chunk.
+    /// q, k and v of tokens `done..done + count` of the call, which are entries `first..` of the chunk. Their raw rows
+    /// are remembered.
+    #[inline(always)]
+    fn mix<I: Isa>(&mut self, isa: I, done: usize, first: usize, count: usize) {
+        let Shared { heads, input, rows, .. } = self.shared;
+        let Room { width, taps, raw, mixed, .. } = &mut *self.room;
+        let (width, channels) = (*width, heads.channels());
+        for (row, to) in raw.chunks_exact_mut(width).take(rows.before + count).enumerate() {
+            let mut at = 0;
+            for part in heads.parts_of(self.key_head) {
+                // SAFETY: these channels belong to this key head, which has one task.
+                let remembered = unsafe { rows.row(first + row, part.clone()) };
+                if row >= rows.before {
+                    let new = (done + row - rows.before) * channels;
+                    remembered.copy_from_slice(&input.raw[new + part.start..new + part.end]);
+                }
+                to[at..at + part.len()].copy_from_slice(remembered);
+                at += part.len();
+            }
+        }
+        convolve(isa, &raw[..(rows.before + count) * width], taps, width, &mut mixed[..count * width]);
+        let query_length = 1.0 / (heads.key_dim as f64).sqrt();
+        for mixed in mixed.chunks_exact_mut(width).take(count) {
+            let (query, key) = mixed[..2 * heads.key_dim].split_at_mut(heads.key_dim);
+            bring_to_length(isa, query_length, query);
+            bring_to_length(isa, 1.0, key);
+        }
+    }
+
+    /// What these tokens leave and read, when they are mixed.
     #[inline(always)]
     fn tokens<I: Isa>(&mut self, isa: I, done: usize, first: usize, count: usize) {
-        let Shared { heads, stride, input, base, keys, .. } = *self.shared;
-        let (key_dim, channels) = (heads.key_dim, heads.channels());
-        let mixed = &input.mixed[done * channels..];
-        let (q_at, k_at) = (self.key_head * key_dim, heads.key_width() + self.key_head * key_dim);
+        let Shared { heads, stride, base, keys, .. } = *self.shared;
+        let (key_dim, width) = (heads.key_dim, self.room.width);
         // SAFETY: these keys belong to this key head, which has one task.
         let keys = unsafe { keys.slice(self.key_head * key_dim * CHUNK, key_dim * CHUNK) };
-        for t in 0..count {
-            for (entry, &k) in keys.chunks_exact_mut(CHUNK).zip(&mixed[t * channels + k_at..][..key_dim]) {
+        for (t, mixed) in self.room.mixed.chunks_exact(width).take(count).enumerate() {
+            for (entry, &k) in keys.chunks_exact_mut(CHUNK).zip(&mixed[key_dim..2 * key_dim]) {
                 entry[first + t] = k;
             }
         }
-        // Rows k₀ q₀ k₁ q₁ …: a decoding step is the first two.
-        let rows = Rows { x: mixed, of: [k_at, q_at], step: channels, len: key_dim, pairs: count };
         let columns = (first + count).next_multiple_of(WIDEST);
-        multiply(isa, &rows, keys, CHUNK, columns, None, &mut self.room.dots);
-        for value_head in heads.value_heads_of(self.key_head) {
+        let Room { mixed, dots, .. } = &mut *self.room;
+        // Rows k₀ q₀ k₁ q₁ …: a decoding step is the first two.
+        let rows = Rows { x: mixed, of: [key_dim, 0], step: width, len: key_dim, pairs: count };
+        multiply(isa, &rows, keys, CHUNK, columns, None, false, dots);
+        for (group, value_head) in heads.value_heads_of(self.key_head).enumerate() {
             // SAFETY: this part belongs to this key head, which has one task.
             let base = unsafe { base.slice(value_head * key_dim * stride, key_dim * stride) };
-            multiply(isa, &rows, base, stride, stride, None, &mut self.room.reads);
+            let Room { mixed, reads, .. } = &mut *self.room;
+            let rows = Rows { x: mixed, of: [key_dim, 0], step: width, len: key_dim, pairs: count };
+            multiply(isa, &rows, base, stride, stride, None, done == 0, reads);
+            if done + count == self.shared.n {
+                // Each thread is given heads that follow each other.
+                self.ask(isa, self.key_head + 1);
+            }
             for t in 0..count {
-                self.token(isa, value_head, done + t, first + t, t);
+                self.token(isa, (value_head, group), done + t, first + t, t);
             }
         }
     }
 
     /// uᵢ and oᵢ of one head, for token `at` of the call, entry `i` of the chunk, pair `t` of the products.
     #[inline(always)]
-    fn token<I: Isa>(&mut self, isa: I, value_head: usize, at: usize, i: usize, t: usize) {
+    fn token<I: Isa>(&mut self, isa: I, (value_head, group): (usize, usize), at: usize, i: usize, t: usize) {
         let Shared { input, weights, heads, stride, errors, decays, out, .. } = *self.shared;
         // SAFETY: these parts belong to this key head, which has one task.
         let (errors, decays) = unsafe {
@@ -280,11 +356,11 @@ impl OfKeyHead<'_> {
         let before = if i == 0 { 0.0 } else { decays[i - 1] };
         decays[i] = before + log_decay(weights.rate[value_head], input.a[gate] + weights.dt_bias[value_head]);
 
-        let Room { dots, reads, row, normed, .. } = &mut *self.room;
+        let Room { width, mixed, dots, reads, row, normed, .. } = &mut *self.room;
         let (left, carried) = fade(isa, &decays[..=i]);
         let value_dim = heads.value_dim;
-        let v = at * heads.channels() + 2 * heads.key_width() + value_head * value_dim;
-        row[..value_dim].copy_from_slice(&input.mixed[v..][..value_dim]);
+        let v = t * *width + 2 * heads.key_dim + group * value_dim;
+        row[..value_dim].copy_from_slice(&mixed[v..][..value_dim]);
         let (k_dots, q_dots) = dots[2 * t * CHUNK..][..2 * CHUNK].split_at(CHUNK);
         let (mut k_parts, mut q_parts) = ([0.0; CHUNK], [0.0; CHUNK]);
         for j in 0..=i {
@@ -299,76 +375,4 @@ impl OfKeyHead<'_> {
         let out = unsafe { out.slice(place, value_dim) };
         gated_norm(isa, &row[..value_dim], &input.z[place..][..value_dim], weights, normed, out);
     }
-}
-
-/// What is known of a token before its error.
-struct Token<'a> {
-    i: usize,
-    stride: usize,
-    beta: f32,
-    carried: f32,
-    /// e^(Gᵢ-Gⱼ) (kⱼ·kᵢ)
-    k_parts: &'a [f32; CHUNK],
-    /// e^(Gᵢ-Gⱼ) (kⱼ·qᵢ)
-    q_parts: &'a [f32; CHUNK],
-}
-
-impl Token<'_> {
-    /// Writes uᵢ behind those before it, and oᵢ to `row`, which holds vᵢ.
-    #[inline(always)]
-    fn correct_and_read<I: Isa>(&self, isa: I, reads: &[f32], errors: &mut [f32], row: &mut [f32]) {
-        let mut at = 0;
-        while at + 4 * I::LANES <= self.stride {
-            self.columns::<I, 4>(isa, at, reads, errors, row);
-            at += 4 * I::LANES;
-        }
-        while at < self.stride {
-            self.columns::<I, 1>(isa, at, reads, errors, row);
-            at += I::LANES;
-        }
-    }
-
-    #[inline(always)]
-    fn columns<I: Isa, const V: usize>(&self, isa: I, at: usize, reads: &[f32], errors: &mut [f32], row: &mut [f32]) {
-        let Token { i, stride, beta, carried, k_parts, q_parts } = *self;
-        let (mut recalled, mut read) = ([isa.zero(); V], [isa.zero(); V]);
-        for v in 0..V {
-            let column = at + v * I::LANES;
-            recalled[v] = isa.mul(isa.splat(carried), isa.load(&reads[column..]));
-            read[v] = isa.mul(isa.splat(carried), isa.load(&reads[stride + column..]));
-        }
-        for (j, u) in errors.chunks_exact(stride).enumerate().take(i) {
-            let (k_part, q_part) = (isa.splat(k_parts[j]), isa.splat(q_parts[j]));
-            for v in 0..V {
-                let u = isa.load(&u[at + v * I::LANES..]);
-                recalled[v] = isa.mul_add(k_part, u, recalled[v]);
-                read[v] = isa.mul_add(q_part, u, read[v]);
-            }
-        }
-        for v in 0..V {
-            let column = at + v * I::LANES;
-            let value = isa.load(&row[column..]);
-            let u = isa.mul(isa.splat(beta), isa.sub(value, recalled[v]));
-            isa.store(u, &mut errors[i * stride + column..]);
-            isa.store(isa.mul_add(isa.splat(q_parts[i]), u, read[v]), &mut row[column..]);
-        }
-    }
-}
-
-/// out = o / sqrt(mean(o²) + eps) · norm · silu(z)
-#[inline(always)]
-fn gated_norm<I: Isa>(isa: I, o: &[f32], z: &[f32], weights: &DeltaWeights, normed: &mut [f32], out: &mut [f32]) {
-    norm_row(isa, o, weights.norm, weights.norm_eps, normed);
-    map_vectors!(isa, z = z, o = normed, out => isa.mul(silu(isa, z), o));
-}
-
-/// g = rate · ln(1 + eˣ), from [`LOWEST_DECAY`] to 0: a memory never grows by itself.
-fn log_decay(rate: f32, x: f32) -> f64 {
-    let x = f64::from(x);
-    let softplus = if x > SOFTPLUS_IS_LINEAR { x } else { x.exp().ln_1p() };
-    (f64::from(rate) * softplus).clamp(LOWEST_DECAY, 0.0)
-}
-
-fn sigmoid(x: f32) -> f32 {
-    (1.0 / (1.0 + f64::from(-x).exp())) as f32
 }

@@ -4,7 +4,7 @@
 //! - [`Simd`]: which instructions are used, chosen once at run time. [`Pool`]: threads that spin briefly, then sleep.
 //! - [`matmul`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
 //! - [`attention`] over a [`KvCache`] or a [`KvCache8`]; [`Rope`]; [`rms_norm`], [`silu_mul`], [`sigmoid_mul`], [`add`].
-//! - [`mix_heads`] and [`delta_rule`]: gated DeltaNet, over a [`ConvState`] and a [`DeltaState`].
+//! - [`delta_rule`]: gated DeltaNet with its convolution, over a [`ConvState`] and a [`DeltaState`].
 //! - [`reference`]: the plain scalar truth, in f64, that all of it is tested against; its way of taking blocks apart is
 //!   also [`unpack_row`].
 //!
@@ -35,7 +35,7 @@ mod strips;
 pub use affine::{Affine, repack_affine};
 pub use attention::{AttentionShape, KeyValues, attention};
 pub use block::BlockType;
-pub use conv::{ConvState, HeadLayout, mix_heads};
+pub use conv::{ConvState, HeadLayout};
 pub use deltanet::{CHUNK, DeltaInput, DeltaScratch, DeltaState, DeltaWeights, Keep, delta_rule};
 pub use elementwise::{add, rms_norm, sigmoid_mul, silu_mul, zeros};
 pub use kv::{KvCache, KvCache8, KvElement};

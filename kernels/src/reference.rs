@@ -144,7 +144,7 @@ pub fn add(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// The short convolution of a DeltaNet layer over all of a sequence, in f64; see [`crate::mix_heads`] for the shapes.
+/// The short convolution of a DeltaNet layer over all of a sequence, in f64; see [`crate::delta_rule`] for the shapes.
 pub fn mix_heads(heads: &HeadLayout, taps: &[f32], raw: &[f32]) -> Vec<f64> {
     let (channels, keys) = (heads.channels(), heads.key_width());
     let rows = taps.len() / channels;

@@ -1,5 +1,6 @@
 //! A few rows times a matrix in the cache.
 
+use super::ahead::{AHEAD, ask_for};
 use crate::isa::Isa;
 
 /// Rows of a left factor, two by two: row 2p + s begins at `of[s] + p * step`.
@@ -19,8 +20,10 @@ impl<'a> Rows<'a> {
 }
 
 /// out`[rows, stride]` = scale · out + rows · w`[len, stride]`, in the first `columns` columns; without a scale, what was
-/// in `out` is not read. Each value is one chain of multiply-adds in the order of `len`, whatever the tile.
+/// in `out` is not read. Each value is one chain of multiply-adds in the order of `len`, whatever the tile. With `cold`,
+/// `w` comes from memory, and what lies behind it is wanted next.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn multiply<I: Isa>(
     isa: I,
     rows: &Rows,
@@ -28,26 +31,35 @@ pub(super) fn multiply<I: Isa>(
     stride: usize,
     columns: usize,
     scale: Option<f32>,
+    cold: bool,
     out: &mut [f32],
 ) {
+    // A pair alone takes whole rows of 128 in one go, so that memory is read in its order.
+    let whole = I::REGISTERS >= 32 && rows.pairs == 1;
     let mut at = 0;
     while at < columns {
         let vectors = match (columns - at) / I::LANES {
             0 | 1 => 1,
             2 | 3 => 2,
+            8.. if whole => 8,
             _ => 4,
         };
         let mut row = 0;
         while row < 2 * rows.pairs {
             let out = &mut out[row * stride..];
+            let cold = cold && at == 0 && row == 0;
             let four = I::REGISTERS >= 32 && row + 4 <= 2 * rows.pairs;
             if four {
                 let rows = [rows.row(row), rows.row(row + 1), rows.row(row + 2), rows.row(row + 3)];
-                Tile { isa, rows, w, stride, scale }.columns_of(vectors, at, out);
+                Tile { isa, rows, w, stride, scale, cold }.columns_of(vectors, at, out);
                 row += 4;
             } else {
-                let rows = [rows.row(row), rows.row(row + 1)];
-                Tile { isa, rows, w, stride, scale }.columns_of(vectors, at, out);
+                let tile = Tile { isa, rows: [rows.row(row), rows.row(row + 1)], w, stride, scale, cold };
+                if vectors == 8 {
+                    tile.columns::<8>(at, out)
+                } else {
+                    tile.columns_of(vectors, at, out)
+                }
                 row += 2;
             }
         }
@@ -58,7 +70,7 @@ pub(super) fn multiply<I: Isa>(
 /// out`[stride]` = scale · out + row · w`[len, stride]`: the last of an odd number of rows.
 #[inline(always)]
 pub(super) fn multiply_row<I: Isa>(isa: I, row: &[f32], w: &[f32], stride: usize, scale: f32, out: &mut [f32]) {
-    let tile = Tile { isa, rows: [row], w, stride, scale: Some(scale) };
+    let tile = Tile { isa, rows: [row], w, stride, scale: Some(scale), cold: false };
     for at in (0..stride).step_by(I::LANES) {
         tile.columns::<1>(at, out);
     }
@@ -70,6 +82,7 @@ struct Tile<'a, I, const R: usize> {
     w: &'a [f32],
     stride: usize,
     scale: Option<f32>,
+    cold: bool,
 }
 
 impl<I: Isa, const R: usize> Tile<'_, I, R> {
@@ -85,7 +98,7 @@ impl<I: Isa, const R: usize> Tile<'_, I, R> {
     /// `V` vectors of columns from `at` on.
     #[inline(always)]
     fn columns<const V: usize>(&self, at: usize, out: &mut [f32]) {
-        let Tile { isa, rows, w, stride, scale } = *self;
+        let Tile { isa, rows, w, stride, scale, cold } = *self;
         let len = rows[0].len();
         assert!(rows.iter().all(|row| row.len() == len) && w.len() >= len * stride && at + V * I::LANES <= stride);
         let mut sums = [[isa.zero(); V]; R];
@@ -97,6 +110,9 @@ impl<I: Isa, const R: usize> Tile<'_, I, R> {
             }
         }
         for d in 0..len {
+            if cold {
+                ask_for(isa, w.as_ptr().wrapping_add(d * stride + AHEAD / size_of::<f32>()), stride);
+            }
             let mut vectors = [isa.zero(); V];
             for (v, vector) in vectors.iter_mut().enumerate() {
                 // SAFETY: row d of w is inside it, and so are columns at.. + V vectors, as was asserted.

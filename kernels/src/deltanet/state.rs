@@ -3,7 +3,8 @@
 use std::io::{self, Read, Write};
 
 use super::product::{Rows, multiply, multiply_row};
-use super::{CHUNK, Place, Room, WIDEST};
+use super::room::Room;
+use super::{CHUNK, Place, WIDEST};
 use crate::Simd;
 use crate::conv::HeadLayout;
 use crate::elementwise::zeros;
@@ -62,6 +63,12 @@ impl DeltaState {
     pub fn bytes(&self) -> usize {
         let floats = self.base.len() + self.keys.len() + self.errors.len();
         floats * size_of::<f32>() + self.decays.len() * size_of::<f64>()
+    }
+
+    /// Bytes that a step reads, on the average over a chunk: S₀, and the keys and errors since, in whole cache lines.
+    pub fn step_bytes(&self) -> usize {
+        let entries = (self.keys.len() * 3 / 4) + self.errors.len() / 2;
+        (self.base.len() + entries) * size_of::<f32>()
     }
 
     /// Values of S₀ of all heads, padding included; `None` if they overflow.
@@ -133,7 +140,7 @@ impl DeltaState {
     /// S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons, not for speed.
     pub fn dense(&self, simd: Simd) -> Vec<f32> {
         let mut folded = self.clone();
-        let mut room = Room::new(&self.heads);
+        let mut room = Room::new(&self.heads, 1);
         for value_head in 0..self.heads.value_heads {
             let (key_head, size) = (self.heads.key_head(value_head), self.heads.key_dim * self.stride);
             simd.run(Fold {
@@ -196,7 +203,7 @@ impl Kernel for Fold<'_> {
         }
         let key_dim = self.keys.len() / CHUNK;
         let rows = Rows { x: faded, of: [0, CHUNK], step: 2 * CHUNK, len: entries, pairs: key_dim / 2 };
-        multiply(isa, &rows, self.errors, self.stride, self.stride, Some(carried), self.base);
+        multiply(isa, &rows, self.errors, self.stride, self.stride, Some(carried), false, self.base);
         if !key_dim.is_multiple_of(2) {
             let row = &faded[(key_dim - 1) * CHUNK..][..entries];
             let last = &mut self.base[(key_dim - 1) * self.stride..];

@@ -1,6 +1,5 @@
 use super::*;
 use crate::reference;
-use crate::{ConvState, mix_heads};
 
 const TAPS: usize = 4;
 
@@ -42,24 +41,21 @@ impl Layer {
     }
 
     fn weights(&self) -> DeltaWeights<'_> {
-        DeltaWeights { rate: &self.rate, dt_bias: &self.dt_bias, norm: &self.norm, norm_eps: 1e-6 }
+        DeltaWeights { taps: &self.taps, rate: &self.rate, dt_bias: &self.dt_bias, norm: &self.norm, norm_eps: 1e-6 }
     }
 
     /// Tokens `from..to`.
     fn run(&self, run: &mut Run, from: usize, to: usize) -> Vec<f32> {
         let (heads, n) = (self.heads, to - from);
-        let mut x = vec![f32::NAN; (TAPS - 1 + n) * heads.channels()];
-        x[(TAPS - 1) * heads.channels()..].copy_from_slice(cut(&self.raw, heads.channels(), from, to));
-        let mut mixed = vec![f32::NAN; n * heads.channels()];
-        mix_heads(&run.pool, run.simd, &heads, &self.taps, &mut run.conv, &mut x, &mut mixed);
         let input = DeltaInput {
-            mixed: &mixed,
+            raw: cut(&self.raw, heads.channels(), from, to),
             z: cut(&self.z, heads.value_width(), from, to),
             a: cut(&self.a, heads.value_heads, from, to),
             b: cut(&self.b, heads.value_heads, from, to),
         };
         let mut out = vec![f32::NAN; n * heads.value_width()];
-        delta_rule(&run.pool, run.simd, &input, &self.weights(), &mut run.delta, None, &mut run.scratch, &mut out);
+        let memory = (&mut run.conv, &mut run.delta);
+        delta_rule(&run.pool, run.simd, &input, &self.weights(), memory, None, &mut run.scratch, &mut out);
         out
     }
 
@@ -206,17 +202,16 @@ fn a_border_can_be_kept_while_it_is_crossed() {
     let layer = Layer::new(heads, 100);
     let mut run = Run::new(heads, Simd::detect(), 2);
     let mut kept = vec![f32::NAN; DeltaState::base_len(&heads).unwrap()];
-    let mut mixed = vec![0.0; 100 * heads.channels()];
-    let mut x = vec![0.0; 3 * heads.channels()];
-    x.extend(&layer.raw);
-    mix_heads(&run.pool, run.simd, &heads, &layer.taps, &mut run.conv, &mut x, &mut mixed);
-    let input = DeltaInput { mixed: &mixed, z: &layer.z, a: &layer.a, b: &layer.b };
-    let keep = Some(Keep { border: 64, base: &mut kept });
+    let mut rows = vec![f32::NAN; (TAPS - 1) * heads.channels()];
+    let input = DeltaInput { raw: &layer.raw, z: &layer.z, a: &layer.a, b: &layer.b };
+    let keep = Some(Keep { border: 64, rows: &mut rows, base: &mut kept });
     let mut out = vec![0.0; layer.z.len()];
-    delta_rule(&run.pool, run.simd, &input, &layer.weights(), &mut run.delta, keep, &mut run.scratch, &mut out);
+    let memory = (&mut run.conv, &mut run.delta);
+    delta_rule(&run.pool, run.simd, &input, &layer.weights(), memory, keep, &mut run.scratch, &mut out);
     let mut other = Run::new(heads, Simd::detect(), 1);
     layer.run(&mut other, 0, 65);
     assert_eq!(other.delta.base(), kept);
+    assert_eq!(other.conv.border_rows(), rows);
 }
 
 #[test]

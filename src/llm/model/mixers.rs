@@ -2,9 +2,7 @@
 
 use std::slice::IterMut;
 
-use sotto_kernels::{
-    AttentionShape, DeltaInput, DeltaWeights, Keep, add, delta_rule, mix_heads, rms_norm, sigmoid_mul,
-};
+use sotto_kernels::{AttentionShape, DeltaInput, DeltaWeights, Keep, add, delta_rule, rms_norm, sigmoid_mul};
 
 use super::Model;
 use crate::llm::blueprint::Blueprint;
@@ -40,7 +38,7 @@ impl Model {
             (Mixer::Gated(mixer), Memory::Attention(cache)) => self.attend_gated(mixer, cache, work, start, n),
             (Mixer::Delta(mixer), Memory::Delta(memory)) => {
                 let border = borders.as_mut().and_then(|(position, layers)| Some((*position, layers.next()?)));
-                self.recall(mixer, memory, border, work, start, n);
+                self.recall(mixer, memory, border, work, n);
             }
             _ => unreachable!("a state is made of the blueprint that its model is bound by"),
         }
@@ -115,33 +113,27 @@ impl Model {
         memory: &mut DeltaMemory,
         border: Option<(usize, &mut BorderMemory)>,
         work: &mut Workspace,
-        start: usize,
         n: usize,
     ) {
         let (Some(net), Some(hybrid)) = (&self.blueprint.delta, &mut work.hybrid) else {
             unreachable!("a model with DeltaNet layers has their sizes, and its workspace room for them");
         };
-        let (heads, before, width) = (net.heads(), net.taps - 1, self.blueprint.width);
-        let (channels, value_width) = (heads.channels(), heads.value_width());
-        let DeltaWork { raw, mixed, z, a, b, read, scratch: delta_scratch, .. } = hybrid;
+        let (heads, width, norm_eps) = (net.heads(), self.blueprint.width, self.blueprint.norm_eps);
+        let DeltaWork { raw, z, a, b, read, scratch: delta_scratch, .. } = hybrid;
         let (normed, scratch) = (&mut work.normed[..n * width], &mut work.scratch);
-        let (raw, mixed) = (&mut raw[..(before + n) * channels], &mut mixed[..n * channels]);
-        let (z, read) = (&mut z[..n * value_width], &mut read[..n * value_width]);
+        let (raw, z) = (&mut raw[..n * heads.channels()], &mut z[..n * heads.value_width()]);
         let (a, b) = (&mut a[..n * heads.value_heads], &mut b[..n * heads.value_heads]);
+        let read = &mut read[..n * heads.value_width()];
 
         let weights = [&mixer.qkv, &mixer.z, &mixer.a, &mixer.b];
-        let products = [&mut raw[before * channels..], &mut *z, &mut *a, &mut *b];
-        self.multiply_all(weights, normed, n, products, scratch);
+        self.multiply_all(weights, normed, n, [&mut *raw, &mut *z, &mut *a, &mut *b], scratch);
         work.profile.mark(Part::Projections);
-        mix_heads(&self.pool, self.simd, &heads, &mixer.taps, &mut memory.conv, raw, mixed);
-        let keep = border.map(|(border, kept)| {
-            kept.rows.copy_from_slice(&raw[(border - start) * channels..][..before * channels]);
-            Keep { border, base: &mut kept.base }
-        });
-        let input = DeltaInput { mixed, z, a, b };
-        let norm_eps = self.blueprint.norm_eps;
-        let weights = DeltaWeights { rate: &mixer.rate, dt_bias: &mixer.dt_bias, norm: &mixer.norm, norm_eps };
-        delta_rule(&self.pool, self.simd, &input, &weights, &mut memory.delta, keep, delta_scratch, read);
+        let keep = border.map(|(border, kept)| Keep { border, rows: &mut kept.rows, base: &mut kept.base });
+        let input = DeltaInput { raw, z, a, b };
+        let Delta { taps, rate, dt_bias, norm, .. } = mixer;
+        let weights = DeltaWeights { taps, rate, dt_bias, norm, norm_eps };
+        let memory = (&mut memory.conv, &mut memory.delta);
+        delta_rule(&self.pool, self.simd, &input, &weights, memory, keep, delta_scratch, read);
         work.profile.mark(Part::Delta);
         self.multiply(&mixer.output, read, n, normed, scratch);
     }

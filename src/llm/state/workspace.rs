@@ -44,10 +44,8 @@ pub struct DeltaWork {
     pub gated: Vec<f32>,
     /// [n, kv_width]: keys before they are normed.
     pub keys: Vec<f32>,
-    /// [taps - 1 + n, channels]: what the convolution sees.
+    /// [n, channels]: what the convolution sees.
     pub raw: Vec<f32>,
-    /// [n, channels]: what it gives.
-    pub mixed: Vec<f32>,
     /// [n, value_width]
     pub z: Vec<f32>,
     /// [n, value_heads]
@@ -90,8 +88,7 @@ impl Workspace {
         let (query, kv) = (blueprint.query_width(), blueprint.kv_width());
         let hybrid = |net: &DeltaNet| {
             let heads = net.heads();
-            let rows = BATCH * (2 * query + kv + 2 * (heads.channels() + heads.value_width() + heads.value_heads));
-            rows + (net.taps - 1) * heads.channels()
+            BATCH * (2 * query + kv + heads.channels() + 2 * (heads.value_width() + heads.value_heads))
         };
         let values = BATCH * (2 * (width + query + kv) + 3 * hidden) + vocabulary;
         values.checked_add(blueprint.delta.as_ref().map_or(0, hybrid))?.checked_mul(size_of::<f32>())
@@ -104,8 +101,8 @@ impl Workspace {
         let Workspace { stream, normed, q, k, v, attended, gate, up, mixed, logits, hybrid, .. } = self;
         let own = [stream, normed, q, k, v, attended, gate, up, mixed, logits];
         let hybrid = hybrid.iter().flat_map(|work| {
-            let DeltaWork { gated, keys, raw, mixed, z, a, b, read, scratch: _ } = work;
-            [gated, keys, raw, mixed, z, a, b, read]
+            let DeltaWork { gated, keys, raw, z, a, b, read, scratch: _ } = work;
+            [gated, keys, raw, z, a, b, read]
         });
         own.into_iter().chain(hybrid).map(|buffer| buffer.capacity() * size_of::<f32>()).sum()
     }
@@ -118,8 +115,7 @@ impl DeltaWork {
         DeltaWork {
             gated: batch(2 * blueprint.query_width()),
             keys: batch(blueprint.kv_width()),
-            raw: zeros((net.taps - 1 + BATCH) * heads.channels()),
-            mixed: batch(heads.channels()),
+            raw: batch(heads.channels()),
             z: batch(heads.value_width()),
             a: batch(heads.value_heads),
             b: batch(heads.value_heads),
