@@ -3,7 +3,7 @@
 //!     cargo run --release -p sotto-kernels --example kernel -- check|time OP [VARIANT] [THREADS]
 //!
 //! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format), `attention`, `elementwise`,
-//! or `all`. VARIANT is one of `reference`, `portable`, `neon`, `neoni8mm`, `avx2`, `avx512`, `avx512vnni`; without it,
+//! or `all`. VARIANT is one of `reference`, `portable`, `neon`, `neoni8mm`, `avx2`, `avx512`, `avx512vnni`, `amx`; without it,
 //! the one that the environment names, or else the fastest.
 
 use sotto_kernels::{
