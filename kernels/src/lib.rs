@@ -31,6 +31,7 @@ pub mod reference;
 mod rope;
 mod simd;
 mod strips;
+mod tiles;
 
 pub use affine::{Affine, repack_affine};
 pub use attention::{AttentionShape, KeyValues, attention};

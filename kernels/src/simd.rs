@@ -5,11 +5,16 @@ use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, Kernel, Portable};
+use crate::tiles::Tiles;
 
 /// A variant of the kernels that this machine can run; made only by [`Simd::detect`], [`Simd::from_env`] and
 /// [`Simd::named`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Simd(pub(crate) Variant);
+pub struct Simd {
+    variant: Variant,
+    /// What multiplies many tokens with weights in strips.
+    tiles: Option<Tiles>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
@@ -38,12 +43,12 @@ pub enum SimdError {
 /// Forces one variant; for tests and for finding faults.
 pub const VARIABLE: &str = "SOTTO_KERNELS";
 /// What [`VARIABLE`] may say, slowest first.
-pub const NAMES: [&str; 7] = ["reference", "portable", "neon", "neoni8mm", "avx2", "avx512", "avx512vnni"];
+pub const NAMES: [&str; 8] = ["reference", "portable", "neon", "neoni8mm", "avx2", "avx512", "avx512vnni", "amx"];
 
 impl Simd {
     /// The fastest variant that this machine can run.
     pub fn detect() -> Simd {
-        Simd::available().pop().unwrap_or(Simd(Variant::Portable))
+        Simd::available().pop().unwrap_or(Simd::of(Variant::Portable))
     }
 
     /// The variant that the environment variable `SOTTO_KERNELS` names; the fastest if it is not set or empty.
@@ -57,13 +62,14 @@ impl Simd {
     /// The variant of this name (one of [`NAMES`]), if this machine can run it.
     pub fn named(name: &str) -> Result<Simd, SimdError> {
         match name {
-            "reference" => Ok(Simd(Variant::Reference)),
-            "portable" => Ok(Simd(Variant::Portable)),
+            "reference" => Ok(Simd::of(Variant::Reference)),
+            "portable" => Ok(Simd::of(Variant::Portable)),
             "neon" => arm::neon().ok_or(arm::NEON_NEEDS),
             "neoni8mm" => arm::neoni8mm().ok_or(arm::NEONI8MM_NEEDS),
             "avx2" => x86::avx2().ok_or(x86::AVX2_NEEDS),
             "avx512" => x86::avx512().ok_or(x86::AVX512_NEEDS),
             "avx512vnni" => x86::avx512vnni().ok_or(x86::AVX512VNNI_NEEDS),
+            "amx" => x86::amx().ok_or(Tiles::NEEDS),
             _ => return Err(SimdError::Unknown { name: name.to_owned() }),
         }
         .map_err(|needs| SimdError::Lacking { name: name.to_owned(), needs })
@@ -75,7 +81,7 @@ impl Simd {
     }
 
     pub fn name(self) -> &'static str {
-        match self.0 {
+        match self.variant {
             Variant::Reference => "reference",
             Variant::Portable => "portable",
             #[cfg(target_arch = "aarch64")]
@@ -87,18 +93,36 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             Variant::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
+            Variant::Avx512Vnni(_) if self.tiles.is_some() => "amx",
+            #[cfg(target_arch = "x86_64")]
             Variant::Avx512Vnni(_) => "avx512vnni",
         }
     }
 
+    fn of(variant: Variant) -> Simd {
+        Simd { variant, tiles: None }
+    }
+
+    pub(crate) fn tiles(self) -> Option<Tiles> {
+        self.tiles
+    }
+
+    /// Every variant that this machine can run, and each with tiles by hand, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_and_without_tiles() -> Vec<Simd> {
+        let without = Simd::available().into_iter().filter(|simd| simd.tiles.is_none() && !simd.is_reference());
+        let with = without.map(|simd| Simd { tiles: Some(Tiles::Emulated), ..simd });
+        Simd::available().into_iter().chain(with).collect()
+    }
+
     pub(crate) fn is_reference(self) -> bool {
-        self.0 == Variant::Reference
+        self.variant == Variant::Reference
     }
 
     /// Runs `kernel` on this variant. The reference has no vectors: operations ask for it first, and what has no
     /// reference of its own runs portably.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Out {
-        match self.0 {
+        match self.variant {
             Variant::Reference | Variant::Portable => Portable.enter(kernel),
             #[cfg(target_arch = "aarch64")]
             Variant::Neon(isa) => isa.enter(kernel),
@@ -116,22 +140,26 @@ impl Simd {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Avx2, Avx512, Simd, Variant};
+    use super::{Avx2, Avx512, Simd, Tiles, Variant};
 
     pub const AVX2_NEEDS: &str = Avx2::NEEDS;
     pub const AVX512_NEEDS: &str = Avx512::<false>::NEEDS;
     pub const AVX512VNNI_NEEDS: &str = Avx512::<true>::NEEDS;
 
     pub fn avx2() -> Option<Simd> {
-        Avx2::detect().map(|isa| Simd(Variant::Avx2(isa)))
+        Avx2::detect().map(|isa| Simd::of(Variant::Avx2(isa)))
     }
 
     pub fn avx512() -> Option<Simd> {
-        Avx512::detect().map(|isa| Simd(Variant::Avx512(isa)))
+        Avx512::detect().map(|isa| Simd::of(Variant::Avx512(isa)))
     }
 
     pub fn avx512vnni() -> Option<Simd> {
-        Avx512::detect().map(|isa| Simd(Variant::Avx512Vnni(isa)))
+        Avx512::detect().map(|isa| Simd::of(Variant::Avx512Vnni(isa)))
+    }
+
+    pub fn amx() -> Option<Simd> {
+        Some(Simd { tiles: Some(Tiles::detect()?), ..avx512vnni()? })
     }
 }
 
@@ -154,6 +182,10 @@ mod x86 {
     pub fn avx512vnni() -> Option<Simd> {
         None
     }
+
+    pub fn amx() -> Option<Simd> {
+        None
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -164,11 +196,11 @@ mod arm {
     pub const NEONI8MM_NEEDS: &str = Neon::<true>::NEEDS;
 
     pub fn neon() -> Option<Simd> {
-        Neon::detect().map(|isa| Simd(Variant::Neon(isa)))
+        Neon::detect().map(|isa| Simd::of(Variant::Neon(isa)))
     }
 
     pub fn neoni8mm() -> Option<Simd> {
-        Neon::detect().map(|isa| Simd(Variant::NeonI8mm(isa)))
+        Neon::detect().map(|isa| Simd::of(Variant::NeonI8mm(isa)))
     }
 }
 
@@ -197,7 +229,7 @@ mod tests {
         for simd in Simd::available() {
             assert_eq!(Simd::named(simd.name()), Ok(simd));
         }
-        assert_eq!(Simd::available()[..2], [Simd(Variant::Reference), Simd(Variant::Portable)]);
+        assert_eq!(Simd::available()[..2], [Simd::of(Variant::Reference), Simd::of(Variant::Portable)]);
     }
 
     /// So that scripts/test-neon.sh fails where an emulated processor lacks what it should have.
@@ -214,7 +246,7 @@ mod tests {
         let message = Simd::named("sse9").unwrap_err().to_string();
         assert_eq!(
             message,
-            "SOTTO_KERNELS=sse9: no such kernels; choose one of reference, portable, neon, neoni8mm, avx2, avx512, avx512vnni"
+            "SOTTO_KERNELS=sse9: no such kernels; choose one of reference, portable, neon, neoni8mm, avx2, avx512, avx512vnni, amx"
         );
     }
 }

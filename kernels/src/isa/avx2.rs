@@ -243,6 +243,11 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn store_quads(self, a: __m256i, to: *mut u8) {
+        unsafe { _mm256_storeu_si256(to.cast(), a) }
+    }
+
+    #[inline(always)]
     fn quads_right(self, a: __m256i, n: u32, mask: u8) -> __m256i {
         unsafe { wide::shift_right_and(a, n, mask) }
     }
@@ -281,6 +286,16 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn sum_quads(self, sums: __m256i) -> __m256i {
         sums
+    }
+
+    #[inline(always)]
+    fn sum_bytes(self, high: &[i32], low: &[i32], start: i32) -> __m256i {
+        let (high, low) = (&high[..8], &low[..8]);
+        unsafe {
+            let high = _mm256_slli_epi32::<8>(_mm256_loadu_si256(high.as_ptr().cast()));
+            let low = _mm256_add_epi32(_mm256_loadu_si256(low.as_ptr().cast()), _mm256_set1_epi32(start));
+            _mm256_add_epi32(high, low)
+        }
     }
 
     #[inline(always)]

@@ -214,6 +214,11 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     }
 
     #[inline(always)]
+    unsafe fn store_quads(self, a: __m512i, to: *mut u8) {
+        unsafe { _mm512_storeu_si512(to.cast(), a) }
+    }
+
+    #[inline(always)]
     fn quads_right(self, a: __m512i, n: u32, mask: u8) -> __m512i {
         unsafe {
             let shifted = if n == 0 { a } else { _mm512_srl_epi16(a, _mm_cvtsi32_si128(n as i32)) };
@@ -275,6 +280,16 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     #[inline(always)]
     fn sum_quads(self, [a, b]: [__m512i; 2]) -> __m512i {
         unsafe { if VNNI { _mm512_add_epi32(_mm512_slli_epi32::<8>(a), b) } else { a } }
+    }
+
+    #[inline(always)]
+    fn sum_bytes(self, high: &[i32], low: &[i32], start: i32) -> __m512i {
+        let (high, low) = (&high[..16], &low[..16]);
+        unsafe {
+            let high = _mm512_slli_epi32::<8>(_mm512_loadu_si512(high.as_ptr().cast()));
+            let low = _mm512_add_epi32(_mm512_loadu_si512(low.as_ptr().cast()), _mm512_set1_epi32(start));
+            _mm512_add_epi32(high, low)
+        }
     }
 
     #[inline(always)]

@@ -97,6 +97,9 @@ pub trait Isa: Copy + Send + Sync {
     /// # Safety
     /// They must be inside one living slice.
     unsafe fn load_quads(self, from: *const u8) -> Self::Quads;
+    /// # Safety
+    /// At `to` must be room for `4 · LANES` bytes.
+    unsafe fn store_quads(self, a: Self::Quads, to: *mut u8);
     /// `(a >> n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask <= 255 >> n`).
     fn quads_right(self, a: Self::Quads, n: u32, mask: u8) -> Self::Quads;
     /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask >= 1 << n`).
@@ -117,6 +120,8 @@ pub trait Isa: Copy + Send + Sync {
     /// The sums of both.
     fn join_quads(self, a: Self::QuadSums, b: Self::QuadSums) -> Self::QuadSums;
     fn sum_quads(self, sums: Self::QuadSums) -> Self::Ints;
+    /// `start + 256 · high + low`, of the first [`Isa::LANES`] of each.
+    fn sum_bytes(self, high: &[i32], low: &[i32], start: i32) -> Self::Ints;
     /// Asks for the memory at `from`, which need not exist, to come into the second-level cache: so many lines can be on
     /// their way there that memory is kept busy, which is not so of the first level.
     fn prefetch(self, from: *const u8);

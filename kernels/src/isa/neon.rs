@@ -316,6 +316,14 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
     }
 
     #[inline(always)]
+    unsafe fn store_quads(self, a: Quads, to: *mut u8) {
+        unsafe {
+            vst1q_u8(to, a.codes[0]);
+            vst1q_u8(to.add(16), a.codes[1]);
+        }
+    }
+
+    #[inline(always)]
     fn quads_right(self, a: Quads, n: u32, mask: u8) -> Quads {
         let codes = unsafe { both!(i => vandq_u8(shifted!(vshrq_n_u8, a.codes[i], n), vdupq_n_u8(mask))) };
         Quads { codes, eight_bits: mask > 127 }
@@ -378,6 +386,15 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
             let high = both!(i => vsubq_s32(high[i], vdupq_lane_s32::<0>(lacking)));
             let low = both!(i => vsubq_s32(low[i], vdupq_lane_s32::<1>(lacking)));
             both!(i => vaddq_s32(vshlq_n_s32::<8>(high[i]), low[i]))
+        }
+    }
+
+    #[inline(always)]
+    fn sum_bytes(self, high: &[i32], low: &[i32], start: i32) -> Self::Ints {
+        let (high, low) = (&high[..8], &low[..8]);
+        unsafe {
+            let low = both!(i => vaddq_s32(vld1q_s32(low.as_ptr().add(4 * i)), vdupq_n_s32(start)));
+            both!(i => vaddq_s32(vshlq_n_s32::<8>(vld1q_s32(high.as_ptr().add(4 * i))), low[i]))
         }
     }
 

@@ -213,6 +213,12 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
+    unsafe fn store_quads(self, a: Quads, to: *mut u8) {
+        // SAFETY: the caller has room for as many bytes there.
+        unsafe { *to.cast() = a.0 }
+    }
+
+    #[inline(always)]
     fn quads_right(self, a: Quads, n: u32, mask: u8) -> Quads {
         let mut out = a;
         out.0.iter_mut().for_each(|byte| *byte = *byte >> n & mask);
@@ -258,6 +264,12 @@ impl Isa for Portable {
     #[inline(always)]
     fn sum_quads(self, sums: Ints) -> Ints {
         sums
+    }
+
+    #[inline(always)]
+    fn sum_bytes(self, high: &[i32], low: &[i32], start: i32) -> Ints {
+        let (high, low) = (&high[..LANES], &low[..LANES]);
+        Ints(each!(i => start + 256 * high[i] + low[i]))
     }
 
     #[inline(always)]

@@ -5,11 +5,13 @@
 //! eight bits more than the int8 that turned right answers of small models into wrong ones. A sum of products of codes
 //! and these numbers is exact.
 //!
-//! They are kept in tiles of tokens, and in a tile quad by quad: a kernel reads them from one place, in order.
+//! They are kept in tiles of tokens, and in a tile quad by quad: a kernel reads them from one place, in order. Where the
+//! processor multiplies tiles of bytes, those tokens that fill one are kept as it wants them.
 
 use crate::isa::{Isa, Kernel, MOST};
 use crate::pool::SharedMut;
 use crate::strips::{ForFormat, Format, PART, Scales, for_format};
+use crate::tiles::TILE;
 use crate::{BlockType, Pool, Simd};
 
 /// Groups with nothing larger than this, 2⁻¹⁰⁰, are rounded as if they had: scales stay normal numbers, and errors below
@@ -47,8 +49,10 @@ impl ForFormat for GroupingOf {
 pub(crate) struct Activations {
     grouping: Option<Grouping>,
     tokens: usize,
+    /// Those of them that stand in tiles of bytes: the first.
+    wide: usize,
     cols: usize,
-    /// `[tile][quad][token]`, four values each.
+    /// `[tile][quad][token]`, four values each; in tiles of bytes `[tile][group][high, low][token]`, a byte for each value.
     quads: Vec<i16>,
     /// `[tile][group][token]`; NaN where a value is not finite.
     scales: Vec<f32>,
@@ -89,6 +93,18 @@ impl Tile {
     }
 }
 
+impl Tile {
+    /// The bytes of a group of so many columns, in a tile of bytes: `[high, low][token][column]`.
+    ///
+    /// # Safety
+    /// The tile must be one of bytes, and have that many columns.
+    #[inline(always)]
+    pub unsafe fn bytes(self, group: usize, cols: usize) -> *const i8 {
+        // SAFETY: as the caller says.
+        unsafe { self.quads.add(group * cols * TILE).cast() }
+    }
+}
+
 /// First token and width of each tile of `tokens` tokens: tiles of `most`, then what is left in powers of two.
 #[inline(always)]
 pub(crate) fn tiles(most: usize, tokens: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -106,16 +122,22 @@ impl Activations {
     pub fn round(&mut self, pool: &Pool, simd: Simd, grouping: Grouping, x: &[f32], cols: usize) {
         let (n, groups) = (x.len() / cols, cols / grouping.group);
         (self.grouping, self.tokens, self.cols) = (Some(grouping), n, cols);
+        self.wide = if simd.tiles().is_some() { n / TILE * TILE } else { 0 };
         grow(&mut self.quads, x.len());
         grow(&mut self.scales, n * groups);
         grow(&mut self.sums, n * groups);
         grow(&mut self.starts, n * groups);
         let (quads, scales) = (SharedMut::new(&mut self.quads), SharedMut::new(&mut self.scales));
         let (sums, starts) = (SharedMut::new(&mut self.sums), SharedMut::new(&mut self.starts));
-        let most = simd.run(Tokens);
-        pool.run(n.div_ceil(most), |i, _| {
-            for (first, width) in tiles(most, most.min(n - i * most)) {
-                let token = i * most + first;
+        let (narrow, wide) = (simd.run(Tokens), self.wide);
+        // The wide tiles, then the others.
+        pool.run(wide / TILE + (n - wide).div_ceil(narrow), |i, _| {
+            let (begin, most) = match i.checked_sub(wide / TILE) {
+                None => (i * TILE, TILE),
+                Some(i) => (wide + i * narrow, narrow),
+            };
+            for (first, width) in tiles(most, most.min(n - begin)) {
+                let token = begin + first;
                 // SAFETY: each tile is given to one task.
                 let (quads, scales, sums, starts) = unsafe {
                     (
@@ -126,7 +148,7 @@ impl Activations {
                     )
                 };
                 let x = &x[token * cols..][..width * cols];
-                simd.run(Round { grouping, x, cols, quads, scales, sums, starts });
+                simd.run(Round { grouping, x, cols, bytes: token < wide, quads, scales, sums, starts });
             }
         });
     }
@@ -148,6 +170,11 @@ impl Activations {
 
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Those of them that fill tiles of bytes: the first.
+    pub fn wide_tokens(&self) -> usize {
+        self.wide
     }
 
     /// The tile of `width` tokens that begins with `token`.
@@ -189,6 +216,8 @@ struct Round<'a> {
     grouping: Grouping,
     x: &'a [f32],
     cols: usize,
+    /// Whether it is a tile of bytes.
+    bytes: bool,
     quads: &'a mut [i16],
     scales: &'a mut [f32],
     sums: &'a mut [f32],
@@ -200,7 +229,7 @@ impl Kernel for Round<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let Round { grouping: Grouping { group, offset }, x, cols, quads, scales, sums, starts } = self;
+        let Round { grouping: Grouping { group, offset }, x, cols, bytes, quads, scales, sums, starts } = self;
         let width = x.len() / cols;
         for (t, x) in x.chunks_exact(cols).enumerate() {
             for (g, x) in x.chunks_exact(group).enumerate() {
@@ -208,8 +237,12 @@ impl Kernel for Round<'_> {
                 let (scale, sum) = round_group(isa, x, &mut words[..group]);
                 let at = g * width + t;
                 (scales[at], sums[at], starts[at]) = (scale, scale * sum, -offset * sum as i32);
-                let quads = quads[g * group * width..][..group * width].chunks_exact_mut(4 * width);
-                for (quads, &words) in quads.zip(words.as_chunks::<4>().0) {
+                let quads = &mut quads[g * group * width..][..group * width];
+                if bytes {
+                    put_bytes(&words[..group], t, quads);
+                    continue;
+                }
+                for (quads, &words) in quads.chunks_exact_mut(4 * width).zip(words.as_chunks::<4>().0) {
                     quads[4 * t..][..4].copy_from_slice(&isa.quad(words));
                 }
             }
@@ -236,4 +269,14 @@ fn round_group<I: Isa>(isa: I, x: &[f32], words: &mut [i16]) -> (f32, f32) {
         isa.store_rounded(whole, words);
     }
     (most / limit + isa.sum(poison), isa.sum(sum))
+}
+
+/// The group of token `t` in a tile of bytes: x = 256 h + l, both signed.
+fn put_bytes(words: &[i16], t: usize, group: &mut [i16]) {
+    let (high, low) = group.split_at_mut(group.len() / 2);
+    let at = t * words.len() / 2;
+    for (i, pair) in words.as_chunks::<2>().0.iter().enumerate() {
+        high[at + i] = i16::from_le_bytes(pair.map(|x| ((x + 128) >> 8) as u8));
+        low[at + i] = i16::from_le_bytes(pair.map(|x| x as u8));
+    }
 }

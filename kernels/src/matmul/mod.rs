@@ -8,6 +8,7 @@ mod product;
 mod short;
 #[cfg(test)]
 mod tests;
+mod tiled;
 
 use crate::matrix::Order;
 use crate::pool::{SharedMut, lock};
@@ -142,7 +143,7 @@ impl<'a, 'y> Share<'a, 'y> {
             }
             Work::Strips { layout, data, rounded: number } => {
                 let x = &rounded[*number];
-                simd.run(Product { layout, data, strips: units, x, y: self.y });
+                simd.run(Product { layout, data, strips: units, x, y: self.y, tiles: simd.tiles() });
             }
         }
     }

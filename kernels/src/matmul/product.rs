@@ -2,9 +2,11 @@
 //! registers. Nothing is summed across lanes, and a token's product is the same to the bit whoever is beside it.
 
 use super::activations::{Activations, Tile, tiles};
+use super::tiled::quads_of;
 use crate::isa::{Isa, Kernel};
 use crate::pool::SharedMut;
 use crate::strips::{ForFormat, Format, PART, Planes, STRIP, Scales, StripLayout, for_format};
+use crate::tiles::Tiles;
 use std::ops::Range;
 
 /// Bytes of codes ahead of those in use that memory is asked for, where there is but one token; and of scales, a strip.
@@ -20,6 +22,8 @@ pub(crate) struct Product<'a, 'y> {
     pub x: &'a Activations,
     /// The whole result, `[n, rows of the matrix]`; this call writes the columns of its rows.
     pub y: SharedMut<'y, f32>,
+    /// What those tokens meet that were rounded to fill tiles.
+    pub tiles: Option<Tiles>,
 }
 
 impl Kernel for Product<'_, '_> {
@@ -44,8 +48,12 @@ impl<I: Isa> ForFormat for ProductOn<'_, '_, I> {
     fn quantised<F: Format>(self) {
         let ProductOn { isa, work } = self;
         let bytes = work.layout.strip_bytes();
+        let session = work.tiles.filter(|_| work.x.wide_tokens() > 0).map(|tiles| tiles.begin(quads_of::<F>()));
         for strip in work.strips.clone() {
             let data = &work.data[strip * bytes..][..bytes];
+            if let Some(session) = &session {
+                work.wide::<I, F>(isa, session, data, strip * STRIP);
+            }
             for lane in (0..STRIP).step_by(I::LANES) {
                 work.rows::<I, F>(isa, data, strip * STRIP + lane, lane);
             }
@@ -60,7 +68,8 @@ impl Product<'_, '_> {
         if row >= self.layout.rows() {
             return;
         }
-        for (token, width) in tiles(I::TOKENS, self.x.tokens()) {
+        let wide = self.x.wide_tokens();
+        for (token, width) in tiles(I::TOKENS, self.x.tokens() - wide).map(|(token, width)| (wide + token, width)) {
             // Widths that the variant never has are never compiled: TOKENS is a constant.
             match width {
                 8 if I::TOKENS >= 8 => self.put(isa, row, token, self.tile::<I, F, 8>(isa, strip, lane, token)),
@@ -106,6 +115,13 @@ impl Product<'_, '_> {
         totals
     }
 
+    /// The results of one token for the rows of a strip.
+    pub(super) fn put_row(&self, row: usize, token: usize, totals: &[f32; STRIP]) {
+        let count = STRIP.min(self.layout.rows() - row);
+        // SAFETY: the rows of a strip belong to the one call that has the strip.
+        unsafe { self.y.slice(token * self.layout.rows() + row, count) }.copy_from_slice(&totals[..count]);
+    }
+
     #[inline(always)]
     fn put<I: Isa, const T: usize>(&self, isa: I, row: usize, token: usize, totals: [I::Floats; T]) {
         let (stride, count) = (self.layout.rows(), I::LANES.min(self.layout.rows() - row));
@@ -140,6 +156,8 @@ macro_rules! with_quads {
         })*
     };
 }
+
+pub(super) use with_quads;
 
 /// Adds the products of 32 columns.
 ///

@@ -155,7 +155,7 @@ fn assert_product_with(simd: Simd, pool: &Pool, kind: BlockType, (rows, cols, n)
 #[test]
 fn every_variant_multiplies_alike() {
     let pool = Pool::new(3);
-    for simd in Simd::available() {
+    for simd in Simd::with_and_without_tiles() {
         for kind in BlockType::all() {
             let block = kind.block_len().max(32);
             for shape in [
@@ -167,6 +167,7 @@ fn every_variant_multiplies_alike() {
                 (3, 2 * block, 3),
                 (37, 5 * block, 7),
                 (5, 1280, 4),
+                (37, 3 * block, 35),
                 (64, 256, 5),
                 (3, 256, 101),
             ] {
@@ -192,10 +193,10 @@ fn every_variant_multiplies_extremes() {
         |i| (i as f32).cos() * 1e-39,
         |i| (i as f32).cos() * 1e-30,
     ];
-    for simd in Simd::available() {
+    for simd in Simd::with_and_without_tiles() {
         for kind in BlockType::all() {
             for x in cases {
-                for n in [1, 3] {
+                for n in [1, 3, 16] {
                     let x: Vec<f32> = (0..n * 512).map(|i| x(i % 512)).collect();
                     assert_product_with(simd, &pool, kind, (3, 512, n), &x);
                 }
@@ -207,12 +208,12 @@ fn every_variant_multiplies_extremes() {
 #[test]
 fn what_is_not_finite_is_never_lost() {
     let pool = Pool::new(2);
-    for simd in Simd::available() {
+    for simd in Simd::with_and_without_tiles() {
         for kind in BlockType::all() {
             let (bytes, _) = weights(kind, 5, 512);
             let ready = Ready::new(kind, 5, 512, &bytes);
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                for (n, at) in [(1, 0), (1, 511), (4, 3 * 512 - 1)] {
+                for (n, at) in [(1, 0), (1, 511), (4, 3 * 512 - 1), (17, 16 * 512 - 1)] {
                     let mut x = noise(n * 512, 9);
                     x[at] = bad;
                     let mut y = vec![0.0; n * 5];
@@ -230,7 +231,7 @@ fn what_is_not_finite_is_never_lost() {
 #[test]
 fn plain_weights_of_any_width() {
     let pool = Pool::new(2);
-    for simd in Simd::available() {
+    for simd in Simd::with_and_without_tiles() {
         for kind in [BlockType::F32, BlockType::F16, BlockType::BF16] {
             for cols in [1, 7, 8, 31, 32, 33, 255, 257, 1031] {
                 for n in [1, 2, 8] {
@@ -244,7 +245,7 @@ fn plain_weights_of_any_width() {
 #[test]
 fn nothing_times_something() {
     let (pool, mut scratch) = (Pool::new(2), Scratch::default());
-    for simd in Simd::available() {
+    for simd in Simd::with_and_without_tiles() {
         let empty = Matrix::new(BlockType::F32, 3, 0, &[]).unwrap();
         let mut y = [1.0; 6];
         matmul(&pool, simd, &empty, &[], 2, &mut y, &mut scratch);
@@ -262,8 +263,8 @@ fn neither_threads_nor_neighbours_change_a_bit() {
     for kind in [BlockType::Q4_K, BlockType::Q6_K, BlockType::Q8_0, BlockType::affine(5, 64)] {
         let (bytes, _) = weights(kind, 301, 512);
         let ready = Ready::new(kind, 301, 512, &bytes);
-        let x = noise(15 * 512, 5);
-        for simd in Simd::available().into_iter().filter(|simd| !simd.is_reference()) {
+        let x = noise(47 * 512, 5);
+        for simd in Simd::with_and_without_tiles().into_iter().filter(|simd| !simd.is_reference()) {
             let product = |threads, x: &[f32]| {
                 let mut y = vec![0.0; x.len() / 512 * 301];
                 matmul(&Pool::new(threads), simd, &ready.matrix(), x, x.len() / 512, &mut y, &mut Scratch::default());
@@ -289,7 +290,7 @@ fn several_matrices_at_once_are_each_as_alone() {
         .map(|(kind, rows)| Ready::new(*kind, rows, cols, &weights(*kind, rows, cols).0))
         .collect();
     let matrices: Vec<Matrix> = ready.iter().map(Ready::matrix).collect();
-    for simd in Simd::available() {
+    for simd in Simd::with_and_without_tiles() {
         for n in [1, 5] {
             let x = noise(n * cols, 3);
             let mut together = rows.map(|rows| vec![f32::NAN; n * rows]);
@@ -312,7 +313,7 @@ fn short_rows_are_as_exact_as_f32() {
         let (bytes, values) = weights(kind, rows, cols);
         let w = Matrix::new(kind, rows, cols, &bytes).unwrap();
         let x = noise(3 * cols, 5);
-        for simd in Simd::available() {
+        for simd in Simd::with_and_without_tiles() {
             for threads in [1, 2] {
                 let pool = Pool::new(threads);
                 let (mut all, mut alone) = (vec![0.0; 3 * rows], vec![0.0; rows]);
