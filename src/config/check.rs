@@ -157,6 +157,7 @@ fn llm(raw: &raw::Llm, names: &Names, threads: &Threads, prompt_cache: Bytes) ->
         threads: raw.threads.map_or(threads.alone, |n| n as usize),
         context: raw.context as usize,
         kv: raw.kv,
+        speculation: raw.speculation,
         prompt_cache,
         max_tokens: raw.max_tokens as usize,
         sampling: Sampling {

@@ -187,6 +187,7 @@ pub fn settings(context: usize, max_tokens: usize) -> config::Llm {
         threads: 1,
         context,
         kv: config::Kv::F16,
+        speculation: config::Speculation::Auto,
         prompt_cache: Bytes(0),
         max_tokens,
         sampling: Sampling {
