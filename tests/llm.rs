@@ -44,6 +44,7 @@ fn settings(model: &str) -> config::Llm {
         threads: 2,
         context: 512,
         kv: config::Kv::F16,
+        speculation: config::Speculation::Auto,
         prompt_cache: Bytes(0),
         max_tokens: 24,
         sampling: config::Sampling {

@@ -135,7 +135,7 @@ fn no_guess_changes_an_answer() {
                 "always right" => {
                     assert!(right + MOST >= computed && right > whole / 2, "{case}: {right} of {computed} for {whole}");
                 }
-                "always wrong" => assert!(right == 0 && computed > 20 && computed < whole, "{case}: {computed}"),
+                "always wrong" => assert!(right == 0 && computed > 20, "{case}: {computed}"),
                 _ => assert!(right > whole / 4 && right < computed, "{case}: {right} of {computed}"),
             }
             assert_same(&case, &llm, tell(&llm, off(), &mut go_on), ahead);
