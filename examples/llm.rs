@@ -65,6 +65,7 @@ fn settings(path: &str, threads: usize) -> config::Llm {
         threads,
         context: 2048,
         kv: config::Kv::F16,
+        speculation: config::Speculation::Auto,
         prompt_cache: Bytes(0),
         max_tokens: 100,
         sampling: config::Sampling {
