@@ -66,6 +66,7 @@ fn settings(path: &str, threads: usize) -> config::Llm {
         context: 2048,
         priority: config::Priority::Normal,
         kv: config::Kv::F16,
+        speculation: config::Speculation::Auto,
         prompt_cache: Bytes(0),
         max_tokens: 100,
         sampling: config::Sampling {

@@ -45,6 +45,7 @@ fn settings(model: &str) -> config::Llm {
         context: 512,
         priority: config::Priority::Normal,
         kv: config::Kv::F16,
+        speculation: config::Speculation::Auto,
         prompt_cache: Bytes(0),
         max_tokens: 24,
         sampling: config::Sampling {

@@ -120,7 +120,7 @@ impl<'h> Session<'h> {
         };
         format!(
             "prompt   {prompt_tokens} tokens, {} of them new, in {} ({:.0}/s)\n\
-             answer   {tokens} tokens in {} ({:.1}/s)\n\
+             answer   {tokens} tokens in {} ({:.1}/s), {} of {} guessed came true\n\
              context  {} of {} tokens\n\
              memory   {}\n",
             stats.prefilled_tokens,
@@ -128,6 +128,8 @@ impl<'h> Session<'h> {
             stats.prefill_tokens_per_second().unwrap_or_default(),
             stats.decode,
             stats.decode_tokens_per_second().unwrap_or_default(),
+            stats.guesses.right,
+            stats.guesses.computed,
             prompt_tokens + tokens,
             self.house.plan().llm.context,
             self.chat.memory_footprint(),
@@ -147,6 +149,8 @@ fn as_json(prompt: &str, reply: &Reply) -> serde_json::Value {
         "finish": reply.finish.name(),
         "prefill_ms": reply.stats.prefill.0.round(),
         "decode_ms": reply.stats.decode.0.round(),
+        "guessed_tokens": reply.stats.guesses.computed,
+        "guessed_right": reply.stats.guesses.right,
     })
 }
 

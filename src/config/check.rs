@@ -158,6 +158,7 @@ fn llm(raw: &raw::Llm, names: &Names, threads: &Threads, prompt_cache: Bytes) ->
         priority: raw.priority,
         context: raw.context as usize,
         kv: raw.kv,
+        speculation: raw.speculation,
         prompt_cache,
         max_tokens: raw.max_tokens as usize,
         sampling: Sampling {

@@ -1,6 +1,6 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
-pub use super::raw::{Kv, Priority};
+pub use super::raw::{Kv, Priority, Speculation};
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
@@ -76,6 +76,8 @@ pub struct Llm {
     pub context: usize,
     /// What keys and values are kept as.
     pub kv: Kv,
+    /// Whether tokens are computed ahead where that saves time.
+    pub speculation: Speculation,
     /// The most that computed system prompts may take on disk; 0 keeps none.
     pub prompt_cache: Bytes,
     pub max_tokens: usize,

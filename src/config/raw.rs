@@ -124,6 +124,9 @@ pub struct Llm {
     pub context: u32,
     /// What the conversation is remembered in: q8 takes about half the memory of f16 and rounds more.
     pub kv: Kv,
+    /// Whether the next words are guessed from those before and checked together, which changes no answer: auto where it
+    /// saves time.
+    pub speculation: Speculation,
     /// The most that computed system prompts may take on disk, as a size with its unit; "0" keeps none.
     #[schemars(extend("format" = "limit"))]
     pub prompt_cache: String,
@@ -174,6 +177,17 @@ pub enum Priority {
     Normal,
     /// What others leave.
     Low,
+}
+
+/// Whether tokens are computed before they are certain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Speculation {
+    /// Where it has been measured to save time.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// The voice that speaks the answer.
@@ -249,6 +263,7 @@ impl Default for Llm {
             priority: Priority::Normal,
             context: 8192,
             kv: Kv::F16,
+            speculation: Speculation::Auto,
             // Seven prompts of 200 tokens of Qwen3.5-0.8B, 24 to 46 MiB each.
             prompt_cache: "256MiB".to_owned(),
             max_tokens: 200,

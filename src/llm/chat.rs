@@ -32,6 +32,7 @@ use super::loaded::{Llm, Prepared};
 use super::presets::SamplingOptions;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::source::Source;
+use super::speculation::Speculator;
 use super::state::{Parked, State};
 use super::template::{Message, Role, Tool};
 use super::tools::ToolParser;
@@ -55,6 +56,8 @@ pub struct ChatSettings {
     pub kv: config::Kv,
     /// What the model asks for its memory.
     pub budget: Budget,
+    /// Whether tokens are computed ahead where that pays; answers are the same.
+    pub speculation: config::Speculation,
     /// Where computed system prompts are kept, and how many bytes of them; `None` keeps none.
     pub prompt_cache: Option<(PathBuf, Bytes)>,
 }
@@ -67,6 +70,7 @@ impl Default for ChatSettings {
             threads: cores.min(4),
             context: None,
             kv: config::Kv::F16,
+            speculation: config::Speculation::Auto,
             budget: Budget::new(Bytes(u64::MAX)),
             prompt_cache: None,
         }
@@ -94,6 +98,14 @@ enum Held {
 struct Loaded {
     llm: Llm,
     state: State,
+    ahead: Speculator,
+}
+
+impl Loaded {
+    fn new(llm: Llm, state: State) -> Box<Self> {
+        let ahead = Speculator::new(&llm);
+        Box::new(Loaded { llm, state, ahead })
+    }
 }
 
 impl Chat {
@@ -132,7 +144,7 @@ impl Chat {
         let woken = parked.take().and_then(|(parked, _permit)| parked.wake(&llm.stamp, llm.blueprint()).ok());
         self.seen = self.seen.take().filter(|seen| seen.stamp == llm.stamp);
         let state = woken.unwrap_or_else(|| llm.state());
-        self.held = Held::Loaded(Box::new(Loaded { llm, state }));
+        self.held = Held::Loaded(Loaded::new(llm, state));
         Ok(())
     }
 
@@ -140,11 +152,12 @@ impl Chat {
     pub fn reset_state(&mut self) {
         self.seen = None;
         if let Held::Loaded(loaded) = std::mem::replace(&mut self.held, Held::Unloaded(None)) {
-            let Loaded { llm, state } = *loaded;
+            let Loaded { llm, state, ahead } = *loaded;
             // Before there is another: the permit covers one.
-            drop(state);
+            drop((state, ahead));
             memory::give_back_freed();
-            self.held = Held::Loaded(Box::new(Loaded { state: llm.state(), llm }));
+            let state = llm.state();
+            self.held = Held::Loaded(Loaded::new(llm, state));
         }
     }
 
@@ -156,7 +169,7 @@ impl Chat {
     /// Bytes that are held now: weights, tokenizer and what is computed of the conversation.
     pub fn memory_footprint(&self) -> Bytes {
         match &self.held {
-            Held::Loaded(loaded) => Bytes(loaded.state.bytes() as u64 + loaded.llm.bytes().0),
+            Held::Loaded(loaded) => Bytes(loaded.state.bytes() as u64 + loaded.llm.bytes().0 + loaded.ahead.bytes()),
             Held::Unloaded(parked) => Bytes(parked.as_ref().map_or(0, |(parked, _)| parked.bytes() as u64)),
         }
     }
@@ -216,6 +229,7 @@ impl ChatSettings {
             priority: config::Priority::Normal,
             context,
             kv: self.kv,
+            speculation: self.speculation,
             prompt_cache: Bytes(0),
             max_tokens: SamplingOptions::default().max_tokens,
             sampling: SamplingOptions::default().sampling(),
@@ -226,7 +240,7 @@ impl ChatSettings {
 impl Loaded {
     /// Gives the model back and keeps the conversation, if there is one and the budget grants it.
     fn park(self, budget: &Budget) -> Option<(Parked, Permit)> {
-        let Loaded { llm, state } = self;
+        let Loaded { llm, state, .. } = self;
         if state.is_empty() {
             return None;
         }
@@ -239,7 +253,7 @@ impl Loaded {
 
     /// What the cache knows of the beginning of a conversation need not be computed. Says how many tokens of it had to be.
     fn begin(&mut self, request: Request, cache: &PromptCache) -> Result<(usize, Vec<CacheNote>), LlmError> {
-        let Loaded { llm, state } = self;
+        let Loaded { llm, state, .. } = self;
         let system = request.messages.first().filter(|message| message.role == Role::System);
         if !state.is_empty() || (system.is_none() && request.tools.is_empty()) {
             return Ok((0, Vec::new()));

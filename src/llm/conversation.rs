@@ -11,6 +11,7 @@ use super::LlmError;
 use super::loaded::Llm;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
+use super::speculation::{Guesses, Speculator};
 use super::state::State;
 use super::template::Thinking;
 use super::thinking::Piece;
@@ -21,6 +22,7 @@ use crate::types::Ms;
 pub struct Conversation {
     llm: Llm,
     state: State,
+    ahead: Speculator,
     sampler: Sampler,
     /// The system prompt, rendered.
     system: SystemPrompt,
@@ -51,8 +53,10 @@ pub struct Stats {
     pub prefill: Ms,
     /// Computing the answer, the listener's time included.
     pub decode: Ms,
-    /// Steps of the decoder in `decode`.
+    /// Tokens of the answer that were computed in `decode`, one by one or ahead.
     pub steps: usize,
+    /// Tokens that were computed ahead, right or wrong.
+    pub guesses: Guesses,
 }
 
 impl Stats {
@@ -85,13 +89,14 @@ struct Reply {
     tokens: Vec<u32>,
     finish: Finish,
     steps: usize,
+    guesses: Guesses,
 }
 
 impl Conversation {
     pub fn new(llm: Llm) -> Result<Self, LlmError> {
         let system = SystemPrompt::of_text(&llm.format, &llm.tokenizer, &llm.settings.system_prompt)?;
-        let (state, sampler) = (llm.state(), llm.sampler(&llm.settings.sampling));
-        let conversation = Conversation { llm, state, sampler, system, turns: Vec::new(), answered: None };
+        let (state, ahead, sampler) = (llm.state(), Speculator::new(&llm), llm.sampler(&llm.settings.sampling));
+        let conversation = Conversation { llm, state, ahead, sampler, system, turns: Vec::new(), answered: None };
         conversation.fit(&[])?;
         Ok(conversation)
     }
@@ -156,7 +161,7 @@ impl Conversation {
         let started = Instant::now();
         let reply = self.generate(fit.room, on_piece)?;
         let decode = Ms::from(started.elapsed());
-        let stats = Stats { prefilled_tokens, prefill, decode, steps: reply.steps };
+        let stats = Stats { prefilled_tokens, prefill, decode, steps: reply.steps, guesses: reply.guesses };
 
         self.turns.drain(..fit.dropped);
         self.answered = Some(question.len()..question.len() + reply.tokens.len());
@@ -206,10 +211,11 @@ impl Conversation {
     /// Decodes from the state's logits until the model stops, `room` is used up or the listener breaks off.
     fn generate(&mut self, room: usize, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Reply, LlmError> {
         let limits = Limits { tokens: room, thought: 0 };
-        let mut writer = Writer::new(&self.llm, &mut self.sampler, Thinking::Off, limits);
+        let behind = (&self.state, &mut self.ahead);
+        let mut writer = Writer::new(&self.llm, behind, &mut self.sampler, Thinking::Off, limits);
         let mut text = String::new();
         let finish = loop {
-            match writer.step(&self.llm, &mut self.state, &mut self.sampler)? {
+            match writer.step(&self.llm, &mut self.state, &mut self.ahead, &mut self.sampler)? {
                 Step::Piece(Piece::Answer(piece)) => {
                     text.push_str(&piece);
                     if on_piece(&piece).is_break() {
@@ -220,7 +226,9 @@ impl Conversation {
                 Step::End(finish) => break finish,
             }
         };
-        Ok(Reply { text, tokens: writer.tokens().to_vec(), finish, steps: writer.steps() })
+        self.ahead.settle(&self.llm, &mut self.state);
+        let (tokens, guesses) = (writer.tokens().to_vec(), self.ahead.guesses());
+        Ok(Reply { text, tokens, finish, steps: writer.steps(), guesses })
     }
 }
 

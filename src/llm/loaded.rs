@@ -10,6 +10,7 @@ use super::model::Model;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
 use super::source::Source;
+use super::speculation::Speculator;
 use super::state::{CacheKind, Stamp, State};
 use super::template::{ChatFormat, Message, Thinking, Tool};
 use super::tokenizer::{Tokenizer, TokenizerFault};
@@ -213,8 +214,8 @@ fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm) -> Re
     let kind = CacheKind::from(settings.kv);
     let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
     let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
-    let weights = source.resident_bytes();
-    Ok(Bytes([state as u64, tokenizer, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
+    let (weights, ahead) = (source.resident_bytes(), Speculator::planned_bytes(blueprint, settings));
+    Ok(Bytes([state as u64, ahead, tokenizer, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //!                                └─ template    roles -> tokens  ├─ conversation: a voice's history, read ahead
 //!                                   state       keys, values, …  ┘  chat: messages in, an answer or a stream out
 //! model::forward(blueprint, weights, state, tokens) -> logits -> sampler -> writer -> thoughts, text, calls
+//!                                                           speculation: several tokens at once, the answer the same
 //! ```
 //! A [`checkpoint`] of transformers or MLX offers its tensors under the same names as a GGUF file; [`quantize`] makes a
 //! smaller one of it. Blueprint, weights and state are three things, so that another family is a new blueprint and new
@@ -28,6 +29,7 @@ pub mod quantize;
 pub mod reference;
 mod sampler;
 mod source;
+mod speculation;
 mod state;
 pub mod template;
 pub mod tensors;
@@ -51,6 +53,7 @@ pub use presets::{OptionError, Preset, SamplingOptions};
 pub use prompt_cache::{CacheNote, Found, PromptCache, SystemPrompt, prompts_dir};
 pub use sampler::Sampler;
 pub use source::Source;
+pub use speculation::Guesses;
 pub use state::{CacheKind, Parked, Snapshot, StaleSnapshot, Stamp, State, StateError, Waypoints};
 pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
 pub use thinking::{Piece, Splitter};

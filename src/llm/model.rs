@@ -82,11 +82,28 @@ impl Model {
         }
     }
 
+    /// Computes up to [`BATCH`] tokens behind the positions of `state` at once, each to the bit as if it were computed
+    /// alone, and writes the logits after each to `logits` `[n, vocabulary]`; the state itself then has none. Where one of
+    /// the tokens is not what should follow, [`Model::rollback`] forgets it.
+    ///
+    /// Panics as [`Model::forward`] does, or if `logits` has another length.
+    pub(super) fn forward_steps(&self, state: &mut State, tokens: &[u32], logits: &mut [f32]) {
+        let (n, width) = (tokens.len(), self.blueprint.width);
+        state.assert_fits(n);
+        self.decode(state, tokens, true);
+        let Workspace { stream, normed, scratch, profile, .. } = &mut state.work;
+        let (stream, normed) = (&stream[..n * width], &mut normed[..n * width]);
+        rms_norm(self.simd, stream, &self.weights.norm, self.blueprint.norm_eps, normed);
+        self.multiply(&self.weights.head, normed, n, logits, scratch);
+        profile.mark(Part::Head);
+    }
+
     /// Goes back to the first `len` positions, to the bit as if the rest had never been (see [`State`] for what that
     /// means). Where a DeltaNet layer no longer knows the position, what stands between the newest checkpoint and it is
     /// computed again: less than 64 positions if they are among the last 192, else up to all.
     pub fn rollback(&self, state: &mut State, len: usize) {
-        if len >= state.len() {
+        if state.goes_back_by_itself(len) {
+            state.rewind(len);
             return;
         }
         let (tokens, origins) = (state.tokens()[..len].to_vec(), state.origins(len).to_vec());
@@ -95,7 +112,7 @@ impl Model {
             let alone = origins[at].alone;
             let run = origins[at..].iter().take_while(|origin| origin.alone == alone).count();
             match alone {
-                true => tokens[at..at + run].iter().for_each(|&token| self.decode(state, &[token])),
+                true => tokens[at..at + run].chunks(BATCH).for_each(|steps| self.decode(state, steps, true)),
                 false => self.read(state, &tokens[at..at + run], |_, _, _| ()),
             }
             at += run;
@@ -110,7 +127,7 @@ impl Model {
         match tokens {
             [] => {}
             [_] => {
-                self.decode(state, tokens);
+                self.decode(state, tokens, true);
                 each(state, 0, 0);
             }
             _ => self.read(state, tokens, each),
@@ -121,7 +138,7 @@ impl Model {
     /// last two are kept together, and a token that has no other is read with a second beside it that is then forgotten.
     fn read(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(&mut State, usize, usize)) {
         if let &[token] = tokens {
-            self.decode(state, &[token, token]);
+            self.decode(state, &[token, token], false);
             state.rewind(state.len() - 1);
             return each(state, 0, 0);
         }
@@ -129,15 +146,16 @@ impl Model {
         while done < tokens.len() {
             let rest = tokens.len() - done;
             let n = if rest == BATCH + 1 { BATCH - 1 } else { rest.min(BATCH) };
-            self.decode(state, &tokens[done..done + n]);
+            self.decode(state, &tokens[done..done + n], false);
             (0..n).for_each(|row| each(state, done + row, row));
             done += n;
         }
     }
 
-    /// All layers over up to [`BATCH`] positions.
-    fn decode(&self, state: &mut State, tokens: &[u32]) {
+    /// All layers over up to [`BATCH`] positions, each `alone` or together with the others.
+    fn decode(&self, state: &mut State, tokens: &[u32], alone: bool) {
         let (start, n) = (state.len(), tokens.len());
+        state.work.scratch.as_steps(alone);
         state.work.profile.begin();
         state.make_room(n);
         let mut checkpoint = state.due_checkpoint(n);
@@ -147,7 +165,7 @@ impl Model {
             self.mix(layer, memory, &mut borders, &mut state.work, start, n);
             self.feed_forward(layer, &mut state.work, n);
         }
-        state.advance(tokens);
+        state.advance(tokens, alone);
         if let Some(checkpoint) = checkpoint {
             state.keep_checkpoint(checkpoint);
         }

@@ -5,8 +5,9 @@
 //! (`sotto_kernels::DeltaState`); further back, [`Checkpoints`] of the memory stand at some borders of chunks, and the
 //! model computes again what lies between the newest of them and the position ([`Model::rollback`]).
 //!
-//! What is exact: a position is computed in one of two ways, alone (a step of an answer) or together with others (a
-//! prompt), which differ in the last bits because the products sum in another order. Given which way, a result depends
+//! What is exact: a position is computed in one of two ways, alone (a step of an answer, or one of several that are
+//! computed at once: [`Model::forward_steps`]) or together with others (a prompt), which differ in the last bits because
+//! the products sum in another order. Given which way, a result depends
 //! on the tokens alone, not on how they were cut into calls, on the number of threads or on what was undone before. So
 //! after [`Model::rollback`], [`State::restore`] or [`State::fork`] everything is to the bit as if the rest had never
 //! been; what has to be computed again is computed in the way it was the first time.
@@ -15,6 +16,7 @@
 //! as it takes to come back ([`State::park`], [`Parked::wake`]). Going on from there is to the bit as if it had stayed.
 //!
 //! [`Model::rollback`]: super::model::Model::rollback
+//! [`Model::forward_steps`]: super::model::Model::forward_steps
 
 mod checkpoints;
 mod image;
@@ -26,7 +28,7 @@ mod workspace;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sotto_kernels::Simd;
+use sotto_kernels::{CHUNK, Simd};
 
 use super::blueprint::Blueprint;
 pub(super) use checkpoints::BorderMemory;
@@ -59,7 +61,7 @@ pub struct State {
     logits_current: bool,
 }
 
-/// Which call computed a position, and whether the position was alone in it.
+/// Which call computed a position, and whether as if the position were alone in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     call: u64,
@@ -195,6 +197,22 @@ impl State {
         reached
     }
 
+    /// Whether [`State::rewind`] reaches the first `len` positions.
+    pub(super) fn goes_back_by_itself(&self, len: usize) -> bool {
+        len >= self.len() || border(&self.layers).is_none_or(|border| border <= len)
+    }
+
+    /// So many more positions, at least one, can be computed at once and all but the first of them be taken back without
+    /// computing anything again.
+    pub(super) fn reach_ahead(&self) -> usize {
+        let Some(border) = border(&self.layers) else { return usize::MAX };
+        // A full chunk is folded when the next position comes, which then is the first of its own.
+        match self.len() - border {
+            CHUNK => CHUNK,
+            entries => CHUNK - entries,
+        }
+    }
+
     fn reach(&mut self, len: usize) -> usize {
         let border = border(&self.layers);
         let checkpoint = self.checkpoints.before(len);
@@ -220,9 +238,9 @@ impl State {
         self.logits_current = true;
     }
 
-    /// Records that `tokens` have been computed in one call.
-    pub(super) fn advance(&mut self, tokens: &[u32]) {
-        let origin = Origin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone: tokens.len() == 1 };
+    /// Records that `tokens` have been computed in one call, each as if `alone` or not.
+    pub(super) fn advance(&mut self, tokens: &[u32], alone: bool) {
+        let origin = Origin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone };
         self.tokens.extend_from_slice(tokens);
         self.origins.extend(tokens.iter().map(|_| origin));
         self.logits_current = false;

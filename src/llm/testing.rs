@@ -188,6 +188,7 @@ pub fn settings(context: usize, max_tokens: usize) -> config::Llm {
         context,
         priority: config::Priority::Normal,
         kv: config::Kv::F16,
+        speculation: config::Speculation::Auto,
         prompt_cache: Bytes(0),
         max_tokens,
         sampling: Sampling {

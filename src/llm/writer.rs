@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::LlmError;
 use super::loaded::Llm;
 use super::sampler::Sampler;
+use super::speculation::Speculator;
 use super::state::State;
 use super::template::{ChatFormat, Thinking};
 use super::thinking::{Piece, Splitter};
@@ -55,7 +56,7 @@ pub(super) struct Writer {
     text: Text,
     /// Tokens that come next whatever the model says.
     forced: VecDeque<u32>,
-    /// Calls of the decoder so far.
+    /// Tokens that were computed so far.
     steps: usize,
     finish: Option<Finish>,
 }
@@ -68,8 +69,15 @@ enum Text {
 
 impl Writer {
     /// For an answer behind a prompt that `state` has computed.
-    pub fn new(llm: &Llm, sampler: &mut Sampler, thinking: Thinking, limits: Limits) -> Self {
+    pub fn new(
+        llm: &Llm,
+        (state, ahead): (&State, &mut Speculator),
+        sampler: &mut Sampler,
+        thinking: Thinking,
+        limits: Limits,
+    ) -> Self {
         sampler.start_answer();
+        ahead.begin(state);
         let text = match &llm.format {
             ChatFormat::ChatMl(_) => Text::Plain(Detokenizer::default()),
             ChatFormat::Qwen35(format) => {
@@ -91,7 +99,13 @@ impl Writer {
     }
 
     /// Computes the next token. After the end, says the end again.
-    pub fn step(&mut self, llm: &Llm, state: &mut State, sampler: &mut Sampler) -> Result<Step, LlmError> {
+    pub fn step(
+        &mut self,
+        llm: &Llm,
+        state: &mut State,
+        ahead: &mut Speculator,
+        sampler: &mut Sampler,
+    ) -> Result<Step, LlmError> {
         if let Some(finish) = self.finish {
             return Ok(Step::End(finish));
         }
@@ -99,7 +113,7 @@ impl Writer {
             return Ok(self.end(Finish::Length));
         }
         if let Some(&last) = self.tokens.last() {
-            llm.forward(state, &[last]);
+            ahead.advance(llm, state, last, self.limits.tokens - self.tokens.len());
             self.steps += 1;
         }
         let token = match self.forced(llm) {
@@ -107,7 +121,7 @@ impl Writer {
                 sampler.remember(token);
                 token
             }
-            None => choose(state, sampler)?,
+            None => choose(state.len(), ahead.logits(state), sampler)?,
         };
         if llm.tokenizer.is_control(token) {
             return Ok(self.stopped(llm, sampler));
@@ -167,8 +181,7 @@ fn plain(write: impl FnOnce(&mut String)) -> Option<Piece> {
     (!text.is_empty()).then_some(Piece::Answer(text))
 }
 
-fn choose(state: &mut State, sampler: &mut Sampler) -> Result<u32, LlmError> {
-    let position = state.len();
-    let token = state.logits().and_then(|logits| sampler.choose(logits));
+fn choose(position: usize, logits: Option<&mut [f32]>, sampler: &mut Sampler) -> Result<u32, LlmError> {
+    let token = logits.and_then(|logits| sampler.choose(logits));
     token.ok_or(LlmError::NotFinite { position })
 }

@@ -196,11 +196,12 @@ impl Loader {
 
     /// The language model alone, for messages.
     pub fn chat(&self) -> Result<Chat> {
-        let config::Llm { threads, context, kv, prompt_cache, .. } = self.plan.llm;
+        let config::Llm { threads, context, kv, speculation, prompt_cache, .. } = self.plan.llm;
         let settings = ChatSettings {
             threads,
             context: Some(context),
             kv,
+            speculation,
             budget: self.budget.clone(),
             prompt_cache: prompts_dir(|name| std::env::var_os(name)).map(|dir| (dir, prompt_cache)),
         };

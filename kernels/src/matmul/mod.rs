@@ -35,6 +35,16 @@ pub struct Scratch {
     rounded: [Activations; MOST],
     /// One for each thread; locks that are never waited for, because no two threads have the same number.
     panels: Vec<Mutex<Vec<f32>>>,
+    /// See [`Scratch::as_steps`].
+    steps: bool,
+}
+
+impl Scratch {
+    /// From now on several tokens are multiplied as each would be alone, to the bit, or again as is fastest. Plain
+    /// weights sum a lone token's products in another order than those of many; quantised ones always in the same.
+    pub fn as_steps(&mut self, steps: bool) {
+        self.steps = steps;
+    }
 }
 
 /// Whether a matrix should be packed in strips (see [`StripLayout`]) before it is multiplied: where it is quantised and
@@ -75,10 +85,10 @@ pub fn matmul_all<const M: usize>(
             _ if w.cols() == 0 => y.fill(0.0),
             _ if simd.is_reference() => reference::matmul(w, x, y),
             Order::Rows { .. } if Grouping::of(w.kind()).is_some() => short::short(pool, simd, w, x, y),
-            Order::Rows { .. } if n > 1 => plain_gemm(pool, simd, w, x, n, y, scratch),
+            Order::Rows { .. } if n > 1 && !scratch.steps => plain_gemm(pool, simd, w, x, n, y, scratch),
             Order::Rows { row_bytes } => {
                 let unit = PIECE_ROWS;
-                *share = Some(Share::new(pool, n, Work::Rows(*w), y, w.rows().div_ceil(unit), unit * row_bytes));
+                *share = Some(Share::new(pool, 1, Work::Rows(*w), y, w.rows().div_ceil(unit), unit * row_bytes));
             }
             Order::Strips(layout) => {
                 let rounded = round(pool, simd, w.kind(), x, w.cols(), &mut scratch.rounded);
@@ -112,7 +122,7 @@ struct Share<'a, 'y> {
 }
 
 enum Work<'a> {
-    /// For one token; a unit is [`PIECE_ROWS`].
+    /// Each token for itself; a unit is [`PIECE_ROWS`].
     Rows(Matrix<'a>),
     /// A unit is a strip; `rounded` is the number of the activations that meet it.
     Strips { layout: StripLayout, data: &'a [u8], rounded: usize },
@@ -137,9 +147,12 @@ impl<'a, 'y> Share<'a, 'y> {
             Work::Rows(w) => {
                 let first = units.start * PIECE_ROWS;
                 let rows = w.rows().min(units.end * PIECE_ROWS) - first;
-                // SAFETY: pieces do not overlap, and each is run once.
-                let y = unsafe { self.y.slice(first, rows) };
-                simd.run(MatVec { w: w.slice_rows(first, rows), x, y });
+                // The first token brings the piece into the cache, where those after it find it.
+                for (token, x) in x.chunks_exact(w.cols()).enumerate() {
+                    // SAFETY: pieces do not overlap, and each is run once.
+                    let y = unsafe { self.y.slice(token * w.rows() + first, rows) };
+                    simd.run(MatVec { w: w.slice_rows(first, rows), x, y });
+                }
             }
             Work::Strips { layout, data, rounded: number } => {
                 let x = &rounded[*number];

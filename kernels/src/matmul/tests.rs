@@ -261,19 +261,32 @@ fn nothing_times_something() {
 #[test]
 fn neither_threads_nor_neighbours_change_a_bit() {
     for kind in [BlockType::Q4_K, BlockType::Q6_K, BlockType::Q8_0, BlockType::affine(5, 64)] {
-        let (bytes, _) = weights(kind, 301, 512);
-        let ready = Ready::new(kind, 301, 512, &bytes);
-        let x = noise(47 * 512, 5);
-        for simd in Simd::with_and_without_tiles().into_iter().filter(|simd| !simd.is_reference()) {
-            let product = |threads, x: &[f32]| {
-                let mut y = vec![0.0; x.len() / 512 * 301];
-                matmul(&Pool::new(threads), simd, &ready.matrix(), x, x.len() / 512, &mut y, &mut Scratch::default());
-                y
-            };
-            let alone: Vec<f32> = x.chunks_exact(512).flat_map(|x| product(1, x)).collect();
-            for threads in [1, 2, 5] {
-                assert_eq!(product(threads, &x), alone, "{kind} {} {threads} threads", simd.name());
-            }
+        assert_as_alone(kind, &mut Scratch::default());
+    }
+}
+
+#[test]
+fn steps_at_once_are_as_alone_with_plain_weights_too() {
+    for kind in [BlockType::F32, BlockType::F16, BlockType::BF16, BlockType::Q4_K] {
+        let mut scratch = Scratch::default();
+        scratch.as_steps(true);
+        assert_as_alone(kind, &mut scratch);
+    }
+}
+
+fn assert_as_alone(kind: BlockType, scratch: &mut Scratch) {
+    let (bytes, _) = weights(kind, 301, 512);
+    let ready = Ready::new(kind, 301, 512, &bytes);
+    let x = noise(47 * 512, 5);
+    for simd in Simd::with_and_without_tiles().into_iter().filter(|simd| !simd.is_reference()) {
+        let mut product = |threads, x: &[f32]| {
+            let mut y = vec![0.0; x.len() / 512 * 301];
+            matmul(&Pool::new(threads), simd, &ready.matrix(), x, x.len() / 512, &mut y, scratch);
+            y
+        };
+        let alone: Vec<f32> = x.chunks_exact(512).flat_map(|x| product(1, x)).collect();
+        for threads in [1, 2, 5] {
+            assert_eq!(product(threads, &x), alone, "{kind} {} {threads} threads", simd.name());
         }
     }
 }

@@ -94,7 +94,8 @@ impl<'c> Stream<'c> {
     ) -> Self {
         let mut sampler = loaded.llm.sampler(&options.sampling());
         let limits = Limits { tokens: room, thought: options.max_thinking_tokens };
-        let writer = Writer::new(&loaded.llm, &mut sampler, asked.thinking, limits);
+        let Loaded { llm, state, ahead } = &mut *loaded;
+        let writer = Writer::new(llm, (&*state, ahead), &mut sampler, asked.thinking, limits);
         let reply = Reply {
             text: String::new(),
             thought: String::new(),
@@ -132,8 +133,8 @@ impl<'c> Stream<'c> {
     }
 
     pub(super) fn step(&mut self) -> Result<(), LlmError> {
-        let Loaded { llm, state } = &mut *self.loaded;
-        match self.writer.step(llm, state, &mut self.sampler)? {
+        let Loaded { llm, state, ahead } = &mut *self.loaded;
+        match self.writer.step(llm, state, ahead, &mut self.sampler)? {
             Step::Nothing => {}
             Step::Piece(Piece::Thought(thought)) => self.waiting.push_back(Delta::Thought(thought)),
             Step::Piece(Piece::Answer(text)) => match &mut self.parser {
@@ -157,6 +158,9 @@ impl<'c> Stream<'c> {
             self.reply.finish = Finish::Cancelled;
         }
         self.reply.tokens = self.writer.tokens().len();
+        let Loaded { llm, state, ahead } = &mut *self.loaded;
+        ahead.settle(llm, state);
+        self.reply.stats.guesses = ahead.guesses();
         self.reply.stats.steps = self.writer.steps();
         self.reply.stats.decode = Ms::from(self.started.elapsed());
         asked.answer = self.answer(asked.thinking);

@@ -1,3 +1,4 @@
+use super::super::speculation::Guesses;
 use super::super::testing;
 use super::super::writer::Finish;
 use super::*;
@@ -45,7 +46,7 @@ fn three_turns(chat: &mut Chat, between: impl Fn(&mut Chat)) -> Vec<Reply> {
 }
 
 fn without_times(mut reply: Reply) -> Reply {
-    reply.stats = Stats { prefill: Ms(0.0), decode: Ms(0.0), ..reply.stats };
+    reply.stats = Stats { prefill: Ms(0.0), decode: Ms(0.0), guesses: Guesses::default(), ..reply.stats };
     reply
 }
 

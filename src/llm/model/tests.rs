@@ -220,6 +220,8 @@ fn straight(model: &Model, kind: CacheKind, history: &[(u32, bool)]) -> State {
 enum Deed {
     Read(usize),
     Step(usize),
+    /// So many tokens as steps at once, of which so many stay.
+    Steps(usize, usize),
     Snapshot,
     Restore(usize),
     Rollback(f64),
@@ -235,6 +237,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     let deed = prop_oneof![
         3 => (2usize..150).prop_map(Deed::Read),
         3 => (1usize..60).prop_map(Deed::Step),
+        4 => (1usize..9, 1usize..9).prop_map(|(n, kept)| Deed::Steps(n, kept.min(n))),
         1 => Just(Deed::Snapshot),
         1 => (0usize..4).prop_map(Deed::Restore),
         4 => (0.0f64..=1.0).prop_map(Deed::Rollback),
@@ -270,6 +273,15 @@ proptest! {
                         model.forward(&mut state, &[token]);
                         history.push((token, true));
                     }
+                }
+                Deed::Steps(n, kept) if n <= room => {
+                    let new: Vec<u32> = tokens(n).iter().map(|token| (token + i as u32) % 256).collect();
+                    let within = n <= state.reach_ahead();
+                    model.forward_steps(&mut state, &new, &mut vec![0.0; n * model.blueprint().vocabulary]);
+                    prop_assert!(state.logits().is_none());
+                    prop_assert!(!within || state.goes_back_by_itself(history.len() + 1));
+                    history.extend(new[..kept].iter().map(|&token| (token, true)));
+                    model.rollback(&mut state, history.len());
                 }
                 Deed::Snapshot => snapshots.push((state.snapshot(), history.clone())),
                 Deed::Restore(n) if n < snapshots.len() => {
@@ -322,6 +334,36 @@ fn a_lone_token_of_a_prompt_is_read_as_among_others() {
             assert_eq!(remembered(&whole), remembered(&cut_back), "{family} {len} {cut}");
         }
     }
+}
+
+/// Families with each type of weight that the models of the catalogue have in products of any length.
+#[test]
+fn steps_at_once_are_to_the_bit_as_one_by_one() {
+    let geometry = Geometry { key_dim: 128, value_dim: 128, head_dim: 64, rotated: 16, group: 2, ..PLAIN };
+    let (file, blueprint) = geometry.blueprint(&geometry.tensors());
+    let wide = Model::bind(&mut testing::open(&file).binder(), blueprint, Pool::new(2)).unwrap();
+    for model in [model("llama", 2), model("qwen2", 2), model("qwen35", 2), wide] {
+        for kind in [CacheKind::F16, CacheKind::Q8] {
+            assert_steps_agree(&model, kind);
+        }
+    }
+}
+
+fn assert_steps_agree(model: &Model, kind: CacheKind) {
+    let (vocabulary, fresh) = (model.blueprint().vocabulary, || State::with_cache(model.blueprint(), CONTEXT, kind));
+    let prompt: Vec<u32> = tokens(150).iter().map(|token| token % VOCABULARY).collect();
+    let (mut alone, mut at_once) = (fresh(), fresh());
+    model.forward(&mut alone, &prompt);
+    model.forward(&mut at_once, &prompt);
+    for n in (1..9).chain([17, 33]) {
+        let mut logits = vec![0.0; n * vocabulary];
+        model.forward_steps(&mut at_once, &prompt[..n], &mut logits);
+        for (token, logits) in prompt[..n].iter().zip(logits.chunks_exact(vocabulary)) {
+            model.forward(&mut alone, &[*token]);
+            assert_eq!(alone.logits().unwrap(), logits, "{:?} {kind:?} {n} at once", model.blueprint().family);
+        }
+    }
+    assert_eq!((alone.tokens(), remembered(&alone)), (at_once.tokens(), remembered(&at_once)));
 }
 
 #[test]

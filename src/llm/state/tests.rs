@@ -22,7 +22,7 @@ fn the_cache_grows_in_segments_and_keeps_what_it_has() {
     let values: Vec<f32> = keys.iter().map(|k| -k).collect();
     let Memory::Attention(cache) = &mut state.layers[1] else { panic!("llama only attends") };
     cache.store(0, &keys, &values);
-    state.advance(&[1, 2, 3]);
+    state.advance(&[1, 2, 3], false);
     let segment = state.bytes() - empty;
     assert_eq!(segment, 2 * 2 * 128 * 16 * 2);
     state.make_room(997);
@@ -36,7 +36,7 @@ fn going_back_forgets_tokens_and_logits() {
     for family in ["llama", "qwen35"] {
         let mut state = State::new(&blueprint(family), 16);
         state.make_room(3);
-        state.advance(&[5, 6, 7]);
+        state.advance(&[5, 6, 7], false);
         state.set_logits_current();
         assert_eq!(state.rewind(3), 3);
         assert!(state.logits().is_some());
@@ -254,7 +254,7 @@ fn alone_what_is_counted_is_what_the_process_holds() {
                 (0..4000).for_each(|position| cache.store(position, &row, &row));
             }
         }
-        state.advance(&[1; 4000]);
+        state.advance(&[1; 4000], false);
         // As a model does that computes: memory counts once it is touched.
         let Workspace { stream, normed, q, k, v, attended, gate, up, mixed, logits, hybrid, .. } = &mut state.work;
         let work = hybrid.as_mut().unwrap();

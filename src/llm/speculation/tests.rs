@@ -1,0 +1,159 @@
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::llm::sampler::Sampler;
+use crate::llm::template::Thinking;
+use crate::llm::testing;
+use crate::llm::writer::{Limits, Step, Writer};
+use crate::memory::Budget;
+use crate::types::Bytes;
+
+/// Tokens of the prompt, not a whole number of chunks.
+const PROMPT: usize = 75;
+/// Most tokens of an answer.
+const ANSWER: usize = 120;
+
+/// Guesses as a test wants it to.
+struct Scripted {
+    /// Tokens so far.
+    len: usize,
+    guess: Box<dyn Fn(usize) -> u32 + Send>,
+}
+
+impl Drafter for Scripted {
+    fn follow(&mut self, tokens: &[u32]) {
+        self.len = tokens.len();
+    }
+
+    fn push(&mut self, _token: u32) {
+        self.len += 1;
+    }
+
+    fn propose(&self, most: usize, draft: &mut Vec<u32>) -> usize {
+        draft.clear();
+        draft.extend((self.len..self.len + most).map(&self.guess));
+        3
+    }
+}
+
+/// Every call takes the same time, however many tokens it computes.
+fn even_clock() -> Box<dyn Fn() -> Duration + Send> {
+    let calls = AtomicU64::new(0);
+    Box::new(move || Duration::from_millis(calls.fetch_add(1, Ordering::Relaxed)))
+}
+
+fn load(file: &testing::Builder, temperature: f32) -> Llm {
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(path.path(), file.build()).unwrap();
+    let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
+    let mut settings = testing::settings(250, ANSWER);
+    settings.sampling.temperature = temperature;
+    settings.speculation = Speculation::Off;
+    Llm::load(path.path(), &settings, permit).unwrap()
+}
+
+/// An answer of the model, after each token of which `each` may break off; and what the state and the random numbers
+/// are then.
+struct Told {
+    tokens: Vec<u32>,
+    state: State,
+    sampler: Sampler,
+    guesses: Guesses,
+}
+
+fn tell(llm: &Llm, mut ahead: Speculator, each: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Told {
+    let (mut state, mut sampler) = (llm.state(), llm.sampler(&llm.settings.sampling));
+    let prompt: Vec<u32> = (0..PROMPT as u32).map(|i| i * 7 % 250).collect();
+    llm.compute(&mut state, &prompt);
+    let limits = Limits { tokens: ANSWER, thought: 12 };
+    let mut writer = Writer::new(llm, (&state, &mut ahead), &mut sampler, Thinking::On, limits);
+    loop {
+        match writer.step(llm, &mut state, &mut ahead, &mut sampler).unwrap() {
+            Step::End(_) => break,
+            _ if each(writer.tokens().len()).is_break() => break,
+            _ => {}
+        }
+    }
+    ahead.settle(llm, &mut state);
+    Told { tokens: writer.tokens().to_vec(), state, sampler, guesses: ahead.guesses() }
+}
+
+fn guessing(llm: &Llm, guess: impl Fn(usize) -> u32 + Send + 'static) -> Speculator {
+    let drafter = Scripted { len: 0, guess: Box::new(guess) };
+    let ahead = Ahead::new(llm.blueprint(), Box::new(drafter), even_clock());
+    Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
+}
+
+fn go_on(_: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// The same tokens, the same state to the bit, and the same random numbers left.
+fn assert_same(case: &str, llm: &Llm, plain: Told, mut ahead: Told) {
+    assert_eq!(plain.tokens, ahead.tokens, "{case}");
+    assert_eq!(plain.state.tokens(), ahead.state.tokens(), "{case}");
+    let mut state = plain.state;
+    let mut sampler = plain.sampler;
+    for token in [1, 2, 3] {
+        llm.forward(&mut state, &[token]);
+        llm.forward(&mut ahead.state, &[token]);
+        assert_eq!(state.logits(), ahead.state.logits(), "{case}");
+        let drawn = [&mut sampler, &mut ahead.sampler].map(|sampler| sampler.choose(&mut vec![0.0; 100]));
+        assert_eq!(drawn[0], drawn[1], "{case}");
+    }
+}
+
+#[test]
+fn no_guess_changes_an_answer() {
+    for (family, temperature) in [("llama", 0.0), ("llama", 1.0), ("qwen2", 0.8), ("qwen35", 0.0), ("qwen35", 1.2)] {
+        let llm = load(&testing::model(family), temperature);
+        let off = || Speculator::new(&llm);
+        let told = tell(&llm, off(), &mut go_on);
+        let truth = told.tokens.clone();
+        let right = move |at: usize| truth.get(at - PROMPT).copied().unwrap_or(0);
+        let wrong = {
+            let right = right.clone();
+            move |at: usize| (right(at) + 1) % 250
+        };
+        let random = {
+            let right = right.clone();
+            move |at: usize| if at % 7 < 5 { right(at) } else { 9 }
+        };
+        let whole = told.tokens.len();
+        let drafters: [(&str, Speculator); 3] = [
+            ("always right", guessing(&llm, right)),
+            ("always wrong", guessing(&llm, wrong)),
+            ("now and then wrong", guessing(&llm, random)),
+        ];
+        for (name, ahead) in drafters {
+            let case = format!("{family} {temperature} {name}");
+            let ahead = tell(&llm, ahead, &mut go_on);
+            let Guesses { computed, right } = ahead.guesses;
+            match name {
+                // Behind the end of the answer nothing is right.
+                "always right" => {
+                    assert!(right + MOST >= computed && right > whole / 2, "{case}: {right} of {computed} for {whole}");
+                }
+                "always wrong" => assert!(right == 0 && computed > 20, "{case}: {computed}"),
+                _ => assert!(right > whole / 4 && right < computed, "{case}: {right} of {computed}"),
+            }
+            assert_same(&case, &llm, tell(&llm, off(), &mut go_on), ahead);
+        }
+    }
+}
+
+#[test]
+fn breaking_off_in_the_middle_of_a_guess_leaves_what_a_plain_answer_would() {
+    for family in ["llama", "qwen35"] {
+        let llm = load(&testing::model(family), 1.0);
+        let told = tell(&llm, Speculator::new(&llm), &mut go_on);
+        for at in 30..48 {
+            let truth = told.tokens.clone();
+            let ahead = guessing(&llm, move |at| truth.get(at - PROMPT).copied().unwrap_or(0));
+            let mut stop = |len: usize| if len == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            let plain = tell(&llm, Speculator::new(&llm), &mut stop);
+            assert_same(&format!("{family} {at}"), &llm, plain, tell(&llm, ahead, &mut stop));
+        }
+    }
+}
