@@ -29,6 +29,7 @@ mod numbers;
 mod pool;
 pub mod reference;
 mod rope;
+mod screen;
 mod simd;
 mod strips;
 
@@ -44,5 +45,6 @@ pub use matrix::{Matrix, ShapeError};
 pub use numbers::{Number, read_numbers, write_numbers};
 pub use pool::Pool;
 pub use rope::{Rope, RopeStyle};
+pub use screen::{Best, PlaneLayout, Screen, ScreenScratch};
 pub use simd::{Simd, SimdError};
 pub use strips::{STRIP, StripLayout};

@@ -1,6 +1,6 @@
 //! Activations times weights.
 
-mod activations;
+pub(crate) mod activations;
 mod gemm;
 mod matvec;
 mod plain;
@@ -12,7 +12,7 @@ mod tests;
 use crate::matrix::Order;
 use crate::pool::{SharedMut, lock};
 use crate::strips::StripLayout;
-use crate::{BlockType, Matrix, Pool, Simd, reference};
+use crate::{BlockType, Matrix, Pool, Simd, reference, screen};
 use activations::{Activations, Grouping};
 use gemm::{Gemm, PANEL, PANEL_ROWS};
 use matvec::MatVec;
@@ -74,6 +74,7 @@ pub fn matmul_all<const M: usize>(
             _ if w.cols() == 0 => y.fill(0.0),
             _ if simd.is_reference() => reference::matmul(w, x, y),
             Order::Rows { .. } if Grouping::of(w.kind()).is_some() => short::short(pool, simd, w, x, y),
+            Order::Planes(layout) => screen::full(pool, simd, &layout, w.bytes(), x, y),
             Order::Rows { .. } if n > 1 => plain_gemm(pool, simd, w, x, n, y, scratch),
             Order::Rows { row_bytes } => {
                 let unit = PIECE_ROWS;
