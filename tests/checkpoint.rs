@@ -22,7 +22,6 @@ use sotto::llm::gguf::Gguf;
 use sotto::llm::quantize::{Format, Recipe, Watch, quantize};
 use sotto::llm::tensors::Tensors;
 use sotto::llm::{LlmError, Source};
-use sotto_kernels::unpack_row;
 
 /// What one thread may hold at a time over a file of a few kilobytes.
 const MOST_MEMORY: usize = 8 << 20;
@@ -230,7 +229,7 @@ fn bind(checkpoint: &Checkpoint) -> Result<BTreeMap<String, (Needed, Vec<f32>)>,
                 let matrix = weight.matrix();
                 let mut values = vec![0.0; matrix.rows() * matrix.cols()];
                 for (row, values) in values.chunks_exact_mut(matrix.cols()).enumerate() {
-                    unpack_row(matrix.kind(), matrix.row(row), values);
+                    matrix.unpack_row(row, values);
                 }
                 values
             }

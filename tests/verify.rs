@@ -22,7 +22,6 @@ use sotto::llm::reference::{LayerMemory, Reference, values};
 use sotto::llm::tensors::Tensors;
 use sotto::llm::verify::Expected;
 use sotto::llm::verify::against::{Case, Tolerances};
-use sotto_kernels::unpack_row;
 use tempfile::TempDir;
 
 const TOKENS: u32 = 70;
@@ -346,7 +345,7 @@ fn unpacked(dir: &Path) -> TempDir {
         let matrix = weight.matrix();
         let mut values = vec![0.0; matrix.rows() * matrix.cols()];
         for (row, values) in values.chunks_exact_mut(matrix.cols()).enumerate() {
-            unpack_row(matrix.kind(), matrix.row(row), values);
+            matrix.unpack_row(row, values);
         }
         tensors.push(floats(&format!("model.{}", needed.name), &needed.dims, &values));
     }

@@ -29,7 +29,9 @@ pub struct Matrix<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Row after row, each of so many bytes, a sequence of blocks.
-    Rows { row_bytes: usize },
+    Rows {
+        row_bytes: usize,
+    },
     Strips(StripLayout),
     Planes(PlaneLayout),
 }

@@ -1,7 +1,8 @@
 //! Threads for one operation after another.
 //!
-//! An operation is cut into many small tasks that the threads take one by one, so that a thread whose core is disturbed
-//! takes fewer. The caller works too, and never waits for a thread that has not begun: when no task is left it closes
+//! An operation is cut into many small tasks. Each thread has a range of them, which it takes one by one: one that follows
+//! the last finds its memory already asked for. Who is done with its own takes of the others', so that a thread whose core
+//! is disturbed does fewer. The caller works too, and never waits for a thread that has not begun: when no task is left it closes
 //! the job, and who comes late finds it closed. Idle threads spin for [`SPIN`], which is longer than the gaps between
 //! the operations of a token, and then sleep, because audio and speech recognition need the cores as well.
 
@@ -33,7 +34,8 @@ struct Shared {
     gate: AtomicU64,
     /// Written by the caller alone, while the gate is closed and no worker is inside.
     job: UnsafeCell<Option<Job>>,
-    next: AtomicUsize,
+    /// For each thread, the next task of its range.
+    next: Vec<Next>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Set by a worker that is about to sleep; whoever clears it wakes the worker.
     asleep: Vec<AtomicBool>,
@@ -42,11 +44,25 @@ struct Shared {
     caller: Mutex<Option<Thread>>,
 }
 
+/// In a cache line of its own: each thread mostly counts for itself.
+#[repr(align(128))]
+#[derive(Default)]
+struct Next(AtomicUsize);
+
 /// A job whose borrow has been forgotten: [`Pool::run`] returns only when nobody can reach it any more.
 #[derive(Clone, Copy)]
 struct Job {
     task: *const (dyn Fn(usize, usize) + Sync),
     tasks: usize,
+    threads: usize,
+}
+
+impl Job {
+    /// The first task of a thread's range, which ends where that of the next begins.
+    fn first_of(&self, thread: usize) -> usize {
+        // Not tasks * thread / threads, which could overflow.
+        self.tasks / self.threads * thread + (self.tasks % self.threads).min(thread)
+    }
 }
 
 // SAFETY: `job` is written only by the thread that holds `Pool::busy`, while the gate is closed and no worker is inside
@@ -68,7 +84,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
             job: UnsafeCell::new(None),
-            next: AtomicUsize::new(0),
+            next: (0..=others).map(|_| Next::default()).collect(),
             panic: Mutex::new(None),
             asleep: (0..others).map(|_| AtomicBool::new(false)).collect(),
             ending: AtomicBool::new(false),
@@ -99,7 +115,7 @@ impl Pool {
             return alone();
         }
         let Ok(busy) = self.busy.try_lock() else { return alone() };
-        let job = Job { task: forget_borrow(&task), tasks };
+        let job = Job { task: forget_borrow(&task), tasks, threads: self.threads() };
         self.open(job);
         let ours = catch_unwind(AssertUnwindSafe(|| self.shared.take_tasks(job, 0)));
         let theirs = self.close();
@@ -126,7 +142,9 @@ impl Pool {
         let shared = &*self.shared;
         // SAFETY: `busy` is held; the gate has been closed and empty since the job before was closed.
         unsafe { *shared.job.get() = Some(job) };
-        shared.next.store(0, Ordering::Relaxed);
+        for (thread, next) in shared.next.iter().enumerate().take(job.threads) {
+            next.0.store(job.first_of(thread), Ordering::Relaxed);
+        }
         let before = shared.gate.load(Ordering::Relaxed);
         // SeqCst, as in `sleep`: either the worker sees the new job or this thread sees that it sleeps.
         shared.gate.store((before & !(OPEN | INSIDE)).wrapping_add(NEXT_JOB) | OPEN, Ordering::SeqCst);
@@ -232,12 +250,15 @@ impl Shared {
         // SAFETY: whoever is here is inside the job, or is its caller; `run` keeps the closure until all have left.
         let task = unsafe { &*job.task };
         let mut ended = EndOnPanic { next: &self.next, tasks: job.tasks, panicking: true };
-        loop {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
-            if i >= job.tasks {
-                break;
+        for thread in (worker..job.threads).chain(0..worker) {
+            let end = job.first_of(thread + 1);
+            loop {
+                let i = self.next[thread].0.fetch_add(1, Ordering::Relaxed);
+                if i >= end {
+                    break;
+                }
+                task(i, worker);
             }
-            task(i, worker);
         }
         ended.panicking = false;
     }
@@ -245,7 +266,7 @@ impl Shared {
 
 /// Lets nobody take another task of a job in which one has panicked.
 struct EndOnPanic<'a> {
-    next: &'a AtomicUsize,
+    next: &'a [Next],
     tasks: usize,
     panicking: bool,
 }
@@ -253,7 +274,7 @@ struct EndOnPanic<'a> {
 impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if self.panicking {
-            self.next.store(self.tasks, Ordering::Relaxed);
+            self.next.iter().for_each(|next| next.0.store(self.tasks, Ordering::Relaxed));
         }
     }
 }

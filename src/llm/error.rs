@@ -54,7 +54,9 @@ pub enum LlmError {
     #[error("{path} is unloaded; call Chat::reload first")]
     NotLoaded { path: PathBuf },
 
-    #[error("the system has no {bytes} of memory for the weights: {why}; close other programs or choose a smaller model")]
+    #[error(
+        "the system has no {bytes} of memory for the weights: {why}; close other programs or choose a smaller model"
+    )]
     Memory { bytes: Bytes, why: std::io::Error },
 
     #[error(transparent)]

@@ -76,7 +76,7 @@ impl Source {
     /// What the weights will hold once bound.
     pub fn resident_bytes(&self) -> u64 {
         match self {
-            Source::Gguf(gguf) => gguf.map().len() as u64,
+            Source::Gguf(gguf) => gguf.resident_bytes(),
             Source::Checkpoint(checkpoint) => checkpoint.resident_bytes(),
         }
     }

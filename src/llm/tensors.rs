@@ -153,7 +153,10 @@ fn packed_from_memory(
     let in_place = strip_bytes == rows_bytes && layout.bytes() == bytes.len();
     match Arc::try_unwrap(bytes) {
         Ok(mut bytes) if in_place => {
-            pool.for_pieces(&mut bytes, strip_bytes, |strip, dst, _| layout.pack(strip, &dst.to_vec(), dst));
+            pool.for_pieces(&mut bytes, strip_bytes, |strip, dst, _| {
+                let rows = Vec::from(&*dst);
+                layout.pack(strip, &rows, dst);
+            });
             Ok(bytes)
         }
         Ok(bytes) => packed_beside(layout, rows_bytes, &bytes, pool),

@@ -113,8 +113,8 @@ fn add_group<I: Isa, const R: usize>(
 /// Codes as they are; their number is a multiple of sixteen.
 #[inline(always)]
 fn widen<I: Isa>(isa: I, codes: &[u8], to: &mut [f32; TILE]) {
-    for (codes, to) in codes.chunks_exact(16).zip(to.as_chunks_mut::<16>().0) {
-        *to = isa.store_scales(isa.scales_of_signed_bytes(codes, 1.0));
+    for (codes, to) in codes.chunks_exact(I::LANES).zip(to.chunks_exact_mut(I::LANES)) {
+        isa.store(isa.load_i8(codes), to);
     }
 }
 
@@ -123,8 +123,8 @@ fn widen<I: Isa>(isa: I, codes: &[u8], to: &mut [f32; TILE]) {
 fn unpack<I: Isa>(isa: I, codes: &[u8], scale: f16, to: &mut [f32]) {
     let mut whole = [0; GROUP];
     whole[..codes.len()].copy_from_slice(codes);
-    let scale = isa.f16_to_f32(scale.to_bits());
-    for (codes, to) in whole.chunks_exact(16).zip(to.as_chunks_mut::<16>().0) {
-        *to = isa.store_scales(isa.scales_of_signed_bytes(codes, scale));
+    let scale = isa.splat(isa.f16_to_f32(scale.to_bits()));
+    for (codes, to) in whole.chunks_exact(I::LANES).zip(to.chunks_exact_mut(I::LANES)) {
+        isa.store(isa.mul(isa.load_i8(codes), scale), to);
     }
 }

@@ -42,46 +42,6 @@ fn folded(a: __m512) -> __m256 {
     _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
 }
 
-/// The products of 32 numbers, two of them in a lane.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn dot(w: __m512i, x: &[i16; 32]) -> __m512 {
-    // SAFETY: 32 values are there.
-    let x = unsafe { _mm512_loadu_si512(x.as_ptr().cast()) };
-    _mm512_cvtepi32_ps(_mm512_madd_epi16(w, x))
-}
-
-/// Sixteen pairs of sixteen rows, transposed. `to` must have room for `15 * stride + 32` values.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn interleave(rows: &[[i16; 32]; 16], to: *mut i16, stride: usize) {
-    let mut fours = [_mm512_setzero_si512(); 16];
-    for (rows, fours) in rows.as_chunks::<4>().0.iter().zip(fours.as_chunks_mut::<4>().0) {
-        // SAFETY: 32 values are there.
-        let [a, b, c, d] = rows.each_ref().map(|row| unsafe { _mm512_loadu_si512(row.as_ptr().cast()) });
-        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
-        (fours[0], fours[1]) = (_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-        let (ab, cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-        (fours[2], fours[3]) = (_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    }
-    // Quarter q of fours[4 g + c] is column 4 q + c of rows 4 g..4 g + 4.
-    for c in 0..4 {
-        let [r0, r1, r2, r3] = [fours[c], fours[4 + c], fours[8 + c], fours[12 + c]];
-        let even = (_mm512_shuffle_i32x4::<0x88>(r0, r1), _mm512_shuffle_i32x4::<0x88>(r2, r3));
-        let odd = (_mm512_shuffle_i32x4::<0xdd>(r0, r1), _mm512_shuffle_i32x4::<0xdd>(r2, r3));
-        let columns = [
-            _mm512_shuffle_i32x4::<0x88>(even.0, even.1),
-            _mm512_shuffle_i32x4::<0x88>(odd.0, odd.1),
-            _mm512_shuffle_i32x4::<0xdd>(even.0, even.1),
-            _mm512_shuffle_i32x4::<0xdd>(odd.0, odd.1),
-        ];
-        for (q, column) in columns.into_iter().enumerate() {
-            // SAFETY: as the caller says.
-            unsafe { _mm512_storeu_si512(to.add((4 * q + c) * stride).cast(), column) };
-        }
-    }
-}
-
 // SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
 // against the length of their slice.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -89,10 +49,6 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
     type Floats = __m512;
-    type Bytes = __m256i;
-    type Scales = __m512;
-    type Words = __m512i;
-    type Pairs = __m512i;
     type Ints = __m512i;
     type Quads = __m512i;
     /// With VNNI the sums for the high and for the low bytes of the activations; else the sums and nothing.
@@ -230,150 +186,14 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn scales_of_halves(self, bits: [u16; 4]) -> __m512 {
-        unsafe { _mm512_zextps128_ps512(wide::halves_of_bits(bits)) }
-    }
-
-    #[inline(always)]
-    fn scales_of_bytes(self, bytes: u64, scale: f32) -> __m512 {
-        unsafe { _mm512_zextps256_ps512(wide::scaled_bytes(bytes, scale)) }
-    }
-
-    #[inline(always)]
-    fn scales_of_signed_bytes(self, from: &[u8], scale: f32) -> __m512 {
-        let from = &from[..16];
-        unsafe {
-            let bytes = _mm_loadu_si128(from.as_ptr().cast());
-            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), _mm512_set1_ps(scale))
-        }
-    }
-
-    #[inline(always)]
-    fn load_scales(self, from: &[f32]) -> __m512 {
-        unsafe { if from.len() == 16 { self.load(from) } else { _mm512_zextps256_ps512(wide::load_up_to_eight(from)) } }
-    }
-
-    #[inline(always)]
-    fn store_scales(self, a: __m512) -> [f32; 16] {
-        unsafe { std::mem::transmute::<__m512, [f32; 16]>(a) }
-    }
-
-    #[inline(always)]
-    fn mul_scales(self, a: __m512, b: __m512) -> __m512 {
-        self.mul(a, b)
-    }
-
-    #[inline(always)]
-    fn mul_add_scales(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        self.mul_add(a, b, c)
-    }
-
-    #[inline(always)]
-    fn load_bytes(self, from: &[u8]) -> __m256i {
-        let from = &from[..32];
-        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
-    }
-
-    #[inline(always)]
-    fn load_nibbles(self, from: &[u8]) -> __m256i {
-        let Some(from) = from.first_chunk() else { panic!("sixteen bytes of nibbles") };
-        unsafe { wide::nibbles(from) }
-    }
-
-    #[inline(always)]
-    fn shift_right_and(self, a: __m256i, n: u32, mask: u8) -> __m256i {
-        unsafe { wide::shift_right_and(a, n, mask) }
-    }
-
-    #[inline(always)]
-    fn shift_left_and(self, a: __m256i, n: u32, mask: u8) -> __m256i {
-        unsafe { wide::shift_left_and(a, n, mask) }
-    }
-
-    #[inline(always)]
-    fn or(self, a: __m256i, b: __m256i) -> __m256i {
-        unsafe { _mm256_or_si256(a, b) }
-    }
-
-    #[inline(always)]
-    fn sixteens(self, bits: u32) -> __m256i {
-        unsafe { _mm256_maskz_set1_epi8(bits, 16) }
-    }
-
-    #[inline(always)]
-    fn sixteens_of_pairs(self, pairs: u64) -> __m256i {
-        unsafe { wide::sixteens_of_pairs(pairs) }
-    }
-
-    #[inline(always)]
-    fn sub_byte(self, a: __m256i, b: u8) -> __m256i {
-        unsafe { _mm256_sub_epi8(a, _mm256_set1_epi8(b as i8)) }
-    }
-
-    #[inline(always)]
-    fn widen(self, a: __m256i) -> __m512i {
-        unsafe { _mm512_cvtepi8_epi16(a) }
-    }
-
-    #[inline(always)]
-    fn widen_unsigned(self, a: __m256i) -> __m512i {
-        unsafe { _mm512_cvtepu8_epi16(a) }
-    }
-
-    #[inline(always)]
-    fn store_words(self, a: __m512i, to: &mut [i16; 32]) {
-        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), a) }
-    }
-
-    #[inline(always)]
     fn store_rounded(self, a: __m512, to: &mut [i16]) {
         let to = &mut to[..16];
         unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a))) }
     }
 
     #[inline(always)]
-    fn add_dot(self, w: __m512i, x: &[i16; 32], s: __m512, at: usize, total: __m512) -> __m512 {
-        unsafe { _mm512_fmadd_ps(dot(w, x), _mm512_permutexvar_ps(_mm512_set1_epi32(at as i32), s), total) }
-    }
-
-    #[inline(always)]
-    fn add_dots(self, w: __m512i, x: &[i16; 32], s: __m512, at: usize, total: __m512) -> __m512 {
-        unsafe {
-            let second = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-            let lanes = _mm512_add_epi32(second, _mm512_set1_epi32(at as i32));
-            _mm512_fmadd_ps(dot(w, x), _mm512_permutexvar_ps(lanes, s), total)
-        }
-    }
-
-    #[inline(always)]
-    fn zero_ints(self) -> __m512i {
-        unsafe { _mm512_setzero_si512() }
-    }
-
-    #[inline(always)]
-    unsafe fn load_pairs(self, from: *const i16) -> __m512i {
-        unsafe { _mm512_loadu_si512(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat_pair(self, from: *const i16) -> __m512i {
-        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    fn add_pairs(self, a: __m512i, b: __m512i, sum: __m512i) -> __m512i {
-        unsafe { if VNNI { _mm512_dpwssd_epi32(sum, a, b) } else { _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)) } }
-    }
-
-    #[inline(always)]
     fn to_floats(self, a: __m512i) -> __m512 {
         unsafe { _mm512_cvtepi32_ps(a) }
-    }
-
-    #[inline(always)]
-    fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize) {
-        assert!(to.len() >= 15 * stride + 32);
-        unsafe { interleave(rows, to.as_mut_ptr(), stride) }
     }
 
     #[inline(always)]

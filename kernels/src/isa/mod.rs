@@ -31,14 +31,6 @@ pub trait Isa: Copy + Send + Sync {
     const REGISTERS: usize;
     /// [`Isa::LANES`] values.
     type Floats: Copy;
-    /// 32 bytes.
-    type Bytes: Copy;
-    /// 16 values; those that were not set are 0.
-    type Scales: Copy;
-    /// 32 whole numbers of 16 bits.
-    type Words: Copy;
-    /// [`Isa::LANES`] pairs of whole numbers of 16 bits.
-    type Pairs: Copy;
     /// [`Isa::LANES`] whole numbers of 32 bits.
     type Ints: Copy;
     /// [`Isa::LANES`] quads of unsigned bytes.
@@ -88,61 +80,9 @@ pub trait Isa: Copy + Send + Sync {
     fn largest(self, a: Self::Floats) -> f32;
 
     fn f16_to_f32(self, bits: u16) -> f32;
-    /// Four halves as f32, in the first four lanes.
-    fn scales_of_halves(self, bits: [u16; 4]) -> Self::Scales;
-    /// `scale · byte i` for eight unsigned bytes, the lowest first.
-    fn scales_of_bytes(self, bytes: u64, scale: f32) -> Self::Scales;
-    /// `scale · from[i]` for sixteen signed bytes.
-    fn scales_of_signed_bytes(self, from: &[u8], scale: f32) -> Self::Scales;
-    /// One, two, four, eight or sixteen values.
-    fn load_scales(self, from: &[f32]) -> Self::Scales;
-    fn store_scales(self, a: Self::Scales) -> [f32; 16];
-    fn mul_scales(self, a: Self::Scales, b: Self::Scales) -> Self::Scales;
-    /// `a * b + c`
-    fn mul_add_scales(self, a: Self::Scales, b: Self::Scales, c: Self::Scales) -> Self::Scales;
-
-    fn load_bytes(self, from: &[u8]) -> Self::Bytes;
-    /// Bytes 0..16: the low halves of sixteen bytes; 16..32: their high halves.
-    fn load_nibbles(self, from: &[u8]) -> Self::Bytes;
-    /// `(a >> n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask <= 255 >> n`).
-    fn shift_right_and(self, a: Self::Bytes, n: u32, mask: u8) -> Self::Bytes;
-    /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask >= 1 << n`).
-    fn shift_left_and(self, a: Self::Bytes, n: u32, mask: u8) -> Self::Bytes;
-    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// Byte `i` is 16 if bit `i` is set, else 0.
-    fn sixteens(self, bits: u32) -> Self::Bytes;
-    /// Byte `i` is 16 times the bit pair `i / 8` of byte `i % 8` of `pairs`.
-    fn sixteens_of_pairs(self, pairs: u64) -> Self::Bytes;
-    /// `a - b` in each byte, wrapping.
-    fn sub_byte(self, a: Self::Bytes, b: u8) -> Self::Bytes;
-    /// Signed bytes in 16 bits.
-    fn widen(self, a: Self::Bytes) -> Self::Words;
-    /// Unsigned bytes in 16 bits.
-    fn widen_unsigned(self, a: Self::Bytes) -> Self::Words;
-    fn store_words(self, a: Self::Words, to: &mut [i16; 32]);
     /// The first [`Isa::LANES`] of `to` become `a` in whole numbers, which must fit 16 bits.
     fn store_rounded(self, a: Self::Floats, to: &mut [i16]);
-    /// Adds to `total`, spread over the lanes in any way, `s · Σ w · x`, where s is scale `at`. The sum must fit 31 bits.
-    fn add_dot(self, w: Self::Words, x: &[i16; 32], s: Self::Scales, at: usize, total: Self::Floats) -> Self::Floats;
-    /// [`Isa::add_dot`] with scale `at` for the first sixteen and the next, at an odd place, for the others.
-    fn add_dots(self, w: Self::Words, x: &[i16; 32], s: Self::Scales, at: usize, total: Self::Floats) -> Self::Floats;
-
-    fn zero_ints(self) -> Self::Ints;
-    /// `2 · LANES` values at `from`.
-    ///
-    /// # Safety
-    /// They must be inside one living slice.
-    unsafe fn load_pairs(self, from: *const i16) -> Self::Pairs;
-    /// The two values at `from` in every lane.
-    ///
-    /// # Safety
-    /// They must be inside one living slice.
-    unsafe fn splat_pair(self, from: *const i16) -> Self::Pairs;
-    /// `sum + a₀ b₀ + a₁ b₁` in each lane, wrapping.
-    fn add_pairs(self, a: Self::Pairs, b: Self::Pairs, sum: Self::Ints) -> Self::Ints;
     fn to_floats(self, a: Self::Ints) -> Self::Floats;
-    /// Pair `p` of the first [`Isa::LANES`] rows becomes what [`Isa::load_pairs`] finds at `to[p * stride]`.
-    fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize);
     /// [`Isa::LANES`] unsigned bytes as f32.
     fn load_u8(self, from: &[u8]) -> Self::Floats;
     /// [`Isa::LANES`] signed bytes as f32.
@@ -170,10 +110,11 @@ pub trait Isa: Copy + Send + Sync {
     /// # Safety
     /// A quad must be there.
     unsafe fn add_quads(self, w: Self::Quads, x: *const i16, sums: Self::QuadSums) -> Self::QuadSums;
+    /// The sums of both.
     fn join_quads(self, a: Self::QuadSums, b: Self::QuadSums) -> Self::QuadSums;
     fn sum_quads(self, sums: Self::QuadSums) -> Self::Ints;
-    /// Asks for the memory at `from`, which need not exist, to come into the second-level cache: so many lines can be asked for at
-    /// a time that memory is kept busy, which is not so of the first level.
+    /// Asks for the memory at `from`, which need not exist, to come into the second-level cache: so many lines can be on
+    /// their way there that memory is kept busy, which is not so of the first level.
     fn prefetch(self, from: *const u8);
 
     #[inline(always)]

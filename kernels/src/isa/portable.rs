@@ -15,22 +15,6 @@ pub(crate) struct Floats([f32; LANES]);
 
 #[derive(Clone, Copy)]
 #[repr(align(32))]
-pub(crate) struct Bytes([u8; 32]);
-
-#[derive(Clone, Copy)]
-#[repr(align(32))]
-pub(crate) struct Scales([f32; 16]);
-
-#[derive(Clone, Copy)]
-#[repr(align(32))]
-pub(crate) struct Words([i16; 32]);
-
-#[derive(Clone, Copy)]
-#[repr(align(32))]
-pub(crate) struct Pairs([i16; 2 * LANES]);
-
-#[derive(Clone, Copy)]
-#[repr(align(32))]
 pub(crate) struct Quads([u8; 4 * LANES]);
 
 #[derive(Clone, Copy)]
@@ -64,10 +48,6 @@ impl Isa for Portable {
     const LANES: usize = LANES;
     const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 16 } else { 8 };
     type Floats = Floats;
-    type Bytes = Bytes;
-    type Scales = Scales;
-    type Words = Words;
-    type Pairs = Pairs;
     type Ints = Ints;
     type Quads = Quads;
     type QuadSums = Ints;
@@ -203,103 +183,6 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn scales_of_halves(self, bits: [u16; 4]) -> Scales {
-        Scales(each!(i => if i < 4 { self.f16_to_f32(bits[i]) } else { 0.0 }))
-    }
-
-    #[inline(always)]
-    fn scales_of_bytes(self, bytes: u64, scale: f32) -> Scales {
-        let bytes = bytes.to_le_bytes();
-        Scales(each!(i => if i < 8 { f32::from(bytes[i]) * scale } else { 0.0 }))
-    }
-
-    #[inline(always)]
-    fn scales_of_signed_bytes(self, from: &[u8], scale: f32) -> Scales {
-        let from = &from[..16];
-        Scales(each!(i => f32::from(from[i] as i8) * scale))
-    }
-
-    #[inline(always)]
-    fn load_scales(self, from: &[f32]) -> Scales {
-        let mut all = Scales([0.0; 16]);
-        all.0[..from.len()].copy_from_slice(from);
-        all
-    }
-
-    #[inline(always)]
-    fn store_scales(self, a: Scales) -> [f32; 16] {
-        a.0
-    }
-
-    #[inline(always)]
-    fn mul_scales(self, a: Scales, b: Scales) -> Scales {
-        Scales(each!(i => a.0[i] * b.0[i]))
-    }
-
-    #[inline(always)]
-    fn mul_add_scales(self, a: Scales, b: Scales, c: Scales) -> Scales {
-        Scales(each!(i => mul_add(a.0[i], b.0[i], c.0[i])))
-    }
-
-    #[inline(always)]
-    fn load_bytes(self, from: &[u8]) -> Bytes {
-        let from = &from[..32];
-        Bytes(each!(i => from[i]))
-    }
-
-    #[inline(always)]
-    fn load_nibbles(self, from: &[u8]) -> Bytes {
-        let from = &from[..16];
-        Bytes(each!(i => if i < 16 { from[i] & 15 } else { from[i - 16] >> 4 }))
-    }
-
-    #[inline(always)]
-    fn shift_right_and(self, a: Bytes, n: u32, mask: u8) -> Bytes {
-        Bytes(each!(i => a.0[i] >> n & mask))
-    }
-
-    #[inline(always)]
-    fn shift_left_and(self, a: Bytes, n: u32, mask: u8) -> Bytes {
-        Bytes(each!(i => a.0[i] << n & mask))
-    }
-
-    #[inline(always)]
-    fn or(self, a: Bytes, b: Bytes) -> Bytes {
-        Bytes(each!(i => a.0[i] | b.0[i]))
-    }
-
-    #[inline(always)]
-    fn sixteens(self, bits: u32) -> Bytes {
-        Bytes(each!(i => (bits >> i & 1) as u8 * 16))
-    }
-
-    #[inline(always)]
-    fn sixteens_of_pairs(self, pairs: u64) -> Bytes {
-        let pairs = pairs.to_le_bytes();
-        Bytes(each!(i => (pairs[i % 8] >> (2 * (i / 8)) & 3) * 16))
-    }
-
-    #[inline(always)]
-    fn sub_byte(self, a: Bytes, b: u8) -> Bytes {
-        Bytes(each!(i => a.0[i].wrapping_sub(b)))
-    }
-
-    #[inline(always)]
-    fn widen(self, a: Bytes) -> Words {
-        Words(each!(i => i16::from(a.0[i] as i8)))
-    }
-
-    #[inline(always)]
-    fn widen_unsigned(self, a: Bytes) -> Words {
-        Words(each!(i => i16::from(a.0[i])))
-    }
-
-    #[inline(always)]
-    fn store_words(self, a: Words, to: &mut [i16; 32]) {
-        *to = a.0;
-    }
-
-    #[inline(always)]
     fn store_rounded(self, a: Floats, to: &mut [i16]) {
         for (to, a) in to[..LANES].iter_mut().zip(self.round(a).0) {
             *to = a as i32 as i16;
@@ -307,53 +190,8 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn add_dot(self, w: Words, x: &[i16; 32], s: Scales, at: usize, total: Floats) -> Floats {
-        let sums = Ints(each!(i => pair(&w.0, x, i) + pair(&w.0, x, LANES + i)));
-        self.mul_add(self.to_floats(sums), self.splat(s.0[at]), total)
-    }
-
-    #[inline(always)]
-    fn add_dots(self, w: Words, x: &[i16; 32], s: Scales, at: usize, total: Floats) -> Floats {
-        let total = self.mul_add(self.to_floats(Ints(each!(i => pair(&w.0, x, i)))), self.splat(s.0[at]), total);
-        let second = Ints(each!(i => pair(&w.0, x, LANES + i)));
-        self.mul_add(self.to_floats(second), self.splat(s.0[at + 1]), total)
-    }
-
-    #[inline(always)]
-    fn zero_ints(self) -> Ints {
-        Ints([0; LANES])
-    }
-
-    #[inline(always)]
-    unsafe fn load_pairs(self, from: *const i16) -> Pairs {
-        // SAFETY: the caller has as many values there; an array of i16 is aligned as one i16.
-        Pairs(unsafe { *from.cast() })
-    }
-
-    #[inline(always)]
-    unsafe fn splat_pair(self, from: *const i16) -> Pairs {
-        // SAFETY: the caller has two values there.
-        let pair: [i16; 2] = unsafe { *from.cast() };
-        Pairs(each!(i => pair[i % 2]))
-    }
-
-    #[inline(always)]
-    fn add_pairs(self, a: Pairs, b: Pairs, sum: Ints) -> Ints {
-        Ints(each!(i => sum.0[i].wrapping_add(pair(&a.0, &b.0, i))))
-    }
-
-    #[inline(always)]
     fn to_floats(self, a: Ints) -> Floats {
         Floats(each!(i => a.0[i] as f32))
-    }
-
-    #[inline(always)]
-    fn interleave(self, rows: &[[i16; 32]; 16], to: &mut [i16], stride: usize) {
-        for (p, to) in to.chunks_mut(stride).take(16).enumerate() {
-            for (lane, to) in to.as_chunks_mut::<2>().0.iter_mut().take(LANES).enumerate() {
-                *to = [rows[lane][2 * p], rows[lane][2 * p + 1]];
-            }
-        }
     }
 
     #[inline(always)]

@@ -150,14 +150,7 @@ impl<'a, 'y> Share<'a, 'y> {
 }
 
 /// Rounds x for weights of this type, unless that was done; returns which of `rounded` it is.
-fn round(
-    pool: &Pool,
-    simd: Simd,
-    kind: BlockType,
-    x: &[f32],
-    cols: usize,
-    rounded: &mut [Activations; MOST],
-) -> usize {
+fn round(pool: &Pool, simd: Simd, kind: BlockType, x: &[f32], cols: usize, rounded: &mut [Activations; MOST]) -> usize {
     let Some(grouping) = Grouping::of(kind) else { unreachable!("strips are of quantised weights") };
     if let Some(number) = rounded.iter().position(|rounded| rounded.is_for(grouping)) {
         return number;

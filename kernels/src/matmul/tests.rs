@@ -283,8 +283,11 @@ fn several_matrices_at_once_are_each_as_alone() {
     let (pool, cols) = (Pool::new(2), 768);
     let kinds = [BlockType::Q4_K, BlockType::F32, BlockType::Q6_K, BlockType::Q8_0];
     let rows = [70, 33, 16, 5];
-    let ready: Vec<Ready> =
-        kinds.iter().zip(rows).map(|(kind, rows)| Ready::new(*kind, rows, cols, &weights(*kind, rows, cols).0)).collect();
+    let ready: Vec<Ready> = kinds
+        .iter()
+        .zip(rows)
+        .map(|(kind, rows)| Ready::new(*kind, rows, cols, &weights(*kind, rows, cols).0))
+        .collect();
     let matrices: Vec<Matrix> = ready.iter().map(Ready::matrix).collect();
     for simd in Simd::available() {
         for n in [1, 5] {

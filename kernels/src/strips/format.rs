@@ -3,8 +3,8 @@
 use super::planes::{Five, Nibbles, Planes, Six, Whole};
 use super::scales::{EightBits, Halves, HalvesAndMins, Pairs, Scales, SixBits};
 use super::{PART, STRIP};
-use crate::affine::HEAD;
 use crate::BlockType;
+use crate::affine::HEAD;
 
 /// Quantised weights: value = scale · (code - offset) + what is added.
 pub(crate) trait Format {
@@ -153,10 +153,7 @@ fn put_six_bits(block: &[u8], row: usize, span: &mut [u8]) {
     for (g, group) in span[4 * STRIP..].chunks_exact_mut(2 * STRIP).enumerate() {
         (group[row], group[STRIP + row]) = match g {
             0..4 => (packed[g] & 63, packed[g + 4] & 63),
-            _ => (
-                packed[g + 4] & 15 | packed[g - 4] >> 6 << 4,
-                packed[g + 4] >> 4 | packed[g] >> 6 << 4,
-            ),
+            _ => (packed[g + 4] & 15 | packed[g - 4] >> 6 << 4, packed[g + 4] >> 4 | packed[g] >> 6 << 4),
         };
     }
 }

@@ -22,6 +22,7 @@ use memmap2::Mmap;
 use sotto_kernels::BlockType;
 
 use super::LlmError;
+use super::tensors::held_bytes;
 pub use fault::GgufFault;
 use reader::Reader;
 
@@ -117,6 +118,17 @@ impl Gguf {
 
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.header.tensors.values()
+    }
+
+    /// What the weights will hold once bound: the file, and what its matrices grow by when they are packed.
+    pub fn resident_bytes(&self) -> u64 {
+        let grows = |tensor: &Tensor| match tensor.dims[..] {
+            [cols, rows] => {
+                held_bytes(tensor.kind, rows, cols).map_or(0, |held| held.saturating_sub(tensor.span.len()))
+            }
+            _ => 0,
+        };
+        self.tensors().fold(self.map().len() as u64, |sum, tensor| sum.saturating_add(grows(tensor) as u64))
     }
 
     /// A whole number; `None` when the key is absent.
