@@ -2,7 +2,7 @@
 
 SOTTO := target/release/sotto
 
-.PHONY: demo test setup build models lint fuzz bench
+.PHONY: demo test test-neon setup build models lint fuzz bench
 
 demo: build
 	@$(SOTTO) models pull
@@ -14,6 +14,10 @@ test: models
 	cargo test --release --locked --workspace
 	@cargo run --release --locked --quiet --example wer -- \
 	    "$$($(SOTTO) models path whisper-base whisper-base.ggml)" ../shared/speech --at-most 4.5
+
+# The kernels' tests on emulated 64-bit Arm; needs Debian or Ubuntu, and installs a cross compiler and qemu.
+test-neon:
+	@sh scripts/test-neon.sh
 
 # The system packages; asks for nothing that is there.
 setup:

@@ -3,8 +3,8 @@
 //!     cargo run --release -p sotto-kernels --example kernel -- check|time OP [VARIANT] [THREADS]
 //!
 //! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format), `attention`, `elementwise`,
-//! or `all`. VARIANT is one of `reference`, `portable`, `avx2`, `avx512`, `avx512vnni`; without it, the one that the
-//! environment names, or else the fastest.
+//! or `all`. VARIANT is one of `reference`, `portable`, `neon`, `neoni8mm`, `avx2`, `avx512`, `avx512vnni`; without it,
+//! the one that the environment names, or else the fastest.
 
 use sotto_kernels::{
     AttentionShape, BlockType, KeyValues, KvCache, KvCache8, Matrix, Pool, STRIP, Scratch, Simd, StripLayout, add,

@@ -1,5 +1,7 @@
 //! Which instructions the kernels use: found out once, carried as a value that proves the machine has them.
 
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, Kernel, Portable};
@@ -13,6 +15,10 @@ pub struct Simd(pub(crate) Variant);
 pub(crate) enum Variant {
     Reference,
     Portable,
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon<false>),
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(Neon<true>),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
@@ -32,7 +38,7 @@ pub enum SimdError {
 /// Forces one variant; for tests and for finding faults.
 pub const VARIABLE: &str = "SOTTO_KERNELS";
 /// What [`VARIABLE`] may say, slowest first.
-pub const NAMES: [&str; 5] = ["reference", "portable", "avx2", "avx512", "avx512vnni"];
+pub const NAMES: [&str; 7] = ["reference", "portable", "neon", "neoni8mm", "avx2", "avx512", "avx512vnni"];
 
 impl Simd {
     /// The fastest variant that this machine can run.
@@ -53,6 +59,8 @@ impl Simd {
         match name {
             "reference" => Ok(Simd(Variant::Reference)),
             "portable" => Ok(Simd(Variant::Portable)),
+            "neon" => arm::neon().ok_or(arm::NEON_NEEDS),
+            "neoni8mm" => arm::neoni8mm().ok_or(arm::NEONI8MM_NEEDS),
             "avx2" => x86::avx2().ok_or(x86::AVX2_NEEDS),
             "avx512" => x86::avx512().ok_or(x86::AVX512_NEEDS),
             "avx512vnni" => x86::avx512vnni().ok_or(x86::AVX512VNNI_NEEDS),
@@ -70,6 +78,10 @@ impl Simd {
         match self.0 {
             Variant::Reference => "reference",
             Variant::Portable => "portable",
+            #[cfg(target_arch = "aarch64")]
+            Variant::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Variant::NeonI8mm(_) => "neoni8mm",
             #[cfg(target_arch = "x86_64")]
             Variant::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -88,6 +100,10 @@ impl Simd {
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Out {
         match self.0 {
             Variant::Reference | Variant::Portable => Portable.enter(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Variant::Neon(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Variant::NeonI8mm(isa) => isa.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Variant::Avx2(isa) => isa.enter(kernel),
             #[cfg(target_arch = "x86_64")]
@@ -140,6 +156,38 @@ mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{Neon, Simd, Variant};
+
+    pub const NEON_NEEDS: &str = Neon::<false>::NEEDS;
+    pub const NEONI8MM_NEEDS: &str = Neon::<true>::NEEDS;
+
+    pub fn neon() -> Option<Simd> {
+        Neon::detect().map(|isa| Simd(Variant::Neon(isa)))
+    }
+
+    pub fn neoni8mm() -> Option<Simd> {
+        Neon::detect().map(|isa| Simd(Variant::NeonI8mm(isa)))
+    }
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+mod arm {
+    use super::Simd;
+
+    pub const NEON_NEEDS: &str = "the AArch64 instruction set";
+    pub const NEONI8MM_NEEDS: &str = NEON_NEEDS;
+
+    pub fn neon() -> Option<Simd> {
+        None
+    }
+
+    pub fn neoni8mm() -> Option<Simd> {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,12 +200,21 @@ mod tests {
         assert_eq!(Simd::available()[..2], [Simd(Variant::Reference), Simd(Variant::Portable)]);
     }
 
+    /// So that scripts/test-neon.sh fails where an emulated processor lacks what it should have.
+    #[test]
+    fn what_the_environment_names_runs_here() {
+        let simd = Simd::from_env().unwrap();
+        if let Some(name) = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
+            assert_eq!(simd.name(), name.to_string_lossy());
+        }
+    }
+
     #[test]
     fn an_unknown_name_is_told_the_choices() {
         let message = Simd::named("sse9").unwrap_err().to_string();
         assert_eq!(
             message,
-            "SOTTO_KERNELS=sse9: no such kernels; choose one of reference, portable, avx2, avx512, avx512vnni"
+            "SOTTO_KERNELS=sse9: no such kernels; choose one of reference, portable, neon, neoni8mm, avx2, avx512, avx512vnni"
         );
     }
 }
