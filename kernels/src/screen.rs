@@ -40,6 +40,7 @@ mod product;
 mod tests;
 
 use crate::matmul::activations::{Activations, Grouping};
+use crate::matmul::{Scratch, matmul};
 use crate::pool::SharedMut;
 use crate::strips::{STRIP, StripLayout};
 use crate::{Matrix, Pool, Simd};
@@ -63,14 +64,12 @@ pub struct Screen {
 }
 
 /// Which rows are looked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Best<'a> {
     /// So many with the greatest products; of equal ones all.
     pub count: usize,
-    /// Rows from here on do not count.
-    pub within: usize,
-    /// Nor do these.
-    pub without: &'a [u32],
+    /// Rows of which this is not true are not among them.
+    pub counts: &'a dyn Fn(usize) -> bool,
 }
 
 /// Room that [`Screen::best`] works in.
@@ -106,9 +105,16 @@ impl Screen {
         &self.layout
     }
 
-    /// Bytes of the coarse pass.
-    pub fn coarse_bytes(&self) -> usize {
-        self.layout.strips() * self.layout.low_at() + size_of_val(&self.bounds[..])
+    /// Bytes that are held beside the weights.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.bounds[..])
+    }
+
+    /// Bytes of weights and bounds that a product read of which so many strips were computed; see [`Screen::best`].
+    pub fn bytes_read(&self, computed: Option<usize>) -> usize {
+        let layout = &self.layout;
+        let screened = |strips| layout.strips() * layout.low_at() + self.bytes() + strips * layout.strip_bytes();
+        computed.map_or(layout.bytes(), screened)
     }
 
     /// y`[rows]` = W · x for at least all rows among which the best can be, to the bit as the full product has them; -∞
@@ -123,43 +129,28 @@ impl Screen {
         simd: Simd,
         data: &[u8],
         x: &[f32],
-        best: Best,
+        best: &Best,
         y: &mut [f32],
         scratch: &mut ScreenScratch,
     ) -> Option<usize> {
-        let (layout, w) = (self.layout, Matrix::planes(&self.layout, data));
-        assert!(
-            x.len() == layout.cols() && y.len() == layout.rows(),
-            "x is [{}], y [{}]",
-            layout.cols(),
-            layout.rows()
-        );
+        let layout = &self.layout;
+        assert!(x.len() == layout.cols() && y.len() == layout.rows(), "x[{}], y[{}]", x.len(), y.len());
         let norm = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
         let can = norm < f64::from(HUGE) && best.count > 0 && !simd.is_reference();
-        let ScreenScratch { x: rounded, uppers, strips, products } = scratch;
         if !can {
-            crate::matmul::matmul(pool, simd, &w, x, 1, y, &mut crate::matmul::Scratch::default());
+            matmul(pool, simd, &Matrix::planes(layout, data), x, 1, y, &mut Scratch::default());
             return None;
         }
+        let ScreenScratch { x: rounded, uppers, strips, products } = scratch;
         rounded.round(pool, simd, Grouping::of(layout.kind())?, x, layout.cols());
         self.coarse(pool, simd, data, rounded, reach(norm), y, uppers);
-        let y = SharedMut::new(y);
-        let exact = |strips: &[u32]| {
-            let size = (strips.len() / (PIECES * pool.threads())).clamp(1, PIECE_BYTES / layout.strip_bytes() + 1);
-            pool.run(strips.len().div_ceil(size), |i, _| {
-                let (strips, count) = (&strips[i * size..], size.min(strips.len() - i * size));
-                simd.run(Exact { layout: &layout, data, strips, count, x: rounded, y });
-            });
-        };
         likeliest(best.count, uppers, strips);
-        exact(strips);
-        // SAFETY: no task is at work.
-        let floor = floor(best, unsafe { y.slice(0, layout.rows()) }, strips, products);
-        let done = strips.len();
+        exact(pool, simd, layout, data, strips, rounded, y);
+        let (floor, done) = (floor(best, y, strips, products), strips.len());
         strips.iter().for_each(|&strip| uppers[strip as usize] = f32::NEG_INFINITY);
         let left = (0u32..).zip(&*uppers).filter(|&(_, &upper)| upper >= floor && upper > f32::NEG_INFINITY);
         strips.extend(left.map(|(strip, _)| strip));
-        exact(&strips[done..]);
+        exact(pool, simd, layout, data, &strips[done..], rounded, y);
         Some(strips.len())
     }
 
@@ -208,13 +199,12 @@ fn reach(norm: f64) -> f32 {
 }
 
 /// The least of the best products that count out of these strips; -∞ if there are too few.
-fn floor(best: Best, y: &[f32], strips: &[u32], products: &mut Vec<f32>) -> f32 {
+fn floor(best: &Best, y: &[f32], strips: &[u32], products: &mut Vec<f32>) -> f32 {
     products.clear();
-    let within = best.within.min(y.len());
     for &strip in strips {
         let first = strip as usize * STRIP;
-        let counts = |row: &usize| y[*row].is_finite() && !best.without.contains(&(*row as u32));
-        products.extend((first..within.min(first + STRIP)).filter(counts).map(|row| y[row]));
+        let counts = |row: &usize| y[*row].is_finite() && (best.counts)(*row);
+        products.extend((first..y.len().min(first + STRIP)).filter(counts).map(|row| y[row]));
     }
     match products.len().checked_sub(best.count) {
         Some(_) => *products.select_nth_unstable_by(best.count - 1, |a, b| b.total_cmp(a)).1,
@@ -222,20 +212,44 @@ fn floor(best: Best, y: &[f32], strips: &[u32], products: &mut Vec<f32>) -> f32 
     }
 }
 
+/// The products of the rows of these strips.
+fn exact(
+    pool: &Pool,
+    simd: Simd,
+    layout: &PlaneLayout,
+    data: &[u8],
+    strips: &[u32],
+    x: &Activations,
+    y: &mut [f32],
+) {
+    let size = (strips.len() / (PIECES * pool.threads())).clamp(1, PIECE_BYTES / layout.strip_bytes() + 1);
+    let of = |i| strips.get(i).map_or(layout.strips(), |&strip| strip as usize);
+    let y = SharedMut::new(y);
+    pool.run(strips.len().div_ceil(size), |i, _| {
+        let which = i * size..strips.len().min((i + 1) * size);
+        simd.run(Exact { layout, data, which, of, x, y });
+    });
+}
+
 /// y`[n, rows]` = x`[n, cols]` · Wᵀ of parted weights, all of it, a token at a time: to the bit as strips give it.
-pub(crate) fn full(pool: &Pool, simd: Simd, layout: &PlaneLayout, data: &[u8], x: &[f32], y: &mut [f32]) {
+/// `rounded` is room for x.
+pub(crate) fn full(
+    pool: &Pool,
+    simd: Simd,
+    layout: &PlaneLayout,
+    data: &[u8],
+    x: &[f32],
+    y: &mut [f32],
+    rounded: &mut Activations,
+) {
     let Some(grouping) = Grouping::of(layout.kind()) else { unreachable!("only quantised weights are parted") };
-    let mut rounded = Activations::default();
     let size = (PIECE_BYTES / layout.strip_bytes()).max(1);
     for (x, y) in x.chunks_exact(layout.cols()).zip(y.chunks_exact_mut(layout.rows())) {
         rounded.round(pool, simd, grouping, x, layout.cols());
-        let (y, x) = (SharedMut::new(y), &rounded);
+        let (y, x) = (SharedMut::new(y), &*rounded);
         pool.run(layout.strips().div_ceil(size), |i, _| {
-            let first = i * size;
-            let mut strips = [0u32; PIECE_BYTES / 512];
-            let count = size.min(layout.strips() - first).min(strips.len());
-            strips.iter_mut().zip(first as u32..).for_each(|(strip, number)| *strip = number);
-            simd.run(Exact { layout, data, strips: &strips[..count], count, x, y });
+            let which = i * size..layout.strips().min((i + 1) * size);
+            simd.run(Exact { layout, data, which, of: |strip| strip, x, y });
         });
     }
 }

@@ -74,7 +74,12 @@ pub fn matmul_all<const M: usize>(
             _ if w.cols() == 0 => y.fill(0.0),
             _ if simd.is_reference() => reference::matmul(w, x, y),
             Order::Rows { .. } if Grouping::of(w.kind()).is_some() => short::short(pool, simd, w, x, y),
-            Order::Planes(layout) => screen::full(pool, simd, &layout, w.bytes(), x, y),
+            Order::Planes(layout) => {
+                let room = scratch.rounded.iter_mut().find(|rounded| rounded.is_free());
+                let room = room.expect("no more ways of rounding than matrices");
+                screen::full(pool, simd, &layout, w.bytes(), x, y, room);
+                room.clear();
+            }
             Order::Rows { .. } if n > 1 => plain_gemm(pool, simd, w, x, n, y, scratch),
             Order::Rows { row_bytes } => {
                 let unit = PIECE_ROWS;

@@ -5,6 +5,7 @@ use crate::isa::{Isa, Kernel};
 use crate::matmul::activations::{Activations, Tile};
 use crate::pool::SharedMut;
 use crate::strips::{Five, ForFormat, Format, LowThree, PART, Planes, STRIP, Scales, for_format};
+use std::ops::Range;
 
 /// Bytes of codes ahead of those in use that memory is asked for; as in the product of strips.
 const AHEAD: usize = 8192;
@@ -24,12 +25,12 @@ pub(super) struct Coarse<'a> {
     pub uppers: &'a mut [f32],
 }
 
-/// The products of the rows of the first `count` of `strips`; the strip behind them is asked for.
-pub(super) struct Exact<'a, 'y> {
+/// The products of the rows of strips `of(i)` for i in `which`; memory is asked for `of(which.end)` too.
+pub(super) struct Exact<'a, 'y, F> {
     pub layout: &'a PlaneLayout,
     pub data: &'a [u8],
-    pub strips: &'a [u32],
-    pub count: usize,
+    pub which: Range<usize>,
+    pub of: F,
     pub x: &'a Activations,
     /// `[rows]`; this call writes those of its strips.
     pub y: SharedMut<'y, f32>,
@@ -135,7 +136,7 @@ fn coarse<I: Isa, F: Format>(isa: I, layout: &PlaneLayout, strip: &[u8], lane: u
     total
 }
 
-impl Kernel for Exact<'_, '_> {
+impl<Of: Fn(usize) -> usize> Kernel for Exact<'_, '_, Of> {
     type Out = ();
 
     #[inline(always)]
@@ -145,12 +146,12 @@ impl Kernel for Exact<'_, '_> {
     }
 }
 
-struct ExactOn<'a, 'y, I> {
+struct ExactOn<'a, 'y, I, Of> {
     isa: I,
-    work: Exact<'a, 'y>,
+    work: Exact<'a, 'y, Of>,
 }
 
-impl<I: Isa> ForFormat for ExactOn<'_, '_, I> {
+impl<I: Isa, Of: Fn(usize) -> usize> ForFormat for ExactOn<'_, '_, I, Of> {
     type Out = ();
 
     #[inline(always)]
@@ -158,12 +159,11 @@ impl<I: Isa> ForFormat for ExactOn<'_, '_, I> {
         if F::Planes::BITS != 8 {
             return;
         }
-        let ExactOn { isa, work: Exact { layout, data, strips, count, x, y } } = self;
+        let ExactOn { isa, work: Exact { layout, data, which, of, x, y } } = self;
         let (bytes, x) = (layout.strip_bytes(), x.tile(0, 1));
-        for (number, &strip) in strips[..count].iter().enumerate() {
-            let next = strips.get(number + 1).map_or(strip as usize + 1, |&next| next as usize);
-            let next = data.as_ptr().wrapping_add(next * bytes);
-            let (first, strip) = (strip as usize * STRIP, &data[strip as usize * bytes..][..bytes]);
+        for i in which {
+            let (number, next) = (of(i), data.as_ptr().wrapping_add(of(i + 1) * bytes));
+            let (first, strip) = (number * STRIP, &data[number * bytes..][..bytes]);
             let mut products = [0.0; STRIP];
             for lane in (0..STRIP).step_by(I::LANES) {
                 isa.store(exact::<I, F>(isa, layout, strip, next, lane, x), &mut products[lane..]);
