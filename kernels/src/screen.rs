@@ -213,15 +213,7 @@ fn floor(best: &Best, y: &[f32], strips: &[u32], products: &mut Vec<f32>) -> f32
 }
 
 /// The products of the rows of these strips.
-fn exact(
-    pool: &Pool,
-    simd: Simd,
-    layout: &PlaneLayout,
-    data: &[u8],
-    strips: &[u32],
-    x: &Activations,
-    y: &mut [f32],
-) {
+fn exact(pool: &Pool, simd: Simd, layout: &PlaneLayout, data: &[u8], strips: &[u32], x: &Activations, y: &mut [f32]) {
     let size = (strips.len() / (PIECES * pool.threads())).clamp(1, PIECE_BYTES / layout.strip_bytes() + 1);
     let of = |i| strips.get(i).map_or(layout.strips(), |&strip| strip as usize);
     let y = SharedMut::new(y);

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sotto_kernels::Best;
+
 use super::LlmError;
 use super::blueprint::Blueprint;
 use super::model::Model;
@@ -121,6 +123,11 @@ impl Llm {
     /// Panics when the tokens do not fit the context or are not of the vocabulary.
     pub fn forward(&self, state: &mut State, tokens: &[u32]) {
         self.model.forward(state, tokens);
+    }
+
+    /// As [`Llm::forward`], with logits only where the best can be: see [`Model::forward_best`].
+    pub fn forward_best(&self, state: &mut State, tokens: &[u32], best: Best) {
+        self.model.forward_best(state, tokens, best);
     }
 
     /// Brings `state` to `prompt` with its logits at hand, computing what the two do not have in common. Returns how many

@@ -19,6 +19,7 @@ pub mod checkpoint;
 mod conversation;
 mod error;
 pub mod gguf;
+mod head;
 mod loaded;
 mod model;
 mod presets;

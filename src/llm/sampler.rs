@@ -92,6 +92,28 @@ impl Sampler {
         Some(token)
     }
 
+    /// How many of the best logits [`Sampler::choose`] looks at, of tokens that it [leaves](Sampler::leaves) as they are:
+    /// where those are there, and of the others those that are greater than the last of them, it chooses as if all were.
+    /// `None` where it looks at all: without a top-k, or where what was said can become more probable.
+    pub fn looks_at(&self) -> Option<usize> {
+        let Sampling { temperature, top_k, repetition_penalty, presence_penalty, .. } = self.settings;
+        let lowers = repetition_penalty >= 1.0 && presence_penalty >= 0.0;
+        let count = if temperature <= 0.0 { 1 } else { top_k };
+        (lowers && count > 0).then_some(count)
+    }
+
+    /// Whether the logit of a token would be neither struck out nor made less by a penalty.
+    pub fn leaves(&self, token: usize) -> bool {
+        let Sampling { repetition_penalty, presence_penalty, .. } = self.settings;
+        let penalised = |token: &u32| match (repetition_penalty > 1.0, presence_penalty > 0.0) {
+            (_, true) => self.said.contains(token),
+            (true, false) => self.recent.contains(token),
+            (false, false) => false,
+        };
+        let within = u32::try_from(token).ok().filter(|_| token < self.limit);
+        within.is_some_and(|token| !self.banned.contains(&token) && !penalised(&token))
+    }
+
     /// Counts `token` as said, when it was not chosen but forced.
     pub fn remember(&mut self, token: u32) {
         if self.recent.len() == PENALTY_WINDOW {

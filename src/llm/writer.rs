@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use sotto_kernels::Best;
+
 use super::LlmError;
 use super::loaded::Llm;
 use super::sampler::Sampler;
@@ -99,7 +101,7 @@ impl Writer {
             return Ok(self.end(Finish::Length));
         }
         if let Some(&last) = self.tokens.last() {
-            llm.forward(state, &[last]);
+            advance(llm, state, last, sampler);
             self.steps += 1;
         }
         let token = match self.forced(llm) {
@@ -167,8 +169,19 @@ fn plain(write: impl FnOnce(&mut String)) -> Option<Piece> {
     (!text.is_empty()).then_some(Piece::Answer(text))
 }
 
+/// Computes the logits behind one more token, as many of them as the choice looks at.
+fn advance(llm: &Llm, state: &mut State, token: u32, sampler: &Sampler) {
+    match sampler.looks_at() {
+        Some(count) => {
+            let counts = |token| sampler.leaves(token);
+            llm.forward_best(state, &[token], Best { count, counts: &counts });
+        }
+        None => llm.forward(state, &[token]),
+    }
+}
+
 fn choose(state: &mut State, sampler: &mut Sampler) -> Result<u32, LlmError> {
     let position = state.len();
-    let token = state.logits().and_then(|logits| sampler.choose(logits));
+    let token = state.best_logits().and_then(|logits| sampler.choose(logits));
     token.ok_or(LlmError::NotFinite { position })
 }

@@ -35,7 +35,7 @@ fn going_back_forgets_tokens_and_logits() {
         let mut state = State::new(&blueprint(family), 16);
         state.make_room(3);
         state.advance(&[5, 6, 7]);
-        state.set_logits_current();
+        state.set_logits(Logits::All);
         assert_eq!(state.rewind(3), 3);
         assert!(state.logits().is_some());
         assert_eq!(state.rewind(1), 1);
