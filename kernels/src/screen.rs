@@ -110,11 +110,14 @@ impl Screen {
         size_of_val(&self.bounds[..])
     }
 
-    /// Bytes of weights and bounds that a product read of which so many strips were computed; see [`Screen::best`].
-    pub fn bytes_read(&self, computed: Option<usize>) -> usize {
-        let layout = &self.layout;
-        let screened = |strips| layout.strips() * layout.low_at() + self.bytes() + strips * layout.strip_bytes();
-        computed.map_or(layout.bytes(), screened)
+    /// Bytes that the full product reads.
+    pub fn full_bytes(&self) -> usize {
+        self.layout.bytes()
+    }
+
+    /// Bytes that are read where so many strips are computed; see [`Screen::best`].
+    pub fn screened_bytes(&self, computed: usize) -> usize {
+        self.layout.strips() * self.layout.low_at() + self.bytes() + computed * self.layout.strip_bytes()
     }
 
     /// y`[rows]` = W · x for at least all rows among which the best can be, to the bit as the full product has them; -∞

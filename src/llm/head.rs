@@ -59,8 +59,8 @@ impl Screening {
     ) -> bool {
         let tried = self.pays();
         let computed = tried.then(|| product(&mut self.scratch)).flatten();
-        let (read, full) = (screen.bytes_read(computed), screen.bytes_read(None));
-        self.learn(computed.map(|_| read <= full));
+        let read = computed.map_or(screen.full_bytes(), |strips| screen.screened_bytes(strips));
+        self.learn(computed.map(|_| read <= screen.full_bytes()));
         self.steps += 1;
         self.bytes += read;
         tried
