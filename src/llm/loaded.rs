@@ -27,6 +27,9 @@ const BUILT_TOKENIZER_BYTES_PER_TOKEN: u64 = 240;
 /// with a full context of 2,048 held 1.2 MiB more than the sum of its parts.
 const OVERHEAD: u64 = 4 * Bytes::MIB;
 
+/// Where the head is screened, a token's bound, and its share of the room that screening works in.
+const SCREEN_BYTES_PER_TOKEN: u64 = 5;
+
 /// A model ready to answer, together with its right to be in memory.
 pub struct Llm {
     pub(super) model: Model,
@@ -214,8 +217,9 @@ fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm) -> Re
     let kind = CacheKind::from(settings.kv);
     let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
     let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
+    let screen = blueprint.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
     let weights = source.resident_bytes();
-    Ok(Bytes([state as u64, tokenizer, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
+    Ok(Bytes([state as u64, tokenizer, screen, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
 }
 
 #[cfg(test)]

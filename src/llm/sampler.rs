@@ -373,7 +373,50 @@ mod tests {
         }
     }
 
+    #[test]
+    fn where_all_logits_count_none_may_be_left_out() {
+        let cases = [
+            (PLAIN, None),
+            (Sampling { top_k: 20, ..PLAIN }, Some(20)),
+            (Sampling { temperature: 0.0, top_k: 20, ..PLAIN }, Some(1)),
+            (Sampling { top_k: 20, presence_penalty: -0.1, ..PLAIN }, None),
+            (Sampling { top_k: 20, repetition_penalty: 0.9, ..PLAIN }, None),
+        ];
+        for (settings, count) in cases {
+            assert_eq!(Sampler::new(&settings).looks_at(), count, "{settings:?}");
+        }
+    }
+
     proptest::proptest! {
+        /// What a screened head leaves out changes no choice.
+        #[test]
+        fn the_best_logits_are_enough(
+            seed: u64,
+            top_k in 1usize..30,
+            temperature in proptest::sample::select(vec![0.0, 0.7]),
+            penalties in proptest::sample::select(vec![(1.0, 0.0), (1.3, 0.0), (1.0, 1.5), (1.1, 0.5)]),
+            levels in proptest::sample::select(vec![4u32, 1 << 20]),
+        ) {
+            let (repetition_penalty, presence_penalty) = penalties;
+            let settings = Sampling { temperature, top_k, repetition_penalty, presence_penalty, ..PLAIN };
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut samplers = [0; 2].map(|_| Sampler::new(&settings).within(190));
+            samplers.iter_mut().for_each(|sampler| sampler.ban([3, 5, 8]));
+            for _ in 0..100 {
+                let scale = 8.0 / levels as f32;
+                let mut all: Vec<f32> = (0..200).map(|_| random.u32(0..levels) as f32 * scale - 2.0).collect();
+                let count = samplers[1].looks_at().unwrap();
+                let mut left: Vec<f32> = (0..200).filter(|&id| samplers[1].leaves(id)).map(|id| all[id]).collect();
+                left.sort_by(|a, b| b.total_cmp(a));
+                let floor = left.get(count - 1).copied().unwrap_or(f32::NEG_INFINITY);
+                let kept = |&logit: &f32| if logit >= floor { logit } else { f32::NEG_INFINITY };
+                let mut best: Vec<f32> = all.iter().map(kept).collect();
+                let chosen = samplers[0].choose(&mut all);
+                proptest::prop_assert_eq!(chosen, samplers[1].choose(&mut best));
+                proptest::prop_assert!(chosen.is_some());
+            }
+        }
+
         /// One pass finds what a full sort finds.
         #[test]
         fn the_top_k_are_those_of_a_sort(

@@ -38,6 +38,11 @@ fn going_back_forgets_tokens_and_logits() {
         state.set_logits(Logits::All);
         assert_eq!(state.rewind(3), 3);
         assert!(state.logits().is_some());
+        state.set_logits(Logits::Best);
+        assert!(state.logits().is_none() && state.best_logits().is_some() && state.fork().best_logits().is_some());
+        let snapshot = state.snapshot();
+        state.restore(&snapshot).unwrap();
+        assert!(state.best_logits().is_none(), "what is not whole is not kept");
         assert_eq!(state.rewind(1), 1);
         assert_eq!(state.tokens(), [5]);
         assert!(state.logits().is_none());
