@@ -9,10 +9,12 @@ cancels out. Use it on a machine that does nothing else: the spread says whether
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -34,6 +36,17 @@ class Case:
     rows: dict
     # Whether the memory of this run is what the table shows.
     resident: bool = False
+    # A shell command that runs over and over beside both programs.
+    beside: str = ""
+
+
+# One core that another program keeps busy, and what a conversation does while the answer is still being written.
+BUSY = "while :; do :; done"
+SPEECH = """
+question=$("$SOTTO" models path sample-question question.wav) || exit
+while "$SOTTO" --quiet transcribe "$question" && "$SOTTO" --quiet say -o "$OUT" "It will be dry and mild until the evening."
+do :; done
+"""
 
 
 def cases(steps):
@@ -41,6 +54,8 @@ def cases(steps):
         "empty": Case(128, steps, 0, {"decode": "decode, empty context", "prompt": "prompt of 128"}, resident=True),
         "prompt": Case(512, 0, 0, {"prompt": "prompt of 512"}),
         "depth": Case(0, steps, DEPTH, {"decode": f"decode at depth {DEPTH}"}),
+        "busy": Case(0, steps, 0, {"decode": "decode, another program keeps a core busy"}, beside=BUSY),
+        "speech": Case(0, steps, 0, {"decode": "decode beside Whisper and the voice"}, beside=SPEECH),
     }
 
 
@@ -79,13 +94,33 @@ def run_sotto(program, model, threads, case):
     return [report[kind]["tokens_per_second"] for kind in case.rows], resident
 
 
+@contextlib.contextmanager
+def beside(command, sotto):
+    """Runs a shell command beside what is measured, in a group of its own so that all of it ends."""
+    if not command:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "SOTTO": str(sotto), "OUT": os.path.join(folder, "spoken.wav")}
+        other = subprocess.Popen(["sh", "-c", command], env=env, stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            yield
+            if other.poll() is not None:
+                raise SystemExit("llm.py: what should run beside has ended; see above")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(other.pid, signal.SIGKILL)
+            other.wait()
+
+
 def alternate(model, chosen, options):
     """The figures of each row: pairs of what the peer and what Sotto did."""
     rows = {}
     for turn in range(options.alternations):
         for case in chosen:
-            peer, peer_resident = run_peer(options.peer, model, options.threads, case)
-            sotto, sotto_resident = run_sotto(options.sotto, model, options.threads, case)
+            with beside(case.beside, options.sotto):
+                peer, peer_resident = run_peer(options.peer, model, options.threads, case)
+                sotto, sotto_resident = run_sotto(options.sotto, model, options.threads, case)
             for name, *pair in zip(case.rows.values(), peer, sotto):
                 rows.setdefault(name, []).append(pair)
             if case.resident:

@@ -64,6 +64,7 @@ fn settings(path: &str, threads: usize) -> config::Llm {
         system_prompt: "You are a helpful voice assistant. Answer in one or two short sentences.".to_owned(),
         threads,
         context: 2048,
+        priority: config::Priority::Normal,
         kv: config::Kv::F16,
         prompt_cache: Bytes(0),
         max_tokens: 100,

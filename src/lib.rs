@@ -3,7 +3,8 @@
 //! A question comes in through [`audio`] (files today), is cut out of the silence by [`hear`], becomes text in [`asr`],
 //! is answered token by token in [`llm`], and the answer is spoken sentence by sentence in [`tts`]. [`pipeline`] starts
 //! these stages and joins them with bounded queues. [`memory`] says who may load a model, [`store`] where its files are,
-//! [`config`] what the user wants of all of them, and [`observe`] what happened and when.
+//! [`config`] what the user wants of all of them, [`priority`] which threads give way, and [`observe`] what happened and
+//! when.
 //!
 //! Imports point one way: `types` <- `config` <- the rooms <- `pipeline` <- `cli` <- `main`. A tidy test holds this.
 
@@ -17,6 +18,7 @@ pub mod memory;
 pub mod observe;
 pub mod onnx;
 pub mod pipeline;
+pub mod priority;
 pub mod store;
 pub mod tts;
 pub mod types;

@@ -144,7 +144,7 @@ const BROKEN: &[(&str, &[&str])] = &[
             "2:1: unknown key hear.onsett; did you mean hear.onset?",
             "5:4: unknown key llm.end_silence_ms; did you mean hear.end_silence_ms?",
             "6:1: unknown key llm.speed; did you mean tts.speed?",
-            "7:1: unknown key llm.zzzzzzzz; [llm] has model, system_prompt, threads, context, kv, prompt_cache, max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed",
+            "7:1: unknown key llm.zzzzzzzz; [llm] has model, system_prompt, threads, priority, context, kv, prompt_cache, max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed",
         ],
     ),
     (

@@ -44,6 +44,7 @@ fn settings(model: &str) -> config::Llm {
         system_prompt: "You are a helpful voice assistant. Answer in one short sentence.".to_owned(),
         threads: 2,
         context: 512,
+        priority: config::Priority::Normal,
         kv: config::Kv::F16,
         prompt_cache: Bytes(0),
         max_tokens: 24,

@@ -80,6 +80,11 @@ impl Pool {
     /// A pool of `threads` threads, the calling one included: 1 starts none, and 0 counts as 1. A machine that refuses
     /// to start a thread gets a smaller pool.
     pub fn new(threads: usize) -> Pool {
+        Pool::started_by(threads, || ())
+    }
+
+    /// A pool each thread of which, but for the calling one, calls `begin` before all else.
+    pub fn started_by(threads: usize, begin: impl Fn() + Clone + Send + 'static) -> Pool {
         let others = threads.clamp(1, MOST_THREADS) - 1;
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
@@ -91,9 +96,13 @@ impl Pool {
             caller: Mutex::new(None),
         });
         let start = |worker: usize| {
-            let shared = Arc::clone(&shared);
+            let (shared, begin) = (Arc::clone(&shared), begin.clone());
             let builder = std::thread::Builder::new().name(format!("kernel-{worker}"));
-            builder.spawn(move || shared.work(worker)).ok()
+            let work = move || {
+                begin();
+                shared.work(worker);
+            };
+            builder.spawn(work).ok()
         };
         let workers = (1..=others).map_while(start).collect();
         Pool { shared, workers, busy: Mutex::new(()) }

@@ -155,6 +155,7 @@ fn llm(raw: &raw::Llm, names: &Names, threads: &Threads, prompt_cache: Bytes) ->
         model: or(&raw.model, names.llm),
         system_prompt: raw.system_prompt.clone(),
         threads: raw.threads.map_or(threads.alone, |n| n as usize),
+        priority: raw.priority,
         context: raw.context as usize,
         kv: raw.kv,
         prompt_cache,

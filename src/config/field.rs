@@ -299,7 +299,7 @@ mod tests {
                 Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 33);
+        assert_eq!(all().len(), 34);
     }
 
     #[test]
@@ -324,6 +324,8 @@ mod tests {
             ("llm.prompt_cache", "some", None),
             ("llm.kv", "q8", Some(Value::from("q8"))),
             ("llm.kv", "q4", None),
+            ("llm.priority", "low", Some(Value::from("low"))),
+            ("llm.priority", "high", None),
             ("models.profile", "qwen", Some(Value::from("qwen"))),
             ("models.profile", "Qwen", None),
             ("models.profile", "auto", None),

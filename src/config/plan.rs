@@ -1,6 +1,6 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
-pub use super::raw::Kv;
+pub use super::raw::{Kv, Priority};
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
@@ -70,6 +70,8 @@ pub struct Llm {
     pub model: String,
     pub system_prompt: String,
     pub threads: usize,
+    /// That of its threads.
+    pub priority: Priority,
     /// Most tokens of prompt and answer together.
     pub context: usize,
     /// What keys and values are kept as.

@@ -117,6 +117,8 @@ pub struct Llm {
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<1, 64>")]
     pub threads: Option<u32>,
+    /// Whether the language model gives way to other programs: "low" lets them go first.
+    pub priority: Priority,
     /// Most tokens of prompt and answer together.
     #[schemars(range(min = 128, max = 262144))]
     pub context: u32,
@@ -161,6 +163,17 @@ pub enum Kv {
     F16,
     /// 8 bits each and a scale of 16 bits for every 32.
     Q8,
+}
+
+/// How much of a busy machine threads get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// As much as any other program.
+    #[default]
+    Normal,
+    /// What others leave.
+    Low,
 }
 
 /// The voice that speaks the answer.
@@ -233,6 +246,7 @@ impl Default for Llm {
             model: auto(),
             system_prompt: SPOKEN_ANSWERS.to_owned(),
             threads: None,
+            priority: Priority::Normal,
             context: 8192,
             kv: Kv::F16,
             // Seven prompts of 200 tokens of Qwen3.5-0.8B, 24 to 46 MiB each.

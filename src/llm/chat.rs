@@ -213,6 +213,7 @@ impl ChatSettings {
             model: source.path().display().to_string(),
             system_prompt: String::new(),
             threads: self.threads,
+            priority: config::Priority::Normal,
             context,
             kv: self.kv,
             prompt_cache: Bytes(0),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sotto_kernels::Best;
+use sotto_kernels::{Best, Pool};
 
 use super::LlmError;
 use super::blueprint::Blueprint;
@@ -15,6 +15,7 @@ use super::template::{ChatFormat, Message, Thinking, Tool};
 use super::tokenizer::{Tokenizer, TokenizerFault};
 use crate::config;
 use crate::memory::{self, Permit};
+use crate::priority;
 use crate::types::Bytes;
 
 /// What the tokenizer holds per token of the vocabulary while it is built: the text twice, a merge, and the tables of hashes
@@ -76,7 +77,10 @@ impl Prepared {
         }
         let format = source.format(&blueprint, &tokenizer)?;
         memory::give_back_freed();
-        let model = source.load(settings.threads)?;
+        // The thread that answers lowers itself, and says so where the system refuses.
+        let wanted = settings.priority;
+        let begin = move || drop(priority::take(wanted));
+        let model = source.load_on(Pool::started_by(settings.threads, begin))?;
         let stamp = Stamp::new(&source, &model)?;
         Ok(Llm { model, tokenizer, format, settings, stamp, planned, _permit: permit })
     }

@@ -38,8 +38,8 @@ impl Model {
         Source::open(path)?.load(threads)
     }
 
-    pub(super) fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, threads: usize) -> Result<Self, LlmError> {
-        let (pool, simd) = (Pool::new(threads), Simd::from_env()?);
+    pub(super) fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, pool: Pool) -> Result<Self, LlmError> {
+        let simd = Simd::from_env()?;
         let weights = Weights::bind(tensors, &blueprint, &pool)?;
         Ok(Model { blueprint, weights, pool, simd })
     }

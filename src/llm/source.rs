@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sotto_kernels::Pool;
 
 use super::LlmError;
 use super::blueprint::{Blueprint, Family};
@@ -82,10 +83,15 @@ impl Source {
     }
 
     pub fn load(&self, threads: usize) -> Result<Model, LlmError> {
+        self.load_on(Pool::new(threads))
+    }
+
+    /// [`Source::load`], to be computed with by the threads of `pool`.
+    pub fn load_on(&self, pool: Pool) -> Result<Model, LlmError> {
         let blueprint = self.blueprint()?;
         match self {
-            Source::Gguf(gguf) => Model::bind(&mut gguf.binder(), blueprint, threads),
-            Source::Checkpoint(checkpoint) => Model::bind(&mut checkpoint.binder(), blueprint, threads),
+            Source::Gguf(gguf) => Model::bind(&mut gguf.binder(), blueprint, pool),
+            Source::Checkpoint(checkpoint) => Model::bind(&mut checkpoint.binder(), blueprint, pool),
         }
     }
 

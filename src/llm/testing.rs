@@ -186,6 +186,7 @@ pub fn settings(context: usize, max_tokens: usize) -> config::Llm {
         system_prompt: "Be brief.".to_owned(),
         threads: 1,
         context,
+        priority: config::Priority::Normal,
         kv: config::Kv::F16,
         prompt_cache: Bytes(0),
         max_tokens,

@@ -114,11 +114,12 @@ impl Pipeline {
         let Stages { detector, recogniser, thinker, speaker } = stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
-        let (hear, clip) = (plan.hear.clone(), present_clip.clone());
+        let (hear, clip, priority) = (plan.hear.clone(), present_clip.clone(), plan.llm.priority);
         let stages = vec![
             spawn("listen", context(), move |worker| worker.listening(detector, &hear, &clip, &clips_in)),
             spawn("recognise", context(), move |worker| worker.recognising(recogniser, &hearing_in)),
             spawn("think", context(), move |worker| {
+                worker.lower(priority);
                 worker.thinking(thinker, &thinking_in, &Voiced { speech, begun: begun_in })
             }),
             spawn("speak", context(), move |worker| worker.speaking(speaker, &speech_in, &begun)),

@@ -16,6 +16,7 @@ use super::stage::{Detector, PresentTurn, Recogniser, Result, Speaker, Thinker};
 use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
+use crate::priority;
 use crate::tts::Sentences;
 use crate::types::{Frame, TurnId};
 
@@ -121,6 +122,13 @@ pub(super) fn spawn(
 }
 
 impl Worker {
+    /// Gives the thread of a stage its priority.
+    pub(super) fn lower(&self, priority: config::Priority) {
+        if let Err(error) = priority::take(priority) {
+            self.send(Message::StageDied(error.into()));
+        }
+    }
+
     pub(super) fn listening(
         &self,
         mut detector: Box<dyn Detector>,

@@ -11,7 +11,7 @@ const CONTEXT: usize = 600;
 
 fn model(family: &str, threads: usize) -> Model {
     let gguf = testing::open(&testing::model(family));
-    Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), threads).unwrap()
+    Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), Pool::new(threads)).unwrap()
 }
 
 fn tokens(n: usize) -> Vec<u32> {
@@ -166,7 +166,7 @@ fn every_geometry_follows_the_mathematics() {
             let mut blueprint = tiled.clone();
             blueprint.delta.as_mut().unwrap().order = order;
             let gguf = testing::open(&file);
-            let model = Model::bind(&mut gguf.binder(), blueprint.clone(), 2).unwrap();
+            let model = Model::bind(&mut gguf.binder(), blueprint.clone(), Pool::new(2)).unwrap();
             assert_follows(&format!("{geometry:?} {order:?}"), &model, &blueprint, &tensors);
         }
     }

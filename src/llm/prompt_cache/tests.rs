@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use sotto_kernels::Pool;
+
 use super::*;
 use crate::llm::model::Model;
 use crate::llm::testing;
@@ -16,7 +18,7 @@ const FORM: (usize, CacheKind) = (256, CacheKind::F16);
 impl Bench {
     fn new(family: &str) -> Bench {
         let gguf = testing::open(&testing::model(family));
-        let model = Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), 1).unwrap();
+        let model = Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), Pool::new(1)).unwrap();
         Bench { dir: tempfile::tempdir().unwrap(), model, stamp: Stamp::of_bytes([7; 32]) }
     }
 

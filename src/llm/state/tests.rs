@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use sotto_kernels::Pool;
+
 use super::*;
 use crate::llm::model::Model;
 use crate::llm::testing;
@@ -84,7 +86,7 @@ fn what_is_planned_is_what_can_be_held() {
 
 fn model(family: &str) -> Model {
     let gguf = testing::open(&testing::model(family));
-    Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), 1).unwrap()
+    Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), Pool::new(1)).unwrap()
 }
 
 fn written(state: &State, waypoints: Waypoints) -> Vec<u8> {
