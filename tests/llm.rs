@@ -9,6 +9,7 @@ use sotto::config;
 use sotto::llm::{Answer, Conversation, Finish, Llm, LlmError};
 use sotto::memory::Budget;
 use sotto::types::Bytes;
+use sotto_kernels::Best;
 
 const QWEN: &str = "qwen2.5-coder-0.5b";
 const SMOLLM: &str = "smollm2-135m";
@@ -97,6 +98,32 @@ fn logits_are_those_of_llama_cpp() {
             llm.forward(&mut state, &tokens);
             assert_near(state.logits().unwrap(), &top[&(tokens.len() - 1)], &format!("{model} {name} at once"));
         }
+    }
+}
+
+/// Greedy and from the best 40: what the screened head leaves out is below what is looked for, the rest is to the bit.
+#[test]
+fn a_screened_head_has_the_best_logits_of_the_full_one() {
+    for model in [QWEN, SMOLLM] {
+        let llm = load(model, &settings(model));
+        let prompts = golden(model).prompts;
+        let mut left_out = 0;
+        for (count, Prompt { tokens, .. }) in [1, 40].into_iter().flat_map(|k| prompts.values().map(move |p| (k, p))) {
+            let mut states = [0; 2].map(|_| llm.state());
+            for (position, &token) in tokens.iter().take(24).enumerate() {
+                let counts = |row| row % 7 != 0;
+                llm.forward(&mut states[0], &[token]);
+                llm.forward_best(&mut states[1], &[token], Best { count, counts: &counts });
+                let [full, best] = states.each_mut().map(|state| state.best_logits().unwrap());
+                let mut sorted: Vec<f32> = (0..full.len()).filter(|&row| counts(row)).map(|row| full[row]).collect();
+                let (_, &mut floor, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+                let out = |(full, best): &(&mut f32, &mut f32)| **best == f32::NEG_INFINITY && **full < floor;
+                let (missing, there): (Vec<_>, Vec<_>) = full.iter_mut().zip(best).partition(out);
+                assert!(there.iter().all(|(full, best)| full == best), "{model}: best {count}, position {position}");
+                left_out += missing.len();
+            }
+        }
+        assert!(left_out > 0, "{model}: nothing was screened");
     }
 }
 

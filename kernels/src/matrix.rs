@@ -2,6 +2,7 @@
 
 use crate::block::BlockType;
 use crate::reference;
+use crate::screen::PlaneLayout;
 use crate::strips::StripLayout;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(crate) enum Order {
         row_bytes: usize,
     },
     Strips(StripLayout),
+    Planes(PlaneLayout),
 }
 
 impl<'a> Matrix<'a> {
@@ -57,6 +59,15 @@ impl<'a> Matrix<'a> {
         assert_eq!(data.len(), layout.bytes(), "bytes of {} strips", layout.strips());
         let (kind, rows, cols) = (layout.kind(), layout.rows(), layout.cols());
         Matrix { kind, rows, cols, order: Order::Strips(*layout), data }
+    }
+
+    /// Weights that were parted into planes.
+    ///
+    /// Panics if `data` has another length than [`PlaneLayout::bytes`].
+    pub fn planes(layout: &PlaneLayout, data: &'a [u8]) -> Matrix<'a> {
+        assert_eq!(data.len(), layout.bytes(), "bytes of {} strips", layout.strips());
+        let (kind, rows, cols) = (layout.kind(), layout.rows(), layout.cols());
+        Matrix { kind, rows, cols, order: Order::Planes(*layout), data }
     }
 
     pub fn kind(&self) -> BlockType {
@@ -85,6 +96,7 @@ impl<'a> Matrix<'a> {
         match self.order {
             Order::Rows { .. } => reference::unpack(self.kind, self.row(row), dst),
             Order::Strips(layout) => layout.unpack_row(self.data, row, dst),
+            Order::Planes(layout) => layout.unpack_row(self.data, row, dst),
         }
     }
 
@@ -103,7 +115,7 @@ impl<'a> Matrix<'a> {
     fn row_bytes(&self) -> usize {
         match self.order {
             Order::Rows { row_bytes } => row_bytes,
-            Order::Strips(_) => panic!("a row of strips is in no one place"),
+            Order::Strips(_) | Order::Planes(_) => panic!("a row of strips is in no one place"),
         }
     }
 }

@@ -441,6 +441,10 @@ pub struct BenchLlm {
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeat: u16,
 
+    /// Measure besides an answer chosen from the K best tokens, for which less of the head is read; 1 is greedy
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<NonZeroUsize>,
+
     /// Tell where the time goes, by kind of work
     #[arg(long)]
     pub profile: bool,

@@ -1,6 +1,7 @@
 //! `sotto bench`: the measures of the parts on this machine.
 
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::path::{MAIN_SEPARATOR, Path};
 
 use serde_json::{Map, Value, json};
@@ -9,7 +10,7 @@ use super::Usage;
 use super::args::{Bench, BenchLlm};
 use super::house::House;
 use crate::config;
-use crate::llm::bench::{Part, Profile, Rates, Report, Workload, measure};
+use crate::llm::bench::{Part, Profile, Rates, Report, Screened, Workload, measure};
 use crate::llm::{Llm, LlmError};
 use crate::memory::peak_resident;
 use crate::pipeline::{Loader, Result};
@@ -27,6 +28,7 @@ fn llm(args: &BenchLlm, house: &House) -> Result<()> {
         generate: args.generate.get(),
         depth: args.depth,
         repeat: usize::from(args.repeat),
+        top_k: args.top_k.map(NonZeroUsize::get),
         profile: args.profile,
     };
     let loader = loader(args.model.as_deref(), load.context(), house)?;
@@ -104,6 +106,11 @@ impl Told<'_> {
             "limit": { "bytes_per_second": reading.bandwidth, "tokens_per_second": reading.limit() },
             "machine": { "cpu": cpu(), "cores": cores(), "kernels": llm.kernels() },
         });
+        if let Some(screened) = &report.screened {
+            value["screened"] = rates(load.generate, &screened.decode);
+            value["screened"]["top_k"] = json!(screened.top_k);
+            value["screened"]["bytes_per_token"] = json!(reading.bytes_per_token() - screened.saved);
+        }
         if let Some(profile) = &report.profile {
             value["profile"] = self.profile_json(profile);
         }
@@ -132,8 +139,10 @@ impl Told<'_> {
         let _ = writeln!(text, "machine    {}, {} threads, {} kernels\n", cpu(), settings.threads, llm.kernels());
         let _ = writeln!(text, "{:<22}{:>8}{:>12}{:>20}", "", "tokens", "tokens/s", "least to most");
         let answer = format!("answer, behind {}", load.depth);
-        for (what, tokens, rates) in [("prompt", load.prompt, &report.prompt), (&answer, load.generate, &report.decode)]
-        {
+        let best = report.screened.as_ref().map(|of| (format!("  from the best {}", of.top_k), &of.decode));
+        let lines = [("prompt", load.prompt, &report.prompt), (&answer, load.generate, &report.decode)];
+        let best = best.as_ref().map(|(what, rates)| (what.as_str(), load.generate, *rates));
+        for (what, tokens, rates) in lines.into_iter().chain(best) {
             let spread = format!("{:.1} to {:.1}", rates.least(), rates.most());
             let _ = writeln!(text, "{what:<22}{tokens:>8}{:>12.1}{spread:>20}", rates.median());
         }
@@ -146,6 +155,11 @@ impl Told<'_> {
             reading.limit(),
             100.0 * report.decode.median() / reading.limit()
         );
+        if let Some(Screened { top_k, decode, saved }) = &report.screened {
+            let (read, share) = (reading.bytes_per_token() - saved, decode.median() / report.decode.median());
+            let read = Bytes(read as u64);
+            let _ = writeln!(text, "one that looks for the best {top_k} reads {read} and is {share:.2} times as fast");
+        }
         let resident = report.resident.map_or("unknown".to_owned(), |bytes| bytes.to_string());
         let _ = writeln!(text, "resident {resident}, {} planned", llm.planned());
         if let Some(profile) = &report.profile {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sotto_kernels::machine;
+use sotto_kernels::{Best, Screen, machine};
 
 use super::loaded::Llm;
 pub use super::profile::Part;
@@ -30,6 +30,8 @@ pub struct Workload {
     pub depth: usize,
     /// How often each is measured; at least once.
     pub repeat: usize,
+    /// Whether to measure besides an answer that is chosen from so many of the best tokens.
+    pub top_k: Option<usize>,
     /// Whether to tell where the time goes, in one more run of each.
     pub profile: bool,
 }
@@ -38,7 +40,10 @@ pub struct Workload {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub prompt: Rates,
+    /// With the logits of all tokens at each step.
     pub decode: Rates,
+    /// With those of the best alone.
+    pub screened: Option<Screened>,
     /// Of this process, with model and state in memory; `None` where the system does not tell.
     pub resident: Option<Bytes>,
     pub reading: Reading,
@@ -48,6 +53,15 @@ pub struct Report {
 /// Tokens per second, one figure for each repeat.
 #[derive(Clone, Debug)]
 pub struct Rates(pub Vec<f64>);
+
+/// An answer that is chosen from the best tokens, of which not all of the head is read. Measured in turn with the other.
+#[derive(Clone, Debug)]
+pub struct Screened {
+    pub top_k: usize,
+    pub decode: Rates,
+    /// Bytes that the head saves a step.
+    pub saved: usize,
+}
 
 /// What one step of the answer reads.
 #[derive(Clone, Debug)]
@@ -119,10 +133,10 @@ pub fn measure(llm: &Llm, load: &Workload) -> Report {
     let prompt = bench.rates(load.prompt, Bench::read);
     let prompt_parts = load.profile.then(|| bench.profiled(Bench::read));
     bench.fill();
-    let decode = bench.rates(load.generate, Bench::write);
+    let (decode, screened) = bench.answers();
     let resident = memory::resident();
     let profile = prompt_parts.map(|prompt| Profile { prompt, decode: bench.profiled(Bench::write) });
-    Report { prompt, decode, resident, reading: bench.reading(), profile }
+    Report { prompt, decode, screened, resident, reading: bench.reading(), profile }
 }
 
 struct Bench<'a> {
@@ -130,6 +144,8 @@ struct Bench<'a> {
     load: &'a Workload,
     tokens: Vec<u32>,
     state: State,
+    /// How many of the best tokens a step looks for; `None` for all.
+    top_k: Option<usize>,
 }
 
 impl<'a> Bench<'a> {
@@ -137,7 +153,7 @@ impl<'a> Bench<'a> {
         let mut random = fastrand::Rng::with_seed(SEED);
         let vocabulary = llm.tokenizer().used() as u32;
         let tokens = (0..load.context()).map(|_| random.u32(..vocabulary)).collect();
-        Bench { llm, load, tokens, state: llm.state() }
+        Bench { llm, load, tokens, state: llm.state(), top_k: None }
     }
 
     fn warm_up(&mut self) {
@@ -149,6 +165,32 @@ impl<'a> Bench<'a> {
     /// Tokens per second of `tokens` tokens, as often as asked for.
     fn rates(&mut self, tokens: usize, run: impl Fn(&mut Self) -> Duration) -> Rates {
         Rates((0..self.load.repeat).map(|_| tokens as f64 / run(self).as_secs_f64()).collect())
+    }
+
+    /// Answers with the logits of all tokens and, in turn with them, with those of the best.
+    fn answers(&mut self) -> (Rates, Option<Screened>) {
+        let (mut full, mut best) = (Vec::new(), Vec::new());
+        for _ in 0..self.load.repeat {
+            full.push(self.answer(None));
+            best.extend(self.load.top_k.map(|top_k| self.answer(Some(top_k))));
+        }
+        let screened = self.load.top_k.map(|top_k| Screened { top_k, decode: Rates(best), saved: self.saved() });
+        (Rates(full), screened)
+    }
+
+    /// Tokens per second.
+    fn answer(&mut self, top_k: Option<usize>) -> f64 {
+        self.top_k = top_k;
+        let spent = self.write();
+        self.top_k = None;
+        self.load.generate as f64 / spent.as_secs_f64()
+    }
+
+    /// Bytes of the head that a step which looked for the best did not read, over all that there were.
+    fn saved(&self) -> usize {
+        let (screening, screen) = (&self.state.work.screening, &self.llm.model.weights.screen);
+        let full = screen.as_ref().map_or(0, Screen::full_bytes);
+        full.saturating_sub(screening.bytes / screening.steps.max(1))
     }
 
     /// Once more, with a stopwatch in the model.
@@ -183,7 +225,11 @@ impl<'a> Bench<'a> {
 
     fn steps(&mut self, tokens: Range<usize>) {
         for token in &self.tokens[tokens] {
-            self.llm.forward(&mut self.state, std::slice::from_ref(token));
+            let (state, token) = (&mut self.state, std::slice::from_ref(token));
+            match self.top_k {
+                Some(count) => self.llm.forward_best(state, token, Best { count, counts: &|_| true }),
+                None => self.llm.forward(state, token),
+            }
         }
     }
 
@@ -254,9 +300,11 @@ mod tests {
         for family in ["llama", "qwen2", "qwen35"] {
             let llm = tiny(family);
             for (depth, prompt) in [(0, 1), (0, 64), (9, 2), (57, 64)] {
-                let load = Workload { prompt, generate: 7, depth, repeat: 2, profile: true };
+                let load = Workload { prompt, generate: 7, depth, repeat: 2, top_k: Some(3), profile: true };
                 let report = measure(&llm, &load);
                 assert_eq!((report.prompt.0.len(), report.decode.0.len()), (2, 2), "{family}");
+                let screened = report.screened.unwrap();
+                assert_eq!((screened.decode.0.len(), screened.saved), (2, 0), "{family}: weights in floats");
                 assert!(report.prompt.least() > 0.0 && report.decode.least() > 0.0, "{family} at {depth}");
                 assert!(report.reading.limit().is_finite() && report.reading.limit() > 0.0);
             }
@@ -265,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_profile_names_the_work_that_a_family_does() {
-        let load = Workload { prompt: 8, generate: 4, depth: 0, repeat: 1, profile: true };
+        let load = Workload { prompt: 8, generate: 4, depth: 0, repeat: 1, top_k: None, profile: true };
         for (family, recurs) in [("qwen2", false), ("qwen35", true)] {
             let profile = measure(&tiny(family), &load).profile.unwrap();
             for part in Part::ALL {
@@ -277,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_deeper_state_is_more_to_read_and_the_weights_are_the_same() {
-        let load = |depth| Workload { prompt: 2, generate: 2, depth, repeat: 1, profile: false };
+        let load = |depth| Workload { prompt: 2, generate: 2, depth, repeat: 1, top_k: None, profile: false };
         let llm = tiny("qwen2");
         let [near, far] = [0, 40].map(|depth| measure(&llm, &load(depth)).reading);
         assert_eq!(near.weights, far.weights);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sotto_kernels::Pool;
+use sotto_kernels::{Best, Pool};
 
 use super::LlmError;
 use super::blueprint::Blueprint;
@@ -28,6 +28,9 @@ const BUILT_TOKENIZER_BYTES_PER_TOKEN: u64 = 240;
 /// What comes on top whatever the model: thread stacks, the kernels' panels, code pages, the allocator's slack. SmolLM2
 /// with a full context of 2,048 held 1.2 MiB more than the sum of its parts.
 const OVERHEAD: u64 = 4 * Bytes::MIB;
+
+/// Where the head is screened, a token's bound, and its share of the room that screening works in.
+const SCREEN_BYTES_PER_TOKEN: u64 = 5;
 
 /// A model ready to answer, together with its right to be in memory.
 pub struct Llm {
@@ -130,6 +133,11 @@ impl Llm {
         self.model.forward(state, tokens);
     }
 
+    /// As [`Llm::forward`], with logits only where the best can be: see [`Model::forward_best`].
+    pub fn forward_best(&self, state: &mut State, tokens: &[u32], best: Best) {
+        self.model.forward_best(state, tokens, best);
+    }
+
     /// Brings `state` to `prompt` with its logits at hand, computing what the two do not have in common. Returns how many
     /// tokens had to be computed.
     pub(super) fn compute(&self, state: &mut State, prompt: &[u32]) -> usize {
@@ -214,8 +222,9 @@ fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm) -> Re
     let kind = CacheKind::from(settings.kv);
     let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
     let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
+    let screen = blueprint.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
     let (weights, ahead) = (source.resident_bytes(), Speculator::planned_bytes(blueprint, settings));
-    Ok(Bytes([state as u64, ahead, tokenizer, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
+    Ok(Bytes([state as u64, ahead, tokenizer, screen, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
 }
 
 #[cfg(test)]

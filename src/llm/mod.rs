@@ -20,6 +20,7 @@ pub mod checkpoint;
 mod conversation;
 mod error;
 pub mod gguf;
+mod head;
 mod loaded;
 mod model;
 mod presets;

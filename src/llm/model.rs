@@ -12,10 +12,11 @@ mod truth;
 
 use std::path::Path;
 
-use sotto_kernels::{Pool, Scratch, Simd, add, matmul_all, rms_norm, silu_mul};
+use sotto_kernels::{Best, Pool, Scratch, Simd, add, matmul_all, rms_norm, silu_mul};
 
 use super::LlmError;
 use super::blueprint::Blueprint;
+use super::head::Wanted;
 use super::profile::Part;
 use super::source::Source;
 use super::state::{BATCH, State, Workspace};
@@ -62,11 +63,21 @@ impl Model {
     /// Panics when the tokens do not fit the state's context or are not of the vocabulary; the conversation sees to
     /// both.
     pub fn forward(&self, state: &mut State, tokens: &[u32]) {
+        self.forward_to(state, tokens, Wanted::All);
+    }
+
+    /// As [`Model::forward`], but of the logits only those among which the best are are sure to be there, the rest may be
+    /// -∞: [`State::best_logits`] has them. What is there is to the bit what [`Model::forward`] computes.
+    pub fn forward_best(&self, state: &mut State, tokens: &[u32], best: Best) {
+        self.forward_to(state, tokens, Wanted::Best(best));
+    }
+
+    fn forward_to(&self, state: &mut State, tokens: &[u32], wanted: Wanted) {
         let mut last = None;
         self.compute(state, tokens, |_, _, row| last = Some(row));
         if let Some(row) = last {
-            self.head(&mut state.work, row);
-            state.set_logits_current();
+            self.head(&mut state.work, row, wanted);
+            state.set_logits(wanted.logits());
         }
     }
 
@@ -74,11 +85,11 @@ impl Model {
     /// the head is computed for every token.
     pub fn forward_each(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
         self.compute(state, tokens, |state, i, row| {
-            self.head(&mut state.work, row);
+            self.head(&mut state.work, row, Wanted::All);
             each(i, &state.work.logits);
         });
         if !tokens.is_empty() {
-            state.set_logits_current();
+            state.set_logits(Wanted::All.logits());
         }
     }
 
@@ -195,12 +206,21 @@ impl Model {
     }
 
     /// The logits of one row of the batch: only a token that is asked for meets the head.
-    fn head(&self, work: &mut Workspace, row: usize) {
+    fn head(&self, work: &mut Workspace, row: usize, wanted: Wanted) {
         let width = self.blueprint.width;
-        let normed = &mut work.normed[..width];
-        rms_norm(self.simd, &work.stream[row * width..][..width], &self.weights.norm, self.blueprint.norm_eps, normed);
-        self.multiply(&self.weights.head, normed, 1, &mut work.logits, &mut work.scratch);
-        work.profile.mark(Part::Head);
+        let Workspace { stream, normed, logits, scratch, screening, profile, .. } = work;
+        let (normed, Weights { norm, head, screen, .. }) = (&mut normed[..width], &self.weights);
+        rms_norm(self.simd, &stream[row * width..][..width], norm, self.blueprint.norm_eps, normed);
+        let screened = match (wanted, screen) {
+            (Wanted::Best(best), Some(screen)) => screening.screen(screen, |room| {
+                screen.best(&self.pool, self.simd, head.matrix().bytes(), normed, &best, logits, room)
+            }),
+            _ => false,
+        };
+        if !screened {
+            self.multiply(head, normed, 1, logits, scratch);
+        }
+        profile.mark(Part::Head);
     }
 
     fn add_bias(&self, linear: &Linear, y: &mut [f32]) {

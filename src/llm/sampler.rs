@@ -92,6 +92,28 @@ impl Sampler {
         Some(token)
     }
 
+    /// How many of the best logits [`Sampler::choose`] looks at, of tokens that it [leaves](Sampler::leaves) as they are:
+    /// where those are there, and of the others those that are greater than the last of them, it chooses as if all were.
+    /// `None` where it looks at all: without a top-k, or where what was said can become more probable.
+    pub fn looks_at(&self) -> Option<usize> {
+        let Sampling { temperature, top_k, repetition_penalty, presence_penalty, .. } = self.settings;
+        let lowers = repetition_penalty >= 1.0 && presence_penalty >= 0.0;
+        let count = if temperature <= 0.0 { 1 } else { top_k };
+        (lowers && count > 0).then_some(count)
+    }
+
+    /// Whether the logit of a token would be neither struck out nor made less by a penalty.
+    pub fn leaves(&self, token: usize) -> bool {
+        let Sampling { repetition_penalty, presence_penalty, .. } = self.settings;
+        let penalised = |token: &u32| match (repetition_penalty > 1.0, presence_penalty > 0.0) {
+            (_, true) => self.said.contains(token),
+            (true, false) => self.recent.contains(token),
+            (false, false) => false,
+        };
+        let within = u32::try_from(token).ok().filter(|_| token < self.limit);
+        within.is_some_and(|token| !self.banned.contains(&token) && !penalised(&token))
+    }
+
     /// Counts `token` as said, when it was not chosen but forced.
     pub fn remember(&mut self, token: u32) {
         if self.recent.len() == PENALTY_WINDOW {
@@ -351,7 +373,50 @@ mod tests {
         }
     }
 
+    #[test]
+    fn where_all_logits_count_none_may_be_left_out() {
+        let cases = [
+            (PLAIN, None),
+            (Sampling { top_k: 20, ..PLAIN }, Some(20)),
+            (Sampling { temperature: 0.0, top_k: 20, ..PLAIN }, Some(1)),
+            (Sampling { top_k: 20, presence_penalty: -0.1, ..PLAIN }, None),
+            (Sampling { top_k: 20, repetition_penalty: 0.9, ..PLAIN }, None),
+        ];
+        for (settings, count) in cases {
+            assert_eq!(Sampler::new(&settings).looks_at(), count, "{settings:?}");
+        }
+    }
+
     proptest::proptest! {
+        /// What a screened head leaves out changes no choice.
+        #[test]
+        fn the_best_logits_are_enough(
+            seed: u64,
+            top_k in 1usize..30,
+            temperature in proptest::sample::select(vec![0.0, 0.7]),
+            penalties in proptest::sample::select(vec![(1.0, 0.0), (1.3, 0.0), (1.0, 1.5), (1.1, 0.5)]),
+            levels in proptest::sample::select(vec![4u32, 1 << 20]),
+        ) {
+            let (repetition_penalty, presence_penalty) = penalties;
+            let settings = Sampling { temperature, top_k, repetition_penalty, presence_penalty, ..PLAIN };
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut samplers = [0; 2].map(|_| Sampler::new(&settings).within(190));
+            samplers.iter_mut().for_each(|sampler| sampler.ban([3, 5, 8]));
+            for _ in 0..100 {
+                let scale = 8.0 / levels as f32;
+                let mut all: Vec<f32> = (0..200).map(|_| random.u32(0..levels) as f32 * scale - 2.0).collect();
+                let count = samplers[1].looks_at().unwrap();
+                let mut left: Vec<f32> = (0..200).filter(|&id| samplers[1].leaves(id)).map(|id| all[id]).collect();
+                left.sort_by(|a, b| b.total_cmp(a));
+                let floor = left.get(count - 1).copied().unwrap_or(f32::NEG_INFINITY);
+                let kept = |&logit: &f32| if logit >= floor { logit } else { f32::NEG_INFINITY };
+                let mut best: Vec<f32> = all.iter().map(kept).collect();
+                let chosen = samplers[0].choose(&mut all);
+                proptest::prop_assert_eq!(chosen, samplers[1].choose(&mut best));
+                proptest::prop_assert!(chosen.is_some());
+            }
+        }
+
         /// One pass finds what a full sort finds.
         #[test]
         fn the_top_k_are_those_of_a_sort(

@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sotto_kernels::{CHUNK, Simd};
 
 use super::blueprint::Blueprint;
+use super::head::Logits;
 pub(super) use checkpoints::BorderMemory;
 use checkpoints::{Checkpoint, Checkpoints, SPACING};
 pub(super) use image::Peek;
@@ -57,8 +58,8 @@ pub struct State {
     pub(super) layers: Vec<Memory>,
     checkpoints: Checkpoints,
     pub(super) work: Workspace,
-    /// `work.logits` are those of the last position.
-    logits_current: bool,
+    /// Which of `work.logits` are those of the last position.
+    logits: Logits,
 }
 
 /// Which call computed a position, and whether as if the position were alone in it.
@@ -82,7 +83,7 @@ impl State {
             layers: (0..blueprint.layers).map(|n| Memory::new(blueprint, n, kind)).collect(),
             checkpoints: Checkpoints::default(),
             work: Workspace::new(blueprint),
-            logits_current: false,
+            logits: Logits::None,
             blueprint: blueprint.clone(),
             kind,
         }
@@ -133,9 +134,21 @@ impl State {
         &self.tokens
     }
 
-    /// The logits after the last position, `[vocabulary]`; `None` when the last position went back or was not asked.
+    /// The logits after the last position, `[vocabulary]`; `None` when the last position went back, was not asked, or was
+    /// asked for the best alone.
     pub fn logits(&mut self) -> Option<&mut [f32]> {
-        self.logits_current.then_some(&mut self.work.logits)
+        self.has_all_logits().then_some(&mut self.work.logits)
+    }
+
+    /// As [`State::logits`], but after [`Model::forward_best`] those that it was asked for, and -∞ for others.
+    ///
+    /// [`Model::forward_best`]: super::model::Model::forward_best
+    pub fn best_logits(&mut self) -> Option<&mut [f32]> {
+        (self.logits != Logits::None).then_some(&mut self.work.logits)
+    }
+
+    fn has_all_logits(&self) -> bool {
+        self.logits == Logits::All
     }
 
     /// The memory of DeltaNet layer `n`, `[value_heads, key_dim, value_dim]`, heads in the order of the checkpoint;
@@ -172,7 +185,7 @@ impl State {
             layers: self.layers.clone(),
             checkpoints: self.checkpoints.clone(),
             work,
-            logits_current: self.logits_current,
+            logits: self.logits,
         }
     }
 
@@ -193,7 +206,7 @@ impl State {
         self.tokens.truncate(reached);
         self.origins.truncate(reached);
         self.checkpoints.forget_after(reached);
-        self.logits_current = false;
+        self.logits = Logits::None;
         reached
     }
 
@@ -234,8 +247,8 @@ impl State {
         }
     }
 
-    pub(super) fn set_logits_current(&mut self) {
-        self.logits_current = true;
+    pub(super) fn set_logits(&mut self, logits: Logits) {
+        self.logits = logits;
     }
 
     /// Records that `tokens` have been computed in one call, each as if `alone` or not.
@@ -243,7 +256,7 @@ impl State {
         let origin = Origin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone };
         self.tokens.extend_from_slice(tokens);
         self.origins.extend(tokens.iter().map(|_| origin));
-        self.logits_current = false;
+        self.logits = Logits::None;
     }
 
     /// How the first `len` positions were computed.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut};
-use sotto_kernels::{BlockType, Matrix, Pool, STRIP, StripLayout, wants_strips};
+use sotto_kernels::{BlockType, Matrix, PlaneLayout, Pool, STRIP, Screen, StripLayout, wants_strips};
 
 use super::LlmError;
 use crate::types;
@@ -38,6 +38,7 @@ pub struct Weight {
 enum Shape {
     Rows { kind: BlockType, rows: usize, cols: usize },
     Strips(StripLayout),
+    Planes(PlaneLayout),
 }
 
 /// Where the bytes of a matrix are.
@@ -76,6 +77,16 @@ impl Weight {
         Ok(Weight { shape: Shape::Strips(layout), bytes: Bytes::Owned(Arc::new(bytes)) })
     }
 
+    /// The same weights with their codes parted, so that the best rows of a product can be found without reading all of
+    /// it, where that pays; as they are where it does not.
+    pub fn parted(self, pool: &Pool) -> (Weight, Option<Screen>) {
+        let Weight { shape: Shape::Strips(layout), bytes: Bytes::Owned(mut bytes) } = self else { return (self, None) };
+        // Whoever else has these bytes expects them as they are.
+        let screen = Arc::get_mut(&mut bytes).and_then(|bytes| Screen::part(pool, &layout, bytes));
+        let shape = screen.as_ref().map_or(Shape::Strips(layout), |screen| Shape::Planes(*screen.layout()));
+        (Weight { shape, bytes: Bytes::Owned(bytes) }, screen)
+    }
+
     pub fn matrix(&self) -> Matrix<'_> {
         let bytes = match &self.bytes {
             Bytes::Mapped(map, span) => &map[span.clone()],
@@ -83,6 +94,7 @@ impl Weight {
         };
         match &self.shape {
             Shape::Strips(layout) => Matrix::strips(layout, bytes),
+            Shape::Planes(layout) => Matrix::planes(layout, bytes),
             Shape::Rows { kind, rows, cols } => {
                 Matrix::new(*kind, *rows, *cols, bytes).expect("the shape was checked when the weight was made")
             }

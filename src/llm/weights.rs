@@ -1,7 +1,7 @@
 //! The numbers of a model, found in its checkpoint. Quantised matrices are packed in the order in which kernels read them,
 //! others stay where they lie; small vectors are copied out.
 
-use sotto_kernels::Pool;
+use sotto_kernels::{Pool, Screen};
 
 use super::LlmError;
 use super::blueprint::{Blueprint, DeltaNet, Family};
@@ -15,6 +15,8 @@ pub struct Weights {
     pub norm: Vec<f32>,
     /// [vocabulary, width]; the embedding where the file has no `output.weight`.
     pub head: Weight,
+    /// How the best of its rows are found, where that pays.
+    pub screen: Option<Screen>,
 }
 
 pub struct Layer {
@@ -99,18 +101,17 @@ impl Weights {
         let Blueprint { width, vocabulary, .. } = *blueprint;
         let embedding = tensors.matrix("token_embd.weight", vocabulary, width)?;
         // Of an embedding that is not the head too only a row is read for each token: it stays as it is.
-        let (embedding, head) = match tensors.has("output.weight") {
-            true => (embedding, tensors.matrix("output.weight", vocabulary, width)?.packed(pool)?),
-            false => {
-                let packed = embedding.packed(pool)?;
-                (packed.clone(), packed)
-            }
+        let (own, tied) = match tensors.has("output.weight") {
+            true => (Some(embedding), tensors.matrix("output.weight", vocabulary, width)?),
+            false => (None, embedding),
         };
+        let (head, screen) = tied.packed(pool)?.parted(pool);
+        let embedding = own.unwrap_or_else(|| head.clone());
         let tensors = &mut Packing { tensors, pool };
         let layers = (0..blueprint.layers).map(|n| Layer::bind(tensors, n, blueprint)).collect::<Result<_, _>>()?;
         let norm = tensors.vector("output_norm.weight", width)?;
         tensors.refuse_the_rest()?;
-        let weights = Weights { embedding, layers, norm, head };
+        let weights = Weights { embedding, layers, norm, head, screen };
         weights.bring_in();
         Ok(weights)
     }
@@ -121,7 +122,8 @@ impl Weights {
 
     /// Bytes of the matrices that are in memory. The small vectors beside them are below a thousandth of it.
     pub fn bytes(&self) -> usize {
-        self.held().map(|weight| weight.matrix().bytes().len()).sum()
+        let screen = self.screen.as_ref().map_or(0, Screen::bytes);
+        self.held().map(|weight| weight.matrix().bytes().len()).sum::<usize>() + screen
     }
 
     /// Of a mapped embedding that is not the head too, only the rows of spoken tokens are ever read, so it stays out.

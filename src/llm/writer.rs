@@ -113,7 +113,7 @@ impl Writer {
             return Ok(self.end(Finish::Length));
         }
         if let Some(&last) = self.tokens.last() {
-            ahead.advance(llm, state, last, self.limits.tokens - self.tokens.len());
+            ahead.advance(llm, state, last, self.limits.tokens - self.tokens.len(), sampler);
             self.steps += 1;
         }
         let token = match self.forced(llm) {

@@ -120,16 +120,32 @@ pub(crate) fn tiles(most: usize, tokens: usize) -> impl Iterator<Item = (usize, 
 impl Activations {
     /// Rounds x`[n, cols]` for weights of this grouping. `cols` must be whole parts of 32.
     pub fn round(&mut self, pool: &Pool, simd: Simd, grouping: Grouping, x: &[f32], cols: usize) {
+        let wide = if simd.tiles().is_some() { x.len() / cols / TILE * TILE } else { 0 };
+        self.round_in_tiles(pool, simd, (grouping, wide, simd.run(Tokens)), x, cols);
+    }
+
+    /// [`Activations::round`] to tiles of one token each.
+    pub fn round_apart(&mut self, pool: &Pool, simd: Simd, grouping: Grouping, x: &[f32], cols: usize) {
+        self.round_in_tiles(pool, simd, (grouping, 0, 1), x, cols);
+    }
+
+    /// The first `wide` tokens to tiles of bytes, the others to tiles of `narrow` tokens and fewer.
+    fn round_in_tiles(
+        &mut self,
+        pool: &Pool,
+        simd: Simd,
+        (grouping, wide, narrow): (Grouping, usize, usize),
+        x: &[f32],
+        cols: usize,
+    ) {
         let (n, groups) = (x.len() / cols, cols / grouping.group);
-        (self.grouping, self.tokens, self.cols) = (Some(grouping), n, cols);
-        self.wide = if simd.tiles().is_some() { n / TILE * TILE } else { 0 };
+        (self.grouping, self.tokens, self.wide, self.cols) = (Some(grouping), n, wide, cols);
         grow(&mut self.quads, x.len());
         grow(&mut self.scales, n * groups);
         grow(&mut self.sums, n * groups);
         grow(&mut self.starts, n * groups);
         let (quads, scales) = (SharedMut::new(&mut self.quads), SharedMut::new(&mut self.scales));
         let (sums, starts) = (SharedMut::new(&mut self.sums), SharedMut::new(&mut self.starts));
-        let (narrow, wide) = (simd.run(Tokens), self.wide);
         // The wide tiles, then the others.
         pool.run(wide / TILE + (n - wide).div_ceil(narrow), |i, _| {
             let (begin, most) = match i.checked_sub(wide / TILE) {

@@ -1,6 +1,6 @@
 //! Activations times weights.
 
-mod activations;
+pub(crate) mod activations;
 mod gemm;
 mod matvec;
 mod plain;
@@ -13,7 +13,7 @@ mod tiled;
 use crate::matrix::Order;
 use crate::pool::{SharedMut, lock};
 use crate::strips::StripLayout;
-use crate::{BlockType, Matrix, Pool, Simd, reference};
+use crate::{BlockType, Matrix, Pool, Simd, reference, screen};
 use activations::{Activations, Grouping};
 use gemm::{Gemm, PANEL, PANEL_ROWS};
 use matvec::MatVec;
@@ -85,6 +85,12 @@ pub fn matmul_all<const M: usize>(
             _ if w.cols() == 0 => y.fill(0.0),
             _ if simd.is_reference() => reference::matmul(w, x, y),
             Order::Rows { .. } if Grouping::of(w.kind()).is_some() => short::short(pool, simd, w, x, y),
+            Order::Planes(layout) => {
+                let room = scratch.rounded.iter_mut().find(|rounded| rounded.is_free());
+                let room = room.expect("no more ways of rounding than matrices");
+                screen::full(pool, simd, &layout, w.bytes(), x, y, room);
+                room.clear();
+            }
             Order::Rows { .. } if n > 1 && !scratch.steps => plain_gemm(pool, simd, w, x, n, y, scratch),
             Order::Rows { row_bytes } => {
                 let unit = PIECE_ROWS;

@@ -20,7 +20,7 @@ mod scales;
 
 use crate::BlockType;
 pub(crate) use format::{ForFormat, Format, for_format};
-pub(crate) use planes::Planes;
+pub(crate) use planes::{Five, LowThree, Planes};
 pub(crate) use scales::Scales;
 
 /// Rows of a strip: as many as the widest vector has lanes.

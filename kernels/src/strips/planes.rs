@@ -8,6 +8,8 @@ const VECTOR: usize = 4 * STRIP;
 
 /// How many bits a code has, and where they are.
 pub(crate) trait Planes {
+    /// Bits of a code.
+    const BITS: u32;
     /// Bytes of 32 columns.
     const BYTES: usize;
 
@@ -32,12 +34,15 @@ pub(crate) struct Five;
 pub(crate) struct Six;
 /// 8 bits.
 pub(crate) struct Whole;
+/// 3 bits: what is left of 8 where the high five stand elsewhere.
+pub(crate) struct LowThree;
 
 fn byte_of(vector: usize, row: usize, col: usize) -> usize {
     VECTOR * vector + 4 * row + col % 4
 }
 
 impl Planes for Nibbles {
+    const BITS: u32 = 4;
     const BYTES: usize = 4 * VECTOR;
 
     fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
@@ -62,6 +67,7 @@ impl Planes for Nibbles {
 }
 
 impl Planes for Five {
+    const BITS: u32 = 5;
     const BYTES: usize = Nibbles::BYTES + VECTOR;
 
     fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
@@ -88,6 +94,7 @@ impl Planes for Five {
 }
 
 impl Planes for Six {
+    const BITS: u32 = 6;
     const BYTES: usize = Nibbles::BYTES + 2 * VECTOR;
 
     fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
@@ -120,6 +127,7 @@ impl Planes for Six {
 }
 
 impl Planes for Whole {
+    const BITS: u32 = 8;
     const BYTES: usize = 8 * VECTOR;
 
     fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
@@ -138,5 +146,36 @@ impl Planes for Whole {
     unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads {
         // SAFETY: vector 7 is the last of a part.
         unsafe { isa.load_quads(part.add(VECTOR * quad)) }
+    }
+}
+
+impl Planes for LowThree {
+    const BITS: u32 = 3;
+    const BYTES: usize = 3 * VECTOR;
+
+    fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
+        to[..LowThree::BYTES].fill(0);
+        for (row, codes) in codes.iter().enumerate() {
+            for (col, code) in codes.iter().enumerate() {
+                to[byte_of(col / 16, row, col)] |= (code & 3) << (2 * (col % 16 / 4));
+                to[byte_of(2, row, col)] |= (code >> 2 & 1) << (col / 4);
+            }
+        }
+    }
+
+    fn code(part: &[u8], row: usize, col: usize) -> u8 {
+        let pairs = part[byte_of(col / 16, row, col)];
+        (pairs >> (2 * (col % 16 / 4)) & 3) | (part[byte_of(2, row, col)] >> (col / 4) & 1) << 2
+    }
+
+    #[inline(always)]
+    unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads {
+        // SAFETY: vector 2 is the last of a part.
+        let (pairs, bits) =
+            unsafe { (isa.load_quads(part.add(quad / 4 * VECTOR)), isa.load_quads(part.add(2 * VECTOR))) };
+        let low = isa.quads_right(pairs, 2 * (quad % 4) as u32, 3);
+        let quad = quad as u32;
+        let high = if quad < 2 { isa.quads_left(bits, 2 - quad, 4) } else { isa.quads_right(bits, quad - 2, 4) };
+        isa.quads_or(low, high)
     }
 }

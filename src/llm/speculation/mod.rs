@@ -15,8 +15,11 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
+use sotto_kernels::Best;
+
 use super::blueprint::Blueprint;
 use super::loaded::Llm;
+use super::sampler::Sampler;
 use super::state::State;
 use crate::config::{self, Speculation};
 use lookup::Lookup;
@@ -105,22 +108,23 @@ impl Speculator {
         }
     }
 
-    /// Computes `token`, behind which the answer has room for `room` more, or finds it computed.
-    pub fn advance(&mut self, llm: &Llm, state: &mut State, token: u32, room: usize) {
+    /// Computes `token`, behind which the answer has room for `room` more, or finds it computed. Of the logits there are
+    /// as many as `sampler` looks at.
+    pub fn advance(&mut self, llm: &Llm, state: &mut State, token: u32, room: usize, sampler: &Sampler) {
         match &mut self.ahead {
-            Some(ahead) => ahead.advance(llm, state, token, room, &mut self.guesses),
-            None => llm.forward(state, &[token]),
+            Some(ahead) => ahead.advance(llm, state, (token, room), sampler, &mut self.guesses),
+            None => step(llm, state, token, sampler),
         }
     }
 
-    /// The logits behind the last token, as [`State::logits`].
+    /// The logits behind the last token, as [`State::best_logits`].
     pub fn logits<'a>(&'a mut self, state: &'a mut State) -> Option<&'a mut [f32]> {
         match &mut self.ahead {
             Some(ahead) if ahead.rows > 0 => {
                 let vocabulary = ahead.logits.len() / (MOST + 1);
                 ahead.logits.chunks_exact_mut(vocabulary).nth(ahead.right)
             }
-            _ => state.logits(),
+            _ => state.best_logits(),
         }
     }
 
@@ -158,7 +162,14 @@ impl Ahead {
         self.forget_draft();
     }
 
-    fn advance(&mut self, llm: &Llm, state: &mut State, token: u32, room: usize, guesses: &mut Guesses) {
+    fn advance(
+        &mut self,
+        llm: &Llm,
+        state: &mut State,
+        (token, room): (u32, usize),
+        sampler: &Sampler,
+        guesses: &mut Guesses,
+    ) {
         self.drafter.push(token);
         if self.came_true(token) {
             guesses.right += 1;
@@ -168,7 +179,7 @@ impl Ahead {
         self.settle(llm, state);
         self.guess(llm, room.saturating_sub(1).min(ahead_room(state)));
         let began = (self.clock)();
-        self.compute(llm, state, token);
+        self.compute(llm, state, token, sampler);
         self.certain += 1;
         let taken = (self.clock)().saturating_sub(began);
         let more = self.rows.saturating_sub(1);
@@ -195,9 +206,9 @@ impl Ahead {
         self.rows = if length > 0 { 1 + length } else { 0 };
     }
 
-    fn compute(&mut self, llm: &Llm, state: &mut State, token: u32) {
+    fn compute(&mut self, llm: &Llm, state: &mut State, token: u32, sampler: &Sampler) {
         if self.rows == 0 {
-            return llm.forward(state, &[token]);
+            return step(llm, state, token, sampler);
         }
         let mut tokens = [token; MOST + 1];
         tokens[1..self.rows].copy_from_slice(&self.draft);
@@ -213,6 +224,17 @@ impl Ahead {
     fn forget_draft(&mut self) {
         self.draft.clear();
         (self.right, self.rows) = (0, 0);
+    }
+}
+
+/// Computes the logits behind one more token, as many of them as the choice looks at.
+fn step(llm: &Llm, state: &mut State, token: u32, sampler: &Sampler) {
+    match sampler.looks_at() {
+        Some(count) => {
+            let counts = |token| sampler.leaves(token);
+            llm.forward_best(state, &[token], Best { count, counts: &counts });
+        }
+        None => llm.forward(state, &[token]),
     }
 }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use sotto_kernels::{CHUNK, read_numbers, write_numbers};
 
 use super::checkpoints::{Checkpoint, MOST};
-use super::{CALLS, CacheKind, Memory, Ordering, Origin, Stamp, State, border};
+use super::{CALLS, CacheKind, Logits, Memory, Ordering, Origin, Stamp, State, border};
 use crate::llm::blueprint::Blueprint;
 
 const MAGIC: [u8; 8] = *b"sotto-st";
@@ -103,7 +103,7 @@ impl State {
     }
 
     pub(super) fn body_bytes(&self, waypoints: Waypoints) -> usize {
-        let logits = if self.logits_current { self.blueprint.vocabulary * size_of::<f32>() } else { 0 };
+        let logits = if self.has_all_logits() { self.blueprint.vocabulary * size_of::<f32>() } else { 0 };
         let checkpoints = self.checkpoints.iter().filter(|c| waypoints.include(c)).map(Checkpoint::written_bytes);
         let layers = self.layers.iter().map(|layer| layer.written_bytes(self.len()));
         HEAD + self.len() * (size_of::<u32>() + 1) + logits + layers.chain(checkpoints).sum::<usize>()
@@ -125,7 +125,7 @@ impl State {
             checkpoints,
             tokens: &self.tokens,
             origins: &self.origins,
-            logits: self.logits_current.then_some(&self.work.logits),
+            logits: self.has_all_logits().then_some(&self.work.logits),
         }
     }
 
@@ -170,7 +170,7 @@ impl State {
         if peek.logits {
             read_numbers(&mut self.work.logits, from)?;
         }
-        self.logits_current = peek.logits;
+        self.logits = if peek.logits { Logits::All } else { Logits::None };
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A moment of a state, to come back to.
 
-use super::{DeltaMemory, Origin, State};
+use super::{DeltaMemory, Logits, Origin, State};
 
 /// The DeltaNet memories at one position. Keys and values it keeps by their number alone, so it can be restored only to
 /// a state that still has them: the one it was taken of, or a fork of it, that has not gone back behind it.
@@ -44,7 +44,7 @@ impl State {
             len: self.len(),
             origin: self.origins.last().copied(),
             layers: self.layers.iter().map(|layer| layer.delta().cloned()).collect(),
-            logits: self.logits_current.then(|| self.work.logits.clone()),
+            logits: self.has_all_logits().then(|| self.work.logits.clone()),
         }
     }
 
@@ -63,9 +63,10 @@ impl State {
         self.tokens.truncate(snapshot.len);
         self.origins.truncate(snapshot.len);
         self.checkpoints.forget_after(snapshot.len);
-        self.logits_current = snapshot.logits.is_some();
+        self.logits = Logits::None;
         if let Some(logits) = &snapshot.logits {
             self.work.logits.copy_from_slice(logits);
+            self.logits = Logits::All;
         }
         Ok(())
     }

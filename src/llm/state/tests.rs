@@ -37,9 +37,14 @@ fn going_back_forgets_tokens_and_logits() {
         let mut state = State::new(&blueprint(family), 16);
         state.make_room(3);
         state.advance(&[5, 6, 7], false);
-        state.set_logits_current();
+        state.set_logits(Logits::All);
         assert_eq!(state.rewind(3), 3);
         assert!(state.logits().is_some());
+        state.set_logits(Logits::Best);
+        assert!(state.logits().is_none() && state.best_logits().is_some() && state.fork().best_logits().is_some());
+        let snapshot = state.snapshot();
+        state.restore(&snapshot).unwrap();
+        assert!(state.best_logits().is_none(), "what is not whole is not kept");
         assert_eq!(state.rewind(1), 1);
         assert_eq!(state.tokens(), [5]);
         assert!(state.logits().is_none());

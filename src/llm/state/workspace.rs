@@ -3,6 +3,7 @@
 use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch, zeros};
 
 use crate::llm::blueprint::{Blueprint, DeltaNet, Family};
+use crate::llm::head::Screening;
 use crate::llm::profile::Profile;
 
 /// Positions that are computed together when a prompt is read: enough for the matrix kernels to use each weight many
@@ -35,6 +36,7 @@ pub struct Workspace {
     pub hybrid: Option<DeltaWork>,
     pub rope: Rope,
     pub scratch: Scratch,
+    pub screening: Screening,
     pub profile: Profile,
 }
 
@@ -78,6 +80,7 @@ impl Workspace {
             hybrid: blueprint.delta.as_ref().map(|net| DeltaWork::new(blueprint, net)),
             rope: Rope::new(style, blueprint.head_dim, blueprint.rotated, blueprint.rope_base, None),
             scratch: Scratch::default(),
+            screening: Screening::default(),
             profile: Profile::default(),
         }
     }
