@@ -28,7 +28,8 @@ DELTA_HEADS, DELTA_DIM, TAPS = 16, 128, 4
 CONTROL = {248_044: "<|endoftext|>", 248_045: "<|im_start|>", 248_046: "<|im_end|>"}
 MARKUP = {248_058: "<tool_call>", 248_059: "</tool_call>", 248_068: "<think>", 248_069: "</think>"}
 NORMAL, CONTROL_TYPE, USER_DEFINED = 1, 3, 4
-# Rows that differ; a larger matrix repeats them, which a processor cannot know and which saves most of the time.
+# Rows that are drawn and quantised; a larger matrix goes on with the same blocks in other orders, which saves most of
+# the time. No two rows are the same: where rows tie, looking for the best of them is another task.
 ROWS = 4096
 
 
@@ -105,8 +106,17 @@ class Tensors:
     def matrix(self, name, rows, cols, deviation=None):
         some = self.random.standard_normal((min(rows, ROWS), cols), dtype=numpy.float32)
         some = gguf.quantize(some * numpy.float32(deviation or cols**-0.5), self.kind)
-        whole = numpy.tile(some, (-(-rows // len(some)), 1))[:rows]
-        self.writer.add_tensor(f"{name}.weight", whole, raw_dtype=self.kind)
+        whole = [some]
+        while len(whole) * len(some) < rows:
+            whole.append(self.in_other_order(some))
+        self.writer.add_tensor(f"{name}.weight", numpy.concatenate(whole)[:rows], raw_dtype=self.kind)
+
+    def in_other_order(self, rows):
+        """The same blocks of every row, in an order of their own."""
+        _, bytes_of_block = gguf.GGML_QUANT_SIZES[self.kind]
+        blocks = rows.view(numpy.uint8).reshape(len(rows), -1, bytes_of_block)
+        order = self.random.permutation(blocks.shape[1])
+        return numpy.ascontiguousarray(blocks[:, order]).reshape(len(rows), -1).view(rows.dtype)
 
     def vector(self, name, *shape, value=1.0):
         self.writer.add_tensor(name, numpy.full(shape, value, dtype=numpy.float32))
