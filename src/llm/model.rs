@@ -111,7 +111,7 @@ impl Model {
 
     /// Goes back to the first `len` positions, to the bit as if the rest had never been (see [`State`] for what that
     /// means). Where a DeltaNet layer no longer knows the position, what stands between the newest checkpoint and it is
-    /// computed again: less than 64 positions if they are among the last 192, else up to all.
+    /// computed again: less than 64 positions if they are among the last 128, else up to all.
     pub fn rollback(&self, state: &mut State, len: usize) {
         if state.goes_back_by_itself(len) {
             state.rewind(len);

@@ -3,8 +3,8 @@
 //! A checkpoint is the memory of all DeltaNet layers with the rows that their convolutions see: 19.3 MiB for
 //! Qwen3.5-0.8B and 2B (18 layers of 16 x 128 x 128 and 3 x 6144 values). Of those taken every [`SPACING`] positions
 //! only the newest are kept, of the ends of turns the first (the system prompt) and the newest; so there are never
-//! more than [`MOST`] (116 MiB for 0.8B and 2B), and a barge-in some hundred tokens into an answer costs less than
-//! [`SPACING`] tokens. A log of each token's k, u and g would save those, but it takes 296 KiB a token and the rows of the
+//! more than [`MOST`] (97 MiB for 0.8B and 2B), and a barge-in some hundred tokens into an answer costs less than
+//! [`SPACING`] tokens. The one that a new one would drive out is dropped first, and filled again. A log of each token's k, u and g would save those, but it takes 296 KiB a token and the rows of the
 //! convolutions 432 KiB more: as much as a checkpoint every 27 tokens.
 
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ use crate::llm::blueprint::Blueprint;
 pub const SPACING: usize = 64;
 const _: () = assert!(SPACING.is_multiple_of(CHUNK) && SPACING >= super::BATCH);
 /// The newest so many are kept.
-const NEWEST: usize = 3;
+const NEWEST: usize = 2;
 /// So many ends of turns are kept: the first, and the newest.
 const TURNS: usize = 3;
 pub(in crate::llm) const MOST: usize = NEWEST + TURNS;
@@ -103,13 +103,13 @@ impl Checkpoint {
 }
 
 impl Checkpoints {
-    /// Bytes of as many as are ever held, the one being filled included; `None` if they overflow.
+    /// Bytes of as many as are ever held; `None` if they overflow.
     pub fn planned_bytes(blueprint: &Blueprint) -> Option<usize> {
         let Some(net) = &blueprint.delta else { return Some(0) };
         let layers = net.layers.iter().filter(|&&delta| delta).count();
         let rows = net.heads().channels().checked_mul(net.taps - 1)?;
         let one = DeltaState::base_len(&net.heads())?.checked_add(rows)?.checked_mul(layers)?;
-        one.checked_mul(size_of::<f32>() * (MOST + 1))
+        one.checked_mul(size_of::<f32>() * MOST)
     }
 
     pub fn bytes(&self) -> usize {
@@ -140,39 +140,46 @@ impl Checkpoints {
         }
     }
 
-    /// One for `position` with room for the memories of `layers`, used again where there is one.
+    /// One for `position` with room for the memories of `layers`, used again where there is one. What it will drive out
+    /// is dropped.
     pub fn blank(&mut self, position: usize, layers: &[Memory]) -> Checkpoint {
+        self.blank_of_sort(false, position, layers)
+    }
+
+    fn blank_of_sort(&mut self, turn: bool, position: usize, layers: &[Memory]) -> Checkpoint {
+        self.thin(Some(turn));
         let empty = |memory: &DeltaMemory| BorderMemory {
             base: vec![0.0; memory.delta.base().len()],
             rows: vec![0.0; memory.conv.border_rows().len()],
         };
         let new = || layers.iter().filter_map(Memory::delta).map(empty).collect();
         let layers = self.spare.take().map_or_else(new, |spare| spare.layers);
-        Checkpoint { position, turn: false, layers }
+        Checkpoint { position, turn, layers }
     }
 
     pub fn keep(&mut self, checkpoint: Checkpoint) {
         let at = self.kept.partition_point(|other| other.position < checkpoint.position);
         self.kept.insert(at, checkpoint);
-        self.thin();
+        self.thin(None);
     }
 
     /// Keeps the memories of `layers`, which stand at `border`, as the end of a turn.
     pub fn mark_turn(&mut self, border: usize, layers: &[Memory]) {
         if let Some(there) = self.kept.iter_mut().find(|checkpoint| checkpoint.position == border) {
             there.turn = true;
-            return self.thin();
+            return self.thin(None);
         }
-        let mut checkpoint = self.blank(border, layers);
+        let mut checkpoint = self.blank_of_sort(true, border, layers);
         checkpoint.take(layers);
-        checkpoint.turn = true;
         self.keep(checkpoint);
     }
 
-    /// Drops what is too much of either sort: of turns the second oldest, of others the oldest.
-    fn thin(&mut self) {
+    /// Drops what is too much of either sort, or will be once another is `coming`: of turns the second oldest, of others
+    /// the oldest.
+    fn thin(&mut self, coming: Option<bool>) {
         for (turn, most, oldest) in [(true, TURNS, 1), (false, NEWEST, 0)] {
             let of_sort = |checkpoint: &Checkpoint| checkpoint.turn == turn;
+            let most = most - usize::from(coming == Some(turn));
             while self.kept.iter().filter(|checkpoint| of_sort(checkpoint)).count() > most {
                 let mut places = (0..self.kept.len()).filter(|&i| of_sort(&self.kept[i]));
                 let Some(place) = places.nth(oldest) else { return };
