@@ -334,7 +334,7 @@ fn packed_tensors_that_do_not_fit_are_counted_without_being_read() {
         tensors.retain(|(entry, _)| entry.name != name);
         tensors.push(plain(&name, dtype, dims));
         let checkpoint = Checkpoint::open(layout.write_tensors(&tensors).path());
-        checkpoint.unwrap().resident_bytes();
+        checkpoint.unwrap().resident_bytes(true);
         assert!(refusal(&layout, &tensors).contains(part), "{part} {dims:?}");
     }
 }
@@ -358,7 +358,7 @@ fn resident_bytes_are_those_of_the_weights() {
                     _ => 2 * dims.iter().product::<usize>(),
                 };
             }
-            assert_eq!(checkpoint.resident_bytes(), held as u64);
+            assert_eq!(checkpoint.resident_bytes(true), held as u64);
         }
     }
 }

@@ -81,7 +81,7 @@ fn tell(llm: &Llm, mut ahead: Speculator, each: &mut dyn FnMut(usize) -> Control
 
 fn guessing(llm: &Llm, guess: impl Fn(usize) -> u32 + Send + 'static) -> Speculator {
     let drafter = Scripted { len: 0, guess: Box::new(guess) };
-    let ahead = Ahead::new(llm.blueprint(), Box::new(drafter), even_clock());
+    let ahead = Ahead::new(llm.blueprint(), (Box::new(drafter), None), even_clock());
     Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
 }
 
@@ -129,7 +129,7 @@ fn no_guess_changes_an_answer() {
         for (name, ahead) in drafters {
             let case = format!("{family} {temperature} {name}");
             let ahead = tell(&llm, ahead, &mut go_on);
-            let Guesses { computed, right } = ahead.guesses;
+            let Guesses { computed, right, .. } = ahead.guesses;
             match name {
                 // Behind the end of the answer nothing is right.
                 "always right" => {
