@@ -220,12 +220,7 @@ fn checked_blueprint(source: &Source, settings: &config::Llm) -> Result<Blueprin
     }
 }
 
-fn planned(
-    source: &Source,
-    blueprint: &Blueprint,
-    settings: &config::Llm,
-    drafting: bool,
-) -> Result<Bytes, LlmError> {
+fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm, drafting: bool) -> Result<Bytes, LlmError> {
     let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
     let kind = CacheKind::from(settings.kv);
     let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;

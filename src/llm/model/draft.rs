@@ -5,6 +5,9 @@
 //! The head makes of y the logits of the token after x; with y in the place of h, and that token in the place of x, it
 //! goes on.
 
+#[cfg(test)]
+mod tests;
+
 use sotto_kernels::{matmul, rms_norm};
 
 use super::Model;

@@ -115,3 +115,21 @@ impl Mtp {
         self.waiting -= n;
     }
 }
+
+#[cfg(test)]
+impl Mtp {
+    /// How far a key or a value of two that know the same positions is apart at most.
+    pub fn furthest_apart(&self, other: &Mtp, blueprint: &Blueprint) -> f32 {
+        assert_eq!((self.first, self.entries, self.waiting), (other.first, other.entries, other.waiting));
+        let load = |mtp: &Mtp, head, entry| {
+            let (mut key, mut value) = (vec![0.0; blueprint.head_dim], vec![0.0; blueprint.head_dim]);
+            mtp.memory.cache().unwrap().load(head, entry, &mut key, &mut value);
+            [key, value].concat()
+        };
+        let places = (0..blueprint.kv_heads).flat_map(|head| (0..self.entries).map(move |entry| (head, entry)));
+        places.fold(0.0, |worst, (head, entry)| {
+            let pairs = load(self, head, entry).into_iter().zip(load(other, head, entry));
+            pairs.map(|(a, b)| (a - b).abs()).fold(worst, f32::max)
+        })
+    }
+}
