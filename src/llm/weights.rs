@@ -111,6 +111,7 @@ impl Weights {
         let layers = (0..blueprint.layers).map(|n| Layer::bind(tensors, n, blueprint)).collect::<Result<_, _>>()?;
         let norm = tensors.vector("output_norm.weight", width)?;
         tensors.refuse_the_rest()?;
+        tensors.release();
         let weights = Weights { embedding, layers, norm, head, screen };
         weights.bring_in();
         Ok(weights)
@@ -166,6 +167,10 @@ impl<T: Tensors> Tensors for Packing<'_, T> {
 
     fn refuse_the_rest(&self) -> Result<(), LlmError> {
         self.tensors.refuse_the_rest()
+    }
+
+    fn release(&self) {
+        self.tensors.release();
     }
 }
 
