@@ -186,6 +186,8 @@ def parsed():
 
 
 def main():
+    # So that what runs beside ends when this is told to.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("llm.py: told to end"))
     options = parsed()
     if options.peer is None:
         built = subprocess.run(["sh", HERE / "peer.sh"], stdout=subprocess.PIPE, text=True)

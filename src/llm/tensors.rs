@@ -25,6 +25,10 @@ pub trait Tensors {
 
     /// A tensor that nobody asked for is refused: a model that has it computes something else than we would.
     fn refuse_the_rest(&self) -> Result<(), LlmError>;
+
+    /// Takes the pages of all files out of this process: what was read of them has been copied. Packing gives back the
+    /// pages of each tensor, but the system had brought in some around each as well.
+    fn release(&self);
 }
 
 /// A matrix of a checkpoint: its bytes were held against its shape when it was bound.

@@ -126,6 +126,7 @@ impl Weights {
         let layers = (0..blueprint.layers).map(|n| Layer::bind(tensors, n, blueprint)).collect::<Result<_, _>>()?;
         let norm = tensors.vector("output_norm.weight", width)?;
         tensors.refuse_the_rest()?;
+        tensors.release();
         let weights = Weights { embedding, layers, norm, head, screen, draft: None };
         weights.bring_in();
         Ok(weights)
@@ -138,9 +139,9 @@ impl Weights {
         blueprint: &Blueprint,
         pool: &Pool,
     ) -> Result<(), LlmError> {
-        let draft = Draft::bind(&mut Packing { tensors, pool }, blueprint)?;
-        draft.matrices().for_each(Weight::bring_in);
-        self.draft = Some(draft);
+        self.draft = Some(Draft::bind(&mut Packing { tensors, pool }, blueprint)?);
+        tensors.release();
+        self.bring_in();
         Ok(())
     }
 
@@ -195,6 +196,10 @@ impl<T: Tensors> Tensors for Packing<'_, T> {
 
     fn refuse_the_rest(&self) -> Result<(), LlmError> {
         self.tensors.refuse_the_rest()
+    }
+
+    fn release(&self) {
+        self.tensors.release();
     }
 }
 

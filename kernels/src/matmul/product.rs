@@ -9,7 +9,7 @@ use crate::strips::{ForFormat, Format, PART, Planes, STRIP, Scales, StripLayout,
 use crate::tiles::Tiles;
 use std::ops::Range;
 
-/// Bytes of codes ahead of those in use that memory is asked for, where there is but one token; and of scales, a strip.
+/// Bytes of codes ahead of those in use that memory is asked for; of scales it is a strip.
 const AHEAD: usize = 8192;
 const CACHE_LINE: usize = 64;
 
@@ -91,11 +91,13 @@ impl Product<'_, '_> {
     ) -> [I::Floats; T] {
         let x = self.x.tile(token, T);
         let (parts, scales_at) = (self.layout.cols() / PART, self.layout.scales_at);
+        // The first tile brings the strip into the cache, where those after it find it.
+        let ask = token == 0 && lane == 0;
         let mut totals = [isa.zero(); T];
         for part in 0..parts {
             let (span, col) = (part * PART / F::Scales::SPAN, part * PART % F::Scales::SPAN);
             let at = part * F::Planes::BYTES;
-            if T == 1 && lane == 0 {
+            if ask {
                 for line in (0..F::Planes::BYTES).step_by(CACHE_LINE) {
                     isa.prefetch(strip.as_ptr().wrapping_add(at + AHEAD + line));
                 }

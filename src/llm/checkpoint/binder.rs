@@ -9,7 +9,7 @@ use super::header::Dtype;
 use super::names::{self, Kind};
 use super::{Checkpoint, Place, affine};
 use crate::llm::LlmError;
-use crate::llm::tensors::{Tensors, Weight};
+use crate::llm::tensors::{Tensors, Weight, give_back};
 
 pub struct Binder<'a> {
     checkpoint: &'a Checkpoint,
@@ -71,6 +71,10 @@ impl Tensors for Binder<'_> {
 
     fn refuse_the_rest(&self) -> Result<(), LlmError> {
         self.checkpoint.refuse_unless(|own| self.bound.contains(own))
+    }
+
+    fn release(&self) {
+        self.checkpoint.maps().for_each(|map| give_back(map, &(0..map.len())));
     }
 }
 

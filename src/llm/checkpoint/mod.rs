@@ -78,7 +78,7 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self, LlmError> {
         let folder = Folder::find(path)?;
         let config = Config::parse(&folder.config()?, &folder.dir.join(folder::CONFIG))?;
-        let (shards, [tensors, drafting]) = map_all(&folder)?;
+        let Mapped { shards, tensors, drafting } = map_all(&folder)?;
         let mut checkpoint = Checkpoint { dir: folder.dir, config, shards, tensors, drafting, raw: false };
         checkpoint.raw = checkpoint.has_raw_norms()?;
         Ok(checkpoint)
@@ -232,10 +232,17 @@ impl Checkpoint {
     }
 }
 
-/// Maps every shard and reads its header. No tensor may stand in two of them, and none elsewhere than the index says. Those
-/// of the block that drafts come apart.
-fn map_all(folder: &Folder) -> Result<(Vec<Shard>, [HashMap<String, Place>; 2]), LlmError> {
-    let (mut shards, mut tensors, mut drafting) = (Vec::new(), HashMap::new(), HashMap::new());
+/// The files of a checkpoint, and what is where in them.
+#[derive(Default)]
+struct Mapped {
+    shards: Vec<Shard>,
+    tensors: HashMap<String, Place>,
+    drafting: HashMap<String, Place>,
+}
+
+/// Maps every shard and reads its header. No tensor may stand in two of them, and none elsewhere than the index says.
+fn map_all(folder: &Folder) -> Result<Mapped, LlmError> {
+    let Mapped { mut shards, mut tensors, mut drafting } = Mapped::default();
     // Those of skipped towers too.
     let mut all: HashSet<(String, &str)> = HashSet::new();
     for (number, file) in folder.shards.iter().enumerate() {
@@ -266,7 +273,7 @@ fn map_all(folder: &Folder) -> Result<(Vec<Shard>, [HashMap<String, Place>; 2]),
             return Err(damaged(&folder.dir.join(folder::INDEX), CheckpointFault::NotInShard { tensor, shard }));
         }
     }
-    Ok((shards, [tensors, drafting]))
+    Ok(Mapped { shards, tensors, drafting })
 }
 
 impl Shard {

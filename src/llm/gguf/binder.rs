@@ -6,7 +6,7 @@ use sotto_kernels::unpack_row;
 
 use super::{Gguf, GgufFault, Tensor};
 use crate::llm::LlmError;
-use crate::llm::tensors::{Tensors, Weight};
+use crate::llm::tensors::{Tensors, Weight, give_back};
 
 pub struct Binder<'a> {
     gguf: &'a Gguf,
@@ -82,6 +82,11 @@ impl Tensors for Binder<'_> {
             }
             None => Ok(()),
         }
+    }
+
+    fn release(&self) {
+        let map = self.gguf.map();
+        give_back(map, &(0..map.len()));
     }
 }
 

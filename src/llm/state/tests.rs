@@ -80,7 +80,7 @@ fn what_is_planned_is_what_can_be_held() {
     let (delta, attention) = (18.0 * mib(memories(0)), 6.0 * mib(memories(3)));
     assert!((41.7..41.9).contains(&delta), "S, the entries of a chunk and their rows: {delta}");
     assert!((96.0..96.1).contains(&attention), "{attention}");
-    let one = mib(Checkpoints::planned_bytes(&blueprint).unwrap()) / 7.0;
+    let one = mib(Checkpoints::planned_bytes(&blueprint).unwrap()) / super::checkpoints::MOST as f64;
     assert!((19.2..19.3).contains(&one), "{one}");
 }
 
