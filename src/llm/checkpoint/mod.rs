@@ -40,7 +40,7 @@ use super::blueprint::Blueprint;
 pub use binder::Binder;
 use config::Config;
 pub use fault::CheckpointFault;
-pub use folder::{CONFIG, INDEX, folder_of};
+pub use folder::{CONFIG, DRAFTING, INDEX, folder_of};
 use folder::{Folder, damaged, unreadable};
 use header::{Dtype, MAX_TENSORS, Tensor};
 use inventory::Needed;
@@ -196,7 +196,7 @@ impl Checkpoint {
 
     /// Whether the norms of the block that drafts are zero-centred. Some who convert a checkpoint shift the model's and
     /// leave these: those of its layer are near 0 as published, and near 1 shifted; the others follow them.
-    fn drafts_raw(&self) -> Result<bool, LlmError> {
+    pub fn drafts_raw(&self) -> Result<bool, LlmError> {
         let mut means = 0.0;
         for name in names::DRAFT_NORMS {
             let values = self.values(self.place(name)?)?;

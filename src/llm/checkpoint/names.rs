@@ -12,7 +12,7 @@ const DRAFTING_PREFIXES: [&str; 4] = ["", "model.", "language_model.", "model.la
 /// With this the names of the block that drafts begin, below what stands before them.
 const DRAFTING: &str = "mtp.";
 /// The layer of the block that drafts.
-const DRAFTING_LAYER: &str = "mtp.layers.0.";
+pub const DRAFTING_LAYER: &str = "mtp.layers.0.";
 /// Matrices of its own for tokens, which no published Qwen3.5 has.
 const DRAFTING_OWN: [&str; 3] = ["mtp.embed_tokens.weight", "mtp.lm_head.weight", "mtp.shared_head.head.weight"];
 pub const EMBEDDING: &str = "embed_tokens.weight";
@@ -68,12 +68,15 @@ const WHOLE: [(&str, &str, Kind); 3] = [
 /// What the block that drafts has beside its layer.
 const DRAFT: [(&str, &str, Kind); 4] = [
     ("nextn.eh_proj.weight", JOIN, Kind::Matrix),
-    ("nextn.enorm.weight", "mtp.pre_fc_norm_embedding.weight", Kind::Norm),
-    ("nextn.hnorm.weight", "mtp.pre_fc_norm_hidden.weight", Kind::Norm),
-    ("nextn.shared_head_norm.weight", "mtp.norm.weight", Kind::Norm),
+    ("nextn.enorm.weight", TOKEN_NORM, Kind::Norm),
+    ("nextn.hnorm.weight", HIDDEN_NORM, Kind::Norm),
+    ("nextn.shared_head_norm.weight", DRAFT_NORM, Kind::Norm),
 ];
 /// The matrix by which the block that drafts is known.
-const JOIN: &str = "mtp.fc.weight";
+pub const JOIN: &str = "mtp.fc.weight";
+pub const TOKEN_NORM: &str = "mtp.pre_fc_norm_embedding.weight";
+pub const HIDDEN_NORM: &str = "mtp.pre_fc_norm_hidden.weight";
+pub const DRAFT_NORM: &str = "mtp.norm.weight";
 /// The norms of its layer: together they tell whether norms of the block are zero-centred.
 pub const DRAFT_NORMS: [&str; 4] = [
     "mtp.layers.0.input_layernorm.weight",
@@ -105,13 +108,20 @@ pub fn from_gguf(name: &str) -> Option<(String, Kind)> {
     Some((format!("layers.{layer}.{own}"), *kind))
 }
 
-/// The kind of the tensor that is called `name` below the prefix; `None` for one that no Qwen3.5 has.
+/// The kind of the tensor that is called `name` below the prefix, or in the block that drafts; `None` for one that no
+/// Qwen3.5 has.
 pub fn kind(name: &str) -> Option<Kind> {
-    let own = match name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) {
-        Some((_, part)) => return LAYER.iter().find(|(_, own, _)| *own == part).map(|(.., kind)| *kind),
-        None => name,
+    let table = match in_layer(name) {
+        Some(part) => return LAYER.iter().find(|(_, own, _)| *own == part).map(|(.., kind)| *kind),
+        None => WHOLE.iter().chain(&DRAFT),
     };
-    WHOLE.iter().find(|(_, known, _)| *known == own).map(|(.., kind)| *kind)
+    table.into_iter().find(|(_, own, _)| *own == name).map(|(.., kind)| *kind)
+}
+
+/// What the tensor called `name` is called within its layer, be it the model's or that of the block that drafts.
+pub fn in_layer(name: &str) -> Option<&str> {
+    let of_model = || name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')).map(|(_, part)| part);
+    name.strip_prefix(DRAFTING_LAYER).or_else(of_model)
 }
 
 /// GGUF's name of what is called `name` below the prefix.
