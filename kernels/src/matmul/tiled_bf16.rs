@@ -16,7 +16,7 @@ use crate::Matrix;
 use crate::isa::{Isa, Kernel};
 use crate::pool::SharedMut;
 use crate::tiles::TILE;
-use crate::tiles::bf16::{Bf16Session, Bf16Sums, Bf16Tiles, ROWS, STEP, WeightStep};
+use crate::tiles::bf16::{Bf16Sums, Bf16Tiles, ROWS, STEP, WeightStep};
 
 /// Steps of columns whose sums stay in tiles: 512 columns, of which 32 rows fill 32 KiB of the first-level cache.
 const CHUNK: usize = 16;
@@ -47,7 +47,7 @@ impl Kernel for TiledBf16<'_, '_> {
     fn run<I: Isa>(self, isa: I) {
         let session = self.tiles.begin();
         let tiles = (self.x.len() / self.w.cols()).div_ceil(TILE);
-        let mut weights = [const { WeightStep::ZERO }; CHUNK];
+        let (mut weights, mut sums) = ([const { WeightStep::ZERO }; CHUNK], Bf16Sums::ZERO);
         for first in (0..tiles).step_by(BLOCK) {
             let mut totals = [[[0.0; TILE]; ROWS]; BLOCK];
             let totals = &mut totals[..BLOCK.min(tiles - first)];
@@ -55,7 +55,9 @@ impl Kernel for TiledBf16<'_, '_> {
                 let steps = CHUNK.min(self.parts.steps() - start);
                 self.bring(start, &mut weights[..steps]);
                 for (tile, totals) in totals.iter_mut().enumerate() {
-                    self.add(isa, &session, start, &weights[..steps], first + tile, totals);
+                    let x = &self.parts.tile(first + tile)[start..][..steps];
+                    session.multiply(&weights[..steps], x, &mut sums);
+                    add(isa, &sums, totals);
                 }
             }
             for (tile, totals) in totals.iter().enumerate() {
@@ -82,26 +84,6 @@ impl TiledBf16<'_, '_> {
         }
     }
 
-    /// Adds the products of some steps and a tile of tokens.
-    #[inline(always)]
-    fn add<I: Isa>(
-        &self,
-        isa: I,
-        session: &Bf16Session,
-        start: usize,
-        weights: &[WeightStep],
-        tile: usize,
-        totals: &mut Totals,
-    ) {
-        let mut sums = Bf16Sums::ZERO;
-        session.multiply(weights, &self.parts.tile(tile)[start..][..weights.len()], &mut sums);
-        let sums = sums.high.as_flattened().chunks_exact(I::LANES).zip(sums.low.as_flattened().chunks_exact(I::LANES));
-        for (totals, (high, low)) in totals.as_flattened_mut().chunks_exact_mut(I::LANES).zip(sums) {
-            let sum = isa.add(isa.load(high), isa.load(low));
-            isa.store(isa.add(isa.load(totals), sum), totals);
-        }
-    }
-
     /// Writes what has come of sixteen tokens, those of them that there are.
     #[inline(always)]
     fn put<I: Isa>(&self, isa: I, first: usize, totals: &Totals) {
@@ -117,6 +99,16 @@ impl TiledBf16<'_, '_> {
                 }
             }
         }
+    }
+}
+
+/// Adds what has come of some steps.
+#[inline(always)]
+fn add<I: Isa>(isa: I, sums: &Bf16Sums, totals: &mut Totals) {
+    let parts = sums.high.as_flattened().chunks_exact(I::LANES).zip(sums.low.as_flattened().chunks_exact(I::LANES));
+    for (totals, (high, low)) in totals.as_flattened_mut().chunks_exact_mut(I::LANES).zip(parts) {
+        let sum = isa.add(isa.load(high), isa.load(low));
+        isa.store(isa.add(isa.load(totals), sum), totals);
     }
 }
 
@@ -253,10 +245,10 @@ mod tests {
         let (bytes, _) = as_bf16(&spread(rows * cols, 9, -8, 9));
         let matrix = Matrix::new(BlockType::BF16, rows, cols, &bytes).unwrap();
         let x = spread(n * cols, 10, -8, 12);
-        let simd = tiled().last().unwrap();
-        let product = |threads, x: &[f32]| {
+        let (simd, mut scratch) = (tiled().last().unwrap(), Scratch::default());
+        let mut product = |threads, x: &[f32]| {
             let mut y = vec![0.0; x.len() / cols * rows];
-            matmul(&Pool::new(threads), simd, &matrix, x, x.len() / cols, &mut y, &mut Scratch::default());
+            matmul(&Pool::new(threads), simd, &matrix, x, x.len() / cols, &mut y, &mut scratch);
             y
         };
         let pairs: Vec<f32> = x.chunks(2 * cols).flat_map(|x| product(1, x)).collect();

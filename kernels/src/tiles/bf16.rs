@@ -188,8 +188,8 @@ const ROUNDED: [(&[(f32, f32)], f32); 10] = {
         (&[(-1.0, 1.0), (power(-12), -power(-12))], -1.0),
         // What is above a tie goes up.
         (&[(1.0, 1.0), (1.5 * power(-12), power(-12))], 1.0 + power(-23)),
-        // A product is not rounded before it is added.
-        (&[(1.9921875, 1.9921875), (-1.9921875, 1.9843750)], 1.9921875 * power(-7)),
+        // Products are not rounded to fewer than their 16 bits.
+        (&[(1.9921875, 1.9921875), (-1.9921875, 1.984_375)], 1.9921875 * power(-7)),
         // Subnormal numbers are zero: on either side, as a product, and as a sum.
         (&[(power(-127), power(100))], 0.0),
         (&[(power(100), power(-130))], 0.0),
