@@ -205,7 +205,8 @@ fn plain_gemm(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut 
     });
 }
 
-/// However few the tokens are: two of them meet weights as fast as these come from memory.
+/// However few the tokens are, so that a token's products do not depend on how many are beside it; two of them should
+/// already meet weights as fast as these come from memory.
 fn tiled_gemm(pool: &Pool, simd: Simd, tiles: Bf16Tiles, w: &Matrix, x: &[f32], y: &mut [f32], parts: &mut Parts) {
     parts.take(pool, simd, x, w.cols());
     let (parts, y) = (&*parts, &SharedMut::new(y));
