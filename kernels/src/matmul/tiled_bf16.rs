@@ -1,11 +1,12 @@
 //! Many tokens and weights of bf16, on a processor that multiplies tiles of them.
 //!
-//! The error of a product, with u = 2⁻²⁴: of its f32 sums, at most (32 + ⌈columns / 512⌉) u Σ |w| |x| but for terms of u²,
-//! over many columns about half of what vectors of sixteen lanes can lose. It is made of 15 roundings in a chain of sixteen, one where two chains
-//! meet, 15 where sixteen of these do, one where low parts join the high ones, and one for each 512 columns; the low parts'
-//! own sums are rounded up to 47 times, but are below 2⁻⁷ of the whole. Activations are exact ([`super::parts`]), so what
-//! tiles take for zero comes to it: weights below 2⁻¹²⁶, which is at most 2⁻¹²⁶ |x| for each, and 2⁻¹⁹⁰ (|w| + 4) max |x|,
-//! or where that is less than what f32 can hold, its smallest number.
+//! The error of a product, with u = 2⁻²⁴: of its f32 sums, at most (32 + ⌈columns / 512⌉) u Σ |w| |x| but for terms of
+//! u², over many columns about half of what vectors of sixteen lanes can lose. It is made of 15 roundings in a chain of
+//! sixteen, one where two chains meet, 15 where sixteen of these do, one where low parts join the high ones, and one
+//! for each 512 columns; the low parts' own sums are rounded up to 47 times, but are below 2⁻⁷ of the whole.
+//! Activations are exact ([`super::parts`]), so what tiles take for zero comes to it: weights below 2⁻¹²⁶, which is at
+//! most 2⁻¹²⁶ |x| for each, and 2⁻¹⁹⁰ (|w| + 4) max |x|, or where that is less than what f32 can hold, its smallest
+//! number.
 //!
 //! A sum that is not finite is computed again without tiles: a part of an infinite value may be NaN, and a large weight may
 //! overflow beside activations that were made larger.
