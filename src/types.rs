@@ -41,12 +41,23 @@ impl fmt::Display for Ms {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TurnId(pub u64);
 
-/// A stretch of mono sound, samples in -1.0..=1.0.
+/// A stretch of mono sound, samples in -1.0..=1.0, and what of an answer it says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     pub turn: TurnId,
     pub rate: SampleRate,
     pub samples: Vec<f32>,
+    /// Where in it words begin.
+    pub marks: Vec<Mark>,
+    /// Words of the answer that are said once this was heard.
+    pub words: usize,
+}
+
+/// At sample `at` a word begins, before which an answer has `word` others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub at: u64,
+    pub word: usize,
 }
 
 /// A size in memory or on disk.

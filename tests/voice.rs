@@ -22,12 +22,14 @@ fn load(folder: &Path, speed: f32) -> Result<Voice, sotto::tts::TtsError> {
     Voice::load(&onnx::runtime(), folder, &plan, permit)
 }
 
-/// The chunks that a text becomes; the listener breaks off after `patience` of them.
+/// The chunks that a text becomes; the listener breaks off after `patience` of them. They say it from its beginning on,
+/// without a gap.
 fn speak(voice: &mut Voice, text: &str, patience: usize) -> (Vec<Vec<f32>>, Spoken) {
-    let mut chunks = Vec::new();
+    let (mut chunks, mut said) = (Vec::new(), 0.0);
     let spoken = voice
-        .speak(text, &mut |chunk| {
-            chunks.push(chunk.to_vec());
+        .speak(text, &mut |sound| {
+            assert_eq!(std::mem::replace(&mut said, sound.says.end), sound.says.start);
+            chunks.push(sound.samples.to_vec());
             if chunks.len() < patience { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })
         .unwrap();

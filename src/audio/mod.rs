@@ -3,11 +3,13 @@
 //! Architecture invariant: nothing here knows of text.
 
 mod load;
+mod player;
 mod resample;
 mod riff;
 mod write;
 
 pub use load::{Clip, LONGEST, load_at};
+pub use player::{Heard, Player};
 pub use resample::{Resampler, resample};
 pub use write::{WavTarget, WavWriter};
 

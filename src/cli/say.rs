@@ -31,8 +31,8 @@ pub fn run(args: &Say, house: &House) -> Result<()> {
         let mut failed = None;
         voice.speak(&sentence, &mut |sound| {
             first_sound.get_or_insert_with(|| Ms::from(started.elapsed()));
-            samples += sound.len();
-            match writer.write(sound) {
+            samples += sound.samples.len();
+            match writer.write(sound.samples) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Some(error);

@@ -6,7 +6,7 @@ use super::stage::{Detector, Recogniser, Result, Speaker, Thinker};
 use crate::asr::{Cancel, Transcript, Whisper};
 use crate::hear::{FRAME, SileroVad};
 use crate::llm::Conversation;
-use crate::tts::Voice;
+use crate::tts::{Sound, Voice};
 use crate::types::SampleRate;
 
 impl Detector for SileroVad {
@@ -44,7 +44,7 @@ impl Speaker for Voice {
         Voice::rate(self)
     }
 
-    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()> {
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
         Voice::speak(self, sentence, on_sound)?;
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::asr::{Cancel, Transcript};
 use crate::hear::FRAME;
+use crate::tts::Sound;
 use crate::types::{SampleRate, TurnId};
 
 /// A stage's failure, with the stage's own words in its chain.
@@ -36,7 +37,7 @@ pub trait Thinker: Send {
 /// Text to sound, a chunk at a time.
 pub trait Speaker: Send {
     fn rate(&self) -> SampleRate;
-    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()>;
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()>;
 }
 
 /// All of them, loaded.

@@ -10,6 +10,7 @@ use crate::asr::{Cancel, Doubt, Transcript, Verdict};
 use crate::config;
 use crate::hear::FRAME;
 use crate::observe::Journal;
+use crate::tts::Sound;
 use crate::types::SampleRate;
 
 /// Speech is whatever is louder than nothing.
@@ -80,9 +81,11 @@ impl Speaker for Hums {
         SampleRate(8000)
     }
 
-    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()> {
-        for _ in sentence.chars() {
-            if on_sound(&[0.5; 100]).is_break() {
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
+        let letters = sentence.chars().count() as f64;
+        for n in 0..sentence.chars().count() {
+            let says = n as f64 / letters..(n + 1) as f64 / letters;
+            if on_sound(Sound { samples: &[0.5; 100], says }).is_break() {
                 break;
             }
         }
@@ -97,7 +100,7 @@ impl Speaker for Panics {
         SampleRate(8000)
     }
 
-    fn speak(&mut self, _: &str, _: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()> {
+    fn speak(&mut self, _: &str, _: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
         panic!("scripted")
     }
 }
@@ -290,7 +293,7 @@ impl<S: Speaker> Speaker for FailsOnce<S> {
         self.stage.rate()
     }
 
-    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()> {
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
         self.next()?.speak(sentence, on_sound)
     }
 }
@@ -338,7 +341,7 @@ fn a_pipeline_that_is_dropped_has_no_thread_left() {
             SampleRate(8000)
         }
 
-        fn speak(&mut self, _: &str, _: &mut dyn FnMut(&[f32]) -> ControlFlow<()>) -> Result<()> {
+        fn speak(&mut self, _: &str, _: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
             self.0.send(()).unwrap();
             std::thread::sleep(Duration::from_millis(100));
             anyhow::bail!("scripted")

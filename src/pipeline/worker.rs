@@ -17,8 +17,8 @@ use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
 use crate::priority;
-use crate::tts::Sentences;
-use crate::types::{Frame, TurnId};
+use crate::tts::{Sentences, Sound, Word, words};
+use crate::types::{Frame, Mark, SampleRate, TurnId};
 
 /// The longest that the language model waits for the voice to begin, and how soon it notices that nobody waits any more.
 const HEAD_START: Duration = Duration::from_millis(200);
@@ -228,9 +228,14 @@ impl Worker {
     ) {
         let rate = speaker.rate();
         let mut first_sound_of = None;
+        // The answer, and how many of its words were given to the voice before.
+        let mut said = (TurnId::default(), 0);
         for (turn, speech) in jobs {
             if !self.present.is(turn) {
                 continue;
+            }
+            if said.0 != turn {
+                said = (turn, 0);
             }
             let sentence = match speech {
                 Speech::EndOfAnswer => {
@@ -239,15 +244,17 @@ impl Worker {
                 }
                 Speech::Sentence(sentence) => sentence,
             };
-            let spoken = speaker.speak(&sentence, &mut |samples| {
+            let words = words(&sentence);
+            let spoken = speaker.speak(&sentence, &mut |sound| {
                 if first_sound_of.replace(turn) != Some(turn) {
                     self.journal.note(turn, Event::FirstPcm);
                     begun.put(turn);
                 }
                 self.present.go_on(turn)?;
-                self.send(Message::Sound(Frame { turn, rate, samples: samples.to_vec() }));
+                self.send(Message::Sound(frame(turn, rate, &sound, &words, said.1)));
                 ControlFlow::Continue(())
             });
+            said.1 += words.len();
             if let Err(error) = spoken {
                 self.send(Message::TurnFailed(turn, failure("speak", error)));
             }
@@ -258,6 +265,16 @@ impl Worker {
         // When the pipeline was dropped nobody waits for this any more; the stage's own queue ends next.
         let _dropped = self.tell.send(message);
     }
+}
+
+/// Some of the sound of a sentence of `words`, before which the answer has so many others.
+fn frame(turn: TurnId, rate: SampleRate, sound: &Sound, words: &[Word], before: usize) -> Frame {
+    let (from, length) = (sound.says.start, sound.says.end - sound.says.start);
+    let at = |begins: f64| ((begins - from) / length * sound.samples.len() as f64) as u64;
+    let begun = words.iter().take_while(|word| word.begins < sound.says.end).count();
+    let here = words.iter().enumerate().filter(|(_, word)| sound.says.contains(&word.begins));
+    let marks = here.map(|(n, word)| Mark { at: at(word.begins), word: before + n }).collect();
+    Frame { turn, rate, samples: sound.samples.to_vec(), marks, words: before + begun }
 }
 
 /// The error of the stage `name`, as the user reads it.

@@ -7,10 +7,12 @@ mod ear;
 mod phonemes;
 mod sentences;
 mod voice;
+mod words;
 
 pub use ear::for_ear;
 pub use sentences::Sentences;
-pub use voice::{Spoken, Voice};
+pub use voice::{Sound, Spoken, Voice};
+pub use words::{Word, covered, words};
 
 use std::path::PathBuf;
 

@@ -54,6 +54,15 @@ pub struct Voice {
     _permit: Permit,
 }
 
+/// Some of the sound of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sound<'a> {
+    /// In -1.0..=1.0.
+    pub samples: &'a [f32],
+    /// Which part of the text it says: 0 is its beginning, 1 its end. The silence behind it is all end.
+    pub says: Range<f64>,
+}
+
 /// What was said.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spoken {
@@ -142,7 +151,7 @@ impl Voice {
     pub fn speak(
         &mut self,
         text: &str,
-        on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+        on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<Spoken, TtsError> {
         let text = for_ear(text);
         let phonemes: Vec<char> = self.phonemiser.phonemes(&text)?.nfd().collect();
@@ -154,13 +163,16 @@ impl Voice {
     fn speak_phonemes(
         &mut self,
         phonemes: &[char],
-        on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+        on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<Spoken, TtsError> {
         let mut spoken = Spoken::default();
+        let (mut begin, all) = (0, phonemes.len() as f64);
         for part in parts(phonemes) {
             let ids = self.settings.ids(part, &mut spoken.unknown);
             let latent = self.encode(&ids)?;
-            if self.say(&latent, &mut spoken.samples, on_sound)?.is_break() {
+            let says = begin as f64 / all..(begin + part.len()) as f64 / all;
+            begin += part.len();
+            if self.say(&latent, &says, &mut spoken.samples, on_sound)?.is_break() {
                 spoken.cancelled = true;
                 return Ok(spoken);
             }
@@ -169,7 +181,7 @@ impl Voice {
             let clause = phonemes.last().is_some_and(|mark| matches!(mark, ',' | ';' | ':'));
             let pause = vec![0.0; self.rate().samples(if clause { AFTER_CLAUSE } else { AFTER_SENTENCE })];
             spoken.samples += pause.len();
-            spoken.cancelled = on_sound(&pause).is_break();
+            spoken.cancelled = on_sound(Sound { samples: &pause, says: 1.0..1.0 }).is_break();
         }
         Ok(spoken)
     }
@@ -177,15 +189,18 @@ impl Voice {
     fn say(
         &mut self,
         latent: &Latent,
+        says: &Range<f64>,
         samples: &mut usize,
-        on_sound: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+        on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, TtsError> {
         let mut frames = 0..FIRST_CHUNK.min(latent.frames);
+        let place = |frame: usize| says.start + (says.end - says.start) * frame as f64 / latent.frames as f64;
         while !frames.is_empty() {
             let sound = self.decode(latent, frames.clone())?;
-            let sound = if frames.start == 0 { self.without_breath(&sound) } else { &sound };
+            let samples_of = if frames.start == 0 { self.without_breath(&sound) } else { &sound };
+            let sound = Sound { samples: samples_of, says: place(frames.start)..place(frames.end) };
             frames = frames.end..(frames.end + CHUNK).min(latent.frames);
-            *samples += sound.len();
+            *samples += sound.samples.len();
             if on_sound(sound).is_break() {
                 return Ok(ControlFlow::Break(()));
             }

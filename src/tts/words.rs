@@ -1,0 +1,109 @@
+//! When in the sound of a sentence each of its words is said, as nearly as its letters tell.
+//!
+//! The voice does not say how long it dwells on each word. It does know how long the sentence will be, and within a sentence time goes
+//! with what is spelled out for the ear: letters, and pauses at marks.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::for_ear;
+
+/// What a mark's pause is worth in letters: an English voice says some 15 letters a second, and pauses for 150 to 400 ms.
+const CLAUSE_PAUSE: usize = 3;
+const SENTENCE_PAUSE: usize = 6;
+
+/// A word of a sentence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Word<'a> {
+    pub text: &'a str,
+    /// Where in the sentence's sound it begins: 0 is its beginning, 1 its end.
+    pub begins: f64,
+}
+
+/// The words of `sentence`, with what clings to them: a text between spaces, and where a script writes none, what Unicode
+/// calls a word (UAX #29).
+pub fn words(sentence: &str) -> Vec<Word<'_>> {
+    let texts: Vec<&str> = sentence.split_whitespace().flat_map(parts).collect();
+    let weights: Vec<usize> = texts.iter().map(|text| weight(text)).collect();
+    let all = weights.iter().sum::<usize>().max(1) as f64;
+    let begins = weights.iter().scan(0, |sum, weight| Some(std::mem::replace(sum, *sum + weight)));
+    texts.iter().zip(begins).map(|(text, begins)| Word { text, begins: begins as f64 / all }).collect()
+}
+
+/// Scripts that put no spaces between words: there a stretch of text holds several.
+fn parts(text: &str) -> Vec<&str> {
+    if text.is_ascii() || text.unicode_words().nth(1).is_none() || text.chars().any(is_spaced) {
+        return vec![text];
+    }
+    let mut starts: Vec<usize> = text.unicode_word_indices().map(|(at, _)| at).collect();
+    starts[0] = 0;
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts.iter().zip(ends).map(|(start, end)| &text[*start..end]).collect()
+}
+
+/// Whether the letter is of a script that puts spaces between words, as Latin, Greek, Cyrillic and their neighbours do.
+fn is_spaced(letter: char) -> bool {
+    letter.is_alphabetic() && letter < '\u{0E00}'
+}
+
+fn weight(word: &str) -> usize {
+    let pause = match word.chars().rev().find(|c| !matches!(c, '"' | '\'' | ')' | '”' | '’' | '」')) {
+        Some('.' | '!' | '?' | '…' | '。' | '！' | '？') => SENTENCE_PAUSE,
+        Some(',' | ';' | ':' | '—' | '，' | '、' | '；') => CLAUSE_PAUSE,
+        _ => 0,
+    };
+    let spelled = for_ear(word).chars().filter(|c| c.is_alphanumeric()).count();
+    pause + spelled.max(word.chars().filter(|c| c.is_alphabetic()).count()).max(1)
+}
+
+/// How much of the beginning of `text` the first `count` of `said` cover, in bytes. `said` are words of `text` in its order;
+/// what lies between them in `text`, be it long, was left out when it was said.
+pub fn covered<'a>(text: &str, said: impl IntoIterator<Item = &'a str>) -> usize {
+    said.into_iter().fold(0, |at, word| text[at..].find(word).map_or(at, |found| at + found + word.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_begin_where_their_letters_say() {
+        for (sentence, texts, latest) in [
+            ("Yes, I do.", &["Yes,", "I", "do."][..], [0.0, 0.35, 0.45]),
+            ("In 1984 it", &["In", "1984", "it"], [0.0, 0.06, 0.88]),
+            ("", &[], [0.0; 3]),
+        ] {
+            let words = words(sentence);
+            assert_eq!(words.iter().map(|word| word.text).collect::<Vec<_>>(), texts);
+            for (word, about) in words.iter().zip(latest) {
+                assert!((word.begins - about).abs() < 0.1, "{sentence}: {word:?}, about {about}");
+            }
+        }
+    }
+
+    #[test]
+    fn scripts_without_spaces_have_words_too() {
+        for (sentence, least) in [("今日は天気がいいですね。", 4), ("今天天气很好。", 3), ("วันนี้อากาศดี", 1)]
+        {
+            let found = words(sentence);
+            assert!(found.len() >= least, "{found:?}");
+            assert_eq!(found.iter().map(|word| word.text).collect::<String>(), sentence);
+            assert!(found.is_sorted_by(|a, b| a.begins < b.begins));
+        }
+        assert_eq!(words("Où est l'hôtel?").len(), 3);
+    }
+
+    #[test]
+    fn what_was_left_out_between_words_counts_as_said_with_the_next() {
+        let text = "See *this*: ```x = 1``` and that. And that too.";
+        for (said, covers) in [
+            (&[][..], ""),
+            (&["See"], "See"),
+            (&["See", "this"], "See *this"),
+            (&["See", "this", "and", "that."], "See *this*: ```x = 1``` and that."),
+            (&["See", "this", "and", "that.", "And", "that"], "See *this*: ```x = 1``` and that. And that"),
+            (&["See", "nowhere", "and"], "See *this*: ```x = 1``` and"),
+        ] {
+            assert_eq!(&text[..covered(text, said.iter().copied())], covers);
+        }
+    }
+}
