@@ -31,6 +31,14 @@ use pieces::Pieces;
 const MARKERS: [&str; 6] =
     ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"];
 
+/// What a tokenizer holds per token: 12 bytes of a merge, 8 of places in the tables, its kind and its text, with Llama 3
+/// its place in the order of words. Measured as growth of the resident memory: 34 bytes with 248,077 tokens, 39 with
+/// 151,936 and 58 with 49,152, of which 1.3 MiB are the compiled pattern and code, whatever the vocabulary.
+const HELD_PER_TOKEN: u64 = 36;
+/// What is there at most while it is built: the file's text, its entries, and the ids by their text. 276 bytes with a
+/// `tokenizer.json` of 248,077 tokens, its merges as pairs; 247 with merges in one; 181 with a GGUF.
+const BUILDING_PER_TOKEN: u64 = 300;
+
 pub struct Tokenizer {
     words: Words,
     bpe: Bpe,
@@ -123,6 +131,16 @@ impl Tokenizer {
     /// a control token for nothing.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.pieces.get(token)
+    }
+
+    /// Bytes that a tokenizer of so many tokens holds.
+    pub(super) fn held_bytes(tokens: usize) -> u64 {
+        tokens as u64 * HELD_PER_TOKEN
+    }
+
+    /// Bytes that it takes to read it from a file, those included that it then holds.
+    pub(super) fn building_bytes(tokens: usize) -> u64 {
+        tokens as u64 * BUILDING_PER_TOKEN
     }
 
     /// Tokens in the table, unused ones included.
