@@ -19,13 +19,13 @@ pub(super) struct Bpe {
     /// What merges with left token `t` on its right is `pairs[starts[t]..starts[t + 1]]`, ascending.
     starts: Vec<u32>,
     pairs: Vec<Pair>,
-    /// The token that the merge of each rank makes.
+    /// The token that the merge of each rank makes. Empty where that has the rank's number.
     made: Vec<u32>,
     /// Where whole words are looked up before they are merged: the ordinary tokens in the order of their bytes.
     whole: Option<Vec<u32>>,
 }
 
-/// The merge of a left token with `right`. The lower rank goes first.
+/// The merge of a left token with `right`. The lower rank goes first; only the order of ranks matters.
 struct Pair {
     right: u32,
     rank: u32,
@@ -99,6 +99,11 @@ impl Bpe {
             ranked.push((left, right, rank));
             made.push(joint);
         }
+        // Most vocabularies list what merges make in the order of the merges: then those ids do for ranks as well.
+        if made.is_sorted_by(|a, b| a < b) {
+            ranked.iter_mut().zip(&made).for_each(|((.., rank), &id)| *rank = id);
+            made = Vec::new();
+        }
         made.shrink_to_fit();
         ranked.sort_unstable();
         let (starts, pairs) = rows(&ranked);
@@ -134,7 +139,7 @@ impl Bpe {
             let (before, gone, after) = (left.left, left.right, right.right);
             symbols[gone as usize].token = NONE;
             let left = &mut symbols[at as usize];
-            (left.token, left.right) = (self.made[rank as usize], after);
+            (left.token, left.right) = (self.made.get(rank as usize).copied().unwrap_or(rank), after);
             if let Some(after) = symbols.get_mut(after as usize) {
                 after.left = at;
             }
