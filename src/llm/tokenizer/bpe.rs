@@ -1,7 +1,7 @@
 //! Byte pair encoding in flat tables: the bytes of a word become tokens, and neighbours merge as the vocabulary says.
 //!
-//! The tables take 4 bytes for each token and 12 for each merge. Hash maps over strings, as libraries hold them, take
-//! some 240 for each token, and are read for nothing but this.
+//! The tables take 4 bytes for each token and 8 or 12 for each merge. Hash maps over strings, as libraries hold them,
+//! take some 240 for each token, and are read for nothing but this.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
