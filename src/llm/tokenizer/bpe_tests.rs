@@ -28,7 +28,7 @@ impl Drawn {
     fn ours(&self, cut: &str) -> Tokenizer {
         let tokens = self.tokens.iter().map(String::as_str).collect();
         let merges = self.merges.iter().map(|merge| super::parts(merge));
-        Tokenizer::new(Tables { cut: Cut::named(cut).unwrap(), tokens, kinds: self.kinds(), merges }).unwrap()
+        Tokenizer::new(Tables { cut: Cut::named(cut).unwrap(), tokens, kinds: self.kinds() }, merges).unwrap()
     }
 
     fn peer(&self, cut: &str) -> Peer {

@@ -26,7 +26,7 @@ impl Tokenizer {
         }
         let merges = merges.into_iter().map(parts);
         let kinds = classes.into_iter().map(kind).collect();
-        Tokenizer::new(Tables { cut, tokens, kinds, merges }).map_err(broken)
+        Tokenizer::new(Tables { cut, tokens, kinds }, merges).map_err(broken)
     }
 }
 

@@ -125,7 +125,8 @@ impl Tokenizer {
             what,
             supported,
         })?;
-        tables(&document, cut).and_then(Tokenizer::new).map_err(broken)
+        let merges = document.model.merges.iter().map(Merge::parts);
+        tables(&document, cut).and_then(|tables| Tokenizer::new(tables, merges)).map_err(broken)
     }
 }
 
@@ -166,10 +167,7 @@ fn supported(document: &Document) -> Result<Cut, (String, String)> {
     cut.ok_or_else(|| ("its combination of normalizer and pre-tokenizer".to_owned(), Cut::names()))
 }
 
-fn tables<'a>(
-    document: &'a Document,
-    cut: Cut,
-) -> Result<Tables<'a, impl Iterator<Item = Result<(&'a str, &'a str), String>>>, String> {
+fn tables<'a>(document: &'a Document, cut: Cut) -> Result<Tables<'a>, String> {
     let (vocab, added) = (&document.model.vocab, &document.added_tokens);
     let ids = vocab.iter().map(|&(_, id)| id).chain(added.iter().map(|token| token.id));
     let length = ids.max().map_or(0, |highest| highest as usize + 1);
@@ -192,7 +190,7 @@ fn tables<'a>(
         }
         (*token, *kind) = (content, if *special { Kind::Control } else { Kind::Marker });
     }
-    Ok(Tables { cut, tokens, kinds, merges: document.model.merges.iter().map(Merge::parts) })
+    Ok(Tables { cut, tokens, kinds })
 }
 
 impl Merge<'_> {

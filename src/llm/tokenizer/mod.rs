@@ -70,20 +70,19 @@ enum Kind {
     Unused,
 }
 
-/// The tables of a tokenizer, from whatever file. `kinds` is as long as `tokens`; `merges` are pairs of texts in the order
-/// of their ranks.
-struct Tables<'a, M> {
+/// The tables of a tokenizer, from whatever file. `kinds` is as long as `tokens`.
+struct Tables<'a> {
     cut: Cut,
     tokens: Vec<&'a str>,
     kinds: Vec<Kind>,
-    merges: M,
 }
 
 impl Tokenizer {
-    fn new<'a, M>(mut tables: Tables<'a, M>) -> Result<Self, String>
-    where
-        M: Iterator<Item = Result<(&'a str, &'a str), String>>,
-    {
+    /// `merges` are pairs of texts in the order of their ranks.
+    fn new<'a>(
+        mut tables: Tables,
+        merges: impl Iterator<Item = Result<(&'a str, &'a str), String>>,
+    ) -> Result<Self, String> {
         for (token, kind) in tables.tokens.iter().zip(&mut tables.kinds) {
             if MARKERS.contains(token) {
                 *kind = Kind::Marker;
@@ -98,7 +97,7 @@ impl Tokenizer {
         Ok(Tokenizer {
             named: of_kinds(&[Kind::Marker, Kind::Control]).map(|(id, name)| (name.to_owned(), id)).collect(),
             words: tables.cut.words()?,
-            bpe: Bpe::new(&vocabulary, tables.merges, tables.cut.looks_words_up().then_some(&pieces))?,
+            bpe: Bpe::new(&vocabulary, merges, tables.cut.looks_words_up().then_some(&pieces))?,
             pieces,
             kinds: tables.kinds,
         })
