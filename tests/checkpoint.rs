@@ -383,7 +383,7 @@ fn seeds() -> Vec<tempfile::TempDir> {
 /// Everything that is ever done with a checkpoint.
 fn read_all(dir: &Path) -> Result<(), LlmError> {
     let checkpoint = Checkpoint::open(dir)?;
-    checkpoint.resident_bytes();
+    checkpoint.resident_bytes(true);
     bind(&checkpoint).map(drop)
 }
 

@@ -87,6 +87,17 @@ impl<'a> Matrix<'a> {
         self.data
     }
 
+    /// The first `rows` rows as a matrix of their own; all of them where there are no more.
+    pub fn top(&self, rows: usize) -> Matrix<'a> {
+        let rows = rows.min(self.rows);
+        let (order, bytes) = match self.order {
+            Order::Rows { row_bytes } => (self.order, rows * row_bytes),
+            Order::Strips(layout) => (Order::Strips(layout.top(rows)), layout.top(rows).bytes()),
+            Order::Planes(layout) => (Order::Planes(layout.top(rows)), layout.top(rows).bytes()),
+        };
+        Matrix { rows, order, data: &self.data[..bytes], ..*self }
+    }
+
     pub(crate) fn order(&self) -> Order {
         self.order
     }
@@ -142,5 +153,7 @@ mod tests {
         let matrix = Matrix::new(BlockType::Q8_0, 3, 32, &bytes).unwrap();
         assert_eq!(matrix.row(1), &bytes[34..68]);
         assert_eq!(matrix.slice_rows(1, 2).row(1), &bytes[68..102]);
+        assert_eq!((matrix.top(2).rows(), matrix.top(2).bytes()), (2, &bytes[..68]));
+        assert_eq!((matrix.top(9).rows(), matrix.top(9).bytes()), (3, &bytes[..]));
     }
 }

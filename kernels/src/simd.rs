@@ -6,6 +6,7 @@ use crate::isa::Neon;
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, Kernel, Portable};
 use crate::tiles::Tiles;
+use crate::tiles::bf16::Bf16Tiles;
 
 /// A variant of the kernels that this machine can run; made only by [`Simd::detect`], [`Simd::from_env`] and
 /// [`Simd::named`].
@@ -14,6 +15,8 @@ pub struct Simd {
     variant: Variant,
     /// What multiplies many tokens with weights in strips.
     tiles: Option<Tiles>,
+    /// What multiplies many tokens with weights of bf16.
+    bf16_tiles: Option<Bf16Tiles>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,18 +103,23 @@ impl Simd {
     }
 
     fn of(variant: Variant) -> Simd {
-        Simd { variant, tiles: None }
+        Simd { variant, tiles: None, bf16_tiles: None }
     }
 
     pub(crate) fn tiles(self) -> Option<Tiles> {
         self.tiles
     }
 
+    pub(crate) fn bf16_tiles(self) -> Option<Bf16Tiles> {
+        self.bf16_tiles
+    }
+
     /// Every variant that this machine can run, and each with tiles by hand, for tests.
     #[cfg(test)]
     pub(crate) fn with_and_without_tiles() -> Vec<Simd> {
         let without = Simd::available().into_iter().filter(|simd| simd.tiles.is_none() && !simd.is_reference());
-        let with = without.map(|simd| Simd { tiles: Some(Tiles::Emulated), ..simd });
+        let (tiles, bf16_tiles) = (Some(Tiles::Emulated), Some(Bf16Tiles::Emulated));
+        let with = without.map(|simd| Simd { tiles, bf16_tiles, ..simd });
         Simd::available().into_iter().chain(with).collect()
     }
 
@@ -140,7 +148,7 @@ impl Simd {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Avx2, Avx512, Simd, Tiles, Variant};
+    use super::{Avx2, Avx512, Bf16Tiles, Simd, Tiles, Variant};
 
     pub const AVX2_NEEDS: &str = Avx2::NEEDS;
     pub const AVX512_NEEDS: &str = Avx512::<false>::NEEDS;
@@ -158,8 +166,9 @@ mod x86 {
         Avx512::detect().map(|isa| Simd::of(Variant::Avx512Vnni(isa)))
     }
 
+    /// With tiles of bytes, and with those of bf16 where there are any.
     pub fn amx() -> Option<Simd> {
-        Some(Simd { tiles: Some(Tiles::detect()?), ..avx512vnni()? })
+        Some(Simd { tiles: Some(Tiles::detect()?), bf16_tiles: Bf16Tiles::detect(), ..avx512vnni()? })
     }
 }
 

@@ -1,5 +1,5 @@
 //! Matrices of bytes that the processor multiplies in one instruction, where it can: AMX of Sapphire Rapids (2023) and
-//! later.
+//! later. Those of bf16 are in [`bf16`].
 //!
 //! Sixteen tokens meet sixteen rows of weights. Activations are whole numbers of 16 bits, so there are two products, one
 //! of their high and one of their low bytes; sums are exact, so what comes of them is the same to the bit as without
@@ -8,6 +8,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+pub(crate) mod bf16;
 
 #[cfg(target_arch = "x86_64")]
 use amx::Amx;

@@ -120,7 +120,7 @@ impl<'h> Session<'h> {
         };
         format!(
             "prompt   {prompt_tokens} tokens, {} of them new, in {} ({:.0}/s)\n\
-             answer   {tokens} tokens in {} ({:.1}/s), {} of {} guessed came true\n\
+             answer   {tokens} tokens in {} ({:.1}/s), {} of {} guessed came true, {} of {} by the model's own head\n\
              context  {} of {} tokens\n\
              memory   {}\n",
             stats.prefilled_tokens,
@@ -130,6 +130,8 @@ impl<'h> Session<'h> {
             stats.decode_tokens_per_second().unwrap_or_default(),
             stats.guesses.right,
             stats.guesses.computed,
+            stats.guesses.drafted_right,
+            stats.guesses.drafted,
             prompt_tokens + tokens,
             self.house.plan().llm.context,
             self.chat.memory_footprint(),
@@ -151,6 +153,8 @@ fn as_json(prompt: &str, reply: &Reply) -> serde_json::Value {
         "decode_ms": reply.stats.decode.0.round(),
         "guessed_tokens": reply.stats.guesses.computed,
         "guessed_right": reply.stats.guesses.right,
+        "drafted_tokens": reply.stats.guesses.drafted,
+        "drafted_right": reply.stats.guesses.drafted_right,
     })
 }
 

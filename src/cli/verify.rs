@@ -48,7 +48,7 @@ fn against(args: &Verify, folder: &Path, source: &Source, house: &House) -> Resu
     // Plans count keys and values as f16, and they are f32 here; a second state goes into the middle of a chunk.
     let state = State::planned_bytes(&blueprint, case.context().saturating_mul(2)).unwrap_or(usize::MAX) as u64;
     let logits = (case.tokens() as u64).saturating_mul(size_of::<f32>() as u64 * blueprint.vocabulary as u64);
-    let _permit = reserve(house, args, [source.resident_bytes(), state, state, logits].iter().fold(0, add))?;
+    let _permit = reserve(house, args, [source.resident_bytes(false), state, state, logits].iter().fold(0, add))?;
     let model = source.load(house.plan().llm.threads)?;
     let report = case.compare(&model, args.chunk.map_or(case.tokens(), |chunk| chunk.get()))?;
     let usual = Tolerances::of(&report.precision);

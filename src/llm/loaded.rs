@@ -14,7 +14,7 @@ use super::speculation::Speculator;
 use super::state::{CacheKind, Stamp, State};
 use super::template::{ChatFormat, Message, Thinking, Tool};
 use super::tokenizer::{Tokenizer, TokenizerFault};
-use crate::config;
+use crate::config::{self, Speculation};
 use crate::memory::{self, Permit};
 use crate::priority;
 use crate::types::Bytes;
@@ -43,14 +43,17 @@ pub(super) struct Prepared {
     source: Source,
     blueprint: Blueprint,
     settings: config::Llm,
+    /// Whether the model's own block that drafts is to be loaded.
+    drafting: bool,
     planned: Bytes,
 }
 
 impl Prepared {
     pub fn new(source: Source, settings: config::Llm) -> Result<Self, LlmError> {
         let blueprint = checked_blueprint(&source, &settings)?;
-        let planned = planned(&source, &blueprint, &settings)?;
-        Ok(Prepared { source, blueprint, settings, planned })
+        let drafting = settings.speculation == Speculation::Auto && source.drafts();
+        let planned = planned(&source, &blueprint, &settings, drafting)?;
+        Ok(Prepared { source, blueprint, settings, drafting, planned })
     }
 
     /// See [`Llm::planned_bytes`].
@@ -60,7 +63,7 @@ impl Prepared {
 
     /// See [`Llm::load`].
     pub fn load(self, permit: Permit) -> Result<Llm, LlmError> {
-        let Prepared { source, blueprint, settings, planned } = self;
+        let Prepared { source, blueprint, settings, drafting, planned } = self;
         if permit.bytes() < planned {
             return Err(LlmError::Permit { path: source.path().to_owned(), granted: permit.bytes(), planned });
         }
@@ -75,7 +78,7 @@ impl Prepared {
         // The thread that answers lowers itself, and says so where the system refuses.
         let wanted = settings.priority;
         let begin = move || drop(priority::take(wanted));
-        let model = source.load_on(Pool::started_by(settings.threads, begin))?;
+        let model = source.load_on(Pool::started_by(settings.threads, begin), drafting)?;
         let stamp = Stamp::new(&source, &model)?;
         Ok(Llm { model, tokenizer, format, settings, stamp, planned, _permit: permit })
     }
@@ -210,13 +213,14 @@ fn checked_blueprint(source: &Source, settings: &config::Llm) -> Result<Blueprin
     }
 }
 
-fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm) -> Result<Bytes, LlmError> {
+fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm, drafting: bool) -> Result<Bytes, LlmError> {
     let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
     let kind = CacheKind::from(settings.kv);
     let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
     let tokenizer = Tokenizer::held_bytes(blueprint.vocabulary);
     let screen = blueprint.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
-    let (weights, ahead) = (source.resident_bytes(), Speculator::planned_bytes(blueprint, settings));
+    let ahead = Speculator::planned_bytes(blueprint, settings, drafting);
+    let weights = source.resident_bytes(drafting);
     let running = [state as u64, ahead, tokenizer, screen].into_iter().fold(weights, u64::saturating_add);
     // What it takes to build the tokenizer is given back before the first weight is read.
     Ok(Bytes(running.max(Tokenizer::building_bytes(blueprint.vocabulary)).saturating_add(OVERHEAD)))

@@ -4,6 +4,7 @@
 //! and Qwen 2, or, in Qwen 3.5, gated attention and gated DeltaNet ([`mixers`]). Nothing is allocated per token once
 //! the state has grown.
 
+mod draft;
 mod mixers;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod truth;
 
 use std::path::Path;
 
+pub(super) use draft::DRAFTED;
 use sotto_kernels::{Best, Pool, Scratch, Simd, add, matmul_all, rms_norm, silu_mul};
 
 use super::LlmError;

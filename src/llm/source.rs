@@ -13,6 +13,7 @@ use super::checkpoint::{CONFIG, Checkpoint, folder_of};
 use super::gguf::{self, Gguf};
 use super::model::Model;
 use super::template::{ChatFormat, Qwen35};
+use super::tensors::Tensors;
 use super::tokenizer::Tokenizer;
 
 /// Templates are a few kilobytes, `tokenizer_config.json` some more.
@@ -74,24 +75,33 @@ impl Source {
         }
     }
 
-    /// What the weights will hold once bound.
-    pub fn resident_bytes(&self) -> u64 {
+    /// Whether the model comes with a block that drafts tokens ahead (multi-token prediction).
+    pub fn drafts(&self) -> bool {
         match self {
-            Source::Gguf(gguf) => gguf.resident_bytes(),
-            Source::Checkpoint(checkpoint) => checkpoint.resident_bytes(),
+            Source::Gguf(gguf) => gguf.drafts(),
+            Source::Checkpoint(checkpoint) => checkpoint.drafts(),
         }
     }
 
-    pub fn load(&self, threads: usize) -> Result<Model, LlmError> {
-        self.load_on(Pool::new(threads))
+    /// What the weights will hold once bound, with the block that drafts or without.
+    pub fn resident_bytes(&self, drafting: bool) -> u64 {
+        match self {
+            Source::Gguf(gguf) => gguf.resident_bytes(drafting),
+            Source::Checkpoint(checkpoint) => checkpoint.resident_bytes(drafting),
+        }
     }
 
-    /// [`Source::load`], to be computed with by the threads of `pool`.
-    pub fn load_on(&self, pool: Pool) -> Result<Model, LlmError> {
+    /// Without the block that drafts.
+    pub fn load(&self, threads: usize) -> Result<Model, LlmError> {
+        self.load_on(Pool::new(threads), false)
+    }
+
+    /// To be computed with by the threads of `pool`; with the block that drafts, which must be there, or without.
+    pub fn load_on(&self, pool: Pool, drafting: bool) -> Result<Model, LlmError> {
         let blueprint = self.blueprint()?;
         match self {
-            Source::Gguf(gguf) => Model::bind(&mut gguf.binder(), blueprint, pool),
-            Source::Checkpoint(checkpoint) => Model::bind(&mut checkpoint.binder(), blueprint, pool),
+            Source::Gguf(gguf) => bind(&mut gguf.binder(), blueprint, pool, drafting),
+            Source::Checkpoint(checkpoint) => bind(&mut checkpoint.binder(), blueprint, pool, drafting),
         }
     }
 
@@ -125,6 +135,14 @@ impl Source {
     pub fn unsupported(&self, what: impl Into<String>, supported: impl Into<String>) -> LlmError {
         LlmError::Unsupported { path: self.path().to_owned(), what: what.into(), supported: supported.into() }
     }
+}
+
+fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, pool: Pool, drafting: bool) -> Result<Model, LlmError> {
+    let mut model = Model::bind(tensors, blueprint, pool)?;
+    if drafting {
+        model.bind_draft(tensors)?;
+    }
+    Ok(model)
 }
 
 /// The one GGUF file that `path` means, if it means one.

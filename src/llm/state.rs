@@ -60,6 +60,8 @@ pub struct State {
     pub(super) work: Workspace,
     /// Which of `work.logits` are those of the last position.
     logits: Logits,
+    /// So many of the newest positions have their rows of the residual stream, behind the last layer, in `work`.
+    fresh: usize,
 }
 
 /// Which call computed a position, and whether as if the position were alone in it.
@@ -84,6 +86,7 @@ impl State {
             checkpoints: Checkpoints::default(),
             work: Workspace::new(blueprint),
             logits: Logits::None,
+            fresh: 0,
             blueprint: blueprint.clone(),
             kind,
         }
@@ -186,6 +189,7 @@ impl State {
             checkpoints: self.checkpoints.clone(),
             work,
             logits: self.logits,
+            fresh: 0,
         }
     }
 
@@ -203,6 +207,7 @@ impl State {
             return self.len();
         }
         let reached = self.reach(len);
+        self.fresh = self.fresh.saturating_sub(self.len() - reached);
         self.tokens.truncate(reached);
         self.origins.truncate(reached);
         self.checkpoints.forget_after(reached);
@@ -247,6 +252,18 @@ impl State {
         }
     }
 
+    /// The residual stream behind the last layer at the newest positions, as far as it is still known, `[n, width]`; and
+    /// the first of them.
+    pub(super) fn newest(&self) -> (usize, &[f32]) {
+        (self.len() - self.fresh, &self.work.stream[..self.fresh * self.blueprint.width])
+    }
+
+    /// Room to compute something else in. [`State::newest`] is lost.
+    pub(super) fn room(&mut self) -> &mut Workspace {
+        self.fresh = 0;
+        &mut self.work
+    }
+
     pub(super) fn set_logits(&mut self, logits: Logits) {
         self.logits = logits;
     }
@@ -256,6 +273,7 @@ impl State {
         let origin = Origin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone };
         self.tokens.extend_from_slice(tokens);
         self.origins.extend(tokens.iter().map(|_| origin));
+        self.fresh = tokens.len();
         self.logits = Logits::None;
     }
 

@@ -110,10 +110,30 @@ pub fn model(family: &str) -> Builder {
     random(model_without_embedding(family), "token_embd.weight", &[32, vocabulary])
 }
 
+/// A qwen35 with a block that drafts, and a head of its own. Where it is `foreseen`, no layer adds anything to a token, and
+/// the block drafts just what the model says.
+pub fn drafting(foreseen: bool) -> Builder {
+    let file = sizes_but(tables("qwen35"), "qwen35", "block_count");
+    let file = file.u32("qwen35.block_count", 5).u32("qwen35.nextn_predict_layers", 1);
+    let file = hybrid_weights(file, !foreseen);
+    let file = attention_weights(file, 4, !foreseen);
+    let (norms, vocabulary) = (["enorm", "hnorm", "shared_head_norm"], 256 + MERGES.len() as u64 + 5);
+    let join = "blk.4.nextn.eh_proj.weight";
+    // The first of the two that are joined is the token.
+    let diagonal: Vec<f32> = (0..32 * 64).map(|i| f32::from(u8::from(i / 64 == i % 64))).collect();
+    let file = match foreseen {
+        true => file.tensor(join, &[64, 32], &diagonal),
+        false => random(file, join, &[64, 32]),
+    };
+    let one = |file: Builder, name: &str| file.tensor(&format!("blk.4.nextn.{name}.weight"), &[32], &[1.0; 32]);
+    let file = norms.into_iter().fold(file, one).tensor("output_norm.weight", &[32], &[1.0; 32]);
+    random(random(file, "token_embd.weight", &[32, vocabulary]), "output.weight", &[32, vocabulary])
+}
+
 pub fn model_without_embedding(family: &str) -> Builder {
     let file = sizes(tables(cut_of(family)), family);
     let file = match family {
-        "qwen35" => hybrid_weights(file),
+        "qwen35" => hybrid_weights(file, true),
         _ => weights(file, family == "qwen2"),
     };
     file.tensor("output_norm.weight", &[32], &[1.0; 32])
@@ -143,8 +163,16 @@ fn weights(mut file: Builder, biased: bool) -> Builder {
     file
 }
 
-fn hybrid_weights(mut file: Builder) -> Builder {
-    let delta: [(&str, &[u64]); 8] = [
+/// Layers that add something to a token only if they are `loud`.
+fn hybrid_weights(file: Builder, loud: bool) -> Builder {
+    (0..4).fold(file, |file, layer| match layer % 2 {
+        0 => delta_weights(file, layer, loud),
+        _ => attention_weights(file, layer, loud),
+    })
+}
+
+fn delta_weights(mut file: Builder, layer: usize, loud: bool) -> Builder {
+    let shapes: [(&str, &[u64]); 7] = [
         ("attn_qkv.weight", &[32, 56]),
         ("attn_gate.weight", &[32, 24]),
         ("ssm_alpha.weight", &[32, 4]),
@@ -152,31 +180,45 @@ fn hybrid_weights(mut file: Builder) -> Builder {
         ("ssm_conv1d.weight", &[4, 56]),
         ("ssm_dt.bias", &[4]),
         ("ssm_norm.weight", &[6]),
-        ("ssm_out.weight", &[24, 32]),
     ];
-    let attention: [(&str, &[u64]); 6] = [
+    for (name, dims) in shapes {
+        file = random(file, &format!("blk.{layer}.{name}"), dims);
+    }
+    let file = file.tensor(&format!("blk.{layer}.ssm_a"), &[4], &[-0.01, -1.0, -4.0, -16.0]);
+    feed_forward_weights(out(file, layer, "ssm_out", [24, 32], loud), layer, loud)
+}
+
+fn attention_weights(mut file: Builder, layer: usize, loud: bool) -> Builder {
+    let shapes: [(&str, &[u64]); 5] = [
         ("attn_q.weight", &[32, 64]),
         ("attn_k.weight", &[32, 16]),
         ("attn_v.weight", &[32, 16]),
         ("attn_q_norm.weight", &[8]),
         ("attn_k_norm.weight", &[8]),
-        ("attn_output.weight", &[32, 32]),
     ];
-    let both: [(&str, &[u64]); 3] =
-        [("ffn_gate.weight", &[32, 64]), ("ffn_up.weight", &[32, 64]), ("ffn_down.weight", &[64, 32])];
-    for layer in 0..4 {
-        let mixer = if layer % 2 == 0 { &delta[..] } else { &attention[..] };
-        for (name, dims) in mixer.iter().chain(&both) {
-            file = random(file, &format!("blk.{layer}.{name}"), dims);
-        }
-        if layer % 2 == 0 {
-            file = file.tensor(&format!("blk.{layer}.ssm_a"), &[4], &[-0.01, -1.0, -4.0, -16.0]);
-        }
-        for name in ["attn_norm", "post_attention_norm"] {
-            file = file.tensor(&format!("blk.{layer}.{name}.weight"), &[32], &[1.0; 32]);
-        }
+    for (name, dims) in shapes {
+        file = random(file, &format!("blk.{layer}.{name}"), dims);
     }
-    file
+    feed_forward_weights(out(file, layer, "attn_output", [32, 32], loud), layer, loud)
+}
+
+fn feed_forward_weights(mut file: Builder, layer: usize, loud: bool) -> Builder {
+    for name in ["ffn_gate", "ffn_up"] {
+        file = random(file, &format!("blk.{layer}.{name}.weight"), &[32, 64]);
+    }
+    for name in ["attn_norm", "post_attention_norm"] {
+        file = file.tensor(&format!("blk.{layer}.{name}.weight"), &[32], &[1.0; 32]);
+    }
+    out(file, layer, "ffn_down", [64, 32], loud)
+}
+
+/// What a part of a layer adds to a token.
+fn out(file: Builder, layer: usize, part: &str, dims: [u64; 2], loud: bool) -> Builder {
+    let name = format!("blk.{layer}.{part}.weight");
+    match loud {
+        true => random(file, &name, &dims),
+        false => file.tensor(&name, &dims, &vec![0.0; (dims[0] * dims[1]) as usize]),
+    }
 }
 
 /// Greedy, with a penalty so that noise does not turn in circles.

@@ -17,6 +17,21 @@ pub struct Weights {
     pub head: Weight,
     /// How the best of its rows are found, where that pays.
     pub screen: Option<Screen>,
+    /// What drafts further tokens, where it was asked for.
+    pub draft: Option<Draft>,
+}
+
+/// A block that drafts the token after the next (multi-token prediction), with the embedding and the head of the model.
+pub struct Draft {
+    /// [width, 2 · width]: joins the next token with the hidden values before it.
+    pub join: Weight,
+    /// [width]
+    pub token_norm: Vec<f32>,
+    /// [width]
+    pub hidden_norm: Vec<f32>,
+    pub layer: Layer,
+    /// [width]
+    pub norm: Vec<f32>,
 }
 
 pub struct Layer {
@@ -112,9 +127,22 @@ impl Weights {
         let norm = tensors.vector("output_norm.weight", width)?;
         tensors.refuse_the_rest()?;
         tensors.release();
-        let weights = Weights { embedding, layers, norm, head, screen };
+        let weights = Weights { embedding, layers, norm, head, screen, draft: None };
         weights.bring_in();
         Ok(weights)
+    }
+
+    /// Finds the tensors of the block that drafts.
+    pub fn bind_draft(
+        &mut self,
+        tensors: &mut impl Tensors,
+        blueprint: &Blueprint,
+        pool: &Pool,
+    ) -> Result<(), LlmError> {
+        self.draft = Some(Draft::bind(&mut Packing { tensors, pool }, blueprint)?);
+        tensors.release();
+        self.bring_in();
+        Ok(())
     }
 
     fn bring_in(&self) {
@@ -130,7 +158,8 @@ impl Weights {
     /// Of a mapped embedding that is not the head too, only the rows of spoken tokens are ever read, so it stays out.
     fn held(&self) -> impl Iterator<Item = &Weight> {
         let apart = self.embedding.is_owned() && !self.embedding.is(&self.head);
-        self.streamed().chain(apart.then_some(&self.embedding))
+        let draft = self.draft.iter().flat_map(Draft::matrices);
+        self.streamed().chain(apart.then_some(&self.embedding)).chain(draft)
     }
 
     /// The matrices that a step of an answer reads from end to end. Of the embedding it reads a row besides.
@@ -171,6 +200,25 @@ impl<T: Tensors> Tensors for Packing<'_, T> {
 
     fn release(&self) {
         self.tensors.release();
+    }
+}
+
+impl Draft {
+    /// Its layer has the number after the last of the model.
+    fn bind(tensors: &mut impl Tensors, blueprint: &Blueprint) -> Result<Draft, LlmError> {
+        let Blueprint { width, layers, .. } = *blueprint;
+        let name = |part: &str| format!("blk.{layers}.nextn.{part}.weight");
+        Ok(Draft {
+            join: tensors.matrix(&name("eh_proj"), width, 2 * width)?,
+            token_norm: tensors.vector(&name("enorm"), width)?,
+            hidden_norm: tensors.vector(&name("hnorm"), width)?,
+            layer: Layer::bind(tensors, layers, blueprint)?,
+            norm: tensors.vector(&name("shared_head_norm"), width)?,
+        })
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = &Weight> {
+        self.layer.matrices().chain([&self.join])
     }
 }
 

@@ -3,22 +3,27 @@
 pub(crate) mod activations;
 mod gemm;
 mod matvec;
+mod parts;
 mod plain;
 mod product;
 mod short;
 #[cfg(test)]
 mod tests;
 mod tiled;
+mod tiled_bf16;
 
 use crate::matrix::Order;
 use crate::pool::{SharedMut, lock};
 use crate::strips::StripLayout;
+use crate::tiles::bf16::Bf16Tiles;
 use crate::{BlockType, Matrix, Pool, Simd, reference, screen};
 use activations::{Activations, Grouping};
 use gemm::{Gemm, PANEL, PANEL_ROWS};
 use matvec::MatVec;
+use parts::Parts;
 use product::Product;
 use std::sync::Mutex;
+use tiled_bf16::TiledBf16;
 
 /// Bytes of weights that a thread takes at a time when there is one token. Each piece begins with memory that nobody has
 /// asked for yet, so few are better; but each thread should take several, so that one that is disturbed takes fewer.
@@ -33,6 +38,8 @@ const MOST: usize = 4;
 pub struct Scratch {
     /// One for each way of rounding that the matrices of a call ask for.
     rounded: [Activations; MOST],
+    /// What tiles of bf16 meet.
+    parts: Parts,
     /// One for each thread; locks that are never waited for, because no two threads have the same number.
     panels: Vec<Mutex<Vec<f32>>>,
     /// See [`Scratch::as_steps`].
@@ -78,6 +85,7 @@ pub fn matmul_all<const M: usize>(
         assert_eq!(y.len(), n * w.rows(), "y is [{n}, {}]", w.rows());
     }
     scratch.rounded.iter_mut().for_each(Activations::clear);
+    scratch.parts.clear();
     let mut shares = [const { None }; M];
     for ((w, y), share) in w.into_iter().zip(y).zip(&mut shares) {
         match w.order() {
@@ -91,7 +99,12 @@ pub fn matmul_all<const M: usize>(
                 screen::full(pool, simd, &layout, w.bytes(), x, y, room);
                 room.clear();
             }
-            Order::Rows { .. } if n > 1 && !scratch.steps => plain_gemm(pool, simd, w, x, n, y, scratch),
+            Order::Rows { .. } if n > 1 && !scratch.steps => match simd.bf16_tiles() {
+                Some(tiles) if w.kind() == BlockType::BF16 => {
+                    tiled_gemm(pool, simd, tiles, w, x, y, &mut scratch.parts)
+                }
+                _ => plain_gemm(pool, simd, w, x, n, y, scratch),
+            },
             Order::Rows { row_bytes } => {
                 let unit = PIECE_ROWS;
                 *share = Some(Share::new(pool, 1, Work::Rows(*w), y, w.rows().div_ceil(unit), unit * row_bytes));
@@ -189,6 +202,18 @@ fn plain_gemm(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut 
         let rows = PANEL_ROWS.min(w.rows() - first_row);
         let panel = &mut lock(&panels[worker])[..];
         simd.run(Gemm { w: w.slice_rows(first_row, rows), x, n, y, stride: w.rows(), first_row, panel });
+    });
+}
+
+/// However few the tokens are, so that a token's products do not depend on how many are beside it; two of them should
+/// already meet weights as fast as these come from memory.
+fn tiled_gemm(pool: &Pool, simd: Simd, tiles: Bf16Tiles, w: &Matrix, x: &[f32], y: &mut [f32], parts: &mut Parts) {
+    parts.take(pool, simd, x, w.cols());
+    let (parts, y) = (&*parts, &SharedMut::new(y));
+    pool.run(w.rows().div_ceil(tiled_bf16::PIECE), |i, _| {
+        let first_row = i * tiled_bf16::PIECE;
+        let piece = w.slice_rows(first_row, tiled_bf16::PIECE.min(w.rows() - first_row));
+        simd.run(TiledBf16 { tiles, w: piece, x, parts, y, stride: w.rows(), first_row });
     });
 }
 

@@ -291,11 +291,19 @@ fn assert_as_alone(kind: BlockType, scratch: &mut Scratch) {
     }
 }
 
-/// Matrices of every order and rounding in one call, against one at a time.
+/// Matrices of every order and rounding in one call, and two that share what tiles meet, against one at a time.
 #[test]
 fn several_matrices_at_once_are_each_as_alone() {
+    for kinds in [
+        [BlockType::Q4_K, BlockType::F32, BlockType::Q6_K, BlockType::Q8_0],
+        [BlockType::BF16, BlockType::Q4_K, BlockType::F16, BlockType::BF16],
+    ] {
+        assert_together_as_alone(kinds);
+    }
+}
+
+fn assert_together_as_alone(kinds: [BlockType; MOST]) {
     let (pool, cols) = (Pool::new(2), 768);
-    let kinds = [BlockType::Q4_K, BlockType::F32, BlockType::Q6_K, BlockType::Q8_0];
     let rows = [70, 33, 16, 5];
     let ready: Vec<Ready> = kinds
         .iter()
@@ -304,12 +312,13 @@ fn several_matrices_at_once_are_each_as_alone() {
         .collect();
     let matrices: Vec<Matrix> = ready.iter().map(Ready::matrix).collect();
     for simd in Simd::with_and_without_tiles() {
-        for n in [1, 5] {
-            let x = noise(n * cols, 3);
+        let mut scratch = Scratch::default();
+        for n in [1, 5, 20] {
+            let x = noise(n * cols, n as u64);
             let mut together = rows.map(|rows| vec![f32::NAN; n * rows]);
             let [a, b, c, d] = &mut together;
             let w = [&matrices[0], &matrices[1], &matrices[2], &matrices[3]];
-            matmul_all(&pool, simd, w, &x, n, [a, b, c, d], &mut Scratch::default());
+            matmul_all(&pool, simd, w, &x, n, [a, b, c, d], &mut scratch);
             for ((w, rows), together) in matrices.iter().zip(rows).zip(together) {
                 let mut alone = vec![f32::NAN; n * rows];
                 matmul(&pool, simd, w, &x, n, &mut alone, &mut Scratch::default());

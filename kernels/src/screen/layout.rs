@@ -58,6 +58,11 @@ impl PlaneLayout {
         self.strips.bytes()
     }
 
+    /// That of the first `rows` rows alone, as [`StripLayout::top`].
+    pub(crate) fn top(&self, rows: usize) -> PlaneLayout {
+        PlaneLayout { strips: self.strips.top(rows), ..*self }
+    }
+
     /// From the beginning of a strip to its scales.
     pub(super) fn scales_at(&self) -> usize {
         self.scales_at

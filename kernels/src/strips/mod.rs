@@ -79,6 +79,14 @@ impl StripLayout {
         self.strips() * self.strip_bytes
     }
 
+    /// That of the first `rows` rows alone.
+    ///
+    /// Panics if there are fewer.
+    pub(crate) fn top(&self, rows: usize) -> StripLayout {
+        assert!(rows <= self.rows, "{rows} of {} rows", self.rows);
+        StripLayout { rows, ..*self }
+    }
+
     /// Makes strip `strip` of its rows as they are in a file: up to [`STRIP`] rows of blocks, one after another.
     ///
     /// Panics if `rows` are not exactly the rows of the strip or `dst` not exactly [`StripLayout::strip_bytes`].

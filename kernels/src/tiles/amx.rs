@@ -1,5 +1,6 @@
 //! The instructions, and the permission to use them.
 
+use super::bf16::{Bf16Sums, TokenStep, WeightStep};
 use super::{Sums, TILE};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
@@ -7,6 +8,10 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 /// Proof that the processor has AMX-TILE and AMX-INT8, and that the system saves the tiles of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Amx(());
+
+/// Proof that the processor has AMX-TILE and AMX-BF16, and that the system saves the tiles of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AmxBf16(());
 
 /// Bytes of a row of a tile.
 const ROW: usize = 64;
@@ -21,24 +26,39 @@ struct Config {
     rows: [u8; 16],
 }
 
+impl Config {
+    /// Tiles of so many rows of so many bytes.
+    fn new<const N: usize>(shapes: [(usize, usize); N]) -> Config {
+        let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
+        for (tile, shape) in shapes.into_iter().enumerate() {
+            (rows[tile], row_bytes[tile]) = (shape.0 as u8, shape.1 as u16);
+        }
+        Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
+    }
+
+    /// # Safety
+    /// The processor must have AMX-TILE, and the system must let this process use it.
+    unsafe fn load(&self) {
+        // SAFETY: as the caller says; the instruction reads the 64 bytes of the configuration.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const *self, options(nostack, preserves_flags, readonly)) }
+    }
+}
+
 impl Amx {
     pub fn detect() -> Option<Amx> {
-        (has_instructions() && system_saves_tiles() && is_permitted()).then_some(Amx(()))
+        may_use(INT8).then_some(Amx(()))
     }
 
     /// Tiles 0 and 1 are sums `[token][row]`, 2 and 3 activations `[token][column]`, 4 codes `[quad][row][4]`.
     pub fn configure(self, quads: usize) {
-        let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
-        row_bytes[..5].copy_from_slice(&[ROW, ROW, 4 * quads, 4 * quads, ROW].map(|bytes| bytes as u16));
-        rows[..5].copy_from_slice(&[TILE, TILE, TILE, TILE, quads].map(|rows| rows as u8));
-        let config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows };
-        // SAFETY: `self` exists, so the processor has the instruction; it reads the 64 bytes of the configuration.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, preserves_flags, readonly)) }
+        let (whole, narrow) = ((TILE, ROW), (TILE, 4 * quads));
+        // SAFETY: `self` exists.
+        unsafe { Config::new([whole, whole, narrow, narrow, (quads, ROW)]).load() }
     }
 
     pub fn release(self) {
-        // SAFETY: `self` exists, so the processor has the instruction; nobody else uses tiles.
-        unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
+        // SAFETY: `self` exists.
+        unsafe { release() }
     }
 
     /// See [`super::Session::multiply`].
@@ -74,10 +94,88 @@ impl Amx {
     }
 }
 
-/// AMX-TILE and AMX-INT8: leaf 7 of cpuid.
-fn has_instructions() -> bool {
-    const TILE_AND_INT8: u32 = 0b11 << 24;
-    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8
+impl AmxBf16 {
+    pub fn detect() -> Option<AmxBf16> {
+        may_use(BF16).then_some(AmxBf16(()))
+    }
+
+    /// Tiles 0 to 3 are sums `[row][token]`, 4 and 5 weights `[row][column]`, 6 and 7 activations `[pair][token][2]`.
+    pub fn configure(self) {
+        // SAFETY: `self` exists.
+        unsafe { Config::new([(TILE, ROW); 8]).load() }
+    }
+
+    pub fn release(self) {
+        // SAFETY: `self` exists.
+        unsafe { release() }
+    }
+
+    /// See [`super::Bf16Session::multiply`]. An instruction comes two or three after the one whose sum it goes on with,
+    /// so that it need not wait long.
+    ///
+    /// # Safety
+    /// At `weights` and at `x` must be so many steps, and more than none; this thread must have been configured.
+    #[inline(always)]
+    pub unsafe fn multiply(self, steps: usize, weights: *const WeightStep, x: *const TokenStep, sums: &mut Bf16Sums) {
+        // SAFETY: as the caller says; the sums are two times sixteen rows of 64 bytes each, high and low.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "tileloadd tmm4, [{weights} + {row}*1]",
+                "tileloadd tmm5, [{weights} + {row}*1 + {tile}]",
+                "tileloadd tmm6, [{x} + {row}*1 + {tile}]",
+                "tileloadd tmm7, [{x} + {row}*1]",
+                "tdpbf16ps tmm2, tmm4, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm6",
+                "tileloadd tmm6, [{x} + {row}*1 + 2*{tile}]",
+                "tdpbf16ps tmm0, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm5, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm6",
+                "add {weights}, 2*{tile}",
+                "add {x}, 3*{tile}",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{high} + {row}*1], tmm0",
+                "tilestored [{high} + {row}*1 + {tile}], tmm1",
+                "tilestored [{low} + {row}*1], tmm2",
+                "tilestored [{low} + {row}*1 + {tile}], tmm3",
+                tile = const TILE * ROW,
+                row = in(reg) ROW,
+                steps = inout(reg) steps => _,
+                weights = inout(reg) weights => _,
+                x = inout(reg) x => _,
+                high = in(reg) sums.high.as_mut_ptr(),
+                low = in(reg) sums.low.as_mut_ptr(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+/// # Safety
+/// The processor must have AMX-TILE, and the system must let this process use it.
+unsafe fn release() {
+    // SAFETY: as the caller says; nobody else uses tiles.
+    unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
+}
+
+/// Bits of leaf 7 of cpuid, register edx.
+const BF16: u32 = 1 << 22;
+const TILES: u32 = 1 << 24;
+const INT8: u32 = 1 << 25;
+
+/// Whether there are tiles with these products, and this process may use them.
+fn may_use(products: u32) -> bool {
+    let needed = TILES | products;
+    let has = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & needed == needed;
+    has && system_saves_tiles() && is_permitted()
 }
 
 /// Whether the system saves configuration and data of tiles when it changes threads.

@@ -29,7 +29,7 @@ pub fn bind(checkpoint: &Checkpoint, name: &str, rows: usize, cols: usize, pool:
     let codes = checkpoint.place(name)?;
     let part = |part: &str| {
         let missing = || checkpoint.unsupported(format!("{:?} without {part:?}", codes.tensor.name), SUPPORTED);
-        checkpoint.tensors.get(&format!("{}.{part}", module(name))).ok_or_else(missing)
+        checkpoint.get(&format!("{}.{part}", module(name))).ok_or_else(missing)
     };
     let (scales, biases) = (part("scales")?, part("biases")?);
     let affine = derive(checkpoint, codes, scales, rows, cols)?;
@@ -195,7 +195,7 @@ fn repack_q8_0(codes: &[u8], scales: &[f32], blocks: &mut [u8]) {
 
 /// Bytes of the blocks that a module's tensors become: codes as they are, and for each group a head.
 pub fn block_bytes(checkpoint: &Checkpoint, codes: &Place, name: &str) -> u64 {
-    let part = |part: &str| checkpoint.tensors.get(&format!("{}.{part}", module(name)));
+    let part = |part: &str| checkpoint.get(&format!("{}.{part}", module(name)));
     let parts = part("scales").zip(part("biases"));
     // Others are refused when they are bound.
     let Some((scales, biases)) = parts.filter(|(scales, biases)| scales.tensor.dims == biases.tensor.dims) else {

@@ -27,9 +27,9 @@ impl Checkpoint {
 
 impl Tensors for Binder<'_> {
     fn has(&self, name: &str) -> bool {
-        match names::from_gguf(name) {
+        match self.own(name) {
             Some((own, _)) if own == names::HEAD => !self.checkpoint.tied(),
-            Some((own, _)) => self.checkpoint.tensors.contains_key(&own),
+            Some((own, _)) => self.checkpoint.get(&own).is_some(),
             None => false,
         }
     }
@@ -56,13 +56,13 @@ impl Tensors for Binder<'_> {
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LlmError> {
-        let (_, kind, place) = self.bind(name)?;
+        let (own, kind, place) = self.bind(name)?;
         if place.tensor.dims.iter().product::<usize>() != len {
             return Err(self.checkpoint.mismatch(place, format!("[{len}]")));
         }
         let mut values = self.checkpoint.values(place)?;
         match kind {
-            Kind::Norm if self.checkpoint.raw => values.iter_mut().for_each(|w| *w += 1.0),
+            Kind::Norm if self.is_raw(&own)? => values.iter_mut().for_each(|w| *w += 1.0),
             Kind::Decay => values.iter_mut().for_each(|w| *w = -w.exp()),
             _ => {}
         }
@@ -79,8 +79,20 @@ impl Tensors for Binder<'_> {
 }
 
 impl<'a> Binder<'a> {
+    fn own(&self, name: &str) -> Option<(String, Kind)> {
+        names::from_gguf_of(self.checkpoint.blueprint().layers, name)
+    }
+
+    /// Whether the norm called `own` is zero-centred.
+    fn is_raw(&self, own: &str) -> Result<bool, LlmError> {
+        match names::drafting(own) {
+            Some(_) => self.checkpoint.drafts_raw(),
+            None => Ok(self.checkpoint.raw),
+        }
+    }
+
     fn bind(&mut self, name: &str) -> Result<(String, Kind, &'a Place), LlmError> {
-        let (own, kind) = names::from_gguf(name).ok_or_else(|| self.checkpoint.missing(name))?;
+        let (own, kind) = self.own(name).ok_or_else(|| self.checkpoint.missing(name))?;
         let place = self.checkpoint.place(&own)?;
         self.bound.insert(own.clone());
         Ok((own, kind, place))

@@ -26,6 +26,9 @@ const MAX_SHARDS: usize = 256;
 /// Files of one folder: one with more is no checkpoint.
 const MAX_FILES: usize = 4096;
 
+/// The block that drafts in a file of its own, which no index names, as `sotto quantize` writes it.
+pub const DRAFTING: &str = "mtp.safetensors";
+
 /// The files of a checkpoint.
 #[derive(Debug, PartialEq)]
 pub struct Folder {
@@ -57,10 +60,13 @@ impl Folder {
         if let Some(file) = asked.filter(|file| !indexed.contains(file)) {
             return Ok(Folder { dir, shards: vec![file], index: Vec::new() });
         }
-        let shards = match indexed.is_empty() {
+        let mut shards = match indexed.is_empty() {
             false => indexed.into_iter().cloned().collect(),
             true => weights_in(&dir)?,
         };
+        if dir.join(DRAFTING).is_file() && !shards.iter().any(|shard| shard == DRAFTING) {
+            shards.push(DRAFTING.to_owned());
+        }
         Ok(Folder { dir, shards, index })
     }
 
@@ -113,7 +119,8 @@ fn weights_in(dir: &Path) -> Result<Vec<String>, LlmError> {
             return Err(damaged(dir, too_many("files in the folder", seen + 1, MAX_FILES)));
         }
         let name = entry.map_err(unreadable(dir))?.file_name();
-        names.extend(name.to_str().filter(|name| is_plain_name(name)).map(str::to_owned));
+        let name = name.to_str().filter(|name| is_plain_name(name) && *name != DRAFTING);
+        names.extend(name.map(str::to_owned));
     }
     names.sort();
     let model: Vec<String> = names.iter().filter(|name| name.starts_with("model")).cloned().collect();

@@ -33,6 +33,20 @@ pub fn inventory(blueprint: &Blueprint, tied: bool) -> Vec<Needed> {
     all
 }
 
+/// The tensors of the block that drafts.
+pub fn draft_inventory(blueprint: &Blueprint) -> Vec<Needed> {
+    let width = blueprint.width;
+    let own = [
+        (names::JOIN, vec![width, 2 * width]),
+        (names::TOKEN_NORM, vec![width]),
+        (names::HIDDEN_NORM, vec![width]),
+        (names::DRAFT_NORM, vec![width]),
+    ];
+    let layer = attention(blueprint).into_iter().chain(feed_forward(blueprint));
+    let layer = layer.map(|(part, dims)| needed(&format!("{}{part}", names::DRAFTING_LAYER), &dims));
+    own.iter().map(|(name, dims)| needed(name, dims)).chain(layer).collect()
+}
+
 type Part = (&'static str, Vec<usize>);
 
 fn delta_net(width: usize, delta: &DeltaNet) -> Vec<Part> {

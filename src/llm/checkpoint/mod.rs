@@ -40,7 +40,7 @@ use super::blueprint::Blueprint;
 pub use binder::Binder;
 use config::Config;
 pub use fault::CheckpointFault;
-pub use folder::{CONFIG, INDEX, folder_of};
+pub use folder::{CONFIG, DRAFTING, INDEX, folder_of};
 use folder::{Folder, damaged, unreadable};
 use header::{Dtype, MAX_TENSORS, Tensor};
 use inventory::Needed;
@@ -52,6 +52,8 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     /// By the name below the prefix; without the parts that are not run.
     tensors: HashMap<String, Place>,
+    /// Those of the block that drafts, by their names from "mtp." on.
+    drafting: HashMap<String, Place>,
     /// Norms are zero-centred and convolutions as transformers has them.
     raw: bool,
 }
@@ -76,8 +78,8 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self, LlmError> {
         let folder = Folder::find(path)?;
         let config = Config::parse(&folder.config()?, &folder.dir.join(folder::CONFIG))?;
-        let (shards, tensors) = map_all(&folder)?;
-        let mut checkpoint = Checkpoint { dir: folder.dir, config, shards, tensors, raw: false };
+        let Mapped { shards, tensors, drafting } = map_all(&folder)?;
+        let mut checkpoint = Checkpoint { dir: folder.dir, config, shards, tensors, drafting, raw: false };
         checkpoint.raw = checkpoint.has_raw_norms()?;
         Ok(checkpoint)
     }
@@ -147,9 +149,15 @@ impl Checkpoint {
         self.tied() && names::module(name) == names::module(names::HEAD)
     }
 
+    /// Whether the checkpoint has a block that drafts.
+    pub fn drafts(&self) -> bool {
+        names::can_draft(|name| self.drafting.contains_key(name))
+    }
+
     /// What the weights will hold once bound: mapped spans, and the blocks that packed codes become. An embedding that
-    /// is not the head is left out where it is mapped, because only the rows of spoken tokens are read.
-    pub fn resident_bytes(&self) -> u64 {
+    /// is not the head is left out where it is mapped, because only the rows of spoken tokens are read. The block that
+    /// drafts counts where it is bound too.
+    pub fn resident_bytes(&self, drafting: bool) -> u64 {
         let counted = |(name, place): (&String, &Place)| match (name.as_str(), &place.tensor.dtype) {
             (name, _) if self.is_unused_head(name) => 0,
             (name, Dtype::U32) => affine::block_bytes(self, place, name),
@@ -157,7 +165,7 @@ impl Checkpoint {
             (name, _) if PARAMETERS.iter().any(|part| name.ends_with(part)) => 0,
             _ => place.tensor.span.len() as u64,
         };
-        self.tensors.iter().map(counted).sum()
+        self.tensors.iter().chain(self.drafting.iter().filter(|_| drafting)).map(counted).sum()
     }
 
     pub fn unsupported(&self, what: impl Into<String>, supported: impl Into<String>) -> LlmError {
@@ -166,7 +174,7 @@ impl Checkpoint {
 
     /// Something is wrong with the tensor called `name` below the prefix.
     pub fn damaged_at(&self, name: &str, fault: CheckpointFault) -> LlmError {
-        self.tensors.get(name).map_or_else(|| self.missing(name), |place| self.damaged(place, fault))
+        self.get(name).map_or_else(|| self.missing(name), |place| self.damaged(place, fault))
     }
 
     fn damaged(&self, place: &Place, fault: CheckpointFault) -> LlmError {
@@ -178,7 +186,23 @@ impl Checkpoint {
     }
 
     fn place(&self, name: &str) -> Result<&Place, LlmError> {
-        self.tensors.get(name).ok_or_else(|| self.missing(name))
+        self.get(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// Of the model or of the block that drafts.
+    fn get(&self, name: &str) -> Option<&Place> {
+        self.tensors.get(name).or_else(|| self.drafting.get(name))
+    }
+
+    /// Whether the norms of the block that drafts are zero-centred. Some who convert a checkpoint shift the model's and
+    /// leave these: those of its layer are near 0 as published, and near 1 shifted; the others follow them.
+    pub fn drafts_raw(&self) -> Result<bool, LlmError> {
+        let mut means = 0.0;
+        for name in names::DRAFT_NORMS {
+            let values = self.values(self.place(name)?)?;
+            means += values.iter().sum::<f32>() / values.len() as f32;
+        }
+        Ok(self.raw || means / (names::DRAFT_NORMS.len() as f32) < 0.5)
     }
 
     /// By the layout of the convolutions, which whoever shifts the norms moves too; nothing else tells dependably.
@@ -208,9 +232,17 @@ impl Checkpoint {
     }
 }
 
+/// The files of a checkpoint, and what is where in them.
+#[derive(Default)]
+struct Mapped {
+    shards: Vec<Shard>,
+    tensors: HashMap<String, Place>,
+    drafting: HashMap<String, Place>,
+}
+
 /// Maps every shard and reads its header. No tensor may stand in two of them, and none elsewhere than the index says.
-fn map_all(folder: &Folder) -> Result<(Vec<Shard>, HashMap<String, Place>), LlmError> {
-    let (mut shards, mut tensors) = (Vec::new(), HashMap::new());
+fn map_all(folder: &Folder) -> Result<Mapped, LlmError> {
+    let Mapped { mut shards, mut tensors, mut drafting } = Mapped::default();
     // Those of skipped towers too.
     let mut all: HashSet<(String, &str)> = HashSet::new();
     for (number, file) in folder.shards.iter().enumerate() {
@@ -221,7 +253,10 @@ fn map_all(folder: &Folder) -> Result<(Vec<Shard>, HashMap<String, Place>), LlmE
                 continue;
             }
             let name = tensor.name.clone();
-            let own = names::below_prefix(&name).to_owned();
+            let (own, tensors) = match names::drafting(&name) {
+                Some(own) => (own.to_owned(), &mut drafting),
+                None => (names::below_prefix(&name).to_owned(), &mut tensors),
+            };
             if tensors.insert(own, Place { shard: number, tensor }).is_some() {
                 return Err(damaged(&shard.path, CheckpointFault::Twice(name)));
             }
@@ -238,7 +273,7 @@ fn map_all(folder: &Folder) -> Result<(Vec<Shard>, HashMap<String, Place>), LlmE
             return Err(damaged(&folder.dir.join(folder::INDEX), CheckpointFault::NotInShard { tensor, shard }));
         }
     }
-    Ok((shards, tensors))
+    Ok(Mapped { shards, tensors, drafting })
 }
 
 impl Shard {

@@ -5,16 +5,16 @@
 const PREFIXES: [&str; 3] = ["model.language_model.", "language_model.model.", "model."];
 /// The head stands beside the text model, not in it.
 const HEADS: [&str; 3] = ["language_model.lm_head.", "model.lm_head.", "lm_head."];
-/// What sees and what drafts: not part of the text model as it is run here.
-const SKIPPED: [&str; 7] = [
-    "model.visual.",
-    "visual.",
-    "vision_tower.",
-    "mtp.",
-    "model.mtp.",
-    "language_model.mtp.",
-    "model.language_model.mtp.",
-];
+/// What sees: not part of the text model as it is run here.
+const SKIPPED: [&str; 3] = ["model.visual.", "visual.", "vision_tower."];
+/// What stands before the names of the block that drafts.
+const DRAFTING_PREFIXES: [&str; 4] = ["", "model.", "language_model.", "model.language_model."];
+/// With this the names of the block that drafts begin, below what stands before them.
+const DRAFTING: &str = "mtp.";
+/// The layer of the block that drafts.
+pub const DRAFTING_LAYER: &str = "mtp.layers.0.";
+/// Matrices of its own for tokens, which no published Qwen3.5 has.
+const DRAFTING_OWN: [&str; 3] = ["mtp.embed_tokens.weight", "mtp.lm_head.weight", "mtp.shared_head.head.weight"];
 pub const EMBEDDING: &str = "embed_tokens.weight";
 pub const HEAD: &str = "lm_head.weight";
 pub const CONVOLUTION: &str = "linear_attn.conv1d.weight";
@@ -65,23 +65,63 @@ const WHOLE: [(&str, &str, Kind); 3] = [
     ("output.weight", HEAD, Kind::Matrix),
 ];
 
+/// What the block that drafts has beside its layer.
+const DRAFT: [(&str, &str, Kind); 4] = [
+    ("nextn.eh_proj.weight", JOIN, Kind::Matrix),
+    ("nextn.enorm.weight", TOKEN_NORM, Kind::Norm),
+    ("nextn.hnorm.weight", HIDDEN_NORM, Kind::Norm),
+    ("nextn.shared_head_norm.weight", DRAFT_NORM, Kind::Norm),
+];
+/// The matrix by which the block that drafts is known.
+pub const JOIN: &str = "mtp.fc.weight";
+pub const TOKEN_NORM: &str = "mtp.pre_fc_norm_embedding.weight";
+pub const HIDDEN_NORM: &str = "mtp.pre_fc_norm_hidden.weight";
+pub const DRAFT_NORM: &str = "mtp.norm.weight";
+/// The norms of its layer: together they tell whether norms of the block are zero-centred.
+pub const DRAFT_NORMS: [&str; 4] = [
+    "mtp.layers.0.input_layernorm.weight",
+    "mtp.layers.0.post_attention_layernorm.weight",
+    "mtp.layers.0.self_attn.q_norm.weight",
+    "mtp.layers.0.self_attn.k_norm.weight",
+];
+
+/// The name below the prefix, and the kind, of what GGUF calls `name` in a model of so many layers, behind which comes the
+/// block that drafts.
+pub fn from_gguf_of(layers: usize, name: &str) -> Option<(String, Kind)> {
+    let (own, kind) = from_gguf(name)?;
+    match own.strip_prefix(&format!("layers.{layers}.")) {
+        Some(part) => Some((format!("{DRAFTING_LAYER}{part}"), kind)),
+        None => Some((own, kind)),
+    }
+}
+
 /// The name below the prefix, and the kind, of what GGUF calls `name`.
 pub fn from_gguf(name: &str) -> Option<(String, Kind)> {
     if let Some((_, own, kind)) = WHOLE.iter().find(|(gguf, ..)| *gguf == name) {
         return Some(((*own).to_owned(), *kind));
     }
     let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
+    if let Some((_, own, kind)) = DRAFT.iter().find(|(gguf, ..)| *gguf == part) {
+        return Some(((*own).to_owned(), *kind));
+    }
     let (_, own, kind) = LAYER.iter().find(|(gguf, ..)| *gguf == part)?;
     Some((format!("layers.{layer}.{own}"), *kind))
 }
 
-/// The kind of the tensor that is called `name` below the prefix; `None` for one that no Qwen3.5 has.
+/// The kind of the tensor that is called `name` below the prefix, or in the block that drafts; `None` for one that no
+/// Qwen3.5 has.
 pub fn kind(name: &str) -> Option<Kind> {
-    let own = match name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) {
-        Some((_, part)) => return LAYER.iter().find(|(_, own, _)| *own == part).map(|(.., kind)| *kind),
-        None => name,
+    let table = match in_layer(name) {
+        Some(part) => return LAYER.iter().find(|(_, own, _)| *own == part).map(|(.., kind)| *kind),
+        None => WHOLE.iter().chain(&DRAFT),
     };
-    WHOLE.iter().find(|(_, known, _)| *known == own).map(|(.., kind)| *kind)
+    table.into_iter().find(|(_, own, _)| *own == name).map(|(.., kind)| *kind)
+}
+
+/// What the tensor called `name` is called within its layer, be it the model's or that of the block that drafts.
+pub fn in_layer(name: &str) -> Option<&str> {
+    let of_model = || name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')).map(|(_, part)| part);
+    name.strip_prefix(DRAFTING_LAYER).or_else(of_model)
 }
 
 /// GGUF's name of what is called `name` below the prefix.
@@ -103,6 +143,17 @@ pub fn below_prefix(name: &str) -> &str {
 /// The module whose tensor is called `name`.
 pub fn module(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(module, _)| module)
+}
+
+/// The name of a tensor of the block that drafts, without what stands before; `None` for other tensors.
+pub fn drafting(name: &str) -> Option<&str> {
+    let mut below = DRAFTING_PREFIXES.iter().filter_map(|prefix| name.strip_prefix(prefix));
+    below.find(|own| own.starts_with(DRAFTING))
+}
+
+/// Whether tensors of these names are a block that drafts as it is run here: with the embedding and the head of the model.
+pub fn can_draft(has: impl Fn(&str) -> bool) -> bool {
+    has(JOIN) && !DRAFTING_OWN.into_iter().any(has)
 }
 
 /// Whether the tensor belongs to a part of the model that is not run.
@@ -146,11 +197,28 @@ mod tests {
 
     #[test]
     fn other_towers_are_known() {
-        for name in
-            ["model.visual.patch_embed.proj.weight", "vision_tower.x", "mtp.fc.weight", "language_model.mtp.fc.weight"]
-        {
+        for name in ["model.visual.patch_embed.proj.weight", "vision_tower.x"] {
             assert!(is_skipped(name), "{name}");
         }
         assert!(!is_skipped("model.language_model.norm.weight"));
+    }
+
+    #[test]
+    fn the_block_that_drafts_is_known_under_every_prefix_and_by_the_number_after_the_last_layer() {
+        for prefix in DRAFTING_PREFIXES {
+            assert_eq!(drafting(&format!("{prefix}mtp.fc.weight")), Some(JOIN));
+        }
+        assert_eq!((drafting("model.language_model.norm.weight"), drafting("model.layers.0.mtp.x")), (None, None));
+        let own = |name| from_gguf_of(24, name).map(|(own, _)| own);
+        for (gguf, wanted) in [
+            ("blk.24.nextn.enorm.weight", "mtp.pre_fc_norm_embedding.weight"),
+            ("blk.24.attn_q.weight", "mtp.layers.0.self_attn.q_proj.weight"),
+            ("blk.23.attn_q.weight", "layers.23.self_attn.q_proj.weight"),
+            ("blk.2.attn_q.weight", "layers.2.self_attn.q_proj.weight"),
+        ] {
+            assert_eq!(own(gguf).as_deref(), Some(wanted));
+        }
+        assert!(can_draft(|name| name == JOIN));
+        assert!(!can_draft(|_| false) && !can_draft(|_| true));
     }
 }

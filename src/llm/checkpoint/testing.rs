@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::header::Dtype;
-use super::inventory::{Needed, inventory};
+use super::inventory::{Needed, draft_inventory, inventory};
 use super::names::{self, Kind};
 use super::random::Values;
 use super::writer::{Entry, Writer};
@@ -83,7 +83,12 @@ impl Layout {
         if self.dtype == Dtype::F16 {
             values.iter_mut().for_each(|w| *w = f16::from_f32(*w).to_f32());
         }
-        let full = if name == names::HEAD { self.head.to_owned() } else { format!("{}{name}", self.prefix) };
+        let full = match name.as_str() {
+            names::HEAD => self.head.to_owned(),
+            // As published: beside the text model, not in it.
+            name if names::drafting(name).is_some() => name.to_owned(),
+            name => format!("{}{name}", self.prefix),
+        };
         let (mut dims, mut dtype) = (dims.clone(), self.dtype.clone());
         match (kind, self.packed) {
             (Kind::Matrix, Some((bits, group))) => return pack(&full, &values, &dims, bits, group),
@@ -101,6 +106,12 @@ impl Layout {
             _ => {}
         }
         (values, vec![data])
+    }
+
+    /// The tensors of a block that drafts.
+    pub fn draft_inventory(&self) -> Vec<Needed> {
+        let config = config::Config::parse(self.config.to_string().as_bytes(), Path::new("config.json")).unwrap();
+        draft_inventory(&config.blueprint)
     }
 
     pub fn tensors(&self) -> Vec<Data> {

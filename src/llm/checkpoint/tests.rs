@@ -334,7 +334,7 @@ fn packed_tensors_that_do_not_fit_are_counted_without_being_read() {
         tensors.retain(|(entry, _)| entry.name != name);
         tensors.push(plain(&name, dtype, dims));
         let checkpoint = Checkpoint::open(layout.write_tensors(&tensors).path());
-        checkpoint.unwrap().resident_bytes();
+        checkpoint.unwrap().resident_bytes(true);
         assert!(refusal(&layout, &tensors).contains(part), "{part} {dims:?}");
     }
 }
@@ -358,7 +358,88 @@ fn resident_bytes_are_those_of_the_weights() {
                     _ => 2 * dims.iter().product::<usize>(),
                 };
             }
-            assert_eq!(checkpoint.resident_bytes(), held as u64);
+            assert_eq!(checkpoint.resident_bytes(true), held as u64);
         }
     }
+}
+
+/// The tensors of a block that drafts, its norms all `layer` and those before the matrix that joins all `join`.
+fn block(prefix: &str, layer: f32, join: f32) -> Vec<Data> {
+    let matrices: [(&str, [usize; 2]); 8] = [
+        ("fc", [128, 256]),
+        ("layers.0.self_attn.q_proj", [256, 128]),
+        ("layers.0.self_attn.k_proj", [64, 128]),
+        ("layers.0.self_attn.v_proj", [64, 128]),
+        ("layers.0.self_attn.o_proj", [128, 128]),
+        ("layers.0.mlp.gate_proj", [256, 128]),
+        ("layers.0.mlp.up_proj", [256, 128]),
+        ("layers.0.mlp.down_proj", [128, 256]),
+    ];
+    let norms = [
+        ("pre_fc_norm_embedding", 128, join),
+        ("pre_fc_norm_hidden", 128, join),
+        ("norm", 128, layer),
+        ("layers.0.input_layernorm", 128, layer),
+        ("layers.0.post_attention_layernorm", 128, layer),
+        ("layers.0.self_attn.q_norm", 64, layer),
+        ("layers.0.self_attn.k_norm", 64, layer),
+    ];
+    let name = |part: &str| format!("{prefix}mtp.{part}.weight");
+    let matrices = matrices.map(|(part, dims)| plain(&name(part), Dtype::BF16, &dims));
+    let norms = norms.map(|(part, len, value)| {
+        let values = vec![value; len];
+        (Entry::new(name(part), Dtype::F32, &[len]), Dtype::F32.encode(&values).unwrap())
+    });
+    matrices.into_iter().chain(norms).collect()
+}
+
+/// As published, as somebody converts all of it, and as somebody forgets the block.
+#[test]
+fn norms_of_the_block_that_drafts_go_by_those_of_its_own_layer() {
+    let (raw, converted) = (Layout::published(), Layout::mlx(8, 64));
+    for (layout, prefix, layer, join, wanted) in [
+        (&raw, "", 0.25, -0.5, [1.25, 0.5]),
+        (&converted, "language_model.", 1.25, 0.5, [1.25, 0.5]),
+        (&converted, "language_model.", 0.25, -0.5, [1.25, 0.5]),
+    ] {
+        let dir = layout.write_tensors(&[layout.tensors(), block(prefix, layer, join)].concat());
+        let checkpoint = open(&dir).unwrap();
+        assert!(checkpoint.drafts());
+        let mut binder = checkpoint.binder();
+        for (name, wanted) in
+            [("attn_norm", wanted[0]), ("nextn.shared_head_norm", wanted[0]), ("nextn.enorm", wanted[1])]
+        {
+            let values = binder.vector(&format!("blk.2.{name}.weight"), 128).unwrap();
+            assert_eq!(values, [wanted; 128], "{prefix}{name}: {layer}");
+        }
+    }
+}
+
+#[test]
+fn a_block_that_drafts_is_loaded_whole_or_refused_by_name() {
+    let layout = Layout::published();
+    let load = |block: Vec<Data>| {
+        let dir = layout.write_tensors(&[layout.tensors(), block].concat());
+        let source = crate::llm::Source::open(dir.path()).unwrap();
+        assert!(source.drafts() && source.resident_bytes(true) > source.resident_bytes(false));
+        // Whoever does not want it does not look at it.
+        assert!(!source.load(1).unwrap().drafts());
+        source.load_on(sotto_kernels::Pool::new(1), true).map(|model| model.drafts())
+    };
+    assert!(load(block("model.", 0.0, 0.0)).unwrap());
+    for (part, dims, words) in [
+        ("mtp.fc.weight", &[128, 128][..], "[128, 128]"),
+        ("mtp.norm.weight", &[64], "[64]"),
+        ("mtp.layers.0.self_attn.q_proj.weight", &[128, 128], "[256, 128]"),
+        ("mtp.layers.0.mlp.up_proj.weight", &[], "missing"),
+    ] {
+        let mut tensors = block("", 0.0, 0.0);
+        tensors.retain(|(entry, _)| entry.name != part);
+        tensors.extend((!dims.is_empty()).then(|| plain(part, Dtype::BF16, dims)));
+        let message = load(tensors).unwrap_err().to_string();
+        assert!(message.contains(part) && message.contains(words), "{message}");
+    }
+    let dedicated = [block("", 0.0, 0.0), vec![plain("mtp.embed_tokens.weight", Dtype::BF16, &[64, 128])]].concat();
+    let dir = layout.write_tensors(&[layout.tensors(), dedicated].concat());
+    assert!(!open(&dir).unwrap().drafts(), "its embedding is its own");
 }

@@ -32,6 +32,18 @@ impl Gguf {
         let drafts = count("nextn_predict_layers").unwrap_or(0);
         count("block_count").filter(|_| drafts > 0).map_or(u64::MAX, |blocks| blocks.saturating_sub(drafts))
     }
+
+    /// Whether there is a block that drafts with the embedding and the head of the model.
+    pub fn drafts(&self) -> bool {
+        let block = self.drafts_from();
+        let has = |part: &str| self.tensor(&format!("blk.{block}.nextn.{part}.weight")).is_some();
+        has("eh_proj") && !has("embed_tokens") && !has("shared_head_head")
+    }
+
+    /// Whether the tensor is of a block that predicts further tokens.
+    pub(super) fn is_drafting(&self, name: &str) -> bool {
+        block_of(name).is_some_and(|block| block >= self.drafts_from())
+    }
 }
 
 /// The number in "blk.7.attn_q.weight".

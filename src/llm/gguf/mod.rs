@@ -120,15 +120,19 @@ impl Gguf {
         self.header.tensors.values()
     }
 
-    /// What the weights will hold once bound: the file, and what its matrices grow by when they are packed.
-    pub fn resident_bytes(&self) -> u64 {
+    /// What the weights will hold once bound: the file, and what its matrices grow by when they are packed. Blocks that
+    /// draft count where they are bound too.
+    pub fn resident_bytes(&self, drafting: bool) -> u64 {
         let grows = |tensor: &Tensor| match tensor.dims[..] {
             [cols, rows] => {
                 held_bytes(tensor.kind, rows, cols).map_or(0, |held| held.saturating_sub(tensor.span.len()))
             }
             _ => 0,
         };
-        self.tensors().fold(self.map().len() as u64, |sum, tensor| sum.saturating_add(grows(tensor) as u64))
+        self.tensors().fold(self.map().len() as u64, |sum, tensor| match drafting || !self.is_drafting(&tensor.name) {
+            true => sum.saturating_add(grows(tensor) as u64),
+            false => sum.saturating_sub(tensor.span.len() as u64),
+        })
     }
 
     /// A whole number; `None` when the key is absent.

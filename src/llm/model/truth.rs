@@ -11,7 +11,9 @@ pub struct Truth<'a> {
     pub blueprint: &'a Blueprint,
     pub tensors: &'a Tensors,
     layers: Vec<Memory>,
-    position: usize,
+    pub position: usize,
+    /// What the head saw last.
+    pub hidden: Vec<f64>,
 }
 
 #[derive(Clone, Default)]
@@ -38,7 +40,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 impl<'a> Truth<'a> {
     pub fn new(blueprint: &'a Blueprint, tensors: &'a Tensors) -> Self {
-        Truth { blueprint, tensors, layers: vec![Memory::default(); blueprint.layers], position: 0 }
+        let layers = vec![Memory::default(); blueprint.layers + 1];
+        Truth { blueprint, tensors, layers, position: 0, hidden: Vec::new() }
     }
 
     fn tensor(&self, name: &str) -> Vec<f64> {
@@ -61,18 +64,42 @@ impl<'a> Truth<'a> {
         for n in 0..self.blueprint.layers {
             let x = self.norm(&format!("blk.{n}.attn_norm.weight"), &h);
             let mixed = if self.blueprint.is_delta(n) { self.delta(n, &x) } else { self.attention(n, &x) };
-            h.iter_mut().zip(mixed).for_each(|(h, m)| *h += m);
-            let x = self.norm(&format!("blk.{n}.post_attention_norm.weight"), &h);
-            let gate = self.linear(&format!("blk.{n}.ffn_gate.weight"), &x);
-            let up = self.linear(&format!("blk.{n}.ffn_up.weight"), &x);
-            let inner: Vec<f64> = gate.iter().zip(up).map(|(g, u)| silu(*g) * u).collect();
-            let down = self.linear(&format!("blk.{n}.ffn_down.weight"), &inner);
-            h.iter_mut().zip(down).for_each(|(h, d)| *h += d);
+            self.feed_forward(n, &mut h, mixed);
         }
         self.position += 1;
+        self.hidden = self.norm("output_norm.weight", &h);
+        self.head(&self.hidden)
+    }
+
+    /// h += mixed, then what the feed-forward network adds.
+    fn feed_forward(&self, n: usize, h: &mut [f64], mixed: Vec<f64>) {
+        h.iter_mut().zip(mixed).for_each(|(h, m)| *h += m);
+        let x = self.norm(&format!("blk.{n}.post_attention_norm.weight"), h);
+        let gate = self.linear(&format!("blk.{n}.ffn_gate.weight"), &x);
+        let up = self.linear(&format!("blk.{n}.ffn_up.weight"), &x);
+        let inner: Vec<f64> = gate.iter().zip(up).map(|(g, u)| silu(*g) * u).collect();
+        let down = self.linear(&format!("blk.{n}.ffn_down.weight"), &inner);
+        h.iter_mut().zip(down).for_each(|(h, d)| *h += d);
+    }
+
+    fn head(&self, x: &[f64]) -> Vec<f64> {
         let own = self.tensors.contains_key("output.weight");
-        let x = self.norm("output_norm.weight", &h);
-        self.linear(if own { "output.weight" } else { "token_embd.weight" }, &x)
+        self.linear(if own { "output.weight" } else { "token_embd.weight" }, x)
+    }
+
+    /// What the block that drafts makes of `hidden` and of the token behind it, and the logits of the token after that.
+    pub fn draft(&mut self, hidden: &[f64], next: u32) -> (Vec<f64>, Vec<f64>) {
+        let (n, width) = (self.blueprint.layers, self.blueprint.width);
+        let part = |part: &str| format!("blk.{n}.nextn.{part}.weight");
+        let token = self.tensor("token_embd.weight")[next as usize * width..][..width].to_vec();
+        let pair = [self.norm(&part("enorm"), &token), self.norm(&part("hnorm"), hidden)].concat();
+        let mut e = self.linear(&part("eh_proj"), &pair);
+        let x = self.norm(&format!("blk.{n}.attn_norm.weight"), &e);
+        let mixed = self.attention(n, &x);
+        self.feed_forward(n, &mut e, mixed);
+        let y = self.norm(&part("shared_head_norm"), &e);
+        let logits = self.head(&y);
+        (y, logits)
     }
 
     fn delta(&mut self, n: usize, x: &[f64]) -> Vec<f64> {

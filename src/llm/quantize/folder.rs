@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::error::{QuantizeError, writing};
-use super::plan::Plan;
-use crate::llm::checkpoint::{CONFIG, INDEX, folder_of};
+use super::plan::{self, Plan};
+use crate::llm::checkpoint::{CONFIG, DRAFTING, INDEX, folder_of};
 
 pub const WEIGHTS: &str = "model.safetensors";
 /// What goes with the weights as it is, where it is there: tokenizer, chat format, licence.
@@ -49,11 +49,12 @@ impl Destination {
         self.partial.path()
     }
 
-    /// Which tensor is in which file: there is one, but readers expect to be told.
+    /// Which tensor is in which file: there is one, but readers expect to be told. Other engines look for the block that
+    /// drafts in files that are named here, and take its presence for a sign that norms are zero-centred.
     pub fn write_index(&self, plan: &Plan) -> Result<(), QuantizeError> {
-        let names = plan.entries().into_iter().map(|entry| entry.name);
+        let names = plan::entries(&plan.jobs).into_iter().map(|entry| entry.name);
         let map: Map<String, Value> = names.map(|name| (name, WEIGHTS.into())).collect();
-        let metadata = json!({ "total_size": plan.bytes(), "total_parameters": plan.parameters });
+        let metadata = json!({ "total_size": plan::bytes(&plan.jobs), "total_parameters": plan.parameters });
         self.write_json(INDEX, &json!({ "metadata": metadata, "weight_map": map }))
     }
 
@@ -137,7 +138,7 @@ fn is_of_a_checkpoint(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) else { return false };
     let is_weights = name.starts_with("model") && name.ends_with(".safetensors");
-    is_weights || [CONFIG, INDEX].contains(&name) || COMPANIONS.contains(&name)
+    is_weights || [CONFIG, INDEX, DRAFTING].contains(&name) || COMPANIONS.contains(&name)
 }
 
 /// A new folder in `parent`, on the same disk, so that a rename is enough; readable as any folder of the user's.

@@ -3,8 +3,9 @@
 //! ```text
 //! SRC ── checkpoint ── plan (recipe: which tensor how) ── pack, piece by piece ── a folder beside DST ── rename ── DST
 //! ```
-//! Names are `language_model.model.…`, norms 1 + w, convolutions `[channels, taps, 1]`, A_log in f32; what sees and what
-//! drafts is left out. Tensors are read, packed and written piece by piece, so that memory stays far below one tensor.
+//! Names are `language_model.model.…`, norms 1 + w, convolutions `[channels, taps, 1]`, A_log in f32; what sees is
+//! left out, and what drafts goes into a file of its own, because other engines take the presence of its tensors among the
+//! model's for a sign that norms are zero-centred. Tensors are read, packed and written piece by piece, so that memory stays far below one tensor.
 //! Until everything is on the disk nothing stands at the destination.
 
 mod error;
@@ -21,9 +22,9 @@ use memmap2::Mmap;
 use sotto_kernels::{BlockType, Pool, unpack_row};
 
 use super::Source;
-use super::checkpoint::Checkpoint;
 use super::checkpoint::header::{Dtype, Tensor};
 use super::checkpoint::writer::Writer;
+use super::checkpoint::{Checkpoint, DRAFTING};
 use super::tensors::{bring_in, give_back};
 pub use error::QuantizeError;
 use folder::Destination;
@@ -75,15 +76,12 @@ pub fn quantize(
     let plan = Plan::new(&checkpoint, recipe)?;
     let destination = Destination::new(checkpoint.dir(), destination, replace)?;
     watch.begin(destination.partial(), plan.source_bytes());
-    let weights = destination.partial().join(folder::WEIGHTS);
-    let failed = error::writing(&weights);
-    let writer = Writer::create(&weights, &plan.entries(), &[("format", "mlx")]).map_err(&failed)?;
     let pool = Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
-    let mut work = Work { checkpoint: &checkpoint, writer, pool, watch, path: &weights };
-    for job in &plan.jobs {
-        work.run(job)?;
+    for (file, jobs) in [(folder::WEIGHTS, &plan.jobs), (DRAFTING, &plan.draft_jobs)] {
+        if !jobs.is_empty() {
+            write(&checkpoint, &pool, watch, &destination.partial().join(file), jobs)?;
+        }
     }
-    work.writer.finish().map_err(&failed)?;
     destination.write_index(&plan)?;
     destination.write_config(&plan.config(&checkpoint))?;
     destination.copy_companions(checkpoint.dir())?;
@@ -91,11 +89,26 @@ pub fn quantize(
     Ok(Summary { bytes: plan.bytes(), parameters: plan.parameters })
 }
 
+/// Writes one file of weights.
+fn write(
+    checkpoint: &Checkpoint,
+    pool: &Pool,
+    watch: &dyn Watch,
+    path: &Path,
+    jobs: &[Job],
+) -> Result<(), QuantizeError> {
+    let failed = error::writing(path);
+    let writer = Writer::create(path, &plan::entries(jobs), &[("format", "mlx")]).map_err(&failed)?;
+    let mut work = Work { checkpoint, writer, pool, watch, path };
+    jobs.iter().try_for_each(|job| work.run(job))?;
+    work.writer.finish().map_err(&failed)
+}
+
 /// A file of weights under way.
 struct Work<'a> {
     checkpoint: &'a Checkpoint,
     writer: Writer,
-    pool: Pool,
+    pool: &'a Pool,
     watch: &'a dyn Watch,
     path: &'a Path,
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::error::QuantizeError;
 use super::recipe::{Recipe, Scheme};
 use crate::llm::checkpoint::header::{Dtype, Tensor};
-use crate::llm::checkpoint::inventory::{Needed, inventory};
+use crate::llm::checkpoint::inventory::{Needed, draft_inventory, inventory};
 use crate::llm::checkpoint::names::{self, Kind, module};
 use crate::llm::checkpoint::writer::Entry;
 use crate::llm::checkpoint::{Checkpoint, CheckpointFault};
@@ -17,6 +17,8 @@ const HEAD_PREFIX: &str = "language_model.";
 /// What becomes of every tensor.
 pub struct Plan {
     pub jobs: Vec<Job>,
+    /// Those of the block that drafts, which goes into a file of its own.
+    pub draft_jobs: Vec<Job>,
     /// Values of all weights, however they are written.
     pub parameters: u64,
     tied: bool,
@@ -54,6 +56,7 @@ impl Plan {
         checkpoint.refuse_all_but(&needed)?;
         let mut plan = Plan {
             jobs: Vec::new(),
+            draft_jobs: Vec::new(),
             parameters: 0,
             tied: source_tied && !recipe.separates_head(),
             base: recipe.base(),
@@ -61,24 +64,35 @@ impl Plan {
             source_bytes: 0,
         };
         for needed in &needed {
-            plan.add(checkpoint, recipe, needed, &needed.name)?;
+            let full = if needed.name == names::HEAD { HEAD_PREFIX } else { PREFIX }.to_owned() + &needed.name;
+            let job = plan.job(checkpoint, recipe, needed, (&needed.name, full), checkpoint.raw())?;
+            plan.jobs.push(job);
             if needed.name == names::EMBEDDING && source_tied && !plan.tied {
-                plan.add(checkpoint, recipe, needed, names::HEAD)?;
+                let head = (names::HEAD, format!("{HEAD_PREFIX}{}", names::HEAD));
+                let job = plan.job(checkpoint, recipe, needed, head, checkpoint.raw())?;
+                plan.jobs.push(job);
+            }
+        }
+        if checkpoint.drafts() {
+            let raw = checkpoint.drafts_raw()?;
+            for needed in &draft_inventory(checkpoint.blueprint()) {
+                let job = plan.job(checkpoint, recipe, needed, (&needed.name, needed.name.clone()), raw)?;
+                plan.draft_jobs.push(job);
             }
         }
         Ok(plan)
     }
 
-    /// The tensor `needed` of the source is written as `name`.
-    fn add(
+    /// The tensor `needed` of the source is written as `name`, `full` with its prefix. Norms are zero-centred if `raw`.
+    fn job(
         &mut self,
         checkpoint: &Checkpoint,
         recipe: &Recipe,
         needed: &Needed,
-        name: &str,
-    ) -> Result<(), QuantizeError> {
+        (name, full): (&str, String),
+        raw: bool,
+    ) -> Result<Job, QuantizeError> {
         let tensor = source(checkpoint, needed)?;
-        let full = if name == names::HEAD { format!("{HEAD_PREFIX}{name}") } else { format!("{PREFIX}{name}") };
         let whole = |dtype: Dtype, dims: &[usize]| vec![Entry::new(full.clone(), dtype, dims)];
         let (dtype, dims) = (tensor.dtype.clone(), &needed.dims[..]);
         let (task, entries) = match (needed.kind, recipe.scheme(name, dims[dims.len() - 1])) {
@@ -91,7 +105,7 @@ impl Plan {
                     None => (Task::Copy, whole(dtype, dims)),
                 }
             }
-            (Kind::Norm, _) if checkpoint.raw() => (Task::AddOne, whole(dtype, dims)),
+            (Kind::Norm, _) if raw => (Task::AddOne, whole(dtype, dims)),
             // The same order in memory, only called otherwise.
             (Kind::Convolution, _) => (Task::Copy, whole(dtype, &[dims[0], dims[2], dims[1]])),
             (Kind::Decay, _) => (Task::Widen, whole(Dtype::F32, dims)),
@@ -99,24 +113,20 @@ impl Plan {
         };
         self.parameters += dims.iter().map(|&dim| dim as u64).product::<u64>();
         self.source_bytes += tensor.span.len() as u64;
-        self.jobs.push(Job { source: needed.name.clone(), task, entries });
-        Ok(())
-    }
-
-    pub fn entries(&self) -> Vec<Entry> {
-        self.jobs.iter().flat_map(|job| job.entries.iter().cloned()).collect()
+        Ok(Job { source: needed.name.clone(), task, entries })
     }
 
     /// Bytes of all data that will be written.
     pub fn bytes(&self) -> u64 {
-        self.jobs.iter().flat_map(|job| &job.entries).map(Entry::bytes).sum()
+        bytes(&self.jobs) + bytes(&self.draft_jobs)
     }
 
     pub fn source_bytes(&self) -> u64 {
         self.source_bytes
     }
 
-    /// config.json of the source, without what was left out, and with what was done.
+    /// config.json of the source, without what was left out, and with what was done. Of the block that drafts it says
+    /// nothing: the files that it is about hold none.
     pub fn config(&self, checkpoint: &Checkpoint) -> Value {
         let mut file = checkpoint.config().clone();
         let mut text = match file.get("text_config") {
@@ -147,6 +157,16 @@ impl Plan {
         }
         all.into()
     }
+}
+
+/// What so many jobs write.
+pub fn entries(jobs: &[Job]) -> Vec<Entry> {
+    jobs.iter().flat_map(|job| job.entries.iter().cloned()).collect()
+}
+
+/// Bytes of the data of [`entries`].
+pub fn bytes(jobs: &[Job]) -> u64 {
+    jobs.iter().flat_map(|job| &job.entries).map(Entry::bytes).sum()
 }
 
 /// The tensor of the source, held against what it must be.

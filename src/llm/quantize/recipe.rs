@@ -21,6 +21,9 @@
 //! - The embedding is the head too, and a third of the weights of the 0.8B: 6 bits, 64.
 //! - Convolutions, norms, A_log and dt_bias are never quantised.
 //!
+//! The layer of the block that drafts is quantised as the others are; the matrix before it, which joins a token with what
+//! the model made of the text, to 8 bits in every format: with fewer, others saw drafts come true less often.
+//!
 //! A matrix whose width is no multiple of its group takes the largest smaller group that fits, or stays as it was.
 
 use super::error::QuantizeError;
@@ -99,8 +102,8 @@ impl Recipe {
     /// How the matrix called `name` below the prefix is quantised, whose rows are `cols` wide; `None` where it stays.
     pub fn scheme(&self, name: &str, cols: usize) -> Option<Scheme> {
         let affine = |bits, group| Some(Scheme { bits, group, symmetric: false });
-        let part = name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')).map_or(name, |(_, part)| part);
-        let wanted = match (self.format, part) {
+        let wanted = match (self.format, names::in_layer(name).unwrap_or(name)) {
+            (_, names::JOIN) => affine(8, 64),
             (Format::Int8, names::EMBEDDING) => None,
             (Format::Mixed, "linear_attn.in_proj_a.weight" | "linear_attn.in_proj_b.weight") => None,
             (Format::Mixed, "mlp.gate_proj.weight" | "mlp.up_proj.weight") => affine(4, 32),

@@ -131,6 +131,53 @@ fn every_source_is_read() {
     }
 }
 
+/// The file that other engines read has nothing of it.
+#[test]
+fn the_block_that_drafts_goes_into_a_file_of_its_own() {
+    let layout = Layout::published();
+    let drafting: Vec<_> = layout.draft_inventory().iter().flat_map(|needed| layout.tensor(needed).1).collect();
+    for converted in [false, true] {
+        let layout = Layout { converted, ..layout.clone() };
+        let source = layout.write_tensors(&[layout.tensors(), drafting.clone()].concat());
+        let dir = tempfile::tempdir().unwrap();
+        let destination = dir.path().join("out");
+        let (recipe, watch) = (Recipe::new(Format::Mixed, None).unwrap(), Counting::default());
+        let summary = quantize(source.path(), &destination, &recipe, false, &watch).unwrap();
+        assert_eq!(watch.done, watch.total);
+        check(&layout, &destination, 0.024);
+        let written = |file: &str| fs::read(destination.join(file)).unwrap();
+        assert!(!String::from_utf8_lossy(&written("model.safetensors")).contains("mtp."));
+        assert!(!String::from_utf8_lossy(&written("model.safetensors.index.json")).contains("mtp."));
+        let (files, parts) = (["model.safetensors", "mtp.safetensors"], layout.draft_inventory());
+        let all: u64 = files.iter().map(|file| written(file).len() as u64).sum();
+        assert!(summary.bytes < all && summary.bytes + 20_000 > all, "{summary:?} of {all}");
+        let checkpoint = Checkpoint::open(&destination).unwrap();
+        assert!(checkpoint.drafts());
+        let mut binder = checkpoint.binder();
+        let affine = |bits, group| BlockType::Affine(sotto_kernels::Affine::new(bits, group).unwrap());
+        for (gguf, own, kind, coarsest) in [
+            ("nextn.eh_proj", names::JOIN, Some(affine(8, 64)), 0.0015),
+            ("ffn_up", "mtp.layers.0.mlp.up_proj.weight", Some(affine(4, 32)), 0.024),
+            ("attn_q", "mtp.layers.0.self_attn.q_proj.weight", Some(affine(6, 64)), 0.006),
+            ("nextn.hnorm", names::HIDDEN_NORM, None, 1.0 / 128.0),
+            ("attn_norm", "mtp.layers.0.input_layernorm.weight", None, 1.0 / 128.0),
+        ] {
+            let needed = parts.iter().find(|needed| needed.name == own).unwrap();
+            let (name, expected) = (format!("blk.2.{gguf}.weight"), Layout::published().tensor(needed).0);
+            let found = match kind {
+                Some(kind) => {
+                    let weight = binder.matrix(&name, needed.dims[0], needed.dims[1]).unwrap();
+                    assert_eq!(weight.matrix().kind(), kind, "{own}");
+                    values(&weight)
+                }
+                None => binder.vector(&name, expected.len()).unwrap(),
+            };
+            let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= coarsest, "{own}: {worst} > {coarsest}");
+        }
+    }
+}
+
 #[test]
 fn the_folder_is_one_that_mlx_reads() {
     let layout = Layout::published();

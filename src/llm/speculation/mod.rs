@@ -7,8 +7,12 @@
 //! with the same random numbers, as without. A guess is right if and only if it is the token that was drawn; so answers
 //! are the same token for token, greedy and sampled alike, and their distribution with them. The logits behind a guess
 //! that was wrong are thrown away, and the state goes back to before it.
+//!
+//! Guesses come from where the text said the same before ([`lookup`]); where that has none worth computing, from the block
+//! that some models bring for it ([`mtp`]), which costs some time itself.
 
 mod lookup;
+mod mtp;
 mod pace;
 #[cfg(test)]
 mod tests;
@@ -20,10 +24,11 @@ use sotto_kernels::Best;
 use super::blueprint::Blueprint;
 use super::loaded::Llm;
 use super::sampler::Sampler;
-use super::state::State;
+use super::state::{CacheKind, State};
 use crate::config::{self, Speculation};
 use lookup::Lookup;
-use pace::{MOST, Pace};
+use mtp::Mtp;
+use pace::{MOST, Pace, Reason};
 
 /// Guesses what comes next.
 pub(super) trait Drafter: Send {
@@ -44,6 +49,10 @@ pub struct Guesses {
     pub computed: usize,
     /// Those of them that came true.
     pub right: usize,
+    /// Those of `computed` that the model's own block drafted; the others were looked up in the text.
+    pub drafted: usize,
+    /// Those of `drafted` that came true.
+    pub drafted_right: usize,
 }
 
 /// Brings a state forward token by token, and computes ahead where that pays.
@@ -56,15 +65,19 @@ pub(super) struct Speculator {
 
 struct Ahead {
     drafter: Box<dyn Drafter>,
+    /// Where the model brings a block that drafts.
+    mtp: Option<Mtp>,
     pace: Pace,
     /// Time since some moment.
     clock: Box<dyn Fn() -> Duration + Send>,
     /// Positions of the state that are certain.
     certain: usize,
-    /// What should follow them. Without `rows` it is only watched whether it does.
+    /// What should follow them.
     draft: Vec<u32>,
-    /// Tokens that spoke for the draft.
-    agreeing: usize,
+    /// What spoke for the draft.
+    reason: Reason,
+    /// A token that was looked up and not computed: it is only watched whether it follows.
+    watched: Option<(Reason, u32)>,
     /// Tokens of the draft that came true.
     right: usize,
     /// Rows of `logits` that are computed: behind the last certain token, and behind each of the draft.
@@ -80,18 +93,24 @@ impl Speculator {
             Speculation::Auto => {
                 let began = Instant::now();
                 let lookup = Lookup::new(llm.settings.context);
-                Some(Ahead::new(llm.blueprint(), Box::new(lookup), Box::new(move || began.elapsed())))
+                let (drafts, kind) = (llm.model.drafts(), CacheKind::from(llm.settings.kv));
+                let mtp = drafts.then(|| Mtp::new(llm.blueprint(), llm.tokenizer.used(), kind));
+                Some(Ahead::new(llm.blueprint(), (Box::new(lookup), mtp), Box::new(move || began.elapsed())))
             }
         };
-        Speculator { ahead, guesses: Guesses::default(), bytes: Self::planned_bytes(llm.blueprint(), &llm.settings) }
+        let bytes = Self::planned_bytes(llm.blueprint(), &llm.settings, llm.model.drafts());
+        Speculator { ahead, guesses: Guesses::default(), bytes }
     }
 
-    /// Bytes that it takes.
-    pub fn planned_bytes(blueprint: &Blueprint, settings: &config::Llm) -> u64 {
+    /// Bytes that it takes, with a model that `drafts` or without.
+    pub fn planned_bytes(blueprint: &Blueprint, settings: &config::Llm, drafts: bool) -> u64 {
         let logits = ((MOST + 1) * size_of::<f32>()) as u64 * blueprint.vocabulary as u64;
+        let mtp = || Mtp::planned_bytes(blueprint, settings.context, settings.kv.into());
+        // What does not fit the address space is refused with the state, which holds more.
+        let mtp = if drafts { mtp().map_or(u64::MAX, |bytes| bytes as u64) } else { 0 };
         match settings.speculation {
             Speculation::Off => 0,
-            Speculation::Auto => logits + Lookup::planned_bytes(settings.context) as u64,
+            Speculation::Auto => mtp.saturating_add(logits + Lookup::planned_bytes(settings.context) as u64),
         }
     }
 
@@ -142,14 +161,20 @@ impl Speculator {
 }
 
 impl Ahead {
-    fn new(blueprint: &Blueprint, drafter: Box<dyn Drafter>, clock: Box<dyn Fn() -> Duration + Send>) -> Self {
+    fn new(
+        blueprint: &Blueprint,
+        (drafter, mtp): (Box<dyn Drafter>, Option<Mtp>),
+        clock: Box<dyn Fn() -> Duration + Send>,
+    ) -> Self {
         Ahead {
             drafter,
+            mtp,
             pace: Pace::default(),
             clock,
             certain: 0,
             draft: Vec::with_capacity(MOST),
-            agreeing: 0,
+            reason: Reason::Text(0),
+            watched: None,
             right: 0,
             rows: 0,
             logits: vec![0.0; (MOST + 1) * blueprint.vocabulary],
@@ -158,6 +183,7 @@ impl Ahead {
 
     fn begin(&mut self, state: &State) {
         self.drafter.follow(state.tokens());
+        self.mtp.iter_mut().for_each(Mtp::begin);
         self.certain = state.len();
         self.forget_draft();
     }
@@ -173,11 +199,13 @@ impl Ahead {
         self.drafter.push(token);
         if self.came_true(token) {
             guesses.right += 1;
+            guesses.drafted_right += usize::from(self.reason == Reason::Model);
             self.certain += 1;
             return;
         }
         self.settle(llm, state);
-        self.guess(llm, room.saturating_sub(1).min(ahead_room(state)));
+        let most = room.saturating_sub(1).min(ahead_room(state));
+        self.guess(llm, state, token, most);
         let began = (self.clock)();
         self.compute(llm, state, token, sampler);
         self.certain += 1;
@@ -185,25 +213,48 @@ impl Ahead {
         let more = self.rows.saturating_sub(1);
         self.pace.took(more, taken.as_secs_f64());
         guesses.computed += more;
+        guesses.drafted += if self.reason == Reason::Model { more } else { 0 };
     }
 
     /// Whether `token` was guessed and is computed.
     fn came_true(&mut self, token: u32) -> bool {
+        if let Some((reason, guess)) = self.watched.take() {
+            self.pace.learn(reason, guess == token);
+        }
         let Some(&guess) = self.draft.get(self.right) else { return false };
-        self.pace.learn(self.agreeing, guess == token);
-        let computed = guess == token && self.right + 1 < self.rows;
-        self.right += usize::from(computed);
-        computed
+        self.pace.learn(self.reason, guess == token);
+        self.right += usize::from(guess == token);
+        guess == token
     }
 
-    /// Drafts up to `most` tokens, as many as pay; if none do, one to be watched. Nothing follows the end of an answer.
-    fn guess(&mut self, llm: &Llm, most: usize) {
-        self.agreeing = self.drafter.propose(MOST, &mut self.draft);
+    /// Drafts up to `most` tokens behind `token`, as many as pay. Nothing follows the end of an answer.
+    fn guess(&mut self, llm: &Llm, state: &mut State, token: u32, most: usize) {
+        self.reason = Reason::Text(self.drafter.propose(MOST, &mut self.draft));
         let end = self.draft.iter().position(|&token| llm.tokenizer.is_control(token));
         self.draft.truncate(end.unwrap_or(MOST));
-        let length = self.pace.length(self.agreeing, most.min(self.draft.len()));
-        self.draft.truncate(length.max(1));
-        self.rows = if length > 0 { 1 + length } else { 0 };
+        let length = self.pace.length(self.reason, most.min(self.draft.len()));
+        if length == 0 {
+            self.watched = self.draft.first().map(|&token| (self.reason, token));
+        }
+        self.draft.truncate(length);
+        self.guess_with_model(llm, state, token, most);
+        self.rows = if self.draft.is_empty() { 0 } else { 1 + self.draft.len() };
+    }
+
+    /// Has the model's own block draft, if nothing was looked up and it pays. What it looks back over is kept up in any case.
+    fn guess_with_model(&mut self, llm: &Llm, state: &mut State, token: u32, most: usize) {
+        let Some(mtp) = &mut self.mtp else { return };
+        mtp.watch(&llm.model, state);
+        let length = if self.draft.is_empty() { self.pace.draft_length(most) } else { 0 };
+        if length == 0 {
+            return;
+        }
+        let began = (self.clock)();
+        let ends = |token| llm.tokenizer.is_control(token);
+        mtp.propose(&llm.model, state, (token, length), ends, &mut self.draft);
+        let taken = (self.clock)().saturating_sub(began);
+        self.pace.drafted(length, taken.as_secs_f64());
+        self.reason = Reason::Model;
     }
 
     fn compute(&mut self, llm: &Llm, state: &mut State, token: u32, sampler: &Sampler) {
@@ -223,6 +274,7 @@ impl Ahead {
 
     fn forget_draft(&mut self) {
         self.draft.clear();
+        self.watched = None;
         (self.right, self.rows) = (0, 0);
     }
 }

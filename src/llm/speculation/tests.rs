@@ -44,12 +44,16 @@ fn even_clock() -> Box<dyn Fn() -> Duration + Send> {
 }
 
 fn load(file: &testing::Builder, temperature: f32) -> Llm {
+    load_for(file, temperature, Speculation::Off)
+}
+
+fn load_for(file: &testing::Builder, temperature: f32, speculation: Speculation) -> Llm {
     let path = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(path.path(), file.build()).unwrap();
     let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
     let mut settings = testing::settings(250, ANSWER);
     settings.sampling.temperature = temperature;
-    settings.speculation = Speculation::Off;
+    settings.speculation = speculation;
     Llm::load(path.path(), &settings, permit).unwrap()
 }
 
@@ -60,12 +64,18 @@ struct Told {
     state: State,
     sampler: Sampler,
     guesses: Guesses,
+    ahead: Speculator,
+}
+
+fn begun(llm: &Llm) -> State {
+    let mut state = llm.state();
+    let prompt: Vec<u32> = (0..PROMPT as u32).map(|i| i * 7 % 250).collect();
+    llm.compute(&mut state, &prompt);
+    state
 }
 
 fn tell(llm: &Llm, mut ahead: Speculator, each: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Told {
-    let (mut state, mut sampler) = (llm.state(), llm.sampler(&llm.settings.sampling));
-    let prompt: Vec<u32> = (0..PROMPT as u32).map(|i| i * 7 % 250).collect();
-    llm.compute(&mut state, &prompt);
+    let (mut state, mut sampler) = (begun(llm), llm.sampler(&llm.settings.sampling));
     let limits = Limits { tokens: ANSWER, thought: 12 };
     let mut writer = Writer::new(llm, (&state, &mut ahead), &mut sampler, Thinking::On, limits);
     loop {
@@ -76,13 +86,41 @@ fn tell(llm: &Llm, mut ahead: Speculator, each: &mut dyn FnMut(usize) -> Control
         }
     }
     ahead.settle(llm, &mut state);
-    Told { tokens: writer.tokens().to_vec(), state, sampler, guesses: ahead.guesses() }
+    Told { tokens: writer.tokens().to_vec(), state, sampler, guesses: ahead.guesses(), ahead }
 }
 
 fn guessing(llm: &Llm, guess: impl Fn(usize) -> u32 + Send + 'static) -> Speculator {
     let drafter = Scripted { len: 0, guess: Box::new(guess) };
-    let ahead = Ahead::new(llm.blueprint(), Box::new(drafter), even_clock());
+    let ahead = Ahead::new(llm.blueprint(), (Box::new(drafter), None), even_clock());
     Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
+}
+
+/// Finds nothing in the text.
+struct Silent;
+
+impl Drafter for Silent {
+    fn follow(&mut self, _tokens: &[u32]) {}
+
+    fn push(&mut self, _token: u32) {}
+
+    fn propose(&self, _most: usize, draft: &mut Vec<u32>) -> usize {
+        draft.clear();
+        0
+    }
+}
+
+fn mtp(llm: &Llm) -> Mtp {
+    Mtp::new(llm.blueprint(), llm.tokenizer.used(), CacheKind::F16)
+}
+
+/// The model's own block drafts where `drafter` has nothing. No time passes, so that only what comes true counts.
+fn drafting(llm: &Llm, drafter: Box<dyn Drafter>) -> Speculator {
+    let ahead = Ahead::new(llm.blueprint(), (drafter, Some(mtp(llm))), Box::new(|| Duration::ZERO));
+    Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
+}
+
+fn nothing(_: &Llm) -> Speculator {
+    Speculator { ahead: None, guesses: Guesses::default(), bytes: 0 }
 }
 
 fn go_on(_: usize) -> ControlFlow<()> {
@@ -129,7 +167,7 @@ fn no_guess_changes_an_answer() {
         for (name, ahead) in drafters {
             let case = format!("{family} {temperature} {name}");
             let ahead = tell(&llm, ahead, &mut go_on);
-            let Guesses { computed, right } = ahead.guesses;
+            let Guesses { computed, right, .. } = ahead.guesses;
             match name {
                 // Behind the end of the answer nothing is right.
                 "always right" => {
@@ -156,4 +194,72 @@ fn breaking_off_in_the_middle_of_a_guess_leaves_what_a_plain_answer_would() {
             assert_same(&format!("{family} {at}"), &llm, plain, tell(&llm, ahead, &mut stop));
         }
     }
+}
+
+#[test]
+fn no_draft_of_the_models_own_block_changes_an_answer() {
+    for (foreseen, temperature) in [(false, 0.0), (false, 1.0), (true, 0.0), (true, 0.7)] {
+        let llm = load_for(&testing::drafting(foreseen), temperature, Speculation::Auto);
+        let found: [(&str, Box<dyn Drafter>); 2] =
+            [("nothing found", Box::new(Silent)), ("looked up", Box::new(Lookup::new(250)))];
+        for (name, drafter) in found {
+            let case = format!("foreseen {foreseen}, {temperature}, {name}");
+            let ahead = tell(&llm, drafting(&llm, drafter), &mut go_on);
+            let Guesses { computed, right, drafted, drafted_right } = ahead.guesses;
+            assert!(drafted <= computed && drafted_right <= right && drafted_right <= drafted, "{case}");
+            match (name, foreseen) {
+                ("looked up", _) => {}
+                (_, true) if temperature == 0.0 => assert!(drafted_right > ANSWER / 4, "{case}: {:?}", ahead.guesses),
+                _ => assert!(drafted > 4 && drafted_right < drafted, "{case}: {:?}", ahead.guesses),
+            }
+            assert_same(&case, &llm, tell(&llm, nothing(&llm), &mut go_on), ahead);
+        }
+    }
+}
+
+#[test]
+fn breaking_off_in_the_middle_of_a_draft_leaves_what_a_plain_answer_would() {
+    let llm = load_for(&testing::drafting(true), 0.0, Speculation::Auto);
+    for at in 20..40 {
+        let mut stop = |len: usize| if len == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let ahead = tell(&llm, drafting(&llm, Box::new(Silent)), &mut stop);
+        assert_same(&format!("at {at}"), &llm, tell(&llm, nothing(&llm), &mut stop), ahead);
+    }
+}
+
+/// Whatever was drafted, kept and taken back: the block then looks back over what it would have, had it followed the text
+/// token by token.
+#[test]
+fn the_models_own_block_stays_in_step_with_the_text() {
+    for (foreseen, temperature) in [(false, 1.0), (true, 0.0), (true, 0.7)] {
+        let llm = load_for(&testing::drafting(foreseen), temperature, Speculation::Auto);
+        let mut told = tell(&llm, drafting(&llm, Box::new(Silent)), &mut go_on);
+        let (mut state, mut plain) = (begun(&llm), mtp(&llm));
+        for &token in &told.state.tokens()[PROMPT..].to_vec() {
+            plain.watch(&llm.model, &mut state);
+            llm.forward(&mut state, &[token]);
+        }
+        let lived = told.ahead.ahead.as_mut().unwrap().mtp.as_mut().unwrap();
+        let mut drafts = [Vec::new(), Vec::new()];
+        for ((mtp, state), draft) in [(&mut plain, &mut state), (lived, &mut told.state)].into_iter().zip(&mut drafts) {
+            mtp.watch(&llm.model, state);
+            mtp.propose(&llm.model, state, (17, 3), |_| false, draft);
+        }
+        assert!(drafts[0].len() == 3 && drafts[0] == drafts[1], "{drafts:?}");
+        let lived = told.ahead.ahead.as_mut().unwrap().mtp.as_mut().unwrap();
+        let off = plain.furthest_apart(lived, llm.blueprint());
+        assert!(off < 1e-2, "foreseen {foreseen}: an entry is off by {off}");
+    }
+}
+
+#[test]
+fn the_block_is_loaded_and_planned_for_only_where_it_is_wanted() {
+    let file = testing::drafting(false);
+    let (with, without) = (load_for(&file, 0.0, Speculation::Auto), load_for(&file, 0.0, Speculation::Off));
+    assert!(with.model.drafts() && !without.model.drafts());
+    // Four matrices of attention, three of the feed-forward network, and the one that joins.
+    let block = 4 * (32 * 64 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 64 + 32 * 64);
+    assert_eq!(with.model.bytes() - without.model.bytes(), block);
+    assert!(with.planned().0 > without.planned().0 + block as u64);
+    assert!(!load_for(&testing::model("qwen35"), 0.0, Speculation::Auto).model.drafts());
 }

@@ -64,6 +64,7 @@ impl State {
         self.origins.truncate(snapshot.len);
         self.checkpoints.forget_after(snapshot.len);
         self.logits = Logits::None;
+        self.fresh = 0;
         if let Some(logits) = &snapshot.logits {
             self.work.logits.copy_from_slice(logits);
             self.logits = Logits::All;

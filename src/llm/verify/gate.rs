@@ -221,7 +221,7 @@ pub fn planned_bytes(source: &Source, reference: &Path) -> Result<u64, VerifyErr
     let blueprint = source.blueprint()?;
     let state = State::planned_bytes(&blueprint, WINDOW).unwrap_or(usize::MAX) as u64;
     let tokenizer = Tokenizer::building_bytes(blueprint.vocabulary);
-    let parts = [source.resident_bytes(), state, tokenizer, Reference::planned_bytes(reference, BLOCK)?];
+    let parts = [source.resident_bytes(false), state, tokenizer, Reference::planned_bytes(reference, BLOCK)?];
     Ok(parts.into_iter().fold(0, u64::saturating_add))
 }
 

@@ -1,0 +1,123 @@
+use std::path::Path;
+
+use sotto_kernels::{Pool, unpack_row};
+
+use super::super::truth::{Tensors, Truth};
+use super::*;
+use crate::llm::checkpoint::{header, map_file};
+use crate::llm::source::Source;
+use crate::llm::state::{CacheKind, State};
+use crate::llm::testing;
+
+/// Positions that are computed at once.
+const CHUNK: usize = 50;
+
+/// The logits that the block makes behind every position of `tokens`, with the first of `then` behind the last; and as many
+/// more as `then` has, each with what the block left before.
+fn drafts(model: &Model, tokens: &[u32], then: &[u32]) -> Vec<Vec<f32>> {
+    let Model { blueprint, .. } = model;
+    let (width, layer) = (blueprint.width, blueprint.layers);
+    let mut state = State::with_cache(blueprint, tokens.len() + then.len(), CacheKind::F32);
+    let mut memory = Memory::new(blueprint, layer, CacheKind::F32);
+    let (mut hidden, mut pairs) = (vec![0.0; CHUNK * width], vec![0.0; 2 * CHUNK * width]);
+    let next: Vec<u32> = tokens[1..].iter().chain(&then[..1]).copied().collect();
+    let mut rows = Vec::new();
+    let mut logits = vec![0.0; blueprint.vocabulary];
+    let mut last = Vec::new();
+    for (tokens, next) in tokens.chunks(CHUNK).zip(next.chunks(CHUNK)) {
+        model.forward(&mut state, tokens);
+        let (first, stream) = state.newest();
+        assert_eq!((first + tokens.len(), stream.len()), (state.len(), tokens.len() * width));
+        model.hidden(stream, &mut hidden[..stream.len()]);
+        model.draft(state.room(), &mut memory, first, next, &mut hidden, &mut pairs);
+        for y in hidden.chunks_exact(width).take(tokens.len()) {
+            model.draft_token(state.room(), y, &mut logits);
+            rows.push(logits.clone());
+            last = y.to_vec();
+        }
+    }
+    for (i, &token) in then.iter().enumerate().skip(1) {
+        model.draft(state.room(), &mut memory, tokens.len() + i - 1, &[token], &mut last, &mut pairs);
+        model.draft_token(state.room(), &last, &mut logits);
+        rows.push(logits.clone());
+    }
+    rows
+}
+
+fn furthest(got: &[f32], wanted: impl Iterator<Item = f64>) -> f64 {
+    got.iter().zip(wanted).map(|(&got, wanted)| (f64::from(got) - wanted).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn the_block_computes_what_its_mathematics_says() {
+    let gguf = testing::open(&testing::drafting(false));
+    let values = |tensor: &crate::llm::gguf::Tensor| {
+        let mut values = vec![0.0; tensor.dims.iter().product()];
+        unpack_row(tensor.kind, &gguf.map()[tensor.span.clone()], &mut values);
+        (tensor.name.clone(), values)
+    };
+    let tensors: Tensors = gguf.tensors().map(values).collect();
+    let blueprint = crate::llm::Blueprint::from_gguf(&gguf).unwrap();
+    let mut model = Model::bind(&mut gguf.binder(), blueprint.clone(), Pool::new(2)).unwrap();
+    model.bind_draft(&mut gguf.binder()).unwrap();
+    let tokens: Vec<u32> = (0..70).map(|i| i * 37 % 251).collect();
+    let then = [3, 99, 180];
+    let got = drafts(&model, &tokens, &then);
+
+    let mut truth = Truth::new(&blueprint, &tensors);
+    let mut y = Vec::new();
+    for (position, got) in got.iter().enumerate() {
+        let next = *tokens.get(position + 1).unwrap_or_else(|| &then[position + 1 - tokens.len()]);
+        if let Some(&token) = tokens.get(position) {
+            truth.step(token);
+            y = truth.hidden.clone();
+        } else {
+            truth.position += 1;
+        }
+        let (drafted, logits) = truth.draft(&y, next);
+        y = drafted;
+        let off = furthest(got, logits.into_iter());
+        assert!(off < 1e-4, "position {position}: off by {off}");
+    }
+}
+
+/// The F32 tensor called `name`, or the I32 one.
+fn golden(file: &Path, name: &str) -> Vec<f64> {
+    let map = map_file(file).unwrap();
+    let tensors = header::parse(&map).unwrap();
+    let tensor = tensors.iter().find(|tensor| tensor.name == name).unwrap();
+    let words = map[tensor.span.clone()].as_chunks::<4>().0.iter();
+    match tensor.dtype.name() {
+        "F32" => words.map(|word| f64::from(f32::from_le_bytes(*word))).collect(),
+        _ => words.map(|word| f64::from(i32::from_le_bytes(*word))).collect(),
+    }
+}
+
+/// Model and block in files of their own, as safetensors.
+#[test]
+fn the_block_computes_the_golden_logits() {
+    for model in testing::goldens::models("only our own mathematics is compared") {
+        let expected = model.join("mtp_golden.safetensors");
+        if !expected.exists() {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let files = [("config.json", "config.json"), ("model.f32.safetensors", "model-1.safetensors")];
+        for (from, to) in files.into_iter().chain([("mtp.f32.safetensors", "model-2.safetensors")]) {
+            std::fs::copy(model.join(from), dir.path().join(to)).unwrap();
+        }
+        let source = Source::open(dir.path()).unwrap();
+        assert!(source.drafts());
+        let ours = source.load_on(Pool::new(2), true).unwrap();
+        let whole = |name: &str, file: &Path| golden(file, name).into_iter().map(|token| token as u32).collect();
+        let tokens: Vec<u32> = whole("input_ids", &model.join("golden.safetensors"));
+        let then: Vec<u32> = whole("chain_tokens", &expected);
+        let got = drafts(&ours, &tokens, &then[..2]);
+        let wanted = [golden(&expected, "logits"), golden(&expected, "chain_logits")].concat();
+        assert_eq!(got.len() * 512, wanted.len());
+        for (position, (got, wanted)) in got.iter().zip(wanted.chunks_exact(512)).enumerate() {
+            let off = furthest(got, wanted.iter().copied());
+            assert!(off < 2e-3, "{}, position {position}: off by {off}", model.display());
+        }
+    }
+}

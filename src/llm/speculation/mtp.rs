@@ -1,0 +1,135 @@
+//! What may come next as the model's own block drafts it (see [`model::draft`](super::super::model)).
+//!
+//! The block looks back over entries of its own, one for each position: made of the hidden values behind it, which the
+//! model leaves in its workspace, and of the token that came next. What it knows begins with each answer anew, at the
+//! last batch of the prompt, so that reading a prompt costs nothing more and a state that was stored or forked needs
+//! nothing beside it. Entries of drafts are written over by those of what came true.
+
+use super::super::blueprint::Blueprint;
+use super::super::model::{DRAFTED, Model};
+use super::super::state::{BATCH, CacheKind, Memory, State};
+use super::pace::MOST;
+
+/// The drafts of one text under way.
+pub struct Mtp {
+    memory: Memory,
+    /// The position that the first entry is of.
+    first: usize,
+    /// Entries that are certain.
+    entries: usize,
+    /// Positions behind them that wait to become entries, because nobody asked for a draft. At most [`BATCH`] between
+    /// calls.
+    waiting: usize,
+    /// `[2 · BATCH, width]`: their hidden values.
+    hidden: Vec<f32>,
+    /// `[BATCH, 2 · width]`
+    pairs: Vec<f32>,
+    /// Of the tokens that are drafted.
+    logits: Vec<f32>,
+}
+
+impl Mtp {
+    /// For texts of the first `used` tokens of the vocabulary.
+    pub fn new(blueprint: &Blueprint, used: usize, kind: CacheKind) -> Mtp {
+        let width = blueprint.width;
+        Mtp {
+            memory: Memory::new(blueprint, blueprint.layers, kind),
+            first: 0,
+            entries: 0,
+            waiting: 0,
+            hidden: vec![0.0; 2 * BATCH * width],
+            pairs: vec![0.0; 2 * BATCH * width],
+            logits: vec![0.0; used.min(DRAFTED)],
+        }
+    }
+
+    /// Bytes that it takes at most, with a context of so many positions; `None` if they overflow.
+    pub fn planned_bytes(blueprint: &Blueprint, context: usize, kind: CacheKind) -> Option<usize> {
+        let memory = Memory::planned_bytes(blueprint, blueprint.layers, context.checked_add(MOST)?, kind)?;
+        let values = blueprint.width.checked_mul(4 * BATCH)?.checked_add(DRAFTED)?;
+        memory.checked_add(values.checked_mul(size_of::<f32>())?)
+    }
+
+    /// Forgets the text.
+    pub fn begin(&mut self) {
+        (self.first, self.entries, self.waiting) = (0, 0, 0);
+    }
+
+    /// Takes over what `state` has of positions that are new. Where positions between are lost, it begins anew.
+    pub fn watch(&mut self, model: &Model, state: &mut State) {
+        let (first, rows) = state.newest();
+        let (width, len, known) = (model.blueprint().width, state.len(), self.first + self.entries + self.waiting);
+        let known = if (first..=len).contains(&known) && self.entries + self.waiting > 0 {
+            known
+        } else {
+            (self.first, self.entries, self.waiting) = (first, 0, 0);
+            first
+        };
+        let rows = &rows[(known - first) * width..];
+        model.hidden(rows, &mut self.hidden[self.waiting * width..][..rows.len()]);
+        self.waiting += len - known;
+        if self.waiting > BATCH {
+            // All of these have a token behind them.
+            self.enter(model, state, BATCH, None);
+            self.hidden.copy_within(BATCH * width..(BATCH + self.waiting) * width, 0);
+        }
+    }
+
+    /// Drafts up to `most` tokens behind `token`, which comes behind the last position of `state`; none from the first on
+    /// that `ends` the text.
+    pub fn propose(
+        &mut self,
+        model: &Model,
+        state: &mut State,
+        (token, most): (u32, usize),
+        ends: impl Fn(u32) -> bool,
+        draft: &mut Vec<u32>,
+    ) {
+        draft.clear();
+        if self.waiting == 0 {
+            return;
+        }
+        let (width, last) = (model.blueprint().width, self.waiting - 1);
+        self.enter(model, state, self.waiting, Some(token));
+        self.hidden.copy_within(last * width..(last + 1) * width, 0);
+        let work = state.room();
+        while draft.len() < most {
+            let guess = model.draft_token(work, &self.hidden[..width], &mut self.logits);
+            let Some(guess) = guess.filter(|&guess| !ends(guess)) else { break };
+            draft.push(guess);
+            if draft.len() < most {
+                let entry = self.entries + draft.len() - 1;
+                model.draft(work, &mut self.memory, entry, &[guess], &mut self.hidden, &mut self.pairs);
+            }
+        }
+    }
+
+    /// Makes entries of the `n` oldest of those that wait, and leaves what the block makes of them in their place. `token`
+    /// comes behind the last position of `state`.
+    fn enter(&mut self, model: &Model, state: &mut State, n: usize, token: Option<u32>) {
+        let mut next = [0; BATCH];
+        let behind = state.tokens()[self.first + self.entries + 1..].iter().copied().chain(token);
+        next.iter_mut().zip(behind).for_each(|(next, token)| *next = token);
+        model.draft(state.room(), &mut self.memory, self.entries, &next[..n], &mut self.hidden, &mut self.pairs);
+        self.entries += n;
+        self.waiting -= n;
+    }
+}
+
+#[cfg(test)]
+impl Mtp {
+    /// How far a key or a value of two that know the same positions is apart at most.
+    pub fn furthest_apart(&self, other: &Mtp, blueprint: &Blueprint) -> f32 {
+        assert_eq!((self.first, self.entries, self.waiting), (other.first, other.entries, other.waiting));
+        let load = |mtp: &Mtp, head, entry| {
+            let (mut key, mut value) = (vec![0.0; blueprint.head_dim], vec![0.0; blueprint.head_dim]);
+            mtp.memory.cache().unwrap().load(head, entry, &mut key, &mut value);
+            [key, value].concat()
+        };
+        let places = (0..blueprint.kv_heads).flat_map(|head| (0..self.entries).map(move |entry| (head, entry)));
+        places.fold(0.0, |worst, (head, entry)| {
+            let pairs = load(self, head, entry).into_iter().zip(load(other, head, entry));
+            pairs.map(|(a, b)| (a - b).abs()).fold(worst, f32::max)
+        })
+    }
+}
