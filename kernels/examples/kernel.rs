@@ -255,7 +255,7 @@ impl Bench {
             self.compare(name, &y, &expected, &[1.0]);
         };
         each("rms_norm", &mut |y| rms_norm(simd, &x, weight, 1e-6, y), &|y| reference::rms_norm(&x, weight, 1e-6, y));
-        each("silu_mul", &mut |y| silu_mul(simd, &x, &up, y), &|y| reference::silu_mul(&x, &up, y));
+        each("silu_mul", &mut |y| silu_mul(simd, &up, y), &|y| reference::silu_mul(&up, y));
         each("add", &mut |y| add(simd, &x, y), &|y| reference::add(&x, y));
         each("sigmoid_mul", &mut |y| sigmoid_mul(simd, &up, y), &|y| reference::sigmoid_mul(&up, y));
     }

@@ -24,12 +24,12 @@ pub fn rms_norm(simd: Simd, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) 
     }
 }
 
-/// y = gate / (1 + exp(-gate)) · up, value by value. Panics if the lengths disagree.
-pub fn silu_mul(simd: Simd, gate: &[f32], up: &[f32], y: &mut [f32]) {
-    assert!(gate.len() == y.len() && up.len() == y.len(), "gate, up and y have one length");
+/// y *= gate / (1 + exp(-gate)), value by value. Panics if the lengths disagree.
+pub fn silu_mul(simd: Simd, gate: &[f32], y: &mut [f32]) {
+    assert_eq!(gate.len(), y.len(), "gate and y have one length");
     match simd.is_reference() {
-        true => reference::silu_mul(gate, up, y),
-        false => simd.run(SiluMul { gate, up, y }),
+        true => reference::silu_mul(gate, y),
+        false => simd.run(SiluMul { gate, y }),
     }
 }
 
@@ -74,6 +74,24 @@ macro_rules! map_vectors {
 }
 
 pub(crate) use map_vectors;
+
+/// Multiplies `$to` value by value with `$body` of the slice `$from`, which it sees as vectors `$a`.
+macro_rules! multiply_vectors {
+    ($isa:ident, $to:expr, $a:ident = $from:expr => $body:expr) => {{
+        let (from, to): (&[f32], &mut [f32]) = ($from, $to);
+        let (mut vectors_a, mut vectors) = (from.chunks_exact(I::LANES), to.chunks_exact_mut(I::LANES));
+        for (a, to) in (&mut vectors_a).zip(&mut vectors) {
+            let $a = $isa.load(a);
+            $isa.store($isa.mul($isa.load(to), $body), to);
+        }
+        let $a = $isa.load(&padded(vectors_a.remainder(), 0.0));
+        let mut last = [0.0; 16];
+        $isa.store($body, &mut last);
+        for (to, factor) in vectors.into_remainder().iter_mut().zip(last) {
+            *to *= factor;
+        }
+    }};
+}
 
 /// A vector of any variant that begins with `tail` and ends with `filling`.
 #[inline(always)]
@@ -172,7 +190,6 @@ pub(crate) fn largest<I: Isa>(isa: I, x: &[f32]) -> f32 {
 
 struct SiluMul<'a> {
     gate: &'a [f32],
-    up: &'a [f32],
     y: &'a mut [f32],
 }
 
@@ -181,7 +198,7 @@ impl Kernel for SiluMul<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        map_vectors!(isa, gate = self.gate, up = self.up, self.y => isa.mul(silu(isa, gate), up));
+        multiply_vectors!(isa, self.y, gate = self.gate => silu(isa, gate));
     }
 }
 
@@ -195,15 +212,7 @@ impl Kernel for SigmoidMul<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let (mut gates, mut vectors) = (self.gate.chunks_exact(I::LANES), self.y.chunks_exact_mut(I::LANES));
-        for (gate, y) in (&mut gates).zip(&mut vectors) {
-            isa.store(isa.mul(isa.load(y), sigmoid(isa, isa.load(gate))), y);
-        }
-        let mut last = [0.0; 16];
-        isa.store(sigmoid(isa, isa.load(&padded(gates.remainder(), 0.0))), &mut last);
-        for (y, open) in vectors.into_remainder().iter_mut().zip(last) {
-            *y *= open;
-        }
+        multiply_vectors!(isa, self.y, gate = self.gate => sigmoid(isa, gate));
     }
 }
 
@@ -254,8 +263,9 @@ mod tests {
                 add(simd, &x, &mut y);
                 reference::add(&x, &mut expected);
                 assert_close("add", simd, &y, &expected);
-                silu_mul(simd, &x, &w, &mut y);
-                reference::silu_mul(&x, &w, &mut expected);
+                (y, expected) = (w.clone(), w.clone());
+                silu_mul(simd, &x, &mut y);
+                reference::silu_mul(&x, &mut expected);
                 assert_close("silu_mul", simd, &y, &expected);
                 (y, expected) = (w.clone(), w.clone());
                 sigmoid_mul(simd, &x, &mut y);
@@ -284,8 +294,8 @@ mod tests {
     #[test]
     fn extremes() {
         for simd in Simd::available() {
-            let mut y = [0.0; 4];
-            silu_mul(simd, &[-1000.0, 1000.0, -90.0, 0.0], &[1.0; 4], &mut y);
+            let mut y = [1.0; 4];
+            silu_mul(simd, &[-1000.0, 1000.0, -90.0, 0.0], &mut y);
             assert!(y[0].abs() < 1e-30 && y[1] == 1000.0 && y[2].abs() < 1e-30 && y[3] == 0.0, "{} {y:?}", simd.name());
             let mut y = [1.0; 4];
             sigmoid_mul(simd, &[-1000.0, 1000.0, -90.0, 0.0], &mut y);

@@ -126,9 +126,9 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     }
 }
 
-pub fn silu_mul(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
-        *y = (f64::from(g) / (1.0 + f64::from(-g).exp()) * f64::from(u)) as f32;
+pub fn silu_mul(gate: &[f32], y: &mut [f32]) {
+    for (y, &g) in y.iter_mut().zip(gate) {
+        *y = (f64::from(g) / (1.0 + f64::from(-g).exp()) * f64::from(*y)) as f32;
     }
 }
 

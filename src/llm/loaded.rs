@@ -19,14 +19,8 @@ use crate::memory::{self, Permit};
 use crate::priority;
 use crate::types::Bytes;
 
-/// What the tokenizer holds per token of the vocabulary while it is built: the text twice, a merge, and the tables of hashes
-/// around them. Measured as growth of the resident memory: 323 bytes with Qwen3.5's 248,077 tokens, 324 with Qwen2.5's
-/// 151,936, 275 with SmolLM2's 49,152.
-const TOKENIZER_BYTES_PER_TOKEN: u64 = 330;
-/// What is left of it once what was needed to build it is given back: 260, 233 and 194.
-const BUILT_TOKENIZER_BYTES_PER_TOKEN: u64 = 240;
-/// What comes on top whatever the model: thread stacks, the kernels' panels, code pages, the allocator's slack. SmolLM2
-/// with a full context of 2,048 held 1.2 MiB more than the sum of its parts.
+/// What comes on top whatever the model: thread stacks, the kernels' panels, code pages, the tokenizer's pattern, the
+/// allocator's slack. SmolLM2 with a full context of 2,048 held 1.2 MiB more than the sum of its parts.
 const OVERHEAD: u64 = 4 * Bytes::MIB;
 
 /// Where the head is screened, a token's bound, and its share of the room that screening works in.
@@ -201,8 +195,7 @@ impl Llm {
     /// Bytes that are held now: the weights and, by experience, the tokenizer and what comes on top. States are on top of
     /// it.
     pub fn bytes(&self) -> Bytes {
-        let tokenizer = self.tokenizer.vocabulary() as u64 * BUILT_TOKENIZER_BYTES_PER_TOKEN;
-        Bytes(self.model.bytes() as u64 + tokenizer)
+        Bytes(self.model.bytes() as u64 + Tokenizer::held_bytes(self.tokenizer.vocabulary()))
     }
 
     /// Goes back to the first `len` positions, to the bit as if the rest had never been; see [`Model::rollback`].
@@ -224,11 +217,13 @@ fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm, draft
     let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
     let kind = CacheKind::from(settings.kv);
     let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
-    let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
+    let tokenizer = Tokenizer::held_bytes(blueprint.vocabulary);
     let screen = blueprint.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
     let ahead = Speculator::planned_bytes(blueprint, settings, drafting);
     let weights = source.resident_bytes(drafting);
-    Ok(Bytes([state as u64, ahead, tokenizer, screen, OVERHEAD].into_iter().fold(weights, u64::saturating_add)))
+    let running = [state as u64, ahead, tokenizer, screen].into_iter().fold(weights, u64::saturating_add);
+    // What it takes to build the tokenizer is given back before the first weight is read.
+    Ok(Bytes(running.max(Tokenizer::building_bytes(blueprint.vocabulary)).saturating_add(OVERHEAD)))
 }
 
 #[cfg(test)]

@@ -195,14 +195,14 @@ impl Model {
     /// stream += Wdown · (silu(Wgate · h) ∘ Wup · h), h = norm(stream)
     fn feed_forward(&self, layer: &Layer, work: &mut Workspace, n: usize) {
         let Blueprint { width, hidden, norm_eps, .. } = self.blueprint;
-        let Workspace { stream, normed, gate, up, mixed, scratch, profile, .. } = work;
+        let Workspace { stream, normed, gate, up, scratch, profile, .. } = work;
         let (stream, normed) = (&mut stream[..n * width], &mut normed[..n * width]);
-        let (gate, up, mixed) = (&mut gate[..n * hidden], &mut up[..n * hidden], &mut mixed[..n * hidden]);
+        let (gate, up) = (&mut gate[..n * hidden], &mut up[..n * hidden]);
 
         rms_norm(self.simd, stream, &layer.feed_forward_norm, norm_eps, normed);
-        self.multiply_all([&layer.gate, &layer.up], normed, n, [gate, up], scratch);
-        silu_mul(self.simd, gate, up, mixed);
-        self.multiply(&layer.down, mixed, n, normed, scratch);
+        self.multiply_all([&layer.gate, &layer.up], normed, n, [&mut *gate, &mut *up], scratch);
+        silu_mul(self.simd, gate, up);
+        self.multiply(&layer.down, up, n, normed, scratch);
         add(self.simd, normed, stream);
         profile.mark(Part::FeedForward);
     }

@@ -67,12 +67,12 @@ impl Model {
     fn attend_gated(&self, mixer: &GatedAttention, cache: &mut Cache, work: &mut Workspace, start: usize, n: usize) {
         let Blueprint { width, head_dim, norm_eps, .. } = self.blueprint;
         let (query, kv) = (self.blueprint.query_width(), self.blueprint.kv_width());
-        let Workspace { normed, q, k, v, hybrid: Some(DeltaWork { gated, keys, .. }), scratch, profile, .. } = work
+        let Workspace { normed, q, k, v, hybrid: Some(DeltaWork { projected, keys, .. }), scratch, profile, .. } = work
         else {
             unreachable!("a hybrid model's workspace has room for its gates");
         };
         let normed = &normed[..n * width];
-        let (gated, keys) = (&mut gated[..2 * n * query], &mut keys[..n * kv]);
+        let (gated, keys) = (&mut projected[..2 * n * query], &mut keys[..n * kv]);
         let weights = [&mixer.q, &mixer.k, &mixer.v];
         self.multiply_all(weights, normed, n, [&mut *gated, &mut *keys, &mut v[..n * kv]], scratch);
         profile.mark(Part::Projections);
@@ -81,11 +81,12 @@ impl Model {
         }
         rms_norm(self.simd, keys, &mixer.k_norm, norm_eps, &mut k[..n * kv]);
         self.look_back(cache, work, start, n);
-        let Workspace { normed, attended, hybrid: Some(DeltaWork { gated, .. }), scratch, profile, .. } = work else {
+        let Workspace { normed, attended, hybrid: Some(DeltaWork { projected, .. }), scratch, profile, .. } = work
+        else {
             unreachable!("as above");
         };
         let attended = &mut attended[..n * query];
-        for (from, attended) in gated.chunks_exact(2 * head_dim).zip(attended.chunks_exact_mut(head_dim)) {
+        for (from, attended) in projected.chunks_exact(2 * head_dim).zip(attended.chunks_exact_mut(head_dim)) {
             sigmoid_mul(self.simd, &from[head_dim..], attended);
         }
         profile.mark(Part::Attention);
@@ -119,9 +120,9 @@ impl Model {
             unreachable!("a model with DeltaNet layers has their sizes, and its workspace room for them");
         };
         let (heads, width, norm_eps) = (net.heads(), self.blueprint.width, self.blueprint.norm_eps);
-        let DeltaWork { raw, z, a, b, read, scratch: delta_scratch, .. } = hybrid;
+        let DeltaWork { projected, z, a, b, read, scratch: delta_scratch, .. } = hybrid;
         let (normed, scratch) = (&mut work.normed[..n * width], &mut work.scratch);
-        let (raw, z) = (&mut raw[..n * heads.channels()], &mut z[..n * heads.value_width()]);
+        let (raw, z) = (&mut projected[..n * heads.channels()], &mut z[..n * heads.value_width()]);
         let (a, b) = (&mut a[..n * heads.value_heads], &mut b[..n * heads.value_heads]);
         let read = &mut read[..n * heads.value_width()];
 

@@ -261,10 +261,10 @@ fn alone_what_is_counted_is_what_the_process_holds() {
         }
         state.advance(&[1; 4000], false);
         // As a model does that computes: memory counts once it is touched.
-        let Workspace { stream, normed, q, k, v, attended, gate, up, mixed, logits, hybrid, .. } = &mut state.work;
+        let Workspace { stream, normed, q, k, v, attended, gate, up, logits, hybrid, .. } = &mut state.work;
         let work = hybrid.as_mut().unwrap();
-        [stream, normed, q, k, v, attended, gate, up, mixed, logits].into_iter().for_each(|buffer| buffer.fill(1.0));
-        [&mut work.gated, &mut work.keys, &mut work.raw].into_iter().for_each(|buffer| buffer.fill(1.0));
+        [stream, normed, q, k, v, attended, gate, up, logits].into_iter().for_each(|buffer| buffer.fill(1.0));
+        [&mut work.projected, &mut work.keys].into_iter().for_each(|buffer| buffer.fill(1.0));
         let (counted, grown) = (state.bytes() as f64, (resident().unwrap().0 - before) as f64);
         assert!(counted > 60e6 && (grown / counted - 1.0).abs() < 0.05, "{kind:?}: {counted} counted, {grown} grown");
         assert!(state.bytes() <= State::planned_bytes_with(&blueprint, 4000, kind).unwrap());

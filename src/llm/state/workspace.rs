@@ -28,8 +28,6 @@ pub struct Workspace {
     pub gate: Vec<f32>,
     /// [n, hidden]
     pub up: Vec<f32>,
-    /// [n, hidden]
-    pub mixed: Vec<f32>,
     /// [vocabulary]
     pub logits: Vec<f32>,
     /// Only in hybrid models.
@@ -42,12 +40,11 @@ pub struct Workspace {
 
 /// What the layers of a hybrid model need besides.
 pub struct DeltaWork {
-    /// [n, 2 · query_width]: of each head the query and the gate, before they part.
-    pub gated: Vec<f32>,
+    /// What a mixer projects first. [n, 2 · query_width]: of each head the query and the gate, before they part; or
+    /// [n, channels]: what the convolution sees.
+    pub projected: Vec<f32>,
     /// [n, kv_width]: keys before they are normed.
     pub keys: Vec<f32>,
-    /// [n, channels]: what the convolution sees.
-    pub raw: Vec<f32>,
     /// [n, value_width]
     pub z: Vec<f32>,
     /// [n, value_heads]
@@ -75,7 +72,6 @@ impl Workspace {
             attended: batch(blueprint.query_width()),
             gate: batch(blueprint.hidden),
             up: batch(blueprint.hidden),
-            mixed: batch(blueprint.hidden),
             logits: zeros(blueprint.vocabulary),
             hybrid: blueprint.delta.as_ref().map(|net| DeltaWork::new(blueprint, net)),
             rope: Rope::new(style, blueprint.head_dim, blueprint.rotated, blueprint.rope_base, None),
@@ -91,9 +87,9 @@ impl Workspace {
         let (query, kv) = (blueprint.query_width(), blueprint.kv_width());
         let hybrid = |net: &DeltaNet| {
             let heads = net.heads();
-            BATCH * (2 * query + kv + heads.channels() + 2 * (heads.value_width() + heads.value_heads))
+            BATCH * (heads.channels().max(2 * query) + kv + 2 * (heads.value_width() + heads.value_heads))
         };
-        let values = BATCH * (2 * (width + query + kv) + 3 * hidden) + vocabulary;
+        let values = BATCH * (2 * (width + query + kv) + 2 * hidden) + vocabulary;
         values.checked_add(blueprint.delta.as_ref().map_or(0, hybrid))?.checked_mul(size_of::<f32>())
     }
 }
@@ -101,11 +97,11 @@ impl Workspace {
 impl Workspace {
     /// Bytes of the buffers that [`Workspace::planned_bytes`] plans: all but the products' own scratch.
     pub fn bytes(&self) -> usize {
-        let Workspace { stream, normed, q, k, v, attended, gate, up, mixed, logits, hybrid, .. } = self;
-        let own = [stream, normed, q, k, v, attended, gate, up, mixed, logits];
+        let Workspace { stream, normed, q, k, v, attended, gate, up, logits, hybrid, .. } = self;
+        let own = [stream, normed, q, k, v, attended, gate, up, logits];
         let hybrid = hybrid.iter().flat_map(|work| {
-            let DeltaWork { gated, keys, raw, z, a, b, read, scratch: _ } = work;
-            [gated, keys, raw, z, a, b, read]
+            let DeltaWork { projected, keys, z, a, b, read, scratch: _ } = work;
+            [projected, keys, z, a, b, read]
         });
         own.into_iter().chain(hybrid).map(|buffer| buffer.capacity() * size_of::<f32>()).sum()
     }
@@ -116,9 +112,8 @@ impl DeltaWork {
         let batch = |width: usize| zeros(BATCH * width);
         let heads = net.heads();
         DeltaWork {
-            gated: batch(2 * blueprint.query_width()),
+            projected: batch(heads.channels().max(2 * blueprint.query_width())),
             keys: batch(blueprint.kv_width()),
-            raw: batch(heads.channels()),
             z: batch(heads.value_width()),
             a: batch(heads.value_heads),
             b: batch(heads.value_heads),

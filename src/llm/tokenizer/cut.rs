@@ -1,19 +1,18 @@
 //! How text is cut into words before the merges apply.
 //!
-//! Each cut is the published `tokenizer.json` of its family, as settings of the `tokenizers` crate. A GGUF names it
-//! (`tokenizer.ggml.pre`), a Hugging Face file spells it out as normalizer and pre-tokenizer.
+//! Each cut does what the published `tokenizer.json` of its family asks of the `tokenizers` crate, which composes and
+//! matches here. A GGUF names it (`tokenizer.ggml.pre`), a Hugging Face file spells it out as normalizer and
+//! pre-tokenizer.
+
+use std::borrow::Cow;
+use std::iter;
 
 use serde_json::Value;
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
-use tokenizers::normalizers::unicode::NFC;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{SplitDelimiterBehavior, TokenizerImpl};
+use tokenizers::NormalizedString;
+use tokenizers::utils::SysRegex;
 
-pub(super) type ByteLevelBpe = TokenizerImpl<BPE, NFC, Sequence, ByteLevel, ByteLevel>;
+/// GPT-2's own pattern of a word.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cut {
@@ -60,20 +59,14 @@ impl Cut {
         (composes == cut.composes() && (composes || normalizer.is_null())).then_some(cut)
     }
 
-    pub fn build(self, vocabulary: Vocab, merges: Merges) -> Result<ByteLevelBpe, String> {
-        let bpe = BPE::builder()
-            .vocab_and_merges(vocabulary, merges)
-            // Questions are short; a cache per thread would only hold memory.
-            .cache_capacity(0)
-            // Llama 3 looks whole words up before it merges.
-            .ignore_merges(self == Cut::Llama3);
-        let text = |e: tokenizers::Error| e.to_string();
-        let mut tokenizer = ByteLevelBpe::new(bpe.build().map_err(text)?);
-        tokenizer.with_pre_tokenizer(Some(Sequence::new(self.steps().map_err(text)?)));
-        if self.composes() {
-            tokenizer.with_normalizer(Some(NFC)).map_err(text)?;
-        }
-        Ok(tokenizer)
+    pub fn words(self) -> Result<Words, String> {
+        let pattern = SysRegex::new(&self.pattern().unwrap_or_else(|| GPT2.to_owned())).map_err(|e| e.to_string())?;
+        Ok(Words { pattern, composes: self.composes(), lone_digits: self == Cut::SmolLm })
+    }
+
+    /// Whether a whole word is looked up before it is merged.
+    pub fn looks_words_up(self) -> bool {
+        self == Cut::Llama3
     }
 
     /// Whether accents are joined to their letters first (NFC).
@@ -81,24 +74,8 @@ impl Cut {
         matches!(self, Cut::Qwen2 | Cut::Qwen35)
     }
 
-    fn steps(self) -> tokenizers::Result<Vec<PreTokenizerWrapper>> {
-        let bytes = |cut_words| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, cut_words));
-        let mut steps = Vec::with_capacity(2);
-        if self == Cut::SmolLm {
-            steps.push(PreTokenizerWrapper::Digits(Digits::new(true)));
-        }
-        let pattern = self.pattern();
-        let cut_words = pattern.is_none();
-        if let Some(pattern) = pattern {
-            let split = Split::new(SplitPattern::Regex(pattern), SplitDelimiterBehavior::Isolated, false)?;
-            steps.push(PreTokenizerWrapper::Split(split));
-        }
-        steps.push(bytes(cut_words));
-        Ok(steps)
-    }
-
     /// The pattern of a word. The families differ in how many digits go together, and in whether marks (the vowel signs
-    /// of Hindi and Thai, accents that stand alone) belong to the letters; GPT-2's own is built into the crate.
+    /// of Hindi and Thai, accents that stand alone) belong to the letters. None where it is [`GPT2`]'s.
     fn pattern(self) -> Option<String> {
         let (letter, not_punctuation, number) = match self {
             Cut::Gpt2 | Cut::SmolLm => return None,
@@ -110,6 +87,47 @@ impl Cut {
         Some(format!(
             r"{short}|[^\r\n\p{{L}}\p{{N}}]?{letter}+|{number}| ?[^\s{not_punctuation}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         ))
+    }
+}
+
+/// Cuts text into words.
+pub(super) struct Words {
+    pattern: SysRegex,
+    composes: bool,
+    /// Whether each digit is a word, whatever the pattern says.
+    lone_digits: bool,
+}
+
+impl Words {
+    /// The text that is cut: `text` with its accents joined to their letters, where the family does so.
+    pub fn composed<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if !self.composes || text.is_ascii() {
+            return Cow::Borrowed(text);
+        }
+        let mut composed = NormalizedString::from(text);
+        composed.nfc();
+        Cow::Owned(composed.get().to_owned())
+    }
+
+    /// The words of a composed text. One behind the other they are the text again.
+    pub fn of<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let alone = |c: char| self.lone_digits && c.is_numeric();
+        let runs = text.split_inclusive(alone).flat_map(move |run| {
+            let digit = run.char_indices().next_back().filter(|&(_, c)| alone(c));
+            <[&str; 2]>::from(run.split_at(digit.map_or(run.len(), |(at, _)| at)))
+        });
+        runs.flat_map(|run| self.matches(run)).filter(|word| !word.is_empty())
+    }
+
+    /// What the pattern matches in `run`, and what lies between.
+    fn matches<'t>(&self, run: &'t str) -> impl Iterator<Item = &'t str> {
+        let mut done = 0;
+        let end = (run.len(), run.len());
+        self.pattern.find_iter(run).chain(iter::once(end)).flat_map(move |(from, to)| {
+            let between = &run[done..from];
+            done = to;
+            [between, &run[from..to]]
+        })
     }
 }
 

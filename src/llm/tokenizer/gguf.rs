@@ -2,7 +2,7 @@
 
 use super::super::LlmError;
 use super::super::gguf::{Gguf, GgufFault};
-use super::{Cut, Kind, Tables, Tokenizer, TokenizerFault};
+use super::{Cut, Kind, Tables, Tokenizer, TokenizerFault, parts};
 
 /// The token classes of GGUF that matter here (`tokenizer.ggml.token_type`).
 const NORMAL: i64 = 1;
@@ -24,11 +24,9 @@ impl Tokenizer {
         if classes.len() != tokens.len() {
             return Err(broken(format!("{} tokens, but {} token types", tokens.len(), classes.len())));
         }
-        let merges = merges.iter().map(|merge| merge.split_once(' ').ok_or(merge));
-        let merges =
-            merges.collect::<Result<_, _>>().map_err(|m| broken(format!("merge {m:?} is not of two parts")))?;
+        let merges = merges.into_iter().map(parts);
         let kinds = classes.into_iter().map(kind).collect();
-        Tokenizer::new(Tables { cut, tokens, kinds, merges }).map_err(broken)
+        Tokenizer::new(Tables { cut, tokens, kinds }, merges).map_err(broken)
     }
 }
 

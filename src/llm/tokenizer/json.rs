@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::super::LlmError;
-use super::{Cut, Kind, Tables, Tokenizer, TokenizerFault};
+use super::{Cut, Kind, Tables, Tokenizer, TokenizerFault, parts};
 
 /// The largest file that is read. Those of Qwen3.5 have 12.8 MB, and 20.0 MB with merges as pairs.
 pub const MAX_FILE: u64 = 64 << 20;
@@ -125,7 +125,8 @@ impl Tokenizer {
             what,
             supported,
         })?;
-        tables(&document, cut).and_then(Tokenizer::new).map_err(broken)
+        let merges = document.model.merges.iter().map(Merge::parts);
+        tables(&document, cut).and_then(|tables| Tokenizer::new(tables, merges)).map_err(broken)
     }
 }
 
@@ -189,14 +190,13 @@ fn tables<'a>(document: &'a Document, cut: Cut) -> Result<Tables<'a>, String> {
         }
         (*token, *kind) = (content, if *special { Kind::Control } else { Kind::Marker });
     }
-    let merges = document.model.merges.iter().map(Merge::parts).collect::<Result<_, _>>()?;
-    Ok(Tables { cut, tokens, kinds, merges })
+    Ok(Tables { cut, tokens, kinds })
 }
 
 impl Merge<'_> {
     fn parts(&self) -> Result<(&str, &str), String> {
         match self {
-            Merge::Joined(text) => text.split_once(' ').ok_or_else(|| format!("merge {text:?} is not of two parts")),
+            Merge::Joined(text) => parts(text),
             Merge::Pair([Text(left), Text(right)]) => Ok((left, right)),
         }
     }

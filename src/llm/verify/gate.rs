@@ -26,8 +26,6 @@ const ANSWER: usize = 24;
 const LEAST_TOKENS: usize = 16;
 /// About 250,000 tokens of English.
 pub const MAX_TEXT: u64 = 1 << 20;
-/// What a tokenizer holds for each token of the vocabulary while it is built; measured, see [`crate::llm::Llm`].
-const TOKENIZER_BYTES_PER_TOKEN: u64 = 330;
 
 /// How much worse than the reference a model may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -222,7 +220,7 @@ pub fn planned_bytes(source: &Source, reference: &Path) -> Result<u64, VerifyErr
     check_reference(&Source::open(reference)?)?;
     let blueprint = source.blueprint()?;
     let state = State::planned_bytes(&blueprint, WINDOW).unwrap_or(usize::MAX) as u64;
-    let tokenizer = blueprint.vocabulary as u64 * TOKENIZER_BYTES_PER_TOKEN;
+    let tokenizer = Tokenizer::building_bytes(blueprint.vocabulary);
     let parts = [source.resident_bytes(false), state, tokenizer, Reference::planned_bytes(reference, BLOCK)?];
     Ok(parts.into_iter().fold(0, u64::saturating_add))
 }
