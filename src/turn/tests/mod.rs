@@ -1,0 +1,4 @@
+//! The machine under test, with a checker of its invariants behind every step.
+
+mod checker;
+mod properties;
