@@ -118,14 +118,11 @@ impl Machine {
             return;
         }
         let claims = claims_floor(answer, &transcript, &self.settings);
-        let goes_on = matches!(self.voice, Voice::Speech { .. }) && !over.decided;
         over.reading = Reading::Done(transcript.clone());
         if claims {
             self.yield_floor(&transcript);
-        } else if goes_on {
-            let confirmed = over.confirmed;
-            over.revise(&mut self.desk, over.from, self.now);
-            over.confirmed = confirmed;
+        } else if over.is_read_in_part(self.voice) {
+            over.read_on(&mut self.desk, over.from, self.voice, self.now);
         } else {
             self.let_answer_go_on();
             self.dismiss();
@@ -160,10 +157,7 @@ impl Machine {
         let from = answer.asked_from;
         self.end_answer(answer, Ending::Revised);
         over.over_answer = false;
-        over.revise(&mut self.desk, from, self.now);
-        if let Voice::Quiet { since } | Voice::Seen { quiet: since, .. } = self.voice {
-            over.recognise(&mut self.desk, since, self.now);
-        }
+        over.read_on(&mut self.desk, from, self.voice, self.now);
         self.state = State::Hearing(over);
     }
 }

@@ -113,10 +113,9 @@ impl Machine {
 
     /// The words of the utterance are there: prepares the answer to them, or listens on if they are not all.
     pub(super) fn use_words(&mut self) {
-        let speaks = matches!(self.voice, Voice::Speech { .. });
         let State::Hearing(utterance) = &mut self.state else { return };
-        if speaks && !utterance.decided {
-            utterance.revise(&mut self.desk, utterance.from, self.now);
+        if utterance.is_read_in_part(self.voice) {
+            utterance.read_on(&mut self.desk, utterance.from, self.voice, self.now);
             return;
         }
         self.prepare();

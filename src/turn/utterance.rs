@@ -41,6 +41,8 @@ pub(super) struct Utterance {
     /// When it was last looked through for words, in vain; else when it was confirmed.
     pub(super) checked: Ms,
     pub(super) reading: Reading,
+    /// Up to where its words were asked for.
+    pub(super) read_to: Ms,
     /// How likely the turn is complete, if anything has said so.
     pub(super) score: Option<f32>,
     /// The answer that is prepared in case the turn is over.
@@ -77,6 +79,7 @@ impl Utterance {
             confirmed: now,
             checked: now,
             reading: Reading::Following,
+            read_to: from,
             score: None,
             ahead: None,
             decided: false,
@@ -107,7 +110,24 @@ impl Utterance {
     pub(super) fn recognise(&mut self, desk: &mut Desk, to: Ms, now: Ms) {
         if self.reading == Reading::Following {
             self.reading = Reading::Asked { at: now };
-            desk.say(Command::Recognise { turn: self.turn, from: self.from, to: latest(self.from, to) });
+            self.read_to = latest(self.from, to);
+            desk.say(Command::Recognise { turn: self.turn, from: self.from, to: self.read_to });
+        }
+    }
+
+    /// Whether more has been said than its words were asked for: they were looked for in the middle of the speech. What
+    /// is decided in the middle is as it is.
+    pub(super) fn is_read_in_part(&self, voice: Voice) -> bool {
+        voice.quiet_since().map_or(!self.decided, |quiet| self.read_to.0 < quiet.0)
+    }
+
+    /// What was read is not all of it: listens on, under a new number, and asks again if it is all by now.
+    pub(super) fn read_on(&mut self, desk: &mut Desk, from: Ms, voice: Voice, now: Ms) {
+        let confirmed = self.confirmed;
+        self.revise(desk, from, now);
+        self.confirmed = confirmed;
+        if let Some(quiet) = voice.quiet_since() {
+            self.recognise(desk, quiet, now);
         }
     }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::checker::Checked;
+use super::world::{Spoken, World};
 use crate::turn::{
     AnswerEvent, Control, Device, EndOfTurn, Input, PlaybackEvent, Stage, Transcript, TurnSettings, Verdict, VoiceEvent,
 };
@@ -190,4 +191,49 @@ proptest! {
         }
         checked.rest();
     }
+
+    /// People who speak, cough and pause at any times, before stages of any speed: nothing that is said is lost, and
+    /// every answer is accounted for.
+    #[test]
+    fn what_is_said_is_answered(
+        script in script(),
+        recognition in 20.0..900.0,
+        thinking in 20.0..3_000.0,
+        score in prop::option::of(0.0f32..1.0),
+    ) {
+        let end = script.last().map_or(0.0, |spoken| spoken.to);
+        let mut world = World::new(TurnSettings::default(), &script);
+        (world.recognition, world.thinking, world.score) = (recognition, thinking, score);
+        world.run(end + 20_000.0);
+        world.checked.rest();
+        let asked: Vec<_> = world.exchanges().iter().map(|exchange| exchange.0.to_owned()).collect();
+        let said: Vec<_> = script.iter().flat_map(|spoken| spoken.words.split_whitespace()).collect();
+        let heard: Vec<_> = asked.iter().flat_map(|question| question.split_whitespace()).collect();
+        prop_assert_eq!(said, heard);
+        prop_assert!(world.notices().is_empty());
+    }
+}
+
+/// Sentences of words that occur once, with noises between them.
+fn script() -> impl Strategy<Value = Vec<Spoken>> {
+    const SENTENCES: [&str; 8] = [
+        "Apples and pears.",
+        "Where did seven hedgehogs sleep?",
+        "Kindly close",
+        "Nobody knew it until",
+        "Light, camera, action!",
+        "Forty two",
+        "Play music by Haydn.",
+        "Remind me tomorrow",
+    ];
+    let stretch = (prop_oneof![3 => 30.0..800.0, 2 => 800.0..6_000.0], 250.0..3_000.0, prop::bool::weighted(0.3));
+    prop::collection::vec(stretch, 1..SENTENCES.len()).prop_map(|stretches| {
+        let mut at = 500.0;
+        let speak = |(n, (gap, length, noise)): (usize, (f64, f64, bool))| {
+            let from = at + gap;
+            at = from + length;
+            Spoken { from, to: at, words: if noise { "" } else { SENTENCES[n] } }
+        };
+        stretches.into_iter().enumerate().map(speak).collect()
+    })
 }
