@@ -15,6 +15,8 @@ pub(super) struct Answer {
     /// All of its sound is there.
     pub(super) complete: bool,
     pub(super) level: Level,
+    /// Since when it makes room for somebody who speaks over it.
+    pub(super) hushed: Option<Ms>,
     /// When it was last heard of.
     pub(super) last_sign: Ms,
     /// When a sound tells that Sotto thinks.
@@ -39,6 +41,7 @@ impl Answer {
             ledger: Ledger::default(),
             complete: false,
             level: Level::Full,
+            hushed: None,
             last_sign: now,
             chime: None,
             false_alarms: 0,
@@ -69,15 +72,22 @@ impl Answer {
         }
     }
 
-    pub(super) fn pause(&mut self, desk: &mut Desk) {
+    fn pause(&mut self, desk: &mut Desk) {
         if self.level != Level::Paused {
             self.level = Level::Paused;
             desk.say(Command::Pause { turn: self.turn });
         }
     }
 
+    /// Makes room for somebody who speaks. If it was often interrupted by nothing it is only ducked.
+    pub(super) fn hush(&mut self, desk: &mut Desk, now: Ms, settings: &TurnSettings) {
+        self.hushed.get_or_insert(now);
+        if self.false_alarms < settings.false_alarms { self.pause(desk) } else { self.duck(desk) }
+    }
+
     /// Goes on at full level.
     pub(super) fn go_on(&mut self, desk: &mut Desk, now: Ms) {
+        self.hushed = None;
         match std::mem::replace(&mut self.level, Level::Full) {
             Level::Full => return,
             Level::Ducked => desk.say(Command::Unduck { turn: self.turn }),

@@ -1,8 +1,8 @@
 //! A voice over the answer: voice ducks it, speech pauses it, words end it, and everything else lets it go on.
 
-use super::answer::{Answer, Level};
+use super::answer::Answer;
 use super::command::Ending;
-use super::desk::{Desk, after, latest};
+use super::desk::after;
 use super::input::{Transcript, Verdict};
 use super::machine::{Machine, State};
 use super::settings::TurnSettings;
@@ -10,18 +10,14 @@ use super::utterance::{Reading, Utterance, Voice};
 use super::words::{is_backchannel, is_echo, is_stop, tokens};
 use crate::types::{Ms, TurnId};
 
-/// Whether somebody wants the floor by these words, said over `answer`.
+/// Whether somebody wants the floor by these words, said over `answer`. Doubtful words do not: what a television says from
+/// afar would end every answer, and who is not understood hears that he was not.
 fn claims_floor(answer: &Answer, transcript: &Transcript, settings: &TurnSettings) -> bool {
     let Transcript { text, language, verdict } = transcript;
     *verdict == Verdict::Certain
         && !tokens(text).is_empty()
         && !is_backchannel(text, language)
         && !is_echo(text, &answer.ledger.spoken_within(settings.echo_window), true)
-}
-
-/// Makes room for a voice. An answer that was often interrupted by nothing is only ducked.
-fn hush(answer: &mut Answer, desk: &mut Desk, settings: &TurnSettings) {
-    if answer.false_alarms < settings.false_alarms { answer.pause(desk) } else { answer.duck(desk) }
 }
 
 impl Machine {
@@ -38,9 +34,7 @@ impl Machine {
     pub(super) fn unduck_answer(&mut self) {
         match &mut self.state {
             State::Answering(answer) => answer.go_on(&mut self.desk, self.now),
-            State::Interrupted { answer, over } if answer.level == Level::Ducked && over.words().is_some() => {
-                answer.go_on(&mut self.desk, self.now);
-            }
+            State::Interrupted { answer, .. } if answer.hushed.is_none() => answer.go_on(&mut self.desk, self.now),
             _ => {}
         }
     }
@@ -52,7 +46,7 @@ impl Machine {
         }
         match self.take_state() {
             State::Answering(mut answer) => {
-                hush(&mut answer, &mut self.desk, &self.settings);
+                answer.hush(&mut self.desk, self.now, &self.settings);
                 let over = Utterance::open(&mut self.desk, since, self.now);
                 self.state = State::Interrupted { answer, over: Utterance { over_answer: true, ..over } };
             }
@@ -60,23 +54,28 @@ impl Machine {
         }
     }
 
-    /// Who spoke over the answer and paused speaks on.
+    /// Who spoke over the answer and paused speaks on. Words that were asked for in the pause may still show that there
+    /// are some: of speech that pauses often no other would ever be read.
     pub(super) fn interrupt_again(&mut self) {
         let State::Interrupted { answer, over } = &mut self.state else { return };
-        let whole = self.now.0 >= after(over.from, self.settings.longest_turn).0;
-        if over.reading != Reading::Following && !whole {
-            over.revise(&mut self.desk, over.from, self.now);
-            hush(answer, &mut self.desk, &self.settings);
+        if self.now.0 >= after(over.from, self.settings.longest_turn).0 {
+            return;
         }
+        match over.reading {
+            Reading::Following => return,
+            Reading::Asked { .. } => (over.decided, over.score) = (false, None),
+            Reading::Done(_) => over.revise(&mut self.desk, over.from, self.now),
+        }
+        answer.hush(&mut self.desk, self.now, &self.settings);
     }
 
     /// When speech that goes on is looked through for words. No longer once the answer plays on under it.
     pub(super) fn word_check_due(&self) -> Option<Ms> {
         match (&self.state, self.voice) {
             (State::Interrupted { answer, over }, Voice::Speech { .. })
-                if answer.level != Level::Full && over.reading == Reading::Following =>
+                if answer.hushed.is_some() && over.reading == Reading::Following =>
             {
-                Some(after(over.checked, self.settings.word_check))
+                Some(after(over.since, self.settings.word_check))
             }
             _ => None,
         }
@@ -90,15 +89,16 @@ impl Machine {
 
     /// When an interruption without words has lasted too long.
     pub(super) fn no_words_due(&self) -> Option<Ms> {
-        let State::Interrupted { answer, over } = &self.state else { return None };
-        let quiet = self.voice.quiet_since().unwrap_or(over.confirmed);
-        (answer.level != Level::Full).then(|| after(latest(over.confirmed, quiet), self.settings.word_limit))
+        match &self.state {
+            State::Interrupted { answer, .. } => answer.hushed.map(|at| after(at, self.settings.word_limit)),
+            _ => None,
+        }
     }
 
     /// A false alarm, so far: the answer plays on, and who speaks may still turn out to say something.
     pub(super) fn let_answer_go_on(&mut self) {
         let State::Interrupted { answer, .. } = &mut self.state else { return };
-        if answer.level != Level::Full {
+        if answer.hushed.is_some() {
             answer.false_alarms += 1;
             answer.go_on(&mut self.desk, self.now);
         }

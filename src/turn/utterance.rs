@@ -36,10 +36,8 @@ pub(super) struct Utterance {
     pub(super) turn: TurnId,
     /// Its first moment.
     pub(super) from: Ms,
-    /// When its speech was confirmed last.
-    pub(super) confirmed: Ms,
-    /// When it was last looked through for words, in vain; else when it was confirmed.
-    pub(super) checked: Ms,
+    /// When it began under this number.
+    pub(super) since: Ms,
     pub(super) reading: Reading,
     /// Up to where its words were asked for.
     pub(super) read_to: Ms,
@@ -76,8 +74,7 @@ impl Utterance {
         Utterance {
             turn,
             from,
-            confirmed: now,
-            checked: now,
+            since: now,
             reading: Reading::Following,
             read_to: from,
             score: None,
@@ -123,9 +120,7 @@ impl Utterance {
 
     /// What was read is not all of it: listens on, under a new number, and asks again if it is all by now.
     pub(super) fn read_on(&mut self, desk: &mut Desk, from: Ms, voice: Voice, now: Ms) {
-        let confirmed = self.confirmed;
         self.revise(desk, from, now);
-        self.confirmed = confirmed;
         if let Some(quiet) = voice.quiet_since() {
             self.recognise(desk, quiet, now);
         }

@@ -227,7 +227,16 @@ pub fn is_echo(heard: &str, said: &str, short_too: bool) -> bool {
     if heard.len() < ENOUGH_TO_COMPARE {
         return short_too && said.windows(heard.len()).any(|window| window == heard);
     }
+    if goes_beyond(&heard, &said) {
+        return false;
+    }
     common_in_order(&heard, &said) as f64 >= ECHO_SHARE * heard.len() as f64
+}
+
+/// Whether somebody speaks on where the echo ends: by more than the word that a recogniser may have misread there.
+fn goes_beyond(heard: &[String], said: &[String]) -> bool {
+    let own = heard.iter().rev().take_while(|word| !said.contains(word)).count();
+    own > 1 || is_stop(&heard[heard.len() - own..].join(" "))
 }
 
 /// The length of the longest common subsequence that spans at most half as many words again of `said` as were heard:
@@ -330,6 +339,8 @@ mod tests {
             ("lies on the river", false, true),
             ("What is the capital of Germany?", true, false),
             ("the river the tea", true, false),
+            ("It lies on the river, stop!", true, false),
+            ("It lies on the river Seine, but how long?", true, false),
             ("Coffee.", false, false),
             ("Coffee.", true, true),
             ("Stop.", true, false),

@@ -77,6 +77,24 @@ fn noise_without_end_is_talked_over_after_two_seconds() {
 }
 
 #[test]
+fn speech_and_noise_that_pause_often_are_told_apart_in_time() {
+    let bursts = |words: &'static str| -> Vec<_> {
+        let burst = |n| spoken(3_000.0 + 400.0 * f64::from(n), 3_250.0 + 400.0 * f64::from(n), words);
+        [QUESTION].into_iter().chain((0..20).map(burst)).collect()
+    };
+    let mut noise = world(&bursts(""));
+    noise.reply = vec!["It is sunny today."; 9];
+    noise.run(40_000.0);
+    assert_eq!(noise.exchanges()[0].2, Ending::Done);
+    assert!(noise.when(3_000.0, |command| matches!(command, Command::Resume { .. })).unwrap() <= 5_200.0);
+    let mut speech = world(&bursts("Go on."));
+    speech.run(40_000.0);
+    assert_eq!(speech.exchanges()[0].2, Ending::Interrupted);
+    assert!(speech.when(3_000.0, |command| matches!(command, Command::End { .. })).unwrap() <= 3_600.0);
+    assert_eq!(speech.exchanges()[1].0.split_whitespace().count(), 40);
+}
+
+#[test]
 fn a_noisy_room_does_not_make_the_answer_stutter() {
     let coughs: Vec<_> =
         (0..12).map(|n| spoken(2_200.0 + 900.0 * f64::from(n), 2_500.0 + 900.0 * f64::from(n), "")).collect();
