@@ -72,7 +72,7 @@ impl Machine {
     /// When speech that goes on is looked through for words. No longer once the answer plays on under it.
     pub(super) fn word_check_due(&self) -> Option<Ms> {
         match (&self.state, self.voice) {
-            (State::Interrupted { answer, over }, Voice::Speech { .. })
+            (State::Interrupted { answer, over }, Voice::Speech)
                 if answer.hushed.is_some() && over.reading == Reading::Following =>
             {
                 Some(after(over.since, self.settings.word_check))

@@ -28,10 +28,10 @@ impl Machine {
                 Voice::Quiet { .. } | Voice::Seen { .. },
             ) => {
                 let since = self.moment(since);
-                self.voice = Voice::Speech { since };
+                self.voice = Voice::Speech;
                 self.speech_confirmed(since);
             }
-            (VoiceEvent::Paused { since } | VoiceEvent::Ended { since }, Voice::Speech { .. }) => {
+            (VoiceEvent::Paused { since } | VoiceEvent::Ended { since }, Voice::Speech) => {
                 let since = self.moment(since);
                 self.voice = Voice::Quiet { since };
                 self.read_up_to(since);
@@ -211,7 +211,7 @@ impl Machine {
     pub(super) fn listen_from(&mut self, from: Ms) {
         self.fall_silent();
         self.attend(self.settings.wake_window);
-        if matches!((&self.state, self.voice), (State::Listening, Voice::Speech { .. })) {
+        if matches!((&self.state, self.voice), (State::Listening, Voice::Speech)) {
             self.open_utterance(from);
         }
     }

@@ -319,8 +319,7 @@ impl Machine {
     }
 
     fn attention_due(&self) -> Option<Ms> {
-        let at_rest =
-            matches!((&self.state, self.voice), (State::Listening, Voice::Quiet { .. } | Voice::Speech { .. }));
+        let at_rest = matches!((&self.state, self.voice), (State::Listening, Voice::Quiet { .. } | Voice::Speech));
         self.attentive_until.filter(|_| at_rest && self.settings.wake_word)
     }
 

@@ -16,7 +16,7 @@ pub(super) enum Voice {
     /// Perhaps, since `since`; before it there was none since `quiet`.
     Seen { since: Ms, quiet: Ms },
     /// Somebody speaks.
-    Speech { since: Ms },
+    Speech,
 }
 
 impl Voice {
@@ -24,7 +24,7 @@ impl Voice {
     pub(super) fn quiet_since(self) -> Option<Ms> {
         match self {
             Voice::Quiet { since } | Voice::Seen { quiet: since, .. } => Some(since),
-            Voice::Speech { .. } => None,
+            Voice::Speech => None,
         }
     }
 }

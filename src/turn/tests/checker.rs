@@ -82,6 +82,8 @@ impl Checked {
         assert!(!shut || commands.is_empty(), "something is said after the end: {commands:?}");
         commands.iter().for_each(|command| self.check(command));
         assert_eq!(self.machine.view(), self.view, "the view that was shown is another one");
+        let held = self.answer.as_ref().is_some_and(|answer| answer.level == Level::Paused);
+        assert_eq!(held, self.view == View::Interrupted, "an answer is held for nobody, or it is not shown");
         assert!(self.closed || self.machine.next_deadline().is_none_or(|due| due.0 > self.now.0), "overdue");
         self.check_control(&input);
         let all: Vec<_> = before.into_iter().chain(commands).collect();
@@ -191,8 +193,10 @@ impl Checked {
             Command::Pause { turn } => self.step(turn, |level| (level != Level::Paused).then_some(Level::Paused)),
             Command::Resume { turn, from } => {
                 self.step(turn, |level| (level == Level::Paused).then_some(Level::Full));
-                let position = self.answer.as_ref().unwrap().position;
-                assert!(from.0 >= 0.0 && from.0 <= position, "{from} after {position}");
+                let answer = self.answer.as_ref().unwrap();
+                let start = answer.pieces.iter().map(|piece| piece.0).filter(|end| *end <= answer.position).last();
+                let said = start.unwrap_or(0.0)..=answer.position;
+                assert!(said.contains(&from.0), "{from} is not in the piece {said:?}");
             }
             Command::End { turn, how, heard } => self.check_end(turn, how, heard),
             Command::Show(view) => assert_ne!(std::mem::replace(&mut self.view, view), view, "shown twice"),

@@ -92,6 +92,26 @@ fn a_voice_that_may_come_back_keeps_the_turn_open() {
 }
 
 #[test]
+fn a_voice_that_comes_to_nothing_is_forgotten() {
+    let seen = |since| Input::Voice(VoiceEvent::Seen { since: Ms(since) });
+    // In a pause, and over the answer.
+    let mut world = world(&[QUESTION]).at(1_850.0, seen(1_840.0));
+    world.run(2_500.0);
+    assert_eq!(world.when(0.0, confirmed), Some(2_340.0));
+    let mut ducked = self::world(&[QUESTION]).at(2_500.0, seen(2_490.0));
+    ducked.run(3_500.0);
+    assert_eq!(ducked.when(0.0, |command| matches!(command, Command::Unduck { .. })), Some(2_990.0));
+}
+
+#[test]
+fn a_late_wake_up_does_not_change_what_was_due_before() {
+    let mut world = world(&[QUESTION]);
+    world.run(1_800.0);
+    let commands = world.checked.machine.on(Ms(2_500.0), Input::Voice(VoiceEvent::Resumed { since: Ms(2_450.0) }));
+    assert!(matches!(commands[..], [Command::Confirm { .. }, Command::Pause { .. }, ..]), "{commands:?}");
+}
+
+#[test]
 fn an_utterance_without_end_is_taken_as_it_is() {
     let mut world = world(&[spoken(500.0, 50_000.0, "On and on it goes.")]);
     world.run(31_000.0);

@@ -119,9 +119,8 @@ impl World {
         while now < until {
             now += STEP;
             self.play(now);
-            let mut due: Vec<_> = self.agenda.extract_if(.., |(at, _)| *at <= now).collect();
-            due.sort_by(|a, b| a.0.total_cmp(&b.0));
-            for (_, input) in due {
+            // One at a time: what is cancelled by the first does not come any more.
+            while let Some(input) = self.next_due(now) {
                 self.have_sound(&input);
                 let commands = self.checked.on(now, input);
                 self.obey(now, commands);
@@ -129,6 +128,12 @@ impl World {
             let commands = self.checked.pass(now);
             self.obey(now, commands);
         }
+    }
+
+    fn next_due(&mut self, now: f64) -> Option<Input> {
+        let due = self.agenda.iter().enumerate().filter(|(_, (at, _))| *at <= now);
+        let (first, _) = due.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0))?;
+        Some(self.agenda.remove(first).1)
     }
 
     fn have_sound(&mut self, input: &Input) {
