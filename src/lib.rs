@@ -1,10 +1,10 @@
 //! Sotto: a voice assistant that never leaves the machine. This is the tour of the house, in the order sound flows.
 //!
 //! A question comes in through [`audio`] (files today), is cut out of the silence by [`hear`], becomes text in [`asr`],
-//! is answered token by token in [`llm`], and the answer is spoken sentence by sentence in [`tts`]. [`pipeline`] starts
-//! these stages and joins them with bounded queues. [`memory`] says who may load a model, [`store`] where its files are,
-//! [`config`] what the user wants of all of them, [`priority`] which threads give way, and [`observe`] what happened and
-//! when.
+//! is answered token by token in [`llm`], and the answer is spoken sentence by sentence in [`tts`]. [`turn`] decides who
+//! has the floor. [`pipeline`] starts these stages and joins them with bounded queues. [`memory`] says who may load a
+//! model, [`store`] where its files are, [`config`] what the user wants of all of them, [`priority`] which threads give
+//! way, and [`observe`] what happened and when.
 //!
 //! Imports point one way: `types` <- `config` <- the rooms <- `pipeline` <- `cli` <- `main`. A tidy test holds this.
 
@@ -21,4 +21,5 @@ pub mod pipeline;
 pub mod priority;
 pub mod store;
 pub mod tts;
+pub mod turn;
 pub mod types;

@@ -1,0 +1,104 @@
+//! An answer, from the moment it is prepared to its one end.
+
+use super::command::{Command, Ending};
+use super::desk::{Desk, after};
+use super::ledger::Ledger;
+use super::settings::TurnSettings;
+use crate::types::{Ms, TurnId};
+
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) turn: TurnId,
+    /// Where its question's sound begins: speech that goes on before anything is heard belongs to it.
+    pub(super) asked_from: Ms,
+    pub(super) ledger: Ledger,
+    /// All of its sound is there.
+    pub(super) complete: bool,
+    pub(super) level: Level,
+    /// Since when it makes room for somebody who speaks over it.
+    pub(super) hushed: Option<Ms>,
+    /// When it was last heard of.
+    pub(super) last_sign: Ms,
+    /// When a sound tells that Sotto thinks.
+    pub(super) chime: Option<Ms>,
+    /// How often it was interrupted by nothing.
+    pub(super) false_alarms: u32,
+}
+
+/// How it is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    Full,
+    Ducked,
+    Paused,
+}
+
+impl Answer {
+    pub(super) fn new(turn: TurnId, asked_from: Ms, now: Ms) -> Answer {
+        Answer {
+            turn,
+            asked_from,
+            ledger: Ledger::default(),
+            complete: false,
+            level: Level::Full,
+            hushed: None,
+            last_sign: now,
+            chime: None,
+            false_alarms: 0,
+        }
+    }
+
+    pub(super) fn confirm(&mut self, desk: &mut Desk, now: Ms, settings: &TurnSettings) {
+        desk.say(Command::Confirm { turn: self.turn });
+        self.last_sign = now;
+        self.chime = settings.chime_after.map(|span| after(now, span));
+    }
+
+    /// Whether all of it was heard.
+    pub(super) fn is_done(&self) -> bool {
+        self.complete && self.ledger.is_played_out()
+    }
+
+    /// When it counts as hung. While it is paused it need not move.
+    pub(super) fn stalls_at(&self, settings: &TurnSettings) -> Option<Ms> {
+        let patience = if self.ledger.is_audible() { settings.stall_limit } else { settings.think_limit };
+        (self.level != Level::Paused).then(|| after(self.last_sign, patience))
+    }
+
+    pub(super) fn duck(&mut self, desk: &mut Desk) {
+        if self.level == Level::Full {
+            self.level = Level::Ducked;
+            desk.say(Command::Duck { turn: self.turn });
+        }
+    }
+
+    fn pause(&mut self, desk: &mut Desk) {
+        if self.level != Level::Paused {
+            self.level = Level::Paused;
+            desk.say(Command::Pause { turn: self.turn });
+        }
+    }
+
+    /// Makes room for somebody who speaks. If it was often interrupted by nothing it is only ducked.
+    pub(super) fn hush(&mut self, desk: &mut Desk, now: Ms, settings: &TurnSettings) {
+        self.hushed.get_or_insert(now);
+        if self.false_alarms < settings.false_alarms { self.pause(desk) } else { self.duck(desk) }
+    }
+
+    /// Goes on at full level.
+    pub(super) fn go_on(&mut self, desk: &mut Desk, now: Ms) {
+        self.hushed = None;
+        match std::mem::replace(&mut self.level, Level::Full) {
+            Level::Full => return,
+            Level::Ducked => desk.say(Command::Unduck { turn: self.turn }),
+            Level::Paused => desk.say(Command::Resume { turn: self.turn, from: self.ledger.word_start() }),
+        }
+        self.last_sign = now;
+    }
+
+    /// Its one end.
+    pub(super) fn end(self, desk: &mut Desk, how: Ending) {
+        let heard = if how == Ending::Done { self.ledger.text_end() } else { self.ledger.heard() };
+        desk.say(Command::End { turn: self.turn, how, heard });
+    }
+}

@@ -1,0 +1,139 @@
+//! An answer on its way, and its one end.
+
+use super::answer::Answer;
+use super::command::{Command, Earcon, Ending, Notice};
+use super::desk::{after, latest};
+use super::input::{AnswerEvent, PlaybackEvent, Stage};
+use super::machine::{Machine, Recent, State};
+use crate::types::{Ms, TurnId};
+
+impl Machine {
+    pub(super) fn follow_answer(&mut self, turn: TurnId, event: AnswerEvent) {
+        let now = self.now;
+        let Some(answer) = self.answer_mut(turn) else { return };
+        answer.last_sign = now;
+        match event {
+            AnswerEvent::FirstSentence => {}
+            AnswerEvent::Complete => answer.complete = true,
+            AnswerEvent::Sound { .. } if answer.complete => {}
+            AnswerEvent::Sound { length, at, text } => {
+                if answer.ledger.push(length, at, text).is_err() {
+                    self.fail_answer(Notice::AnswerTooLong);
+                }
+            }
+        }
+        self.settle();
+    }
+
+    pub(super) fn follow_playback(&mut self, turn: TurnId, event: PlaybackEvent) {
+        let now = self.now;
+        let (State::Answering(answer) | State::Interrupted { answer, .. }) = &mut self.state else { return };
+        if answer.turn != turn {
+            return;
+        }
+        answer.last_sign = now;
+        match event {
+            PlaybackEvent::Played { position } => answer.ledger.played(position),
+            PlaybackEvent::Drained if answer.complete => answer.ledger.played_all(),
+            // The voice is slower than the speaker: more is to come.
+            PlaybackEvent::Drained => {}
+        }
+        if answer.ledger.is_audible() {
+            answer.chime = None;
+        }
+        self.settle();
+    }
+
+    /// Ends the answer once all of it was heard.
+    pub(super) fn settle(&mut self) {
+        if self.active().is_some_and(Answer::is_done) {
+            self.finish(Ending::Done);
+        }
+    }
+
+    /// Ends the confirmed answer, if there is one. Who speaks over it has the floor then.
+    pub(super) fn finish(&mut self, how: Ending) {
+        match self.take_state() {
+            State::Answering(answer) => self.end_answer(answer, how),
+            State::Interrupted { answer, over } => {
+                self.end_answer(answer, how);
+                self.state = State::Hearing(over);
+            }
+            other => self.state = other,
+        }
+    }
+
+    pub(super) fn end_answer(&mut self, answer: Answer, how: Ending) {
+        let text = answer.ledger.spoken_within(self.settings.echo_window);
+        if !text.is_empty() {
+            self.recent = Some(Recent { text, until: after(self.now, self.settings.echo_tail) });
+        }
+        let until = after(self.now, self.settings.follow_up);
+        self.attentive_until = Some(self.attentive_until.map_or(until, |earlier| latest(earlier, until)));
+        answer.end(&mut self.desk, how);
+    }
+
+    /// The answer cannot be given. One that is not certain yet is missed only once it is.
+    fn fail_answer(&mut self, notice: Notice) {
+        if let State::Hearing(utterance) = &mut self.state {
+            if let Some(ahead) = utterance.ahead.take() {
+                self.desk.say(Command::Discard { turn: ahead.turn });
+                utterance.failed = Some(notice);
+            }
+        } else {
+            self.finish(Ending::Failed);
+            self.desk.say(Command::Notice(notice));
+        }
+    }
+
+    /// It has not moved for too long.
+    pub(super) fn give_up_answer(&mut self) {
+        let audible = self.active().is_some_and(|answer| answer.ledger.is_audible());
+        let stage = if audible { Stage::Playback } else { Stage::LanguageModel };
+        self.fail_answer(Notice::StageHangs(stage));
+    }
+
+    pub(super) fn stage_failed(&mut self, stage: Stage, turn: Option<TurnId>) {
+        let concerns_words = matches!(stage, Stage::Ears | Stage::Recogniser);
+        let notice = Notice::StageFailed(stage);
+        let unread = self.utterance().filter(|utterance| utterance.words().is_none()).map(|utterance| utterance.turn);
+        let answering = self.answer_mut_any().map(|answer| answer.turn);
+        let meant = |work: Option<TurnId>| work.is_some() && (turn.is_none() || turn == work);
+        if !concerns_words && meant(answering) {
+            self.fail_answer(notice);
+        } else if concerns_words && meant(unread) {
+            self.drop_utterance();
+            self.desk.say(Command::Notice(notice));
+        } else if turn.is_none() {
+            self.desk.say(Command::Notice(notice));
+        }
+    }
+
+    pub(super) fn chime_due(&self) -> Option<Ms> {
+        match &self.state {
+            State::Answering(answer) => answer.chime,
+            _ => None,
+        }
+    }
+
+    pub(super) fn chime(&mut self) {
+        if let State::Answering(answer) = &mut self.state
+            && answer.chime.take().is_some()
+        {
+            self.desk.say(Command::Earcon(Earcon::Thinking));
+        }
+    }
+
+    /// The answer of this number, prepared or confirmed.
+    fn answer_mut(&mut self, turn: TurnId) -> Option<&mut Answer> {
+        self.answer_mut_any().filter(|answer| answer.turn == turn)
+    }
+
+    fn answer_mut_any(&mut self) -> Option<&mut Answer> {
+        match &mut self.state {
+            State::Hearing(utterance) => utterance.ahead.as_mut(),
+            State::Answering(answer) | State::Interrupted { answer, .. } => Some(answer),
+            State::Listening => None,
+        }
+    }
+}

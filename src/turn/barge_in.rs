@@ -1,0 +1,163 @@
+//! A voice over the answer: voice ducks it, speech pauses it, words end it, and everything else lets it go on.
+
+use super::answer::Answer;
+use super::command::Ending;
+use super::desk::after;
+use super::input::{Transcript, Verdict};
+use super::machine::{Machine, State};
+use super::settings::TurnSettings;
+use super::utterance::{Reading, Utterance, Voice};
+use super::words::{is_backchannel, is_echo, is_stop, tokens};
+use crate::types::{Ms, TurnId};
+
+/// Whether somebody wants the floor by these words, said over `answer`. Doubtful words do not: what a television says from
+/// afar would end every answer, and who is not understood hears that he was not.
+fn claims_floor(answer: &Answer, transcript: &Transcript, settings: &TurnSettings) -> bool {
+    let Transcript { text, language, verdict } = transcript;
+    *verdict == Verdict::Certain
+        && !tokens(text).is_empty()
+        && !is_backchannel(text, language)
+        && !is_echo(text, &answer.ledger.spoken_within(settings.echo_window), true)
+}
+
+impl Machine {
+    pub(super) fn duck_answer(&mut self) {
+        if !self.settings.barge_in {
+            return;
+        }
+        if let State::Answering(answer) | State::Interrupted { answer, .. } = &mut self.state {
+            answer.duck(&mut self.desk);
+        }
+    }
+
+    /// The voice was none: what it did is undone, but not what speech before it did.
+    pub(super) fn unduck_answer(&mut self) {
+        match &mut self.state {
+            State::Answering(answer) => answer.go_on(&mut self.desk, self.now),
+            State::Interrupted { answer, .. } if answer.hushed.is_none() => answer.go_on(&mut self.desk, self.now),
+            _ => {}
+        }
+    }
+
+    /// Somebody speaks over the answer since `since`.
+    pub(super) fn interrupt(&mut self, since: Ms) {
+        if !self.settings.barge_in {
+            return;
+        }
+        match self.take_state() {
+            State::Answering(mut answer) => {
+                answer.hush(&mut self.desk, self.now, &self.settings);
+                let over = Utterance::open(&mut self.desk, since, self.now);
+                self.state = State::Interrupted { answer, over: Utterance { over_answer: true, ..over } };
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Who spoke over the answer and paused speaks on. Words that were asked for in the pause may still show that there
+    /// are some: of speech that pauses often no other would ever be read.
+    pub(super) fn interrupt_again(&mut self) {
+        let State::Interrupted { answer, over } = &mut self.state else { return };
+        if self.now.0 >= after(over.from, self.settings.longest_turn).0 {
+            return;
+        }
+        match over.reading {
+            Reading::Following => return,
+            Reading::Asked { .. } => (over.decided, over.score) = (false, None),
+            Reading::Done(_) => over.revise(&mut self.desk, over.from, self.now),
+        }
+        answer.hush(&mut self.desk, self.now, &self.settings);
+    }
+
+    /// When speech that goes on is looked through for words. No longer once the answer plays on under it.
+    pub(super) fn word_check_due(&self) -> Option<Ms> {
+        match (&self.state, self.voice) {
+            (State::Interrupted { answer, over }, Voice::Speech)
+                if answer.hushed.is_some() && over.reading == Reading::Following =>
+            {
+                Some(after(over.since, self.settings.word_check))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn check_for_words(&mut self) {
+        if let State::Interrupted { over, .. } = &mut self.state {
+            over.recognise(&mut self.desk, self.now, self.now);
+        }
+    }
+
+    /// When an interruption without words has lasted too long.
+    pub(super) fn no_words_due(&self) -> Option<Ms> {
+        match &self.state {
+            State::Interrupted { answer, .. } => answer.hushed.map(|at| after(at, self.settings.word_limit)),
+            _ => None,
+        }
+    }
+
+    /// A false alarm, so far: the answer plays on, and who speaks may still turn out to say something.
+    pub(super) fn let_answer_go_on(&mut self) {
+        let State::Interrupted { answer, .. } = &mut self.state else { return };
+        if answer.hushed.is_some() {
+            answer.false_alarms += 1;
+            answer.go_on(&mut self.desk, self.now);
+        }
+    }
+
+    pub(super) fn read_partial(&mut self, turn: TurnId, transcript: &Transcript) {
+        let State::Interrupted { answer, over } = &self.state else { return };
+        let open = over.turn == turn && over.words().is_none();
+        if open && claims_floor(answer, transcript, &self.settings) {
+            self.yield_floor(transcript);
+        }
+    }
+
+    pub(super) fn read_interruption(&mut self, transcript: Transcript) {
+        let State::Interrupted { answer, over } = &mut self.state else { return };
+        if !matches!(over.reading, Reading::Asked { .. }) {
+            return;
+        }
+        let claims = claims_floor(answer, &transcript, &self.settings);
+        over.reading = Reading::Done(transcript.clone());
+        if claims {
+            self.yield_floor(&transcript);
+        } else if over.is_read_in_part(self.voice) {
+            over.read_on(&mut self.desk, over.from, self.voice, self.now);
+        } else {
+            self.let_answer_go_on();
+            self.dismiss();
+        }
+    }
+
+    /// Drops an utterance over the answer that is over and claims nothing.
+    pub(super) fn dismiss(&mut self) {
+        match self.take_state() {
+            State::Interrupted { mut answer, over } if over.decided && over.words().is_some() => {
+                answer.go_on(&mut self.desk, self.now);
+                self.state = State::Answering(answer);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Words: the answer ends for good, and what is being said is the next turn, or the rest of the question when
+    /// nothing of the answer was heard yet.
+    fn yield_floor(&mut self, transcript: &Transcript) {
+        let State::Interrupted { answer, mut over } = self.take_state() else { return };
+        let room = self.now.0 < after(answer.asked_from, self.settings.longest_turn).0;
+        if answer.ledger.is_audible() || is_stop(&transcript.text) || !room {
+            self.end_answer(answer, Ending::Interrupted);
+            let read = over.words().is_some();
+            self.state = State::Hearing(over);
+            if read {
+                self.use_words();
+            }
+            return;
+        }
+        let from = answer.asked_from;
+        self.end_answer(answer, Ending::Revised);
+        over.over_answer = false;
+        over.read_on(&mut self.desk, from, self.voice, self.now);
+        self.state = State::Hearing(over);
+    }
+}

@@ -1,0 +1,134 @@
+//! What the machine wants done.
+
+use super::input::Stage;
+use crate::types::{Ms, TurnId};
+
+/// Something to do, in the order given.
+///
+/// A number is for one recognition and one answer at most. A recognition is open from `BeginRecognition` until it is
+/// cancelled or its words have come; an answer from `Prepare` until `Discard` or `End`. One of each is open at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Somebody speaks since `from` on the session's clock. Partial transcripts are welcome.
+    BeginRecognition {
+        turn: TurnId,
+        from: Ms,
+    },
+    /// Read the sound between the two moments, and score whether the turn is complete. Pad it as the recogniser needs.
+    Recognise {
+        turn: TurnId,
+        from: Ms,
+        to: Ms,
+    },
+    /// Its words are not wanted any more. What is computed for it is to stop, not only to be ignored.
+    CancelRecognition {
+        turn: TurnId,
+    },
+    /// Compute this answer ahead: hold its sound, run no tool, keep nothing.
+    Prepare {
+        turn: TurnId,
+        reply: Reply,
+    },
+    /// The prepared answer is not wanted; it never was.
+    Discard {
+        turn: TurnId,
+    },
+    /// The turn is certain: let the answer's sound go. Its question belongs to the history.
+    Confirm {
+        turn: TurnId,
+    },
+    /// Play softly.
+    Duck {
+        turn: TurnId,
+    },
+    /// Play at full level.
+    Unduck {
+        turn: TurnId,
+    },
+    /// Stop playing and keep the sound.
+    Pause {
+        turn: TurnId,
+    },
+    /// Play on at full level, from `from` of the answer's sound: the beginning of the word where it was paused.
+    Resume {
+        turn: TurnId,
+        from: Ms,
+    },
+    /// The answer is over: stop computing and playing it. The history keeps its first `heard` bytes.
+    End {
+        turn: TurnId,
+        how: Ending,
+        heard: usize,
+    },
+    Earcon(Earcon),
+    /// Tell the person, once.
+    Notice(Notice),
+    /// The state has changed.
+    Show(View),
+}
+
+/// What to answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// These words of the person.
+    To { text: String, language: String },
+    /// The words were not clear: ask for them again.
+    AskAgain,
+}
+
+/// How a confirmed answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All of it was heard.
+    Done,
+    Interrupted,
+    Failed,
+    /// The person went on before anything of it was heard: its question is part of a longer one that comes under another
+    /// number. The history keeps neither.
+    Revised,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Earcon {
+    Listening,
+    Thinking,
+}
+
+/// What a person should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    StageFailed(Stage),
+    /// It said nothing for too long.
+    StageHangs(Stage),
+    /// The answer is longer than can be followed.
+    AnswerTooLong,
+    /// The key cannot listen while the microphone is muted.
+    IsMuted,
+    /// The key cannot listen without a device.
+    IsWithoutDevice,
+}
+
+/// The state of the conversation, for the eye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// For the wake word.
+    Waiting,
+    Listening,
+    /// Somebody speaks.
+    Hearing,
+    /// The turn is certain and nothing of the answer is heard yet.
+    Thinking,
+    Speaking,
+    /// Somebody speaks over the answer, which is held.
+    Interrupted,
+    Muted,
+    NoDevice,
+    Closed,
+}
+
+impl View {
+    /// Whether nothing is under way.
+    pub fn is_at_rest(self) -> bool {
+        matches!(self, View::Waiting | View::Listening | View::Muted | View::NoDevice | View::Closed)
+    }
+}

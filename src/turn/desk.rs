@@ -1,0 +1,34 @@
+//! Where commands are written down and numbers are handed out.
+
+use super::command::Command;
+use crate::types::{Ms, TurnId};
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Desk {
+    last: TurnId,
+    out: Vec<Command>,
+}
+
+impl Desk {
+    /// A number that was never used.
+    pub(super) fn number(&mut self) -> TurnId {
+        self.last = TurnId(self.last.0 + 1);
+        self.last
+    }
+
+    pub(super) fn say(&mut self, command: Command) {
+        self.out.push(command);
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.out)
+    }
+}
+
+pub(super) fn after(at: Ms, span: Ms) -> Ms {
+    Ms(at.0 + span.0)
+}
+
+pub(super) fn latest(a: Ms, b: Ms) -> Ms {
+    Ms(a.0.max(b.0))
+}

@@ -1,0 +1,229 @@
+//! What a voice means while nothing is answered, and when a turn is certain.
+
+use super::answer::Answer;
+use super::command::{Command, Notice, Reply};
+use super::desk::after;
+use super::input::{Stage, Transcript, Verdict, VoiceEvent};
+use super::machine::{Machine, State};
+use super::utterance::{Reading, Utterance, Voice, agree};
+use super::words::{is_echo, is_stop, tokens};
+use crate::types::{Ms, TurnId};
+
+/// An utterance of so few words in which the stop word was heard is the stop word, however it was read.
+const STOP_WORDS: usize = 2;
+
+impl Machine {
+    pub(super) fn hear_voice(&mut self, event: VoiceEvent) {
+        if !self.ears_are_open() {
+            return;
+        }
+        match (event, self.voice) {
+            (VoiceEvent::Seen { since }, Voice::Quiet { since: quiet }) => {
+                self.voice = Voice::Seen { since: self.moment(since), quiet };
+                self.duck_answer();
+            }
+            (VoiceEvent::Lost | VoiceEvent::Ended { .. }, Voice::Seen { .. }) => self.voice_lost(),
+            (
+                VoiceEvent::Confirmed { since } | VoiceEvent::Resumed { since },
+                Voice::Quiet { .. } | Voice::Seen { .. },
+            ) => {
+                let since = self.moment(since);
+                self.voice = Voice::Speech;
+                self.speech_confirmed(since);
+            }
+            (VoiceEvent::Paused { since } | VoiceEvent::Ended { since }, Voice::Speech) => {
+                let since = self.moment(since);
+                self.voice = Voice::Quiet { since };
+                self.read_up_to(since);
+            }
+            _ => {}
+        }
+    }
+
+    /// The voice that was seen was none.
+    pub(super) fn voice_lost(&mut self) {
+        if let Voice::Seen { quiet, .. } = self.voice {
+            self.voice = Voice::Quiet { since: quiet };
+            self.unduck_answer();
+        }
+    }
+
+    fn speech_confirmed(&mut self, since: Ms) {
+        let attentive = self.is_attentive_at(since);
+        match &mut self.state {
+            State::Listening if attentive => self.open_utterance(since),
+            State::Listening => {}
+            State::Hearing(utterance) => {
+                let whole = self.now.0 >= after(utterance.from, self.settings.longest_turn).0;
+                if utterance.reading != Reading::Following && !whole {
+                    utterance.revise(&mut self.desk, utterance.from, self.now);
+                }
+            }
+            State::Answering(_) => self.interrupt(since),
+            State::Interrupted { .. } => self.interrupt_again(),
+        }
+    }
+
+    fn open_utterance(&mut self, from: Ms) {
+        let mut utterance = Utterance::open(&mut self.desk, from, self.now);
+        utterance.stop_word = self.stopped_at.is_some_and(|at| from.0 <= at.0);
+        self.state = State::Hearing(utterance);
+    }
+
+    /// The words so far are wanted: perhaps it was all.
+    fn read_up_to(&mut self, to: Ms) {
+        let (desk, now) = (&mut self.desk, self.now);
+        if let State::Hearing(utterance) | State::Interrupted { over: utterance, .. } = &mut self.state {
+            utterance.recognise(desk, to, now);
+        }
+    }
+
+    pub(super) fn hear_score(&mut self, turn: TurnId, probability: f32) {
+        if let Some(utterance) = self.utterance_mut().filter(|utterance| utterance.turn == turn)
+            && probability.is_finite()
+        {
+            utterance.score = Some(probability);
+        }
+    }
+
+    /// The words that were asked for have come.
+    pub(super) fn read(&mut self, turn: TurnId, transcript: Transcript) {
+        match &self.state {
+            State::Hearing(utterance) if utterance.turn == turn => self.read_question(transcript),
+            State::Interrupted { over, .. } if over.turn == turn => self.read_interruption(transcript),
+            _ => {}
+        }
+    }
+
+    fn read_question(&mut self, transcript: Transcript) {
+        let State::Hearing(utterance) = &mut self.state else { return };
+        match &utterance.reading {
+            Reading::Following => return,
+            Reading::Asked { .. } => {}
+            // Said again: what was prepared for these words still holds.
+            Reading::Done(before) if agree(before, &transcript) => return,
+            Reading::Done(_) => {
+                utterance.give_up(&mut self.desk);
+                utterance.turn = self.desk.number();
+            }
+        }
+        utterance.reading = Reading::Done(transcript);
+        self.use_words();
+    }
+
+    /// The words of the utterance are there: prepares the answer to them, or listens on if they are not all.
+    pub(super) fn use_words(&mut self) {
+        let State::Hearing(utterance) = &mut self.state else { return };
+        if utterance.is_read_in_part(self.voice) {
+            utterance.read_on(&mut self.desk, utterance.from, self.voice, self.now);
+            return;
+        }
+        self.prepare();
+        self.conclude();
+    }
+
+    fn prepare(&mut self) {
+        let State::Hearing(utterance) = &self.state else { return };
+        let Some(reply) = self.reply_to(utterance) else { return };
+        let State::Hearing(utterance) = &mut self.state else { return };
+        let turn = utterance.turn;
+        utterance.ahead = Some(Answer::new(turn, utterance.from, self.now));
+        self.desk.say(Command::Prepare { turn, reply });
+    }
+
+    fn reply_to(&self, utterance: &Utterance) -> Option<Reply> {
+        let Transcript { text, language, verdict } = utterance.words()?;
+        let words = tokens(text).len();
+        let stops = (utterance.over_answer || utterance.stop_word) && is_stop(text)
+            || utterance.stop_word && words <= STOP_WORDS;
+        let echoes = self
+            .recent
+            .as_ref()
+            .is_some_and(|recent| utterance.from.0 <= recent.until.0 && is_echo(text, &recent.text, false));
+        match verdict {
+            Verdict::Nothing => None,
+            _ if stops || echoes => None,
+            Verdict::Doubtful => Some(Reply::AskAgain),
+            Verdict::Certain if words == 0 => None,
+            Verdict::Certain => Some(Reply::To { text: text.clone(), language: language.clone() }),
+        }
+    }
+
+    /// The turn is over, whatever is still to come of its words.
+    pub(super) fn decide(&mut self) {
+        let (desk, now) = (&mut self.desk, self.now);
+        if let State::Hearing(utterance) | State::Interrupted { over: utterance, .. } = &mut self.state {
+            utterance.decided = true;
+            utterance.recognise(desk, now, now);
+            self.conclude();
+            self.dismiss();
+        }
+    }
+
+    /// Answers, once the turn is certain and its words are there.
+    fn conclude(&mut self) {
+        if !matches!(&self.state, State::Hearing(utterance) if utterance.decided && utterance.words().is_some()) {
+            return;
+        }
+        let State::Hearing(utterance) = self.take_state() else { return };
+        if let Some(mut answer) = utterance.ahead {
+            answer.confirm(&mut self.desk, self.now, &self.settings);
+            self.state = State::Answering(answer);
+            self.settle();
+        } else if let Some(notice) = utterance.failed {
+            self.desk.say(Command::Notice(notice));
+        }
+    }
+
+    pub(super) fn give_up_words(&mut self) {
+        self.desk.say(Command::Notice(Notice::StageHangs(Stage::Recogniser)));
+        self.drop_utterance();
+    }
+
+    /// Forgets what is being said; an answer under it goes on.
+    pub(super) fn drop_utterance(&mut self) {
+        match self.take_state() {
+            State::Hearing(mut utterance) => utterance.give_up(&mut self.desk),
+            State::Interrupted { mut answer, mut over } => {
+                over.give_up(&mut self.desk);
+                answer.go_on(&mut self.desk, self.now);
+                self.state = State::Answering(answer);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Somebody addresses us.
+    pub(super) fn hear_wake_word(&mut self, until: Ms) {
+        if !self.ears_are_open() {
+            return;
+        }
+        self.listen_from(until);
+        // The wake word is no part of the question.
+        if let State::Hearing(utterance) = &mut self.state
+            && utterance.from.0 < until.0
+        {
+            utterance.revise(&mut self.desk, until, self.now);
+        }
+    }
+
+    /// Gives the floor to who asks for it, by key or by name. Of what is being said, all after `from` counts.
+    pub(super) fn listen_from(&mut self, from: Ms) {
+        self.fall_silent();
+        self.attend(self.settings.wake_window);
+        if matches!((&self.state, self.voice), (State::Listening, Voice::Speech)) {
+            self.open_utterance(from);
+        }
+    }
+
+    pub(super) fn hear_stop_word(&mut self) {
+        if !self.ears_are_open() {
+            return;
+        }
+        self.stopped_at = Some(self.now);
+        if let State::Interrupted { over, .. } = &mut self.state {
+            over.stop_word = true;
+        }
+        self.fall_silent();
+    }
+}

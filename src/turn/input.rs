@@ -1,0 +1,136 @@
+//! What the machine is told.
+
+use crate::types::{Ms, TurnId};
+
+/// Something that happened. What carries a number that is not current any more changes nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    Voice(VoiceEvent),
+    /// How likely it is that the turn is complete, 0..=1, as of the pause for which `turn` was to be recognised.
+    EndOfTurnScore {
+        turn: TurnId,
+        probability: f32,
+    },
+    /// Words so far, while the person may still be speaking.
+    Partial {
+        turn: TurnId,
+        transcript: Transcript,
+    },
+    /// The words of the sound that was to be recognised for `turn`.
+    Recognised {
+        turn: TurnId,
+        transcript: Transcript,
+    },
+    /// The wake word was said; its sound ended at `until` on the session's clock.
+    WakeWord {
+        until: Ms,
+    },
+    StopWord,
+    Answer {
+        turn: TurnId,
+        event: AnswerEvent,
+    },
+    Playback {
+        turn: TurnId,
+        event: PlaybackEvent,
+    },
+    Control(Control),
+    DeviceLost(Device),
+    DeviceBack(Device),
+    /// A stage failed: at the work for `turn`, or altogether.
+    StageFailed {
+        stage: Stage,
+        turn: Option<TurnId>,
+    },
+    /// Time passed: sent at [`super::Machine::next_deadline`] at the latest.
+    Tick,
+    /// The session ends. Nothing is said after it.
+    Shutdown,
+}
+
+/// What voice activity tells. Moments are on the session's clock and may lie a little before the input's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum VoiceEvent {
+    /// The first voiced frame: a voice, perhaps.
+    Seen { since: Ms },
+    /// It was none.
+    Lost,
+    /// Enough of it was voiced: somebody speaks.
+    Confirmed { since: Ms },
+    /// No voice for a moment. All of the utterance's sound is there.
+    Paused { since: Ms },
+    /// The voice is back.
+    Resumed { since: Ms },
+    /// Voice activity's own silence is over; the next voice is a new one to it.
+    Ended { since: Ms },
+}
+
+/// What the recogniser read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transcript {
+    pub text: String,
+    /// Two letters, as in "en"; empty when it is not known.
+    pub language: String,
+    pub verdict: Verdict,
+}
+
+/// How far a transcript can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Certain,
+    /// Something was said, but perhaps not this.
+    Doubtful,
+    /// Nobody spoke.
+    Nothing,
+}
+
+/// How an answer comes along.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerEvent {
+    /// The first sentence went to the voice.
+    FirstSentence,
+    /// The next piece of its sound lasts `length` and says `text`, which stands at byte `at` of the answer's text.
+    Sound { length: Ms, at: usize, text: String },
+    /// All of its sound is there.
+    Complete,
+}
+
+/// What the device's clock says of the answer's sound. Best told right before anything that may end the answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PlaybackEvent {
+    /// It has left the speaker up to `position`.
+    Played { position: Ms },
+    /// All that there was has left the speaker.
+    Drained,
+}
+
+/// What a person asks for other than by speaking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    Mute,
+    Unmute,
+    /// Be quiet, and forget what is under way.
+    Stop,
+    /// Be quiet and listen, as after the wake word.
+    ListenNow,
+    /// Be quiet and listen for as long as the key is down.
+    TalkKeyDown,
+    /// The turn is over.
+    TalkKeyUp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Microphone,
+    Speaker,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Voice activity, wake word, end of turn.
+    Ears,
+    Recogniser,
+    LanguageModel,
+    Voice,
+    Playback,
+}

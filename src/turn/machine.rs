@@ -1,0 +1,347 @@
+//! The machine: its state, its doors, its deadlines. What it does with voices stands in `hearing`, with voices over an
+//! answer in `barge_in`, with answers in `answering`.
+
+use super::answer::{Answer, Level};
+use super::command::{Command, Earcon, Ending, Notice, View};
+use super::desk::{Desk, after, latest};
+use super::input::{Control, Device, Input};
+use super::settings::TurnSettings;
+use super::utterance::{Reading, Utterance, Voice};
+use crate::types::Ms;
+
+/// One conversation.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub(super) settings: TurnSettings,
+    pub(super) now: Ms,
+    pub(super) desk: Desk,
+    pub(super) gates: Gates,
+    /// Until when no wake word is needed.
+    pub(super) attentive_until: Option<Ms>,
+    pub(super) voice: Voice,
+    pub(super) state: State,
+    /// What was said last: it may still echo.
+    pub(super) recent: Option<Recent>,
+    /// When the stop word was heard last.
+    pub(super) stopped_at: Option<Ms>,
+    shown: View,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    /// Nobody speaks to us, and nothing is answered.
+    Listening,
+    /// Somebody speaks, or has spoken and the words are waited for.
+    Hearing(Utterance),
+    /// A confirmed answer is computed or heard.
+    Answering(Answer),
+    /// Somebody speaks over it.
+    Interrupted { answer: Answer, over: Utterance },
+}
+
+/// What keeps the conversation from going on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gates {
+    muted: bool,
+    no_microphone: bool,
+    no_speaker: bool,
+    closed: bool,
+    /// The talk key is down: the turn ends with it, not with silence.
+    pub(super) talking: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Recent {
+    pub(super) text: String,
+    pub(super) until: Ms,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// A first voiced frame came to nothing.
+    Candidate,
+    /// The silence is long enough, or the utterance is.
+    TurnEnd,
+    /// The words do not come.
+    Unread,
+    /// Speech over the answer is to be looked through.
+    WordCheck,
+    /// It has no words.
+    NoWords,
+    /// The answer does not move.
+    Stalled,
+    Chime,
+    /// The wake word is needed again.
+    Attention,
+}
+
+impl Machine {
+    /// A conversation at rest at the moment 0.
+    pub fn new(settings: TurnSettings) -> Machine {
+        let mut machine = Machine {
+            settings,
+            now: Ms(0.0),
+            desk: Desk::default(),
+            gates: Gates::default(),
+            attentive_until: None,
+            voice: Voice::Quiet { since: Ms(0.0) },
+            state: State::Listening,
+            recent: None,
+            stopped_at: None,
+            shown: View::Listening,
+        };
+        machine.shown = machine.view();
+        machine
+    }
+
+    /// Takes what happened at the moment `at` and says what to do. A moment before that of an earlier input counts as
+    /// that one.
+    pub fn on(&mut self, at: Ms, input: Input) -> Vec<Command> {
+        if self.gates.closed {
+            return Vec::new();
+        }
+        if at.0.is_finite() {
+            self.now = latest(self.now, at);
+        }
+        self.catch_up();
+        self.take(input);
+        self.catch_up();
+        let view = self.view();
+        if std::mem::replace(&mut self.shown, view) != view {
+            self.desk.say(Command::Show(view));
+        }
+        self.desk.take()
+    }
+
+    /// When to send [`Input::Tick`] if nothing else happens before.
+    pub fn next_deadline(&self) -> Option<Ms> {
+        self.earliest().map(|(at, _)| at)
+    }
+
+    /// The state, for the eye.
+    pub fn view(&self) -> View {
+        match &self.state {
+            _ if self.gates.closed => View::Closed,
+            _ if self.gates.no_microphone || self.gates.no_speaker => View::NoDevice,
+            _ if self.gates.muted => View::Muted,
+            State::Listening if !self.is_attentive_at(self.now) => View::Waiting,
+            State::Listening => View::Listening,
+            State::Hearing(utterance) if utterance.decided => View::Thinking,
+            State::Hearing(_) => View::Hearing,
+            State::Interrupted { answer, .. } if answer.level == Level::Paused => View::Interrupted,
+            State::Answering(answer) | State::Interrupted { answer, .. } if answer.ledger.is_audible() => {
+                View::Speaking
+            }
+            State::Answering(_) | State::Interrupted { .. } => View::Thinking,
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Voice(event) => self.hear_voice(event),
+            Input::EndOfTurnScore { turn, probability } => self.hear_score(turn, probability),
+            Input::Partial { turn, transcript } => self.read_partial(turn, &transcript),
+            Input::Recognised { turn, transcript } => self.read(turn, transcript),
+            Input::WakeWord { until } => self.hear_wake_word(self.moment(until)),
+            Input::StopWord => self.hear_stop_word(),
+            Input::Answer { turn, event } => self.follow_answer(turn, event),
+            Input::Playback { turn, event } => self.follow_playback(turn, event),
+            Input::Control(control) => self.obey(control),
+            Input::DeviceLost(device) => self.device_there(device, false),
+            Input::DeviceBack(device) => self.device_there(device, true),
+            Input::StageFailed { stage, turn } => self.stage_failed(stage, turn),
+            Input::Tick => {}
+            Input::Shutdown => {
+                self.close_ears();
+                self.gates.closed = true;
+            }
+        }
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Mute => {
+                self.close_ears();
+                self.gates.muted = true;
+            }
+            Control::Unmute => self.gates.muted = false,
+            Control::Stop => self.drop_everything(),
+            Control::ListenNow if self.may_listen() => self.listen_from(self.now),
+            Control::TalkKeyDown if !self.gates.talking && self.may_listen() => self.hold_floor(),
+            Control::TalkKeyUp if std::mem::take(&mut self.gates.talking) => self.decide(),
+            Control::ListenNow | Control::TalkKeyDown | Control::TalkKeyUp => {}
+        }
+    }
+
+    /// Listens to everything from now on, and to what was being said.
+    fn hold_floor(&mut self) {
+        self.fall_silent();
+        self.gates.talking = true;
+        match &mut self.state {
+            State::Hearing(utterance) if utterance.reading != Reading::Following => {
+                utterance.revise(&mut self.desk, utterance.from, self.now);
+            }
+            State::Hearing(_) => {}
+            _ => self.state = State::Hearing(Utterance::open(&mut self.desk, self.now, self.now)),
+        }
+    }
+
+    /// Whether a key may open the ears; says why not.
+    fn may_listen(&mut self) -> bool {
+        if self.ears_are_open() {
+            return true;
+        }
+        let without_device = self.gates.no_microphone || self.gates.no_speaker;
+        self.desk.say(Command::Notice(if without_device { Notice::IsWithoutDevice } else { Notice::IsMuted }));
+        false
+    }
+
+    fn device_there(&mut self, device: Device, there: bool) {
+        if !there {
+            self.close_ears();
+        }
+        match device {
+            Device::Microphone => self.gates.no_microphone = !there,
+            Device::Speaker => self.gates.no_speaker = !there,
+        }
+    }
+
+    pub(super) fn ears_are_open(&self) -> bool {
+        !(self.gates.muted || self.gates.no_microphone || self.gates.no_speaker)
+    }
+
+    fn close_ears(&mut self) {
+        self.drop_everything();
+        self.gates.talking = false;
+        self.voice = Voice::Quiet { since: self.now };
+    }
+
+    /// Ends whatever is under way.
+    fn drop_everything(&mut self) {
+        self.finish(Ending::Interrupted);
+        if let State::Hearing(mut utterance) = self.take_state() {
+            utterance.give_up(&mut self.desk);
+        }
+    }
+
+    /// Ends what is answered or is about to be; an utterance that is not over goes on.
+    pub(super) fn fall_silent(&mut self) {
+        self.finish(Ending::Interrupted);
+        if matches!(&self.state, State::Hearing(utterance) if utterance.decided) {
+            self.drop_everything();
+        }
+    }
+
+    /// Needs no wake word for `span`.
+    pub(super) fn attend(&mut self, span: Ms) {
+        let until = after(self.now, span);
+        self.attentive_until = Some(self.attentive_until.map_or(until, |earlier| latest(earlier, until)));
+        if matches!(self.state, State::Listening) {
+            self.desk.say(Command::Earcon(Earcon::Listening));
+        }
+    }
+
+    pub(super) fn is_attentive_at(&self, at: Ms) -> bool {
+        !self.settings.wake_word || self.gates.talking || self.attentive_until.is_some_and(|until| at < until)
+    }
+
+    /// A moment that was told, as one that can be.
+    pub(super) fn moment(&self, told: Ms) -> Ms {
+        Ms(if told.0.is_finite() { told.0.clamp(0.0, self.now.0) } else { self.now.0 })
+    }
+
+    /// The state, to be replaced; listening until then.
+    pub(super) fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Listening)
+    }
+
+    fn catch_up(&mut self) {
+        while let Some((at, due)) = self.earliest()
+            && at.0 <= self.now.0
+        {
+            self.expire(due);
+        }
+    }
+
+    fn earliest(&self) -> Option<(Ms, Due)> {
+        let all = [
+            self.candidate_due().map(|at| (at, Due::Candidate)),
+            self.turn_end_due().map(|at| (at, Due::TurnEnd)),
+            self.words_due().map(|at| (at, Due::Unread)),
+            self.word_check_due().map(|at| (at, Due::WordCheck)),
+            self.no_words_due().map(|at| (at, Due::NoWords)),
+            self.active().and_then(|answer| answer.stalls_at(&self.settings)).map(|at| (at, Due::Stalled)),
+            self.chime_due().map(|at| (at, Due::Chime)),
+            self.attention_due().map(|at| (at, Due::Attention)),
+        ];
+        all.into_iter().flatten().min_by(|(a, _), (b, _)| a.0.total_cmp(&b.0))
+    }
+
+    fn expire(&mut self, due: Due) {
+        match due {
+            Due::Candidate => self.voice_lost(),
+            Due::TurnEnd => self.decide(),
+            Due::Unread => self.give_up_words(),
+            Due::WordCheck => self.check_for_words(),
+            Due::NoWords => self.let_answer_go_on(),
+            Due::Stalled => self.give_up_answer(),
+            Due::Chime => self.chime(),
+            Due::Attention => self.attentive_until = None,
+        }
+    }
+
+    fn candidate_due(&self) -> Option<Ms> {
+        match self.voice {
+            Voice::Seen { since, .. } => Some(after(since, self.settings.candidate_limit)),
+            _ => None,
+        }
+    }
+
+    fn turn_end_due(&self) -> Option<Ms> {
+        let utterance = self.utterance().filter(|utterance| !utterance.decided)?;
+        let longest = after(utterance.from, self.settings.longest_turn);
+        match self.voice {
+            // While a voice may be coming back nothing ends.
+            Voice::Quiet { since } if !self.gates.talking => {
+                let silence = utterance.ends_at(since, &self.settings.end);
+                Some(Ms(silence.0.min(longest.0)))
+            }
+            _ => Some(longest),
+        }
+    }
+
+    fn words_due(&self) -> Option<Ms> {
+        match self.utterance()?.reading {
+            Reading::Asked { at } => Some(after(at, self.settings.recognise_limit)),
+            _ => None,
+        }
+    }
+
+    fn attention_due(&self) -> Option<Ms> {
+        let at_rest = matches!((&self.state, self.voice), (State::Listening, Voice::Quiet { .. } | Voice::Speech));
+        self.attentive_until.filter(|_| at_rest && self.settings.wake_word)
+    }
+
+    pub(super) fn utterance(&self) -> Option<&Utterance> {
+        match &self.state {
+            State::Hearing(utterance) | State::Interrupted { over: utterance, .. } => Some(utterance),
+            State::Listening | State::Answering(_) => None,
+        }
+    }
+
+    pub(super) fn utterance_mut(&mut self) -> Option<&mut Utterance> {
+        match &mut self.state {
+            State::Hearing(utterance) | State::Interrupted { over: utterance, .. } => Some(utterance),
+            State::Listening | State::Answering(_) => None,
+        }
+    }
+
+    /// The confirmed answer.
+    pub(super) fn active(&self) -> Option<&Answer> {
+        match &self.state {
+            State::Answering(answer) | State::Interrupted { answer, .. } => Some(answer),
+            State::Listening | State::Hearing(_) => None,
+        }
+    }
+}

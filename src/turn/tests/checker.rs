@@ -1,0 +1,284 @@
+//! Holds the machine's commands against the invariants, knowing nothing of how it decides.
+
+use std::collections::BTreeSet;
+
+use crate::turn::{AnswerEvent, Command, Control, Device, Ending, Input, Machine, PlaybackEvent, TurnSettings, View};
+use crate::types::{Ms, TurnId};
+
+/// A machine whose every command is checked.
+pub(super) struct Checked {
+    pub(super) machine: Machine,
+    pub(super) now: Ms,
+    /// Everything it ever said.
+    pub(super) said: Vec<(Ms, Command)>,
+    closed: bool,
+    muted: bool,
+    lost: [bool; 2],
+    talk_key: bool,
+    view: View,
+    /// The open recognition, and whether its words were asked for.
+    recognition: Option<(TurnId, Ms, bool)>,
+    answer: Option<Checks>,
+    /// Numbers that were used, for a recognition and for an answer.
+    begun: BTreeSet<TurnId>,
+    prepared: BTreeSet<TurnId>,
+    ended: BTreeSet<TurnId>,
+}
+
+/// An open answer, as an observer sees it.
+#[derive(Debug)]
+struct Checks {
+    turn: TurnId,
+    confirmed: bool,
+    level: Level,
+    /// Where each piece's sound and text end.
+    pieces: Vec<(f64, usize)>,
+    text_start: Option<usize>,
+    complete: bool,
+    position: f64,
+    furthest: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Level {
+    Full,
+    Ducked,
+    Paused,
+}
+
+impl Checked {
+    pub(super) fn new(settings: TurnSettings) -> Checked {
+        let machine = Machine::new(settings);
+        Checked {
+            view: machine.view(),
+            machine,
+            now: Ms(0.0),
+            said: Vec::new(),
+            closed: false,
+            muted: false,
+            lost: [false; 2],
+            talk_key: false,
+            recognition: None,
+            answer: None,
+            begun: BTreeSet::new(),
+            prepared: BTreeSet::new(),
+            ended: BTreeSet::new(),
+        }
+    }
+
+    /// Passes on an input and checks what comes of it.
+    pub(super) fn on(&mut self, at: f64, input: Input) -> Vec<Command> {
+        if at.is_finite() {
+            self.now = Ms(self.now.0.max(at));
+        }
+        let overdue = self.machine.next_deadline().is_some_and(|due| due.0 <= self.now.0);
+        // What falls due first is said first: it is checked against what was known before the input.
+        let before = if overdue { self.machine.on(Ms(at), Input::Tick) } else { Vec::new() };
+        before.iter().for_each(|command| self.check(command));
+        let shut = self.closed;
+        self.closed |= input == Input::Shutdown;
+        self.note(&input);
+        let commands = self.machine.on(Ms(at), input.clone());
+        assert!(!shut || commands.is_empty(), "something is said after the end: {commands:?}");
+        commands.iter().for_each(|command| self.check(command));
+        assert_eq!(self.machine.view(), self.view, "the view that was shown is another one");
+        let held = self.answer.as_ref().is_some_and(|answer| answer.level == Level::Paused);
+        assert_eq!(held, self.view == View::Interrupted, "an answer is held for nobody, or it is not shown");
+        assert!(self.closed || self.machine.next_deadline().is_none_or(|due| due.0 > self.now.0), "overdue");
+        self.check_control(&input);
+        let all: Vec<_> = before.into_iter().chain(commands).collect();
+        self.said.extend(all.iter().map(|command| (self.now, command.clone())));
+        all
+    }
+
+    /// Lets time pass until `at`, waking the machine when it wants to be.
+    pub(super) fn pass(&mut self, at: f64) -> Vec<Command> {
+        let mut all = Vec::new();
+        while let Some(due) = self.machine.next_deadline().filter(|due| due.0 <= at) {
+            all.extend(self.on(due.0, Input::Tick));
+        }
+        all.extend(self.on(at, Input::Tick));
+        all
+    }
+
+    /// Lets time pass until nothing is due any more, and checks that this is rest.
+    pub(super) fn rest(&mut self) {
+        for _ in 0..64 {
+            let Some(due) = self.machine.next_deadline().filter(|_| !self.closed) else { break };
+            self.on(due.0, Input::Tick);
+        }
+        assert!(self.machine.view().is_at_rest(), "stuck: {:?}", self.machine);
+        assert!(self.recognition.is_none() && self.answer.is_none(), "something is left open");
+    }
+
+    pub(super) fn live_answer(&self) -> Option<TurnId> {
+        self.answer.as_ref().filter(|answer| answer.confirmed).map(|answer| answer.turn)
+    }
+
+    fn note(&mut self, input: &Input) {
+        let open = !self.closed && !self.muted && self.lost == [false; 2];
+        match input {
+            Input::Control(Control::Mute) => self.muted = true,
+            Input::Control(Control::Unmute) => self.muted = false,
+            Input::DeviceLost(device) => self.lost[usize::from(*device == Device::Speaker)] = true,
+            Input::DeviceBack(device) => self.lost[usize::from(*device == Device::Speaker)] = false,
+            // The recognition is over when its words come, if they were asked for.
+            Input::Recognised { turn, .. } if matches!(self.recognition, Some((of, _, true)) if of == *turn) => {
+                self.recognition = None;
+            }
+            Input::Answer { turn, event } if open => self.note_answer(*turn, event),
+            Input::Playback { turn, event } if open => self.note_playback(*turn, *event),
+            _ => {}
+        }
+    }
+
+    fn note_answer(&mut self, turn: TurnId, event: &AnswerEvent) {
+        let Some(answer) = self.answer.as_mut().filter(|answer| answer.turn == turn) else { return };
+        match event {
+            AnswerEvent::Sound { length, at, text } if !answer.complete => {
+                let (sound, said) = answer.pieces.last().copied().unwrap_or((0.0, 0));
+                let length = if length.0.is_finite() { length.0.max(0.0) } else { 0.0 };
+                answer.text_start.get_or_insert(*at);
+                answer.pieces.push((sound + length, said.max(*at).saturating_add(text.len())));
+            }
+            AnswerEvent::Complete => answer.complete = true,
+            _ => {}
+        }
+    }
+
+    fn note_playback(&mut self, turn: TurnId, event: PlaybackEvent) {
+        let Some(answer) = self.answer.as_mut().filter(|answer| answer.turn == turn && answer.confirmed) else {
+            return;
+        };
+        let length = answer.pieces.last().map_or(0.0, |piece| piece.0);
+        let position = match event {
+            PlaybackEvent::Played { position } if position.0.is_finite() => position.0.clamp(0.0, length),
+            PlaybackEvent::Drained if answer.complete => length,
+            _ => return,
+        };
+        answer.position = position;
+        answer.furthest = answer.furthest.max(position);
+    }
+
+    fn check(&mut self, command: &Command) {
+        match *command {
+            Command::BeginRecognition { turn, from } => {
+                assert!(self.recognition.is_none(), "two recognitions");
+                assert!(self.begun.last().is_none_or(|last| *last < turn), "an old number begins");
+                assert!(from.0 >= 0.0 && from.0 <= self.now.0);
+                self.begun.insert(turn);
+                self.recognition = Some((turn, from, false));
+            }
+            Command::Recognise { turn, from, to } => {
+                assert_eq!(self.recognition, Some((turn, from, false)), "not open, or asked for twice");
+                assert!(from.0 <= to.0 && to.0 <= self.now.0, "{command:?} at {}", self.now);
+                self.recognition = Some((turn, from, true));
+            }
+            Command::CancelRecognition { turn } => {
+                assert_eq!(self.recognition.take().map(|open| open.0), Some(turn), "not open");
+            }
+            Command::Prepare { turn, .. } => self.check_prepared(turn),
+            Command::Discard { turn } => {
+                let answer = self.answer.take().expect("nothing to discard");
+                assert!(answer.turn == turn && !answer.confirmed, "{answer:?}");
+                assert!(self.ended.insert(turn));
+            }
+            Command::Confirm { turn } => {
+                let answer = self.answer.as_mut().expect("nothing to confirm");
+                assert!(answer.turn == turn && !answer.confirmed);
+                answer.confirmed = true;
+            }
+            Command::Duck { turn } => self.step(turn, |level| (level == Level::Full).then_some(Level::Ducked)),
+            Command::Unduck { turn } => self.step(turn, |level| (level == Level::Ducked).then_some(Level::Full)),
+            Command::Pause { turn } => self.step(turn, |level| (level != Level::Paused).then_some(Level::Paused)),
+            Command::Resume { turn, from } => {
+                self.step(turn, |level| (level == Level::Paused).then_some(Level::Full));
+                let answer = self.answer.as_ref().unwrap();
+                let start = answer.pieces.iter().map(|piece| piece.0).filter(|end| *end <= answer.position).last();
+                let said = start.unwrap_or(0.0)..=answer.position;
+                assert!(said.contains(&from.0), "{from} is not in the piece {said:?}");
+            }
+            Command::End { turn, how, heard } => self.check_end(turn, how, heard),
+            Command::Show(view) => assert_ne!(std::mem::replace(&mut self.view, view), view, "shown twice"),
+            Command::Earcon(_) | Command::Notice(_) => {}
+        }
+    }
+
+    fn check_prepared(&mut self, turn: TurnId) {
+        assert!(self.answer.is_none(), "two answers");
+        assert!(self.recognition.is_none(), "an answer to words that are still read");
+        assert!(self.begun.last().is_none_or(|last| *last <= turn), "an answer to a stale turn");
+        assert!(self.prepared.last().is_none_or(|last| *last < turn), "a number is used twice");
+        self.prepared.insert(turn);
+        self.begun.insert(turn);
+        self.answer = Some(Checks {
+            turn,
+            confirmed: false,
+            level: Level::Full,
+            pieces: Vec::new(),
+            text_start: None,
+            complete: false,
+            position: 0.0,
+            furthest: 0.0,
+        });
+    }
+
+    fn step(&mut self, turn: TurnId, next: impl Fn(Level) -> Option<Level>) {
+        let answer = self.answer.as_mut().expect("no answer to play otherwise");
+        assert!(answer.turn == turn && answer.confirmed, "{answer:?}");
+        answer.level = next(answer.level).unwrap_or_else(|| panic!("makes no sense while it is {:?}", answer.level));
+    }
+
+    fn check_end(&mut self, turn: TurnId, how: Ending, heard: usize) {
+        let answer = self.answer.take().expect("nothing to end");
+        assert!(answer.turn == turn && answer.confirmed, "{answer:?}");
+        assert!(self.ended.insert(turn), "two ends");
+        let all = answer.pieces.last().map_or(0, |piece| piece.1);
+        let whole =
+            answer.pieces.iter().take_while(|piece| piece.0 <= answer.furthest && answer.furthest > 0.0).count();
+        let least = whole.checked_sub(1).map_or(0, |last| answer.pieces[last].1);
+        let most = if answer.furthest > 0.0 { answer.pieces.get(whole).map_or(all, |piece| piece.1) } else { 0 };
+        match how {
+            Ending::Done => {
+                assert!(answer.complete && heard == all, "{heard} of {answer:?}");
+                assert!(answer.position + 1.0 >= answer.pieces.last().map_or(0.0, |piece| piece.0));
+            }
+            Ending::Revised => assert!(heard == 0 && answer.furthest == 0.0, "{heard} of {answer:?}"),
+            Ending::Interrupted | Ending::Failed => {
+                assert!((least..=most).contains(&heard), "{heard} is not in {least}..={most} of {answer:?}");
+            }
+        }
+    }
+
+    /// A control has taken effect by the time the machine has answered.
+    fn check_control(&mut self, input: &Input) {
+        let nothing = self.answer.is_none() && self.recognition.is_none();
+        let shut = self.closed || self.muted || self.lost != [false; 2];
+        match input {
+            Input::Control(Control::Mute | Control::Stop) | Input::DeviceLost(_) | Input::Shutdown => {
+                assert!(nothing && self.view.is_at_rest(), "{input:?} leaves something under way");
+            }
+            // A key that is down already changes nothing.
+            Input::Control(Control::TalkKeyDown) if self.talk_key => {}
+            Input::Control(Control::ListenNow | Control::TalkKeyDown) if !shut => {
+                assert!(self.live_answer().is_none(), "still answering");
+                assert!(matches!(self.view, View::Listening | View::Hearing), "{input:?} shows {:?}", self.view);
+                let key = *input == Input::Control(Control::TalkKeyDown);
+                self.talk_key |= key;
+                assert!(!key || self.recognition.is_some() || self.answer.is_some(), "the key is not heard");
+            }
+            _ => {}
+        }
+        self.talk_key &= !shut && *input != Input::Control(Control::TalkKeyUp);
+        let expected = match () {
+            () if self.closed => Some(View::Closed),
+            () if self.lost != [false; 2] => Some(View::NoDevice),
+            () if self.muted => Some(View::Muted),
+            () => None,
+        };
+        match expected {
+            Some(view) => assert!(self.view == view && nothing, "{:?} instead of {view:?}", self.view),
+            None => assert!(!matches!(self.view, View::Closed | View::NoDevice | View::Muted)),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A world for the machine: people who speak by a script, stages that take their time, a speaker that plays. All of it on
+//! a virtual clock in steps of 10 ms.
+
+use super::checker::Checked;
+use crate::turn::{
+    AnswerEvent, Command, Ending, Input, Notice, PlaybackEvent, Reply, Transcript, TurnSettings, Verdict, View,
+    VoiceEvent,
+};
+use crate::types::{Ms, TurnId};
+
+const STEP: f64 = 10.0;
+/// Voice activity: a frame, the speech that confirms, the silences that it tells and that end its segment or candidate.
+const FRAME: f64 = 32.0;
+const MIN_SPEECH: f64 = 200.0;
+const PAUSE: f64 = 64.0;
+const FORGOTTEN: f64 = 128.0;
+const END: f64 = 320.0;
+
+/// A stretch of sound that voice activity takes for a voice. Without words it is noise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spoken {
+    pub(super) from: f64,
+    pub(super) to: f64,
+    pub(super) words: &'static str,
+}
+
+pub(super) const fn spoken(from: f64, to: f64, words: &'static str) -> Spoken {
+    Spoken { from, to, words }
+}
+
+/// One exchange as the history keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Exchange {
+    pub(super) question: String,
+    pub(super) heard: String,
+    pub(super) how: Ending,
+}
+
+pub(super) struct World {
+    pub(super) checked: Checked,
+    script: Vec<Spoken>,
+    /// What is to happen when.
+    agenda: Vec<(f64, Input)>,
+    /// How long the recogniser takes.
+    pub(super) recognition: f64,
+    /// How long an answer takes to its first sound.
+    pub(super) thinking: f64,
+    /// What the end-of-turn model says of every pause.
+    pub(super) score: Option<f32>,
+    /// What is answered: one piece of a second for each of these.
+    pub(super) reply: Vec<&'static str>,
+    answer: Option<Playing>,
+    pub(super) history: Vec<Exchange>,
+}
+
+struct Playing {
+    turn: TurnId,
+    question: String,
+    confirmed: bool,
+    paused: bool,
+    /// Sound that is there, and up to where it has left the speaker.
+    length: f64,
+    position: f64,
+    complete: bool,
+}
+
+impl World {
+    pub(super) fn new(settings: TurnSettings, script: &[Spoken]) -> World {
+        let mut world = World {
+            checked: Checked::new(settings),
+            script: script.to_vec(),
+            agenda: Vec::new(),
+            recognition: 150.0,
+            thinking: 200.0,
+            score: None,
+            reply: vec!["It is sunny today.", "Tomorrow it will rain.", "Take an umbrella with you."],
+            answer: None,
+            history: Vec::new(),
+        };
+        world.plan_voices();
+        world
+    }
+
+    /// What voice activity will tell of the script.
+    fn plan_voices(&mut self) {
+        let mut before = f64::NEG_INFINITY;
+        for (n, Spoken { from, to, .. }) in self.script.clone().into_iter().enumerate() {
+            let next = self.script.get(n + 1).map_or(f64::INFINITY, |spoken| spoken.from);
+            let mut tell = |at, event| self.agenda.push((at, Input::Voice(event)));
+            if from - before < END {
+                tell(from + FRAME, VoiceEvent::Resumed { since: Ms(from) });
+            } else {
+                tell(from + FRAME, VoiceEvent::Seen { since: Ms(from) });
+                if to - from < MIN_SPEECH {
+                    tell(to + FORGOTTEN, VoiceEvent::Lost);
+                    continue;
+                }
+                tell(from + MIN_SPEECH, VoiceEvent::Confirmed { since: Ms(from) });
+            }
+            before = to;
+            if next - to >= PAUSE {
+                tell(to + PAUSE, VoiceEvent::Paused { since: Ms(to) });
+            }
+            if next - to >= END {
+                tell(to + END, VoiceEvent::Ended { since: Ms(to) });
+            }
+        }
+    }
+
+    /// Something else that will happen.
+    pub(super) fn at(mut self, at: f64, input: Input) -> World {
+        self.agenda.push((at, input));
+        self
+    }
+
+    /// Lets the world go on until `until`.
+    pub(super) fn run(&mut self, until: f64) {
+        let mut now = self.checked.now.0;
+        while now < until {
+            now += STEP;
+            self.play(now);
+            // One at a time: what is cancelled by the first does not come any more.
+            while let Some(input) = self.next_due(now) {
+                self.have_sound(&input);
+                let commands = self.checked.on(now, input);
+                self.obey(now, commands);
+            }
+            let commands = self.checked.pass(now);
+            self.obey(now, commands);
+        }
+    }
+
+    fn next_due(&mut self, now: f64) -> Option<Input> {
+        let due = self.agenda.iter().enumerate().filter(|(_, (at, _))| *at <= now);
+        let (first, _) = due.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0))?;
+        Some(self.agenda.remove(first).1)
+    }
+
+    fn have_sound(&mut self, input: &Input) {
+        let (Some(answer), Input::Answer { turn, event }) = (&mut self.answer, input) else { return };
+        assert_eq!(answer.turn, *turn, "what was cancelled goes on");
+        match event {
+            AnswerEvent::Sound { length, .. } => answer.length += length.0,
+            AnswerEvent::Complete => answer.complete = true,
+            AnswerEvent::FirstSentence => {}
+        }
+    }
+
+    fn play(&mut self, now: f64) {
+        let Some(answer) = self.answer.as_mut().filter(|answer| answer.confirmed && !answer.paused) else { return };
+        if answer.position < answer.length {
+            answer.position = (answer.position + STEP).min(answer.length);
+            let (turn, position) = (answer.turn, Ms(answer.position));
+            let commands = self.checked.on(now, Input::Playback { turn, event: PlaybackEvent::Played { position } });
+            self.obey(now, commands);
+        } else if answer.complete {
+            let turn = answer.turn;
+            let commands = self.checked.on(now, Input::Playback { turn, event: PlaybackEvent::Drained });
+            self.obey(now, commands);
+        }
+    }
+
+    fn obey(&mut self, now: f64, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Recognise { turn, from, to } => self.recognise(now, turn, from.0, to.0),
+                Command::Prepare { turn, reply } => self.prepare(now, turn, reply),
+                Command::Discard { turn } | Command::CancelRecognition { turn } => self.cancel(turn),
+                Command::Confirm { .. } => self.playing().confirmed = true,
+                Command::Pause { .. } => self.playing().paused = true,
+                Command::Resume { from, .. } => {
+                    self.playing().paused = false;
+                    self.playing().position = from.0;
+                }
+                Command::End { turn, how, heard } => self.end(turn, how, heard),
+                _ => {}
+            }
+        }
+    }
+
+    fn playing(&mut self) -> &mut Playing {
+        self.answer.as_mut().expect("the checker has seen to it")
+    }
+
+    fn recognise(&mut self, now: f64, turn: TurnId, from: f64, to: f64) {
+        if let Some(probability) = self.score {
+            self.agenda.push((now + 50.0, Input::EndOfTurnScore { turn, probability }));
+        }
+        let text: Vec<_> = self.script.iter().map(|spoken| said_between(spoken, from, to)).collect();
+        let text = text.join(" ").trim().to_owned();
+        let verdict = if text.is_empty() { Verdict::Nothing } else { Verdict::Certain };
+        let transcript = Transcript { text, language: "en".to_owned(), verdict };
+        self.agenda.push((now + self.recognition, Input::Recognised { turn, transcript }));
+    }
+
+    fn prepare(&mut self, now: f64, turn: TurnId, reply: Reply) {
+        let question = match reply {
+            Reply::To { text, .. } => text,
+            Reply::AskAgain => "?".to_owned(),
+        };
+        let mut at = 0;
+        let mut tell = |wait, event| self.agenda.push((now + wait, Input::Answer { turn, event }));
+        for (n, text) in self.reply.iter().enumerate() {
+            let wait = self.thinking + 100.0 * n as f64;
+            tell(wait, AnswerEvent::Sound { length: Ms(1_000.0), at, text: (*text).to_owned() });
+            at += text.len() + 1;
+        }
+        tell(self.thinking + 100.0 * self.reply.len() as f64, AnswerEvent::Complete);
+        self.answer = Some(Playing {
+            turn,
+            question,
+            confirmed: false,
+            paused: false,
+            length: 0.0,
+            position: 0.0,
+            complete: false,
+        });
+    }
+
+    fn cancel(&mut self, turn: TurnId) {
+        self.answer.take_if(|answer| answer.turn == turn);
+        self.agenda.retain(|(_, input)| !is_of(input, turn));
+    }
+
+    fn end(&mut self, turn: TurnId, how: Ending, heard: usize) {
+        let question = std::mem::take(&mut self.playing().question);
+        let reply = self.reply.join(" ");
+        let heard = reply.get(..heard.min(reply.len())).expect("on a letter's border").to_owned();
+        self.history.push(Exchange { question, heard, how });
+        self.cancel(turn);
+    }
+
+    /// Every exchange that counts, as question and the part of the answer that was heard.
+    pub(super) fn exchanges(&self) -> Vec<(&str, &str, Ending)> {
+        let kept = self.history.iter().filter(|exchange| exchange.how != Ending::Revised);
+        kept.map(|exchange| (exchange.question.as_str(), exchange.heard.as_str(), exchange.how)).collect()
+    }
+
+    /// When the first command of this kind came, from `from` on.
+    pub(super) fn when(&self, from: f64, wanted: impl Fn(&Command) -> bool) -> Option<f64> {
+        self.checked.said.iter().find(|(at, command)| at.0 >= from && wanted(command)).map(|(at, _)| at.0)
+    }
+
+    pub(super) fn count(&self, wanted: impl Fn(&Command) -> bool) -> usize {
+        self.checked.said.iter().filter(|(_, command)| wanted(command)).count()
+    }
+
+    pub(super) fn views(&self) -> Vec<View> {
+        let shown = self.checked.said.iter().filter_map(|(_, command)| match command {
+            Command::Show(view) => Some(*view),
+            _ => None,
+        });
+        shown.collect()
+    }
+
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        let told = self.checked.said.iter().filter_map(|(_, command)| match command {
+            Command::Notice(notice) => Some(*notice),
+            _ => None,
+        });
+        told.collect()
+    }
+}
+
+/// The words of `spoken` that lie between the two moments.
+fn said_between(spoken: &Spoken, from: f64, to: f64) -> String {
+    let words: Vec<_> = spoken.words.split_whitespace().collect();
+    let length = spoken.to - spoken.from;
+    let index = |at: f64| ((at - spoken.from) / length * words.len() as f64).clamp(0.0, words.len() as f64).floor();
+    let (first, last) = (index(from) as usize, index(to) as usize);
+    words[first..last.max(first)].join(" ")
+}
+
+fn is_of(input: &Input, number: TurnId) -> bool {
+    match input {
+        Input::Recognised { turn, .. } | Input::EndOfTurnScore { turn, .. } | Input::Answer { turn, .. } => {
+            *turn == number
+        }
+        _ => false,
+    }
+}
