@@ -247,3 +247,82 @@ impl<E: End> Drop for Link<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::audio::device::line::{TapEnd, tap};
+    use crate::audio::device::{Job, run_here};
+    use crate::types::SampleRate;
+
+    struct Nothing(Arc<Mutex<u32>>);
+
+    impl Stream for Nothing {}
+
+    impl Drop for Nothing {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+
+    /// A clock that the test sets.
+    #[derive(Default)]
+    struct Set(Mutex<Moment>);
+
+    impl Clock for Set {
+        fn now(&self) -> Moment {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    fn opening(closed: Arc<Mutex<u32>>) -> Open<TapEnd> {
+        let format = Format { rate: SampleRate(16_000), channels: 1, sample: cpal::SampleFormat::F32 };
+        Arc::new(move || Ok((Box::new(Nothing(closed.clone())) as Box<dyn Stream>, tap(format, "test").1)))
+    }
+
+    #[test]
+    fn attempts_that_hang_are_few_and_block_nobody_and_close_what_they_open_at_last() {
+        let (closed, clock) = (Arc::new(Mutex::new(0)), Arc::new(Set::default()));
+        let hung: Arc<Mutex<Vec<Job>>> = Arc::default();
+        let jobs = hung.clone();
+        let spawn: Spawn = Arc::new(move |job| jobs.lock().unwrap().push(job));
+        let mut link = Link::new(Direction::Input, "test", opening(closed.clone()), spawn, clock.clone());
+        let mut told = Vec::new();
+        for second in 0..600 {
+            *clock.0.lock().unwrap() = Moment(second * 1_000_000_000);
+            told.extend(link.poll().0);
+        }
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].to_string().contains("does not answer"), "{}", told[0]);
+        assert_eq!(hung.lock().unwrap().len(), MOST_HANGING);
+        // They come back all at once: the next attempt is made, and what they opened is closed.
+        for _ in 0..2 {
+            let jobs = std::mem::take(&mut *hung.lock().unwrap());
+            jobs.into_iter().for_each(|job| job());
+            *clock.0.lock().unwrap() = clock.now().plus(RETRY_LIMIT);
+            told.extend(link.poll().0);
+        }
+        assert!(link.end().is_some() && told.len() == 2, "{told:?}");
+        assert_eq!(*closed.lock().unwrap(), MOST_HANGING as u32);
+        drop(link);
+        hung.lock().unwrap().drain(..).for_each(|job| job());
+        assert_eq!(*closed.lock().unwrap(), MOST_HANGING as u32 + 1);
+    }
+
+    #[test]
+    fn a_device_that_fails_as_soon_as_it_is_open_is_tried_more_and_more_rarely() {
+        let (closed, clock) = (Arc::new(Mutex::new(0)), Arc::new(Set::default()));
+        let mut link = Link::new(Direction::Input, "test", opening(closed), run_here(), clock.clone());
+        let mut opened = Vec::new();
+        for tenth in 0..1_200 {
+            *clock.0.lock().unwrap() = Moment(tenth * 100_000_000);
+            if let Some(Change::Opened { .. }) = link.poll().0 {
+                opened.push(tenth);
+                link.end().unwrap().gauges().fail(Fault::BACKEND);
+            }
+        }
+        assert!((20..40).contains(&opened.len()), "{opened:?}");
+    }
+}

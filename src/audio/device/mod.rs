@@ -36,6 +36,7 @@ macro_rules! for_sample {
 mod capture;
 mod drift;
 mod files;
+mod hardware;
 mod line;
 mod link;
 mod playback;
@@ -45,6 +46,7 @@ mod steered;
 
 pub use capture::{BLOCK, Block, Capture};
 pub use files::FileCard;
+pub use hardware::Hardware;
 pub use line::{Feed, FeedEnd, Gauges, Sent, Taken, Tap, TapEnd, feed, tap};
 pub use link::{Change, Fault, RETRY_LIMIT, SILENT_LIMIT};
 pub use playback::{Flushed, Playback, PlaybackSettings, Stretch, Tally};

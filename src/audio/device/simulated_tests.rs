@@ -528,7 +528,7 @@ fn perform(bench: &mut Bench, act: Act) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn every_sample_is_settled_once_whatever_happens(acts in proptest::collection::vec(act(), 1..40)) {
         let mut bench = Bench::new(Simulated::usual(Room::HEADPHONES));
