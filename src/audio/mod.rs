@@ -1,7 +1,9 @@
-//! Sound in files: reading what people have, changing its rate, writing what Sotto says.
+//! Sound in files and devices: reading what people have, changing its rate, writing what Sotto says; microphone and
+//! speaker ([`device`]).
 //!
 //! Architecture invariant: nothing here knows of text.
 
+pub mod device;
 mod load;
 mod player;
 mod resample;

@@ -1,0 +1,126 @@
+//! How fast a device's clock really runs.
+
+use super::Moment;
+use crate::types::SampleRate;
+
+/// The loop listens to the first blocks with a wide bandwidth, in hertz, and narrows as it knows more: to one over the
+/// time it has listened, at which it follows six times faster than it narrows.
+const WIDEST: f64 = 0.25;
+/// In the end jitter of 1 ms in the blocks' times moves the measured rate by about 4 ppm, and a step of the true rate is
+/// followed within 20 s.
+const NARROWEST: f64 = 0.02;
+/// No sound card is further off; what seems to be is jitter. In parts of one.
+pub const MOST_DRIFT: f64 = 1e-3;
+
+/// A delay-locked loop of second order over the times of a stream's blocks (F. Adriaensen, "Using a DLL to filter time",
+/// Linux Audio Conference 2005), with blocks of any length: it says when a frame passed, smoother than the callback's own
+/// times, and how many seconds of the session a frame takes.
+#[derive(Clone, Debug)]
+pub struct Loop {
+    nominal: f64,
+    /// Seconds of the session that a frame lasts.
+    per_frame: f64,
+    /// A frame, and when it passed, in seconds.
+    frame: u64,
+    time: f64,
+    begun: f64,
+    started: bool,
+}
+
+impl Loop {
+    pub fn new(rate: SampleRate) -> Self {
+        let nominal = 1.0 / f64::from(rate.0);
+        Loop { nominal, per_frame: nominal, frame: 0, time: 0.0, begun: 0.0, started: false }
+    }
+
+    /// Frame number `frame` passed at about `at`.
+    pub fn note(&mut self, frame: u64, at: Moment) {
+        let at = at.seconds();
+        let frames = frame.saturating_sub(self.frame) as f64;
+        if !self.started {
+            (self.frame, self.time, self.begun, self.started) = (frame, at, at, true);
+            return;
+        }
+        if frames == 0.0 {
+            return;
+        }
+        let span = frames * self.nominal;
+        let predicted = self.time + frames * self.per_frame;
+        let error = at - predicted;
+        let bandwidth = (1.0 / (predicted - self.begun).max(span)).clamp(NARROWEST, WIDEST);
+        // Blocks so long that the loop would not be stable are taken as they are.
+        let omega = (std::f64::consts::TAU * bandwidth * span).min(0.5);
+        self.frame = frame;
+        self.time = predicted + std::f64::consts::SQRT_2 * omega * error;
+        let per_frame = self.per_frame + omega * omega * error / frames;
+        self.per_frame = per_frame.clamp(self.nominal * (1.0 - MOST_DRIFT), self.nominal * (1.0 + MOST_DRIFT));
+    }
+
+    /// Frames were lost: `frame` passed at `at`, and the rate is what it was.
+    pub fn jump(&mut self, frame: u64, at: Moment) {
+        if !self.started {
+            return self.note(frame, at);
+        }
+        (self.frame, self.time) = (frame, at.seconds());
+    }
+
+    /// When `frame` passed or will pass, in seconds of the session. None before the first block.
+    pub fn time_of(&self, frame: f64) -> Option<f64> {
+        self.started.then(|| self.time + (frame - self.frame as f64) * self.per_frame)
+    }
+
+    /// The device's rate by the session clock, relative to its name: above 1 it is fast.
+    pub fn relative(&self) -> f64 {
+        self.nominal / self.per_frame
+    }
+
+    /// The same in parts per million.
+    pub fn ppm(&self) -> f64 {
+        (self.relative() - 1.0) * 1e6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_is_found_through_jitter() {
+        for (ppm, jitter, within) in [(0.0, 0.0, 0.1), (100.0, 0.0, 0.5), (-200.0, 1e-3, 12.0), (80.0, 5e-3, 60.0)] {
+            let mut random = fastrand::Rng::with_seed(7);
+            let mut clock = Loop::new(SampleRate(48_000));
+            let rate = 48_000.0 * (1.0 + ppm * 1e-6);
+            let mut frame = 0;
+            while frame < 48_000 * 60 {
+                let late = random.f64() * jitter;
+                clock.note(frame, Moment::at_seconds(3.0 + frame as f64 / rate + late));
+                frame += [480, 441, 1024][random.usize(0..3)];
+            }
+            assert!((clock.ppm() - ppm).abs() <= within, "{ppm} ppm with {jitter} s: {}", clock.ppm());
+            let time = clock.time_of(48_000.0 * 60.0).unwrap();
+            assert!((time - 3.0 - 48_000.0 * 60.0 / rate).abs() <= jitter + 1e-5, "{time}");
+        }
+    }
+
+    #[test]
+    fn a_gap_does_not_touch_the_rate() {
+        let mut clock = Loop::new(SampleRate(16_000));
+        for block in 0..1000 {
+            clock.note(block * 160, Moment(block * 10_000_000));
+        }
+        let before = clock.ppm();
+        clock.jump(160_000, Moment(11_000_000_000));
+        assert_eq!(clock.ppm(), before);
+        assert!((clock.time_of(160_160.0).unwrap() - 11.01).abs() < 1e-6);
+    }
+
+    #[test]
+    fn nonsense_times_stay_within_bounds() {
+        let mut clock = Loop::new(SampleRate(8_000));
+        assert_eq!(clock.time_of(0.0), None);
+        for at in [0, u64::MAX / 2, 5, u64::MAX / 4, 0] {
+            clock.note(clock.frame + 80, Moment(at));
+            assert!(clock.ppm().abs() <= 1_002.0, "{}", clock.ppm());
+        }
+    }
+}

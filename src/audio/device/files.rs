@@ -1,0 +1,84 @@
+//! A microphone that is a WAV file and a speaker that writes one: the simulated card with nothing in between.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cpal::SampleFormat;
+
+use super::room::Room;
+use super::{
+    Card, Clock, Device, DeviceError, Direction, Feed, Format, Moment, Simulated, SimulatedDevice, Stream, Tap,
+};
+use crate::audio::{AudioError, Clip, LONGEST, WavTarget, load_at};
+use crate::types::SampleRate;
+
+/// Time passes by [`FileCard::advance`], at whatever pace.
+pub struct FileCard {
+    card: Simulated,
+    question: Duration,
+    answer: Option<WavTarget>,
+    rate: SampleRate,
+}
+
+impl FileCard {
+    /// The microphone hears `question` from the beginning, and then silence. The speaker takes sound at `rate`, and what
+    /// it played is written to `answer`.
+    pub fn open(question: &Path, answer: Option<&Path>, rate: SampleRate) -> Result<Self, AudioError> {
+        let Clip { samples, .. } = load_at(question, LONGEST, SampleRate::HEARING)?;
+        let answer = answer.map(WavTarget::claim).transpose()?;
+        let device = |direction, name, rate| SimulatedDevice::new(direction, name, rate, 1, SampleFormat::F32);
+        let hearing = SampleRate::HEARING;
+        let devices = vec![device(Direction::Input, "file", hearing.0), device(Direction::Output, "file", rate.0)];
+        let card = Simulated::new(devices, Room::HEADPHONES);
+        card.say(Moment::default(), hearing, &samples);
+        if answer.is_some() {
+            card.record();
+        }
+        let question = Duration::from_secs_f64(samples.len() as f64 / f64::from(hearing.0));
+        Ok(FileCard { card, question, answer, rate })
+    }
+
+    /// How long the question is.
+    pub fn question(&self) -> Duration {
+        self.question
+    }
+
+    pub fn advance(&self, span: Duration) {
+        self.card.advance(span);
+    }
+
+    /// Writes everything the speaker has played so far, its silences too.
+    pub fn finish(self) -> Result<(), AudioError> {
+        let Some(target) = self.answer else { return Ok(()) };
+        let mut wav = target.write_at(self.rate)?;
+        wav.write(&self.card.recorded(Moment::default(), self.card.clock().now(), self.rate))?;
+        wav.finish()
+    }
+}
+
+impl Card for FileCard {
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.card.clock()
+    }
+
+    fn devices(&self) -> Result<Vec<Device>, DeviceError> {
+        self.card.devices()
+    }
+
+    fn open_input(
+        &self,
+        name: &str,
+        connect: &mut dyn FnMut(Format, &str) -> Tap,
+    ) -> Result<Box<dyn Stream>, DeviceError> {
+        self.card.open_input(name, connect)
+    }
+
+    fn open_output(
+        &self,
+        name: &str,
+        connect: &mut dyn FnMut(Format, &str) -> Feed,
+    ) -> Result<Box<dyn Stream>, DeviceError> {
+        self.card.open_output(name, connect)
+    }
+}

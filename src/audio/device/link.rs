@@ -1,0 +1,328 @@
+//! A stream that is watched, given up on and opened again. Nothing here waits: opening and closing run elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
+
+use super::line::Gauges;
+use super::{Clock, DeviceError, Direction, Format, Moment, Spawn, Stream};
+
+/// A stream whose callback was not called for so long is dead, whatever it says.
+pub const SILENT_LIMIT: Duration = Duration::from_millis(1_000);
+/// The first attempt to take a device back comes after this, each later one after twice the time of the last,
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+/// up to this; then as often for ever, because a kiosk's microphone may be plugged in again the next day.
+pub const RETRY_LIMIT: Duration = Duration::from_secs(5);
+/// An attempt that has not come back is given up after this.
+const OPENING_LIMIT: Duration = Duration::from_secs(10);
+/// So many attempts may hang at once; each holds a thread that nobody can end.
+const MOST_HANGING: usize = 4;
+
+/// Why a stream ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The device is gone.
+    Gone,
+    /// The sound system says so: its server was ended, or the driver failed.
+    Backend,
+    /// The device goes on with another format, or the default is another device now.
+    Changed,
+    /// No callback for [`SILENT_LIMIT`].
+    Silent,
+    /// It could not be opened in the first place.
+    Unopened(DeviceError),
+}
+
+impl Fault {
+    /// For [`Gauges::fail`].
+    pub const GONE: u32 = 1;
+    pub const BACKEND: u32 = 2;
+    pub const CHANGED: u32 = 3;
+
+    fn of(code: u32) -> Fault {
+        match code {
+            Self::GONE => Fault::Gone,
+            Self::CHANGED => Fault::Changed,
+            _ => Fault::Backend,
+        }
+    }
+}
+
+/// What became of a device: one line for each, however often opening is tried in between.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// It works: for the first time, or again after so long.
+    Opened {
+        direction: Direction,
+        device: String,
+        format: Format,
+        away: Option<Duration>,
+    },
+    Lost {
+        direction: Direction,
+        device: String,
+        why: Fault,
+    },
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Change::Opened { direction, device, format, away: None } => {
+                write!(f, "{direction} \"{device}\" is open: {format}")
+            }
+            Change::Opened { direction, device, format, away: Some(away) } => {
+                write!(f, "{direction} \"{device}\" is back after {:.1} s: {format}", away.as_secs_f64())
+            }
+            Change::Lost { why: Fault::Unopened(error), .. } => write!(f, "{error}; trying again until it works"),
+            Change::Lost { direction, device, why } => {
+                let why = match why {
+                    Fault::Gone => "was unplugged or switched off",
+                    Fault::Changed => "has changed",
+                    Fault::Silent => "has gone silent",
+                    _ => "failed, or its sound server has ended",
+                };
+                write!(f, "{direction} \"{device}\" {why}; it is taken back when it returns")
+            }
+        }
+    }
+}
+
+/// Our end of an open stream's ring.
+pub trait End: Send + 'static {
+    fn gauges(&self) -> &Gauges;
+    fn device(&self) -> &str;
+    fn format(&self) -> Format;
+}
+
+type Opened<E> = Result<(Box<dyn Stream>, E), DeviceError>;
+/// Opens the stream; may hang.
+pub type Open<E> = Arc<dyn Fn() -> Opened<E> + Send + Sync>;
+
+enum State<E> {
+    Waiting { until: Moment },
+    Opening { answer: Receiver<Opened<E>>, since: Moment },
+    Running { stream: Option<Box<dyn Stream>>, end: E, since: Moment, calls: u64, called: Moment },
+}
+
+pub struct Link<E: End> {
+    open: Open<E>,
+    spawn: Spawn,
+    clock: Arc<dyn Clock>,
+    direction: Direction,
+    /// As it was asked for.
+    name: String,
+    state: State<E>,
+    wait: Duration,
+    /// Since when there is no sound, once that was told.
+    lost: Option<Moment>,
+    hanging: Vec<Receiver<Opened<E>>>,
+}
+
+impl<E: End> Link<E> {
+    pub fn new(direction: Direction, name: &str, open: Open<E>, spawn: Spawn, clock: Arc<dyn Clock>) -> Self {
+        let state = State::Waiting { until: clock.now() };
+        let (name, wait) = (name.to_owned(), RETRY_FIRST);
+        Link { open, spawn, clock, direction, name, state, wait, lost: None, hanging: Vec::new() }
+    }
+
+    /// Our end of the ring while the stream runs.
+    pub fn end(&mut self) -> Option<&mut E> {
+        match &mut self.state {
+            State::Running { end, .. } => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Looks after the stream; to be called every few milliseconds. When it says [`Change::Lost`] of a stream that ran,
+    /// it hands over our end for what is still in it.
+    pub fn poll(&mut self) -> (Option<Change>, Option<E>) {
+        let now = self.clock.now();
+        if let State::Waiting { until } = self.state {
+            if now < until || !self.may_try() {
+                return (None, None);
+            }
+            self.begin_opening(now);
+        }
+        match &mut self.state {
+            State::Waiting { .. } => (None, None),
+            State::Opening { .. } => (self.look_at_opening(now), None),
+            State::Running { end, calls, called, .. } => {
+                let seen = end.gauges().calls();
+                if seen != *calls {
+                    (*calls, *called) = (seen, now);
+                }
+                let silent = now.since(*called) >= SILENT_LIMIT;
+                let fault = end.gauges().fault().map(Fault::of).or(silent.then_some(Fault::Silent));
+                fault.map_or((None, None), |why| self.give_up(why, now))
+            }
+        }
+    }
+
+    /// Attempts that hang are few; those that have come back at last are forgotten, and what they opened is closed.
+    fn may_try(&mut self) -> bool {
+        let spawn = &self.spawn;
+        self.hanging.retain(|answer| match answer.try_recv() {
+            Ok(late) => {
+                spawn(Box::new(move || drop(late)));
+                false
+            }
+            Err(TryRecvError::Disconnected) => false,
+            Err(TryRecvError::Empty) => true,
+        });
+        self.hanging.len() < MOST_HANGING
+    }
+
+    fn begin_opening(&mut self, now: Moment) {
+        let (answer, result) = bounded(1);
+        let open = self.open.clone();
+        (self.spawn)(Box::new(move || {
+            // Nobody asks any more: what was opened is closed here.
+            let _ = answer.send(open());
+        }));
+        self.state = State::Opening { answer: result, since: now };
+    }
+
+    fn look_at_opening(&mut self, now: Moment) -> Option<Change> {
+        let State::Opening { answer, since } = &self.state else { return None };
+        let failed =
+            |why: &str| DeviceError::Failed { direction: self.direction, name: self.name.clone(), why: why.to_owned() };
+        match answer.try_recv() {
+            Ok(Ok((stream, end))) => Some(self.run(stream, end, now)),
+            Ok(Err(error)) => self.try_later(error, now),
+            Err(TryRecvError::Empty) if now.since(*since) < OPENING_LIMIT => None,
+            Err(TryRecvError::Empty) => {
+                self.hanging.push(answer.clone());
+                self.try_later(failed("the sound system does not answer"), now)
+            }
+            Err(TryRecvError::Disconnected) => self.try_later(failed("the sound system's code broke off"), now),
+        }
+    }
+
+    fn run(&mut self, stream: Box<dyn Stream>, end: E, now: Moment) -> Change {
+        let (device, format) = (end.device().to_owned(), end.format());
+        self.state = State::Running { stream: Some(stream), end, since: now, calls: 0, called: now };
+        let away = self.lost.take().map(|lost| now.since(lost));
+        Change::Opened { direction: self.direction, device, format, away }
+    }
+
+    fn try_later(&mut self, error: DeviceError, now: Moment) -> Option<Change> {
+        self.state = State::Waiting { until: now.plus(self.wait) };
+        self.wait = (self.wait * 2).min(RETRY_LIMIT);
+        let first = self.lost.is_none();
+        self.lost.get_or_insert(now);
+        let (direction, device) = (self.direction, self.name.clone());
+        first.then_some(Change::Lost { direction, device, why: Fault::Unopened(error) })
+    }
+
+    fn give_up(&mut self, why: Fault, now: Moment) -> (Option<Change>, Option<E>) {
+        let was = std::mem::replace(&mut self.state, State::Waiting { until: now });
+        let State::Running { stream, end, since, .. } = was else { return (None, None) };
+        // One that fails as soon as it is open is not hurried.
+        if now.since(since) >= RETRY_LIMIT {
+            self.wait = RETRY_FIRST;
+        }
+        // One that only changed is there: at once.
+        if why != Fault::Changed || self.wait > RETRY_FIRST {
+            self.state = State::Waiting { until: now.plus(self.wait) };
+        }
+        self.wait = (self.wait * 2).min(RETRY_LIMIT);
+        (self.spawn)(Box::new(move || drop(stream)));
+        self.lost = Some(now);
+        let change = Change::Lost { direction: self.direction, device: end.device().to_owned(), why };
+        (Some(change), Some(end))
+    }
+}
+
+impl<E: End> Drop for Link<E> {
+    fn drop(&mut self) {
+        let open = match &mut self.state {
+            State::Running { stream, .. } => stream.take(),
+            State::Opening { answer, .. } => answer.try_recv().ok().and_then(Result::ok).map(|(stream, _)| stream),
+            State::Waiting { .. } => None,
+        };
+        if open.is_some() {
+            (self.spawn)(Box::new(move || drop(open)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::audio::device::line::{TapEnd, tap};
+    use crate::audio::device::{Job, run_here};
+    use crate::types::SampleRate;
+
+    struct Nothing(Arc<Mutex<u32>>);
+
+    impl Stream for Nothing {}
+
+    impl Drop for Nothing {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+
+    /// A clock that the test sets.
+    #[derive(Default)]
+    struct Set(Mutex<Moment>);
+
+    impl Clock for Set {
+        fn now(&self) -> Moment {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    fn opening(closed: Arc<Mutex<u32>>) -> Open<TapEnd> {
+        let format = Format { rate: SampleRate(16_000), channels: 1, sample: cpal::SampleFormat::F32 };
+        Arc::new(move || Ok((Box::new(Nothing(closed.clone())) as Box<dyn Stream>, tap(format, "test").1)))
+    }
+
+    #[test]
+    fn attempts_that_hang_are_few_and_block_nobody_and_close_what_they_open_at_last() {
+        let (closed, clock) = (Arc::new(Mutex::new(0)), Arc::new(Set::default()));
+        let hung: Arc<Mutex<Vec<Job>>> = Arc::default();
+        let jobs = hung.clone();
+        let spawn: Spawn = Arc::new(move |job| jobs.lock().unwrap().push(job));
+        let mut link = Link::new(Direction::Input, "test", opening(closed.clone()), spawn, clock.clone());
+        let mut told = Vec::new();
+        for second in 0..600 {
+            *clock.0.lock().unwrap() = Moment(second * 1_000_000_000);
+            told.extend(link.poll().0);
+        }
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].to_string().contains("does not answer"), "{}", told[0]);
+        assert_eq!(hung.lock().unwrap().len(), MOST_HANGING);
+        // They come back all at once: the next attempt is made, and what they opened is closed.
+        for _ in 0..2 {
+            let jobs = std::mem::take(&mut *hung.lock().unwrap());
+            jobs.into_iter().for_each(|job| job());
+            *clock.0.lock().unwrap() = clock.now().plus(RETRY_LIMIT);
+            told.extend(link.poll().0);
+        }
+        assert!(link.end().is_some() && told.len() == 2, "{told:?}");
+        assert_eq!(*closed.lock().unwrap(), MOST_HANGING as u32);
+        drop(link);
+        hung.lock().unwrap().drain(..).for_each(|job| job());
+        assert_eq!(*closed.lock().unwrap(), MOST_HANGING as u32 + 1);
+    }
+
+    #[test]
+    fn a_device_that_fails_as_soon_as_it_is_open_is_tried_more_and_more_rarely() {
+        let (closed, clock) = (Arc::new(Mutex::new(0)), Arc::new(Set::default()));
+        let mut link = Link::new(Direction::Input, "test", opening(closed), run_here(), clock.clone());
+        let mut opened = Vec::new();
+        for tenth in 0..1_200 {
+            *clock.0.lock().unwrap() = Moment(tenth * 100_000_000);
+            if let Some(Change::Opened { .. }) = link.poll().0 {
+                opened.push(tenth);
+                link.end().unwrap().gauges().fail(Fault::BACKEND);
+            }
+        }
+        assert!((20..40).contains(&opened.len()), "{opened:?}");
+    }
+}

@@ -1,0 +1,234 @@
+//! Microphone and speaker: real ones, files, and a simulated card, behind one trait.
+//!
+//! A [`Card`] only opens streams; everything above it is the same for all of them. The card's callback works on one end
+//! of a ring ([`Tap`], [`Feed`]), and the room's user polls the other: [`Capture`] hands out blocks of 10 ms, and
+//! [`Playback`] takes samples and says which of them have left the speaker. Both watch their stream, give up on one that
+//! has failed or fallen silent, and open it again (`link`).
+//!
+//! Every time is a [`Moment`] of the session clock. Sound cards keep clocks of their own, some ten to hundred parts per
+//! million off; each stream's clock is measured against the session's (`drift`), and *both* directions are resampled so
+//! that a second of sound is a second of the session. So a microphone's position, a speaker's position and a time-out
+//! all mean the same second, and the delay from speaker to microphone does not creep.
+//!
+//! Architecture invariant: no thread is started here, and nothing here waits. What may hang (opening and closing a
+//! stream) runs where [`Spawn`] puts it.
+
+/// Calls `$job::<T>($($argument),*)` with the type of a sample format's samples. [`Format::new`] has refused the others.
+macro_rules! for_sample {
+    ($format:expr, $job:ident($($argument:expr),*)) => {
+        match $format {
+            cpal::SampleFormat::I8 => $job::<i8>($($argument),*),
+            cpal::SampleFormat::I16 => $job::<i16>($($argument),*),
+            cpal::SampleFormat::I24 => $job::<cpal::I24>($($argument),*),
+            cpal::SampleFormat::I32 => $job::<i32>($($argument),*),
+            cpal::SampleFormat::I64 => $job::<i64>($($argument),*),
+            cpal::SampleFormat::U8 => $job::<u8>($($argument),*),
+            cpal::SampleFormat::U16 => $job::<u16>($($argument),*),
+            cpal::SampleFormat::U24 => $job::<cpal::U24>($($argument),*),
+            cpal::SampleFormat::U32 => $job::<u32>($($argument),*),
+            cpal::SampleFormat::U64 => $job::<u64>($($argument),*),
+            cpal::SampleFormat::F64 => $job::<f64>($($argument),*),
+            _ => $job::<f32>($($argument),*),
+        }
+    };
+}
+
+mod capture;
+mod drift;
+mod files;
+mod hardware;
+mod line;
+mod link;
+mod playback;
+mod room;
+mod simulated;
+mod steered;
+
+pub use capture::{BLOCK, Block, Capture};
+pub use files::FileCard;
+pub use hardware::Hardware;
+pub use line::{Feed, FeedEnd, Gauges, Sent, Taken, Tap, TapEnd, feed, tap};
+pub use link::{Change, Fault, RETRY_LIMIT, SILENT_LIMIT};
+pub use playback::{Flushed, Playback, PlaybackSettings, Stretch, Tally};
+pub use room::Room;
+pub use simulated::{Happening, Simulated, SimulatedDevice};
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cpal::SampleFormat;
+
+use crate::types::{Ms, SampleRate};
+
+/// The name that asks for whatever the system has chosen, and follows it when the choice changes.
+pub const DEFAULT: &str = "default";
+/// The rates that are accepted from a device, in samples per second.
+pub const DEVICE_RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
+/// The most channels that are accepted from a device.
+pub const MOST_CHANNELS: u16 = 64;
+
+/// A point in time on the session clock, in nanoseconds since the session began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// How long after `earlier` this is; zero if it is before.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    pub fn plus(self, span: Duration) -> Moment {
+        Moment(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// So long before this, but not before the session began.
+    pub fn minus(self, span: Duration) -> Moment {
+        Moment(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Seconds since the session began, exact to a nanosecond for a hundred days.
+    fn seconds(self) -> f64 {
+        self.0 as f64 * 1e-9
+    }
+
+    fn at_seconds(seconds: f64) -> Moment {
+        Moment((seconds.max(0.0) * 1e9).round() as u64)
+    }
+}
+
+impl From<Moment> for Ms {
+    fn from(moment: Moment) -> Ms {
+        Ms(moment.0 as f64 * 1e-6)
+    }
+}
+
+/// The session clock. It never goes back. Reading it neither waits nor allocates, so callbacks may.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Moment;
+}
+
+/// The machine's monotonic clock, from the moment the value was made.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock(Instant);
+
+impl SystemClock {
+    pub fn start() -> Self {
+        SystemClock(Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        Moment::default().plus(self.0.elapsed())
+    }
+}
+
+/// Runs a job somewhere else, so that the caller goes on at once. Threads belong to the pipeline, so it gives this; the
+/// simulated card's tests give [`run_here`].
+pub type Spawn = Arc<dyn Fn(Job) + Send + Sync>;
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// A [`Spawn`] that does the job at once: only for cards that cannot hang.
+pub fn run_here() -> Spawn {
+    Arc::new(|job| job())
+}
+
+/// What a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    pub rate: SampleRate,
+    pub channels: u16,
+    pub sample: SampleFormat,
+}
+
+impl Format {
+    /// Errors when the rate or the channels are beyond what is accepted, or the samples are no numbers (DSD).
+    pub fn new(rate: u32, channels: u16, sample: SampleFormat) -> Result<Self, DeviceError> {
+        let format = Format { rate: SampleRate(rate), channels, sample };
+        let accepted = DEVICE_RATES.contains(&rate) && (1..=MOST_CHANNELS).contains(&channels);
+        if accepted && !sample.is_dsd() { Ok(format) } else { Err(DeviceError::Format { format }) }
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} Hz, {} channels, {}", self.rate.0, self.channels, self.sample)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Input,
+    Output,
+}
+
+impl std::fmt::Display for Direction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Direction::Input => "microphone",
+            Direction::Output => "speaker",
+        })
+    }
+}
+
+/// A device as it is listed, for one direction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// The name by which it is opened, the same after a restart.
+    pub name: String,
+    /// For a person.
+    pub description: String,
+    pub direction: Direction,
+    /// It is the one that [`DEFAULT`] opens now.
+    pub is_default: bool,
+    /// The format that would be used; none when the system does not say without opening it, or refuses.
+    pub format: Option<Format>,
+}
+
+/// A running stream. Dropping it closes it, which may hang: drop it where [`Spawn`] puts it.
+pub trait Stream: Send {}
+
+/// A sound system. All but [`Card::clock`] may hang in foreign code and belong on a thread that nobody waits for.
+pub trait Card: Send + Sync {
+    fn clock(&self) -> Arc<dyn Clock>;
+
+    /// Every device, each direction for itself.
+    fn devices(&self) -> Result<Vec<Device>, DeviceError>;
+
+    /// Opens a microphone by its name or as [`DEFAULT`], and starts it. `connect` makes the callback's end of the ring
+    /// once the format is known.
+    fn open_input(
+        &self,
+        name: &str,
+        connect: &mut dyn FnMut(Format, &str) -> Tap,
+    ) -> Result<Box<dyn Stream>, DeviceError>;
+
+    /// Opens a speaker.
+    fn open_output(
+        &self,
+        name: &str,
+        connect: &mut dyn FnMut(Format, &str) -> Feed,
+    ) -> Result<Box<dyn Stream>, DeviceError>;
+}
+
+/// Why a device could not be listed or opened.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DeviceError {
+    #[error("there is no sound system: {why}; start it (PulseAudio, PipeWire), or name WAV files instead")]
+    NoSoundSystem { why: String },
+    #[error("there is no {direction} \"{name}\"; \"sotto devices\" lists what there is")]
+    Missing { direction: Direction, name: String },
+    #[error("the {direction} \"{name}\" is in use by another program; close that, or choose another device")]
+    Busy { direction: Direction, name: String },
+    #[error(
+        "the {direction} \"{name}\" may not be used: allow it in the system's settings, or join the group \"audio\""
+    )]
+    Denied { direction: Direction, name: String },
+    #[error(
+        "a device offers {format}; {} to {} Hz, at most {MOST_CHANNELS} channels and plain numbers are accepted: change its profile",
+        DEVICE_RATES.start(), DEVICE_RATES.end()
+    )]
+    Format { format: Format },
+    #[error("the {direction} \"{name}\" could not be opened: {why}; \"sotto devices\" lists what there is")]
+    Failed { direction: Direction, name: String, why: String },
+}
