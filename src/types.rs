@@ -48,15 +48,13 @@ pub struct Frame {
     pub rate: SampleRate,
     pub samples: Vec<f32>,
     /// Where in it words begin.
-    pub marks: Vec<Mark>,
-    /// Words of the answer that are said once this was heard.
-    pub words: usize,
+    pub words: Vec<WordMark>,
 }
 
 /// At sample `at` a word begins, before which an answer has `word` others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    pub at: u64,
+pub struct WordMark {
+    pub at: usize,
     pub word: usize,
 }
 

@@ -11,7 +11,7 @@ mod riff;
 mod write;
 
 pub use load::{Clip, LONGEST, load_at};
-pub use player::{Heard, Player};
+pub use player::Player;
 pub use resample::{Resampler, resample};
 pub use write::{WavTarget, WavWriter};
 

@@ -92,6 +92,11 @@ pub enum Command {
     ///
     /// Listens to the question, writes what was heard and answered, and with -o the spoken answer as a WAV file.
     Once(Once),
+    /// Talk hands-free, with a microphone and a speaker
+    ///
+    /// Listens, answers aloud, and can be interrupted. What was understood and what of the answer was heard is written to
+    /// stdout, a line each. Ends with Ctrl-C. A device that disappears is taken back when it returns.
+    Run(Run),
     /// Write down what is said in sound files
     Transcribe(Transcribe),
     /// Speak a text
@@ -169,6 +174,24 @@ pub struct Once {
 
     #[command(flatten)]
     pub format: Format,
+}
+
+#[derive(Debug, Group)]
+pub struct Run {
+    /// The microphone, as "sotto devices" calls it
+    #[arg(long, value_name = "NAME", default_value = device::DEFAULT)]
+    pub microphone: String,
+
+    /// The speaker, as "sotto devices" calls it
+    #[arg(long, value_name = "NAME", default_value = device::DEFAULT)]
+    pub speaker: String,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    /// One JSON object a line on stdout: for each exchange, and for each change of the state
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Group)]
@@ -521,6 +544,7 @@ impl Command {
     fn memory(&self) -> Option<&Memory> {
         match self {
             Command::Once(once) => Some(&once.memory),
+            Command::Run(run) => Some(&run.memory),
             Command::Transcribe(transcribe) => Some(&transcribe.memory),
             Command::Say(say) => Some(&say.memory),
             Command::Chat(chat) => Some(&chat.memory),

@@ -11,6 +11,7 @@ mod models;
 mod once;
 mod plan;
 mod quantize;
+mod run;
 mod say;
 mod signals;
 mod talk;
@@ -56,6 +57,7 @@ fn dispatch(args: &Args) -> Result<()> {
     let house = || Ok::<_, ConfigErrors>(at_home(&loaded()?));
     match &args.command {
         Command::Once(args) => once::run(args, &house()?),
+        Command::Run(args) => run::run(args, &house()?),
         Command::Transcribe(args) => transcribe::run(args, &house()?),
         Command::Say(args) => say::run(args, &house()?),
         Command::Chat(args) => chat::run(args, &house()?),

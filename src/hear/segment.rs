@@ -106,6 +106,14 @@ impl Segmenter {
         }
     }
 
+    /// Where a voice perhaps began that is not speech yet.
+    pub fn candidate(&self) -> Option<u64> {
+        match self.state {
+            State::Candidate { start, .. } => Some(start),
+            _ => None,
+        }
+    }
+
     /// The sound is over: the turn that is still open, if any, ends here.
     pub fn finish(&mut self) -> Option<Turn> {
         let State::Speaking { start, quiet, .. } = self.state else { return None };

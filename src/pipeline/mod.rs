@@ -5,6 +5,7 @@
 mod asked;
 mod latest;
 mod listen;
+mod live;
 mod load;
 mod models;
 mod once;
@@ -16,6 +17,7 @@ mod worker;
 mod tests;
 
 pub use listen::Pace;
+pub use live::{Answered as Exchange, Devices, Happening, Live, TICK};
 pub use load::{Loader, Part, PartPlan, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};

@@ -30,6 +30,10 @@ impl Thinker for Conversation {
         Ok(self.ask(question, on_piece)?.tokens)
     }
 
+    fn keep_heard(&mut self, heard: &str) {
+        Conversation::keep_heard(self, heard);
+    }
+
     fn forget_last(&mut self) {
         Conversation::forget_last(self);
     }

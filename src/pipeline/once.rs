@@ -18,7 +18,7 @@ use super::asked::Asked;
 use super::latest::{Latest, latest};
 use super::listen::{Heard, Pace, Utterance};
 use super::stage::{PresentTurn, Result, Stages};
-use super::worker::{HearingJob, ListeningJob, Message, Say, ThinkingJob, Voiced, Worker, spawn};
+use super::worker::{HearingJob, ListeningJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{Cancel, Transcript, Verdict};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
@@ -179,7 +179,7 @@ impl Pipeline {
                 Message::Sound(frame) if frame.turn == asked.turn => asked.sound(frame, &self.journal)?,
                 Message::AnswerSpoken(turn) if turn == asked.turn => asked.spoken = true,
                 Message::ListeningFailed(of, error) if of == clip => return Err(error),
-                Message::TurnFailed(turn, error) if turn == asked.turn => return Err(error),
+                Message::TurnFailed(_, turn, error) if turn == asked.turn => return Err(error),
                 Message::StageDied(error) => {
                     self.dead = Some(error.to_string());
                     return Err(error);
@@ -239,7 +239,8 @@ impl Pipeline {
         };
         asked.transcript = Some(transcript);
         if let Some(what) = what {
-            let job = ThinkingJob { turn: asked.turn, what, confirmed: self.confirmed, fresh: self.fresh };
+            let past = Past { turn: self.confirmed, heard: None };
+            let job = ThinkingJob { turn: asked.turn, what, past, fresh: self.fresh };
             self.queues().thinking.put(job);
         }
     }

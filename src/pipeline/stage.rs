@@ -28,6 +28,8 @@ pub trait Thinker: Send {
     /// Answers `question`; `on_piece` may break off the answer. Returns how many tokens were written.
     /// An answer that fails leaves the conversation as it was.
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize>;
+    /// Keeps of the last answer only its beginning `heard`: the listener broke it off there.
+    fn keep_heard(&mut self, heard: &str);
     /// Forgets the last exchange: it was an answer to half a question.
     fn forget_last(&mut self);
     /// Forgets the whole conversation.
@@ -64,6 +66,11 @@ impl PresentTurn {
     /// Begins the next turn; everything under way becomes stale.
     pub fn advance(&self) -> TurnId {
         TurnId(self.0.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// Makes `turn` the present one; everything of others becomes stale.
+    pub fn set(&self, turn: TurnId) {
+        self.0.store(turn.0, Ordering::Release);
     }
 
     /// `Break` once `turn` is stale.

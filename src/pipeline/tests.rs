@@ -64,6 +64,12 @@ impl Thinker for Echoes {
         Ok(pieces.len())
     }
 
+    fn keep_heard(&mut self, heard: &str) {
+        if let Some(last) = self.history.lock().unwrap().last_mut() {
+            *last += &format!(" ({heard})");
+        }
+    }
+
     fn forget_last(&mut self) {
         self.history.lock().unwrap().pop();
     }
@@ -277,6 +283,10 @@ impl<S: Recogniser> Recogniser for FailsOnce<S> {
 impl<S: Thinker> Thinker for FailsOnce<S> {
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         self.next()?.answer(question, on_piece)
+    }
+
+    fn keep_heard(&mut self, heard: &str) {
+        self.stage.keep_heard(heard);
     }
 
     fn forget_last(&mut self) {

@@ -2,6 +2,7 @@
 //!
 //! A stage that fails at a job says so and takes the next one. Only a panic ends it, and with it the pipeline.
 
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -17,8 +18,9 @@ use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
 use crate::priority;
+use crate::turn::Stage;
 use crate::tts::{Sentences, Sound, Word, words};
-use crate::types::{Frame, Mark, SampleRate, TurnId};
+use crate::types::{Frame, SampleRate, TurnId, WordMark};
 
 /// The longest that the language model waits for the voice to begin, and how soon it notices that nobody waits any more.
 const HEAD_START: Duration = Duration::from_millis(200);
@@ -39,8 +41,16 @@ pub(super) struct HearingJob {
 pub(super) struct ThinkingJob {
     pub(super) turn: TurnId,
     pub(super) what: Say,
-    pub(super) confirmed: TurnId,
+    pub(super) past: Past,
     pub(super) fresh: bool,
+}
+
+/// The last exchange that counts. What the thinker answered after it did not hold.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Past {
+    pub(super) turn: TurnId,
+    /// What of its answer was heard, where that was not all.
+    pub(super) heard: Option<String>,
 }
 
 pub(super) enum Say {
@@ -61,11 +71,13 @@ pub(super) enum Message {
     Heard(TurnId, Heard),
     Recognised(TurnId, Transcript),
     Piece(TurnId, String),
+    /// This goes to the voice now.
+    Sentence(TurnId, String),
     Sound(Frame),
     AnswerSpoken(TurnId),
     /// The clip could not be listened to.
     ListeningFailed(TurnId, anyhow::Error),
-    TurnFailed(TurnId, anyhow::Error),
+    TurnFailed(Stage, TurnId, anyhow::Error),
     /// A stage is gone, and no question will be answered any more.
     StageDied(anyhow::Error),
 }
@@ -153,7 +165,7 @@ impl Worker {
             // A cancelled run ends as an error too: of a turn that is stale by the time it is read.
             self.send(match recogniser.transcribe(&utterance.samples, &cancel) {
                 Ok(transcript) => Message::Recognised(turn, transcript),
-                Err(error) => Message::TurnFailed(turn, failure("recognise", error)),
+                Err(error) => Message::TurnFailed(Stage::Recogniser, turn, failure("recognise", error)),
             });
         }
     }
@@ -161,20 +173,22 @@ impl Worker {
     pub(super) fn thinking(&self, mut thinker: Box<dyn Thinker>, jobs: &Receiver<ThinkingJob>, voice: &Voiced) {
         // The turn of the last exchange in the thinker's history.
         let mut answered = TurnId::default();
-        for ThinkingJob { turn, what, confirmed, fresh } in jobs {
+        for ThinkingJob { turn, what, past, fresh } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
-            if fresh {
-                thinker.forget_all();
-            } else if answered > confirmed {
-                thinker.forget_last();
+            match answered.cmp(&past.turn) {
+                _ if fresh => thinker.forget_all(),
+                Ordering::Greater => thinker.forget_last(),
+                Ordering::Equal => past.heard.iter().for_each(|heard| thinker.keep_heard(heard)),
+                // It failed, so it never came to be.
+                Ordering::Less => {}
             }
-            answered = confirmed;
+            answered = answered.min(past.turn);
             match self.answer(thinker.as_mut(), turn, &what, voice) {
                 Ok(()) if matches!(what, Say::AnswerTo(_)) => answered = turn,
                 Ok(()) => {}
-                Err(error) => self.send(Message::TurnFailed(turn, failure("think", error))),
+                Err(error) => self.send(Message::TurnFailed(Stage::LanguageModel, turn, failure("think", error))),
             }
         }
     }
@@ -187,6 +201,7 @@ impl Worker {
                 self.journal.note(turn, Event::FirstSentence);
             }
             sentences += 1;
+            self.send(Message::Sentence(turn, sentence.clone()));
             voice.say(turn, Speech::Sentence(sentence));
             if sentences == 1 {
                 voice.let_it_begin(turn, &self.present);
@@ -256,7 +271,7 @@ impl Worker {
             });
             said.1 += words.len();
             if let Err(error) = spoken {
-                self.send(Message::TurnFailed(turn, failure("speak", error)));
+                self.send(Message::TurnFailed(Stage::Voice, turn, failure("speak", error)));
             }
         }
     }
@@ -270,11 +285,10 @@ impl Worker {
 /// Some of the sound of a sentence of `words`, before which the answer has so many others.
 fn frame(turn: TurnId, rate: SampleRate, sound: &Sound, words: &[Word], before: usize) -> Frame {
     let (from, length) = (sound.says.start, sound.says.end - sound.says.start);
-    let at = |begins: f64| ((begins - from) / length * sound.samples.len() as f64) as u64;
-    let begun = words.iter().take_while(|word| word.begins < sound.says.end).count();
+    let at = |begins: f64| ((begins - from) / length * sound.samples.len() as f64) as usize;
     let here = words.iter().enumerate().filter(|(_, word)| sound.says.contains(&word.begins));
-    let marks = here.map(|(n, word)| Mark { at: at(word.begins), word: before + n }).collect();
-    Frame { turn, rate, samples: sound.samples.to_vec(), marks, words: before + begun }
+    let words = here.map(|(n, word)| WordMark { at: at(word.begins), word: before + n }).collect();
+    Frame { turn, rate, samples: sound.samples.to_vec(), words }
 }
 
 /// The error of the stage `name`, as the user reads it.
@@ -299,6 +313,8 @@ mod tests {
             assert!(on_piece("tence.").is_break());
             Ok(1)
         }
+
+        fn keep_heard(&mut self, _: &str) {}
 
         fn forget_last(&mut self) {}
 

@@ -1,0 +1,175 @@
+//! What the microphone hears: voice activity over it, and the sound of the last while, to be recognised.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::config;
+use crate::hear::{FRAME, Segmenter, SpeechEvent, speech_end};
+use crate::pipeline::listen::Utterance;
+use crate::pipeline::stage::{Detector, Result};
+use crate::turn::VoiceEvent;
+use crate::types::{Ms, SampleRate};
+
+/// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that ends it.
+const MORE: Ms = Ms(5_000.0);
+
+pub(super) struct Ears {
+    detector: Box<dyn Detector>,
+    segmenter: Segmenter,
+    padding: u64,
+    /// At 16 kHz, from sample `first` of the capture on.
+    sound: VecDeque<f32>,
+    first: u64,
+    most: usize,
+    /// Samples that voice activity has judged.
+    judged: u64,
+    /// Where on the session's clock the capture began, in milliseconds.
+    origin: f64,
+}
+
+impl Ears {
+    pub(super) fn new(mut detector: Box<dyn Detector>, plan: &config::Hear) -> Self {
+        detector.reset();
+        let samples = |span: Ms| SampleRate::HEARING.samples(span);
+        Ears {
+            detector,
+            segmenter: Segmenter::new(plan),
+            padding: samples(plan.padding) as u64,
+            sound: VecDeque::new(),
+            first: 0,
+            most: samples(plan.max_turn) + samples(MORE),
+            judged: 0,
+            origin: 0.0,
+        }
+    }
+
+    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says what voices did.
+    pub(super) fn hear(&mut self, samples: &[f32], at: Ms) -> Result<Vec<VoiceEvent>> {
+        self.origin = at.0 - SampleRate::HEARING.duration(self.end() as usize).0;
+        self.sound.extend(samples);
+        let mut events = Vec::new();
+        while self.end() - self.judged >= FRAME as u64 {
+            events.extend(self.judge()?);
+        }
+        let old = self.sound.len().saturating_sub(self.most);
+        self.sound.drain(..old);
+        self.first += old as u64;
+        Ok(events)
+    }
+
+    /// The speech between two moments of the session, and a little around it, as far as it was heard by now.
+    pub(super) fn utterance(&mut self, from: Ms, to: Ms, now: (Ms, Instant)) -> Utterance {
+        let (first, end) = (self.first, self.end());
+        let (from, to) = (self.sample(from).clamp(first, end), self.sample(to).clamp(first, end));
+        let kept = from.saturating_sub(self.padding).max(first)..(to + self.padding).min(end);
+        let sound = self.sound.make_contiguous();
+        let last = (speech_end(sound, (to - first) as usize) as u64 + first).max(from);
+        let ago = (now.0.0 - self.moment(last).0).max(0.0);
+        let samples = &self.sound.make_contiguous()[(kept.start - first) as usize..(kept.end - first) as usize];
+        Utterance {
+            samples: samples.into(),
+            length: SampleRate::HEARING.duration((last - from) as usize),
+            last_sample_at: now.1.checked_sub(Duration::from_secs_f64(ago / 1000.0)).unwrap_or(now.1),
+        }
+    }
+
+    fn judge(&mut self) -> Result<Option<VoiceEvent>> {
+        let mut frame = [0.0; FRAME];
+        let from = (self.judged - self.first) as usize;
+        frame.iter_mut().zip(self.sound.range(from..)).for_each(|(to, sample)| *to = *sample);
+        self.judged += FRAME as u64;
+        let before = self.segmenter.candidate();
+        let told = self.segmenter.push(self.detector.step(&frame)?);
+        Ok(match (told, before, self.segmenter.candidate()) {
+            (Some(SpeechEvent::Started { at }), ..) => Some(VoiceEvent::Confirmed { since: self.moment(at) }),
+            (Some(SpeechEvent::Paused { at }), ..) => Some(VoiceEvent::Paused { since: self.moment(at) }),
+            (Some(SpeechEvent::Resumed { at }), ..) => Some(VoiceEvent::Resumed { since: self.moment(at) }),
+            (Some(SpeechEvent::TurnEnded(turn)), ..) => Some(VoiceEvent::Ended { since: self.moment(turn.end) }),
+            (None, None, Some(since)) => Some(VoiceEvent::Seen { since: self.moment(since) }),
+            (None, Some(_), None) => Some(VoiceEvent::Lost),
+            _ => None,
+        })
+    }
+
+    /// One past the last sample heard.
+    fn end(&self) -> u64 {
+        self.first + self.sound.len() as u64
+    }
+
+    fn moment(&self, sample: u64) -> Ms {
+        Ms(self.origin + SampleRate::HEARING.duration(sample as usize).0)
+    }
+
+    fn sample(&self, moment: Ms) -> u64 {
+        SampleRate::HEARING.samples(Ms((moment.0 - self.origin).max(0.0))) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hears a voice in what is loud.
+    struct Loud;
+
+    impl Detector for Loud {
+        fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
+            Ok(frame[0].abs())
+        }
+
+        fn reset(&mut self) {}
+    }
+
+    fn ears() -> Ears {
+        let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.hear;
+        Ears::new(Box::new(Loud), &config::Hear { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan })
+    }
+
+    /// Frames of voice and silence in turns, from the moment 1000 on.
+    fn hear(ears: &mut Ears, frames: &[usize]) -> Vec<VoiceEvent> {
+        let mut events = Vec::new();
+        let mut at = 1000.0;
+        for (n, count) in frames.iter().enumerate() {
+            for _ in 0..count * FRAME / 128 {
+                events.extend(ears.hear(&[[0.0, 0.9][n % 2]; 128], Ms(at)).unwrap());
+                at += 8.0;
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn a_voice_is_seen_before_it_is_speech_and_ends_with_the_silence_behind_it() {
+        let events = hear(&mut ears(), &[10, 10, 20]);
+        let [seen, confirmed, paused, ended] = events[..] else { panic!("{events:?}") };
+        assert_eq!((seen, confirmed), (
+            VoiceEvent::Seen { since: Ms(1320.0) },
+            VoiceEvent::Confirmed { since: Ms(1320.0) }
+        ));
+        assert_eq!((paused, ended), (VoiceEvent::Paused { since: Ms(1640.0) }, VoiceEvent::Ended { since: Ms(1640.0) }));
+        let events = hear(&mut ears(), &[10, 1, 20]);
+        assert_eq!(events, [VoiceEvent::Seen { since: Ms(1320.0) }, VoiceEvent::Lost]);
+    }
+
+    #[test]
+    fn what_was_said_between_two_moments_is_handed_out_with_its_padding() {
+        let mut ears = ears();
+        hear(&mut ears, &[20, 10, 20]);
+        let now = Instant::now();
+        let spoken = ears.utterance(Ms(1640.0), Ms(1960.0), (Ms(2600.0), now));
+        assert_eq!((spoken.length, now - spoken.last_sample_at), (Ms(320.0), Duration::from_millis(640)));
+        let voiced = spoken.samples.iter().filter(|sample| **sample > 0.5).count();
+        assert_eq!(voiced, 10 * FRAME);
+        assert_eq!(spoken.samples.len() as u64, 10 * FRAME as u64 + 2 * ears.padding);
+        // Never heard, and long forgotten.
+        assert!(ears.utterance(Ms(9e9), Ms(9e9), (Ms(2600.0), now)).samples.len() as u64 <= ears.padding);
+        assert!(ears.utterance(Ms(-5.0), Ms(0.0), (Ms(2600.0), now)).samples.len() as u64 <= 2 * ears.padding);
+    }
+
+    #[test]
+    fn an_hour_is_not_kept() {
+        let mut ears = ears();
+        hear(&mut ears, &[4000]);
+        assert_eq!((ears.sound.len(), ears.end()), (ears.most, 4000 * FRAME as u64));
+    }
+}

@@ -1,0 +1,386 @@
+//! A conversation on real devices: the turn machine in the middle of the graph.
+//!
+//! One thread ([`Live::step`], over and over) has the microphone, voice activity, the machine and the speaker; the
+//! recogniser, the language model and the voice have theirs. What happens is told to the machine as it happens, and its
+//! commands are carried out here; nothing here decides.
+//!
+//! Recognitions and answers have present turns of their own, because somebody may speak while an answer is being given. The
+//! sound of an answer comes through a queue of its own, which is not emptied while much of it waits to be heard: so the
+//! voice, and through it the language model, wait for the listener.
+
+mod ears;
+mod mouth;
+mod spoken;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::latest::{Latest, latest};
+use super::stage::{PresentTurn, Result, Stages};
+use super::worker::{HearingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
+use crate::asr::{self, Cancel};
+use crate::audio::AudioError;
+use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
+use crate::config::Plan;
+use crate::observe::{Event, Journal, Timings};
+use crate::turn::{
+    AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
+    TurnSettings, Verdict, View,
+};
+use crate::types::{Ms, TurnId};
+use ears::Ears;
+use mouth::Mouth;
+use spoken::Spoken;
+
+/// Messages that may wait: sentences and pieces of text are small, and stages wait for room.
+const QUEUE: usize = 64;
+/// Chunks of sound that may wait.
+const SOUNDS: usize = 4;
+/// How long the thread sleeps when nobody tells it anything: half a block of the microphone.
+pub const TICK: Duration = Duration::from_millis(5);
+/// How long a conversation that ends waits for its stages. One that hangs in foreign code is left behind.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Which devices.
+pub struct Devices {
+    pub card: Arc<dyn Card>,
+    /// Names, or [`DEFAULT`](crate::audio::device::DEFAULT).
+    pub microphone: String,
+    pub speaker: String,
+}
+
+/// Something that a person may want to see.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    Device(Change),
+    View(View),
+    /// What was understood, before it is certain that it was all.
+    Understood(asr::Transcript),
+    /// An answer has ended.
+    Answered(Answered),
+    Notice(Notice),
+    /// A stage failed, in its own words.
+    Failed(String),
+}
+
+/// One exchange.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub question: String,
+    /// What of the answer was heard.
+    pub heard: String,
+    pub how: Ending,
+    pub timings: Option<Timings>,
+}
+
+/// The conversation, running.
+pub struct Live {
+    plan: Plan,
+    clock: Arc<dyn Clock>,
+    machine: Machine,
+    capture: Capture,
+    ears: Ears,
+    mouth: Mouth,
+    /// The turns that are worth recognising, and answering.
+    hearing: PresentTurn,
+    answering: PresentTurn,
+    journal: Journal,
+    cancel: Cancel,
+    answer: Option<Spoken>,
+    /// The last exchange of the history.
+    past: Past,
+    /// Taken away when the conversation is dropped.
+    queues: Option<Queues>,
+    stages: Vec<JoinHandle<()>>,
+    happened: Vec<Happening>,
+}
+
+struct Queues {
+    hearing: Latest<HearingJob>,
+    thinking: Latest<ThinkingJob>,
+    inbox: Receiver<Message>,
+    sounds: Receiver<Message>,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        self.hearing.set(TurnId::default());
+        self.answering.set(TurnId::default());
+        self.queues = None;
+        let deadline = Instant::now() + FAREWELL;
+        while !self.stages.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Live {
+    /// Opens the devices and starts a thread for each stage. Devices that are not there are waited for.
+    pub fn start(stages: Stages, plan: &Plan, devices: Devices, journal: Journal) -> Result<Live, AudioError> {
+        let (hearing, answering) = (PresentTurn::default(), PresentTurn::default());
+        let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
+        let ((hear, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
+        let (speech, speech_in) = bounded(QUEUE);
+        let Stages { detector, recogniser, thinker, speaker } = stages;
+        let worker = |present: &PresentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
+        let (rate, priority) = (speaker.rate(), plan.llm.priority);
+        let threads = vec![
+            spawn("recognise", worker(&hearing, tell.clone()), move |worker| worker.recognising(recogniser, &hear_in)),
+            spawn("think", worker(&answering, tell), move |worker| {
+                worker.lower(priority);
+                worker.thinking(thinker, &think_in, &Voiced { speech, begun: begun_in })
+            }),
+            spawn("speak", worker(&answering, tell_sound), move |worker| worker.speaking(speaker, &speech_in, &begun)),
+        ];
+        let (card, elsewhere) = (devices.card, elsewhere());
+        let settings = PlaybackSettings::at(rate);
+        let playback = Playback::open(card.clone(), &devices.speaker, settings, elsewhere.clone())?;
+        Ok(Live {
+            plan: plan.clone(),
+            clock: card.clock(),
+            machine: Machine::new(TurnSettings::default()),
+            capture: Capture::open(card, &devices.microphone, elsewhere),
+            ears: Ears::new(detector, &plan.hear),
+            mouth: Mouth::new(playback, rate),
+            hearing,
+            answering,
+            journal,
+            cancel: Cancel::default(),
+            answer: None,
+            past: Past::default(),
+            queues: Some(Queues { hearing: hear, thinking: think, inbox, sounds }),
+            stages: threads,
+            happened: Vec::new(),
+        })
+    }
+
+    /// Waits up to `patience` for a stage to say something, looks after everything, and says what happened. To be called
+    /// over and over, every [`TICK`]. Errors when the conversation cannot go on: a stage has ended.
+    pub fn step(&mut self, patience: Duration) -> Result<Vec<Happening>> {
+        let first = self.queues().inbox.recv_timeout(patience).ok();
+        let waiting: Vec<Message> = first.into_iter().chain(self.queues().inbox.try_iter()).collect();
+        waiting.into_iter().try_for_each(|message| self.take(message))?;
+        while self.mouth.has_room()
+            && let Ok(message) = self.queues().sounds.try_recv()
+        {
+            self.take(message)?;
+        }
+        self.listen()?;
+        self.speak();
+        let now = self.now();
+        if self.machine.next_deadline().is_some_and(|deadline| deadline.0 <= now.0) {
+            self.tell(Input::Tick);
+        }
+        Ok(std::mem::take(&mut self.happened))
+    }
+
+    pub fn control(&mut self, control: Control) {
+        self.tell(Input::Control(control));
+    }
+
+    /// Ends what is under way. Nothing is said after it.
+    pub fn close(&mut self) -> Vec<Happening> {
+        self.tell(Input::Shutdown);
+        std::mem::take(&mut self.happened)
+    }
+
+    pub fn view(&self) -> View {
+        self.machine.view()
+    }
+
+    fn queues(&self) -> &Queues {
+        self.queues.as_ref().expect("only a drop takes them")
+    }
+
+    fn now(&self) -> Ms {
+        Ms::from(self.clock.now())
+    }
+
+    fn listen(&mut self) -> Result<()> {
+        if let Some(change) = self.capture.poll() {
+            self.device_changed(change);
+        }
+        while let Some(block) = self.capture.read() {
+            for event in self.ears.hear(&block.samples, Ms::from(block.at))? {
+                self.tell(Input::Voice(event));
+            }
+        }
+        Ok(())
+    }
+
+    fn speak(&mut self) {
+        if let Some(change) = self.mouth.step() {
+            self.device_changed(change);
+        }
+        let Some(progress) = self.mouth.progress() else { return };
+        if let (Some(answer), Some(ago)) = (&mut self.answer, progress.audible_for)
+            && !std::mem::replace(&mut answer.audible, true)
+        {
+            let at = Instant::now().checked_sub(Duration::from_secs_f64(ago.0 / 1000.0)).unwrap_or_else(Instant::now);
+            self.journal.note_at(answer.turn, at, Event::FirstAudible);
+        }
+        let event = match progress.drained {
+            true => PlaybackEvent::Drained,
+            false => PlaybackEvent::Played { position: progress.position },
+        };
+        self.tell(Input::Playback { turn: progress.turn, event });
+    }
+
+    fn device_changed(&mut self, change: Change) {
+        let (Change::Opened { direction, .. } | Change::Lost { direction, .. }) = &change;
+        let device = match direction {
+            Direction::Input => Device::Microphone,
+            Direction::Output => Device::Speaker,
+        };
+        let input = match &change {
+            Change::Opened { .. } => Input::DeviceBack(device),
+            Change::Lost { .. } => Input::DeviceLost(device),
+        };
+        self.happened.push(Happening::Device(change));
+        self.tell(input);
+    }
+
+    /// What a stage says.
+    fn take(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Recognised(turn, transcript) => self.recognised(turn, transcript),
+            Message::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
+            Message::Sentence(turn, sentence) => {
+                let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
+                self.follow(turn, |answer| answer.sentence(&sentence));
+                if begun {
+                    self.tell(Input::Answer { turn, event: AnswerEvent::FirstSentence });
+                }
+            }
+            Message::Sound(frame) => {
+                let turn = frame.turn;
+                let Some(answer) = self.answer.as_mut().filter(|answer| answer.turn == turn) else { return Ok(()) };
+                let events = answer.sound(&frame);
+                self.mouth.sound(frame);
+                events.into_iter().for_each(|event| self.tell(Input::Answer { turn, event }));
+            }
+            Message::AnswerSpoken(turn) => {
+                if self.answer.as_ref().is_some_and(|answer| answer.turn == turn) {
+                    self.mouth.complete();
+                    self.tell(Input::Answer { turn, event: AnswerEvent::Complete });
+                }
+            }
+            Message::TurnFailed(stage, turn, error) => {
+                let current = [self.hearing.get(), self.answering.get()].contains(&turn);
+                if current {
+                    self.happened.push(Happening::Failed(format!("{error:#}")));
+                    self.tell(Input::StageFailed { stage, turn: Some(turn) });
+                }
+            }
+            Message::StageDied(error) => return Err(error),
+            Message::Heard(..) | Message::ListeningFailed(..) => {}
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, turn: TurnId, note: impl FnOnce(&mut Spoken)) {
+        if let Some(answer) = self.answer.as_mut().filter(|answer| answer.turn == turn) {
+            note(answer);
+        }
+    }
+
+    fn recognised(&mut self, turn: TurnId, transcript: asr::Transcript) {
+        if !self.hearing.is(turn) {
+            return;
+        }
+        self.journal.note(turn, Event::Transcript);
+        let (text, language) = (transcript.text.trim().to_owned(), transcript.language.clone());
+        let verdict = match transcript.verdict {
+            asr::Verdict::Certain => Verdict::Certain,
+            asr::Verdict::Doubtful(_) => Verdict::Doubtful,
+            asr::Verdict::Nothing(_) => Verdict::Nothing,
+        };
+        self.happened.push(Happening::Understood(transcript));
+        self.tell(Input::Recognised { turn, transcript: Transcript { text, language, verdict } });
+    }
+
+    fn tell(&mut self, input: Input) {
+        for command in self.machine.on(self.now(), input) {
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::BeginRecognition { turn, .. } => self.hearing.set(turn),
+            Command::Recognise { turn, from, to } => self.recognise(turn, from, to),
+            Command::CancelRecognition { .. } => {
+                self.cancel.cancel();
+                self.hearing.set(TurnId::default());
+            }
+            Command::Prepare { turn, reply } => self.prepare(turn, reply),
+            Command::Discard { .. } => self.drop_answer(),
+            Command::Confirm { turn } => {
+                self.journal.note(turn, Event::TurnDecided);
+                self.mouth.say(turn);
+            }
+            Command::Duck { .. } => self.mouth.duck(true),
+            Command::Unduck { .. } => self.mouth.duck(false),
+            Command::Pause { .. } => self.mouth.pause(),
+            Command::Resume { from, .. } => self.mouth.resume(from),
+            Command::End { turn, how, heard } => self.end(turn, how, heard),
+            Command::Notice(notice) => self.happened.push(Happening::Notice(notice)),
+            Command::Show(view) => self.happened.push(Happening::View(view)),
+            Command::Earcon(_) => {}
+        }
+    }
+
+    fn recognise(&mut self, turn: TurnId, from: Ms, to: Ms) {
+        let utterance = self.ears.utterance(from, to, (self.now(), Instant::now()));
+        self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
+        self.hearing.set(turn);
+        self.cancel = Cancel::default();
+        self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone() });
+    }
+
+    fn prepare(&mut self, turn: TurnId, reply: Reply) {
+        self.mouth.prepare();
+        let (question, what) = match reply {
+            Reply::To { text, .. } => (Some(text.clone()), Say::AnswerTo(text)),
+            Reply::AskAgain => (None, Say::Words(self.plan.asr.unclear_reply.clone())),
+        };
+        self.answer = Some(Spoken::new(turn, question));
+        self.answering.set(turn);
+        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh: false });
+    }
+
+    fn drop_answer(&mut self) {
+        self.answering.set(TurnId::default());
+        self.mouth.end();
+        self.answer = None;
+    }
+
+    fn end(&mut self, turn: TurnId, how: Ending, heard: usize) {
+        let answer = self.answer.take().filter(|answer| answer.turn == turn);
+        self.drop_answer();
+        let Some(answer) = answer else { return };
+        let heard = answer.heard(heard);
+        if let (Some(_), Ending::Done | Ending::Interrupted) = (&answer.question, how) {
+            self.past = Past { turn, heard: (how == Ending::Interrupted).then(|| heard.to_owned()) };
+        }
+        self.journal.note(turn, Event::Done);
+        let timings = Timings::of(&self.journal.of(turn));
+        let (question, heard) = (answer.question.clone().unwrap_or_default(), heard.to_owned());
+        self.happened.push(Happening::Answered(Answered { question, heard, how, timings }));
+    }
+}
+
+/// Threads for what may hang in a sound system.
+fn elsewhere() -> Spawn {
+    Arc::new(|job| {
+        // Where the system refuses even a thread, the attempt counts as hanging, and another follows.
+        let _refused = thread::Builder::new().name("sotto-device".to_owned()).spawn(job);
+    })
+}

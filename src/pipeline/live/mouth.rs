@@ -1,0 +1,156 @@
+//! What the speaker says: an answer's sound, held until its turn is certain, ducked, paused, taken up again, ended.
+
+use crate::audio::Player;
+use crate::audio::device::{Change, Playback};
+use crate::types::{Frame, Ms, SampleRate, TurnId};
+
+/// How loud an answer is while somebody may be speaking over it: -14 dB. Still to be followed, and no obstacle to hearing
+/// who speaks.
+const DUCKED: f32 = 0.2;
+/// A sample from which a listener hears something: -50 dB of full scale.
+const AUDIBLE: f32 = 0.003;
+/// Sound that is made ahead of what is heard, at most. The voice is ten times as fast as speech, and could otherwise
+/// fill the memory with a long answer.
+const AHEAD: Ms = Ms(20_000.0);
+
+pub(super) struct Mouth {
+    playback: Playback,
+    player: Player,
+    rate: SampleRate,
+    /// Sound of an answer whose turn is not certain.
+    held: Vec<Frame>,
+    paused: bool,
+    /// No more of the answer comes.
+    complete: bool,
+    /// The device knows that nothing follows what it has.
+    closed: bool,
+    /// Samples of the answer so far, and which of them is the first that a listener hears.
+    made: u64,
+    audible: Option<u64>,
+}
+
+/// How far the answer is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Progress {
+    pub(super) turn: TurnId,
+    pub(super) position: Ms,
+    pub(super) drained: bool,
+    /// How long ago the first audible sample left the speaker, once it has.
+    pub(super) audible_for: Option<Ms>,
+}
+
+impl Mouth {
+    pub(super) fn new(playback: Playback, rate: SampleRate) -> Self {
+        Mouth {
+            playback,
+            player: Player::new(rate),
+            rate,
+            held: Vec::new(),
+            paused: false,
+            complete: false,
+            closed: false,
+            made: 0,
+            audible: None,
+        }
+    }
+
+    /// Sound of an answer to come is held from now on.
+    pub(super) fn prepare(&mut self) {
+        self.held.clear();
+        (self.complete, self.closed, self.made, self.audible) = (false, false, 0, None);
+    }
+
+    pub(super) fn sound(&mut self, frame: Frame) {
+        let audible = frame.samples.iter().position(|sample| sample.abs() >= AUDIBLE);
+        self.audible = self.audible.or(audible.map(|at| self.made + at as u64));
+        self.made += frame.samples.len() as u64;
+        match self.player.turn() {
+            Some(turn) if turn == frame.turn => self.player.push(&frame),
+            _ => self.held.push(frame),
+        }
+    }
+
+    /// Whether more sound may be made.
+    pub(super) fn has_room(&self) -> bool {
+        self.player.waiting().0 + self.rate.duration(self.held.iter().map(|frame| frame.samples.len()).sum()).0 < AHEAD.0
+    }
+
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// The turn is certain: what was held is said.
+    pub(super) fn say(&mut self, turn: TurnId) {
+        let written = self.playback.tally().written;
+        self.player.begin(turn, written);
+        std::mem::take(&mut self.held).iter().for_each(|frame| self.player.push(frame));
+        self.speak_up();
+    }
+
+    pub(super) fn duck(&mut self, ducked: bool) {
+        self.playback.duck(if ducked { DUCKED } else { 1.0 });
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+        self.playback.hold(true);
+    }
+
+    pub(super) fn resume(&mut self, from: Ms) {
+        self.playback.flush();
+        let written = self.playback.tally().written;
+        self.player.go_back(from, written);
+        self.closed = false;
+        self.speak_up();
+    }
+
+    /// The answer is over, to the end or in the middle.
+    pub(super) fn end(&mut self) {
+        self.player.stop();
+        self.held.clear();
+        self.playback.flush();
+        self.speak_up();
+    }
+
+    fn speak_up(&mut self) {
+        self.paused = false;
+        self.playback.duck(1.0);
+        self.playback.hold(false);
+    }
+
+    /// Looks after the device, and gives it what it has room for.
+    pub(super) fn step(&mut self) -> Option<Change> {
+        let change = self.playback.poll();
+        while self.playback.flushed().is_some() {}
+        if !self.paused {
+            let sound = self.player.hand_out(self.playback.room());
+            let written = self.playback.write(&sound);
+            self.player.not_written(sound.len() - written);
+        }
+        if self.complete && !self.closed && self.player.turn().is_some() && self.player.waiting().0 == 0.0 {
+            self.closed = true;
+            self.playback.end();
+        }
+        change
+    }
+
+    /// How far the answer is that is said, if there is one.
+    pub(super) fn progress(&mut self) -> Option<Progress> {
+        let turn = self.player.turn()?;
+        let tally = self.playback.tally();
+        let settled = tally.played + tally.dropped;
+        let position = self.player.position(settled);
+        let since = self.audible.and_then(|audible| position.checked_sub(audible + 1));
+        Some(Progress {
+            turn,
+            position: self.rate.duration(position as usize),
+            drained: self.complete && self.player.is_drained(settled),
+            audible_for: since.map(|samples| self.rate.duration(samples as usize)),
+        })
+    }
+
+    /// How often the speaker ran dry in the middle of an answer, or was interrupted by the system.
+    pub(super) fn glitches(&mut self) -> u64 {
+        self.playback.underruns() + self.playback.xruns()
+    }
+}

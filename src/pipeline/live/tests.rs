@@ -1,0 +1,261 @@
+//! Whole conversations on a simulated card, with scripted models: what is heard, what stops, what the history keeps.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+
+use super::*;
+use crate::asr::{NoSpeech, Verdict};
+use crate::audio::device::{DEFAULT, Happening as Event, Moment, Room, Simulated};
+use crate::hear::FRAME;
+use crate::pipeline::stage::{Detector, Recogniser, Speaker, Thinker};
+use crate::tts::Sound;
+use crate::types::SampleRate;
+
+const RATE: SampleRate = SampleRate(8000);
+
+/// Hears a voice in what is loud.
+struct Loud;
+
+impl Detector for Loud {
+    fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
+        let loudest = frame.iter().fold(0.0f32, |loudest, sample| loudest.max(sample.abs()));
+        Ok(if loudest > 0.1 { 0.95 } else { 0.05 })
+    }
+
+    fn reset(&mut self) {}
+}
+
+/// Reads a voice by its pitch: the number of zero crossings says which of the words it is.
+struct Reads;
+
+/// Words, and the period of the tone that says them, in samples at 16 kHz.
+const WORDS: [(usize, &str); 4] =
+    [(16, "What is the weather like today?"), (32, "No, tell me about Berlin."), (64, "mhm"), (128, "")];
+
+impl Recogniser for Reads {
+    fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<asr::Transcript> {
+        let voiced: Vec<f32> = samples.iter().copied().filter(|sample| sample.abs() > 0.05).collect();
+        let crossings = voiced.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count().max(1);
+        let period = 2 * voiced.len() / crossings;
+        let (_, text) = WORDS.iter().min_by_key(|(of, _)| of.abs_diff(period)).unwrap();
+        let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::Empty) } else { Verdict::Certain };
+        let (text, language) = ((*text).to_owned(), "en".to_owned());
+        Ok(asr::Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
+    }
+}
+
+/// Answers at length, and remembers what was asked and what of the answers was heard.
+struct Talks(Arc<Mutex<Vec<String>>>);
+
+const ANSWER: &str = "It will be dry and mild until the evening. Then some rain comes from the west. \
+                      Take an umbrella with you when you leave the house after eight.";
+
+impl Thinker for Talks {
+    fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
+        self.0.lock().unwrap().push(question.to_owned());
+        let broken = ANSWER.split_inclusive(' ').any(|piece| on_piece(piece).is_break());
+        Ok(usize::from(broken))
+    }
+
+    fn keep_heard(&mut self, heard: &str) {
+        *self.0.lock().unwrap().last_mut().unwrap() += &format!(" -> {heard}");
+    }
+
+    fn forget_last(&mut self) {
+        self.0.lock().unwrap().pop();
+    }
+
+    fn forget_all(&mut self) {}
+}
+
+/// Says a letter in 50 ms.
+struct Hums;
+
+impl Speaker for Hums {
+    fn rate(&self) -> SampleRate {
+        RATE
+    }
+
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
+        let pieces = sentence.len().div_ceil(10);
+        let place = |n: usize| (n * 10) as f64 / sentence.len() as f64;
+        for n in 0..pieces {
+            let letters = 10.min(sentence.len() - n * 10);
+            let samples: Vec<f32> = (0..letters * 400).map(|i| if i / 8 % 2 == 0 { 0.3 } else { -0.3 }).collect();
+            if on_sound(Sound { samples: &samples, says: place(n)..place(n + 1).min(1.0) }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A conversation with the person who says what a test lets her.
+struct World {
+    card: Simulated,
+    live: Live,
+    history: Arc<Mutex<Vec<String>>>,
+    happened: VecDeque<Happening>,
+}
+
+impl World {
+    fn new() -> World {
+        let plan = crate::config::load(&crate::config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
+        let (card, history) = (Simulated::usual(Room::HEADPHONES), Arc::default());
+        card.record();
+        let stages = Stages {
+            detector: Box::new(Loud),
+            recogniser: Box::new(Reads),
+            thinker: Box::new(Talks(Arc::clone(&history))),
+            speaker: Box::new(Hums),
+        };
+        let devices =
+            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
+        let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
+        let mut world = World { card, live, history, happened: VecDeque::new() };
+        world.pass(500);
+        world
+    }
+
+    fn now(&self) -> u64 {
+        Ms::from(self.card.clock().now()).0 as u64
+    }
+
+    /// Lets time pass, in blocks of 10 ms; stages have a millisecond of real time for each.
+    fn pass(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds / 10 {
+            self.card.advance(Duration::from_millis(10));
+            self.happened.extend(self.live.step(Duration::from_millis(1)).unwrap());
+        }
+    }
+
+    /// Says words of [`WORDS`] for so long, and waits until they are out.
+    fn say(&mut self, words: usize, milliseconds: u64) {
+        let period = WORDS[words].0;
+        let tone = (0..milliseconds as usize * 16).map(|i| if i / (period / 2) % 2 == 0 { 0.5 } else { -0.5 });
+        let at = Moment((self.now() + 20) * 1_000_000);
+        self.card.say(at, SampleRate::HEARING, &tone.collect::<Vec<f32>>());
+        self.pass(milliseconds + 20);
+    }
+
+    /// Waits for the state.
+    fn until(&mut self, view: View) {
+        for _ in 0..3000 {
+            if self.live.view() == view {
+                return;
+            }
+            self.pass(10);
+        }
+        panic!("never {view:?}, but {:?}: {:?}", self.live.view(), self.happened);
+    }
+
+    fn answers(&self) -> Vec<&Answered> {
+        let answered = |happening| match happening {
+            &Happening::Answered(ref answered) => Some(answered),
+            _ => None,
+        };
+        self.happened.iter().filter_map(answered).collect()
+    }
+
+    /// The loudest sample that left the speaker in the last while.
+    fn loudness(&self, milliseconds: u64) -> f32 {
+        let moment = |at: u64| Moment(at * 1_000_000);
+        let sound = self.card.recorded(moment(self.now() - milliseconds), moment(self.now()), RATE);
+        sound.iter().fold(0.0, |loudest, sample| loudest.max(sample.abs()))
+    }
+
+    fn history(&self) -> Vec<String> {
+        self.history.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn a_question_is_answered_aloud_and_the_next_one_too() {
+    let mut world = World::new();
+    for n in 1..=2 {
+        world.say(0, 1000);
+        world.until(View::Speaking);
+        assert!(world.loudness(20) < 0.4);
+        world.until(View::Listening);
+        assert_eq!(world.answers().len(), n);
+        let Answered { question, heard, how, timings } = world.answers()[n - 1];
+        assert_eq!((question.as_str(), heard.as_str(), *how), (WORDS[0].1, ANSWER, Ending::Done));
+        assert!(timings.is_some_and(|timings| timings.first_audio.is_some()), "{timings:?}");
+    }
+    assert_eq!(world.history(), [WORDS[0].1; 2], "all of each was heard");
+}
+
+#[test]
+fn who_speaks_over_the_answer_is_heard_and_the_history_keeps_what_she_heard() {
+    let mut world = World::new();
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.pass(2000);
+    assert!(world.loudness(100) > 0.25);
+    world.say(1, 600);
+    assert_eq!((world.live.view(), world.loudness(50)), (View::Interrupted, 0.0), "confirmed speech silences it");
+    world.say(1, 600);
+    world.until(View::Speaking);
+    let Answered { heard, how, .. } = world.answers()[0];
+    assert_eq!(*how, Ending::Interrupted);
+    assert!(ANSWER.starts_with(heard.as_str()) && (30..70).contains(&heard.len()), "{heard:?}");
+    let heard = heard.clone();
+    world.until(View::Listening);
+    assert_eq!(world.history(), [format!("{} -> {heard}", WORDS[0].1), WORDS[1].1.to_owned()]);
+}
+
+#[test]
+fn a_nod_and_a_noise_only_hold_the_answer_up() {
+    for (words, milliseconds) in [(2, 400), (3, 400)] {
+        let mut world = World::new();
+        world.say(0, 1000);
+        world.until(View::Speaking);
+        world.pass(1500);
+        world.say(words, milliseconds);
+        assert_eq!(world.live.view(), View::Interrupted, "{}", WORDS[words].1);
+        world.until(View::Speaking);
+        world.pass(300);
+        assert!(world.loudness(100) > 0.25, "it is taken up again");
+        world.until(View::Listening);
+        let [Answered { heard, how, .. }] = world.answers()[..] else { panic!("{:?}", world.answers()) };
+        assert_eq!((heard.as_str(), *how), (ANSWER, Ending::Done));
+        assert_eq!(world.history(), [WORDS[0].1]);
+    }
+}
+
+#[test]
+fn devices_may_go_and_come_back() {
+    let mut world = World::new();
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.pass(1000);
+    let soon = Moment((world.now() + 100) * 1_000_000);
+    world.card.plan(soon, Event::Unplug("spk".to_owned()));
+    world.until(View::NoDevice);
+    assert_eq!(world.answers()[0].how, Ending::Interrupted);
+    let later = Moment((world.now() + 3000) * 1_000_000);
+    world.card.plan(later, Event::Plug("spk".to_owned()));
+    world.until(View::Listening);
+    world.say(1, 800);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    assert_eq!(world.answers().last().unwrap().heard, ANSWER);
+}
+
+#[test]
+fn stopping_by_key_is_at_once() {
+    let mut world = World::new();
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.pass(1000);
+    world.live.control(Control::Stop);
+    world.pass(60);
+    assert_eq!((world.live.view(), world.loudness(20)), (View::Listening, 0.0));
+    world.live.control(Control::Mute);
+    world.say(0, 1000);
+    assert_eq!(world.live.view(), View::Muted);
+    world.live.control(Control::Unmute);
+    world.pass(1000);
+    assert_eq!((world.live.view(), world.answers().len()), (View::Listening, 1));
+}
