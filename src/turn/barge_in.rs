@@ -129,11 +129,10 @@ impl Machine {
         }
     }
 
-    /// Drops an utterance over the answer that is over and claims nothing.
+    /// Drops an utterance over the answer that is over and claims nothing; the answer goes on already.
     pub(super) fn dismiss(&mut self) {
         match self.take_state() {
-            State::Interrupted { mut answer, over } if over.decided && over.words().is_some() => {
-                answer.go_on(&mut self.desk, self.now);
+            State::Interrupted { answer, over } if over.decided && over.words().is_some() => {
                 self.state = State::Answering(answer);
             }
             other => self.state = other,

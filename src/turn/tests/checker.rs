@@ -194,7 +194,7 @@ impl Checked {
             Command::Resume { turn, from } => {
                 self.step(turn, |level| (level == Level::Paused).then_some(Level::Full));
                 let answer = self.answer.as_ref().unwrap();
-                let start = answer.pieces.iter().map(|piece| piece.0).filter(|end| *end <= answer.position).last();
+                let start = answer.pieces.iter().map(|piece| piece.0).rfind(|end| *end <= answer.position);
                 let said = start.unwrap_or(0.0)..=answer.position;
                 assert!(said.contains(&from.0), "{from} is not in the piece {said:?}");
             }
