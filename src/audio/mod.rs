@@ -1,7 +1,9 @@
-//! Sound in files: reading what people have, changing its rate, writing what Sotto says.
+//! Sound in files: reading what people have, changing its rate, writing what Sotto says. And the [`front`] end of the
+//! microphone.
 //!
 //! Architecture invariant: nothing here knows of text.
 
+pub mod front;
 mod load;
 mod resample;
 mod riff;
