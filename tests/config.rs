@@ -151,7 +151,7 @@ const BROKEN: &[(&str, &[&str])] = &[
         "unknown-section",
         &[
             "1:2: unknown section [haer]; did you mean [hear]?",
-            "4:2: unknown section [kitchen]; there are [models], [memory], [hear], [asr], [llm], [tts]",
+            "4:2: unknown section [kitchen]; there are [models], [memory], [audio], [hear], [asr], [llm], [tts]",
         ],
     ),
     ("utf-16", &[" is UTF-16 text; save it as UTF-8"]),

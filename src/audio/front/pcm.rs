@@ -20,8 +20,6 @@ impl Pcm {
         Pcm(AudioBuffer::from_sample_rates(rate, 1, rate, 1, rate))
     }
 
-    /// Takes `block` in. A driver may send anything: what is no number becomes silence, what is beyond full scale is
-    /// clipped there.
     pub(super) fn load(&mut self, block: &Block) {
         for (to, from) in self.samples_mut().iter_mut().zip(block) {
             *to = sane(*from) * FULL_SCALE;
@@ -43,7 +41,9 @@ impl Pcm {
     }
 }
 
-fn sane(sample: f32) -> f32 {
+/// `sample` as a microphone can mean it. A driver may send anything: what is no number becomes silence, what is beyond
+/// full scale is clipped there.
+pub(super) fn sane(sample: f32) -> f32 {
     if sample.abs() > NOTHING { sample.clamp(-1.0, 1.0) } else { 0.0 }
 }
 
