@@ -29,8 +29,9 @@ const RISE: f64 = 1.047;
 const TRUSTED: f32 = 12.0;
 
 /// Watches what goes into the canceller and what comes out of it. A person who talks over the answer lowers the ERLE of
-/// the windows in which they talk, so the upper quartile is what counts: it holds until they have talked over three
-/// quarters of the last five seconds.
+/// the windows in which they talk, so the median is what counts: it holds until they have talked over half of the last
+/// five seconds, which is long after an answer was paused for them. A canceller that has not found the echo still
+/// suppresses it at times, in its first seconds above all, so the measure needs ten seconds to say so for certain.
 #[derive(Clone, Debug)]
 pub struct EchoLoss {
     /// ERLE of the last windows in which an echo was heard, in dB; those without an audible one are infinite.
@@ -91,7 +92,7 @@ impl EchoLoss {
         (known >= ENOUGH).then(|| {
             let mut windows = self.windows;
             windows[..known].sort_unstable_by(f32::total_cmp);
-            windows[known * 3 / 4]
+            windows[known / 2]
         })
     }
 
@@ -168,11 +169,11 @@ mod tests {
     fn who_talks_over_the_answer_does_not_take_the_trust_away() {
         let mut loss = EchoLoss::new();
         feed(&mut loss, 5.0, [0.1, 0.005, 0.1]);
-        feed(&mut loss, 3.0, [0.2, 0.15, 0.1]);
+        feed(&mut loss, 2.25, [0.2, 0.15, 0.1]);
         assert_eq!(loss.full_duplex(), Some(true));
-        feed(&mut loss, 2.0, [0.2, 0.15, 0.1]);
+        feed(&mut loss, 2.75, [0.2, 0.15, 0.1]);
         assert_eq!(loss.full_duplex(), Some(false), "five seconds of it look like a canceller that has lost the room");
-        feed(&mut loss, 1.5, [0.1, 0.005, 0.1]);
+        feed(&mut loss, 2.75, [0.1, 0.005, 0.1]);
         assert_eq!(loss.full_duplex(), Some(true));
     }
 

@@ -5,8 +5,8 @@ use aec3::audio_processing::audio_buffer::AudioBuffer;
 use super::{BLOCK, Block};
 use crate::types::SampleRate;
 
-/// What the crate calls full scale: its levels and thresholds are those of 16-bit samples, held as `f32`.
-const FULL_SCALE: f32 = 32768.0;
+/// What the crates call full scale: its levels and thresholds are those of 16-bit samples, held as `f32`.
+pub(super) const FULL_SCALE: f32 = 32768.0;
 
 /// Below this a sample is nothing: 1e-20 of full scale is 400 dB down. Denormal numbers make filters many times slower.
 const NOTHING: f32 = 1e-20;
