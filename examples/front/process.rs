@@ -12,7 +12,7 @@ use sotto::types::SampleRate;
 
 use crate::simulated::{RATE, Room, TALKER_DB, active_power, power, scale};
 use crate::voice::Voice;
-use crate::{read, recordings, through};
+use crate::{read, through};
 
 /// Heard before each recording, so that canceller and suppressor know the room: a microphone is always on.
 const LEAD: usize = 5 * RATE;
@@ -22,6 +22,7 @@ const TRAIL: usize = RATE / 10;
 
 #[derive(Args)]
 pub struct Process {
+    /// Has a `transcripts.tsv`, as the example `wer` reads it.
     folder: PathBuf,
     out: PathBuf,
     #[arg(long)]
@@ -54,17 +55,19 @@ enum Level {
 impl Process {
     pub fn run(&self, mut voice: Option<&mut Voice>) -> Result<()> {
         fs::create_dir_all(&self.out)?;
-        let list = "transcripts.tsv";
-        fs::copy(self.folder.join(list), self.out.join(list)).with_context(|| list.to_owned())?;
-        let files = recordings(&self.folder)?;
+        let list = self.folder.join("transcripts.tsv");
+        let text = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+        fs::write(self.out.join("transcripts.tsv"), &text)?;
+        let files: Vec<_> = text.lines().skip(1).filter_map(|line| line.split('\t').next()).collect();
         let hum = self.with.as_deref().map(read).transpose()?;
         let (mut same, mut missed, mut added, mut frames) = (0, 0, 0, 0);
         for (at, file) in files.iter().enumerate() {
             let other = &files[(at + files.len() / 2) % files.len()];
-            let clean = read(file)?;
-            let processed = self.one(&clean, &read(other)?, hum.as_deref());
-            let name = file.file_name().context("a recording has a name")?;
-            let mut wav = WavWriter::create(&self.out.join(name), SampleRate::HEARING)?;
+            let clean = read(&self.folder.join(file))?;
+            let processed = self.one(&clean, &read(&self.folder.join(other))?, hum.as_deref());
+            let target = self.out.join(file);
+            fs::create_dir_all(target.parent().unwrap_or(&self.out))?;
+            let mut wav = WavWriter::create(&target, SampleRate::HEARING)?;
             wav.write(&processed)?;
             wav.finish()?;
             if let Some(voice) = voice.as_deref_mut() {

@@ -24,8 +24,8 @@ const AUDIBLE: f64 = 4.0;
 /// How fast the noise floor follows a room that grows louder: 0.2 dB a window, 1 dB in a second and a quarter.
 const RISE: f64 = 1.047;
 
-/// What is left of the echo is taken for a person from here down. See the table in [`super`]: at 12 dB and more Silero
-/// took no echo for speech.
+/// What is left of the echo may be taken for a person from here down. In the rooms of [`super`] Silero took none of the
+/// echo for speech where this measure was 13.5 dB or more, and 82 % of it at 2 dB.
 const TRUSTED: f32 = 12.0;
 
 /// Watches what goes into the canceller and what comes out of it. A person who talks over the answer lowers the ERLE of

@@ -3,6 +3,31 @@
 //!
 //! Architecture invariant: no device, no clock, no thread. Sound goes through in blocks of [`BLOCK`] samples, and the
 //! block of the speaker that goes with a block of the microphone is the caller's to bring.
+//!
+//! # Echo
+//!
+//! `cargo run --release --example front -- rooms FOLDER`, 41 recorded voices, a machine of two cores at work: echo loss
+//! from 10 to 14 s of playing; the correlation of what is kept of a talker over the echo, and its gain; the share of
+//! frames of echo alone that Silero takes for speech, before and behind the canceller. A room of 120 ms, 80 ms of delay,
+//! an echo 10 dB below the talker, but for what is named.
+//!
+//! | room | aec3 | talker kept | speech | sonora | talker kept | speech |
+//! |---|---|---|---|---|---|---|
+//! | | 33 dB | 0.94, 0.86 | 90 -> 0 % | 35 dB | 0.90, 0.78 | 0 % |
+//! | tail of 250 ms | 35 | 0.93, 0.82 | 90 -> 0 | 37 | 0.85, 0.68 | 0 |
+//! | delay of 480 ms | 34 | 0.94, 0.85 | 92 -> 0 | 36 | 0.91, 0.79 | 0 |
+//! | echo as loud as the talker | 38 | 0.85, 0.67 | 92 -> 0 | 43 | 0.76, 0.52 | 0 |
+//! | echo 10 dB above the talker | 44 | 0.63, 0.34 | 93 -> 0 | 55 | 0.52, 0.22 | 0 |
+//! | clocks apart by 100 ppm | 16 | 0.93, 0.90 | 90 -> 1 | 33 | 0.89, 0.77 | 0 |
+//! | delay jumps by 60 ms | | 0.95, 0.90 | | | 0.92, 0.85 | |
+//! | speaker driven hard | 19 | 0.93, 0.83 | 91 -> 0 | 21 | 0.89, 0.75 | 0 |
+//! | noise 14 dB below the echo | 14 | 0.97, 0.91 | 88 -> 0 | 15 | 0.95, 0.88 | 0 |
+//! | all: 250 ms, 0 dB, 200 ppm, driven hard | 7 | 0.64, 0.64 | 92 -> 2 | 24 | 0.69, 0.51 | 0 |
+//! | delay of 600 ms: not found | 2 | 0.91, 0.90 | 91 -> 82 | 2 | 0.93, 0.93 | 88 |
+//!
+//! Both are ports of the same algorithm and take 55 µs for a block on a quiet core. `aec3` is used because its tuning is
+//! open: with longer filters it keeps more of the talker. It pays where clocks run apart, so they should be brought
+//! together before. From 1 s on both have 24 dB or more where the noise allows it.
 
 mod echo;
 mod gain;
