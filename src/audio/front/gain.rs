@@ -8,7 +8,7 @@ use super::Block;
 use super::pcm::Pcm;
 use crate::types::SampleRate;
 
-/// The most by which a voice is raised.
+/// The most by which a voice is raised: one metre to thirty.
 const MOST_DB: f32 = 30.0;
 
 /// The gain control of the crate `aec3`, WebRTC's AGC2: it follows the level of speech (by a small voice activity model

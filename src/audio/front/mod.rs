@@ -28,6 +28,25 @@
 //! Both are ports of the same algorithm and take 55 µs for a block on a quiet core. `aec3` is used because its tuning is
 //! open: with longer filters it keeps more of the talker. It pays where clocks run apart, so they should be brought
 //! together before. From 1 s on both have 24 dB or more where the noise allows it.
+//!
+//! # What it does to words
+//!
+//! `front process`, then the example `wer`, Whisper tiny.en: wrong words of 565 in 41 recordings, and the share of
+//! frames in which Silero decides as it does on the clean sound (missed, added).
+//!
+//! | sound | front end | wrong words | as in the clean sound |
+//! |---|---|---|---|
+//! | clean | off | 25 (4.4 %) | 99.5 % (0.2, 0.3) |
+//! | clean | echo | 28 (5.0 %) | 98.6 % (0.7, 0.8) |
+//! | an exercise bike 10 dB below | off | 43 (7.6 %) | 96.9 % (1.8, 1.3) |
+//! | the same | noise high | 53 (9.4 %) | 96.1 % (3.2, 0.7) |
+//! | 24 dB softer | off | 15 (2.7 %) | 95.2 % (4.1, 0.7) |
+//! | 24 dB softer | gain | | 95.8 % (3.1, 1.1) |
+//! | another voice as loud, from the speaker | off | | 89.7 % (0.2, 10.1) |
+//! | the same | echo | | 88.3 % (11.1, 0.6) |
+//!
+//! Whisper and Silero have learned noise and soft voices: suppression costs words, and gain hardly helps, so both are
+//! off unless the user asks.
 
 mod echo;
 mod gain;
