@@ -151,7 +151,7 @@ const BROKEN: &[(&str, &[&str])] = &[
         "unknown-section",
         &[
             "1:2: unknown section [haer]; did you mean [hear]?",
-            "4:2: unknown section [kitchen]; there are [models], [memory], [hear], [asr], [llm], [tts]",
+            "4:2: unknown section [kitchen]; there are [models], [memory], [audio], [hear], [asr], [llm], [tts]",
         ],
     ),
     ("utf-16", &[" is UTF-16 text; save it as UTF-8"]),
@@ -312,6 +312,8 @@ fn the_defaults_make_a_plan() {
     assert_eq!(models, ["silero-vad", "whisper-base", "qwen2.5-coder-0.5b", "piper-joe"]);
     assert_eq!((plan.memory.budget, plan.models.dir), (Bytes::mib(1600), None));
     assert_eq!((plan.llm.kv, plan.llm.prompt_cache), (config::Kv::F16, Bytes::mib(256)));
+    let audio = config::Audio { echo: config::Echo::Aec3, noise: config::Noise::Off, gain: config::Gain::Off };
+    assert_eq!(plan.audio, audio);
     assert_eq!((plan.hear.end_silence, plan.hear.max_turn), (Ms(320.0), Ms(30_000.0)));
     assert_eq!((plan.asr.threads_beside, plan.llm.threads, plan.tts.threads), (1, 2, 1));
     assert_eq!((plan.asr.language.as_deref(), plan.llm.sampling.seed), (Some("en"), None));

@@ -1,9 +1,10 @@
 //! Sound in files and devices: reading what people have, changing its rate, writing what Sotto says; microphone and
-//! speaker ([`device`]).
+//! speaker ([`device`]), and what is done to the microphone's sound before anyone listens ([`front`]).
 //!
 //! Architecture invariant: nothing here knows of text.
 
 pub mod device;
+pub mod front;
 mod load;
 mod player;
 mod resample;

@@ -114,6 +114,7 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     Ok(Plan {
         models: Models { profile: profile.name().to_owned(), stand_in, dir: models_dir(&raw.models.dir, places) },
         memory: Memory { budget },
+        audio: raw.audio.clone(),
         hear: hear(&raw.hear, &names),
         asr: asr(&raw.asr, &names, &threads),
         llm: llm(&raw.llm, &names, &threads, prompt_cache),

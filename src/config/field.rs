@@ -299,7 +299,7 @@ mod tests {
                 Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 35);
+        assert_eq!(all().len(), 38);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
-pub use super::raw::{Kv, Priority, Speculation};
+pub use super::raw::{Audio, Echo, Gain, Kv, Noise, Priority, Speculation};
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
@@ -8,6 +8,7 @@ use crate::types::{Bytes, Ms};
 pub struct Plan {
     pub models: Models,
     pub memory: Memory,
+    pub audio: Audio,
     pub hear: Hear,
     pub asr: Asr,
     pub llm: Llm,

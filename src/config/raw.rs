@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Raw {
     pub models: Models,
     pub memory: Memory,
+    pub audio: Audio,
     pub hear: Hear,
     pub asr: Asr,
     pub llm: Llm,
@@ -48,6 +49,53 @@ pub struct Memory {
     /// The ceiling, as a size with its unit, such as "1500MiB" or "2GiB". What does not fit is refused, not swapped.
     #[schemars(extend("format" = "size"))]
     pub budget: String,
+}
+
+/// What is done to the microphone's sound before anything listens to it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audio {
+    /// What takes Sotto's own voice out of the microphone.
+    pub echo: Echo,
+    /// Whether steady noise is taken out of the microphone, and how much of it.
+    pub noise: Noise,
+    /// Whether soft and far voices are made louder.
+    pub gain: Gain,
+}
+
+/// What takes the echo away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Echo {
+    /// The canceller that WebRTC calls AEC3.
+    #[default]
+    Aec3,
+    /// Nothing: for headphones.
+    Off,
+}
+
+/// How much of the noise is taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Noise {
+    /// None of it.
+    #[default]
+    Off,
+    /// 6 dB.
+    Low,
+    /// 18 dB.
+    High,
+}
+
+/// Whether the level is controlled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Gain {
+    /// The sound is as loud as the microphone gives it.
+    #[default]
+    Off,
+    /// The level of speech is followed and raised.
+    On,
 }
 
 /// Voice activity: when speech starts, and when a turn is over.

@@ -106,7 +106,9 @@ mod tests {
         for (message, expected) in table {
             assert_eq!(message, expected);
         }
-        assert!(unknown_section("qqqqqqqq").ends_with("there are [models], [memory], [hear], [asr], [llm], [tts]"));
+        assert!(
+            unknown_section("qqqqqqqq").ends_with("there are [models], [memory], [audio], [hear], [asr], [llm], [tts]")
+        );
         assert!(unknown_variable("SOTTO_QQQQQQQQ").contains("SOTTO_SECTION__KEY"));
     }
 }

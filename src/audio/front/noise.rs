@@ -1,0 +1,39 @@
+//! Steady noise is taken out of the microphone: a fan, a street, a kettle.
+
+use sonora_ns::config::SuppressionLevel;
+use sonora_ns::noise_suppressor::NoiseSuppressor as Suppressor;
+
+use super::Block;
+use super::pcm::{FULL_SCALE, sane};
+use crate::config::Noise;
+
+/// The noise suppressor of the crate `sonora-ns`, WebRTC's: a Wiener filter over an estimate of the noise, of which it
+/// needs a second or two. It delays the sound by 96 samples (6 ms). (That of the crate `aec3` is not used: it raises
+/// voices by 5 dB where it should lower the noise by 6.)
+pub struct NoiseSuppressor {
+    suppressor: Suppressor,
+    level: SuppressionLevel,
+}
+
+impl NoiseSuppressor {
+    /// `None` where nothing is to be suppressed.
+    pub fn new(noise: Noise) -> Option<Self> {
+        let level = match noise {
+            Noise::Off => return None,
+            Noise::Low => SuppressionLevel::K6dB,
+            Noise::High => SuppressionLevel::K18dB,
+        };
+        Some(NoiseSuppressor { suppressor: Suppressor::with_level(level), level })
+    }
+
+    pub fn process(&mut self, sound: &mut Block) {
+        sound.iter_mut().for_each(|sample| *sample = sane(*sample) * FULL_SCALE);
+        self.suppressor.analyze(sound);
+        self.suppressor.process(sound);
+        sound.iter_mut().for_each(|sample| *sample = sane(*sample / FULL_SCALE));
+    }
+
+    pub fn reset(&mut self) {
+        self.suppressor = Suppressor::with_level(self.level);
+    }
+}
