@@ -84,7 +84,7 @@ impl Loop {
 
     /// When `frame` passed or will pass, in seconds of the session. None before the first block.
     pub fn time_of(&self, frame: f64) -> Option<f64> {
-        self.started.then(|| self.time + (frame - self.frame as f64) * self.per_frame)
+        self.started.then_some(self.time + (frame - self.frame as f64) * self.per_frame)
     }
 
     /// The device's rate by the session clock, relative to its name, as far as it is to be believed yet: above 1 it is

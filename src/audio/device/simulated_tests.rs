@@ -467,7 +467,8 @@ fn files_stand_behind_the_same_trait() {
     let (mut heard, said) = (Vec::new(), murmur(VOICE.0, 0.5));
     let mut written = 0;
     for _ in 0..300 {
-        (capture.poll(), playback.poll());
+        capture.poll();
+        playback.poll();
         heard.extend(std::iter::from_fn(|| capture.read()).flat_map(|block| block.samples));
         let piece = playback.room().min(said.len() - written);
         written += playback.write(&said[written..written + piece]);
