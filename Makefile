@@ -2,7 +2,7 @@
 
 SOTTO := target/release/sotto
 
-.PHONY: demo test test-neon setup build models lint fuzz bench
+.PHONY: demo test test-neon setup setup-tests build models lint fuzz bench
 
 demo: build
 	@$(SOTTO) models pull
@@ -10,7 +10,7 @@ demo: build
 	$(SOTTO) once --realtime "$$($(SOTTO) models path sample-question question.wav)" -o answer.wav
 	@echo "The answer is in answer.wav."
 
-test: models
+test: models setup-tests
 	cargo test --release --locked --workspace
 	@cargo run --release --locked --quiet --example wer -- \
 	    "$$($(SOTTO) models path whisper-base whisper-base.ggml)" ../shared/speech --at-most 4.5
@@ -22,6 +22,10 @@ test-neon:
 # The system packages; asks for nothing that is there.
 setup:
 	@sh scripts/setup.sh
+
+# A sound server for the tests; on Debian only, and nothing that is there.
+setup-tests:
+	@sh scripts/setup-tests.sh
 
 build: setup
 	cargo build --release --locked

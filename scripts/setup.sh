@@ -29,6 +29,11 @@ need c++ build-essential gcc
 need espeak-ng espeak-ng espeak-ng
 need python3 python3 python3
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing $([ "$(uname)" = Darwin ] && echo python3 || echo python3-pip)"
+# Linux alone plays through ALSA; its headers are no command, so pkg-config is asked.
+if [ "$(uname)" = Linux ]; then
+    need pkg-config pkg-config pkg-config
+    pkg-config --exists alsa 2>/dev/null || missing="$missing libasound2-dev"
+fi
 
 [ -n "$missing" ] || exit 0
 echo "setup: installing$missing" >&2

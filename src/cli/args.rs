@@ -138,6 +138,14 @@ pub enum Command {
     /// Measure how fast the parts are on this machine
     #[command(subcommand)]
     Bench(Bench),
+    /// List microphones and speakers
+    ///
+    /// The one that stands behind "default" is marked. A device is opened by the name in the first column. Ends with exit
+    /// code 4 when there is none at all.
+    Devices {
+        #[command(flatten)]
+        format: Format,
+    },
     /// Print the completions for a shell
     ///
     /// For bash, for example: sotto completions bash > ~/.local/share/bash-completion/completions/sotto
@@ -639,6 +647,8 @@ mod tests {
             "verify a --against b --device cpu --chunk 1 --json --max-logit-error 1e-3 --max-state-error 1e-4",
             "bench llm",
             "bench llm m.gguf -p 128 -g 256 --depth 2048 --threads 2 --repeat 3 --profile --json --budget 5GiB",
+            "devices",
+            "devices --json",
             "completions bash",
             "man",
             "man models pull",

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::asr::AsrError;
+use crate::audio::device::DeviceError;
 use crate::config::ConfigErrors;
 use crate::hear::HearError;
 use crate::llm::LlmError;
@@ -36,6 +37,7 @@ pub enum Exit {
     Failed = 1,
     UsageOrConfiguration = 2,
     ModelMissingOrDamaged = 3,
+    AudioDevice = 4,
     OverBudget = 5,
 }
 
@@ -49,6 +51,9 @@ impl Exit {
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<ConfigErrors>() || cause.is::<super::Usage>() {
         return Some(Exit::UsageOrConfiguration);
+    }
+    if cause.is::<DeviceError>() {
+        return Some(Exit::AudioDevice);
     }
     if cause.is::<OverBudget>() {
         return Some(Exit::OverBudget);
@@ -130,7 +135,8 @@ mod tests {
         let onnx = || OnnxError::Model { model: file("m"), why: why() };
         let read = || AsrError::Read { model: file("m"), source: io::ErrorKind::InvalidData.into() };
         let english = || AsrError::EnglishOnly { model: file("m"), language: "de".into() };
-        let cases: [(anyhow::Error, Exit); 15] = [
+        let cases: [(anyhow::Error, Exit); 16] = [
+            (DeviceError::NoSoundSystem { why: why() }.into(), Exit::AudioDevice),
             (onnx().into(), Exit::ModelMissingOrDamaged),
             (TtsError::Onnx(onnx()).into(), Exit::ModelMissingOrDamaged),
             (TtsError::Voice { file: file("v"), why: why() }.into(), Exit::ModelMissingOrDamaged),

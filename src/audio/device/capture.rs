@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringbuf::traits::Consumer;
 
-use super::drift::{Loop, MOST_DRIFT};
+use super::drift::Loop;
 use super::line::{Taken, TapEnd, tap};
 use super::link::{Change, Link};
 use super::steered::Steered;
@@ -23,8 +23,10 @@ const BEHIND: Duration = Duration::from_millis(50);
 const LATE: f64 = 0.25;
 /// The same after the device has reported an interruption.
 const LATE_AFTER_XRUN: f64 = 0.002;
-/// An error of phase is pulled in over so many seconds.
+/// An error of phase is pulled in over so many seconds,
 const PULL: f64 = 5.0;
+/// but never faster than by this: times that jitter must not become a pitch that wavers.
+const MOST_PULL: f64 = 5e-5;
 
 /// 10 ms of sound at 16 kHz.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +45,8 @@ pub struct Block {
 /// the echo canceller stays aligned, and a turn ends by silence when the microphone is pulled out in the middle of a
 /// word. The event comes as well, from [`Capture::poll`].
 ///
-/// A position is a time: the capture's beginning and 1/16000 s of the session for each sample, to within a millisecond,
-/// whatever the device's clock does.
+/// A position is a time: the capture's beginning and 1/16000 s of the session for each sample, whatever the device's
+/// clock does; to within a few milliseconds where the device tells its times well. [`Block::at`] is always the better of both.
 pub struct Capture {
     link: Link<TapEnd>,
     flow: Flow,
@@ -102,7 +104,7 @@ impl Capture {
         self.flow.missing
     }
 
-    /// Frames of the device that were lost because [`Capture::read`] was not called for a second or more.
+    /// Frames of the device that were lost because [`Capture::read`] was not called for some seconds.
     pub fn overruns(&mut self) -> u64 {
         self.overruns + self.link.end().map_or(0, |end| end.gauges.overrun())
     }
@@ -237,7 +239,7 @@ impl Flow {
         let position = track.base as f64 + track.resampler.due();
         self.anchor = (position, time);
         let late = (time - self.began.seconds()) - position / RATE;
-        track.resampler.steer((1.0 + (late / PULL).clamp(-MOST_DRIFT, MOST_DRIFT)) / track.clock.relative());
+        track.resampler.steer((1.0 + (late / PULL).clamp(-MOST_PULL, MOST_PULL)) / track.clock.relative());
         self.keep();
     }
 

@@ -9,6 +9,15 @@ const WIDEST: f64 = 0.25;
 /// In the end jitter of 1 ms in the blocks' times moves the measured rate by about 4 ppm, and a step of the true rate is
 /// followed within 20 s.
 const NARROWEST: f64 = 0.02;
+/// Jitter beyond this, in seconds, makes the loop slower in proportion: sound servers tell their times with errors of
+/// 10 ms, in which no drift can be seen in a short time.
+const CALM: f64 = 1e-3;
+/// An error beyond this, in seconds, is no jitter: the device was interrupted, or a sound server has just woken up.
+const JUMP: f64 = 0.05;
+/// The jitter is averaged over so many seconds.
+const JITTER_SPAN: f64 = 1.0;
+/// A correction is made whole after so many seconds of listening, little by little; the more jitter the more.
+const CONFIDENT: f64 = 30.0;
 /// No sound card is further off; what seems to be is jitter. In parts of one.
 pub const MOST_DRIFT: f64 = 1e-3;
 
@@ -24,13 +33,15 @@ pub struct Loop {
     frame: u64,
     time: f64,
     begun: f64,
+    /// Mean size of the error, in seconds.
+    jitter: f64,
     started: bool,
 }
 
 impl Loop {
     pub fn new(rate: SampleRate) -> Self {
         let nominal = 1.0 / f64::from(rate.0);
-        Loop { nominal, per_frame: nominal, frame: 0, time: 0.0, begun: 0.0, started: false }
+        Loop { nominal, per_frame: nominal, frame: 0, time: 0.0, begun: 0.0, jitter: 0.0, started: false }
     }
 
     /// Frame number `frame` passed at about `at`.
@@ -47,7 +58,14 @@ impl Loop {
         let span = frames * self.nominal;
         let predicted = self.time + frames * self.per_frame;
         let error = at - predicted;
+        if error.abs() > JUMP {
+            // What the loop has learnt of the rate stays; the rest is learnt anew.
+            (self.frame, self.time, self.begun) = (frame, at, at);
+            return;
+        }
+        self.jitter += (error.abs() - self.jitter) * (span / JITTER_SPAN).min(1.0);
         let bandwidth = (1.0 / (predicted - self.begun).max(span)).clamp(NARROWEST, WIDEST);
+        let bandwidth = bandwidth * (CALM / self.jitter.max(CALM));
         // Blocks so long that the loop would not be stable are taken as they are.
         let omega = (std::f64::consts::TAU * bandwidth * span).min(0.5);
         self.frame = frame;
@@ -66,17 +84,19 @@ impl Loop {
 
     /// When `frame` passed or will pass, in seconds of the session. None before the first block.
     pub fn time_of(&self, frame: f64) -> Option<f64> {
-        self.started.then(|| self.time + (frame - self.frame as f64) * self.per_frame)
+        self.started.then_some(self.time + (frame - self.frame as f64) * self.per_frame)
     }
 
-    /// The device's rate by the session clock, relative to its name: above 1 it is fast.
+    /// The device's rate by the session clock, relative to its name, as far as it is to be believed yet: above 1 it is
+    /// fast.
     pub fn relative(&self) -> f64 {
-        self.nominal / self.per_frame
+        let confidence = ((self.time - self.begun) / (CONFIDENT * self.jitter.max(CALM) / CALM)).clamp(0.0, 1.0);
+        1.0 + (self.nominal / self.per_frame - 1.0) * confidence
     }
 
-    /// The same in parts per million.
+    /// The same as it is measured, in parts per million.
     pub fn ppm(&self) -> f64 {
-        (self.relative() - 1.0) * 1e6
+        (self.nominal / self.per_frame - 1.0) * 1e6
     }
 }
 

@@ -175,7 +175,7 @@ fn note(gauges: &Gauges, error: &Error) {
         ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
         ErrorKind::DeviceNotAvailable => gauges.fail(Fault::GONE),
         ErrorKind::StreamInvalidated => gauges.fail(Fault::CHANGED),
-        _ => gauges.fail(Fault::BACKEND),
+        _ => gauges.doubt(),
     }
 }
 
@@ -315,13 +315,15 @@ mod tests {
             (ErrorKind::RealtimeDenied, None),
             (ErrorKind::DeviceNotAvailable, Some(Fault::GONE)),
             (ErrorKind::StreamInvalidated, Some(Fault::CHANGED)),
-            (ErrorKind::BackendError, Some(Fault::BACKEND)),
-            (ErrorKind::Other, Some(Fault::BACKEND)),
+            (ErrorKind::BackendError, None),
+            (ErrorKind::Other, None),
         ] {
             let gauges = Gauges::default();
             note(&gauges, &Error::new(kind));
             assert_eq!(gauges.fault(), fault, "{kind}");
             assert_eq!(gauges.xruns(), u64::from(kind == ErrorKind::Xrun));
+            let doubtful = matches!(kind, ErrorKind::BackendError | ErrorKind::Other);
+            assert_eq!(gauges.doubts(), u64::from(doubtful));
         }
     }
 }

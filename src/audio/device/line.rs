@@ -16,8 +16,9 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 use super::link::End;
 use super::{Format, Moment};
 
-/// How much sound a ring holds, in seconds: as long as the other side may be away from a microphone without loss.
-const RING: u32 = 1;
+/// How much sound a ring holds, in seconds: as long as the other side may be away from a microphone without loss, and
+/// more than the 2 s that PulseAudio delivers at once when it wakes up.
+const RING: u32 = 3;
 /// Headings a ring holds: a second of callbacks of a millisecond.
 const HEADINGS: usize = 1024;
 /// Gain goes from nothing to full, or back, in so many milliseconds: short enough for a person who interrupts, long
@@ -33,6 +34,8 @@ pub struct Gauges {
     xruns: AtomicU64,
     /// Frames that a callback brought and that found no room.
     overrun: AtomicU64,
+    /// Errors after which the stream may be no good.
+    doubts: AtomicU64,
     /// The first error after which the stream is no good: 0 for none, or what [`Gauges::fail`] was given.
     fault: AtomicU32,
 }
@@ -54,6 +57,15 @@ impl Gauges {
     /// For the error callback: the device lost or invented sound, and goes on.
     pub fn xrun(&self) {
         self.xruns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For the error callback: something failed, and perhaps the stream with it.
+    pub fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Relaxed)
     }
 
     /// For the error callback: the stream is no good any more. The first `code` stays; it is not 0.

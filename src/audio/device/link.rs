@@ -10,6 +10,14 @@ use super::{Clock, DeviceError, Direction, Format, Moment, Spawn, Stream};
 
 /// A stream whose callback was not called for so long is dead, whatever it says.
 pub const SILENT_LIMIT: Duration = Duration::from_millis(1_000);
+/// At first it may take longer: Bluetooth has to connect, and a sound server that was idle sleeps up to 2 s.
+pub const STARTING_LIMIT: Duration = Duration::from_secs(5);
+/// A stream that reports errors and brings no sound for so long has failed,
+const DOUBT_LIMIT: Duration = Duration::from_millis(250);
+/// or for so long before its first calls: PulseAudio's plugin cannot tell its latency until the server has woken up.
+const STARTING_DOUBT_LIMIT: Duration = Duration::from_millis(2_500);
+/// These many calls are its first: they fill the device's buffer.
+const FIRST_CALLS: u64 = 10;
 /// The first attempt to take a device back comes after this, each later one after twice the time of the last,
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 /// up to this; then as often for ever, because a kiosk's microphone may be plugged in again the next day.
@@ -37,15 +45,10 @@ pub enum Fault {
 impl Fault {
     /// For [`Gauges::fail`].
     pub const GONE: u32 = 1;
-    pub const BACKEND: u32 = 2;
-    pub const CHANGED: u32 = 3;
+    pub const CHANGED: u32 = 2;
 
     fn of(code: u32) -> Fault {
-        match code {
-            Self::GONE => Fault::Gone,
-            Self::CHANGED => Fault::Changed,
-            _ => Fault::Backend,
-        }
+        if code == Self::CHANGED { Fault::Changed } else { Fault::Gone }
     }
 }
 
@@ -103,7 +106,39 @@ pub type Open<E> = Arc<dyn Fn() -> Opened<E> + Send + Sync>;
 enum State<E> {
     Waiting { until: Moment },
     Opening { answer: Receiver<Opened<E>>, since: Moment },
-    Running { stream: Option<Box<dyn Stream>>, end: E, since: Moment, calls: u64, called: Moment },
+    Running { stream: Option<Box<dyn Stream>>, end: E, watch: Watch },
+}
+
+/// The watchdog of a stream.
+struct Watch {
+    opened: Moment,
+    calls: u64,
+    called: Moment,
+    /// Errors, and since when there were some without a call.
+    doubts: u64,
+    doubted: Option<Moment>,
+}
+
+impl Watch {
+    fn new(opened: Moment) -> Self {
+        Watch { opened, calls: 0, called: opened, doubts: 0, doubted: None }
+    }
+
+    fn look(&mut self, gauges: &Gauges, now: Moment) -> Option<Fault> {
+        if gauges.calls() != self.calls {
+            (self.calls, self.called, self.doubted) = (gauges.calls(), now, None);
+        }
+        if gauges.doubts() != self.doubts {
+            self.doubts = gauges.doubts();
+            self.doubted.get_or_insert(now);
+        }
+        let starting = now.since(self.opened) < STARTING_LIMIT;
+        let silent = now.since(self.called) >= if starting { STARTING_LIMIT } else { SILENT_LIMIT };
+        let patience = if self.calls < FIRST_CALLS { STARTING_DOUBT_LIMIT } else { DOUBT_LIMIT };
+        let failed = self.doubted.is_some_and(|since| now.since(since) >= patience);
+        let fault = gauges.fault().map(Fault::of).or(failed.then_some(Fault::Backend));
+        fault.or(silent.then_some(Fault::Silent))
+    }
 }
 
 pub struct Link<E: End> {
@@ -148,13 +183,8 @@ impl<E: End> Link<E> {
         match &mut self.state {
             State::Waiting { .. } => (None, None),
             State::Opening { .. } => (self.look_at_opening(now), None),
-            State::Running { end, calls, called, .. } => {
-                let seen = end.gauges().calls();
-                if seen != *calls {
-                    (*calls, *called) = (seen, now);
-                }
-                let silent = now.since(*called) >= SILENT_LIMIT;
-                let fault = end.gauges().fault().map(Fault::of).or(silent.then_some(Fault::Silent));
+            State::Running { end, watch, .. } => {
+                let fault = watch.look(end.gauges(), now);
                 fault.map_or((None, None), |why| self.give_up(why, now))
             }
         }
@@ -202,7 +232,7 @@ impl<E: End> Link<E> {
 
     fn run(&mut self, stream: Box<dyn Stream>, end: E, now: Moment) -> Change {
         let (device, format) = (end.device().to_owned(), end.format());
-        self.state = State::Running { stream: Some(stream), end, since: now, calls: 0, called: now };
+        self.state = State::Running { stream: Some(stream), end, watch: Watch::new(now) };
         let away = self.lost.take().map(|lost| now.since(lost));
         Change::Opened { direction: self.direction, device, format, away }
     }
@@ -218,9 +248,9 @@ impl<E: End> Link<E> {
 
     fn give_up(&mut self, why: Fault, now: Moment) -> (Option<Change>, Option<E>) {
         let was = std::mem::replace(&mut self.state, State::Waiting { until: now });
-        let State::Running { stream, end, since, .. } = was else { return (None, None) };
+        let State::Running { stream, end, watch } = was else { return (None, None) };
         // One that fails as soon as it is open is not hurried.
-        if now.since(since) >= RETRY_LIMIT {
+        if now.since(watch.opened) >= RETRY_LIMIT {
             self.wait = RETRY_FIRST;
         }
         // One that only changed is there: at once.
@@ -320,7 +350,7 @@ mod tests {
             *clock.0.lock().unwrap() = Moment(tenth * 100_000_000);
             if let Some(Change::Opened { .. }) = link.poll().0 {
                 opened.push(tenth);
-                link.end().unwrap().gauges().fail(Fault::BACKEND);
+                link.end().unwrap().gauges().fail(Fault::GONE);
             }
         }
         assert!((20..40).contains(&opened.len()), "{opened:?}");

@@ -126,7 +126,7 @@ fn a_microphone_of_any_kind_gives_the_same_sound_at_the_same_time() {
 
 #[test]
 fn clocks_that_drift_are_measured_and_both_directions_keep_the_sessions_time() {
-    for (jitter, within, off) in [(0, 1.0, 0.0002), (3, 40.0, 0.004)] {
+    for (jitter, within, off) in [(0, 1.0, 0.002), (3, 40.0, 0.005)] {
         let mut mic = device(Direction::Input, 48_000, 1, SampleFormat::I16);
         let mut spk = device(Direction::Output, 44_100, 2, SampleFormat::F32);
         (mic.ppm, spk.ppm) = (180.0, -120.0);
@@ -187,19 +187,19 @@ fn the_echo_comes_after_the_rooms_delay_and_stays_there() {
 #[test]
 fn what_nobody_read_in_time_is_silence_and_the_rest_is_in_its_place() {
     let card = Simulated::usual(Room::HEADPHONES);
-    card.say(ms(0), SampleRate(48_000), &murmur(48_000, 8.0));
+    card.say(ms(0), SampleRate(48_000), &murmur(48_000, 10.0));
     let mut bench = Bench::new(card);
     bench.run(1.0);
-    bench.card.advance(Duration::from_secs(3));
+    bench.card.advance(Duration::from_secs(5));
     bench.run(2.0);
     bench.assert_positions();
     assert_eq!(bench.capture.overruns(), 48_000 * 2);
     assert!((bench.capture.missing() as f64 - 32_000.0).abs() < 10.0, "{}", bench.capture.missing());
-    let (heard, said) = (bench.sound(), murmur(16_000, 8.0));
-    for span in [1_000..15_000, 17_000..30_000, 66_000..90_000] {
+    let (heard, said) = (bench.sound(), murmur(16_000, 10.0));
+    for span in [1_000..15_000, 17_000..62_000, 98_000..122_000] {
         assert!(alike(&heard[span.clone()], &said[span.clone()]) > 0.999, "{span:?}");
     }
-    assert!(heard[33_000..63_000].iter().all(|&sample| sample == 0.0));
+    assert!(heard[65_000..94_000].iter().all(|&sample| sample == 0.0));
 }
 
 #[test]
@@ -284,9 +284,9 @@ fn the_default_is_followed_and_a_name_is_not() {
 #[test]
 fn a_device_that_falls_silent_is_opened_again() {
     let card = Simulated::usual(Room::HEADPHONES);
-    card.plan(ms(3_000), Happening::Stall("mic".into()));
+    card.plan(ms(8_000), Happening::Stall("mic".into()));
     let mut bench = Bench::new(card);
-    bench.run(2.9 + SILENT_LIMIT.as_secs_f64());
+    bench.run(7.9 + SILENT_LIMIT.as_secs_f64());
     assert_eq!(bench.changes.len(), 2);
     bench.run(1.0);
     assert!(bench.lines()[2].contains("gone silent"), "{:#?}", bench.lines());
@@ -467,7 +467,8 @@ fn files_stand_behind_the_same_trait() {
     let (mut heard, said) = (Vec::new(), murmur(VOICE.0, 0.5));
     let mut written = 0;
     for _ in 0..300 {
-        (capture.poll(), playback.poll());
+        capture.poll();
+        playback.poll();
         heard.extend(std::iter::from_fn(|| capture.read()).flat_map(|block| block.samples));
         let piece = playback.room().min(said.len() - written);
         written += playback.write(&said[written..written + piece]);
