@@ -173,7 +173,7 @@ mod tests {
         let mut player = saying(10);
         player.begin(TurnId(2), 0);
         say_more(&mut player, 10);
-        assert_eq!(player.hand_out(10), []);
+        assert!(player.hand_out(10).is_empty());
         player.begin(TurnId(1), 0);
         say_more(&mut player, 10);
         player.stop();

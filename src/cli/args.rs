@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::audio::device;
 use crate::config::{Flag, Sources};
 use crate::llm::quantize;
 

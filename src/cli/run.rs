@@ -36,7 +36,7 @@ fn print(happening: &Happening, talk: &Talk) -> Result<()> {
         Happening::Device(change) => talk.note(&change.to_string()),
         Happening::View(View::Listening) => talk.note("listening"),
         Happening::View(_) | Happening::Understood(_) => {}
-        Happening::Answered(Exchange { question, heard, how, timings }) => {
+        Happening::Answered(Exchange { question, heard, how, timings, .. }) => {
             if *how == Ending::Revised {
                 return Ok(());
             }
@@ -75,11 +75,12 @@ fn print_json(happening: &Happening) -> Result<()> {
             "verdict": transcript.verdict.name(),
             "confidence": transcript.confidence,
         }),
-        Happening::Answered(Exchange { question, heard, how, timings }) => json!({
+        Happening::Answered(Exchange { question, heard, how, timings, glitches }) => json!({
             "question": question,
             "heard": heard,
             "ended": format!("{how:?}").to_lowercase(),
             "timings": timings,
+            "glitches": glitches,
         }),
         Happening::Notice(notice) => json!({ "notice": told(*notice) }),
         Happening::Failed(why) => json!({ "failed": why }),

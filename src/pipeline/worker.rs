@@ -18,8 +18,8 @@ use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
 use crate::priority;
-use crate::turn::Stage;
 use crate::tts::{Sentences, Sound, Word, words};
+use crate::turn::Stage;
 use crate::types::{Frame, SampleRate, TurnId, WordMark};
 
 /// The longest that the language model waits for the voice to begin, and how soon it notices that nobody waits any more.

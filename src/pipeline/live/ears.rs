@@ -142,11 +142,14 @@ mod tests {
     fn a_voice_is_seen_before_it_is_speech_and_ends_with_the_silence_behind_it() {
         let events = hear(&mut ears(), &[10, 10, 20]);
         let [seen, confirmed, paused, ended] = events[..] else { panic!("{events:?}") };
-        assert_eq!((seen, confirmed), (
-            VoiceEvent::Seen { since: Ms(1320.0) },
-            VoiceEvent::Confirmed { since: Ms(1320.0) }
-        ));
-        assert_eq!((paused, ended), (VoiceEvent::Paused { since: Ms(1640.0) }, VoiceEvent::Ended { since: Ms(1640.0) }));
+        assert_eq!(
+            (seen, confirmed),
+            (VoiceEvent::Seen { since: Ms(1320.0) }, VoiceEvent::Confirmed { since: Ms(1320.0) })
+        );
+        assert_eq!(
+            (paused, ended),
+            (VoiceEvent::Paused { since: Ms(1640.0) }, VoiceEvent::Ended { since: Ms(1640.0) })
+        );
         let events = hear(&mut ears(), &[10, 1, 20]);
         assert_eq!(events, [VoiceEvent::Seen { since: Ms(1320.0) }, VoiceEvent::Lost]);
     }

@@ -30,7 +30,7 @@ use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, Pl
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
+    AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Transcript,
     TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
@@ -77,6 +77,8 @@ pub struct Answered {
     pub heard: String,
     pub how: Ending,
     pub timings: Option<Timings>,
+    /// How often the speaker ran dry, or was interrupted by the system.
+    pub glitches: u64,
 }
 
 /// The conversation, running.
@@ -123,7 +125,12 @@ impl Drop for Live {
 
 impl Live {
     /// Opens the devices and starts a thread for each stage. Devices that are not there are waited for.
-    pub fn start(stages: Stages, plan: &Plan, devices: Devices, journal: Journal) -> Result<Live, AudioError> {
+    pub fn start(
+        stages: Stages,
+        plan: &Plan,
+        devices: Devices,
+        journal: Journal,
+    ) -> std::result::Result<Live, AudioError> {
         let (hearing, answering) = (PresentTurn::default(), PresentTurn::default());
         let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
         let ((hear, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
@@ -351,7 +358,7 @@ impl Live {
             Reply::To { text, .. } => (Some(text.clone()), Say::AnswerTo(text)),
             Reply::AskAgain => (None, Say::Words(self.plan.asr.unclear_reply.clone())),
         };
-        self.answer = Some(Spoken::new(turn, question));
+        self.answer = Some(Spoken::new(turn, question, self.mouth.glitches()));
         self.answering.set(turn);
         self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh: false });
     }
@@ -373,7 +380,8 @@ impl Live {
         self.journal.note(turn, Event::Done);
         let timings = Timings::of(&self.journal.of(turn));
         let (question, heard) = (answer.question.clone().unwrap_or_default(), heard.to_owned());
-        self.happened.push(Happening::Answered(Answered { question, heard, how, timings }));
+        let glitches = self.mouth.glitches() - answer.glitches;
+        self.happened.push(Happening::Answered(Answered { question, heard, how, timings, glitches }));
     }
 }
 

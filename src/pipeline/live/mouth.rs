@@ -72,7 +72,8 @@ impl Mouth {
 
     /// Whether more sound may be made.
     pub(super) fn has_room(&self) -> bool {
-        self.player.waiting().0 + self.rate.duration(self.held.iter().map(|frame| frame.samples.len()).sum()).0 < AHEAD.0
+        self.player.waiting().0 + self.rate.duration(self.held.iter().map(|frame| frame.samples.len()).sum()).0
+            < AHEAD.0
     }
 
     pub(super) fn complete(&mut self) {

@@ -15,13 +15,18 @@ pub(super) struct Spoken {
     said: String,
     /// Where in `said` its words begin and end.
     words: Vec<(usize, usize)>,
+    /// Words that have begun in the sound so far.
+    begun: usize,
     /// Whether some of it was heard.
     pub(super) audible: bool,
+    /// Those of the speaker before it.
+    pub(super) glitches: u64,
 }
 
 impl Spoken {
-    pub(super) fn new(turn: TurnId, question: Option<String>) -> Self {
-        Spoken { turn, question, written: String::new(), said: String::new(), words: Vec::new(), audible: false }
+    pub(super) fn new(turn: TurnId, question: Option<String>, glitches: u64) -> Self {
+        let (written, said) = (String::new(), String::new());
+        Spoken { turn, question, written, said, words: Vec::new(), begun: 0, audible: false, glitches }
     }
 
     pub(super) fn written(&mut self, piece: &str) {
@@ -47,10 +52,10 @@ impl Spoken {
     }
 
     /// A piece of its sound, for the machine: what goes on of a word that began before, and then word by word.
-    pub(super) fn sound(&self, frame: &Frame) -> Vec<AnswerEvent> {
+    pub(super) fn sound(&mut self, frame: &Frame) -> Vec<AnswerEvent> {
         let first = frame.words.first().map_or(frame.samples.len(), |word| word.at);
-        let begun = frame.words.first().map_or(self.words.len(), |word| word.word);
-        let at = begun.checked_sub(1).and_then(|last| self.words.get(last)).map_or(0, |word| word.1);
+        let at = self.begun.checked_sub(1).and_then(|last| self.words.get(last)).map_or(0, |word| word.1);
+        self.begun = frame.words.last().map_or(self.begun, |word| word.word + 1);
         let length = |samples| frame.rate.duration(samples);
         let rest = (first > 0).then(|| AnswerEvent::Sound { length: length(first), at, text: String::new() });
         let ends = frame.words.iter().skip(1).map(|word| word.at).chain([frame.samples.len()]);
@@ -65,5 +70,41 @@ impl Spoken {
     pub(super) fn heard(&self, heard: usize) -> &str {
         let said = self.words.iter().filter(|(_, end)| *end <= heard).map(|(from, to)| &self.said[*from..*to]);
         self.written[..covered(&self.written, said)].trim_start()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Ms, SampleRate, WordMark};
+
+    fn frame(length: usize, words: &[(usize, usize)]) -> Frame {
+        let words = words.iter().map(|&(at, word)| WordMark { at, word }).collect();
+        Frame { turn: TurnId(1), rate: SampleRate(1000), samples: vec![0.0; length], words }
+    }
+
+    fn pieces(answer: &mut Spoken, frame: &Frame) -> Vec<(f64, usize, String)> {
+        let piece = |event| match event {
+            AnswerEvent::Sound { length: Ms(length), at, text } => (length, at, text),
+            other => panic!("{other:?}"),
+        };
+        answer.sound(frame).into_iter().map(piece).collect()
+    }
+
+    #[test]
+    fn sound_says_word_by_word_and_goes_on_with_the_last() {
+        let mut answer = Spoken::new(TurnId(1), None, 0);
+        ["*Hello* ", "there. ", "It rains."].iter().for_each(|piece| answer.written(piece));
+        assert!(answer.is_silent());
+        answer.sentence("Hello there.");
+        let some = |length, at, text: &str| (length, at, text.to_owned());
+        assert_eq!(pieces(&mut answer, &frame(90, &[(0, 0), (60, 1)])), [some(60.0, 0, "Hello"), some(30.0, 6, "there.")]);
+        assert_eq!(pieces(&mut answer, &frame(50, &[])), [some(50.0, 12, "")]);
+        answer.sentence("It rains.");
+        assert_eq!(pieces(&mut answer, &frame(40, &[])), [some(40.0, 12, "")]);
+        assert_eq!(pieces(&mut answer, &frame(40, &[(10, 2)])), [some(10.0, 12, ""), some(30.0, 13, "It")]);
+        for (heard, text) in [(0, ""), (5, "*Hello"), (11, "*Hello"), (12, "*Hello* there."), (99, "*Hello* there. It rains.")] {
+            assert_eq!(answer.heard(heard), text);
+        }
     }
 }

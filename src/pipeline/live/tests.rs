@@ -39,7 +39,7 @@ impl Recogniser for Reads {
         let crossings = voiced.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count().max(1);
         let period = 2 * voiced.len() / crossings;
         let (_, text) = WORDS.iter().min_by_key(|(of, _)| of.abs_diff(period)).unwrap();
-        let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::Empty) } else { Verdict::Certain };
+        let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
         let (text, language) = ((*text).to_owned(), "en".to_owned());
         Ok(asr::Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
     }
@@ -82,7 +82,8 @@ impl Speaker for Hums {
         let place = |n: usize| (n * 10) as f64 / sentence.len() as f64;
         for n in 0..pieces {
             let letters = 10.min(sentence.len() - n * 10);
-            let samples: Vec<f32> = (0..letters * 400).map(|i| if i / 8 % 2 == 0 { 0.3 } else { -0.3 }).collect();
+            let samples: Vec<f32> =
+                (0..letters * 400).map(|i| if (i / 8).is_multiple_of(2) { 0.3 } else { -0.3 }).collect();
             if on_sound(Sound { samples: &samples, says: place(n)..place(n + 1).min(1.0) }).is_break() {
                 break;
             }
@@ -133,7 +134,8 @@ impl World {
     /// Says words of [`WORDS`] for so long, and waits until they are out.
     fn say(&mut self, words: usize, milliseconds: u64) {
         let period = WORDS[words].0;
-        let tone = (0..milliseconds as usize * 16).map(|i| if i / (period / 2) % 2 == 0 { 0.5 } else { -0.5 });
+        let tone =
+            (0..milliseconds as usize * 16).map(|i| if (i / (period / 2)).is_multiple_of(2) { 0.5 } else { -0.5 });
         let at = Moment((self.now() + 20) * 1_000_000);
         self.card.say(at, SampleRate::HEARING, &tone.collect::<Vec<f32>>());
         self.pass(milliseconds + 20);
@@ -151,11 +153,13 @@ impl World {
     }
 
     fn answers(&self) -> Vec<&Answered> {
-        let answered = |happening| match happening {
-            &Happening::Answered(ref answered) => Some(answered),
-            _ => None,
-        };
-        self.happened.iter().filter_map(answered).collect()
+        let mut answers = Vec::new();
+        for happening in &self.happened {
+            if let Happening::Answered(answered) = happening {
+                answers.push(answered);
+            }
+        }
+        answers
     }
 
     /// The loudest sample that left the speaker in the last while.
@@ -179,8 +183,8 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
         assert!(world.loudness(20) < 0.4);
         world.until(View::Listening);
         assert_eq!(world.answers().len(), n);
-        let Answered { question, heard, how, timings } = world.answers()[n - 1];
-        assert_eq!((question.as_str(), heard.as_str(), *how), (WORDS[0].1, ANSWER, Ending::Done));
+        let Answered { question, heard, how, timings, glitches } = world.answers()[n - 1];
+        assert_eq!((question.as_str(), heard.as_str(), *how, *glitches), (WORDS[0].1, ANSWER, Ending::Done, 0));
         assert!(timings.is_some_and(|timings| timings.first_audio.is_some()), "{timings:?}");
     }
     assert_eq!(world.history(), [WORDS[0].1; 2], "all of each was heard");
