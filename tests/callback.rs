@@ -49,7 +49,7 @@ where
     f32: FromSample<T>,
 {
     tap.take(data, Moment(call as u64));
-    if call % 100 == 0 {
+    if call.is_multiple_of(100) {
         tap.gauges().xrun();
         tap.gauges().fail(1);
     }
@@ -89,7 +89,7 @@ fn plays<T: Sample + FromSample<f32>>(sample: cpal::SampleFormat) {
 
 fn give<T: Sample + FromSample<f32>>(feed: &mut Feed, data: &mut [T], call: usize) {
     feed.fill(data, Moment(call as u64));
-    if call % 100 == 0 {
+    if call.is_multiple_of(100) {
         feed.gauges().xrun();
     }
 }
