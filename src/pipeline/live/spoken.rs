@@ -98,12 +98,17 @@ mod tests {
         assert!(answer.is_silent());
         answer.sentence("Hello there.");
         let some = |length, at, text: &str| (length, at, text.to_owned());
-        assert_eq!(pieces(&mut answer, &frame(90, &[(0, 0), (60, 1)])), [some(60.0, 0, "Hello"), some(30.0, 6, "there.")]);
+        assert_eq!(
+            pieces(&mut answer, &frame(90, &[(0, 0), (60, 1)])),
+            [some(60.0, 0, "Hello"), some(30.0, 6, "there.")]
+        );
         assert_eq!(pieces(&mut answer, &frame(50, &[])), [some(50.0, 12, "")]);
         answer.sentence("It rains.");
         assert_eq!(pieces(&mut answer, &frame(40, &[])), [some(40.0, 12, "")]);
         assert_eq!(pieces(&mut answer, &frame(40, &[(10, 2)])), [some(10.0, 12, ""), some(30.0, 13, "It")]);
-        for (heard, text) in [(0, ""), (5, "*Hello"), (11, "*Hello"), (12, "*Hello* there."), (99, "*Hello* there. It rains.")] {
+        for (heard, text) in
+            [(0, ""), (5, "*Hello"), (11, "*Hello"), (12, "*Hello* there."), (99, "*Hello* there. It rains.")]
+        {
             assert_eq!(answer.heard(heard), text);
         }
     }
