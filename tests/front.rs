@@ -1,11 +1,14 @@
 //! The front end of the microphone in simulated rooms: what it takes away, what it leaves, and what it withstands.
 
 #[allow(dead_code)]
+#[path = "common/babble.rs"]
+mod babble;
 #[path = "common/room.rs"]
 mod room;
 
 use allocation_counter::measure;
-use room::{Noise, RATE, Room, babble, decibel, kept, power};
+use babble::babble;
+use room::{Noise, RATE, Room, decibel, kept, power};
 use sotto::audio::front::{Aec3, BLOCK, Block, EchoCanceller, Front, LONGEST_DELAY};
 use sotto::config::{Audio, Echo, Gain, Noise as Suppressed};
 

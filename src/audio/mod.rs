@@ -7,12 +7,14 @@ pub mod device;
 pub mod front;
 mod load;
 mod player;
+mod reference;
 mod resample;
 mod riff;
 mod write;
 
 pub use load::{Clip, LONGEST, load_at};
 pub use player::Player;
+pub use reference::Reference;
 pub use resample::{Resampler, resample};
 pub use write::{WavTarget, WavWriter};
 

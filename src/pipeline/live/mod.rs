@@ -27,6 +27,7 @@ use super::worker::{HearingJob, Message, Past, Say, ThinkingJob, Voiced, Worker,
 use crate::asr::{self, Cancel};
 use crate::audio::AudioError;
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
+use crate::audio::front::Front;
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
@@ -87,6 +88,7 @@ pub struct Live {
     clock: Arc<dyn Clock>,
     machine: Machine,
     capture: Capture,
+    front: Front,
     ears: Ears,
     mouth: Mouth,
     /// The turns that are worth recognising, and answering.
@@ -154,6 +156,7 @@ impl Live {
             clock: card.clock(),
             machine: Machine::new(TurnSettings::default()),
             capture: Capture::open(card, &devices.microphone, elsewhere),
+            front: Front::new(&plan.audio),
             ears: Ears::new(detector, &plan.hear),
             mouth: Mouth::new(playback, rate),
             hearing,
@@ -215,7 +218,9 @@ impl Live {
             self.device_changed(change);
         }
         while let Some(block) = self.capture.read() {
-            for event in self.ears.hear(&block.samples, Ms::from(block.at))? {
+            let (at, mut samples) = (Ms::from(block.at), block.samples);
+            self.front.process(&mut samples, &self.mouth.played(at));
+            for event in self.ears.hear(&samples, at)? {
                 self.tell(Input::Voice(event));
             }
         }
@@ -250,6 +255,8 @@ impl Live {
             Change::Opened { .. } => Input::DeviceBack(device),
             Change::Lost { .. } => Input::DeviceLost(device),
         };
+        // Another device, or another distance: what the canceller has learned of the room no longer holds.
+        self.front.reset();
         self.happened.push(Happening::Device(change));
         self.tell(input);
     }

@@ -1,7 +1,10 @@
 //! What the speaker says: an answer's sound, held until its turn is certain, ducked, paused, taken up again, ended.
 
-use crate::audio::Player;
+use std::collections::VecDeque;
+
 use crate::audio::device::{Change, Playback};
+use crate::audio::front::Block;
+use crate::audio::{Player, Reference};
 use crate::types::{Frame, Ms, SampleRate, TurnId};
 
 /// How loud an answer is while somebody may be speaking over it: -14 dB. Still to be followed, and no obstacle to hearing
@@ -12,11 +15,19 @@ const AUDIBLE: f32 = 0.003;
 /// Sound that is made ahead of what is heard, at most. The voice is ten times as fast as speech, and could otherwise
 /// fill the memory with a long answer.
 const AHEAD: Ms = Ms(20_000.0);
+/// The reference runs ahead of what was played by this, as far as it is known: a device that tells its times too late would
+/// otherwise be heard before it plays, and no canceller finds that. It looks for much longer delays itself.
+const EARLY: Ms = Ms(40.0);
 
 pub(super) struct Mouth {
     playback: Playback,
     player: Player,
     rate: SampleRate,
+    /// Samples written and not yet on their way out, from number `first_written` on.
+    written: VecDeque<f32>,
+    first_written: u64,
+    reference: Reference,
+    gain: f32,
     /// Sound of an answer whose turn is not certain.
     held: Vec<Frame>,
     paused: bool,
@@ -45,6 +56,10 @@ impl Mouth {
             playback,
             player: Player::new(rate),
             rate,
+            written: VecDeque::new(),
+            first_written: 0,
+            reference: Reference::new(rate),
+            gain: 1.0,
             held: Vec::new(),
             paused: false,
             complete: false,
@@ -89,7 +104,8 @@ impl Mouth {
     }
 
     pub(super) fn duck(&mut self, ducked: bool) {
-        self.playback.duck(if ducked { DUCKED } else { 1.0 });
+        self.gain = if ducked { DUCKED } else { 1.0 };
+        self.playback.duck(self.gain);
     }
 
     pub(super) fn pause(&mut self) {
@@ -115,7 +131,7 @@ impl Mouth {
 
     fn speak_up(&mut self) {
         self.paused = false;
-        self.playback.duck(1.0);
+        self.duck(false);
         self.playback.hold(false);
     }
 
@@ -127,12 +143,31 @@ impl Mouth {
             let sound = self.player.hand_out(self.playback.room());
             let written = self.playback.write(&sound);
             self.player.not_written(sound.len() - written);
+            self.written.extend(&sound[..written]);
         }
+        self.follow();
         if self.complete && !self.closed && self.player.turn().is_some() && self.player.waiting().0 == 0.0 {
             self.closed = true;
             self.playback.end();
         }
         change
+    }
+
+    /// What the speaker plays in the 10 ms from `at` on.
+    pub(super) fn played(&mut self, at: Ms) -> Block {
+        self.reference.block(Ms(at.0 + EARLY.0))
+    }
+
+    /// Takes down what leaves the speaker when.
+    fn follow(&mut self) {
+        while let Some(stretch) = self.playback.sounding() {
+            let from = (stretch.from.saturating_sub(self.first_written) as usize).min(self.written.len());
+            let to = (from + stretch.count as usize).min(self.written.len());
+            let gain = self.gain;
+            self.reference.push(stretch.at.into(), self.written.range(from..to).map(|sample| sample * gain));
+            self.written.drain(..to);
+            self.first_written += to as u64;
+        }
     }
 
     /// How far the answer is that is said, if there is one.
