@@ -1,9 +1,12 @@
 //! What the speaker plays, by time: the canceller's reference.
 //!
-//! The device tells which samples leave the speaker when; the microphone's blocks carry their own times. Both are times
-//! of the session, so for any block of the microphone what was played in the same 10 ms can be read off, at the
-//! microphone's rate: interpolated with a windowed sinc (Smith, "Digital Audio Resampling", 2.2), because a block may
-//! begin between two samples.
+//! Samples count from the moment at which they were given to a device that had run dry, and then one after another. They
+//! leave the speaker later by what the device holds, which is the same as long as it does not run dry again: so the way
+//! from here to the microphone is always positive and steady, whatever a device believes of its own latency (PulseAudio's
+//! null sinks are wrong by 120 ms), and the canceller finds it by itself.
+//!
+//! What was given in the 10 ms of a block of the microphone is read off at the microphone's rate: interpolated with a
+//! windowed sinc (Smith, "Digital Audio Resampling", 2.2), because a block may begin between two samples.
 
 use std::collections::VecDeque;
 
@@ -18,8 +21,8 @@ const PHASES: usize = 128;
 const PASS: f64 = 0.92;
 /// What is played is kept so long: blocks of the microphone come late, and the canceller looks back by itself.
 const KEPT: Ms = Ms(1_000.0);
-/// Stretches whose times are apart by less follow each other; times are told to within a millisecond or so.
-const JITTER: Ms = Ms(3.0);
+/// A device that is given more so late after the end of what it had has not run dry: we may have been late ourselves.
+const LATE: Ms = Ms(5.0);
 
 /// The sound of a speaker in time.
 pub struct Reference {
@@ -41,16 +44,23 @@ impl Reference {
         Reference { rate, strips: VecDeque::new(), weights: (0..PHASES).map(|phase| weights(rate, phase)).collect() }
     }
 
-    /// These samples leave the speaker one after another, the first at `at`.
+    /// The device was given these samples at the moment `at`.
     pub fn push(&mut self, at: Ms, samples: impl IntoIterator<Item = f32>) {
-        let length = |strip: &Strip| self.rate.duration(strip.samples.len()).0;
+        let end = |strip: &Strip| strip.at + self.rate.duration(strip.samples.len()).0;
         match self.strips.back_mut() {
-            Some(last) if (last.at + length(last) - at.0).abs() < JITTER.0 => last.samples.extend(samples),
+            Some(last) if at.0 <= end(last) + LATE.0 => last.samples.extend(samples),
             _ => self.strips.push_back(Strip { at: at.0, samples: samples.into_iter().collect() }),
         }
     }
 
-    /// What the speaker plays in the 10 ms from `at` on.
+    /// At the moment `at` the device dropped what it had.
+    pub fn cut(&mut self, at: Ms) {
+        for strip in &mut self.strips {
+            strip.samples.truncate(self.rate.samples(Ms((at.0 - strip.at).max(0.0))));
+        }
+    }
+
+    /// What goes with the microphone's 10 ms from `at` on.
     pub fn block(&mut self, at: Ms) -> Block {
         self.forget_before(at.0 - KEPT.0);
         let mut block = [0.0; BLOCK];
@@ -113,8 +123,9 @@ mod tests {
         let mut from = 0;
         for count in [700, 13, 2_000, 441, 3_000] {
             let samples = (from..from + count).map(|n| tone(hertz, f64::from(n) / 22_050.0));
-            let jitter = if count == 13 { 1.0 } else { 0.0 };
-            reference.push(Ms(offset + f64::from(from) * 1000.0 / 22_050.0 + jitter), samples);
+            // The first as it comes, the others while the device still has some.
+            let early = if count == 700 { 0.0 } else { 11.0 };
+            reference.push(Ms(offset + f64::from(from) * 1000.0 / 22_050.0 - early), samples);
             from += count;
         }
         let mut worst = 0.0f32;
@@ -151,5 +162,9 @@ mod tests {
             assert_eq!(reference.block(Ms(at + 500.0)), [0.0; BLOCK]);
         }
         assert!(reference.strips.len() < 4);
+        reference.push(Ms(100_000.0), vec![0.5; 22_050]);
+        reference.cut(Ms(100_500.0));
+        assert!(reference.block(Ms(100_480.0))[80] > 0.4);
+        assert_eq!(reference.block(Ms(100_510.0)), [0.0; BLOCK]);
     }
 }

@@ -75,12 +75,13 @@ fn print_json(happening: &Happening) -> Result<()> {
             "verdict": transcript.verdict.name(),
             "confidence": transcript.confidence,
         }),
-        Happening::Answered(Exchange { question, heard, how, timings, glitches }) => json!({
+        Happening::Answered(Exchange { question, heard, how, timings, glitches, echo_loss }) => json!({
             "question": question,
             "heard": heard,
             "ended": format!("{how:?}").to_lowercase(),
             "timings": timings,
             "glitches": glitches,
+            "echo_loss_db": echo_loss,
         }),
         Happening::Notice(notice) => json!({ "notice": told(*notice) }),
         Happening::Failed(why) => json!({ "failed": why }),

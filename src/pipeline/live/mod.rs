@@ -80,6 +80,8 @@ pub struct Answered {
     pub timings: Option<Timings>,
     /// How often the speaker ran dry, or was interrupted by the system.
     pub glitches: u64,
+    /// By how many decibels Sotto's own voice was weaker behind the canceller, where that is known.
+    pub echo_loss: Option<f32>,
 }
 
 /// The conversation, running.
@@ -219,7 +221,7 @@ impl Live {
         }
         while let Some(block) = self.capture.read() {
             let (at, mut samples) = (Ms::from(block.at), block.samples);
-            self.front.process(&mut samples, &self.mouth.played(at));
+            self.front.process(&mut samples, &self.mouth.reference(at));
             for event in self.ears.hear(&samples, at)? {
                 self.tell(Input::Voice(event));
             }
@@ -228,7 +230,7 @@ impl Live {
     }
 
     fn speak(&mut self) {
-        if let Some(change) = self.mouth.step() {
+        if let Some(change) = self.mouth.step(self.now()) {
             self.device_changed(change);
         }
         let Some(progress) = self.mouth.progress() else { return };
@@ -343,7 +345,7 @@ impl Live {
             Command::Duck { .. } => self.mouth.duck(true),
             Command::Unduck { .. } => self.mouth.duck(false),
             Command::Pause { .. } => self.mouth.pause(),
-            Command::Resume { from, .. } => self.mouth.resume(from),
+            Command::Resume { from, .. } => self.mouth.resume(from, self.now()),
             Command::End { turn, how, heard } => self.end(turn, how, heard),
             Command::Notice(notice) => self.happened.push(Happening::Notice(notice)),
             Command::Show(view) => self.happened.push(Happening::View(view)),
@@ -372,7 +374,7 @@ impl Live {
 
     fn drop_answer(&mut self) {
         self.answering.set(TurnId::default());
-        self.mouth.end();
+        self.mouth.end(self.now());
         self.answer = None;
     }
 
@@ -388,7 +390,8 @@ impl Live {
         let timings = Timings::of(&self.journal.of(turn));
         let (question, heard) = (answer.question.clone().unwrap_or_default(), heard.to_owned());
         let glitches = self.mouth.glitches() - answer.glitches;
-        self.happened.push(Happening::Answered(Answered { question, heard, how, timings, glitches }));
+        let echo_loss = self.front.echo_loss().enhancement();
+        self.happened.push(Happening::Answered(Answered { question, heard, how, timings, glitches, echo_loss }));
     }
 }
 

@@ -1,7 +1,5 @@
 //! What the speaker says: an answer's sound, held until its turn is certain, ducked, paused, taken up again, ended.
 
-use std::collections::VecDeque;
-
 use crate::audio::device::{Change, Playback};
 use crate::audio::front::Block;
 use crate::audio::{Player, Reference};
@@ -15,17 +13,11 @@ const AUDIBLE: f32 = 0.003;
 /// Sound that is made ahead of what is heard, at most. The voice is ten times as fast as speech, and could otherwise
 /// fill the memory with a long answer.
 const AHEAD: Ms = Ms(20_000.0);
-/// The reference runs ahead of what was played by this, as far as it is known: a device that tells its times too late would
-/// otherwise be heard before it plays, and no canceller finds that. It looks for much longer delays itself.
-const EARLY: Ms = Ms(40.0);
 
 pub(super) struct Mouth {
     playback: Playback,
     player: Player,
     rate: SampleRate,
-    /// Samples written and not yet on their way out, from number `first_written` on.
-    written: VecDeque<f32>,
-    first_written: u64,
     reference: Reference,
     gain: f32,
     /// Sound of an answer whose turn is not certain.
@@ -56,8 +48,6 @@ impl Mouth {
             playback,
             player: Player::new(rate),
             rate,
-            written: VecDeque::new(),
-            first_written: 0,
             reference: Reference::new(rate),
             gain: 1.0,
             held: Vec::new(),
@@ -113,8 +103,9 @@ impl Mouth {
         self.playback.hold(true);
     }
 
-    pub(super) fn resume(&mut self, from: Ms) {
+    pub(super) fn resume(&mut self, from: Ms, now: Ms) {
         self.playback.flush();
+        self.reference.cut(now);
         let written = self.playback.tally().written;
         self.player.go_back(from, written);
         self.closed = false;
@@ -122,10 +113,11 @@ impl Mouth {
     }
 
     /// The answer is over, to the end or in the middle.
-    pub(super) fn end(&mut self) {
+    pub(super) fn end(&mut self, now: Ms) {
         self.player.stop();
         self.held.clear();
         self.playback.flush();
+        self.reference.cut(now);
         self.speak_up();
     }
 
@@ -136,16 +128,20 @@ impl Mouth {
     }
 
     /// Looks after the device, and gives it what it has room for.
-    pub(super) fn step(&mut self) -> Option<Change> {
+    pub(super) fn step(&mut self, now: Ms) -> Option<Change> {
         let change = self.playback.poll();
         while self.playback.flushed().is_some() {}
         if !self.paused {
             let sound = self.player.hand_out(self.playback.room());
             let written = self.playback.write(&sound);
             self.player.not_written(sound.len() - written);
-            self.written.extend(&sound[..written]);
+            if written > 0 {
+                let gain = self.gain;
+                self.reference.push(now, sound[..written].iter().map(|sample| sample * gain));
+            }
         }
-        self.follow();
+        // Which samples leave the speaker when is not asked for here.
+        while self.playback.sounding().is_some() {}
         if self.complete && !self.closed && self.player.turn().is_some() && self.player.waiting().0 == 0.0 {
             self.closed = true;
             self.playback.end();
@@ -153,21 +149,9 @@ impl Mouth {
         change
     }
 
-    /// What the speaker plays in the 10 ms from `at` on.
-    pub(super) fn played(&mut self, at: Ms) -> Block {
-        self.reference.block(Ms(at.0 + EARLY.0))
-    }
-
-    /// Takes down what leaves the speaker when.
-    fn follow(&mut self) {
-        while let Some(stretch) = self.playback.sounding() {
-            let from = (stretch.from.saturating_sub(self.first_written) as usize).min(self.written.len());
-            let to = (from + stretch.count as usize).min(self.written.len());
-            let gain = self.gain;
-            self.reference.push(stretch.at.into(), self.written.range(from..to).map(|sample| sample * gain));
-            self.written.drain(..to);
-            self.first_written += to as u64;
-        }
+    /// What of it goes with the microphone's 10 ms from `at` on.
+    pub(super) fn reference(&mut self, at: Ms) -> Block {
+        self.reference.block(at)
     }
 
     /// How far the answer is that is said, if there is one.

@@ -69,7 +69,7 @@ impl Thinker for Talks {
     fn forget_all(&mut self) {}
 }
 
-/// Says a letter in 50 ms.
+/// Says a letter in 50 ms: noise that swells and fades.
 struct Hums;
 
 impl Speaker for Hums {
@@ -82,8 +82,10 @@ impl Speaker for Hums {
         let place = |n: usize| (n * 10) as f64 / sentence.len() as f64;
         for n in 0..pieces {
             let letters = 10.min(sentence.len() - n * 10);
-            let samples: Vec<f32> =
-                (0..letters * 400).map(|i| if (i / 8).is_multiple_of(2) { 0.3 } else { -0.3 }).collect();
+            let mut random = fastrand::Rng::with_seed(n as u64);
+            let mut noise =
+                |i: usize| 0.3 * (i as f32 * std::f32::consts::PI / 400.0).sin() * (2.0 * random.f32() - 1.0);
+            let samples: Vec<f32> = (0..letters * 400).map(|i| noise(i % 400)).collect();
             if on_sound(Sound { samples: &samples, says: place(n)..place(n + 1).min(1.0) }).is_break() {
                 break;
             }
@@ -102,8 +104,12 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::within(Room::HEADPHONES)
+    }
+
+    fn within(room: Room) -> World {
         let plan = crate::config::load(&crate::config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
-        let (card, history) = (Simulated::usual(Room::HEADPHONES), Arc::default());
+        let (card, history) = (Simulated::usual(room), Arc::default());
         card.record();
         let stages = Stages {
             detector: Box::new(Loud),
@@ -183,7 +189,7 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
         assert!(world.loudness(20) < 0.4);
         world.until(View::Listening);
         assert_eq!(world.answers().len(), n);
-        let Answered { question, heard, how, timings, glitches } = world.answers()[n - 1];
+        let Answered { question, heard, how, timings, glitches, .. } = world.answers()[n - 1];
         assert_eq!((question.as_str(), heard.as_str(), *how, *glitches), (WORDS[0].1, ANSWER, Ending::Done, 0));
         assert!(timings.is_some_and(|timings| timings.first_audio.is_some()), "{timings:?}");
     }
@@ -245,6 +251,27 @@ fn devices_may_go_and_come_back() {
     world.until(View::Speaking);
     world.until(View::Listening);
     assert_eq!(world.answers().last().unwrap().heard, ANSWER);
+}
+
+/// The speaker is as loud at the microphone as the person, and louder than what the detector takes for a voice.
+#[test]
+fn its_own_voice_from_the_speaker_does_not_interrupt_it() {
+    let (delay, tail) = (Duration::from_millis(8), Duration::from_millis(60));
+    let mut world = World::within(Room { delay, gain: 1.0, tail, noise: 0.0005 });
+    for _ in 0..3 {
+        world.say(0, 1000);
+        world.until(View::Speaking);
+        world.until(View::Listening);
+    }
+    let answers = world.answers();
+    println!(
+        "{:?} {:?}",
+        answers,
+        world.happened.iter().filter(|h| matches!(h, Happening::View(_))).collect::<Vec<_>>()
+    );
+    let Answered { heard, echo_loss, .. } = answers.last().unwrap();
+    assert!(echo_loss.is_some_and(|loss| loss > 20.0), "{echo_loss:?}");
+    assert_eq!((answers.len(), heard.as_str()), (3, ANSWER));
 }
 
 #[test]
