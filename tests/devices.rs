@@ -1,98 +1,41 @@
-//! Real streams through a real sound server: PulseAudio with null sinks, started by the test in a folder of its own, so
-//! that no sound card is needed and no session of the user is touched. `make test` installs it on Debian.
+//! Real streams through a real sound server.
 //!
 //! The server is found through the environment, which a running program should not change: each test runs itself again
 //! as a child that has it.
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/pulse.rs"]
+mod pulse;
+
 use std::f64::consts::TAU;
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pulse::{Server, server};
 use sotto::audio::device::{
     BLOCK, Block, Capture, Card, Change, DEFAULT, Direction, Hardware, Job, Playback, PlaybackSettings, Spawn,
     SystemClock,
 };
 use sotto::types::{Ms, SampleRate};
 
+/// What a program plays is what a microphone hears.
+const LOOP: &str = "\
+    load-module module-null-sink sink_name=spk rate=48000 channels=2\n\
+    set-default-sink spk\n\
+    set-default-source spk.monitor\n";
+
 const VOICE: SampleRate = SampleRate(22_050);
 /// Longer blocks than a conversation would have: the machine that tests may be busy.
 const PERIOD: Ms = Ms(25.0);
 const AHEAD: Ms = Ms(200.0);
 
-/// A sound server and the folder it lives in. Dropping it ends both.
-struct Server {
-    folder: tempfile::TempDir,
-    process: Option<Child>,
-}
-
-impl Server {
-    fn prepare() -> Self {
-        let server = Server { folder: tempfile::tempdir().unwrap(), process: None };
-        for folder in ["run", "home"] {
-            fs::create_dir(server.path(folder)).unwrap();
-        }
-        let socket = server.path("run/pulse.sock");
-        let script = format!(
-            "load-module module-native-protocol-unix auth-anonymous=1 socket={}\n\
-             load-module module-null-sink sink_name=spk rate=48000 channels=2\n\
-             set-default-sink spk\n\
-             set-default-source spk.monitor\n",
-            socket.display()
-        );
-        fs::write(server.path("server.pa"), script).unwrap();
-        // Shared memory makes a client spin for ever when the server ends.
-        let client = format!("default-server = unix:{}\nenable-shm = no\nautospawn = no\n", socket.display());
-        fs::write(server.path("client.conf"), client).unwrap();
-        let alsa = "</usr/share/alsa/alsa.conf>\npcm.!default { type pulse }\nctl.!default { type pulse }\n";
-        fs::write(server.path("alsa.conf"), alsa).unwrap();
-        server
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn start(&mut self) {
-        let mut command = Command::new("pulseaudio");
-        command.args(["-n", "-F"]).arg(self.path("server.pa"));
-        command.args(["--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=0", "--disallow-exit=1"]);
-        command.env("XDG_RUNTIME_DIR", self.path("run")).env("HOME", self.path("home"));
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(command.spawn().expect("pulseaudio starts"));
-        let begun = Instant::now();
-        while !self.path("run/pulse.sock").exists() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the sound server does not come up");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-            let _ = fs::remove_file(self.path("run/pulse.sock"));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// Runs the ignored test `name` of this file with the server's environment; `act` is done when it prints a line.
 fn run_within(server: &mut Server, name: &str, mut act: impl FnMut(&mut Server, &str)) {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
-    child.env("PULSE_CLIENTCONFIG", server.path("client.conf")).env("ALSA_CONFIG_PATH", server.path("alsa.conf"));
-    child.env("XDG_RUNTIME_DIR", server.path("run")).env("HOME", server.path("home"));
+    server.lend(&mut child).env("HOME", server.path("home"));
     let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
     let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let mut said = Vec::new();
@@ -101,27 +44,6 @@ fn run_within(server: &mut Server, name: &str, mut act: impl FnMut(&mut Server, 
         said.push(line);
     }
     assert!(child.wait().unwrap().success(), "{}", said.join("\n"));
-}
-
-/// Whether the server can be run; where it cannot, that is said, and the test is no proof of anything.
-fn server() -> Option<Server> {
-    let alsa = ["/usr/lib", "/usr/lib64"].iter().any(|lib| holds_plugin(Path::new(lib)));
-    let pulse = Command::new("pulseaudio").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
-    if alsa && pulse {
-        return Some(Server::prepare());
-    }
-    // Not by println: the harness keeps to itself what a test prints that passes.
-    let _ = writeln!(
-        std::io::stderr(),
-        "NOT TESTED: real audio streams; pulseaudio or ALSA's plugin for it is not here (sh scripts/setup-tests.sh)"
-    );
-    None
-}
-
-fn holds_plugin(lib: &Path) -> bool {
-    let plugin = |folder: &Path| folder.join("alsa-lib/libasound_module_pcm_pulse.so").exists();
-    let below = fs::read_dir(lib).into_iter().flatten().flatten();
-    plugin(lib) || below.map(|entry| entry.path()).any(|folder| plugin(&folder))
 }
 
 fn threads() -> Spawn {
@@ -214,7 +136,7 @@ fn fine(sound: &[f32]) -> Vec<f32> {
 
 #[test]
 fn what_is_played_is_captured() {
-    let Some(mut server) = server() else { return };
+    let Some(mut server) = server(LOOP) else { return };
     server.start();
     run_within(&mut server, "within_a_server", |_, _| {});
 }
@@ -274,7 +196,7 @@ fn within_a_server() {
 
 #[test]
 fn a_server_that_ends_is_missed_and_taken_back() {
-    let Some(mut server) = server() else { return };
+    let Some(mut server) = server(LOOP) else { return };
     server.start();
     run_within(&mut server, "within_a_server_that_ends", |server, line| match line {
         // The harness writes the test's name in front of its first line.
@@ -312,7 +234,7 @@ fn within_a_server_that_ends() {
 
 #[test]
 fn the_program_lists_devices() {
-    let Some(mut server) = server() else { return };
+    let Some(mut server) = server(LOOP) else { return };
     server.start();
     let told = sotto_devices(&server, &["--json"]);
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
@@ -330,7 +252,6 @@ fn the_program_lists_devices() {
 fn sotto_devices(server: &Server, arguments: &[&str]) -> std::process::Output {
     let mut sotto = Command::new(env!("CARGO_BIN_EXE_sotto"));
     sotto.arg("devices").args(arguments);
-    sotto.env("PULSE_CLIENTCONFIG", server.path("client.conf")).env("ALSA_CONFIG_PATH", server.path("alsa.conf"));
-    sotto.env("XDG_RUNTIME_DIR", server.path("run")).env("HOME", server.path("home"));
+    server.lend(&mut sotto).env("HOME", server.path("home"));
     sotto.output().unwrap()
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::asr::{NoSpeech, Verdict};
 use crate::audio::device::{DEFAULT, Happening as Event, Moment, Room, Simulated};
+use crate::config::Echo;
 use crate::hear::FRAME;
 use crate::pipeline::stage::{Detector, Recogniser, Speaker, Thinker};
 use crate::tts::Sound;
@@ -104,11 +105,12 @@ struct World {
 
 impl World {
     fn new() -> World {
-        World::within(Room::HEADPHONES)
+        World::within(Room::HEADPHONES, Echo::Off)
     }
 
-    fn within(room: Room) -> World {
-        let plan = crate::config::load(&crate::config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
+    fn within(room: Room, echo: Echo) -> World {
+        let mut plan = crate::config::load(&crate::config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
+        plan.audio.echo = echo;
         let (card, history) = (Simulated::usual(room), Arc::default());
         card.record();
         let stages = Stages {
@@ -257,21 +259,21 @@ fn devices_may_go_and_come_back() {
 #[test]
 fn its_own_voice_from_the_speaker_does_not_interrupt_it() {
     let (delay, tail) = (Duration::from_millis(8), Duration::from_millis(60));
-    let mut world = World::within(Room { delay, gain: 1.0, tail, noise: 0.0005 });
+    let room = Room { delay, gain: 1.0, tail, noise: 0.0005 };
+    let mut world = World::within(room, Echo::Aec3);
     for _ in 0..3 {
         world.say(0, 1000);
         world.until(View::Speaking);
         world.until(View::Listening);
     }
     let answers = world.answers();
-    println!(
-        "{:?} {:?}",
-        answers,
-        world.happened.iter().filter(|h| matches!(h, Happening::View(_))).collect::<Vec<_>>()
-    );
     let Answered { heard, echo_loss, .. } = answers.last().unwrap();
     assert!(echo_loss.is_some_and(|loss| loss > 20.0), "{echo_loss:?}");
     assert_eq!((answers.len(), heard.as_str()), (3, ANSWER));
+    let mut without = World::within(room, Echo::Off);
+    without.say(0, 1000);
+    without.until(View::Speaking);
+    without.until(View::Interrupted);
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! End to end: `sotto run` with a microphone and a speaker of a real sound server, real models, and another program that
+//! speaks to it.
+
+#![cfg(target_os = "linux")]
+
+#[path = "common/pulse.rs"]
+mod pulse;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use pulse::{Server, server};
+use serde_json::Value;
+
+/// A speaker, and a microphone that hears what is played into a sink of its own, and the speaker as loud as that.
+const ROOM: &str = "\
+    load-module module-null-sink sink_name=spk rate=48000 channels=2\n\
+    load-module module-null-sink sink_name=micfeed rate=48000 channels=1\n\
+    load-module module-remap-source source_name=mic master=micfeed.monitor\n\
+    load-module module-loopback source=spk.monitor sink=micfeed latency_msec=40\n\
+    set-default-sink spk\n\
+    set-default-source mic\n";
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// `sotto run`, and what it says.
+struct Conversation {
+    server: Server,
+    sotto: Child,
+    lines: Receiver<Value>,
+    said: Vec<Value>,
+}
+
+impl Conversation {
+    fn begin(mut server: Server) -> Self {
+        server.start();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sotto"));
+        command.args(["run", "--json", "--set", "llm.seed=1"]).stdout(Stdio::piped());
+        let mut sotto = server.lend(&mut command).spawn().unwrap();
+        let (tell, lines) = channel();
+        let stdout = BufReader::new(sotto.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _nobody_waits = tell.send(serde_json::from_str(&line).expect("a line is a JSON object"));
+            }
+        });
+        Conversation { server, sotto, lines, said: Vec::new() }
+    }
+
+    /// Waits for the next line that has `key`, with `value` if one is named.
+    fn until(&mut self, key: &str, value: Option<&str>) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else { panic!("no {key} {value:?} after {:#?}", self.said) };
+            self.said.push(line.clone());
+            if line.get(key).is_some_and(|found| value.is_none_or(|value| found == value)) {
+                return line;
+            }
+        }
+    }
+
+    /// Plays a file into the microphone.
+    fn speak(&self, file: &Path) {
+        let mut command = Command::new("paplay");
+        command.arg("--device=micfeed").arg(file);
+        assert!(self.server.lend(&mut command).status().unwrap().success());
+    }
+
+    /// Records the speaker.
+    fn record(&self, file: &Path) -> Child {
+        let mut command = Command::new("parec");
+        command.args(["--device=spk.monitor", "--file-format=wav", "--rate=16000", "--channels=1"]).arg(file);
+        self.server.lend(&mut command).spawn().unwrap()
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        let _gone = self.sotto.kill();
+        let _gone = self.sotto.wait();
+    }
+}
+
+fn sotto(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_sotto")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn spoken(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let file = folder.join(name);
+    sotto(&["say", text, "-o", file.to_str().unwrap()]);
+    file
+}
+
+fn words(text: &str) -> Vec<String> {
+    let plain = |word: &str| word.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
+    text.split_whitespace().map(plain).filter(|word| !word.is_empty()).collect()
+}
+
+#[test]
+fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
+    let Some(server) = server(ROOM) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let question = spoken(folder.path(), "question.wav", "What is the capital of France, and why is it famous?");
+    let interruption = spoken(folder.path(), "interruption.wav", "Stop. Tell me about Berlin instead.");
+    let mut talk = Conversation::begin(server);
+    for _ in 0..2 {
+        talk.until("device", None);
+    }
+    let recording = folder.path().join("speaker.wav");
+    let mut recorder = talk.record(&recording);
+    talk.speak(&question);
+    let first = talk.until("state", Some("speaking"));
+    assert!(first.is_object());
+    std::thread::sleep(Duration::from_millis(2_500));
+    talk.speak(&interruption);
+    let first = talk.until("question", None);
+    assert!(words(first["question"].as_str().unwrap()).contains(&"france".to_owned()), "{first}");
+    assert_eq!(first["ended"], "interrupted", "{:#?}", talk.said);
+    let second = talk.until("question", None);
+    assert!(words(second["question"].as_str().unwrap()).contains(&"berlin".to_owned()), "{second}");
+    assert_eq!(second["ended"], "done", "{:#?}", talk.said);
+    assert!(second["timings"]["first_audio"].as_f64().is_some_and(|ms| ms > 0.0), "{second}");
+
+    // What was played is what the history says was heard, but for what Whisper makes of a voice.
+    std::thread::sleep(Duration::from_millis(500));
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    let heard: Value = serde_json::from_str(&sotto(&["transcribe", recording.to_str().unwrap(), "--json"])).unwrap();
+    let heard = words(heard["text"].as_str().unwrap());
+    let told = [&first, &second].map(|answer| words(answer["heard"].as_str().unwrap())).concat();
+    let missed = told.iter().filter(|word| !heard.contains(word)).count();
+    assert!(told.len() > 8 && missed * 4 <= told.len(), "{told:?}\n{heard:?}");
+}
