@@ -31,7 +31,7 @@ pub const ENVIRONMENT: [(&str, &str); 7] = [
     ("SOTTO_MODELS_DIR", "the folder in which models are kept; another name of SOTTO_MODELS__DIR"),
     (
         "SOTTO_KERNELS",
-        "which kernels compute: reference, portable, avx2, avx512 or avx512vnni; without it the fastest that run here",
+        "the kernels: reference, portable, neon, neoni8mm, avx2, avx512, avx512vnni or amx; else the fastest of them",
     ),
     (
         "HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE",
@@ -670,7 +670,7 @@ mod tests {
             "say",
             "models pull a --profile b",
             "once q.wav --set llm",
-            "run",
+            "run q.wav",
             "check a --config b",
             "quantize a",
             "quantize a b --format int3",
