@@ -8,7 +8,7 @@ use super::args::Run;
 use super::house::House;
 use super::talk::Talk;
 use super::{print_line, print_text};
-use crate::audio::device::{Change, Fault, Hardware, SystemClock};
+use crate::audio::device::{Hardware, SystemClock};
 use crate::observe::{Journal, Waterfall};
 use crate::pipeline::{Devices, Exchange, Happening, Live, Result, TICK};
 use crate::turn::{Ending, Notice, Stage, View};
@@ -32,7 +32,6 @@ pub fn run(args: &Run, house: &House) -> Result<()> {
 
 fn print(happening: &Happening, talk: &Talk) -> Result<()> {
     match happening {
-        Happening::Device(Change::Lost { why: Fault::Unopened(error), .. }) => talk.error(&error.clone().into()),
         Happening::Device(change) => talk.note(&change.to_string()),
         Happening::View(View::Listening) => talk.note("listening"),
         Happening::View(_) | Happening::Understood(_) => {}

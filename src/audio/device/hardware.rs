@@ -73,6 +73,7 @@ impl Card for Hardware {
 
     /// Opens every device for a moment, to see whether it can be.
     fn devices(&self) -> Result<Vec<Device>, DeviceError> {
+        hush();
         let host = cpal::default_host();
         let no_system = |error: Error| DeviceError::NoSoundSystem { why: error.to_string() };
         let found: Vec<_> = host.devices().map_err(no_system)?.collect();
@@ -101,6 +102,7 @@ impl Card for Hardware {
         name: &str,
         connect: &mut dyn FnMut(Format, &str) -> Tap,
     ) -> Result<Box<dyn Stream>, DeviceError> {
+        hush();
         let tell = |error: Error| told(Direction::Input, name, &error);
         let device = find(Direction::Input, name)?;
         let choice = choose(&device, Direction::Input).map_err(tell)?;
@@ -123,6 +125,7 @@ impl Card for Hardware {
         name: &str,
         connect: &mut dyn FnMut(Format, &str) -> Feed,
     ) -> Result<Box<dyn Stream>, DeviceError> {
+        hush();
         let tell = |error: Error| told(Direction::Output, name, &error);
         let device = find(Direction::Output, name)?;
         let choice = choose(&device, Direction::Output).map_err(tell)?;
@@ -139,6 +142,13 @@ impl Card for Hardware {
         });
         start(stream.map_err(tell)?).map_err(tell)
     }
+}
+
+/// From now on what ALSA's library has to say about its configuration while this thread looks for devices goes to nobody:
+/// a device that is missing is told by the error that is returned, and once rather than at each attempt.
+fn hush() {
+    #[cfg(target_os = "linux")]
+    let _still_heard_where_there_is_no_memory = alsa::Output::local_error_handler();
 }
 
 struct Open {

@@ -214,7 +214,7 @@ pub trait Card: Send + Sync {
 /// Why a device could not be listed or opened.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DeviceError {
-    #[error("there is no sound system: {why}; start it (PulseAudio, PipeWire), or name WAV files instead")]
+    #[error("there is no sound system: {why}; start it (PulseAudio, PipeWire), or ask from a file with \"sotto once\"")]
     NoSoundSystem { why: String },
     #[error("there is no {direction} \"{name}\"; \"sotto devices\" lists what there is")]
     Missing { direction: Direction, name: String },
