@@ -23,6 +23,8 @@ const ROOM: &str = "\
     load-module module-loopback source=spk.monitor sink=micfeed latency_msec=40\n\
     set-default-sink spk\n\
     set-default-source mic\n";
+const QUESTION: &str = "What is the capital of France, and why is it famous?";
+const INTERRUPTION: &str = "No, please tell me about Berlin instead.";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `sotto run`, and what it says.
@@ -37,7 +39,7 @@ impl Conversation {
     fn begin(mut server: Server) -> Self {
         server.start();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sotto"));
-        command.args(["run", "--json", "--set", "llm.seed=1"]).stdout(Stdio::piped());
+        command.args(["run", "--json", "--set", "llm.temperature=0"]).stdout(Stdio::piped());
         let mut sotto = server.lend(&mut command).spawn().unwrap();
         let (tell, lines) = channel();
         let stdout = BufReader::new(sotto.stdout.take().unwrap());
@@ -58,6 +60,16 @@ impl Conversation {
             self.said.push(line.clone());
             if line.get(key).is_some_and(|found| value.is_none_or(|value| found == value)) {
                 return line;
+            }
+        }
+    }
+
+    /// Waits for the next exchange; one that turned out to be only the beginning of a longer question is none.
+    fn exchange(&mut self) -> Value {
+        loop {
+            let exchange = self.until("question", None);
+            if exchange["ended"] != "revised" {
+                return exchange;
             }
         }
     }
@@ -101,12 +113,18 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(plain).filter(|word| !word.is_empty()).collect()
 }
 
+/// Whether Whisper heard more than half of the words; the voice says them a little differently each time.
+fn is_about(heard: &Value, said: &str) -> bool {
+    let (heard, said) = (words(heard.as_str().unwrap()), words(said));
+    said.iter().filter(|word| heard.contains(word)).count() * 2 > said.len()
+}
+
 #[test]
 fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
     let Some(server) = server(ROOM) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let question = spoken(folder.path(), "question.wav", "What is the capital of France, and why is it famous?");
-    let interruption = spoken(folder.path(), "interruption.wav", "Stop. Tell me about Berlin instead.");
+    let question = spoken(folder.path(), "question.wav", QUESTION);
+    let interruption = spoken(folder.path(), "interruption.wav", INTERRUPTION);
     let mut talk = Conversation::begin(server);
     for _ in 0..2 {
         talk.until("device", None);
@@ -114,15 +132,14 @@ fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
     let recording = folder.path().join("speaker.wav");
     let mut recorder = talk.record(&recording);
     talk.speak(&question);
-    let first = talk.until("state", Some("speaking"));
-    assert!(first.is_object());
-    std::thread::sleep(Duration::from_millis(2_500));
+    talk.until("state", Some("speaking"));
+    std::thread::sleep(Duration::from_millis(1_500));
     talk.speak(&interruption);
-    let first = talk.until("question", None);
-    assert!(words(first["question"].as_str().unwrap()).contains(&"france".to_owned()), "{first}");
+    let first = talk.exchange();
+    assert!(is_about(&first["question"], QUESTION), "{first}");
     assert_eq!(first["ended"], "interrupted", "{:#?}", talk.said);
-    let second = talk.until("question", None);
-    assert!(words(second["question"].as_str().unwrap()).contains(&"berlin".to_owned()), "{second}");
+    let second = talk.exchange();
+    assert!(is_about(&second["question"], INTERRUPTION), "{second}");
     assert_eq!(second["ended"], "done", "{:#?}", talk.said);
     assert!(second["timings"]["first_audio"].as_f64().is_some_and(|ms| ms > 0.0), "{second}");
 
