@@ -194,7 +194,11 @@ impl Voice {
         on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, TtsError> {
         let mut frames = 0..FIRST_CHUNK.min(latent.frames);
-        let place = |frame: usize| says.start + (says.end - says.start) * frame as f64 / latent.frames as f64;
+        // Weighed so that the last place is exactly `says.end`: the parts of a text join without a gap.
+        let place = |frame: usize| {
+            let part = frame as f64 / latent.frames as f64;
+            says.start * (1.0 - part) + says.end * part
+        };
         while !frames.is_empty() {
             let sound = self.decode(latent, frames.clone())?;
             let samples_of = if frames.start == 0 { self.without_breath(&sound) } else { &sound };
