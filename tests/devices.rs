@@ -57,7 +57,6 @@ struct Ends {
     blocks: Vec<Block>,
     changes: Vec<Change>,
     written: usize,
-    stretches: Vec<(u64, f64)>,
 }
 
 impl Ends {
@@ -70,7 +69,6 @@ impl Ends {
             blocks: Vec::new(),
             changes: Vec::new(),
             written: 0,
-            stretches: Vec::new(),
         }
     }
 
@@ -79,9 +77,6 @@ impl Ends {
         self.changes.extend(self.playback.poll());
         while let Some(block) = self.capture.read() {
             self.blocks.push(block);
-        }
-        while let Some(stretch) = self.playback.sounding() {
-            self.stretches.push((stretch.from, stretch.at.0 as f64 * 1e-9));
         }
         let room = self.playback.room().min(sound.len() - self.written);
         self.written += self.playback.write(&sound[self.written..self.written + room]);
@@ -176,21 +171,14 @@ fn within_a_server() {
         println!("piece {piece}: {:+.2} ms, correlation {likeness:.5}", (at as f64 - 120.0) / 96.0);
         worst = worst.min(likeness);
     }
-    // When it was heard, by the microphone's clock, and when it left, by the speaker's.
-    let at = begin.max(0) as usize;
-    let block = &ends.blocks[at / BLOCK];
-    let heard_at = block.at.0 as f64 * 1e-9 + (at % BLOCK) as f64 / 16_000.0;
-    let left_at = ends.stretches[0].1;
     println!(
-        "delay {:.1} ms, overruns {}, underruns {}, xruns {} and {}",
-        (heard_at - left_at) * 1e3,
+        "overruns {}, underruns {}, xruns {} and {}",
         ends.capture.overruns(),
         ends.playback.underruns(),
         ends.capture.xruns(),
         ends.playback.xruns()
     );
     println!("drift {:?} and {:?} ppm", ends.capture.drift_ppm(), ends.playback.drift_ppm());
-    assert!((heard_at - left_at).abs() < 0.25, "{heard_at} {left_at}");
     assert!(worst > 0.99, "{worst}");
 }
 

@@ -49,7 +49,7 @@ pub use files::FileCard;
 pub use hardware::Hardware;
 pub use line::{Feed, FeedEnd, Gauges, Sent, Taken, Tap, TapEnd, feed, tap};
 pub use link::{Change, Fault, RETRY_LIMIT, SILENT_LIMIT, STARTING_LIMIT};
-pub use playback::{Flushed, Playback, PlaybackSettings, Stretch, Tally};
+pub use playback::{Flushed, Playback, PlaybackSettings, Tally};
 pub use room::Room;
 pub use simulated::{Happening, Simulated, SimulatedDevice};
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringbuf::traits::{Consumer, Observer, Producer};
 
@@ -53,15 +52,6 @@ pub struct Flushed {
     pub dropped: u64,
     /// Not by [`Playback::flush`]: the device was lost with them.
     pub lost: bool,
-}
-
-/// Samples on their way out: of those written, `count` from number `from` on leave the speaker one after another from
-/// `at` on. With it, what was written becomes the echo canceller's reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
-    pub from: u64,
-    pub count: u64,
-    pub at: Moment,
 }
 
 /// A speaker that may come and go. While it is away there is no [`Playback::room`]; what waited for it is dropped and
@@ -169,11 +159,6 @@ impl Playback {
         self.ledger.flushed.pop_front()
     }
 
-    /// The next stretch of samples on its way out, in good time before it is heard.
-    pub fn sounding(&mut self) -> Option<Stretch> {
-        self.ledger.stretches.pop_front()
-    }
-
     /// Louder or softer from the next callback on, within 5 ms: 0.0 is silent, 1.0 as written.
     pub fn duck(&mut self, gain: f32) {
         self.gain = gain;
@@ -228,7 +213,6 @@ struct Ledger {
     dropped: u64,
     underruns: u64,
     flushed: VecDeque<Flushed>,
-    stretches: VecDeque<Stretch>,
 }
 
 impl Ledger {
@@ -268,7 +252,6 @@ struct Flush {
 
 /// A stream from its opening on. Frames are the device's, samples the writer's.
 struct Track {
-    rate: SampleRate,
     resampler: Steered,
     clock: Loop,
     /// Frames that went into the ring, and those that wait for room in it.
@@ -292,7 +275,6 @@ struct Track {
 impl Track {
     fn new(end: &FeedEnd, rate: SampleRate, sample: u64) -> Self {
         Track {
-            rate,
             resampler: Steered::new(rate, end.format.rate).expect("both rates are accepted"),
             clock: Loop::new(end.format.rate),
             pushed: 0,
@@ -398,9 +380,6 @@ impl Track {
             self.clock.note(sent.first, sent.at);
             self.block = self.block.max((sent.frames + sent.silent) as usize);
             self.watch_for_underrun(&sent, ledger);
-            if sent.frames > 0 {
-                report(&mut ledger.stretches, self.stretch(&sent));
-            }
             self.sent.push_back(sent);
         }
         while let Some(sent) = self.sent.front() {
@@ -418,18 +397,6 @@ impl Track {
             self.sent.pop_front();
             self.forget_before(gone);
         }
-    }
-
-    /// A frame may begin within a sample; the stretch begins with the next one, that much later.
-    fn stretch(&self, sent: &Sent) -> Stretch {
-        let begins = self.exactly(sent.sound);
-        let from = begins.ceil();
-        let at = sent.at.plus(Duration::from_secs_f64((from - begins) / f64::from(self.rate.0)));
-        let end = self.between(
-            (sent.sound + u64::from(sent.frames)) as f64,
-            self.points.partition_point(|point| point.0 < (sent.sound + u64::from(sent.frames)) as f64),
-        );
-        Stretch { from: from as u64, count: (end.ceil() - from).max(0.0) as u64, at }
     }
 
     fn watch_for_underrun(&mut self, sent: &Sent, ledger: &mut Ledger) {
