@@ -22,10 +22,19 @@ const ALL: Audio = Audio { echo: Echo::Aec3, noise: Suppressed::High, gain: Gain
 const NONE: Audio = Audio { echo: Echo::Off, noise: Suppressed::Off, gain: Gain::Off };
 
 fn run(front: &mut dyn EchoCanceller, microphone: &[f32], played: &[f32]) -> Vec<f32> {
+    in_blocks(&mut |block, played| front.process(block, played), microphone, played)
+}
+
+/// The same for the whole front end.
+fn through(front: &mut Front, microphone: &[f32], played: &[f32]) -> Vec<f32> {
+    in_blocks(&mut |block, played| front.process(block, played), microphone, played)
+}
+
+fn in_blocks(process: &mut dyn FnMut(&mut Block, &Block), microphone: &[f32], played: &[f32]) -> Vec<f32> {
     let mut out = Vec::with_capacity(microphone.len());
     for (heard, played) in microphone.chunks_exact(BLOCK).zip(played.chunks_exact(BLOCK)) {
         let mut block: Block = heard.try_into().unwrap();
-        front.process(&mut block, played.try_into().unwrap());
+        process(&mut block, played.try_into().unwrap());
         out.extend(block);
     }
     out
@@ -137,17 +146,6 @@ fn a_reset_canceller_is_a_new_one() {
     canceller.reset();
     assert_eq!(canceller.delay().0, Aec3::new().delay().0);
     assert!(run(&mut canceller, &heard, &played) == first);
-}
-
-/// The same for the whole front end.
-fn through(front: &mut Front, microphone: &[f32], played: &[f32]) -> Vec<f32> {
-    let mut out = Vec::with_capacity(microphone.len());
-    for (heard, played) in microphone.chunks_exact(BLOCK).zip(played.chunks_exact(BLOCK)) {
-        let mut block: Block = heard.try_into().unwrap();
-        front.process(&mut block, played.try_into().unwrap());
-        out.extend(block);
-    }
-    out
 }
 
 #[test]
