@@ -1,4 +1,5 @@
-//! The graph: it starts the stages, joins them with bounded queues and follows a turn through them.
+//! The graph: it starts the stages, joins them with bounded queues and follows a turn through them. [`Pipeline`] answers
+//! a question from a file, [`Live`] holds a conversation with a microphone and a speaker.
 //!
 //! Architecture invariant: this is the only room that starts threads of the graph.
 

@@ -63,4 +63,3 @@ pub use command::{Command, Earcon, Ending, Notice, Reply, View};
 pub use input::{AnswerEvent, Control, Device, Input, PlaybackEvent, Stage, Transcript, Verdict, VoiceEvent};
 pub use machine::Machine;
 pub use settings::{EndOfTurn, TurnSettings};
-pub use words::{Completeness, completeness, is_backchannel, is_echo, is_stop};

@@ -25,6 +25,8 @@ pub(super) struct Ears {
     judged: u64,
     /// Where on the session's clock the capture began, in milliseconds.
     origin: f64,
+    /// Frames in a row that could not be judged.
+    failures: u32,
 }
 
 impl Ears {
@@ -40,21 +42,28 @@ impl Ears {
             most: samples(plan.max_turn) + samples(MORE),
             judged: 0,
             origin: 0.0,
+            failures: 0,
         }
     }
 
-    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says what voices did.
-    pub(super) fn hear(&mut self, samples: &[f32], at: Ms) -> Result<Vec<VoiceEvent>> {
+    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says what voices did, and of
+    /// which frames that could not be told.
+    pub(super) fn hear(&mut self, samples: &[f32], at: Ms) -> Vec<Result<VoiceEvent>> {
         self.origin = at.0 - SampleRate::HEARING.duration(self.end() as usize).0;
         self.sound.extend(samples);
         let mut events = Vec::new();
         while self.end() - self.judged >= FRAME as u64 {
-            events.extend(self.judge()?);
+            self.judge(&mut events);
         }
         let old = self.sound.len().saturating_sub(self.most);
         self.sound.drain(..old);
         self.first += old as u64;
-        Ok(events)
+        events
+    }
+
+    /// Frames in a row that could not be judged.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// The speech between two moments of the session, and a little around it, as far as it was heard by now.
@@ -62,25 +71,28 @@ impl Ears {
         let (first, end) = (self.first, self.end());
         let (from, to) = (self.sample(from).clamp(first, end), self.sample(to).clamp(first, end));
         let kept = from.saturating_sub(self.padding).max(first)..(to + self.padding).min(end);
-        let sound = self.sound.make_contiguous();
+        let origin = self.origin;
+        let sound = &*self.sound.make_contiguous();
         let last = (speech_end(sound, (to - first) as usize) as u64 + first).max(from);
-        let ago = (now.0.0 - self.moment(last).0).max(0.0);
-        let samples = &self.sound.make_contiguous()[(kept.start - first) as usize..(kept.end - first) as usize];
+        let ago = (now.0.0 - origin - SampleRate::HEARING.duration(last as usize).0).max(0.0);
         Utterance {
-            samples: samples.into(),
+            samples: sound[(kept.start - first) as usize..(kept.end - first) as usize].into(),
             length: SampleRate::HEARING.duration((last - from) as usize),
             last_sample_at: now.1.checked_sub(Duration::from_secs_f64(ago / 1000.0)).unwrap_or(now.1),
         }
     }
 
-    fn judge(&mut self) -> Result<Option<VoiceEvent>> {
+    fn judge(&mut self, events: &mut Vec<Result<VoiceEvent>>) {
         let mut frame = [0.0; FRAME];
         let from = (self.judged - self.first) as usize;
         frame.iter_mut().zip(self.sound.range(from..)).for_each(|(to, sample)| *to = *sample);
         self.judged += FRAME as u64;
         let before = self.segmenter.candidate();
-        let told = self.segmenter.push(self.detector.step(&frame)?);
-        Ok(match (told, before, self.segmenter.candidate()) {
+        let judged = self.detector.step(&frame);
+        self.failures = if judged.is_err() { self.failures + 1 } else { 0 };
+        // The segmenter counts frames, so it gets one for each.
+        let told = self.segmenter.push(*judged.as_ref().unwrap_or(&0.0));
+        let event = match (told, before, self.segmenter.candidate()) {
             (Some(SpeechEvent::Started { at }), ..) => Some(VoiceEvent::Confirmed { since: self.moment(at) }),
             (Some(SpeechEvent::Paused { at }), ..) => Some(VoiceEvent::Paused { since: self.moment(at) }),
             (Some(SpeechEvent::Resumed { at }), ..) => Some(VoiceEvent::Resumed { since: self.moment(at) }),
@@ -88,7 +100,9 @@ impl Ears {
             (None, None, Some(since)) => Some(VoiceEvent::Seen { since: self.moment(since) }),
             (None, Some(_), None) => Some(VoiceEvent::Lost),
             _ => None,
-        })
+        };
+        events.extend(judged.err().map(Err));
+        events.extend(event.map(Ok));
     }
 
     /// One past the last sample heard.
@@ -131,7 +145,7 @@ mod tests {
         let mut at = 1000.0;
         for (n, count) in frames.iter().enumerate() {
             for _ in 0..count * FRAME / 128 {
-                events.extend(ears.hear(&[[0.0, 0.9][n % 2]; 128], Ms(at)).unwrap());
+                events.extend(ears.hear(&[[0.0, 0.9][n % 2]; 128], Ms(at)).into_iter().map(Result::unwrap));
                 at += 8.0;
             }
         }

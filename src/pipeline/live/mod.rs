@@ -31,18 +31,20 @@ use crate::audio::front::Front;
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Transcript,
+    AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
     TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
 use ears::Ears;
-use mouth::Mouth;
+use mouth::{Mouth, Progress};
 use spoken::Spoken;
 
 /// Messages that may wait: sentences and pieces of text are small, and stages wait for room.
 const QUEUE: usize = 64;
 /// Chunks of sound that may wait.
 const SOUNDS: usize = 4;
+/// Frames of the microphone, 32 ms each, that cannot be judged one after another: after a second the ears are dead.
+const MOST_DEAF: u32 = 32;
 /// How long the thread sleeps when nobody tells it anything: half a block of the microphone.
 pub const TICK: Duration = Duration::from_millis(5);
 /// How long a conversation that ends waits for its stages. One that hangs in foreign code is left behind.
@@ -99,6 +101,8 @@ pub struct Live {
     journal: Journal,
     cancel: Cancel,
     answer: Option<Spoken>,
+    /// How far it was when that was told last.
+    progress: Option<Progress>,
     /// The last exchange of the history.
     past: Past,
     /// Taken away when the conversation is dropped.
@@ -166,6 +170,7 @@ impl Live {
             journal,
             cancel: Cancel::default(),
             answer: None,
+            progress: None,
             past: Past::default(),
             queues: Some(Queues { hearing: hear, thinking: think, inbox, sounds }),
             stages: threads,
@@ -177,11 +182,13 @@ impl Live {
     /// over and over, every [`TICK`]. Errors when the conversation cannot go on: a stage has ended.
     pub fn step(&mut self, patience: Duration) -> Result<Vec<Happening>> {
         let first = self.queues().inbox.recv_timeout(patience).ok();
-        let waiting: Vec<Message> = first.into_iter().chain(self.queues().inbox.try_iter()).collect();
-        waiting.into_iter().try_for_each(|message| self.take(message))?;
+        first.into_iter().try_for_each(|message| self.take(message))?;
+        self.take_all()?;
         while self.mouth.has_room()
             && let Ok(message) = self.queues().sounds.try_recv()
         {
+            // A sentence is told before it is said, but through the other queue.
+            self.take_all()?;
             self.take(message)?;
         }
         self.listen()?;
@@ -195,12 +202,6 @@ impl Live {
 
     pub fn control(&mut self, control: Control) {
         self.tell(Input::Control(control));
-    }
-
-    /// Ends what is under way. Nothing is said after it.
-    pub fn close(&mut self) -> Vec<Happening> {
-        self.tell(Input::Shutdown);
-        std::mem::take(&mut self.happened)
     }
 
     pub fn view(&self) -> View {
@@ -222,11 +223,27 @@ impl Live {
         while let Some(block) = self.capture.read() {
             let (at, mut samples) = (Ms::from(block.at), block.samples);
             self.front.process(&mut samples, &self.mouth.reference(at));
-            for event in self.ears.hear(&samples, at)? {
-                self.tell(Input::Voice(event));
+            for event in self.ears.hear(&samples, at) {
+                match event {
+                    Ok(event) => self.tell(Input::Voice(event)),
+                    Err(error) => self.ears_failed(error)?,
+                }
             }
         }
         Ok(())
+    }
+
+    /// A frame that could not be judged counts as silence; ears that judge none any more are the end.
+    fn ears_failed(&mut self, error: anyhow::Error) -> Result<()> {
+        match self.ears.failures() {
+            1 => {
+                self.happened.push(Happening::Failed(format!("{error:#}")));
+                self.tell(Input::StageFailed { stage: Stage::Ears, turn: None });
+                Ok(())
+            }
+            MOST_DEAF.. => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn speak(&mut self) {
@@ -239,6 +256,10 @@ impl Live {
         {
             let at = Instant::now().checked_sub(Duration::from_secs_f64(ago.0 / 1000.0)).unwrap_or_else(Instant::now);
             self.journal.note_at(answer.turn, at, Event::FirstAudible);
+        }
+        // Only what has moved is told: an answer that stands still is to be missed.
+        if self.progress.replace(progress) == Some(progress) {
+            return;
         }
         let event = match progress.drained {
             true => PlaybackEvent::Drained,
@@ -261,6 +282,12 @@ impl Live {
         self.front.reset();
         self.happened.push(Happening::Device(change));
         self.tell(input);
+    }
+
+    /// Everything that stages have said but sound.
+    fn take_all(&mut self) -> Result<()> {
+        let waiting: Vec<Message> = self.queues().inbox.try_iter().collect();
+        waiting.into_iter().try_for_each(|message| self.take(message))
     }
 
     /// What a stage says.
@@ -349,6 +376,7 @@ impl Live {
             Command::End { turn, how, heard } => self.end(turn, how, heard),
             Command::Notice(notice) => self.happened.push(Happening::Notice(notice)),
             Command::Show(view) => self.happened.push(Happening::View(view)),
+            // Sounds of its own are optional, and there are none yet.
             Command::Earcon(_) => {}
         }
     }
@@ -374,17 +402,21 @@ impl Live {
 
     fn drop_answer(&mut self) {
         self.answering.set(TurnId::default());
-        self.mouth.end(self.now());
+        self.mouth.break_off(self.now());
         self.answer = None;
     }
 
     fn end(&mut self, turn: TurnId, how: Ending, heard: usize) {
         let answer = self.answer.take().filter(|answer| answer.turn == turn);
-        self.drop_answer();
+        self.answering.set(TurnId::default());
+        match how {
+            Ending::Done => self.mouth.fall_silent(),
+            _ => self.mouth.break_off(self.now()),
+        }
         let Some(answer) = answer else { return };
         let heard = answer.heard(heard);
-        if let (Some(_), Ending::Done | Ending::Interrupted) = (&answer.question, how) {
-            self.past = Past { turn, heard: (how == Ending::Interrupted).then(|| heard.to_owned()) };
+        if answer.question.is_some() && how != Ending::Revised {
+            self.past = Past { turn, heard: (how != Ending::Done).then(|| heard.to_owned()) };
         }
         self.journal.note(turn, Event::Done);
         let timings = Timings::of(&self.journal.of(turn));

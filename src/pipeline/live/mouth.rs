@@ -38,7 +38,7 @@ pub(super) struct Progress {
     pub(super) turn: TurnId,
     pub(super) position: Ms,
     pub(super) drained: bool,
-    /// How long ago the first audible sample left the speaker, once it has.
+    /// How long the speaker has been behind the first audible sample, in the answer's own time, once it is.
     pub(super) audible_for: Option<Ms>,
 }
 
@@ -77,8 +77,8 @@ impl Mouth {
 
     /// Whether more sound may be made.
     pub(super) fn has_room(&self) -> bool {
-        self.player.waiting().0 + self.rate.duration(self.held.iter().map(|frame| frame.samples.len()).sum()).0
-            < AHEAD.0
+        let held = self.held.iter().map(|frame| frame.samples.len()).sum();
+        self.player.waiting().0 + self.rate.duration(held).0 < AHEAD.0
     }
 
     pub(super) fn complete(&mut self) {
@@ -112,13 +112,18 @@ impl Mouth {
         self.speak_up();
     }
 
-    /// The answer is over, to the end or in the middle.
-    pub(super) fn end(&mut self, now: Ms) {
+    /// The answer is over. What the device still has runs out, lest a device that is early in its count cuts its end off.
+    pub(super) fn fall_silent(&mut self) {
         self.player.stop();
         self.held.clear();
+        self.speak_up();
+    }
+
+    /// The answer ends in the middle.
+    pub(super) fn break_off(&mut self, now: Ms) {
         self.playback.flush();
         self.reference.cut(now);
-        self.speak_up();
+        self.fall_silent();
     }
 
     fn speak_up(&mut self) {
@@ -130,7 +135,6 @@ impl Mouth {
     /// Looks after the device, and gives it what it has room for.
     pub(super) fn step(&mut self, now: Ms) -> Option<Change> {
         let change = self.playback.poll();
-        while self.playback.flushed().is_some() {}
         if !self.paused {
             let sound = self.player.hand_out(self.playback.room());
             let written = self.playback.write(&sound);
@@ -140,8 +144,6 @@ impl Mouth {
                 self.reference.push(now, sound[..written].iter().map(|sample| sample * gain));
             }
         }
-        // Which samples leave the speaker when is not asked for here.
-        while self.playback.sounding().is_some() {}
         if self.complete && !self.closed && self.player.turn().is_some() && self.player.waiting().0 == 0.0 {
             self.closed = true;
             self.playback.end();

@@ -109,16 +109,16 @@ impl World {
     }
 
     fn within(room: Room, echo: Echo) -> World {
+        World::with(room, echo, Box::new(Loud), Box::new(Hums))
+    }
+
+    fn with(room: Room, echo: Echo, detector: Box<dyn Detector>, speaker: Box<dyn Speaker>) -> World {
         let mut plan = crate::config::load(&crate::config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
         plan.audio.echo = echo;
         let (card, history) = (Simulated::usual(room), Arc::default());
         card.record();
-        let stages = Stages {
-            detector: Box::new(Loud),
-            recogniser: Box::new(Reads),
-            thinker: Box::new(Talks(Arc::clone(&history))),
-            speaker: Box::new(Hums),
-        };
+        let stages =
+            Stages { detector, recogniser: Box::new(Reads), thinker: Box::new(Talks(Arc::clone(&history))), speaker };
         let devices =
             Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
         let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
@@ -291,4 +291,66 @@ fn stopping_by_key_is_at_once() {
     world.live.control(Control::Unmute);
     world.pass(1000);
     assert_eq!((world.live.view(), world.answers().len()), (View::Listening, 1));
+}
+
+/// Hums the first sentence, and never comes back from the second until the other end of this is dropped.
+struct Hangs(std::sync::mpsc::Receiver<()>, usize);
+
+impl Speaker for Hangs {
+    fn rate(&self) -> SampleRate {
+        RATE
+    }
+
+    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
+        self.1 += 1;
+        if self.1 == 2 {
+            let _dropped = self.0.recv();
+        }
+        Hums.speak(sentence, on_sound)
+    }
+}
+
+#[test]
+fn a_voice_that_hangs_in_the_middle_of_an_answer_is_given_up() {
+    let (come_back, hangs) = std::sync::mpsc::channel::<()>();
+    let mut world = World::with(Room::HEADPHONES, Echo::Off, Box::new(Loud), Box::new(Hangs(hangs, 0)));
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    let Answered { heard, how, .. } = world.answers()[0].clone();
+    assert!(how == Ending::Failed && ANSWER.starts_with(&heard) && !heard.is_empty(), "{how:?} {heard:?}");
+    drop(come_back);
+    world.say(1, 800);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    let first = format!("{} -> {heard}", WORDS[0].1);
+    assert_eq!(world.history(), [first, WORDS[1].1.to_owned()], "what was heard of it is remembered");
+}
+
+/// Fails for so many frames.
+struct Deaf(u32);
+
+impl Detector for Deaf {
+    fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 > 0 { Err(anyhow::anyhow!("scripted")) } else { Loud.step(frame) }
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn ears_that_fail_for_a_moment_are_no_end_and_dead_ones_are() {
+    let with = |frames| World::with(Room::HEADPHONES, Echo::Off, Box::new(Deaf(frames)), Box::new(Hums));
+    let mut world = with(10);
+    let told = world.happened.iter().filter(|happening| matches!(happening, Happening::Failed(_))).count();
+    assert_eq!(told, 1, "{:?}", world.happened);
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    let mut world = with(1_000);
+    let failed = (0..200).find_map(|_| {
+        world.card.advance(Duration::from_millis(10));
+        world.live.step(Duration::ZERO).err()
+    });
+    assert!(failed.is_some_and(|error| error.to_string().contains("scripted")));
 }

@@ -1,9 +1,10 @@
 //! When a turn begins and ends, and what keys, devices and failures do to it.
 
 use super::world::{Spoken, World, spoken};
+use crate::turn::words::{Completeness, completeness};
 use crate::turn::{
-    Command, Completeness, Control, Device, Earcon, Ending, Input, Notice, Reply, Stage, Transcript, TurnSettings,
-    Verdict, View, VoiceEvent,
+    Command, Control, Device, Earcon, Ending, Input, Notice, Reply, Stage, Transcript, TurnSettings, Verdict, View,
+    VoiceEvent,
 };
 use crate::types::{Ms, TurnId};
 
@@ -35,7 +36,7 @@ fn silence_is_weighed_with_what_is_said() {
         world.run(10_000.0);
         assert_eq!(world.when(0.0, confirmed), Some(1_500.0 + needed), "{text}, {score:?}");
     }
-    assert_eq!(crate::turn::completeness("I would like to", "en"), Completeness::Hanging);
+    assert_eq!(completeness("I would like to", "en"), Completeness::Hanging);
 }
 
 #[test]
