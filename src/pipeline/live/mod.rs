@@ -164,7 +164,7 @@ impl Live {
         Ok(Live {
             plan: plan.clone(),
             clock: card.clock(),
-            machine: Machine::new(TurnSettings::default()),
+            machine: Machine::new(TurnSettings { weigh_words: true, ..TurnSettings::default() }),
             capture: Capture::open(card, &devices.microphone, elsewhere),
             front: Front::new(&plan.audio),
             ears: Ears::new(detector, &plan.hear),
@@ -304,6 +304,7 @@ impl Live {
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Recognised(turn, transcript) => self.recognised(turn, transcript),
+            Message::Weighed(turn, probability) => self.tell(Input::WordsWeighed { turn, probability }),
             Message::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
             Message::Sentence(turn, sentence) => {
                 let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
@@ -408,7 +409,7 @@ impl Live {
         self.answer = Some(Spoken::new(turn, question, self.mouth.glitches()));
         self.answering.set(turn);
         let fresh = std::mem::take(&mut self.fresh);
-        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh });
+        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh, weigh: true });
     }
 
     fn drop_answer(&mut self) {
