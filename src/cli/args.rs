@@ -470,7 +470,7 @@ pub struct BenchTurn {
     #[arg(long, value_name = "N")]
     pub turns: Option<NonZeroUsize>,
 
-    /// Put a pause of 300, 450 or 600 ms into every Nth of them, where the voice is weakest in its middle; 0 puts in none
+    /// Make a pause of 300, 450 or 600 ms in every Nth of them, where the voice is weakest in its middle; 0 makes none
     #[arg(long, value_name = "N", default_value = "3")]
     pub pause_every: usize,
 

@@ -11,7 +11,7 @@ mod segment;
 mod silero;
 mod spans;
 
-pub use energy::speech_end;
+pub use energy::{power, speech_end};
 pub use segment::{Segmenter, SpeechEvent, Turn};
 pub use silero::SileroVad;
 pub use spans::speech_spans;

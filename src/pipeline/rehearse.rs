@@ -12,6 +12,7 @@ use super::live::{Devices, Happening, Live, TICK};
 use super::stage::{Result, Stages};
 use crate::audio::device::{Card, DEFAULT, Moment, Room, Simulated};
 use crate::config::Plan;
+use crate::hear::power;
 use crate::observe::{Event, Journal, Stamped, Timings};
 use crate::turn::{Control, Ending, View};
 use crate::types::{Ms, SampleRate, TurnId};
@@ -26,6 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const EDGE: f64 = 0.3;
 /// A place for a pause is judged by the energy of so much sound around it.
 const DIP: Ms = Ms(30.0);
+
+/// Quiet in a recording is what has this share of the speech's power, -25 dB, looked at in steps of 10 ms.
+const QUIET: f32 = 0.003;
+const STEP: usize = 160;
 
 /// A living room: a speaker some 2 m from the microphone, and some noise.
 const ROOM: Room =
@@ -46,20 +51,29 @@ impl Recording {
         Recording { samples, speech }
     }
 
-    /// The same with a pause of so long put in where the voice is weakest in the middle of the speech.
+    /// The same with a pause of so long where the voice is weakest in the middle of the speech. Where it pauses there already,
+    /// only the rest is put in.
     pub fn with_pause(&self, pause: Ms) -> Recording {
         let at = self.dip();
-        let quiet = vec![0.0; SampleRate::HEARING.samples(pause)];
+        let quiet = vec![0.0; SampleRate::HEARING.samples(pause).saturating_sub(self.quiet_around(at))];
         let samples = [&self.samples[..at], &quiet, &self.samples[at..]].concat();
         Recording { samples, speech: self.speech.start..self.speech.end + quiet.len() }
+    }
+
+    /// How long it is quiet around sample `at`.
+    fn quiet_around(&self, at: usize) -> usize {
+        let speech = &self.samples[self.speech.clone()];
+        let limit = power(speech) * QUIET;
+        let before = self.samples[..at].rchunks(STEP).take_while(|step| power(step) < limit).count();
+        let after = self.samples[at..].chunks(STEP).take_while(|step| power(step) < limit).count();
+        (before + after) * STEP
     }
 
     fn dip(&self) -> usize {
         let (edge, width) = ((self.speech.len() as f64 * EDGE) as usize, SampleRate::HEARING.samples(DIP));
         let middle = &self.samples[self.speech.start + edge..self.speech.end - edge];
-        let energy = |window: &[f32]| window.iter().map(|sample| sample * sample).sum::<f32>();
         let weakest = middle.windows(width).enumerate().step_by(width / 4);
-        let weakest = weakest.min_by(|(_, a), (_, b)| energy(a).total_cmp(&energy(b)));
+        let weakest = weakest.min_by(|(_, a), (_, b)| power(a).total_cmp(&power(b)));
         self.speech.start + edge + weakest.map_or(middle.len() / 2, |(at, _)| at + width / 2)
     }
 }
@@ -200,7 +214,7 @@ mod tests {
         let mut samples = vec![0.0; second / 2];
         samples.extend((0..2 * second).map(|i| if i.abs_diff(second) < 400 { 0.01 } else { 0.5 }));
         samples.extend(vec![0.0; second / 2]);
-        let recording = Recording::new(samples, second / 2..5 * second / 2);
+        let recording = Recording::new(samples.clone(), second / 2..5 * second / 2);
         let paused = recording.with_pause(Ms(300.0));
         assert_eq!(paused.samples.len(), recording.samples.len() + 4800);
         assert_eq!(paused.speech, second / 2..5 * second / 2 + 4800);
@@ -208,6 +222,11 @@ mod tests {
             paused.samples[second..2 * second + 4800].iter().position(|sample| *sample == 0.0).unwrap() + second;
         assert!(quiet.abs_diff(3 * second / 2) <= 400, "{quiet}");
         assert!(paused.samples[quiet..quiet + 4800].iter().all(|sample| *sample == 0.0));
+
+        // 50 ms of quiet are there, so no more than the rest of a pause comes to it.
+        samples[3 * second / 2 - 400..3 * second / 2 + 400].fill(0.0);
+        let paused = Recording::new(samples, second / 2..5 * second / 2).with_pause(Ms(300.0));
+        assert_eq!(paused.samples.len(), 3 * second + 4800 - 800);
 
         let short = Recording::new(vec![0.5; 100], 0..100).with_pause(Ms(300.0));
         assert_eq!(short.samples.len(), 4900);
