@@ -75,7 +75,7 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "control-characters",
         &[
-            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
+            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, end_of_turn, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
             r#"4:11: models.profile is "a\u{7}b"; must be one of "starter", "qwen""#,
         ],
     ),
@@ -312,11 +312,18 @@ fn the_defaults_make_a_plan() {
     assert_eq!(models, ["silero-vad", "whisper-base", "qwen2.5-coder-0.5b", "piper-joe"]);
     assert_eq!((plan.memory.budget, plan.models.dir), (Bytes::mib(1600), None));
     assert_eq!((plan.llm.kv, plan.llm.prompt_cache), (config::Kv::F16, Bytes::mib(256)));
+    assert_eq!(plan.hear.end_of_turn.as_deref(), Some("smart-turn"));
     let audio = config::Audio { echo: config::Echo::Aec3, noise: config::Noise::Off, gain: config::Gain::Off };
     assert_eq!(plan.audio, audio);
     assert_eq!((plan.hear.end_silence, plan.hear.max_turn), (Ms(320.0), Ms(30_000.0)));
     assert_eq!((plan.asr.threads_beside, plan.llm.threads, plan.tts.threads), (1, 2, 1));
     assert_eq!((plan.asr.language.as_deref(), plan.llm.sampling.seed), (Some("en"), None));
+}
+
+#[test]
+fn the_model_for_ends_of_turns_can_be_named_and_left_out() {
+    let end_of_turn = |name| Bench::new().flags(&[("hear.end_of_turn", name)]).loaded().plan.hear.end_of_turn;
+    assert_eq!((end_of_turn("off"), end_of_turn("other")), (None, Some("other".to_owned())));
 }
 
 #[test]

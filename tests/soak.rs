@@ -169,6 +169,7 @@ impl Soak {
             recogniser: Box::new(Reads(chance.clone())),
             thinker: Box::new(Talks(chance.clone())),
             speaker: Box::new(Hums(chance)),
+            judge: None,
         };
         let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
         let card = card();

@@ -10,12 +10,12 @@ use super::talk::Talk;
 use super::{print_line, print_text};
 use crate::audio::device::{Hardware, SystemClock};
 use crate::observe::{Journal, Waterfall};
-use crate::pipeline::{Devices, Exchange, Happening, Live, Result, TICK};
+use crate::pipeline::{Devices, Exchange, Happening, Live, Purpose, Result, TICK};
 use crate::turn::{Ending, Notice, Stage, View};
 
 pub fn run(args: &Run, house: &House) -> Result<()> {
     let talk = house.talk();
-    let stages = talk.loading(house.loader_with_thinker()?)?;
+    let stages = talk.loading(house.loader_with_thinker()?, Purpose::Conversation)?;
     let card = Arc::new(Hardware::new(SystemClock::start()));
     let devices = Devices { card, microphone: args.microphone.clone(), speaker: args.speaker.clone() };
     let mut live = Live::start(stages, house.plan(), devices, Journal::default())?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::problem::{ConfigErrors, Origin, Problem};
-use super::raw::{self, AUTO, Profile, Raw};
+use super::raw::{self, AUTO, OFF, Profile, Raw};
 use super::{Asr, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts};
 use crate::types::{Bytes, Ms};
 
@@ -55,6 +55,7 @@ impl Order {
 /// The catalogue names behind `"auto"`.
 struct Names {
     hear: &'static str,
+    end_of_turn: &'static str,
     asr: &'static str,
     llm: &'static str,
     voice: &'static str,
@@ -69,7 +70,13 @@ impl Profile {
     }
 
     fn models(self) -> Names {
-        let starter = Names { hear: "silero-vad", asr: "whisper-base", llm: "qwen2.5-coder-0.5b", voice: "piper-joe" };
+        let starter = Names {
+            hear: "silero-vad",
+            end_of_turn: "smart-turn",
+            asr: "whisper-base",
+            llm: "qwen2.5-coder-0.5b",
+            voice: "piper-joe",
+        };
         match self {
             Profile::Starter => starter,
             Profile::Qwen => Names { llm: "qwen3.5-0.8b", ..starter },
@@ -130,6 +137,7 @@ fn hear(raw: &raw::Hear, names: &Names) -> Hear {
     let ms = |n: u32| Ms(f64::from(n));
     Hear {
         model: or(&raw.model, names.hear),
+        end_of_turn: (raw.end_of_turn != OFF).then(|| or(&raw.end_of_turn, names.end_of_turn)),
         onset: raw.onset as f32,
         offset: raw.offset as f32,
         min_speech: ms(raw.min_speech_ms),

@@ -299,7 +299,7 @@ mod tests {
                 Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 38);
+        assert_eq!(all().len(), 39);
     }
 
     #[test]
@@ -335,6 +335,8 @@ mod tests {
             ("llm.model", "smollm2-135m", Some(Value::from("smollm2-135m"))),
             ("llm.model", "../model.gguf", Some(Value::from("../model.gguf"))),
             ("hear.model", "../etc", None),
+            ("hear.end_of_turn", "off", Some(Value::from("off"))),
+            ("hear.end_of_turn", "./turn.onnx", None),
             ("asr.model", "./my.ggml", Some(Value::from("./my.ggml"))),
             ("tts.voice", "Piper Joe", None),
             ("llm.model", "..", None),

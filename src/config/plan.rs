@@ -35,6 +35,8 @@ pub struct Memory {
 pub struct Hear {
     /// Catalogue name of the voice activity model.
     pub model: String,
+    /// Catalogue name of the model that judges whether a turn is complete; `None` does without.
+    pub end_of_turn: Option<String>,
     /// Probability of speech (0..1) from which a frame opens speech.
     pub onset: f32,
     /// Probability below which a frame counts as silence again; below `onset`.

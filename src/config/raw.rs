@@ -105,6 +105,10 @@ pub struct Hear {
     /// Catalogue name of the voice activity model.
     #[schemars(extend("format" = "model"))]
     pub model: String,
+    /// Catalogue name of the model that judges by the sound whether a turn is complete, in a conversation; "off" leaves
+    /// that to the words and the silence.
+    #[schemars(extend("format" = "model"))]
+    pub end_of_turn: String,
     /// Probability of speech from which a frame opens speech.
     #[schemars(range(min = 0, max = 1))]
     pub onset: f64,
@@ -257,6 +261,9 @@ pub struct Tts {
 /// The word by which a setting is left to Sotto.
 pub const AUTO: &str = "auto";
 
+/// The word by which a model is done without.
+pub const OFF: &str = "off";
+
 fn auto() -> String {
     AUTO.to_owned()
 }
@@ -277,6 +284,7 @@ impl Default for Hear {
     fn default() -> Self {
         Hear {
             model: auto(),
+            end_of_turn: auto(),
             onset: 0.5,
             offset: 0.35,
             min_speech_ms: 200,

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 
-use super::stage::{Result, Stages};
+use super::stage::{Judge, Result, Stages};
 use crate::asr::Whisper;
 use crate::config::{self, Plan};
-use crate::hear::SileroVad;
+use crate::hear::{SileroVad, SmartTurn};
 use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{Budget, Permit};
@@ -20,9 +20,10 @@ use crate::types::Bytes;
 /// A part of the pipeline that holds memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The library that the detector and the speaker run on.
+    /// The library that the detector, the judge and the speaker run on.
     Runtime,
     Detector,
+    Judge,
     Recogniser,
     Thinker,
     Speaker,
@@ -30,24 +31,32 @@ pub enum Part {
 
 impl Part {
     /// In the order in which they are loaded one after the other.
-    pub const ALL: [Part; 5] = [Part::Runtime, Part::Detector, Part::Recogniser, Part::Thinker, Part::Speaker];
+    const ALL: [Part; 6] = [Part::Runtime, Part::Detector, Part::Judge, Part::Recogniser, Part::Thinker, Part::Speaker];
+
+    /// The parts that `plan` wants for `purpose`, in the order in which they are loaded one after the other.
+    pub fn of(plan: &Plan, purpose: Purpose) -> Vec<Part> {
+        let judged = purpose == Purpose::Conversation && plan.hear.end_of_turn.is_some();
+        Part::ALL.into_iter().filter(|part| *part != Part::Judge || judged).collect()
+    }
 
     /// What the part does, for a person.
     pub fn task(self) -> &'static str {
         match self {
             Part::Runtime => "ONNX Runtime",
             Part::Detector => "voice activity",
+            Part::Judge => "end of turn",
             Part::Recogniser => "speech recognition",
             Part::Thinker => "language model",
             Part::Speaker => "voice",
         }
     }
 
-    /// The catalogue name of the model that does it.
+    /// The catalogue name of the model that does it; empty where the plan does without.
     pub fn model(self, plan: &Plan) -> &str {
         match self {
             Part::Runtime => RUNTIME,
             Part::Detector => &plan.hear.model,
+            Part::Judge => plan.hear.end_of_turn.as_deref().unwrap_or_default(),
             Part::Recogniser => &plan.asr.model,
             Part::Thinker => &plan.llm.model,
             Part::Speaker => &plan.tts.voice,
@@ -55,7 +64,16 @@ impl Part {
     }
 }
 
-/// The catalogue name of the library that runs the voice and voice activity.
+/// What the parts are loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Questions from files, each of which ends with its file.
+    Questions,
+    /// With a microphone, through which somebody may go on after a pause.
+    Conversation,
+}
+
+/// The catalogue name of the library that runs the ONNX models.
 const RUNTIME: &str = "onnxruntime";
 
 /// What a part will hold when it is loaded.
@@ -114,7 +132,7 @@ impl Loader {
 
     /// Refuses a pipeline that names a model nobody knows, whether or not its models are here.
     pub fn check_names(&self) -> Result<()> {
-        for part in Part::ALL {
+        for part in Part::of(&self.plan, Purpose::Conversation) {
             let model = part.model(&self.plan);
             if local(part, model).is_none() {
                 self.store.catalogue().find(model)?;
@@ -150,16 +168,20 @@ impl Loader {
     }
 
     /// Loads every stage. The voice, which takes longest, loads beside the others. `loaded` hears of each.
-    pub fn stages(&self, loaded: &(dyn Fn(Part) + Sync)) -> Result<Stages> {
-        self.admit(&Part::ALL)?;
+    pub fn stages(&self, purpose: Purpose, loaded: &(dyn Fn(Part) + Sync)) -> Result<Stages> {
+        let parts = Part::of(&self.plan, purpose);
+        self.admit(&parts)?;
         std::thread::scope(|scope| {
             let speaker = scope.spawn(|| self.speaker().inspect(|_| loaded(Part::Speaker)));
             let detector = self.detector().inspect(|_| loaded(Part::Detector))?;
+            let judge = parts.contains(&Part::Judge).then(|| self.judge().inspect(|_| loaded(Part::Judge)));
+            let judge = judge.transpose()?.map(|judge| Box::new(judge) as Box<dyn Judge>);
             let recogniser = self.recogniser().inspect(|_| loaded(Part::Recogniser))?;
             let thinker = self.thinker().inspect(|_| loaded(Part::Thinker))?;
             let speaker = speaker.join().map_err(|_| anyhow::anyhow!("loading the voice panicked"))??;
             Ok(Stages {
                 detector: Box::new(detector),
+                judge,
                 recogniser: Box::new(recogniser),
                 thinker: Box::new(thinker),
                 speaker: Box::new(speaker),
@@ -171,6 +193,12 @@ impl Loader {
         let onnx = self.onnx()?;
         let permit = self.permit(Part::Detector)?;
         Ok(SileroVad::load(&onnx, &self.file(Part::Detector)?, permit)?)
+    }
+
+    pub fn judge(&self) -> Result<SmartTurn> {
+        let onnx = self.onnx()?;
+        let permit = self.permit(Part::Judge)?;
+        Ok(SmartTurn::load(&onnx, &self.file(Part::Judge)?, permit)?)
     }
 
     pub fn recogniser(&self) -> Result<Whisper> {
@@ -237,6 +265,7 @@ impl Loader {
         Ok(match part {
             Part::Runtime => self.store.catalogue().find(RUNTIME)?.loaded_bytes(),
             Part::Detector => SileroVad::planned_bytes(),
+            Part::Judge => SmartTurn::planned_bytes(),
             Part::Recogniser => Whisper::planned_bytes(&file)?,
             Part::Thinker => Llm::planned_bytes(&file, &self.plan.llm)?,
             Part::Speaker => Voice::planned_bytes(&file)?,

@@ -20,8 +20,8 @@ mod tests;
 
 pub use listen::Pace;
 pub use live::{Answered as Exchange, Devices, Happening, Live, TICK};
-pub use load::{Loader, Part, PartPlan, local};
+pub use load::{Loader, Part, PartPlan, Purpose, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};
 pub use rehearse::{Fate, Recording, Rehearsal, Rehearsed};
-pub use stage::{Detector, Recogniser, Result, Speaker, Stages, Thinker};
+pub use stage::{Detector, Judge, Recogniser, Result, Speaker, Stages, Thinker};

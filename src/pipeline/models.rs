@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::stage::{Detector, Recogniser, Result, Speaker, Thinker};
+use super::stage::{Detector, Judge, Recogniser, Result, Speaker, Thinker};
 use crate::asr::{Cancel, Transcript, Whisper};
-use crate::hear::{FRAME, SileroVad};
+use crate::hear::{FRAME, SileroVad, SmartTurn};
 use crate::llm::Conversation;
 use crate::tts::{Sound, Voice};
 use crate::types::SampleRate;
@@ -16,6 +16,12 @@ impl Detector for SileroVad {
 
     fn reset(&mut self) {
         SileroVad::reset(self);
+    }
+}
+
+impl Judge for SmartTurn {
+    fn complete(&mut self, samples: &[f32]) -> Result<f32> {
+        Ok(SmartTurn::complete(self, samples)?)
     }
 }
 

@@ -111,7 +111,8 @@ impl Pipeline {
         let (speech, speech_in) = bounded(QUEUE);
         let (begun, begun_in) = latest();
         let rate = stages.speaker.rate();
-        let Stages { detector, recogniser, thinker, speaker } = stages;
+        // Nobody can go on after the end of a file, so the judge is not asked.
+        let Stages { detector, judge: _, recogniser, thinker, speaker } = stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
         let (hear, clip, priority) = (plan.hear.clone(), present_clip.clone(), plan.llm.priority);

@@ -18,6 +18,12 @@ pub trait Detector: Send {
     fn reset(&mut self);
 }
 
+/// End of turn by meaning: whether somebody who pauses is done.
+pub trait Judge: Send {
+    /// The probability, 0 to 1, that nothing more is to come after `samples` (16 kHz): the turn so far, up to the pause.
+    fn complete(&mut self, samples: &[f32]) -> Result<f32>;
+}
+
 /// Speech to text.
 pub trait Recogniser: Send {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript>;
@@ -47,6 +53,8 @@ pub trait Speaker: Send {
 /// All of them, loaded.
 pub struct Stages {
     pub detector: Box<dyn Detector>,
+    /// Only a conversation asks it, and goes on without: the end of a file is the end of its question.
+    pub judge: Option<Box<dyn Judge>>,
     pub recogniser: Box<dyn Recogniser>,
     pub thinker: Box<dyn Thinker>,
     pub speaker: Box<dyn Speaker>,

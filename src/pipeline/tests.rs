@@ -156,6 +156,7 @@ fn scripted_with(verdict: Verdict, speaker: Box<dyn Speaker>, heard: Option<mpsc
     let history = Arc::new(Mutex::new(Vec::new()));
     let stages = Stages {
         detector: Box::new(Loudness),
+        judge: None,
         recogniser: Box::new(CountsTenths(verdict)),
         thinker: Box::new(Echoes { history: history.clone(), heard }),
         speaker,
@@ -326,6 +327,7 @@ fn a_question_that_fails_costs_no_other() {
         let at = |stage| if stage == name { good } else { usize::MAX };
         let stages = Stages {
             detector: Box::new(FailsOnce { stage: Loudness, good: at("listen") }),
+            judge: None,
             recogniser: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
             thinker: Box::new(FailsOnce { stage: Echoes { history: history.clone(), heard: None }, good: at("think") }),
             speaker: Box::new(FailsOnce { stage: Hums, good: at("speak") }),

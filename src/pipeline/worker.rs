@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::latest::Latest;
 use super::listen::{Heard, Pace, Utterance, listen};
-use super::stage::{Detector, PresentTurn, Recogniser, Result, Speaker, Thinker};
+use super::stage::{Detector, Judge, PresentTurn, Recogniser, Result, Speaker, Thinker};
 use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
@@ -36,6 +36,11 @@ pub(super) struct HearingJob {
     pub(super) turn: TurnId,
     pub(super) utterance: Utterance,
     pub(super) cancel: Cancel,
+}
+
+pub(super) struct JudgingJob {
+    pub(super) turn: TurnId,
+    pub(super) samples: Arc<[f32]>,
 }
 
 pub(super) struct ThinkingJob {
@@ -74,6 +79,10 @@ pub(super) enum Message {
     Recognised(TurnId, Transcript),
     /// How likely a sentence ends where the question ends.
     Weighed(TurnId, Option<f32>),
+    /// How likely it is that the turn is complete, 0 to 1.
+    Judged(TurnId, f32),
+    /// The judge cannot say, and will not be asked again.
+    JudgeFailed(anyhow::Error),
     Piece(TurnId, String),
     /// This goes to the voice now.
     Sentence(TurnId, String),
@@ -171,6 +180,19 @@ impl Worker {
                 Ok(transcript) => Message::Recognised(turn, transcript),
                 Err(error) => Message::TurnFailed(Stage::Recogniser, turn, failure("recognise", error)),
             });
+        }
+    }
+
+    /// Ends with the first failure: it is told once, and a conversation needs no judge.
+    pub(super) fn judging(&self, mut judge: Box<dyn Judge>, jobs: &Receiver<JudgingJob>) {
+        for JudgingJob { turn, samples } in jobs {
+            if !self.present.is(turn) {
+                continue;
+            }
+            match judge.complete(&samples) {
+                Ok(probability) => self.send(Message::Judged(turn, probability)),
+                Err(error) => return self.send(Message::JudgeFailed(failure("judge", error))),
+            }
         }
     }
 
@@ -331,6 +353,27 @@ mod tests {
         fn forget_last(&mut self) {}
 
         fn forget_all(&mut self) {}
+    }
+
+    struct Sure;
+
+    impl Judge for Sure {
+        fn complete(&mut self, _: &[f32]) -> Result<f32> {
+            Ok(0.9)
+        }
+    }
+
+    #[test]
+    fn a_stale_pause_is_not_judged() {
+        let (present, (tell, inbox), (jobs, queue)) = (PresentTurn::default(), bounded(8), bounded(8));
+        let turn = present.advance();
+        for stale in [TurnId(turn.0 + 1), TurnId::default(), turn] {
+            jobs.send(JudgingJob { turn: stale, samples: Arc::default() }).unwrap();
+        }
+        drop(jobs);
+        Worker { present, journal: Journal::default(), tell }.judging(Box::new(Sure), &queue);
+        let judged: Vec<_> = inbox.iter().collect();
+        assert!(matches!(judged[..], [Message::Judged(of, 0.9)] if of == turn));
     }
 
     #[test]

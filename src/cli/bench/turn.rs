@@ -15,7 +15,7 @@ use crate::config;
 use crate::hear::{SileroVad, speech_end, speech_spans};
 use crate::memory::peak_resident;
 use crate::observe::Timings;
-use crate::pipeline::{Fate, Recording, Rehearsal, Rehearsed, Result};
+use crate::pipeline::{Fate, Purpose, Recording, Rehearsal, Rehearsed, Result};
 use crate::types::{Ms, SampleRate};
 
 /// The pauses that are put in, in turns. People pause for 300 to 600 ms in the middle of a sentence.
@@ -32,7 +32,7 @@ pub fn run(args: &BenchTurn, house: &House) -> Result<()> {
     let talk = house.talk();
     let loader = house.loader_with_thinker()?;
     let questions = questions(args, &mut loader.detector()?, &loader.plan().hear)?;
-    let mut rehearsal = Rehearsal::start(talk.loading(loader)?, loader.plan())?;
+    let mut rehearsal = Rehearsal::start(talk.loading(loader, Purpose::Conversation)?, loader.plan())?;
     let mut report = Report::default();
     for Question { file, pause, recording } in questions {
         let Rehearsed { fate, question } = rehearsal.play(&recording)?;

@@ -1,8 +1,9 @@
 //! A conversation on real devices: the turn machine in the middle of the graph.
 //!
 //! One thread ([`Live::step`], over and over) has the microphone, voice activity, the machine and the speaker; the
-//! recogniser, the language model and the voice have theirs. What happens is told to the machine as it happens, and its
-//! commands are carried out here; nothing here decides.
+//! recogniser, the language model and the voice have theirs, and so has the judge, who hears at each pause the same sound as
+//! the recogniser and says how likely it is that nothing more is to come. What happens is told to the machine as it happens,
+//! and its commands are carried out here; nothing here decides.
 //!
 //! Recognitions and answers have present turns of their own, because somebody may speak while an answer is being given. The
 //! sound of an answer comes through a queue of its own, which is not emptied while much of it waits to be heard: so the
@@ -23,7 +24,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::latest::{Latest, latest};
 use super::stage::{PresentTurn, Result, Stages};
-use super::worker::{HearingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
+use super::worker::{HearingJob, JudgingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{self, Cancel};
 use crate::audio::AudioError;
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
@@ -117,6 +118,7 @@ pub struct Live {
 
 struct Queues {
     hearing: Latest<HearingJob>,
+    judging: Option<Latest<JudgingJob>>,
     thinking: Latest<ThinkingJob>,
     inbox: Receiver<Message>,
     sounds: Receiver<Message>,
@@ -147,17 +149,23 @@ impl Live {
         let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
         let ((hear, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
         let (speech, speech_in) = bounded(QUEUE);
-        let Stages { detector, recogniser, thinker, speaker } = stages;
+        let Stages { detector, judge, recogniser, thinker, speaker } = stages;
         let worker = |present: &PresentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
         let (rate, priority) = (speaker.rate(), plan.llm.priority);
-        let threads = vec![
+        let mut threads = Vec::new();
+        let judging = judge.map(|judge| {
+            let (queue, jobs) = latest();
+            threads.push(spawn("judge", worker(&hearing, tell.clone()), move |worker| worker.judging(judge, &jobs)));
+            queue
+        });
+        threads.extend([
             spawn("recognise", worker(&hearing, tell.clone()), move |worker| worker.recognising(recogniser, &hear_in)),
             spawn("think", worker(&answering, tell), move |worker| {
                 worker.lower(priority);
                 worker.thinking(thinker, &think_in, &Voiced { speech, begun: begun_in })
             }),
             spawn("speak", worker(&answering, tell_sound), move |worker| worker.speaking(speaker, &speech_in, &begun)),
-        ];
+        ]);
         let (card, elsewhere) = (devices.card, elsewhere());
         let settings = PlaybackSettings::at(rate);
         let playback = Playback::open(card.clone(), &devices.speaker, settings, elsewhere.clone())?;
@@ -177,7 +185,7 @@ impl Live {
             progress: None,
             past: Past::default(),
             fresh: false,
-            queues: Some(Queues { hearing: hear, thinking: think, inbox, sounds }),
+            queues: Some(Queues { hearing: hear, judging, thinking: think, inbox, sounds }),
             stages: threads,
             happened: Vec::new(),
         })
@@ -305,6 +313,8 @@ impl Live {
         match message {
             Message::Recognised(turn, transcript) => self.recognised(turn, transcript),
             Message::Weighed(turn, probability) => self.tell(Input::WordsWeighed { turn, probability }),
+            Message::Judged(turn, probability) => self.tell(Input::EndOfTurnScore { turn, probability }),
+            Message::JudgeFailed(error) => self.happened.push(Happening::Failed(format!("{error:#}"))),
             Message::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
             Message::Sentence(turn, sentence) => {
                 let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
@@ -397,7 +407,12 @@ impl Live {
         self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.hearing.set(turn);
         self.cancel = Cancel::default();
-        self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone() });
+        let samples = Arc::clone(&utterance.samples);
+        let queues = self.queues();
+        queues.hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone() });
+        if let Some(judging) = &queues.judging {
+            judging.put(JudgingJob { turn, samples });
+        }
     }
 
     fn prepare(&mut self, turn: TurnId, reply: Reply) {

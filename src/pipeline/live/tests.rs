@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::asr::{NoSpeech, Verdict};
 use crate::audio::device::{DEFAULT, Happening as Event, Moment, Room, Simulated};
 use crate::config::Echo;
 use crate::hear::FRAME;
-use crate::pipeline::stage::{Detector, Recogniser, Speaker, Thinker};
+use crate::pipeline::stage::{Detector, Judge, Recogniser, Speaker, Thinker};
 use crate::tts::Sound;
 use crate::types::SampleRate;
 
@@ -43,6 +44,16 @@ impl Recogniser for Reads {
         let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
         let (text, language) = ((*text).to_owned(), "en".to_owned());
         Ok(asr::Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
+    }
+}
+
+/// Is as sure of each pause, and counts them; without a figure it fails.
+struct Judges(Option<f32>, Arc<AtomicUsize>);
+
+impl Judge for Judges {
+    fn complete(&mut self, _: &[f32]) -> Result<f32> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.ok_or_else(|| anyhow::anyhow!("scripted"))
     }
 }
 
@@ -117,12 +128,27 @@ impl World {
     }
 
     fn with(room: Room, echo: Echo, detector: Box<dyn Detector>, speaker: Box<dyn Speaker>) -> World {
+        World::judged(room, echo, detector, None, speaker)
+    }
+
+    fn judged(
+        room: Room,
+        echo: Echo,
+        detector: Box<dyn Detector>,
+        judge: Option<Box<dyn Judge>>,
+        speaker: Box<dyn Speaker>,
+    ) -> World {
         let mut plan = crate::config::load(&crate::config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
         plan.audio.echo = echo;
         let (card, history) = (Simulated::usual(room), Arc::default());
         card.record();
-        let stages =
-            Stages { detector, recogniser: Box::new(Reads), thinker: Box::new(Talks(Arc::clone(&history))), speaker };
+        let stages = Stages {
+            detector,
+            judge,
+            recogniser: Box::new(Reads),
+            thinker: Box::new(Talks(Arc::clone(&history))),
+            speaker,
+        };
         let devices =
             Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
         let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
@@ -200,6 +226,42 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
         assert!(timings.is_some_and(|timings| timings.first_audio.is_some()), "{timings:?}");
     }
     assert_eq!(world.history(), [WORDS[0].1; 2], "all of each was heard");
+}
+
+/// A conversation with a judge that is so sure of every pause, or fails; and how often it was asked.
+fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
+    let asked = Arc::default();
+    let judge = Box::new(Judges(sure, Arc::clone(&asked)));
+    (World::judged(Room::HEADPHONES, Echo::Off, Box::new(Loud), Some(judge), Box::new(Hums)), asked)
+}
+
+/// How long after the end of a finished sentence its answer is heard.
+fn wait(world: &mut World) -> u64 {
+    world.say(0, 1000);
+    let end = world.now();
+    world.until(View::Speaking);
+    world.now() - end
+}
+
+#[test]
+fn a_finished_sentence_is_answered_the_sooner_the_surer_the_judge_is() {
+    let [sure, unsure] = [0.95, 0.1].map(|sure| wait(&mut with_judge(Some(sure)).0));
+    let unjudged = wait(&mut World::new());
+    // 200, 400 and 700 ms of silence, and what the stages take.
+    assert!(sure + 100 < unjudged && unjudged + 100 < unsure, "{sure}, {unjudged}, {unsure} ms");
+}
+
+#[test]
+fn a_judge_that_fails_is_told_of_once_and_asked_no_more() {
+    let (mut world, asked) = with_judge(None);
+    for n in 1..=2 {
+        wait(&mut world);
+        world.until(View::Listening);
+        assert_eq!(world.answers().len(), n);
+    }
+    let failures: Vec<_> = world.happened.iter().filter(|it| matches!(it, Happening::Failed(_))).collect();
+    assert!(matches!(&failures[..], [Happening::Failed(why)] if why.contains("scripted")), "{failures:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]

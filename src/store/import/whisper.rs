@@ -6,16 +6,15 @@
 
 mod ct2;
 mod ggml;
-mod mel;
 mod vocabulary;
 
 use std::path::Path;
 
 use super::ImportError;
+use crate::mel::MELS;
 use ct2::Checkpoint;
 
-/// Mel bands, audio positions and text positions of every Whisper up to large-v2.
-const MELS: usize = 80;
+/// Audio positions and text positions of every Whisper up to large-v2, whose mel bands are [`MELS`].
 const AUDIO_POSITIONS: usize = 1500;
 const TEXT_POSITIONS: usize = 448;
 /// Largest accepted sizes: those of Whisper large, with room above.

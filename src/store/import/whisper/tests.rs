@@ -6,6 +6,7 @@ use std::path::Path;
 use half::f16;
 
 use super::*;
+use crate::mel;
 
 const WIDTH: usize = 4;
 const TOKENS: usize = 5;

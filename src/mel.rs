@@ -1,10 +1,13 @@
 //! The mel filters that Whisper was trained with, as its feature extractor defines them: Slaney's scale and area
-//! normalisation (M. Slaney, Auditory Toolbox, 1998) over the bins of a 400-point transform at 16 kHz.
+//! normalisation (M. Slaney, Auditory Toolbox, 1998) over the bins of a 400-point transform at 16 kHz. They are written
+//! into the models of whisper.cpp, and Smart Turn, which was made from Whisper, sees through them too.
 
-use super::MELS;
-
-/// Bins of a 400-point transform of real input.
-pub const BINS: usize = 201;
+/// Bands, as in every Whisper but the third large one.
+pub const MELS: usize = 80;
+/// Samples at 16 kHz that are transformed together: 25 ms.
+pub const WINDOW: usize = 400;
+/// Bins of their transform.
+pub const BINS: usize = WINDOW / 2 + 1;
 /// Hertz from one bin to the next: 16 000 / 400.
 const BIN_WIDTH: f64 = 40.0;
 const HIGHEST: f64 = 8000.0;
