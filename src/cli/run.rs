@@ -17,7 +17,8 @@ pub fn run(args: &Run, house: &House) -> Result<()> {
     let talk = house.talk();
     let stages = talk.loading(house.loader_with_thinker()?)?;
     let card = Arc::new(Hardware::new(SystemClock::start()));
-    let devices = Devices { card, microphone: args.microphone.clone(), speaker: args.speaker.clone() };
+    let named = &house.plan().devices;
+    let devices = Devices { card, microphone: named.microphone.clone(), speaker: named.speaker.clone() };
     let mut live = Live::start(stages, house.plan(), devices, Journal::default())?;
     loop {
         for happening in live.step(TICK)? {

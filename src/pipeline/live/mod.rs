@@ -31,7 +31,7 @@ use crate::audio::front::Front;
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
+    AnswerEvent, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
     TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
@@ -160,7 +160,7 @@ impl Live {
         Ok(Live {
             plan: plan.clone(),
             clock: card.clock(),
-            machine: Machine::new(TurnSettings::default()),
+            machine: Machine::new(turn_settings(plan)),
             capture: Capture::open(card, &devices.microphone, elsewhere),
             front: Front::new(&plan.audio),
             ears: Ears::new(detector, &plan.hear),
@@ -424,6 +424,24 @@ impl Live {
         let glitches = self.mouth.glitches() - answer.glitches;
         let echo_loss = self.front.echo_loss().enhancement();
         self.happened.push(Happening::Answered(Answered { question, heard, how, timings, glitches, echo_loss }));
+    }
+}
+
+/// How the plan wants the conversation to behave.
+fn turn_settings(plan: &Plan) -> TurnSettings {
+    let (usual, turn) = (TurnSettings::default(), &plan.turn);
+    TurnSettings {
+        end: EndOfTurn {
+            short: turn.short_silence,
+            middle: turn.middle_silence,
+            long: turn.long_silence,
+            hanging: turn.hanging_silence,
+            ..usual.end
+        },
+        longest_turn: plan.hear.max_turn,
+        barge_in: turn.barge_in,
+        chime_after: usual.chime_after.filter(|_| turn.earcons),
+        ..usual
     }
 }
 
