@@ -4,6 +4,7 @@
 //! Architecture invariant: nothing here knows of text.
 
 pub mod device;
+mod earcon;
 pub mod front;
 mod load;
 mod player;
@@ -12,6 +13,7 @@ mod resample;
 mod riff;
 mod write;
 
+pub use earcon::Earcon;
 pub use load::{Clip, LONGEST, load_at};
 pub use player::Player;
 pub use reference::Reference;

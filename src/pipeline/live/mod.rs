@@ -25,13 +25,13 @@ use super::latest::{Latest, latest};
 use super::stage::{PresentTurn, Result, Stages};
 use super::worker::{HearingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{self, Cancel};
-use crate::audio::AudioError;
+use crate::audio::{AudioError, Earcon};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
 use crate::audio::front::Front;
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    AnswerEvent, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
+    self, AnswerEvent, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
     TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
@@ -376,7 +376,8 @@ impl Live {
             Command::End { turn, how, heard } => self.end(turn, how, heard),
             Command::Notice(notice) => self.happened.push(Happening::Notice(notice)),
             Command::Show(view) => self.happened.push(Happening::View(view)),
-            // Sounds of its own are optional, and there are none yet.
+            Command::Earcon(turn::Earcon::Listening) if self.plan.turn.earcons => self.mouth.ring(Earcon::LISTENING),
+            Command::Earcon(turn::Earcon::Thinking) if self.plan.turn.earcons => self.mouth.ring(Earcon::THINKING),
             Command::Earcon(_) => {}
         }
     }
