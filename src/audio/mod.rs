@@ -7,6 +7,7 @@ pub mod device;
 mod earcon;
 pub mod front;
 mod load;
+mod meter;
 mod player;
 mod reference;
 mod resample;
@@ -15,6 +16,7 @@ mod write;
 
 pub use earcon::Earcon;
 pub use load::{Clip, LONGEST, load_at};
+pub use meter::Meter;
 pub use player::Player;
 pub use reference::Reference;
 pub use resample::{Resampler, resample};

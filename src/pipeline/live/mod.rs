@@ -25,7 +25,7 @@ use super::latest::{Latest, latest};
 use super::stage::{PresentTurn, Result, Stages};
 use super::worker::{HearingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{self, Cancel};
-use crate::audio::{AudioError, Earcon};
+use crate::audio::{AudioError, Earcon, Meter};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
 use crate::audio::front::Front;
 use crate::config::Plan;
@@ -86,12 +86,25 @@ pub struct Answered {
     pub echo_loss: Option<f32>,
 }
 
+/// What a person may want to see at this moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Glance<'a> {
+    pub view: View,
+    /// Of the microphone, in decibels of full scale; minus infinity where it gives none.
+    pub level: f32,
+    /// What was heard of the answer that is being given, and what is written beyond.
+    pub heard: &'a str,
+    pub ahead: &'a str,
+}
+
 /// The conversation, running.
 pub struct Live {
     plan: Plan,
     clock: Arc<dyn Clock>,
     machine: Machine,
     capture: Capture,
+    /// What the microphone gives, before anything is done to it.
+    meter: Meter,
     front: Front,
     ears: Ears,
     mouth: Mouth,
@@ -162,6 +175,7 @@ impl Live {
             clock: card.clock(),
             machine: Machine::new(turn_settings(plan)),
             capture: Capture::open(card, &devices.microphone, elsewhere),
+            meter: Meter::default(),
             front: Front::new(&plan.audio),
             ears: Ears::new(detector, &plan.hear),
             mouth: Mouth::new(playback, rate),
@@ -208,6 +222,13 @@ impl Live {
         self.machine.view()
     }
 
+    pub fn glance(&self) -> Glance<'_> {
+        let given = self.machine.answering().zip(self.answer.as_ref());
+        let given = given.filter(|((turn, _), answer)| answer.turn == *turn);
+        let (heard, ahead) = given.map(|((_, heard), answer)| answer.parted(heard)).unwrap_or_default();
+        Glance { view: self.view(), level: self.meter.decibels(), heard, ahead }
+    }
+
     fn queues(&self) -> &Queues {
         self.queues.as_ref().expect("only a drop takes them")
     }
@@ -222,6 +243,7 @@ impl Live {
         }
         while let Some(block) = self.capture.read() {
             let (at, mut samples) = (Ms::from(block.at), block.samples);
+            self.meter.take(&samples);
             self.front.process(&mut samples, &self.mouth.reference(at));
             for event in self.ears.hear(&samples, at) {
                 match event {
@@ -280,6 +302,7 @@ impl Live {
         };
         // Another device, or another distance: what the canceller has learned of the room no longer holds.
         self.front.reset();
+        self.meter = Meter::default();
         self.happened.push(Happening::Device(change));
         self.tell(input);
     }
