@@ -26,6 +26,10 @@ impl Recogniser for Whisper {
 }
 
 impl Thinker for Conversation {
+    fn weigh(&mut self, question: &str) -> Result<Option<f32>> {
+        Ok(Conversation::weigh(self, question)?)
+    }
+
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         Ok(self.ask(question, on_piece)?.tokens)
     }

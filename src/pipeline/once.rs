@@ -240,7 +240,7 @@ impl Pipeline {
         asked.transcript = Some(transcript);
         if let Some(what) = what {
             let past = Past { turn: self.confirmed, heard: None };
-            let job = ThinkingJob { turn: asked.turn, what, past, fresh: self.fresh };
+            let job = ThinkingJob { turn: asked.turn, what, past, fresh: self.fresh, weigh: false };
             self.queues().thinking.put(job);
         }
     }

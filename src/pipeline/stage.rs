@@ -25,6 +25,8 @@ pub trait Recogniser: Send {
 
 /// Text to text, a piece at a time, with the conversation so far in mind.
 pub trait Thinker: Send {
+    /// Reads `question` ahead, and says how likely a sentence ends where it ends, 0..=1. `None` where that cannot be told.
+    fn weigh(&mut self, question: &str) -> Result<Option<f32>>;
     /// Answers `question`; `on_piece` may break off the answer. Returns how many tokens were written.
     /// An answer that fails leaves the conversation as it was.
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize>;

@@ -48,6 +48,10 @@ struct Echoes {
 }
 
 impl Thinker for Echoes {
+    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+        panic!("a file is over where it ends")
+    }
+
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         self.history.lock().unwrap().push(question.to_owned());
         let pieces = ["You said ", question, ". ", "And that is all there is to say."];
@@ -281,6 +285,10 @@ impl<S: Recogniser> Recogniser for FailsOnce<S> {
 }
 
 impl<S: Thinker> Thinker for FailsOnce<S> {
+    fn weigh(&mut self, question: &str) -> Result<Option<f32>> {
+        self.stage.weigh(question)
+    }
+
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         self.next()?.answer(question, on_piece)
     }

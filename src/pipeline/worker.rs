@@ -43,6 +43,8 @@ pub(super) struct ThinkingJob {
     pub(super) what: Say,
     pub(super) past: Past,
     pub(super) fresh: bool,
+    /// Whether it is to be told how likely the question is a whole one.
+    pub(super) weigh: bool,
 }
 
 /// The last exchange that counts. What the thinker answered after it did not hold.
@@ -70,6 +72,8 @@ pub(super) enum Speech {
 pub(super) enum Message {
     Heard(TurnId, Heard),
     Recognised(TurnId, Transcript),
+    /// How likely a sentence ends where the question ends.
+    Weighed(TurnId, Option<f32>),
     Piece(TurnId, String),
     /// This goes to the voice now.
     Sentence(TurnId, String),
@@ -173,7 +177,7 @@ impl Worker {
     pub(super) fn thinking(&self, mut thinker: Box<dyn Thinker>, jobs: &Receiver<ThinkingJob>, voice: &Voiced) {
         // The turn of the last exchange in the thinker's history.
         let mut answered = TurnId::default();
-        for ThinkingJob { turn, what, past, fresh } in jobs {
+        for ThinkingJob { turn, what, past, fresh, weigh } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
@@ -185,6 +189,10 @@ impl Worker {
                 Ordering::Less => {}
             }
             answered = answered.min(past.turn);
+            if weigh && let Say::AnswerTo(question) = &what {
+                // What fails here fails again below, and is told there.
+                self.send(Message::Weighed(turn, thinker.weigh(question).unwrap_or_default()));
+            }
             match self.answer(thinker.as_mut(), turn, &what, voice) {
                 Ok(()) if matches!(what, Say::AnswerTo(_)) => answered = turn,
                 Ok(()) => {}
@@ -307,6 +315,10 @@ mod tests {
     struct Interrupted(PresentTurn);
 
     impl Thinker for Interrupted {
+        fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+            Ok(None)
+        }
+
         fn answer(&mut self, _: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
             assert!(on_piece("Half a sen").is_continue());
             self.0.advance();

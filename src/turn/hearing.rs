@@ -86,6 +86,12 @@ impl Machine {
         }
     }
 
+    pub(super) fn words_weighed(&mut self, turn: TurnId, probability: Option<f32>) {
+        if let Some(utterance) = self.utterance_mut().filter(|utterance| utterance.turn == turn) {
+            utterance.weighed = Some(probability.filter(|probability| probability.is_finite()));
+        }
+    }
+
     /// The words that were asked for have come.
     pub(super) fn read(&mut self, turn: TurnId, transcript: Transcript) {
         match &self.state {
@@ -105,6 +111,7 @@ impl Machine {
             Reading::Done(_) => {
                 utterance.give_up(&mut self.desk);
                 utterance.turn = self.desk.number();
+                utterance.weighed = None;
             }
         }
         utterance.reading = Reading::Done(transcript);

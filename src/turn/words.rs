@@ -65,6 +65,11 @@ const COUNTING: [&str; 4] = ["for", "of", "every", "another"];
 /// So many numbers in a row are somebody dictating digits.
 const DICTATED: usize = 3;
 
+/// Whether sentences of that language end with a mark. Thai and Lao put a space there, or nothing.
+pub fn ends_with_marks(language: &str) -> bool {
+    !matches!(language, "th" | "lo")
+}
+
 /// Is the sentence finished?
 pub fn completeness(text: &str, language: &str) -> Completeness {
     let text = text.trim_end_matches(|c: char| c.is_whitespace() || "\"'”’)]".contains(c));

@@ -81,12 +81,14 @@ pub fn told(notice: Notice) -> &'static str {
 mod tests {
     use super::*;
     use crate::observe::Timings;
+    use crate::types::TurnId;
 
     #[test]
     fn an_exchange_is_told_with_its_chart_and_a_revised_one_is_not() {
         let (question, heard) = ("Why?".to_owned(), "Because.".to_owned());
         let timings = Some(Timings { first_audio: Some(640.0), ..Timings::default() });
-        let exchange = Exchange { question, heard, how: Ending::Interrupted, timings, glitches: 0, echo_loss: None };
+        let (turn, how) = (TurnId(1), Ending::Interrupted);
+        let exchange = Exchange { turn, question, heard, how, timings, glitches: 0, echo_loss: None };
         let said = lines(&Happening::Answered(exchange.clone()));
         let [Said::Exchange(text), Said::Chart(chart)] = &said[..] else { panic!("{said:?}") };
         assert_eq!(text, "You:    Why?\nSotto:  Because. -");

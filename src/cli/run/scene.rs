@@ -107,9 +107,12 @@ impl Scene {
         let text = plain(&self.question);
         let lines = wrap(&text, columns(width, YOU));
         let shown = window(lines.len(), lines.len(), QUESTION.into());
-        lines[shown].iter().map(|line| text[line.clone()].to_owned()).enumerate().map(|(n, text)| {
-            Line::from(vec![Span::styled(speaker(YOU, n), FAINT), Span::raw(text)])
-        }).collect()
+        lines[shown]
+            .iter()
+            .map(|line| text[line.clone()].to_owned())
+            .enumerate()
+            .map(|(n, text)| Line::from(vec![Span::styled(speaker(YOU, n), FAINT), Span::raw(text)]))
+            .collect()
     }
 
     /// The lines of the answer around what is being said; what was heard of it stands out.

@@ -25,14 +25,14 @@ use super::latest::{Latest, latest};
 use super::stage::{PresentTurn, Result, Stages};
 use super::worker::{HearingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{self, Cancel};
-use crate::audio::{AudioError, Earcon, Meter};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
 use crate::audio::front::Front;
+use crate::audio::{AudioError, Earcon, Meter};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
-    TurnSettings, Verdict, View,
+    self, AnswerEvent, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent, Reply,
+    Stage, Transcript, TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
 use ears::Ears;
@@ -75,6 +75,8 @@ pub enum Happening {
 /// One exchange.
 #[derive(Clone, Debug)]
 pub struct Answered {
+    pub turn: TurnId,
+    /// Empty where Sotto asked for it again.
     pub question: String,
     /// What of the answer was heard.
     pub heard: String,
@@ -118,6 +120,8 @@ pub struct Live {
     progress: Option<Progress>,
     /// The last exchange of the history.
     past: Past,
+    /// The next answer is to know of none.
+    fresh: bool,
     /// Taken away when the conversation is dropped.
     queues: Option<Queues>,
     stages: Vec<JoinHandle<()>>,
@@ -186,6 +190,7 @@ impl Live {
             answer: None,
             progress: None,
             past: Past::default(),
+            fresh: false,
             queues: Some(Queues { hearing: hear, thinking: think, inbox, sounds }),
             stages: threads,
             happened: Vec::new(),
@@ -227,6 +232,11 @@ impl Live {
         let given = given.filter(|((turn, _), answer)| answer.turn == *turn);
         let (heard, ahead) = given.map(|((_, heard), answer)| answer.parted(heard)).unwrap_or_default();
         Glance { view: self.view(), level: self.meter.decibels(), heard, ahead }
+    }
+
+    /// What is asked from now on is a new conversation.
+    pub fn forget(&mut self) {
+        self.fresh = true;
     }
 
     fn queues(&self) -> &Queues {
@@ -317,6 +327,7 @@ impl Live {
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Recognised(turn, transcript) => self.recognised(turn, transcript),
+            Message::Weighed(turn, probability) => self.tell(Input::WordsWeighed { turn, probability }),
             Message::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
             Message::Sentence(turn, sentence) => {
                 let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
@@ -421,7 +432,8 @@ impl Live {
         };
         self.answer = Some(Spoken::new(turn, question, self.mouth.glitches()));
         self.answering.set(turn);
-        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh: false });
+        let fresh = std::mem::take(&mut self.fresh);
+        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh, weigh: true });
     }
 
     fn drop_answer(&mut self) {
@@ -447,7 +459,7 @@ impl Live {
         let (question, heard) = (answer.question.clone().unwrap_or_default(), heard.to_owned());
         let glitches = self.mouth.glitches() - answer.glitches;
         let echo_loss = self.front.echo_loss().enhancement();
-        self.happened.push(Happening::Answered(Answered { question, heard, how, timings, glitches, echo_loss }));
+        self.happened.push(Happening::Answered(Answered { turn, question, heard, how, timings, glitches, echo_loss }));
     }
 }
 
@@ -462,6 +474,7 @@ fn turn_settings(plan: &Plan) -> TurnSettings {
             hanging: turn.hanging_silence,
             ..usual.end
         },
+        weigh_words: true,
         longest_turn: plan.hear.max_turn,
         barge_in: turn.barge_in,
         chime_after: usual.chime_after.filter(|_| turn.earcons),

@@ -53,6 +53,10 @@ const ANSWER: &str = "It will be dry and mild until the evening. Then some rain 
                       Take an umbrella with you when you leave the house after eight.";
 
 impl Thinker for Talks {
+    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+        Ok(None)
+    }
+
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         self.0.lock().unwrap().push(question.to_owned());
         let broken = ANSWER.split_inclusive(' ').any(|piece| on_piece(piece).is_break());
