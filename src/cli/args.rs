@@ -98,7 +98,10 @@ pub enum Command {
     /// Talk hands-free, with a microphone and a speaker
     ///
     /// Listens, answers aloud, and can be interrupted. What was understood and what of the answer was heard is written to
-    /// stdout, a line each. Ends with Ctrl-C. A device that disappears is taken back when it returns.
+    /// stdout, a line each. A device that disappears is taken back when it returns.
+    ///
+    /// A terminal shows the state, and takes keys: m mutes and unmutes, space stops the answer, q ends. Elsewhere, with
+    /// NO_COLOR and with --json, lines on stdin are commands: mute, unmute, stop, quit. The end of stdin ends nothing.
     Run(Run),
     /// Write down what is said in sound files
     Transcribe(Transcribe),
@@ -189,11 +192,11 @@ pub struct Once {
 
 #[derive(Debug, Group)]
 pub struct Run {
-    /// The microphone, as "sotto devices" calls it
+    /// The microphone, as "sotto devices" calls it, instead of the file's
     #[arg(long, value_name = "NAME")]
     pub microphone: Option<String>,
 
-    /// The speaker, as "sotto devices" calls it
+    /// The speaker, as "sotto devices" calls it, instead of the file's
     #[arg(long, value_name = "NAME")]
     pub speaker: Option<String>,
 
