@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::audio::device;
 use crate::config::{Flag, Sources};
 use crate::llm::quantize;
 
@@ -99,7 +98,10 @@ pub enum Command {
     /// Talk hands-free, with a microphone and a speaker
     ///
     /// Listens, answers aloud, and can be interrupted. What was understood and what of the answer was heard is written to
-    /// stdout, a line each. Ends with Ctrl-C. A device that disappears is taken back when it returns.
+    /// stdout, a line each. A device that disappears is taken back when it returns.
+    ///
+    /// A terminal shows the state, and takes keys: m mutes and unmutes, space stops the answer, q ends. Elsewhere, with
+    /// NO_COLOR and with --json, lines on stdin are commands: mute, unmute, stop, quit. The end of stdin ends nothing.
     Run(Run),
     /// Write down what is said in sound files
     Transcribe(Transcribe),
@@ -190,13 +192,13 @@ pub struct Once {
 
 #[derive(Debug, Group)]
 pub struct Run {
-    /// The microphone, as "sotto devices" calls it
-    #[arg(long, value_name = "NAME", default_value = device::DEFAULT)]
-    pub microphone: String,
+    /// The microphone, as "sotto devices" calls it, instead of the file's
+    #[arg(long, value_name = "NAME")]
+    pub microphone: Option<String>,
 
-    /// The speaker, as "sotto devices" calls it
-    #[arg(long, value_name = "NAME", default_value = device::DEFAULT)]
-    pub speaker: String,
+    /// The speaker, as "sotto devices" calls it, instead of the file's
+    #[arg(long, value_name = "NAME")]
+    pub speaker: Option<String>,
 
     #[command(flatten)]
     pub memory: Memory,
@@ -569,17 +571,17 @@ impl Args {
 
     /// Every flag that changes a setting. The special ones come last, so that they win over `--set`.
     fn flags(&self) -> Vec<Flag> {
-        let budget = self.command.memory().and_then(|memory| memory.budget.clone()).map(|value| Flag {
-            path: "memory.budget".to_owned(),
-            value,
-            name: "--budget".to_owned(),
+        let command = &self.command;
+        let special = [
+            ("memory.budget", "--budget", command.memory().and_then(|memory| memory.budget.as_deref())),
+            ("llm.threads", "--threads", command.threads()),
+            ("audio.microphone", "--microphone", command.run().and_then(|run| run.microphone.as_deref())),
+            ("audio.speaker", "--speaker", command.run().and_then(|run| run.speaker.as_deref())),
+        ];
+        let special = special.into_iter().filter_map(|(path, name, value)| {
+            Some(Flag { path: path.to_owned(), value: value?.to_owned(), name: name.to_owned() })
         });
-        let threads = self.command.threads().map(|value| Flag {
-            path: "llm.threads".to_owned(),
-            value: value.to_owned(),
-            name: "--threads".to_owned(),
-        });
-        self.global.set.iter().cloned().chain(budget).chain(threads).collect()
+        self.global.set.iter().cloned().chain(special).collect()
     }
 }
 
@@ -595,6 +597,13 @@ impl Command {
             Command::Verify(verify) => Some(&verify.memory),
             Command::Bench(Bench::Llm(bench)) => Some(&bench.memory),
             Command::Bench(Bench::Turn(bench)) => Some(&bench.memory),
+            _ => None,
+        }
+    }
+
+    fn run(&self) -> Option<&Run> {
+        match self {
+            Command::Run(run) => Some(run),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::problem::{ConfigErrors, Origin, Problem};
 use super::raw::{self, AUTO, OFF, Profile, Raw};
-use super::{Asr, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts};
+use super::{Asr, Audio, Devices, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts, Turn};
 use crate::types::{Bytes, Ms};
 
 /// `smaller` must not exceed `larger`, nor equal it where `strictly`.
@@ -14,10 +14,13 @@ struct Order {
     strictly: bool,
 }
 
-const ORDERS: [Order; 4] = [
+const ORDERS: [Order; 7] = [
     Order { smaller: "hear.offset", larger: "hear.onset", strictly: true },
     Order { smaller: "hear.min_speech_ms", larger: "hear.max_turn_ms", strictly: false },
     Order { smaller: "hear.end_silence_ms", larger: "hear.max_turn_ms", strictly: false },
+    Order { smaller: "turn.short_silence_ms", larger: "turn.middle_silence_ms", strictly: false },
+    Order { smaller: "turn.middle_silence_ms", larger: "turn.long_silence_ms", strictly: false },
+    Order { smaller: "turn.long_silence_ms", larger: "turn.hanging_silence_ms", strictly: false },
     Order { smaller: "llm.max_tokens", larger: "llm.context", strictly: false },
 ];
 
@@ -121,8 +124,10 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     Ok(Plan {
         models: Models { profile: profile.name().to_owned(), stand_in, dir: models_dir(&raw.models.dir, places) },
         memory: Memory { budget },
-        audio: raw.audio.clone(),
+        devices: Devices { microphone: raw.audio.microphone.clone(), speaker: raw.audio.speaker.clone() },
+        audio: Audio { echo: raw.audio.echo, noise: raw.audio.noise, gain: raw.audio.gain },
         hear: hear(&raw.hear, &names),
+        turn: turn(&raw.turn),
         asr: asr(&raw.asr, &names, &threads),
         llm: llm(&raw.llm, &names, &threads, prompt_cache),
         tts: Tts {
@@ -133,8 +138,11 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     })
 }
 
+fn ms(n: u32) -> Ms {
+    Ms(f64::from(n))
+}
+
 fn hear(raw: &raw::Hear, names: &Names) -> Hear {
-    let ms = |n: u32| Ms(f64::from(n));
     Hear {
         model: or(&raw.model, names.hear),
         end_of_turn: (raw.end_of_turn != OFF).then(|| or(&raw.end_of_turn, names.end_of_turn)),
@@ -144,6 +152,17 @@ fn hear(raw: &raw::Hear, names: &Names) -> Hear {
         end_silence: ms(raw.end_silence_ms),
         padding: ms(raw.padding_ms),
         max_turn: ms(raw.max_turn_ms),
+    }
+}
+
+fn turn(raw: &raw::Turn) -> Turn {
+    Turn {
+        short_silence: ms(raw.short_silence_ms),
+        middle_silence: ms(raw.middle_silence_ms),
+        long_silence: ms(raw.long_silence_ms),
+        hanging_silence: ms(raw.hanging_silence_ms),
+        barge_in: raw.barge_in == raw::BargeIn::On,
+        earcons: raw.earcons == raw::Earcons::On,
     }
 }
 

@@ -40,6 +40,7 @@ enum Form {
     Limit,
     Folder,
     Text {
+        min: u64,
         max: u64,
     },
 }
@@ -205,7 +206,10 @@ impl Form {
             (_, Some("folder")) => Form::Folder,
             (_, Some("language")) => Form::Language(choices(schema)),
             _ if !choices(schema).is_empty() => Form::Choice(choices(schema)),
-            _ => Form::Text { max: schema["maxLength"].as_u64().unwrap_or_default() },
+            _ => {
+                let length = |name: &str| schema[name].as_u64().unwrap_or_default();
+                Form::Text { min: length("minLength"), max: length("maxLength") }
+            }
         }
     }
 
@@ -217,7 +221,7 @@ impl Form {
             Form::Size => text.parse::<Bytes>().is_ok_and(|size| size.0 > 0),
             Form::Limit => text.parse::<Bytes>().is_ok(),
             Form::Folder => !text.is_empty() && !text.contains('\0'),
-            Form::Text { max } => text.chars().count() as u64 <= *max,
+            Form::Text { min, max } => (*min..=*max).contains(&(text.chars().count() as u64)),
             Form::Integer { .. } | Form::Number { .. } => false,
         }
     }
@@ -236,7 +240,8 @@ impl Form {
             Form::Size => "a size above 0 with its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),
             Form::Limit => "a size with its unit, such as \"256MiB\", or \"0\" for none".to_owned(),
             Form::Folder => "the path of a folder".to_owned(),
-            Form::Text { max } => format!("text of at most {max} characters"),
+            Form::Text { min: 0, max } => format!("text of at most {max} characters"),
+            Form::Text { min, max } => format!("text of {min} to {max} characters"),
         }
     }
 
@@ -295,7 +300,7 @@ mod tests {
                 Form::Integer { min, max } => assert!(min < max, "{}", field.path()),
                 Form::Number { min, max } => assert!(min < max, "{}", field.path()),
                 Form::Choice(words) | Form::Language(words) => assert!(words.len() > 1, "{}", field.path()),
-                Form::Text { max } => assert!(*max > 0, "{}", field.path()),
+                Form::Text { min, max } => assert!(min < max, "{}", field.path()),
                 Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
@@ -341,6 +346,13 @@ mod tests {
             ("tts.voice", "Piper Joe", None),
             ("llm.model", "..", None),
             ("models.dir", "", None),
+            ("audio.microphone", "pulse:mic", Some(Value::from("pulse:mic"))),
+            ("audio.microphone", "", None),
+            ("asr.unclear_reply", "", None),
+            ("llm.system_prompt", "", Some(Value::from(""))),
+            ("turn.barge_in", "on", Some(Value::from("on"))),
+            ("turn.barge_in", "yes", None),
+            ("turn.long_silence_ms", "99", None),
         ];
         for (path, text, expected) in table {
             let (section, key) = path.split_once('.').unwrap();

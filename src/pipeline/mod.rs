@@ -19,7 +19,7 @@ mod worker;
 mod tests;
 
 pub use listen::Pace;
-pub use live::{Answered as Exchange, Devices, Happening, Live, TICK};
+pub use live::{Answered as Exchange, Devices, Glance, Happening, Live, TICK};
 pub use load::{Loader, Part, PartPlan, Purpose, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};

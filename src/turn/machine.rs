@@ -7,7 +7,7 @@ use super::desk::{Desk, after, latest};
 use super::input::{Control, Device, Input};
 use super::settings::TurnSettings;
 use super::utterance::{Reading, Utterance, Voice};
-use crate::types::Ms;
+use crate::types::{Ms, TurnId};
 
 /// One conversation.
 #[derive(Clone, Debug)]
@@ -117,6 +117,11 @@ impl Machine {
     /// When to send [`Input::Tick`] if nothing else happens before.
     pub fn next_deadline(&self) -> Option<Ms> {
         self.earliest().map(|(at, _)| at)
+    }
+
+    /// The confirmed answer, and up to which byte its text was heard.
+    pub fn answering(&self) -> Option<(TurnId, usize)> {
+        self.active().map(|answer| (answer.turn, answer.ledger.heard()))
     }
 
     /// The state, for the eye.

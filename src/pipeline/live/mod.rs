@@ -26,14 +26,14 @@ use super::latest::{Latest, latest};
 use super::stage::{PresentTurn, Result, Stages};
 use super::worker::{HearingJob, JudgingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{self, Cancel};
-use crate::audio::AudioError;
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
 use crate::audio::front::Front;
+use crate::audio::{AudioError, Earcon, Meter};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
-    TurnSettings, Verdict, View,
+    self, AnswerEvent, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent, Reply,
+    Stage, Transcript, TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
 use ears::Ears;
@@ -89,12 +89,25 @@ pub struct Answered {
     pub echo_loss: Option<f32>,
 }
 
+/// What a person may want to see at this moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Glance<'a> {
+    pub view: View,
+    /// Of the microphone, in decibels of full scale; minus infinity where it gives none.
+    pub level: f32,
+    /// What was heard of the answer that is being given, and what is written beyond.
+    pub heard: &'a str,
+    pub ahead: &'a str,
+}
+
 /// The conversation, running.
 pub struct Live {
     plan: Plan,
     clock: Arc<dyn Clock>,
     machine: Machine,
     capture: Capture,
+    /// What the microphone gives, before anything is done to it.
+    meter: Meter,
     front: Front,
     ears: Ears,
     mouth: Mouth,
@@ -172,8 +185,9 @@ impl Live {
         Ok(Live {
             plan: plan.clone(),
             clock: card.clock(),
-            machine: Machine::new(TurnSettings { weigh_words: true, ..TurnSettings::default() }),
+            machine: Machine::new(turn_settings(plan)),
             capture: Capture::open(card, &devices.microphone, elsewhere),
+            meter: Meter::default(),
             front: Front::new(&plan.audio),
             ears: Ears::new(detector, &plan.hear),
             mouth: Mouth::new(playback, rate),
@@ -221,6 +235,13 @@ impl Live {
         self.machine.view()
     }
 
+    pub fn glance(&self) -> Glance<'_> {
+        let given = self.machine.answering().zip(self.answer.as_ref());
+        let given = given.filter(|((turn, _), answer)| answer.turn == *turn);
+        let (heard, ahead) = given.map(|((_, heard), answer)| answer.parted(heard)).unwrap_or_default();
+        Glance { view: self.view(), level: self.meter.decibels(), heard, ahead }
+    }
+
     /// What is asked from now on is a new conversation.
     pub fn forget(&mut self) {
         self.fresh = true;
@@ -240,6 +261,7 @@ impl Live {
         }
         while let Some(block) = self.capture.read() {
             let (at, mut samples) = (Ms::from(block.at), block.samples);
+            self.meter.take(&samples);
             self.front.process(&mut samples, &self.mouth.reference(at));
             for event in self.ears.hear(&samples, at) {
                 match event {
@@ -298,6 +320,7 @@ impl Live {
         };
         // Another device, or another distance: what the canceller has learned of the room no longer holds.
         self.front.reset();
+        self.meter = Meter::default();
         self.happened.push(Happening::Device(change));
         self.tell(input);
     }
@@ -397,7 +420,8 @@ impl Live {
             Command::End { turn, how, heard } => self.end(turn, how, heard),
             Command::Notice(notice) => self.happened.push(Happening::Notice(notice)),
             Command::Show(view) => self.happened.push(Happening::View(view)),
-            // Sounds of its own are optional, and there are none yet.
+            Command::Earcon(turn::Earcon::Listening) if self.plan.turn.earcons => self.mouth.ring(Earcon::LISTENING),
+            Command::Earcon(turn::Earcon::Thinking) if self.plan.turn.earcons => self.mouth.ring(Earcon::THINKING),
             Command::Earcon(_) => {}
         }
     }
@@ -451,6 +475,25 @@ impl Live {
         let glitches = self.mouth.glitches() - answer.glitches;
         let echo_loss = self.front.echo_loss().enhancement();
         self.happened.push(Happening::Answered(Answered { turn, question, heard, how, timings, glitches, echo_loss }));
+    }
+}
+
+/// How the plan wants the conversation to behave.
+fn turn_settings(plan: &Plan) -> TurnSettings {
+    let (usual, turn) = (TurnSettings::default(), &plan.turn);
+    TurnSettings {
+        end: EndOfTurn {
+            short: turn.short_silence,
+            middle: turn.middle_silence,
+            long: turn.long_silence,
+            hanging: turn.hanging_silence,
+            ..usual.end
+        },
+        weigh_words: true,
+        longest_turn: plan.hear.max_turn,
+        barge_in: turn.barge_in,
+        chime_after: usual.chime_after.filter(|_| turn.earcons),
+        ..usual
     }
 }
 

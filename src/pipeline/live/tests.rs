@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::asr::{NoSpeech, Verdict};
 use crate::audio::device::{DEFAULT, Happening as Event, Moment, Room, Simulated};
-use crate::config::Echo;
+use crate::config::{Echo, Flag, Sources};
 use crate::hear::FRAME;
 use crate::pipeline::stage::{Detector, Judge, Recogniser, Speaker, Thinker};
 use crate::tts::Sound;
@@ -128,18 +128,20 @@ impl World {
     }
 
     fn with(room: Room, echo: Echo, detector: Box<dyn Detector>, speaker: Box<dyn Speaker>) -> World {
-        World::judged(room, echo, detector, None, speaker)
+        let echo = if echo == Echo::Off { "off" } else { "aec3" };
+        World::set(room, &[("audio.echo", echo)], detector, None, speaker)
     }
 
-    fn judged(
+    fn set(
         room: Room,
-        echo: Echo,
+        settings: &[(&str, &str)],
         detector: Box<dyn Detector>,
         judge: Option<Box<dyn Judge>>,
         speaker: Box<dyn Speaker>,
     ) -> World {
-        let mut plan = crate::config::load(&crate::config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
-        plan.audio.echo = echo;
+        let flag = |&(path, value): &(&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
+        let sources = Sources { cores: 1, flags: settings.iter().map(flag).collect(), ..Default::default() };
+        let plan = crate::config::load(&sources).unwrap().plan;
         let (card, history) = (Simulated::usual(room), Arc::default());
         card.record();
         let stages = Stages {
@@ -232,7 +234,7 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
 fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
     let asked = Arc::default();
     let judge = Box::new(Judges(sure, Arc::clone(&asked)));
-    (World::judged(Room::HEADPHONES, Echo::Off, Box::new(Loud), Some(judge), Box::new(Hums)), asked)
+    (World::set(Room::HEADPHONES, &[("audio.echo", "off")], Box::new(Loud), Some(judge), Box::new(Hums)), asked)
 }
 
 /// How long after the end of a finished sentence its answer is heard.
@@ -357,6 +359,28 @@ fn stopping_by_key_is_at_once() {
     world.live.control(Control::Unmute);
     world.pass(1000);
     assert_eq!((world.live.view(), world.answers().len()), (View::Listening, 1));
+}
+
+#[test]
+fn the_plan_says_who_may_interrupt_and_when_a_turn_ends() {
+    let set = |settings: &[(&str, &str)]| {
+        let settings = [&[("audio.echo", "off")], settings].concat();
+        World::set(Room::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
+    };
+    let mut alone = set(&[("turn.barge_in", "off")]);
+    alone.say(0, 1000);
+    alone.until(View::Speaking);
+    alone.pass(1000);
+    alone.say(1, 600);
+    assert_eq!(alone.live.view(), View::Speaking);
+    alone.until(View::Listening);
+    assert_eq!((alone.answers().len(), alone.answers()[0].heard.as_str()), (1, ANSWER));
+
+    let mut patient = set(&[("turn.middle_silence_ms", "900"), ("turn.long_silence_ms", "900")]);
+    patient.say(0, 1000);
+    patient.pass(700);
+    assert_eq!(patient.live.view(), View::Hearing);
+    patient.until(View::Speaking);
 }
 
 /// Hums the first sentence, and never comes back from the second until the other end of this is dropped.
