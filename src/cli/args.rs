@@ -448,6 +448,37 @@ pub enum Bench {
     /// "most" and all "runs"), "resident_bytes", "bytes_per_token" (weights and state that a step reads) and
     /// "limit.tokens_per_second" (steps per second if reading those bytes were all there is to do).
     Llm(BenchLlm),
+    /// Measure whole turns, from the last sample of speech to the first sound heard
+    ///
+    /// Says recordings of spoken questions into a simulated microphone, in real time, and listens for the answers at a
+    /// simulated speaker; each is a conversation of its own. Use it on a machine that does nothing else.
+    ///
+    /// With --json there are "turns", "first_audio_ms" with "p50", "p95" and "max", the same for "turn_end_ms",
+    /// "transcript_ms", "first_token_ms", "first_sentence_ms" and "first_pcm_ms", "false_cutoff_rate" (answers that began
+    /// before the question was over, as a share of the turns), "missed" (turns without an answer), "asked_again", and
+    /// "each" of them.
+    Turn(BenchTurn),
+}
+
+#[derive(Debug, Group)]
+pub struct BenchTurn {
+    /// WAV files, or folders of them: one question in each
+    #[arg(value_name = "RECORDING", required = true)]
+    pub recordings: Vec<PathBuf>,
+
+    /// Say only so many of them
+    #[arg(long, value_name = "N")]
+    pub turns: Option<NonZeroUsize>,
+
+    /// Put a pause of 300, 450 or 600 ms into every Nth of them, where the voice is weakest in its middle; 0 puts in none
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub pause_every: usize,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
 }
 
 #[derive(Debug, Group)]
@@ -563,6 +594,7 @@ impl Command {
             Command::Plan(plan) => Some(&plan.memory),
             Command::Verify(verify) => Some(&verify.memory),
             Command::Bench(Bench::Llm(bench)) => Some(&bench.memory),
+            Command::Bench(Bench::Turn(bench)) => Some(&bench.memory),
             _ => None,
         }
     }

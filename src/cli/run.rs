@@ -74,7 +74,7 @@ fn print_json(happening: &Happening) -> Result<()> {
             "verdict": transcript.verdict.name(),
             "confidence": transcript.confidence,
         }),
-        Happening::Answered(Exchange { question, heard, how, timings, glitches, echo_loss }) => json!({
+        Happening::Answered(Exchange { question, heard, how, timings, glitches, echo_loss, .. }) => json!({
             "question": question,
             "heard": heard,
             "ended": format!("{how:?}").to_lowercase(),

@@ -11,6 +11,7 @@ mod load;
 mod models;
 mod once;
 mod quantizer;
+mod rehearse;
 mod stage;
 mod worker;
 
@@ -22,4 +23,5 @@ pub use live::{Answered as Exchange, Devices, Happening, Live, TICK};
 pub use load::{Loader, Part, PartPlan, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};
+pub use rehearse::{Fate, Recording, Rehearsal, Rehearsed};
 pub use stage::{Detector, Recogniser, Result, Speaker, Stages, Thinker};

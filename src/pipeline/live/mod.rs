@@ -75,6 +75,8 @@ pub enum Happening {
 /// One exchange.
 #[derive(Clone, Debug)]
 pub struct Answered {
+    pub turn: TurnId,
+    /// Empty where Sotto asked for it again.
     pub question: String,
     /// What of the answer was heard.
     pub heard: String,
@@ -105,6 +107,8 @@ pub struct Live {
     progress: Option<Progress>,
     /// The last exchange of the history.
     past: Past,
+    /// The next answer is to know of none.
+    fresh: bool,
     /// Taken away when the conversation is dropped.
     queues: Option<Queues>,
     stages: Vec<JoinHandle<()>>,
@@ -172,6 +176,7 @@ impl Live {
             answer: None,
             progress: None,
             past: Past::default(),
+            fresh: false,
             queues: Some(Queues { hearing: hear, thinking: think, inbox, sounds }),
             stages: threads,
             happened: Vec::new(),
@@ -206,6 +211,11 @@ impl Live {
 
     pub fn view(&self) -> View {
         self.machine.view()
+    }
+
+    /// What is asked from now on is a new conversation.
+    pub fn forget(&mut self) {
+        self.fresh = true;
     }
 
     fn queues(&self) -> &Queues {
@@ -397,7 +407,8 @@ impl Live {
         };
         self.answer = Some(Spoken::new(turn, question, self.mouth.glitches()));
         self.answering.set(turn);
-        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh: false });
+        let fresh = std::mem::take(&mut self.fresh);
+        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh });
     }
 
     fn drop_answer(&mut self) {
@@ -423,7 +434,7 @@ impl Live {
         let (question, heard) = (answer.question.clone().unwrap_or_default(), heard.to_owned());
         let glitches = self.mouth.glitches() - answer.glitches;
         let echo_loss = self.front.echo_loss().enhancement();
-        self.happened.push(Happening::Answered(Answered { question, heard, how, timings, glitches, echo_loss }));
+        self.happened.push(Happening::Answered(Answered { turn, question, heard, how, timings, glitches, echo_loss }));
     }
 }
 
