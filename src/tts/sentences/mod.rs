@@ -21,7 +21,8 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use language::{Stop, Tally};
 use screen::Screen;
-use script::{is_ideographic, is_spaceless, is_thai};
+pub(super) use script::is_spaceless;
+use script::{is_ideographic, is_thai};
 
 /// A first piece may end at a clause mark once it holds so many words, or letters of a script without spaces: about a
 /// second of sound, time enough to make the next piece.

@@ -36,7 +36,7 @@ pub(super) fn is_ideographic(letter: char) -> bool {
 }
 
 /// Letters of which words are made without a space between them.
-pub(super) fn is_spaceless(letter: char) -> bool {
+pub(in crate::tts) fn is_spaceless(letter: char) -> bool {
     is_thai(letter) || is_ideographic(letter)
 }
 
