@@ -271,7 +271,8 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
 
     let plan = plan();
     for (heard, asked, spoken) in [("en", 1, "en"), ("de", 1, "de"), ("", 1, ""), ("fr", 0, "")] {
-        let (history, spoke): (Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+        let history = Arc::new(Mutex::new(Vec::new()));
+        let spoke = Arc::new(Mutex::new(Vec::<String>::new()));
         let stages = Stages {
             detector: Box::new(Loudness),
             recogniser: Box::new(Hears(heard)),
