@@ -166,7 +166,14 @@ const BROKEN: &[(&str, &[&str])] = &[
         "wide-letters",
         &[
             r#"2:9: tts.voice is "für"; must be a model's name, or the path of a model with a "/" in it, or "auto""#,
-            "3:1: unknown key tts.größe; [tts] has voice, threads, speed",
+            "3:1: unknown key tts.größe; [tts] has voice, voices, no_voice_reply, threads, speed",
+        ],
+    ),
+    (
+        "voices",
+        &[
+            r#"2:10: tts.voices is "./de", a string; must be a list of models' names and of paths with a "/" in them"#,
+            r#"3:18: tts.no_voice_reply is 1, a whole number; must be text of at most 500 characters"#,
         ],
     ),
     (

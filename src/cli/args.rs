@@ -227,6 +227,10 @@ pub struct Say {
     #[arg(value_name = "TEXT")]
     pub text: String,
 
+    /// The language of the text, as a two-letter code, for the voice that speaks it; without it, that of the main voice
+    #[arg(short, long, value_name = "CODE")]
+    pub language: Option<String>,
+
     /// Write the speech to this WAV file
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

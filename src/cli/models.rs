@@ -104,6 +104,9 @@ fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted
         .filter(|part| !here(part))
         .map(find)
         .collect::<Result<Vec<_>>>()?;
+    for voice in plan.tts.voices.iter().filter(|voice| local(Part::Speaker, voice).is_none()) {
+        wanted.push(Wanted { entry: catalogue.find(voice)?, stand_in: None });
+    }
     // First what may need the hub: whether it can be reached is then said in one line, there.
     wanted.sort_by_key(|wanted| wanted.stand_in.is_none());
     Ok(wanted)

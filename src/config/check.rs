@@ -132,6 +132,8 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
         llm: llm(&raw.llm, &names, &threads, prompt_cache),
         tts: Tts {
             voice: or(&raw.tts.voice, names.voice),
+            voices: raw.tts.voices.clone(),
+            no_voice_reply: raw.tts.no_voice_reply.clone(),
             threads: raw.tts.threads.map_or(threads.beside, |n| n as usize),
             speed: raw.tts.speed as f32,
         },

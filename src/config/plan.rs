@@ -140,8 +140,12 @@ pub struct Sampling {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tts {
-    /// Catalogue name of the voice.
+    /// Catalogue name of the main voice.
     pub voice: String,
+    /// Those of further voices, for other languages.
+    pub voices: Vec<String>,
+    /// What the main voice says to a question in a language that no voice speaks.
+    pub no_voice_reply: String,
     pub threads: usize,
     /// 1 is the voice's own pace, 2 twice as fast.
     pub speed: f32,

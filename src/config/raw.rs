@@ -303,6 +303,12 @@ pub struct Tts {
     /// Catalogue name of the voice, or the path of one: a folder that "sotto models import piper" has made.
     #[schemars(extend("format" = "model-or-path"))]
     pub voice: String,
+    /// Further voices, each for the language that its voice.json names: names or paths, as above. All are loaded at start.
+    #[schemars(schema_with = "voices")]
+    pub voices: Vec<String>,
+    /// What Sotto says to a question in a language that none of its voices speaks.
+    #[schemars(length(min = 1, max = 500))]
+    pub no_voice_reply: String,
     /// Threads for the voice; "auto" fits them to the machine.
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<1, 64>")]
@@ -421,7 +427,13 @@ impl Default for Llm {
 
 impl Default for Tts {
     fn default() -> Self {
-        Tts { voice: auto(), threads: None, speed: 1.0 }
+        Tts {
+            voice: auto(),
+            voices: Vec::new(),
+            no_voice_reply: "Sorry, I can only speak English.".to_owned(),
+            threads: None,
+            speed: 1.0,
+        }
     }
 }
 
@@ -437,6 +449,14 @@ fn auto_or_between<const MIN: u32, const MAX: u32>(_: &mut SchemaGenerator) -> S
 fn language(_: &mut SchemaGenerator) -> Schema {
     let codes: Vec<&str> = WHISPER_LANGUAGES.split_ascii_whitespace().collect();
     json_schema!({ "anyOf": [{ "const": AUTO }, { "type": "string", "format": "language", "enum": codes }] })
+}
+
+/// More voices than anybody has languages.
+const MOST_VOICES: usize = 16;
+
+fn voices(_: &mut SchemaGenerator) -> Schema {
+    let items = json_schema!({ "type": "string", "format": "model-or-path" });
+    json_schema!({ "type": "array", "items": items, "maxItems": MOST_VOICES })
 }
 
 /// The two-letter codes of Whisper's multilingual vocabulary, in its order.

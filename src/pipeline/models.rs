@@ -6,7 +6,7 @@ use super::stage::{Detector, Judge, Recogniser, Result, Speaker, Thinker};
 use crate::asr::{Cancel, Transcript, Whisper};
 use crate::hear::{FRAME, SileroVad, SmartTurn};
 use crate::llm::Conversation;
-use crate::tts::{Sound, Voice};
+use crate::tts::{Sound, Voices};
 use crate::types::SampleRate;
 
 impl Detector for SileroVad {
@@ -53,13 +53,21 @@ impl Thinker for Conversation {
     }
 }
 
-impl Speaker for Voice {
+impl Speaker for Voices {
     fn rate(&self) -> SampleRate {
-        Voice::rate(self)
+        Voices::rate(self)
+    }
+
+    fn languages(&self) -> Vec<String> {
+        Voices::languages(self)
+    }
+
+    fn speak_in(&mut self, language: &str) {
+        Voices::speak_in(self, language);
     }
 
     fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
-        Voice::speak(self, sentence, on_sound)?;
+        Voices::speak(self, sentence, on_sound)?;
         Ok(())
     }
 }

@@ -47,6 +47,12 @@ pub trait Thinker: Send {
 /// Text to sound, a chunk at a time.
 pub trait Speaker: Send {
     fn rate(&self) -> SampleRate;
+    /// The two-letter codes of the languages it speaks; first that which it speaks unless it is told.
+    fn languages(&self) -> Vec<String> {
+        vec!["en".to_owned()]
+    }
+    /// From now on speaks this language, if it is one of them, else the first.
+    fn speak_in(&mut self, _language: &str) {}
     fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()>;
 }
 

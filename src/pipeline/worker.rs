@@ -61,14 +61,35 @@ pub(super) struct Past {
 }
 
 pub(super) enum Say {
-    /// Ask the language model.
-    AnswerTo(String),
-    /// The question was not understood; this asks for it again.
+    /// Ask the language model, and answer in the language of the question.
+    AnswerTo { question: String, language: String },
+    /// The question cannot be answered; this says why, in the language of the main voice.
     Words(String),
+}
+
+impl Say {
+    /// What is said to a question: an answer, if one of the `voices` speaks its language. Nothing is said in a voice made
+    /// for another.
+    pub(super) fn reply_to(question: String, language: String, voices: &[String], plan: &config::Tts) -> Say {
+        match language.is_empty() || voices.contains(&language) {
+            true => Say::AnswerTo { question, language },
+            false => Say::Words(plan.no_voice_reply.clone()),
+        }
+    }
+
+    /// Empty for that of the main voice.
+    fn language(&self) -> &str {
+        match self {
+            Say::AnswerTo { language, .. } => language,
+            Say::Words(_) => "",
+        }
+    }
 }
 
 /// What goes to the voice.
 pub(super) enum Speech {
+    /// What follows is in this language.
+    In(String),
     Sentence(String),
     EndOfAnswer,
 }
@@ -211,12 +232,12 @@ impl Worker {
                 Ordering::Less => {}
             }
             answered = answered.min(past.turn);
-            if weigh && let Say::AnswerTo(question) = &what {
+            if weigh && let Say::AnswerTo { question, .. } = &what {
                 // What fails here fails again below, and is told there.
                 self.send(Message::Weighed(turn, thinker.weigh(question).unwrap_or_default()));
             }
             match self.answer(thinker.as_mut(), turn, &what, voice) {
-                Ok(()) if matches!(what, Say::AnswerTo(_)) => answered = turn,
+                Ok(()) if matches!(what, Say::AnswerTo { .. }) => answered = turn,
                 Ok(()) => {}
                 Err(error) => self.send(Message::TurnFailed(Stage::LanguageModel, turn, failure("think", error))),
             }
@@ -224,11 +245,12 @@ impl Worker {
     }
 
     fn answer(&self, thinker: &mut dyn Thinker, turn: TurnId, what: &Say, voice: &Voiced) -> Result<()> {
-        let mut cutter = Sentences::new();
+        let mut cutter = Sentences::expecting(what.language());
         let mut sentences = 0;
         let mut say = |sentence: String| {
             if sentences == 0 {
                 self.journal.note(turn, Event::FirstSentence);
+                voice.say(turn, Speech::In(what.language().to_owned()));
             }
             sentences += 1;
             self.send(Message::Sentence(turn, sentence.clone()));
@@ -247,7 +269,7 @@ impl Worker {
             Say::Words(words) => {
                 let _stale = on_piece(words);
             }
-            Say::AnswerTo(question) => {
+            Say::AnswerTo { question, .. } => {
                 let mut begun = false;
                 thinker.answer(question, &mut |piece| {
                     if !std::mem::replace(&mut begun, true) {
@@ -285,6 +307,10 @@ impl Worker {
             let sentence = match speech {
                 Speech::EndOfAnswer => {
                     self.send(Message::AnswerSpoken(turn));
+                    continue;
+                }
+                Speech::In(language) => {
+                    speaker.speak_in(&language);
                     continue;
                 }
                 Speech::Sentence(sentence) => sentence,
@@ -383,7 +409,7 @@ mod tests {
         let worker = Worker { present: present.clone(), journal: Journal::default(), tell };
         let voice = Voiced { speech, begun: begun_in };
         let turn = present.advance();
-        let question = Say::AnswerTo(String::new());
+        let question = Say::AnswerTo { question: String::new(), language: String::new() };
         worker.answer(&mut Interrupted(present.clone()), turn, &question, &voice).unwrap();
         assert!(spoken.is_empty());
 

@@ -6,7 +6,7 @@ use super::desk::after;
 use super::input::{Stage, Transcript, Verdict, VoiceEvent};
 use super::machine::{Machine, State};
 use super::utterance::{Reading, Utterance, Voice, agree};
-use super::words::{is_echo, is_stop, tokens};
+use super::words::{is_echo, is_stop, word_count};
 use crate::types::{Ms, TurnId};
 
 /// An utterance of so few words in which the stop word was heard is the stop word, however it was read.
@@ -140,7 +140,7 @@ impl Machine {
 
     fn reply_to(&self, utterance: &Utterance) -> Option<Reply> {
         let Transcript { text, language, verdict } = utterance.words()?;
-        let words = tokens(text).len();
+        let words = word_count(text);
         let stops = (utterance.over_answer || utterance.stop_word) && is_stop(text)
             || utterance.stop_word && words <= STOP_WORDS;
         let echoes = self

@@ -103,6 +103,8 @@ pub struct Glance<'a> {
 /// The conversation, running.
 pub struct Live {
     plan: Plan,
+    /// Two-letter codes of what can be spoken.
+    languages: Vec<String>,
     clock: Arc<dyn Clock>,
     machine: Machine,
     capture: Capture,
@@ -164,7 +166,7 @@ impl Live {
         let (speech, speech_in) = bounded(QUEUE);
         let Stages { detector, judge, recogniser, thinker, speaker } = stages;
         let worker = |present: &PresentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
-        let (rate, priority) = (speaker.rate(), plan.llm.priority);
+        let (rate, languages, priority) = (speaker.rate(), speaker.languages(), plan.llm.priority);
         let mut threads = Vec::new();
         let judging = judge.map(|judge| {
             let (queue, jobs) = latest();
@@ -184,6 +186,7 @@ impl Live {
         let playback = Playback::open(card.clone(), &devices.speaker, settings, elsewhere.clone())?;
         Ok(Live {
             plan: plan.clone(),
+            languages,
             clock: card.clock(),
             machine: Machine::new(turn_settings(plan)),
             capture: Capture::open(card, &devices.microphone, elsewhere),
@@ -442,7 +445,10 @@ impl Live {
     fn prepare(&mut self, turn: TurnId, reply: Reply) {
         self.mouth.prepare();
         let (question, what) = match reply {
-            Reply::To { text, .. } => (Some(text.clone()), Say::AnswerTo(text)),
+            Reply::To { text, language } => {
+                let what = Say::reply_to(text.clone(), language, &self.languages, &self.plan.tts);
+                (matches!(what, Say::AnswerTo { .. }).then_some(text), what)
+            }
             Reply::AskAgain => (None, Say::Words(self.plan.asr.unclear_reply.clone())),
         };
         self.answer = Some(Spoken::new(turn, question, self.mouth.glitches()));

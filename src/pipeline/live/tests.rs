@@ -32,8 +32,13 @@ impl Detector for Loud {
 struct Reads;
 
 /// Words, and the period of the tone that says them, in samples at 16 kHz.
-const WORDS: [(usize, &str); 4] =
-    [(16, "What is the weather like today?"), (32, "No, tell me about Berlin."), (64, "mhm"), (128, "")];
+const WORDS: [(usize, &str); 5] = [
+    (16, "What is the weather like today?"),
+    (32, "No, tell me about Berlin."),
+    (64, "mhm"),
+    (128, ""),
+    (48, "Wie ist das Wetter heute?"),
+];
 
 impl Recogniser for Reads {
     fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<asr::Transcript> {
@@ -42,7 +47,8 @@ impl Recogniser for Reads {
         let period = 2 * voiced.len() / crossings;
         let (_, text) = WORDS.iter().min_by_key(|(of, _)| of.abs_diff(period)).unwrap();
         let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
-        let (text, language) = ((*text).to_owned(), "en".to_owned());
+        let language = if text.starts_with("Wie") { "de" } else { "en" };
+        let (text, language) = ((*text).to_owned(), language.to_owned());
         Ok(asr::Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
     }
 }
@@ -381,6 +387,19 @@ fn the_plan_says_who_may_interrupt_and_when_a_turn_ends() {
     patient.pass(700);
     assert_eq!(patient.live.view(), View::Hearing);
     patient.until(View::Speaking);
+}
+
+#[test]
+fn a_question_in_a_language_without_a_voice_is_told_so_and_never_reaches_the_model() {
+    let mut world = World::new();
+    world.say(4, 1000);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    assert_eq!(world.answers()[0].heard, "Sorry, I can only speak English.");
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    assert_eq!(world.history(), [WORDS[0].1]);
 }
 
 /// Hums the first sentence, and never comes back from the second until the other end of this is dropped.
