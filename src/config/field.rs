@@ -304,7 +304,7 @@ mod tests {
                 Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 38);
+        assert_eq!(all().len(), 46);
     }
 
     #[test]
