@@ -107,7 +107,8 @@ mod tests {
             assert_eq!(message, expected);
         }
         assert!(
-            unknown_section("qqqqqqqq").ends_with("there are [models], [memory], [audio], [hear], [asr], [llm], [tts]")
+            unknown_section("qqqqqqqq")
+                .ends_with("there are [models], [memory], [audio], [hear], [turn], [asr], [llm], [tts]")
         );
         assert!(unknown_variable("SOTTO_QQQQQQQQ").contains("SOTTO_SECTION__KEY"));
     }

@@ -145,7 +145,7 @@ impl Scene {
 
     fn keys(&self) -> [String; 2] {
         let mute = if self.view == View::Muted { "unmute" } else { "mute" };
-        [format!("m {mute} · space stop speaking · q quit"), format!("m · space · q")]
+        [format!("m {mute} · space stop speaking · q quit"), "m · space · q".to_owned()]
     }
 }
 
