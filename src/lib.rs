@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod hear;
 pub mod llm;
+mod mel;
 pub mod memory;
 pub mod observe;
 pub mod onnx;

@@ -69,6 +69,40 @@ impl Blueprint {
         Bytes(self.file + (caches + convolution + encoder + cross + decoder) as u64)
     }
 
+    /// Bytes held once the two graphs, `files` bytes together, are loaded by ONNX Runtime and have run with the whole
+    /// encoder context.
+    pub fn planned_bytes_of_graphs(&self, files: u64) -> Bytes {
+        let Blueprint { audio_positions: audio, width, heads, vocabulary, .. } = *self;
+        let encoder = 4 * (heads * audio * audio + 12 * width * audio);
+        Bytes(files + (vocabulary * width + encoder) as u64)
+    }
+
+    /// Reads the header and the tokens of text, and leaves the rest alone.
+    pub fn with_tokens(model: &Path) -> Result<(Self, Vec<Vec<u8>>), AsrError> {
+        let blueprint = Self::read(model)?;
+        let file = File::open(model).map_err(|source| AsrError::Read { model: model.to_owned(), source })?;
+        let tokens = contents::tokens(file, HEADER, blueprint.mels, blueprint.vocabulary)
+            .map_err(|why| AsrError::Format { model: model.to_owned(), why })?;
+        Ok((blueprint, tokens))
+    }
+
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// Models for English alone have one token less.
+    pub fn is_multilingual(&self) -> bool {
+        self.vocabulary > *VOCABULARY.start()
+    }
+
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
+    pub fn decoder_layers(&self) -> usize {
+        self.decoder_layers
+    }
+
     pub fn width(&self) -> usize {
         self.width
     }

@@ -299,7 +299,7 @@ mod tests {
                 Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 38);
+        assert_eq!(all().len(), 39);
     }
 
     #[test]
@@ -329,6 +329,8 @@ mod tests {
             ("models.profile", "qwen", Some(Value::from("qwen"))),
             ("models.profile", "Qwen", None),
             ("models.profile", "auto", None),
+            ("asr.backend", "whisper.cpp", Some(Value::from("whisper.cpp"))),
+            ("asr.backend", "ggml", None),
             ("asr.language", "de", Some(Value::from("de"))),
             ("asr.language", "eng", None),
             ("asr.language", "xx", None),
