@@ -24,6 +24,9 @@ const TOLERANCE: f64 = 0.04;
 /// Row-major numbers by their CTranslate2 names.
 type Weights = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
+/// Adds a variable by its name and shape, with numbers that lie so far around a middle.
+type Add<'a> = dyn FnMut(&str, &[usize], f32, f32) + 'a;
+
 /// Numbers in -1.0..1.0 (a multiplicative hash, Knuth).
 fn noise(seed: usize) -> impl Iterator<Item = f32> {
     let hash = |n: u64| (n ^ (n >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40;
@@ -44,11 +47,11 @@ fn weights() -> Weights {
     add("encoder/conv2/weight", &[WIDTH, WIDTH, 3], 0.1, 0.0);
     add("encoder/conv2/bias", &[WIDTH], 0.1, 0.0);
     add("decoder/embeddings/weight", &[TOKENS, WIDTH], 1.0, 0.0);
-    let norm = |add: &mut dyn FnMut(&str, &[usize], f32, f32), name: &str| {
+    let norm = |add: &mut Add, name: &str| {
         add(&format!("{name}/gamma"), &[WIDTH], 0.6, 1.0);
         add(&format!("{name}/beta"), &[WIDTH], 0.2, 0.0);
     };
-    let linear = |add: &mut dyn FnMut(&str, &[usize], f32, f32), name: &str, outputs: usize, inputs: usize| {
+    let linear = |add: &mut Add, name: &str, outputs: usize, inputs: usize| {
         add(&format!("{name}/weight"), &[outputs, inputs], 0.2, 0.0);
         add(&format!("{name}/bias"), &[outputs], 0.1, 0.0);
     };

@@ -19,7 +19,8 @@ use super::vocabulary::Vocabulary;
 use super::whisper::Engine;
 use super::{AsrError, Cancel};
 use crate::config::Asr;
-use crate::mel::{MELS, Mel};
+use crate::mel::{HOP, MELS, Mel};
+use crate::memory;
 use crate::onnx::Onnx;
 use crate::types::Bytes;
 
@@ -85,7 +86,7 @@ impl Graphs {
         let language = Language::planned(plan, blueprint.is_multilingual(), model)?;
         let files = Self::beside(model);
         let [encoder, decoder] = files.each_ref().map(|file| onnx.session(file, plan.threads));
-        let graphs = Graphs {
+        let mut graphs = Graphs {
             encoder: encoder?,
             decoder: decoder?,
             files,
@@ -98,7 +99,22 @@ impl Graphs {
             language,
         };
         graphs.check(model)?;
+        graphs.warm_up()?;
+        // The files as they were read: 65 MB of base.
+        memory::give_back_freed();
         Ok(graphs)
+    }
+
+    /// Hears silence, so that the first question pays for no first times.
+    fn warm_up(&mut self) -> Result<(), AsrError> {
+        let cancel = Cancel::default();
+        let run = Run::new(&cancel)?;
+        let sound = self.hear(&[], self.context().fitted(0), &run)?;
+        self.begin(&sound, &run).map(drop)
+    }
+
+    fn context(&self) -> Context {
+        Context::new(self.blueprint.width(), self.blueprint.audio_positions())
     }
 
     /// Refuses graphs that are not those of the ggml file.
@@ -125,7 +141,7 @@ impl Graphs {
     /// What the decoder attends to, of a sound in so many positions.
     fn hear(&mut self, samples: &[f32], positions: usize, run: &Run) -> Result<Vec<DynValue>, AsrError> {
         let frames = positions * FRAMES;
-        let features = self.mel.features(&samples[..samples.len().min(frames * crate::mel::HOP)], frames);
+        let features = self.mel.features(&samples[..samples.len().min(frames * HOP)], frames);
         let mut hear = || -> ort::Result<Vec<DynValue>> {
             let mel = TensorRef::from_array_view(([1, MELS, frames], &features[..]))?;
             let mut outputs = self.encoder.run_with_options(ort::inputs!["mel" => mel], &run.options)?;
@@ -143,24 +159,22 @@ impl Graphs {
         }
         let silence = step.logits[0].get(self.vocabulary.no_speech()).copied();
         let no_speech = share(step.logits[0].iter().copied(), silence);
-        let mut ids = Vec::new();
-        let mut tokens = Vec::new();
-        let prompt = self.prompt().len();
-        while tokens.len() < limit {
-            let mut token = self.likeliest(step.logits.last_mut().map_or(&mut [], |row| row), tokens.is_empty());
-            if guard::circle(&ids, patience).is_some() {
-                token = self.token(self.vocabulary.end_of_text(), 0.0);
-            }
-            ids.push(token.id);
+        let (end_of_text, prompt) = (self.vocabulary.end_of_text() as i32, self.prompt().len());
+        let (mut ids, mut tokens) = (Vec::new(), Vec::new());
+        while ids.len() < limit {
+            let token = match guard::circle(&ids, patience) {
+                Some(_) => self.token(end_of_text as usize, 0.0),
+                None => self.likeliest(step.logits.last_mut().map_or(&mut [], |row| row), ids.is_empty()),
+            };
+            let id = token.id;
+            ids.push(id);
             tokens.push(token);
-            let last = ids[ids.len() - 1];
-            if last >= self.vocabulary.end_of_text() as i32 || tokens.len() == limit {
+            if id >= end_of_text || ids.len() == limit {
                 break;
             }
-            step = self.step(&[i64::from(last)], prompt + ids.len() - 1, &[0], step.past, sound, run)?;
+            step = self.step(&[i64::from(id)], prompt + ids.len() - 1, &[0], step.past, sound, run)?;
         }
-        let attempt = Attempt { tokens, circled: false }.tidied(self.vocabulary.end_of_text() as i32, patience);
-        Ok(Writing { attempt, no_speech })
+        Ok(Writing { attempt: Attempt { tokens, circled: false }.tidied(end_of_text, patience), no_speech })
     }
 
     fn prompt(&self) -> Vec<i64> {
@@ -241,7 +255,7 @@ impl Engine for Graphs {
         let run = Run::new(cancel)?;
         let _watched = cancel.watch(&run.options);
         let limit = token_limit(samples.len());
-        let context = Context::new(self.blueprint.width(), self.blueprint.audio_positions());
+        let context = self.context();
         let fitted = context.fitted(samples.len());
         let sound = self.hear(samples, fitted, &run)?;
         let Writing { mut attempt, no_speech } = self.write(&sound, limit, Patience::Short, &run)?;
