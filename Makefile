@@ -2,7 +2,7 @@
 
 SOTTO := target/release/sotto
 
-.PHONY: demo test test-neon setup setup-tests build models lint fuzz bench
+.PHONY: demo test test-neon setup setup-tests build models lint fuzz soak bench
 
 demo: build
 	@$(SOTTO) models pull
@@ -46,6 +46,11 @@ bench: build
 lint:
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+# A conversation of an hour on a simulated card, in some eight minutes: questions, interruptions, device losses, failures.
+MINUTES := 60
+soak:
+	SOAK_MINUTES=$(MINUTES) cargo test --release --locked --test soak -- --nocapture
 
 # Damages checkpoints and GGUF files at random, for longer than the tests do.
 CASES := 200000

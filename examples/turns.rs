@@ -14,7 +14,7 @@ use sotto::audio;
 use sotto::config::{self, Sources};
 use sotto::memory;
 use sotto::observe::{Journal, Timings};
-use sotto::pipeline::{Loader, Outcome, Pace, Pipeline, Sink};
+use sotto::pipeline::{Loader, Outcome, Pace, Pipeline, Purpose, Sink};
 use sotto::store::{Catalogue, HubEnv, Store, models_dir};
 use sotto::types::SampleRate;
 
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let (mut errors, mut words) = (0, 0);
     let mut silent = Vec::new();
     let mut recogniser = loader.recogniser()?;
-    let stages = loader.stages(&|_| {})?;
+    let stages = loader.stages(Purpose::Questions, &|_| {})?;
     let mut pipeline = Pipeline::start(stages, loader.plan(), Journal::default());
     for file in &files {
         let mut answer = Collected::default();

@@ -75,7 +75,7 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "control-characters",
         &[
-            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
+            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, end_of_turn, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
             r#"4:11: models.profile is "a\u{7}b"; must be one of "starter", "qwen""#,
         ],
     ),
@@ -90,6 +90,13 @@ const BROKEN: &[(&str, &[&str])] = &[
     ("cross-not-concluded", &["3:9: hear.onset is 1.5; must be between 0 and 1"]),
     ("cross-offset", &["3:10: hear.offset is 0.6; must be below hear.onset, which is 0.4 (cross-offset.toml:2)"]),
     ("cross-onset-below-default", &["2:9: hear.onset is 0.2; must be above hear.offset, which is 0.35 (default)"]),
+    (
+        "cross-silences",
+        &[
+            "2:20: turn.short_silence_ms is 900; must be at most turn.middle_silence_ms, which is 400 (default)",
+            "3:19: turn.long_silence_ms is 300; must be at least turn.middle_silence_ms, which is 400 (default)",
+        ],
+    ),
     ("deep-key", &[" is nested too deeply; write [section] and key = value"]),
     ("deep-list", &["2:89: is nested too deeply; write [section] and key = value"]),
     ("duplicate-key", &[r#"4:1: "onset" stands here a second time; keep one of them"#]),
@@ -151,7 +158,7 @@ const BROKEN: &[(&str, &[&str])] = &[
         "unknown-section",
         &[
             "1:2: unknown section [haer]; did you mean [hear]?",
-            "4:2: unknown section [kitchen]; there are [models], [memory], [audio], [hear], [asr], [llm], [tts]",
+            "4:2: unknown section [kitchen]; there are [models], [memory], [audio], [hear], [turn], [asr], [llm], [tts]",
         ],
     ),
     ("utf-16", &[" is UTF-16 text; save it as UTF-8"]),
@@ -159,7 +166,14 @@ const BROKEN: &[(&str, &[&str])] = &[
         "wide-letters",
         &[
             r#"2:9: tts.voice is "für"; must be a model's name, or the path of a model with a "/" in it, or "auto""#,
-            "3:1: unknown key tts.größe; [tts] has voice, threads, speed",
+            "3:1: unknown key tts.größe; [tts] has voice, voices, no_voice_reply, threads, speed",
+        ],
+    ),
+    (
+        "voices",
+        &[
+            r#"2:10: tts.voices is "./de", a string; must be a list of models' names and of paths with a "/" in them"#,
+            r#"3:18: tts.no_voice_reply is 1, a whole number; must be text of at most 500 characters"#,
         ],
     ),
     (
@@ -312,11 +326,22 @@ fn the_defaults_make_a_plan() {
     assert_eq!(models, ["silero-vad", "whisper-base", "qwen2.5-coder-0.5b", "piper-joe"]);
     assert_eq!((plan.memory.budget, plan.models.dir), (Bytes::mib(1600), None));
     assert_eq!((plan.llm.kv, plan.llm.prompt_cache), (config::Kv::F16, Bytes::mib(256)));
+    assert_eq!(plan.hear.end_of_turn.as_deref(), Some("smart-turn"));
     let audio = config::Audio { echo: config::Echo::Aec3, noise: config::Noise::Off, gain: config::Gain::Off };
     assert_eq!(plan.audio, audio);
+    assert_eq!((plan.devices.microphone.as_str(), plan.devices.speaker.as_str()), ("default", "default"));
+    let turn = &plan.turn;
+    let silences = [turn.short_silence, turn.middle_silence, turn.long_silence, turn.hanging_silence];
+    assert_eq!((silences, turn.barge_in, turn.earcons), ([200.0, 400.0, 700.0, 1250.0].map(Ms), true, false));
     assert_eq!((plan.hear.end_silence, plan.hear.max_turn), (Ms(320.0), Ms(30_000.0)));
     assert_eq!((plan.asr.threads_beside, plan.llm.threads, plan.tts.threads), (1, 2, 1));
     assert_eq!((plan.asr.language.as_deref(), plan.llm.sampling.seed), (Some("en"), None));
+}
+
+#[test]
+fn the_model_for_ends_of_turns_can_be_named_and_left_out() {
+    let end_of_turn = |name| Bench::new().flags(&[("hear.end_of_turn", name)]).loaded().plan.hear.end_of_turn;
+    assert_eq!((end_of_turn("off"), end_of_turn("other")), (None, Some("other".to_owned())));
 }
 
 #[test]

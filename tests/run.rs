@@ -6,7 +6,7 @@
 #[path = "common/pulse.rs"]
 mod pulse;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -39,7 +39,7 @@ impl Conversation {
     fn begin(mut server: Server) -> Self {
         server.start();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sotto"));
-        command.args(["run", "--json", "--set", "llm.temperature=0"]).stdout(Stdio::piped());
+        command.args(["run", "--json", "--set", "llm.temperature=0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut sotto = server.lend(&mut command).spawn().unwrap();
         let (tell, lines) = channel();
         let stdout = BufReader::new(sotto.stdout.take().unwrap());
@@ -72,6 +72,10 @@ impl Conversation {
                 return exchange;
             }
         }
+    }
+
+    fn order(&mut self, command: &str) {
+        writeln!(self.sotto.stdin.as_mut().unwrap(), "{command}").unwrap();
     }
 
     /// Plays a file into the microphone.
@@ -143,8 +147,18 @@ fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
     assert_eq!(second["ended"], "done", "{:#?}", talk.said);
     assert!(second["timings"]["first_audio"].as_f64().is_some_and(|ms| ms > 0.0), "{second}");
 
+    // Lines on stdin are commands, and its end ends nothing.
+    for (command, state) in [("mute", "muted"), ("dance", ""), ("unmute", "listening")] {
+        talk.order(command);
+        if !state.is_empty() {
+            talk.until("state", Some(state));
+        }
+    }
+
     // What was played is what the history says was heard, but for what Whisper makes of a voice.
     std::thread::sleep(Duration::from_millis(500));
+    talk.order("quit");
+    assert!(talk.sotto.wait().unwrap().success());
     recorder.kill().unwrap();
     recorder.wait().unwrap();
     let heard: Value = serde_json::from_str(&sotto(&["transcribe", recording.to_str().unwrap(), "--json"])).unwrap();

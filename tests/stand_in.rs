@@ -17,7 +17,7 @@ fn starter() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let file = common::model_file(PRESENT, "model.gguf");
     let models = file.parent().and_then(Path::parent).unwrap();
-    for model in ["onnxruntime", "silero-vad", "whisper-base", PRESENT, "piper-joe"] {
+    for model in ["onnxruntime", "silero-vad", "smart-turn", "whisper-base", PRESENT, "piper-joe"] {
         symlink(models.join(model), dir.path().join(model)).unwrap();
     }
     dir

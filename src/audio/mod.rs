@@ -4,15 +4,19 @@
 //! Architecture invariant: nothing here knows of text.
 
 pub mod device;
+mod earcon;
 pub mod front;
 mod load;
+mod meter;
 mod player;
 mod reference;
 mod resample;
 mod riff;
 mod write;
 
+pub use earcon::Earcon;
 pub use load::{Clip, LONGEST, load_at};
+pub use meter::Meter;
 pub use player::Player;
 pub use reference::Reference;
 pub use resample::{Resampler, resample};

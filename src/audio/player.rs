@@ -45,6 +45,15 @@ impl Player {
         self.stretches.push_back(Stretch { written, sound: 0 });
     }
 
+    /// Nothing of the answer was handed out yet, but something else was written: it begins when so many samples have ever
+    /// been written.
+    pub fn begin_later(&mut self, written: u64) {
+        if self.turn.is_some() && self.next == 0 {
+            self.stretches.clear();
+            self.stretches.push_back(Stretch { written, sound: 0 });
+        }
+    }
+
     /// Forgets the answer.
     pub fn stop(&mut self) {
         *self = Player::new(self.rate);
@@ -166,6 +175,17 @@ mod tests {
         assert_eq!(player.position(44), 24);
         player.go_back(Ms(1e9), 45);
         assert_eq!((player.position(45), player.hand_out(9)), (60, vec![]));
+    }
+
+    #[test]
+    fn what_is_written_before_the_answer_is_none_of_it() {
+        let mut player = saying(40);
+        player.begin_later(25);
+        assert_eq!((player.position(10), player.position(25)), (0, 0));
+        player.hand_out(40);
+        player.begin_later(99);
+        assert_eq!((player.position(30), player.position(65)), (5, 40));
+        assert!(!player.is_drained(64) && player.is_drained(65));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::audio::device;
 use crate::config::{Flag, Sources};
 use crate::llm::quantize;
 
@@ -99,7 +98,10 @@ pub enum Command {
     /// Talk hands-free, with a microphone and a speaker
     ///
     /// Listens, answers aloud, and can be interrupted. What was understood and what of the answer was heard is written to
-    /// stdout, a line each. Ends with Ctrl-C. A device that disappears is taken back when it returns.
+    /// stdout, a line each. A device that disappears is taken back when it returns.
+    ///
+    /// A terminal shows the state, and takes keys: m mutes and unmutes, space stops the answer, q ends. Elsewhere, with
+    /// NO_COLOR and with --json, lines on stdin are commands: mute, unmute, stop, quit. The end of stdin ends nothing.
     Run(Run),
     /// Write down what is said in sound files
     Transcribe(Transcribe),
@@ -190,13 +192,13 @@ pub struct Once {
 
 #[derive(Debug, Group)]
 pub struct Run {
-    /// The microphone, as "sotto devices" calls it
-    #[arg(long, value_name = "NAME", default_value = device::DEFAULT)]
-    pub microphone: String,
+    /// The microphone, as "sotto devices" calls it, instead of the file's
+    #[arg(long, value_name = "NAME")]
+    pub microphone: Option<String>,
 
-    /// The speaker, as "sotto devices" calls it
-    #[arg(long, value_name = "NAME", default_value = device::DEFAULT)]
-    pub speaker: String,
+    /// The speaker, as "sotto devices" calls it, instead of the file's
+    #[arg(long, value_name = "NAME")]
+    pub speaker: Option<String>,
 
     #[command(flatten)]
     pub memory: Memory,
@@ -224,6 +226,10 @@ pub struct Say {
     /// What to say; "-" reads it from standard input
     #[arg(value_name = "TEXT")]
     pub text: String,
+
+    /// The language of the text, as a two-letter code, for the voice that speaks it; without it, that of the main voice
+    #[arg(short, long, value_name = "CODE")]
+    pub language: Option<String>,
 
     /// Write the speech to this WAV file
     #[arg(short, long, value_name = "FILE")]
@@ -448,6 +454,37 @@ pub enum Bench {
     /// "most" and all "runs"), "resident_bytes", "bytes_per_token" (weights and state that a step reads) and
     /// "limit.tokens_per_second" (steps per second if reading those bytes were all there is to do).
     Llm(BenchLlm),
+    /// Measure whole turns, from the last sample of speech to the first sound heard
+    ///
+    /// Says recordings of spoken questions into a simulated microphone, in real time, and listens for the answers at a
+    /// simulated speaker; each is a conversation of its own. Use it on a machine that does nothing else.
+    ///
+    /// With --json there are "turns", "first_audio_ms" with "p50", "p95" and "max", the same for "turn_end_ms",
+    /// "transcript_ms", "first_token_ms", "first_sentence_ms" and "first_pcm_ms", "false_cutoff_rate" (answers that began
+    /// before the question was over, as a share of the turns), "missed" (turns without an answer), "asked_again", and
+    /// "each" of them.
+    Turn(BenchTurn),
+}
+
+#[derive(Debug, Group)]
+pub struct BenchTurn {
+    /// WAV files, or folders of them: one question in each
+    #[arg(value_name = "RECORDING", required = true)]
+    pub recordings: Vec<PathBuf>,
+
+    /// Say only so many of them
+    #[arg(long, value_name = "N")]
+    pub turns: Option<NonZeroUsize>,
+
+    /// Make a pause of 300, 450 or 600 ms in every Nth of them, where the voice is weakest in its middle; 0 makes none
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub pause_every: usize,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
 }
 
 #[derive(Debug, Group)]
@@ -538,17 +575,17 @@ impl Args {
 
     /// Every flag that changes a setting. The special ones come last, so that they win over `--set`.
     fn flags(&self) -> Vec<Flag> {
-        let budget = self.command.memory().and_then(|memory| memory.budget.clone()).map(|value| Flag {
-            path: "memory.budget".to_owned(),
-            value,
-            name: "--budget".to_owned(),
+        let command = &self.command;
+        let special = [
+            ("memory.budget", "--budget", command.memory().and_then(|memory| memory.budget.as_deref())),
+            ("llm.threads", "--threads", command.threads()),
+            ("audio.microphone", "--microphone", command.run().and_then(|run| run.microphone.as_deref())),
+            ("audio.speaker", "--speaker", command.run().and_then(|run| run.speaker.as_deref())),
+        ];
+        let special = special.into_iter().filter_map(|(path, name, value)| {
+            Some(Flag { path: path.to_owned(), value: value?.to_owned(), name: name.to_owned() })
         });
-        let threads = self.command.threads().map(|value| Flag {
-            path: "llm.threads".to_owned(),
-            value: value.to_owned(),
-            name: "--threads".to_owned(),
-        });
-        self.global.set.iter().cloned().chain(budget).chain(threads).collect()
+        self.global.set.iter().cloned().chain(special).collect()
     }
 }
 
@@ -563,6 +600,14 @@ impl Command {
             Command::Plan(plan) => Some(&plan.memory),
             Command::Verify(verify) => Some(&verify.memory),
             Command::Bench(Bench::Llm(bench)) => Some(&bench.memory),
+            Command::Bench(Bench::Turn(bench)) => Some(&bench.memory),
+            _ => None,
+        }
+    }
+
+    fn run(&self) -> Option<&Run> {
+        match self {
+            Command::Run(run) => Some(run),
             _ => None,
         }
     }

@@ -96,6 +96,9 @@ fn of_sound(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(AsrError::EnglishOnly { .. } | AsrError::Language { .. }) = cause.downcast_ref() {
         return Some(Exit::UsageOrConfiguration);
     }
+    if let Some(TtsError::NobodySpeaks { .. } | TtsError::Rates { .. }) = cause.downcast_ref() {
+        return Some(Exit::UsageOrConfiguration);
+    }
     use AsrError::{Format, Load, Mismatch, Onnx, Read};
     let asr = cause.downcast_ref();
     let damaged = matches!(asr, Some(Read { .. } | Format { .. } | Load { .. } | Mismatch { .. } | Onnx(_)))
@@ -133,12 +136,14 @@ mod tests {
         let onnx = || OnnxError::Model { model: file("m"), why: why() };
         let read = || AsrError::Read { model: file("m"), source: io::ErrorKind::InvalidData.into() };
         let english = || AsrError::EnglishOnly { model: file("m"), language: "de".into() };
-        let cases: [(anyhow::Error, Exit); 16] = [
+        let cases: [(anyhow::Error, Exit); 18] = [
             (DeviceError::NoSoundSystem { why: why() }.into(), Exit::AudioDevice),
             (onnx().into(), Exit::ModelMissingOrDamaged),
             (TtsError::Onnx(onnx()).into(), Exit::ModelMissingOrDamaged),
             (TtsError::Voice { file: file("v"), why: why() }.into(), Exit::ModelMissingOrDamaged),
             (TtsError::Language { language: why() }.into(), Exit::ModelMissingOrDamaged),
+            (TtsError::NobodySpeaks { language: why(), voices: why() }.into(), Exit::UsageOrConfiguration),
+            (TtsError::Rates { voice: file("v"), rate: 1, main: 2 }.into(), Exit::UsageOrConfiguration),
             (TtsError::NoPhonemiser.into(), Exit::Failed),
             (TtsError::TooLong { bytes: 2, limit: 1 }.into(), Exit::Failed),
             (HearError::Onnx(onnx()).into(), Exit::ModelMissingOrDamaged),

@@ -87,7 +87,12 @@ fn dispatch(args: &Args) -> Result<()> {
 
 /// The mistakes that only the catalogue knows; all others were found when the file was loaded.
 fn check(loaded: &Loaded, house: &House) -> Result<()> {
-    house.loader_with_thinker()?.check_names()?;
+    let loader = house.loader_with_thinker()?;
+    loader.check_names()?;
+    // What a voice speaks is known once it is here.
+    if loader.has_voices() {
+        loader.check_language()?;
+    }
     let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |file| file.display().to_string());
     house.talk().note(&format!("{file}: no mistakes"));
     Ok(())

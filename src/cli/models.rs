@@ -10,7 +10,7 @@ use super::args::Models;
 use super::exit::Several;
 use super::house::House;
 use super::talk::told;
-use crate::pipeline::{Part, Result, local};
+use crate::pipeline::{Part, Purpose, Result, local};
 use crate::store::import::{piper, whisper};
 use crate::store::{Catalogue, Entry, PROFILES, State, Store};
 
@@ -99,7 +99,14 @@ fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted
         Ok(Wanted { entry: catalogue.find(part.model(plan))?, stand_in })
     };
     let here = |part: &Part| local(*part, part.model(plan)).is_some();
-    let mut wanted = Part::ALL.into_iter().filter(|part| !here(part)).map(find).collect::<Result<Vec<_>>>()?;
+    let mut wanted = Part::of(plan, Purpose::Conversation)
+        .into_iter()
+        .filter(|part| !here(part))
+        .map(find)
+        .collect::<Result<Vec<_>>>()?;
+    for voice in plan.tts.voices.iter().filter(|voice| local(Part::Speaker, voice).is_none()) {
+        wanted.push(Wanted { entry: catalogue.find(voice)?, stand_in: None });
+    }
     // First what may need the hub: whether it can be reached is then said in one line, there.
     wanted.sort_by_key(|wanted| wanted.stand_in.is_none());
     Ok(wanted)

@@ -12,14 +12,14 @@ use super::house::House;
 use super::talk::Talk;
 use crate::audio::{self, WavTarget, WavWriter};
 use crate::observe::{Journal, Waterfall};
-use crate::pipeline::{Answered, Outcome, Pace, Pipeline, Result, Sink};
+use crate::pipeline::{Answered, Outcome, Pace, Pipeline, Purpose, Result, Sink};
 use crate::types::SampleRate;
 
 pub fn run(args: &Once, house: &House) -> Result<()> {
     let talk = house.talk();
     let question = read_question(&args.question, house)?;
     let mut answer = Answer::new(args)?;
-    let stages = talk.loading(house.loader_with_thinker()?)?;
+    let stages = talk.loading(house.loader_with_thinker()?, Purpose::Questions)?;
     let mut pipeline = Pipeline::start(stages, house.plan(), Journal::default());
     let pace = if args.realtime { Pace::RealTime } else { Pace::Fast };
     answer.rate = pipeline.rate();

@@ -8,12 +8,12 @@ use serde_json::json;
 use super::args::Plan;
 use super::house::House;
 use crate::memory;
-use crate::pipeline::{Loader, Part, PartPlan, Result};
+use crate::pipeline::{Loader, Part, PartPlan, Purpose, Result};
 use crate::types::Bytes;
 
 /// The phases of a turn and the parts each uses. Today nothing is unloaded between them, so each holds every part.
 const PHASES: [(&str, &[Part]); 3] = [
-    ("hear", &[Part::Runtime, Part::Detector, Part::Recogniser]),
+    ("hear", &[Part::Runtime, Part::Detector, Part::Judge, Part::Recogniser]),
     ("think", &[Part::Thinker]),
     ("speak", &[Part::Runtime, Part::Speaker]),
 ];
@@ -23,10 +23,11 @@ const PROCESS: Bytes = Bytes::mib(16);
 
 pub fn run(args: &Plan, house: &House) -> Result<()> {
     let loader = house.loader_with_thinker()?;
-    let plans = Part::ALL.map(|part| loader.planned(part)).into_iter().collect::<Result<Vec<_>>>()?;
-    let fits = loader.admit(&Part::ALL);
+    let parts = Part::of(loader.plan(), Purpose::Conversation);
+    let plans = parts.iter().map(|part| loader.planned(*part)).collect::<Result<Vec<_>>>()?;
+    let fits = loader.admit(&parts);
     let measured = match fits.is_ok() && plans.iter().all(|plan| plan.installed) {
-        true => measure(loader)?,
+        true => measure(loader, &parts)?,
         false => vec![None; plans.len()],
     };
     let total = Bytes(plans.iter().map(|plan| plan.planned.0).sum());
@@ -39,14 +40,15 @@ pub fn run(args: &Plan, house: &House) -> Result<()> {
 }
 
 /// Loads one part after the other and reads what the process gained by each.
-fn measure(loader: &Loader) -> Result<Vec<Option<Bytes>>> {
+fn measure(loader: &Loader, parts: &[Part]) -> Result<Vec<Option<Bytes>>> {
     let mut loaded: Vec<Box<dyn Any>> = Vec::new();
     let mut gained = Vec::new();
-    for part in Part::ALL {
+    for part in parts {
         let before = memory::resident();
         loaded.push(match part {
             Part::Runtime => Box::new(loader.onnx()?),
             Part::Detector => Box::new(loader.detector()?),
+            Part::Judge => Box::new(loader.judge()?),
             Part::Recogniser => Box::new(loader.recogniser()?),
             Part::Thinker => Box::new(loader.thinker()?),
             Part::Speaker => Box::new(loader.speaker()?),

@@ -23,11 +23,11 @@ pub fn run(args: &Say, house: &House) -> Result<()> {
     };
     let text = text_of(&args.text)?;
     let place = super::claim(output)?;
-    let mut voice = house.loader()?.speaker()?;
+    let mut voice = house.loader()?.speaker_of(args.language.as_deref())?;
     let mut writer = place.write_at(voice.rate())?;
     let started = Instant::now();
     let (mut samples, mut first_sound) = (0, None);
-    for sentence in Sentences::cut(&text) {
+    for sentence in Sentences::expecting(voice.language()).cut_all(&text) {
         let mut failed = None;
         voice.speak(&sentence, &mut |sound| {
             first_sound.get_or_insert_with(|| Ms::from(started.elapsed()));

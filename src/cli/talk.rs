@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::pipeline::{Loader, Part, Result, Stages};
+use crate::pipeline::{Loader, Part, Purpose, Result, Stages};
 use crate::store::progress::{Progress, Silent, on_stderr, say};
 
 /// The voice of the program. `--quiet` leaves only errors.
@@ -48,10 +48,10 @@ impl Talk {
     }
 
     /// Loads the stages with a bar that counts them.
-    pub fn loading(&self, loader: &Loader) -> Result<Stages> {
-        let bar = self.bar(Part::ALL.len() as u64);
+    pub fn loading(&self, loader: &Loader, purpose: Purpose) -> Result<Stages> {
+        let bar = self.bar(Part::of(loader.plan(), purpose).len() as u64);
         bar.set_message("loading models");
-        let stages = loader.stages(&|part| {
+        let stages = loader.stages(purpose, &|part| {
             bar.inc(1);
             bar.set_message(format!("loading models: {} ready", part.task()));
         });

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::problem::{ConfigErrors, Origin, Problem};
-use super::raw::{self, AUTO, Profile, Raw};
-use super::{Asr, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts};
+use super::raw::{self, AUTO, OFF, Profile, Raw};
+use super::{Asr, Audio, Devices, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts, Turn};
 use crate::types::{Bytes, Ms};
 
 /// `smaller` must not exceed `larger`, nor equal it where `strictly`.
@@ -14,10 +14,13 @@ struct Order {
     strictly: bool,
 }
 
-const ORDERS: [Order; 4] = [
+const ORDERS: [Order; 7] = [
     Order { smaller: "hear.offset", larger: "hear.onset", strictly: true },
     Order { smaller: "hear.min_speech_ms", larger: "hear.max_turn_ms", strictly: false },
     Order { smaller: "hear.end_silence_ms", larger: "hear.max_turn_ms", strictly: false },
+    Order { smaller: "turn.short_silence_ms", larger: "turn.middle_silence_ms", strictly: false },
+    Order { smaller: "turn.middle_silence_ms", larger: "turn.long_silence_ms", strictly: false },
+    Order { smaller: "turn.long_silence_ms", larger: "turn.hanging_silence_ms", strictly: false },
     Order { smaller: "llm.max_tokens", larger: "llm.context", strictly: false },
 ];
 
@@ -55,6 +58,7 @@ impl Order {
 /// The catalogue names behind `"auto"`.
 struct Names {
     hear: &'static str,
+    end_of_turn: &'static str,
     asr: &'static str,
     llm: &'static str,
     voice: &'static str,
@@ -69,7 +73,13 @@ impl Profile {
     }
 
     fn models(self) -> Names {
-        let starter = Names { hear: "silero-vad", asr: "whisper-base", llm: "qwen2.5-coder-0.5b", voice: "piper-joe" };
+        let starter = Names {
+            hear: "silero-vad",
+            end_of_turn: "smart-turn",
+            asr: "whisper-base",
+            llm: "qwen2.5-coder-0.5b",
+            voice: "piper-joe",
+        };
         match self {
             Profile::Starter => starter,
             Profile::Qwen => Names { llm: "qwen3.5-0.8b", ..starter },
@@ -114,28 +124,47 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     Ok(Plan {
         models: Models { profile: profile.name().to_owned(), stand_in, dir: models_dir(&raw.models.dir, places) },
         memory: Memory { budget },
-        audio: raw.audio.clone(),
+        devices: Devices { microphone: raw.audio.microphone.clone(), speaker: raw.audio.speaker.clone() },
+        audio: Audio { echo: raw.audio.echo, noise: raw.audio.noise, gain: raw.audio.gain },
         hear: hear(&raw.hear, &names),
+        turn: turn(&raw.turn),
         asr: asr(&raw.asr, &names, &threads),
         llm: llm(&raw.llm, &names, &threads, prompt_cache),
         tts: Tts {
             voice: or(&raw.tts.voice, names.voice),
+            voices: raw.tts.voices.clone(),
+            no_voice_reply: raw.tts.no_voice_reply.clone(),
             threads: raw.tts.threads.map_or(threads.beside, |n| n as usize),
             speed: raw.tts.speed as f32,
         },
     })
 }
 
+fn ms(n: u32) -> Ms {
+    Ms(f64::from(n))
+}
+
 fn hear(raw: &raw::Hear, names: &Names) -> Hear {
-    let ms = |n: u32| Ms(f64::from(n));
     Hear {
         model: or(&raw.model, names.hear),
+        end_of_turn: (raw.end_of_turn != OFF).then(|| or(&raw.end_of_turn, names.end_of_turn)),
         onset: raw.onset as f32,
         offset: raw.offset as f32,
         min_speech: ms(raw.min_speech_ms),
         end_silence: ms(raw.end_silence_ms),
         padding: ms(raw.padding_ms),
         max_turn: ms(raw.max_turn_ms),
+    }
+}
+
+fn turn(raw: &raw::Turn) -> Turn {
+    Turn {
+        short_silence: ms(raw.short_silence_ms),
+        middle_silence: ms(raw.middle_silence_ms),
+        long_silence: ms(raw.long_silence_ms),
+        hanging_silence: ms(raw.hanging_silence_ms),
+        barge_in: raw.barge_in == raw::BargeIn::On,
+        earcons: raw.earcons == raw::Earcons::On,
     }
 }
 

@@ -35,11 +35,16 @@ enum Form {
     Language(Vec<String>),
     Model,
     ModelOrPath,
+    /// A list of them, so many at most.
+    Models {
+        most: usize,
+    },
     Size,
     /// A size, or 0.
     Limit,
     Folder,
     Text {
+        min: u64,
         max: u64,
     },
 }
@@ -127,7 +132,11 @@ impl Field {
             DeValue::String(text) if self.is_numeric() && !self.takes_auto(text) => {
                 Err(self.refuse(&format!("{}, a string", quoted(text)), &self.form.expected()))
             }
-            DeValue::String(text) => self.accept_word(text),
+            DeValue::String(text) if !self.is_list() => self.accept_word(text),
+            DeValue::Array(items) if self.is_list() => {
+                let names = items.iter().map(|item| item.get_ref().as_str().ok_or_else(|| describe(item.get_ref())));
+                self.accept_list(names)
+            }
             DeValue::Integer(number) if self.is_numeric() => {
                 self.accept_integer(i128::from_str_radix(number.as_str(), number.radix()).ok(), &number.to_string())
             }
@@ -142,6 +151,9 @@ impl Field {
     pub fn accept_text(&self, text: &str) -> Result<Value, String> {
         match self.form {
             _ if self.takes_auto(text) => self.accept_word(text),
+            Form::Models { .. } => {
+                self.accept_list(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Ok))
+            }
             Form::Integer { .. } => match text.parse::<i128>() {
                 Ok(number) => self.accept_integer(Some(number), text),
                 Err(_) => Err(self.refuse(&quoted(text), &self.form.expected())),
@@ -178,6 +190,28 @@ impl Field {
         Err(self.refuse(&quoted(text), &self.form.expected()))
     }
 
+    /// A list of names; `Err` stands for what is no text.
+    fn accept_list<'a>(&self, names: impl Iterator<Item = Result<&'a str, String>>) -> Result<Value, String> {
+        let mut list = Vec::new();
+        for name in names {
+            match name {
+                Ok(name) if Form::ModelOrPath.allows(name) => list.push(name),
+                Ok(name) => return Err(self.refuse(&format!("a list with {}", quoted(name)), &self.form.expected())),
+                Err(other) => return Err(self.refuse(&format!("a list with {other}"), &self.form.expected())),
+            }
+        }
+        match self.form {
+            Form::Models { most } if list.len() > most => {
+                Err(self.refuse(&format!("a list of {}", list.len()), &format!("a list of at most {most}")))
+            }
+            _ => Ok(Value::from(list)),
+        }
+    }
+
+    fn is_list(&self) -> bool {
+        matches!(self.form, Form::Models { .. })
+    }
+
     fn takes_auto(&self, text: &str) -> bool {
         self.auto && text == AUTO
     }
@@ -198,6 +232,7 @@ impl Form {
         match (schema["type"].as_str(), schema["format"].as_str()) {
             (Some("integer"), _) => Form::Integer { min: bound("minimum") as i64, max: bound("maximum") as i64 },
             (Some("number"), _) => Form::Number { min: bound("minimum"), max: bound("maximum") },
+            (Some("array"), _) => Form::Models { most: schema["maxItems"].as_u64().unwrap_or_default() as usize },
             (_, Some("model")) => Form::Model,
             (_, Some("model-or-path")) => Form::ModelOrPath,
             (_, Some("size")) => Form::Size,
@@ -205,7 +240,10 @@ impl Form {
             (_, Some("folder")) => Form::Folder,
             (_, Some("language")) => Form::Language(choices(schema)),
             _ if !choices(schema).is_empty() => Form::Choice(choices(schema)),
-            _ => Form::Text { max: schema["maxLength"].as_u64().unwrap_or_default() },
+            _ => {
+                let length = |name: &str| schema[name].as_u64().unwrap_or_default();
+                Form::Text { min: length("minLength"), max: length("maxLength") }
+            }
         }
     }
 
@@ -217,8 +255,8 @@ impl Form {
             Form::Size => text.parse::<Bytes>().is_ok_and(|size| size.0 > 0),
             Form::Limit => text.parse::<Bytes>().is_ok(),
             Form::Folder => !text.is_empty() && !text.contains('\0'),
-            Form::Text { max } => text.chars().count() as u64 <= *max,
-            Form::Integer { .. } | Form::Number { .. } => false,
+            Form::Text { min, max } => (*min..=*max).contains(&(text.chars().count() as u64)),
+            Form::Integer { .. } | Form::Number { .. } | Form::Models { .. } => false,
         }
     }
 
@@ -233,10 +271,12 @@ impl Form {
             Form::Language(_) => "the two-letter code of a language that Whisper knows, such as \"en\"".to_owned(),
             Form::Model => "a model's name (lower-case letters, digits, \"-\", \"_\" and \".\")".to_owned(),
             Form::ModelOrPath => "a model's name, or the path of a model with a \"/\" in it".to_owned(),
+            Form::Models { .. } => "a list of models' names and of paths with a \"/\" in them".to_owned(),
             Form::Size => "a size above 0 with its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),
             Form::Limit => "a size with its unit, such as \"256MiB\", or \"0\" for none".to_owned(),
             Form::Folder => "the path of a folder".to_owned(),
-            Form::Text { max } => format!("text of at most {max} characters"),
+            Form::Text { min: 0, max } => format!("text of at most {max} characters"),
+            Form::Text { min, max } => format!("text of {min} to {max} characters"),
         }
     }
 
@@ -295,11 +335,12 @@ mod tests {
                 Form::Integer { min, max } => assert!(min < max, "{}", field.path()),
                 Form::Number { min, max } => assert!(min < max, "{}", field.path()),
                 Form::Choice(words) | Form::Language(words) => assert!(words.len() > 1, "{}", field.path()),
-                Form::Text { max } => assert!(*max > 0, "{}", field.path()),
+                Form::Text { min, max } => assert!(min < max, "{}", field.path()),
+                Form::Models { most } => assert!(*most > 0, "{}", field.path()),
                 Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 39);
+        assert_eq!(all().len(), 50);
     }
 
     #[test]
@@ -337,10 +378,23 @@ mod tests {
             ("llm.model", "smollm2-135m", Some(Value::from("smollm2-135m"))),
             ("llm.model", "../model.gguf", Some(Value::from("../model.gguf"))),
             ("hear.model", "../etc", None),
+            ("hear.end_of_turn", "off", Some(Value::from("off"))),
+            ("hear.end_of_turn", "./turn.onnx", None),
             ("asr.model", "./my.ggml", Some(Value::from("./my.ggml"))),
             ("tts.voice", "Piper Joe", None),
+            ("tts.voices", "", Some(Value::from(Vec::<String>::new()))),
+            ("tts.voices", "piper-joe, ./de", Some(Value::from(vec!["piper-joe", "./de"]))),
+            ("tts.voices", "Piper Joe", None),
+            ("tts.voices", "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", None),
             ("llm.model", "..", None),
             ("models.dir", "", None),
+            ("audio.microphone", "pulse:mic", Some(Value::from("pulse:mic"))),
+            ("audio.microphone", "", None),
+            ("asr.unclear_reply", "", None),
+            ("llm.system_prompt", "", Some(Value::from(""))),
+            ("turn.barge_in", "on", Some(Value::from("on"))),
+            ("turn.barge_in", "yes", None),
+            ("turn.long_silence_ms", "99", None),
         ];
         for (path, text, expected) in table {
             let (section, key) = path.split_once('.').unwrap();

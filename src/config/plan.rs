@@ -1,6 +1,6 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
-pub use super::raw::{Audio, Backend, Echo, Gain, Kv, Noise, Priority, Speculation};
+pub use super::raw::{Backend, DEFAULT_DEVICE, Echo, Gain, Kv, Noise, Priority, Speculation};
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
@@ -8,8 +8,10 @@ use crate::types::{Bytes, Ms};
 pub struct Plan {
     pub models: Models,
     pub memory: Memory,
+    pub devices: Devices,
     pub audio: Audio,
     pub hear: Hear,
+    pub turn: Turn,
     pub asr: Asr,
     pub llm: Llm,
     pub tts: Tts,
@@ -30,23 +32,56 @@ pub struct Memory {
     pub budget: Bytes,
 }
 
+/// Which microphone and speaker, by their names or [`DEFAULT_DEVICE`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Devices {
+    pub microphone: String,
+    pub speaker: String,
+}
+
+/// What is done to the microphone's sound before anything listens to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audio {
+    pub echo: Echo,
+    pub noise: Noise,
+    pub gain: Gain,
+}
+
 /// Voice activity: when speech starts and when a turn is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hear {
     /// Catalogue name of the voice activity model.
     pub model: String,
+    /// Catalogue name of the model that judges whether a turn is complete; `None` does without.
+    pub end_of_turn: Option<String>,
     /// Probability of speech (0..1) from which a frame opens speech.
     pub onset: f32,
     /// Probability below which a frame counts as silence again; below `onset`.
     pub offset: f32,
     /// Speech shorter than this is noise.
     pub min_speech: Ms,
-    /// Silence that ends the turn.
+    /// Silence that ends the turn of a recording; in a conversation a voice after it must be confirmed anew.
     pub end_silence: Ms,
     /// Sound kept from before the onset, and after the end, of speech.
     pub padding: Ms,
     /// The longest question that is answered; a recording that is only transcribed is cut there into pieces.
     pub max_turn: Ms,
+}
+
+/// Who speaks when, in a conversation. The silences end a turn, the shorter the more says that it is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    pub short_silence: Ms,
+    /// At least the short one.
+    pub middle_silence: Ms,
+    /// At least the middle one.
+    pub long_silence: Ms,
+    /// At least the long one.
+    pub hanging_silence: Ms,
+    /// Whether a voice over the answer interrupts it.
+    pub barge_in: bool,
+    /// Whether short sounds tell the state.
+    pub earcons: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -106,8 +141,12 @@ pub struct Sampling {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tts {
-    /// Catalogue name of the voice.
+    /// Catalogue name of the main voice.
     pub voice: String,
+    /// Those of further voices, for other languages.
+    pub voices: Vec<String>,
+    /// What the main voice says to a question in a language that no voice speaks.
+    pub no_voice_reply: String,
     pub threads: usize,
     /// 1 is the voice's own pace, 2 twice as fast.
     pub speed: f32,

@@ -15,6 +15,7 @@ pub struct Raw {
     pub memory: Memory,
     pub audio: Audio,
     pub hear: Hear,
+    pub turn: Turn,
     pub asr: Asr,
     pub llm: Llm,
     pub tts: Tts,
@@ -51,10 +52,16 @@ pub struct Memory {
     pub budget: String,
 }
 
-/// What is done to the microphone's sound before anything listens to it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Which microphone and speaker, and what is done to the microphone's sound before anything listens to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audio {
+    /// The microphone, as "sotto devices" calls it; "default" is the one that the system has chosen, and follows it.
+    #[schemars(length(min = 1, max = 200))]
+    pub microphone: String,
+    /// The speaker, as "sotto devices" calls it; "default" is the one that the system has chosen, and follows it.
+    #[schemars(length(min = 1, max = 200))]
+    pub speaker: String,
     /// What takes Sotto's own voice out of the microphone.
     pub echo: Echo,
     /// Whether steady noise is taken out of the microphone, and how much of it.
@@ -105,6 +112,10 @@ pub struct Hear {
     /// Catalogue name of the voice activity model.
     #[schemars(extend("format" = "model"))]
     pub model: String,
+    /// Catalogue name of the model that judges by the sound whether a turn is complete, in a conversation; "off" leaves
+    /// that to the words and the silence.
+    #[schemars(extend("format" = "model"))]
+    pub end_of_turn: String,
     /// Probability of speech from which a frame opens speech.
     #[schemars(range(min = 0, max = 1))]
     pub onset: f64,
@@ -114,7 +125,8 @@ pub struct Hear {
     /// Speech shorter than this is taken for noise, in milliseconds.
     #[schemars(range(min = 0, max = 5000))]
     pub min_speech_ms: u32,
-    /// Silence that ends a turn, in milliseconds.
+    /// Silence that ends the question of "sotto once", in milliseconds. In "sotto run" [turn] says what ends a turn, and a
+    /// voice that comes back after so long must be min_speech_ms of speech again before it counts.
     #[schemars(range(min = 50, max = 5000))]
     pub end_silence_ms: u32,
     /// Sound kept from before and after speech, in milliseconds.
@@ -124,6 +136,52 @@ pub struct Hear {
     /// seconds at once.
     #[schemars(range(min = 1000, max = 30000))]
     pub max_turn_ms: u32,
+}
+
+/// Who speaks when, in "sotto run": how much silence ends a turn, and whether a voice interrupts the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// Silence that ends a turn when everything says that it is over, in milliseconds.
+    #[schemars(range(min = 100, max = 5000))]
+    pub short_silence_ms: u32,
+    /// Silence that ends a turn when one sign says that it is over and none that it is not, in milliseconds; at least
+    /// short_silence_ms.
+    #[schemars(range(min = 100, max = 5000))]
+    pub middle_silence_ms: u32,
+    /// Silence that ends a turn when nothing else says that it is over, in milliseconds; at least middle_silence_ms.
+    #[schemars(range(min = 100, max = 5000))]
+    pub long_silence_ms: u32,
+    /// Silence that ends a turn whose words hang in the air, such as "and the", in milliseconds; at least
+    /// long_silence_ms.
+    #[schemars(range(min = 100, max = 10000))]
+    pub hanging_silence_ms: u32,
+    /// Whether a voice over the answer interrupts it.
+    pub barge_in: BargeIn,
+    /// Whether short sounds tell that Sotto listens, or thinks about a long answer.
+    pub earcons: Earcons,
+}
+
+/// What a voice over the answer does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BargeIn {
+    /// It makes the answer soft, speech holds it, and words end it.
+    #[default]
+    On,
+    /// Nothing: only the keys stop the answer.
+    Off,
+}
+
+/// Whether Sotto makes sounds that are no speech.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Earcons {
+    /// It does not.
+    #[default]
+    Off,
+    /// It does.
+    On,
 }
 
 /// Speech recognition.
@@ -261,6 +319,12 @@ pub struct Tts {
     /// Catalogue name of the voice, or the path of one: a folder that "sotto models import piper" has made.
     #[schemars(extend("format" = "model-or-path"))]
     pub voice: String,
+    /// Further voices, each for the language that its voice.json names: names or paths, as above. All are loaded at start.
+    #[schemars(schema_with = "voices")]
+    pub voices: Vec<String>,
+    /// What Sotto says to a question in a language that none of its voices speaks.
+    #[schemars(length(min = 1, max = 500))]
+    pub no_voice_reply: String,
     /// Threads for the voice; "auto" fits them to the machine.
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<1, 64>")]
@@ -272,6 +336,9 @@ pub struct Tts {
 
 /// The word by which a setting is left to Sotto.
 pub const AUTO: &str = "auto";
+
+/// The word by which a model is done without.
+pub const OFF: &str = "off";
 
 fn auto() -> String {
     AUTO.to_owned()
@@ -289,10 +356,27 @@ impl Default for Memory {
     }
 }
 
+/// The device that the system has chosen.
+pub const DEFAULT_DEVICE: &str = "default";
+
+impl Default for Audio {
+    fn default() -> Self {
+        let device = DEFAULT_DEVICE.to_owned();
+        Audio {
+            microphone: device.clone(),
+            speaker: device,
+            echo: Echo::default(),
+            noise: Noise::default(),
+            gain: Gain::default(),
+        }
+    }
+}
+
 impl Default for Hear {
     fn default() -> Self {
         Hear {
             model: auto(),
+            end_of_turn: auto(),
             onset: 0.5,
             offset: 0.35,
             min_speech_ms: 200,
@@ -300,6 +384,21 @@ impl Default for Hear {
             end_silence_ms: 320,
             padding_ms: 200,
             max_turn_ms: 30_000,
+        }
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        // Pipecat's floor; between the 300 ms and the 500 ms of the pauses in 72 recorded utterances; a pause that 1.4 %
+        // of them exceed; Home Assistant's "relaxed". Off: without a canceller Sotto would hear its own sounds.
+        Turn {
+            short_silence_ms: 200,
+            middle_silence_ms: 400,
+            long_silence_ms: 700,
+            hanging_silence_ms: 1250,
+            barge_in: BargeIn::On,
+            earcons: Earcons::Off,
         }
     }
 }
@@ -345,7 +444,13 @@ impl Default for Llm {
 
 impl Default for Tts {
     fn default() -> Self {
-        Tts { voice: auto(), threads: None, speed: 1.0 }
+        Tts {
+            voice: auto(),
+            voices: Vec::new(),
+            no_voice_reply: "Sorry, I can only speak English.".to_owned(),
+            threads: None,
+            speed: 1.0,
+        }
     }
 }
 
@@ -361,6 +466,14 @@ fn auto_or_between<const MIN: u32, const MAX: u32>(_: &mut SchemaGenerator) -> S
 fn language(_: &mut SchemaGenerator) -> Schema {
     let codes: Vec<&str> = WHISPER_LANGUAGES.split_ascii_whitespace().collect();
     json_schema!({ "anyOf": [{ "const": AUTO }, { "type": "string", "format": "language", "enum": codes }] })
+}
+
+/// More voices than anybody has languages.
+const MOST_VOICES: usize = 16;
+
+fn voices(_: &mut SchemaGenerator) -> Schema {
+    let items = json_schema!({ "type": "string", "format": "model-or-path" });
+    json_schema!({ "type": "array", "items": items, "maxItems": MOST_VOICES })
 }
 
 /// The two-letter codes of Whisper's multilingual vocabulary, in its order.

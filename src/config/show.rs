@@ -61,6 +61,7 @@ fn chosen(entry: &Entry, plan: &Plan) -> Option<Value> {
     }
     match entry.path.as_str() {
         "hear.model" => Some(json!(plan.hear.model)),
+        "hear.end_of_turn" => Some(json!(plan.hear.end_of_turn)),
         "asr.model" => Some(json!(plan.asr.model)),
         "asr.threads" => Some(json!(plan.asr.threads)),
         "llm.model" => Some(json!(plan.llm.model)),

@@ -37,7 +37,8 @@ fn median(mut powers: Vec<f32>) -> f32 {
     powers.get(powers.len() / 2).copied().unwrap_or(0.0)
 }
 
-fn power(samples: &[f32]) -> f32 {
+/// The mean square of some sound; none has none.
+pub fn power(samples: &[f32]) -> f32 {
     samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len().max(1) as f32
 }
 

@@ -1,19 +1,23 @@
 //! Voice activity: where in the sound somebody speaks, and when the turn is over.
 //!
 //! [`SileroVad`] says how likely each frame is speech, [`Segmenter`] decides from that, and [`speech_end`] finds the
-//! last sample that was speech, from which latency is counted.
+//! last sample that was speech, from which latency is counted. [`SmartTurn`] says of a pause how likely it is that nothing
+//! more is to come.
 //!
 //! Architecture invariant: the segmenter has no I/O and no clock. Its positions are samples at 16 kHz from the start of
 //! the sound.
 
 mod energy;
+mod log_mel;
 mod segment;
 mod silero;
+mod smart_turn;
 mod spans;
 
-pub use energy::speech_end;
+pub use energy::{power, speech_end};
 pub use segment::{Segmenter, SpeechEvent, Turn};
 pub use silero::SileroVad;
+pub use smart_turn::SmartTurn;
 pub use spans::speech_spans;
 
 use std::path::PathBuf;
@@ -28,6 +32,6 @@ pub const FRAME: usize = 512;
 pub enum HearError {
     #[error(transparent)]
     Onnx(#[from] OnnxError),
-    #[error("the voice activity model {model} failed: {why}; run \"sotto models verify\"")]
+    #[error("the model {model} failed: {why}; run \"sotto models verify\"")]
     Run { model: PathBuf, why: String },
 }

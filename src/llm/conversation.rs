@@ -8,6 +8,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
 use super::LlmError;
+use super::ends::Ends;
 use super::loaded::Llm;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
@@ -21,6 +22,7 @@ use crate::types::Ms;
 
 pub struct Conversation {
     llm: Llm,
+    ends: Ends,
     state: State,
     ahead: Speculator,
     sampler: Sampler,
@@ -96,7 +98,8 @@ impl Conversation {
     pub fn new(llm: Llm) -> Result<Self, LlmError> {
         let system = SystemPrompt::of_text(&llm.format, &llm.tokenizer, &llm.settings.system_prompt)?;
         let (state, ahead, sampler) = (llm.state(), Speculator::new(&llm), llm.sampler(&llm.settings.sampling));
-        let conversation = Conversation { llm, state, ahead, sampler, system, turns: Vec::new(), answered: None };
+        let ends = Ends::of(&llm.tokenizer);
+        let conversation = Conversation { llm, ends, state, ahead, sampler, system, turns: Vec::new(), answered: None };
         conversation.fit(&[])?;
         Ok(conversation)
     }
@@ -138,6 +141,23 @@ impl Conversation {
         let fit = self.fit(&question)?;
         let prompt = self.prompt(fit.dropped, &question);
         Ok(self.llm.compute(&mut self.state, &prompt))
+    }
+
+    /// Reads a question ahead as [`Conversation::prefill`] does, and says how likely the language has a sentence end where
+    /// it ends, 0..=1: the probability of an end mark behind its last word. `None` where it has no word.
+    pub fn weigh(&mut self, question: &str) -> Result<Option<f32>, LlmError> {
+        let question = self.llm.format.question(&self.llm.tokenizer, question)?;
+        let fit = self.fit(&question)?;
+        let prompt = self.prompt(fit.dropped, &question);
+        let Some(word) = self.ends.last_word(&self.llm.tokenizer, &question) else { return Ok(None) };
+        let at = prompt.len() - question.len() + word;
+        let known = self.state.tokens().iter().zip(&prompt).take_while(|(a, b)| a == b).count();
+        let keep = known.min(at);
+        self.llm.rollback(&mut self.state, keep);
+        let mut probability = 0.0;
+        let watch = |logits: &[f32]| probability = self.ends.probability(logits);
+        self.llm.model.forward_watching(&mut self.state, &prompt[keep..], at - keep, watch);
+        Ok(Some(probability))
     }
 
     /// Answers `question`, handing each piece of text to `on_piece` as soon as it is whole. `Break` ends the answer at
@@ -272,6 +292,23 @@ mod tests {
                 assert_eq!((plain.text, plain.tokens), (ahead.text, ahead.tokens), "{family} {question}");
                 assert_eq!(ahead.stats.prefilled_tokens, 0);
             }
+        }
+    }
+
+    #[test]
+    fn weighing_a_question_reads_it_and_changes_no_answer() {
+        for family in ["llama", "qwen2", "qwen35"] {
+            let (mut plain, mut weighed) = (conversation(family, 256, 12), conversation(family, 256, 12));
+            for question in ["What is it?", "And now. "] {
+                let probability = weighed.weigh(question).unwrap().unwrap();
+                assert!((0.0..=1.0).contains(&probability), "{family} {question} {probability}");
+                let again = weighed.weigh(question).unwrap().unwrap();
+                assert!((again - probability).abs() < 1e-3, "{family} {again} after {probability}");
+                let (plain, weighed) = (ask(&mut plain, question), ask(&mut weighed, question));
+                assert_eq!((plain.text, plain.tokens), (weighed.text, weighed.tokens), "{family} {question}");
+                assert_eq!(weighed.stats.prefilled_tokens, 0);
+            }
+            assert_eq!(weighed.weigh("?!").unwrap().map(f32::is_finite), Some(true), "the role is a word");
         }
     }
 

@@ -18,6 +18,7 @@ mod blueprint;
 mod chat;
 pub mod checkpoint;
 mod conversation;
+mod ends;
 mod error;
 pub mod gguf;
 mod head;

@@ -83,6 +83,24 @@ impl Model {
         }
     }
 
+    /// As [`Model::forward`], and shows the logits after token `at` of them as well.
+    pub fn forward_watching(&self, state: &mut State, tokens: &[u32], at: usize, watch: impl FnOnce(&[f32])) {
+        let (mut last, mut watch) = (None, Some(watch));
+        self.compute(state, tokens, |state, i, row| {
+            if i == at
+                && let Some(watch) = watch.take()
+            {
+                self.head(&mut state.work, row, Wanted::All);
+                watch(&state.work.logits);
+            }
+            last = Some(row);
+        });
+        if let Some(row) = last {
+            self.head(&mut state.work, row, Wanted::All);
+            state.set_logits(Wanted::All.logits());
+        }
+    }
+
     /// As [`Model::forward`], and shows the logits after each token: `each(i, logits)` for token `i`. For comparisons;
     /// the head is computed for every token.
     pub fn forward_each(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {

@@ -5,24 +5,25 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 
-use super::stage::{Result, Stages};
+use super::stage::{Judge, Result, Stages};
 use crate::asr::Whisper;
 use crate::config::{self, Backend, Plan};
-use crate::hear::SileroVad;
+use crate::hear::{SileroVad, SmartTurn};
 use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{Budget, Permit};
 use crate::onnx::Onnx;
 use crate::store::{Store, StoreError};
-use crate::tts::Voice;
+use crate::tts::{TtsError, Voice, Voices};
 use crate::types::Bytes;
 
 /// A part of the pipeline that holds memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The library that the detector and the speaker run on.
+    /// The library that the detector, the judge and the speaker run on.
     Runtime,
     Detector,
+    Judge,
     Recogniser,
     Thinker,
     Speaker,
@@ -30,24 +31,32 @@ pub enum Part {
 
 impl Part {
     /// In the order in which they are loaded one after the other.
-    pub const ALL: [Part; 5] = [Part::Runtime, Part::Detector, Part::Recogniser, Part::Thinker, Part::Speaker];
+    const ALL: [Part; 6] = [Part::Runtime, Part::Detector, Part::Judge, Part::Recogniser, Part::Thinker, Part::Speaker];
+
+    /// The parts that `plan` wants for `purpose`, in the order in which they are loaded one after the other.
+    pub fn of(plan: &Plan, purpose: Purpose) -> Vec<Part> {
+        let judged = purpose == Purpose::Conversation && plan.hear.end_of_turn.is_some();
+        Part::ALL.into_iter().filter(|part| *part != Part::Judge || judged).collect()
+    }
 
     /// What the part does, for a person.
     pub fn task(self) -> &'static str {
         match self {
             Part::Runtime => "ONNX Runtime",
             Part::Detector => "voice activity",
+            Part::Judge => "end of turn",
             Part::Recogniser => "speech recognition",
             Part::Thinker => "language model",
             Part::Speaker => "voice",
         }
     }
 
-    /// The catalogue name of the model that does it.
+    /// The catalogue name of the model that does it; empty where the plan does without.
     pub fn model(self, plan: &Plan) -> &str {
         match self {
             Part::Runtime => RUNTIME,
             Part::Detector => &plan.hear.model,
+            Part::Judge => plan.hear.end_of_turn.as_deref().unwrap_or_default(),
             Part::Recogniser => &plan.asr.model,
             Part::Thinker => &plan.llm.model,
             Part::Speaker => &plan.tts.voice,
@@ -55,7 +64,16 @@ impl Part {
     }
 }
 
-/// The catalogue name of the library that runs the voice and voice activity.
+/// What the parts are loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Questions from files, each of which ends with its file.
+    Questions,
+    /// With a microphone, through which somebody may go on after a pause.
+    Conversation,
+}
+
+/// The catalogue name of the library that runs the ONNX models.
 const RUNTIME: &str = "onnxruntime";
 
 /// What a part will hold when it is loaded.
@@ -114,13 +132,55 @@ impl Loader {
 
     /// Refuses a pipeline that names a model nobody knows, whether or not its models are here.
     pub fn check_names(&self) -> Result<()> {
-        for part in Part::ALL {
+        for part in Part::of(&self.plan, Purpose::Conversation) {
             let model = part.model(&self.plan);
             if local(part, model).is_none() {
                 self.store.catalogue().find(model)?;
             }
         }
+        for voice in self.voices().filter(|voice| local(Part::Speaker, voice).is_none()) {
+            self.store.catalogue().find(voice)?;
+        }
         Ok(())
+    }
+
+    /// Refuses a fixed language that no voice speaks.
+    pub fn check_language(&self) -> Result<()> {
+        match &self.plan.asr.language {
+            Some(language) => self.voice_for(language).map(drop).context("[asr] language cannot be answered"),
+            None => Ok(()),
+        }
+    }
+
+    /// The first voice that speaks `language`.
+    fn voice_for(&self, language: &str) -> Result<&str> {
+        let mut known = Vec::new();
+        for voice in self.voices() {
+            let speaks = Voice::language_of(&self.voice_folder(voice)?)?;
+            if speaks == language {
+                return Ok(voice);
+            }
+            known.push(format!("{voice} speaks \"{speaks}\""));
+        }
+        Err(TtsError::NobodySpeaks { language: language.to_owned(), voices: known.join(", ") }.into())
+    }
+
+    /// Whether every voice is here.
+    pub fn has_voices(&self) -> bool {
+        self.voices().all(|voice| self.voice_folder(voice).is_ok_and(|folder| folder.exists()))
+    }
+
+    /// The voices' settings, the main one first.
+    fn voices(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.plan.tts.voice).chain(&self.plan.tts.voices).map(String::as_str)
+    }
+
+    fn voice_folder(&self, voice: &str) -> Result<PathBuf> {
+        if let Some(path) = local(Part::Speaker, voice) {
+            return Ok(path);
+        }
+        let installed = self.store.locate(voice).with_context(|| format!("{} needs {voice}", Part::Speaker.task()))?;
+        Ok(installed.dir)
     }
 
     pub fn budget(&self) -> &Budget {
@@ -129,6 +189,9 @@ impl Loader {
 
     /// What `part` will hold. A model that is not installed is planned with the catalogue's figure.
     pub fn planned(&self, part: Part) -> Result<PartPlan> {
+        if part == Part::Speaker {
+            return self.planned_voices();
+        }
         let model = part.model(&self.plan);
         if let Some(path) = local(part, model) {
             let planned = self.planned_from_files(part)?;
@@ -138,6 +201,23 @@ impl Loader {
         let installed = self.store.locate(model).is_ok();
         let planned = if installed { self.planned_from_files(part)? } else { entry.loaded_bytes() };
         Ok(PartPlan { part, model: model.to_owned(), planned, installed })
+    }
+
+    /// All of them together: which one is needed is known when a question comes, and loading takes longer than a person
+    /// waits for an answer.
+    fn planned_voices(&self) -> Result<PartPlan> {
+        let plans = self.voices().map(|voice| self.planned_voice(voice)).collect::<Result<Vec<_>>>()?;
+        let model = self.voices().collect::<Vec<_>>().join(", ");
+        let planned = Bytes(plans.iter().map(|(bytes, _)| bytes.0).sum());
+        Ok(PartPlan { part: Part::Speaker, model, planned, installed: plans.iter().all(|(_, installed)| *installed) })
+    }
+
+    /// What one voice will hold, and whether it is installed.
+    fn planned_voice(&self, voice: &str) -> Result<(Bytes, bool)> {
+        if local(Part::Speaker, voice).is_none() && self.store.locate(voice).is_err() {
+            return Ok((self.store.catalogue().find(voice)?.loaded_bytes(), false));
+        }
+        Ok((Voice::planned_bytes(&self.voice_folder(voice)?)?, true))
     }
 
     /// Refuses what does not fit as a whole, before anything is loaded.
@@ -150,16 +230,21 @@ impl Loader {
     }
 
     /// Loads every stage. The voice, which takes longest, loads beside the others. `loaded` hears of each.
-    pub fn stages(&self, loaded: &(dyn Fn(Part) + Sync)) -> Result<Stages> {
-        self.admit(&Part::ALL)?;
+    pub fn stages(&self, purpose: Purpose, loaded: &(dyn Fn(Part) + Sync)) -> Result<Stages> {
+        let parts = Part::of(&self.plan, purpose);
+        self.check_language()?;
+        self.admit(&parts)?;
         std::thread::scope(|scope| {
             let speaker = scope.spawn(|| self.speaker().inspect(|_| loaded(Part::Speaker)));
             let detector = self.detector().inspect(|_| loaded(Part::Detector))?;
+            let judge = parts.contains(&Part::Judge).then(|| self.judge().inspect(|_| loaded(Part::Judge)));
+            let judge = judge.transpose()?.map(|judge| Box::new(judge) as Box<dyn Judge>);
             let recogniser = self.recogniser().inspect(|_| loaded(Part::Recogniser))?;
             let thinker = self.thinker().inspect(|_| loaded(Part::Thinker))?;
             let speaker = speaker.join().map_err(|_| anyhow::anyhow!("loading the voice panicked"))??;
             Ok(Stages {
                 detector: Box::new(detector),
+                judge,
                 recogniser: Box::new(recogniser),
                 thinker: Box::new(thinker),
                 speaker: Box::new(speaker),
@@ -171,6 +256,12 @@ impl Loader {
         let onnx = self.onnx()?;
         let permit = self.permit(Part::Detector)?;
         Ok(SileroVad::load(&onnx, &self.file(Part::Detector)?, permit)?)
+    }
+
+    pub fn judge(&self) -> Result<SmartTurn> {
+        let onnx = self.onnx()?;
+        let permit = self.permit(Part::Judge)?;
+        Ok(SmartTurn::load(&onnx, &self.file(Part::Judge)?, permit)?)
     }
 
     pub fn recogniser(&self) -> Result<Whisper> {
@@ -221,10 +312,22 @@ impl Loader {
         Ok(Chat::from_pretrained(self.file(Part::Thinker)?, settings)?)
     }
 
-    pub fn speaker(&self) -> Result<Voice> {
+    /// Every voice.
+    pub fn speaker(&self) -> Result<Voices> {
+        let main = self.load_voice(&self.plan.tts.voice)?;
+        let others = self.plan.tts.voices.iter().map(|voice| self.load_voice(voice)).collect::<Result<_>>()?;
+        Ok(Voices::new(main, others)?)
+    }
+
+    /// The voice for `language` alone, or the main one.
+    pub fn speaker_of(&self, language: Option<&str>) -> Result<Voice> {
+        self.load_voice(language.map_or(Ok(self.plan.tts.voice.as_str()), |language| self.voice_for(language))?)
+    }
+
+    fn load_voice(&self, voice: &str) -> Result<Voice> {
         let onnx = self.onnx()?;
-        let permit = self.permit(Part::Speaker)?;
-        let mut voice = Voice::load(&onnx, &self.file(Part::Speaker)?, &self.plan.tts, permit)?;
+        let permit = self.budget.reserve(voice, self.planned_voice(voice)?.0)?;
+        let mut voice = Voice::load(&onnx, &self.voice_folder(voice)?, &self.plan.tts, permit)?;
         voice.warm_up()?;
         Ok(voice)
     }
@@ -250,10 +353,11 @@ impl Loader {
         Ok(match part {
             Part::Runtime => self.store.catalogue().find(RUNTIME)?.loaded_bytes(),
             Part::Detector => SileroVad::planned_bytes(),
+            Part::Judge => SmartTurn::planned_bytes(),
             Part::Recogniser if self.runs_graphs(&file) => Whisper::planned_bytes_of_graphs(&file)?,
             Part::Recogniser => Whisper::planned_bytes(&file)?,
             Part::Thinker => Llm::planned_bytes(&file, &self.plan.llm)?,
-            Part::Speaker => Voice::planned_bytes(&file)?,
+            Part::Speaker => self.planned_voices()?.planned,
         })
     }
 
@@ -265,7 +369,6 @@ impl Loader {
         }
         let installed = self.store.locate(model).with_context(|| format!("{} needs {model}", part.task()))?;
         Ok(match part {
-            Part::Speaker => installed.dir,
             Part::Thinker if installed.names().any(|name| name == CONFIG) => installed.dir,
             _ => installed.first_file(),
         })
@@ -282,4 +385,67 @@ fn stand_in(plan: &Plan, store: &Store) -> Option<String> {
 pub fn local(part: Part, model: &str) -> Option<PathBuf> {
     let may = matches!(part, Part::Recogniser | Part::Thinker | Part::Speaker);
     (may && model.contains(['/', std::path::MAIN_SEPARATOR])).then(|| PathBuf::from(model))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::{Flag, Sources};
+    use crate::store::{Catalogue, HubEnv};
+
+    /// A loader with voices of these languages in folders of their own, the first of them the main one.
+    fn loader(home: &std::path::Path, asr: &str, languages: &[&str]) -> Loader {
+        let voice = |language: &&str| {
+            let folder = home.join(language);
+            fs::create_dir_all(&folder).unwrap();
+            let settings = format!(
+                r#"{{"audio": {{"sample_rate": 22050}}, "espeak": {{"voice": "{language}"}},
+                "inference": {{"noise_scale": 0.6, "length_scale": 1, "noise_w": 0.8}},
+                "phoneme_id_map": {{"^": [1], "_": [0], "$": [2]}}}}"#
+            );
+            fs::write(folder.join("voice.json"), settings).unwrap();
+            for half in ["encoder.onnx", "decoder.onnx"] {
+                fs::write(folder.join(half), [0; 1000]).unwrap();
+            }
+            folder.to_str().unwrap().to_owned()
+        };
+        let voices: Vec<_> = languages.iter().map(voice).collect();
+        let settings =
+            [("asr.language", asr.to_owned()), ("tts.voice", voices[0].clone()), ("tts.voices", voices[1..].join(","))];
+        let flag = |(path, value): (&str, String)| Flag { path: path.to_owned(), value, name: path.to_owned() };
+        let flags = settings.map(flag).to_vec();
+        let plan = config::load(&Sources { flags, cores: 1, ..Sources::default() }).unwrap().plan;
+        let hub = HubEnv::from_env();
+        Loader::new(plan, Store::open(Catalogue::builtin(), home.join("models"), hub).unwrap())
+    }
+
+    #[test]
+    fn a_fixed_language_needs_a_voice() {
+        let home = tempfile::tempdir().unwrap();
+        for (asr, languages, fine) in [
+            ("de", &["en-us", "de"][..], true),
+            ("en", &["de", "en-us"], true),
+            ("zh", &["cmn"], true),
+            ("auto", &["en-us"], true),
+            ("de", &["en-us", "fr"], false),
+        ] {
+            assert_eq!(loader(home.path(), asr, languages).check_language().is_ok(), fine, "{asr} {languages:?}");
+        }
+        let refusal = format!("{:#}", loader(home.path(), "de", &["en-us"]).check_language().unwrap_err());
+        for part in ["[asr] language", "\"de\"", "en-us speaks \"en\"", "sotto models import piper", "[tts] voices"] {
+            assert!(refusal.contains(part), "{refusal}");
+        }
+        assert!(loader(home.path(), "de", &["en-us"]).has_voices());
+    }
+
+    #[test]
+    fn every_voice_counts() {
+        let home = tempfile::tempdir().unwrap();
+        let planned = |languages: &[&str]| loader(home.path(), "auto", languages).planned(Part::Speaker).unwrap();
+        let (one, two) = (planned(&["en-us"]), planned(&["en-us", "de"]));
+        assert_eq!(two.planned.0, 2 * one.planned.0);
+        assert!(two.installed && two.model.contains("en-us, "), "{}", two.model);
+    }
 }

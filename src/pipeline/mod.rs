@@ -11,6 +11,7 @@ mod load;
 mod models;
 mod once;
 mod quantizer;
+mod rehearse;
 mod stage;
 mod worker;
 
@@ -18,8 +19,9 @@ mod worker;
 mod tests;
 
 pub use listen::Pace;
-pub use live::{Answered as Exchange, Devices, Happening, Live, TICK};
-pub use load::{Loader, Part, PartPlan, local};
+pub use live::{Answered as Exchange, Devices, Glance, Happening, Live, TICK};
+pub use load::{Loader, Part, PartPlan, Purpose, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};
-pub use stage::{Detector, Recogniser, Result, Speaker, Stages, Thinker};
+pub use rehearse::{Fate, Recording, Rehearsal, Rehearsed};
+pub use stage::{Detector, Judge, Recogniser, Result, Speaker, Stages, Thinker};

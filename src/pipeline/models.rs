@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use super::stage::{Detector, Recogniser, Result, Speaker, Thinker};
+use super::stage::{Detector, Judge, Recogniser, Result, Speaker, Thinker};
 use crate::asr::{Cancel, Transcript, Whisper};
-use crate::hear::{FRAME, SileroVad};
+use crate::hear::{FRAME, SileroVad, SmartTurn};
 use crate::llm::Conversation;
-use crate::tts::{Sound, Voice};
+use crate::tts::{Sound, Voices};
 use crate::types::SampleRate;
 
 impl Detector for SileroVad {
@@ -19,6 +19,12 @@ impl Detector for SileroVad {
     }
 }
 
+impl Judge for SmartTurn {
+    fn complete(&mut self, samples: &[f32]) -> Result<f32> {
+        Ok(SmartTurn::complete(self, samples)?)
+    }
+}
+
 impl Recogniser for Whisper {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
         Ok(Whisper::transcribe(self, samples, cancel)?)
@@ -26,6 +32,10 @@ impl Recogniser for Whisper {
 }
 
 impl Thinker for Conversation {
+    fn weigh(&mut self, question: &str) -> Result<Option<f32>> {
+        Ok(Conversation::weigh(self, question)?)
+    }
+
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         Ok(self.ask(question, on_piece)?.tokens)
     }
@@ -43,13 +53,21 @@ impl Thinker for Conversation {
     }
 }
 
-impl Speaker for Voice {
+impl Speaker for Voices {
     fn rate(&self) -> SampleRate {
-        Voice::rate(self)
+        Voices::rate(self)
+    }
+
+    fn languages(&self) -> Vec<String> {
+        Voices::languages(self)
+    }
+
+    fn speak_in(&mut self, language: &str) {
+        Voices::speak_in(self, language);
     }
 
     fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
-        Voice::speak(self, sentence, on_sound)?;
+        Voices::speak(self, sentence, on_sound)?;
         Ok(())
     }
 }

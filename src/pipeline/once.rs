@@ -73,6 +73,8 @@ pub struct Pipeline {
     fresh: bool,
     journal: Journal,
     rate: SampleRate,
+    /// Two-letter codes of what can be spoken.
+    languages: Vec<String>,
     /// What the recogniser works on, to be told to stop.
     cancel: Cancel,
     /// Taken away when the pipeline is dropped.
@@ -110,8 +112,9 @@ impl Pipeline {
         let (thinking, thinking_in) = latest();
         let (speech, speech_in) = bounded(QUEUE);
         let (begun, begun_in) = latest();
-        let rate = stages.speaker.rate();
-        let Stages { detector, recogniser, thinker, speaker } = stages;
+        let (rate, languages) = (stages.speaker.rate(), stages.speaker.languages());
+        // Nobody can go on after the end of a file, so the judge is not asked.
+        let Stages { detector, judge: _, recogniser, thinker, speaker } = stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
         let (hear, clip, priority) = (plan.hear.clone(), present_clip.clone(), plan.llm.priority);
@@ -126,7 +129,20 @@ impl Pipeline {
         ];
         let queues = Some(Queues { clips, hearing, thinking, inbox });
         let (plan, confirmed, fresh, cancel) = (plan.clone(), TurnId::default(), false, Cancel::default());
-        Pipeline { plan, present, present_clip, confirmed, fresh, journal, rate, cancel, queues, stages, dead: None }
+        Pipeline {
+            plan,
+            present,
+            present_clip,
+            confirmed,
+            fresh,
+            journal,
+            rate,
+            languages,
+            cancel,
+            queues,
+            stages,
+            dead: None,
+        }
     }
 
     /// The rate of the sound that the sink receives.
@@ -233,14 +249,17 @@ impl Pipeline {
     fn recognised(&self, asked: &mut Asked, transcript: Transcript) {
         self.journal.note(asked.turn, Event::Transcript);
         let what = match &transcript.verdict {
-            Verdict::Certain => Some(Say::AnswerTo(transcript.text.clone())),
+            Verdict::Certain => {
+                let (question, language) = (transcript.text.clone(), transcript.language.clone());
+                Some(Say::reply_to(question, language, &self.languages, &self.plan.tts))
+            }
             Verdict::Doubtful(_) => Some(Say::Words(self.plan.asr.unclear_reply.clone())),
             Verdict::Nothing(_) => None,
         };
         asked.transcript = Some(transcript);
         if let Some(what) = what {
             let past = Past { turn: self.confirmed, heard: None };
-            let job = ThinkingJob { turn: asked.turn, what, past, fresh: self.fresh };
+            let job = ThinkingJob { turn: asked.turn, what, past, fresh: self.fresh, weigh: false };
             self.queues().thinking.put(job);
         }
     }

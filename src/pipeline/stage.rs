@@ -18,6 +18,12 @@ pub trait Detector: Send {
     fn reset(&mut self);
 }
 
+/// End of turn by meaning: whether somebody who pauses is done.
+pub trait Judge: Send {
+    /// The probability, 0 to 1, that nothing more is to come after `samples` (16 kHz): the turn so far, up to the pause.
+    fn complete(&mut self, samples: &[f32]) -> Result<f32>;
+}
+
 /// Speech to text.
 pub trait Recogniser: Send {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript>;
@@ -25,6 +31,8 @@ pub trait Recogniser: Send {
 
 /// Text to text, a piece at a time, with the conversation so far in mind.
 pub trait Thinker: Send {
+    /// Reads `question` ahead, and says how likely a sentence ends where it ends, 0..=1. `None` where that cannot be told.
+    fn weigh(&mut self, question: &str) -> Result<Option<f32>>;
     /// Answers `question`; `on_piece` may break off the answer. Returns how many tokens were written.
     /// An answer that fails leaves the conversation as it was.
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize>;
@@ -39,12 +47,20 @@ pub trait Thinker: Send {
 /// Text to sound, a chunk at a time.
 pub trait Speaker: Send {
     fn rate(&self) -> SampleRate;
+    /// The two-letter codes of the languages it speaks; first that which it speaks unless it is told.
+    fn languages(&self) -> Vec<String> {
+        vec!["en".to_owned()]
+    }
+    /// From now on speaks this language, if it is one of them, else the first.
+    fn speak_in(&mut self, _language: &str) {}
     fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()>;
 }
 
 /// All of them, loaded.
 pub struct Stages {
     pub detector: Box<dyn Detector>,
+    /// Only a conversation asks it, and goes on without: the end of a file is the end of its question.
+    pub judge: Option<Box<dyn Judge>>,
     pub recogniser: Box<dyn Recogniser>,
     pub thinker: Box<dyn Thinker>,
     pub speaker: Box<dyn Speaker>,

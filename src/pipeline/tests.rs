@@ -48,6 +48,10 @@ struct Echoes {
 }
 
 impl Thinker for Echoes {
+    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+        panic!("a file is over where it ends")
+    }
+
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         self.history.lock().unwrap().push(question.to_owned());
         let pieces = ["You said ", question, ". ", "And that is all there is to say."];
@@ -152,6 +156,7 @@ fn scripted_with(verdict: Verdict, speaker: Box<dyn Speaker>, heard: Option<mpsc
     let history = Arc::new(Mutex::new(Vec::new()));
     let stages = Stages {
         detector: Box::new(Loudness),
+        judge: None,
         recogniser: Box::new(CountsTenths(verdict)),
         thinker: Box::new(Echoes { history: history.clone(), heard }),
         speaker,
@@ -237,6 +242,58 @@ fn a_doubtful_transcript_is_asked_for_again_and_never_reaches_the_model() {
 }
 
 #[test]
+fn a_question_is_answered_in_its_language_or_not_at_all() {
+    /// Hears everything in one language.
+    struct Hears(&'static str);
+
+    impl Recogniser for Hears {
+        fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+            let transcript = CountsTenths(Verdict::Certain).transcribe(samples, cancel)?;
+            Ok(Transcript { language: self.0.to_owned(), ..transcript })
+        }
+    }
+
+    /// Speaks English and German, and notes which.
+    struct Bilingual(Arc<Mutex<Vec<String>>>);
+
+    impl Speaker for Bilingual {
+        fn rate(&self) -> SampleRate {
+            Hums.rate()
+        }
+
+        fn languages(&self) -> Vec<String> {
+            vec!["en".to_owned(), "de".to_owned()]
+        }
+
+        fn speak_in(&mut self, language: &str) {
+            self.0.lock().unwrap().push(language.to_owned());
+        }
+
+        fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
+            Hums.speak(sentence, on_sound)
+        }
+    }
+
+    let plan = plan();
+    for (heard, asked, spoken) in [("en", 1, "en"), ("de", 1, "de"), ("", 1, ""), ("fr", 0, "")] {
+        let history = Arc::new(Mutex::new(Vec::new()));
+        let spoke = Arc::new(Mutex::new(Vec::<String>::new()));
+        let stages = Stages {
+            detector: Box::new(Loudness),
+            judge: None,
+            recogniser: Box::new(Hears(heard)),
+            thinker: Box::new(Echoes { history: history.clone(), heard: None }),
+            speaker: Box::new(Bilingual(spoke.clone())),
+        };
+        let mut pipeline = Pipeline::start(stages, &plan, Journal::default());
+        let answered = answered(pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Collects::default()).unwrap());
+        assert_eq!(history.lock().unwrap().len(), asked, "{heard}");
+        assert_eq!(answered.reply == plan.tts.no_voice_reply, asked == 0, "{heard}");
+        assert_eq!(*spoke.lock().unwrap(), [spoken], "{heard}");
+    }
+}
+
+#[test]
 fn a_question_that_is_too_long_is_refused_and_the_next_is_answered() {
     let mut scripted = scripted(Verdict::Certain);
     let longest = plan().hear.max_turn;
@@ -281,6 +338,10 @@ impl<S: Recogniser> Recogniser for FailsOnce<S> {
 }
 
 impl<S: Thinker> Thinker for FailsOnce<S> {
+    fn weigh(&mut self, question: &str) -> Result<Option<f32>> {
+        self.stage.weigh(question)
+    }
+
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         self.next()?.answer(question, on_piece)
     }
@@ -318,6 +379,7 @@ fn a_question_that_fails_costs_no_other() {
         let at = |stage| if stage == name { good } else { usize::MAX };
         let stages = Stages {
             detector: Box::new(FailsOnce { stage: Loudness, good: at("listen") }),
+            judge: None,
             recogniser: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
             thinker: Box::new(FailsOnce { stage: Echoes { history: history.clone(), heard: None }, good: at("think") }),
             speaker: Box::new(FailsOnce { stage: Hums, good: at("speak") }),

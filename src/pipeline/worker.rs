@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::latest::Latest;
 use super::listen::{Heard, Pace, Utterance, listen};
-use super::stage::{Detector, PresentTurn, Recogniser, Result, Speaker, Thinker};
+use super::stage::{Detector, Judge, PresentTurn, Recogniser, Result, Speaker, Thinker};
 use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
@@ -38,11 +38,18 @@ pub(super) struct HearingJob {
     pub(super) cancel: Cancel,
 }
 
+pub(super) struct JudgingJob {
+    pub(super) turn: TurnId,
+    pub(super) samples: Arc<[f32]>,
+}
+
 pub(super) struct ThinkingJob {
     pub(super) turn: TurnId,
     pub(super) what: Say,
     pub(super) past: Past,
     pub(super) fresh: bool,
+    /// Whether it is to be told how likely the question is a whole one.
+    pub(super) weigh: bool,
 }
 
 /// The last exchange that counts. What the thinker answered after it did not hold.
@@ -54,14 +61,35 @@ pub(super) struct Past {
 }
 
 pub(super) enum Say {
-    /// Ask the language model.
-    AnswerTo(String),
-    /// The question was not understood; this asks for it again.
+    /// Ask the language model, and answer in the language of the question.
+    AnswerTo { question: String, language: String },
+    /// The question cannot be answered; this says why, in the language of the main voice.
     Words(String),
+}
+
+impl Say {
+    /// What is said to a question: an answer, if one of the `voices` speaks its language. Nothing is said in a voice made
+    /// for another.
+    pub(super) fn reply_to(question: String, language: String, voices: &[String], plan: &config::Tts) -> Say {
+        match language.is_empty() || voices.contains(&language) {
+            true => Say::AnswerTo { question, language },
+            false => Say::Words(plan.no_voice_reply.clone()),
+        }
+    }
+
+    /// Empty for that of the main voice.
+    fn language(&self) -> &str {
+        match self {
+            Say::AnswerTo { language, .. } => language,
+            Say::Words(_) => "",
+        }
+    }
 }
 
 /// What goes to the voice.
 pub(super) enum Speech {
+    /// What follows is in this language.
+    In(String),
     Sentence(String),
     EndOfAnswer,
 }
@@ -70,6 +98,12 @@ pub(super) enum Speech {
 pub(super) enum Message {
     Heard(TurnId, Heard),
     Recognised(TurnId, Transcript),
+    /// How likely a sentence ends where the question ends.
+    Weighed(TurnId, Option<f32>),
+    /// How likely it is that the turn is complete, 0 to 1.
+    Judged(TurnId, f32),
+    /// The judge cannot say, and will not be asked again.
+    JudgeFailed(anyhow::Error),
     Piece(TurnId, String),
     /// This goes to the voice now.
     Sentence(TurnId, String),
@@ -170,10 +204,23 @@ impl Worker {
         }
     }
 
+    /// Ends with the first failure: it is told once, and a conversation needs no judge.
+    pub(super) fn judging(&self, mut judge: Box<dyn Judge>, jobs: &Receiver<JudgingJob>) {
+        for JudgingJob { turn, samples } in jobs {
+            if !self.present.is(turn) {
+                continue;
+            }
+            match judge.complete(&samples) {
+                Ok(probability) => self.send(Message::Judged(turn, probability)),
+                Err(error) => return self.send(Message::JudgeFailed(failure("judge", error))),
+            }
+        }
+    }
+
     pub(super) fn thinking(&self, mut thinker: Box<dyn Thinker>, jobs: &Receiver<ThinkingJob>, voice: &Voiced) {
         // The turn of the last exchange in the thinker's history.
         let mut answered = TurnId::default();
-        for ThinkingJob { turn, what, past, fresh } in jobs {
+        for ThinkingJob { turn, what, past, fresh, weigh } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
@@ -185,8 +232,12 @@ impl Worker {
                 Ordering::Less => {}
             }
             answered = answered.min(past.turn);
+            if weigh && let Say::AnswerTo { question, .. } = &what {
+                // What fails here fails again below, and is told there.
+                self.send(Message::Weighed(turn, thinker.weigh(question).unwrap_or_default()));
+            }
             match self.answer(thinker.as_mut(), turn, &what, voice) {
-                Ok(()) if matches!(what, Say::AnswerTo(_)) => answered = turn,
+                Ok(()) if matches!(what, Say::AnswerTo { .. }) => answered = turn,
                 Ok(()) => {}
                 Err(error) => self.send(Message::TurnFailed(Stage::LanguageModel, turn, failure("think", error))),
             }
@@ -194,11 +245,12 @@ impl Worker {
     }
 
     fn answer(&self, thinker: &mut dyn Thinker, turn: TurnId, what: &Say, voice: &Voiced) -> Result<()> {
-        let mut cutter = Sentences::new();
+        let mut cutter = Sentences::expecting(what.language());
         let mut sentences = 0;
         let mut say = |sentence: String| {
             if sentences == 0 {
                 self.journal.note(turn, Event::FirstSentence);
+                voice.say(turn, Speech::In(what.language().to_owned()));
             }
             sentences += 1;
             self.send(Message::Sentence(turn, sentence.clone()));
@@ -217,7 +269,7 @@ impl Worker {
             Say::Words(words) => {
                 let _stale = on_piece(words);
             }
-            Say::AnswerTo(question) => {
+            Say::AnswerTo { question, .. } => {
                 let mut begun = false;
                 thinker.answer(question, &mut |piece| {
                     if !std::mem::replace(&mut begun, true) {
@@ -255,6 +307,10 @@ impl Worker {
             let sentence = match speech {
                 Speech::EndOfAnswer => {
                     self.send(Message::AnswerSpoken(turn));
+                    continue;
+                }
+                Speech::In(language) => {
+                    speaker.speak_in(&language);
                     continue;
                 }
                 Speech::Sentence(sentence) => sentence,
@@ -307,6 +363,10 @@ mod tests {
     struct Interrupted(PresentTurn);
 
     impl Thinker for Interrupted {
+        fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+            Ok(None)
+        }
+
         fn answer(&mut self, _: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
             assert!(on_piece("Half a sen").is_continue());
             self.0.advance();
@@ -321,6 +381,27 @@ mod tests {
         fn forget_all(&mut self) {}
     }
 
+    struct Sure;
+
+    impl Judge for Sure {
+        fn complete(&mut self, _: &[f32]) -> Result<f32> {
+            Ok(0.9)
+        }
+    }
+
+    #[test]
+    fn a_stale_pause_is_not_judged() {
+        let (present, (tell, inbox), (jobs, queue)) = (PresentTurn::default(), bounded(8), bounded(8));
+        let turn = present.advance();
+        for stale in [TurnId(turn.0 + 1), TurnId::default(), turn] {
+            jobs.send(JudgingJob { turn: stale, samples: Arc::default() }).unwrap();
+        }
+        drop(jobs);
+        Worker { present, journal: Journal::default(), tell }.judging(Box::new(Sure), &queue);
+        let judged: Vec<_> = inbox.iter().collect();
+        assert!(matches!(judged[..], [Message::Judged(of, 0.9)] if of == turn));
+    }
+
     #[test]
     fn nothing_of_a_stale_turn_is_said_or_waited_for() {
         let present = PresentTurn::default();
@@ -328,7 +409,7 @@ mod tests {
         let worker = Worker { present: present.clone(), journal: Journal::default(), tell };
         let voice = Voiced { speech, begun: begun_in };
         let turn = present.advance();
-        let question = Say::AnswerTo(String::new());
+        let question = Say::AnswerTo { question: String::new(), language: String::new() };
         worker.answer(&mut Interrupted(present.clone()), turn, &question, &voice).unwrap();
         assert!(spoken.is_empty());
 

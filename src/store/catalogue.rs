@@ -56,6 +56,7 @@ pub struct Entry {
 pub enum Kind {
     Asr,
     Llm,
+    Turn,
     Vad,
     Voice,
     Runtime,
@@ -68,6 +69,7 @@ impl Kind {
         match self {
             Kind::Asr => "asr",
             Kind::Llm => "llm",
+            Kind::Turn => "turn",
             Kind::Vad => "vad",
             Kind::Voice => "voice",
             Kind::Runtime => "runtime",

@@ -39,7 +39,8 @@ fn the_built_in_catalogue_is_pinned() {
 fn the_starter_profile_needs_no_hub() {
     let catalogue = Catalogue::builtin();
     let starter = catalogue.profile("starter");
-    for name in ["onnxruntime", "silero-vad", "whisper-base", "qwen2.5-coder-0.5b", "piper-joe", "sample-question"] {
+    let wanted = ["onnxruntime", "silero-vad", "smart-turn", "whisper-base", "qwen2.5-coder-0.5b", "piper-joe"];
+    for name in wanted.into_iter().chain(["sample-question"]) {
         assert!(starter.iter().any(|entry| entry.name.as_str() == name), "{name}");
     }
     for entry in starter {

@@ -1,17 +1,19 @@
 //! The voice: an answer's text becomes sound, a sentence at a time, while the answer is still being written.
 //!
 //! [`Sentences`] cuts the text, [`for_ear`] writes it out as it is said, [`phonemes`] turns it into sounds of speech, and
-//! [`Voice`] makes them audible.
+//! [`Voice`] makes them audible. [`Voices`] are several, for several languages.
 
 mod ear;
 mod phonemes;
 mod sentences;
 mod voice;
+mod voices;
 mod words;
 
-pub use ear::for_ear;
+pub use ear::{for_ear, for_ear_in};
 pub use sentences::Sentences;
 pub use voice::{Sound, Spoken, Voice};
+pub use voices::Voices;
 pub use words::{Word, covered, words};
 
 use std::path::PathBuf;
@@ -35,6 +37,15 @@ pub enum TtsError {
     TooLong { bytes: usize, limit: usize },
     #[error("{file} is no voice that can be used: {why}; run \"sotto models verify\"")]
     Voice { file: PathBuf, why: String },
+    #[error(
+        "no voice speaks the language \"{language}\": {voices}; make one with \"sotto models import piper\" and name it in \
+         [tts] voices"
+    )]
+    NobodySpeaks { language: String, voices: String },
+    #[error(
+        "the voice {voice} speaks at {rate} Hz and the main voice at {main} Hz; name voices of one rate in [tts] voices"
+    )]
+    Rates { voice: PathBuf, rate: u32, main: u32 },
     #[error("the voice {file} failed: {why}; run \"sotto models verify\"")]
     Run { file: PathBuf, why: String },
 }

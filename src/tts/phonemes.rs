@@ -158,7 +158,10 @@ fn clauses(text: &str) -> Vec<Clause> {
         match c {
             ',' | ';' | ':' | '.' | '!' | '?' if parts => take(&mut words, Some(c)),
             '—' | '–' => take(&mut words, Some(',')),
-            '。' | '！' | '？' | '，' => take(&mut words, Some('.')),
+            '。' | '．' | '।' => take(&mut words, Some('.')),
+            '！' => take(&mut words, Some('!')),
+            '？' => take(&mut words, Some('?')),
+            '，' | '、' | '；' | '：' => take(&mut words, Some(',')),
             '[' | ']' | '\n' | '\r' | '\0' => words.push(' '),
             _ => words.push(c),
         }
@@ -192,6 +195,10 @@ mod tests {
         );
         assert_eq!(clauses("[[h@l'oU]] there"), [clause("h@l'oU there", None)]);
         assert_eq!(clauses("... !"), []);
+        assert_eq!(
+            clauses("你好，世界！好吗？好。"),
+            [clause("你好", Some(',')), clause("世界", Some('!')), clause("好吗", Some('?')), clause("好", Some('.'))]
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 
 use super::phonemes::Phonemiser;
-use super::{TtsError, for_ear};
+use super::{TtsError, for_ear_in};
 use crate::config;
 use crate::memory::Permit;
 use crate::onnx::Onnx;
@@ -79,6 +79,8 @@ pub struct Spoken {
 struct Settings {
     audio: AudioSettings,
     espeak: EspeakSettings,
+    /// Older voices do without it.
+    language: Option<LanguageSettings>,
     inference: InferenceSettings,
     phoneme_id_map: HashMap<String, Vec<i64>>,
 }
@@ -91,6 +93,12 @@ struct AudioSettings {
 #[derive(Debug, Deserialize)]
 struct EspeakSettings {
     voice: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct LanguageSettings {
+    /// The language's two letters.
+    family: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,6 +144,20 @@ impl Voice {
         })
     }
 
+    /// The two-letter code of the language that the voice in `folder` speaks.
+    pub fn language_of(folder: &Path) -> Result<String, TtsError> {
+        Ok(Settings::read(&folder.join("voice.json"))?.language().to_owned())
+    }
+
+    /// The two-letter code of its language.
+    pub fn language(&self) -> &str {
+        self.settings.language()
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub fn rate(&self) -> SampleRate {
         SampleRate(self.settings.audio.sample_rate)
     }
@@ -153,7 +175,7 @@ impl Voice {
         text: &str,
         on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<Spoken, TtsError> {
-        let text = for_ear(text);
+        let text = for_ear_in(text, self.settings.language());
         let phonemes: Vec<char> = self.phonemiser.phonemes(&text)?.nfd().collect();
         let spoken = self.speak_phonemes(&phonemes, on_sound);
         self.phonemiser.prepare();
@@ -295,6 +317,18 @@ impl Settings {
         missing.map_or(Ok(()), |mark| Err(format!("its phoneme_id_map has no {mark:?}")))
     }
 
+    /// The two-letter code of the language: as the voice says it itself, else by espeak-ng's name of it.
+    fn language(&self) -> &str {
+        if let Some(language) = &self.language {
+            return &language.family;
+        }
+        match self.espeak.voice.split(['-', '_']).next().unwrap_or_default() {
+            "cmn" => "zh",
+            "nb" => "no",
+            code => code,
+        }
+    }
+
     /// Phonemes as the voice's numbers: `^`, then each phoneme, then `$`, with `_` between all of them, as Piper's voices
     /// are trained: without the first `_` short sentences lose their first sound. Unknown phonemes are counted.
     fn ids(&self, phonemes: &[char], unknown: &mut usize) -> Vec<i64> {
@@ -346,6 +380,18 @@ mod tests {
         let mut unknown = 0;
         assert_eq!(settings().ids(&['a', '?', 'b'], &mut unknown), [1, 0, 14, 0, 15, 16, 0, 2]);
         assert_eq!(unknown, 1);
+    }
+
+    #[test]
+    fn a_voice_names_its_language() {
+        let mut settings = settings();
+        for (espeak, family, code) in
+            [("en-us", None, "en"), ("cmn", None, "zh"), ("de", None, "de"), ("cmn", Some("zh"), "zh")]
+        {
+            settings.espeak.voice = espeak.to_owned();
+            settings.language = family.map(|family: &str| LanguageSettings { family: family.to_owned() });
+            assert_eq!(settings.language(), code);
+        }
     }
 
     #[test]

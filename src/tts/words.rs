@@ -6,6 +6,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::for_ear;
+use super::sentences::is_spaceless;
 
 /// What a mark's pause is worth in letters: an English voice says some 15 letters a second, and pauses for 150 to 400 ms.
 const CLAUSE_PAUSE: usize = 3;
@@ -31,7 +32,7 @@ pub fn words(sentence: &str) -> Vec<Word<'_>> {
 
 /// Scripts that put no spaces between words: there a stretch of text holds several.
 fn parts(text: &str) -> Vec<&str> {
-    if text.is_ascii() || text.unicode_words().nth(1).is_none() || text.chars().any(is_spaced) {
+    if !text.contains(is_spaceless) || text.unicode_words().nth(1).is_none() {
         return vec![text];
     }
     let mut starts: Vec<usize> = text.unicode_word_indices().map(|(at, _)| at).collect();
@@ -40,15 +41,10 @@ fn parts(text: &str) -> Vec<&str> {
     starts.iter().zip(ends).map(|(start, end)| &text[*start..end]).collect()
 }
 
-/// Whether the letter is of a script that puts spaces between words, as Latin, Greek, Cyrillic and their neighbours do.
-fn is_spaced(letter: char) -> bool {
-    letter.is_alphabetic() && letter < '\u{0E00}'
-}
-
 fn weight(word: &str) -> usize {
     let pause = match word.chars().rev().find(|c| !matches!(c, '"' | '\'' | ')' | '”' | '’' | '」')) {
         Some('.' | '!' | '?' | '…' | '。' | '！' | '？') => SENTENCE_PAUSE,
-        Some(',' | ';' | ':' | '—' | '，' | '、' | '；') => CLAUSE_PAUSE,
+        Some(',' | ';' | ':' | '—' | '，' | '、' | '；' | '：') => CLAUSE_PAUSE,
         _ => 0,
     };
     let spelled = for_ear(word).chars().filter(|c| c.is_alphanumeric()).count();
@@ -89,6 +85,7 @@ mod tests {
             assert_eq!(found.iter().map(|word| word.text).collect::<String>(), sentence);
             assert!(found.is_sorted_by(|a, b| a.begins < b.begins));
         }
+        assert_eq!(words("iPhoneを買う。")[0].text, "iPhone");
         assert_eq!(words("Où est l'hôtel?").len(), 3);
     }
 

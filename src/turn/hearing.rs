@@ -6,7 +6,7 @@ use super::desk::after;
 use super::input::{Stage, Transcript, Verdict, VoiceEvent};
 use super::machine::{Machine, State};
 use super::utterance::{Reading, Utterance, Voice, agree};
-use super::words::{is_echo, is_stop, tokens};
+use super::words::{is_echo, is_stop, word_count};
 use crate::types::{Ms, TurnId};
 
 /// An utterance of so few words in which the stop word was heard is the stop word, however it was read.
@@ -86,6 +86,12 @@ impl Machine {
         }
     }
 
+    pub(super) fn words_weighed(&mut self, turn: TurnId, probability: Option<f32>) {
+        if let Some(utterance) = self.utterance_mut().filter(|utterance| utterance.turn == turn) {
+            utterance.weighed = Some(probability.filter(|probability| probability.is_finite()));
+        }
+    }
+
     /// The words that were asked for have come.
     pub(super) fn read(&mut self, turn: TurnId, transcript: Transcript) {
         match &self.state {
@@ -105,6 +111,7 @@ impl Machine {
             Reading::Done(_) => {
                 utterance.give_up(&mut self.desk);
                 utterance.turn = self.desk.number();
+                utterance.weighed = None;
             }
         }
         utterance.reading = Reading::Done(transcript);
@@ -133,7 +140,7 @@ impl Machine {
 
     fn reply_to(&self, utterance: &Utterance) -> Option<Reply> {
         let Transcript { text, language, verdict } = utterance.words()?;
-        let words = tokens(text).len();
+        let words = word_count(text);
         let stops = (utterance.over_answer || utterance.stop_word) && is_stop(text)
             || utterance.stop_word && words <= STOP_WORDS;
         let echoes = self

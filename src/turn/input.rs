@@ -11,6 +11,12 @@ pub enum Input {
         turn: TurnId,
         probability: f32,
     },
+    /// How likely, 0..=1, the language has a sentence end behind the words of the question of `turn`, for which an answer is
+    /// prepared; `None` where that cannot be told.
+    WordsWeighed {
+        turn: TurnId,
+        probability: Option<f32>,
+    },
     /// Words so far, while the person may still be speaking.
     Partial {
         turn: TurnId,

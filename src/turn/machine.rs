@@ -7,7 +7,7 @@ use super::desk::{Desk, after, latest};
 use super::input::{Control, Device, Input};
 use super::settings::TurnSettings;
 use super::utterance::{Reading, Utterance, Voice};
-use crate::types::Ms;
+use crate::types::{Ms, TurnId};
 
 /// One conversation.
 #[derive(Clone, Debug)]
@@ -119,6 +119,11 @@ impl Machine {
         self.earliest().map(|(at, _)| at)
     }
 
+    /// The confirmed answer, and up to which byte its text was heard.
+    pub fn answering(&self) -> Option<(TurnId, usize)> {
+        self.active().map(|answer| (answer.turn, answer.ledger.heard()))
+    }
+
     /// The state, for the eye.
     pub fn view(&self) -> View {
         match &self.state {
@@ -141,6 +146,7 @@ impl Machine {
         match input {
             Input::Voice(event) => self.hear_voice(event),
             Input::EndOfTurnScore { turn, probability } => self.hear_score(turn, probability),
+            Input::WordsWeighed { turn, probability } => self.words_weighed(turn, probability),
             Input::Partial { turn, transcript } => self.read_partial(turn, &transcript),
             Input::Recognised { turn, transcript } => self.read(turn, transcript),
             Input::WakeWord { until } => self.hear_wake_word(self.moment(until)),
@@ -304,7 +310,7 @@ impl Machine {
         match self.voice {
             // While a voice may be coming back nothing ends.
             Voice::Quiet { since } if !self.gates.talking => {
-                let silence = utterance.ends_at(since, &self.settings.end);
+                let silence = utterance.ends_at(since, &self.settings);
                 Some(Ms(silence.0.min(longest.0)))
             }
             _ => Some(longest),

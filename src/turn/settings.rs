@@ -7,6 +7,9 @@ use crate::types::Ms;
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnSettings {
     pub end: EndOfTurn,
+    /// Whether the language model says of every question how likely a sentence ends there. It is waited for then: no sound
+    /// of the answer can be there before.
+    pub weigh_words: bool,
     /// A turn is taken as it is after so long, be it finished or not: Whisper hears 30 s at once.
     pub longest_turn: Ms,
     /// A first voiced frame that has become neither speech nor silence by now was nothing. Twice the 200 ms that voice
@@ -64,11 +67,24 @@ pub struct EndOfTurn {
     pub sure: f32,
     /// A score below which it thinks that more is to come: its own threshold.
     pub unsure: f32,
+    /// The probability of an end mark behind the words from which they count as a finished sentence, and that under which
+    /// they hang in the air. Between the two they may be either; see the language model for how they were measured.
+    pub finished: f32,
+    pub hangs: f32,
 }
 
 impl Default for EndOfTurn {
     fn default() -> Self {
-        EndOfTurn { short: Ms(200.0), middle: Ms(400.0), long: Ms(700.0), hanging: Ms(1_250.0), sure: 0.8, unsure: 0.5 }
+        EndOfTurn {
+            short: Ms(200.0),
+            middle: Ms(400.0),
+            long: Ms(700.0),
+            hanging: Ms(1_250.0),
+            sure: 0.8,
+            unsure: 0.5,
+            finished: 0.05,
+            hangs: 0.01,
+        }
     }
 }
 
@@ -76,6 +92,7 @@ impl Default for TurnSettings {
     fn default() -> Self {
         TurnSettings {
             end: EndOfTurn::default(),
+            weigh_words: false,
             longest_turn: Ms(30_000.0),
             candidate_limit: Ms(500.0),
             barge_in: true,

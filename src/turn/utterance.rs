@@ -4,8 +4,8 @@ use super::answer::Answer;
 use super::command::{Command, Notice};
 use super::desk::{Desk, after, latest};
 use super::input::{Transcript, Verdict};
-use super::settings::EndOfTurn;
-use super::words::{Completeness, completeness, tokens};
+use super::settings::{EndOfTurn, TurnSettings};
+use super::words::{Completeness, completeness, ends_with_marks, tokens};
 use crate::types::{Ms, TurnId};
 
 /// Whether there is a voice at this moment, as voice activity tells it.
@@ -43,6 +43,8 @@ pub(super) struct Utterance {
     pub(super) read_to: Ms,
     /// How likely the turn is complete, if anything has said so.
     pub(super) score: Option<f32>,
+    /// How likely a sentence ends behind its words, once the language model has said what it can.
+    pub(super) weighed: Option<Option<f32>>,
     /// The answer that is prepared in case the turn is over.
     pub(super) ahead: Option<Answer>,
     /// The turn is certain; only its words are waited for.
@@ -78,6 +80,7 @@ impl Utterance {
             reading: Reading::Following,
             read_to: from,
             score: None,
+            weighed: None,
             ahead: None,
             decided: false,
             failed: None,
@@ -134,17 +137,17 @@ impl Utterance {
     }
 
     /// When the silence since `quiet` ends the turn, as far as is known now.
-    pub(super) fn ends_at(&self, quiet: Ms, settings: &EndOfTurn) -> Ms {
+    pub(super) fn ends_at(&self, quiet: Ms, settings: &TurnSettings) -> Ms {
         after(latest(quiet, self.from), self.silence_needed(settings))
     }
 
-    fn silence_needed(&self, settings: &EndOfTurn) -> Ms {
-        let Some(transcript) = self.words().filter(|words| words.verdict == Verdict::Certain) else {
-            return latest(settings.long, settings.short);
-        };
+    fn silence_needed(&self, TurnSettings { end: settings, weigh_words, .. }: &TurnSettings) -> Ms {
+        let unweighed = *weigh_words && self.ahead.is_some() && self.weighed.is_none();
+        let words = self.words().filter(|words| words.verdict == Verdict::Certain && !unweighed);
+        let Some(transcript) = words else { return latest(settings.long, settings.short) };
         let sure = self.score.is_some_and(|score| score >= settings.sure);
         let unsure = self.score.is_some_and(|score| score < settings.unsure);
-        let needed = match completeness(&transcript.text, &transcript.language) {
+        let needed = match self.completeness(transcript, settings) {
             Completeness::Finished if sure => settings.short,
             Completeness::Finished if unsure => settings.long,
             Completeness::Finished => settings.middle,
@@ -154,6 +157,21 @@ impl Utterance {
             Completeness::Hanging => settings.hanging,
         };
         latest(needed, settings.short)
+    }
+
+    /// By the marks and the last words, and by what the language model makes of them. Recognisers write an end mark after
+    /// every pause, so the model weighs more; it does not know how the voice fell, so a comma is believed.
+    fn completeness(&self, transcript: &Transcript, settings: &EndOfTurn) -> Completeness {
+        let written = completeness(&transcript.text, &transcript.language);
+        let weighed = self.weighed.flatten().filter(|_| ends_with_marks(&transcript.language));
+        match (weighed, written) {
+            (None, written) => written,
+            (Some(probability), Completeness::Hanging) if probability >= settings.finished => Completeness::Unknown,
+            (Some(probability), _) if probability >= settings.finished => Completeness::Finished,
+            (Some(probability), _) if probability < settings.hangs => Completeness::Hanging,
+            (Some(_), Completeness::Hanging) => Completeness::Hanging,
+            (Some(_), _) => Completeness::Unknown,
+        }
     }
 }
 

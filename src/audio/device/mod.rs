@@ -61,7 +61,7 @@ use cpal::SampleFormat;
 use crate::types::{Ms, SampleRate};
 
 /// The name that asks for whatever the system has chosen, and follows it when the choice changes.
-pub const DEFAULT: &str = "default";
+pub const DEFAULT: &str = crate::config::DEFAULT_DEVICE;
 /// The rates that are accepted from a device, in samples per second.
 pub const DEVICE_RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 /// The most channels that are accepted from a device.

@@ -105,3 +105,12 @@ fn the_budget_flag_wins_over_set() {
     let names: Vec<_> = flags.iter().map(|flag| (flag.name.as_str(), flag.value.as_str())).collect();
     assert_eq!(names, [("--set memory.budget", "2GiB"), ("--budget", "1GiB")]);
 }
+
+#[test]
+fn a_device_that_is_named_with_run_wins_over_the_file() {
+    let words = ["sotto", "run", "--microphone", "mic", "--speaker", "spk", "--set", "audio.microphone=other"];
+    let flags = Args::read(words).unwrap().flags();
+    let settings: Vec<_> = flags.iter().map(|flag| (flag.path.as_str(), flag.value.as_str())).collect();
+    assert_eq!(settings, [("audio.microphone", "other"), ("audio.microphone", "mic"), ("audio.speaker", "spk")]);
+    assert!(Args::read(["sotto", "run"]).unwrap().flags().is_empty());
+}

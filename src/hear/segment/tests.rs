@@ -11,6 +11,7 @@ fn hear() -> Hear {
     let frames = |count: f64| Ms(count * 32.0);
     Hear {
         model: String::new(),
+        end_of_turn: None,
         onset: 0.5,
         offset: 0.35,
         min_speech: frames(3.0),

@@ -1,8 +1,9 @@
 //! A conversation on real devices: the turn machine in the middle of the graph.
 //!
 //! One thread ([`Live::step`], over and over) has the microphone, voice activity, the machine and the speaker; the
-//! recogniser, the language model and the voice have theirs. What happens is told to the machine as it happens, and its
-//! commands are carried out here; nothing here decides.
+//! recogniser, the language model and the voice have theirs, and so has the judge, who hears at each pause the same sound as
+//! the recogniser and says how likely it is that nothing more is to come. What happens is told to the machine as it happens,
+//! and its commands are carried out here; nothing here decides.
 //!
 //! Recognitions and answers have present turns of their own, because somebody may speak while an answer is being given. The
 //! sound of an answer comes through a queue of its own, which is not emptied while much of it waits to be heard: so the
@@ -23,16 +24,16 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::latest::{Latest, latest};
 use super::stage::{PresentTurn, Result, Stages};
-use super::worker::{HearingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
+use super::worker::{HearingJob, JudgingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{self, Cancel};
-use crate::audio::AudioError;
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
 use crate::audio::front::Front;
+use crate::audio::{AudioError, Earcon, Meter};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Transcript,
-    TurnSettings, Verdict, View,
+    self, AnswerEvent, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent, Reply,
+    Stage, Transcript, TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
 use ears::Ears;
@@ -75,6 +76,8 @@ pub enum Happening {
 /// One exchange.
 #[derive(Clone, Debug)]
 pub struct Answered {
+    pub turn: TurnId,
+    /// Empty where Sotto asked for it again.
     pub question: String,
     /// What of the answer was heard.
     pub heard: String,
@@ -86,12 +89,27 @@ pub struct Answered {
     pub echo_loss: Option<f32>,
 }
 
+/// What a person may want to see at this moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Glance<'a> {
+    pub view: View,
+    /// Of the microphone, in decibels of full scale; minus infinity where it gives none.
+    pub level: f32,
+    /// What was heard of the answer that is being given, and what is written beyond.
+    pub heard: &'a str,
+    pub ahead: &'a str,
+}
+
 /// The conversation, running.
 pub struct Live {
     plan: Plan,
+    /// Two-letter codes of what can be spoken.
+    languages: Vec<String>,
     clock: Arc<dyn Clock>,
     machine: Machine,
     capture: Capture,
+    /// What the microphone gives, before anything is done to it.
+    meter: Meter,
     front: Front,
     ears: Ears,
     mouth: Mouth,
@@ -105,6 +123,8 @@ pub struct Live {
     progress: Option<Progress>,
     /// The last exchange of the history.
     past: Past,
+    /// The next answer is to know of none.
+    fresh: bool,
     /// Taken away when the conversation is dropped.
     queues: Option<Queues>,
     stages: Vec<JoinHandle<()>>,
@@ -113,6 +133,7 @@ pub struct Live {
 
 struct Queues {
     hearing: Latest<HearingJob>,
+    judging: Option<Latest<JudgingJob>>,
     thinking: Latest<ThinkingJob>,
     inbox: Receiver<Message>,
     sounds: Receiver<Message>,
@@ -143,25 +164,33 @@ impl Live {
         let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
         let ((hear, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
         let (speech, speech_in) = bounded(QUEUE);
-        let Stages { detector, recogniser, thinker, speaker } = stages;
+        let Stages { detector, judge, recogniser, thinker, speaker } = stages;
         let worker = |present: &PresentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
-        let (rate, priority) = (speaker.rate(), plan.llm.priority);
-        let threads = vec![
+        let (rate, languages, priority) = (speaker.rate(), speaker.languages(), plan.llm.priority);
+        let mut threads = Vec::new();
+        let judging = judge.map(|judge| {
+            let (queue, jobs) = latest();
+            threads.push(spawn("judge", worker(&hearing, tell.clone()), move |worker| worker.judging(judge, &jobs)));
+            queue
+        });
+        threads.extend([
             spawn("recognise", worker(&hearing, tell.clone()), move |worker| worker.recognising(recogniser, &hear_in)),
             spawn("think", worker(&answering, tell), move |worker| {
                 worker.lower(priority);
                 worker.thinking(thinker, &think_in, &Voiced { speech, begun: begun_in })
             }),
             spawn("speak", worker(&answering, tell_sound), move |worker| worker.speaking(speaker, &speech_in, &begun)),
-        ];
+        ]);
         let (card, elsewhere) = (devices.card, elsewhere());
         let settings = PlaybackSettings::at(rate);
         let playback = Playback::open(card.clone(), &devices.speaker, settings, elsewhere.clone())?;
         Ok(Live {
             plan: plan.clone(),
+            languages,
             clock: card.clock(),
-            machine: Machine::new(TurnSettings::default()),
+            machine: Machine::new(turn_settings(plan)),
             capture: Capture::open(card, &devices.microphone, elsewhere),
+            meter: Meter::default(),
             front: Front::new(&plan.audio),
             ears: Ears::new(detector, &plan.hear),
             mouth: Mouth::new(playback, rate),
@@ -172,7 +201,8 @@ impl Live {
             answer: None,
             progress: None,
             past: Past::default(),
-            queues: Some(Queues { hearing: hear, thinking: think, inbox, sounds }),
+            fresh: false,
+            queues: Some(Queues { hearing: hear, judging, thinking: think, inbox, sounds }),
             stages: threads,
             happened: Vec::new(),
         })
@@ -208,6 +238,18 @@ impl Live {
         self.machine.view()
     }
 
+    pub fn glance(&self) -> Glance<'_> {
+        let given = self.machine.answering().zip(self.answer.as_ref());
+        let given = given.filter(|((turn, _), answer)| answer.turn == *turn);
+        let (heard, ahead) = given.map(|((_, heard), answer)| answer.parted(heard)).unwrap_or_default();
+        Glance { view: self.view(), level: self.meter.decibels(), heard, ahead }
+    }
+
+    /// What is asked from now on is a new conversation.
+    pub fn forget(&mut self) {
+        self.fresh = true;
+    }
+
     fn queues(&self) -> &Queues {
         self.queues.as_ref().expect("only a drop takes them")
     }
@@ -222,6 +264,7 @@ impl Live {
         }
         while let Some(block) = self.capture.read() {
             let (at, mut samples) = (Ms::from(block.at), block.samples);
+            self.meter.take(&samples);
             self.front.process(&mut samples, &self.mouth.reference(at));
             for event in self.ears.hear(&samples, at) {
                 match event {
@@ -280,6 +323,7 @@ impl Live {
         };
         // Another device, or another distance: what the canceller has learned of the room no longer holds.
         self.front.reset();
+        self.meter = Meter::default();
         self.happened.push(Happening::Device(change));
         self.tell(input);
     }
@@ -294,6 +338,9 @@ impl Live {
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Recognised(turn, transcript) => self.recognised(turn, transcript),
+            Message::Weighed(turn, probability) => self.tell(Input::WordsWeighed { turn, probability }),
+            Message::Judged(turn, probability) => self.tell(Input::EndOfTurnScore { turn, probability }),
+            Message::JudgeFailed(error) => self.happened.push(Happening::Failed(format!("{error:#}"))),
             Message::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
             Message::Sentence(turn, sentence) => {
                 let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
@@ -376,7 +423,8 @@ impl Live {
             Command::End { turn, how, heard } => self.end(turn, how, heard),
             Command::Notice(notice) => self.happened.push(Happening::Notice(notice)),
             Command::Show(view) => self.happened.push(Happening::View(view)),
-            // Sounds of its own are optional, and there are none yet.
+            Command::Earcon(turn::Earcon::Listening) if self.plan.turn.earcons => self.mouth.ring(Earcon::LISTENING),
+            Command::Earcon(turn::Earcon::Thinking) if self.plan.turn.earcons => self.mouth.ring(Earcon::THINKING),
             Command::Earcon(_) => {}
         }
     }
@@ -386,18 +434,27 @@ impl Live {
         self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.hearing.set(turn);
         self.cancel = Cancel::default();
-        self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone() });
+        let samples = Arc::clone(&utterance.samples);
+        let queues = self.queues();
+        queues.hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone() });
+        if let Some(judging) = &queues.judging {
+            judging.put(JudgingJob { turn, samples });
+        }
     }
 
     fn prepare(&mut self, turn: TurnId, reply: Reply) {
         self.mouth.prepare();
         let (question, what) = match reply {
-            Reply::To { text, .. } => (Some(text.clone()), Say::AnswerTo(text)),
+            Reply::To { text, language } => {
+                let what = Say::reply_to(text.clone(), language, &self.languages, &self.plan.tts);
+                (matches!(what, Say::AnswerTo { .. }).then_some(text), what)
+            }
             Reply::AskAgain => (None, Say::Words(self.plan.asr.unclear_reply.clone())),
         };
         self.answer = Some(Spoken::new(turn, question, self.mouth.glitches()));
         self.answering.set(turn);
-        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh: false });
+        let fresh = std::mem::take(&mut self.fresh);
+        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh, weigh: true });
     }
 
     fn drop_answer(&mut self) {
@@ -423,7 +480,26 @@ impl Live {
         let (question, heard) = (answer.question.clone().unwrap_or_default(), heard.to_owned());
         let glitches = self.mouth.glitches() - answer.glitches;
         let echo_loss = self.front.echo_loss().enhancement();
-        self.happened.push(Happening::Answered(Answered { question, heard, how, timings, glitches, echo_loss }));
+        self.happened.push(Happening::Answered(Answered { turn, question, heard, how, timings, glitches, echo_loss }));
+    }
+}
+
+/// How the plan wants the conversation to behave.
+fn turn_settings(plan: &Plan) -> TurnSettings {
+    let (usual, turn) = (TurnSettings::default(), &plan.turn);
+    TurnSettings {
+        end: EndOfTurn {
+            short: turn.short_silence,
+            middle: turn.middle_silence,
+            long: turn.long_silence,
+            hanging: turn.hanging_silence,
+            ..usual.end
+        },
+        weigh_words: true,
+        longest_turn: plan.hear.max_turn,
+        barge_in: turn.barge_in,
+        chime_after: usual.chime_after.filter(|_| turn.earcons),
+        ..usual
     }
 }
 

@@ -1,8 +1,11 @@
-//! What the speaker says: an answer's sound, held until its turn is certain, ducked, paused, taken up again, ended.
+//! What the speaker says: an answer's sound, held until its turn is certain, ducked, paused, taken up again, ended. And
+//! earcons, which give way to it.
+
+use std::collections::VecDeque;
 
 use crate::audio::device::{Change, Playback};
 use crate::audio::front::Block;
-use crate::audio::{Player, Reference};
+use crate::audio::{Earcon, Player, Reference};
 use crate::types::{Frame, Ms, SampleRate, TurnId};
 
 /// How loud an answer is while somebody may be speaking over it: -14 dB. Still to be followed, and no obstacle to hearing
@@ -30,6 +33,8 @@ pub(super) struct Mouth {
     /// Samples of the answer so far, and which of them is the first that a listener hears.
     made: u64,
     audible: Option<u64>,
+    /// What is still to be written of an earcon; it is there until the speaker has it behind it.
+    earcon: Option<VecDeque<f32>>,
 }
 
 /// How far the answer is.
@@ -56,6 +61,7 @@ impl Mouth {
             closed: false,
             made: 0,
             audible: None,
+            earcon: None,
         }
     }
 
@@ -93,12 +99,20 @@ impl Mouth {
         self.speak_up();
     }
 
+    /// Plays a sound that is none of the answer's, unless one of those is there.
+    pub(super) fn ring(&mut self, earcon: Earcon) {
+        if !self.paused && (self.player.turn().is_none() || self.made == 0) {
+            self.earcon = Some(earcon.samples(self.rate).into());
+        }
+    }
+
     pub(super) fn duck(&mut self, ducked: bool) {
         self.gain = if ducked { DUCKED } else { 1.0 };
         self.playback.duck(self.gain);
     }
 
     pub(super) fn pause(&mut self) {
+        self.forget_earcon();
         self.paused = true;
         self.playback.hold(true);
     }
@@ -123,6 +137,7 @@ impl Mouth {
     pub(super) fn break_off(&mut self, now: Ms) {
         self.playback.flush();
         self.reference.cut(now);
+        self.forget_earcon();
         self.fall_silent();
     }
 
@@ -136,19 +151,54 @@ impl Mouth {
     pub(super) fn step(&mut self, now: Ms) -> Option<Change> {
         let change = self.playback.poll();
         if !self.paused {
+            self.ring_on(now);
+        }
+        if !self.paused && self.earcon.is_none() {
             let sound = self.player.hand_out(self.playback.room());
-            let written = self.playback.write(&sound);
+            let written = self.write(&sound, now);
             self.player.not_written(sound.len() - written);
-            if written > 0 {
-                let gain = self.gain;
-                self.reference.push(now, sound[..written].iter().map(|sample| sample * gain));
-            }
         }
         if self.complete && !self.closed && self.player.turn().is_some() && self.player.waiting().0 == 0.0 {
             self.closed = true;
             self.playback.end();
         }
         change
+    }
+
+    /// Writes more of an earcon. It ends where the answer begins, which does not wait for what the device still has of it.
+    fn ring_on(&mut self, now: Ms) {
+        let Some(rest) = &mut self.earcon else { return };
+        let answered = self.player.waiting().0 > 0.0;
+        let over = rest.is_empty() && self.playback.tally().queued == 0;
+        if answered && !over {
+            self.playback.flush();
+            self.reference.cut(now);
+        }
+        if answered || over {
+            self.forget_earcon();
+            return;
+        }
+        let sound: Vec<f32> = rest.drain(..self.playback.room().min(rest.len())).collect();
+        let ends = rest.is_empty() && !sound.is_empty();
+        self.write(&sound, now);
+        if ends {
+            self.playback.end();
+        }
+    }
+
+    fn forget_earcon(&mut self) {
+        if self.earcon.take().is_some() {
+            self.player.begin_later(self.playback.tally().written);
+        }
+    }
+
+    fn write(&mut self, sound: &[f32], now: Ms) -> usize {
+        let written = self.playback.write(sound);
+        if written > 0 {
+            let gain = self.gain;
+            self.reference.push(now, sound[..written].iter().map(|sample| sample * gain));
+        }
+        written
     }
 
     /// What of it goes with the microphone's 10 ms from `at` on.
@@ -174,5 +224,130 @@ impl Mouth {
     /// How often the speaker ran dry in the middle of an answer, or was interrupted by the system.
     pub(super) fn glitches(&mut self) -> u64 {
         self.playback.underruns() + self.playback.xruns()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::audio::device::{Card, DEFAULT, Moment, PlaybackSettings, Room, Simulated, run_here};
+
+    const RATE: SampleRate = SampleRate(16_000);
+    /// What the answer says all the time, and from where on a sample is the answer's and no earcon's.
+    const SAYS: f32 = 0.5;
+    const LOUD: f32 = 0.3;
+
+    struct Speaker {
+        card: Simulated,
+        mouth: Mouth,
+        /// How far the answer was, over all steps.
+        positions: Vec<f64>,
+        /// The loudest of the echo's reference in each step.
+        echoes: Vec<f32>,
+    }
+
+    impl Speaker {
+        fn new() -> Speaker {
+            let card = Simulated::usual(Room::HEADPHONES);
+            card.record();
+            let settings = PlaybackSettings::at(RATE);
+            let playback = Playback::open(Arc::new(card.clone()), DEFAULT, settings, run_here()).unwrap();
+            let mut speaker =
+                Speaker { card, mouth: Mouth::new(playback, RATE), positions: Vec::new(), echoes: Vec::new() };
+            speaker.pass(200);
+            speaker
+        }
+
+        fn now(&self) -> Ms {
+            Ms::from(self.card.clock().now())
+        }
+
+        fn pass(&mut self, milliseconds: u64) {
+            for _ in 0..milliseconds / 10 {
+                self.card.advance(Duration::from_millis(10));
+                let now = self.now();
+                self.mouth.step(now);
+                self.positions.extend(self.mouth.progress().map(|progress| progress.position.0));
+                let echo = self.mouth.reference(Ms(now.0 - 10.0));
+                self.echoes.push(echo.iter().fold(0.0, |loudest, sample| loudest.max(sample.abs())));
+            }
+        }
+
+        /// An answer of 300 ms is certain at once.
+        fn answer(&mut self) {
+            self.mouth.prepare();
+            self.mouth.say(TurnId(1));
+        }
+
+        fn sound(&mut self) {
+            let samples = vec![SAYS; RATE.samples(Ms(300.0))];
+            self.mouth.sound(Frame { turn: TurnId(1), rate: RATE, samples, words: Vec::new() });
+            self.mouth.complete();
+        }
+
+        fn recorded(&self) -> Vec<f32> {
+            self.card.recorded(Moment(0), self.card.clock().now(), RATE)
+        }
+    }
+
+    /// Where in what was played, in milliseconds, the answer begins when its sound comes so long after the earcon.
+    fn begins(earcon: Option<Earcon>, after: u64) -> f64 {
+        let mut speaker = Speaker::new();
+        speaker.answer();
+        earcon.into_iter().for_each(|earcon| speaker.mouth.ring(earcon));
+        speaker.pass(after);
+        let silent = speaker.positions.iter().all(|position| *position == 0.0);
+        speaker.sound();
+        speaker.pass(800);
+        let recorded = speaker.recorded();
+        let first = recorded.iter().position(|sample| *sample > LOUD).expect("the answer is heard");
+        let said = recorded.iter().filter(|sample| **sample > LOUD).count();
+        assert!(silent && said.abs_diff(RATE.samples(Ms(300.0))) < 32, "{said}");
+        let progress = speaker.mouth.progress().unwrap();
+        assert_eq!((progress.position, progress.drained), (Ms(300.0), true));
+        assert!(speaker.positions.is_sorted());
+        let glitches = speaker.mouth.glitches();
+        assert_eq!(glitches, 0);
+        RATE.duration(first).0
+    }
+
+    #[test]
+    fn an_earcon_holds_no_answer_up_and_is_none_of_it() {
+        for after in [10, 50, 100, 170, 210, 240, 400] {
+            let late = begins(Some(Earcon::THINKING), after) - begins(None, after);
+            // What the device has fades in 5 ms, and its block is of 10 ms.
+            assert!(late <= 15.0, "{late} ms later, {after} ms behind the earcon");
+        }
+    }
+
+    #[test]
+    fn an_earcon_is_heard_and_part_of_the_echo() {
+        let mut speaker = Speaker::new();
+        speaker.mouth.ring(Earcon::LISTENING);
+        speaker.pass(400);
+        let loudest = speaker.recorded().into_iter().fold(0.0, f32::max);
+        let echo = speaker.echoes.iter().copied().fold(0.0, f32::max);
+        assert!((0.04..0.1).contains(&loudest) && (0.04..0.1).contains(&echo), "{loudest} {echo}");
+        assert_eq!((speaker.echoes.last(), speaker.mouth.glitches()), (Some(&0.0), 0));
+    }
+
+    #[test]
+    fn an_earcon_is_not_heard_over_an_answer_nor_behind_its_end() {
+        let mut speaker = Speaker::new();
+        speaker.answer();
+        speaker.sound();
+        speaker.pass(50);
+        speaker.mouth.ring(Earcon::THINKING);
+        assert!(speaker.mouth.earcon.is_none());
+        let now = speaker.now();
+        speaker.mouth.break_off(now);
+        speaker.mouth.ring(Earcon::THINKING);
+        speaker.pass(50);
+        speaker.answer();
+        speaker.mouth.pause();
+        assert!(speaker.mouth.earcon.is_none());
     }
 }

@@ -66,6 +66,12 @@ impl Spoken {
         rest.into_iter().chain(each).collect()
     }
 
+    /// What was written, parted behind the first `heard` bytes of what is said.
+    pub(super) fn parted(&self, heard: usize) -> (&str, &str) {
+        let heard = self.heard(heard);
+        (heard, self.written.trim_start().get(heard.len()..).unwrap_or_default())
+    }
+
     /// What was written up to where the first `heard` bytes of what is said end.
     pub(super) fn heard(&self, heard: usize) -> &str {
         let said = self.words.iter().filter(|(_, end)| *end <= heard).map(|(from, to)| &self.said[*from..*to]);

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::asr::{NoSpeech, Verdict};
 use crate::audio::device::{DEFAULT, Happening as Event, Moment, Room, Simulated};
-use crate::config::Echo;
+use crate::config::{Echo, Flag, Sources};
 use crate::hear::FRAME;
-use crate::pipeline::stage::{Detector, Recogniser, Speaker, Thinker};
+use crate::pipeline::stage::{Detector, Judge, Recogniser, Speaker, Thinker};
 use crate::tts::Sound;
 use crate::types::SampleRate;
 
@@ -31,8 +32,13 @@ impl Detector for Loud {
 struct Reads;
 
 /// Words, and the period of the tone that says them, in samples at 16 kHz.
-const WORDS: [(usize, &str); 4] =
-    [(16, "What is the weather like today?"), (32, "No, tell me about Berlin."), (64, "mhm"), (128, "")];
+const WORDS: [(usize, &str); 5] = [
+    (16, "What is the weather like today?"),
+    (32, "No, tell me about Berlin."),
+    (64, "mhm"),
+    (128, ""),
+    (48, "Wie ist das Wetter heute?"),
+];
 
 impl Recogniser for Reads {
     fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<asr::Transcript> {
@@ -41,8 +47,19 @@ impl Recogniser for Reads {
         let period = 2 * voiced.len() / crossings;
         let (_, text) = WORDS.iter().min_by_key(|(of, _)| of.abs_diff(period)).unwrap();
         let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
-        let (text, language) = ((*text).to_owned(), "en".to_owned());
+        let language = if text.starts_with("Wie") { "de" } else { "en" };
+        let (text, language) = ((*text).to_owned(), language.to_owned());
         Ok(asr::Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
+    }
+}
+
+/// Is as sure of each pause, and counts them; without a figure it fails.
+struct Judges(Option<f32>, Arc<AtomicUsize>);
+
+impl Judge for Judges {
+    fn complete(&mut self, _: &[f32]) -> Result<f32> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.ok_or_else(|| anyhow::anyhow!("scripted"))
     }
 }
 
@@ -53,6 +70,10 @@ const ANSWER: &str = "It will be dry and mild until the evening. Then some rain 
                       Take an umbrella with you when you leave the house after eight.";
 
 impl Thinker for Talks {
+    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+        Ok(None)
+    }
+
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
         self.0.lock().unwrap().push(question.to_owned());
         let broken = ANSWER.split_inclusive(' ').any(|piece| on_piece(piece).is_break());
@@ -113,12 +134,29 @@ impl World {
     }
 
     fn with(room: Room, echo: Echo, detector: Box<dyn Detector>, speaker: Box<dyn Speaker>) -> World {
-        let mut plan = crate::config::load(&crate::config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
-        plan.audio.echo = echo;
+        let echo = if echo == Echo::Off { "off" } else { "aec3" };
+        World::set(room, &[("audio.echo", echo)], detector, None, speaker)
+    }
+
+    fn set(
+        room: Room,
+        settings: &[(&str, &str)],
+        detector: Box<dyn Detector>,
+        judge: Option<Box<dyn Judge>>,
+        speaker: Box<dyn Speaker>,
+    ) -> World {
+        let flag = |&(path, value): &(&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
+        let sources = Sources { cores: 1, flags: settings.iter().map(flag).collect(), ..Default::default() };
+        let plan = crate::config::load(&sources).unwrap().plan;
         let (card, history) = (Simulated::usual(room), Arc::default());
         card.record();
-        let stages =
-            Stages { detector, recogniser: Box::new(Reads), thinker: Box::new(Talks(Arc::clone(&history))), speaker };
+        let stages = Stages {
+            detector,
+            judge,
+            recogniser: Box::new(Reads),
+            thinker: Box::new(Talks(Arc::clone(&history))),
+            speaker,
+        };
         let devices =
             Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
         let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
@@ -196,6 +234,42 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
         assert!(timings.is_some_and(|timings| timings.first_audio.is_some()), "{timings:?}");
     }
     assert_eq!(world.history(), [WORDS[0].1; 2], "all of each was heard");
+}
+
+/// A conversation with a judge that is so sure of every pause, or fails; and how often it was asked.
+fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
+    let asked = Arc::default();
+    let judge = Box::new(Judges(sure, Arc::clone(&asked)));
+    (World::set(Room::HEADPHONES, &[("audio.echo", "off")], Box::new(Loud), Some(judge), Box::new(Hums)), asked)
+}
+
+/// How long after the end of a finished sentence its answer is heard.
+fn wait(world: &mut World) -> u64 {
+    world.say(0, 1000);
+    let end = world.now();
+    world.until(View::Speaking);
+    world.now() - end
+}
+
+#[test]
+fn a_finished_sentence_is_answered_the_sooner_the_surer_the_judge_is() {
+    let [sure, unsure] = [0.95, 0.1].map(|sure| wait(&mut with_judge(Some(sure)).0));
+    let unjudged = wait(&mut World::new());
+    // 200, 400 and 700 ms of silence, and what the stages take.
+    assert!(sure + 100 < unjudged && unjudged + 100 < unsure, "{sure}, {unjudged}, {unsure} ms");
+}
+
+#[test]
+fn a_judge_that_fails_is_told_of_once_and_asked_no_more() {
+    let (mut world, asked) = with_judge(None);
+    for n in 1..=2 {
+        wait(&mut world);
+        world.until(View::Listening);
+        assert_eq!(world.answers().len(), n);
+    }
+    let failures: Vec<_> = world.happened.iter().filter(|it| matches!(it, Happening::Failed(_))).collect();
+    assert!(matches!(&failures[..], [Happening::Failed(why)] if why.contains("scripted")), "{failures:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -291,6 +365,41 @@ fn stopping_by_key_is_at_once() {
     world.live.control(Control::Unmute);
     world.pass(1000);
     assert_eq!((world.live.view(), world.answers().len()), (View::Listening, 1));
+}
+
+#[test]
+fn the_plan_says_who_may_interrupt_and_when_a_turn_ends() {
+    let set = |settings: &[(&str, &str)]| {
+        let settings = [&[("audio.echo", "off")], settings].concat();
+        World::set(Room::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
+    };
+    let mut alone = set(&[("turn.barge_in", "off")]);
+    alone.say(0, 1000);
+    alone.until(View::Speaking);
+    alone.pass(1000);
+    alone.say(1, 600);
+    assert_eq!(alone.live.view(), View::Speaking);
+    alone.until(View::Listening);
+    assert_eq!((alone.answers().len(), alone.answers()[0].heard.as_str()), (1, ANSWER));
+
+    let mut patient = set(&[("turn.middle_silence_ms", "900"), ("turn.long_silence_ms", "900")]);
+    patient.say(0, 1000);
+    patient.pass(700);
+    assert_eq!(patient.live.view(), View::Hearing);
+    patient.until(View::Speaking);
+}
+
+#[test]
+fn a_question_in_a_language_without_a_voice_is_told_so_and_never_reaches_the_model() {
+    let mut world = World::new();
+    world.say(4, 1000);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    assert_eq!(world.answers()[0].heard, "Sorry, I can only speak English.");
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    assert_eq!(world.history(), [WORDS[0].1]);
 }
 
 /// Hums the first sentence, and never comes back from the second until the other end of this is dropped.

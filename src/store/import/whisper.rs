@@ -16,7 +16,7 @@ use super::ImportError;
 use crate::mel::MELS;
 use ct2::Checkpoint;
 
-/// Audio positions and text positions of every Whisper up to large-v2, all of which have 80 mel bands.
+/// Audio positions and text positions of every Whisper up to large-v2, whose mel bands are [`MELS`].
 const AUDIO_POSITIONS: usize = 1500;
 const TEXT_POSITIONS: usize = 448;
 /// Largest accepted sizes: those of Whisper large, with room above.

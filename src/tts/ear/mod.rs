@@ -5,10 +5,12 @@
 //! order carries meaning: whatever looks most special is taken first, so that by the time plain numbers are read, no
 //! digit belongs to a date, a price or a telephone any more.
 //!
-//! `fold`, `markdown` and `tidy` hold for any language; everything between them is [`english`].
+//! `fold`, `markdown` and `tidy` hold for any language in Latin script; everything between them is [`english`]. Other
+//! languages go through [`any`], which puts nothing into words.
 
 mod addresses;
 mod amounts;
+mod any;
 mod calendar;
 mod english;
 mod fold;
@@ -33,4 +35,11 @@ mod units;
 pub fn for_ear(text: &str) -> String {
     let plain = markdown::strip(&fold::fold(text));
     tidy::tidy(&english::read(&plain))
+}
+
+/// Rewrites a sentence for a voice of the language with this two-letter code. Only English is written out in words; of
+/// any other what cannot be said is taken away.
+#[must_use]
+pub fn for_ear_in(text: &str, language: &str) -> String {
+    if language == "en" { for_ear(text) } else { any::read(text) }
 }

@@ -28,6 +28,7 @@ enum Kind {
     Resumed,
     Ended,
     Score(f32),
+    Weighed(Option<f32>),
     Words { text: &'static str, language: &'static str, verdict: Verdict, partial: bool },
     WakeWord,
     StopWord,
@@ -94,7 +95,8 @@ fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
         24 => voice,
         12 => words,
-        6 => score.prop_map(Kind::Score),
+        6 => score.clone().prop_map(Kind::Score),
+        6 => prop::option::weighted(0.8, score).prop_map(Kind::Weighed),
         12 => answer.prop_map(Kind::Answer),
         6 => played.prop_map(Kind::Played),
         2 => Just(Kind::Drained),
@@ -120,6 +122,7 @@ impl Step {
             Kind::Resumed => Input::Voice(VoiceEvent::Resumed { since }),
             Kind::Ended => Input::Voice(VoiceEvent::Ended { since }),
             Kind::Score(probability) => Input::EndOfTurnScore { turn, probability },
+            Kind::Weighed(probability) => Input::WordsWeighed { turn, probability },
             Kind::Words { text, language, verdict, partial } => {
                 let transcript = Transcript { text: text.to_owned(), language: language.to_owned(), verdict };
                 if partial { Input::Partial { turn, transcript } } else { Input::Recognised { turn, transcript } }
@@ -144,7 +147,8 @@ fn settings() -> impl Strategy<Value = TurnSettings> {
         |(wake_word, barge_in, false_alarms, scale)| {
             let plain = TurnSettings::default();
             let long = Ms(plain.end.long.0 * scale);
-            TurnSettings { wake_word, barge_in, false_alarms, end: EndOfTurn { long, ..plain.end }, ..plain }
+            let end = EndOfTurn { long, ..plain.end };
+            TurnSettings { wake_word, barge_in, false_alarms, weigh_words: barge_in ^ wake_word, end, ..plain }
         },
     )
 }
@@ -200,10 +204,13 @@ proptest! {
         recognition in 20.0..900.0,
         thinking in 20.0..3_000.0,
         score in prop::option::of(0.0f32..1.0),
+        weighed in prop::option::of(0.0f32..0.1),
+        weigh_words: bool,
     ) {
         let end = script.last().map_or(0.0, |spoken| spoken.to);
-        let mut world = World::new(TurnSettings::default(), &script);
-        (world.recognition, world.thinking, world.score) = (recognition, thinking, score);
+        let mut world = World::new(TurnSettings { weigh_words, ..TurnSettings::default() }, &script);
+        (world.recognition, world.thinking) = (recognition, thinking);
+        (world.score, world.weighed) = (score, weighed);
         world.run(end + 20_000.0);
         world.checked.rest();
         let asked: Vec<_> = world.exchanges().iter().map(|exchange| exchange.0.to_owned()).collect();

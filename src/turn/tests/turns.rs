@@ -40,6 +40,36 @@ fn silence_is_weighed_with_what_is_said() {
 }
 
 #[test]
+fn what_the_language_model_makes_of_the_words_weighs_more_than_their_marks() {
+    for (text, score, weighed, needed) in [
+        ("How is the weather?", Some(0.9), Some(0.9), 200.0),
+        ("How is the weather?", None, Some(0.9), 400.0),
+        ("How is the weather?", Some(0.9), None, 200.0),
+        ("How is the weather?", Some(0.9), Some(0.02), 400.0),
+        ("How is the weather?", None, Some(0.02), 700.0),
+        ("How is the weather.", Some(0.9), Some(0.001), 700.0),
+        ("How is the weather.", None, Some(0.001), 1_250.0),
+        ("Turn on the light", Some(0.9), Some(0.3), 200.0),
+        ("Turn on the light,", Some(0.9), Some(0.3), 400.0),
+    ] {
+        let mut world =
+            World::new(TurnSettings { weigh_words: true, ..TurnSettings::default() }, &[spoken(500.0, 1_500.0, text)]);
+        (world.score, world.recognition, world.weighed) = (score, 60.0, weighed);
+        world.run(10_000.0);
+        assert_eq!(world.when(0.0, confirmed), Some(1_500.0 + needed), "{text}, {score:?}, {weighed:?}");
+    }
+}
+
+#[test]
+fn the_language_model_is_waited_for_and_where_it_says_nothing_silence_decides() {
+    let mut world = World::new(TurnSettings { weigh_words: true, ..TurnSettings::default() }, &[QUESTION]);
+    (world.score, world.recognition, world.weighed) = (Some(1.0), 350.0, Some(1.0));
+    world.run(10_000.0);
+    // A pause is told after 64 ms, and words are weighed for 60.
+    assert_eq!(world.when(0.0, confirmed), Some(1_500.0 + 70.0 + 350.0 + 60.0));
+}
+
+#[test]
 fn slow_words_are_waited_for() {
     let mut world = world(&[QUESTION]);
     (world.recognition, world.score) = (2_000.0, Some(1.0));

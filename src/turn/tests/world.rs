@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) thinking: f64,
     /// What the end-of-turn model says of every pause.
     pub(super) score: Option<f32>,
+    /// What the language model says of every question, if it is asked.
+    pub(super) weighed: Option<f32>,
     /// What is answered: one piece of a second for each of these.
     pub(super) reply: Vec<&'static str>,
     answer: Option<Playing>,
@@ -73,6 +75,7 @@ impl World {
             recognition: 150.0,
             thinking: 200.0,
             score: None,
+            weighed: None,
             reply: vec!["It is sunny today.", "Tomorrow it will rain.", "Take an umbrella with you."],
             answer: None,
             history: Vec::new(),
@@ -195,7 +198,10 @@ impl World {
 
     fn prepare(&mut self, now: f64, turn: TurnId, reply: Reply) {
         let question = match reply {
-            Reply::To { text, .. } => text,
+            Reply::To { text, .. } => {
+                self.agenda.push((now + 60.0, Input::WordsWeighed { turn, probability: self.weighed }));
+                text
+            }
             Reply::AskAgain => "?".to_owned(),
         };
         let mut at = 0;
@@ -273,9 +279,10 @@ fn said_between(spoken: &Spoken, from: f64, to: f64) -> String {
 
 fn is_of(input: &Input, number: TurnId) -> bool {
     match input {
-        Input::Recognised { turn, .. } | Input::EndOfTurnScore { turn, .. } | Input::Answer { turn, .. } => {
-            *turn == number
-        }
+        Input::Recognised { turn, .. }
+        | Input::EndOfTurnScore { turn, .. }
+        | Input::WordsWeighed { turn, .. }
+        | Input::Answer { turn, .. } => *turn == number,
         _ => false,
     }
 }

@@ -11,8 +11,8 @@ use half::f16;
 use tempfile::NamedTempFile;
 
 use super::ct2::Checkpoint;
-use super::{AUDIO_POSITIONS, Blueprint, ImportError, MELS, TEXT_POSITIONS};
-use crate::mel;
+use super::{AUDIO_POSITIONS, Blueprint, ImportError, TEXT_POSITIONS};
+use crate::mel::{self, MELS};
 
 const MAGIC: i32 = 0x6767_6d6c;
 /// "Mostly f16": matrices in f16, the rest in f32.

@@ -1,4 +1,4 @@
-//! `sotto bench`: the measures of the parts on this machine.
+//! `sotto bench llm`: the language model alone.
 
 use std::fmt::Write;
 use std::num::NonZeroUsize;
@@ -6,9 +6,11 @@ use std::path::{MAIN_SEPARATOR, Path};
 
 use serde_json::{Map, Value, json};
 
-use super::Usage;
-use super::args::{Bench, BenchLlm};
-use super::house::House;
+use super::super::Usage;
+use super::super::args::BenchLlm;
+use super::super::house::House;
+use super::super::{print_json, print_text};
+use super::machine;
 use crate::config;
 use crate::llm::bench::{Part, Profile, Rates, Report, Screened, Workload, measure};
 use crate::llm::{Llm, LlmError};
@@ -16,13 +18,7 @@ use crate::memory::peak_resident;
 use crate::pipeline::{Loader, Result};
 use crate::types::Bytes;
 
-pub fn run(args: &Bench, house: &House) -> Result<()> {
-    match args {
-        Bench::Llm(args) => llm(args, house),
-    }
-}
-
-fn llm(args: &BenchLlm, house: &House) -> Result<()> {
+pub fn run(args: &BenchLlm, house: &House) -> Result<()> {
     let load = Workload {
         prompt: args.prompt.get(),
         generate: args.generate.get(),
@@ -38,8 +34,8 @@ fn llm(args: &BenchLlm, house: &House) -> Result<()> {
     let report = measure(&llm, &load);
     let told = Told { settings, load: &load, llm: &llm, report: &report };
     match args.format.json {
-        true => super::print_json(&told.as_json()),
-        false => super::print_text(&told.as_text()),
+        true => print_json(&told.as_json()),
+        false => print_text(&told.as_text()),
     }
 }
 
@@ -104,7 +100,7 @@ impl Told<'_> {
             "weight_bytes_per_token": reading.weights,
             "state_bytes_per_token": reading.state,
             "limit": { "bytes_per_second": reading.bandwidth, "tokens_per_second": reading.limit() },
-            "machine": { "cpu": cpu(), "cores": cores(), "kernels": llm.kernels() },
+            "machine": { "cpu": machine::cpu(), "cores": machine::cores(), "kernels": llm.kernels() },
         });
         if let Some(screened) = &report.screened {
             value["screened"] = rates(load.generate, &screened.decode);
@@ -136,7 +132,8 @@ impl Told<'_> {
             self.format(),
             reading.bits_per_weight
         );
-        let _ = writeln!(text, "machine    {}, {} threads, {} kernels\n", cpu(), settings.threads, llm.kernels());
+        let _ =
+            writeln!(text, "machine    {}, {} threads, {} kernels\n", machine::cpu(), settings.threads, llm.kernels());
         let _ = writeln!(text, "{:<22}{:>8}{:>12}{:>20}", "", "tokens", "tokens/s", "least to most");
         let answer = format!("answer, behind {}", load.depth);
         let best = report.screened.as_ref().map(|of| (format!("  from the best {}", of.top_k), &of.decode));
@@ -196,27 +193,4 @@ fn rates(tokens: usize, rates: &Rates) -> Value {
         "most": rates.most(),
         "runs": rates.0,
     })
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What the processor calls itself; the architecture where it does not say.
-fn cpu() -> String {
-    named_by_the_system().unwrap_or_else(|| std::env::consts::ARCH.to_owned())
-}
-
-#[cfg(target_os = "macos")]
-fn named_by_the_system() -> Option<String> {
-    let said = std::process::Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
-    let name = String::from_utf8(said.stdout).ok()?;
-    (!name.trim().is_empty()).then(|| name.trim().to_owned())
-}
-
-#[cfg(not(target_os = "macos"))]
-fn named_by_the_system() -> Option<String> {
-    let about = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let (_, name) = about.lines().find(|line| line.starts_with("model name"))?.split_once(':')?;
-    Some(name.trim().to_owned())
 }

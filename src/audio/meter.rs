@@ -1,0 +1,43 @@
+//! How loud a microphone is, for the eye.
+
+/// How much of the power shown before is still shown a block of 10 ms later: it falls by 20 dB in 200 ms, which the eye
+/// can follow.
+const FALL: f32 = 0.794;
+
+/// Follows the loudest of the last moments.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meter {
+    power: f32,
+}
+
+impl Meter {
+    /// Takes the next 10 ms.
+    pub fn take(&mut self, block: &[f32]) {
+        let power = block.iter().map(|sample| sample * sample).sum::<f32>() / block.len().max(1) as f32;
+        self.power = power.max(self.power * FALL);
+    }
+
+    /// In decibels of full scale: a sine of full level has -3, silence is minus infinity.
+    pub fn decibels(&self) -> f32 {
+        10.0 * self.power.log10()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rises_at_once_and_falls_slowly() {
+        let mut meter = Meter::default();
+        assert_eq!(meter.decibels(), f32::NEG_INFINITY);
+        let sine: Vec<f32> = (0..160).map(|n| (n as f32 * std::f32::consts::TAU / 16.0).sin()).collect();
+        meter.take(&sine);
+        assert!((meter.decibels() + 3.01).abs() < 0.01);
+        (0..20).for_each(|_| meter.take(&[0.0; 160]));
+        assert!((meter.decibels() + 23.0).abs() < 0.2, "{}", meter.decibels());
+        meter.take(&[]);
+        meter.take(&[0.5; 160]);
+        assert!((meter.decibels() + 6.02).abs() < 0.01);
+    }
+}

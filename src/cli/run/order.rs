@@ -1,0 +1,106 @@
+//! What a person asks for by a key or a command.
+
+use std::io::{BufRead, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use crate::cli::signals;
+
+/// Longest line of a command, in bytes. What is longer was never meant as one.
+const LONGEST: u64 = 1024;
+/// Commands that wait to be obeyed.
+const WAITING: usize = 16;
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Mute,
+    Unmute,
+    /// One or the other.
+    ToggleMute,
+    /// Stop speaking.
+    Stop,
+    Quit,
+    /// End as by an interrupt.
+    Interrupt,
+}
+
+impl Order {
+    /// The commands, for a person.
+    pub const NAMES: &str = "mute, unmute, stop, quit";
+
+    fn named(word: &str) -> Option<Order> {
+        match word {
+            "mute" => Some(Order::Mute),
+            "unmute" => Some(Order::Unmute),
+            "stop" => Some(Order::Stop),
+            "quit" => Some(Order::Quit),
+            _ => None,
+        }
+    }
+}
+
+/// Reads commands from stdin, a line each, for as long as there are any. The end of stdin is the end of the commands, and
+/// of nothing else.
+pub fn commands() -> Receiver<Result<Order, String>> {
+    signals::read_in_background();
+    let (tell, commands) = sync_channel(WAITING);
+    thread::spawn(move || read(std::io::stdin().lock(), &tell));
+    commands
+}
+
+/// An error says what is wrong with a line.
+fn read(mut from: impl BufRead, tell: &SyncSender<Result<Order, String>>) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let length = from.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+        if !length.is_ok_and(|length| length > 0) {
+            return;
+        }
+        let whole = line.ends_with(b"\n") || (line.len() as u64) < LONGEST;
+        if !whole {
+            let _nobody_listens = tell.send(Err(format!(
+                "stdin has a line of more than {LONGEST} bytes: no command is read from it any more"
+            )));
+            return;
+        }
+        let text = String::from_utf8_lossy(&line).trim().to_lowercase();
+        let shown = || text.chars().take(20).flat_map(char::escape_debug).collect::<String>();
+        let order = Order::named(&text).ok_or_else(|| format!("\"{}\" is no command: {}", shown(), Order::NAMES));
+        if !text.is_empty() && tell.send(order).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(input: &[u8]) -> Vec<Result<Order, String>> {
+        let (tell, commands) = sync_channel(WAITING);
+        read(input, &tell);
+        drop(tell);
+        commands.iter().collect()
+    }
+
+    #[test]
+    fn a_line_is_a_command() {
+        let orders = [Order::Mute, Order::Unmute, Order::Stop, Order::Quit].map(Ok);
+        assert_eq!(told(b"mute\n  UNMUTE \r\n\n\nstop\nquit"), orders);
+        for name in Order::NAMES.split(", ") {
+            assert!(Order::named(name).is_some(), "{name}");
+        }
+        assert!(told(b"").is_empty());
+    }
+
+    #[test]
+    fn what_is_no_command_is_told_and_endless_lines_end_the_reading() {
+        let told_of = |input: &[u8]| told(input).into_iter().map(Result::unwrap_err).collect::<Vec<_>>();
+        assert_eq!(told_of(b"dance\x1b[2J\n"), ["\"dance\\u{1b}[2j\" is no command: mute, unmute, stop, quit"]);
+        assert_eq!(told_of(b"\xff\xfe\n").len(), 1);
+        assert_eq!(told_of(&[b'm'; 5000]).len(), 1);
+        assert_eq!(told(&[vec![b' '; 1000], b"stop\n".to_vec()].concat()), [Ok(Order::Stop)]);
+    }
+}

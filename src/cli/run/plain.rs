@@ -1,0 +1,98 @@
+//! A conversation in plain lines: exchanges on stdout, everything else on stderr.
+
+use super::{Face, Happening, Result};
+use crate::cli::print_text;
+use crate::cli::talk::Talk;
+use crate::observe::Waterfall;
+use crate::pipeline::Exchange;
+use crate::turn::{Ending, Notice, Stage, View};
+
+pub struct Plain<'a>(pub &'a Talk);
+
+impl Face for Plain<'_> {
+    fn tell(&mut self, happening: &Happening) -> Result<()> {
+        for line in lines(happening) {
+            match line {
+                Said::Note(text) => self.0.note(&text),
+                Said::Exchange(text) => print_text(&text)?,
+                Said::Chart(text) => self.0.block(&text),
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, line: &str) -> Result<()> {
+        self.0.note(line);
+        Ok(())
+    }
+}
+
+/// Text for a person.
+#[derive(Debug, PartialEq)]
+pub enum Said {
+    Note(String),
+    /// Who said what, a line each.
+    Exchange(String),
+    /// Rows that are not to be broken.
+    Chart(String),
+}
+
+/// What is to be told of it.
+pub fn lines(happening: &Happening) -> Vec<Said> {
+    let note = |text: &str| vec![Said::Note(text.to_owned())];
+    match happening {
+        Happening::Device(change) => note(&change.to_string()),
+        Happening::View(View::Listening) => note("listening"),
+        Happening::View(View::Muted) => note("muted"),
+        Happening::View(_) | Happening::Understood(_) => Vec::new(),
+        Happening::Answered(exchange) => answered(exchange),
+        Happening::Notice(notice) => note(told(*notice)),
+        Happening::Failed(why) => note(why),
+    }
+}
+
+fn answered(Exchange { question, heard, how, timings, .. }: &Exchange) -> Vec<Said> {
+    if *how == Ending::Revised {
+        return Vec::new();
+    }
+    let cut = if *how == Ending::Interrupted { " -" } else { "" };
+    let exchange = Said::Exchange(format!("You:    {question}\nSotto:  {heard}{cut}"));
+    let chart = timings.iter().map(|timings| Said::Chart(Waterfall(timings).to_string()));
+    std::iter::once(exchange).chain(chart).collect()
+}
+
+pub fn told(notice: Notice) -> &'static str {
+    match notice {
+        Notice::StageFailed(stage) => match stage {
+            Stage::Ears => "listening failed; go on speaking",
+            Stage::Recogniser => "that could not be recognised; say it again",
+            Stage::LanguageModel => "no answer could be made; ask again",
+            Stage::Voice => "the voice failed; ask again",
+            Stage::Playback => "the speaker failed; ask again",
+        },
+        Notice::StageHangs(_) => "that took too long and was given up; ask again",
+        Notice::AnswerTooLong => "the answer was too long and was ended",
+        Notice::IsMuted => "the microphone is muted; unmute it first",
+        Notice::IsWithoutDevice => "there is no device to talk with; \"sotto devices\" lists what there is",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Timings;
+    use crate::types::TurnId;
+
+    #[test]
+    fn an_exchange_is_told_with_its_chart_and_a_revised_one_is_not() {
+        let (question, heard) = ("Why?".to_owned(), "Because.".to_owned());
+        let timings = Some(Timings { first_audio: Some(640.0), ..Timings::default() });
+        let (turn, how) = (TurnId(1), Ending::Interrupted);
+        let exchange = Exchange { turn, question, heard, how, timings, glitches: 0, echo_loss: None };
+        let said = lines(&Happening::Answered(exchange.clone()));
+        let [Said::Exchange(text), Said::Chart(chart)] = &said[..] else { panic!("{said:?}") };
+        assert_eq!(text, "You:    Why?\nSotto:  Because. -");
+        assert!(chart.contains("first sound heard   640 ms"), "{chart}");
+        assert!(lines(&Happening::Answered(Exchange { how: Ending::Revised, ..exchange })).is_empty());
+    }
+}

@@ -1,0 +1,244 @@
+//! A conversation for who watches a terminal: the scene at its bottom, and what is over scrolled above it as plain lines.
+//!
+//! The terminal is given back however the program ends: at the end of the conversation, on an error, a panic, a signal.
+//! Between two frames the cursor waits, hidden, at the scene's first column, so whoever gives it back need only clear what
+//! is behind it; and a terminal that breaks its lines anew when it gets narrower moves the cursor along.
+
+use std::io::{self, Stdout, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{Clear, ClearType, disable_raw_mode, enable_raw_mode};
+use ratatui::layout::{Position, Rect, Size};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::Line;
+use ratatui::widgets::Widget;
+use ratatui::{Terminal, TerminalOptions, Viewport};
+use unicode_width::UnicodeWidthStr;
+
+use super::order::Order;
+use super::plain::{Said, lines};
+use super::scene::{self, Scene, wrap};
+use super::{Face, Glance, Happening, Result};
+use crate::cli::signals;
+use crate::memory::resident;
+use crate::types::Bytes;
+
+/// From frame to frame: 20 a second follow a voice.
+const FRAME: Duration = Duration::from_millis(50);
+/// How often the memory is looked at: that reads a file of the system.
+const WEIGHED: Duration = Duration::from_secs(1);
+
+/// Whether the terminal is ours.
+static OURS: AtomicBool = AtomicBool::new(false);
+/// Held while a frame is written.
+static WRITING: Mutex<()> = Mutex::new(());
+/// How long giving back waits for the frame that is being written, in milliseconds.
+const WHOLE_FRAME: usize = 100;
+
+/// Gives the terminal back, if it is ours.
+fn give_back() {
+    // Not longer: whoever writes may be the one who panics, or wait for a terminal that takes nothing any more.
+    let _whole = (0..WHOLE_FRAME).find_map(|_| {
+        let free = WRITING.try_lock().ok();
+        if free.is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        free
+    });
+    if OURS.swap(false, Ordering::SeqCst) {
+        let _nothing_better = execute!(stdout(), Clear(ClearType::FromCursorDown), Show);
+        let _nothing_better = disable_raw_mode();
+    }
+}
+
+/// What a panic says is to be read in an orderly terminal.
+fn give_back_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            give_back();
+            before(panic);
+        }));
+    });
+}
+
+type Drawn = Terminal<CrosstermBackend<Stdout>>;
+
+/// The scene's place, from the cursor's row on.
+fn take_place() -> io::Result<Drawn> {
+    let viewport = Viewport::Inline(scene::ROWS);
+    Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })
+}
+
+/// The terminal.
+pub struct Screen {
+    terminal: Drawn,
+    /// Of the whole terminal.
+    size: Size,
+    scene: Scene,
+    /// When the next frame is due, and the next look at the memory.
+    next_frame: Instant,
+    next_weighing: Instant,
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+impl Screen {
+    /// Takes the terminal. Errors when it does not say where its cursor is.
+    pub fn open(budget: Bytes) -> io::Result<Screen> {
+        signals::before_end(give_back);
+        give_back_on_panic();
+        enable_raw_mode()?;
+        OURS.store(true, Ordering::SeqCst);
+        let place = take_place().and_then(|terminal| Ok((terminal.size()?, terminal)));
+        let ((size, terminal), now) = (place.inspect_err(|_| give_back())?, Instant::now());
+        Ok(Screen { terminal, size, scene: Scene::new(budget), next_frame: now, next_weighing: now })
+    }
+
+    /// Follows a terminal that has another size. Left to itself, the library would clear all that was scrolled.
+    fn follow_size(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        if size != self.size {
+            execute!(stdout(), Clear(ClearType::FromCursorDown))?;
+            (self.terminal, self.size) = (take_place()?, size);
+        }
+        Ok(())
+    }
+
+    /// Writes to the terminal while it is ours, and leaves the cursor where it belongs.
+    fn write(&mut self, writing: impl FnOnce(&mut Self) -> io::Result<()>) -> Result<()> {
+        let _whole = WRITING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if OURS.load(Ordering::SeqCst) {
+            writing(self)?;
+            let area = self.terminal.get_frame().area();
+            self.terminal.set_cursor_position(Position::new(area.x, area.y))?;
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self) -> Result<()> {
+        self.next_frame = Instant::now() + FRAME;
+        self.write(|screen| {
+            screen.follow_size()?;
+            let scene = &screen.scene;
+            screen.terminal.draw(|frame| frame.render_widget(scene, frame.area())).map(drop)
+        })
+    }
+
+    /// Scrolls lines above the scene.
+    fn scroll(&mut self, said: &[Said]) -> Result<()> {
+        // The frame before takes in a new size.
+        self.draw()?;
+        self.write(|screen| {
+            let width = screen.terminal.get_frame().area().width;
+            let lines: Vec<Line> = said.iter().flat_map(|said| scrolled(said, width)).collect();
+            let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+            screen.terminal.insert_before(height, |frame| {
+                lines.iter().zip(frame.area.rows()).for_each(|(line, row)| line.render(row, frame));
+                hide_covered(frame);
+            })
+        })?;
+        self.draw()
+    }
+}
+
+/// A wide letter covers the cell behind it, of which lines that are scrolled would make a space of their own.
+fn hide_covered(frame: &mut Buffer) {
+    let Rect { width, .. } = frame.area;
+    for at in 1..frame.content.len() {
+        if at % usize::from(width) > 0 && frame.content[at - 1].symbol().width() > 1 {
+            frame.content[at].set_symbol("");
+        }
+    }
+}
+
+impl Face for Screen {
+    fn tell(&mut self, happening: &Happening) -> Result<()> {
+        match happening {
+            Happening::Understood(transcript) => self.scene.question = transcript.text.trim().to_owned(),
+            Happening::Answered(exchange) => {
+                self.scene.question.clear();
+                self.scene.latency = exchange.timings.as_ref().and_then(|timings| timings.first_audio);
+            }
+            // It was no question.
+            Happening::View(view) if view.is_at_rest() => self.scene.question.clear(),
+            _ => {}
+        }
+        // The scene shows the state.
+        let said = if matches!(happening, Happening::View(_)) { Vec::new() } else { lines(happening) };
+        if said.is_empty() { Ok(()) } else { self.scroll(&said) }
+    }
+
+    fn note(&mut self, line: &str) -> Result<()> {
+        self.scroll(&[Said::Note(line.to_owned())])
+    }
+
+    fn show(&mut self, glance: Glance) -> Result<()> {
+        let now = Instant::now();
+        if now < self.next_frame {
+            return Ok(());
+        }
+        if now >= self.next_weighing {
+            self.scene.memory = resident();
+            self.next_weighing = now + WEIGHED;
+        }
+        self.scene.see(glance);
+        self.draw()
+    }
+
+    fn order(&mut self) -> Result<Option<Order>> {
+        while OURS.load(Ordering::SeqCst) && event::poll(Duration::ZERO)? {
+            if let Event::Key(key) = event::read()?
+                && let Some(order) = asked(key)
+            {
+                return Ok(Some(order));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a key asks for.
+fn asked(key: KeyEvent) -> Option<Order> {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        _ if key.kind != KeyEventKind::Press => None,
+        KeyCode::Char('c') if control => Some(Order::Interrupt),
+        KeyCode::Char(_) if control => None,
+        KeyCode::Char('m' | 'M') => Some(Order::ToggleMute),
+        KeyCode::Char('q' | 'Q') => Some(Order::Quit),
+        KeyCode::Char(' ') | KeyCode::Enter => Some(Order::Stop),
+        _ => None,
+    }
+}
+
+/// The lines of it in so many columns.
+fn scrolled(said: &Said, width: u16) -> Vec<Line<'static>> {
+    let (text, style) = match said {
+        Said::Note(text) => (text, Style::new().add_modifier(Modifier::DIM)),
+        Said::Chart(text) => (text, Style::new().add_modifier(Modifier::DIM)),
+        Said::Exchange(text) => (text, Style::new()),
+    };
+    let mut scrolled = Vec::new();
+    for row in text.lines().map(scene::plain) {
+        let mut rows = wrap(&row, width.into());
+        if matches!(said, Said::Chart(_)) {
+            rows.truncate(1);
+        }
+        scrolled.extend(rows.into_iter().map(|part| Line::styled(row[part].to_owned(), style)));
+    }
+    scrolled
+}

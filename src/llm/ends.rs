@@ -1,0 +1,70 @@
+//! Whether a sentence ends here, as the language model sees it.
+//!
+//! What a person says has no end mark, and what a recogniser writes has one after every pause. But the language model knows
+//! how likely one is behind the last word. Measured with Qwen2.5-Coder-0.5B on 20 spoken questions and orders: an end mark
+//! had at least 0.038 behind each of them (0.54 in the middle), and at most 0.030 (0.0004 in the middle) when they were cut
+//! at half or at three quarters of their words.
+
+use super::tokenizer::Tokenizer;
+
+/// The tokens that end a sentence.
+pub(super) struct Ends(Vec<u32>);
+
+impl Ends {
+    pub fn of(tokenizer: &Tokenizer) -> Ends {
+        let tokens = 0..tokenizer.vocabulary() as u32;
+        Ends(tokens.filter(|&token| std::str::from_utf8(tokenizer.bytes(token)).is_ok_and(ends_sentence)).collect())
+    }
+
+    /// Where in a message the last token of words stands: before its end marks, and what ends the message.
+    pub fn last_word(&self, tokenizer: &Tokenizer, message: &[u32]) -> Option<usize> {
+        let start = message.iter().position(|&token| tokenizer.is_control(token))?;
+        let end = start + 1 + message[start + 1..].iter().position(|&token| tokenizer.is_control(token))?;
+        let says = |token: u32| std::str::from_utf8(tokenizer.bytes(token)).map_or(true, |text| text.contains(speaks));
+        let word = message[start + 1..end].iter().rposition(|&token| says(token))?;
+        Some(start + 1 + word)
+    }
+
+    /// Their share of all that may follow.
+    pub fn probability(&self, logits: &[f32]) -> f32 {
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |logit: f32| f64::from((logit - highest).exp());
+        let all: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+        let ends: f64 = self.0.iter().filter_map(|&token| logits.get(token as usize)).map(|&logit| weight(logit)).sum();
+        if all > 0.0 { (ends / all) as f32 } else { 0.0 }
+    }
+}
+
+fn speaks(c: char) -> bool {
+    c.is_alphanumeric()
+}
+
+/// Whether a token is an end mark and nothing but what may stand behind one. An ellipsis trails off, and ends nothing.
+fn ends_sentence(token: &str) -> bool {
+    let marks = token.trim_end_matches(|c: char| c.is_whitespace() || "\"'”’»)]」』".contains(c));
+    !marks.is_empty() && !marks.contains("..") && marks.chars().all(|c| ".?!。？！．｡؟।။។".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn end_marks_are_told_from_other_marks() {
+        for token in [".", "?", "!", "?!", ".\n", ".\"", "。", "？」", "؟"] {
+            assert!(ends_sentence(token), "{token:?}");
+        }
+        for token in ["", " ", "\n", ",", "...", "…", ".com", "a.", "\"", ")"] {
+            assert!(!ends_sentence(token), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn the_share_is_that_of_the_softmax() {
+        let ends = Ends(vec![1, 3, 99]);
+        let logits = [0.0, 2.0f32.ln(), f32::NEG_INFINITY, 0.0];
+        assert!((ends.probability(&logits) - 0.75).abs() < 1e-6);
+        assert_eq!(ends.probability(&[]), 0.0);
+        assert_eq!(ends.probability(&[f32::NEG_INFINITY; 4]), 0.0);
+    }
+}

@@ -1,0 +1,243 @@
+//! Recorded turns in real time: what somebody waits for, and whether Sotto lets her finish.
+//!
+//! Each recording is said into the microphone of a simulated card whose clock runs with the system's, in a conversation of
+//! its own. Everything between microphone and speaker is what [`Live`] does. Times count from the recording's own last
+//! sample of speech, which the graph does not know, to when sound leaves the simulated speaker.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::live::{Devices, Happening, Live, TICK};
+use super::stage::{Result, Stages};
+use crate::audio::device::{Card, DEFAULT, Moment, Room, Simulated};
+use crate::config::Plan;
+use crate::hear::power;
+use crate::observe::{Event, Journal, Stamped, Timings};
+use crate::turn::{Control, Ending, View};
+use crate::types::{Ms, SampleRate, TurnId};
+
+/// Quiet before each recording: the conversation is at rest when it begins.
+const LEAD: Duration = Duration::from_millis(500);
+/// How much of an answer is heard before it is stopped.
+const TASTE: Duration = Duration::from_millis(300);
+/// Without an answer for so long after its last sample a turn counts as missed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A pause is put where the voice is weakest in the middle of the speech: this share of it, on both sides, is no middle.
+const EDGE: f64 = 0.3;
+/// A place for a pause is judged by the energy of so much sound around it.
+const DIP: Ms = Ms(30.0);
+
+/// Quiet in a recording is what has this share of the speech's power, -25 dB, looked at in steps of 10 ms.
+const QUIET: f32 = 0.003;
+const STEP: usize = 160;
+
+/// A living room: a speaker some 2 m from the microphone, and some noise.
+const ROOM: Room =
+    Room { delay: Duration::from_millis(6), gain: 0.25, tail: Duration::from_millis(150), noise: 0.000_5 };
+
+/// What is said in one turn.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// At 16 kHz.
+    samples: Vec<f32>,
+    /// From the first to the last sample of speech.
+    speech: Range<usize>,
+}
+
+impl Recording {
+    /// A recording at 16 kHz, with the stretch of it that is speech.
+    pub fn new(samples: Vec<f32>, speech: Range<usize>) -> Self {
+        Recording { samples, speech }
+    }
+
+    /// The same with a pause of so long where the voice is weakest in the middle of the speech. Where it pauses there already,
+    /// only the rest is put in.
+    pub fn with_pause(&self, pause: Ms) -> Recording {
+        let at = self.dip();
+        let quiet = vec![0.0; SampleRate::HEARING.samples(pause).saturating_sub(self.quiet_around(at))];
+        let samples = [&self.samples[..at], &quiet, &self.samples[at..]].concat();
+        Recording { samples, speech: self.speech.start..self.speech.end + quiet.len() }
+    }
+
+    /// How long it is quiet around sample `at`.
+    fn quiet_around(&self, at: usize) -> usize {
+        let speech = &self.samples[self.speech.clone()];
+        let limit = power(speech) * QUIET;
+        let before = self.samples[..at].rchunks(STEP).take_while(|step| power(step) < limit).count();
+        let after = self.samples[at..].chunks(STEP).take_while(|step| power(step) < limit).count();
+        (before + after) * STEP
+    }
+
+    fn dip(&self) -> usize {
+        let (edge, width) = ((self.speech.len() as f64 * EDGE) as usize, SampleRate::HEARING.samples(DIP));
+        let middle = &self.samples[self.speech.start + edge..self.speech.end - edge];
+        let weakest = middle.windows(width).enumerate().step_by(width / 4);
+        let weakest = weakest.min_by(|(_, a), (_, b)| power(a).total_cmp(&power(b)));
+        self.speech.start + edge + weakest.map_or(middle.len() / 2, |(at, _)| at + width / 2)
+    }
+}
+
+/// What became of a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rehearsed {
+    pub fate: Fate,
+    /// What was understood.
+    pub question: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// Answered, with times from its last sample of speech.
+    Answered(Timings),
+    /// The words were not certain, and Sotto asked for them again.
+    AskedAgain,
+    /// The turn was taken for over before it was, and some of an answer to half of it was heard.
+    CutOff,
+    /// No answer came.
+    Missed,
+}
+
+/// The house with its simulated room.
+pub struct Rehearsal {
+    card: Simulated,
+    live: Live,
+    journal: Journal,
+    /// The moment 0 of the card's clock.
+    origin: Instant,
+}
+
+impl Rehearsal {
+    pub fn start(stages: Stages, plan: &Plan) -> Result<Rehearsal> {
+        let (card, journal) = (Simulated::usual(ROOM), Journal::default());
+        let devices =
+            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
+        let live = Live::start(stages, plan, devices, journal.clone())?;
+        Ok(Rehearsal { card, live, journal, origin: Instant::now() })
+    }
+
+    /// Says a recording and waits for what comes of it.
+    pub fn play(&mut self, recording: &Recording) -> Result<Rehearsed> {
+        self.rest()?;
+        self.live.forget();
+        let begin = self.card.clock().now().plus(LEAD);
+        self.card.say(begin, SampleRate::HEARING, &recording.samples);
+        let at = |sample| self.at(begin) + Duration::from_secs_f64(SampleRate::HEARING.duration(sample).0 / 1000.0);
+        let (last, end) = (at(recording.speech.end), at(recording.samples.len()));
+        let first = self.first_answer(last)?;
+        // Who was cut off speaks on, and what is said then is no part of the next turn.
+        while Instant::now() < end {
+            self.step()?;
+        }
+        Ok(self.judge(first, last))
+    }
+
+    /// The first answer of which something is heard.
+    fn first_answer(&mut self, last: Instant) -> Result<Option<(TurnId, String)>> {
+        let mut heard_since = None;
+        while heard_since.is_some() || Instant::now() < last + PATIENCE {
+            for happening in self.step()? {
+                match happening {
+                    Happening::Answered(answer) if answer.how != Ending::Revised => {
+                        return Ok(Some((answer.turn, answer.question)));
+                    }
+                    Happening::View(View::Speaking) => {
+                        heard_since.get_or_insert_with(Instant::now);
+                    }
+                    _ => {}
+                }
+            }
+            if heard_since.is_some_and(|since| since.elapsed() > TASTE) {
+                self.live.control(Control::Stop);
+            }
+        }
+        Ok(None)
+    }
+
+    fn judge(&self, first: Option<(TurnId, String)>, last: Instant) -> Rehearsed {
+        let Some((turn, question)) = first else {
+            return Rehearsed { fate: Fate::Missed, question: String::new() };
+        };
+        let events = counted_from(last, self.journal.of(turn));
+        let decided = events.iter().find(|stamped| stamped.event == Event::TurnDecided);
+        let fate = match Timings::of(&events) {
+            _ if decided.is_some_and(|decided| decided.at < last) => Fate::CutOff,
+            _ if question.is_empty() => Fate::AskedAgain,
+            Some(timings) if timings.first_audio.is_some() => Fate::Answered(timings),
+            _ => Fate::Missed,
+        };
+        Rehearsed { fate, question }
+    }
+
+    /// Waits until nothing is under way any more.
+    fn rest(&mut self) -> Result<()> {
+        self.live.control(Control::Stop);
+        let mut quiet_since = Instant::now();
+        while quiet_since.elapsed() < LEAD {
+            self.step()?;
+            if !matches!(self.live.view(), View::Listening | View::Waiting) {
+                quiet_since = Instant::now();
+                self.live.control(Control::Stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the card catch up with the system's clock.
+    fn step(&mut self) -> Result<Vec<Happening>> {
+        let passed = Moment(self.origin.elapsed().as_nanos() as u64).since(self.card.clock().now());
+        self.card.advance(passed);
+        self.live.step(TICK)
+    }
+
+    fn at(&self, moment: Moment) -> Instant {
+        self.origin + moment.since(Moment(0))
+    }
+}
+
+/// The same with `last` as the last sample of speech.
+fn counted_from(last: Instant, events: Vec<Stamped>) -> Vec<Stamped> {
+    let zero = |stamped: Stamped| match stamped.event {
+        Event::LastSpeechSample => Stamped { at: last, ..stamped },
+        _ => stamped,
+    };
+    events.into_iter().map(zero).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_goes_where_the_voice_is_weakest_in_the_middle() {
+        let second = 16_000;
+        let mut samples = vec![0.0; second / 2];
+        samples.extend((0..2 * second).map(|i| if i.abs_diff(second) < 400 { 0.01 } else { 0.5 }));
+        samples.extend(vec![0.0; second / 2]);
+        let recording = Recording::new(samples.clone(), second / 2..5 * second / 2);
+        let paused = recording.with_pause(Ms(300.0));
+        assert_eq!(paused.samples.len(), recording.samples.len() + 4800);
+        assert_eq!(paused.speech, second / 2..5 * second / 2 + 4800);
+        let quiet =
+            paused.samples[second..2 * second + 4800].iter().position(|sample| *sample == 0.0).unwrap() + second;
+        assert!(quiet.abs_diff(3 * second / 2) <= 400, "{quiet}");
+        assert!(paused.samples[quiet..quiet + 4800].iter().all(|sample| *sample == 0.0));
+
+        // 50 ms of quiet are there, so no more than the rest of a pause comes to it.
+        samples[3 * second / 2 - 400..3 * second / 2 + 400].fill(0.0);
+        let paused = Recording::new(samples, second / 2..5 * second / 2).with_pause(Ms(300.0));
+        assert_eq!(paused.samples.len(), 3 * second + 4800 - 800);
+
+        let short = Recording::new(vec![0.5; 100], 0..100).with_pause(Ms(300.0));
+        assert_eq!(short.samples.len(), 4900);
+    }
+
+    #[test]
+    fn stages_count_from_the_recordings_own_end() {
+        let now = Instant::now();
+        let stamped = |at, event| Stamped { turn: TurnId(1), at, event };
+        let late = now + Duration::from_millis(40);
+        let events = vec![stamped(late, Event::LastSpeechSample), stamped(late, Event::TurnDecided)];
+        assert_eq!(Timings::of(&counted_from(now, events)).unwrap().turn_end, Some(40.0));
+    }
+}

@@ -1,0 +1,46 @@
+//! Any language but English: what no voice can say goes, and nothing is put into words, least of all into English ones.
+//! Numbers stay digits, which the phonemiser reads in its own language.
+
+use super::markdown;
+use super::rewrite::{pattern, rewrite};
+
+/// Markdown's marks, emoji and symbols go, a link becomes its host; letters, digits and the marks of every script stay.
+pub(super) fn read(text: &str) -> String {
+    let text = markdown::strip(text);
+    let text =
+        rewrite(&text, pattern!(r"(?i)\b(?:https?|ftp)://(?:www\.)?([\p{L}0-9.-]+)[^\s<>()，。、）」]*"), |link| {
+            Some(link.group(1).trim_end_matches('.').to_owned())
+        });
+    let text = pattern!(r"[\p{Cf}\p{Cc}--\s]+").replace_all(&text, "");
+    let text = pattern!(
+        r#"[^\p{L}\p{M}\p{N}\s.,;:?!'’"“”„‘‚«»()%€$£¥°+=/&@…—–¿¡。，、；：？！．・「」『』（）《》〈〉।؟،۔-]+"#
+    )
+    .replace_all(&text, " ");
+    let text = pattern!(r"\s+").replace_all(&text, " ");
+    let text = text.trim();
+    if text.chars().any(char::is_alphanumeric) { text.to_owned() } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn only_what_can_be_said_is_left_and_nothing_becomes_english() {
+        for (text, said) in [
+            ("**Berlin** hat 3,7 Mio. Einwohner 😀.", "Berlin hat 3,7 Mio. Einwohner ."),
+            ("Das kostet 5 € (ca. 6 $).", "Das kostet 5 € (ca. 6 $)."),
+            ("Siehe [hier](https://example.de/a?b=c).", "Siehe hier."),
+            ("Siehe https://www.example.de/pfad/x.html bitte.", "Siehe example.de bitte."),
+            ("¿Qué tal? ¡Bien!", "¿Qué tal? ¡Bien!"),
+            ("« Oui » — 14 h 30", "« Oui » — 14 h 30"),
+            ("今天是10月3日，「好」。🎉", "今天是10月3日，「好」。"),
+            ("# 手順\n1. お湯を沸かす", "手順. 1, お湯を沸かす"),
+            ("ราคา 250 บาท\u{200b}ครับ 👍🏽", "ราคา 250 บาทครับ"),
+            ("😀 🎉", ""),
+            ("```rust\nfn main() {}\n```", ""),
+        ] {
+            assert_eq!(read(text), said, "{text}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+use super::{Language, Ordinals};
+
+pub(super) static GERMAN: Language = Language {
+    code: "de",
+    shortened: &[
+        "dr", "prof", "hr", "fr", "frl", "st", "nr", "str", "z.b", "d.h", "u.a", "i.d.r", "z.t", "o.ä", "s.o", "s.u",
+        "v.a", "u.u", "m.e", "bzw", "ca", "evtl", "ggf", "inkl", "exkl", "zzgl", "vgl", "sog", "bspw", "max", "min",
+        "mind", "mio", "mrd", "abb", "bd", "tel", "geb", "gest", "ing", "dipl", "std", "sek", "ehem", "allg", "eigtl",
+        "insb", "lt", "mr", "mrs", "vs", "co", "jan", "feb", "aug", "sept", "okt", "nov", "dez",
+    ],
+    shortened_at_the_end: &["usw", "etc", "uvm", "u.v.m", "jh", "jhd", "chr", "v.chr", "n.chr"],
+    shortens_to_a_letter: true,
+    ordinals: Some(Ordinals {
+        before: &[
+            "am", "der", "die", "das", "dem", "den", "des", "im", "vom", "zum", "zur", "bis", "ab", "seit", "jeden",
+            "jeder", "jedes", "mein", "meinen", "dein", "deinen", "sein", "seinen", "ihr", "ihren", "unser", "ein",
+            "eine", "beim", "ins",
+        ],
+        behind: &[
+            "Januar",
+            "Februar",
+            "März",
+            "April",
+            "Mai",
+            "Juni",
+            "Juli",
+            "August",
+            "September",
+            "Oktober",
+            "November",
+            "Dezember",
+            "Jahrhundert",
+            "Jahrtausend",
+            "Weltkrieg",
+            "Klasse",
+            "Stock",
+            "Etage",
+            "Kapitel",
+            "Geburtstag",
+            "Jahrestag",
+            "Platz",
+            "Liga",
+            "Bundesliga",
+            "Auflage",
+            "Semester",
+            "Quartal",
+        ],
+    }),
+    joints: &[
+        "und", "aber", "oder", "sondern", "denn", "weil", "dass", "wenn", "als", "wo", "während", "mit", "für", "von",
+        "aus", "nach", "in", "im", "auf", "bei", "an", "am", "durch",
+    ],
+    frequent: &[
+        "der", "die", "das", "und", "ist", "nicht", "ich", "ein", "eine", "mit", "für", "von", "sie", "auf", "wir",
+        "den", "dem", "zum", "im", "sind", "wird", "werden", "auch", "oder", "es", "er", "bei", "haben", "am",
+    ],
+};

@@ -1,0 +1,21 @@
+use super::Language;
+
+pub(super) static SPANISH: Language = Language {
+    code: "es",
+    shortened: &[
+        "sr", "sra", "srta", "sres", "dr", "dra", "dres", "ud", "uds", "vd", "vds", "dña", "p.ej", "ej", "ee", "núm",
+        "nro", "pág", "págs", "tel", "tfno", "aprox", "av", "avda", "gral", "ing", "lic", "prof", "profa", "sto",
+        "sta", "cía", "vol", "cap", "art", "máx", "mín", "fig", "vs", "admón", "depto",
+    ],
+    shortened_at_the_end: &["etc", "uu", "ee.uu"],
+    shortens_to_a_letter: true,
+    ordinals: None,
+    joints: &[
+        "y", "pero", "o", "porque", "que", "cuando", "donde", "mientras", "aunque", "con", "para", "desde", "en",
+        "por", "sobre", "como", "sin",
+    ],
+    frequent: &[
+        "el", "los", "las", "es", "y", "en", "una", "por", "con", "para", "del", "se", "su", "está", "como", "más",
+        "pero", "son", "muy", "al", "lo", "puedo", "usted", "hay", "fue",
+    ],
+};

@@ -1,0 +1,268 @@
+//! What words say about turns: is the sentence finished, does somebody only nod, is it our own voice.
+//!
+//! Lists, not models: each is short, and a word that is missing costs a little time and never a turn. There is a table for
+//! each language; one without a table gets the neutral answer. Where a script writes no spaces, letters stand for words.
+
+mod chinese;
+mod english;
+mod french;
+mod german;
+mod japanese;
+mod spanish;
+#[cfg(test)]
+mod tests;
+mod thai;
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Whether a sentence is finished, by its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    Finished,
+    /// It cannot end here.
+    Hanging,
+    /// The words do not say.
+    Unknown,
+}
+
+/// The words of a language that tell.
+struct Language {
+    /// Two letters.
+    code: &'static str,
+    /// Words after which more must come; in a script without spaces, endings.
+    hanging: &'static [&'static str],
+    /// Endings after which more is to come unless a mark ends the sentence.
+    hanging_unmarked: &'static [&'static str],
+    /// Endings that finish a sentence without a mark.
+    finished: &'static [&'static str],
+    /// Number words. A number may always go on.
+    numbers: &'static [&'static str],
+    /// Words before a number that lacks its unit: "a timer for ten", "a quarter of".
+    counting: &'static [&'static str],
+    /// Whether the sentence is whole although its last word hangs.
+    is_whole: fn(&[String]) -> bool,
+    /// What listeners say to show that they listen; each is a whole utterance or a part of one.
+    nods: &'static [&'static str],
+    /// What stops an answer and asks nothing, as a whole utterance.
+    stops: &'static [&'static str],
+    /// What may stand beside it.
+    polite: &'static [&'static str],
+}
+
+impl Language {
+    /// A table without words.
+    const NONE: Language = Language {
+        code: "",
+        hanging: &[],
+        hanging_unmarked: &[],
+        finished: &[],
+        numbers: &[],
+        counting: &[],
+        is_whole: |_| false,
+        nods: &[],
+        stops: &[],
+        polite: &[],
+    };
+}
+
+static LANGUAGES: [&Language; 7] = [
+    &english::ENGLISH,
+    &german::GERMAN,
+    &french::FRENCH,
+    &spanish::SPANISH,
+    &thai::THAI,
+    &chinese::CHINESE,
+    &japanese::JAPANESE,
+];
+
+/// So many numbers in a row are somebody dictating digits.
+const DICTATED: usize = 3;
+
+/// Marks that end a sentence.
+const END_MARKS: [char; 7] = ['.', '!', '?', '。', '！', '？', '।'];
+
+/// Whether sentences of that language end with a mark. Thai and Lao put a space there, or nothing.
+pub fn ends_with_marks(language: &str) -> bool {
+    !matches!(language, "th" | "lo")
+}
+
+/// Is the sentence finished? The language is a two-letter code; an empty one counts as English.
+pub fn completeness(text: &str, language: &str) -> Completeness {
+    let text = text.trim_end_matches(|c: char| c.is_whitespace() || "\"'”“’)]»」』）".contains(c));
+    let trails_off = text.ends_with([',', ';', ':', '-', '—', '–', '、', '，', '；', '：', '…', '〜', '～']);
+    if trails_off || text.ends_with("..") {
+        return Completeness::Hanging;
+    }
+    let code = if language.is_empty() { "en" } else { language };
+    let Some(language) = LANGUAGES.iter().find(|language| language.code == code) else {
+        return Completeness::Unknown;
+    };
+    let words = tokens(text);
+    if words.last().is_some_and(|word| word.starts_with(is_spaceless)) {
+        language.by_ending(text, &words)
+    } else {
+        language.by_last_word(text, &words)
+    }
+}
+
+impl Language {
+    fn by_last_word(&self, text: &str, words: &[String]) -> Completeness {
+        let Some(last) = words.last() else { return Completeness::Unknown };
+        let numbers = self.numbers_at_the_end(words);
+        if numbers > 0 {
+            let before = words.len().checked_sub(numbers + 1).map(|at| words[at].as_str());
+            let lacks_unit = before.is_some_and(|word| self.counting.contains(&word));
+            return if lacks_unit || numbers >= DICTATED { Completeness::Hanging } else { Completeness::Unknown };
+        }
+        match text.ends_with(END_MARKS) {
+            _ if self.hanging.contains(&last.as_str()) && !self.is_bound(text) && !(self.is_whole)(words) => {
+                Completeness::Hanging
+            }
+            true => Completeness::Finished,
+            false => Completeness::Unknown,
+        }
+    }
+
+    /// A script without spaces: the last word is whatever the text ends in.
+    fn by_ending(&self, text: &str, words: &[String]) -> Completeness {
+        let stem = text.trim_end_matches(END_MARKS).trim_end();
+        let ends_in = |endings: &[&str]| endings.iter().any(|ending| stem.ends_with(ending));
+        let marked = stem.len() < text.len();
+        match text.ends_with(['?', '？']) {
+            // "お名前は？"
+            true => Completeness::Finished,
+            _ if self.numbers_at_the_end(words) >= DICTATED => Completeness::Hanging,
+            _ if ends_in(self.finished) => Completeness::Finished,
+            _ if ends_in(self.hanging) => Completeness::Hanging,
+            _ if ends_in(self.hanging_unmarked) && !marked => Completeness::Hanging,
+            _ if marked && !ends_in(self.hanging_unmarked) => Completeness::Finished,
+            _ => Completeness::Unknown,
+        }
+    }
+
+    fn numbers_at_the_end(&self, words: &[String]) -> usize {
+        let is_number = |word: &str| self.numbers.contains(&word) || word.chars().all(|c| c.is_ascii_digit());
+        words.iter().rev().take_while(|word| is_number(word)).count()
+    }
+
+    /// Whether the last word hangs by a hyphen on the one before it: "prends-le".
+    fn is_bound(&self, text: &str) -> bool {
+        let stem = text.trim_end_matches(END_MARKS).trim_end();
+        stem.rsplit(char::is_whitespace).next().is_some_and(|last| last.contains('-'))
+    }
+}
+
+/// The most words of a nod: "yeah, okay, right".
+const LONGEST_NOD: usize = 4;
+
+/// Whether the whole utterance only shows that somebody listens. A language that is not known is looked up in all.
+pub fn is_backchannel(text: &str, language: &str) -> bool {
+    let words = tokens(text);
+    let of = |known: &&&Language| language.is_empty() || language == known.code;
+    LANGUAGES.iter().filter(of).any(|known| !made_of(&words, known.nods.iter()).is_empty())
+}
+
+/// Whether the whole utterance asks for silence and for nothing else, in any of the languages.
+pub fn is_stop(text: &str) -> bool {
+    let words = tokens(text);
+    LANGUAGES.iter().any(|known| {
+        made_of(&words, known.stops.iter().chain(known.polite)).iter().any(|phrase| known.stops.contains(phrase))
+    })
+}
+
+/// The `phrases` of which the words are made, if they are made of one or several and of nothing else. Spaces and hyphens
+/// do not matter.
+fn made_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a &'static str> + Clone) -> Vec<&'static str> {
+    let mut rest = words.concat();
+    let mut taken = Vec::new();
+    while !rest.is_empty() && taken.len() < LONGEST_NOD {
+        let whole = phrases.clone().map(|phrase| (tokens(phrase).concat(), *phrase));
+        let longest = whole.filter(|(whole, _)| rest.starts_with(whole.as_str())).max_by_key(|(whole, _)| whole.len());
+        let Some((whole, phrase)) = longest else { return Vec::new() };
+        rest.drain(..whole.len());
+        taken.push(phrase);
+    }
+    if rest.is_empty() { taken } else { Vec::new() }
+}
+
+/// Words of an utterance from which on it is compared by how much it shares with what was said; below that every word
+/// has to be there, side by side.
+const ENOUGH_TO_COMPARE: usize = 3;
+/// The share of an utterance's words that come, in their order, in what was said, from which it is an echo. Recognisers
+/// misread about every fifth word of a soft and reverberant echo. Letters agree by chance more often than words.
+const ECHO_SHARE: f64 = 0.75;
+const ECHO_SHARE_OF_LETTERS: f64 = 0.8;
+/// Letters of a script without spaces that make a word: in Chinese and Japanese about two.
+const LETTERS_OF_A_WORD: usize = 2;
+
+/// Whether `heard` is an echo of `said`. A word or two that agree are one only when `short_too`: they may as well be the
+/// choice that we offered.
+pub fn is_echo(heard: &str, said: &str, short_too: bool) -> bool {
+    let (heard, said) = (tokens(heard), tokens(said));
+    if heard.is_empty() || said.is_empty() {
+        return false;
+    }
+    let spaceless = heard.iter().filter(|word| word.starts_with(is_spaceless)).count() * 2 > heard.len();
+    let (word, share) = if spaceless { (LETTERS_OF_A_WORD, ECHO_SHARE_OF_LETTERS) } else { (1, ECHO_SHARE) };
+    if heard.len() < ENOUGH_TO_COMPARE * word {
+        return short_too && said.windows(heard.len()).any(|window| window == heard);
+    }
+    if goes_beyond(&heard, &said, word) {
+        return false;
+    }
+    common_in_order(&heard, &said) as f64 >= share * heard.len() as f64
+}
+
+/// Whether somebody speaks on where the echo ends: by more than the word, of so many tokens, that a recogniser may have
+/// misread there.
+fn goes_beyond(heard: &[String], said: &[String], word: usize) -> bool {
+    let own = heard.iter().rev().take_while(|word| !said.contains(word)).count();
+    own > word || is_stop(&heard[heard.len() - own..].join(" "))
+}
+
+/// The length of the longest common subsequence that spans at most half as many words again of `said` as were heard:
+/// common words far apart are no echo.
+fn common_in_order(heard: &[String], said: &[String]) -> usize {
+    let span = (heard.len() * 3 / 2).min(said.len());
+    said.windows(span).map(|window| common_subsequence(heard, window)).max().unwrap_or(0)
+}
+
+fn common_subsequence(a: &[String], b: &[String]) -> usize {
+    let mut row = vec![0; b.len() + 1];
+    for word in a {
+        let mut diagonal = 0;
+        for (at, other) in b.iter().enumerate() {
+            let above = row[at + 1];
+            row[at + 1] = if word == other { diagonal + 1 } else { above.max(row[at]) };
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+/// Tokens beyond this are not looked at: more than is said in 30 s, where letters stand for words.
+const MOST_TOKENS: usize = 400;
+
+/// The words in lower case; of scripts without spaces the letters, with the vowels and accents that belong to each.
+pub(super) fn tokens(text: &str) -> Vec<String> {
+    let plain = |word: &str| word.to_lowercase().replace('’', "'");
+    let parts = |word| -> Vec<&str> {
+        let word: &str = word;
+        if word.starts_with(is_spaceless) { word.graphemes(true).collect() } else { vec![word] }
+    };
+    text.unicode_words().flat_map(parts).take(MOST_TOKENS).map(plain).collect()
+}
+
+/// How many words `text` has, about.
+pub(super) fn word_count(text: &str) -> usize {
+    let tokens = tokens(text);
+    let letters = tokens.iter().filter(|token| token.starts_with(is_spaceless)).count();
+    tokens.len() - letters + letters.div_ceil(LETTERS_OF_A_WORD)
+}
+
+/// Thai, kana and Chinese characters.
+fn is_spaceless(letter: char) -> bool {
+    matches!(letter, '\u{0E01}'..='\u{0E5B}' | '\u{3005}'..='\u{3007}' | '\u{3040}'..='\u{30FF}'
+        | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{FF66}'..='\u{FF9F}'
+        | '\u{20000}'..='\u{3FFFF}')
+}

@@ -1,0 +1,260 @@
+use super::*;
+
+#[test]
+fn sentences_hang_or_are_finished() {
+    use Completeness::{Finished, Hanging, Unknown};
+    for (text, language, expected) in [
+        ("What time is it?", "en", Finished),
+        ("Turn it on.", "en", Finished),
+        ("Yes, please.", "en", Finished),
+        ("Tell me where I am.", "en", Finished),
+        ("Turn on the light", "en", Unknown),
+        ("", "en", Unknown),
+        ("Turn on the.", "en", Hanging),
+        ("I would like to", "en", Hanging),
+        ("Could you please", "en", Hanging),
+        ("Well, the weather is.", "en", Hanging),
+        ("I was thinking, and.", "en", Hanging),
+        ("Milk, eggs,", "en", Hanging),
+        ("So I thought...", "en", Hanging),
+        ("Set a timer for ten.", "en", Hanging),
+        ("My number is 0 7 9", "en", Hanging),
+        ("What is five plus seven?", "en", Unknown),
+        ("“Is it raining?”", "en", Finished),
+        ("Wie spät ist es?", "de", Finished),
+        ("Che ore sono?", "it", Unknown),
+        ("Ich möchte,", "de", Hanging),
+        ("What time is it?", "", Finished),
+    ] {
+        assert_eq!(completeness(text, language), expected, "{text}");
+    }
+}
+
+#[test]
+fn nods_are_whole_utterances() {
+    for (text, language, nod) in [
+        ("Mhm.", "en", true),
+        ("Uh-huh.", "en", true),
+        ("Yeah, okay, right.", "en", true),
+        ("I see.", "en", true),
+        ("Okay, stop.", "en", false),
+        ("Right now.", "en", false),
+        ("No.", "en", false),
+        ("", "en", false),
+        ("Ach so!", "de", true),
+        ("Genau, aber warte.", "de", false),
+        ("うんうん。", "ja", true),
+        ("好的。", "zh", true),
+        ("ครับ", "th", true),
+        ("D’accord.", "fr", true),
+        ("Ja.", "en", false),
+        ("Ja.", "", true),
+    ] {
+        assert_eq!(is_backchannel(text, language), nod, "{text}");
+    }
+    for (text, stop) in
+        [("Stop!", true), ("Stop, stop.", true), ("Stop the timer.", false), ("停止。", true), ("", false)]
+    {
+        assert_eq!(is_stop(text), stop, "{text}");
+    }
+}
+
+#[test]
+fn our_own_words_are_an_echo() {
+    let said = "The capital of France is Paris. It lies on the river Seine. Would you like tea or coffee?";
+    for (heard, short_too, echo) in [
+        ("The capital of France is Paris.", true, true),
+        ("capital of Trance is Paris", true, true),
+        ("lies on the river", false, true),
+        ("What is the capital of Germany?", true, false),
+        ("the river the tea", true, false),
+        ("It lies on the river, stop!", true, false),
+        ("It lies on the river Seine, but how long?", true, false),
+        ("Coffee.", false, false),
+        ("Coffee.", true, true),
+        ("Stop.", true, false),
+        ("", true, false),
+    ] {
+        assert_eq!(is_echo(heard, said, short_too), echo, "{heard}");
+    }
+    assert!(!is_echo("hello", "", true));
+}
+
+#[test]
+fn seven_languages_hang_and_finish() {
+    use Completeness::{Finished, Hanging, Unknown};
+    let table: &[(&str, &[(&str, Completeness)])] = &[
+        (
+            "de",
+            &[
+                ("Mach das Licht an.", Finished),
+                ("Was ist das?", Finished),
+                ("Sag mir, wie spät es ist.", Finished),
+                ("Licht aus, bitte.", Finished),
+                ("Könntest du bitte.", Hanging),
+                ("Ich möchte mit dem.", Hanging),
+                ("Milch und.", Hanging),
+                ("Was ist der Unterschied zwischen", Hanging),
+                ("Wo bin ich?", Finished),
+                ("Stell den Timer auf zehn.", Hanging),
+                ("Was ist fünf plus sieben?", Unknown),
+                ("Meine Nummer ist null sieben neun", Hanging),
+                ("Mach das Licht", Unknown),
+                ("„Regnet es?“", Finished),
+            ],
+        ),
+        (
+            "fr",
+            &[
+                ("Quelle heure est-il ?", Finished),
+                ("Prends-le.", Finished),
+                ("Allume la.", Hanging),
+                ("Je voudrais aller à", Hanging),
+                ("Dis-moi où il est.", Finished),
+                ("Je pense que.", Hanging),
+                ("Il faut de l’", Hanging),
+                ("Qu'est-ce que c'est ?", Finished),
+                ("Un minuteur de dix.", Hanging),
+                ("Allume la lumière", Unknown),
+            ],
+        ),
+        (
+            "es",
+            &[
+                ("¿Qué hora es?", Finished),
+                ("¿Y qué?", Finished),
+                ("Enciende la luz.", Finished),
+                ("Enciende la.", Hanging),
+                ("Quiero que", Hanging),
+                ("Pon un temporizador de diez", Hanging),
+                ("Creo que sí.", Finished),
+                ("Vamos con", Hanging),
+                ("Enciende la luz", Unknown),
+            ],
+        ),
+        (
+            "th",
+            &[
+                ("วันนี้อากาศเป็นยังไงครับ", Finished),
+                ("เปิดไฟหน่อย", Finished),
+                ("ตอนนี้กี่โมงแล้ว", Unknown),
+                ("ฉันอยากไปเที่ยวกับ", Hanging),
+                ("ฉันชอบแมวและ", Hanging),
+                ("กรุงเทพอยู่ที่ไหน", Finished),
+                ("เบอร์คือ 0 8 1", Hanging),
+            ],
+        ),
+        (
+            "zh",
+            &[
+                ("现在几点了？", Finished),
+                ("打开灯。", Finished),
+                ("我想去北京因为", Hanging),
+                ("我喜欢苹果和。", Hanging),
+                ("我昨天看到的", Hanging),
+                ("这是我的。", Unknown),
+                ("你叫什么", Finished),
+                ("打开灯", Unknown),
+                ("电话是零七九", Hanging),
+                ("今天天气好吗", Finished),
+            ],
+        ),
+        (
+            "ja",
+            &[
+                ("今何時ですか。", Finished),
+                ("電気をつけて。", Finished),
+                ("電気をつけて、", Hanging),
+                ("お名前は？", Finished),
+                ("私の名前は", Hanging),
+                ("東京タワーを。", Hanging),
+                ("明日の天気を教えて", Finished),
+                ("東京の", Hanging),
+                ("電話番号は零三五", Hanging),
+                ("明日の天気", Unknown),
+                ("「そうですか。」", Finished),
+            ],
+        ),
+    ];
+    for (language, rows) in table {
+        for (text, expected) in *rows {
+            assert_eq!(completeness(text, language), *expected, "{text}");
+        }
+    }
+}
+
+#[test]
+fn seven_languages_nod_and_stop() {
+    for (language, nods, stops, neither) in [
+        (
+            "en",
+            &["Mhm.", "Yeah, right."][..],
+            &["Stop, please.", "Please stop!"][..],
+            &["Please.", "Stop the music."][..],
+        ),
+        (
+            "de",
+            &["Ja, genau.", "Ach so, klar."],
+            &["Stopp!", "Hör auf, bitte.", "Halt, bitte."],
+            &["Ja, aber.", "Halt mir den Platz frei."],
+        ),
+        (
+            "fr",
+            &["Ouais, d’accord.", "Bien sûr."],
+            &["Arrête !", "Tais-toi.", "Stop, s'il te plaît."],
+            &["Arrête la musique.", "Oui, mais."],
+        ),
+        (
+            "es",
+            &["Vale, vale.", "Sí, claro."],
+            &["¡Para!", "Ya basta.", "Cállate, por favor."],
+            &["Para mañana.", "Por favor."],
+        ),
+        ("th", &["ครับ", "อืม ใช่"], &["หยุด", "หยุดครับ", "พอแล้วค่ะ"], &["หยุดเพลง", "ไม่ใช่"]),
+        ("zh", &["嗯，好的。", "对，没错"], &["停！", "请停止。", "别说了"], &["停车场在哪里？", "不对"]),
+        (
+            "ja",
+            &["うん、なるほど。", "はいはい"],
+            &["ストップ！", "やめてください。", "ちょっと止めて"],
+            &["止まらないで", "いいえ"],
+        ),
+    ] {
+        for nod in nods {
+            assert!(is_backchannel(nod, language) && !is_stop(nod), "{nod}");
+        }
+        for stop in stops {
+            assert!(is_stop(stop) && !is_backchannel(stop, language), "{stop}");
+        }
+        for other in neither {
+            assert!(!is_stop(other) && !is_backchannel(other, language), "{other}");
+        }
+    }
+}
+
+#[test]
+fn letters_are_compared_where_there_are_no_words() {
+    let chinese = "法国的首都是巴黎，它位于塞纳河畔。您要喝茶还是咖啡？";
+    let japanese = "日本の首都は東京です。東京タワーはとても有名です。";
+    let thai = "เมืองหลวงของประเทศไทยคือกรุงเทพมหานคร เป็นเมืองที่ใหญ่ที่สุด";
+    for (heard, said, short_too, echo) in [
+        ("法国的首都是巴黎。", chinese, false, true),
+        ("法国的手都是巴黎", chinese, false, true),
+        ("德国的首都在哪里？", chinese, true, false),
+        ("它位于塞纳河畔，停！", chinese, true, false),
+        ("咖啡。", chinese, false, false),
+        ("咖啡。", chinese, true, true),
+        ("要茶", chinese, true, false),
+        ("東京タワーはとても有名です。", japanese, false, true),
+        ("東京タワーはとってもゆう名です", japanese, false, true),
+        ("東京タワーの高さは？", japanese, true, false),
+        ("日本の首都はどこですか", japanese, true, false),
+        ("やめて", japanese, true, false),
+        ("ประเทศไทยคือกรุงเทพมหานคร", thai, false, true),
+        ("ภูเก็ตอยู่ที่ไหนครับ", thai, true, false),
+    ] {
+        assert_eq!(is_echo(heard, said, short_too), echo, "{heard}");
+    }
+    for (text, words) in [("", 0), ("Stop it.", 2), ("停", 1), ("停止", 1), ("ストップ", 2), ("OK 停止", 2)] {
+        assert_eq!(word_count(text), words, "{text}");
+    }
+}
