@@ -91,9 +91,29 @@ fn base() -> PathBuf {
     common::model_file("whisper-base", "whisper-base.ggml")
 }
 
-fn whisper(model: &Path, language: Option<&str>) -> Result<Whisper, AsrError> {
-    let permit = Budget::new(Bytes::mib(2000)).reserve("whisper", Whisper::planned_bytes(model)?).unwrap();
-    Whisper::load(model, &Asr { language: language.map(str::to_owned), ..defaults().asr }, permit)
+/// The program that runs Whisper.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Engine {
+    Cpp,
+    Graphs,
+}
+
+const ENGINES: [Engine; 2] = [Engine::Cpp, Engine::Graphs];
+
+fn planned(engine: Engine, model: &Path) -> Result<Bytes, AsrError> {
+    match engine {
+        Engine::Cpp => Whisper::planned_bytes(model),
+        Engine::Graphs => Whisper::planned_bytes_of_graphs(model),
+    }
+}
+
+fn whisper(engine: Engine, model: &Path, language: Option<&str>) -> Result<Whisper, AsrError> {
+    let permit = Budget::new(Bytes::mib(2000)).reserve("whisper", planned(engine, model)?).unwrap();
+    let plan = Asr { language: language.map(str::to_owned), ..defaults().asr };
+    match engine {
+        Engine::Cpp => Whisper::load(model, &plan, permit),
+        Engine::Graphs => Whisper::load_graphs(&onnx::runtime(), model, &plan, permit),
+    }
 }
 
 fn transcribe(whisper: &mut Whisper, samples: &[f32]) -> Transcript {
@@ -160,31 +180,39 @@ fn what_judges_no_turns_is_refused() {
 #[test]
 fn a_question_is_understood_the_same_each_time() {
     let _alone = alone();
-    let mut whisper = whisper(&base(), Some("en")).unwrap();
-    let first = transcribe(&mut whisper, &question());
-    assert_eq!(first.verdict, Verdict::Certain, "{first:?}");
-    assert!(first.text.split_whitespace().count() > 2 && first.confidence > 0.5, "{first:?}");
-    assert_eq!((first.language.as_str(), first.segments.len()), ("en", 1));
-    assert_eq!(transcribe(&mut whisper, &question()), first);
+    let mut texts = Vec::new();
+    for engine in ENGINES {
+        let mut whisper = whisper(engine, &base(), Some("en")).unwrap();
+        let first = transcribe(&mut whisper, &question());
+        assert_eq!(first.verdict, Verdict::Certain, "{engine:?}: {first:?}");
+        assert!(first.text.split_whitespace().count() > 2 && first.confidence > 0.5, "{engine:?}: {first:?}");
+        assert_eq!((first.language.as_str(), first.segments.len()), ("en", 1));
+        assert_eq!(transcribe(&mut whisper, &question()), first, "{engine:?}");
+        texts.push(words(&first.text));
+    }
+    assert_eq!(texts[0], texts[1]);
 }
 
 #[test]
 fn the_language_is_detected() {
     let _alone = alone();
-    let mut detecting = whisper(&base(), None).unwrap();
-    let transcript = transcribe(&mut detecting, &question());
-    assert_eq!((transcript.language.as_str(), transcript.verdict), ("en", Verdict::Certain));
+    for engine in ENGINES {
+        let mut detecting = whisper(engine, &base(), None).unwrap();
+        let transcript = transcribe(&mut detecting, &question());
+        assert_eq!((transcript.language.as_str(), transcript.verdict), ("en", Verdict::Certain), "{engine:?}");
+    }
 }
 
 #[test]
 fn where_nobody_speaks_nothing_is_said() {
     let _alone = alone();
-    for model in [base(), common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml")] {
-        let mut whisper = whisper(&model, Some("en")).unwrap();
+    let models = [base(), common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml")];
+    for (engine, model) in ENGINES.into_iter().flat_map(|engine| models.iter().map(move |model| (engine, model))) {
+        let mut whisper = whisper(engine, model, Some("en")).unwrap();
         for (what, samples) in no_speech().into_iter().chain([("nothing", vec![]), ("one sample", vec![0.5])]) {
             let transcript = transcribe(&mut whisper, &samples);
-            assert!(matches!(transcript.verdict, Verdict::Nothing(_)), "{what}: {transcript:?}");
-            assert_eq!((transcript.text.as_str(), transcript.segments.len()), ("", 0), "{what}");
+            assert!(matches!(transcript.verdict, Verdict::Nothing(_)), "{engine:?}, {what}: {transcript:?}");
+            assert_eq!((transcript.text.as_str(), transcript.segments.len()), ("", 0), "{engine:?}, {what}");
         }
     }
 }
@@ -196,7 +224,13 @@ fn words(text: &str) -> Vec<String> {
 #[test]
 fn a_long_sound_is_understood_in_pieces_with_their_times() {
     let _alone = alone();
-    let mut whisper = whisper(&common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml"), None).unwrap();
+    for engine in ENGINES {
+        let tiny = common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml");
+        long_sound(&mut whisper(engine, &tiny, None).unwrap());
+    }
+}
+
+fn long_sound(whisper: &mut Whisper) {
     let question = question();
     let at = [2 * SECOND, 40 * SECOND, 75 * SECOND];
     let mut samples: Vec<f32> = (0..90 * SECOND).map(|n| 0.001 * noise(n)).collect();
@@ -212,14 +246,19 @@ fn a_long_sound_is_understood_in_pieces_with_their_times() {
         assert_eq!(words(&segment.text), words(&transcript.segments[0].text));
     }
     // The same without knowing where the voice is.
-    let cut = transcribe(&mut whisper, &samples);
+    let cut = transcribe(whisper, &samples);
     assert!(cut.segments.len() >= at.len() && cut.segments.windows(2).all(|pair| pair[0].end.0 <= pair[1].start.0));
 }
 
 #[test]
 fn a_recognition_is_cancelled_from_another_thread_and_the_next_one_works() {
     let _alone = alone();
-    let mut whisper = whisper(&base(), Some("en")).unwrap();
+    for engine in ENGINES {
+        cancelled(&mut whisper(engine, &base(), Some("en")).unwrap());
+    }
+}
+
+fn cancelled(whisper: &mut Whisper) {
     let before = Cancel::default();
     before.cancel();
     assert!(matches!(whisper.transcribe(&question(), &before), Err(AsrError::Cancelled)));
@@ -233,16 +272,19 @@ fn a_recognition_is_cancelled_from_another_thread_and_the_next_one_works() {
     let long: Vec<f32> = question().into_iter().cycle().take(25 * SECOND).collect();
     assert!(matches!(whisper.transcribe(&long, &during), Err(AsrError::Cancelled)));
     cancelling.join().unwrap();
-    assert_eq!(transcribe(&mut whisper, &question()).verdict, Verdict::Certain);
+    assert_eq!(transcribe(whisper, &question()).verdict, Verdict::Certain);
 }
 
 #[test]
 fn a_language_that_the_model_does_not_know_is_refused() {
     let _alone = alone();
     let tiny = common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml");
-    assert!(matches!(whisper(&tiny, Some("de")), Err(AsrError::EnglishOnly { .. })));
-    for code in ["", "xx", "english", "EN", "e\0"] {
-        assert!(matches!(whisper(&base(), Some(code)), Err(AsrError::Language { .. })), "{code:?}");
+    for engine in ENGINES {
+        assert!(matches!(whisper(engine, &tiny, Some("de")), Err(AsrError::EnglishOnly { .. })));
+        for code in ["", "xx", "english", "EN", "e\0"] {
+            let refused = whisper(engine, &base(), Some(code));
+            assert!(matches!(refused, Err(AsrError::Language { .. })), "{engine:?}, {code:?}");
+        }
     }
 }
 
@@ -254,21 +296,54 @@ fn a_damaged_model_is_an_error() {
     let whole = std::fs::read(common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml")).unwrap();
     for length in [0, 20, 48, 70_000, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
-        assert!(whisper(&path, None).is_err(), "cut at {length}");
+        assert!(whisper(Engine::Cpp, &path, None).is_err(), "cut at {length}");
     }
-    assert!(matches!(whisper(&folder.path().join("missing.ggml"), None), Err(AsrError::Read { .. })));
+    for engine in ENGINES {
+        assert!(matches!(whisper(engine, &folder.path().join("missing.ggml"), None), Err(AsrError::Read { .. })));
+    }
+}
+
+/// Graphs that are missing, cut short or another model's are refused by name, and so is a vocabulary cut short.
+#[test]
+fn damaged_graphs_are_an_error() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("whisper.ggml");
+    let graphs = ["encoder.onnx", "decoder.onnx"];
+    let refused = |said: &str| {
+        let why = whisper(Engine::Graphs, &model, None).err().map(|error| error.to_string());
+        assert!(why.as_ref().is_some_and(|why| why.contains(said)), "{why:?} does not say {said}");
+    };
+    std::fs::copy(common::model_file("whisper-tiny.en", "whisper-tiny.en.ggml"), &model).unwrap();
+    refused("encoder.onnx");
+    for damaged in graphs {
+        for name in graphs {
+            let whole = std::fs::read(common::model_file("whisper-tiny.en", name)).unwrap();
+            let length = if name == damaged { whole.len() / 2 } else { whole.len() };
+            std::fs::write(folder.path().join(name), &whole[..length]).unwrap();
+        }
+        refused(damaged);
+    }
+    for name in graphs {
+        std::fs::copy(common::model_file("whisper-base", name), folder.path().join(name)).unwrap();
+    }
+    refused("does not belong to");
+    std::fs::write(&model, &std::fs::read(&model).unwrap()[..70_000]).unwrap();
+    refused("whisper.ggml");
 }
 
 #[test]
 fn the_memory_is_what_was_planned() {
     let _alone = alone();
-    let planned = Whisper::planned_bytes(&base()).unwrap();
-    let before = resident().unwrap();
-    let mut whisper = whisper(&base(), Some("en")).unwrap();
-    let long: Vec<f32> = question().into_iter().cycle().take(27 * SECOND).collect();
-    transcribe(&mut whisper, &long);
-    let held = resident().unwrap().0.saturating_sub(before.0);
-    assert!(held <= planned.0, "planned {planned}, held {}", Bytes(held));
-    // What other tests gave back may be used again, so only half is certain to show.
-    assert!(held >= planned.0 / 2, "planned {planned}, held {}", Bytes(held));
+    for engine in ENGINES {
+        let planned = planned(engine, &base()).unwrap();
+        let before = resident().unwrap();
+        let mut whisper = whisper(engine, &base(), Some("en")).unwrap();
+        let long: Vec<f32> = question().into_iter().cycle().take(27 * SECOND).collect();
+        transcribe(&mut whisper, &long);
+        let held = resident().unwrap().0.saturating_sub(before.0);
+        assert!(held <= planned.0, "{engine:?}: planned {planned}, held {}", Bytes(held));
+        // What other tests gave back may be used again, so only half is certain to show.
+        assert!(held >= planned.0 / 2, "{engine:?}: planned {planned}, held {}", Bytes(held));
+    }
 }

@@ -1,6 +1,10 @@
 //! Word error rate of recognition over a folder of recordings.
 //!
-//! `cargo run --release --example wer -- MODEL.ggml FOLDER [--threads N] [--at-most PERCENT] [--scored FILE]`
+//! `cargo run --release --example wer -- MODEL.ggml FOLDER [--backend NAME…] [--threads N] [--seconds FROM TO]
+//! [--at-most PERCENT] [--scored FILE]`
+//!
+//! The model is run as it is by default, or by each backend that is named, in turns: their times are then comparable.
+//! `--seconds` leaves out recordings that are shorter or longer.
 //!
 //! `FOLDER/transcripts.tsv` has a heading line, then lines of tab-separated file, transcript and whatever else. Text is
 //! compared after `normal::words`. `--scored` compares texts that another program has made, in a file of tab-separated
@@ -17,18 +21,24 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use sotto::asr::{Cancel, Verdict, Whisper};
+use sotto::asr::{Cancel, Verdict};
 use sotto::audio;
-use sotto::config::{self, Asr, Sources};
-use sotto::memory::Budget;
+use sotto::config::{self, Flag, Sources};
+use sotto::pipeline::Loader;
+use sotto::store::{Catalogue, HubEnv, Store, models_dir};
 use sotto::types::{Bytes, SampleRate};
 
 #[derive(Parser)]
 struct Arguments {
     model: PathBuf,
     folder: PathBuf,
+    /// "auto", "onnx" or "whisper.cpp"; may be given several times.
+    #[arg(long, default_value = "auto")]
+    backend: Vec<String>,
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    #[arg(long, num_args = 2)]
+    seconds: Vec<f64>,
     #[arg(long)]
     at_most: Option<f64>,
     #[arg(long)]
@@ -50,13 +60,20 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let references = read_references(&list)?;
-    let heard = match &arguments.scored {
-        Some(file) => read_scored(file)?,
+    let all = match &arguments.scored {
+        Some(file) => vec![(file.display().to_string(), read_scored(file)?)],
         None => recognise(&arguments, references.keys())?,
     };
-    let rate = report(&references, &heard);
+    let rates = all.iter().map(|(what, heard)| {
+        println!("{what}:");
+        let mut references = references.clone();
+        // What was left out is not missed.
+        references.retain(|file, _| arguments.seconds.is_empty() || heard.contains_key(file));
+        report(&references, heard)
+    });
+    let worst = rates.fold(0.0, f64::max);
     Ok(match arguments.at_most {
-        Some(most) if rate > most => {
+        Some(most) if worst > most => {
             println!("that is more than the accepted {most} %");
             ExitCode::FAILURE
         }
@@ -87,21 +104,42 @@ fn read_scored(file: &Path) -> Result<BTreeMap<String, Heard>> {
     Ok(text.lines().filter_map(one).collect())
 }
 
-fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>) -> Result<BTreeMap<String, Heard>> {
-    let defaults = config::load(&Sources { cores: 1, ..Sources::default() })?.plan.asr;
-    let plan = Asr { threads: arguments.threads, threads_beside: arguments.threads, ..defaults };
-    let permit = Budget::new(Bytes::mib(8192)).reserve("whisper", Whisper::planned_bytes(&arguments.model)?)?;
-    let mut whisper = Whisper::load(&arguments.model, &plan, permit)?;
-    let mut heard = BTreeMap::new();
+/// What one program made of all recordings.
+type AllHeard = BTreeMap<String, Heard>;
+
+/// Every recording goes to each backend before the next one does. Yields each backend's name with what it heard.
+fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>) -> Result<Vec<(String, AllHeard)>> {
+    let load = |name: &String| Ok((name.clone(), loader(arguments, name)?.recogniser()?, AllHeard::new()));
+    let mut backends = arguments.backend.iter().map(load).collect::<Result<Vec<_>>>()?;
     for file in files {
         let clip = audio::load_at(&arguments.folder.join(file), audio::LONGEST, SampleRate::HEARING)?;
-        let start = Instant::now();
-        let transcript = whisper.transcribe(&clip.samples, &Cancel::default())?;
-        let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
-        let verdict = Some(transcript.verdict);
-        heard.insert(file.clone(), Heard { text: transcript.text, milliseconds, verdict });
+        let seconds = SampleRate::HEARING.duration(clip.samples.len()).0 / 1000.0;
+        if arguments.seconds.first().is_some_and(|from| seconds < *from)
+            || arguments.seconds.get(1).is_some_and(|to| seconds > *to)
+        {
+            continue;
+        }
+        for (_, whisper, heard) in &mut backends {
+            let start = Instant::now();
+            let transcript = whisper.transcribe(&clip.samples, &Cancel::default())?;
+            let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+            let verdict = Some(transcript.verdict);
+            heard.insert(file.clone(), Heard { text: transcript.text, milliseconds, verdict });
+        }
     }
-    Ok(heard)
+    Ok(backends.into_iter().map(|(name, _, heard)| (name, heard)).collect())
+}
+
+/// What loads the model that is measured, with the defaults otherwise.
+fn loader(arguments: &Arguments, backend: &str) -> Result<Loader> {
+    let flag = |path: &str, value: String| Flag { path: path.to_owned(), value, name: "--backend".to_owned() };
+    let flags = vec![flag("asr.backend", backend.to_owned()), flag("asr.threads", arguments.threads.to_string())];
+    let mut plan = config::load(&Sources { flags, cores: 1, ..Sources::default() })?.plan;
+    plan.asr.model = std::path::absolute(&arguments.model)?.display().to_string();
+    plan.memory.budget = Bytes::mib(8192);
+    let own = std::env::var_os("SOTTO_MODELS_DIR").map(PathBuf::from);
+    let dir = models_dir(own.as_deref(), |name| std::env::var_os(name))?;
+    Ok(Loader::new(plan, Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?))
 }
 
 /// Prints every utterance with errors, then the sums. The rate is in percent of the reference's words.

@@ -31,6 +31,15 @@ pub fn check(file: File, start: u64, mels: usize, vocabulary: usize, tensors: us
     }
 }
 
+/// The tokens of text of such a file, as bytes.
+pub fn tokens(file: File, start: u64, mels: usize, vocabulary: usize) -> Result<Vec<Vec<u8>>, String> {
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    let mut walk = Walk { file: BufReader::new(file), position: 0, length };
+    walk.skip(start)?;
+    walk.filters(mels)?;
+    walk.tokens(vocabulary)
+}
+
 struct Walk<R> {
     file: BufReader<R>,
     position: u64,
@@ -46,16 +55,20 @@ impl<R: Read + Seek> Walk<R> {
         self.skip((bands * bins * 4) as u64)
     }
 
-    fn tokens(&mut self, vocabulary: usize) -> Result<(), String> {
+    fn tokens(&mut self, vocabulary: usize) -> Result<Vec<Vec<u8>>, String> {
         let count = self.size(vocabulary)?;
-        let (mut token, mut space) = (Vec::new(), false);
+        let mut tokens = Vec::with_capacity(count);
         for _ in 0..count {
             let length = self.size(MAX_TOKEN)?;
-            token.resize(length, 0);
+            let mut token = vec![0; length];
             self.fill(&mut token)?;
-            space |= token == SPACE;
+            tokens.push(token);
         }
-        if space { Ok(()) } else { Err("its vocabulary has no space".to_owned()) }
+        if tokens.iter().any(|token| token == SPACE) {
+            Ok(tokens)
+        } else {
+            Err("its vocabulary has no space".to_owned())
+        }
     }
 
     fn tensor(&mut self) -> Result<(), String> {

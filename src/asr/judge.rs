@@ -185,6 +185,7 @@ mod tests {
     fn plan() -> Asr {
         Asr {
             model: String::new(),
+            backend: crate::config::Backend::Auto,
             language: None,
             threads: 1,
             threads_beside: 1,

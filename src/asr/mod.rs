@@ -1,24 +1,31 @@
 //! Speech recognition: sound at 16 kHz becomes text, with an honest word on how far to trust it.
 //!
-//! [`Whisper`] runs whisper.cpp. Its answer is judged before anybody sees it: Whisper writes fluent sentences for silence
+//! [`Whisper`] is run by ONNX Runtime or by whisper.cpp. Its answer is judged before anybody sees it: Whisper writes fluent sentences for silence
 //! and noise, and only a [`Verdict::Certain`] may be treated as what was said.
 
+mod attempt;
+mod cancel;
 mod contents;
+mod context;
+mod cpp;
+mod graphs;
 mod guard;
 mod header;
 mod idle;
 mod judge;
+mod language;
+mod vocabulary;
 mod whisper;
 mod windows;
 
+pub use cancel::Cancel;
 pub use judge::{Doubt, NoSpeech, Verdict};
 pub use whisper::Whisper;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::onnx::OnnxError;
 use crate::types::Ms;
 
 /// What was said.
@@ -44,21 +51,6 @@ pub struct Segment {
     pub no_speech: f32,
 }
 
-/// Stops a recognition from another thread. Clones stop the same one; a new recognition takes a new one.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// The recognition ends with [`AsrError::Cancelled`] after the encoder pass or token it is at.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// Why there is no transcript.
 #[derive(Debug, thiserror::Error)]
 pub enum AsrError {
@@ -76,6 +68,10 @@ pub enum AsrError {
         "Whisper knows no language \"{language}\"; set [asr] language to a two-letter code such as \"en\", or to \"auto\""
     )]
     Language { language: String },
+    #[error("{graph} does not belong to {model}: {why}; run \"sotto models verify\"")]
+    Mismatch { graph: PathBuf, model: PathBuf, why: String },
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     #[error("the recognition was cancelled")]
     Cancelled,
     #[error("speech recognition failed: {why}")]

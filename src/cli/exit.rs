@@ -99,13 +99,11 @@ fn of_sound(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(TtsError::NobodySpeaks { .. } | TtsError::Rates { .. }) = cause.downcast_ref() {
         return Some(Exit::UsageOrConfiguration);
     }
-    let damaged =
-        matches!(cause.downcast_ref(), Some(AsrError::Read { .. } | AsrError::Format { .. } | AsrError::Load { .. }))
-            || matches!(
-                cause.downcast_ref(),
-                Some(TtsError::Onnx(_) | TtsError::Voice { .. } | TtsError::Language { .. })
-            )
-            || matches!(cause.downcast_ref(), Some(HearError::Onnx(_)));
+    use AsrError::{Format, Load, Mismatch, Onnx, Read};
+    let asr = cause.downcast_ref();
+    let damaged = matches!(asr, Some(Read { .. } | Format { .. } | Load { .. } | Mismatch { .. } | Onnx(_)))
+        || matches!(cause.downcast_ref(), Some(TtsError::Onnx(_) | TtsError::Voice { .. } | TtsError::Language { .. }))
+        || matches!(cause.downcast_ref(), Some(HearError::Onnx(_)));
     (damaged || cause.is::<OnnxError>()).then_some(Exit::ModelMissingOrDamaged)
 }
 

@@ -182,7 +182,7 @@ fn path(store: &Store, name: &str, file: Option<&str>, as_json: bool) -> Result<
 /// Converts a model of the user's own into files of the folder `destination`.
 fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Result<()> {
     let made: &[&str] = match kind {
-        "whisper" => &["whisper.ggml"],
+        "whisper" => &["whisper.ggml", whisper::onnx::FILES[0], whisper::onnx::FILES[1]],
         "piper" => &piper::FILES,
         _ => return Err(super::Usage(format!("{kind:?} cannot be imported; choose \"whisper\" or \"piper\"")).into()),
     };
@@ -192,7 +192,7 @@ fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Resul
     let work = work.with_context(|| folder.display().to_string())?;
     super::signals::unfinished(work.path().to_owned());
     match kind {
-        "whisper" => whisper::convert(source, &work.path().join(made[0]))?,
+        "whisper" => made.iter().try_for_each(|name| whisper::convert(source, &work.path().join(name)))?,
         _ => piper::convert(source, work.path())?,
     }
     std::fs::create_dir_all(destination).with_context(|| destination.display().to_string())?;

@@ -171,6 +171,7 @@ fn turn(raw: &raw::Turn) -> Turn {
 fn asr(raw: &raw::Asr, names: &Names, threads: &Threads) -> Asr {
     Asr {
         model: or(&raw.model, names.asr),
+        backend: raw.backend,
         language: (raw.language != AUTO).then(|| raw.language.clone()),
         threads: raw.threads.map_or(threads.alone, |n| n as usize),
         threads_beside: raw.threads.map_or(threads.half, |n| n as usize),

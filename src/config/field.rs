@@ -340,7 +340,7 @@ mod tests {
                 Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 49);
+        assert_eq!(all().len(), 50);
     }
 
     #[test]
@@ -370,6 +370,8 @@ mod tests {
             ("models.profile", "qwen", Some(Value::from("qwen"))),
             ("models.profile", "Qwen", None),
             ("models.profile", "auto", None),
+            ("asr.backend", "whisper.cpp", Some(Value::from("whisper.cpp"))),
+            ("asr.backend", "ggml", None),
             ("asr.language", "de", Some(Value::from("de"))),
             ("asr.language", "eng", None),
             ("asr.language", "xx", None),

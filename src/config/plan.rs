@@ -1,6 +1,6 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
-pub use super::raw::{DEFAULT_DEVICE, Echo, Gain, Kv, Noise, Priority, Speculation};
+pub use super::raw::{Backend, DEFAULT_DEVICE, Echo, Gain, Kv, Noise, Priority, Speculation};
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
@@ -87,6 +87,7 @@ pub struct Turn {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asr {
     pub model: String,
+    pub backend: Backend,
     /// A two-letter code, or `None` to detect it.
     pub language: Option<String>,
     /// Threads on a machine that has nothing else to do.

@@ -1,21 +1,12 @@
 //! What Smart Turn sees of a sound: the log-mel spectrogram of its last eight seconds, as the feature extractor of Whisper
 //! makes it with `do_normalize`. Published in transformers' `WhisperFeatureExtractor`; the steps here are, in order: zeros
 //! in front, zero mean and unit variance, both ends mirrored, a Hann window of 25 ms every 10 ms, the power of its
-//! transform through [`mel::filters`], the logarithm, and at most 80 dB below the loudest.
+//! transform through [`filters`](crate::mel::filters), the logarithm, and at most 80 dB below the loudest.
 
-use std::f32::consts::TAU;
-use std::ops::Range;
-use std::sync::Arc;
-
-use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
-
-use crate::mel::{self, BINS, MELS, WINDOW};
+use crate::mel::{HOP, MELS, Mel, WINDOW};
 
 /// Samples at 16 kHz that are looked at: 8 s.
 pub(super) const SPAN: usize = 8 * 16_000;
-/// From one frame to the next: 10 ms.
-const HOP: usize = 160;
 /// Frames of the span.
 pub(super) const FRAMES: usize = SPAN / HOP;
 /// Half a window: frames are centred.
@@ -23,61 +14,26 @@ const EDGE: usize = WINDOW / 2;
 
 /// Added to the variance, so that silence is divided by something.
 const LEAST_VARIANCE: f64 = 1e-7;
-/// The least power of a band, before its logarithm.
-const FLOOR: f32 = 1e-10;
-/// How far below the loudest a band may lie: powers of ten.
-const RANGE: f32 = 8.0;
 
-/// The transform with its tables and buffers.
+/// The transform and its buffers.
 pub(super) struct LogMel {
-    transform: Arc<dyn RealToComplex<f32>>,
-    hann: Vec<f32>,
-    bands: Vec<Band>,
+    mel: Mel,
     /// The span with its mirrored ends.
     sound: Vec<f32>,
-    windowed: Vec<f32>,
-    spectrum: Vec<Complex<f32>>,
-    scratch: Vec<Complex<f32>>,
-    /// `[FRAMES, MELS]`: logarithms, as they are computed.
-    powers: Vec<f32>,
-    /// `[MELS, FRAMES]`, as they are seen.
+    /// `[MELS, FRAMES]`
     features: Vec<f32>,
-}
-
-/// The bins that count for a band, and how much each.
-struct Band {
-    bins: Range<usize>,
-    weights: Vec<f32>,
 }
 
 impl LogMel {
     pub(super) fn new() -> Self {
-        let transform = RealFftPlanner::new().plan_fft_forward(WINDOW);
-        LogMel {
-            hann: (0..WINDOW).map(|i| 0.5 - 0.5 * (TAU * i as f32 / WINDOW as f32).cos()).collect(),
-            bands: mel::filters().chunks(BINS).map(Band::of).collect(),
-            sound: vec![0.0; SPAN + 2 * EDGE],
-            windowed: transform.make_input_vec(),
-            spectrum: transform.make_output_vec(),
-            scratch: transform.make_scratch_vec(),
-            powers: vec![0.0; FRAMES * MELS],
-            features: vec![0.0; MELS * FRAMES],
-            transform,
-        }
+        LogMel { mel: Mel::default(), sound: vec![0.0; SPAN + 2 * EDGE], features: vec![0.0; MELS * FRAMES] }
     }
 
     /// The features `[MELS, FRAMES]` of the last [`SPAN`] of `samples` (16 kHz).
     pub(super) fn of(&mut self, samples: &[f32]) -> &[f32] {
-        let samples = &samples[samples.len().saturating_sub(SPAN)..];
-        self.lay(samples);
-        // Frames that hold nothing but the zeros in front are all alike.
-        let alike = ((SPAN - samples.len()).saturating_sub(WINDOW) / HOP).max(1);
-        self.frame(0);
-        for n in 1..alike {
-            self.powers.copy_within(..MELS, n * MELS);
-        }
-        (alike..FRAMES).for_each(|n| self.frame(n));
-        self.scale();
+        self.lay(&samples[samples.len().saturating_sub(SPAN)..]);
+        // The extractor drops the last frame.
+        self.features = self.mel.features_of_padded(&self.sound[..(FRAMES - 1) * HOP + WINDOW]);
         &self.features
     }
 
@@ -99,39 +55,6 @@ impl LogMel {
             sound[last + i] = sound[last - i];
         }
     }
-
-    /// The logarithms of the bands of frame `n`.
-    fn frame(&mut self, n: usize) {
-        let sound = &self.sound[n * HOP..][..WINDOW];
-        for ((to, sample), weight) in self.windowed.iter_mut().zip(sound).zip(&self.hann) {
-            *to = sample * weight;
-        }
-        let done = self.transform.process_with_scratch(&mut self.windowed, &mut self.spectrum, &mut self.scratch);
-        debug_assert!(done.is_ok(), "the buffers are the transform's own");
-        for (to, band) in self.powers[n * MELS..][..MELS].iter_mut().zip(&self.bands) {
-            let bins = self.spectrum[band.bins.clone()].iter().zip(&band.weights);
-            let power: f32 = bins.map(|(bin, weight)| bin.norm_sqr() * weight).sum();
-            *to = power.max(FLOOR).log10();
-        }
-    }
-
-    /// From logarithms to about -1..=1, band by band.
-    fn scale(&mut self) {
-        let lowest = self.powers.iter().copied().fold(f32::MIN, f32::max) - RANGE;
-        for (n, frame) in self.powers.chunks_exact(MELS).enumerate() {
-            for (band, power) in frame.iter().enumerate() {
-                self.features[band * FRAMES + n] = (power.max(lowest) + 4.0) / 4.0;
-            }
-        }
-    }
-}
-
-impl Band {
-    fn of(weights: &[f32]) -> Band {
-        let first = weights.iter().position(|&weight| weight != 0.0).unwrap_or(0);
-        let end = weights.iter().rposition(|&weight| weight != 0.0).map_or(first, |last| last + 1);
-        Band { bins: first..end, weights: weights[first..end].to_vec() }
-    }
 }
 
 #[cfg(test)]
@@ -149,9 +72,12 @@ mod tests {
         LogMel::new().of(samples).to_vec()
     }
 
-    /// Band, frame and feature of 1.5 s and of 10 s of that sound, as pipecat-ai 1.14.0 computes them with numpy, which
+    /// Band, frame, and the feature there.
+    type Point = (usize, usize, f32);
+
+    /// Length, mean and some features of 1.5 s and of 10 s of that sound, as pipecat-ai 1.14.0 computes them with numpy, which
     /// took them over from transformers.
-    const GOLDEN: [(usize, f64, [(usize, usize, f32); 10]); 2] = [
+    const GOLDEN: [(usize, f64, [Point; 10]); 2] = [
         (
             24_000,
             -0.043808,

@@ -1,13 +1,13 @@
 //! Loads the stages that the plan names, each under a permit of the memory budget.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::Context;
 
 use super::stage::{Judge, Result, Stages};
 use crate::asr::Whisper;
-use crate::config::{self, Plan};
+use crate::config::{self, Backend, Plan};
 use crate::hear::{SileroVad, SmartTurn};
 use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
@@ -265,8 +265,21 @@ impl Loader {
     }
 
     pub fn recogniser(&self) -> Result<Whisper> {
-        let permit = self.permit(Part::Recogniser)?;
-        Ok(Whisper::load(&self.file(Part::Recogniser)?, &self.plan.asr, permit)?)
+        let (model, plan) = (self.file(Part::Recogniser)?, &self.plan.asr);
+        if !self.runs_graphs(&model) {
+            return Ok(Whisper::load(&model, plan, self.permit(Part::Recogniser)?)?);
+        }
+        let onnx = self.onnx()?;
+        Ok(Whisper::load_graphs(&onnx, &model, plan, self.permit(Part::Recogniser)?)?)
+    }
+
+    /// Whether the Whisper model is run by ONNX Runtime.
+    fn runs_graphs(&self, model: &Path) -> bool {
+        match self.plan.asr.backend {
+            Backend::Auto => Whisper::has_graphs(model),
+            Backend::Onnx => true,
+            Backend::WhisperCpp => false,
+        }
     }
 
     /// The language model with the system prompt computed.
@@ -341,6 +354,7 @@ impl Loader {
             Part::Runtime => self.store.catalogue().find(RUNTIME)?.loaded_bytes(),
             Part::Detector => SileroVad::planned_bytes(),
             Part::Judge => SmartTurn::planned_bytes(),
+            Part::Recogniser if self.runs_graphs(&file) => Whisper::planned_bytes_of_graphs(&file)?,
             Part::Recogniser => Whisper::planned_bytes(&file)?,
             Part::Thinker => Llm::planned_bytes(&file, &self.plan.llm)?,
             Part::Speaker => self.planned_voices()?.planned,

@@ -85,7 +85,7 @@ pub enum Import {
     /// They are the installed ones.
     #[default]
     None,
-    /// CTranslate2's Whisper becomes whisper.cpp's.
+    /// CTranslate2's Whisper becomes whisper.cpp's, and two ONNX graphs.
     WhisperCt2,
     /// A Piper voice is cut into encoder and decoder.
     PiperSplit,
@@ -316,7 +316,10 @@ impl Import {
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         let right = match self {
             Import::None => true,
-            Import::WhisperCt2 => names.len() == 1 && names[0].ends_with(".ggml"),
+            Import::WhisperCt2 => {
+                let (first, graphs) = names.split_first().unwrap_or((&"", &[]));
+                first.ends_with(".ggml") && graphs == super::import::whisper::onnx::FILES
+            }
             Import::PiperSplit => names == ["encoder.onnx", "decoder.onnx", "voice.json"],
             Import::QuantizeMixed | Import::QuantizeInt8 => CHECKPOINT.iter().all(|needed| names.contains(needed)),
         };

@@ -8,6 +8,7 @@ use super::catalogue::{Entry, Import};
 use super::place;
 use super::progress::Progress;
 
+mod onnx;
 pub mod piper;
 pub mod whisper;
 mod wire;

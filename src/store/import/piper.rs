@@ -6,13 +6,14 @@
 //! stretch of them.
 //!
 //! An ONNX file is protobuf. Nodes and weights are carried over byte for byte; only the lists that hold them are made
-//! anew, so nothing can be lost that this code does not know. Field numbers are those of `onnx.proto3`.
+//! anew, so nothing can be lost that this code does not know.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
 use super::ImportError;
+use super::onnx::{self, Dimension, Element, VALUE_NAME, graph, node, tensor};
 use super::wire::{Field, Wire, put_bytes};
 
 /// The latent frames: f32 `[1, 192, frames]`.
@@ -25,20 +26,6 @@ const MAX_NODES: usize = 100_000;
 
 /// `ModelProto.graph`
 const MODEL_GRAPH: u64 = 7;
-/// Fields of `GraphProto`.
-mod graph {
-    pub const NODE: u64 = 1;
-    pub const INITIALIZER: u64 = 5;
-    pub const INPUT: u64 = 11;
-    pub const OUTPUT: u64 = 12;
-    pub const VALUE_INFO: u64 = 13;
-}
-/// Fields of `NodeProto`.
-const NODE_INPUT: u64 = 1;
-const NODE_OUTPUT: u64 = 2;
-/// `TensorProto.name` and `ValueInfoProto.name`.
-const TENSOR_NAME: u64 = 8;
-const VALUE_NAME: u64 = 1;
 
 /// The files of a voice that is cut in two.
 pub const FILES: [&str; 3] = ["encoder.onnx", "decoder.onnx", "voice.json"];
@@ -180,7 +167,7 @@ impl<'a> Model<'a> {
         for field in &self.rest {
             let keep = match field.number {
                 number if number == replaced => false,
-                graph::INITIALIZER => used.contains(field.string_at(TENSOR_NAME)?),
+                graph::INITIALIZER => used.contains(field.string_at(tensor::NAME)?),
                 graph::INPUT => keep_inputs(field.string_at(VALUE_NAME)?),
                 // Shapes of intermediate tensors are inferred again when the graph is loaded.
                 graph::VALUE_INFO => false,
@@ -209,8 +196,8 @@ impl<'a> Node<'a> {
         for field in Wire::new(bytes) {
             let field = field?;
             match field.number {
-                NODE_INPUT => node.inputs.push(field.string()?),
-                NODE_OUTPUT => node.outputs.push(field.string()?),
+                node::INPUT => node.inputs.push(field.string()?),
+                node::OUTPUT => node.outputs.push(field.string()?),
                 _ => {}
             }
         }
@@ -220,26 +207,5 @@ impl<'a> Node<'a> {
 
 /// The cut as a `ValueInfoProto`: its name and its type, f32 `[1, 192, frames]`.
 fn cut_value() -> Vec<u8> {
-    const VALUE_TYPE: u64 = 2;
-    const TENSOR_TYPE: u64 = 1;
-    const ELEMENT_TYPE: u8 = 1 << 3;
-    const FLOAT: u8 = 1;
-    const SHAPE: u64 = 2;
-    const DIMENSION: u64 = 1;
-    const DIMENSION_VALUE: u8 = 1 << 3;
-    const DIMENSION_NAME: u64 = 2;
-    let mut frames = Vec::new();
-    put_bytes(&mut frames, DIMENSION_NAME, b"frames");
-    let mut shape = Vec::new();
-    for dimension in [&[DIMENSION_VALUE, 1][..], &[DIMENSION_VALUE, 192, 1], &frames] {
-        put_bytes(&mut shape, DIMENSION, dimension);
-    }
-    let mut tensor = vec![ELEMENT_TYPE, FLOAT];
-    put_bytes(&mut tensor, SHAPE, &shape);
-    let mut kind = Vec::new();
-    put_bytes(&mut kind, TENSOR_TYPE, &tensor);
-    let mut value = Vec::new();
-    put_bytes(&mut value, VALUE_NAME, CUT.as_bytes());
-    put_bytes(&mut value, VALUE_TYPE, &kind);
-    value
+    onnx::value(CUT, Element::F32, &[Dimension::Of(1), Dimension::Of(192), Dimension::Named("frames")])
 }

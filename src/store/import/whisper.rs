@@ -1,11 +1,13 @@
-//! Whisper weights: from CTranslate2's `model.bin`, as package registries carry them, to whisper.cpp's ggml file.
+//! Whisper weights: from CTranslate2's `model.bin`, as package registries carry them, to whisper.cpp's ggml file and to
+//! two ONNX graphs ([`onnx`]).
 //!
-//! The two hold the same numbers under other names: CTranslate2 joins the rows of query, key and value in one matrix,
+//! The first two hold the same numbers under other names: CTranslate2 joins the rows of query, key and value in one matrix,
 //! whisper.cpp wants them apart, with the mel filters and the vocabulary in front. The result depends on nothing but the
 //! source, byte for byte, so that a catalogue can list its digest.
 
 mod ct2;
 mod ggml;
+pub mod onnx;
 mod vocabulary;
 
 use std::path::Path;
@@ -32,12 +34,16 @@ struct Blueprint {
     decoder_layers: usize,
 }
 
-/// Converts `source/model.bin` with `source/vocabulary.txt` into the ggml file `target`.
+/// Converts `source/model.bin` with `source/vocabulary.txt` into the file `target`: one of [`onnx::FILES`] by its name,
+/// otherwise a ggml file. It appears whole or not at all.
 ///
-/// Memory stays below a megabyte plus the vocabulary, whatever the model. `target` appears whole or not at all.
+/// Memory stays below a megabyte plus the vocabulary for a ggml file; a graph is held whole, twice.
 pub fn convert(source: &Path, target: &Path) -> Result<(), ImportError> {
     let mut checkpoint = Checkpoint::open(&source.join("model.bin"))?;
     let blueprint = Blueprint::of(&mut checkpoint)?;
+    if let Some(file) = onnx::FILES.into_iter().find(|file| target.file_name().is_some_and(|name| name == *file)) {
+        return onnx::write(&mut checkpoint, &blueprint, file, target);
+    }
     let tokens = vocabulary::read(&source.join("vocabulary.txt"), blueprint.vocabulary)?;
     ggml::write(&mut checkpoint, &blueprint, &tokens, target)
 }

@@ -104,6 +104,18 @@ pub fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends a field that is a whole number.
+pub fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
+    put_varint(out, number << 3);
+    put_varint(out, value);
+}
+
+/// Appends a field that is a single-precision number.
+pub fn put_float(out: &mut Vec<u8>, number: u64, value: f32) {
+    put_varint(out, number << 3 | 5);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);

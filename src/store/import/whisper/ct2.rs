@@ -128,6 +128,16 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// The same rows, all at once.
+    pub fn numbers(&mut self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<Vec<f32>, ImportError> {
+        let mut numbers = Vec::new();
+        self.rows(name, shape, rows, &mut |more| {
+            numbers.extend_from_slice(more);
+            Ok(())
+        })?;
+        Ok(numbers)
+    }
+
     pub fn refuse(&self, why: String) -> ImportError {
         ImportError::Format { path: self.path.clone(), why }
     }

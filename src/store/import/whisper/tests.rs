@@ -7,6 +7,8 @@ use half::f16;
 
 use super::*;
 use crate::mel;
+use crate::store::import::onnx::graph;
+use crate::store::import::wire::{Field, Wire};
 
 const WIDTH: usize = 4;
 const TOKENS: usize = 5;
@@ -102,7 +104,11 @@ fn checkpoint() -> Writer {
 }
 
 fn convert_bytes(folder: &Path, model: &[u8]) -> Result<Vec<u8>, ImportError> {
-    let target = folder.join("out.ggml");
+    convert_to(folder, model, "out.ggml")
+}
+
+fn convert_to(folder: &Path, model: &[u8], name: &str) -> Result<Vec<u8>, ImportError> {
+    let target = folder.join(name);
     fs::write(folder.join("model.bin"), model).unwrap();
     fs::write(folder.join("vocabulary.txt"), VOCABULARY).unwrap();
     let done = convert(folder, &target);
@@ -170,6 +176,49 @@ fn the_same_source_gives_the_same_bytes() {
     let (model, _) = checkpoint().finish();
     let first = convert_bytes(folder.path(), &model).unwrap();
     assert_eq!(first, convert_bytes(folder.path(), &model).unwrap());
+}
+
+/// The names of a graph's inputs or outputs, and the bytes of all its weights.
+fn read_graph(file: &[u8], list: u64) -> (Vec<String>, usize) {
+    let of_graph = |field: &Field| field.number == 7;
+    let graph = Wire::new(file).map(Result::unwrap).find(of_graph).unwrap();
+    let fields: Vec<Field> = Wire::new(graph.message().unwrap()).map(Result::unwrap).collect();
+    let named = fields.iter().filter(|field| field.number == list).map(|field| field.string_at(1).unwrap().to_owned());
+    let weights = fields.iter().filter(|field| field.number == graph::INITIALIZER).map(|field| field.raw.len()).sum();
+    (named.collect(), weights)
+}
+
+#[test]
+fn graphs_take_and_give_what_the_recogniser_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = checkpoint().finish();
+    let encoder = convert_to(folder.path(), &model, onnx::FILES[0]).unwrap();
+    assert_eq!(read_graph(&encoder, graph::INPUT).0, ["mel"]);
+    assert_eq!(read_graph(&encoder, graph::OUTPUT).0, ["cross_k_0", "cross_v_0"]);
+    let decoder = convert_to(folder.path(), &model, onnx::FILES[1]).unwrap();
+    let inputs = ["tokens", "places", "rows", "past_k_0", "past_v_0", "cross_k_0", "cross_v_0"];
+    assert_eq!(read_graph(&decoder, graph::INPUT).0, inputs);
+    let (outputs, weights) = read_graph(&decoder, graph::OUTPUT);
+    assert_eq!(outputs, ["present_k_0", "present_v_0", "logits"]);
+    // Positions in f32, everything else but vectors in a byte each; embeddings once.
+    let most = TEXT_POSITIONS * WIDTH * 4 + (4 + 2 + 8) * WIDTH * WIDTH + TOKENS * WIDTH;
+    assert!((most..most + 4_000).contains(&weights), "{weights}");
+    assert_eq!(convert_to(folder.path(), &model, onnx::FILES[1]).unwrap(), decoder);
+}
+
+#[test]
+fn a_checkpoint_without_a_layer_gives_no_graph() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, edges) = checkpoint().finish();
+    for name in onnx::FILES {
+        for &cut in &edges[..edges.len() - 1] {
+            assert!(convert_to(folder.path(), &model[..cut], name).is_err(), "{name} cut at {cut}");
+        }
+        let mut wrong = Writer::default();
+        wrong.floats("encoder/conv1/weight", &[WIDTH, MELS, 3]);
+        let why = convert_to(folder.path(), &wrong.finish().0, name).unwrap_err().to_string();
+        assert!(why.contains("decoder/embeddings/weight is missing"), "{why}");
+    }
 }
 
 #[test]

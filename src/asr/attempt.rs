@@ -1,0 +1,105 @@
+//! The tokens of one pass over a window, and what they say.
+
+use super::guard::{self, Patience};
+use super::judge::{self, Reading};
+use crate::types::SampleRate;
+
+/// Tokens that a sound may become: a margin, and what the quickest speaker of a language in small tokens needs.
+const TOKENS_AT_LEAST: usize = 24;
+const TOKENS_PER_SECOND: usize = 16;
+/// Half of the decoder's 448 positions, which is what Whisper was trained to fill with the text of one window.
+const TOKENS_AT_MOST: usize = 224;
+
+/// The tokens of one pass over a window.
+#[derive(Default)]
+pub struct Attempt {
+    pub tokens: Vec<Token>,
+    /// The guard or the token limit ended it.
+    pub circled: bool,
+}
+
+pub struct Token {
+    pub id: i32,
+    pub logprob: f32,
+    /// Empty for tokens that are no text. A character may be spread over several.
+    pub bytes: Vec<u8>,
+}
+
+/// The most tokens that so many samples may become.
+pub fn token_limit(samples: usize) -> usize {
+    (TOKENS_AT_LEAST + samples * TOKENS_PER_SECOND / SampleRate::HEARING.0 as usize).min(TOKENS_AT_MOST)
+}
+
+/// Logits so far below the highest add nothing: fifty thousand of them together less than a millionth.
+const NEGLIGIBLE: f32 = -25.0;
+
+/// The probability of one logit among all.
+pub fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32 {
+    let Some(one) = one else { return 0.0 };
+    let highest = logits.clone().fold(f32::NEG_INFINITY, f32::max);
+    let counts = logits.map(|logit| logit - highest).filter(|below| *below > NEGLIGIBLE);
+    (one - highest).exp() / counts.map(f32::exp).sum::<f32>()
+}
+
+impl Attempt {
+    /// Leaves a circle that was stopped going round once. A text without an end ran into the limit.
+    pub fn tidied(mut self, end_of_text: i32, patience: Patience) -> Self {
+        let end = self.tokens.iter().position(|token| token.id >= end_of_text);
+        let ids: Vec<_> = self.tokens[..end.unwrap_or(self.tokens.len())].iter().map(|token| token.id).collect();
+        let kept = guard::without_circle(&ids, patience);
+        self.circled = kept < ids.len() || (end.is_none() && !ids.is_empty());
+        self.tokens.drain(kept..ids.len());
+        self
+    }
+
+    pub fn reading(&self) -> Reading {
+        let text: Vec<u8> = self.tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+        let sum: f32 = self.tokens.iter().map(|token| token.logprob).sum();
+        Reading {
+            text: judge::words(&String::from_utf8_lossy(&text)),
+            logprob: sum / self.tokens.len().max(1) as f32,
+            no_speech: 0.0,
+            circled: self.circled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tokens below 9 are text, 9 ends it.
+    fn attempt(ids: &[i32]) -> Attempt {
+        let token = |&id: &i32| Token { id, logprob: -0.5, bytes: format!(" {id}").into_bytes() };
+        Attempt { tokens: ids.iter().map(token).collect(), circled: false }.tidied(9, Patience::Short)
+    }
+
+    #[test]
+    fn a_circle_is_told_once_and_a_text_without_an_end_has_run_into_the_limit() {
+        for (ids, circled, left) in [
+            (&[][..], false, 0),
+            (&[9], false, 1),
+            (&[1, 2, 3, 9], false, 4),
+            (&[1, 2, 3], true, 3),
+            (&[5, 1, 1, 1, 1, 1, 1, 9], true, 3),
+        ] {
+            let attempt = attempt(ids);
+            assert_eq!((attempt.circled, attempt.tokens.len()), (circled, left), "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn a_reading_is_the_text_and_the_mean_of_all_tokens() {
+        let reading = attempt(&[1, 2]).reading();
+        assert_eq!((reading.text.as_str(), reading.logprob), ("1 2", -0.5));
+        assert_eq!(Attempt::default().reading().logprob, 0.0);
+    }
+
+    #[test]
+    fn a_share_is_a_softmax() {
+        let logits = [0.0, 3f32.ln(), f32::NEG_INFINITY];
+        assert!((share(logits.into_iter(), Some(logits[1])) - 0.75).abs() < 1e-6);
+        assert_eq!(share(logits.into_iter(), None), 0.0);
+        assert_eq!((token_limit(0), token_limit(16_000), token_limit(28 * 16_000)), (24, 40, 224));
+    }
+}

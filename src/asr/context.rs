@@ -1,0 +1,68 @@
+//! How many positions of the encoder a sound gets. Its work grows with more than the square of them, and with too few
+//! Whisper goes in circles.
+
+use super::guard::Patience;
+use crate::types::SampleRate;
+
+/// Encoder positions per second of sound, and what is added so that the sound ends before the context does.
+const POSITIONS_PER_SECOND: usize = 50;
+const MARGIN: usize = 32;
+/// Encoder positions are rounded up to this: whole tiles for the matrix kernels.
+const POSITION_STEP: usize = 64;
+/// The smallest encoder context, by the width of the model. With less, tiny goes in circles in one of six utterances.
+const LEAST_POSITIONS: usize = 256;
+const LEAST_POSITIONS_TINY: usize = 512;
+const TINY: usize = 384;
+/// A context in which circles are rare in any model.
+const SAFE_POSITIONS: usize = 512;
+
+/// The smallest and the largest encoder context of a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Context {
+    least: usize,
+    whole: usize,
+}
+
+impl Context {
+    /// Of a model so wide whose encoder has `whole` positions.
+    pub fn new(width: usize, whole: usize) -> Self {
+        Context { least: if width > TINY { LEAST_POSITIONS } else { LEAST_POSITIONS_TINY }, whole }
+    }
+
+    /// The context for so many samples.
+    pub fn fitted(self, samples: usize) -> usize {
+        let needed = (samples * POSITIONS_PER_SECOND).div_ceil(SampleRate::HEARING.0 as usize) + MARGIN;
+        needed.next_multiple_of(POSITION_STEP).clamp(self.least, self.whole)
+    }
+
+    /// What is tried, in order, when the text went in circles with the fitted context.
+    pub fn more(self, fitted: usize) -> impl Iterator<Item = (usize, Patience)> + use<> {
+        let Context { whole, .. } = self;
+        let twice = (2 * fitted).max(SAFE_POSITIONS).min(whole);
+        let steps = [(twice, Patience::Short), (whole, Patience::Long)];
+        steps.into_iter().filter(move |&(positions, patience)| {
+            positions > fitted && (patience == Patience::Long || positions < whole)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_fits_the_sound_and_grows_when_that_fails() {
+        let base = Context::new(512, 1500);
+        for (seconds, fitted, more) in [
+            (1, 256, vec![512, 1500]),
+            (5, 320, vec![640, 1500]),
+            (20, 1088, vec![1500]),
+            (28, 1472, vec![1500]),
+            (60, 1500, vec![]),
+        ] {
+            assert_eq!(base.fitted(seconds * 16_000), fitted, "{seconds} s");
+            assert_eq!(base.more(fitted).map(|(positions, _)| positions).collect::<Vec<_>>(), more, "{seconds} s");
+        }
+        assert_eq!(Context::new(384, 1500).fitted(16_000), 512);
+    }
+}

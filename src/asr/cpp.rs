@@ -1,0 +1,209 @@
+//! whisper.cpp at work: one context, one state, used again and again.
+
+use std::ffi::c_void;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use whisper_rs::{
+    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperTokenId,
+};
+
+use super::attempt::{Attempt, Token, share, token_limit};
+use super::context::Context;
+use super::guard::{self, Guard, Patience};
+use super::header::Blueprint;
+use super::idle::idle_cores;
+use super::judge::Reading;
+use super::language::Language;
+use super::whisper::Engine;
+use super::{AsrError, Cancel};
+use crate::config::Asr;
+use crate::types::Bytes;
+
+/// A ggml file in whisper.cpp.
+pub struct WhisperCpp {
+    // Before the context it points into: fields are dropped in order.
+    state: WhisperState,
+    context: WhisperContext,
+    plan: Asr,
+    sizes: Context,
+    /// The language to understand in; the last one heard when it is to be detected.
+    language: Language,
+    /// One for each language that was needed: whisper-rs leaks the string of each it makes.
+    params: Vec<(Language, FullParams<'static, 'static>)>,
+}
+
+/// What the decoder thinks before it writes anything.
+struct Impression {
+    no_speech: f32,
+    /// The language, where it is sure of one.
+    language: Option<Language>,
+}
+
+impl WhisperCpp {
+    /// What `model` will hold once loaded, caches and buffers included.
+    pub fn planned_bytes(model: &Path) -> Result<Bytes, AsrError> {
+        Ok(Blueprint::read(model)?.planned_bytes())
+    }
+
+    pub fn load(model: &Path, plan: &Asr) -> Result<Self, AsrError> {
+        whisper_rs::install_logging_hooks();
+        let blueprint = Blueprint::checked(model)?;
+        let fail = |why: String| AsrError::Load { model: model.to_owned(), why };
+        let mut parameters = WhisperContextParameters::default();
+        // On a processor flash attention does not use the tiled kernels, and the whole takes 1.8 times as long.
+        parameters.use_gpu(false).flash_attn(false);
+        let context = WhisperContext::new_with_params(model, parameters).map_err(|error| fail(error.to_string()))?;
+        let language = Language::planned(plan, context.is_multilingual(), model)?;
+        let state = context.create_state().map_err(|error| fail(error.to_string()))?;
+        Ok(WhisperCpp {
+            state,
+            context,
+            plan: plan.clone(),
+            sizes: Context::new(blueprint.width(), blueprint.audio_positions()),
+            language,
+            params: Vec::new(),
+        })
+    }
+
+    /// If the language is to be detected and is now sure to be another than thought, takes it up; all has to be read
+    /// again then.
+    fn is_another(&mut self, language: Option<Language>) -> bool {
+        let wanted = self.plan.language.is_none() && self.context.is_multilingual();
+        match language {
+            Some(language) if wanted && language != self.language => {
+                self.language = language;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        samples: &[f32],
+        positions: usize,
+        patience: Patience,
+        cancel: &Cancel,
+    ) -> Result<Reading, AsrError> {
+        if cancel.is_cancelled() {
+            return Err(AsrError::Cancelled);
+        }
+        let end_of_text = self.context.token_eot();
+        let guard = Guard { patience, end_of_text, vocabulary: self.context.n_vocab() as usize };
+        let mut params = self.params();
+        params.set_n_threads(self.threads() as i32);
+        params.set_audio_ctx(positions as i32);
+        params.set_max_tokens(token_limit(samples.len()) as i32);
+        // SAFETY: whisper.cpp calls both only inside `full` below, which `cancel` and `guard` outlive; `aborted` and
+        // `filter` read what these pointers point to, and nothing writes to it but the atomic itself.
+        unsafe {
+            params.set_abort_callback(Some(aborted));
+            params.set_abort_callback_user_data(std::ptr::from_ref(cancel.flag()).cast_mut().cast());
+            params.set_filter_logits_callback(Some(guard::filter));
+            params.set_filter_logits_callback_user_data(std::ptr::from_ref(&guard).cast_mut().cast());
+        }
+        let done = self.state.full(params, samples);
+        if cancel.is_cancelled() {
+            return Err(AsrError::Cancelled);
+        }
+        done.map_err(|error| AsrError::Run { why: error.to_string() })?;
+        Ok(collect(&self.state, end_of_text, patience).reading())
+    }
+
+    /// The parameters for the present language, made once.
+    fn params(&mut self) -> FullParams<'static, 'static> {
+        if let Some((_, params)) = self.params.iter().find(|(language, _)| *language == self.language) {
+            return params.clone();
+        }
+        let params = greedy(Some(self.language.code()));
+        self.params.push((self.language, params.clone()));
+        params
+    }
+
+    /// Its threads wait for each other in a loop, so there are no more of them than idle cores, down to those that the
+    /// plan allows on a machine at work.
+    fn threads(&self) -> usize {
+        let (least, most) = (self.plan.threads_beside, self.plan.threads);
+        idle_cores().map_or(least, |idle| idle.clamp(least, most))
+    }
+
+    /// Asks the decoder for its first word on the sound that was just encoded, which costs one token: is it speech, and
+    /// in which language? whisper.cpp's own no-speech probability is taken some tokens later, where it is always near
+    /// zero; this is where OpenAI takes it.
+    fn first_impression(&mut self) -> Result<Impression, AsrError> {
+        let fail = |error: whisper_rs::WhisperError| AsrError::Run { why: error.to_string() };
+        self.state.decode(&[self.context.token_sot()], 0, self.threads()).map_err(fail)?;
+        let logits = self.state.get_logits().map_err(fail)?;
+        let silence = share(logits.iter().copied(), logits.get(self.context.token_nosp() as usize).copied());
+        let languages = (0..=whisper_rs::get_lang_max_id()).map(|id| self.context.token_lang(id) as usize);
+        let languages: Vec<f32> = languages.map_while(|token| logits.get(token).copied()).collect();
+        let language = Language::detected(&languages);
+        Ok(Impression { no_speech: silence, language })
+    }
+}
+
+impl Engine for WhisperCpp {
+    fn read(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Reading, AsrError> {
+        let fitted = self.sizes.fitted(samples.len());
+        let mut reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
+        let Impression { no_speech, language } = self.first_impression()?;
+        if self.is_another(language) {
+            reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
+        }
+        for (positions, patience) in self.sizes.more(fitted) {
+            if !reading.circled || no_speech > self.plan.max_no_speech {
+                break;
+            }
+            reading = self.attempt(samples, positions, patience, cancel)?;
+        }
+        Ok(Reading { no_speech, ..reading })
+    }
+
+    fn language(&self) -> Language {
+        self.language
+    }
+}
+
+/// One greedy pass, no timestamps, nothing carried over, nothing printed, and no second thoughts of whisper.cpp's own:
+/// whether to try again is decided here.
+fn greedy(language: Option<&'static str>) -> FullParams<'static, 'static> {
+    let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
+    params.set_language(language);
+    params.set_translate(false);
+    params.set_no_context(true);
+    params.set_no_timestamps(true);
+    params.set_single_segment(true);
+    params.set_suppress_blank(true);
+    params.set_suppress_nst(true);
+    params.set_temperature(0.0);
+    params.set_temperature_inc(0.0);
+    params.set_logprob_thold(f32::NEG_INFINITY);
+    params.set_no_speech_thold(1.0);
+    params.set_print_progress(false);
+    params.set_print_realtime(false);
+    params.set_print_special(false);
+    params.set_print_timestamps(false);
+    params
+}
+
+/// whisper.cpp's abort callback: true ends the call.
+///
+/// # Safety
+/// `flag` points to an [`AtomicBool`].
+unsafe extern "C" fn aborted(flag: *mut c_void) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Relaxed)
+}
+
+fn collect(state: &WhisperState, end_of_text: WhisperTokenId, patience: Patience) -> Attempt {
+    let mut tokens = Vec::new();
+    for segment in state.as_iter() {
+        for token in (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)) {
+            let id = token.token_id();
+            let bytes = token.to_bytes().ok().filter(|_| id < end_of_text).unwrap_or_default().to_vec();
+            tokens.push(Token { id, logprob: token.token_data().plog, bytes });
+        }
+    }
+    Attempt { tokens, circled: false }.tidied(end_of_text, patience)
+}

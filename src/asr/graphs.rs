@@ -1,0 +1,309 @@
+//! Whisper as two ONNX graphs in eight bits: one hears, one writes.
+//!
+//! The store makes them (`store::import::whisper::onnx` states their inputs and outputs). The vocabulary comes from the
+//! ggml file that they lie beside.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::value::{DynValue, Tensor, TensorRef};
+
+use super::attempt::{Attempt, Token, share, token_limit};
+use super::context::Context;
+use super::guard::{self, Patience};
+use super::header::Blueprint;
+use super::judge::Reading;
+use super::language::Language;
+use super::vocabulary::Vocabulary;
+use super::whisper::Engine;
+use super::{AsrError, Cancel};
+use crate::config::Asr;
+use crate::mel::{HOP, MELS, Mel};
+use crate::memory;
+use crate::onnx::Onnx;
+use crate::types::Bytes;
+
+/// Frames of features for one position of the encoder.
+const FRAMES: usize = 2;
+
+/// The loaded graphs.
+pub struct Graphs {
+    encoder: Session,
+    decoder: Session,
+    files: [PathBuf; 2],
+    mel: Mel,
+    vocabulary: Vocabulary,
+    blueprint: Blueprint,
+    names: Names,
+    plan: Asr,
+    /// The language to understand in; the last one heard when it is to be detected.
+    language: Language,
+    multilingual: bool,
+}
+
+/// What the decoder's caches are called, two for each layer.
+struct Names {
+    /// What it attends to: outputs of the encoder.
+    cross: Vec<String>,
+    past: Vec<String>,
+    present: Vec<String>,
+}
+
+/// What the decoder says of the next token, and what it needs to go on.
+struct Step {
+    /// A row for each token that was asked for.
+    logits: Vec<Vec<f32>>,
+    past: Vec<DynValue>,
+}
+
+/// Text as it is written, before it is looked at.
+struct Writing {
+    attempt: Attempt,
+    no_speech: f32,
+}
+
+impl Graphs {
+    /// The graphs that belong to the ggml file `model`.
+    pub fn beside(model: &Path) -> [PathBuf; 2] {
+        ["encoder.onnx", "decoder.onnx"].map(|name| model.with_file_name(name))
+    }
+
+    /// What the graphs hold when they are loaded and have run.
+    pub fn planned_bytes(model: &Path) -> Result<Bytes, AsrError> {
+        let size = |file: PathBuf| match std::fs::metadata(&file) {
+            Ok(about) => Ok(about.len()),
+            Err(source) => Err(AsrError::Read { model: file, source }),
+        };
+        let [encoder, decoder] = Self::beside(model).map(size);
+        Ok(Blueprint::read(model)?.planned_bytes_of_graphs(encoder? + decoder?))
+    }
+
+    pub fn load(onnx: &Onnx, model: &Path, plan: &Asr) -> Result<Self, AsrError> {
+        let (blueprint, tokens) = Blueprint::with_tokens(model)?;
+        let vocabulary = Vocabulary::new(tokens, blueprint.vocabulary())
+            .map_err(|why| AsrError::Format { model: model.to_owned(), why })?;
+        let language = Language::planned(plan, blueprint.is_multilingual(), model)?;
+        let files = Self::beside(model);
+        let [encoder, decoder] = files.each_ref().map(|file| onnx.session(file, plan.threads));
+        let mut graphs = Graphs {
+            encoder: encoder?,
+            decoder: decoder?,
+            files,
+            mel: Mel::default(),
+            vocabulary,
+            names: Names::of(blueprint.decoder_layers()),
+            multilingual: blueprint.is_multilingual(),
+            blueprint,
+            plan: plan.clone(),
+            language,
+        };
+        graphs.check(model)?;
+        graphs.warm_up()?;
+        // The files as they were read: 65 MB of base.
+        memory::give_back_freed();
+        Ok(graphs)
+    }
+
+    /// Hears silence, so that the first question pays for no first times.
+    fn warm_up(&mut self) -> Result<(), AsrError> {
+        let cancel = Cancel::default();
+        let run = Run::new(&cancel)?;
+        let sound = self.hear(&[], self.context().fitted(0), &run)?;
+        self.begin(&sound, &run).map(drop)
+    }
+
+    fn context(&self) -> Context {
+        Context::new(self.blueprint.width(), self.blueprint.audio_positions())
+    }
+
+    /// Refuses graphs that are not those of the ggml file.
+    fn check(&self, model: &Path) -> Result<(), AsrError> {
+        let sides = [(&self.encoder, &self.files[0]), (&self.decoder, &self.files[1])];
+        for (session, file) in sides {
+            let (inputs, outputs) = (session.inputs(), session.outputs());
+            let has = |name: &str| inputs.iter().chain(outputs).any(|outlet| outlet.name() == name);
+            if let Some(name) = self.names.cross.iter().find(|name| !has(name)) {
+                let why = format!("it has no {name}");
+                return Err(AsrError::Mismatch { graph: file.clone(), model: model.to_owned(), why });
+            }
+        }
+        let logits = self.decoder.outputs().iter().find(|outlet| outlet.name() == "logits");
+        let shape = logits.and_then(|outlet| outlet.dtype().tensor_shape()).map(|shape| shape.to_vec());
+        let vocabulary = self.blueprint.vocabulary() as i64;
+        if shape.as_ref().and_then(|shape| shape.last()) != Some(&vocabulary) {
+            let why = format!("its logits are {shape:?}, the model has {vocabulary} tokens");
+            return Err(AsrError::Mismatch { graph: self.files[1].clone(), model: model.to_owned(), why });
+        }
+        Ok(())
+    }
+
+    /// What the decoder attends to, of a sound in so many positions.
+    fn hear(&mut self, samples: &[f32], positions: usize, run: &Run) -> Result<Vec<DynValue>, AsrError> {
+        let frames = positions * FRAMES;
+        let features = self.mel.features(&samples[..samples.len().min(frames * HOP)], frames);
+        let mut hear = || -> ort::Result<Vec<DynValue>> {
+            let mel = TensorRef::from_array_view(([1, MELS, frames], &features[..]))?;
+            let mut outputs = self.encoder.run_with_options(ort::inputs!["mel" => mel], &run.options)?;
+            Ok(take(&mut outputs, &self.names.cross))
+        };
+        hear().map_err(|error| run.failed(&self.files[0], &error))
+    }
+
+    /// Writes what was heard, in the language that it is heard in.
+    fn write(&mut self, sound: &[DynValue], limit: usize, patience: Patience, run: &Run) -> Result<Writing, AsrError> {
+        let mut step = self.begin(sound, run)?;
+        let languages = self.vocabulary.languages();
+        if self.is_another(Language::detected(step.logits[0].get(languages).unwrap_or_default())) {
+            step = self.begin(sound, run)?;
+        }
+        let silence = step.logits[0].get(self.vocabulary.no_speech()).copied();
+        let no_speech = share(step.logits[0].iter().copied(), silence);
+        let (end_of_text, prompt) = (self.vocabulary.end_of_text() as i32, self.prompt().len());
+        let (mut ids, mut tokens) = (Vec::new(), Vec::new());
+        while ids.len() < limit {
+            let token = match guard::circle(&ids, patience) {
+                Some(_) => self.token(end_of_text as usize, 0.0),
+                None => self.likeliest(step.logits.last_mut().map_or(&mut [], |row| row), ids.is_empty()),
+            };
+            let id = token.id;
+            ids.push(id);
+            tokens.push(token);
+            if id >= end_of_text || ids.len() == limit {
+                break;
+            }
+            step = self.step(&[i64::from(id)], prompt + ids.len() - 1, &[0], step.past, sound, run)?;
+        }
+        Ok(Writing { attempt: Attempt { tokens, circled: false }.tidied(end_of_text, patience), no_speech })
+    }
+
+    fn prompt(&self) -> Vec<i64> {
+        self.vocabulary.prompt(self.multilingual.then_some(self.language.0))
+    }
+
+    /// The first pass: what the decoder thinks of the sound before it is told a language, and of the first token.
+    fn begin(&mut self, sound: &[DynValue], run: &Run) -> Result<Step, AsrError> {
+        let prompt = self.prompt();
+        let (heads, width) = (self.blueprint.heads(), self.blueprint.width());
+        let nothing = || Tensor::<f32>::from_array(([1, heads, 0, width / heads], Vec::new()));
+        let past: ort::Result<Vec<DynValue>> = self.names.past.iter().map(|_| Ok(nothing()?.into_dyn())).collect();
+        let past = past.map_err(|error| run.failed(&self.files[1], &error))?;
+        let last = prompt.len() as i64 - 1;
+        self.step(&prompt, 0, &[0, last], past, sound, run)
+    }
+
+    /// One pass over `tokens`, the first of which stands at `place`. Logits are for the `rows` of them.
+    fn step(
+        &mut self,
+        tokens: &[i64],
+        place: usize,
+        rows: &[i64],
+        past: Vec<DynValue>,
+        sound: &[DynValue],
+        run: &Run,
+    ) -> Result<Step, AsrError> {
+        let places: Vec<i64> = (place..place + tokens.len()).map(|place| place as i64).collect();
+        let Names { cross, past: names, present } = &self.names;
+        let vocabulary = self.blueprint.vocabulary();
+        let pass = || -> ort::Result<Option<Step>> {
+            let mut inputs: Vec<(Cow<str>, SessionInputValue)> = ort::inputs![
+                "tokens" => TensorRef::from_array_view(([1, tokens.len()], tokens))?,
+                "places" => TensorRef::from_array_view(([1, tokens.len()], &places[..]))?,
+                "rows" => TensorRef::from_array_view(([rows.len()], rows))?,
+            ];
+            inputs.extend(cross.iter().zip(sound).map(|(name, value)| (name.into(), value.into())));
+            inputs.extend(names.iter().zip(past).map(|(name, value)| (name.into(), value.into())));
+            let mut outputs = self.decoder.run_with_options(inputs, &run.options)?;
+            let past = take(&mut outputs, present);
+            let Some(logits) = outputs.get("logits") else { return Ok(None) };
+            let (_, numbers) = logits.try_extract_tensor::<f32>()?;
+            let logits: Vec<_> = numbers.chunks_exact(vocabulary).map(<[f32]>::to_vec).collect();
+            Ok((logits.len() == rows.len() && past.len() == present.len()).then_some(Step { logits, past }))
+        };
+        let wrong = || AsrError::Run { why: format!("{} lacks outputs", self.files[1].display()) };
+        pass().map_err(|error| run.failed(&self.files[1], &error))?.ok_or_else(wrong)
+    }
+
+    /// The likeliest token that may be written next.
+    fn likeliest(&self, logits: &mut [f32], first: bool) -> Token {
+        self.vocabulary.suppress(logits, first);
+        let best = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let (id, logit) = best.unwrap_or((self.vocabulary.end_of_text(), 0.0));
+        self.token(id, share(logits.iter().copied(), Some(logit)).ln())
+    }
+
+    fn token(&self, id: usize, logprob: f32) -> Token {
+        Token { id: id as i32, logprob, bytes: self.vocabulary.bytes(id).to_vec() }
+    }
+
+    /// If the language is to be detected and is now sure to be another than thought, takes it up; the text has to be
+    /// begun again then.
+    fn is_another(&mut self, language: Option<Language>) -> bool {
+        let wanted = self.plan.language.is_none() && self.multilingual;
+        match language.filter(|&language| wanted && language != self.language) {
+            Some(language) => {
+                self.language = language;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Engine for Graphs {
+    fn read(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Reading, AsrError> {
+        let run = Run::new(cancel)?;
+        let _watched = cancel.watch(&run.options);
+        let limit = token_limit(samples.len());
+        let context = self.context();
+        let fitted = context.fitted(samples.len());
+        let sound = self.hear(samples, fitted, &run)?;
+        let Writing { mut attempt, no_speech } = self.write(&sound, limit, Patience::Short, &run)?;
+        for (positions, patience) in context.more(fitted) {
+            if !attempt.circled || no_speech > self.plan.max_no_speech {
+                break;
+            }
+            let sound = self.hear(samples, positions, &run)?;
+            attempt = self.write(&sound, limit, patience, &run)?.attempt;
+        }
+        Ok(Reading { no_speech, ..attempt.reading() })
+    }
+
+    fn language(&self) -> Language {
+        self.language
+    }
+}
+
+/// One recognition: what stops its passes, and why they may have stopped.
+struct Run<'c> {
+    options: std::sync::Arc<RunOptions>,
+    cancel: &'c Cancel,
+}
+
+impl<'c> Run<'c> {
+    fn new(cancel: &'c Cancel) -> Result<Self, AsrError> {
+        let options = RunOptions::new().map_err(|error| AsrError::Run { why: error.to_string() })?;
+        Ok(Run { options: std::sync::Arc::new(options), cancel })
+    }
+
+    fn failed(&self, file: &Path, error: &ort::Error) -> AsrError {
+        match self.cancel.is_cancelled() {
+            true => AsrError::Cancelled,
+            false => AsrError::Run { why: format!("{}: {error}", file.display()) },
+        }
+    }
+}
+
+impl Names {
+    fn of(layers: usize) -> Self {
+        let both = |kind: &str| {
+            (0..layers).flat_map(|layer| ["k", "v"].map(|part| format!("{kind}_{part}_{layer}"))).collect()
+        };
+        Names { cross: both("cross"), past: both("past"), present: both("present") }
+    }
+}
+
+/// The named outputs, as far as they are there.
+fn take(outputs: &mut SessionOutputs, names: &[String]) -> Vec<DynValue> {
+    names.iter().filter_map(|name| outputs.remove(name)).collect()
+}
