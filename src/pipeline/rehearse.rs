@@ -28,6 +28,8 @@ const EDGE: f64 = 0.3;
 /// A place for a pause is judged by the energy of so much sound around it.
 const DIP: Ms = Ms(30.0);
 
+/// Quiet around the speech of a recording that is kept.
+const MARGIN: Ms = Ms(300.0);
 /// Quiet in a recording is what has this share of the speech's power, -25 dB, looked at in steps of 10 ms.
 const QUIET: f32 = 0.003;
 const STEP: usize = 160;
@@ -46,9 +48,12 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// A recording at 16 kHz, with the stretch of it that is speech.
-    pub fn new(samples: Vec<f32>, speech: Range<usize>) -> Self {
-        Recording { samples, speech }
+    /// A recording at 16 kHz, with the stretch of it that is speech. Of the quiet around it little is said.
+    pub fn new(samples: &[f32], speech: Range<usize>) -> Self {
+        let margin = SampleRate::HEARING.samples(MARGIN);
+        let from = speech.start.saturating_sub(margin);
+        let samples = samples[from..(speech.end + margin).min(samples.len())].to_vec();
+        Recording { samples, speech: speech.start - from..speech.end - from }
     }
 
     /// The same with a pause of so long where the voice is weakest in the middle of the speech. Where it pauses there already,
@@ -210,25 +215,26 @@ mod tests {
 
     #[test]
     fn a_pause_goes_where_the_voice_is_weakest_in_the_middle() {
-        let second = 16_000;
-        let mut samples = vec![0.0; second / 2];
+        let (second, margin) = (16_000, 4_800);
+        let mut samples = vec![0.0; second];
         samples.extend((0..2 * second).map(|i| if i.abs_diff(second) < 400 { 0.01 } else { 0.5 }));
-        samples.extend(vec![0.0; second / 2]);
-        let recording = Recording::new(samples.clone(), second / 2..5 * second / 2);
+        samples.extend(vec![0.0; second]);
+        let recording = Recording::new(&samples, second..3 * second);
+        assert_eq!(
+            (recording.samples.len(), &recording.speech),
+            (2 * second + 2 * margin, &(margin..2 * second + margin))
+        );
         let paused = recording.with_pause(Ms(300.0));
-        assert_eq!(paused.samples.len(), recording.samples.len() + 4800);
-        assert_eq!(paused.speech, second / 2..5 * second / 2 + 4800);
-        let quiet =
-            paused.samples[second..2 * second + 4800].iter().position(|sample| *sample == 0.0).unwrap() + second;
-        assert!(quiet.abs_diff(3 * second / 2) <= 400, "{quiet}");
-        assert!(paused.samples[quiet..quiet + 4800].iter().all(|sample| *sample == 0.0));
+        // Some 50 ms were quiet before, as far as whole steps of it go.
+        let added = paused.samples.len() - recording.samples.len();
+        assert!((3840..=4320).contains(&added), "{added}");
+        assert_eq!(paused.speech, margin..2 * second + margin + added);
+        let inner = &paused.samples[2 * margin..2 * second];
+        let quiet = inner.iter().position(|sample| *sample == 0.0).unwrap() + 2 * margin;
+        assert!(quiet.abs_diff(margin + second) <= 400, "{quiet}");
+        assert!(paused.samples[quiet..quiet + added].iter().all(|sample| *sample == 0.0));
 
-        // 50 ms of quiet are there, so no more than the rest of a pause comes to it.
-        samples[3 * second / 2 - 400..3 * second / 2 + 400].fill(0.0);
-        let paused = Recording::new(samples, second / 2..5 * second / 2).with_pause(Ms(300.0));
-        assert_eq!(paused.samples.len(), 3 * second + 4800 - 800);
-
-        let short = Recording::new(vec![0.5; 100], 0..100).with_pause(Ms(300.0));
+        let short = Recording::new(&[0.5; 100], 0..100).with_pause(Ms(300.0));
         assert_eq!(short.samples.len(), 4900);
     }
 

@@ -83,7 +83,7 @@ impl Default for EndOfTurn {
             sure: 0.8,
             unsure: 0.5,
             finished: 0.05,
-            hangs: 0.01,
+            hangs: 0.03,
         }
     }
 }

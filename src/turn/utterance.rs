@@ -146,12 +146,14 @@ impl Utterance {
         let words = self.words().filter(|words| words.verdict == Verdict::Certain && !unweighed);
         let Some(transcript) = words else { return latest(settings.long, settings.short) };
         let sure = self.score.is_some_and(|score| score >= settings.sure);
+        // However the voice fell, what the language model doubts is waited for.
+        let doubted = self.weighed.flatten().is_some_and(|probability| probability < settings.finished);
         let unsure = self.score.is_some_and(|score| score < settings.unsure);
         let needed = match self.completeness(transcript, settings) {
             Completeness::Finished if sure => settings.short,
             Completeness::Finished if unsure => settings.long,
             Completeness::Finished => settings.middle,
-            Completeness::Unknown if sure => settings.middle,
+            Completeness::Unknown if sure && !doubted => settings.middle,
             Completeness::Unknown => settings.long,
             Completeness::Hanging if sure => settings.long,
             Completeness::Hanging => settings.hanging,

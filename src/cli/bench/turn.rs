@@ -92,7 +92,7 @@ fn recording(file: &Path, vad: &mut SileroVad, hear: &config::Hear) -> Result<Re
         bail!("{} holds no speech; name recordings of spoken questions", file.display());
     };
     let end = speech_end(&samples, last.end);
-    Ok(Recording::new(samples, first.start..end))
+    Ok(Recording::new(&samples, first.start..end.max(first.start)))
 }
 
 /// What became of a recording.
