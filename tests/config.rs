@@ -173,7 +173,7 @@ const BROKEN: &[(&str, &[&str])] = &[
         "voices",
         &[
             r#"2:10: tts.voices is "./de", a string; must be a list of models' names and of paths with a "/" in them"#,
-            r#"3:18: tts.no_voice_reply is 1, a whole number; must be text of at most 500 characters"#,
+            r#"3:18: tts.no_voice_reply is 1, a whole number; must be text of 1 to 500 characters"#,
         ],
     ),
     (
