@@ -32,6 +32,9 @@ const WAKING_LIMIT: Duration = Duration::from_secs(5);
 const WAKING: Ms = Ms(50.0);
 /// The microphone is listened to for so long after the last of the sound: the longest delay, and a tail.
 const TAIL: Ms = Ms(1_000.0);
+/// A chirp is looked for from so long before it was given: a microphone that misjudges its own latency may tell times that
+/// are too early.
+const EARLY: Ms = Ms(100.0);
 /// So much later than it should be over, the check ends with what it has.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -293,8 +296,8 @@ impl Heard {
     /// What was heard around the time at which a chirp was given: from a little before it as far as its echo may be, with
     /// the time of the first sample. None where that was not heard whole.
     fn from(&self, at: f64) -> Option<(f64, &[f32])> {
-        let block = self.blocks.partition_point(|(begin, _)| *begin <= at).checked_sub(1)?;
-        let span = RATE.samples(Ms(LONGEST_DELAY.0 * 1.25)) + RATE.samples(chirp::LENGTH);
+        let block = self.blocks.partition_point(|(begin, _)| *begin <= at - EARLY.0).checked_sub(1)?;
+        let span = RATE.samples(Ms(EARLY.0 + LONGEST_DELAY.0 * 1.25 + chirp::LENGTH.0));
         let blocks = span.div_ceil(BLOCK);
         let whole = self.blocks.get(block..block + blocks)?.iter().all(|(_, missing)| *missing == 0);
         let first = block * BLOCK;

@@ -163,3 +163,148 @@ fn of_memory(machine: &Machine, advice: &mut Vec<String>) {
         advice.push(format!("the budget of {budget} is more than the machine has: lower memory.budget"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cpal::SampleFormat;
+
+    use super::super::models::Speed;
+    use super::super::told;
+    use super::*;
+    use crate::audio::device::{Direction, Format};
+    use crate::audio::probe::{Interruptions, Loss, Opened, Unmeasured};
+    use crate::pipeline::Part;
+    use crate::types::Bytes;
+
+    fn plan() -> Plan {
+        crate::config::load(&crate::config::Sources { cores: 2, ..Default::default() }).unwrap().plan
+    }
+
+    fn fine() -> Report {
+        let opened = |device: &str| {
+            Ok(Opened { device: device.to_owned(), format: Format::new(48_000, 2, SampleFormat::I16).unwrap() })
+        };
+        let (delay, spread, told) = (Ms(84.0), Ms(0.2), Some(Ms(60.0)));
+        let model =
+            |part, name: &str, work| Model { part, name: name.to_owned(), speed: Ok(Speed { load: Ms(120.0), work }) };
+        Report {
+            machine: Machine {
+                cpu: "a processor".to_owned(),
+                cores: 2,
+                kernels: "avx2".to_owned(),
+                memory: Some(Bytes::mib(8_000)),
+                planned: Ok(Bytes::mib(1_000)),
+                budget: Bytes::mib(1_600),
+            },
+            devices: Ok(Vec::new()),
+            sound: Ok(Findings {
+                microphone: opened("mic"),
+                speaker: opened("spk"),
+                noise: Ok(-62.0),
+                echo: Ok(Echo::Heard { chirps: 3, delay, spread, told, level: -18.0 }),
+                loss: Ok(Loss { enhancement: 33.0, full_duplex: true }),
+                clipped: 0,
+                interruptions: Interruptions::default(),
+            }),
+            models: vec![
+                model(Part::Detector, "silero-vad", Work::Frames { each: Ms(0.1) }),
+                model(Part::Judge, "smart-turn", Work::Judgements { each: Ms(40.0) }),
+                model(Part::Recogniser, "whisper-base", Work::Recognition { sound: Ms(4_000.0), took: Ms(400.0) }),
+                model(Part::Thinker, "qwen", Work::Tokens { read: 200.0, written: 30.0 }),
+                model(
+                    Part::Speaker,
+                    "piper-joe",
+                    Work::Speech { sound: Ms(5_000.0), took: Ms(900.0), first: Ms(90.0) },
+                ),
+            ],
+        }
+    }
+
+    fn sound(report: &mut Report) -> &mut Findings {
+        report.sound.as_mut().unwrap()
+    }
+
+    fn set(report: &mut Report, part: Part, work: Work) {
+        let model = report.models.iter_mut().find(|model| model.part == part).unwrap();
+        model.speed = Ok(Speed { load: Ms(1.0), work });
+    }
+
+    #[test]
+    fn where_all_is_well_nothing_is_advised() {
+        assert_eq!(of(&fine(), &plan()), Vec::<String>::new());
+        let text = told::as_text(&fine(), &[]);
+        for part in ["-62 dBFS", "-18 dB of what is played, after 84.0 ms", "33 dB by the canceller; full duplex"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(text.contains("nothing to change") && text.contains("10.0 times real time"), "{text}");
+    }
+
+    #[test]
+    fn each_finding_has_its_cure() {
+        type Spoil = fn(&mut Report);
+        let cases: [(Spoil, &str); 18] = [
+            (|r| sound(r).noise = Ok(-40.0), "audio.noise = \"low\""),
+            (|r| sound(r).noise = Ok(-30.0), "audio.noise = \"high\""),
+            (|r| sound(r).noise = Ok(f32::NEG_INFINITY), "unmute"),
+            (|r| sound(r).loss = Ok(Loss { enhancement: 3.0, full_duplex: false }), "turn.barge_in = \"off\""),
+            (|r| sound(r).clipped = 100, "clipped"),
+            (|r| sound(r).interruptions.underruns = 1, "interrupted"),
+            (|r| sound(r).echo = Ok(heard(6.0, 84.0, 0.1)), "lower the volume"),
+            (|r| sound(r).echo = Ok(heard(-6.0, 600.0, 0.1)), "finds it up to 480 ms"),
+            (|r| sound(r).echo = Ok(heard(-6.0, 84.0, 20.0)), "the delay is not certain"),
+            (|r| sound(r).microphone = Err(Unmeasured::NotOpen(Direction::Input)), "microphone did not open"),
+            (|r| r.machine.planned = Ok(Bytes::mib(1_700)), "set memory.budget"),
+            (|r| r.machine.memory = Some(Bytes::mib(900)), "more than the machine has: set llm.model"),
+            (|r| r.machine.memory = Some(Bytes::mib(1_200)), "lower memory.budget"),
+            (
+                |r| set(r, Part::Recogniser, Work::Recognition { sound: Ms(4_000.0), took: Ms(900.0) }),
+                "asr.model = \"whisper-tiny.en\"",
+            ),
+            (|r| set(r, Part::Thinker, Work::Tokens { read: 9.0, written: 2.0 }), "more slowly than it is spoken"),
+            (|r| set(r, Part::Thinker, Work::Tokens { read: 9.0, written: 9.0 }), "begin late"),
+            (|r| set(r, Part::Judge, Work::Judgements { each: Ms(300.0) }), "hear.end_of_turn = \"off\""),
+            (
+                |r| set(r, Part::Speaker, Work::Speech { sound: Ms(5e3), took: Ms(6e3), first: Ms(90.0) }),
+                "does not keep up with its own speech",
+            ),
+        ];
+        for (spoil, cure) in cases {
+            let mut report = fine();
+            spoil(&mut report);
+            let advice = of(&report, &plan());
+            assert!(advice.len() == 1 && advice[0].contains(cure), "{cure}: {advice:#?}");
+        }
+    }
+
+    fn heard(level: f32, delay: f64, spread: f64) -> Echo {
+        Echo::Heard { chirps: 3, delay: Ms(delay), spread: Ms(spread), told: None, level }
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_advised_to_be() {
+        let mut report = fine();
+        sound(&mut report).loss = Ok(Loss { enhancement: 3.0, full_duplex: false });
+        let mut plan = plan();
+        plan.turn.barge_in = false;
+        assert_eq!(of(&report, &plan), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said_with_its_reason_and_is_no_figure() {
+        let mut report = fine();
+        report.models[2].speed =
+            Err("whisper-base is not installed; run \"sotto models pull whisper-base\"".to_owned());
+        sound(&mut report).noise = Err(Unmeasured::Deaf);
+        sound(&mut report).loss = Ok(Loss { enhancement: f32::INFINITY, full_duplex: true });
+        let advice = of(&report, &plan());
+        assert!(advice.len() == 1 && advice[0].contains("sotto models pull whisper-base"), "{advice:?}");
+        let value = told::as_json(&report, &advice);
+        assert_eq!(value["sound"]["noise_dbfs"], serde_json::Value::Null);
+        assert!(value["sound"]["not_measured"]["noise_dbfs"].as_str().unwrap().contains("no whole sound"));
+        assert_eq!((&value["sound"]["echo_loss_db"], &value["sound"]["full_duplex"]), (&().into(), &true.into()));
+        assert!(value["models"][2]["not_measured"].is_string() && value["models"][2].get("compute_ms").is_none());
+        assert_eq!(value["models"][0]["frame_us"], 100.0);
+        report.sound = Err("--no-sound was asked for".to_owned());
+        assert!(told::as_text(&report, &[]).contains("not measured: --no-sound"));
+    }
+}
