@@ -265,7 +265,7 @@ impl SoundCheck {
         self.both()?;
         let chirp = Chirp::new();
         let places = (0..CHIRPS).map(|n| begin + self.score.chirp(n).0);
-        let windows: Vec<_> = places.filter_map(|at| Some((at, self.heard.from(at)?))).collect();
+        let windows: Vec<_> = places.filter_map(|at| Some((at, self.heard.around(at)?))).collect();
         if windows.len() < CHIRPS {
             return Err(Unmeasured::Deaf);
         }
@@ -295,7 +295,7 @@ impl SoundCheck {
 impl Heard {
     /// What was heard around the time at which a chirp was given: from a little before it as far as its echo may be, with
     /// the time of the first sample. None where that was not heard whole.
-    fn from(&self, at: f64) -> Option<(f64, &[f32])> {
+    fn around(&self, at: f64) -> Option<(f64, &[f32])> {
         let block = self.blocks.partition_point(|(begin, _)| *begin <= at - EARLY.0).checked_sub(1)?;
         let span = RATE.samples(Ms(EARLY.0 + LONGEST_DELAY.0 * 1.25 + chirp::LENGTH.0));
         let blocks = span.div_ceil(BLOCK);

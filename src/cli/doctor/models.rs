@@ -174,17 +174,17 @@ impl Bench<'_> {
 
 impl Work {
     /// How many times as fast it is as its sound passes; of the language model, which has none, nothing.
-    pub fn times_real_time(self) -> Option<f64> {
-        match self {
+    pub fn times_real_time(&self) -> Option<f64> {
+        match *self {
             Work::Frames { each } => Some(SampleRate::HEARING.duration(FRAME).0 / each.0),
             Work::Recognition { sound, took } | Work::Speech { sound, took, .. } => Some(sound.0 / took.0),
             Work::Judgements { .. } | Work::Tokens { .. } => None,
         }
     }
 
-    pub fn as_text(self) -> String {
+    pub fn as_text(&self) -> String {
         let times = self.times_real_time().map_or(String::new(), |times| format!(", {times:.1} times real time"));
-        match self {
+        match *self {
             Work::Frames { each } => format!("{:.0} µs for a frame of 32 ms{times}", each.0 * 1000.0),
             Work::Judgements { each } => format!("{:.0} ms for a pause", each.0),
             Work::Recognition { sound, took } => format!("{took} for {:.1} s of speech{times}", sound.0 / 1000.0),
@@ -195,9 +195,9 @@ impl Work {
         }
     }
 
-    pub fn as_json(self) -> Value {
+    pub fn as_json(&self) -> Value {
         let tenth = |ms: Ms| (ms.0 * 10.0).round() / 10.0;
-        let mut value = match self {
+        let mut value = match *self {
             Work::Frames { each } => json!({ "frame_us": (each.0 * 1000.0).round() }),
             Work::Judgements { each } => json!({ "judgement_ms": tenth(each) }),
             Work::Recognition { sound, took } => json!({ "audio_ms": tenth(sound), "compute_ms": tenth(took) }),
