@@ -83,6 +83,28 @@ fn a_recorded_person_is_understood_and_answered() {
 }
 
 #[test]
+fn the_doctor_times_every_model_and_pretends_no_sound() {
+    let told = json(&sotto(&["doctor", "--no-sound", "--json"]));
+    assert!(told["sound"]["not_measured"].as_str().unwrap().contains("--no-sound"), "{told:#}");
+    let models = told["models"].as_array().unwrap();
+    let figures = ["frame_us", "judgement_ms", "compute_ms", "decode_tokens_per_second", "first_audio_ms"];
+    assert_eq!(models.len(), figures.len(), "{told:#}");
+    for (model, figure) in models.iter().zip(figures) {
+        assert!(model[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure}: {model:#}");
+    }
+    assert!(told["machine"]["cores"].as_u64().unwrap() > 0 && told["advice"].is_array(), "{told:#}");
+
+    // Where nothing is installed, each model is named with the next step.
+    let empty = tempfile::tempdir().unwrap();
+    let elsewhere = format!("models.dir={}", empty.path().display());
+    let told = json(&sotto(&["doctor", "--no-sound", "--json", "--set", &elsewhere]));
+    for model in told["models"].as_array().unwrap() {
+        let why = model["not_measured"].as_str().unwrap();
+        assert!(why.contains("is not installed") && why.contains("sotto models pull"), "{why}");
+    }
+}
+
+#[test]
 fn sound_without_speech_is_no_question() {
     let dir = tempfile::tempdir().unwrap();
     let mut state = 1u32;

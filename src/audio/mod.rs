@@ -1,5 +1,6 @@
 //! Sound in files and devices: reading what people have, changing its rate, writing what Sotto says; microphone and
-//! speaker ([`device`]), and what is done to the microphone's sound before anyone listens ([`front`]).
+//! speaker ([`device`]), what is done to the microphone's sound before anyone listens ([`front`]), and what lies between the two
+//! in this place ([`probe`]).
 //!
 //! Architecture invariant: nothing here knows of text.
 
@@ -9,6 +10,7 @@ pub mod front;
 mod load;
 mod meter;
 mod player;
+pub mod probe;
 mod reference;
 mod resample;
 mod riff;

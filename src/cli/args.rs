@@ -152,6 +152,13 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Examine this machine and this place, and say what to change
+    ///
+    /// Lists the devices, plays three chirps and some speech to measure the delay from speaker to microphone, the echo, what
+    /// the canceller leaves of it and the room's noise, and times every installed model. It makes a sound unless --no-sound
+    /// is given; be quiet meanwhile. What cannot be measured is told with the reason. Ends with exit code 4 when there is no
+    /// device at all, after everything else was told.
+    Doctor(Doctor),
     /// Print the completions for a shell
     ///
     /// For bash, for example: sotto completions bash > ~/.local/share/bash-completion/completions/sotto
@@ -206,6 +213,27 @@ pub struct Run {
     /// One JSON object a line on stdout: for each exchange, and for each change of the state
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Doctor {
+    /// The microphone, as "sotto devices" calls it, instead of the file's
+    #[arg(long, value_name = "NAME")]
+    pub microphone: Option<String>,
+
+    /// The speaker, as "sotto devices" calls it, instead of the file's
+    #[arg(long, value_name = "NAME")]
+    pub speaker: Option<String>,
+
+    /// Play nothing and listen to nothing: models and devices alone; to have no device is no error then
+    #[arg(long)]
+    pub no_sound: bool,
+
+    #[command(flatten)]
+    pub memory: Memory,
+
+    #[command(flatten)]
+    pub format: Format,
 }
 
 #[derive(Debug, Group)]
@@ -576,11 +604,12 @@ impl Args {
     /// Every flag that changes a setting. The special ones come last, so that they win over `--set`.
     fn flags(&self) -> Vec<Flag> {
         let command = &self.command;
+        let [microphone, speaker] = command.devices();
         let special = [
             ("memory.budget", "--budget", command.memory().and_then(|memory| memory.budget.as_deref())),
             ("llm.threads", "--threads", command.threads()),
-            ("audio.microphone", "--microphone", command.run().and_then(|run| run.microphone.as_deref())),
-            ("audio.speaker", "--speaker", command.run().and_then(|run| run.speaker.as_deref())),
+            ("audio.microphone", "--microphone", microphone),
+            ("audio.speaker", "--speaker", speaker),
         ];
         let special = special.into_iter().filter_map(|(path, name, value)| {
             Some(Flag { path: path.to_owned(), value: value?.to_owned(), name: name.to_owned() })
@@ -594,6 +623,7 @@ impl Command {
         match self {
             Command::Once(once) => Some(&once.memory),
             Command::Run(run) => Some(&run.memory),
+            Command::Doctor(doctor) => Some(&doctor.memory),
             Command::Transcribe(transcribe) => Some(&transcribe.memory),
             Command::Say(say) => Some(&say.memory),
             Command::Chat(chat) => Some(&chat.memory),
@@ -605,10 +635,12 @@ impl Command {
         }
     }
 
-    fn run(&self) -> Option<&Run> {
+    /// The microphone and the speaker that are named.
+    fn devices(&self) -> [Option<&str>; 2] {
         match self {
-            Command::Run(run) => Some(run),
-            _ => None,
+            Command::Run(run) => [run.microphone.as_deref(), run.speaker.as_deref()],
+            Command::Doctor(doctor) => [doctor.microphone.as_deref(), doctor.speaker.as_deref()],
+            _ => [None, None],
         }
     }
 

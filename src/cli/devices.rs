@@ -18,7 +18,7 @@ pub fn run(as_json: bool) -> Result<()> {
     }
 }
 
-fn as_value(devices: &[Device]) -> Value {
+pub(super) fn as_value(devices: &[Device]) -> Value {
     let of = |direction| -> Vec<Value> {
         let devices = devices.iter().filter(|device| device.direction == direction);
         devices
@@ -37,7 +37,7 @@ fn as_value(devices: &[Device]) -> Value {
     json!({ "inputs": of(Direction::Input), "outputs": of(Direction::Output) })
 }
 
-fn as_text(devices: &[Device]) -> String {
+pub(super) fn as_text(devices: &[Device]) -> String {
     let mut text = String::new();
     let width = devices.iter().map(|device| device.name.chars().count()).max().unwrap_or(0);
     for direction in [Direction::Input, Direction::Output] {

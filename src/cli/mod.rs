@@ -6,6 +6,7 @@ mod bench;
 mod chat;
 mod devices;
 pub mod docs;
+mod doctor;
 mod exit;
 mod house;
 mod models;
@@ -77,6 +78,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Config(Config::Show { origin, .. }) => print_text(&config::show(&loaded()?, *origin)),
         Command::Config(Config::Schema) => print_text(&config::schema()),
         Command::Devices { format } => devices::run(format.json),
+        Command::Doctor(args) => doctor::run(args, &house()?),
         Command::Completions { shell } => Ok(docs::completions(*shell, &mut std::io::stdout())?),
         Command::Man { command } => {
             let page = docs::man(command).map_err(|error| Usage(error.to_string()))?;

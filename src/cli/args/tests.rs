@@ -46,6 +46,8 @@ fn the_contract_parses() {
         "bench llm m.gguf -p 128 -g 256 --depth 2048 --threads 2 --repeat 3 --profile --json --budget 5GiB",
         "devices",
         "devices --json",
+        "doctor",
+        "doctor --microphone a --speaker b --no-sound --json --budget 1GiB",
         "completions bash",
         "man",
         "man models pull",

@@ -1,8 +1,36 @@
 //! What is measured on.
 
+use sotto_kernels::Simd;
+
+use crate::types::Bytes;
+
 /// How many it has for us.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The kernels that the language model computes with.
+pub fn kernels() -> String {
+    Simd::from_env().map_or_else(|refused| refused.to_string(), |simd| simd.name().to_owned())
+}
+
+/// How much memory it has; none where the system does not say.
+pub fn memory() -> Option<Bytes> {
+    told_by_the_system()
+}
+
+#[cfg(target_os = "macos")]
+fn told_by_the_system() -> Option<Bytes> {
+    let said = std::process::Command::new("sysctl").args(["-n", "hw.memsize"]).output().ok()?;
+    Some(Bytes(String::from_utf8(said.stdout).ok()?.trim().parse().ok()?))
+}
+
+#[cfg(not(target_os = "macos"))]
+fn told_by_the_system() -> Option<Bytes> {
+    let about = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = about.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(Bytes(kibibytes.checked_mul(1024)?))
 }
 
 /// What the processor calls itself; the architecture where it does not say.

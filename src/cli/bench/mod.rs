@@ -1,7 +1,7 @@
 //! `sotto bench`: the measures of the parts on this machine, and of the whole.
 
 mod llm;
-mod machine;
+pub(super) mod machine;
 mod turn;
 
 use super::args::Bench;

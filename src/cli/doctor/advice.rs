@@ -1,0 +1,310 @@
+//! What to change, from what was measured. Each line names the figure and the setting.
+
+use super::models::{Model, Work};
+use super::{Machine, Report};
+use crate::audio::front::LONGEST_DELAY;
+use crate::audio::probe::{Echo, Findings};
+use crate::config::{Echo as Canceller, Noise, Plan};
+use crate::types::Ms;
+
+/// A room louder than this, in dB of full scale, costs words: a voice at arm's length has some -26, and recognition wants
+/// it 20 dB above the noise.
+const NOISY: f32 = -45.0;
+/// From here on the suppressor's stronger setting is worth what it costs.
+const VERY_NOISY: f32 = -35.0;
+/// An echo louder than what is played, in dB: the canceller keeps little of who talks over it ([`crate::audio::front`]).
+const STRONG_ECHO: f32 = 0.0;
+/// The longest that a person should wait for a part of the way: together they are to be below a second.
+const SLOW_RECOGNITION: Ms = Ms(600.0);
+const SLOW_JUDGEMENT: Ms = Ms(150.0);
+const SLOW_FIRST_SOUND: Ms = Ms(400.0);
+/// Tokens per second: a voice speaks about 3.5, and a first sentence of ten should be there in half a second.
+const TOO_SLOW_TO_SPEAK: f64 = 5.0;
+const SLOW_TO_BEGIN: f64 = 20.0;
+/// A part that is not so many times as fast as its sound does not keep up beside the others.
+const HEADROOM: f64 = 1.5;
+/// Clipped samples that are no accident.
+const CLIPPED: usize = 16;
+
+pub fn of(report: &Report, plan: &Plan) -> Vec<String> {
+    let mut advice = Vec::new();
+    if let Err(error) = &report.devices {
+        advice.push(error.to_string());
+    }
+    if let Ok(found) = &report.sound {
+        of_devices(found, &mut advice);
+        of_room(found, plan, &mut advice);
+        of_echo(found, plan, &mut advice);
+    }
+    report.models.iter().for_each(|model| advice.extend(of_model(model, plan)));
+    of_memory(&report.machine, &mut advice);
+    advice
+}
+
+fn of_devices(found: &Findings, advice: &mut Vec<String>) {
+    let missing = [found.microphone.as_ref().err(), found.speaker.as_ref().err()];
+    advice.extend(missing.into_iter().flatten().map(ToString::to_string));
+    if found.interruptions.any() {
+        advice.push("sound was interrupted: close programs that keep the processor busy".to_owned());
+    }
+    if found.clipped > CLIPPED {
+        advice.push(format!("{} samples are clipped: lower the level of the microphone or the volume", found.clipped));
+    }
+}
+
+fn of_room(found: &Findings, plan: &Plan, advice: &mut Vec<String>) {
+    let Ok(noise) = found.noise else { return };
+    if noise == f32::NEG_INFINITY {
+        advice
+            .push("the microphone gives nothing but zeros: unmute it, or choose another with --microphone".to_owned());
+    }
+    let wanted = match noise {
+        noise if noise > VERY_NOISY => "high",
+        noise if noise > NOISY => "low",
+        _ => return,
+    };
+    if plan.audio.noise == Noise::Off {
+        advice.push(format!(
+            "the room's noise is {noise:.0} dBFS: come closer to the microphone, or set audio.noise = \"{wanted}\" if words are misheard"
+        ));
+    }
+}
+
+fn of_echo(found: &Findings, plan: &Plan, advice: &mut Vec<String>) {
+    if let Ok(echo @ Echo::Heard { delay, level, chirps, spread, .. }) = &found.echo {
+        if *level > STRONG_ECHO {
+            advice.push(format!(
+                "the echo is {level:.0} dB above what is played: lower the volume, move the speaker away from the microphone, or \
+                 use headphones"
+            ));
+        }
+        if delay.0 > LONGEST_DELAY.0 {
+            advice.push(format!(
+                "the echo comes after {delay}, and the canceller finds it up to {LONGEST_DELAY}: use a wired speaker, or headphones \
+                 with audio.echo = \"off\""
+            ));
+        }
+        if !echo.is_steady() {
+            advice.push(format!(
+                "the delay is not certain ({chirps} of 3 chirps, {:.0} ms apart): be quiet during the check and run it again; if it \
+                 stays so, use another device",
+                spread.0
+            ));
+        }
+    }
+    if found.loss.as_ref().is_ok_and(|loss| !loss.full_duplex) && plan.turn.barge_in {
+        let first = match plan.audio.echo {
+            Canceller::Off => "set audio.echo = \"aec3\"",
+            Canceller::Aec3 => "lower the volume",
+        };
+        advice.push(format!(
+            "Sotto hears itself, so only half duplex will do: {first}, use headphones, or set turn.barge_in = \"off\""
+        ));
+    }
+}
+
+fn of_model(model: &Model, plan: &Plan) -> Option<String> {
+    let Model { part, name, speed } = model;
+    let work = match speed {
+        Ok(speed) => speed.work,
+        Err(why) => return Some(format!("{} was not measured: {why}", part.task())),
+    };
+    let slow = |what: String, cure: &str| Some(format!("{name} {what}: {cure}"));
+    let lags = work.times_real_time().is_some_and(|times| times < HEADROOM);
+    match work {
+        Work::Frames { .. } if lags => slow("does not keep up with the microphone".to_owned(), "close other programs"),
+        Work::Judgements { each } if each.0 > SLOW_JUDGEMENT.0 => {
+            slow(format!("takes {each} for a pause"), "set hear.end_of_turn = \"off\"")
+        }
+        Work::Recognition { took, .. } if took.0 > SLOW_RECOGNITION.0 => match name.contains("tiny") {
+            true => slow(
+                format!("takes {took} for a question"),
+                "set asr.threads to the number of cores, or close other programs",
+            ),
+            false if plan.asr.language.as_deref() == Some("en") || name.contains(".en") => {
+                slow(format!("takes {took} for a question"), "set asr.model = \"whisper-tiny.en\"")
+            }
+            false => slow(
+                format!("takes {took} for a question"),
+                "set asr.model = \"whisper-tiny.en\" if English is enough, as that understands nothing else",
+            ),
+        },
+        Work::Tokens { written, .. } if written < TOO_SLOW_TO_SPEAK => slow(
+            format!("writes {written:.1} tokens/s, more slowly than it is spoken"),
+            "set llm.model to a smaller one (\"sotto models list\")",
+        ),
+        Work::Tokens { written, .. } if written < SLOW_TO_BEGIN => slow(
+            format!("writes {written:.1} tokens/s, so answers begin late"),
+            "set llm.model to a smaller one (\"sotto models list\") if that is too long",
+        ),
+        Work::Speech { .. } if lags => slow(
+            "does not keep up with its own speech".to_owned(),
+            "set tts.voice to a smaller one, such as a \"low\" one of Piper",
+        ),
+        Work::Speech { first, .. } if first.0 > SLOW_FIRST_SOUND.0 => slow(
+            format!("begins to speak after {first}"),
+            "set tts.threads to the number of cores, or close other programs",
+        ),
+        _ => None,
+    }
+}
+
+fn of_memory(machine: &Machine, advice: &mut Vec<String>) {
+    let Machine { memory, planned, budget, .. } = machine;
+    let Ok(planned) = planned else { return };
+    if planned > budget {
+        advice.push(format!(
+            "the pipeline plans {planned}: set memory.budget to at least that, or llm.model to a smaller one"
+        ));
+    }
+    if memory.is_some_and(|memory| *planned > memory) {
+        advice.push(format!("the pipeline plans {planned}, more than the machine has: set llm.model to a smaller one"));
+    } else if memory.is_some_and(|memory| *budget > memory) {
+        advice.push(format!("the budget of {budget} is more than the machine has: lower memory.budget"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cpal::SampleFormat;
+
+    use super::super::models::Speed;
+    use super::super::told;
+    use super::*;
+    use crate::audio::device::{Direction, Format};
+    use crate::audio::probe::{Interruptions, Loss, Opened, Unmeasured};
+    use crate::pipeline::Part;
+    use crate::types::Bytes;
+
+    fn plan() -> Plan {
+        crate::config::load(&crate::config::Sources { cores: 2, ..Default::default() }).unwrap().plan
+    }
+
+    fn fine() -> Report {
+        let opened = |device: &str| {
+            Ok(Opened { device: device.to_owned(), format: Format::new(48_000, 2, SampleFormat::I16).unwrap() })
+        };
+        let (delay, spread, told) = (Ms(84.0), Ms(0.2), Some(Ms(60.0)));
+        let model =
+            |part, name: &str, work| Model { part, name: name.to_owned(), speed: Ok(Speed { load: Ms(120.0), work }) };
+        Report {
+            machine: Machine {
+                cpu: "a processor".to_owned(),
+                cores: 2,
+                kernels: "avx2".to_owned(),
+                memory: Some(Bytes::mib(8_000)),
+                planned: Ok(Bytes::mib(1_000)),
+                budget: Bytes::mib(1_600),
+            },
+            devices: Ok(Vec::new()),
+            sound: Ok(Findings {
+                microphone: opened("mic"),
+                speaker: opened("spk"),
+                noise: Ok(-62.0),
+                echo: Ok(Echo::Heard { chirps: 3, delay, spread, told, level: -18.0 }),
+                loss: Ok(Loss { enhancement: 33.0, full_duplex: true }),
+                clipped: 0,
+                interruptions: Interruptions::default(),
+            }),
+            models: vec![
+                model(Part::Detector, "silero-vad", Work::Frames { each: Ms(0.1) }),
+                model(Part::Judge, "smart-turn", Work::Judgements { each: Ms(40.0) }),
+                model(Part::Recogniser, "whisper-base", Work::Recognition { sound: Ms(4_000.0), took: Ms(400.0) }),
+                model(Part::Thinker, "qwen", Work::Tokens { read: 200.0, written: 30.0 }),
+                model(
+                    Part::Speaker,
+                    "piper-joe",
+                    Work::Speech { sound: Ms(5_000.0), took: Ms(900.0), first: Ms(90.0) },
+                ),
+            ],
+        }
+    }
+
+    fn sound(report: &mut Report) -> &mut Findings {
+        report.sound.as_mut().unwrap()
+    }
+
+    fn set(report: &mut Report, part: Part, work: Work) {
+        let model = report.models.iter_mut().find(|model| model.part == part).unwrap();
+        model.speed = Ok(Speed { load: Ms(1.0), work });
+    }
+
+    #[test]
+    fn where_all_is_well_nothing_is_advised() {
+        assert_eq!(of(&fine(), &plan()), Vec::<String>::new());
+        let text = told::as_text(&fine(), &[]);
+        for part in ["-62 dBFS", "-18 dB of what is played, after 84.0 ms", "33 dB by the canceller; full duplex"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(text.contains("nothing to change") && text.contains("10.0 times real time"), "{text}");
+    }
+
+    #[test]
+    fn each_finding_has_its_cure() {
+        type Spoil = fn(&mut Report);
+        let cases: [(Spoil, &str); 18] = [
+            (|r| sound(r).noise = Ok(-40.0), "audio.noise = \"low\""),
+            (|r| sound(r).noise = Ok(-30.0), "audio.noise = \"high\""),
+            (|r| sound(r).noise = Ok(f32::NEG_INFINITY), "unmute"),
+            (|r| sound(r).loss = Ok(Loss { enhancement: 3.0, full_duplex: false }), "turn.barge_in = \"off\""),
+            (|r| sound(r).clipped = 100, "clipped"),
+            (|r| sound(r).interruptions.underruns = 1, "interrupted"),
+            (|r| sound(r).echo = Ok(heard(6.0, 84.0, 0.1)), "lower the volume"),
+            (|r| sound(r).echo = Ok(heard(-6.0, 600.0, 0.1)), "finds it up to 480 ms"),
+            (|r| sound(r).echo = Ok(heard(-6.0, 84.0, 20.0)), "the delay is not certain"),
+            (|r| sound(r).microphone = Err(Unmeasured::NotOpen(Direction::Input)), "microphone did not open"),
+            (|r| r.machine.planned = Ok(Bytes::mib(1_700)), "set memory.budget"),
+            (|r| r.machine.memory = Some(Bytes::mib(900)), "more than the machine has: set llm.model"),
+            (|r| r.machine.memory = Some(Bytes::mib(1_200)), "lower memory.budget"),
+            (
+                |r| set(r, Part::Recogniser, Work::Recognition { sound: Ms(4_000.0), took: Ms(900.0) }),
+                "asr.model = \"whisper-tiny.en\"",
+            ),
+            (|r| set(r, Part::Thinker, Work::Tokens { read: 9.0, written: 2.0 }), "more slowly than it is spoken"),
+            (|r| set(r, Part::Thinker, Work::Tokens { read: 9.0, written: 9.0 }), "begin late"),
+            (|r| set(r, Part::Judge, Work::Judgements { each: Ms(300.0) }), "hear.end_of_turn = \"off\""),
+            (
+                |r| set(r, Part::Speaker, Work::Speech { sound: Ms(5e3), took: Ms(6e3), first: Ms(90.0) }),
+                "does not keep up with its own speech",
+            ),
+        ];
+        for (spoil, cure) in cases {
+            let mut report = fine();
+            spoil(&mut report);
+            let advice = of(&report, &plan());
+            assert!(advice.len() == 1 && advice[0].contains(cure), "{cure}: {advice:#?}");
+        }
+    }
+
+    fn heard(level: f32, delay: f64, spread: f64) -> Echo {
+        Echo::Heard { chirps: 3, delay: Ms(delay), spread: Ms(spread), told: None, level }
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_advised_to_be() {
+        let mut report = fine();
+        sound(&mut report).loss = Ok(Loss { enhancement: 3.0, full_duplex: false });
+        let mut plan = plan();
+        plan.turn.barge_in = false;
+        assert_eq!(of(&report, &plan), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said_with_its_reason_and_is_no_figure() {
+        let mut report = fine();
+        report.models[2].speed =
+            Err("whisper-base is not installed; run \"sotto models pull whisper-base\"".to_owned());
+        sound(&mut report).noise = Err(Unmeasured::Deaf);
+        sound(&mut report).loss = Ok(Loss { enhancement: f32::INFINITY, full_duplex: true });
+        let advice = of(&report, &plan());
+        assert!(advice.len() == 1 && advice[0].contains("sotto models pull whisper-base"), "{advice:?}");
+        let value = told::as_json(&report, &advice);
+        assert_eq!(value["sound"]["noise_dbfs"], serde_json::Value::Null);
+        assert!(value["sound"]["not_measured"]["noise_dbfs"].as_str().unwrap().contains("no whole sound"));
+        assert_eq!((&value["sound"]["echo_loss_db"], &value["sound"]["full_duplex"]), (&().into(), &true.into()));
+        assert!(value["models"][2]["not_measured"].is_string() && value["models"][2].get("compute_ms").is_none());
+        assert_eq!(value["models"][0]["frame_us"], 100.0);
+        report.sound = Err("--no-sound was asked for".to_owned());
+        assert!(told::as_text(&report, &[]).contains("not measured: --no-sound"));
+    }
+}

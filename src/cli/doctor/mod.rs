@@ -1,0 +1,77 @@
+//! `sotto doctor`: what this machine can do in this place, measured, and what to change.
+//!
+//! What cannot be measured is told as such, with the reason; nothing of it ends the examination. Only a machine without any
+//! sound device ends it with an error, after all else is told.
+
+mod advice;
+mod models;
+mod sound;
+mod told;
+
+use super::args::Doctor;
+use super::bench::machine;
+use super::house::House;
+use crate::audio::device::{Card, Device, DeviceError, Hardware, SystemClock};
+use crate::audio::probe::Findings;
+use crate::pipeline::{Loader, Part, Purpose, Result};
+use crate::types::Bytes;
+use models::Model;
+
+/// All that was found.
+struct Report {
+    machine: Machine,
+    devices: std::result::Result<Vec<Device>, DeviceError>,
+    /// Or why there is none.
+    sound: std::result::Result<Findings, String>,
+    models: Vec<Model>,
+}
+
+struct Machine {
+    cpu: String,
+    cores: usize,
+    kernels: String,
+    /// None where the system does not tell.
+    memory: Option<Bytes>,
+    /// What the pipeline will hold, or why that is not known.
+    planned: std::result::Result<Bytes, String>,
+    budget: Bytes,
+}
+
+pub fn run(args: &Doctor, house: &House) -> Result<()> {
+    let (talk, loader) = (house.talk(), house.loader_with_thinker()?);
+    loader.check_names()?;
+    let hardware = Hardware::new(SystemClock::start());
+    let devices = hardware.devices().and_then(|devices| match devices.is_empty() {
+        true => Err(DeviceError::NoSoundSystem { why: "no device can be opened".to_owned() }),
+        false => Ok(devices),
+    });
+    let (models, speech) = models::examine(loader, &house.store()?, talk);
+    let sound = match &devices {
+        _ if args.no_sound => Err("--no-sound was asked for".to_owned()),
+        Err(error) => Err(error.to_string()),
+        Ok(_) => sound::check(hardware, house.plan(), &speech, talk),
+    };
+    let report = Report { machine: look_at_machine(loader), devices, sound, models };
+    let advice = advice::of(&report, loader.plan());
+    match args.format.json {
+        true => super::print_json(&told::as_json(&report, &advice))?,
+        false => super::print_text(&told::as_text(&report, &advice))?,
+    }
+    match report.devices {
+        Err(error) if !args.no_sound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn look_at_machine(loader: &Loader) -> Machine {
+    let parts = Part::of(loader.plan(), Purpose::Conversation);
+    let planned = parts.into_iter().map(|part| Ok(loader.planned(part)?.planned.0)).sum::<Result<u64>>();
+    Machine {
+        cpu: machine::cpu(),
+        cores: machine::cores(),
+        kernels: machine::kernels(),
+        memory: machine::memory(),
+        planned: planned.map(Bytes).map_err(|error| super::told(&error)),
+        budget: loader.plan().memory.budget,
+    }
+}

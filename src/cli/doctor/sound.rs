@@ -1,0 +1,37 @@
+//! The sound check on the machine's own devices.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::audio::device::{Hardware, Spawn};
+use crate::audio::probe::{Findings, SoundCheck};
+use crate::cli::talk::Talk;
+use crate::config::Plan;
+
+/// How often the devices are looked after.
+const TICK: Duration = Duration::from_millis(4);
+
+/// Plays and listens, after a line that says so. Errors say why there is nothing to tell.
+pub fn check(card: Hardware, plan: &Plan, speech: &[f32], talk: &Talk) -> Result<Findings, String> {
+    let (microphone, speaker) = (&plan.devices.microphone, &plan.devices.speaker);
+    let opened = SoundCheck::open(Arc::new(card), microphone, speaker, &plan.audio, speech, elsewhere());
+    let mut check = opened.map_err(|error| error.to_string())?;
+    let what = if speech.is_empty() { "noise like speech" } else { "the voice" };
+    let seconds = check.length().0 / 1000.0;
+    talk.note(&format!("now the speaker plays: quiet, three chirps and {what}, {seconds:.0} s; please do not speak"));
+    loop {
+        if let Some(findings) = check.step() {
+            return Ok(findings);
+        }
+        thread::sleep(TICK);
+    }
+}
+
+/// Threads for what may hang in a sound system.
+fn elsewhere() -> Spawn {
+    Arc::new(|job| {
+        // Where the system refuses even a thread, the device counts as one that does not open.
+        let _refused = thread::Builder::new().name("sotto-device".to_owned()).spawn(job);
+    })
+}
