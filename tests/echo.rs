@@ -59,11 +59,14 @@ impl Thinker for Knows {
     fn forget_all(&mut self) {}
 }
 
-/// Pieces of an answer as the real voice said them once: their sound, and which part of the text each says.
+/// Some sound of a sentence, and which part of it that says.
+type Piece = (Vec<f32>, std::ops::Range<f64>);
+
+/// An answer's sentences as the real voice said them once.
 #[derive(Clone)]
 struct Said {
     rate: SampleRate,
-    sentences: Vec<(String, Vec<(Vec<f32>, std::ops::Range<f64>)>)>,
+    sentences: Vec<(String, Vec<Piece>)>,
 }
 
 impl Said {
