@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::FRAME;
+use super::energy::Fall;
 use crate::config::Hear;
 use crate::types::{Ms, SampleRate};
 
@@ -49,6 +50,7 @@ pub struct Segmenter {
     heard: u64,
     /// Where the last turn's kept sound ended: the next begins no earlier.
     free: u64,
+    fall: Fall,
     state: State,
 }
 
@@ -81,12 +83,29 @@ impl Segmenter {
             max_turn: samples(hear.max_turn).max(FRAME as u64),
             heard: 0,
             free: 0,
+            fall: Fall::default(),
             state: State::Silent,
         }
     }
 
     /// Takes the probability of the next frame.
     pub fn push(&mut self, probability: f32) -> Option<SpeechEvent> {
+        self.take(probability, false)
+    }
+
+    /// The same with the power of the loudest part of the frame: speech is over as soon as its energy falls.
+    pub fn push_with_power(&mut self, probability: f32, loudest: f32) -> Option<SpeechEvent> {
+        let silent = self.fall.is_silent(loudest);
+        self.take(probability, silent)
+    }
+
+    /// Whether a voice may be coming back, by so much power in sound that is no whole frame yet.
+    pub fn may_resume(&self, loudest: f32) -> bool {
+        let quiet = matches!(self.state, State::Silent | State::Speaking { paused: true, .. });
+        quiet && self.fall.is_broken_by(loudest)
+    }
+
+    fn take(&mut self, probability: f32, silent: bool) -> Option<SpeechEvent> {
         let at = self.heard;
         self.heard += FRAME as u64;
         match self.state {
@@ -100,7 +119,10 @@ impl Segmenter {
                 self.confirm(at, start, voiced, quiet)
             }
             State::Speaking { start, quiet, paused } => {
-                let quiet = self.quiet_since(quiet, probability, at);
+                let quiet = match silent {
+                    true => quiet.or(Some(at)),
+                    false => self.quiet_since(quiet, probability, at),
+                };
                 self.follow(at, start, quiet, paused)
             }
         }

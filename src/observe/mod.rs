@@ -63,6 +63,11 @@ impl Journal {
         self.lock().iter().filter(|stamped| stamped.turn == turn).cloned().collect()
     }
 
+    /// The last time that this was noted, of whichever turn.
+    pub fn last(&self, event: Event) -> Option<Stamped> {
+        self.lock().iter().rfind(|stamped| stamped.event == event).cloned()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Stamped>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

@@ -139,20 +139,18 @@ impl Rehearsal {
 
     /// The first answer of which something is heard.
     fn first_answer(&mut self, last: Instant) -> Result<Option<(TurnId, String)>> {
-        let mut heard_since = None;
-        while heard_since.is_some() || Instant::now() < last + PATIENCE {
+        let begin = Instant::now();
+        let mut heard = None;
+        while heard.is_some() || Instant::now() < last + PATIENCE {
             for happening in self.step()? {
-                match happening {
-                    Happening::Answered(answer) if answer.how != Ending::Revised => {
-                        return Ok(Some((answer.turn, answer.question)));
-                    }
-                    Happening::View(View::Speaking) => {
-                        heard_since.get_or_insert_with(Instant::now);
-                    }
-                    _ => {}
+                if let Happening::Answered(answer) = happening
+                    && answer.how != Ending::Revised
+                {
+                    return Ok(Some((answer.turn, answer.question)));
                 }
             }
-            if heard_since.is_some_and(|since| since.elapsed() > TASTE) {
+            heard = self.journal.last(Event::FirstAudible).map(|stamped| stamped.at).filter(|at| *at > begin);
+            if heard.is_some_and(|at| at.elapsed() > TASTE) {
                 self.live.control(Control::Stop);
             }
         }

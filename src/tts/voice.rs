@@ -215,29 +215,27 @@ impl Voice {
         samples: &mut usize,
         on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, TtsError> {
-        let mut frames = 0..FIRST_CHUNK.min(latent.frames);
         // Weighed so that the last place is exactly `says.end`: the parts of a text join without a gap.
         let place = |frame: usize| {
             let part = frame as f64 / latent.frames as f64;
             says.start * (1.0 - part) + says.end * part
         };
+        let (mut frames, mut begun, mut from) = (0..FIRST_CHUNK.min(latent.frames), false, says.start);
         while !frames.is_empty() {
             let sound = self.decode(latent, frames.clone())?;
-            let samples_of = if frames.start == 0 { self.without_breath(&sound) } else { &sound };
-            let sound = Sound { samples: samples_of, says: place(frames.start)..place(frames.end) };
-            frames = frames.end..(frames.end + CHUNK).min(latent.frames);
-            *samples += sound.samples.len();
-            if on_sound(sound).is_break() {
-                return Ok(ControlFlow::Break(()));
+            let heard_from = if begun { Some(0) } else { behind_breath(&sound, self.rate()) };
+            if let Some(first) = heard_from {
+                let to = place(frames.end);
+                *samples += sound.len() - first;
+                if on_sound(Sound { samples: &sound[first..], says: from..to }).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                (begun, from) = (true, to);
             }
+            let length = if begun { CHUNK } else { FIRST_CHUNK };
+            frames = frames.end..(frames.end + length).min(latent.frames);
         }
         Ok(ControlFlow::Continue(()))
-    }
-
-    /// A voice is silent for some 50 ms before it speaks; a listener need not wait for more than [`BREATH`] of it.
-    fn without_breath<'s>(&self, sound: &'s [f32]) -> &'s [f32] {
-        let speech = sound.iter().position(|sample| sample.abs() >= AUDIBLE).unwrap_or(0);
-        &sound[speech.saturating_sub(self.rate().samples(BREATH))..]
     }
 
     /// The latent frames of a sentence.
@@ -346,6 +344,13 @@ impl Settings {
     }
 }
 
+/// The first sample of `sound` that is worth playing; `None` where nothing in it is heard. A voice is silent for some 50 ms
+/// before it speaks, at times for half a second; a listener need not wait for more than [`BREATH`] of it.
+fn behind_breath(sound: &[f32], rate: SampleRate) -> Option<usize> {
+    let speech = sound.iter().position(|sample| sample.abs() >= AUDIBLE)?;
+    Some(speech.saturating_sub(rate.samples(BREATH)))
+}
+
 /// Cuts a very long sentence at spaces.
 fn parts(phonemes: &[char]) -> Vec<&[char]> {
     let mut parts = Vec::new();
@@ -416,6 +421,15 @@ mod tests {
         assert!(parts[1..].iter().all(|part| part[0] == ' '));
         assert!(super::parts(&[]).is_empty());
         assert_eq!(super::parts(&['a'; 2000]).len(), 3);
+    }
+
+    #[test]
+    fn silence_before_speech_is_left_out() {
+        let rate = SampleRate(1000);
+        let speaks_at = |at: usize| (0..100).map(|n| if n < at { 0.002 } else { -0.004 }).collect::<Vec<f32>>();
+        for (at, first) in [(0, Some(0)), (15, Some(0)), (50, Some(30)), (99, Some(79)), (100, None)] {
+            assert_eq!(behind_breath(&speaks_at(at), rate), first);
+        }
     }
 
     #[test]

@@ -54,11 +54,13 @@ pub struct TurnSettings {
 /// How much silence ends a turn, by what is known of it. The more signs say that it is over, the less.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndOfTurn {
-    /// The floor: the model is sure, and the words are a finished sentence. Pipecat's figure.
+    /// The floor: the model is sure, and the words are a finished sentence. What comes before it of an answer is made in
+    /// about this time, so less would gain nothing; of 65 pauses inside 103 turns, 150 to 600 ms of them made, two looked
+    /// so finished, and the longer one had 450 ms.
     pub short: Ms,
-    /// One sign says so and none denies it. Between the 300 ms and the 500 ms of the measured pauses.
+    /// One sign says so and none denies it. Five of those pauses looked like this, up to 600 ms long.
     pub middle: Ms,
-    /// Silence alone, or one sign against another. Of the measured utterances 1.4 % hold a longer pause.
+    /// Silence alone, or one sign against another. Two of those pauses were longer.
     pub long: Ms,
     /// The words hang in the air ("and", "the"), and the model does not think otherwise. Home Assistant's "relaxed".
     pub hanging: Ms,
@@ -67,23 +69,21 @@ pub struct EndOfTurn {
     pub sure: f32,
     /// A score below which it thinks that more is to come: its own threshold.
     pub unsure: f32,
-    /// The probability of an end mark behind the words from which they count as a finished sentence, and that under which
-    /// they hang in the air. Between the two they may be either; see the language model for how they were measured.
+    /// The probability of an end mark behind the words from which they count as a finished sentence; below it they hang in
+    /// the air. See the language model for how it was measured.
     pub finished: f32,
-    pub hangs: f32,
 }
 
 impl Default for EndOfTurn {
     fn default() -> Self {
         EndOfTurn {
-            short: Ms(200.0),
-            middle: Ms(400.0),
-            long: Ms(700.0),
+            short: Ms(480.0),
+            middle: Ms(750.0),
+            long: Ms(850.0),
             hanging: Ms(1_250.0),
             sure: 0.8,
             unsure: 0.5,
             finished: 0.05,
-            hangs: 0.03,
         }
     }
 }

@@ -170,9 +170,7 @@ impl Utterance {
             (None, written) => written,
             (Some(probability), Completeness::Hanging) if probability >= settings.finished => Completeness::Unknown,
             (Some(probability), _) if probability >= settings.finished => Completeness::Finished,
-            (Some(probability), _) if probability < settings.hangs => Completeness::Hanging,
-            (Some(_), Completeness::Hanging) => Completeness::Hanging,
-            (Some(_), _) => Completeness::Unknown,
+            (Some(_), _) => Completeness::Hanging,
         }
     }
 }

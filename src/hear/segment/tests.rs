@@ -44,6 +44,21 @@ fn tell_turn(turn: &Turn) -> String {
 }
 
 #[test]
+fn speech_pauses_where_its_energy_falls_and_goes_on_if_the_voice_does() {
+    let mut segmenter = Segmenter::new(&hear());
+    // Probabilities and loudness, a character a frame: the model goes on for three frames behind the first fall, and hears a
+    // soft voice behind the second.
+    let frames = "9999999990000099999999999999".chars().zip("LLLLLL........LLLLss.......L".chars());
+    let power =
+        |c| [("L", 0.1), ("s", 0.001), (".", 1e-6)].into_iter().find(|(name, _)| name.starts_with(c)).unwrap().1;
+    let probability = |digit: char| digit.to_digit(10).unwrap() as f32 / 10.0;
+    let told = (1..).zip(frames).filter_map(|(heard, (digit, loud))| {
+        Some((heard, segmenter.push_with_power(probability(digit), power(loud))?))
+    });
+    assert_eq!(tell(&told.collect::<Vec<_>>()), "start 0, pause 6, resume 14, pause 20, resume 26");
+}
+
+#[test]
 fn events_follow_the_probabilities() {
     for (digits, wanted) in [
         ("", ""),

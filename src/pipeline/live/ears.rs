@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config;
-use crate::hear::{FRAME, Segmenter, SpeechEvent, speech_end};
+use crate::hear::{FRAME, Segmenter, SpeechEvent, loudest, speech_end};
 use crate::pipeline::listen::Utterance;
 use crate::pipeline::stage::{Detector, Result};
 use crate::turn::VoiceEvent;
@@ -12,6 +12,9 @@ use crate::types::{Ms, SampleRate};
 
 /// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that ends it.
 const MORE: Ms = Ms(5_000.0);
+
+/// Frames for which a sound in a pause is taken for a voice that comes back: Silero knows it by the second.
+const HOPE: u32 = 2;
 
 pub(super) struct Ears {
     detector: Box<dyn Detector>,
@@ -27,6 +30,8 @@ pub(super) struct Ears {
     origin: f64,
     /// Frames in a row that could not be judged.
     failures: u32,
+    /// Frames for which a voice that was seen by its energy alone may still become one.
+    hopeful: Option<u32>,
 }
 
 impl Ears {
@@ -43,6 +48,7 @@ impl Ears {
             judged: 0,
             origin: 0.0,
             failures: 0,
+            hopeful: None,
         }
     }
 
@@ -55,6 +61,7 @@ impl Ears {
         while self.end() - self.judged >= FRAME as u64 {
             self.judge(&mut events);
         }
+        events.extend(self.look_ahead().map(Ok));
         let old = self.sound.len().saturating_sub(self.most);
         self.sound.drain(..old);
         self.first += old as u64;
@@ -91,7 +98,7 @@ impl Ears {
         let judged = self.detector.step(&frame);
         self.failures = if judged.is_err() { self.failures + 1 } else { 0 };
         // The segmenter counts frames, so it gets one for each.
-        let told = self.segmenter.push(*judged.as_ref().unwrap_or(&0.0));
+        let told = self.segmenter.push_with_power(*judged.as_ref().unwrap_or(&0.0), loudest(&frame));
         let event = match (told, before, self.segmenter.candidate()) {
             (Some(SpeechEvent::Started { at }), ..) => Some(VoiceEvent::Confirmed { since: self.moment(at) }),
             (Some(SpeechEvent::Paused { at }), ..) => Some(VoiceEvent::Paused { since: self.moment(at) }),
@@ -101,8 +108,35 @@ impl Ears {
             (None, Some(_), None) => Some(VoiceEvent::Lost),
             _ => None,
         };
+        let lost = self.follow_hope(event);
         events.extend(judged.err().map(Err));
-        events.extend(event.map(Ok));
+        events.extend(event.or(lost).map(Ok));
+    }
+
+    /// A voice that comes back in a pause is seen in the frame that is still incomplete: some 40 ms before it is judged, in
+    /// which the turn could end.
+    fn look_ahead(&mut self) -> Option<VoiceEvent> {
+        let begun = (self.judged - self.first) as usize;
+        let sound: Vec<f32> = self.sound.range(begun..).copied().collect();
+        if self.hopeful.is_some() || !self.segmenter.may_resume(loudest(&sound)) {
+            return None;
+        }
+        self.hopeful = Some(HOPE);
+        Some(VoiceEvent::Seen { since: self.moment(self.judged) })
+    }
+
+    /// What becomes of a voice that was seen by its energy, with the next frame.
+    fn follow_hope(&mut self, event: Option<VoiceEvent>) -> Option<VoiceEvent> {
+        let left = self.hopeful.take()?;
+        let decided = event.is_some() || self.segmenter.candidate().is_some();
+        match left.checked_sub(1) {
+            _ if decided => None,
+            None => Some(VoiceEvent::Lost),
+            left => {
+                self.hopeful = left;
+                None
+            }
+        }
     }
 
     /// One past the last sample heard.
@@ -166,6 +200,21 @@ mod tests {
         );
         let events = hear(&mut ears(), &[10, 1, 20]);
         assert_eq!(events, [VoiceEvent::Seen { since: Ms(1320.0) }, VoiceEvent::Lost]);
+    }
+
+    #[test]
+    fn a_voice_that_comes_back_is_seen_at_once_and_a_click_soon_lost() {
+        let mut ears = ears();
+        hear(&mut ears, &[10, 10, 5]);
+        let block = |ears: &mut Ears, level: f32| {
+            let at = Ms(9_000.0 + ears.end() as f64 / 16.0);
+            ears.hear(&[level; 128], at).into_iter().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let seen = VoiceEvent::Seen { since: Ms(9_800.0) };
+        let told: Vec<_> = [0.0, 0.9, 0.0, 0.0].map(|level| block(&mut ears, level)).concat();
+        assert_eq!(told, [seen], "a click that the model does not take for a voice");
+        let told: Vec<_> = (0..16).flat_map(|_| block(&mut ears, 0.0)).collect();
+        assert_eq!(told, [VoiceEvent::Lost, VoiceEvent::Ended { since: Ms(9_640.0) }]);
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(super) struct Language {
     /// Words before which a speaker may draw breath: the first piece may end there too. Without them a model that writes
     /// long sentences keeps the listener waiting (measured: 740 ms from the first token to the first piece, at the median).
     pub(super) joints: &'static [&'static str],
+    /// What is said before anything else, in small letters: at the comma behind it the first piece may end, however short it is.
+    /// Half the answers of the starter model begin so, and its sound lasts while the next piece is made.
+    pub(super) openers: &'static [&'static str],
     /// Words that are frequent in it and rare in the others.
     frequent: &'static [&'static str],
 }
@@ -112,6 +115,11 @@ impl Language {
             Some(next) if next.is_lowercase() => Stop::Shortens,
             Some(_) => Stop::Ends,
         }
+    }
+
+    /// Whether these words stand before an answer proper: "Sure", "Bien sûr".
+    pub(super) fn opens(&self, words: &str) -> bool {
+        self.openers.contains(&words.trim().to_lowercase().as_str())
     }
 
     fn is_shortened(&self, word: &str, plain: &str) -> bool {

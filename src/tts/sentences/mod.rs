@@ -1,8 +1,8 @@
 //! Cuts an answer into speakable pieces while it is still being written.
 //!
 //! A piece is handed on as soon as its end is certain: an end mark counts once what follows it shows that it was one.
-//! The first piece may end at a clause, so that sound starts early. What is not for the ear is left out on the way: what
-//! a model thinks between `<think>` and `</think>`, and fenced code.
+//! The first piece may end at a clause, or behind a "Sure,", so that sound starts early. What is not for the ear is left out
+//! on the way: what a model thinks between `<think>` and `</think>`, and fenced code.
 //!
 //! Where a sentence ends is a matter of the script first: Chinese and Japanese have marks of their own, Thai has spaces
 //! instead of marks. In Latin script it is a matter of the language ([`language`]), for its abbreviations and ordinals;
@@ -49,6 +49,7 @@ pub struct Sentences {
     waiting: String,
     /// How much of `waiting` was looked at without finding a certain end.
     seen: usize,
+    /// Whether a piece was handed on that lasts until the next is made.
     begun: bool,
     /// What the words before `waiting` say of the language.
     tally: Tally,
@@ -99,11 +100,16 @@ impl Sentences {
         self.speakable(&piece)
     }
 
+    /// Whether this is a "Sure," in front of the answer proper.
+    fn opens(&self, piece: &str) -> bool {
+        !self.begun && piece.strip_suffix(',').is_some_and(|words| self.tally.language().opens(words))
+    }
+
     /// A piece with anything to say in it.
     fn speakable(&mut self, piece: &str) -> Option<String> {
         let piece = piece.trim();
         let says_something = piece.chars().any(char::is_alphanumeric);
-        self.begun |= says_something;
+        self.begun |= says_something && !self.opens(piece);
         says_something.then(|| piece.to_owned())
     }
 
@@ -140,7 +146,7 @@ impl Sentences {
 /// What is looked at to find an end.
 struct View<'a> {
     text: &'a str,
-    /// Whether a piece was handed on before.
+    /// Whether a first piece was handed on before.
     begun: bool,
     tally: &'a Tally,
 }
@@ -164,6 +170,7 @@ impl View<'_> {
             ' ' if self.text[..at].ends_with(is_thai) => script::thai_space(self.text, at),
             ' ' if !self.begun => self.joint(at, after),
             _ if END_MARKS.contains(&mark) => self.wide_end(after),
+            ',' if !self.begun && self.is_opener(at) => Judged::End(after),
             _ if WIDE_CLAUSE_MARKS.contains(&mark) && !self.begun && self.is_enough(at) => Judged::End(after),
             _ if CLAUSE_MARKS.contains(&mark) && !self.begun => self.clause_end(at, after),
             _ => Judged::NoEnd,
@@ -234,6 +241,11 @@ impl View<'_> {
             }
             Some(_) => Judged::NoEnd,
         }
+    }
+
+    /// Whether what stands before `at` opens an answer: no number, so the comma there is certain.
+    fn is_opener(&self, at: usize) -> bool {
+        self.tally.with(&self.text[..at]).language().opens(&self.text[..at])
     }
 
     /// Whether there is enough before `at` for a first piece.
