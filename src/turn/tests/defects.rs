@@ -1,13 +1,13 @@
 //! The defects of the system that Sotto grew out of, as far as they are about turns. Each test bears its number there.
 
-use super::world::{World, spoken};
+use super::world::{World, settings, spoken};
 use crate::turn::{Command, Control, Ending, Input, TurnSettings, View};
 
 const QUESTION: super::world::Spoken = spoken(500.0, 1_500.0, "How is the weather?");
 const WHOLE: &str = "It is sunny today. Tomorrow it will rain. Take an umbrella with you.";
 
 fn world(script: &[super::world::Spoken]) -> World {
-    World::new(TurnSettings::default(), script)
+    World::new(settings(), script)
 }
 
 /// 1: the first sound waits for the last token.
@@ -86,8 +86,8 @@ fn defect_4_a_pause_in_a_sentence_makes_no_two_turns() {
 /// 5: work ahead never happens at the settings as they are.
 #[test]
 fn defect_5_work_runs_ahead_at_the_default_settings() {
-    for (score, decided) in [(Some(0.95), 200.0), (None, 400.0), (Some(0.1), 700.0)] {
-        let mut world = world(&[QUESTION]);
+    for (score, decided) in [(Some(0.95), 480.0), (None, 750.0), (Some(0.1), 850.0)] {
+        let mut world = World::new(TurnSettings::default(), &[QUESTION]);
         (world.score, world.recognition) = (score, 60.0);
         world.run(20_000.0);
         let after = |wanted: fn(&Command) -> bool| world.when(0.0, wanted).unwrap() - QUESTION.to;

@@ -1,6 +1,6 @@
 //! Voices over the answer.
 
-use super::world::{Spoken, World, spoken};
+use super::world::{Spoken, World, settings, spoken};
 use crate::turn::{Command, Ending, Input, Notice, Stage, TurnSettings, View, VoiceEvent};
 use crate::types::Ms;
 
@@ -9,7 +9,7 @@ const QUESTION: Spoken = spoken(500.0, 1_500.0, "How is the weather?");
 const WHOLE: &str = "It is sunny today. Tomorrow it will rain. Take an umbrella with you.";
 
 fn world(script: &[Spoken]) -> World {
-    World::new(TurnSettings::default(), script)
+    World::new(settings(), script)
 }
 
 fn asked(over: Spoken) -> World {
@@ -160,7 +160,7 @@ fn words_after_stop_are_a_turn() {
 
 #[test]
 fn without_barge_in_only_the_stop_word_interrupts() {
-    let settings = TurnSettings { barge_in: false, ..TurnSettings::default() };
+    let settings = TurnSettings { barge_in: false, ..settings() };
     let mut deaf = World::new(settings.clone(), &[QUESTION, spoken(3_000.0, 4_000.0, "What about Paris?")]);
     deaf.run(20_000.0);
     assert_eq!(deaf.exchanges(), [("How is the weather?", WHOLE, Ending::Done)]);

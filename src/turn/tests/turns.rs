@@ -1,6 +1,6 @@
 //! When a turn begins and ends, and what keys, devices and failures do to it.
 
-use super::world::{Spoken, World, spoken};
+use super::world::{Spoken, World, settings, spoken};
 use crate::turn::words::{Completeness, completeness};
 use crate::turn::{
     Command, Control, Device, Earcon, Ending, Input, Notice, Reply, Stage, Transcript, TurnSettings, Verdict, View,
@@ -12,7 +12,7 @@ const QUESTION: Spoken = spoken(500.0, 1_500.0, "How is the weather?");
 const WHOLE: &str = "It is sunny today. Tomorrow it will rain. Take an umbrella with you.";
 
 fn world(script: &[Spoken]) -> World {
-    World::new(TurnSettings::default(), script)
+    World::new(settings(), script)
 }
 
 fn confirmed(command: &Command) -> bool {
@@ -46,14 +46,13 @@ fn what_the_language_model_makes_of_the_words_weighs_more_than_their_marks() {
         ("How is the weather?", None, Some(0.9), 400.0),
         ("How is the weather?", Some(0.9), None, 200.0),
         ("How is the weather?", Some(0.9), Some(0.04), 700.0),
-        ("How is the weather?", None, Some(0.04), 700.0),
+        ("How is the weather?", None, Some(0.04), 1_250.0),
         ("How is the weather.", Some(0.9), Some(0.001), 700.0),
         ("How is the weather.", None, Some(0.001), 1_250.0),
         ("Turn on the light", Some(0.9), Some(0.3), 200.0),
         ("Turn on the light,", Some(0.9), Some(0.3), 400.0),
     ] {
-        let mut world =
-            World::new(TurnSettings { weigh_words: true, ..TurnSettings::default() }, &[spoken(500.0, 1_500.0, text)]);
+        let mut world = World::new(TurnSettings { weigh_words: true, ..settings() }, &[spoken(500.0, 1_500.0, text)]);
         (world.score, world.recognition, world.weighed) = (score, 60.0, weighed);
         world.run(10_000.0);
         assert_eq!(world.when(0.0, confirmed), Some(1_500.0 + needed), "{text}, {score:?}, {weighed:?}");
@@ -62,7 +61,7 @@ fn what_the_language_model_makes_of_the_words_weighs_more_than_their_marks() {
 
 #[test]
 fn the_language_model_is_waited_for_and_where_it_says_nothing_silence_decides() {
-    let mut world = World::new(TurnSettings { weigh_words: true, ..TurnSettings::default() }, &[QUESTION]);
+    let mut world = World::new(TurnSettings { weigh_words: true, ..settings() }, &[QUESTION]);
     (world.score, world.recognition, world.weighed) = (Some(1.0), 350.0, Some(1.0));
     world.run(10_000.0);
     // A pause is told after 64 ms, and words are weighed for 60.
@@ -150,7 +149,7 @@ fn an_utterance_without_end_is_taken_as_it_is() {
 }
 
 fn with_wake_word(script: &[Spoken]) -> World {
-    World::new(TurnSettings { wake_word: true, ..TurnSettings::default() }, script)
+    World::new(TurnSettings { wake_word: true, ..settings() }, script)
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 use super::checker::Checked;
 use crate::turn::{
-    AnswerEvent, Command, Ending, Input, Notice, PlaybackEvent, Reply, Transcript, TurnSettings, Verdict, View,
-    VoiceEvent,
+    AnswerEvent, Command, EndOfTurn, Ending, Input, Notice, PlaybackEvent, Reply, Transcript, TurnSettings, Verdict,
+    View, VoiceEvent,
 };
 use crate::types::{Ms, TurnId};
 
@@ -64,6 +64,12 @@ struct Playing {
     length: f64,
     position: f64,
     complete: bool,
+}
+
+/// The usual settings, with silences that are far enough apart to be told from each other and from all else that takes time.
+pub(super) fn settings() -> TurnSettings {
+    let end = EndOfTurn { short: Ms(200.0), middle: Ms(400.0), long: Ms(700.0), ..EndOfTurn::default() };
+    TurnSettings { end, ..TurnSettings::default() }
 }
 
 impl World {
