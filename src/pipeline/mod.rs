@@ -4,6 +4,7 @@
 //! Architecture invariant: this is the only room that starts threads of the graph.
 
 mod asked;
+mod elsewhere;
 mod latest;
 mod listen;
 mod live;
@@ -18,6 +19,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use elsewhere::elsewhere;
 pub use listen::Pace;
 pub use live::{Answered as Exchange, Devices, Glance, Happening, Live, TICK};
 pub use load::{Loader, Part, PartPlan, Purpose, local};
