@@ -13,6 +13,7 @@ pub mod audio;
 pub mod cli;
 pub mod config;
 pub mod hear;
+mod level;
 pub mod llm;
 mod mel;
 pub mod memory;

@@ -2,6 +2,8 @@
 //! Silero by 70 ms in the median and 170 ms at the 95th percentile. Latency counted from its end would look better than
 //! it is.
 
+use crate::level::power;
+
 /// 10 ms at 16 kHz.
 const STEP: usize = 160;
 /// How far before the model's end the voice may have stopped: 320 ms.
@@ -35,11 +37,6 @@ pub fn speech_end(samples: &[f32], end: usize) -> usize {
 fn median(mut powers: Vec<f32>) -> f32 {
     powers.sort_unstable_by(f32::total_cmp);
     powers.get(powers.len() / 2).copied().unwrap_or(0.0)
-}
-
-/// The mean square of some sound; none has none.
-pub fn power(samples: &[f32]) -> f32 {
-    samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len().max(1) as f32
 }
 
 #[cfg(test)]
