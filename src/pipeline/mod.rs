@@ -16,6 +16,7 @@ mod once;
 mod quantizer;
 mod rehearse;
 mod stage;
+mod tongue;
 mod worker;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::latest::Latest;
 use super::listen::{Heard, Pace, Utterance, listen};
 use super::stage::{Detector, Judge, PresentTurn, Recogniser, Result, Speaker, Thinker};
+use super::tongue::Tongue;
 use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
@@ -219,11 +220,15 @@ impl Worker {
 
     pub(super) fn thinking(&self, mut thinker: Box<dyn Thinker>, jobs: &Receiver<ThinkingJob>, voice: &Voiced) {
         // The turn of the last exchange in the thinker's history.
-        let mut answered = TurnId::default();
+        let (mut answered, mut tongue) = (TurnId::default(), Tongue::default());
         for ThinkingJob { turn, what, past, fresh, weigh } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
+            if fresh {
+                tongue.forget();
+            }
+            let what = tongue.tell(what);
             match answered.cmp(&past.turn) {
                 _ if fresh => thinker.forget_all(),
                 Ordering::Greater => thinker.forget_last(),
