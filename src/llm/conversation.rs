@@ -410,12 +410,13 @@ mod tests {
                 let mut conversation = Conversation::new(llm).unwrap();
                 assert!(conversation.warm_up_from(&cache).is_empty());
                 let mut known = conversation.system.tokens().len();
-                assert_eq!(conversation.warm_up().unwrap(), 0, "{family}: the system prompt is there");
+                assert!(conversation.warm_up().unwrap() <= 1, "{family}: all is there, but for the last logits");
                 for question in ["What is it?", "And why?", "Since when?"] {
                     let answer = ask(&mut conversation, question);
                     let computed = answer.stats.prefilled_tokens;
-                    assert_eq!(computed, answer.prompt_tokens - known, "{family}, session {session}: {question}");
-                    // The answer's last token was chosen, but never read.
+                    let new = answer.prompt_tokens - known;
+                    assert!(computed <= new, "{family}, session {session}: {computed} of {new} for {question}");
+                    // The answer's last token may have been chosen, but never read.
                     known = answer.prompt_tokens + answer.tokens - 1;
                 }
             }
