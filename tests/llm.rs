@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sotto::config;
 use sotto::llm::{Answer, Conversation, Finish, Llm, LlmError};
 use sotto::memory::Budget;
+use sotto::store::Catalogue;
 use sotto::types::Bytes;
 use sotto_kernels::Best;
 
@@ -180,6 +181,66 @@ fn a_question_gets_its_answer_piece_by_piece() {
     let answer = answer.unwrap();
     assert!(answer.text.contains("Paris"), "{answer:?}");
     assert_eq!((answer.text, answer.finish), (heard, Finish::Stop));
+}
+
+/// Questions and orders as a recogniser writes them, with the words behind which each is cut.
+const ASKED: [(&str, usize); 24] = [
+    ("What is the capital of France?", 3),
+    ("How is the weather today?", 3),
+    ("Can you tell me how far away the moon is?", 5),
+    ("Please turn off the light in the kitchen.", 4),
+    ("What time is it in Tokyo right now?", 4),
+    ("Set a timer for ten minutes.", 4),
+    ("Who wrote Romeo and Juliet?", 2),
+    ("How many people live in Germany?", 3),
+    ("I would like to book a table for two.", 5),
+    ("Why is the sky blue during the day?", 4),
+    ("What should I cook for dinner tonight?", 3),
+    ("Could you play some quiet music?", 3),
+    ("How do I make a good cup of coffee?", 5),
+    ("Tell me a joke about a penguin.", 5),
+    ("When does the next train to Berlin leave?", 4),
+    ("What is the difference between a frog and a toad?", 5),
+    ("Remind me to call my mother tomorrow.", 4),
+    ("How long does it take to boil an egg?", 5),
+    ("Is there a pharmacy near the station?", 3),
+    ("What is the largest ocean in the world?", 4),
+    ("How do you say good morning in Spanish?", 4),
+    ("Add milk and bread to my shopping list.", 4),
+    ("Which planet is closest to the sun?", 4),
+    ("Do I need an umbrella this afternoon?", 3),
+];
+
+/// What `llm::ends` claims, of the starter's model with the system prompt as it is.
+#[test]
+fn an_end_mark_is_likelier_behind_a_whole_question_than_in_its_middle() {
+    let plan = config::load(&config::Sources { cores: 2, ..Default::default() }).unwrap().plan;
+    let settings = config::Llm { system_prompt: plan.llm.system_prompt, ..settings(QWEN) };
+    let mut conversation = Conversation::new(load(QWEN, &settings)).unwrap();
+    let mut weigh = |text: &str| conversation.weigh(text).unwrap().expect("it has words");
+    let (mut clear, mut cut_clear) = (0, 0);
+    for (question, words) in ASKED {
+        let beginning: Vec<&str> = question.split(' ').take(words).collect();
+        // Behind a pause a recogniser writes an end mark as well.
+        let beginning = format!("{}.", beginning.join(" "));
+        let (whole, cut) = (weigh(question), weigh(&beginning));
+        assert!(whole > 4.0 * cut, "{question} {whole}, {beginning} {cut}");
+        clear += usize::from(whole > 0.1);
+        cut_clear += usize::from(cut < 0.01);
+    }
+    assert!(clear >= 22 && cut_clear >= 22, "{clear} whole and {cut_clear} cut ones of {} are clear", ASKED.len());
+}
+
+/// What the catalogue says a language model takes is what the plan will say once it is installed.
+#[test]
+fn the_catalogue_counts_as_the_plan_does() {
+    for model in [QWEN, SMOLLM] {
+        let plan = config::load(&config::Sources { cores: 2, ..Default::default() }).unwrap().plan;
+        let planned = Llm::planned_bytes(&common::model_file(model, "model.gguf"), &plan.llm).unwrap();
+        let catalogued = Catalogue::builtin().find(model).unwrap().loaded_bytes();
+        let off = planned.0.abs_diff(catalogued.0);
+        assert!(off <= planned.0 / 100, "{model}: the catalogue says {catalogued}, the plan {planned}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["types"]),
     (1, &["config", "turn"]),
-    (2, &["memory", "onnx", "observe", "priority", "mel"]),
+    (2, &["memory", "onnx", "observe", "priority", "level", "mel"]),
     (3, &["audio", "hear", "asr", "llm", "tts", "store"]),
     (4, &["pipeline"]),
     (5, &["serve"]),
@@ -24,8 +24,10 @@ const C_BORDERS: &[&str] = &[
     "src/store/import/",
 ];
 
-/// Longest file, tables and tests aside.
+/// Longest file, with its comments and its tests.
 const MAX_LINES: usize = 600;
+/// Where there is code.
+const CODE: [&str; 5] = ["src", "tests", "examples", "kernels/src", "kernels/examples"];
 
 fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
@@ -172,10 +174,16 @@ fn only_the_pipeline_starts_threads_of_the_graph() {
 }
 
 #[test]
+fn no_file_is_longer_than_can_be_read() {
+    for (path, text) in CODE.iter().flat_map(|dir| sources(dir)) {
+        let lines = text.lines().count();
+        assert!(lines <= MAX_LINES, "{}: {lines} lines; is it one room?", path.display());
+    }
+}
+
+#[test]
 fn nothing_is_left_lying_about() {
     for (path, text) in sources("src").into_iter().chain(sources("kernels/src")) {
-        let own = code(&text).count();
-        assert!(own <= MAX_LINES, "{}: {own} lines of code; is it one room?", path.display());
         for (n, line) in code(&text) {
             for word in ["todo!(", "unimplemented!(", "dbg!(", "unreachable_unchecked"] {
                 assert!(!line.contains(word), "{}:{n}: {word}", path.display());

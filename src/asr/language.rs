@@ -39,6 +39,18 @@ impl Language {
     }
 }
 
+/// The English name of the language with this code, as it is written: `German` for `de`. None for a code that Whisper does
+/// not know.
+pub fn name(code: &str) -> Option<String> {
+    // whisper.cpp takes whole names as well, and must not be given a text with a zero in it.
+    if code.is_empty() || code.len() > 3 || !code.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return None;
+    }
+    let name = whisper_rs::get_lang_str_full(whisper_rs::get_lang_id(code)?)?;
+    let capital = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();
+    Some(name.split(' ').map(capital).collect::<Vec<String>>().join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +66,17 @@ mod tests {
             assert_eq!(Language::detected(logits), wanted, "{logits:?}");
         }
         assert_eq!((Language(0).code(), Language(2).code()), ("en", "de"));
+    }
+
+    #[test]
+    fn languages_have_names() {
+        for (code, wanted) in [("de", Some("German")), ("en", Some("English")), ("ht", Some("Haitian Creole"))] {
+            assert_eq!(name(code).as_deref(), wanted);
+        }
+        for code in ["", "tlh", "german", "DE", "d\0", "é"] {
+            assert_eq!(name(code), None, "{code:?}");
+        }
+        // None of Whisper's own names makes it fail.
+        (0..99).for_each(|n| assert!(name(Language(n).code()).is_some_and(|name| !name.is_empty()), "{n}"));
     }
 }

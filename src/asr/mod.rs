@@ -20,6 +20,7 @@ mod windows;
 
 pub use cancel::Cancel;
 pub use judge::{Doubt, NoSpeech, Verdict};
+pub use language::name as language_name;
 pub use whisper::Whisper;
 
 use std::io;

@@ -1,5 +1,7 @@
 //! How loud a microphone is, for the eye.
 
+use crate::level::{decibels, power};
+
 /// How much of the power shown before is still shown a block of 10 ms later: it falls by 20 dB in 200 ms, which the eye
 /// can follow.
 const FALL: f32 = 0.794;
@@ -13,13 +15,12 @@ pub struct Meter {
 impl Meter {
     /// Takes the next 10 ms.
     pub fn take(&mut self, block: &[f32]) {
-        let power = block.iter().map(|sample| sample * sample).sum::<f32>() / block.len().max(1) as f32;
-        self.power = power.max(self.power * FALL);
+        self.power = power(block).max(self.power * FALL);
     }
 
     /// In decibels of full scale: a sine of full level has -3, silence is minus infinity.
     pub fn decibels(&self) -> f32 {
-        10.0 * self.power.log10()
+        decibels(self.power)
     }
 }
 

@@ -1,18 +1,21 @@
 //! The command line: what may be written on it, and how it is explained. Help, man pages and completions all come from
 //! here ([`super::docs`]).
 
+mod bench;
+mod models;
 #[cfg(test)]
 mod tests;
 
+pub use bench::{Bench, BenchLlm, BenchTurn};
+pub use models::{Models, Quantize, Verify};
+
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{Flag, Sources};
-use crate::llm::quantize;
 
 /// The codes with which the program ends, for the help and the man page. Scripts depend on them.
 pub const EXIT_CODES: [(&str, &str); 8] = [
@@ -322,240 +325,6 @@ pub enum Config {
     Schema,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Models {
-    /// List the models of the catalogue, and which of them are here
-    List {
-        #[command(flatten)]
-        format: Format,
-    },
-    /// Fetch models
-    ///
-    /// Without names, the models that the pipeline uses. A download that was cut off goes on where it stopped.
-    Pull {
-        /// The models to fetch
-        #[arg(value_name = "NAME")]
-        names: Vec<String>,
-
-        /// Fetch every model of this profile, such as "starter"
-        #[arg(long, value_name = "PROFILE", conflicts_with = "names")]
-        profile: Option<String>,
-
-        #[command(flatten)]
-        format: Format,
-    },
-    /// Check fetched models against the digests of the catalogue
-    Verify {
-        /// The models to check; without names, all that are here
-        #[arg(value_name = "NAME")]
-        names: Vec<String>,
-
-        #[command(flatten)]
-        format: Format,
-    },
-    /// Print where a model is kept
-    Path {
-        /// The model
-        #[arg(value_name = "NAME")]
-        name: String,
-
-        /// One file of it; without it, the folder
-        #[arg(value_name = "FILE")]
-        file: Option<String>,
-
-        #[command(flatten)]
-        format: Format,
-    },
-    /// Convert a model into the form that Sotto loads
-    ///
-    /// "sotto models pull" does this by itself; use it for a model of your own, and give its path as asr.model or
-    /// tts.voice: --set asr.model=DST/whisper.ggml, --set tts.voice=./DST
-    Import {
-        /// What it is: "whisper" or "piper"
-        #[arg(value_name = "KIND")]
-        kind: String,
-
-        /// The model as it was published: for "whisper" the folder of a CTranslate2 model, for "piper" the .onnx file
-        /// with its .onnx.json beside it
-        #[arg(value_name = "SRC")]
-        source: PathBuf,
-
-        /// The folder for the converted model
-        #[arg(value_name = "DST")]
-        destination: PathBuf,
-    },
-}
-
-#[derive(Debug, Group)]
-pub struct Quantize {
-    /// The checkpoint as it was published: a folder
-    #[arg(value_name = "SRC")]
-    pub source: PathBuf,
-
-    /// The folder for the smaller one
-    #[arg(value_name = "DST")]
-    pub destination: PathBuf,
-
-    /// How many bits: "mixed" gives sensitive weights more, "int8" is nearly exact, "int4" the smallest
-    #[arg(long, value_enum, default_value = "mixed")]
-    pub format: quantize::Format,
-
-    /// How many weights share a scale: 32, 64 or 128; smaller groups are larger files and smaller errors
-    ///
-    /// Without it 64, and 32 for "int8". "mixed" chooses for each weight.
-    #[arg(long, value_name = "N")]
-    pub group: Option<usize>,
-
-    /// Replace DST if there is a model already
-    #[arg(long)]
-    pub force: bool,
-
-    /// Print one JSON object, for programs
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Group)]
-pub struct Verify {
-    /// The model: a GGUF file, or the folder of a checkpoint as published or as MLX writes it
-    #[arg(value_name = "MODEL")]
-    pub model: PathBuf,
-
-    /// The checkpoint that MODEL was made of, as it was published; without it MODEL itself, if its weights are floats
-    #[arg(long, value_name = "DIR", conflicts_with = "against")]
-    pub reference: Option<PathBuf>,
-
-    /// The text to compare over, in UTF-8; without it a few passages that Sotto brings along
-    #[arg(long, value_name = "FILE", conflicts_with = "against")]
-    pub text: Option<PathBuf>,
-
-    /// Compare with the expected tensors in this folder: ref_f64.safetensors, golden.safetensors
-    ///
-    /// Which tensors apply is decided by what MODEL is: "logits" and states for weights in floats, "gguf_q8_0.logits" for
-    /// a GGUF file in Q8_0, "logits_f32run" of its own golden.safetensors for a checkpoint of MLX.
-    #[arg(long, value_name = "DIR")]
-    pub against: Option<PathBuf>,
-
-    /// With --against: feed the tokens so many at a time; 1 computes as an answer is computed
-    #[arg(long, value_name = "N", requires = "against")]
-    pub chunk: Option<NonZeroUsize>,
-
-    /// Where to compute
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub device: String,
-
-    /// With --against: the largest error of a logit; without it 0.002, and 0.003 for a checkpoint of MLX
-    #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
-    pub max_logit_error: Option<f64>,
-
-    /// With --against: the largest error of a state, relative to the largest value of its tensor; without it 0.0001
-    #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
-    pub max_state_error: Option<f64>,
-
-    /// The likeliest token must be the same at so many percent of the tokens; without it, by the bits of the weights
-    #[arg(long, value_name = "PERCENT", conflicts_with = "against", value_parser = parse_limit)]
-    pub min_top1: Option<f64>,
-
-    /// The perplexity may be so many percent higher; without it, by the bits of the weights
-    #[arg(long, value_name = "PERCENT", conflicts_with = "against", value_parser = parse_limit)]
-    pub max_perplexity: Option<f64>,
-
-    /// The mean Kullback-Leibler divergence may be so many nats; without it, any
-    #[arg(long, value_name = "NATS", conflicts_with = "against", value_parser = parse_limit)]
-    pub max_kl: Option<f64>,
-
-    #[command(flatten)]
-    pub memory: Memory,
-
-    #[command(flatten)]
-    pub format: Format,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Bench {
-    /// Measure the language model
-    ///
-    /// Reads a prompt of random tokens from an empty state, and writes an answer token by token; each is done several
-    /// times, after a warm-up, and the median counts. Use it on a machine that does nothing else.
-    ///
-    /// With --json there are "prompt.tokens_per_second", "decode.tokens_per_second" (the medians; beside them "least",
-    /// "most" and all "runs"), "resident_bytes", "bytes_per_token" (weights and state that a step reads) and
-    /// "limit.tokens_per_second" (steps per second if reading those bytes were all there is to do).
-    Llm(BenchLlm),
-    /// Measure whole turns, from the last sample of speech to the first sound heard
-    ///
-    /// Says recordings of spoken questions into a simulated microphone, in real time, and listens for the answers at a
-    /// simulated speaker; each is a conversation of its own. Use it on a machine that does nothing else.
-    ///
-    /// With --json there are "turns", "first_audio_ms" with "p50", "p95" and "max", the same for "turn_end_ms",
-    /// "transcript_ms", "first_token_ms", "first_sentence_ms" and "first_pcm_ms", "false_cutoff_rate" (answers that began
-    /// before the question was over, as a share of the turns), "missed" (turns without an answer), "asked_again", and
-    /// "each" of them.
-    Turn(BenchTurn),
-}
-
-#[derive(Debug, Group)]
-pub struct BenchTurn {
-    /// WAV files, or folders of them: one question in each
-    #[arg(value_name = "RECORDING", required = true)]
-    pub recordings: Vec<PathBuf>,
-
-    /// Say only so many of them
-    #[arg(long, value_name = "N")]
-    pub turns: Option<NonZeroUsize>,
-
-    /// Make a pause of 300, 450 or 600 ms in every Nth of them, where the voice is weakest in its middle; 0 makes none
-    #[arg(long, value_name = "N", default_value = "3")]
-    pub pause_every: usize,
-
-    #[command(flatten)]
-    pub memory: Memory,
-
-    #[command(flatten)]
-    pub format: Format,
-}
-
-#[derive(Debug, Group)]
-pub struct BenchLlm {
-    /// The model: a name of the catalogue, a GGUF file or a folder; without it, the pipeline's own
-    #[arg(value_name = "MODEL")]
-    pub model: Option<String>,
-
-    /// Tokens of the prompt
-    #[arg(short, long, value_name = "N", default_value = "128")]
-    pub prompt: NonZeroUsize,
-
-    /// Tokens of the answer
-    #[arg(short, long, value_name = "N", default_value = "256")]
-    pub generate: NonZeroUsize,
-
-    /// Tokens that are there before the answer begins
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub depth: usize,
-
-    /// Threads to compute with; without it, as many as the pipeline would use
-    #[arg(long, value_name = "N")]
-    pub threads: Option<String>,
-
-    /// How often each is measured
-    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub repeat: u16,
-
-    /// Measure besides an answer chosen from the K best tokens, for which less of the head is read; 1 is greedy
-    #[arg(long, value_name = "K")]
-    pub top_k: Option<NonZeroUsize>,
-
-    /// Tell where the time goes, by kind of work
-    #[arg(long)]
-    pub profile: bool,
-
-    #[command(flatten)]
-    pub memory: Memory,
-
-    #[command(flatten)]
-    pub format: Format,
-}
-
 #[derive(Debug, Group)]
 pub struct Memory {
     /// Hold at most this much memory, such as 1500MiB; wins over the pipeline file
@@ -629,8 +398,7 @@ impl Command {
             Command::Chat(chat) => Some(&chat.memory),
             Command::Plan(plan) => Some(&plan.memory),
             Command::Verify(verify) => Some(&verify.memory),
-            Command::Bench(Bench::Llm(bench)) => Some(&bench.memory),
-            Command::Bench(Bench::Turn(bench)) => Some(&bench.memory),
+            Command::Bench(bench) => Some(bench.memory()),
             _ => None,
         }
     }
@@ -646,7 +414,7 @@ impl Command {
 
     fn threads(&self) -> Option<&str> {
         match self {
-            Command::Bench(Bench::Llm(bench)) => bench.threads.as_deref(),
+            Command::Bench(bench) => bench.threads(),
             _ => None,
         }
     }
@@ -668,11 +436,6 @@ fn parse_setting(text: &str) -> Result<Flag, String> {
     let (path, value) = text.split_once('=').ok_or("write SECTION.KEY=VALUE, as in llm.max_tokens=100")?;
     let path = path.trim();
     Ok(Flag { path: path.to_owned(), value: value.to_owned(), name: format!("--set {}", path.escape_debug()) })
-}
-
-fn parse_limit(text: &str) -> Result<f64, String> {
-    let limit = text.parse::<f64>().ok().filter(|limit| limit.is_finite() && *limit >= 0.0);
-    limit.ok_or_else(|| "write a number that is not negative, as in 0.002".to_owned())
 }
 
 fn exit_codes_text() -> String {

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::FRAME;
+use crate::level::power;
 
 /// 10 ms at 16 kHz.
 const STEP: usize = 160;
@@ -80,11 +81,6 @@ pub fn speech_end(samples: &[f32], end: usize) -> usize {
 fn median(mut powers: Vec<f32>) -> f32 {
     powers.sort_unstable_by(f32::total_cmp);
     powers.get(powers.len() / 2).copied().unwrap_or(0.0)
-}
-
-/// The mean square of some sound; none has none.
-pub fn power(samples: &[f32]) -> f32 {
-    samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len().max(1) as f32
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! in front, zero mean and unit variance, both ends mirrored, a Hann window of 25 ms every 10 ms, the power of its
 //! transform through [`filters`](crate::mel::filters), the logarithm, and at most 80 dB below the loudest.
 
-use crate::mel::{HOP, MELS, Mel, WINDOW};
+use crate::mel::{HOP, Mel, WINDOW};
 
 /// Samples at 16 kHz that are looked at: 8 s.
 pub(super) const SPAN: usize = 8 * 16_000;
@@ -20,21 +20,18 @@ pub(super) struct LogMel {
     mel: Mel,
     /// The span with its mirrored ends.
     sound: Vec<f32>,
-    /// `[MELS, FRAMES]`
-    features: Vec<f32>,
 }
 
 impl LogMel {
     pub(super) fn new() -> Self {
-        LogMel { mel: Mel::default(), sound: vec![0.0; SPAN + 2 * EDGE], features: vec![0.0; MELS * FRAMES] }
+        LogMel { mel: Mel::default(), sound: vec![0.0; SPAN + 2 * EDGE] }
     }
 
     /// The features `[MELS, FRAMES]` of the last [`SPAN`] of `samples` (16 kHz).
-    pub(super) fn of(&mut self, samples: &[f32]) -> &[f32] {
+    pub(super) fn of(&mut self, samples: &[f32]) -> Vec<f32> {
         self.lay(&samples[samples.len().saturating_sub(SPAN)..]);
         // The extractor drops the last frame.
-        self.features = self.mel.features_of_padded(&self.sound[..(FRAMES - 1) * HOP + WINDOW]);
-        &self.features
+        self.mel.features_of_padded(&self.sound[..(FRAMES - 1) * HOP + WINDOW])
     }
 
     /// Puts `samples` at the end of the span, normalised, and mirrors both ends without repeating the outermost.
@@ -60,6 +57,7 @@ impl LogMel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mel::MELS;
 
     /// A tone that swells and fades, one that rises, and a faint high one.
     fn sound(length: usize) -> Vec<f32> {
@@ -69,7 +67,7 @@ mod tests {
     }
 
     fn features(samples: &[f32]) -> Vec<f32> {
-        LogMel::new().of(samples).to_vec()
+        LogMel::new().of(samples)
     }
 
     /// Band, frame, and the feature there.

@@ -14,7 +14,7 @@ mod silero;
 mod smart_turn;
 mod spans;
 
-pub use energy::{loudest, power, speech_end};
+pub use energy::{loudest, speech_end};
 pub use segment::{Segmenter, SpeechEvent, Turn};
 pub use silero::SileroVad;
 pub use smart_turn::SmartTurn;

@@ -396,6 +396,33 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
+    /// 8: whatever is said of a cache, each turn computes everything again. (The other defects of that system:
+    /// `turn::tests::defects`.)
+    #[test]
+    fn defect_8_a_turn_computes_only_what_is_new() {
+        for family in ["llama", "qwen2", "qwen35"] {
+            let (folder, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+            std::fs::write(file.path(), testing::model(family).build()).unwrap();
+            let cache = PromptCache::open(folder.path(), Bytes::mib(16));
+            for session in 0..2 {
+                let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
+                let llm = Llm::load(file.path(), &testing::settings(256, 8), permit).unwrap();
+                let mut conversation = Conversation::new(llm).unwrap();
+                assert!(conversation.warm_up_from(&cache).is_empty());
+                let mut known = conversation.system.tokens().len();
+                assert!(conversation.warm_up().unwrap() <= 1, "{family}: all is there, but for the last logits");
+                for question in ["What is it?", "And why?", "Since when?"] {
+                    let answer = ask(&mut conversation, question);
+                    let computed = answer.stats.prefilled_tokens;
+                    let new = answer.prompt_tokens - known;
+                    assert!(computed <= new, "{family}, session {session}: {computed} of {new} for {question}");
+                    // The answer's last token may have been chosen, but never read.
+                    known = answer.prompt_tokens + answer.tokens - 1;
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_full_context_drops_whole_turns_and_keeps_the_system_prompt() {
         ["llama", "qwen35"].into_iter().for_each(fill_up);

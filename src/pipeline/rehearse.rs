@@ -12,7 +12,7 @@ use super::live::{Devices, Happening, Live, TICK};
 use super::stage::{Result, Stages};
 use crate::audio::device::{Card, DEFAULT, Moment, Room, Simulated};
 use crate::config::Plan;
-use crate::hear::power;
+use crate::level::power;
 use crate::observe::{Event, Journal, Stamped, Timings};
 use crate::turn::{Control, Ending, View};
 use crate::types::{Ms, SampleRate, TurnId};

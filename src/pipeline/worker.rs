@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::latest::Latest;
 use super::listen::{Heard, Pace, Utterance, listen};
 use super::stage::{Detector, Judge, PresentTurn, Recogniser, Result, Speaker, Thinker};
+use super::tongue::Tongue;
 use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
@@ -98,7 +99,7 @@ pub(super) enum Speech {
 pub(super) enum Message {
     Heard(TurnId, Heard),
     Recognised(TurnId, Transcript),
-    /// How likely a sentence ends where the question ends.
+    /// How likely a sentence ends where the question ends. Once for each job that is to be weighed.
     Weighed(TurnId, Option<f32>),
     /// How likely it is that the turn is complete, 0 to 1.
     Judged(TurnId, f32),
@@ -219,11 +220,15 @@ impl Worker {
 
     pub(super) fn thinking(&self, mut thinker: Box<dyn Thinker>, jobs: &Receiver<ThinkingJob>, voice: &Voiced) {
         // The turn of the last exchange in the thinker's history.
-        let mut answered = TurnId::default();
+        let (mut answered, mut tongue) = (TurnId::default(), Tongue::default());
         for ThinkingJob { turn, what, past, fresh, weigh } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
+            if fresh {
+                tongue.forget();
+            }
+            let what = tongue.tell(what);
             match answered.cmp(&past.turn) {
                 _ if fresh => thinker.forget_all(),
                 Ordering::Greater => thinker.forget_last(),
@@ -232,9 +237,14 @@ impl Worker {
                 Ordering::Less => {}
             }
             answered = answered.min(past.turn);
-            if weigh && let Say::AnswerTo { question, .. } = &what {
-                // What fails here fails again below, and is told there.
-                self.send(Message::Weighed(turn, thinker.weigh(question).unwrap_or_default()));
+            if weigh {
+                let probability = match &what {
+                    // What fails here fails again below, and is told there.
+                    Say::AnswerTo { question, .. } => thinker.weigh(question).unwrap_or_default(),
+                    // It was not read. The turn must learn of it all the same, or waits for a weight in vain.
+                    Say::Words(_) => None,
+                };
+                self.send(Message::Weighed(turn, probability));
             }
             match self.answer(thinker.as_mut(), turn, &what, voice) {
                 Ok(()) if matches!(what, Say::AnswerTo { .. }) => answered = turn,
@@ -400,6 +410,58 @@ mod tests {
         Worker { present, journal: Journal::default(), tell }.judging(Box::new(Sure), &queue);
         let judged: Vec<_> = inbox.iter().collect();
         assert!(matches!(judged[..], [Message::Judged(of, 0.9)] if of == turn));
+    }
+
+    /// Weighs every question alike, and answers it with itself.
+    struct Echoing(std::result::Result<Option<f32>, &'static str>);
+
+    impl Thinker for Echoing {
+        fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+            self.0.map_err(anyhow::Error::msg)
+        }
+
+        fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
+            let _goes_on = on_piece(question);
+            Ok(1)
+        }
+
+        fn keep_heard(&mut self, _: &str) {}
+
+        fn forget_last(&mut self) {}
+
+        fn forget_all(&mut self) {}
+    }
+
+    #[test]
+    fn whoever_waits_for_a_weight_is_told_one_or_that_there_is_none() {
+        let asked = || Say::AnswerTo { question: "Why?".to_owned(), language: "en".to_owned() };
+        let fixed = || Say::Words("Please say that again.".to_owned());
+        for (what, weight, weigh, told) in [
+            (asked(), Ok(Some(0.7)), true, Some(Some(0.7))),
+            (asked(), Ok(None), true, Some(None)),
+            (asked(), Err("it hangs"), true, Some(None)),
+            (fixed(), Ok(Some(0.7)), true, Some(None)),
+            (asked(), Ok(Some(0.7)), false, None),
+            (fixed(), Ok(Some(0.7)), false, None),
+        ] {
+            let (present, (jobs, queue)) = (PresentTurn::default(), bounded(8));
+            let ((tell, inbox), (speech, _spoken), (begun, begun_in)) = (bounded(64), bounded(64), latest());
+            let turn = present.advance();
+            // The voice begins at once.
+            begun.put(turn);
+            jobs.send(ThinkingJob { turn, what, past: Past::default(), fresh: false, weigh }).unwrap();
+            drop(jobs);
+            let worker = Worker { present, journal: Journal::default(), tell };
+            worker.thinking(Box::new(Echoing(weight)), &queue, &Voiced { speech, begun: begun_in });
+            drop(worker);
+            let messages: Vec<_> = inbox.iter().collect();
+            let weights = messages.iter().filter_map(|message| match message {
+                Message::Weighed(of, weight) => Some((*of, *weight)),
+                _ => None,
+            });
+            assert!(weights.eq(told.map(|weight| (turn, weight))), "{weight:?}, weigh: {weigh}");
+            assert!(messages.iter().any(|message| matches!(message, Message::Sentence(of, _) if *of == turn)));
+        }
     }
 
     #[test]

@@ -88,7 +88,11 @@ impl Card for Hardware {
                 let name = name_of(device);
                 let is_default = default_name.as_ref() == Some(&name);
                 let ours = is_default || supports(device, direction);
-                if let (true, Ok(choice)) = (ours && !NO_DEVICES.contains(&name.as_str()), choose(device, direction)) {
+                // Only what may be one is opened: "jack" opens JACK's library, which writes to stderr what it misses.
+                if ours
+                    && !NO_DEVICES.contains(&name.as_str())
+                    && let Ok(choice) = choose(device, direction)
+                {
                     let description = device.description().map_or(name.clone(), |about| about.name().to_owned());
                     listed.push(Device { name, description, direction, is_default, format: Some(choice.format) });
                 }

@@ -35,13 +35,21 @@ pub struct Findings {
     pub microphone: Result<Opened, Unmeasured>,
     pub speaker: Result<Opened, Unmeasured>,
     /// Of the room, in dB of full scale: the median over 10 ms frames of a second. Minus infinity where the microphone
-    /// brought nothing but zeros.
+    /// brought nothing but zeros meanwhile: it is mute, or a virtual one ([`Findings::chirps_heard`]).
     pub noise: Result<f32, Unmeasured>,
     pub echo: Result<Echo, Unmeasured>,
     pub loss: Result<Loss, Unmeasured>,
     /// Samples of the microphone that were at full scale.
     pub clipped: usize,
     pub interruptions: Interruptions,
+}
+
+impl Findings {
+    /// Whether the microphone heard anything of what was played. One that did is not mute, even where there are zeros
+    /// between two sounds, as virtual devices give them.
+    pub fn chirps_heard(&self) -> bool {
+        matches!(self.echo, Ok(Echo::Heard { .. }))
+    }
 }
 
 /// What of the chirps came back.

@@ -22,6 +22,7 @@ use super::device::{Capture, Card, Change, Clock, Direction, Fault, Moment, Play
 use super::front::{BLOCK, Front, LONGEST_DELAY};
 use super::{AudioError, Reference};
 use crate::config::Audio;
+use crate::level::{decibels, power};
 use crate::types::{Ms, SampleRate};
 
 const RATE: SampleRate = SampleRate::HEARING;
@@ -253,11 +254,10 @@ impl SoundCheck {
         let quiet = begin + quiet.start.0..begin + quiet.end.0;
         let frames = self.heard.samples.chunks_exact(BLOCK).zip(&self.heard.blocks);
         let frames = frames.filter(|(_, (at, missing))| *missing == 0 && quiet.contains(at));
-        let powers: Vec<f32> =
-            frames.map(|(frame, _)| frame.iter().map(|sample| sample * sample).sum::<f32>() / BLOCK as f32).collect();
+        let powers: Vec<f32> = frames.map(|(frame, _)| power(frame)).collect();
         match powers.len() {
             0 => Err(Unmeasured::Deaf),
-            _ => Ok(10.0 * chirp::median(powers).log10()),
+            _ => Ok(decibels(chirp::median(powers))),
         }
     }
 

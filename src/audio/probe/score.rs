@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::chirp::{Chirp, LENGTH};
+use crate::level::power;
 use crate::types::{Ms, SampleRate};
 
 const RATE: SampleRate = SampleRate::HEARING;
@@ -66,9 +67,8 @@ impl Score {
 }
 
 fn as_loud_as_speech(sound: &[f32]) -> Vec<f32> {
-    let active: Vec<f32> = sound.iter().map(|sample| sample * sample).filter(|power| *power > 1e-5).collect();
-    let power = active.iter().sum::<f32>() / active.len().max(1) as f32;
-    let gain = (LOUD / power.max(f32::MIN_POSITIVE)).sqrt();
+    let active: Vec<f32> = sound.iter().copied().filter(|sample| sample * sample > 1e-5).collect();
+    let gain = (LOUD / power(&active).max(f32::MIN_POSITIVE)).sqrt();
     sound.iter().map(|sample| (gain * sample).clamp(-PEAK, PEAK)).collect()
 }
 
@@ -113,7 +113,7 @@ mod tests {
         for speech in [vec![], vec![0.0; 100], voice.clone(), voice.iter().map(|x| x * 0.02).collect()] {
             let score = Score::new(&speech);
             let sound = &score.samples()[begin..];
-            let power = sound.iter().map(|x| x * x).sum::<f32>() / sound.len() as f32;
+            let power = power(sound);
             assert_eq!(sound.len(), 160_000);
             assert!((0.002..=0.006).contains(&power), "{power} of {}", speech.len());
             assert!(sound.iter().all(|sample| sample.abs() <= PEAK));

@@ -54,7 +54,7 @@ fn of_devices(found: &Findings, advice: &mut Vec<String>) {
 
 fn of_room(found: &Findings, plan: &Plan, advice: &mut Vec<String>) {
     let Ok(noise) = found.noise else { return };
-    if noise == f32::NEG_INFINITY {
+    if noise == f32::NEG_INFINITY && !found.chirps_heard() {
         advice
             .push("the microphone gives nothing but zeros: unmute it, or choose another with --microphone".to_owned());
     }
@@ -229,6 +229,10 @@ mod tests {
         model.speed = Ok(Speed { load: Ms(1.0), work });
     }
 
+    fn mute(report: &mut Report, echo: Result<Echo, Unmeasured>) {
+        (sound(report).noise, sound(report).echo) = (Ok(f32::NEG_INFINITY), echo);
+    }
+
     #[test]
     fn where_all_is_well_nothing_is_advised() {
         assert_eq!(of(&fine(), &plan()), Vec::<String>::new());
@@ -242,10 +246,11 @@ mod tests {
     #[test]
     fn each_finding_has_its_cure() {
         type Spoil = fn(&mut Report);
-        let cases: [(Spoil, &str); 18] = [
+        let cases: [(Spoil, &str); 19] = [
             (|r| sound(r).noise = Ok(-40.0), "audio.noise = \"low\""),
             (|r| sound(r).noise = Ok(-30.0), "audio.noise = \"high\""),
-            (|r| sound(r).noise = Ok(f32::NEG_INFINITY), "unmute"),
+            (|r| mute(r, Ok(Echo::Silent)), "unmute"),
+            (|r| mute(r, Err(Unmeasured::TakesNoSound)), "unmute"),
             (|r| sound(r).loss = Ok(Loss { enhancement: 3.0, full_duplex: false }), "turn.barge_in = \"off\""),
             (|r| sound(r).clipped = 100, "clipped"),
             (|r| sound(r).interruptions.underruns = 1, "interrupted"),
@@ -278,6 +283,21 @@ mod tests {
 
     fn heard(level: f32, delay: f64, spread: f64) -> Echo {
         Echo::Heard { chirps: 3, delay: Ms(delay), spread: Ms(spread), told: None, level }
+    }
+
+    #[test]
+    fn a_microphone_that_heard_a_chirp_is_not_mute() {
+        let (mut virtual_one, mut dead) = (fine(), fine());
+        sound(&mut virtual_one).noise = Ok(f32::NEG_INFINITY);
+        assert_eq!(of(&virtual_one, &plan()), Vec::<String>::new());
+        mute(&mut dead, Ok(Echo::Silent));
+        for (report, says, says_not) in [
+            (&virtual_one, "none at all: zeros between the sounds", "nothing but zeros"),
+            (&dead, "nothing but zeros", "between the sounds"),
+        ] {
+            let text = told::as_text(report, &[]);
+            assert!(text.contains(says) && !text.contains(says_not), "{text}");
+        }
     }
 
     #[test]

@@ -25,7 +25,8 @@ const QUESTION: Ms = Ms(4_000.0);
 /// Frames of voice activity and judgements that are timed.
 const FRAMES: usize = 300;
 const JUDGEMENTS: usize = 5;
-/// Enough for figures that differ by a few per cent from run to run.
+/// A question with some history and a sentence of answer, three times, of which the median counts: one interruption spoils
+/// nothing, and nobody waits long. What is at work beside it shows in the figure; "sotto bench llm" measures for longer.
 const WORKLOAD: Workload = Workload { prompt: 128, generate: 32, depth: 0, repeat: 3, top_k: None, profile: false };
 
 /// A part of the pipeline, and what was measured of its model or why nothing was.

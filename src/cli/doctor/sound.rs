@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::audio::device::{Hardware, Spawn};
+use crate::audio::device::Hardware;
 use crate::audio::probe::{Findings, SoundCheck};
 use crate::cli::talk::Talk;
 use crate::config::Plan;
+use crate::pipeline::elsewhere;
 
 /// How often the devices are looked after.
 const TICK: Duration = Duration::from_millis(4);
@@ -26,12 +27,4 @@ pub fn check(card: Hardware, plan: &Plan, speech: &[f32], talk: &Talk) -> Result
         }
         thread::sleep(TICK);
     }
-}
-
-/// Threads for what may hang in a sound system.
-fn elsewhere() -> Spawn {
-    Arc::new(|job| {
-        // Where the system refuses even a thread, the device counts as one that does not open.
-        let _refused = thread::Builder::new().name("sotto-device".to_owned()).spawn(job);
-    })
 }

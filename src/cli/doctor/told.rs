@@ -61,6 +61,7 @@ fn sound_text(found: &Findings) -> String {
     let opened = |device: &Opened| format!("{}: {}", device.device, device.format);
     let noise = |dbfs: &f32| match dbfs.is_finite() {
         true => format!("{dbfs:.0} dBFS"),
+        false if found.chirps_heard() => "none at all: zeros between the sounds, as a virtual device gives".to_owned(),
         false => "none at all: the microphone gives nothing but zeros".to_owned(),
     };
     let Findings { interruptions: not, .. } = found;

@@ -68,6 +68,29 @@ fn well_formed_calls_are_read() {
     }
 }
 
+/// 6: tools are called, but with no arguments. (The other defects of that system: `turn::tests::defects`.)
+#[test]
+fn defect_6_the_arguments_reach_the_tool() {
+    /// A tool that does what it is told, and nothing where it is told too little.
+    fn forecast(arguments: &Map<String, Value>) -> Option<String> {
+        let (city, days) = (arguments.get("city")?.as_str()?, arguments.get("days")?.as_i64()?);
+        Some(format!("{days} days of rain in {city}"))
+    }
+    let tags = "<tool_call>\n<function=weather>\n<parameter=city>\nSão Paulo\n</parameter>\n<parameter=days>\n3\n\
+                </parameter>\n</function>\n</tool_call>";
+    let json = r#"<tool_call>{"name": "weather", "arguments": {"city": "São Paulo", "days": 3}}</tool_call>"#;
+    for output in [tags, json] {
+        // As the model writes them: a token, or a character, at a time.
+        for pieces in [vec![output.to_owned()], output.chars().map(String::from).collect()] {
+            let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+            let parts = parse(&pieces);
+            let [Part::Call(call)] = &parts[..] else { panic!("{parts:?}") };
+            assert_eq!(call.name, "weather");
+            assert_eq!(forecast(&call.arguments).as_deref(), Some("3 days of rain in São Paulo"), "{output}");
+        }
+    }
+}
+
 #[test]
 fn damage_of_small_models_is_forgiven() {
     let paris = || call("weather", json!({"city": "Paris"}));

@@ -22,11 +22,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::elsewhere::elsewhere;
 use super::latest::{Latest, latest};
 use super::stage::{PresentTurn, Result, Stages};
 use super::worker::{HearingJob, JudgingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{self, Cancel};
-use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings, Spawn};
+use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
 use crate::audio::{AudioError, Earcon, Meter};
 use crate::config::Plan;
@@ -501,12 +502,4 @@ fn turn_settings(plan: &Plan) -> TurnSettings {
         chime_after: usual.chime_after.filter(|_| turn.earcons),
         ..usual
     }
-}
-
-/// Threads for what may hang in a sound system.
-fn elsewhere() -> Spawn {
-    Arc::new(|job| {
-        // Where the system refuses even a thread, the attempt counts as hanging, and another follows.
-        let _refused = thread::Builder::new().name("sotto-device".to_owned()).spawn(job);
-    })
 }
