@@ -287,7 +287,7 @@ fn who_goes_on_after_a_pause_is_read_along_from_where_she_began() {
     let mut world = World::heard_by(ReadsAlong::default(), Box::new(Hums));
     world.say(0, 1_900);
     world.pass(250);
-    world.say(0, 1_900);
+    world.say(0, 1_500);
     world.until(View::Speaking);
     // The first half was read in the pause: a second of new speech later there are almost three.
     assert_eq!(understood(&world), [Some(2), None, Some(5), None]);
