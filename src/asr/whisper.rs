@@ -112,6 +112,10 @@ impl Whisper {
     ) -> Result<Transcript, AsrError> {
         let mut pieces = Vec::with_capacity(windows.len());
         for window in windows {
+            // Before its features are computed: nothing stops that.
+            if cancel.is_cancelled() {
+                return Err(AsrError::Cancelled);
+            }
             let samples = &samples[window.clone()];
             // Sound in which nobody can be speaking never reaches Whisper.
             let reading = match judge::without_listening(samples) {

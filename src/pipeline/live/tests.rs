@@ -75,7 +75,7 @@ impl Recogniser for ReadsAlong {
             std::thread::sleep(Duration::from_millis(1));
         }
         let voiced = samples.iter().filter(|sample| sample.abs() > 0.05).count();
-        let words = self.words.map_or_else(|| "word ".repeat(voiced / 8000), str::to_owned);
+        let words = self.words.map_or_else(|| "word ".repeat((voiced + 4000) / 8000), str::to_owned);
         Ok(asr::Transcript { text: words, verdict: Verdict::Certain, ..Reads.transcribe(samples, cancel)? })
     }
 }
