@@ -225,7 +225,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<Range<usize>> {
     let (mut start, mut breaks, mut width) = (0, 0, 0);
     for (at, letter) in text.grapheme_indices(true) {
         let (space, wide) = (letter == " ", letter.width());
-        if width + wide > columns && at > start && !space {
+        while width + wide > columns && at > start && !space {
             let end = if breaks > start { breaks } else { at };
             lines.push(start..end);
             (start, width) = (end, text[end..at].width());
@@ -352,6 +352,8 @@ mod tests {
         assert_eq!(lines("今日は天気", 5), ["今日", "は天", "気"]);
         assert_eq!(lines("a 今日は", 4), ["a 今", "日は"]);
         assert_eq!(lines("今日", 1), ["今", "日"]);
+        // What is left behind a space may still be too long for the letter that comes.
+        assert_eq!(lines(" aaa今", 4), ["", "aaa", "今"]);
         assert!(wrap("anything", 0).is_empty() && wrap("", 9).is_empty());
     }
 
