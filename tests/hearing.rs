@@ -275,6 +275,42 @@ fn cancelled(whisper: &mut Whisper) {
     assert_eq!(transcribe(whisper, &question()).verdict, Verdict::Certain);
 }
 
+/// Also where the language is to be detected, of sound that is none, and in the middle of a run.
+#[test]
+fn what_is_read_along_leaves_no_trace() {
+    let _alone = alone();
+    let question = question();
+    for (engine, stops) in [(Engine::Cpp, false), (Engine::Graphs, true)] {
+        let mut whisper = whisper(engine, &base(), None).unwrap();
+        assert_eq!(whisper.reads_along(), stops);
+        let expected = transcribe(&mut whisper, &question);
+        let sounds = no_speech().into_iter().skip(2).step_by(2).map(|(_, sound)| sound);
+        for sound in sounds.chain([question[..question.len() / 2].to_vec()]) {
+            for milliseconds in [0, 15, 60, 100_000] {
+                let so_far = stopped_after(milliseconds, |cancel| whisper.transcribe_so_far(&sound, cancel));
+                assert!(matches!(so_far, Ok(_) | Err(AsrError::Cancelled)), "{so_far:?}");
+            }
+            assert_eq!(transcribe(&mut whisper, &question), expected, "{engine:?}");
+        }
+        let half = whisper.transcribe_so_far(&question[..question.len() / 2], &Cancel::default()).unwrap();
+        assert!(half.language == "en" && (1..expected.text.len()).contains(&half.text.len()), "{half:?}");
+    }
+}
+
+/// What comes of it when it is cancelled after so long, if it is not over before.
+fn stopped_after<T>(milliseconds: u64, run: impl FnOnce(&Cancel) -> T) -> T {
+    let cancel = Cancel::default();
+    let (other, (over, ends)) = (cancel.clone(), std::sync::mpsc::channel::<()>());
+    let cancelling = std::thread::spawn(move || {
+        let _over = ends.recv_timeout(Duration::from_millis(milliseconds));
+        other.cancel();
+    });
+    let outcome = run(&cancel);
+    drop(over);
+    cancelling.join().unwrap();
+    outcome
+}
+
 #[test]
 fn a_language_that_the_model_does_not_know_is_refused() {
     let _alone = alone();

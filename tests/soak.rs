@@ -85,6 +85,10 @@ impl Recogniser for Reads {
         let (text, language) = ((*text).to_owned(), "en".to_owned());
         Ok(Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
     }
+
+    fn reads_along(&self) -> bool {
+        true
+    }
 }
 
 struct Talks(Chance);
@@ -206,6 +210,7 @@ impl Soak {
                     }
                     Happening::Notice(_) => self.count("notice"),
                     Happening::Device(_) => self.count("device"),
+                    Happening::Partial(_) => self.count("partial"),
                     Happening::Understood(_) | Happening::View(_) => {}
                 }
             }

@@ -15,7 +15,7 @@ use super::header::Blueprint;
 use super::idle::idle_cores;
 use super::judge::Reading;
 use super::language::Language;
-use super::whisper::Engine;
+use super::whisper::{Care, Engine};
 use super::{AsrError, Cancel};
 use crate::config::Asr;
 use crate::types::Bytes;
@@ -144,7 +144,7 @@ impl WhisperCpp {
 }
 
 impl Engine for WhisperCpp {
-    fn read(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Reading, AsrError> {
+    fn read(&mut self, samples: &[f32], care: Care, cancel: &Cancel) -> Result<Reading, AsrError> {
         let fitted = self.sizes.fitted(samples.len());
         let mut reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
         let Impression { no_speech, language } = self.first_impression()?;
@@ -152,7 +152,7 @@ impl Engine for WhisperCpp {
             reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
         }
         for (positions, patience) in self.sizes.more(fitted) {
-            if !reading.circled || no_speech > self.plan.max_no_speech {
+            if care == Care::Draft || !reading.circled || no_speech > self.plan.max_no_speech {
                 break;
             }
             reading = self.attempt(samples, positions, patience, cancel)?;
@@ -160,8 +160,17 @@ impl Engine for WhisperCpp {
         Ok(Reading { no_speech, ..reading })
     }
 
+    /// Its abort callback is asked between passes, and one over the sound takes most of the time.
+    fn stops_at_once(&self) -> bool {
+        false
+    }
+
     fn language(&self) -> Language {
         self.language
+    }
+
+    fn understand_in(&mut self, language: Language) {
+        self.language = language;
     }
 }
 

@@ -16,7 +16,7 @@ use super::header::Blueprint;
 use super::judge::Reading;
 use super::language::Language;
 use super::vocabulary::Vocabulary;
-use super::whisper::Engine;
+use super::whisper::{Care, Engine};
 use super::{AsrError, Cancel};
 use crate::config::Asr;
 use crate::mel::{HOP, MELS, Mel};
@@ -251,7 +251,7 @@ impl Graphs {
 }
 
 impl Engine for Graphs {
-    fn read(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Reading, AsrError> {
+    fn read(&mut self, samples: &[f32], care: Care, cancel: &Cancel) -> Result<Reading, AsrError> {
         let run = Run::new(cancel)?;
         let _watched = cancel.watch(&run.options);
         let limit = token_limit(samples.len());
@@ -260,7 +260,7 @@ impl Engine for Graphs {
         let sound = self.hear(samples, fitted, &run)?;
         let Writing { mut attempt, no_speech } = self.write(&sound, limit, Patience::Short, &run)?;
         for (positions, patience) in context.more(fitted) {
-            if !attempt.circled || no_speech > self.plan.max_no_speech {
+            if care == Care::Draft || !attempt.circled || no_speech > self.plan.max_no_speech {
                 break;
             }
             let sound = self.hear(samples, positions, &run)?;
@@ -269,8 +269,16 @@ impl Engine for Graphs {
         Ok(Reading { no_speech, ..attempt.reading() })
     }
 
+    fn stops_at_once(&self) -> bool {
+        true
+    }
+
     fn language(&self) -> Language {
         self.language
+    }
+
+    fn understand_in(&mut self, language: Language) {
+        self.language = language;
     }
 }
 

@@ -13,13 +13,28 @@ use crate::memory::Permit;
 use crate::onnx::Onnx;
 use crate::types::{Bytes, SampleRate};
 
+/// How much is done for a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Care {
+    /// One attempt: the sound is not over.
+    Draft,
+    /// As many attempts as it takes.
+    Full,
+}
+
 /// What runs Whisper.
 pub(super) trait Engine: Send {
     /// What a window of at most 28 s at 16 kHz says.
-    fn read(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Reading, AsrError>;
+    fn read(&mut self, samples: &[f32], care: Care, cancel: &Cancel) -> Result<Reading, AsrError>;
+
+    /// Whether a run that is cancelled stops at once.
+    fn stops_at_once(&self) -> bool;
 
     /// The language it understands in, or understood in last when it is to be detected.
     fn language(&self) -> Language;
+
+    /// From now on it understands in this one.
+    fn understand_in(&mut self, language: Language);
 }
 
 /// A loaded Whisper model.
@@ -59,7 +74,22 @@ impl Whisper {
 
     /// Recognises a sound at 16 kHz of any length. Longer than 28 s, it is cut where it is quietest.
     pub fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
-        self.transcribe_windows(samples, &windows::cut(samples), cancel)
+        self.transcribe_windows(samples, &windows::cut(samples), Care::Full, cancel)
+    }
+
+    /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as it does in ONNX Runtime,
+    /// so what is read along holds nothing up. whisper.cpp has to finish its pass over the sound, half a second or more.
+    pub fn reads_along(&self) -> bool {
+        self.engine.stops_at_once()
+    }
+
+    /// Recognises a sound that is not over, in one attempt. Whether it ends or is cancelled, what is recognised after it
+    /// is as if it had never been.
+    pub fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
+        let before = self.engine.language();
+        let transcript = self.transcribe_windows(samples, &windows::cut(samples), Care::Draft, cancel);
+        self.engine.understand_in(before);
+        transcript
     }
 
     /// Recognises only the `spans` of a sound in which voice activity heard somebody: in order, not overlapping, in
@@ -70,22 +100,27 @@ impl Whisper {
         spans: &[Range<usize>],
         cancel: &Cancel,
     ) -> Result<Transcript, AsrError> {
-        self.transcribe_windows(samples, &windows::gather(samples, spans), cancel)
+        self.transcribe_windows(samples, &windows::gather(samples, spans), Care::Full, cancel)
     }
 
     fn transcribe_windows(
         &mut self,
         samples: &[f32],
         windows: &[Range<usize>],
+        care: Care,
         cancel: &Cancel,
     ) -> Result<Transcript, AsrError> {
         let mut pieces = Vec::with_capacity(windows.len());
         for window in windows {
+            // Before its features are computed: nothing stops that.
+            if cancel.is_cancelled() {
+                return Err(AsrError::Cancelled);
+            }
             let samples = &samples[window.clone()];
             // Sound in which nobody can be speaking never reaches Whisper.
             let reading = match judge::without_listening(samples) {
                 Some(nothing) => Err(nothing),
-                None => Ok(self.engine.read(samples, cancel)?),
+                None => Ok(self.engine.read(samples, care, cancel)?),
             };
             let length = SampleRate::HEARING.duration(window.len());
             let verdict = judge::verdict(&reading, length, &self.plan);

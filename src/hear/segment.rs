@@ -136,6 +136,11 @@ impl Segmenter {
         }
     }
 
+    /// Whether a turn is open and its voice is there: no frame of silence has begun a pause.
+    pub fn is_voiced(&self) -> bool {
+        matches!(self.state, State::Speaking { quiet: None, .. })
+    }
+
     /// The sound is over: the turn that is still open, if any, ends here.
     pub fn finish(&mut self) -> Option<Turn> {
         let State::Speaking { start, quiet, .. } = self.state else { return None };

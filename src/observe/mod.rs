@@ -12,6 +12,8 @@ use crate::types::TurnId;
 /// One thing that happened on the way of a spoken word; nothing of what was said. The order of the variants is the order of a good turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Words of somebody who speaks on.
+    PartialTranscript,
     /// The last sample of speech entered the house. Zero of the waterfall.
     LastSpeechSample,
     /// The silence after it was long enough (or the file ended): the turn is certain.

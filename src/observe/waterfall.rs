@@ -35,7 +35,7 @@ impl Timings {
         let mut timings = Timings::default();
         for stamped in events {
             let slot = match stamped.event {
-                Event::LastSpeechSample => continue,
+                Event::PartialTranscript | Event::LastSpeechSample => continue,
                 Event::TurnDecided => &mut timings.turn_end,
                 Event::Transcript => &mut timings.transcript,
                 Event::FirstToken => &mut timings.first_token,

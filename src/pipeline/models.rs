@@ -29,6 +29,14 @@ impl Recogniser for Whisper {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
         Ok(Whisper::transcribe(self, samples, cancel)?)
     }
+
+    fn reads_along(&self) -> bool {
+        Whisper::reads_along(self)
+    }
+
+    fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+        Ok(Whisper::transcribe_so_far(self, samples, cancel)?)
+    }
 }
 
 impl Thinker for Conversation {

@@ -242,7 +242,8 @@ impl Pipeline {
         asked.heard = Some(utterance.length);
         self.journal.note_at(asked.turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.cancel = Cancel::default();
-        self.queues().hearing.put(HearingJob { turn: asked.turn, utterance, cancel: self.cancel.clone() });
+        let cancel = self.cancel.clone();
+        self.queues().hearing.put(HearingJob { turn: asked.turn, utterance, cancel, along: false });
         Ok(())
     }
 

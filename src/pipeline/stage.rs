@@ -27,6 +27,16 @@ pub trait Judge: Send {
 /// Speech to text.
 pub trait Recogniser: Send {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript>;
+
+    /// Whether it can read along while somebody speaks: a run that is cancelled stops at once.
+    fn reads_along(&self) -> bool {
+        false
+    }
+
+    /// The words of a sound that is not over. However that ends, it changes nothing of what is transcribed after it.
+    fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+        self.transcribe(samples, cancel)
+    }
 }
 
 /// Text to text, a piece at a time, with the conversation so far in mind.

@@ -37,6 +37,8 @@ pub(super) struct HearingJob {
     pub(super) turn: TurnId,
     pub(super) utterance: Utterance,
     pub(super) cancel: Cancel,
+    /// It is only read along: the utterance is not over.
+    pub(super) along: bool,
 }
 
 pub(super) struct JudgingJob {
@@ -99,6 +101,8 @@ pub(super) enum Speech {
 pub(super) enum Message {
     Heard(TurnId, Heard),
     Recognised(TurnId, Transcript),
+    /// What was said so far, by somebody who goes on. Stale once it is cancelled.
+    Partial(TurnId, Transcript, Cancel),
     /// How likely a sentence ends where the question ends. Once for each job that is to be weighed.
     Weighed(TurnId, Option<f32>),
     /// How likely it is that the turn is complete, 0 to 1.
@@ -193,8 +197,15 @@ impl Worker {
     }
 
     pub(super) fn recognising(&self, mut recogniser: Box<dyn Recogniser>, jobs: &Receiver<HearingJob>) {
-        for HearingJob { turn, utterance, cancel } in jobs {
+        for HearingJob { turn, utterance, cancel, along } in jobs {
             if !self.present.is(turn) {
+                continue;
+            }
+            if along {
+                // What fails here fails again when it counts, and is told there.
+                if let Ok(transcript) = recogniser.transcribe_so_far(&utterance.samples, &cancel) {
+                    self.send(Message::Partial(turn, transcript, cancel));
+                }
                 continue;
             }
             // A cancelled run ends as an error too: of a turn that is stale by the time it is read.
@@ -368,6 +379,8 @@ mod tests {
 
     use super::super::latest::latest;
     use super::*;
+    use crate::asr::Verdict;
+    use crate::types::Ms;
 
     /// Begins an answer whose turn is over before its first sentence is whole.
     struct Interrupted(PresentTurn);
@@ -462,6 +475,44 @@ mod tests {
             assert!(weights.eq(told.map(|weight| (turn, weight))), "{weight:?}, weigh: {weigh}");
             assert!(messages.iter().any(|message| matches!(message, Message::Sentence(of, _) if *of == turn)));
         }
+    }
+
+    /// Takes each sound for as many words as it has samples. One that is read along is cancelled at two, and fails at three.
+    struct Counts;
+
+    impl Recogniser for Counts {
+        fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<Transcript> {
+            let (text, language) = ("word ".repeat(samples.len()), String::new());
+            Ok(Transcript { text, language, confidence: 1.0, segments: Vec::new(), verdict: Verdict::Certain })
+        }
+
+        fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+            match samples.len() {
+                2 => cancel.cancel(),
+                3 => return Err(anyhow!("scripted")),
+                _ => {}
+            }
+            if cancel.is_cancelled() { Err(anyhow!("cancelled")) } else { self.transcribe(samples, cancel) }
+        }
+    }
+
+    #[test]
+    fn what_is_read_along_is_told_unless_it_is_stale_cancelled_or_fails_and_what_counts_always() {
+        let (present, (tell, inbox), (jobs, queue)) = (PresentTurn::default(), bounded(8), bounded(8));
+        let turn = present.advance();
+        let stale = TurnId(turn.0 + 1);
+        for (turn, samples, along) in
+            [(turn, 1, true), (stale, 1, true), (turn, 2, true), (turn, 3, true), (turn, 4, false)]
+        {
+            let samples = vec![0.0; samples].into();
+            let utterance = Utterance { samples, length: Ms(0.0), last_sample_at: Instant::now() };
+            jobs.send(HearingJob { turn, utterance, cancel: Cancel::default(), along }).unwrap();
+        }
+        drop(jobs);
+        Worker { present, journal: Journal::default(), tell }.recognising(Box::new(Counts), &queue);
+        let told: Vec<_> = inbox.iter().collect();
+        let [Message::Partial(a, so_far, _), Message::Recognised(b, all)] = &told[..] else { panic!("{}", told.len()) };
+        assert_eq!((*a, *b, so_far.text.as_str(), all.text.len()), (turn, turn, "word ", 20));
     }
 
     #[test]

@@ -25,6 +25,7 @@ fn line(happening: &Happening) -> Value {
     match happening {
         Happening::Device(change) => json!({ "device": change.to_string() }),
         Happening::View(view) => json!({ "state": format!("{view:?}").to_lowercase() }),
+        Happening::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
         Happening::Understood(transcript) => json!({
             "understood": transcript.text.trim(),
             "verdict": transcript.verdict.name(),

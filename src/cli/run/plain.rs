@@ -44,7 +44,7 @@ pub fn lines(happening: &Happening) -> Vec<Said> {
         Happening::Device(change) => note(&change.to_string()),
         Happening::View(View::Listening) => note("listening"),
         Happening::View(View::Muted) => note("muted"),
-        Happening::View(_) | Happening::Understood(_) => Vec::new(),
+        Happening::View(_) | Happening::Partial(_) | Happening::Understood(_) => Vec::new(),
         Happening::Answered(exchange) => answered(exchange),
         Happening::Notice(notice) => note(told(*notice)),
         Happening::Failed(why) => note(why),

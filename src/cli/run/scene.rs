@@ -39,8 +39,9 @@ pub struct Scene {
     pub view: View,
     /// Of the microphone, in decibels of full scale.
     pub level: f32,
-    /// What was understood of the person.
+    /// What was understood of the person, and whether she may still be saying it.
     pub question: String,
+    pub partial: bool,
     /// Of the answer what was heard, and what is written beyond.
     pub heard: String,
     pub ahead: String,
@@ -74,6 +75,7 @@ impl Scene {
             view: View::NoDevice,
             level: f32::NEG_INFINITY,
             question: String::new(),
+            partial: false,
             heard: String::new(),
             ahead: String::new(),
             latency: None,
@@ -87,6 +89,12 @@ impl Scene {
         (self.view, self.level) = (glance.view, glance.level);
         glance.heard.clone_into(&mut self.heard);
         glance.ahead.clone_into(&mut self.ahead);
+    }
+
+    /// What was understood, perhaps only so far.
+    pub fn ask(&mut self, question: &str, partial: bool) {
+        question.trim().clone_into(&mut self.question);
+        self.partial = partial;
     }
 
     fn state(&self, width: u16) -> Line<'_> {
@@ -107,11 +115,12 @@ impl Scene {
         let text = plain(&self.question);
         let lines = wrap(&text, columns(width, YOU));
         let shown = window(lines.len(), lines.len(), QUESTION.into());
+        let style = if self.partial { FAINT } else { Style::new() };
         lines[shown]
             .iter()
             .map(|line| text[line.clone()].to_owned())
             .enumerate()
-            .map(|(n, text)| Line::from(vec![Span::styled(speaker(YOU, n), FAINT), Span::raw(text)]))
+            .map(|(n, text)| Line::from(vec![Span::styled(speaker(YOU, n), FAINT), Span::styled(text, style)]))
             .collect()
     }
 
@@ -246,6 +255,7 @@ mod tests {
             view: View::Speaking,
             level: -30.0,
             question: "What is the capital of France, and why is it famous?".to_owned(),
+            partial: false,
             heard: "Paris is the capital of France.".to_owned(),
             ahead: " It is famous for the Eiffel tower.".to_owned(),
             latency: Some(641.3),
@@ -284,6 +294,14 @@ mod tests {
         let modifier = |x: u16, y: u16| frame[(x, y)].modifier;
         assert_eq!((modifier(37, 4), modifier(39, 4)), (Modifier::BOLD, Modifier::DIM), "what was heard stands out");
         assert_eq!(modifier(8, 5), Modifier::DIM);
+    }
+
+    #[test]
+    fn words_that_are_still_being_said_are_faint() {
+        for (partial, modifier) in [(true, Modifier::DIM), (false, Modifier::empty())] {
+            let frame = drawn(&Scene { partial, ..scene() }, 60, ROWS);
+            assert_eq!((frame[(7, 2)].symbol(), frame[(7, 2)].modifier), ("W", modifier));
+        }
     }
 
     #[test]
@@ -336,6 +354,7 @@ mod tests {
         assert_eq!(lines("a 今日は", 4), ["a 今", "日は"]);
         assert_eq!(lines("今日", 1), ["今", "日"]);
         assert_eq!(lines("a bc今", 3), ["a", "bc", "今"]);
+        assert_eq!(lines(" aaa今", 4), ["", "aaa", "今"]);
         assert!(wrap("anything", 0).is_empty() && wrap("", 9).is_empty());
     }
 

@@ -168,7 +168,8 @@ fn hide_covered(frame: &mut Buffer) {
 impl Face for Screen {
     fn tell(&mut self, happening: &Happening) -> Result<()> {
         match happening {
-            Happening::Understood(transcript) => self.scene.question = transcript.text.trim().to_owned(),
+            Happening::Partial(transcript) => self.scene.ask(&transcript.text, true),
+            Happening::Understood(transcript) => self.scene.ask(&transcript.text, false),
             Happening::Answered(exchange) => {
                 self.scene.question.clear();
                 self.scene.latency = exchange.timings.as_ref().and_then(|timings| timings.first_audio);

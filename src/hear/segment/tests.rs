@@ -82,6 +82,17 @@ fn events_follow_the_probabilities() {
 }
 
 #[test]
+fn a_voice_is_there_from_when_it_is_speech_to_its_first_frame_of_silence() {
+    let mut segmenter = Segmenter::new(&hear());
+    let mut voiced = String::new();
+    for digit in "0099994990900000000009".bytes() {
+        segmenter.push(f32::from(digit - b'0') / 10.0);
+        voiced.push(if segmenter.is_voiced() { 'v' } else { '.' });
+    }
+    assert_eq!(voiced, "....vvvvv.v...........");
+}
+
+#[test]
 fn a_turn_that_never_ends_is_cut_and_goes_on_as_another() {
     let mut segmenter = Segmenter::new(&Hear { max_turn: Ms(10.0 * 32.0), ..hear() });
     let events = run(&mut segmenter, "09999999999999999999999");

@@ -68,6 +68,11 @@ impl Ears {
         events
     }
 
+    /// Whether somebody speaks, and the last frame is no silence.
+    pub(super) fn is_voiced(&self) -> bool {
+        self.segmenter.is_voiced()
+    }
+
     /// Frames in a row that could not be judged.
     pub(super) fn failures(&self) -> u32 {
         self.failures

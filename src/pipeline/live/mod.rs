@@ -9,6 +9,7 @@
 //! sound of an answer comes through a queue of its own, which is not emptied while much of it waits to be heard: so the
 //! voice, and through it the language model, wait for the listener.
 
+mod along;
 mod ears;
 mod mouth;
 mod spoken;
@@ -37,6 +38,7 @@ use crate::turn::{
     Stage, Transcript, TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
+use along::Along;
 use ears::Ears;
 use mouth::{Mouth, Progress};
 use spoken::Spoken;
@@ -65,6 +67,8 @@ pub struct Devices {
 pub enum Happening {
     Device(Change),
     View(View),
+    /// What was understood so far of somebody who speaks on.
+    Partial(asr::Transcript),
     /// What was understood, before it is certain that it was all.
     Understood(asr::Transcript),
     /// An answer has ended.
@@ -119,6 +123,8 @@ pub struct Live {
     answering: PresentTurn,
     journal: Journal,
     cancel: Cancel,
+    /// Where the recogniser can.
+    along: Option<Along>,
     answer: Option<Spoken>,
     /// How far it was when that was told last.
     progress: Option<Progress>,
@@ -143,6 +149,7 @@ struct Queues {
 impl Drop for Live {
     fn drop(&mut self) {
         self.cancel.cancel();
+        self.stop_reading_along();
         self.hearing.set(TurnId::default());
         self.answering.set(TurnId::default());
         self.queues = None;
@@ -168,6 +175,7 @@ impl Live {
         let Stages { detector, judge, recogniser, thinker, speaker } = stages;
         let worker = |present: &PresentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
         let (rate, languages, priority) = (speaker.rate(), speaker.languages(), plan.llm.priority);
+        let along = recogniser.reads_along().then(Along::default);
         let mut threads = Vec::new();
         let judging = judge.map(|judge| {
             let (queue, jobs) = latest();
@@ -199,6 +207,7 @@ impl Live {
             answering,
             journal,
             cancel: Cancel::default(),
+            along,
             answer: None,
             progress: None,
             past: Past::default(),
@@ -223,6 +232,7 @@ impl Live {
             self.take(message)?;
         }
         self.listen()?;
+        self.read_along();
         self.speak();
         let now = self.now();
         if self.machine.next_deadline().is_some_and(|deadline| deadline.0 <= now.0) {
@@ -275,6 +285,25 @@ impl Live {
             }
         }
         Ok(())
+    }
+
+    /// Reads what is being said, while somebody says it and nobody else needs the cores.
+    fn read_along(&mut self) {
+        let (now, voiced) = (self.now(), self.ears.is_voiced());
+        let making = self.answer.as_ref().is_some_and(|answer| !answer.made);
+        let Some(along) = &mut self.along else { return };
+        if !voiced {
+            return along.let_go(now);
+        }
+        let Some((turn, from)) = along.due(now).filter(|_| !making) else { return };
+        let cancel = along.begin(now);
+        let utterance = self.ears.utterance(from, now, (now, Instant::now()));
+        self.queues().hearing.put(HearingJob { turn, utterance, cancel, along: true });
+    }
+
+    fn stop_reading_along(&mut self) {
+        let now = self.now();
+        self.along.iter_mut().for_each(|along| along.end(now));
     }
 
     /// A frame that could not be judged counts as silence; ears that judge none any more are the end.
@@ -339,6 +368,10 @@ impl Live {
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Recognised(turn, transcript) => self.recognised(turn, transcript),
+            Message::Partial(turn, transcript, cancel) if self.hearing.is(turn) && !cancel.is_cancelled() => {
+                self.read_so_far(turn, transcript);
+            }
+            Message::Partial(..) => {}
             Message::Weighed(turn, probability) => self.tell(Input::WordsWeighed { turn, probability }),
             Message::Judged(turn, probability) => self.tell(Input::EndOfTurnScore { turn, probability }),
             Message::JudgeFailed(error) => self.happened.push(Happening::Failed(format!("{error:#}"))),
@@ -359,6 +392,7 @@ impl Live {
             }
             Message::AnswerSpoken(turn) => {
                 if self.answer.as_ref().is_some_and(|answer| answer.turn == turn) {
+                    self.follow(turn, |answer| answer.made = true);
                     self.mouth.complete();
                     self.tell(Input::Answer { turn, event: AnswerEvent::Complete });
                 }
@@ -387,14 +421,21 @@ impl Live {
             return;
         }
         self.journal.note(turn, Event::Transcript);
-        let (text, language) = (transcript.text.trim().to_owned(), transcript.language.clone());
-        let verdict = match transcript.verdict {
-            asr::Verdict::Certain => Verdict::Certain,
-            asr::Verdict::Doubtful(_) => Verdict::Doubtful,
-            asr::Verdict::Nothing(_) => Verdict::Nothing,
-        };
+        let words = words(&transcript);
         self.happened.push(Happening::Understood(transcript));
-        self.tell(Input::Recognised { turn, transcript: Transcript { text, language, verdict } });
+        self.tell(Input::Recognised { turn, transcript: words });
+    }
+
+    fn read_so_far(&mut self, turn: TurnId, transcript: asr::Transcript) {
+        let now = self.now();
+        self.along.iter_mut().for_each(|along| along.done(now));
+        let words = words(&transcript);
+        if words.verdict == Verdict::Nothing {
+            return;
+        }
+        self.journal.note(turn, Event::PartialTranscript);
+        self.happened.push(Happening::Partial(transcript));
+        self.tell(Input::Partial { turn, transcript: words });
     }
 
     fn tell(&mut self, input: Input) {
@@ -405,10 +446,14 @@ impl Live {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::BeginRecognition { turn, .. } => self.hearing.set(turn),
+            Command::BeginRecognition { turn, from } => {
+                self.hearing.set(turn);
+                self.along.iter_mut().for_each(|along| along.follow(turn, from));
+            }
             Command::Recognise { turn, from, to } => self.recognise(turn, from, to),
             Command::CancelRecognition { .. } => {
                 self.cancel.cancel();
+                self.stop_reading_along();
                 self.hearing.set(TurnId::default());
             }
             Command::Prepare { turn, reply } => self.prepare(turn, reply),
@@ -431,13 +476,15 @@ impl Live {
     }
 
     fn recognise(&mut self, turn: TurnId, from: Ms, to: Ms) {
-        let utterance = self.ears.utterance(from, to, (self.now(), Instant::now()));
+        let now = self.now();
+        self.along.iter_mut().for_each(|along| along.end_at(to, now));
+        let utterance = self.ears.utterance(from, to, (now, Instant::now()));
         self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.hearing.set(turn);
         self.cancel = Cancel::default();
         let samples = Arc::clone(&utterance.samples);
         let queues = self.queues();
-        queues.hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone() });
+        queues.hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone(), along: false });
         if let Some(judging) = &queues.judging {
             judging.put(JudgingJob { turn, samples });
         }
@@ -483,6 +530,16 @@ impl Live {
         let echo_loss = self.front.echo_loss().enhancement();
         self.happened.push(Happening::Answered(Answered { turn, question, heard, how, timings, glitches, echo_loss }));
     }
+}
+
+/// A transcript, for the machine.
+fn words(transcript: &asr::Transcript) -> Transcript {
+    let verdict = match transcript.verdict {
+        asr::Verdict::Certain => Verdict::Certain,
+        asr::Verdict::Doubtful(_) => Verdict::Doubtful,
+        asr::Verdict::Nothing(_) => Verdict::Nothing,
+    };
+    Transcript { text: transcript.text.trim().to_owned(), language: transcript.language.clone(), verdict }
 }
 
 /// How the plan wants the conversation to behave.

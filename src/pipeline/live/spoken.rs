@@ -17,6 +17,8 @@ pub(super) struct Spoken {
     words: Vec<(usize, usize)>,
     /// Words that have begun in the sound so far.
     begun: usize,
+    /// Whether all of its sound is there: nobody works on it any more.
+    pub(super) made: bool,
     /// Whether some of it was heard.
     pub(super) audible: bool,
     /// Those of the speaker before it.
@@ -26,7 +28,7 @@ pub(super) struct Spoken {
 impl Spoken {
     pub(super) fn new(turn: TurnId, question: Option<String>, glitches: u64) -> Self {
         let (written, said) = (String::new(), String::new());
-        Spoken { turn, question, written, said, words: Vec::new(), begun: 0, audible: false, glitches }
+        Spoken { turn, question, written, said, words: Vec::new(), begun: 0, made: false, audible: false, glitches }
     }
 
     pub(super) fn written(&mut self, piece: &str) {
