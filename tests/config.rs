@@ -75,7 +75,7 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "control-characters",
         &[
-            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, end_of_turn, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
+            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, end_of_turn, wake_word, wake_threshold, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
             r#"4:11: models.profile is "a\u{7}b"; must be one of "starter", "qwen""#,
         ],
     ),
