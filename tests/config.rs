@@ -345,6 +345,18 @@ fn the_model_for_ends_of_turns_can_be_named_and_left_out() {
 }
 
 #[test]
+fn the_wake_word_can_be_named_and_said() {
+    let wake_word = |name| Bench::new().flags(&[("hear.wake_word", name)]).loaded().plan.hear.wake_word;
+    assert_eq!(wake_word("off"), None);
+    for (name, spoken) in [("hey_jarvis", "hey jarvis"), ("./words/okay-computer.onnx", "okay computer")] {
+        let word = wake_word(name).unwrap();
+        assert_eq!((word.model.as_str(), word.spoken().as_str(), word.threshold), (name, spoken, 0.5));
+    }
+    let refused = Bench::new().flags(&[("hear.wake_word", "auto")]).refusal();
+    assert!(refused.contains("hear.wake_word is \"auto\"; must be \"off\", the name of a wake word"), "{refused}");
+}
+
+#[test]
 fn the_profile_chooses_what_auto_leaves_open() {
     let plan = |flags: &[(&str, &str)]| Bench::new().flags(flags).loaded().plan;
     assert_eq!(plan(&[("models.profile", "qwen")]).llm.model, "qwen3.5-0.8b");
