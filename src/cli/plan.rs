@@ -13,17 +13,7 @@ use crate::types::Bytes;
 
 /// The phases of a turn and the parts each uses. Today nothing is unloaded between them, so each holds every part.
 const PHASES: [(&str, &[Part]); 3] = [
-    (
-        "hear",
-        &[
-            Part::Runtime,
-            Part::Detector,
-            Part::Judge,
-            Part::WakeFeatures,
-            Part::WakeWord,
-            Part::Recogniser,
-        ],
-    ),
+    ("hear", &[Part::Runtime, Part::Detector, Part::Judge, Part::WakeFeatures, Part::WakeWord, Part::Recogniser]),
     ("think", &[Part::Thinker]),
     ("speak", &[Part::Runtime, Part::Speaker]),
 ];

@@ -277,7 +277,8 @@ impl Form {
             Form::Model => "a model's name (lower-case letters, digits, \"-\", \"_\" and \".\")".to_owned(),
             Form::ModelOrPath => "a model's name, or the path of a model with a \"/\" in it".to_owned(),
             Form::WakeWord => {
-                "\"off\", the name of a wake word, such as \"alexa\", or the path of its classifier with a \"/\" in it".to_owned()
+                "\"off\", the name of a wake word, such as \"alexa\", or the path of its classifier with a \"/\" in it"
+                    .to_owned()
             }
             Form::Models { .. } => "a list of models' names and of paths with a \"/\" in them".to_owned(),
             Form::Size => "a size above 0 with its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),

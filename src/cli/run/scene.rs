@@ -329,7 +329,10 @@ mod tests {
         let name = Some("hey jarvis".to_owned());
         let row = |view| rows(&drawn(&Scene { view, name: name.clone(), ..scene() }, 60, ROWS))[1].clone();
         let (waiting, listening) = (row(View::Waiting), row(View::Listening));
-        assert!(waiting.starts_with("● waiting for \"hey jarvis\"  ▕") && listening.starts_with("● listening  "), "{waiting}");
+        assert!(
+            waiting.starts_with("● waiting for \"hey jarvis\"  ▕") && listening.starts_with("● listening  "),
+            "{waiting}"
+        );
         assert_eq!(waiting.split('▕').nth(1), listening.split('▕').nth(1));
         assert_eq!(waiting.chars().position(|c| c == '▕'), listening.chars().position(|c| c == '▕'));
     }

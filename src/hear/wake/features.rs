@@ -82,7 +82,8 @@ impl WakeFeatures {
     pub fn step(&mut self, samples: &[f32; STEP]) -> Result<&[f32; EMBEDDING], HearError> {
         self.heard.take(samples);
         let failed = |name: &str, why| HearError::Run { model: self.folder.join(name), why };
-        let frames = spectrogram(&mut self.melspectrogram, &self.heard.window).map_err(|e| failed(MELSPECTROGRAM, e))?;
+        let frames =
+            spectrogram(&mut self.melspectrogram, &self.heard.window).map_err(|e| failed(MELSPECTROGRAM, e))?;
         self.heard.see(&frames);
         self.embedding = embed(&mut self.embeddings, &self.heard.spectrogram).map_err(|e| failed(EMBEDDINGS, e))?;
         Ok(&self.embedding)

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::name::NameEar;
 use crate::config;
 use crate::hear::{FRAME, Segmenter, SpeechEvent, speech_end};
 use crate::pipeline::listen::Utterance;
-use super::name::NameEar;
 use crate::pipeline::stage::{Detector, Result};
 use crate::turn::{Input, VoiceEvent};
 use crate::types::{Ms, SampleRate};

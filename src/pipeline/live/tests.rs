@@ -537,7 +537,10 @@ fn its_name_over_the_answer_stops_it_and_is_listened_to() {
     assert_eq!(world.live.view(), View::Speaking, "other voices do not interrupt here");
     world.say(CALL, 500);
     world.pass(100);
-    assert_eq!((world.live.view(), world.answers()[0].how, world.loudness(50)), (View::Listening, Ending::Interrupted, 0.0));
+    assert_eq!(
+        (world.live.view(), world.answers()[0].how, world.loudness(50)),
+        (View::Listening, Ending::Interrupted, 0.0)
+    );
     world.say(1, 1000);
     world.until(View::Speaking);
     assert_eq!(world.history()[1..], [WORDS[1].1]);
