@@ -26,8 +26,8 @@ impl Spotter {
     /// Takes the score of the next step, and says whether the word was said.
     pub fn push(&mut self, score: f32) -> bool {
         let above = score >= self.threshold;
-        let rises = above && !std::mem::replace(&mut self.above, above);
-        let heard = rises && self.deaf == 0;
+        let before = std::mem::replace(&mut self.above, above);
+        let heard = above && !before && self.deaf == 0;
         self.deaf = if heard { SampleRate::HEARING.samples(REFRACTORY) / STEP } else { self.deaf.saturating_sub(1) };
         heard
     }

@@ -42,15 +42,18 @@ const WORDS: [(usize, &str); 6] = [
 ];
 /// What it is called by.
 const NAME: usize = 24;
+/// Voiced samples of which something can be read: 50 ms.
+const LEAST: usize = 800;
 
-/// Hears its name in a step that is full of it.
-struct Called;
+/// Hears its name in the step in which it ends; whether the one before was full of it.
+struct Called(bool);
 
 impl Name for Called {
     fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32> {
         let crossings = step.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count();
-        let said = crossings.abs_diff(2 * WAKE_STEP / NAME) < 8 && step.iter().all(|sample| sample.abs() > 0.1);
-        Ok(if said { 0.9 } else { 0.0 })
+        let full = crossings.abs_diff(2 * WAKE_STEP / NAME) < 8 && step.iter().all(|sample| sample.abs() > 0.1);
+        let before = std::mem::replace(&mut self.0, full);
+        Ok(if before && !full { 0.9 } else { 0.0 })
     }
 
     fn reset(&mut self) {}
@@ -62,6 +65,7 @@ impl Recogniser for Reads {
         let crossings = voiced.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count().max(1);
         let period = 2 * voiced.len() / crossings;
         let (_, text) = WORDS.iter().min_by_key(|(of, _)| of.abs_diff(period)).unwrap();
+        let text = if voiced.len() < LEAST { "" } else { text };
         let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
         let language = if text.starts_with("Wie") { "de" } else { "en" };
         let (text, language) = ((*text).to_owned(), language.to_owned());
@@ -169,7 +173,7 @@ impl World {
         let stages = Stages {
             detector,
             judge,
-            name: plan.hear.wake_word.is_some().then(|| Box::new(Called) as Box<dyn Name>),
+            name: plan.hear.wake_word.is_some().then(|| Box::new(Called(false)) as Box<dyn Name>),
             recogniser: Box::new(Reads),
             thinker: Box::new(Talks(Arc::clone(&history))),
             speaker,
@@ -536,11 +540,9 @@ fn its_name_over_the_answer_stops_it_and_is_listened_to() {
     world.say(0, 1000);
     assert_eq!(world.live.view(), View::Speaking, "other voices do not interrupt here");
     world.say(CALL, 500);
-    world.pass(100);
-    assert_eq!(
-        (world.live.view(), world.answers()[0].how, world.loudness(50)),
-        (View::Listening, Ending::Interrupted, 0.0)
-    );
+    world.pass(150);
+    assert_eq!((world.answers()[0].how, world.loudness(50)), (Ending::Interrupted, 0.0));
+    world.until(View::Listening);
     world.say(1, 1000);
     world.until(View::Speaking);
     assert_eq!(world.history()[1..], [WORDS[1].1]);
