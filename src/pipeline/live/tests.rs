@@ -65,10 +65,10 @@ impl Recogniser for Reads {
         let crossings = voiced.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count().max(1);
         let period = 2 * voiced.len() / crossings;
         let (_, text) = WORDS.iter().min_by_key(|(of, _)| of.abs_diff(period)).unwrap();
-        let text = if voiced.len() < LEAST { "" } else { text };
+        let text = if voiced.len() < LEAST { "" } else { *text };
         let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
         let language = if text.starts_with("Wie") { "de" } else { "en" };
-        let (text, language) = ((*text).to_owned(), language.to_owned());
+        let (text, language) = (text.to_owned(), language.to_owned());
         Ok(asr::Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
     }
 }
