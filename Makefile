@@ -31,9 +31,10 @@ setup-tests:
 build: setup
 	cargo build --release --locked
 
-# Every model of the starter profile, the small ones that tests run on included.
+# Every model of the starter profile, the small ones that tests run on included, and a wake word for the tests.
 models: build
 	@$(SOTTO) models pull --profile starter
+	@$(SOTTO) models pull openwakeword alexa
 
 # The engine against llama.cpp on the same weights, in turns: the starter's two models and any GGUF files that MODELS
 # names. The first run builds the peer, some minutes. benches/make_gguf.py writes a Qwen3.5-0.8B of random weights.

@@ -75,7 +75,7 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "control-characters",
         &[
-            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, end_of_turn, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
+            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, end_of_turn, wake_word, wake_threshold, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
             r#"4:11: models.profile is "a\u{7}b"; must be one of "starter", "qwen""#,
         ],
     ),
@@ -342,6 +342,18 @@ fn the_defaults_make_a_plan() {
 fn the_model_for_ends_of_turns_can_be_named_and_left_out() {
     let end_of_turn = |name| Bench::new().flags(&[("hear.end_of_turn", name)]).loaded().plan.hear.end_of_turn;
     assert_eq!((end_of_turn("off"), end_of_turn("other")), (None, Some("other".to_owned())));
+}
+
+#[test]
+fn the_wake_word_can_be_named_and_said() {
+    let wake_word = |name| Bench::new().flags(&[("hear.wake_word", name)]).loaded().plan.hear.wake_word;
+    assert_eq!(wake_word("off"), None);
+    for (name, spoken) in [("hey_jarvis", "hey jarvis"), ("./words/okay-computer.onnx", "okay computer")] {
+        let word = wake_word(name).unwrap();
+        assert_eq!((word.model.as_str(), word.spoken().as_str(), word.threshold), (name, spoken, 0.5));
+    }
+    let refused = Bench::new().flags(&[("hear.wake_word", "auto")]).refusal();
+    assert!(refused.contains("hear.wake_word is \"auto\"; must be \"off\", the name of a wake word"), "{refused}");
 }
 
 #[test]

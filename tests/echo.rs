@@ -114,6 +114,7 @@ impl World {
         let stages = Stages {
             detector: Box::new(SileroVad::load(&onnx::runtime(), &silero, permit).unwrap()),
             judge: None,
+            name: None,
             recogniser: Box::new(Believes),
             thinker: Box::new(Knows),
             speaker: Box::new(voice),

@@ -174,6 +174,7 @@ impl Soak {
             thinker: Box::new(Talks(chance.clone())),
             speaker: Box::new(Hums(chance)),
             judge: None,
+            name: None,
         };
         let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
         let card = card();

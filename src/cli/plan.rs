@@ -13,7 +13,7 @@ use crate::types::Bytes;
 
 /// The phases of a turn and the parts each uses. Today nothing is unloaded between them, so each holds every part.
 const PHASES: [(&str, &[Part]); 3] = [
-    ("hear", &[Part::Runtime, Part::Detector, Part::Judge, Part::Recogniser]),
+    ("hear", &[Part::Runtime, Part::Detector, Part::Judge, Part::WakeFeatures, Part::WakeWord, Part::Recogniser]),
     ("think", &[Part::Thinker]),
     ("speak", &[Part::Runtime, Part::Speaker]),
 ];
@@ -42,6 +42,8 @@ pub fn run(args: &Plan, house: &House) -> Result<()> {
 /// Loads one part after the other and reads what the process gained by each.
 fn measure(loader: &Loader, parts: &[Part]) -> Result<Vec<Option<Bytes>>> {
     let mut loaded: Vec<Box<dyn Any>> = Vec::new();
+    // The wake word takes them with it.
+    let mut features = None;
     let mut gained = Vec::new();
     for part in parts {
         let before = memory::resident();
@@ -49,6 +51,8 @@ fn measure(loader: &Loader, parts: &[Part]) -> Result<Vec<Option<Bytes>>> {
             Part::Runtime => Box::new(loader.onnx()?),
             Part::Detector => Box::new(loader.detector()?),
             Part::Judge => Box::new(loader.judge()?),
+            Part::WakeFeatures => Box::new(drop(features.replace(loader.wake_features()?))),
+            Part::WakeWord => Box::new(features.take().map(|features| loader.wake_word(features)).transpose()?),
             Part::Recogniser => Box::new(loader.recogniser()?),
             Part::Thinker => Box::new(loader.thinker()?),
             Part::Speaker => Box::new(loader.speaker()?),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::problem::{ConfigErrors, Origin, Problem};
 use super::raw::{self, AUTO, OFF, Profile, Raw};
-use super::{Asr, Audio, Devices, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts, Turn};
+use super::{Asr, Audio, Devices, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts, Turn, WakeWord};
 use crate::types::{Bytes, Ms};
 
 /// `smaller` must not exceed `larger`, nor equal it where `strictly`.
@@ -148,6 +148,8 @@ fn hear(raw: &raw::Hear, names: &Names) -> Hear {
     Hear {
         model: or(&raw.model, names.hear),
         end_of_turn: (raw.end_of_turn != OFF).then(|| or(&raw.end_of_turn, names.end_of_turn)),
+        wake_word: (raw.wake_word != OFF)
+            .then(|| WakeWord { model: raw.wake_word.clone(), threshold: raw.wake_threshold as f32 }),
         onset: raw.onset as f32,
         offset: raw.offset as f32,
         min_speech: ms(raw.min_speech_ms),
@@ -163,6 +165,8 @@ fn turn(raw: &raw::Turn) -> Turn {
         middle_silence: ms(raw.middle_silence_ms),
         long_silence: ms(raw.long_silence_ms),
         hanging_silence: ms(raw.hanging_silence_ms),
+        wake_window: ms(raw.wake_window_ms),
+        follow_up: ms(raw.follow_up_ms),
         barge_in: raw.barge_in == raw::BargeIn::On,
         earcons: raw.earcons == raw::Earcons::On,
     }

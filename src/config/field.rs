@@ -35,6 +35,8 @@ enum Form {
     Language(Vec<String>),
     Model,
     ModelOrPath,
+    /// The name or path of one, or "off".
+    WakeWord,
     /// A list of them, so many at most.
     Models {
         most: usize,
@@ -235,6 +237,7 @@ impl Form {
             (Some("array"), _) => Form::Models { most: schema["maxItems"].as_u64().unwrap_or_default() as usize },
             (_, Some("model")) => Form::Model,
             (_, Some("model-or-path")) => Form::ModelOrPath,
+            (_, Some("wake-word")) => Form::WakeWord,
             (_, Some("size")) => Form::Size,
             (_, Some("limit")) => Form::Limit,
             (_, Some("folder")) => Form::Folder,
@@ -251,7 +254,9 @@ impl Form {
         match self {
             Form::Choice(words) | Form::Language(words) => words.iter().any(|word| word == text),
             Form::Model => is_model_name(text),
-            Form::ModelOrPath => is_model_name(text) || (text.contains('/') && !text.contains('\0')),
+            // "auto" is no word that anybody says.
+            Form::WakeWord if text == AUTO => false,
+            Form::ModelOrPath | Form::WakeWord => is_model_name(text) || (text.contains('/') && !text.contains('\0')),
             Form::Size => text.parse::<Bytes>().is_ok_and(|size| size.0 > 0),
             Form::Limit => text.parse::<Bytes>().is_ok(),
             Form::Folder => !text.is_empty() && !text.contains('\0'),
@@ -271,6 +276,10 @@ impl Form {
             Form::Language(_) => "the two-letter code of a language that Whisper knows, such as \"en\"".to_owned(),
             Form::Model => "a model's name (lower-case letters, digits, \"-\", \"_\" and \".\")".to_owned(),
             Form::ModelOrPath => "a model's name, or the path of a model with a \"/\" in it".to_owned(),
+            Form::WakeWord => {
+                "\"off\", the name of a wake word, such as \"alexa\", or the path of its classifier with a \"/\" in it"
+                    .to_owned()
+            }
             Form::Models { .. } => "a list of models' names and of paths with a \"/\" in them".to_owned(),
             Form::Size => "a size above 0 with its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),
             Form::Limit => "a size with its unit, such as \"256MiB\", or \"0\" for none".to_owned(),
@@ -337,10 +346,10 @@ mod tests {
                 Form::Choice(words) | Form::Language(words) => assert!(words.len() > 1, "{}", field.path()),
                 Form::Text { min, max } => assert!(min < max, "{}", field.path()),
                 Form::Models { most } => assert!(*most > 0, "{}", field.path()),
-                Form::Model | Form::ModelOrPath | Form::Size | Form::Limit | Form::Folder => {}
+                Form::Model | Form::ModelOrPath | Form::WakeWord | Form::Size | Form::Limit | Form::Folder => {}
             }
         }
-        assert_eq!(all().len(), 50);
+        assert_eq!(all().len(), 54);
     }
 
     #[test]
@@ -380,6 +389,14 @@ mod tests {
             ("hear.model", "../etc", None),
             ("hear.end_of_turn", "off", Some(Value::from("off"))),
             ("hear.end_of_turn", "./turn.onnx", None),
+            ("hear.wake_word", "off", Some(Value::from("off"))),
+            ("hear.wake_word", "hey_jarvis", Some(Value::from("hey_jarvis"))),
+            ("hear.wake_word", "./computer.onnx", Some(Value::from("./computer.onnx"))),
+            ("hear.wake_word", "Hey Jarvis", None),
+            ("hear.wake_word", "auto", None),
+            ("hear.wake_threshold", "0", None),
+            ("turn.wake_window_ms", "0", None),
+            ("turn.follow_up_ms", "0", Some(Value::from(0))),
             ("asr.model", "./my.ggml", Some(Value::from("./my.ggml"))),
             ("tts.voice", "Piper Joe", None),
             ("tts.voices", "", Some(Value::from(Vec::<String>::new()))),

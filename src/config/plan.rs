@@ -54,6 +54,8 @@ pub struct Hear {
     pub model: String,
     /// Catalogue name of the model that judges whether a turn is complete; `None` does without.
     pub end_of_turn: Option<String>,
+    /// What has to be said first in a conversation; `None` where nothing has.
+    pub wake_word: Option<WakeWord>,
     /// Probability of speech (0..1) from which a frame opens speech.
     pub onset: f32,
     /// Probability below which a frame counts as silence again; below `onset`.
@@ -68,6 +70,23 @@ pub struct Hear {
     pub max_turn: Ms,
 }
 
+/// The word by which Sotto is addressed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WakeWord {
+    /// Catalogue name or path of its classifier.
+    pub model: String,
+    /// The score (0..1) from which it counts as said.
+    pub threshold: f32,
+}
+
+impl WakeWord {
+    /// As it is said, to be shown: "hey jarvis".
+    pub fn spoken(&self) -> String {
+        let file = self.model.rsplit(['/', std::path::MAIN_SEPARATOR]).next().unwrap_or_default();
+        file.trim_end_matches(".onnx").replace(['_', '-'], " ")
+    }
+}
+
 /// Who speaks when, in a conversation. The silences end a turn, the shorter the more says that it is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
@@ -78,6 +97,10 @@ pub struct Turn {
     pub long_silence: Ms,
     /// At least the long one.
     pub hanging_silence: Ms,
+    /// How long after the wake word the question may begin.
+    pub wake_window: Ms,
+    /// How long after an answer a question may begin without the wake word.
+    pub follow_up: Ms,
     /// Whether a voice over the answer interrupts it.
     pub barge_in: bool,
     /// Whether short sounds tell the state.

@@ -116,6 +116,13 @@ pub struct Hear {
     /// that to the words and the silence.
     #[schemars(extend("format" = "model"))]
     pub end_of_turn: String,
+    /// What has to be said before Sotto listens, in a conversation: catalogue name of a wake word, or the path of a classifier
+    /// of one, made for openWakeWord; "off" listens to everything.
+    #[schemars(extend("format" = "wake-word"))]
+    pub wake_word: String,
+    /// The score of the wake word from which it counts as said.
+    #[schemars(range(min = 0.01, max = 1))]
+    pub wake_threshold: f64,
     /// Probability of speech from which a frame opens speech.
     #[schemars(range(min = 0, max = 1))]
     pub onset: f64,
@@ -156,6 +163,12 @@ pub struct Turn {
     /// long_silence_ms.
     #[schemars(range(min = 100, max = 10000))]
     pub hanging_silence_ms: u32,
+    /// Where there is a wake word: how long after it the question may begin, in milliseconds.
+    #[schemars(range(min = 1000, max = 60000))]
+    pub wake_window_ms: u32,
+    /// Where there is a wake word: how long after an answer a question may begin without it, in milliseconds.
+    #[schemars(range(min = 0, max = 60000))]
+    pub follow_up_ms: u32,
     /// Whether a voice over the answer interrupts it.
     pub barge_in: BargeIn,
     /// Whether short sounds tell that Sotto listens, or thinks about a long answer.
@@ -377,6 +390,8 @@ impl Default for Hear {
         Hear {
             model: auto(),
             end_of_turn: auto(),
+            wake_word: OFF.to_owned(),
+            wake_threshold: 0.5,
             onset: 0.5,
             offset: 0.35,
             min_speech_ms: 200,
@@ -397,6 +412,8 @@ impl Default for Turn {
             middle_silence_ms: 750,
             long_silence_ms: 850,
             hanging_silence_ms: 1250,
+            wake_window_ms: 8000,
+            follow_up_ms: 8000,
             barge_in: BargeIn::On,
             earcons: Earcons::Off,
         }

@@ -2,7 +2,7 @@
 //!
 //! [`SileroVad`] says how likely each frame is speech, [`Segmenter`] decides from that, and [`speech_end`] finds the
 //! last sample that was speech, from which latency is counted. [`SmartTurn`] says of a pause how likely it is that nothing
-//! more is to come.
+//! more is to come. [`WakeWord`] says how likely Sotto has just been called by its name, and [`Spotter`] decides from that.
 //!
 //! Architecture invariant: the segmenter has no I/O and no clock. Its positions are samples at 16 kHz from the start of
 //! the sound.
@@ -13,12 +13,14 @@ mod segment;
 mod silero;
 mod smart_turn;
 mod spans;
+mod wake;
 
 pub use energy::{loudest, speech_end};
 pub use segment::{Segmenter, SpeechEvent, Turn};
 pub use silero::SileroVad;
 pub use smart_turn::SmartTurn;
 pub use spans::speech_spans;
+pub use wake::{STEP as WAKE_STEP, Spotter, WakeFeatures, WakeWord};
 
 use std::path::PathBuf;
 
@@ -27,7 +29,7 @@ use crate::onnx::OnnxError;
 /// Samples at 16 kHz that voice activity judges at a time: 32 ms.
 pub const FRAME: usize = 512;
 
-/// Why voice activity could not be told.
+/// Why a model of hearing could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HearError {
     #[error(transparent)]

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 
-use super::stage::{Judge, Result, Stages};
+use super::stage::{Judge, Name, Result, Stages};
 use crate::asr::Whisper;
 use crate::config::{self, Backend, Plan};
-use crate::hear::{SileroVad, SmartTurn};
+use crate::hear::{SileroVad, SmartTurn, WakeFeatures, WakeWord};
 use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{Budget, Permit};
@@ -24,6 +24,9 @@ pub enum Part {
     Runtime,
     Detector,
     Judge,
+    /// What every wake word is heard through.
+    WakeFeatures,
+    WakeWord,
     Recogniser,
     Thinker,
     Speaker,
@@ -31,12 +34,26 @@ pub enum Part {
 
 impl Part {
     /// In the order in which they are loaded one after the other.
-    const ALL: [Part; 6] = [Part::Runtime, Part::Detector, Part::Judge, Part::Recogniser, Part::Thinker, Part::Speaker];
+    const ALL: [Part; 8] = [
+        Part::Runtime,
+        Part::Detector,
+        Part::Judge,
+        Part::WakeFeatures,
+        Part::WakeWord,
+        Part::Recogniser,
+        Part::Thinker,
+        Part::Speaker,
+    ];
 
     /// The parts that `plan` wants for `purpose`, in the order in which they are loaded one after the other.
     pub fn of(plan: &Plan, purpose: Purpose) -> Vec<Part> {
-        let judged = purpose == Purpose::Conversation && plan.hear.end_of_turn.is_some();
-        Part::ALL.into_iter().filter(|part| *part != Part::Judge || judged).collect()
+        let conversation = purpose == Purpose::Conversation;
+        let wanted = |part: &Part| match part {
+            Part::Judge => conversation && plan.hear.end_of_turn.is_some(),
+            Part::WakeFeatures | Part::WakeWord => conversation && plan.hear.wake_word.is_some(),
+            _ => true,
+        };
+        Part::ALL.into_iter().filter(wanted).collect()
     }
 
     /// What the part does, for a person.
@@ -45,18 +62,22 @@ impl Part {
             Part::Runtime => "ONNX Runtime",
             Part::Detector => "voice activity",
             Part::Judge => "end of turn",
+            Part::WakeFeatures => "wake word features",
+            Part::WakeWord => "wake word",
             Part::Recogniser => "speech recognition",
             Part::Thinker => "language model",
             Part::Speaker => "voice",
         }
     }
 
-    /// The catalogue name of the model that does it; empty where the plan does without.
+    /// The catalogue name of the model that does it, or its path; empty where the plan does without.
     pub fn model(self, plan: &Plan) -> &str {
         match self {
             Part::Runtime => RUNTIME,
             Part::Detector => &plan.hear.model,
             Part::Judge => plan.hear.end_of_turn.as_deref().unwrap_or_default(),
+            Part::WakeFeatures => WAKE_FEATURES,
+            Part::WakeWord => plan.hear.wake_word.as_ref().map(|word| word.model.as_str()).unwrap_or_default(),
             Part::Recogniser => &plan.asr.model,
             Part::Thinker => &plan.llm.model,
             Part::Speaker => &plan.tts.voice,
@@ -75,6 +96,8 @@ pub enum Purpose {
 
 /// The catalogue name of the library that runs the ONNX models.
 const RUNTIME: &str = "onnxruntime";
+/// The catalogue name of what every wake word is heard through.
+const WAKE_FEATURES: &str = "openwakeword";
 
 /// What a part will hold when it is loaded.
 #[derive(Clone, Debug)]
@@ -134,8 +157,10 @@ impl Loader {
     pub fn check_names(&self) -> Result<()> {
         for part in Part::of(&self.plan, Purpose::Conversation) {
             let model = part.model(&self.plan);
-            if local(part, model).is_none() {
-                self.store.catalogue().find(model)?;
+            match part {
+                _ if local(part, model).is_some() => {}
+                Part::WakeWord => drop(self.store.catalogue().wake_word(model)?),
+                _ => drop(self.store.catalogue().find(model)?),
             }
         }
         for voice in self.voices().filter(|voice| local(Part::Speaker, voice).is_none()) {
@@ -239,12 +264,15 @@ impl Loader {
             let detector = self.detector().inspect(|_| loaded(Part::Detector))?;
             let judge = parts.contains(&Part::Judge).then(|| self.judge().inspect(|_| loaded(Part::Judge)));
             let judge = judge.transpose()?.map(|judge| Box::new(judge) as Box<dyn Judge>);
+            let name = parts.contains(&Part::WakeWord).then(|| self.name(loaded)).transpose()?;
+            let name = name.map(|name| Box::new(name) as Box<dyn Name>);
             let recogniser = self.recogniser().inspect(|_| loaded(Part::Recogniser))?;
             let thinker = self.thinker().inspect(|_| loaded(Part::Thinker))?;
             let speaker = speaker.join().map_err(|_| anyhow::anyhow!("loading the voice panicked"))??;
             Ok(Stages {
                 detector: Box::new(detector),
                 judge,
+                name,
                 recogniser: Box::new(recogniser),
                 thinker: Box::new(thinker),
                 speaker: Box::new(speaker),
@@ -262,6 +290,24 @@ impl Loader {
         let onnx = self.onnx()?;
         let permit = self.permit(Part::Judge)?;
         Ok(SmartTurn::load(&onnx, &self.file(Part::Judge)?, permit)?)
+    }
+
+    pub fn wake_features(&self) -> Result<WakeFeatures> {
+        let onnx = self.onnx()?;
+        let permit = self.permit(Part::WakeFeatures)?;
+        Ok(WakeFeatures::load(&onnx, &self.file(Part::WakeFeatures)?, permit)?)
+    }
+
+    /// The wake word, heard through `features`.
+    pub fn wake_word(&self, features: WakeFeatures) -> Result<WakeWord> {
+        let onnx = self.onnx()?;
+        let permit = self.permit(Part::WakeWord)?;
+        Ok(WakeWord::load(&onnx, features, &self.file(Part::WakeWord)?, permit)?)
+    }
+
+    fn name(&self, loaded: &(dyn Fn(Part) + Sync)) -> Result<WakeWord> {
+        let features = self.wake_features().inspect(|_| loaded(Part::WakeFeatures))?;
+        self.wake_word(features).inspect(|_| loaded(Part::WakeWord))
     }
 
     pub fn recogniser(&self) -> Result<Whisper> {
@@ -354,6 +400,8 @@ impl Loader {
             Part::Runtime => self.store.catalogue().find(RUNTIME)?.loaded_bytes(),
             Part::Detector => SileroVad::planned_bytes(),
             Part::Judge => SmartTurn::planned_bytes(),
+            Part::WakeFeatures => WakeFeatures::planned_bytes(),
+            Part::WakeWord => WakeWord::planned_bytes(),
             Part::Recogniser if self.runs_graphs(&file) => Whisper::planned_bytes_of_graphs(&file)?,
             Part::Recogniser => Whisper::planned_bytes(&file)?,
             Part::Thinker => Llm::planned_bytes(&file, &self.plan.llm)?,
@@ -361,7 +409,7 @@ impl Loader {
         })
     }
 
-    /// The file to load, or for a voice or a checkpoint the folder of its files.
+    /// The file to load, or the folder of its files for a voice, a checkpoint and what wake words are heard through.
     fn file(&self, part: Part) -> Result<PathBuf> {
         let model = part.model(&self.plan);
         if let Some(path) = local(part, model) {
@@ -369,6 +417,7 @@ impl Loader {
         }
         let installed = self.store.locate(model).with_context(|| format!("{} needs {model}", part.task()))?;
         Ok(match part {
+            Part::WakeFeatures => installed.dir,
             Part::Thinker if installed.names().any(|name| name == CONFIG) => installed.dir,
             _ => installed.first_file(),
         })
@@ -383,7 +432,7 @@ fn stand_in(plan: &Plan, store: &Store) -> Option<String> {
 
 /// A model that lies somewhere of its own: its setting is a path and no name of the catalogue.
 pub fn local(part: Part, model: &str) -> Option<PathBuf> {
-    let may = matches!(part, Part::Recogniser | Part::Thinker | Part::Speaker);
+    let may = matches!(part, Part::WakeWord | Part::Recogniser | Part::Thinker | Part::Speaker);
     (may && model.contains(['/', std::path::MAIN_SEPARATOR])).then(|| PathBuf::from(model))
 }
 

@@ -29,4 +29,4 @@ pub use load::{Loader, Part, PartPlan, Purpose, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};
 pub use rehearse::{Fate, Recording, Rehearsal, Rehearsed};
-pub use stage::{Detector, Judge, Recogniser, Result, Speaker, Stages, Thinker};
+pub use stage::{Detector, Judge, Name, Recogniser, Result, Speaker, Stages, Thinker};

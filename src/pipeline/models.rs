@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::stage::{Detector, Judge, Recogniser, Result, Speaker, Thinker};
+use super::stage::{Detector, Judge, Name, Recogniser, Result, Speaker, Thinker};
 use crate::asr::{Cancel, Transcript, Whisper};
-use crate::hear::{FRAME, SileroVad, SmartTurn};
+use crate::hear::{FRAME, SileroVad, SmartTurn, WAKE_STEP, WakeWord};
 use crate::llm::Conversation;
 use crate::tts::{Sound, Voices};
 use crate::types::SampleRate;
@@ -22,6 +22,16 @@ impl Detector for SileroVad {
 impl Judge for SmartTurn {
     fn complete(&mut self, samples: &[f32]) -> Result<f32> {
         Ok(SmartTurn::complete(self, samples)?)
+    }
+}
+
+impl Name for WakeWord {
+    fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32> {
+        Ok(WakeWord::step(self, step)?)
+    }
+
+    fn reset(&mut self) {
+        WakeWord::reset(self);
     }
 }
 

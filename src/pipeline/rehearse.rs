@@ -117,6 +117,8 @@ impl Rehearsal {
         let (card, journal) = (Simulated::usual(ROOM), Journal::default());
         let devices =
             Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
+        // Nobody says the wake word in a recording.
+        let stages = Stages { name: None, ..stages };
         let live = Live::start(stages, plan, devices, journal.clone())?;
         Ok(Rehearsal { card, live, journal, origin: Instant::now() })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::asr::{Cancel, Transcript};
-use crate::hear::FRAME;
+use crate::hear::{FRAME, WAKE_STEP};
 use crate::tts::Sound;
 use crate::types::{SampleRate, TurnId};
 
@@ -22,6 +22,12 @@ pub trait Detector: Send {
 pub trait Judge: Send {
     /// The probability, 0 to 1, that nothing more is to come after `samples` (16 kHz): the turn so far, up to the pause.
     fn complete(&mut self, samples: &[f32]) -> Result<f32>;
+}
+
+/// The wake word: the score, 0 to 1, of its having been said in the next [`WAKE_STEP`] samples at 16 kHz or right before.
+pub trait Name: Send {
+    fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32>;
+    fn reset(&mut self);
 }
 
 /// Speech to text.
@@ -71,6 +77,8 @@ pub struct Stages {
     pub detector: Box<dyn Detector>,
     /// Only a conversation asks it, and goes on without: the end of a file is the end of its question.
     pub judge: Option<Box<dyn Judge>>,
+    /// Where there is one, a conversation listens only after it was called by it.
+    pub name: Option<Box<dyn Name>>,
     pub recogniser: Box<dyn Recogniser>,
     pub thinker: Box<dyn Thinker>,
     pub speaker: Box<dyn Speaker>,

@@ -157,6 +157,7 @@ fn scripted_with(verdict: Verdict, speaker: Box<dyn Speaker>, heard: Option<mpsc
     let stages = Stages {
         detector: Box::new(Loudness),
         judge: None,
+        name: None,
         recogniser: Box::new(CountsTenths(verdict)),
         thinker: Box::new(Echoes { history: history.clone(), heard }),
         speaker,
@@ -286,6 +287,7 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
         let stages = Stages {
             detector: Box::new(Loudness),
             judge: None,
+            name: None,
             recogniser: Box::new(Hears(heard)),
             thinker: Box::new(Echoes { history: history.clone(), heard: None }),
             speaker: Box::new(Bilingual(spoke.clone())),
@@ -385,6 +387,7 @@ fn a_question_that_fails_costs_no_other() {
         let stages = Stages {
             detector: Box::new(FailsOnce { stage: Loudness, good: at("listen") }),
             judge: None,
+            name: None,
             recogniser: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
             thinker: Box::new(FailsOnce { stage: Echoes { history: history.clone(), heard: None }, good: at("think") }),
             speaker: Box::new(FailsOnce { stage: Hums, good: at("speak") }),

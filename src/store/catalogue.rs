@@ -61,6 +61,10 @@ pub enum Kind {
     Voice,
     Runtime,
     Sample,
+    /// A wake word.
+    Wake,
+    /// What every wake word is heard through.
+    Features,
 }
 
 impl Kind {
@@ -74,6 +78,8 @@ impl Kind {
             Kind::Voice => "voice",
             Kind::Runtime => "runtime",
             Kind::Sample => "sample",
+            Kind::Wake => "wake",
+            Kind::Features => "features",
         }
     }
 }
@@ -177,6 +183,11 @@ pub enum NoSuchModel {
     Unknown { name: String, suggestion: Option<String> },
     #[error("{name} is not to be had for {platform}")]
     Platform { name: String, platform: String },
+    #[error(
+        "there is no wake word {name:?}: set [hear] wake_word to one of {known}, to \"off\", or to the path of a classifier \
+         with a \"/\" in it"
+    )]
+    WakeWord { name: String, known: String },
 }
 
 impl Catalogue {
@@ -203,6 +214,15 @@ impl Catalogue {
 
     pub fn find(&self, name: &str) -> Result<&Entry, NoSuchModel> {
         self.models().find(|entry| entry.name.as_str() == name).ok_or_else(|| self.explain_absence(name))
+    }
+
+    /// The wake word of that name.
+    pub fn wake_word(&self, name: &str) -> Result<&Entry, NoSuchModel> {
+        let words = || self.models().filter(|entry| entry.kind == Kind::Wake);
+        words().find(|entry| entry.name.as_str() == name).ok_or_else(|| {
+            let known: Vec<_> = words().map(|entry| format!("{:?}", entry.name.as_str())).collect();
+            NoSuchModel::WakeWord { name: name.to_owned(), known: known.join(", ") }
+        })
     }
 
     fn explain_absence(&self, name: &str) -> NoSuchModel {

@@ -94,3 +94,17 @@ fn other_platforms_are_named_in_the_refusal() {
     assert_eq!(catalogue.models().count(), 0);
     assert!(matches!(catalogue.find("tiny"), Err(NoSuchModel::Platform { .. })));
 }
+
+#[test]
+fn a_wake_word_is_one_of_its_kind_and_fetched_only_when_it_is_named() {
+    let catalogue = Catalogue::builtin();
+    assert_eq!(catalogue.wake_word("hey_jarvis").unwrap().name.as_str(), "hey_jarvis");
+    for name in ["jarvis", "silero-vad", "openwakeword"] {
+        let refused = catalogue.wake_word(name).unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("\"alexa\", \"hey_jarvis\""), "{refused}");
+    }
+    let optional = |kind| matches!(kind, Kind::Wake | Kind::Features);
+    for entry in PROFILES.iter().flat_map(|profile| catalogue.profile(profile)) {
+        assert!(!optional(entry.kind), "{}", entry.name);
+    }
+}

@@ -207,7 +207,7 @@ mod tests {
                 interruptions: Interruptions::default(),
             }),
             models: vec![
-                model(Part::Detector, "silero-vad", Work::Frames { each: Ms(0.1) }),
+                model(Part::Detector, "silero-vad", Work::Frames { each: Ms(0.1), sound: Ms(32.0) }),
                 model(Part::Judge, "smart-turn", Work::Judgements { each: Ms(40.0) }),
                 model(Part::Recogniser, "whisper-base", Work::Recognition { sound: Ms(4_000.0), took: Ms(400.0) }),
                 model(Part::Thinker, "qwen", Work::Tokens { read: 200.0, written: 30.0 }),

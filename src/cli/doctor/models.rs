@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::asr::Cancel;
 use crate::audio::{load_at, resample};
 use crate::cli::talk::{Talk, told};
-use crate::hear::FRAME;
 use crate::llm::bench::{Workload, measure};
 use crate::pipeline::{Loader, Part, Purpose, Result};
 use crate::store::Store;
@@ -22,7 +21,7 @@ const SENTENCE: &str =
 const SAMPLE: &str = "sample-question";
 /// A question lasts about so long.
 const QUESTION: Ms = Ms(4_000.0);
-/// Frames of voice activity and judgements that are timed.
+/// Frames that are listened to and judgements that are timed.
 const FRAMES: usize = 300;
 const JUDGEMENTS: usize = 5;
 /// A question with some history and a sentence of answer, three times, of which the median counts: one interruption spoils
@@ -43,8 +42,8 @@ pub struct Speed {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Work {
-    /// Each frame of [`FRAME`] samples.
-    Frames { each: Ms },
+    /// Each frame of so much sound.
+    Frames { each: Ms, sound: Ms },
     /// Each look at the last 8 s.
     Judgements { each: Ms },
     /// So much sound took so long.
@@ -93,7 +92,15 @@ impl Bench<'_> {
             Part::Runtime => bail!("it is no model"),
             Part::Detector => {
                 let mut detector = self.loader.detector()?;
-                (loaded(), self.frames(|frame| Ok(detector.step(frame).map(drop)?))?)
+                (loaded(), frames(|frame| Ok(detector.step(frame).map(drop)?))?)
+            }
+            Part::WakeFeatures => {
+                let mut features = self.loader.wake_features()?;
+                (loaded(), frames(|step| Ok(features.step(step).map(drop)?))?)
+            }
+            Part::WakeWord => {
+                let mut word = self.loader.wake_word(self.loader.wake_features()?)?;
+                (loaded(), frames(|step| Ok(word.step(step).map(drop)?))?)
             }
             Part::Judge => {
                 let mut judge = self.loader.judge()?;
@@ -127,15 +134,6 @@ impl Bench<'_> {
             bail!("there is no speech to hear: run \"sotto models pull {SAMPLE}\"");
         }
         Ok(&sound[..sound.len().min(SampleRate::HEARING.samples(QUESTION))])
-    }
-
-    fn frames(&self, mut step: impl FnMut(&[f32; FRAME]) -> Result<()>) -> Result<Work> {
-        // Silence takes as long as speech: the work does not depend on the numbers.
-        let frame = [0.0; FRAME];
-        step(&frame)?;
-        let started = Instant::now();
-        (0..FRAMES).try_for_each(|_| step(&frame))?;
-        Ok(Work::Frames { each: Ms(Ms::from(started.elapsed()).0 / FRAMES as f64) })
     }
 
     fn judgements(&self, mut judge: impl FnMut(&[f32]) -> Result<()>) -> Result<Work> {
@@ -173,11 +171,21 @@ impl Bench<'_> {
     }
 }
 
+/// Silence takes as long as speech: the work does not depend on the numbers.
+fn frames<const N: usize>(mut hear: impl FnMut(&[f32; N]) -> Result<()>) -> Result<Work> {
+    let frame = [0.0; N];
+    hear(&frame)?;
+    let started = Instant::now();
+    (0..FRAMES).try_for_each(|_| hear(&frame))?;
+    let each = Ms(Ms::from(started.elapsed()).0 / FRAMES as f64);
+    Ok(Work::Frames { each, sound: SampleRate::HEARING.duration(N) })
+}
+
 impl Work {
     /// How many times as fast it is as its sound passes; of the language model, which has none, nothing.
     pub fn times_real_time(&self) -> Option<f64> {
         match *self {
-            Work::Frames { each } => Some(SampleRate::HEARING.duration(FRAME).0 / each.0),
+            Work::Frames { each, sound } => Some(sound.0 / each.0),
             Work::Recognition { sound, took } | Work::Speech { sound, took, .. } => Some(sound.0 / took.0),
             Work::Judgements { .. } | Work::Tokens { .. } => None,
         }
@@ -186,7 +194,7 @@ impl Work {
     pub fn as_text(&self) -> String {
         let times = self.times_real_time().map_or(String::new(), |times| format!(", {times:.1} times real time"));
         match *self {
-            Work::Frames { each } => format!("{:.0} µs for a frame of 32 ms{times}", each.0 * 1000.0),
+            Work::Frames { each, sound } => format!("{:.0} µs for a frame of {sound}{times}", each.0 * 1000.0),
             Work::Judgements { each } => format!("{:.0} ms for a pause", each.0),
             Work::Recognition { sound, took } => format!("{took} for {:.1} s of speech{times}", sound.0 / 1000.0),
             Work::Tokens { read, written } => format!("reads {read:.0} and writes {written:.1} tokens/s"),
@@ -199,7 +207,7 @@ impl Work {
     pub fn as_json(&self) -> Value {
         let tenth = |ms: Ms| (ms.0 * 10.0).round() / 10.0;
         let mut value = match *self {
-            Work::Frames { each } => json!({ "frame_us": (each.0 * 1000.0).round() }),
+            Work::Frames { each, .. } => json!({ "frame_us": (each.0 * 1000.0).round() }),
             Work::Judgements { each } => json!({ "judgement_ms": tenth(each) }),
             Work::Recognition { sound, took } => json!({ "audio_ms": tenth(sound), "compute_ms": tenth(took) }),
             Work::Tokens { read, written } => {

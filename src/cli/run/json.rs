@@ -7,12 +7,14 @@ use super::{Face, Happening, Result};
 use crate::cli::print_line;
 use crate::cli::talk::Talk;
 use crate::pipeline::Exchange;
+use crate::turn::View;
 
-pub struct Json<'a>(pub &'a Talk);
+/// Talks, and has a name or none.
+pub struct Json<'a>(pub &'a Talk, pub Option<String>);
 
 impl Face for Json<'_> {
     fn tell(&mut self, happening: &Happening) -> Result<()> {
-        print_line(&line(happening).to_string())
+        print_line(&line(happening, self.1.as_deref()).to_string())
     }
 
     fn note(&mut self, line: &str) -> Result<()> {
@@ -21,9 +23,10 @@ impl Face for Json<'_> {
     }
 }
 
-fn line(happening: &Happening) -> Value {
+fn line(happening: &Happening, name: Option<&str>) -> Value {
     match happening {
         Happening::Device(change) => json!({ "device": change.to_string() }),
+        Happening::View(View::Waiting) => json!({ "state": "waiting", "for": name }),
         Happening::View(view) => json!({ "state": format!("{view:?}").to_lowercase() }),
         Happening::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
         Happening::Understood(transcript) => json!({

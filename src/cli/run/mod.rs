@@ -17,6 +17,7 @@ use super::house::House;
 use super::signals;
 use super::talk::Talk;
 use crate::audio::device::{Hardware, SystemClock};
+use crate::config::WakeWord;
 use crate::observe::Journal;
 use crate::pipeline::{Devices, Glance, Happening, Live, Purpose, Result, TICK};
 use crate::turn::Control;
@@ -75,12 +76,13 @@ pub fn run(args: &Run, house: &House) -> Result<()> {
 
 /// Who shows it, and whether that reads the keys.
 fn face<'a>(args: &Run, house: &'a House) -> (Box<dyn Face + 'a>, bool) {
-    let talk = house.talk();
+    let (talk, plan) = (house.talk(), house.plan());
+    let name = plan.hear.wake_word.as_ref().map(WakeWord::spoken);
     if args.json {
-        return (Box::new(Json(talk)), false);
+        return (Box::new(Json(talk, name)), false);
     }
     if is_watched(talk) {
-        match view::Screen::open(house.plan().memory.budget) {
+        match view::Screen::open(plan.memory.budget, name.clone()) {
             Ok(screen) => return (Box::new(screen), true),
             Err(why) => talk.note(&format!("plain lines, because the terminal cannot be drawn on: {why}")),
         }
@@ -88,7 +90,7 @@ fn face<'a>(args: &Run, house: &'a House) -> (Box<dyn Face + 'a>, bool) {
     if stdin().is_terminal() {
         talk.note(&format!("commands: {}", Order::NAMES));
     }
-    (Box::new(Plain(talk)), false)
+    (Box::new(Plain(talk, name)), false)
 }
 
 /// Whether a person sees what is drawn, and wants it drawn.

@@ -7,11 +7,12 @@ use crate::observe::Waterfall;
 use crate::pipeline::Exchange;
 use crate::turn::{Ending, Notice, Stage, View};
 
-pub struct Plain<'a>(pub &'a Talk);
+/// Talks, and has a name or none.
+pub struct Plain<'a>(pub &'a Talk, pub Option<String>);
 
 impl Face for Plain<'_> {
     fn tell(&mut self, happening: &Happening) -> Result<()> {
-        for line in lines(happening) {
+        for line in lines(happening, self.1.as_deref()) {
             match line {
                 Said::Note(text) => self.0.note(&text),
                 Said::Exchange(text) => print_text(&text)?,
@@ -37,11 +38,12 @@ pub enum Said {
     Chart(String),
 }
 
-/// What is to be told of it.
-pub fn lines(happening: &Happening) -> Vec<Said> {
+/// What is to be told of it, by who waits for `name`.
+pub fn lines(happening: &Happening, name: Option<&str>) -> Vec<Said> {
     let note = |text: &str| vec![Said::Note(text.to_owned())];
     match happening {
         Happening::Device(change) => note(&change.to_string()),
+        Happening::View(View::Waiting) => note(&waiting(name)),
         Happening::View(View::Listening) => note("listening"),
         Happening::View(View::Muted) => note("muted"),
         Happening::View(_) | Happening::Partial(_) | Happening::Understood(_) => Vec::new(),
@@ -49,6 +51,11 @@ pub fn lines(happening: &Happening) -> Vec<Said> {
         Happening::Notice(notice) => note(told(*notice)),
         Happening::Failed(why) => note(why),
     }
+}
+
+/// What Sotto does until it is called.
+pub fn waiting(name: Option<&str>) -> String {
+    name.map_or("waiting".to_owned(), |name| format!("waiting for \"{name}\""))
 }
 
 fn answered(Exchange { question, heard, how, timings, .. }: &Exchange) -> Vec<Said> {
@@ -89,10 +96,16 @@ mod tests {
         let timings = Some(Timings { first_audio: Some(640.0), ..Timings::default() });
         let (turn, how) = (TurnId(1), Ending::Interrupted);
         let exchange = Exchange { turn, question, heard, how, timings, glitches: 0, echo_loss: None };
-        let said = lines(&Happening::Answered(exchange.clone()));
+        let said = lines(&Happening::Answered(exchange.clone()), None);
         let [Said::Exchange(text), Said::Chart(chart)] = &said[..] else { panic!("{said:?}") };
         assert_eq!(text, "You:    Why?\nSotto:  Because. -");
         assert!(chart.contains("first sound heard   640 ms"), "{chart}");
-        assert!(lines(&Happening::Answered(Exchange { how: Ending::Revised, ..exchange })).is_empty());
+        assert!(lines(&Happening::Answered(Exchange { how: Ending::Revised, ..exchange }), None).is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_name_says_which() {
+        let said = |name| lines(&Happening::View(View::Waiting), name);
+        assert_eq!(said(Some("hey jarvis")), [Said::Note("waiting for \"hey jarvis\"".to_owned())]);
     }
 }

@@ -12,6 +12,7 @@ use ratatui::widgets::Widget;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
+use super::plain::waiting;
 use crate::pipeline::Glance;
 use crate::turn::View;
 use crate::types::Bytes;
@@ -23,7 +24,7 @@ const ANSWER: u16 = 4;
 /// The softest sound that the meter shows, in decibels of full scale: a quiet room's noise.
 const FLOOR: f32 = -60.0;
 /// The meter is no longer than this, in columns.
-const METER: u16 = 24;
+const METER: usize = 24;
 /// Who speaks, in front of what is said.
 const YOU: &str = "You    ";
 const SOTTO: &str = "Sotto  ";
@@ -37,6 +38,8 @@ const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
     pub view: View,
+    /// What is waited for where the person must call first.
+    pub name: Option<String>,
     /// Of the microphone, in decibels of full scale.
     pub level: f32,
     /// What was understood of the person, and whether she may still be saying it.
@@ -70,9 +73,10 @@ impl Widget for &Scene {
 
 impl Scene {
     /// Before anything is known.
-    pub fn new(budget: Bytes) -> Scene {
+    pub fn new(budget: Bytes, name: Option<String>) -> Scene {
         Scene {
             view: View::NoDevice,
+            name,
             level: f32::NEG_INFINITY,
             question: String::new(),
             partial: false,
@@ -99,12 +103,15 @@ impl Scene {
 
     fn state(&self, width: u16) -> Line<'_> {
         let (name, color) = named(self.view);
-        let mut spans = vec![Span::styled(format!("● {name}"), STRONG.fg(color))];
-        // A wide column between the two, so that the meter stands still while the state changes.
-        let left = width.saturating_sub(17);
+        let waiting = self.name.as_deref().map(|name| format!("● {}", plain(&waiting(Some(name)))));
+        // A wide column before the meter, so that it stands still while the state changes.
+        let column = waiting.as_ref().map_or(0, |text| text.width() + 2).clamp(17, usize::from(u16::MAX));
+        let state = waiting.filter(|_| self.view == View::Waiting).unwrap_or_else(|| format!("● {name}"));
+        let mut spans = vec![Span::styled(state, STRONG.fg(color))];
+        let left = usize::from(width).saturating_sub(column);
         if left >= 6 {
-            let length = usize::from((left - 2).min(METER));
-            let gap = 17usize.saturating_sub(spans[0].width());
+            let length = (left - 2).min(METER);
+            let gap = column.saturating_sub(spans[0].width());
             let meter = if self.view == View::NoDevice { " ".repeat(length) } else { meter(self.level, length) };
             spans.push(Span::raw(format!("{}▕{meter}▏", " ".repeat(gap))));
         }
@@ -252,6 +259,7 @@ mod tests {
 
     fn scene() -> Scene {
         Scene {
+            name: None,
             view: View::Speaking,
             level: -30.0,
             question: "What is the capital of France, and why is it famous?".to_owned(),
@@ -333,6 +341,19 @@ mod tests {
         assert!(muted[1].starts_with("● muted") && muted[9].starts_with("m unmute"));
         let gone = rows(&drawn(&Scene { view: View::NoDevice, level: 0.0, ..scene() }, 60, ROWS));
         assert_eq!(gone[1], format!("● no device      ▕{}▏", " ".repeat(METER.into())));
+    }
+
+    #[test]
+    fn who_waits_says_for_what_and_the_meter_does_not_move() {
+        let name = Some("hey jarvis".to_owned());
+        let row = |view| rows(&drawn(&Scene { view, name: name.clone(), ..scene() }, 60, ROWS))[1].clone();
+        let (waiting, listening) = (row(View::Waiting), row(View::Listening));
+        assert!(
+            waiting.starts_with("● waiting for \"hey jarvis\"  ▕") && listening.starts_with("● listening  "),
+            "{waiting}"
+        );
+        assert_eq!(waiting.split('▕').nth(1), listening.split('▕').nth(1));
+        assert_eq!(waiting.chars().position(|c| c == '▕'), listening.chars().position(|c| c == '▕'));
     }
 
     #[test]

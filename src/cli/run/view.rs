@@ -98,14 +98,14 @@ impl Drop for Screen {
 
 impl Screen {
     /// Takes the terminal. Errors when it does not say where its cursor is.
-    pub fn open(budget: Bytes) -> io::Result<Screen> {
+    pub fn open(budget: Bytes, name: Option<String>) -> io::Result<Screen> {
         signals::before_end(give_back);
         give_back_on_panic();
         enable_raw_mode()?;
         OURS.store(true, Ordering::SeqCst);
         let place = take_place().and_then(|terminal| Ok((terminal.size()?, terminal)));
         let ((size, terminal), now) = (place.inspect_err(|_| give_back())?, Instant::now());
-        Ok(Screen { terminal, size, scene: Scene::new(budget), next_frame: now, next_weighing: now })
+        Ok(Screen { terminal, size, scene: Scene::new(budget, name), next_frame: now, next_weighing: now })
     }
 
     /// Follows a terminal that has another size. Left to itself, the library would clear all that was scrolled.
@@ -179,7 +179,7 @@ impl Face for Screen {
             _ => {}
         }
         // The scene shows the state.
-        let said = if matches!(happening, Happening::View(_)) { Vec::new() } else { lines(happening) };
+        let said = if matches!(happening, Happening::View(_)) { Vec::new() } else { lines(happening, None) };
         if said.is_empty() { Ok(()) } else { self.scroll(&said) }
     }
 

@@ -12,6 +12,7 @@ fn hear() -> Hear {
     Hear {
         model: String::new(),
         end_of_turn: None,
+        wake_word: None,
         onset: 0.5,
         offset: 0.35,
         min_speech: frames(3.0),

@@ -1,13 +1,14 @@
-//! What the microphone hears: voice activity over it, and the sound of the last while, to be recognised.
+//! What the microphone hears: voice activity and the wake word over it, and the sound of the last while, to be recognised.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::name::NameEar;
 use crate::config;
 use crate::hear::{FRAME, Segmenter, SpeechEvent, loudest, speech_end};
 use crate::pipeline::listen::Utterance;
 use crate::pipeline::stage::{Detector, Result};
-use crate::turn::VoiceEvent;
+use crate::turn::{Input, VoiceEvent};
 use crate::types::{Ms, SampleRate};
 
 /// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that ends it.
@@ -19,6 +20,9 @@ const HOPE: u32 = 2;
 pub(super) struct Ears {
     detector: Box<dyn Detector>,
     segmenter: Segmenter,
+    name: Option<NameEar>,
+    /// When the wake word had been said last.
+    named: Ms,
     padding: u64,
     /// At 16 kHz, from sample `first` of the capture on.
     sound: VecDeque<f32>,
@@ -35,12 +39,14 @@ pub(super) struct Ears {
 }
 
 impl Ears {
-    pub(super) fn new(mut detector: Box<dyn Detector>, plan: &config::Hear) -> Self {
+    pub(super) fn new(mut detector: Box<dyn Detector>, name: Option<NameEar>, plan: &config::Hear) -> Self {
         detector.reset();
         let samples = |span: Ms| SampleRate::HEARING.samples(span);
         Ears {
             detector,
             segmenter: Segmenter::new(plan),
+            name,
+            named: Ms(f64::NEG_INFINITY),
             padding: samples(plan.padding) as u64,
             sound: VecDeque::new(),
             first: 0,
@@ -52,19 +58,23 @@ impl Ears {
         }
     }
 
-    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says what voices did, and of
-    /// which frames that could not be told.
-    pub(super) fn hear(&mut self, samples: &[f32], at: Ms) -> Vec<Result<VoiceEvent>> {
+    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says what voices did and when
+    /// the wake word was said, and of which sound that could not be told.
+    pub(super) fn hear(&mut self, samples: &[f32], at: Ms) -> Vec<Result<Input>> {
         self.origin = at.0 - SampleRate::HEARING.duration(self.end() as usize).0;
         self.sound.extend(samples);
         let mut events = Vec::new();
         while self.end() - self.judged >= FRAME as u64 {
             self.judge(&mut events);
         }
-        events.extend(self.look_ahead().map(Ok));
+        events.extend(self.look_ahead().map(|event| Ok(Input::Voice(event))));
         let old = self.sound.len().saturating_sub(self.most);
         self.sound.drain(..old);
         self.first += old as u64;
+        for said in self.name.iter_mut().flat_map(|name| name.hear(samples, at)) {
+            self.named = *said.as_ref().unwrap_or(&self.named);
+            events.push(said.map(|until| Input::WakeWord { until }));
+        }
         events
     }
 
@@ -73,16 +83,18 @@ impl Ears {
         self.segmenter.is_voiced()
     }
 
-    /// Frames in a row that could not be judged.
+    /// Frames in a row that could not be judged, or steps in which the wake word could not be told.
     pub(super) fn failures(&self) -> u32 {
-        self.failures
+        self.name.as_ref().map_or(0, NameEar::failures).max(self.failures)
     }
 
-    /// The speech between two moments of the session, and a little around it, as far as it was heard by now.
+    /// The speech between two moments of the session, and a little around it, as far as it was heard by now. Nothing of the
+    /// wake word before it.
     pub(super) fn utterance(&mut self, from: Ms, to: Ms, now: (Ms, Instant)) -> Utterance {
         let (first, end) = (self.first, self.end());
         let (from, to) = (self.sample(from).clamp(first, end), self.sample(to).clamp(first, end));
-        let kept = from.saturating_sub(self.padding).max(first)..(to + self.padding).min(end);
+        let named = self.sample(self.named).min(to);
+        let kept = from.saturating_sub(self.padding).max(first).max(named)..(to + self.padding).min(end);
         let origin = self.origin;
         let sound = &*self.sound.make_contiguous();
         let last = (speech_end(sound, (to - first) as usize) as u64 + first).max(from);
@@ -94,7 +106,7 @@ impl Ears {
         }
     }
 
-    fn judge(&mut self, events: &mut Vec<Result<VoiceEvent>>) {
+    fn judge(&mut self, events: &mut Vec<Result<Input>>) {
         let mut frame = [0.0; FRAME];
         let from = (self.judged - self.first) as usize;
         frame.iter_mut().zip(self.sound.range(from..)).for_each(|(to, sample)| *to = *sample);
@@ -115,7 +127,7 @@ impl Ears {
         };
         let lost = self.follow_hope(event);
         events.extend(judged.err().map(Err));
-        events.extend(event.or(lost).map(Ok));
+        events.extend(event.or(lost).map(|event| Ok(Input::Voice(event))));
     }
 
     /// A voice that comes back in a pause is seen in the frame that is still incomplete: some 40 ms before it is judged, in
@@ -175,16 +187,20 @@ mod tests {
 
     fn ears() -> Ears {
         let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.hear;
-        Ears::new(Box::new(Loud), &config::Hear { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan })
+        Ears::new(Box::new(Loud), None, &config::Hear { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan })
     }
 
     /// Frames of voice and silence in turns, from the moment 1000 on.
     fn hear(ears: &mut Ears, frames: &[usize]) -> Vec<VoiceEvent> {
+        let voice = |event: Result<Input>| match event.unwrap() {
+            Input::Voice(event) => event,
+            other => panic!("{other:?}"),
+        };
         let mut events = Vec::new();
         let mut at = 1000.0;
         for (n, count) in frames.iter().enumerate() {
             for _ in 0..count * FRAME / 128 {
-                events.extend(ears.hear(&[[0.0, 0.9][n % 2]; 128], Ms(at)).into_iter().map(Result::unwrap));
+                events.extend(ears.hear(&[[0.0, 0.9][n % 2]; 128], Ms(at)).into_iter().map(voice));
                 at += 8.0;
             }
         }

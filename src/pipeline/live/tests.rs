@@ -9,8 +9,8 @@ use super::*;
 use crate::asr::{NoSpeech, Verdict};
 use crate::audio::device::{DEFAULT, Happening as Event, Moment, Room, Simulated};
 use crate::config::{Echo, Flag, Sources};
-use crate::hear::FRAME;
-use crate::pipeline::stage::{Detector, Judge, Recogniser, Speaker, Thinker};
+use crate::hear::{FRAME, WAKE_STEP};
+use crate::pipeline::stage::{Detector, Judge, Name, Recogniser, Speaker, Thinker};
 use crate::tts::Sound;
 use crate::types::SampleRate;
 
@@ -32,13 +32,32 @@ impl Detector for Loud {
 struct Reads;
 
 /// Words, and the period of the tone that says them, in samples at 16 kHz.
-const WORDS: [(usize, &str); 5] = [
+const WORDS: [(usize, &str); 6] = [
     (16, "What is the weather like today?"),
     (32, "No, tell me about Berlin."),
     (64, "mhm"),
     (128, ""),
     (48, "Wie ist das Wetter heute?"),
+    (NAME, "Sotto."),
 ];
+/// What it is called by.
+const NAME: usize = 24;
+/// Voiced samples of which something can be read: 50 ms.
+const LEAST: usize = 800;
+
+/// Hears its name in the step in which it ends; whether the one before was full of it.
+struct Called(bool);
+
+impl Name for Called {
+    fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32> {
+        let crossings = step.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count();
+        let full = crossings.abs_diff(2 * WAKE_STEP / NAME) < 8 && step.iter().all(|sample| sample.abs() > 0.1);
+        let before = std::mem::replace(&mut self.0, full);
+        Ok(if before && !full { 0.9 } else { 0.0 })
+    }
+
+    fn reset(&mut self) {}
+}
 
 impl Recogniser for Reads {
     fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<asr::Transcript> {
@@ -46,9 +65,10 @@ impl Recogniser for Reads {
         let crossings = voiced.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count().max(1);
         let period = 2 * voiced.len() / crossings;
         let (_, text) = WORDS.iter().min_by_key(|(of, _)| of.abs_diff(period)).unwrap();
+        let text = if voiced.len() < LEAST { "" } else { *text };
         let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
         let language = if text.starts_with("Wie") { "de" } else { "en" };
-        let (text, language) = ((*text).to_owned(), language.to_owned());
+        let (text, language) = (text.to_owned(), language.to_owned());
         Ok(asr::Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
     }
 }
@@ -174,13 +194,13 @@ impl World {
     ) -> World {
         let (history, recogniser): (Arc<Mutex<_>>, _) = (Arc::default(), Box::new(Reads));
         let thinker = Box::new(Talks(Arc::clone(&history)));
-        let stages = Stages { detector, judge, recogniser, thinker, speaker };
+        let stages = Stages { detector, judge, name: None, recogniser, thinker, speaker };
         World { history, ..World::start(room, settings, stages) }
     }
 
     fn heard_by(recogniser: ReadsAlong, speaker: Box<dyn Speaker>) -> World {
         let (detector, thinker, recogniser) = (Box::new(Loud), Box::new(Talks(Arc::default())), Box::new(recogniser));
-        let stages = Stages { detector, judge: None, recogniser, thinker, speaker };
+        let stages = Stages { detector, judge: None, name: None, recogniser, thinker, speaker };
         World::start(Room::HEADPHONES, &[("audio.echo", "off")], stages)
     }
 
@@ -188,6 +208,8 @@ impl World {
         let flag = |&(path, value): &(&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
         let sources = Sources { cores: 1, flags: settings.iter().map(flag).collect(), ..Default::default() };
         let plan = crate::config::load(&sources).unwrap().plan;
+        let name = plan.hear.wake_word.is_some().then(|| Box::new(Called(false)) as Box<dyn Name>);
+        let stages = Stages { name, ..stages };
         let card = Simulated::usual(room);
         card.record();
         let devices =
@@ -571,4 +593,67 @@ fn ears_that_fail_for_a_moment_are_no_end_and_dead_ones_are() {
         world.live.step(Duration::ZERO).err()
     });
     assert!(failed.is_some_and(|error| error.to_string().contains("scripted")));
+}
+
+/// A conversation that has a name, and lets no voice interrupt.
+fn with_name() -> World {
+    let settings = [("audio.echo", "off"), ("hear.wake_word", "alexa"), ("turn.barge_in", "off")];
+    World::set(Room::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
+}
+
+const CALL: usize = 5;
+
+#[test]
+fn without_its_name_nothing_is_recognised_and_after_it_a_question_is_answered() {
+    let mut world = with_name();
+    assert_eq!(world.live.view(), View::Waiting);
+    world.say(0, 1000);
+    world.pass(3000);
+    let read = |world: &World| world.happened.iter().any(|happening| matches!(happening, Happening::Understood(_)));
+    assert!(!read(&world) && world.history().is_empty() && world.live.view() == View::Waiting, "{:?}", world.happened);
+
+    world.say(CALL, 500);
+    world.until(View::Listening);
+    world.pass(1000);
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    assert_eq!(world.history(), [WORDS[0].1]);
+
+    // Within the follow-up window no name is needed, behind it one is.
+    world.pass(3000);
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.until(View::Listening);
+    world.until(View::Waiting);
+    world.say(0, 1000);
+    world.pass(3000);
+    assert_eq!((world.history().len(), world.live.view()), (2, View::Waiting));
+}
+
+#[test]
+fn what_follows_the_name_in_one_breath_is_the_question() {
+    let mut world = with_name();
+    world.say(CALL, 480);
+    world.say(1, 1000);
+    world.until(View::Speaking);
+    assert_eq!(world.history(), [WORDS[1].1]);
+}
+
+#[test]
+fn its_name_over_the_answer_stops_it_and_is_listened_to() {
+    let mut world = with_name();
+    world.say(CALL, 500);
+    world.say(0, 1000);
+    world.until(View::Speaking);
+    world.pass(1000);
+    world.say(0, 1000);
+    assert_eq!(world.live.view(), View::Speaking, "other voices do not interrupt here");
+    world.say(CALL, 500);
+    world.pass(150);
+    assert_eq!((world.answers()[0].how, world.loudness(50)), (Ending::Interrupted, 0.0));
+    world.until(View::Listening);
+    world.say(1, 1000);
+    world.until(View::Speaking);
+    assert_eq!(world.history()[1..], [WORDS[1].1]);
 }

@@ -1,0 +1,120 @@
+//! What openWakeWord's classifiers hear: a mel spectrogram, and an embedding of its last 0.8 s every 80 ms.
+//!
+//! Both graphs are those of Google's speech embedding (Lin et al., "Training keyword spotters with limited and synthesized
+//! speech data", 2020). Their figures and how they are chained are checked against the Python package in the tests.
+
+use std::path::{Path, PathBuf};
+
+use ort::session::Session;
+use ort::value::TensorRef;
+
+use super::super::HearError;
+use super::{EMBEDDING, STEP, one};
+use crate::memory::Permit;
+use crate::onnx::Onnx;
+use crate::types::Bytes;
+
+/// Samples before a step that the spectrogram's windows reach back to: three hops of 10 ms.
+const CONTEXT: usize = 480;
+/// Bands of the spectrogram, its frames a step, and how many of them an embedding sees.
+const BANDS: usize = 32;
+const FRAMES: usize = 8;
+const SEEN: usize = 76;
+/// The spectrogram takes samples as large as those of 16-bit sound.
+const FULL_SCALE: f32 = 32_768.0;
+/// From the spectrogram's decibels to what the embedding was trained with: x / 10 + 2.
+const SCALE: f32 = 0.1;
+const SHIFT: f32 = 2.0;
+
+/// The files of the catalogue's entry.
+const MELSPECTROGRAM: &str = "melspectrogram.onnx";
+const EMBEDDINGS: &str = "embedding_model.onnx";
+
+/// The two models with the memory of what they heard so far.
+pub struct WakeFeatures {
+    melspectrogram: Session,
+    embeddings: Session,
+    /// The folder of both.
+    folder: PathBuf,
+    heard: Heard,
+    /// What was heard when all was silent for long.
+    silence: Heard,
+    embedding: [f32; EMBEDDING],
+    _permit: Permit,
+}
+
+#[derive(Clone)]
+struct Heard {
+    /// The context, then the step.
+    window: [f32; CONTEXT + STEP],
+    /// The last frames of the spectrogram, oldest first.
+    spectrogram: [f32; SEEN * BANDS],
+}
+
+impl WakeFeatures {
+    /// What the loaded models hold. Measured: resident memory grows by 4 MiB from before the load to after 1000 steps, when
+    /// voice activity was loaded before it (ONNX Runtime sets itself up with its first session).
+    pub fn planned_bytes() -> Bytes {
+        Bytes::mib(6)
+    }
+
+    /// Loads both models from `folder` and lets them hear silence, which shows whether they are such models at all.
+    pub fn load(onnx: &Onnx, folder: &Path, permit: Permit) -> Result<Self, HearError> {
+        let session = |name: &str| onnx.session(&folder.join(name), 1);
+        let heard = Heard { window: [0.0; CONTEXT + STEP], spectrogram: [0.0; SEEN * BANDS] };
+        let mut features = WakeFeatures {
+            melspectrogram: session(MELSPECTROGRAM)?,
+            embeddings: session(EMBEDDINGS)?,
+            folder: folder.to_owned(),
+            silence: heard.clone(),
+            heard,
+            embedding: [0.0; EMBEDDING],
+            _permit: permit,
+        };
+        for _ in 0..SEEN.div_ceil(FRAMES) {
+            features.step(&[0.0; STEP])?;
+        }
+        features.silence = features.heard.clone();
+        Ok(features)
+    }
+
+    /// What the last 0.8 s of a 16 kHz sound sound like, with the next 80 ms of it.
+    pub fn step(&mut self, samples: &[f32; STEP]) -> Result<&[f32; EMBEDDING], HearError> {
+        self.heard.take(samples);
+        let failed = |name: &str, why| HearError::Run { model: self.folder.join(name), why };
+        let frames =
+            spectrogram(&mut self.melspectrogram, &self.heard.window).map_err(|e| failed(MELSPECTROGRAM, e))?;
+        self.heard.see(&frames);
+        self.embedding = embed(&mut self.embeddings, &self.heard.spectrogram).map_err(|e| failed(EMBEDDINGS, e))?;
+        Ok(&self.embedding)
+    }
+
+    /// Forgets what was heard, before another sound.
+    pub fn reset(&mut self) {
+        self.heard.clone_from(&self.silence);
+    }
+}
+
+impl Heard {
+    fn take(&mut self, samples: &[f32; STEP]) {
+        self.window.copy_within(STEP.., 0);
+        // What is no sample would stay in the spectrogram for a second.
+        let sane = |sample: f32| if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) };
+        let scaled = samples.iter().map(|sample| sane(*sample) * FULL_SCALE);
+        self.window[CONTEXT..].iter_mut().zip(scaled).for_each(|(to, sample)| *to = sample);
+    }
+
+    fn see(&mut self, frames: &[f32; FRAMES * BANDS]) {
+        self.spectrogram.copy_within(FRAMES * BANDS.., 0);
+        let newest = &mut self.spectrogram[(SEEN - FRAMES) * BANDS..];
+        newest.iter_mut().zip(frames).for_each(|(to, decibels)| *to = decibels * SCALE + SHIFT);
+    }
+}
+
+fn spectrogram(session: &mut Session, window: &[f32]) -> Result<[f32; FRAMES * BANDS], String> {
+    one(session, TensorRef::from_array_view(([1, window.len()], window)), "a spectrogram of eight frames")
+}
+
+fn embed(session: &mut Session, spectrogram: &[f32]) -> Result<[f32; EMBEDDING], String> {
+    one(session, TensorRef::from_array_view(([1, SEEN, BANDS, 1], spectrogram)), "an embedding of 96 numbers")
+}

@@ -1,0 +1,97 @@
+//! The ear for the wake word: blocks of any length in, the moments at which it was said out.
+
+use crate::config;
+use crate::hear::{Spotter, WAKE_STEP};
+use crate::pipeline::stage::{Name, Result};
+use crate::types::{Ms, SampleRate};
+
+pub(super) struct NameEar {
+    name: Box<dyn Name>,
+    spotter: Spotter,
+    /// The samples of the step that is not full yet.
+    step: Box<[f32; WAKE_STEP]>,
+    filled: usize,
+    /// Steps in a row that could not be scored.
+    failures: u32,
+}
+
+impl NameEar {
+    pub(super) fn new(mut name: Box<dyn Name>, plan: &config::WakeWord) -> Self {
+        name.reset();
+        let (spotter, step) = (Spotter::new(plan.threshold), Box::new([0.0; WAKE_STEP]));
+        NameEar { name, spotter, step, filled: 0, failures: 0 }
+    }
+
+    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says at which moments the word
+    /// had been said, and of which steps that could not be told.
+    pub(super) fn hear(&mut self, mut samples: &[f32], at: Ms) -> Vec<Result<Ms>> {
+        let (length, mut said) = (samples.len(), Vec::new());
+        while !samples.is_empty() {
+            let (now, later) = samples.split_at(samples.len().min(WAKE_STEP - self.filled));
+            self.step[self.filled..][..now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            samples = later;
+            if self.filled == WAKE_STEP {
+                self.filled = 0;
+                let end = Ms(at.0 + SampleRate::HEARING.duration(length - samples.len()).0);
+                said.extend(self.score().map(|heard| heard.map(|()| end)));
+            }
+        }
+        said
+    }
+
+    /// Steps in a row that could not be scored.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    fn score(&mut self) -> Option<Result<()>> {
+        let score = self.name.step(&self.step);
+        self.failures = if score.is_err() { self.failures + 1 } else { 0 };
+        // The spotter counts steps, so it gets one for each.
+        let heard = self.spotter.push(*score.as_ref().unwrap_or(&0.0));
+        score.err().map(Err).or(heard.then_some(Ok(())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scores a step by its first sample; fails on what is no number.
+    struct First;
+
+    impl Name for First {
+        fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32> {
+            if step[0].is_nan() { Err(anyhow::anyhow!("scripted")) } else { Ok(step[0]) }
+        }
+
+        fn reset(&mut self) {}
+    }
+
+    fn ear() -> NameEar {
+        NameEar::new(Box::new(First), &config::WakeWord { model: "sotto".to_owned(), threshold: 0.5 })
+    }
+
+    #[test]
+    fn whatever_blocks_the_sound_comes_in_the_word_is_heard_at_the_same_moment() {
+        let sound: Vec<f32> = (0..60 * WAKE_STEP).map(|n| [0.0, 0.9][usize::from(n / WAKE_STEP % 20 == 7)]).collect();
+        for block in [1, 7, 160, 480, 1280, 1281, 5000, 100_000] {
+            let (mut ear, mut at) = (ear(), 1000.0);
+            let mut heard = Vec::new();
+            for samples in sound.chunks(block) {
+                heard.extend(ear.hear(samples, Ms(at)).into_iter().map(|said| said.unwrap().0.round()));
+                at += samples.len() as f64 / 16.0;
+            }
+            assert_eq!(heard, [1640.0, 3240.0, 4840.0], "{block}");
+        }
+    }
+
+    #[test]
+    fn steps_that_cannot_be_scored_are_counted_and_hear_nothing() {
+        let mut ear = ear();
+        let said = ear.hear(&[f32::NAN; 3 * WAKE_STEP], Ms(0.0));
+        assert!(said.len() == 3 && said.iter().all(Result::is_err) && ear.failures() == 3);
+        assert!(ear.hear(&[0.9; WAKE_STEP], Ms(240.0)).pop().is_some_and(|said| said.is_ok()) && ear.failures() == 0);
+    }
+}
