@@ -190,12 +190,15 @@ mod tests {
         Ears::new(Box::new(Loud), None, &config::Hear { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan })
     }
 
-    /// Frames of voice and silence in turns, from the moment 1000 on.
-    fn hear(ears: &mut Ears, frames: &[usize]) -> Vec<VoiceEvent> {
-        let voice = |event: Result<Input>| match event.unwrap() {
+    fn voice(event: Result<Input>) -> VoiceEvent {
+        match event.unwrap() {
             Input::Voice(event) => event,
             other => panic!("{other:?}"),
-        };
+        }
+    }
+
+    /// Frames of voice and silence in turns, from the moment 1000 on.
+    fn hear(ears: &mut Ears, frames: &[usize]) -> Vec<VoiceEvent> {
         let mut events = Vec::new();
         let mut at = 1000.0;
         for (n, count) in frames.iter().enumerate() {
@@ -229,7 +232,7 @@ mod tests {
         hear(&mut ears, &[10, 10, 5]);
         let block = |ears: &mut Ears, level: f32| {
             let at = Ms(9_000.0 + ears.end() as f64 / 16.0);
-            ears.hear(&[level; 128], at).into_iter().map(Result::unwrap).collect::<Vec<_>>()
+            ears.hear(&[level; 128], at).into_iter().map(voice).collect::<Vec<_>>()
         };
         let seen = VoiceEvent::Seen { since: Ms(9_800.0) };
         let told: Vec<_> = [0.0, 0.9, 0.0, 0.0].map(|level| block(&mut ears, level)).concat();
