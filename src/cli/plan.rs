@@ -51,7 +51,10 @@ fn measure(loader: &Loader, parts: &[Part]) -> Result<Vec<Option<Bytes>>> {
             Part::Runtime => Box::new(loader.onnx()?),
             Part::Detector => Box::new(loader.detector()?),
             Part::Judge => Box::new(loader.judge()?),
-            Part::WakeFeatures => Box::new(drop(features.replace(loader.wake_features()?))),
+            Part::WakeFeatures => {
+                features = Some(loader.wake_features()?);
+                Box::new(())
+            }
             Part::WakeWord => Box::new(features.take().map(|features| loader.wake_word(features)).transpose()?),
             Part::Recogniser => Box::new(loader.recogniser()?),
             Part::Thinker => Box::new(loader.thinker()?),

@@ -321,7 +321,7 @@ mod tests {
         let muted = rows(&drawn(&Scene { view: View::Muted, ..scene() }, 60, ROWS));
         assert!(muted[1].starts_with("● muted") && muted[9].starts_with("m unmute"));
         let gone = rows(&drawn(&Scene { view: View::NoDevice, level: 0.0, ..scene() }, 60, ROWS));
-        assert_eq!(gone[1], format!("● no device      ▕{}▏", " ".repeat(METER.into())));
+        assert_eq!(gone[1], format!("● no device      ▕{}▏", " ".repeat(METER)));
     }
 
     #[test]
