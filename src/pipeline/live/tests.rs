@@ -650,7 +650,7 @@ fn its_name_over_the_answer_stops_it_and_is_listened_to() {
     world.say(0, 1000);
     assert_eq!(world.live.view(), View::Speaking, "other voices do not interrupt here");
     world.say(CALL, 500);
-    world.pass(150);
+    world.pass(300);
     assert_eq!((world.answers()[0].how, world.loudness(50)), (Ending::Interrupted, 0.0));
     world.until(View::Listening);
     world.say(1, 1000);
