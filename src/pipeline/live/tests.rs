@@ -1,5 +1,8 @@
 //! Whole conversations on a simulated card, with scripted models: what is heard, what stops, what the history keeps.
 
+mod along;
+mod name;
+
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
@@ -275,82 +278,6 @@ impl World {
     }
 }
 
-/// What was understood, each with how many words, and `None` for what was understood at last.
-fn understood(world: &World) -> Vec<Option<usize>> {
-    let mut understood = Vec::new();
-    for happening in &world.happened {
-        match happening {
-            Happening::Partial(transcript) => understood.push(Some(transcript.text.split_whitespace().count())),
-            Happening::Understood(_) => understood.push(None),
-            _ => {}
-        }
-    }
-    understood
-}
-
-#[test]
-fn words_come_while_they_are_said_and_none_behind_the_last() {
-    let mut world = World::heard_by(ReadsAlong::default(), Box::new(Hums));
-    world.say(0, 4_500);
-    world.until(View::Speaking);
-    let words = understood(&world);
-    let [Some(2), so_far @ .., None] = &words[..] else { panic!("{words:?}") };
-    assert!(!so_far.is_empty() && so_far.is_sorted_by(|a, b| a < b) && so_far[0] >= Some(4), "{words:?}");
-    world.until(View::Listening);
-    let turn = world.answers()[0].turn;
-    let events: Vec<_> = world.live.journal.of(turn).iter().map(|stamped| stamped.event).collect();
-    use crate::observe::Event::{PartialTranscript, Transcript};
-    let read: Vec<_> = events.into_iter().filter(|event| [PartialTranscript, Transcript].contains(event)).collect();
-    assert_eq!(read, [vec![PartialTranscript; words.len() - 1], vec![Transcript]].concat(), "all of that turn");
-}
-
-#[test]
-fn who_goes_on_after_a_pause_is_read_along_from_where_she_began() {
-    let mut world = World::heard_by(ReadsAlong::default(), Box::new(Hums));
-    world.say(0, 1_900);
-    world.pass(250);
-    world.say(0, 1_500);
-    world.until(View::Speaking);
-    // The first half was read in the pause: a second of new speech later there are almost three.
-    assert_eq!(understood(&world), [Some(2), None, Some(5), None]);
-}
-
-#[test]
-fn what_is_read_along_holds_nothing_up() {
-    let mut world = World::heard_by(ReadsAlong { hangs: true, ..ReadsAlong::default() }, Box::new(Hums));
-    world.say(0, 3_000);
-    world.until(View::Speaking);
-    assert_eq!(understood(&world), [None]);
-}
-
-/// A mumble over the answer, which is held for two seconds and then goes on, and the words that it turns into.
-fn mumbled(speaker: Box<dyn Speaker>) -> World {
-    let reads = ReadsAlong { words: Some(WORDS[1].1), ..ReadsAlong::default() };
-    let mut world = World::heard_by(reads, speaker);
-    world.say(0, 800);
-    world.until(View::Speaking);
-    world.pass(500);
-    world.say(3, 2_500);
-    assert_eq!(world.live.view(), View::Speaking);
-    world.say(3, 2_000);
-    world
-}
-
-#[test]
-fn words_over_an_answer_that_went_on_end_it_while_they_are_said() {
-    let world = mumbled(Box::new(Hums));
-    let [Answered { how, .. }] = world.answers()[..] else { panic!("{:?}", world.answers()) };
-    assert_eq!((*how, world.live.view()), (Ending::Interrupted, View::Hearing));
-}
-
-#[test]
-fn nobody_is_read_along_while_the_answer_is_in_the_making() {
-    let (come_back, hangs) = std::sync::mpsc::channel::<()>();
-    let world = mumbled(Box::new(Hangs(hangs, 0)));
-    assert!(understood(&world).iter().all(Option::is_none));
-    drop(come_back);
-}
-
 #[test]
 fn a_question_is_answered_aloud_and_the_next_one_too() {
     let mut world = World::new();
@@ -593,67 +520,4 @@ fn ears_that_fail_for_a_moment_are_no_end_and_dead_ones_are() {
         world.live.step(Duration::ZERO).err()
     });
     assert!(failed.is_some_and(|error| error.to_string().contains("scripted")));
-}
-
-/// A conversation that has a name, and lets no voice interrupt.
-fn with_name() -> World {
-    let settings = [("audio.echo", "off"), ("hear.wake_word", "alexa"), ("turn.barge_in", "off")];
-    World::set(Room::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
-}
-
-const CALL: usize = 5;
-
-#[test]
-fn without_its_name_nothing_is_recognised_and_after_it_a_question_is_answered() {
-    let mut world = with_name();
-    assert_eq!(world.live.view(), View::Waiting);
-    world.say(0, 1000);
-    world.pass(3000);
-    let read = |world: &World| world.happened.iter().any(|happening| matches!(happening, Happening::Understood(_)));
-    assert!(!read(&world) && world.history().is_empty() && world.live.view() == View::Waiting, "{:?}", world.happened);
-
-    world.say(CALL, 500);
-    world.until(View::Listening);
-    world.pass(1000);
-    world.say(0, 1000);
-    world.until(View::Speaking);
-    world.until(View::Listening);
-    assert_eq!(world.history(), [WORDS[0].1]);
-
-    // Within the follow-up window no name is needed, behind it one is.
-    world.pass(3000);
-    world.say(0, 1000);
-    world.until(View::Speaking);
-    world.until(View::Listening);
-    world.until(View::Waiting);
-    world.say(0, 1000);
-    world.pass(3000);
-    assert_eq!((world.history().len(), world.live.view()), (2, View::Waiting));
-}
-
-#[test]
-fn what_follows_the_name_in_one_breath_is_the_question() {
-    let mut world = with_name();
-    world.say(CALL, 480);
-    world.say(1, 1000);
-    world.until(View::Speaking);
-    assert_eq!(world.history(), [WORDS[1].1]);
-}
-
-#[test]
-fn its_name_over_the_answer_stops_it_and_is_listened_to() {
-    let mut world = with_name();
-    world.say(CALL, 500);
-    world.say(0, 1000);
-    world.until(View::Speaking);
-    world.pass(1000);
-    world.say(0, 1000);
-    assert_eq!(world.live.view(), View::Speaking, "other voices do not interrupt here");
-    world.say(CALL, 500);
-    world.pass(300);
-    assert_eq!((world.answers()[0].how, world.loudness(50)), (Ending::Interrupted, 0.0));
-    world.until(View::Listening);
-    world.say(1, 1000);
-    world.until(View::Speaking);
-    assert_eq!(world.history()[1..], [WORDS[1].1]);
 }
