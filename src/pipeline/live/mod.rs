@@ -1,8 +1,8 @@
 //! A conversation on real devices: the turn machine in the middle of the graph.
 //!
 //! One thread ([`Live::step`], over and over) has the microphone, voice activity, the machine and the speaker; the
-//! recogniser, the language model and the voice have theirs, and so has the judge, who hears at each pause the same sound as
-//! the recogniser and says how likely it is that nothing more is to come. What happens is told to the machine as it happens,
+//! recogniser, the language model and the voice have theirs, and so has the judge, who hears at each pause what the
+//! recogniser hears and a little more silence, and says how likely it is that nothing more is to come. What happens is told to the machine as it happens,
 //! and its commands are carried out here; nothing here decides. The wake word is listened for on the same thread: it costs
 //! 2 ms of every 80.
 //!
@@ -52,6 +52,9 @@ const QUEUE: usize = 64;
 const SOUNDS: usize = 4;
 /// Frames of the microphone, 32 ms each, that cannot be judged one after another: after a second the ears are dead.
 const MOST_DEAF: u32 = 32;
+/// Silence that the judge hears behind the speech: with less Smart Turn is the easier deceived. The recogniser, who is asked
+/// sooner, then has most of the way to himself.
+const JUDGED_SILENCE: Ms = Ms(160.0);
 /// How long the thread sleeps when nobody tells it anything: half a block of the microphone.
 pub const TICK: Duration = Duration::from_millis(5);
 /// How long a conversation that ends waits for its stages. One that hangs in foreign code is left behind.
@@ -128,6 +131,8 @@ pub struct Live {
     cancel: Cancel,
     /// Where the recogniser can.
     along: Option<Along>,
+    /// The pause about which the judge is still to be asked: of which turn, and from where to where its speech goes.
+    to_be_judged: Option<(TurnId, Ms, Ms)>,
     answer: Option<Spoken>,
     /// How far it was when that was told last.
     progress: Option<Progress>,
@@ -212,6 +217,7 @@ impl Live {
             journal,
             cancel: Cancel::default(),
             along,
+            to_be_judged: None,
             answer: None,
             progress: None,
             past: Past::default(),
@@ -237,6 +243,7 @@ impl Live {
         }
         self.listen()?;
         self.read_along();
+        self.ask_judge();
         self.speak();
         let now = self.now();
         if self.machine.next_deadline().is_some_and(|deadline| deadline.0 <= now.0) {
@@ -486,10 +493,21 @@ impl Live {
         self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.hearing.set(turn);
         self.cancel = Cancel::default();
-        let samples = Arc::clone(&utterance.samples);
-        let queues = self.queues();
-        queues.hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone(), along: false });
-        if let Some(judging) = &queues.judging {
+        self.to_be_judged = Some((turn, from, to));
+        self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone(), along: false });
+    }
+
+    /// Lets the pause be judged once there is enough of it.
+    fn ask_judge(&mut self) {
+        let now = self.now();
+        let Some((turn, from, to)) = self.to_be_judged.take_if(|(.., to)| now.0 >= to.0 + JUDGED_SILENCE.0) else {
+            return;
+        };
+        if !self.hearing.is(turn) {
+            return;
+        }
+        let samples = self.ears.utterance(from, to, (now, Instant::now())).samples;
+        if let Some(judging) = &self.queues().judging {
             judging.put(JudgingJob { turn, samples });
         }
     }
