@@ -325,22 +325,32 @@ fn a_conversation_begins_with_the_wake_word_and_goes_on_without_it() {
     assert_eq!((world.read(), world.answers.len()), (read, 2), "the window is over");
 }
 
+/// Over Sotto's own voice, which the canceller takes away with a part of theirs, not all of the twelve are heard: ten were
+/// when it was measured, eleven when all spoke up.
 #[test]
 fn the_wake_word_over_the_answer_stops_it_and_other_words_do_not() {
     let _alone = alone();
-    let (mut world, person) = (World::new(), question()[..3 * 8_000].to_vec());
-    let call = recording("wake/alexa/100.wav");
-    world.say(&call);
-    world.say(&person);
-    world.until(View::Speaking);
-    world.say(&person);
-    assert!(world.answers.is_empty(), "{:?}", world.answers);
-    world.say(&call);
-    world.pass(100);
-    assert_eq!(world.answers.first().map(|answer| answer.how), Some(Ending::Interrupted));
-    world.until(View::Listening);
-    world.say(&person);
-    world.until(View::Speaking);
-    world.until(View::Listening);
-    assert_eq!(world.answers.last().map(|answer| answer.how), Some(Ending::Done));
+    let person = question()[..3 * 8_000].to_vec();
+    let mut stopped = 0;
+    for call in recordings("wake/alexa") {
+        let mut world = World::new();
+        world.say(&recording("wake/alexa/100.wav"));
+        world.say(&person);
+        world.until(View::Speaking);
+        world.say(&person);
+        assert!(world.answers.is_empty(), "{:?}", world.answers);
+        world.say(&samples(&call));
+        world.pass(100);
+        if world.answers.is_empty() {
+            continue;
+        }
+        assert_eq!(world.answers[0].how, Ending::Interrupted, "{}", call.display());
+        stopped += 1;
+        world.until(View::Listening);
+        world.say(&person);
+        world.until(View::Speaking);
+        world.until(View::Listening);
+        assert_eq!(world.answers.last().map(|answer| answer.how), Some(Ending::Done), "{}", call.display());
+    }
+    assert!(stopped >= 8, "{stopped} of 12");
 }
