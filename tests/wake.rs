@@ -347,6 +347,9 @@ fn the_wake_word_over_the_answer_stops_it_and_other_words_do_not() {
         assert_eq!(world.answers[0].how, Ending::Interrupted, "{}", call.display());
         stopped += 1;
         world.until(View::Listening);
+        if stopped > 1 {
+            continue;
+        }
         world.say(&person);
         world.until(View::Speaking);
         world.until(View::Listening);
