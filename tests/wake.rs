@@ -325,30 +325,35 @@ fn a_conversation_begins_with_the_wake_word_and_goes_on_without_it() {
     assert_eq!((world.read(), world.answers.len()), (read, 2), "the window is over");
 }
 
+/// Over Sotto's own voice, which the canceller takes away with a part of theirs, not all of the twelve are heard: ten were
+/// in one run and seven in another, in which they came elsewhere in the answer.
 #[test]
 fn the_wake_word_over_the_answer_stops_it_and_other_words_do_not() {
     let _alone = alone();
     let person = question()[..3 * 8_000].to_vec();
-    let calls = recordings("wake/alexa");
-    let mut heard = 0;
-    for call in &calls {
-        let (mut world, call) = (World::new(), samples(call));
-        world.say(&call);
+    let mut stopped = 0;
+    for call in recordings("wake/alexa") {
+        let mut world = World::new();
+        world.say(&recording("wake/alexa/100.wav"));
         world.say(&person);
         world.until(View::Speaking);
         world.say(&person);
         assert!(world.answers.is_empty(), "{:?}", world.answers);
-        world.say(&call);
+        world.say(&samples(&call));
         world.pass(100);
-        let Some(answer) = world.answers.first() else { continue };
-        heard += 1;
-        assert_eq!(answer.how, Ending::Interrupted);
+        if world.answers.is_empty() {
+            continue;
+        }
+        assert_eq!(world.answers[0].how, Ending::Interrupted, "{}", call.display());
+        stopped += 1;
         world.until(View::Listening);
+        if stopped > 1 {
+            continue;
+        }
         world.say(&person);
         world.until(View::Speaking);
         world.until(View::Listening);
-        assert_eq!(world.answers.last().map(|answer| answer.how), Some(Ending::Done));
+        assert_eq!(world.answers.last().map(|answer| answer.how), Some(Ending::Done), "{}", call.display());
     }
-    // 7 when this was written: a voice as loud as theirs speaks at the same time, and most of it is cancelled.
-    assert!(3 * heard >= calls.len(), "{heard} of {} people were heard", calls.len());
+    assert!(stopped >= 5, "{stopped} of 12");
 }
