@@ -408,7 +408,7 @@ impl Default for Turn {
         // Pipecat's floor; between the 300 ms and the 500 ms of the pauses in 72 recorded utterances; a pause that 1.4 %
         // of them exceed; Home Assistant's "relaxed". Off: without a canceller Sotto would hear its own sounds.
         Turn {
-            short_silence_ms: 480,
+            short_silence_ms: 510,
             middle_silence_ms: 750,
             long_silence_ms: 850,
             hanging_silence_ms: 1250,

@@ -40,7 +40,7 @@ const AFTER_SENTENCE: Ms = Ms(180.0);
 const AFTER_CLAUSE: Ms = Ms(60.0);
 
 /// Silence that is left before a piece, and what counts as silence: below -50 dB of full scale.
-const BREATH: Ms = Ms(20.0);
+const BREATH: Ms = Ms(5.0);
 const AUDIBLE: f32 = 0.003;
 
 /// A loaded voice.
@@ -427,7 +427,7 @@ mod tests {
     fn silence_before_speech_is_left_out() {
         let rate = SampleRate(1000);
         let speaks_at = |at: usize| (0..100).map(|n| if n < at { 0.002 } else { -0.004 }).collect::<Vec<f32>>();
-        for (at, first) in [(0, Some(0)), (15, Some(0)), (50, Some(30)), (99, Some(79)), (100, None)] {
+        for (at, first) in [(0, Some(0)), (3, Some(0)), (50, Some(45)), (99, Some(94)), (100, None)] {
             assert_eq!(behind_breath(&speaks_at(at), rate), first);
         }
     }

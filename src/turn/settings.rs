@@ -77,7 +77,7 @@ pub struct EndOfTurn {
 impl Default for EndOfTurn {
     fn default() -> Self {
         EndOfTurn {
-            short: Ms(480.0),
+            short: Ms(510.0),
             middle: Ms(750.0),
             long: Ms(850.0),
             hanging: Ms(1_250.0),
