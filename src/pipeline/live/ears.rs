@@ -14,7 +14,7 @@ use crate::types::{Ms, SampleRate};
 /// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that ends it.
 const MORE: Ms = Ms(5_000.0);
 
-/// Frames for which a sound in a pause is taken for a voice that comes back: Silero knows it by the second.
+/// Whole frames that Silero is given to take a sound in a pause for a voice that comes back.
 const HOPE: u32 = 2;
 
 pub(super) struct Ears {
@@ -130,7 +130,7 @@ impl Ears {
         events.extend(event.or(lost).map(|event| Ok(Input::Voice(event))));
     }
 
-    /// A voice that comes back in a pause is seen in the frame that is still incomplete: some 40 ms before it is judged, in
+    /// A voice that comes back in a pause is seen in the frame that is still incomplete: up to 32 ms before it is judged, in
     /// which the turn could end.
     fn look_ahead(&mut self) -> Option<VoiceEvent> {
         let begun = (self.judged - self.first) as usize;
