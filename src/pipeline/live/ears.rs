@@ -133,9 +133,12 @@ impl Ears {
     /// A voice that comes back in a pause is seen in the frame that is still incomplete: up to 32 ms before it is judged, in
     /// which the turn could end.
     fn look_ahead(&mut self) -> Option<VoiceEvent> {
+        if self.hopeful.is_some() {
+            return None;
+        }
         let begun = (self.judged - self.first) as usize;
         let sound: Vec<f32> = self.sound.range(begun..).copied().collect();
-        if self.hopeful.is_some() || !self.segmenter.may_resume(loudest(&sound)) {
+        if !self.segmenter.may_resume(loudest(&sound)) {
             return None;
         }
         self.hopeful = Some(HOPE);
