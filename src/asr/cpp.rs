@@ -66,19 +66,6 @@ impl WhisperCpp {
         })
     }
 
-    /// If the language is to be detected and is now sure to be another than thought, takes it up; all has to be read
-    /// again then.
-    fn is_another(&mut self, language: Option<Language>) -> bool {
-        let wanted = self.plan.language.is_none() && self.context.is_multilingual();
-        match language {
-            Some(language) if wanted && language != self.language => {
-                self.language = language;
-                true
-            }
-            _ => false,
-        }
-    }
-
     fn attempt(
         &mut self,
         samples: &[f32],
@@ -148,7 +135,7 @@ impl Engine for WhisperCpp {
         let fitted = self.sizes.fitted(samples.len());
         let mut reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
         let Impression { no_speech, language } = self.first_impression()?;
-        if self.is_another(language) {
+        if self.language.follow(language, &self.plan, self.context.is_multilingual()) {
             reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
         }
         for (positions, patience) in self.sizes.more(fitted) {

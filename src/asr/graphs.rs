@@ -154,7 +154,8 @@ impl Graphs {
     fn write(&mut self, sound: &[DynValue], limit: usize, patience: Patience, run: &Run) -> Result<Writing, AsrError> {
         let mut step = self.begin(sound, run)?;
         let languages = self.vocabulary.languages();
-        if self.is_another(Language::detected(step.logits[0].get(languages).unwrap_or_default())) {
+        let heard = Language::detected(step.logits[0].get(languages).unwrap_or_default());
+        if self.language.follow(heard, &self.plan, self.multilingual) {
             step = self.begin(sound, run)?;
         }
         let silence = step.logits[0].get(self.vocabulary.no_speech()).copied();
@@ -234,19 +235,6 @@ impl Graphs {
 
     fn token(&self, id: usize, logprob: f32) -> Token {
         Token { id: id as i32, logprob, bytes: self.vocabulary.bytes(id).to_vec() }
-    }
-
-    /// If the language is to be detected and is now sure to be another than thought, takes it up; the text has to be
-    /// begun again then.
-    fn is_another(&mut self, language: Option<Language>) -> bool {
-        let wanted = self.plan.language.is_none() && self.multilingual;
-        match language.filter(|&language| wanted && language != self.language) {
-            Some(language) => {
-                self.language = language;
-                true
-            }
-            None => false,
-        }
     }
 }
 

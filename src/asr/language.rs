@@ -17,15 +17,26 @@ impl Language {
     /// The planned language. Until one is detected, English is assumed.
     pub fn planned(plan: &Asr, multilingual: bool, model: &Path) -> Result<Self, AsrError> {
         let code = plan.language.as_deref().unwrap_or("en");
-        let refuse = || AsrError::Language { language: code.to_owned() };
-        // whisper.cpp also takes whole English names; a code has at most three letters.
-        if code.is_empty() || code.len() > 3 || !code.bytes().all(|byte| byte.is_ascii_lowercase()) {
-            return Err(refuse());
-        }
+        let language = Language::of(code).ok_or_else(|| AsrError::Language { language: code.to_owned() })?;
         if !multilingual && code != "en" {
             return Err(AsrError::EnglishOnly { model: PathBuf::from(model), language: code.to_owned() });
         }
-        whisper_rs::get_lang_id(code).and_then(|id| usize::try_from(id).ok()).map(Language).ok_or_else(refuse)
+        Ok(language)
+    }
+
+    /// The one with this code. whisper.cpp takes whole English names as well, and must not be given a text with a zero in
+    /// it; a code has at most three letters.
+    fn of(code: &str) -> Option<Self> {
+        let is_code = (1..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase());
+        let id = is_code.then(|| whisper_rs::get_lang_id(code)).flatten()?;
+        usize::try_from(id).ok().map(Language)
+    }
+
+    /// Takes up the language that was heard for sure, where the plan leaves it to the model. Whether it is another than
+    /// before: then all has to be read again.
+    pub fn follow(&mut self, heard: Option<Self>, plan: &Asr, multilingual: bool) -> bool {
+        let heard = heard.filter(|_| plan.language.is_none() && multilingual);
+        heard.is_some_and(|heard| std::mem::replace(self, heard) != heard)
     }
 
     /// The one with the highest of `logits`, which are those of all languages in order, if that is sure enough.
@@ -42,11 +53,7 @@ impl Language {
 /// The English name of the language with this code, as it is written: `German` for `de`. None for a code that Whisper does
 /// not know.
 pub fn name(code: &str) -> Option<String> {
-    // whisper.cpp takes whole names as well, and must not be given a text with a zero in it.
-    if code.is_empty() || code.len() > 3 || !code.bytes().all(|byte| byte.is_ascii_lowercase()) {
-        return None;
-    }
-    let name = whisper_rs::get_lang_str_full(whisper_rs::get_lang_id(code)?)?;
+    let name = whisper_rs::get_lang_str_full(Language::of(code)?.0 as i32)?;
     let capital = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();
     Some(name.split(' ').map(capital).collect::<Vec<String>>().join(" "))
 }
@@ -54,6 +61,7 @@ pub fn name(code: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     #[test]
     fn a_language_is_believed_when_it_is_likelier_than_all_others() {
@@ -66,6 +74,24 @@ mod tests {
             assert_eq!(Language::detected(logits), wanted, "{logits:?}");
         }
         assert_eq!((Language(0).code(), Language(2).code()), ("en", "de"));
+    }
+
+    #[test]
+    fn another_language_is_followed_where_none_is_planned() {
+        let [english, german] = [Language(0), Language(2)];
+        for (planned, multilingual, heard, another) in [
+            (None, true, Some(german), true),
+            (None, true, Some(english), false),
+            (None, true, None, false),
+            (None, false, Some(german), false),
+            (Some("en"), true, Some(german), false),
+        ] {
+            let mut plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.asr;
+            plan.language = planned.map(str::to_owned);
+            let mut language = english;
+            assert_eq!(language.follow(heard, &plan, multilingual), another);
+            assert_eq!(language, if another { german } else { english });
+        }
     }
 
     #[test]
