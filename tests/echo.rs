@@ -4,22 +4,23 @@
 //! of the echo were taken for speech would end the answer and be answered. Time is the simulated card's.
 
 mod common;
+#[path = "common/conversation.rs"]
+mod conversation;
 #[path = "common/onnx.rs"]
 mod onnx;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use conversation::Conversation;
 use sotto::asr::{Cancel, Transcript, Verdict};
-use sotto::audio::device::{Card, DEFAULT, Room, Simulated};
+use sotto::audio::device::Room;
 use sotto::audio::{LONGEST, load_at};
 use sotto::config::{Sources, Tts, load};
 use sotto::hear::SileroVad;
 use sotto::memory::Budget;
-use sotto::observe::Journal;
-use sotto::pipeline::{Devices, Exchange, Happening, Live, Recogniser, Speaker, Stages, Thinker};
+use sotto::pipeline::{Recogniser, Speaker, Stages, Thinker};
 use sotto::tts::{Sound, Voice};
 use sotto::turn::{Ending, View};
 use sotto::types::{Bytes, SampleRate};
@@ -101,63 +102,19 @@ impl Speaker for Said {
     }
 }
 
-struct World {
-    card: Simulated,
-    live: Live,
-    answers: Vec<Exchange>,
-}
-
-impl World {
-    fn within(room: Room, voice: Said) -> World {
-        let permit = Budget::new(Bytes::mib(100)).reserve("silero", SileroVad::planned_bytes()).unwrap();
-        let silero = common::model_file("silero-vad", "silero_vad.onnx");
-        let stages = Stages {
-            detector: Box::new(SileroVad::load(&onnx::runtime(), &silero, permit).unwrap()),
-            judge: None,
-            name: None,
-            recogniser: Box::new(Believes),
-            thinker: Box::new(Knows),
-            speaker: Box::new(voice),
-        };
-        let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
-        let card = Simulated::usual(room);
-        let devices =
-            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
-        let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
-        let mut world = World { card, live, answers: Vec::new() };
-        world.pass(500);
-        world
-    }
-
-    /// Lets time pass; stages have some real time for each step of 10 ms.
-    fn pass(&mut self, milliseconds: u64) {
-        for _ in 0..milliseconds / 10 {
-            self.card.advance(Duration::from_millis(10));
-            for happening in self.live.step(Duration::from_micros(400)).unwrap() {
-                if let Happening::Answered(exchange) = happening
-                    && exchange.how != Ending::Revised
-                {
-                    self.answers.push(exchange);
-                }
-            }
-        }
-    }
-
-    fn until(&mut self, view: View) {
-        for _ in 0..3000 {
-            if self.live.view() == view {
-                return;
-            }
-            self.pass(10);
-        }
-        panic!("never {view:?}, but {:?}; answers: {:?}", self.live.view(), self.answers);
-    }
-
-    fn say(&mut self, words: &[f32]) {
-        let at = self.card.clock().now().plus(Duration::from_millis(20));
-        self.card.say(at, SampleRate::HEARING, words);
-        self.pass(SampleRate::HEARING.duration(words.len()).0 as u64 + 20);
-    }
+fn within(room: Room, voice: Said) -> Conversation {
+    let permit = Budget::new(Bytes::mib(100)).reserve("silero", SileroVad::planned_bytes()).unwrap();
+    let silero = common::model_file("silero-vad", "silero_vad.onnx");
+    let stages = Stages {
+        detector: Box::new(SileroVad::load(&onnx::runtime(), &silero, permit).unwrap()),
+        judge: None,
+        name: None,
+        recogniser: Box::new(Believes),
+        thinker: Box::new(Knows),
+        speaker: Box::new(voice),
+    };
+    let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
+    Conversation::start(stages, &plan, room)
 }
 
 fn voice() -> Voice {
@@ -180,7 +137,7 @@ fn in_fifty_turns_sotto_does_not_answer_itself_and_hears_who_talks_over_it() {
     let (said, person) = (Said::by(&mut voice()), person());
     for (delay, gain, tail) in ROOMS {
         let (delay, tail) = (Duration::from_millis(delay), Duration::from_millis(tail));
-        let mut world = World::within(Room { delay, gain, tail, noise: 0.000_5 }, said.clone());
+        let mut world = within(Room { delay, gain, tail, noise: 0.000_5 }, said.clone());
         for turn in 1..=TURNS {
             world.say(&person);
             world.until(View::Speaking);

@@ -2,24 +2,26 @@
 //! begin with it.
 
 mod common;
+#[path = "common/conversation.rs"]
+mod conversation;
 #[path = "common/onnx.rs"]
 mod onnx;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::Result;
+use conversation::Conversation;
 use sotto::asr::{Cancel, NoSpeech, Transcript, Verdict};
-use sotto::audio::device::{Card, DEFAULT, Room, Simulated};
+use sotto::audio::device::Room;
 use sotto::audio::{LONGEST, load_at};
 use sotto::config::{Flag, Sources, load};
 use sotto::hear::{HearError, SileroVad, Spotter, WAKE_STEP, WakeFeatures, WakeWord};
 use sotto::memory::{Budget, Permit, resident};
-use sotto::observe::Journal;
-use sotto::pipeline::{Devices, Exchange, Happening, Live, Recogniser, Speaker, Stages, Thinker};
+use sotto::pipeline::{Recogniser, Speaker, Stages, Thinker};
 use sotto::tts::Sound;
 use sotto::turn::{Ending, View};
 use sotto::types::{Bytes, SampleRate};
@@ -235,10 +237,8 @@ impl Speaker for Recorded {
 }
 
 struct World {
-    card: Simulated,
-    live: Live,
+    conversation: Conversation,
     read: Arc<AtomicUsize>,
-    answers: Vec<Exchange>,
 }
 
 impl World {
@@ -257,46 +257,26 @@ impl World {
         let flag = |(path, value): (&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
         let plan = load(&Sources { cores: 1, flags: settings.map(flag).to_vec(), ..Default::default() }).unwrap().plan;
         let (delay, tail) = (Duration::from_millis(15), Duration::from_millis(120));
-        let card = Simulated::usual(Room { delay, gain: 0.3, tail, noise: 0.000_5 });
-        let devices =
-            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
-        let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
-        let mut world = World { card, live, read, answers: Vec::new() };
-        world.pass(500);
-        world
-    }
-
-    /// Lets time pass; stages have some real time for each step of 10 ms.
-    fn pass(&mut self, milliseconds: u64) {
-        for _ in 0..milliseconds / 10 {
-            self.card.advance(Duration::from_millis(10));
-            for happening in self.live.step(Duration::from_micros(400)).unwrap() {
-                match happening {
-                    Happening::Answered(exchange) if exchange.how != Ending::Revised => self.answers.push(exchange),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn until(&mut self, view: View) {
-        for _ in 0..3000 {
-            if self.live.view() == view {
-                return;
-            }
-            self.pass(10);
-        }
-        panic!("never {view:?}, but {:?}; answers: {:?}", self.live.view(), self.answers);
-    }
-
-    fn say(&mut self, words: &[f32]) {
-        let at = self.card.clock().now().plus(Duration::from_millis(20));
-        self.card.say(at, SampleRate::HEARING, words);
-        self.pass(SampleRate::HEARING.duration(words.len()).0 as u64 + 20);
+        let room = Room { delay, gain: 0.3, tail, noise: 0.000_5 };
+        World { conversation: Conversation::start(stages, &plan, room), read }
     }
 
     fn read(&self) -> usize {
         self.read.load(Ordering::Relaxed)
+    }
+}
+
+impl Deref for World {
+    type Target = Conversation;
+
+    fn deref(&self) -> &Conversation {
+        &self.conversation
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Conversation {
+        &mut self.conversation
     }
 }
 

@@ -1,0 +1,60 @@
+//! A conversation on a simulated card, on the card's own clock. Shared by the tests of echo and of the wake word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sotto::audio::device::{Card, DEFAULT, Room, Simulated};
+use sotto::config::Plan;
+use sotto::observe::Journal;
+use sotto::pipeline::{Devices, Exchange, Happening, Live, Stages};
+use sotto::turn::{Ending, View};
+use sotto::types::SampleRate;
+
+pub struct Conversation {
+    card: Simulated,
+    pub live: Live,
+    /// What was asked and answered, but for answers that were taken back before anybody heard them.
+    pub answers: Vec<Exchange>,
+}
+
+impl Conversation {
+    pub fn start(stages: Stages, plan: &Plan, room: Room) -> Conversation {
+        let card = Simulated::usual(room);
+        let devices =
+            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
+        let live = Live::start(stages, plan, devices, Journal::default()).unwrap();
+        let mut conversation = Conversation { card, live, answers: Vec::new() };
+        conversation.pass(500);
+        conversation
+    }
+
+    /// Lets time pass; stages have some real time for each step of 10 ms.
+    pub fn pass(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds / 10 {
+            self.card.advance(Duration::from_millis(10));
+            for happening in self.live.step(Duration::from_micros(400)).unwrap() {
+                match happening {
+                    Happening::Answered(exchange) if exchange.how != Ending::Revised => self.answers.push(exchange),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    pub fn until(&mut self, view: View) {
+        for _ in 0..3000 {
+            if self.live.view() == view {
+                return;
+            }
+            self.pass(10);
+        }
+        panic!("never {view:?}, but {:?}; answers: {:?}", self.live.view(), self.answers);
+    }
+
+    /// Somebody says it, and it is over then.
+    pub fn say(&mut self, words: &[f32]) {
+        let at = self.card.clock().now().plus(Duration::from_millis(20));
+        self.card.say(at, SampleRate::HEARING, words);
+        self.pass(SampleRate::HEARING.duration(words.len()).0 as u64 + 20);
+    }
+}
