@@ -3,7 +3,8 @@
 //! A question comes in through [`audio`] (a microphone or a file), is cut out of the silence by [`hear`], becomes text in
 //! [`asr`], is answered token by token in [`llm`], and the answer is spoken sentence by sentence in [`tts`]. What `hear` and
 //! `asr` see of a sound is made in `mel`, and how loud it is told by `level`. [`turn`] decides who has the floor; whether a
-//! sentence is over it learns from `hear`, by the voice, and from the language model, by the words (`llm::ends`).
+//! sentence is over it learns from `hear`, by the voice, from the recogniser, by what it writes, and from the language model,
+//! by the words (`llm::ends`). What ends a sentence in writing says `marks`.
 //!
 //! [`pipeline`] starts these stages and joins them with bounded queues. [`memory`] says who may load a model, [`store`] where
 //! its files are, [`config`] what the user wants of all of them, [`priority`] which threads give way, and [`observe`] what
@@ -21,6 +22,7 @@ pub mod config;
 pub mod hear;
 mod level;
 pub mod llm;
+mod marks;
 mod mel;
 pub mod memory;
 pub mod observe;

@@ -37,7 +37,14 @@ struct Believes;
 impl Recogniser for Believes {
     fn transcribe(&mut self, _: &[f32], _: &Cancel) -> Result<Transcript> {
         let (text, language) = (QUESTION.to_owned(), "en".to_owned());
-        Ok(Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict: Verdict::Certain })
+        Ok(Transcript {
+            text,
+            language,
+            confidence: 0.9,
+            ending: None,
+            segments: Vec::new(),
+            verdict: Verdict::Certain,
+        })
     }
 }
 

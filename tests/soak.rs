@@ -83,7 +83,7 @@ impl Recogniser for Reads {
         let (_, text) = WORDS.iter().min_by_key(|(of, _)| of.abs_diff(period)).unwrap();
         let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
         let (text, language) = ((*text).to_owned(), "en".to_owned());
-        Ok(Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
+        Ok(Transcript { text, language, confidence: 0.9, ending: None, segments: Vec::new(), verdict })
     }
 
     fn reads_along(&self) -> bool {

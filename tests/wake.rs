@@ -199,7 +199,7 @@ impl Recogniser for Believes {
             _ => ("", Verdict::Nothing(NoSpeech::NoWords)),
         };
         let (text, language) = (text.to_owned(), "en".to_owned());
-        Ok(Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
+        Ok(Transcript { text, language, confidence: 0.9, ending: None, segments: Vec::new(), verdict })
     }
 }
 

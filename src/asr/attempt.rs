@@ -2,6 +2,7 @@
 
 use super::guard::{self, Patience};
 use super::judge::{self, Reading};
+use crate::marks::is_end_mark;
 use crate::types::SampleRate;
 
 /// Tokens that a sound may become: a margin, and what the quickest speaker of a language in small tokens needs.
@@ -23,6 +24,13 @@ pub struct Token {
     pub logprob: f32,
     /// Empty for tokens that are no text. A character may be spread over several.
     pub bytes: Vec<u8>,
+}
+
+impl Token {
+    /// Whether it is a word or a part of one; of a letter, too.
+    fn speaks(&self) -> bool {
+        str::from_utf8(&self.bytes).map_or(true, |text| text.contains(char::is_alphanumeric))
+    }
 }
 
 /// The most tokens that so many samples may become.
@@ -52,6 +60,16 @@ impl Attempt {
         self
     }
 
+    /// How likely the last word ends a sentence. What is written next is an end mark or the end of the text, and as likely
+    /// as it says; or something else, and the sentence goes on with its probability.
+    fn ending(&self) -> Option<f32> {
+        let word = self.tokens.iter().rposition(Token::speaks)?;
+        let next = self.tokens.get(word + 1)?;
+        let ends = next.bytes.is_empty() || str::from_utf8(&next.bytes).is_ok_and(is_end_mark);
+        let probability = next.logprob.exp();
+        Some(if ends { probability } else { 1.0 - probability })
+    }
+
     pub fn reading(&self) -> Reading {
         let text: Vec<u8> = self.tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
         let sum: f32 = self.tokens.iter().map(|token| token.logprob).sum();
@@ -59,6 +77,7 @@ impl Attempt {
             text: judge::words(&String::from_utf8_lossy(&text)),
             logprob: sum / self.tokens.len().max(1) as f32,
             no_speech: 0.0,
+            ending: self.ending(),
             circled: self.circled,
         }
     }
@@ -93,6 +112,31 @@ mod tests {
         let reading = attempt(&[1, 2]).reading();
         assert_eq!((reading.text.as_str(), reading.logprob), ("1 2", -0.5));
         assert_eq!(Attempt::default().reading().logprob, 0.0);
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_word_says_whether_a_sentence_ends() {
+        for (tokens, ending) in [
+            (&[(" Hello", 0.9), (" you", 0.8), ("?", 0.7), ("", 0.9)][..], Some(0.7)),
+            (&[(" Hello", 0.9), (".\"", 0.6), ("", 0.9)], Some(0.6)),
+            (&[(" Hello", 0.9), ("", 0.4)], Some(0.4)),
+            (&[(" Hello", 0.9), (",", 0.7), ("", 0.9)], Some(0.3)),
+            (&[(" Hello", 0.9), ("...", 0.6), ("", 0.9)], Some(0.4)),
+            (&[(" Hello", 0.9)], None),
+            (&[("", 0.9)], None),
+            (&[], None),
+        ] {
+            let token = |&(text, probability): &(&str, f32)| Token {
+                id: 0,
+                logprob: probability.ln(),
+                bytes: text.as_bytes().to_vec(),
+            };
+            let attempt = Attempt { tokens: tokens.iter().map(token).collect(), circled: false };
+            match (attempt.reading().ending, ending) {
+                (Some(ending), Some(expected)) => assert!((ending - expected).abs() < 1e-6, "{tokens:?}: {ending}"),
+                (ending, expected) => assert_eq!(ending, expected, "{tokens:?}"),
+            }
+        }
     }
 
     #[test]

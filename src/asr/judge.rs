@@ -79,6 +79,8 @@ pub struct Reading {
     /// Mean log-probability of the tokens, the end of text included.
     pub logprob: f32,
     pub no_speech: f32,
+    /// How likely, 0 to 1, its last word ends a sentence; `None` where that cannot be told.
+    pub ending: Option<f32>,
     /// It had to be stopped.
     pub circled: bool,
 }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     fn reading(text: &str, logprob: f32, no_speech: f32) -> Reading {
-        Reading { text: text.to_owned(), logprob, no_speech, circled: false }
+        Reading { text: text.to_owned(), logprob, no_speech, ending: None, circled: false }
     }
 
     /// The figures are those of real recordings.

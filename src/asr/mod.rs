@@ -37,6 +37,8 @@ pub struct Transcript {
     pub language: String,
     /// 0 to 1: the geometric mean of the probabilities of its tokens.
     pub confidence: f32,
+    /// How likely, 0 to 1, its last word ends a sentence, by what was written behind it. `None` where nothing was.
+    pub ending: Option<f32>,
     pub segments: Vec<Segment>,
     pub verdict: Verdict,
 }

@@ -136,6 +136,8 @@ type Piece = (Range<usize>, Result<Reading, NoSpeech>, Verdict);
 /// words. Only when none does, nothing was said.
 fn assemble(pieces: Vec<Piece>, language: &str) -> Transcript {
     let verdict = judge::overall(pieces.iter().map(|(_, _, verdict)| verdict));
+    let said = pieces.iter().rev().find(|(_, _, verdict)| !matches!(verdict, Verdict::Nothing(_)));
+    let ending = said.and_then(|(_, reading, _)| reading.as_ref().ok()?.ending);
     let heard = pieces.into_iter().filter_map(|(window, reading, verdict)| {
         let reading = reading.ok().filter(|_| !matches!(verdict, Verdict::Nothing(_)))?;
         Some(Segment {
@@ -153,6 +155,7 @@ fn assemble(pieces: Vec<Piece>, language: &str) -> Transcript {
         text: segments.iter().map(|segment| segment.text.as_str()).collect::<Vec<_>>().join(" "),
         language: language.to_owned(),
         confidence: if weight > 0.0 { (logprob / weight).exp() as f32 } else { 0.0 },
+        ending,
         segments,
         verdict,
     }

@@ -8,6 +8,7 @@
 //! tells most sentences that go on from most that are over, and proves nothing of one (`tests/llm.rs`).
 
 use super::tokenizer::Tokenizer;
+use crate::marks::is_end_mark;
 
 /// The tokens that end a sentence.
 pub(super) struct Ends(Vec<u32>);
@@ -15,7 +16,7 @@ pub(super) struct Ends(Vec<u32>);
 impl Ends {
     pub fn of(tokenizer: &Tokenizer) -> Ends {
         let tokens = 0..tokenizer.vocabulary() as u32;
-        Ends(tokens.filter(|&token| std::str::from_utf8(tokenizer.bytes(token)).is_ok_and(ends_sentence)).collect())
+        Ends(tokens.filter(|&token| std::str::from_utf8(tokenizer.bytes(token)).is_ok_and(is_end_mark)).collect())
     }
 
     /// Where in a message the last token of words stands: before its end marks, and what ends the message.
@@ -41,25 +42,9 @@ fn speaks(c: char) -> bool {
     c.is_alphanumeric()
 }
 
-/// Whether a token is an end mark and nothing but what may stand behind one. An ellipsis trails off, and ends nothing.
-fn ends_sentence(token: &str) -> bool {
-    let marks = token.trim_end_matches(|c: char| c.is_whitespace() || "\"'”’»)]」』".contains(c));
-    !marks.is_empty() && !marks.contains("..") && marks.chars().all(|c| ".?!。？！．｡؟।။។".contains(c))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn end_marks_are_told_from_other_marks() {
-        for token in [".", "?", "!", "?!", ".\n", ".\"", "。", "？」", "؟"] {
-            assert!(ends_sentence(token), "{token:?}");
-        }
-        for token in ["", " ", "\n", ",", "...", "…", ".com", "a.", "\"", ")"] {
-            assert!(!ends_sentence(token), "{token:?}");
-        }
-    }
 
     #[test]
     fn the_share_is_that_of_the_softmax() {

@@ -34,6 +34,7 @@ impl Recogniser for CountsTenths {
             text: format!("{} tenths", (loud as f64 / 1600.0).round()),
             language: "en".to_owned(),
             confidence: 1.0,
+            ending: None,
             segments: vec![],
             verdict: self.0.clone(),
         })

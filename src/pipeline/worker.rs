@@ -483,7 +483,14 @@ mod tests {
     impl Recogniser for Counts {
         fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<Transcript> {
             let (text, language) = ("word ".repeat(samples.len()), String::new());
-            Ok(Transcript { text, language, confidence: 1.0, segments: Vec::new(), verdict: Verdict::Certain })
+            Ok(Transcript {
+                text,
+                language,
+                confidence: 1.0,
+                ending: None,
+                segments: Vec::new(),
+                verdict: Verdict::Certain,
+            })
         }
 
         fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {

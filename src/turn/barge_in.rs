@@ -13,7 +13,7 @@ use crate::types::{Ms, TurnId};
 /// Whether somebody wants the floor by these words, said over `answer`. Doubtful words do not: what a television says from
 /// afar would end every answer, and who is not understood hears that he was not.
 fn claims_floor(answer: &Answer, transcript: &Transcript, settings: &TurnSettings) -> bool {
-    let Transcript { text, language, verdict } = transcript;
+    let Transcript { text, language, verdict, .. } = transcript;
     *verdict == Verdict::Certain
         && !tokens(text).is_empty()
         && !is_backchannel(text, language)

@@ -139,7 +139,7 @@ impl Machine {
     }
 
     fn reply_to(&self, utterance: &Utterance) -> Option<Reply> {
-        let Transcript { text, language, verdict } = utterance.words()?;
+        let Transcript { text, language, verdict, .. } = utterance.words()?;
         let words = word_count(text);
         let stops = (utterance.over_answer || utterance.stop_word) && is_stop(text)
             || utterance.stop_word && words <= STOP_WORDS;

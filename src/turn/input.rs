@@ -78,6 +78,8 @@ pub struct Transcript {
     /// Two letters, as in "en"; empty when it is not known.
     pub language: String,
     pub verdict: Verdict,
+    /// How likely, 0..=1, the recogniser finds it that a sentence ends behind the last word; `None` where it does not say.
+    pub ending: Option<f32>,
 }
 
 /// How far a transcript can be trusted.

@@ -19,8 +19,9 @@
 //!   └─ muted, no device, closed: everything under way has ended, and voices are not heard
 //! ```
 //!
-//! **When a turn ends.** Silence is weighed with what the end-of-turn model and the words say ([`EndOfTurn`]). Neither of
-//! them alone ends a turn at the floor, and no score shortens it below.
+//! **When a turn ends.** The end-of-turn model, the recogniser and the language model each say how likely it is over; what they
+//! say is added up (`evidence`), and the likelier it is, the less silence ends the turn ([`EndOfTurn`]). Nothing shortens it
+//! below a floor.
 //!
 //! **Work ahead.** At the first pause the words are asked for and an answer is prepared. It is confirmed when the turn is
 //! certain. When the voice goes on, the utterance gets a new number and keeps its sound. That holds until something of
@@ -48,6 +49,7 @@ mod answering;
 mod barge_in;
 mod command;
 mod desk;
+mod evidence;
 mod hearing;
 mod input;
 mod ledger;

@@ -3,9 +3,10 @@
 use super::answer::Answer;
 use super::command::{Command, Notice};
 use super::desk::{Desk, after, latest};
-use super::input::{Transcript, Verdict};
-use super::settings::{EndOfTurn, TurnSettings};
-use super::words::{Completeness, completeness, ends_with_marks, tokens};
+use super::evidence::Evidence;
+use super::input::Transcript;
+use super::settings::TurnSettings;
+use super::words::tokens;
 use crate::types::{Ms, TurnId};
 
 /// Whether there is a voice at this moment, as voice activity tells it.
@@ -141,37 +142,20 @@ impl Utterance {
         after(latest(quiet, self.from), self.silence_needed(settings))
     }
 
-    fn silence_needed(&self, TurnSettings { end: settings, weigh_words, .. }: &TurnSettings) -> Ms {
+    /// The likelier it is that the turn is over, the less. Until the language model has weighed the words, as long as if
+    /// nothing were known.
+    fn silence_needed(&self, TurnSettings { end, weigh_words, .. }: &TurnSettings) -> Ms {
         let unweighed = *weigh_words && self.ahead.is_some() && self.weighed.is_none();
-        let words = self.words().filter(|words| words.verdict == Verdict::Certain && !unweighed);
-        let Some(transcript) = words else { return latest(settings.long, settings.short) };
-        let sure = self.score.is_some_and(|score| score >= settings.sure);
-        // However the voice fell, what the language model doubts is waited for.
-        let doubted = self.weighed.flatten().is_some_and(|probability| probability < settings.finished);
-        let unsure = self.score.is_some_and(|score| score < settings.unsure);
-        let needed = match self.completeness(transcript, settings) {
-            Completeness::Finished if sure => settings.short,
-            Completeness::Finished if unsure => settings.long,
-            Completeness::Finished => settings.middle,
-            Completeness::Unknown if sure && !doubted => settings.middle,
-            Completeness::Unknown => settings.long,
-            Completeness::Hanging if sure => settings.long,
-            Completeness::Hanging => settings.hanging,
+        let evidence =
+            self.words().map(|transcript| Evidence { transcript, voice: self.score, words: self.weighed.flatten() });
+        let needed = match evidence.filter(|_| !unweighed).and_then(|evidence| evidence.over()) {
+            None => end.long,
+            Some(over) if over >= end.sure => end.short,
+            Some(over) if over >= end.likely => end.middle,
+            Some(over) if over >= end.doubtful => end.long,
+            Some(_) => end.hanging,
         };
-        latest(needed, settings.short)
-    }
-
-    /// By the marks and the last words, and by what the language model makes of them. Recognisers write an end mark after
-    /// every pause, so the model weighs more; it does not know how the voice fell, so a comma is believed.
-    fn completeness(&self, transcript: &Transcript, settings: &EndOfTurn) -> Completeness {
-        let written = completeness(&transcript.text, &transcript.language);
-        let weighed = self.weighed.flatten().filter(|_| ends_with_marks(&transcript.language));
-        match (weighed, written) {
-            (None, written) => written,
-            (Some(probability), Completeness::Hanging) if probability >= settings.finished => Completeness::Unknown,
-            (Some(probability), _) if probability >= settings.finished => Completeness::Finished,
-            (Some(_), _) => Completeness::Hanging,
-        }
+        latest(needed, end.short)
     }
 }
 

@@ -562,7 +562,12 @@ fn words(transcript: &asr::Transcript) -> Transcript {
         asr::Verdict::Doubtful(_) => Verdict::Doubtful,
         asr::Verdict::Nothing(_) => Verdict::Nothing,
     };
-    Transcript { text: transcript.text.trim().to_owned(), language: transcript.language.clone(), verdict }
+    Transcript {
+        text: transcript.text.trim().to_owned(),
+        language: transcript.language.clone(),
+        verdict,
+        ending: transcript.ending,
+    }
 }
 
 /// How the plan wants the conversation to behave, where it has a name or none.

@@ -72,7 +72,7 @@ impl Recogniser for Reads {
         let verdict = if text.is_empty() { Verdict::Nothing(NoSpeech::NoWords) } else { Verdict::Certain };
         let language = if text.starts_with("Wie") { "de" } else { "en" };
         let (text, language) = (text.to_owned(), language.to_owned());
-        Ok(asr::Transcript { text, language, confidence: 0.9, segments: Vec::new(), verdict })
+        Ok(asr::Transcript { text, language, confidence: 0.9, ending: None, segments: Vec::new(), verdict })
     }
 }
 

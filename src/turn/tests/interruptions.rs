@@ -199,7 +199,8 @@ fn partial_words_end_the_answer_while_they_are_spoken() {
     });
     let turn = turn.unwrap();
     let partial = |text: &str, verdict| {
-        let transcript = crate::turn::Transcript { text: text.to_owned(), language: "en".to_owned(), verdict };
+        let transcript =
+            crate::turn::Transcript { text: text.to_owned(), language: "en".to_owned(), verdict, ending: None };
         Input::Partial { turn, transcript }
     };
     use crate::turn::Verdict::{Certain, Doubtful};

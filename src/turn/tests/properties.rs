@@ -29,7 +29,7 @@ enum Kind {
     Ended,
     Score(f32),
     Weighed(Option<f32>),
-    Words { text: &'static str, language: &'static str, verdict: Verdict, partial: bool },
+    Words { text: &'static str, language: &'static str, verdict: Verdict, ending: Option<f32>, partial: bool },
     WakeWord,
     StopWord,
     Answer(AnswerEvent),
@@ -70,8 +70,9 @@ fn kind() -> impl Strategy<Value = Kind> {
     let verdicts = [Verdict::Certain, Verdict::Certain, Verdict::Certain, Verdict::Doubtful, Verdict::Nothing];
     let words = (prop::sample::select(texts.to_vec()), prop::sample::select(vec!["en", "", "ja"])).prop_flat_map(
         move |(text, language)| {
-            (prop::sample::select(verdicts.to_vec()), prop::bool::weighted(0.25))
-                .prop_map(move |(verdict, partial)| Kind::Words { text, language, verdict, partial })
+            let ending = prop::option::of(prop_oneof![8 => 0.0f32..1.0, 1 => Just(f32::NAN)]);
+            (prop::sample::select(verdicts.to_vec()), ending, prop::bool::weighted(0.25))
+                .prop_map(move |(verdict, ending, partial)| Kind::Words { text, language, verdict, ending, partial })
         },
     );
     let length = prop_oneof![8 => 0.0..2_000.0, 1 => Just(0.0), 1 => Just(-3.0), 1 => Just(f64::NAN)];
@@ -123,8 +124,8 @@ impl Step {
             Kind::Ended => Input::Voice(VoiceEvent::Ended { since }),
             Kind::Score(probability) => Input::EndOfTurnScore { turn, probability },
             Kind::Weighed(probability) => Input::WordsWeighed { turn, probability },
-            Kind::Words { text, language, verdict, partial } => {
-                let transcript = Transcript { text: text.to_owned(), language: language.to_owned(), verdict };
+            Kind::Words { text, language, verdict, ending, partial } => {
+                let transcript = Transcript { text: text.to_owned(), language: language.to_owned(), verdict, ending };
                 if partial { Input::Partial { turn, transcript } } else { Input::Recognised { turn, transcript } }
             }
             Kind::WakeWord => Input::WakeWord { until: since },
@@ -205,12 +206,13 @@ proptest! {
         thinking in 20.0..3_000.0,
         score in prop::option::of(0.0f32..1.0),
         weighed in prop::option::of(0.0f32..0.1),
+        ending in prop::option::of(0.0f32..1.0),
         weigh_words: bool,
     ) {
         let end = script.last().map_or(0.0, |spoken| spoken.to);
         let mut world = World::new(TurnSettings { weigh_words, ..TurnSettings::default() }, &script);
         (world.recognition, world.thinking) = (recognition, thinking);
-        (world.score, world.weighed) = (score, weighed);
+        (world.score, world.weighed, world.ending) = (score, weighed, ending);
         world.run(end + 20_000.0);
         world.checked.rest();
         let asked: Vec<_> = world.exchanges().iter().map(|exchange| exchange.0.to_owned()).collect();

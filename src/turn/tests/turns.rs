@@ -22,13 +22,13 @@ fn confirmed(command: &Command) -> bool {
 #[test]
 fn silence_is_weighed_with_what_is_said() {
     for (text, score, needed) in [
-        ("How is the weather?", Some(0.9), 200.0),
-        ("How is the weather?", Some(0.6), 400.0),
+        ("How is the weather?", Some(0.99), 200.0),
+        ("How is the weather?", Some(0.8), 400.0),
         ("How is the weather?", None, 400.0),
         ("How is the weather?", Some(0.3), 700.0),
         ("Turn on the light", Some(0.9), 400.0),
-        ("Turn on the light", None, 700.0),
-        ("I would like to", Some(0.9), 700.0),
+        ("Turn on the light", Some(0.3), 700.0),
+        ("I would like to", Some(0.9), 1_250.0),
         ("I would like to", None, 1_250.0),
     ] {
         let mut world = world(&[spoken(500.0, 1_500.0, text)]);
@@ -40,22 +40,24 @@ fn silence_is_weighed_with_what_is_said() {
 }
 
 #[test]
-fn what_the_language_model_makes_of_the_words_weighs_more_than_their_marks() {
-    for (text, score, weighed, needed) in [
-        ("How is the weather?", Some(0.9), Some(0.9), 200.0),
-        ("How is the weather?", None, Some(0.9), 400.0),
-        ("How is the weather?", Some(0.9), None, 200.0),
-        ("How is the weather?", Some(0.9), Some(0.04), 700.0),
-        ("How is the weather?", None, Some(0.04), 1_250.0),
-        ("How is the weather.", Some(0.9), Some(0.001), 700.0),
-        ("How is the weather.", None, Some(0.001), 1_250.0),
-        ("Turn on the light", Some(0.9), Some(0.3), 200.0),
-        ("Turn on the light,", Some(0.9), Some(0.3), 400.0),
+fn the_language_model_and_the_recogniser_are_weighed_with_the_voice() {
+    for (text, score, weighed, ending, needed) in [
+        ("How is the weather?", Some(0.95), Some(0.5), Some(0.95), 200.0),
+        ("How is the weather?", Some(0.95), Some(0.5), Some(0.4), 400.0),
+        ("How is the weather?", Some(0.3), Some(0.5), Some(0.95), 400.0),
+        ("How is the weather?", None, Some(0.4), None, 400.0),
+        ("How is the weather?", Some(0.9), None, None, 400.0),
+        ("How is the weather.", Some(0.95), Some(0.003), Some(0.95), 400.0),
+        ("How is the weather.", None, Some(0.003), Some(0.95), 700.0),
+        ("How is the weather.", Some(0.3), Some(0.003), Some(0.8), 1_250.0),
+        ("Turn on the light", Some(0.95), Some(0.3), Some(0.95), 200.0),
+        ("Turn on the", Some(0.95), Some(0.03), Some(0.8), 1_250.0),
     ] {
         let mut world = World::new(TurnSettings { weigh_words: true, ..settings() }, &[spoken(500.0, 1_500.0, text)]);
-        (world.score, world.recognition, world.weighed) = (score, 60.0, weighed);
+        (world.score, world.recognition, world.weighed, world.ending) = (score, 60.0, weighed, ending);
         world.run(10_000.0);
-        assert_eq!(world.when(0.0, confirmed), Some(1_500.0 + needed), "{text}, {score:?}, {weighed:?}");
+        let told = format!("{text}, {score:?}, {weighed:?}, {ending:?}");
+        assert_eq!(world.when(0.0, confirmed), Some(1_500.0 + needed), "{told}");
     }
 }
 
@@ -85,7 +87,8 @@ fn what_was_prepared_holds_while_the_words_do() {
         let Some(Command::Prepare { turn, .. }) = world.checked.said.last().map(|(_, command)| command.clone()) else {
             panic!("nothing was prepared");
         };
-        let transcript = Transcript { text: again.to_owned(), language: "en".to_owned(), verdict: Verdict::Certain };
+        let transcript =
+            Transcript { text: again.to_owned(), language: "en".to_owned(), verdict: Verdict::Certain, ending: None };
         let commands = world.checked.on(1_800.0, Input::Recognised { turn, transcript });
         let expected = match &commands[..] {
             [] => true,
@@ -102,7 +105,7 @@ fn doubtful_words_are_asked_for_again_and_noise_is_not_answered() {
         let mut world = world(&[spoken(500.0, 1_500.0, "Hrmblgr")]);
         world.recognition = 1e6;
         world.run(1_600.0);
-        let transcript = Transcript { text: "Hrmblgr".to_owned(), language: String::new(), verdict };
+        let transcript = Transcript { text: "Hrmblgr".to_owned(), language: String::new(), verdict, ending: None };
         let commands = world.checked.on(1_600.0, Input::Recognised { turn: TurnId(1), transcript });
         let prepared = commands.into_iter().find_map(|command| match command {
             Command::Prepare { reply, .. } => Some(reply),

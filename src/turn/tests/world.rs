@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) score: Option<f32>,
     /// What the language model says of every question, if it is asked.
     pub(super) weighed: Option<f32>,
+    /// What the recogniser says of the end of the words.
+    pub(super) ending: Option<f32>,
     /// What is answered: one piece of a second for each of these.
     pub(super) reply: Vec<&'static str>,
     answer: Option<Playing>,
@@ -82,6 +84,7 @@ impl World {
             thinking: 200.0,
             score: None,
             weighed: None,
+            ending: None,
             reply: vec!["It is sunny today.", "Tomorrow it will rain.", "Take an umbrella with you."],
             answer: None,
             history: Vec::new(),
@@ -198,7 +201,7 @@ impl World {
         let text: Vec<_> = self.script.iter().map(|spoken| said_between(spoken, from, to)).collect();
         let text = text.join(" ").trim().to_owned();
         let verdict = if text.is_empty() { Verdict::Nothing } else { Verdict::Certain };
-        let transcript = Transcript { text, language: "en".to_owned(), verdict };
+        let transcript = Transcript { text, language: "en".to_owned(), verdict, ending: self.ending };
         self.agenda.push((now + self.recognition, Input::Recognised { turn, transcript }));
     }
 

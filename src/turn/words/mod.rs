@@ -15,6 +15,8 @@ mod thai;
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::marks::{END_MARKS, closes};
+
 /// Whether a sentence is finished, by its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
@@ -78,9 +80,6 @@ static LANGUAGES: [&Language; 7] = [
 /// So many numbers in a row are somebody dictating digits.
 const DICTATED: usize = 3;
 
-/// Marks that end a sentence.
-const END_MARKS: [char; 7] = ['.', '!', '?', '。', '！', '？', '।'];
-
 /// Whether sentences of that language end with a mark. Thai and Lao put a space there, or nothing.
 pub fn ends_with_marks(language: &str) -> bool {
     !matches!(language, "th" | "lo")
@@ -88,7 +87,7 @@ pub fn ends_with_marks(language: &str) -> bool {
 
 /// Is the sentence finished? The language is a two-letter code; an empty one counts as English.
 pub fn completeness(text: &str, language: &str) -> Completeness {
-    let text = text.trim_end_matches(|c: char| c.is_whitespace() || "\"'”“’)]»」』）".contains(c));
+    let text = text.trim_end_matches(closes);
     let trails_off = text.ends_with([',', ';', ':', '-', '—', '–', '、', '，', '；', '：', '…', '〜', '～']);
     if trails_off || text.ends_with("..") {
         return Completeness::Hanging;
