@@ -54,6 +54,11 @@ impl Answer {
         self.chime = settings.chime_after.map(|span| after(now, span));
     }
 
+    /// Whether it was begun and waits.
+    pub(super) fn is_held(&self) -> bool {
+        self.level == Level::Paused && self.ledger.is_audible()
+    }
+
     /// Whether all of it was heard.
     pub(super) fn is_done(&self) -> bool {
         self.complete && self.ledger.is_played_out()
@@ -65,7 +70,13 @@ impl Answer {
         (self.level != Level::Paused).then(|| after(self.last_sign, patience))
     }
 
-    pub(super) fn duck(&mut self, desk: &mut Desk) {
+    /// Somebody perhaps speaks. Who asked may go on: before a word of the answer is heard it is held, so that no word of it
+    /// need be taken back.
+    pub(super) fn make_room(&mut self, desk: &mut Desk) {
+        if self.ledger.heard() > 0 { self.duck(desk) } else { self.pause(desk) }
+    }
+
+    fn duck(&mut self, desk: &mut Desk) {
         if self.level == Level::Full {
             self.level = Level::Ducked;
             desk.say(Command::Duck { turn: self.turn });

@@ -26,7 +26,7 @@ impl Machine {
             return;
         }
         if let State::Answering(answer) | State::Interrupted { answer, .. } = &mut self.state {
-            answer.duck(&mut self.desk);
+            answer.make_room(&mut self.desk);
         }
     }
 
@@ -139,12 +139,12 @@ impl Machine {
         }
     }
 
-    /// Words: the answer ends for good, and what is being said is the next turn, or the rest of the question when
-    /// nothing of the answer was heard yet.
+    /// Words: the answer ends for good, and what is being said is the next turn, or the rest of the question when no
+    /// word of the answer was heard yet.
     fn yield_floor(&mut self, transcript: &Transcript) {
         let State::Interrupted { answer, mut over } = self.take_state() else { return };
         let room = self.now.0 < after(answer.asked_from, self.settings.longest_turn).0;
-        if answer.ledger.is_audible() || is_stop(&transcript.text) || !room {
+        if answer.ledger.heard() > 0 || is_stop(&transcript.text) || !room {
             self.end_answer(answer, Ending::Interrupted);
             let read = over.words().is_some();
             self.state = State::Hearing(over);

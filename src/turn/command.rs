@@ -83,7 +83,7 @@ pub enum Ending {
     Done,
     Interrupted,
     Failed,
-    /// The person went on before anything of it was heard: its question is part of a longer one that comes under another
+    /// The person went on before a word of it was heard: its question is part of a longer one that comes under another
     /// number. The history keeps neither.
     Revised,
 }

@@ -135,6 +135,7 @@ impl Machine {
             State::Hearing(utterance) if utterance.decided => View::Thinking,
             State::Hearing(_) => View::Hearing,
             State::Interrupted { answer, .. } if answer.level == Level::Paused => View::Interrupted,
+            State::Answering(answer) if answer.is_held() => View::Interrupted,
             State::Answering(answer) | State::Interrupted { answer, .. } if answer.ledger.is_audible() => {
                 View::Speaking
             }

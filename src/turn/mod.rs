@@ -24,8 +24,8 @@
 //! below a floor.
 //!
 //! **Work ahead.** At the first pause the words are asked for and an answer is prepared. It is confirmed when the turn is
-//! certain. When the voice goes on, the utterance gets a new number and keeps its sound. That holds until something of
-//! the answer was heard; what is said then is a turn of its own.
+//! certain. When the voice goes on, the utterance gets a new number and keeps its sound. That holds until a word of
+//! the answer was heard, and who perhaps speaks before holds it; what is said then is a turn of its own.
 //!
 //! **Interruption.** Voice ducks the answer, speech pauses it, and words end it. An unclear interruption is none. The
 //! words that interrupt are themselves the next turn.

@@ -116,10 +116,11 @@ fn a_cough_before_the_answer_does_not_cost_it() {
 }
 
 #[test]
-fn who_goes_on_before_anything_is_heard_asks_one_longer_question() {
-    for from in [1_950.0, 2_300.0] {
+fn who_goes_on_before_a_word_is_heard_asks_one_longer_question() {
+    // Before anything is heard, and 30 ms into a word of 110.
+    for (from, thinking) in [(1_950.0, 3_000.0), (2_300.0, 3_000.0), (1_930.0, 200.0)] {
         let mut world = asked(spoken(from, from + 800.0, "in Paris tomorrow."));
-        world.thinking = 3_000.0;
+        world.thinking = thinking;
         world.run(20_000.0);
         assert_eq!(world.exchanges(), [("How is the weather? in Paris tomorrow.", WHOLE, Ending::Done)], "at {from}");
         assert_eq!(world.history[0].how, Ending::Revised);
