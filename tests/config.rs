@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use sotto::config::{self, Environment, Flag, Loaded, Origin, Sources};
+use sotto::config::{self, BargeIn, Environment, Flag, Loaded, Origin, Sources};
 use sotto::types::{Bytes, Ms};
 
 fn project() -> &'static Path {
@@ -332,7 +332,7 @@ fn the_defaults_make_a_plan() {
     assert_eq!((plan.devices.microphone.as_str(), plan.devices.speaker.as_str()), ("default", "default"));
     let turn = &plan.turn;
     let silences = [turn.short_silence, turn.middle_silence, turn.long_silence, turn.hanging_silence];
-    assert_eq!((silences, turn.barge_in, turn.earcons), ([480.0, 650.0, 800.0, 1250.0].map(Ms), true, false));
+    assert_eq!((silences, turn.barge_in, turn.earcons), ([480.0, 650.0, 800.0, 1250.0].map(Ms), BargeIn::On, false));
     assert_eq!((plan.hear.end_silence, plan.hear.max_turn), (Ms(320.0), Ms(30_000.0)));
     assert_eq!((plan.asr.threads_beside, plan.llm.threads, plan.tts.threads), (1, 2, 1));
     assert_eq!((plan.asr.language.as_deref(), plan.llm.sampling.seed), (Some("en"), None));

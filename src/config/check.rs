@@ -167,7 +167,7 @@ fn turn(raw: &raw::Turn) -> Turn {
         hanging_silence: ms(raw.hanging_silence_ms),
         wake_window: ms(raw.wake_window_ms),
         follow_up: ms(raw.follow_up_ms),
-        barge_in: raw.barge_in == raw::BargeIn::On,
+        barge_in: raw.barge_in,
         earcons: raw.earcons == raw::Earcons::On,
     }
 }

@@ -1,6 +1,6 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
-pub use super::raw::{Backend, DEFAULT_DEVICE, Echo, Gain, Kv, Noise, Priority, Speculation};
+pub use super::raw::{Backend, BargeIn, DEFAULT_DEVICE, Echo, Gain, Kv, Noise, Priority, Speculation};
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
@@ -101,8 +101,7 @@ pub struct Turn {
     pub wake_window: Ms,
     /// How long after an answer a question may begin without the wake word.
     pub follow_up: Ms,
-    /// Whether a voice over the answer interrupts it.
-    pub barge_in: bool,
+    pub barge_in: BargeIn,
     /// Whether short sounds tell the state.
     pub earcons: bool,
 }

@@ -182,7 +182,9 @@ pub enum BargeIn {
     /// It makes the answer soft, speech holds it, and words end it.
     #[default]
     On,
-    /// Nothing: only the keys stop the answer.
+    /// Nothing, unless it says "stop" or something of its kind, which stops the answer.
+    Stop,
+    /// Nothing: only the keys and the wake word stop the answer.
     Off,
 }
 

@@ -5,6 +5,7 @@ use super::command::{Command, Earcon, Ending, Notice};
 use super::desk::{after, latest};
 use super::input::{AnswerEvent, PlaybackEvent, Stage};
 use super::machine::{Machine, Recent, State};
+use super::settings::BargeIn;
 use crate::types::{Ms, TurnId};
 
 impl Machine {
@@ -51,10 +52,14 @@ impl Machine {
         }
     }
 
-    /// Ends the confirmed answer, if there is one. Who speaks over it has the floor then.
+    /// Ends the confirmed answer, if there is one. Who speaks over it has the floor then, unless it may be our own voice.
     pub(super) fn finish(&mut self, how: Ending) {
         match self.take_state() {
             State::Answering(answer) => self.end_answer(answer, how),
+            State::Interrupted { answer, mut over } if self.settings.barge_in != BargeIn::On => {
+                over.give_up(&mut self.desk);
+                self.end_answer(answer, how);
+            }
             State::Interrupted { answer, over } => {
                 self.end_answer(answer, how);
                 self.state = State::Hearing(over);

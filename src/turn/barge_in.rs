@@ -5,24 +5,27 @@ use super::command::Ending;
 use super::desk::after;
 use super::input::{Transcript, Verdict};
 use super::machine::{Machine, State};
-use super::settings::TurnSettings;
+use super::settings::{BargeIn, TurnSettings};
 use super::utterance::{Reading, Utterance, Voice};
-use super::words::{is_backchannel, is_echo, is_stop, tokens};
+use super::words::{asks_to_stop, is_backchannel, is_echo, is_stop, tokens};
 use crate::types::{Ms, TurnId};
 
 /// Whether somebody wants the floor by these words, said over `answer`. Doubtful words do not: what a television says from
 /// afar would end every answer, and who is not understood hears that he was not.
 fn claims_floor(answer: &Answer, transcript: &Transcript, settings: &TurnSettings) -> bool {
     let Transcript { text, language, verdict, .. } = transcript;
+    let said = answer.ledger.spoken_within(settings.echo_window);
     *verdict == Verdict::Certain
-        && !tokens(text).is_empty()
-        && !is_backchannel(text, language)
-        && !is_echo(text, &answer.ledger.spoken_within(settings.echo_window), true)
+        && match settings.barge_in {
+            BargeIn::On => !tokens(text).is_empty() && !is_backchannel(text, language) && !is_echo(text, &said, true),
+            BargeIn::Stop => asks_to_stop(text, &said),
+            BargeIn::Off => false,
+        }
 }
 
 impl Machine {
     pub(super) fn duck_answer(&mut self) {
-        if !self.settings.barge_in {
+        if self.settings.barge_in != BargeIn::On {
             return;
         }
         if let State::Answering(answer) | State::Interrupted { answer, .. } = &mut self.state {
@@ -41,12 +44,11 @@ impl Machine {
 
     /// Somebody speaks over the answer since `since`.
     pub(super) fn interrupt(&mut self, since: Ms) {
-        if !self.settings.barge_in {
-            return;
-        }
         match self.take_state() {
-            State::Answering(mut answer) => {
-                answer.hush(&mut self.desk, self.now, &self.settings);
+            State::Answering(mut answer) if self.settings.barge_in != BargeIn::Off => {
+                if self.settings.barge_in == BargeIn::On {
+                    answer.hush(&mut self.desk, self.now, &self.settings);
+                }
                 let over = Utterance::open(&mut self.desk, since, self.now);
                 self.state = State::Interrupted { answer, over: Utterance { over_answer: true, ..over } };
             }
@@ -55,8 +57,10 @@ impl Machine {
     }
 
     /// Who spoke over the answer and paused speaks on. Words that were asked for in the pause may still show that there
-    /// are some: of speech that pauses often no other would ever be read.
-    pub(super) fn interrupt_again(&mut self) {
+    /// are some: of speech that pauses often no other would ever be read. Where only a stop word counts, each piece between
+    /// pauses is read for itself: it may be our own voice, which goes on for long.
+    pub(super) fn interrupt_again(&mut self, since: Ms) {
+        let stops_only = self.settings.barge_in == BargeIn::Stop;
         let State::Interrupted { answer, over } = &mut self.state else { return };
         if self.now.0 >= after(over.from, self.settings.longest_turn).0 {
             return;
@@ -64,9 +68,11 @@ impl Machine {
         match over.reading {
             Reading::Following => return,
             Reading::Asked { .. } => (over.decided, over.score) = (false, None),
-            Reading::Done(_) => over.revise(&mut self.desk, over.from, self.now),
+            Reading::Done(_) => over.revise(&mut self.desk, if stops_only { since } else { over.from }, self.now),
         }
-        answer.hush(&mut self.desk, self.now, &self.settings);
+        if !stops_only {
+            answer.hush(&mut self.desk, self.now, &self.settings);
+        }
     }
 
     /// When speech that goes on is looked through for words. No longer once the answer plays on under it.
@@ -142,6 +148,9 @@ impl Machine {
     /// Words: the answer ends for good, and what is being said is the next turn, or the rest of the question when no
     /// word of the answer was heard yet.
     fn yield_floor(&mut self, transcript: &Transcript) {
+        if self.settings.barge_in == BargeIn::Stop {
+            return self.finish(Ending::Interrupted);
+        }
         let State::Interrupted { answer, mut over } = self.take_state() else { return };
         let room = self.now.0 < after(answer.asked_from, self.settings.longest_turn).0;
         if answer.ledger.heard() > 0 || is_stop(&transcript.text) || !room {

@@ -9,9 +9,6 @@ use super::utterance::{Reading, Utterance, Voice, agree};
 use super::words::{is_echo, is_stop, word_count};
 use crate::types::{Ms, TurnId};
 
-/// An utterance of so few words in which the stop word was heard is the stop word, however it was read.
-const STOP_WORDS: usize = 2;
-
 impl Machine {
     pub(super) fn hear_voice(&mut self, event: VoiceEvent) {
         if !self.ears_are_open() {
@@ -60,14 +57,12 @@ impl Machine {
                 }
             }
             State::Answering(_) => self.interrupt(since),
-            State::Interrupted { .. } => self.interrupt_again(),
+            State::Interrupted { .. } => self.interrupt_again(since),
         }
     }
 
     fn open_utterance(&mut self, from: Ms) {
-        let mut utterance = Utterance::open(&mut self.desk, from, self.now);
-        utterance.stop_word = self.stopped_at.is_some_and(|at| from.0 <= at.0);
-        self.state = State::Hearing(utterance);
+        self.state = State::Hearing(Utterance::open(&mut self.desk, from, self.now));
     }
 
     /// The words so far are wanted: perhaps it was all.
@@ -141,8 +136,7 @@ impl Machine {
     fn reply_to(&self, utterance: &Utterance) -> Option<Reply> {
         let Transcript { text, language, verdict, .. } = utterance.words()?;
         let words = word_count(text);
-        let stops = (utterance.over_answer || utterance.stop_word) && is_stop(text)
-            || utterance.stop_word && words <= STOP_WORDS;
+        let stops = utterance.over_answer && is_stop(text);
         let echoes = self
             .recent
             .as_ref()
@@ -221,16 +215,5 @@ impl Machine {
         if matches!((&self.state, self.voice), (State::Listening, Voice::Speech)) {
             self.open_utterance(from);
         }
-    }
-
-    pub(super) fn hear_stop_word(&mut self) {
-        if !self.ears_are_open() {
-            return;
-        }
-        self.stopped_at = Some(self.now);
-        if let State::Interrupted { over, .. } = &mut self.state {
-            over.stop_word = true;
-        }
-        self.fall_silent();
     }
 }

@@ -31,7 +31,6 @@ pub enum Input {
     WakeWord {
         until: Ms,
     },
-    StopWord,
     Answer {
         turn: TurnId,
         event: AnswerEvent,

@@ -22,8 +22,6 @@ pub struct Machine {
     pub(super) state: State,
     /// What was said last: it may still echo.
     pub(super) recent: Option<Recent>,
-    /// When the stop word was heard last.
-    pub(super) stopped_at: Option<Ms>,
     shown: View,
 }
 
@@ -88,7 +86,6 @@ impl Machine {
             voice: Voice::Quiet { since: Ms(0.0) },
             state: State::Listening,
             recent: None,
-            stopped_at: None,
             shown: View::Listening,
         };
         machine.shown = machine.view();
@@ -151,7 +148,6 @@ impl Machine {
             Input::Partial { turn, transcript } => self.read_partial(turn, &transcript),
             Input::Recognised { turn, transcript } => self.read(turn, transcript),
             Input::WakeWord { until } => self.hear_wake_word(self.moment(until)),
-            Input::StopWord => self.hear_stop_word(),
             Input::Answer { turn, event } => self.follow_answer(turn, event),
             Input::Playback { turn, event } => self.follow_playback(turn, event),
             Input::Control(control) => self.obey(control),

@@ -64,4 +64,4 @@ mod tests;
 pub use command::{Command, Earcon, Ending, Notice, Reply, View};
 pub use input::{AnswerEvent, Control, Device, Input, PlaybackEvent, Stage, Transcript, Verdict, VoiceEvent};
 pub use machine::Machine;
-pub use settings::{EndOfTurn, TurnSettings};
+pub use settings::{BargeIn, EndOfTurn, TurnSettings};

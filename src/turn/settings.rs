@@ -15,9 +15,7 @@ pub struct TurnSettings {
     /// A first voiced frame that has become neither speech nor silence by now was nothing. Twice the 200 ms that voice
     /// activity takes to confirm speech, with room for a late frame.
     pub candidate_limit: Ms,
-    /// Whether a voice over the answer is listened to. Without echo cancellation it would be our own: then only the stop
-    /// word, the wake word and the keys interrupt.
-    pub barge_in: bool,
+    pub barge_in: BargeIn,
     /// Speech over the answer is looked through for words each time it has gone on for so long: three syllables or so,
     /// the shortest piece that Whisper reads dependably.
     pub word_check: Ms,
@@ -49,6 +47,17 @@ pub struct TurnSettings {
     /// Silence after a question before a sound tells that Sotto thinks; `None` never does. A second is where a listener
     /// starts to doubt that he was heard.
     pub chime_after: Option<Ms>,
+}
+
+/// What somebody who speaks over the answer can do. The wake word and the keys stop it always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BargeIn {
+    /// Interrupt it. Without echo cancellation Sotto would interrupt itself.
+    On,
+    /// Stop it by words that ask for nothing else, while it goes on as if nobody spoke. Our own voice does not say them.
+    Stop,
+    /// Nothing.
+    Off,
 }
 
 /// How much silence ends a turn, by how likely it is over (`turn::evidence`).
@@ -92,7 +101,7 @@ impl Default for TurnSettings {
             weigh_words: false,
             longest_turn: Ms(30_000.0),
             candidate_limit: Ms(500.0),
-            barge_in: true,
+            barge_in: BargeIn::On,
             word_check: Ms(600.0),
             word_limit: Ms(2_000.0),
             false_alarms: 3,

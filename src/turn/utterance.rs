@@ -54,8 +54,6 @@ pub(super) struct Utterance {
     pub(super) failed: Option<Notice>,
     /// It began over an answer.
     pub(super) over_answer: bool,
-    /// The stop word was in it.
-    pub(super) stop_word: bool,
 }
 
 /// How far its words are.
@@ -86,15 +84,13 @@ impl Utterance {
             decided: false,
             failed: None,
             over_answer: false,
-            stop_word: false,
         }
     }
 
     /// It goes on, or begins elsewhere: what was made of it does not hold.
     pub(super) fn revise(&mut self, desk: &mut Desk, from: Ms, now: Ms) {
         self.give_up(desk);
-        let (over_answer, stop_word) = (self.over_answer, self.stop_word);
-        *self = Utterance { over_answer, stop_word, ..Utterance::open(desk, from, now) };
+        *self = Utterance { over_answer: self.over_answer, ..Utterance::open(desk, from, now) };
     }
 
     /// Ends all work for it.

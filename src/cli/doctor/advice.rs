@@ -4,7 +4,7 @@ use super::models::{Model, Work};
 use super::{Machine, Report};
 use crate::audio::front::LONGEST_DELAY;
 use crate::audio::probe::{Echo, Findings};
-use crate::config::{Echo as Canceller, Noise, Plan};
+use crate::config::{BargeIn, Echo as Canceller, Noise, Plan};
 use crate::types::Ms;
 
 /// A room louder than this, in dB of full scale, costs words: a voice at arm's length has some -26, and recognition wants
@@ -92,13 +92,13 @@ fn of_echo(found: &Findings, plan: &Plan, advice: &mut Vec<String>) {
             ));
         }
     }
-    if found.loss.as_ref().is_ok_and(|loss| !loss.full_duplex) && plan.turn.barge_in {
+    if found.loss.as_ref().is_ok_and(|loss| !loss.full_duplex) && plan.turn.barge_in == BargeIn::On {
         let first = match plan.audio.echo {
             Canceller::Off => "set audio.echo = \"aec3\"",
             Canceller::Aec3 => "lower the volume",
         };
         advice.push(format!(
-            "Sotto hears itself, so only half duplex will do: {first}, use headphones, or set turn.barge_in = \"off\""
+            "Sotto hears itself, so only half duplex will do: {first}, use headphones, or set turn.barge_in = \"stop\""
         ));
     }
 }
@@ -251,7 +251,7 @@ mod tests {
             (|r| sound(r).noise = Ok(-30.0), "audio.noise = \"high\""),
             (|r| mute(r, Ok(Echo::Silent)), "unmute"),
             (|r| mute(r, Err(Unmeasured::TakesNoSound)), "unmute"),
-            (|r| sound(r).loss = Ok(Loss { enhancement: 3.0, full_duplex: false }), "turn.barge_in = \"off\""),
+            (|r| sound(r).loss = Ok(Loss { enhancement: 3.0, full_duplex: false }), "turn.barge_in = \"stop\""),
             (|r| sound(r).clipped = 100, "clipped"),
             (|r| sound(r).interruptions.underruns = 1, "interrupted"),
             (|r| sound(r).echo = Ok(heard(6.0, 84.0, 0.1)), "lower the volume"),
@@ -305,7 +305,7 @@ mod tests {
         let mut report = fine();
         sound(&mut report).loss = Ok(Loss { enhancement: 3.0, full_duplex: false });
         let mut plan = plan();
-        plan.turn.barge_in = false;
+        plan.turn.barge_in = BargeIn::Stop;
         assert_eq!(of(&report, &plan), Vec::<String>::new());
     }
 

@@ -33,11 +33,11 @@ use crate::asr::{self, Cancel};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
 use crate::audio::{AudioError, Earcon, Meter};
-use crate::config::Plan;
+use crate::config::{self, Plan};
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent, Reply,
-    Stage, Transcript, TurnSettings, Verdict, View,
+    self, AnswerEvent, BargeIn, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent,
+    Reply, Stage, Transcript, TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
 use along::Along;
@@ -583,7 +583,11 @@ fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
         },
         weigh_words: true,
         longest_turn: plan.hear.max_turn,
-        barge_in: turn.barge_in,
+        barge_in: match turn.barge_in {
+            config::BargeIn::On => BargeIn::On,
+            config::BargeIn::Stop => BargeIn::Stop,
+            config::BargeIn::Off => BargeIn::Off,
+        },
         wake_word,
         wake_window: turn.wake_window,
         follow_up: turn.follow_up,

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::checker::Checked;
 use super::world::{Spoken, World};
 use crate::turn::{
-    AnswerEvent, Control, Device, EndOfTurn, Input, PlaybackEvent, Stage, Transcript, TurnSettings, Verdict, VoiceEvent,
+    AnswerEvent, BargeIn, Control, Device, EndOfTurn, Input, PlaybackEvent, Stage, Transcript, TurnSettings, Verdict,
+    VoiceEvent,
 };
 use crate::types::{Ms, TurnId};
 
@@ -31,7 +32,6 @@ enum Kind {
     Weighed(Option<f32>),
     Words { text: &'static str, language: &'static str, verdict: Verdict, ending: Option<f32>, partial: bool },
     WakeWord,
-    StopWord,
     Answer(AnswerEvent),
     Played(f64),
     Drained,
@@ -102,7 +102,6 @@ fn kind() -> impl Strategy<Value = Kind> {
         6 => played.prop_map(Kind::Played),
         2 => Just(Kind::Drained),
         2 => Just(Kind::WakeWord),
-        1 => Just(Kind::StopWord),
         3 => prop::sample::select(controls.to_vec()).prop_map(Kind::Control),
         2 => (devices, prop::bool::weighted(0.75)).prop_map(|(device, back)| Kind::Device(device, back)),
         2 => (prop::sample::select(stages.to_vec()), any::<bool>()).prop_map(|(stage, all)| Kind::Failed(stage, all)),
@@ -129,7 +128,6 @@ impl Step {
                 if partial { Input::Partial { turn, transcript } } else { Input::Recognised { turn, transcript } }
             }
             Kind::WakeWord => Input::WakeWord { until: since },
-            Kind::StopWord => Input::StopWord,
             Kind::Answer(event) => Input::Answer { turn, event },
             Kind::Played(position) => Input::Playback { turn, event: PlaybackEvent::Played { position: Ms(position) } },
             Kind::Drained => Input::Playback { turn, event: PlaybackEvent::Drained },
@@ -144,12 +142,14 @@ impl Step {
 }
 
 fn settings() -> impl Strategy<Value = TurnSettings> {
-    (any::<bool>(), prop::bool::weighted(0.9), 0u32..4, prop_oneof![Just(1.0), Just(0.0)]).prop_map(
+    let barge_in = prop_oneof![8 => Just(BargeIn::On), 2 => Just(BargeIn::Stop), 1 => Just(BargeIn::Off)];
+    (any::<bool>(), barge_in, 0u32..4, prop_oneof![Just(1.0), Just(0.0)]).prop_map(
         |(wake_word, barge_in, false_alarms, scale)| {
             let plain = TurnSettings::default();
             let long = Ms(plain.end.long.0 * scale);
             let end = EndOfTurn { long, ..plain.end };
-            TurnSettings { wake_word, barge_in, false_alarms, weigh_words: barge_in ^ wake_word, end, ..plain }
+            let weigh_words = (barge_in == BargeIn::On) ^ wake_word;
+            TurnSettings { wake_word, barge_in, false_alarms, weigh_words, end, ..plain }
         },
     )
 }

@@ -161,12 +161,21 @@ pub fn is_backchannel(text: &str, language: &str) -> bool {
     LANGUAGES.iter().filter(of).any(|known| !made_of(&words, known.nods.iter()).is_empty())
 }
 
-/// Whether the whole utterance asks for silence and for nothing else, in any of the languages.
+/// Whether the whole utterance asks for silence and for nothing else, in any of the languages; "okay, stop" does.
 pub fn is_stop(text: &str) -> bool {
     let words = tokens(text);
     LANGUAGES.iter().any(|known| {
-        made_of(&words, known.stops.iter().chain(known.polite)).iter().any(|phrase| known.stops.contains(phrase))
+        made_of(&words, known.stops.iter().chain(known.polite).chain(known.nods))
+            .iter()
+            .any(|phrase| known.stops.contains(phrase))
     })
+}
+
+/// Whether somebody asks for silence, perhaps while our own voice says `said` into it: of what is heard beyond `said` some
+/// words in a row ask for it.
+pub fn asks_to_stop(heard: &str, said: &str) -> bool {
+    let said = tokens(said);
+    is_stop(heard) || tokens(heard).split(|word| said.contains(word)).any(|words| is_stop(&words.join(" ")))
 }
 
 /// The `phrases` of which the words are made, if they are made of one or several and of nothing else. Spaces and hyphens
