@@ -149,13 +149,13 @@ pub struct Hear {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Turn {
-    /// Silence that ends a turn that is all but sure to be over, in milliseconds.
+    /// Silence that ends a turn that is most likely over, in milliseconds.
     #[schemars(range(min = 100, max = 5000))]
     pub short_silence_ms: u32,
-    /// Silence that ends a turn that may well be over, in milliseconds; at least short_silence_ms.
+    /// Silence that ends a turn that may be over, in milliseconds; at least short_silence_ms.
     #[schemars(range(min = 100, max = 5000))]
     pub middle_silence_ms: u32,
-    /// Silence that ends a turn that is perhaps over, or of which nothing is known, in milliseconds; at least
+    /// Silence that ends a turn that is probably not over, or of which nothing is known, in milliseconds; at least
     /// middle_silence_ms.
     #[schemars(range(min = 100, max = 5000))]
     pub long_silence_ms: u32,
@@ -410,8 +410,8 @@ impl Default for Turn {
         // Pipecat's floor; between the 300 ms and the 500 ms of the pauses in 72 recorded utterances; a pause that 1.4 %
         // of them exceed; Home Assistant's "relaxed". Off: without a canceller Sotto would hear its own sounds.
         Turn {
-            short_silence_ms: 480,
-            middle_silence_ms: 650,
+            short_silence_ms: 510,
+            middle_silence_ms: 700,
             long_silence_ms: 800,
             hanging_silence_ms: 1250,
             wake_window_ms: 8000,

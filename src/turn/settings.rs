@@ -63,32 +63,32 @@ pub enum BargeIn {
 /// How much silence ends a turn, by how likely it is over (`turn::evidence`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndOfTurn {
-    /// The floor: it is all but sure to be over. Most answers take about as long to be made, so less would gain little. Of 36
-    /// pauses that speakers made themselves six looked so finished, and lasted 350 to 480 ms but for one of 830; of 448 that
-    /// were made for them, nine.
+    /// The floor: it is most likely over. Most answers take about as long to be made, so less would gain little. Of 36
+    /// pauses that speakers made themselves eight looked so finished, and lasted up to 480 ms but for one of 830; of 448 that
+    /// were made for them, 20.
     pub short: Ms,
-    /// It may well be over. Of those pauses one in six looked at least so.
+    /// It may be over. Of those pauses one in six looked at least so.
     pub middle: Ms,
-    /// It is perhaps over, or nothing is known.
+    /// It is probably not over, or nothing is known.
     pub long: Ms,
     /// It is unlikely to be over: a sentence that hangs in the air. Home Assistant's "relaxed".
     pub hanging: Ms,
-    /// The probabilities of being over from which it counts as sure, likely and doubtful; below the last it is unlikely. Of
-    /// 97 ends 65, 88 and 94 were above them.
-    pub sure: f32,
+    /// The probabilities of being over from which it counts as likely, possible and doubtful; below the last it is unlikely. Of
+    /// 97 ends 77, 88 and 94 were above them.
     pub likely: f32,
+    pub possible: f32,
     pub doubtful: f32,
 }
 
 impl Default for EndOfTurn {
     fn default() -> Self {
         EndOfTurn {
-            short: Ms(480.0),
-            middle: Ms(650.0),
+            short: Ms(510.0),
+            middle: Ms(700.0),
             long: Ms(800.0),
             hanging: Ms(1_250.0),
-            sure: 0.8,
-            likely: 0.3,
+            likely: 0.7,
+            possible: 0.3,
             doubtful: 0.15,
         }
     }

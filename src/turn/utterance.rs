@@ -146,8 +146,8 @@ impl Utterance {
             self.words().map(|transcript| Evidence { transcript, voice: self.score, words: self.weighed.flatten() });
         let needed = match evidence.filter(|_| !unweighed).and_then(|evidence| evidence.over()) {
             None => end.long,
-            Some(over) if over >= end.sure => end.short,
-            Some(over) if over >= end.likely => end.middle,
+            Some(over) if over >= end.likely => end.short,
+            Some(over) if over >= end.possible => end.middle,
             Some(over) if over >= end.doubtful => end.long,
             Some(_) => end.hanging,
         };
