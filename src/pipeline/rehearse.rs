@@ -139,24 +139,29 @@ impl Rehearsal {
         Ok(self.judge(first, last))
     }
 
-    /// The first answer of which something is heard.
+    /// The first answer of which something is heard, if only the beginning of a word before it was held and taken back.
     fn first_answer(&mut self, last: Instant) -> Result<Option<(TurnId, String)>> {
         let begin = Instant::now();
         let mut heard = None;
         while heard.is_some() || Instant::now() < last + PATIENCE {
             for happening in self.step()? {
                 if let Happening::Answered(answer) = happening
-                    && answer.how != Ending::Revised
+                    && (answer.how != Ending::Revised || self.heard_since(begin).is_some())
                 {
                     return Ok(Some((answer.turn, answer.question)));
                 }
             }
-            heard = self.journal.last(Event::FirstAudible).map(|stamped| stamped.at).filter(|at| *at > begin);
+            heard = self.heard_since(begin);
             if heard.is_some_and(|at| at.elapsed() > TASTE) {
                 self.live.control(Control::Stop);
             }
         }
         Ok(None)
+    }
+
+    /// When an answer's first sound after `begin` left the speaker.
+    fn heard_since(&self, begin: Instant) -> Option<Instant> {
+        self.journal.last(Event::FirstAudible).map(|stamped| stamped.at).filter(|at| *at > begin)
     }
 
     fn judge(&self, first: Option<(TurnId, String)>, last: Instant) -> Rehearsed {

@@ -26,9 +26,9 @@ struct Witness {
     silent: f32,
 }
 
-const VOICE: Witness = Witness { weight: 0.67, silent: 1.6 };
+const VOICE: Witness = Witness { weight: 0.67, silent: 1.5 };
 const WORDS: Witness = Witness { weight: 0.59, silent: -2.0 };
-const WRITTEN: Witness = Witness { weight: 0.78, silent: 1.7 };
+const WRITTEN: Witness = Witness { weight: 0.78, silent: 1.5 };
 const BIAS: f32 = -1.28;
 
 /// No witness is believed beyond these log-odds, one in 400.

@@ -13,7 +13,7 @@ use sotto::types::SampleRate;
 pub struct Conversation {
     card: Simulated,
     pub live: Live,
-    /// What was asked and answered, but for answers that were taken back before anybody heard them.
+    /// What was asked and answered, but for answers that were taken back before a word of them was heard.
     pub answers: Vec<Exchange>,
 }
 
