@@ -1,5 +1,4 @@
-//! The figures of turn taking, each with its reason. "Measured" are 72 recorded utterances, of which 27, 20, 5 and 1 hold
-//! a pause of 200, 300, 500 and 700 ms.
+//! The figures of turn taking, each with its reason.
 
 use crate::types::Ms;
 
@@ -74,7 +73,7 @@ pub struct EndOfTurn {
     /// It is unlikely to be over: a sentence that hangs in the air. Home Assistant's "relaxed".
     pub hanging: Ms,
     /// The probabilities of being over from which it counts as likely, possible and doubtful; below the last it is unlikely. Of
-    /// 97 ends 77, 88 and 94 were above them.
+    /// 97 ends 75, 90 and 96 were above them, and of 472 pauses 26, 69 and 124.
     pub likely: f32,
     pub possible: f32,
     pub doubtful: f32,
@@ -89,7 +88,7 @@ impl Default for EndOfTurn {
             hanging: Ms(1_250.0),
             likely: 0.7,
             possible: 0.3,
-            doubtful: 0.15,
+            doubtful: 0.1,
         }
     }
 }

@@ -313,7 +313,7 @@ fn wait(world: &mut World) -> u64 {
 
 #[test]
 fn a_finished_sentence_is_answered_the_sooner_the_surer_the_judge_is() {
-    let [sure, unsure] = [0.95, 0.1].map(|sure| wait(&mut with_judge(Some(sure)).0));
+    let [sure, unsure] = [0.95, 0.01].map(|sure| wait(&mut with_judge(Some(sure)).0));
     let unjudged = wait(&mut World::new());
     // 510, 700 and 1250 ms of silence, and what the stages take.
     assert!(sure + 100 < unjudged && unjudged + 300 < unsure, "{sure}, {unjudged}, {unsure} ms");
