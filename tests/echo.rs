@@ -17,7 +17,7 @@ use conversation::Conversation;
 use sotto::asr::{Cancel, Transcript, Verdict};
 use sotto::audio::device::Room;
 use sotto::audio::{LONGEST, load_at};
-use sotto::config::{Sources, Tts, load};
+use sotto::config::{Audio, Echo, Plan, Sources, Tts, load};
 use sotto::hear::SileroVad;
 use sotto::memory::Budget;
 use sotto::pipeline::{Recogniser, Speaker, Stages, Thinker};
@@ -109,7 +109,7 @@ impl Speaker for Said {
     }
 }
 
-fn within(room: Room, voice: Said) -> Conversation {
+fn within(room: Room, voice: Said, echo: Echo) -> Conversation {
     let permit = Budget::new(Bytes::mib(100)).reserve("silero", SileroVad::planned_bytes()).unwrap();
     let silero = common::model_file("silero-vad", "silero_vad.onnx");
     let stages = Stages {
@@ -121,6 +121,7 @@ fn within(room: Room, voice: Said) -> Conversation {
         speaker: Box::new(voice),
     };
     let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
+    let plan = Plan { audio: Audio { echo, ..plan.audio }, ..plan };
     Conversation::start(stages, &plan, room)
 }
 
@@ -139,29 +140,58 @@ fn person() -> Vec<f32> {
     samples[loud.saturating_sub(800)..][..16_000].to_vec()
 }
 
+/// One who asks, then turn after turn, and who talks over the last answer.
+struct Heard {
+    world: Conversation,
+    /// How the answer ended that was talked over.
+    over: Option<Ending>,
+}
+
+fn converse(room: Room, said: &Said, person: &[f32], echo: Echo) -> Heard {
+    let mut world = within(room, said.clone(), echo);
+    for turn in 1..=TURNS {
+        world.say(person);
+        world.until(View::Speaking);
+        world.until(View::Listening);
+        world.pass(1500);
+        assert_eq!(world.answers.len(), turn, "{room:?}: it answered itself");
+    }
+    let whole = world.answers.iter().all(|answer| answer.how == Ending::Done && answer.heard == ANSWER);
+    assert!(whole, "{room:?}: {:#?}", world.answers);
+    world.say(person);
+    world.until(View::Speaking);
+    world.pass(1500);
+    world.say(person);
+    world.until(View::Listening);
+    let over = world.answers.get(TURNS).map(|answer| answer.how);
+    Heard { world, over }
+}
+
+fn rooms() -> [Room; 5] {
+    ROOMS.map(|(delay, gain, tail)| Room {
+        delay: Duration::from_millis(delay),
+        gain,
+        tail: Duration::from_millis(tail),
+        noise: 0.000_5,
+    })
+}
+
 #[test]
 fn in_fifty_turns_sotto_does_not_answer_itself_and_hears_who_talks_over_it() {
     let (said, person) = (Said::by(&mut voice()), person());
-    for (delay, gain, tail) in ROOMS {
-        let (delay, tail) = (Duration::from_millis(delay), Duration::from_millis(tail));
-        let mut world = within(Room { delay, gain, tail, noise: 0.000_5 }, said.clone());
-        for turn in 1..=TURNS {
-            world.say(&person);
-            world.until(View::Speaking);
-            world.until(View::Listening);
-            world.pass(1500);
-            assert_eq!(world.answers.len(), turn, "{delay:?} {gain}: it answered itself");
-        }
-        let whole = world.answers.iter().all(|answer| answer.how == Ending::Done && answer.heard == ANSWER);
-        assert!(whole, "{delay:?} {gain}: {:#?}", world.answers);
-
-        world.say(&person);
-        world.until(View::Speaking);
-        world.pass(1500);
-        world.say(&person);
-        world.until(View::Listening);
-        let over = world.answers.get(TURNS).map(|answer| answer.how);
-        assert_eq!(over, Some(Ending::Interrupted), "{delay:?} {gain}: who talks over it is heard");
+    for room in rooms() {
+        let Heard { world, over } = converse(room, &said, &person, Echo::Aec3);
+        assert_eq!(over, Some(Ending::Interrupted), "{room:?}: who talks over it is heard");
         assert!(world.answers.last().unwrap().echo_loss.is_some_and(|loss| loss > 15.0), "{:?}", world.answers.last());
+    }
+}
+
+/// As where the canceller has lost the echo: all of it is heard, and read as a question.
+#[test]
+fn without_a_canceller_it_does_not_answer_itself_either_and_hears_who_is_louder_than_it() {
+    let (said, person) = (Said::by(&mut voice()), person());
+    for room in rooms() {
+        let Heard { over, .. } = converse(room, &said, &person, Echo::Off);
+        assert!(room.gain > 0.5 || over == Some(Ending::Interrupted), "{room:?}: who talks over it is heard");
     }
 }

@@ -3,11 +3,13 @@
 //! [`SileroVad`] says how likely each frame is speech, [`Segmenter`] decides from that, and [`speech_end`] finds the
 //! last sample that was speech, from which latency is counted. [`SmartTurn`] says of a pause how likely it is that nothing
 //! more is to come. [`WakeWord`] says how likely Sotto has just been called by its name, and [`Spotter`] decides from that.
+//! [`Likeness`] says whether a voice is only what the speaker played.
 //!
 //! Architecture invariant: the segmenter has no I/O and no clock. Its positions are samples at 16 kHz from the start of
 //! the sound.
 
 mod energy;
+mod likeness;
 mod log_mel;
 mod segment;
 mod silero;
@@ -16,6 +18,7 @@ mod spans;
 mod wake;
 
 pub use energy::{loudest, speech_end};
+pub use likeness::{ECHO_REACH, Likeness};
 pub use segment::{Segmenter, SpeechEvent, Turn};
 pub use silero::SileroVad;
 pub use smart_turn::SmartTurn;

@@ -10,17 +10,20 @@ use super::utterance::{Reading, Utterance, Voice};
 use super::words::{asks_to_stop, is_backchannel, is_echo, is_stop, tokens};
 use crate::types::{Ms, TurnId};
 
-/// Whether somebody wants the floor by these words, said over `answer`. Doubtful words do not: what a television says from
-/// afar would end every answer, and who is not understood hears that he was not.
-fn claims_floor(answer: &Answer, transcript: &Transcript, settings: &TurnSettings) -> bool {
+/// Whether somebody wants the floor by these words, said over `answer` in sound so like it. Doubtful words do not: what a
+/// television says from afar would end every answer, and who is not understood hears that he was not.
+fn claims_floor(answer: &Answer, transcript: &Transcript, likeness: f32, settings: &TurnSettings) -> bool {
     let Transcript { text, language, verdict, .. } = transcript;
+    if *verdict != Verdict::Certain {
+        return false;
+    }
     let said = answer.ledger.spoken_within(settings.echo_window);
-    *verdict == Verdict::Certain
-        && match settings.barge_in {
-            BargeIn::On => !tokens(text).is_empty() && !is_backchannel(text, language) && !is_echo(text, &said, true),
-            BargeIn::Stop => asks_to_stop(text, &said),
-            BargeIn::Off => false,
-        }
+    match settings.barge_in {
+        BargeIn::On if is_echo(text, &said, true) => false,
+        BargeIn::On if likeness < settings.own_sound => !tokens(text).is_empty() && !is_backchannel(text, language),
+        BargeIn::On | BargeIn::Stop => asks_to_stop(text, &said),
+        BargeIn::Off => false,
+    }
 }
 
 impl Machine {
@@ -113,7 +116,7 @@ impl Machine {
     pub(super) fn read_partial(&mut self, turn: TurnId, transcript: &Transcript) {
         let State::Interrupted { answer, over } = &self.state else { return };
         let open = over.turn == turn && over.words().is_none();
-        if open && claims_floor(answer, transcript, &self.settings) {
+        if open && claims_floor(answer, transcript, over.likeness, &self.settings) {
             self.yield_floor(transcript);
         }
     }
@@ -123,7 +126,7 @@ impl Machine {
         if !matches!(over.reading, Reading::Asked { .. }) {
             return;
         }
-        let claims = claims_floor(answer, &transcript, &self.settings);
+        let claims = claims_floor(answer, &transcript, over.likeness, &self.settings);
         over.reading = Reading::Done(transcript.clone());
         if claims {
             self.yield_floor(&transcript);

@@ -11,6 +11,12 @@ pub enum Input {
         turn: TurnId,
         probability: f32,
     },
+    /// How far the sound of `turn` up to now, or up to where it was to be recognised, is like what the speaker played at
+    /// the time: 1 is its echo, 0 has nothing to do with it. Until it is told, 0.
+    LikePlayed {
+        turn: TurnId,
+        likeness: f32,
+    },
     /// How likely, 0..=1, the language has a sentence end behind the words of the question of `turn`, for which an answer is
     /// prepared; `None` where that cannot be told.
     WordsWeighed {

@@ -144,6 +144,7 @@ impl Machine {
         match input {
             Input::Voice(event) => self.hear_voice(event),
             Input::EndOfTurnScore { turn, probability } => self.hear_score(turn, probability),
+            Input::LikePlayed { turn, likeness } => self.compare_with_played(turn, likeness),
             Input::WordsWeighed { turn, probability } => self.words_weighed(turn, probability),
             Input::Partial { turn, transcript } => self.read_partial(turn, &transcript),
             Input::Recognised { turn, transcript } => self.read(turn, transcript),

@@ -23,6 +23,10 @@ pub struct TurnSettings {
     /// After so many false interruptions of one answer a voice only ducks it until it has words: in a room with a
     /// television the answer would stutter.
     pub false_alarms: u32,
+    /// Speech over the answer that is so like what was played is its echo, which the canceller has lost, unless it asks to
+    /// stop: of five pieces of echo one still passes for a person, and of 70 pieces of a person one is taken for echo
+    /// (`hear::Likeness`). Who speaks on is heard again, and is less alike the longer it takes.
+    pub own_sound: f32,
     /// Words said within this span may come back as echo: the longest piece that is said at a time, and the time that
     /// recognition takes.
     pub echo_window: Ms,
@@ -51,7 +55,7 @@ pub struct TurnSettings {
 /// What somebody who speaks over the answer can do. The wake word and the keys stop it always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BargeIn {
-    /// Interrupt it. Without echo cancellation Sotto would interrupt itself.
+    /// Interrupt it. Without echo cancellation its own sound would hold it up again and again.
     On,
     /// Stop it by words that ask for nothing else, while it goes on as if nobody spoke. Our own voice does not say them.
     Stop,
@@ -104,6 +108,7 @@ impl Default for TurnSettings {
             word_check: Ms(600.0),
             word_limit: Ms(2_000.0),
             false_alarms: 3,
+            own_sound: 0.4,
             echo_window: Ms(10_000.0),
             echo_tail: Ms(1_000.0),
             wake_word: false,

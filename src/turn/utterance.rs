@@ -44,6 +44,8 @@ pub(super) struct Utterance {
     pub(super) read_to: Ms,
     /// How likely the turn is complete, if anything has said so.
     pub(super) score: Option<f32>,
+    /// How far its sound is like what the speaker played.
+    pub(super) likeness: f32,
     /// How likely a sentence ends behind its words, once the language model has said what it can.
     pub(super) weighed: Option<Option<f32>>,
     /// The answer that is prepared in case the turn is over.
@@ -79,6 +81,7 @@ impl Utterance {
             reading: Reading::Following,
             read_to: from,
             score: None,
+            likeness: 0.0,
             weighed: None,
             ahead: None,
             decided: false,

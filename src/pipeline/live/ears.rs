@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::name::NameEar;
 use crate::config;
-use crate::hear::{FRAME, Segmenter, SpeechEvent, loudest, speech_end};
+use crate::hear::{ECHO_REACH, FRAME, Likeness, Segmenter, SpeechEvent, loudest, speech_end};
 use crate::pipeline::listen::Utterance;
 use crate::pipeline::stage::{Detector, Result};
 use crate::turn::{Input, VoiceEvent};
@@ -13,6 +13,9 @@ use crate::types::{Ms, SampleRate};
 
 /// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that ends it.
 const MORE: Ms = Ms(5_000.0);
+
+/// How much of an utterance, at its end, is compared with what was played: some six words.
+const COMPARED: Ms = Ms(2_000.0);
 
 /// Whole frames that Silero is given to take a sound in a pause for a voice that comes back.
 const HOPE: u32 = 2;
@@ -27,6 +30,9 @@ pub(super) struct Ears {
     /// At 16 kHz, from sample `first` of the capture on.
     sound: VecDeque<f32>,
     first: u64,
+    /// What the speaker played meanwhile, sample for sample.
+    played: VecDeque<f32>,
+    comparer: Likeness,
     most: usize,
     /// Samples that voice activity has judged.
     judged: u64,
@@ -50,6 +56,8 @@ impl Ears {
             padding: samples(plan.padding) as u64,
             sound: VecDeque::new(),
             first: 0,
+            played: VecDeque::new(),
+            comparer: Likeness::default(),
             most: samples(plan.max_turn) + samples(MORE),
             judged: 0,
             origin: 0.0,
@@ -58,11 +66,12 @@ impl Ears {
         }
     }
 
-    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says what voices did and when
-    /// the wake word was said, and of which sound that could not be told.
-    pub(super) fn hear(&mut self, samples: &[f32], at: Ms) -> Vec<Result<Input>> {
+    /// Takes the next samples, the first of which was at the microphone at the moment `at`, and as many that were played
+    /// then. Says what voices did and when the wake word was said, and of which sound that could not be told.
+    pub(super) fn hear(&mut self, samples: &[f32], played: &[f32], at: Ms) -> Vec<Result<Input>> {
         self.origin = at.0 - SampleRate::HEARING.duration(self.end() as usize).0;
         self.sound.extend(samples);
+        self.played.extend(played);
         let mut events = Vec::new();
         while self.end() - self.judged >= FRAME as u64 {
             self.judge(&mut events);
@@ -70,6 +79,7 @@ impl Ears {
         events.extend(self.look_ahead().map(|event| Ok(Input::Voice(event))));
         let old = self.sound.len().saturating_sub(self.most);
         self.sound.drain(..old);
+        self.played.drain(..old);
         self.first += old as u64;
         for said in self.name.iter_mut().flat_map(|name| name.hear(samples, at)) {
             self.named = *said.as_ref().unwrap_or(&self.named);
@@ -104,6 +114,16 @@ impl Ears {
             length: SampleRate::HEARING.duration((last - from) as usize),
             last_sample_at: now.1.checked_sub(Duration::from_secs_f64(ago / 1000.0)).unwrap_or(now.1),
         }
+    }
+
+    /// How far the sound between two moments of the session, or the end of it, is like what was played; see [`Likeness`].
+    pub(super) fn likeness(&mut self, from: Ms, to: Ms) -> f32 {
+        let begun = self.first;
+        let index = |moment: Ms| (self.sample(moment).clamp(begun, self.end()) - begun) as usize;
+        let (from, to) = (index(Ms(from.0.max(to.0 - COMPARED.0))), index(to));
+        let reach = from.saturating_sub(SampleRate::HEARING.samples(ECHO_REACH));
+        let (heard, played) = (self.sound.make_contiguous(), self.played.make_contiguous());
+        self.comparer.of(&heard[from.min(to)..to], &played[reach.min(to)..to])
     }
 
     fn judge(&mut self, events: &mut Vec<Result<Input>>) {
@@ -206,7 +226,7 @@ mod tests {
         let mut at = 1000.0;
         for (n, count) in frames.iter().enumerate() {
             for _ in 0..count * FRAME / 128 {
-                events.extend(ears.hear(&[[0.0, 0.9][n % 2]; 128], Ms(at)).into_iter().map(voice));
+                events.extend(ears.hear(&[[0.0, 0.9][n % 2]; 128], &[0.0; 128], Ms(at)).into_iter().map(voice));
                 at += 8.0;
             }
         }
@@ -235,7 +255,7 @@ mod tests {
         hear(&mut ears, &[10, 10, 5]);
         let block = |ears: &mut Ears, level: f32| {
             let at = Ms(9_000.0 + ears.end() as f64 / 16.0);
-            ears.hear(&[level; 128], at).into_iter().map(voice).collect::<Vec<_>>()
+            ears.hear(&[level; 128], &[0.0; 128], at).into_iter().map(voice).collect::<Vec<_>>()
         };
         let seen = VoiceEvent::Seen { since: Ms(9_800.0) };
         let told: Vec<_> = [0.0, 0.9, 0.0, 0.0].map(|level| block(&mut ears, level)).concat();

@@ -15,6 +15,7 @@ mod ears;
 mod mouth;
 mod name;
 mod spoken;
+mod terms;
 
 #[cfg(test)]
 mod tests;
@@ -33,11 +34,11 @@ use crate::asr::{self, Cancel};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
 use crate::audio::{AudioError, Earcon, Meter};
-use crate::config::{self, Plan};
+use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, BargeIn, Command, Control, Device, EndOfTurn, Ending, Input, Machine, Notice, PlaybackEvent,
-    Reply, Stage, Transcript, TurnSettings, Verdict, View,
+    self, AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Verdict,
+    View,
 };
 use crate::types::{Ms, TurnId};
 use along::Along;
@@ -45,6 +46,7 @@ use ears::Ears;
 use mouth::{Mouth, Progress};
 use name::NameEar;
 use spoken::Spoken;
+use terms::{turn_settings, words};
 
 /// Messages that may wait: sentences and pieces of text are small, and stages wait for room.
 const QUEUE: usize = 64;
@@ -288,8 +290,9 @@ impl Live {
         while let Some(block) = self.capture.read() {
             let (at, mut samples) = (Ms::from(block.at), block.samples);
             self.meter.take(&samples);
-            self.front.process(&mut samples, &self.mouth.reference(at));
-            for event in self.ears.hear(&samples, at) {
+            let played = self.mouth.reference(at);
+            self.front.process(&mut samples, &played);
+            for event in self.ears.hear(&samples, &played, at) {
                 match event {
                     Ok(event) => self.tell(event),
                     Err(error) => self.ears_failed(error)?,
@@ -309,6 +312,7 @@ impl Live {
         }
         let Some((turn, from)) = along.due(now).filter(|_| !making) else { return };
         let cancel = along.begin(now);
+        self.compare(turn, from, now);
         let utterance = self.ears.utterance(from, now, (now, Instant::now()));
         self.queues().hearing.put(HearingJob { turn, utterance, cancel, along: true });
     }
@@ -495,7 +499,14 @@ impl Live {
         self.hearing.set(turn);
         self.cancel = Cancel::default();
         self.to_be_judged = Some((turn, from, to));
+        self.compare(turn, from, to);
         self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone(), along: false });
+    }
+
+    /// Tells whether it may be the answer that is heard.
+    fn compare(&mut self, turn: TurnId, from: Ms, to: Ms) {
+        let likeness = self.ears.likeness(from, to);
+        self.tell(Input::LikePlayed { turn, likeness });
     }
 
     /// Lets the pause be judged once there is enough of it.
@@ -552,46 +563,5 @@ impl Live {
         let glitches = self.mouth.glitches() - answer.glitches;
         let echo_loss = self.front.echo_loss().enhancement();
         self.happened.push(Happening::Answered(Answered { turn, question, heard, how, timings, glitches, echo_loss }));
-    }
-}
-
-/// A transcript, for the machine.
-fn words(transcript: &asr::Transcript) -> Transcript {
-    let verdict = match transcript.verdict {
-        asr::Verdict::Certain => Verdict::Certain,
-        asr::Verdict::Doubtful(_) => Verdict::Doubtful,
-        asr::Verdict::Nothing(_) => Verdict::Nothing,
-    };
-    Transcript {
-        text: transcript.text.trim().to_owned(),
-        language: transcript.language.clone(),
-        verdict,
-        ending: transcript.ending,
-    }
-}
-
-/// How the plan wants the conversation to behave, where it has a name or none.
-fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
-    let (usual, turn) = (TurnSettings::default(), &plan.turn);
-    TurnSettings {
-        end: EndOfTurn {
-            short: turn.short_silence,
-            middle: turn.middle_silence,
-            long: turn.long_silence,
-            hanging: turn.hanging_silence,
-            ..usual.end
-        },
-        weigh_words: true,
-        longest_turn: plan.hear.max_turn,
-        barge_in: match turn.barge_in {
-            config::BargeIn::On => BargeIn::On,
-            config::BargeIn::Stop => BargeIn::Stop,
-            config::BargeIn::Off => BargeIn::Off,
-        },
-        wake_word,
-        wake_window: turn.wake_window,
-        follow_up: turn.follow_up,
-        chime_after: usual.chime_after.filter(|_| turn.earcons),
-        ..usual
     }
 }

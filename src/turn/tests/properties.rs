@@ -29,6 +29,7 @@ enum Kind {
     Resumed,
     Ended,
     Score(f32),
+    Like(f32),
     Weighed(Option<f32>),
     Words { text: &'static str, language: &'static str, verdict: Verdict, ending: Option<f32>, partial: bool },
     WakeWord,
@@ -97,6 +98,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         24 => voice,
         12 => words,
         6 => score.clone().prop_map(Kind::Score),
+        4 => prop_oneof![3 => -1.0..1.0f32, 1 => Just(f32::NAN)].prop_map(Kind::Like),
         6 => prop::option::weighted(0.8, score).prop_map(Kind::Weighed),
         12 => answer.prop_map(Kind::Answer),
         6 => played.prop_map(Kind::Played),
@@ -122,6 +124,7 @@ impl Step {
             Kind::Resumed => Input::Voice(VoiceEvent::Resumed { since }),
             Kind::Ended => Input::Voice(VoiceEvent::Ended { since }),
             Kind::Score(probability) => Input::EndOfTurnScore { turn, probability },
+            Kind::Like(likeness) => Input::LikePlayed { turn, likeness },
             Kind::Weighed(probability) => Input::WordsWeighed { turn, probability },
             Kind::Words { text, language, verdict, ending, partial } => {
                 let transcript = Transcript { text: text.to_owned(), language: language.to_owned(), verdict, ending };

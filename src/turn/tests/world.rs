@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) weighed: Option<f32>,
     /// What the recogniser says of the end of the words.
     pub(super) ending: Option<f32>,
+    /// How far whatever is to be recognised is like what was played.
+    pub(super) likeness: f32,
     /// What is answered: one piece of a second for each of these.
     pub(super) reply: Vec<&'static str>,
     answer: Option<Playing>,
@@ -85,6 +87,7 @@ impl World {
             score: None,
             weighed: None,
             ending: None,
+            likeness: 0.0,
             reply: vec!["It is sunny today.", "Tomorrow it will rain.", "Take an umbrella with you."],
             answer: None,
             history: Vec::new(),
@@ -198,6 +201,7 @@ impl World {
         if let Some(probability) = self.score {
             self.agenda.push((now + 50.0, Input::EndOfTurnScore { turn, probability }));
         }
+        self.agenda.push((now, Input::LikePlayed { turn, likeness: self.likeness }));
         let text: Vec<_> = self.script.iter().map(|spoken| said_between(spoken, from, to)).collect();
         let text = text.join(" ").trim().to_owned();
         let verdict = if text.is_empty() { Verdict::Nothing } else { Verdict::Certain };
@@ -290,6 +294,7 @@ fn is_of(input: &Input, number: TurnId) -> bool {
     match input {
         Input::Recognised { turn, .. }
         | Input::EndOfTurnScore { turn, .. }
+        | Input::LikePlayed { turn, .. }
         | Input::WordsWeighed { turn, .. }
         | Input::Answer { turn, .. } => *turn == number,
         _ => false,

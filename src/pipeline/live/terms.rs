@@ -1,0 +1,46 @@
+//! What recogniser and plan say, in the terms of the turn machine.
+
+use crate::asr;
+use crate::config::{self, Plan};
+use crate::turn::{BargeIn, EndOfTurn, Transcript, TurnSettings, Verdict};
+
+/// A transcript, for the machine.
+pub(super) fn words(transcript: &asr::Transcript) -> Transcript {
+    let verdict = match transcript.verdict {
+        asr::Verdict::Certain => Verdict::Certain,
+        asr::Verdict::Doubtful(_) => Verdict::Doubtful,
+        asr::Verdict::Nothing(_) => Verdict::Nothing,
+    };
+    Transcript {
+        text: transcript.text.trim().to_owned(),
+        language: transcript.language.clone(),
+        verdict,
+        ending: transcript.ending,
+    }
+}
+
+/// How the plan wants the conversation to behave, where it has a name or none.
+pub(super) fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
+    let (usual, turn) = (TurnSettings::default(), &plan.turn);
+    TurnSettings {
+        end: EndOfTurn {
+            short: turn.short_silence,
+            middle: turn.middle_silence,
+            long: turn.long_silence,
+            hanging: turn.hanging_silence,
+            ..usual.end
+        },
+        weigh_words: true,
+        longest_turn: plan.hear.max_turn,
+        barge_in: match turn.barge_in {
+            config::BargeIn::On => BargeIn::On,
+            config::BargeIn::Stop => BargeIn::Stop,
+            config::BargeIn::Off => BargeIn::Off,
+        },
+        wake_word,
+        wake_window: turn.wake_window,
+        follow_up: turn.follow_up,
+        chime_after: usual.chime_after.filter(|_| turn.earcons),
+        ..usual
+    }
+}
