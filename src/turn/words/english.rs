@@ -78,7 +78,7 @@ pub(super) static ENGLISH: Language = Language {
         "really",
     ],
     stops: &["stop", "stop it", "be quiet", "quiet", "shut up", "enough", "cancel", "never mind"],
-    polite: &["please"],
+    polite: &["please", "just"],
     ..Language::NONE
 };
 

@@ -171,11 +171,15 @@ pub fn is_stop(text: &str) -> bool {
     })
 }
 
-/// Whether somebody asks for silence, perhaps while our own voice says `said` into it: of what is heard beyond `said` some
-/// words in a row ask for it.
+/// Marks within sentences that part what is said by itself: "hey, stop".
+const CLAUSE_MARKS: [char; 8] = [',', ';', ':', '，', '、', '；', '：', '،'];
+
+/// Whether somebody asks for silence, perhaps behind or before other words, and while our own voice says `said` into it: of
+/// what is heard beyond `said` a clause, or a part of one that stands between our words, asks for it.
 pub fn asks_to_stop(heard: &str, said: &str) -> bool {
     let said = tokens(said);
-    is_stop(heard) || tokens(heard).split(|word| said.contains(word)).any(|words| is_stop(&words.join(" ")))
+    let asks = |clause: &str| tokens(clause).split(|word| said.contains(word)).any(|words| is_stop(&words.join(" ")));
+    is_stop(heard) || heard.split(|c| END_MARKS.contains(&c) || CLAUSE_MARKS.contains(&c)).any(asks)
 }
 
 /// The `phrases` of which the words are made, if they are made of one or several and of nothing else. Spaces and hyphens

@@ -258,3 +258,23 @@ fn letters_are_compared_where_there_are_no_words() {
         assert_eq!(word_count(text), words, "{text}");
     }
 }
+
+#[test]
+fn who_asks_to_stop_is_heard_among_other_words() {
+    let said = "The next train to Hamburg leaves at ten. It will stop in Bremen.";
+    for heard in [
+        "Be quiet!",
+        "Okay, stop.",
+        "No, please tell me about Berlin instead. Stop.",
+        "Hey, stop it!",
+        "Sotto, be quiet please.",
+        "the next train be quiet to Hamburg",
+        "Hör auf. Ich rede mit ihr.",
+        "停！我在说话。",
+    ] {
+        assert!(asks_to_stop(heard, "The next train to Hamburg leaves at ten."), "{heard}");
+    }
+    for heard in ["", "Don't stop.", "We can't stop looking, can we?", "Stop the music.", "It will stop in Bremen."] {
+        assert!(!asks_to_stop(heard, said), "{heard}");
+    }
+}
