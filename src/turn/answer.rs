@@ -96,6 +96,14 @@ impl Answer {
         if self.false_alarms < settings.false_alarms { self.pause(desk) } else { self.duck(desk) }
     }
 
+    /// The same where only a word can stop it: it goes on softly, and if that was often for nothing as if nobody spoke.
+    pub(super) fn soften(&mut self, desk: &mut Desk, now: Ms, settings: &TurnSettings) {
+        if self.false_alarms < settings.false_alarms {
+            self.hushed.get_or_insert(now);
+            self.duck(desk);
+        }
+    }
+
     /// Goes on at full level.
     pub(super) fn go_on(&mut self, desk: &mut Desk, now: Ms) {
         self.hushed = None;

@@ -59,6 +59,19 @@ impl Machine {
         }
     }
 
+    /// What is said over the answer is so like it. Where only a stop word counts, an answer is softer while that is looked
+    /// for, unless it is only its own sound.
+    pub(super) fn compare_with_played(&mut self, turn: TurnId, likeness: f32) {
+        let Some(utterance) = self.utterance_mut().filter(|it| it.turn == turn && likeness.is_finite()) else { return };
+        utterance.likeness = likeness;
+        if let State::Interrupted { answer, .. } = &mut self.state
+            && (self.settings.barge_in, self.voice) == (BargeIn::Stop, Voice::Speech)
+            && likeness < self.settings.own_sound
+        {
+            answer.soften(&mut self.desk, self.now, &self.settings);
+        }
+    }
+
     /// Who spoke over the answer and paused speaks on. Words that were asked for in the pause may still show that there
     /// are some: of speech that pauses often no other would ever be read. Where only a stop word counts, each piece between
     /// pauses is read for itself: it may be our own voice, which goes on for long.

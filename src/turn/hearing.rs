@@ -81,14 +81,6 @@ impl Machine {
         }
     }
 
-    pub(super) fn compare_with_played(&mut self, turn: TurnId, likeness: f32) {
-        if let Some(utterance) = self.utterance_mut().filter(|utterance| utterance.turn == turn)
-            && likeness.is_finite()
-        {
-            utterance.likeness = likeness;
-        }
-    }
-
     pub(super) fn words_weighed(&mut self, turn: TurnId, probability: Option<f32>) {
         if let Some(utterance) = self.utterance_mut().filter(|utterance| utterance.turn == turn) {
             utterance.weighed = Some(probability.filter(|probability| probability.is_finite()));

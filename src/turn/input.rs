@@ -11,8 +11,8 @@ pub enum Input {
         turn: TurnId,
         probability: f32,
     },
-    /// How far the sound of `turn` up to now, or up to where it was to be recognised, is like what the speaker played at
-    /// the time: 1 is its echo, 0 has nothing to do with it. Until it is told, 0.
+    /// How far the sound of `turn` is like what the speaker played at the time: 1 is its echo, 0 has nothing to do with it.
+    /// Told when its recognition begins, and of all that is to be recognised before its words are.
     LikePlayed {
         turn: TurnId,
         likeness: f32,

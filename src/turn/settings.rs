@@ -57,7 +57,7 @@ pub struct TurnSettings {
 pub enum BargeIn {
     /// Interrupt it. Without echo cancellation its own sound would hold it up again and again.
     On,
-    /// Stop it by words that ask for nothing else, while it goes on as if nobody spoke. Our own voice does not say them.
+    /// Stop it by words that ask for nothing else. It goes on, softly for a while, lest it drown them.
     Stop,
     /// Nothing.
     Off,

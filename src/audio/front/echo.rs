@@ -45,6 +45,7 @@ pub struct Aec3 {
     heard: Vec<Vec<f32>>,
     microphone: Pcm,
     played: Pcm,
+    linear: Pcm,
 }
 
 impl Aec3 {
@@ -56,7 +57,16 @@ impl Aec3 {
             heard: vec![vec![0.0; BLOCK]],
             microphone: Pcm::new(),
             played: Pcm::new(),
+            linear: Pcm::new(),
         }
+    }
+
+    /// What the adaptive filter alone left of the last block: more of the echo than behind the suppressor, and all of who
+    /// spoke over it.
+    pub fn linear(&self) -> Block {
+        let mut block = [0.0; BLOCK];
+        self.linear.store(&mut block);
+        block
     }
 }
 
@@ -76,7 +86,7 @@ impl EchoCanceller for Aec3 {
         self.heard[0].copy_from_slice(self.microphone.samples_mut());
         self.high_pass.process(&mut self.heard);
         self.microphone.samples_mut().copy_from_slice(&self.heard[0]);
-        self.canceller.process_capture(self.microphone.buffer(), false);
+        self.canceller.process_capture_with_linear_output(self.microphone.buffer(), self.linear.buffer(), false);
         self.microphone.store(microphone);
     }
 
@@ -93,5 +103,6 @@ fn tuning() -> EchoCanceller3Config {
     let mut config = EchoCanceller3Config::default();
     config.filter.main.length_blocks = FILTER_BLOCKS;
     config.filter.shadow.length_blocks = FILTER_BLOCKS;
+    config.filter.export_linear_aec_output = true;
     config
 }

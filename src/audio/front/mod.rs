@@ -73,6 +73,7 @@ pub struct Front {
     noise: Option<NoiseSuppressor>,
     gain: Option<GainControl>,
     loss: EchoLoss,
+    linear: Block,
 }
 
 impl Front {
@@ -82,6 +83,7 @@ impl Front {
             noise: NoiseSuppressor::new(plan.noise),
             gain: (plan.gain == Gain::On).then(GainControl::new),
             loss: EchoLoss::new(),
+            linear: [0.0; BLOCK],
         }
     }
 
@@ -90,8 +92,10 @@ impl Front {
     pub fn process(&mut self, microphone: &mut Block, played: &Block) {
         microphone.iter_mut().for_each(|sample| *sample = pcm::sane(*sample));
         let before = *microphone;
+        self.linear = before;
         if let Some(echo) = &mut self.echo {
             echo.process(microphone, played);
+            self.linear = echo.linear();
         }
         self.loss.update(&before, microphone, played);
         if let Some(noise) = &mut self.noise {
@@ -100,6 +104,12 @@ impl Front {
         if let Some(gain) = &mut self.gain {
             gain.process(microphone);
         }
+    }
+
+    /// What the canceller's adaptive filter left of the last block, without suppressor and the rest: in it a person who
+    /// speaks over an echo can be understood. Without a canceller, the microphone.
+    pub fn linear(&self) -> &Block {
+        &self.linear
     }
 
     /// How much of its own voice Sotto still hears.

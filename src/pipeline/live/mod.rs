@@ -28,13 +28,14 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::elsewhere::elsewhere;
 use super::latest::{Latest, latest};
+use super::listen::Utterance;
 use super::stage::{PresentTurn, Result, Stages};
 use super::worker::{HearingJob, JudgingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
 use crate::asr::{self, Cancel};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
 use crate::audio::{AudioError, Earcon, Meter};
-use crate::config::Plan;
+use crate::config::{self, Plan};
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
     self, AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Verdict,
@@ -42,7 +43,7 @@ use crate::turn::{
 };
 use crate::types::{Ms, TurnId};
 use along::Along;
-use ears::Ears;
+use ears::{Ears, Heard};
 use mouth::{Mouth, Progress};
 use name::NameEar;
 use spoken::Spoken;
@@ -292,7 +293,8 @@ impl Live {
             self.meter.take(&samples);
             let played = self.mouth.reference(at);
             self.front.process(&mut samples, &played);
-            for event in self.ears.hear(&samples, &played, at) {
+            let heard = Heard { samples: &samples, linear: self.front.linear(), played: &played };
+            for event in self.ears.hear(heard, at) {
                 match event {
                     Ok(event) => self.tell(event),
                     Err(error) => self.ears_failed(error)?,
@@ -313,7 +315,7 @@ impl Live {
         let Some((turn, from)) = along.due(now).filter(|_| !making) else { return };
         let cancel = along.begin(now);
         self.compare(turn, from, now);
-        let utterance = self.ears.utterance(from, now, (now, Instant::now()));
+        let utterance = self.utterance(from, now);
         self.queues().hearing.put(HearingJob { turn, utterance, cancel, along: true });
     }
 
@@ -465,6 +467,7 @@ impl Live {
             Command::BeginRecognition { turn, from } => {
                 self.hearing.set(turn);
                 self.along.iter_mut().for_each(|along| along.follow(turn, from));
+                self.compare(turn, from, self.now());
             }
             Command::Recognise { turn, from, to } => self.recognise(turn, from, to),
             Command::CancelRecognition { .. } => {
@@ -494,13 +497,21 @@ impl Live {
     fn recognise(&mut self, turn: TurnId, from: Ms, to: Ms) {
         let now = self.now();
         self.along.iter_mut().for_each(|along| along.end_at(to, now));
-        let utterance = self.ears.utterance(from, to, (now, Instant::now()));
+        let utterance = self.utterance(from, to);
         self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.hearing.set(turn);
         self.cancel = Cancel::default();
         self.to_be_judged = Some((turn, from, to));
         self.compare(turn, from, to);
         self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone(), along: false });
+    }
+
+    /// What is to be understood of the speech between two moments. The canceller's suppressor takes much of a person with the
+    /// echo while both speak. An answer that only a stop word can end is not silenced for it, so the word is looked for in
+    /// what comes before the suppressor.
+    fn utterance(&mut self, from: Ms, to: Ms) -> Utterance {
+        let linear = self.plan.turn.barge_in == config::BargeIn::Stop && self.machine.answering().is_some();
+        self.ears.utterance(from, to, linear, (self.now(), Instant::now()))
     }
 
     /// Tells whether it may be the answer that is heard.
@@ -518,7 +529,7 @@ impl Live {
         if !self.hearing.is(turn) {
             return;
         }
-        let samples = self.ears.utterance(from, to, (now, Instant::now())).samples;
+        let samples = self.utterance(from, to).samples;
         if let Some(judging) = &self.queues().judging {
             judging.put(JudgingJob { turn, samples });
         }

@@ -178,6 +178,9 @@ impl World {
     fn obey(&mut self, now: f64, commands: Vec<Command>) {
         for command in commands {
             match command {
+                Command::BeginRecognition { turn, .. } => {
+                    self.agenda.push((now, Input::LikePlayed { turn, likeness: self.likeness }));
+                }
                 Command::Recognise { turn, from, to } => self.recognise(now, turn, from.0, to.0),
                 Command::Prepare { turn, reply } => self.prepare(now, turn, reply),
                 Command::Discard { turn } | Command::CancelRecognition { turn } => self.cancel(turn),
