@@ -314,9 +314,9 @@ impl Live {
         }
         let Some((turn, from)) = along.due(now).filter(|_| !making) else { return };
         let cancel = along.begin(now);
-        self.compare(turn, from, now);
         let utterance = self.utterance(from, now);
         self.queues().hearing.put(HearingJob { turn, utterance, cancel, along: true });
+        self.compare(turn, from, now);
     }
 
     fn stop_reading_along(&mut self) {
@@ -502,8 +502,8 @@ impl Live {
         self.hearing.set(turn);
         self.cancel = Cancel::default();
         self.to_be_judged = Some((turn, from, to));
-        self.compare(turn, from, to);
         self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone(), along: false });
+        self.compare(turn, from, to);
     }
 
     /// What is to be understood of the speech between two moments. The canceller's suppressor takes much of a person with the
