@@ -407,8 +407,7 @@ impl Default for Hear {
 
 impl Default for Turn {
     fn default() -> Self {
-        // Pipecat's floor; between the 300 ms and the 500 ms of the pauses in 72 recorded utterances; a pause that 1.4 %
-        // of them exceed; Home Assistant's "relaxed". Off: without a canceller Sotto would hear its own sounds.
+        // `turn::EndOfTurn` gives the reasons of the silences. Off: without a canceller Sotto would hear its own sounds.
         Turn {
             short_silence_ms: 510,
             middle_silence_ms: 700,

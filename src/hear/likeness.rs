@@ -7,9 +7,9 @@
 //!
 //! In recordings of two real rooms every second of echo alone is at 0.51 to 0.96, and every one of a person who talks over an
 //! echo at 0.29 or below. In simulated rooms (delays of 20 to 150 ms that jump by up to 90, clocks 300 ppm apart, a speaker
-//! driven until it distorts, echoes 15 dB below a person to 5 above), of 230 pieces of echo that canceller, voice activity
-//! and recogniser had taken for words four in five are at 0.4 or above, of 900 pieces of people over an echo 1.4 %, and those
-//! mostly mixed with it. They rank right in 98 of 100 pairs, where they last 400 ms or more in 99.
+//! driven until it distorts, echoes 15 dB below a person to 5 above) nine in ten of 141 pieces of echo that canceller, voice
+//! activity and recogniser had taken for words are at 0.4 or above, and of 1500 pieces of people over an echo 2.7 %, of those
+//! of 400 ms or more 1.7 %. They rank right in 99 of 100 pairs.
 
 use crate::level::power;
 use crate::mel::{MELS, Mel, WINDOW};

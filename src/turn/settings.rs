@@ -24,7 +24,7 @@ pub struct TurnSettings {
     /// television the answer would stutter.
     pub false_alarms: u32,
     /// Speech over the answer that is so like what was played is its echo, which the canceller has lost, unless it asks to
-    /// stop: of five pieces of echo one still passes for a person, and of 70 pieces of a person one is taken for echo
+    /// stop: of ten pieces of echo one still passes for a person, and of 40 pieces of a person one is taken for echo
     /// (`hear::Likeness`). Who speaks on is heard again, and is less alike the longer it takes.
     pub own_sound: f32,
     /// Words said within this span may come back as echo: the longest piece that is said at a time, and the time that
@@ -57,7 +57,8 @@ pub struct TurnSettings {
 pub enum BargeIn {
     /// Interrupt it. Without echo cancellation its own sound would hold it up again and again.
     On,
-    /// Stop it by words that ask for nothing else. It goes on, softly for a while, lest it drown them.
+    /// Stop it by words that ask for silence, whatever is said beside them. It goes on, softly for a while, lest it drown
+    /// them.
     Stop,
     /// Nothing.
     Off,
@@ -77,7 +78,7 @@ pub struct EndOfTurn {
     /// It is unlikely to be over: a sentence that hangs in the air. Home Assistant's "relaxed".
     pub hanging: Ms,
     /// The probabilities of being over from which it counts as likely, possible and doubtful; below the last it is unlikely. Of
-    /// 97 ends 75, 90 and 96 were above them, and of 472 pauses 26, 69 and 124.
+    /// 97 ends 75, 90 and 96 were above them, and of 472 pauses, made at other places than those above, 26, 69 and 124.
     pub likely: f32,
     pub possible: f32,
     pub doubtful: f32,

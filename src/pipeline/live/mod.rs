@@ -2,9 +2,9 @@
 //!
 //! One thread ([`Live::step`], over and over) has the microphone, voice activity, the machine and the speaker; the
 //! recogniser, the language model and the voice have theirs, and so has the judge, who hears at each pause what the
-//! recogniser hears and a little more silence, and says how likely it is that nothing more is to come. What happens is told to the machine as it happens,
-//! and its commands are carried out here; nothing here decides. The wake word is listened for on the same thread: it costs
-//! 1.5 ms of every 80.
+//! recogniser hears and a little more silence, and says how likely it is that nothing more is to come. What happens is told
+//! to the machine as it happens, and its commands are carried out here; nothing here decides. The wake word is listened for
+//! on the same thread: it costs 1.5 ms of every 80.
 //!
 //! Recognitions and answers have present turns of their own, because somebody may speak while an answer is being given. The
 //! sound of an answer comes through a queue of its own, which is not emptied while much of it waits to be heard: so the
