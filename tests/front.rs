@@ -108,6 +108,31 @@ fn who_talks_over_the_answer_is_kept() {
     }
 }
 
+/// The suppressor takes much of who speaks over the answer, so words are read before it.
+#[test]
+fn words_over_the_answer_are_kept() {
+    let (played, talker) = (babble(1, 12), babble(2, 12));
+    let silence = vec![0.0; played.len()];
+    let words = |microphone: &[f32], played: &[f32]| {
+        let mut front = Front::new(&Audio { echo: Echo::Aec3, ..NONE });
+        let mut take = |block: &mut Block, played: &Block| {
+            front.process(block, played);
+            *block = *front.words();
+        };
+        in_blocks(&mut take, microphone, played)
+    };
+    let late: Vec<f32> = [&silence[..6 * RATE], &talker[6 * RATE..]].concat();
+    let alone = words(&late, &silence);
+    for echo_db in [-20.0, -10.0, 0.0, 5.0] {
+        let echo = Room { echo_db, ..Room::default() }.echo(&played);
+        let out = words(&mix(&echo, &late), &played);
+        let (found, level) = kept(&out[7 * RATE..], &alone[7 * RATE..]);
+        assert!(found >= 0.93 && (0.9..1.1).contains(&level), "{echo_db} dB: {found:.2}, gain {level:.2}");
+        let loss = erle(&echo, &out, 3..6);
+        assert!(loss >= 10.0, "{echo_db} dB: {loss:.1} dB of the echo");
+    }
+}
+
 #[test]
 fn where_nothing_is_played_only_hum_and_time_are_lost() {
     let talker = babble(2, 6);

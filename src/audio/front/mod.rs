@@ -47,6 +47,22 @@
 //!
 //! Whisper and Silero have learned noise and soft voices: suppression costs words, and gain hardly helps, so both are
 //! off unless the user asks.
+//!
+//! The canceller's suppressor costs words, too, while somebody speaks over the answer. So voices are listened for behind
+//! it, and words are read from what the adaptive filter leaves ([`Front::words`]). Wrong words of the same 41 recordings
+//! spoken over another voice from the speaker, Whisper base, without which 2.8 % are wrong:
+//!
+//! | room | microphone | behind the suppressor | behind the filter |
+//! |---|---|---|---|
+//! | an echo 10 dB below the talker | 10.6 % | 7.3 % | 3.7 % |
+//! | as loud as the talker | 68.5 % | 23.9 % | 4.6 % |
+//! | the same, 2 s after the first sound was played | 62.1 % | 40.7 % | 8.7 % |
+//! | 10 dB above the talker | 102.5 % | 68.0 % | 7.8 % |
+//! | as loud, 250 ms, 100 ppm, driven hard | 64.2 % | 58.1 % | 47.6 % |
+//! | nothing played | 3.2 % | 3.0 % | 3.0 % |
+//!
+//! Of 53 noises over an answer in nine such rooms that passed for a voice, 2 were read as words that nobody said, behind
+//! the suppressor 7; the echo that the filter leaves is read as Sotto's own words or as none.
 
 mod echo;
 mod gain;
@@ -73,7 +89,7 @@ pub struct Front {
     noise: Option<NoiseSuppressor>,
     gain: Option<GainControl>,
     loss: EchoLoss,
-    linear: Block,
+    words: Block,
 }
 
 impl Front {
@@ -83,19 +99,19 @@ impl Front {
             noise: NoiseSuppressor::new(plan.noise),
             gain: (plan.gain == Gain::On).then(GainControl::new),
             loss: EchoLoss::new(),
-            linear: [0.0; BLOCK],
+            words: [0.0; BLOCK],
         }
     }
 
-    /// Makes what is listened to of what was heard; [`EchoCanceller::process`] says what `played` is. What comes out
+    /// Makes what voices are listened for in of what was heard; [`EchoCanceller::process`] says what `played` is. What comes out
     /// is finite and in -1.0..=1.0, whatever the devices bring.
     pub fn process(&mut self, microphone: &mut Block, played: &Block) {
         microphone.iter_mut().for_each(|sample| *sample = pcm::sane(*sample));
         let before = *microphone;
-        self.linear = before;
+        self.words = before;
         if let Some(echo) = &mut self.echo {
             echo.process(microphone, played);
-            self.linear = echo.linear();
+            self.words = echo.linear();
         }
         self.loss.update(&before, microphone, played);
         if let Some(noise) = &mut self.noise {
@@ -106,10 +122,10 @@ impl Front {
         }
     }
 
-    /// What the canceller's adaptive filter left of the last block, without suppressor and the rest: in it a person who
-    /// speaks over an echo can be understood. Without a canceller, the microphone.
-    pub fn linear(&self) -> &Block {
-        &self.linear
+    /// What is recognised of the last block: what the canceller's adaptive filter left of it, before suppressor, noise
+    /// suppression and gain, which cost words. Without a canceller, the microphone.
+    pub fn words(&self) -> &Block {
+        &self.words
     }
 
     /// How much of its own voice Sotto still hears.

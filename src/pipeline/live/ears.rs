@@ -24,8 +24,8 @@ const HOPE: u32 = 2;
 pub(super) struct Heard<'a> {
     /// Behind the front end.
     pub(super) samples: &'a [f32],
-    /// As the canceller's adaptive filter leaves it.
-    pub(super) linear: &'a [f32],
+    /// What is recognised of it; see [`crate::audio::front::Front::words`].
+    pub(super) words: &'a [f32],
     /// Given to the speaker.
     pub(super) played: &'a [f32],
 }
@@ -40,8 +40,8 @@ pub(super) struct Ears {
     /// At 16 kHz, from sample `first` of the capture on.
     sound: VecDeque<f32>,
     first: u64,
-    /// The same as the canceller's adaptive filter leaves it, and what the speaker played meanwhile, sample for sample.
-    linear: VecDeque<f32>,
+    /// What is recognised of it, and what the speaker played meanwhile, sample for sample.
+    words: VecDeque<f32>,
     played: VecDeque<f32>,
     comparer: Likeness,
     most: usize,
@@ -67,7 +67,7 @@ impl Ears {
             padding: samples(plan.padding) as u64,
             sound: VecDeque::new(),
             first: 0,
-            linear: VecDeque::new(),
+            words: VecDeque::new(),
             played: VecDeque::new(),
             comparer: Likeness::default(),
             most: samples(plan.max_turn) + samples(MORE),
@@ -80,10 +80,10 @@ impl Ears {
 
     /// Takes the next sound, whose first sample was at the microphone at the moment `at`. Says what voices did and when the
     /// wake word was said, and of which sound that could not be told.
-    pub(super) fn hear(&mut self, Heard { samples, linear, played }: Heard, at: Ms) -> Vec<Result<Input>> {
+    pub(super) fn hear(&mut self, Heard { samples, words, played }: Heard, at: Ms) -> Vec<Result<Input>> {
         self.origin = at.0 - SampleRate::HEARING.duration(self.end() as usize).0;
         self.sound.extend(samples);
-        self.linear.extend(linear);
+        self.words.extend(words);
         self.played.extend(played);
         let mut events = Vec::new();
         while self.end() - self.judged >= FRAME as u64 {
@@ -92,7 +92,7 @@ impl Ears {
         events.extend(self.look_ahead().map(|event| Ok(Input::Voice(event))));
         let old = self.sound.len().saturating_sub(self.most);
         self.sound.drain(..old);
-        self.linear.drain(..old);
+        self.words.drain(..old);
         self.played.drain(..old);
         self.first += old as u64;
         for said in self.name.iter_mut().flat_map(|name| name.hear(samples, at)) {
@@ -113,8 +113,8 @@ impl Ears {
     }
 
     /// The speech between two moments of the session, and a little around it, as far as it was heard by now. Nothing of the
-    /// wake word before it. As the adaptive filter leaves it, if it is to be `linear`.
-    pub(super) fn utterance(&mut self, from: Ms, to: Ms, linear: bool, now: (Ms, Instant)) -> Utterance {
+    /// wake word before it.
+    pub(super) fn utterance(&mut self, from: Ms, to: Ms, now: (Ms, Instant)) -> Utterance {
         let (first, end) = (self.first, self.end());
         let (from, to) = (self.sample(from).clamp(first, end), self.sample(to).clamp(first, end));
         let named = self.sample(self.named).min(to);
@@ -122,10 +122,9 @@ impl Ears {
         let origin = self.origin;
         let sound = &*self.sound.make_contiguous();
         let last = (speech_end(sound, (to - first) as usize) as u64 + first).max(from);
-        let of = if linear { &*self.linear.make_contiguous() } else { sound };
         let ago = (now.0.0 - origin - SampleRate::HEARING.duration(last as usize).0).max(0.0);
         Utterance {
-            samples: of[(kept.start - first) as usize..(kept.end - first) as usize].into(),
+            samples: self.words.make_contiguous()[(kept.start - first) as usize..(kept.end - first) as usize].into(),
             length: SampleRate::HEARING.duration((last - from) as usize),
             last_sample_at: now.1.checked_sub(Duration::from_secs_f64(ago / 1000.0)).unwrap_or(now.1),
         }
@@ -230,7 +229,7 @@ mod tests {
 
     /// A front end that does nothing, and nothing played.
     fn heard(samples: &[f32; 128]) -> Heard<'_> {
-        Heard { samples, linear: samples, played: &[0.0; 128] }
+        Heard { samples, words: samples, played: &[0.0; 128] }
     }
 
     fn voice(event: Result<Input>) -> VoiceEvent {
@@ -289,14 +288,14 @@ mod tests {
         let mut ears = ears();
         hear(&mut ears, &[20, 10, 20]);
         let now = Instant::now();
-        let spoken = ears.utterance(Ms(1640.0), Ms(1960.0), false, (Ms(2600.0), now));
+        let spoken = ears.utterance(Ms(1640.0), Ms(1960.0), (Ms(2600.0), now));
         assert_eq!((spoken.length, now - spoken.last_sample_at), (Ms(320.0), Duration::from_millis(640)));
         let voiced = spoken.samples.iter().filter(|sample| **sample > 0.5).count();
         assert_eq!(voiced, 10 * FRAME);
         assert_eq!(spoken.samples.len() as u64, 10 * FRAME as u64 + 2 * ears.padding);
         // Never heard, and long forgotten.
-        assert!(ears.utterance(Ms(9e9), Ms(9e9), true, (Ms(2600.0), now)).samples.len() as u64 <= ears.padding);
-        assert!(ears.utterance(Ms(-5.0), Ms(0.0), true, (Ms(2600.0), now)).samples.len() as u64 <= 2 * ears.padding);
+        assert!(ears.utterance(Ms(9e9), Ms(9e9), (Ms(2600.0), now)).samples.len() as u64 <= ears.padding);
+        assert!(ears.utterance(Ms(-5.0), Ms(0.0), (Ms(2600.0), now)).samples.len() as u64 <= 2 * ears.padding);
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::asr::{self, Cancel};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
 use crate::audio::{AudioError, Earcon, Meter};
-use crate::config::{self, Plan};
+use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
     self, AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Verdict,
@@ -293,7 +293,7 @@ impl Live {
             self.meter.take(&samples);
             let played = self.mouth.reference(at);
             self.front.process(&mut samples, &played);
-            let heard = Heard { samples: &samples, linear: self.front.linear(), played: &played };
+            let heard = Heard { samples: &samples, words: self.front.words(), played: &played };
             for event in self.ears.hear(heard, at) {
                 match event {
                     Ok(event) => self.tell(event),
@@ -506,12 +506,9 @@ impl Live {
         self.compare(turn, from, to);
     }
 
-    /// What is to be understood of the speech between two moments. The canceller's suppressor takes much of a person with the
-    /// echo while both speak. An answer that only a stop word can end is not silenced for it, so the word is looked for in
-    /// what comes before the suppressor.
+    /// What is to be understood of the speech between two moments.
     fn utterance(&mut self, from: Ms, to: Ms) -> Utterance {
-        let linear = self.plan.turn.barge_in == config::BargeIn::Stop && self.machine.answering().is_some();
-        self.ears.utterance(from, to, linear, (self.now(), Instant::now()))
+        self.ears.utterance(from, to, (self.now(), Instant::now()))
     }
 
     /// Tells whether it may be the answer that is heard.
