@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorRef};
 
-use super::attempt::{Attempt, Token, share, token_limit};
+use super::attempt::{Attempt, MAY_HAVE_ENDED, Token, begins_again, share, token_limit};
 use super::context::Context;
 use super::guard::{self, Patience};
 use super::header::Blueprint;
@@ -165,7 +165,7 @@ impl Graphs {
         while ids.len() < limit {
             let token = match guard::circle(&ids, patience) {
                 Some(_) => self.token(end_of_text as usize, 0.0),
-                None => self.likeliest(step.logits.last_mut().map_or(&mut [], |row| row), ids.is_empty()),
+                None => self.next(step.logits.last_mut().map_or(&mut [], |row| row), &tokens),
             };
             let id = token.id;
             ids.push(id);
@@ -225,12 +225,18 @@ impl Graphs {
         pass().map_err(|error| run.failed(&self.files[1], &error))?.ok_or_else(wrong)
     }
 
-    /// The likeliest token that may be written next.
-    fn likeliest(&self, logits: &mut [f32], first: bool) -> Token {
-        self.vocabulary.suppress(logits, first);
+    /// The likeliest token that may be written next. A text that would begin again ends, if it may have.
+    fn next(&self, logits: &mut [f32], written: &[Token]) -> Token {
+        self.vocabulary.suppress(logits, written.is_empty());
+        let end_of_text = self.vocabulary.end_of_text();
         let best = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
-        let (id, logit) = best.unwrap_or((self.vocabulary.end_of_text(), 0.0));
-        self.token(id, share(logits.iter().copied(), Some(logit)).ln())
+        let (id, logit) = best.unwrap_or((end_of_text, 0.0));
+        let token = self.token(id, share(logits.iter().copied(), Some(logit)).ln());
+        if !begins_again(written, &token) {
+            return token;
+        }
+        let end = share(logits.iter().copied(), logits.get(end_of_text).copied());
+        if end < MAY_HAVE_ENDED { token } else { self.token(end_of_text, end.ln()) }
     }
 
     fn token(&self, id: usize, logprob: f32) -> Token {
