@@ -93,8 +93,8 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "cross-silences",
         &[
-            "2:20: turn.short_silence_ms is 900; must be at most turn.middle_silence_ms, which is 700 (default)",
-            "3:19: turn.long_silence_ms is 300; must be at least turn.middle_silence_ms, which is 700 (default)",
+            "2:20: turn.short_silence_ms is 900; must be at most turn.middle_silence_ms, which is 800 (default)",
+            "3:19: turn.long_silence_ms is 300; must be at least turn.middle_silence_ms, which is 800 (default)",
         ],
     ),
     ("deep-key", &[" is nested too deeply; write [section] and key = value"]),
@@ -332,7 +332,7 @@ fn the_defaults_make_a_plan() {
     assert_eq!((plan.devices.microphone.as_str(), plan.devices.speaker.as_str()), ("default", "default"));
     let turn = &plan.turn;
     let silences = [turn.short_silence, turn.middle_silence, turn.long_silence, turn.hanging_silence];
-    assert_eq!((silences, turn.barge_in, turn.earcons), ([510.0, 700.0, 800.0, 1250.0].map(Ms), BargeIn::On, false));
+    assert_eq!((silences, turn.barge_in, turn.earcons), ([510.0, 800.0, 850.0, 1250.0].map(Ms), BargeIn::On, false));
     assert_eq!((plan.hear.end_silence, plan.hear.max_turn), (Ms(320.0), Ms(30_000.0)));
     assert_eq!((plan.asr.threads_beside, plan.llm.threads, plan.tts.threads), (1, 2, 1));
     assert_eq!((plan.asr.language.as_deref(), plan.llm.sampling.seed), (Some("en"), None));

@@ -410,8 +410,8 @@ impl Default for Turn {
         // `turn::EndOfTurn` gives the reasons of the silences. Off: without a canceller Sotto would hear its own sounds.
         Turn {
             short_silence_ms: 510,
-            middle_silence_ms: 700,
-            long_silence_ms: 800,
+            middle_silence_ms: 800,
+            long_silence_ms: 850,
             hanging_silence_ms: 1250,
             wake_window_ms: 8000,
             follow_up_ms: 8000,
