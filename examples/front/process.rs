@@ -14,9 +14,6 @@ use crate::simulated::{RATE, Room, TALKER_DB, active_power, power, scale};
 use crate::voice::Voice;
 use crate::{read, through};
 
-/// Heard before each recording, so that canceller and suppressor know the room: a microphone is always on.
-const LEAD: usize = 5 * RATE;
-
 /// Kept after each recording: the front end delays by less than 20 ms.
 const TRAIL: usize = RATE / 10;
 
@@ -40,6 +37,21 @@ pub struct Process {
     /// Level of an echo that is added, beside the voice, in dB: the other recordings, as if Sotto spoke.
     #[arg(long, allow_negative_numbers = true)]
     over: Option<f32>,
+    /// How long the room with its echo dies away, in milliseconds.
+    #[arg(long, requires = "over", default_value_t = Room::default().tail_ms)]
+    tail: usize,
+    /// How much faster the speaker's clock runs than the microphone's, in parts per million.
+    #[arg(long, requires = "over", default_value_t = Room::default().drift_ppm)]
+    drift: f64,
+    /// How far the speaker is driven: from 1 on loud syllables are squeezed.
+    #[arg(long, requires = "over", default_value_t = Room::default().drive)]
+    drive: f32,
+    /// Seconds that are heard before each recording, so that canceller and suppressor know the room.
+    #[arg(long, default_value_t = 5)]
+    lead: usize,
+    /// Write what words are read from, not what voices are listened for in.
+    #[arg(long)]
+    words: bool,
     /// Level of the voice in dB of full scale.
     #[arg(long, allow_negative_numbers = true, default_value_t = TALKER_DB)]
     level: f32,
@@ -94,22 +106,29 @@ impl Process {
     fn one(&self, clean: &[f32], other: &[f32], hum: Option<&[f32]>) -> Vec<f32> {
         let mut voice = clean.to_vec();
         scale(&mut voice, self.level);
-        let mut heard = [vec![0.0; LEAD], voice, vec![0.0; TRAIL]].concat();
+        let lead = self.lead * RATE;
+        let mut heard = [vec![0.0; lead], voice, vec![0.0; TRAIL]].concat();
         let mut played = vec![0.0; heard.len()];
         if let Some(echo_db) = self.over {
             played.iter_mut().zip(other.iter().cycle()).for_each(|(to, from)| *to = *from);
             let echo_db = echo_db + self.level - TALKER_DB;
-            add(&mut heard, &Room { echo_db, ..Room::default() }.echo(&played));
+            let (tail_ms, drift_ppm, drive) = (self.tail, self.drift, self.drive);
+            add(&mut heard, &Room { echo_db, tail_ms, drift_ppm, drive, ..Room::default() }.echo(&played));
         }
         if let (Some(hum), Some(snr)) = (hum, self.snr) {
-            let voice_power = active_power(&heard[LEAD..]);
+            let voice_power = active_power(&heard[lead..]);
             let gain = (voice_power / power(hum).max(1e-12) / 10f64.powf(f64::from(snr) / 10.0)).sqrt() as f32;
             let hum: Vec<f32> = hum.iter().cycle().take(heard.len()).map(|x| gain * x).collect();
             add(&mut heard, &hum);
         }
         let mut front = Front::new(&self.settings());
-        let out = through(&heard, &played, |block, played| front.process(block, played));
-        out[LEAD..].to_vec()
+        let out = through(&heard, &played, |block, played| {
+            front.process(block, played);
+            if self.words {
+                *block = *front.words();
+            }
+        });
+        out[lead..].to_vec()
     }
 
     fn settings(&self) -> Audio {

@@ -61,8 +61,10 @@
 //! | as loud, 250 ms, 100 ppm, driven hard | 64.2 % | 58.1 % | 47.6 % |
 //! | nothing played | 3.2 % | 3.0 % | 3.0 % |
 //!
-//! Of 53 noises over an answer in nine such rooms that passed for a voice, 2 were read as words that nobody said, behind
-//! the suppressor 7; the echo that the filter leaves is read as Sotto's own words or as none.
+//! What is like the sound that was played (`hear::Likeness`) is read behind the suppressor all the same: before it the rest
+//! of an echo that the filter has not learned yet is read as words, in 2 of 7 conversations with an echo as loud as the
+//! person. Of 53 noises over an answer in nine simulated rooms that passed for a voice 3 were then read as words that nobody
+//! said, with all behind the suppressor 7; of 37 pieces of echo that did 2, and 3.
 
 mod echo;
 mod gain;

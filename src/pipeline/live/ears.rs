@@ -30,6 +30,15 @@ pub(super) struct Heard<'a> {
     pub(super) played: &'a [f32],
 }
 
+/// One of the two that the front end makes of what was heard.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Sound {
+    /// In which voices are listened for.
+    Cleaned,
+    /// Which is recognised.
+    Words,
+}
+
 pub(super) struct Ears {
     detector: Box<dyn Detector>,
     segmenter: Segmenter,
@@ -114,7 +123,7 @@ impl Ears {
 
     /// The speech between two moments of the session, and a little around it, as far as it was heard by now. Nothing of the
     /// wake word before it.
-    pub(super) fn utterance(&mut self, from: Ms, to: Ms, now: (Ms, Instant)) -> Utterance {
+    pub(super) fn utterance(&mut self, of: Sound, from: Ms, to: Ms, now: (Ms, Instant)) -> Utterance {
         let (first, end) = (self.first, self.end());
         let (from, to) = (self.sample(from).clamp(first, end), self.sample(to).clamp(first, end));
         let named = self.sample(self.named).min(to);
@@ -122,21 +131,23 @@ impl Ears {
         let origin = self.origin;
         let sound = &*self.sound.make_contiguous();
         let last = (speech_end(sound, (to - first) as usize) as u64 + first).max(from);
+        let of = if of == Sound::Words { &*self.words.make_contiguous() } else { sound };
         let ago = (now.0.0 - origin - SampleRate::HEARING.duration(last as usize).0).max(0.0);
         Utterance {
-            samples: self.words.make_contiguous()[(kept.start - first) as usize..(kept.end - first) as usize].into(),
+            samples: of[(kept.start - first) as usize..(kept.end - first) as usize].into(),
             length: SampleRate::HEARING.duration((last - from) as usize),
             last_sample_at: now.1.checked_sub(Duration::from_secs_f64(ago / 1000.0)).unwrap_or(now.1),
         }
     }
 
     /// How far the sound between two moments of the session, or the end of it, is like what was played; see [`Likeness`].
-    pub(super) fn likeness(&mut self, from: Ms, to: Ms) -> f32 {
+    pub(super) fn likeness(&mut self, of: Sound, from: Ms, to: Ms) -> f32 {
         let begun = self.first;
         let index = |moment: Ms| (self.sample(moment).clamp(begun, self.end()) - begun) as usize;
         let (from, to) = (index(Ms(from.0.max(to.0 - COMPARED.0))), index(to));
         let reach = from.saturating_sub(SampleRate::HEARING.samples(ECHO_REACH));
-        let (heard, played) = (self.sound.make_contiguous(), self.played.make_contiguous());
+        let heard = if of == Sound::Words { &mut self.words } else { &mut self.sound };
+        let (heard, played) = (heard.make_contiguous(), self.played.make_contiguous());
         self.comparer.of(&heard[from.min(to)..to], &played[reach.min(to)..to])
     }
 
@@ -227,9 +238,10 @@ mod tests {
         Ears::new(Box::new(Loud), None, &config::Hear { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan })
     }
 
-    /// A front end that does nothing, and nothing played.
-    fn heard(samples: &[f32; 128]) -> Heard<'_> {
-        Heard { samples, words: samples, played: &[0.0; 128] }
+    /// So loud, with words half as loud, and nothing played.
+    fn heard(ears: &mut Ears, level: f32, at: Ms) -> Vec<VoiceEvent> {
+        let heard = Heard { samples: &[level; 128], words: &[level / 2.0; 128], played: &[0.0; 128] };
+        ears.hear(heard, at).into_iter().map(voice).collect()
     }
 
     fn voice(event: Result<Input>) -> VoiceEvent {
@@ -245,7 +257,7 @@ mod tests {
         let mut at = 1000.0;
         for (n, count) in frames.iter().enumerate() {
             for _ in 0..count * FRAME / 128 {
-                events.extend(ears.hear(heard(&[[0.0, 0.9][n % 2]; 128]), Ms(at)).into_iter().map(voice));
+                events.extend(heard(ears, [0.0, 0.9][n % 2], Ms(at)));
                 at += 8.0;
             }
         }
@@ -274,7 +286,7 @@ mod tests {
         hear(&mut ears, &[10, 10, 5]);
         let block = |ears: &mut Ears, level: f32| {
             let at = Ms(9_000.0 + ears.end() as f64 / 16.0);
-            ears.hear(heard(&[level; 128]), at).into_iter().map(voice).collect::<Vec<_>>()
+            heard(ears, level, at)
         };
         let seen = VoiceEvent::Seen { since: Ms(9_800.0) };
         let told: Vec<_> = [0.0, 0.9, 0.0, 0.0].map(|level| block(&mut ears, level)).concat();
@@ -284,18 +296,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_between_two_moments_is_handed_out_with_its_padding() {
+    fn the_words_between_two_moments_are_handed_out_with_their_padding() {
         let mut ears = ears();
         hear(&mut ears, &[20, 10, 20]);
         let now = Instant::now();
-        let spoken = ears.utterance(Ms(1640.0), Ms(1960.0), (Ms(2600.0), now));
+        let spoken = ears.utterance(Sound::Words, Ms(1640.0), Ms(1960.0), (Ms(2600.0), now));
         assert_eq!((spoken.length, now - spoken.last_sample_at), (Ms(320.0), Duration::from_millis(640)));
-        let voiced = spoken.samples.iter().filter(|sample| **sample > 0.5).count();
+        let voiced = spoken.samples.iter().filter(|sample| **sample == 0.45).count();
         assert_eq!(voiced, 10 * FRAME);
+        let spoken = ears.utterance(Sound::Cleaned, Ms(1640.0), Ms(1960.0), (Ms(2600.0), now));
+        assert_eq!(spoken.samples.iter().filter(|sample| **sample == 0.9).count(), 10 * FRAME);
         assert_eq!(spoken.samples.len() as u64, 10 * FRAME as u64 + 2 * ears.padding);
         // Never heard, and long forgotten.
-        assert!(ears.utterance(Ms(9e9), Ms(9e9), (Ms(2600.0), now)).samples.len() as u64 <= ears.padding);
-        assert!(ears.utterance(Ms(-5.0), Ms(0.0), (Ms(2600.0), now)).samples.len() as u64 <= 2 * ears.padding);
+        assert!(ears.utterance(Sound::Words, Ms(9e9), Ms(9e9), (Ms(2600.0), now)).samples.len() as u64 <= ears.padding);
+        assert!(
+            ears.utterance(Sound::Words, Ms(-5.0), Ms(0.0), (Ms(2600.0), now)).samples.len() as u64 <= 2 * ears.padding
+        );
     }
 
     #[test]

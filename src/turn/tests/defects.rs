@@ -89,7 +89,7 @@ fn defect_4_a_pause_in_a_sentence_makes_no_two_turns() {
 /// 5: work ahead never happens at the settings as they are.
 #[test]
 fn defect_5_work_runs_ahead_at_the_default_settings() {
-    for (score, decided) in [(Some(0.99), 510.0), (None, 700.0), (Some(0.3), 800.0)] {
+    for (score, decided) in [(Some(0.99), 510.0), (None, 800.0), (Some(0.3), 850.0)] {
         let mut world = World::new(TurnSettings::default(), &[QUESTION]);
         (world.score, world.recognition) = (score, 60.0);
         world.run(20_000.0);
