@@ -50,15 +50,14 @@
 //!
 //! The canceller's suppressor costs words, too, while somebody speaks over the answer. So voices are listened for behind
 //! it, and words are read from what the adaptive filter leaves ([`Front::words`]). Wrong words of the same 41 recordings
-//! spoken over another voice from the speaker, Whisper base, without which 2.8 % are wrong:
+//! spoken over another voice from the speaker (`front process --over DB --echo --words`), Whisper base, without which
+//! 2.8 % are wrong:
 //!
 //! | room | microphone | behind the suppressor | behind the filter |
 //! |---|---|---|---|
-//! | an echo 10 dB below the talker | 10.6 % | 7.3 % | 3.7 % |
-//! | as loud as the talker | 68.5 % | 23.9 % | 4.6 % |
-//! | the same, 2 s after the first sound was played | 62.1 % | 40.7 % | 8.7 % |
-//! | 10 dB above the talker | 102.5 % | 68.0 % | 7.8 % |
-//! | as loud, 250 ms, 100 ppm, driven hard | 64.2 % | 58.1 % | 47.6 % |
+//! | an echo 10 dB below the talker | 10.6 % | 8.3 % | 3.5 % |
+//! | as loud as the talker | 68.5 % | 23.9 % | 5.3 % |
+//! | 10 dB above the talker | 102.5 % | 71.0 % | 9.9 % |
 //! | nothing played | 3.2 % | 3.0 % | 3.0 % |
 //!
 //! What is like the sound that was played (`hear::Likeness`) is read behind the suppressor all the same: before it the rest
