@@ -199,14 +199,21 @@ fn stop_is_heard_over_an_answer_that_goes_on_under_all_else() {
     let mut talk = Conversation::begin(server, &["turn.barge_in=stop"]);
     talk.speak(Path::new(RECORDED));
     talk.exchange();
-    talk.speak(&question);
-    talk.until("state", Some("speaking"));
-    talk.speak(&other);
-    for _ in 0..4 {
-        talk.speak(&stop);
+    // Seldom an answer is over before the word is heard.
+    let mut answer = Value::Null;
+    for _ in 0..2 {
+        talk.speak(&question);
+        talk.until("state", Some("speaking"));
+        talk.speak(&other);
+        for _ in 0..4 {
+            talk.speak(&stop);
+        }
+        answer = talk.exchange();
+        assert!(is_about(&answer["question"], QUESTION), "{answer}");
+        if answer["ended"] == "interrupted" {
+            break;
+        }
     }
-    let answer = talk.exchange();
-    assert!(is_about(&answer["question"], QUESTION), "{answer}");
     assert_eq!(answer["ended"], "interrupted", "{:#?}", talk.said);
     // It was not the other words that ended it.
     let before = talk.said.iter().rposition(|line| line["question"] == answer["question"]).unwrap();
