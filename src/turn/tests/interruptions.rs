@@ -181,6 +181,37 @@ fn where_only_a_stop_word_counts_an_answer_goes_on_under_all_else() {
     }
 }
 
+/// Such as a canceller lets pass that has lost the echo: read as anything.
+#[test]
+fn sound_that_is_like_the_answer_interrupts_only_to_stop_it() {
+    for (said, likeness, interrupts) in [
+        ("Swipe.", 0.5, false),
+        ("What about Paris?", 0.5, false),
+        ("What about Paris?", 0.2, true),
+        ("Stop.", 0.9, true),
+        ("Okay, stop.", 0.9, true),
+    ] {
+        let mut world = asked(spoken(3_000.0, 4_000.0, said));
+        world.likeness = likeness;
+        world.run(20_000.0);
+        let interrupted = world.exchanges()[0].2 == Ending::Interrupted;
+        assert_eq!(interrupted, interrupts, "{said} {likeness}");
+        assert!(interrupts || world.exchanges() == [("How is the weather?", WHOLE, Ending::Done)], "{said}");
+    }
+}
+
+/// What was like the answer was only its beginning: somebody speaks over the echo.
+#[test]
+fn who_speaks_on_over_an_echo_is_heard() {
+    let mut world = asked(spoken(3_000.0, 5_000.0, "Rather tell me about Paris, please."));
+    world.likeness = 0.6;
+    world.run(3_900.0);
+    world.likeness = 0.2;
+    world.run(20_000.0);
+    let exchanges = world.exchanges();
+    assert_eq!((exchanges[0].2, exchanges[1].0), (Ending::Interrupted, "Rather tell me about Paris, please."));
+}
+
 /// Without echo cancellation, too: our own voice is heard beside the word.
 #[test]
 fn a_stop_word_stops_an_answer_that_nobody_may_interrupt() {
