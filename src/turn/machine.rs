@@ -116,6 +116,11 @@ impl Machine {
         self.earliest().map(|(at, _)| at)
     }
 
+    /// What it was made with.
+    pub fn settings(&self) -> &TurnSettings {
+        &self.settings
+    }
+
     /// The confirmed answer, and up to which byte its text was heard.
     pub fn answering(&self) -> Option<(TurnId, usize)> {
         self.active().map(|answer| (answer.turn, answer.ledger.heard()))

@@ -69,7 +69,7 @@ pub enum BargeIn {
 pub struct EndOfTurn {
     /// The floor: it is most likely over. Most answers take about as long to be made, so less would gain little. Of 36
     /// pauses that speakers made themselves eight looked so finished, and lasted up to 480 ms but for one of 830; of 448 that
-    /// were made for them, 20.
+    /// were made for them, 20 (with 0.7 as the limit).
     pub short: Ms,
     /// It may be over. Of those pauses one in six looked at least so.
     pub middle: Ms,

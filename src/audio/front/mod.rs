@@ -55,9 +55,9 @@
 //!
 //! | room | microphone | behind the suppressor | behind the filter |
 //! |---|---|---|---|
-//! | an echo 10 dB below the talker | 10.6 % | 8.3 % | 3.5 % |
-//! | as loud as the talker | 68.5 % | 23.9 % | 5.3 % |
-//! | 10 dB above the talker | 102.5 % | 71.0 % | 9.9 % |
+//! | an echo 10 dB below the talker | 6.7 % | 8.3 % | 3.5 % |
+//! | as loud as the talker | 66.9 % | 23.9 % | 5.3 % |
+//! | 10 dB above the talker | 101.2 % | 71.0 % | 9.9 % |
 //! | nothing played | 3.2 % | 3.0 % | 3.0 % |
 //!
 //! What is like the sound that was played (`hear::Likeness`) is read behind the suppressor all the same: before it the rest

@@ -22,9 +22,9 @@ const HOPE: u32 = 2;
 
 /// As many samples each, of the same time.
 pub(super) struct Heard<'a> {
-    /// Behind the front end.
+    /// In which voices are listened for.
     pub(super) samples: &'a [f32],
-    /// What is recognised of it; see [`crate::audio::front::Front::words`].
+    /// In which words are read; see [`crate::audio::front::Front::words`].
     pub(super) words: &'a [f32],
     /// Given to the speaker.
     pub(super) played: &'a [f32],
@@ -32,10 +32,10 @@ pub(super) struct Heard<'a> {
 
 /// One of the two that the front end makes of what was heard.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Sound {
+enum Sound {
     /// In which voices are listened for.
     Cleaned,
-    /// Which is recognised.
+    /// In which words are read.
     Words,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Ears {
     /// At 16 kHz, from sample `first` of the capture on.
     sound: VecDeque<f32>,
     first: u64,
-    /// What is recognised of it, and what the speaker played meanwhile, sample for sample.
+    /// The same for words, and what the speaker played meanwhile, sample for sample.
     words: VecDeque<f32>,
     played: VecDeque<f32>,
     comparer: Likeness,
@@ -122,8 +122,10 @@ impl Ears {
     }
 
     /// The speech between two moments of the session, and a little around it, as far as it was heard by now. Nothing of the
-    /// wake word before it.
-    pub(super) fn utterance(&mut self, of: Sound, from: Ms, to: Ms, now: (Ms, Instant)) -> Utterance {
+    /// wake word before it. Where the sound in which words are read is so like what was played as `own` says, it is Sotto's
+    /// own, and a person is to be heard in the other one or not at all.
+    pub(super) fn utterance(&mut self, from: Ms, to: Ms, own: Option<f32>, now: (Ms, Instant)) -> Utterance {
+        let is_own = own.is_some_and(|own| self.compared(Sound::Words, from, to) >= own);
         let (first, end) = (self.first, self.end());
         let (from, to) = (self.sample(from).clamp(first, end), self.sample(to).clamp(first, end));
         let named = self.sample(self.named).min(to);
@@ -131,7 +133,7 @@ impl Ears {
         let origin = self.origin;
         let sound = &*self.sound.make_contiguous();
         let last = (speech_end(sound, (to - first) as usize) as u64 + first).max(from);
-        let of = if of == Sound::Words { &*self.words.make_contiguous() } else { sound };
+        let of = if is_own { sound } else { &*self.words.make_contiguous() };
         let ago = (now.0.0 - origin - SampleRate::HEARING.duration(last as usize).0).max(0.0);
         Utterance {
             samples: of[(kept.start - first) as usize..(kept.end - first) as usize].into(),
@@ -141,7 +143,11 @@ impl Ears {
     }
 
     /// How far the sound between two moments of the session, or the end of it, is like what was played; see [`Likeness`].
-    pub(super) fn likeness(&mut self, of: Sound, from: Ms, to: Ms) -> f32 {
+    pub(super) fn likeness(&mut self, from: Ms, to: Ms) -> f32 {
+        self.compared(Sound::Cleaned, from, to)
+    }
+
+    fn compared(&mut self, of: Sound, from: Ms, to: Ms) -> f32 {
         let begun = self.first;
         let index = |moment: Ms| (self.sample(moment).clamp(begun, self.end()) - begun) as usize;
         let (from, to) = (index(Ms(from.0.max(to.0 - COMPARED.0))), index(to));
@@ -300,18 +306,38 @@ mod tests {
         let mut ears = ears();
         hear(&mut ears, &[20, 10, 20]);
         let now = Instant::now();
-        let spoken = ears.utterance(Sound::Words, Ms(1640.0), Ms(1960.0), (Ms(2600.0), now));
+        let spoken = ears.utterance(Ms(1640.0), Ms(1960.0), Some(0.4), (Ms(2600.0), now));
         assert_eq!((spoken.length, now - spoken.last_sample_at), (Ms(320.0), Duration::from_millis(640)));
         let voiced = spoken.samples.iter().filter(|sample| **sample == 0.45).count();
         assert_eq!(voiced, 10 * FRAME);
-        let spoken = ears.utterance(Sound::Cleaned, Ms(1640.0), Ms(1960.0), (Ms(2600.0), now));
-        assert_eq!(spoken.samples.iter().filter(|sample| **sample == 0.9).count(), 10 * FRAME);
         assert_eq!(spoken.samples.len() as u64, 10 * FRAME as u64 + 2 * ears.padding);
         // Never heard, and long forgotten.
-        assert!(ears.utterance(Sound::Words, Ms(9e9), Ms(9e9), (Ms(2600.0), now)).samples.len() as u64 <= ears.padding);
-        assert!(
-            ears.utterance(Sound::Words, Ms(-5.0), Ms(0.0), (Ms(2600.0), now)).samples.len() as u64 <= 2 * ears.padding
-        );
+        assert!(ears.utterance(Ms(9e9), Ms(9e9), None, (Ms(2600.0), now)).samples.len() as u64 <= ears.padding);
+        assert!(ears.utterance(Ms(-5.0), Ms(0.0), None, (Ms(2600.0), now)).samples.len() as u64 <= 2 * ears.padding);
+    }
+
+    /// Syllables of noise, the words of which are what was played or nothing like it.
+    #[test]
+    fn where_the_words_are_our_own_the_other_sound_is_read() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut syllables = || -> Vec<f32> {
+            let levels: Vec<f32> = (0..20).map(|_| random.f32()).collect();
+            levels
+                .iter()
+                .flat_map(|level| (0..1_280).map(|_| level * (random.f32() - 0.5)).collect::<Vec<_>>())
+                .collect()
+        };
+        let (played, person) = (syllables(), syllables());
+        for (words, own, cleaned) in [(&played, Some(0.4), true), (&played, None, false), (&person, Some(0.4), false)] {
+            let mut ears = ears();
+            let mut at = 0.0;
+            for (words, played) in words.chunks_exact(128).zip(played.chunks_exact(128)) {
+                ears.hear(Heard { samples: &[0.0; 128], words, played }, Ms(at));
+                at += 8.0;
+            }
+            let spoken = ears.utterance(Ms(500.0), Ms(1_500.0), own, (Ms(at), Instant::now()));
+            assert_eq!(spoken.samples.iter().all(|sample| *sample == 0.0), cleaned, "{own:?}");
+        }
     }
 
     #[test]

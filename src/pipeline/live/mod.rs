@@ -35,15 +35,15 @@ use crate::asr::{self, Cancel};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
 use crate::audio::{AudioError, Earcon, Meter};
-use crate::config::{BargeIn, Plan};
+use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage, Verdict,
-    View,
+    self, AnswerEvent, BargeIn, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage,
+    TurnSettings, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
 use along::Along;
-use ears::{Ears, Heard, Sound};
+use ears::{Ears, Heard};
 use mouth::{Mouth, Progress};
 use name::NameEar;
 use spoken::Spoken;
@@ -127,8 +127,6 @@ pub struct Live {
     meter: Meter,
     front: Front,
     ears: Ears,
-    /// See [`crate::turn::TurnSettings::own_sound`].
-    own_sound: f32,
     mouth: Mouth,
     /// The turns that are worth recognising, and answering.
     hearing: PresentTurn,
@@ -208,13 +206,11 @@ impl Live {
         let (card, elsewhere) = (devices.card, elsewhere());
         let settings = PlaybackSettings::at(rate);
         let playback = Playback::open(card.clone(), &devices.speaker, settings, elsewhere.clone())?;
-        let turns = turn_settings(plan, name.is_some());
         Ok(Live {
             plan: plan.clone(),
             languages,
             clock: card.clock(),
-            own_sound: turns.own_sound,
-            machine: Machine::new(turns),
+            machine: Machine::new(turn_settings(plan, name.is_some())),
             capture: Capture::open(card, &devices.microphone, elsewhere),
             meter: Meter::default(),
             front: Front::new(&plan.audio),
@@ -510,18 +506,17 @@ impl Live {
         self.compare(turn, from, to);
     }
 
-    /// What is to be understood of the speech between two moments. Where what the canceller's filter has left is like what was
-    /// played, a person is to be heard behind the suppressor or not at all; but a stop word is worth a try.
+    /// What is to be understood of the speech between two moments. Where only a stop word counts it is worth a try in our own
+    /// sound, too.
     fn utterance(&mut self, from: Ms, to: Ms) -> Utterance {
-        let may_be_own = self.plan.turn.barge_in != BargeIn::Stop;
-        let own = may_be_own && self.ears.likeness(Sound::Words, from, to) >= self.own_sound;
-        let of = if own { Sound::Cleaned } else { Sound::Words };
-        self.ears.utterance(of, from, to, (self.now(), Instant::now()))
+        let TurnSettings { barge_in, own_sound, .. } = *self.machine.settings();
+        let own = (barge_in != BargeIn::Stop).then_some(own_sound);
+        self.ears.utterance(from, to, own, (self.now(), Instant::now()))
     }
 
     /// Tells whether it may be the answer that is heard.
     fn compare(&mut self, turn: TurnId, from: Ms, to: Ms) {
-        let likeness = self.ears.likeness(Sound::Cleaned, from, to);
+        let likeness = self.ears.likeness(from, to);
         self.tell(Input::LikePlayed { turn, likeness });
     }
 
