@@ -305,8 +305,7 @@ fn a_conversation_begins_with_the_wake_word_and_goes_on_without_it() {
     assert_eq!((world.read(), world.answers.len()), (read, 2), "the window is over");
 }
 
-/// Over Sotto's own voice, which the canceller takes away with a part of theirs, not all of the twelve are heard: ten were
-/// in one run and seven in another, in which they came elsewhere in the answer.
+/// Said at four places of Sotto's own voice, which is as loud, by each of the twelve, 42 were heard.
 #[test]
 fn the_wake_word_over_the_answer_stops_it_and_other_words_do_not() {
     let _alone = alone();
@@ -335,5 +334,5 @@ fn the_wake_word_over_the_answer_stops_it_and_other_words_do_not() {
         world.until(View::Listening);
         assert_eq!(world.answers.last().map(|answer| answer.how), Some(Ending::Done), "{}", call.display());
     }
-    assert!(stopped >= 5, "{stopped} of 12");
+    assert!(stopped >= 8, "{stopped} of 12");
 }

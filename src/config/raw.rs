@@ -64,7 +64,7 @@ pub struct Audio {
     pub speaker: String,
     /// What takes Sotto's own voice out of the microphone.
     pub echo: Echo,
-    /// Whether steady noise is taken out of the sound in which voices and the wake word are listened for, and how much.
+    /// Whether steady noise is taken out of the sound in which voices are listened for, and how much.
     pub noise: Noise,
     /// Whether soft and far voices are made louder there.
     pub gain: Gain,

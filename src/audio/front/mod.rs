@@ -49,9 +49,9 @@
 //! off unless the user asks.
 //!
 //! The canceller's suppressor costs words, too, while somebody speaks over the answer. So voices are listened for behind
-//! it, and words are read from what the adaptive filter leaves ([`Front::words`]). Wrong words of the same 41 recordings
-//! spoken over another voice from the speaker (`front process --over DB --echo --words`), Whisper base, without which
-//! 2.8 % are wrong:
+//! it, and words, the wake word among them, are read from what the adaptive filter leaves ([`Front::words`]). Wrong words
+//! of the same 41 recordings spoken over another voice from the speaker (`front process --over DB --echo --words`),
+//! Whisper base, without which 2.8 % are wrong:
 //!
 //! | room | microphone | behind the suppressor | behind the filter |
 //! |---|---|---|---|

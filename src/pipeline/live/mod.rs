@@ -39,7 +39,7 @@ use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
     self, AnswerEvent, BargeIn, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage,
-    TurnSettings, Verdict, View,
+    Verdict, View,
 };
 use crate::types::{Ms, TurnId};
 use along::Along;
@@ -206,15 +206,17 @@ impl Live {
         let (card, elsewhere) = (devices.card, elsewhere());
         let settings = PlaybackSettings::at(rate);
         let playback = Playback::open(card.clone(), &devices.speaker, settings, elsewhere.clone())?;
+        let turns = turn_settings(plan, name.is_some());
+        let ears = Ears::new(detector, name, &plan.hear, turns.own_sound);
         Ok(Live {
             plan: plan.clone(),
             languages,
             clock: card.clock(),
-            machine: Machine::new(turn_settings(plan, name.is_some())),
+            machine: Machine::new(turns),
             capture: Capture::open(card, &devices.microphone, elsewhere),
             meter: Meter::default(),
             front: Front::new(&plan.audio),
-            ears: Ears::new(detector, name, &plan.hear),
+            ears,
             mouth: Mouth::new(playback, rate),
             hearing,
             answering,
@@ -506,12 +508,11 @@ impl Live {
         self.compare(turn, from, to);
     }
 
-    /// What is to be understood of the speech between two moments. Where only a stop word counts it is worth a try in our own
-    /// sound, too.
+    /// What is to be understood of the speech between two moments. Where a stop word alone ends an answer, it is worth a try
+    /// in what sounds like the answer, too.
     fn utterance(&mut self, from: Ms, to: Ms) -> Utterance {
-        let TurnSettings { barge_in, own_sound, .. } = *self.machine.settings();
-        let own = (barge_in != BargeIn::Stop).then_some(own_sound);
-        self.ears.utterance(from, to, own, (self.now(), Instant::now()))
+        let tries = self.machine.settings().barge_in == BargeIn::Stop && self.machine.answering().is_some();
+        self.ears.utterance(from, to, tries, (self.now(), Instant::now()))
     }
 
     /// Tells whether it may be the answer that is heard.
