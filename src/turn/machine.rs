@@ -126,6 +126,11 @@ impl Machine {
         self.active().map(|answer| (answer.turn, answer.ledger.heard()))
     }
 
+    /// Whether words were asked for and are not there.
+    pub fn awaits_words(&self) -> bool {
+        self.words_due().is_some()
+    }
+
     /// The state, for the eye.
     pub fn view(&self) -> View {
         match &self.state {

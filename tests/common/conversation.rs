@@ -1,7 +1,7 @@
 //! A conversation on a simulated card, on the card's own clock. Shared by the tests of echo and of the wake word.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sotto::audio::device::{Card, DEFAULT, Room, Simulated};
 use sotto::config::Plan;
@@ -9,6 +9,9 @@ use sotto::observe::Journal;
 use sotto::pipeline::{Devices, Exchange, Happening, Live, Stages};
 use sotto::turn::{Ending, View};
 use sotto::types::SampleRate;
+
+/// For a stage that has something to do, of real time: more, and it hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Conversation {
     card: Simulated,
@@ -28,15 +31,23 @@ impl Conversation {
         conversation
     }
 
-    /// Lets time pass; stages have some real time for each step of 10 ms.
+    /// Lets time pass, in steps of 10 ms. It stands still while a stage has something to do: a busy machine is no slow stage.
     pub fn pass(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds / 10 {
             self.card.advance(Duration::from_millis(10));
-            for happening in self.live.step(Duration::from_micros(400)).unwrap() {
-                match happening {
-                    Happening::Answered(exchange) if exchange.how != Ending::Revised => self.answers.push(exchange),
-                    _ => {}
-                }
+            self.step();
+            let asked = Instant::now();
+            while self.live.is_awaiting() && asked.elapsed() < PATIENCE {
+                self.step();
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        for happening in self.live.step(Duration::from_micros(400)).unwrap() {
+            match happening {
+                Happening::Answered(exchange) if exchange.how != Ending::Revised => self.answers.push(exchange),
+                _ => {}
             }
         }
     }

@@ -266,6 +266,12 @@ impl Live {
         self.machine.view()
     }
 
+    /// Whether words that were asked for, or the first sentence of an answer, are still to come: a clock that can stand still
+    /// may wait for them.
+    pub fn is_awaiting(&self) -> bool {
+        self.machine.awaits_words() || self.answer.as_ref().is_some_and(|answer| answer.is_silent() && !answer.made)
+    }
+
     pub fn glance(&self) -> Glance<'_> {
         let given = self.machine.answering().zip(self.answer.as_ref());
         let given = given.filter(|((turn, _), answer)| answer.turn == *turn);
