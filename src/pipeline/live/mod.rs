@@ -234,10 +234,10 @@ impl Live {
         })
     }
 
-    /// Waits up to `patience` for a stage to say something, looks after everything, and says what happened. To be called
-    /// over and over, every [`TICK`]. Errors when the conversation cannot go on: a stage has ended.
+    /// Waits up to `patience`, or until something is due, for a stage to say something, looks after everything, and says what
+    /// happened. To be called over and over, every [`TICK`]. Errors when the conversation cannot go on: a stage has ended.
     pub fn step(&mut self, patience: Duration) -> Result<Vec<Happening>> {
-        let first = self.queues().inbox.recv_timeout(patience).ok();
+        let first = self.queues().inbox.recv_timeout(self.until_deadline(patience)).ok();
         first.into_iter().try_for_each(|message| self.take(message))?;
         self.take_all()?;
         while self.mouth.has_room()
@@ -250,12 +250,18 @@ impl Live {
         self.listen()?;
         self.read_along();
         self.ask_judge();
-        self.speak();
-        let now = self.now();
-        if self.machine.next_deadline().is_some_and(|deadline| deadline.0 <= now.0) {
+        if self.until_deadline(patience).is_zero() {
             self.tell(Input::Tick);
         }
+        self.speak();
         Ok(std::mem::take(&mut self.happened))
+    }
+
+    /// How long nothing has to be done, up to `most`, if nobody says anything.
+    fn until_deadline(&self, most: Duration) -> Duration {
+        let Some(deadline) = self.machine.next_deadline() else { return most };
+        let left = (deadline.0 - self.now().0) / 1000.0;
+        Duration::from_secs_f64(left.clamp(0.0, most.as_secs_f64()))
     }
 
     pub fn control(&mut self, control: Control) {
