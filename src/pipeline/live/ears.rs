@@ -19,7 +19,7 @@ const COMPARED: Ms = Ms(2_000.0);
 
 /// The same of the wake word, with what is before it. Of 144 that 12 people said over another voice from the speaker, 10 dB
 /// softer than theirs to 5 dB louder, one was as like it as our own sound (in the conversations of `tests/wake.rs`, four of
-/// 46); of five moments in 45 minutes of echo alone that were taken for the word, all.
+/// 46); of four moments in 45 minutes of echo alone that were taken for the word, all.
 const NAMED: Ms = Ms(1_500.0);
 
 /// Whole frames that Silero is given to take a sound in a pause for a voice that comes back.
