@@ -305,19 +305,20 @@ fn a_conversation_begins_with_the_wake_word_and_goes_on_without_it() {
     assert_eq!((world.read(), world.answers.len()), (read, 2), "the window is over");
 }
 
-/// Said at four places of Sotto's own voice, which is as loud, by each of the twelve, 42 were heard.
+/// Each of the twelve at one of four places of Sotto's own voice, which is as loud; of all of them at all places 42 were heard.
 #[test]
 fn the_wake_word_over_the_answer_stops_it_and_other_words_do_not() {
     let _alone = alone();
     let person = question()[..3 * 8_000].to_vec();
     let mut stopped = 0;
-    for call in recordings("wake/alexa") {
+    for (n, call) in (0..).zip(recordings("wake/alexa")) {
         let mut world = World::new();
         world.say(&recording("wake/alexa/100.wav"));
         world.say(&person);
         world.until(View::Speaking);
         world.say(&person);
         assert!(world.answers.is_empty(), "{:?}", world.answers);
+        world.pass(500 * (n % 4));
         world.say(&samples(&call));
         world.pass(100);
         if world.answers.is_empty() {

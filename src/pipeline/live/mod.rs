@@ -237,7 +237,8 @@ impl Live {
     /// Waits up to `patience`, or until something is due, for a stage to say something, looks after everything, and says what
     /// happened. To be called over and over, every [`TICK`]. Errors when the conversation cannot go on: a stage has ended.
     pub fn step(&mut self, patience: Duration) -> Result<Vec<Happening>> {
-        let first = self.queues().inbox.recv_timeout(self.until_deadline(patience)).ok();
+        let patience = (self.until_due().0 / 1000.0).clamp(0.0, patience.as_secs_f64());
+        let first = self.queues().inbox.recv_timeout(Duration::from_secs_f64(patience)).ok();
         first.into_iter().try_for_each(|message| self.take(message))?;
         self.take_all()?;
         while self.mouth.has_room()
@@ -250,18 +251,16 @@ impl Live {
         self.listen()?;
         self.read_along();
         self.ask_judge();
-        if self.until_deadline(patience).is_zero() {
+        if self.until_due().0 <= 0.0 {
             self.tell(Input::Tick);
         }
         self.speak();
         Ok(std::mem::take(&mut self.happened))
     }
 
-    /// How long nothing has to be done, up to `most`, if nobody says anything.
-    fn until_deadline(&self, most: Duration) -> Duration {
-        let Some(deadline) = self.machine.next_deadline() else { return most };
-        let left = (deadline.0 - self.now().0) / 1000.0;
-        Duration::from_secs_f64(left.clamp(0.0, most.as_secs_f64()))
+    /// Until the machine has something to do, whatever is heard: endless where nothing waits.
+    fn until_due(&self) -> Ms {
+        Ms(self.machine.next_deadline().map_or(f64::INFINITY, |deadline| deadline.0 - self.now().0))
     }
 
     pub fn control(&mut self, control: Control) {
