@@ -25,7 +25,7 @@ fn allocating(model: &Model, step: impl Fn(&mut State)) -> usize {
 #[test]
 fn a_token_allocates_nothing() {
     let smollm = common::model_file("smollm2-135m", "model.gguf");
-    let qwen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen35/tiny_gva2-bf16.gguf");
+    let qwen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen35/tiny_gva2/tiny_gva2-bf16.gguf");
     for path in [smollm, qwen] {
         // The pool's other threads are not counted; the calling one does the same work.
         let model = Model::open(&path, 2).unwrap();

@@ -1,5 +1,5 @@
 //! `sotto verify`: small models of many shapes with expected tensors beside them, quantised ones beside what they were
-//! made of, and what is wrong with others. All golden models of `../shared/qwen3.5/goldens` where that folder is there.
+//! made of, and what is wrong with others. The golden model in every format.
 
 #[path = "common/goldens.rs"]
 mod goldens;
@@ -290,19 +290,15 @@ fn inside(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 
 #[test]
 fn golden_models_with_weights_in_floats_pass_in_every_format_and_any_chunks() {
-    for folder in goldens::models("only models made here are compared") {
-        let mut models = vec![folder.clone(), folder.join("hf")];
-        models.extend(inside(&folder, |name| name.ends_with("f32.gguf") || name.ends_with("bf16.gguf")));
-        assert_eq!(models.len(), 4);
-        for path in models {
-            let source = Source::open(&path).unwrap();
-            let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
-            for chunk in [1, 3, 16, 64, 200] {
-                let report = case.compare(&model, chunk).unwrap();
-                println!("{} in chunks of {chunk}: {:.1e}, {:?}", path.display(), report.logits, report.states.kinds());
-                let failures = report.failures(&Tolerances::EXACT);
-                assert!(failures.is_empty() && report.states.moments == 11, "{}: {failures:?}", path.display());
-            }
+    let folder = goldens::model();
+    for path in [folder.join("hf"), folder.join("tiny_gva2-bf16.gguf")] {
+        let source = Source::open(&path).unwrap();
+        let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
+        for chunk in [1, 3, 16, 64, 200] {
+            let report = case.compare(&model, chunk).unwrap();
+            println!("{} in chunks of {chunk}: {:.1e}, {:?}", path.display(), report.logits, report.states.kinds());
+            let failures = report.failures(&Tolerances::EXACT);
+            assert!(failures.is_empty() && report.states.moments == 11, "{}: {failures:?}", path.display());
         }
     }
 }
@@ -310,22 +306,20 @@ fn golden_models_with_weights_in_floats_pass_in_every_format_and_any_chunks() {
 /// The engine itself on quantised weights, against what others computed from the same codes.
 #[test]
 fn golden_models_with_quantised_weights_pass_in_any_chunks() {
-    for folder in goldens::models("only models made here are compared") {
-        let mut compared = Vec::new();
-        for path in inside(&folder, |name| name.starts_with("mlx_") || name.ends_with("q8_0.gguf")) {
-            let source = Source::open(&path).unwrap();
-            let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
-            for chunk in [1, 3, 16, 64, 200] {
-                let report = case.compare(&model, chunk).unwrap();
-                println!("{} in chunks of {chunk}: {:.2e}", path.display(), report.logits);
-                let failures = report.failures(&Tolerances::of(&report.precision));
-                assert!(failures.is_empty() && report.tokens == 200, "{}: {failures:?}", path.display());
-                compared.push(report.precision.name);
-            }
+    let (folder, mut compared) = (goldens::model(), Vec::new());
+    for path in inside(&folder, |name| name.starts_with("mlx_") || name.ends_with("q8_0.gguf")) {
+        let source = Source::open(&path).unwrap();
+        let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
+        for chunk in [1, 3, 16, 64, 200] {
+            let report = case.compare(&model, chunk).unwrap();
+            println!("{} in chunks of {chunk}: {:.2e}", path.display(), report.logits);
+            let failures = report.failures(&Tolerances::of(&report.precision));
+            assert!(failures.is_empty() && report.tokens == 200, "{}: {failures:?}", path.display());
+            compared.push(report.precision.name);
         }
-        compared.dedup();
-        assert_eq!(compared, ["int4", "int5", "int6", "int8", "q8_0"], "{}", folder.display());
     }
+    compared.dedup();
+    assert_eq!(compared, ["int4", "int5", "int6", "int8", "q8_0"]);
 }
 
 /// The same checkpoint with every packed matrix in f32.
@@ -360,17 +354,16 @@ fn unpacked(dir: &Path) -> TempDir {
 
 #[test]
 fn the_codes_of_golden_mlx_checkpoints_mean_what_mlx_lm_computed() {
-    for folder in goldens::models("only models made here are compared") {
-        for path in inside(&folder, |name| name.starts_with("mlx_")) {
-            let expected = Expected::of_mlx(&folder, &path).unwrap();
-            let wanted = expected.get("logits_f32run").unwrap();
-            let ids = Expected::of_model(&folder).unwrap().get("input_ids").unwrap().tokens(512).unwrap();
-            let wanted = wanted.values(&[ids.len(), 512]).unwrap();
-            let reference = Reference::open(unpacked(&path).path()).unwrap();
-            let got = reference.logits(&ids, &mut reference.memory().unwrap()).unwrap();
-            let off = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            println!("{}: largest error {off:.1e}", path.display());
-            assert!(off <= Tolerances::MLX.logits, "{}: a logit is off by {off}", path.display());
-        }
+    let folder = goldens::model();
+    for path in inside(&folder, |name| name.starts_with("mlx_")) {
+        let expected = Expected::of_mlx(&folder, &path).unwrap();
+        let wanted = expected.get("logits_f32run").unwrap();
+        let ids = Expected::of_model(&folder).unwrap().get("input_ids").unwrap().tokens(512).unwrap();
+        let wanted = wanted.values(&[ids.len(), 512]).unwrap();
+        let reference = Reference::open(unpacked(&path).path()).unwrap();
+        let got = reference.logits(&ids, &mut reference.memory().unwrap()).unwrap();
+        let off = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("{}: largest error {off:.1e}", path.display());
+        assert!(off <= Tolerances::MLX.logits, "{}: a logit is off by {off}", path.display());
     }
 }

@@ -374,7 +374,7 @@ proptest! {
 
 /// The committed golden model, and how many bytes stand before its data.
 fn gguf_and_its_front() -> (Vec<u8>, usize) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen35/tiny_gva2-bf16.gguf");
+    let path = goldens::model().join("tiny_gva2-bf16.gguf");
     read_gguf(&path).unwrap();
     let front = Gguf::open(&path).unwrap().tensors().map(|tensor| tensor.span.start).min().unwrap();
     (fs::read(&path).unwrap(), front)

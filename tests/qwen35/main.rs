@@ -1,12 +1,10 @@
 //! The hybrid model of Qwen3.5 against expected tensors (tests/golden/README.md), in every form a sequence can take.
 //!
-//! A small committed set always runs. All tiny models of `../shared/qwen3.5/goldens` run where that folder is there.
-
 mod expected;
 #[path = "../common/goldens.rs"]
 mod goldens;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use expected::Expected;
 use sotto::llm::{CacheKind, Model, State};
@@ -23,34 +21,23 @@ const CHUNKS: [usize; 5] = [1, 3, 16, 64, 200];
 /// Where DeltaNet layers are compared.
 const MOMENTS: [usize; 11] = [1, 2, 3, 4, 5, 63, 64, 65, 128, 130, 200];
 
-fn committed() -> (PathBuf, PathBuf) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen35");
-    (folder.join("tiny_gva2-bf16.gguf"), folder.join("tiny_gva2.safetensors"))
+/// The golden model in bf16, and what it computes.
+fn exact() -> (PathBuf, Expected) {
+    (goldens::model().join("tiny_gva2-bf16.gguf"), expected())
+}
+
+fn expected() -> Expected {
+    Expected::read(&["golden.safetensors", "ref_f64.safetensors"].map(|file| goldens::model().join(file)))
 }
 
 fn state(model: &Model) -> State {
     State::with_cache(model.blueprint(), CONTEXT, CacheKind::F32)
 }
 
-/// All models of the shared folder, each GGUF with what it should give.
-fn shared() -> Vec<(PathBuf, Expected)> {
-    let models = goldens::models("only the committed golden set is compared");
-    let cases = models.into_iter().flat_map(|model| {
-        let golden = Expected::read(&[model.join("golden.safetensors"), model.join("ref_f64.safetensors")]);
-        let name = model.file_name().unwrap().to_str().unwrap().to_owned();
-        ["f32", "bf16", "q8_0"].map(|kind| {
-            let gguf = model.join(format!("{name}-{kind}.gguf"));
-            (gguf, if kind == "q8_0" { golden.of_logits("gguf_q8_0.logits") } else { golden.clone() })
-        })
-    });
-    cases.collect()
-}
-
-fn cases() -> Vec<(PathBuf, Expected)> {
-    let (gguf, golden) = committed();
-    let mut cases = shared();
-    cases.push((gguf, Expected::read(&[golden])));
-    cases
+/// The golden model in bf16 and in Q8_0, each with what it computes.
+fn cases() -> [(PathBuf, Expected); 2] {
+    let quantized = goldens::model().join("tiny_gva2-q8_0.gguf");
+    [exact(), (quantized, expected().of_logits("gguf_q8_0.logits"))]
 }
 
 /// Logits of every position, the sequence cut after `ends`.
@@ -114,8 +101,8 @@ fn logits_are_those_of_the_reference_however_the_prompt_is_cut() {
 
 #[test]
 fn pieces_of_more_than_one_token_and_any_number_of_threads_change_no_bit() {
-    let (path, golden) = committed();
-    let tokens = Expected::read(&[golden]).tokens("input_ids");
+    let (path, golden) = exact();
+    let tokens = golden.tokens("input_ids");
     let whole = logits(&Model::open(&path, 1).unwrap(), &tokens, &[200]);
     let alone = logits(&Model::open(&path, 1).unwrap(), &tokens, &ends(200, 1));
     for threads in [1, 2, 3] {
@@ -201,7 +188,7 @@ fn a_greedy_answer_is_that_of_the_reference() {
 #[test]
 fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
     const TOKENS: usize = 10_000;
-    let (path, _) = committed();
+    let (path, _) = exact();
     let model = Model::open(&path, 1).unwrap();
     let mut state = State::new(model.blueprint(), TOKENS);
     let mut held = Vec::new();
@@ -227,8 +214,7 @@ fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
 /// What rounding keys and values costs: the golden logits are of a model that rounds nothing.
 #[test]
 fn rounded_keys_and_values_stay_near_the_golden_logits() {
-    let (path, golden) = committed();
-    let golden = Expected::read(&[golden]);
+    let (path, golden) = exact();
     let model = Model::open(&path, 1).unwrap();
     for (kind, most) in [(CacheKind::F16, 8e-3), (CacheKind::Q8, 8e-2)] {
         let mut state = State::with_cache(model.blueprint(), CONTEXT, kind);
@@ -244,7 +230,7 @@ fn rounded_keys_and_values_stay_near_the_golden_logits() {
 
 #[test]
 fn blocks_hold_the_values_that_ggml_gives_them() {
-    let golden = Expected::read(&[committed().1.with_file_name("blocks.safetensors")]);
+    let golden = Expected::read(&[goldens::folder().join("blocks.safetensors")]);
     for kind in BlockType::GGML.into_iter().filter(|kind| kind.block_len() > 1) {
         let bytes: Vec<u8> = golden.values(&format!("{kind}.bytes")).iter().map(|&byte| byte as u8).collect();
         let wanted = golden.values(&format!("{kind}.values"));

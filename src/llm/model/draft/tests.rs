@@ -96,28 +96,27 @@ fn golden(file: &Path, name: &str) -> Vec<f64> {
 /// Model and block in files of their own, as safetensors.
 #[test]
 fn the_block_computes_the_golden_logits() {
-    for model in testing::goldens::models("only our own mathematics is compared") {
-        let expected = model.join("mtp_golden.safetensors");
-        if !expected.exists() {
-            continue;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let files = [("config.json", "config.json"), ("model.f32.safetensors", "model-1.safetensors")];
-        for (from, to) in files.into_iter().chain([("mtp.f32.safetensors", "model-2.safetensors")]) {
-            std::fs::copy(model.join(from), dir.path().join(to)).unwrap();
-        }
-        let source = Source::open(dir.path()).unwrap();
-        assert!(source.drafts());
-        let ours = source.load_on(Pool::new(2), true).unwrap();
-        let whole = |name: &str, file: &Path| golden(file, name).into_iter().map(|token| token as u32).collect();
-        let tokens: Vec<u32> = whole("input_ids", &model.join("golden.safetensors"));
-        let then: Vec<u32> = whole("chain_tokens", &expected);
-        let got = drafts(&ours, &tokens, &then[..2]);
-        let wanted = [golden(&expected, "logits"), golden(&expected, "chain_logits")].concat();
-        assert_eq!(got.len() * 512, wanted.len());
-        for (position, (got, wanted)) in got.iter().zip(wanted.chunks_exact(512)).enumerate() {
-            let off = furthest(got, wanted.iter().copied());
-            assert!(off < 2e-3, "{}, position {position}: off by {off}", model.display());
-        }
+    let model = testing::goldens::model();
+    let expected = model.join("mtp_golden.safetensors");
+    let dir = tempfile::tempdir().unwrap();
+    for (from, to) in [
+        ("hf/config.json", "config.json"),
+        ("hf/model.safetensors", "model-1.safetensors"),
+        ("mtp.f32.safetensors", "model-2.safetensors"),
+    ] {
+        std::fs::copy(model.join(from), dir.path().join(to)).unwrap();
+    }
+    let source = Source::open(dir.path()).unwrap();
+    assert!(source.drafts());
+    let ours = source.load_on(Pool::new(2), true).unwrap();
+    let whole = |name: &str, file: &Path| golden(file, name).into_iter().map(|token| token as u32).collect();
+    let tokens: Vec<u32> = whole("input_ids", &model.join("golden.safetensors"));
+    let then: Vec<u32> = whole("chain_tokens", &expected);
+    let got = drafts(&ours, &tokens, &then[..2]);
+    let wanted = [golden(&expected, "logits"), golden(&expected, "chain_logits")].concat();
+    assert_eq!(got.len() * 512, wanted.len());
+    for (position, (got, wanted)) in got.iter().zip(wanted.chunks_exact(512)).enumerate() {
+        let off = furthest(got, wanted.iter().copied());
+        assert!(off < 2e-3, "position {position}: off by {off}");
     }
 }
