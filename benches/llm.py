@@ -43,7 +43,7 @@ class Case:
 # One core that another program keeps busy, and what a conversation does while the answer is still being written.
 BUSY = "while :; do :; done"
 SPEECH = """
-question=$("$SOTTO" models path sample-question question.wav) || exit
+question=$("$SOTTO" models path speech-sample speech.wav) || exit
 while "$SOTTO" --quiet transcribe "$question" && "$SOTTO" --quiet say -o "$OUT" "It will be dry and mild until the evening."
 do :; done
 """

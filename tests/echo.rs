@@ -134,7 +134,7 @@ fn voice() -> Voice {
 
 /// A person's first words in a recording.
 fn person() -> Vec<f32> {
-    let file = common::model_file("sample-question", "question.wav");
+    let file = common::fixture("speech-sample/speech.wav");
     let samples = load_at(&file, LONGEST, SampleRate::HEARING).unwrap().samples;
     let loud = samples.iter().position(|sample| sample.abs() > 0.05).unwrap();
     samples[loud.saturating_sub(800)..][..16_000].to_vec()

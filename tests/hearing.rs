@@ -24,7 +24,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn question() -> Vec<f32> {
-    let path = common::model_file("sample-question", "question.wav");
+    let path = common::fixture("speech-sample/speech.wav");
     audio::load_at(&path, audio::LONGEST, SampleRate::HEARING).unwrap().samples
 }
 

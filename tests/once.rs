@@ -26,7 +26,7 @@ fn json(output: &Output) -> Value {
 }
 
 fn sample() -> String {
-    common::model_file("sample-question", "question.wav").to_str().unwrap().to_owned()
+    common::fixture("speech-sample/speech.wav").to_str().unwrap().to_owned()
 }
 
 fn wav(dir: &Path, name: &str, spec: hound::WavSpec, samples: impl Iterator<Item = i32>) -> PathBuf {

@@ -173,6 +173,23 @@ fn only_the_pipeline_starts_threads_of_the_graph() {
     }
 }
 
+/// A stranger's clone stands alone: a path that climbs out of it leads to nothing there.
+#[test]
+fn no_path_leads_out_of_the_clone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let texts = ["Makefile", ".ci/run"].map(|name| (PathBuf::from(name), fs::read_to_string(root.join(name)).unwrap()));
+    let scripts = ["scripts", "benches"].iter().flat_map(|dir| fs::read_dir(root.join(dir)).unwrap());
+    let scripts =
+        scripts.map(|entry| entry.unwrap().path()).map(|path| (path.clone(), fs::read_to_string(path).unwrap()));
+    for (path, text) in scripts.chain(texts).chain(CODE.iter().flat_map(|dir| sources(dir))) {
+        let climbs = ["MANIFEST_DIR\"), \"/..", "join(\"../", "$(CURDIR)/..", " ../"];
+        for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.contains("let climbs")) {
+            let found = climbs.iter().find(|climb| line.contains(**climb));
+            assert!(found.is_none(), "{}:{}: {line}", path.display(), n + 1);
+        }
+    }
+}
+
 #[test]
 fn no_file_is_longer_than_can_be_read() {
     for (path, text) in CODE.iter().flat_map(|dir| sources(dir)) {

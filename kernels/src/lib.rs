@@ -33,6 +33,9 @@ mod rope;
 mod screen;
 mod simd;
 mod strips;
+#[cfg(test)]
+#[path = "../../tests/common/skip.rs"]
+mod testing;
 // Where processors have no tiles nobody can make a value that stands for them, and what they would do is out of reach.
 #[cfg_attr(not(any(test, target_arch = "x86_64")), allow(dead_code, unreachable_code, unused_variables))]
 mod tiles;

@@ -232,6 +232,7 @@ mod arm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::skipped;
 
     #[test]
     fn names_go_both_ways() {
@@ -239,6 +240,21 @@ mod tests {
             assert_eq!(Simd::named(simd.name()), Ok(simd));
         }
         assert_eq!(Simd::available()[..2], [Simd::of(Variant::Reference), Simd::of(Variant::Portable)]);
+    }
+
+    /// Every other test runs on the variants that this processor has.
+    #[test]
+    fn variants_that_this_processor_lacks_are_reported() {
+        let (here, elsewhere) = match std::env::consts::ARCH {
+            "x86_64" => (&["avx2", "avx512", "avx512vnni", "amx"][..], "NEON kernels: run \"make test-neon\""),
+            "aarch64" => (&["neon", "neoni8mm"][..], "AVX kernels: they need an x86-64 processor"),
+            _ => (&[][..], "AVX and NEON kernels: they need an x86-64 or a 64-bit Arm processor"),
+        };
+        for name in here.iter().filter(|name| Simd::named(name).is_err()) {
+            skipped(&format!("{name} kernels"), "this processor does not have them");
+        }
+        let (what, why) = elsewhere.split_once(": ").unwrap();
+        skipped(what, why);
     }
 
     /// So that scripts/test-neon.sh fails where an emulated processor lacks what it should have.

@@ -11,8 +11,9 @@ use super::digest::{Digest, Pin};
 use super::name::BlobName;
 use crate::types::Bytes;
 
-/// The sets of models that `[models] profile` may name.
-pub const PROFILES: [&str; 2] = ["starter", "qwen"];
+/// The sets of models that can be fetched together. `[models] profile` may name the first two; the third holds what the
+/// project's tests need besides the starter's models.
+pub const PROFILES: [&str; 3] = ["starter", "qwen", "tests"];
 /// Largest file that a catalogue may list.
 const MAX_FILE: u64 = 16 << 30;
 /// A folder of an installed model holds this file beside the model's own.
@@ -60,7 +61,7 @@ pub enum Kind {
     Vad,
     Voice,
     Runtime,
-    Sample,
+    Recording,
     /// A wake word.
     Wake,
     /// What every wake word is heard through.
@@ -77,7 +78,7 @@ impl Kind {
             Kind::Vad => "vad",
             Kind::Voice => "voice",
             Kind::Runtime => "runtime",
-            Kind::Sample => "sample",
+            Kind::Recording => "recording",
             Kind::Wake => "wake",
             Kind::Features => "features",
         }

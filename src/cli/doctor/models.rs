@@ -18,7 +18,7 @@ use crate::types::{Ms, SampleRate};
 const SENTENCE: &str =
     "This is how I sound. I listen to the room while I speak, to find out how much of my own voice I hear.";
 /// A person's voice to recognise.
-const SAMPLE: &str = "sample-question";
+const SAMPLE: &str = "speech-sample";
 /// A question lasts about so long.
 const QUESTION: Ms = Ms(4_000.0);
 /// Frames that are listened to and judgements that are timed.
