@@ -14,7 +14,7 @@ demo: build
 SKIPS := target/skipped-tests.txt
 test: fixtures setup-tests
 	@rm -f $(SKIPS)
-	SOTTO_TEST_SKIPS="$(CURDIR)/$(SKIPS)" cargo test --release --locked --workspace
+	TEST_SKIPS="$(CURDIR)/$(SKIPS)" cargo test --release --locked --workspace
 	@sh scripts/skips.sh $(SKIPS)
 
 # The kernels' tests on emulated 64-bit Arm; needs Debian or Ubuntu, and installs a cross compiler and qemu.
