@@ -17,6 +17,8 @@ pub(super) struct Answer {
     pub(super) level: Level,
     /// Since when it makes room for somebody who speaks over it.
     pub(super) hushed: Option<Ms>,
+    /// Since when it waits for a loudspeaker that is lost.
+    pub(super) unheard_since: Option<Ms>,
     /// When it was last heard of.
     pub(super) last_sign: Ms,
     /// When a sound tells that Sotto thinks.
@@ -42,6 +44,7 @@ impl Answer {
             complete: false,
             level: Level::Full,
             hushed: None,
+            unheard_since: None,
             last_sign: now,
             chime: None,
             false_alarms: 0,
@@ -64,8 +67,11 @@ impl Answer {
         self.complete && self.ledger.is_played_out()
     }
 
-    /// When it counts as hung. While it is paused it need not move.
+    /// When it counts as hung. While it is paused it need not move, but the loudspeaker must come back.
     pub(super) fn stalls_at(&self, settings: &TurnSettings) -> Option<Ms> {
+        if let Some(since) = self.unheard_since {
+            return Some(after(since, settings.speaker_limit));
+        }
         let patience = if self.ledger.is_audible() { settings.stall_limit } else { settings.think_limit };
         (self.level != Level::Paused).then(|| after(self.last_sign, patience))
     }
@@ -104,9 +110,25 @@ impl Answer {
         }
     }
 
-    /// Goes on at full level.
+    /// Waits for the loudspeaker, which is lost.
+    pub(super) fn lose_speaker(&mut self, desk: &mut Desk, now: Ms) {
+        self.unheard_since.get_or_insert(now);
+        self.pause(desk);
+    }
+
+    /// The loudspeaker is back: goes on from the word where it stopped, unless it makes room for somebody who speaks.
+    pub(super) fn find_speaker(&mut self, desk: &mut Desk, now: Ms) {
+        if self.unheard_since.take().is_some() && self.hushed.is_none() {
+            self.go_on(desk, now);
+        }
+    }
+
+    /// Goes on at full level, once there is a loudspeaker.
     pub(super) fn go_on(&mut self, desk: &mut Desk, now: Ms) {
         self.hushed = None;
+        if self.unheard_since.is_some() {
+            return;
+        }
         match std::mem::replace(&mut self.level, Level::Full) {
             Level::Full => return,
             Level::Ducked => desk.say(Command::Unduck { turn: self.turn }),

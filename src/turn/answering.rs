@@ -29,7 +29,8 @@ impl Machine {
     pub(super) fn follow_playback(&mut self, turn: TurnId, event: PlaybackEvent) {
         let now = self.now;
         let (State::Answering(answer) | State::Interrupted { answer, .. }) = &mut self.state else { return };
-        if answer.turn != turn {
+        // What a lost loudspeaker had in it counts as played for the device, but nobody knows whether it was heard.
+        if answer.turn != turn || answer.unheard_since.is_some() {
             return;
         }
         answer.last_sign = now;
@@ -93,8 +94,8 @@ impl Machine {
 
     /// It has not moved for too long.
     pub(super) fn give_up_answer(&mut self) {
-        let audible = self.active().is_some_and(|answer| answer.ledger.is_audible());
-        let stage = if audible { Stage::Playback } else { Stage::LanguageModel };
+        let playing = self.active().is_some_and(|it| it.ledger.is_audible() || it.unheard_since.is_some());
+        let stage = if playing { Stage::Playback } else { Stage::LanguageModel };
         self.fail_answer(Notice::StageHangs(stage));
     }
 

@@ -169,6 +169,9 @@ impl Machine {
         let State::Hearing(utterance) = self.take_state() else { return };
         if let Some(mut answer) = utterance.ahead {
             answer.confirm(&mut self.desk, self.now, &self.settings);
+            if self.gates.no_speaker {
+                answer.lose_speaker(&mut self.desk, self.now);
+            }
             self.state = State::Answering(answer);
             self.settle();
         } else if let Some(notice) = utterance.failed {

@@ -42,7 +42,7 @@ pub(super) enum State {
 pub(super) struct Gates {
     muted: bool,
     no_microphone: bool,
-    no_speaker: bool,
+    pub(super) no_speaker: bool,
     closed: bool,
     /// The talk key is down: the turn ends with it, not with silence.
     pub(super) talking: bool,
@@ -135,7 +135,8 @@ impl Machine {
     pub fn view(&self) -> View {
         match &self.state {
             _ if self.gates.closed => View::Closed,
-            _ if self.gates.no_microphone || self.gates.no_speaker => View::NoDevice,
+            _ if self.gates.no_microphone => View::NoDevice,
+            State::Listening | State::Answering(_) if self.gates.no_speaker => View::NoDevice,
             _ if self.gates.muted => View::Muted,
             State::Listening if !self.is_attentive_at(self.now) => View::Waiting,
             State::Listening => View::Listening,
@@ -206,23 +207,35 @@ impl Machine {
         if self.ears_are_open() {
             return true;
         }
-        let without_device = self.gates.no_microphone || self.gates.no_speaker;
-        self.desk.say(Command::Notice(if without_device { Notice::IsWithoutDevice } else { Notice::IsMuted }));
+        self.desk.say(Command::Notice(if self.gates.no_microphone {
+            Notice::IsWithoutDevice
+        } else {
+            Notice::IsMuted
+        }));
         false
     }
 
+    /// Without a microphone everything ends. Without a loudspeaker the microphone is heard on, and an answer waits.
     fn device_there(&mut self, device: Device, there: bool) {
-        if !there {
-            self.close_ears();
-        }
         match device {
-            Device::Microphone => self.gates.no_microphone = !there,
-            Device::Speaker => self.gates.no_speaker = !there,
+            Device::Microphone => {
+                if !there {
+                    self.close_ears();
+                }
+                self.gates.no_microphone = !there;
+            }
+            Device::Speaker => {
+                self.gates.no_speaker = !there;
+                let (desk, now) = (&mut self.desk, self.now);
+                if let State::Answering(answer) | State::Interrupted { answer, .. } = &mut self.state {
+                    if there { answer.find_speaker(desk, now) } else { answer.lose_speaker(desk, now) }
+                }
+            }
         }
     }
 
     pub(super) fn ears_are_open(&self) -> bool {
-        !(self.gates.muted || self.gates.no_microphone || self.gates.no_speaker)
+        !(self.gates.muted || self.gates.no_microphone)
     }
 
     fn close_ears(&mut self) {

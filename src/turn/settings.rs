@@ -47,6 +47,9 @@ pub struct TurnSettings {
     pub think_limit: Ms,
     /// The longest wait for a sign of life once the answer is heard.
     pub stall_limit: Ms,
+    /// How long an answer waits for a loudspeaker that is lost. One that is unplugged and plugged in again, or a sound server
+    /// that restarts, is back within seconds.
+    pub speaker_limit: Ms,
     /// Silence after a question before a sound tells that Sotto thinks; `None` never does. A second is where a listener
     /// starts to doubt that he was heard.
     pub chime_after: Option<Ms>,
@@ -118,6 +121,7 @@ impl Default for TurnSettings {
             recognise_limit: Ms(15_000.0),
             think_limit: Ms(60_000.0),
             stall_limit: Ms(10_000.0),
+            speaker_limit: Ms(30_000.0),
             chime_after: Some(Ms(1_000.0)),
         }
     }

@@ -8,8 +8,9 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use super::line::Gauges;
 use super::{Clock, DeviceError, Direction, Format, Moment, Spawn, Stream};
 
-/// A stream whose callback was not called for so long is dead, whatever it says.
-pub const SILENT_LIMIT: Duration = Duration::from_millis(1_000);
+/// A stream whose callback was not called for so long is dead, whatever it says. On a machine with more work than cores a
+/// sound server that is alive may be late by a second.
+pub const SILENT_LIMIT: Duration = Duration::from_millis(2_000);
 /// At first it may take longer: Bluetooth has to connect, and a sound server that was idle sleeps up to 2 s.
 pub const STARTING_LIMIT: Duration = Duration::from_secs(5);
 /// A stream that reports errors and brings no sound for so long has failed,

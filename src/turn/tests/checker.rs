@@ -87,6 +87,7 @@ impl Checked {
             View::Interrupted => assert!(held, "an answer goes on and is shown as held"),
             // One that was not heard yet waits for a voice that perhaps was none.
             View::Thinking => {}
+            View::NoDevice => assert!(!held || self.lost[1], "an answer is held though there is a loudspeaker"),
             _ => assert!(!held, "an answer is held for nobody, or it is not shown"),
         }
         assert!(self.closed || self.machine.next_deadline().is_none_or(|due| due.0 > self.now.0), "overdue");
@@ -121,7 +122,7 @@ impl Checked {
     }
 
     fn note(&mut self, input: &Input) {
-        let open = !self.closed && !self.muted && self.lost == [false; 2];
+        let open = !self.closed && !self.muted && !self.lost[0];
         match input {
             Input::Control(Control::Mute) => self.muted = true,
             Input::Control(Control::Unmute) => self.muted = false,
@@ -132,7 +133,7 @@ impl Checked {
                 self.recognition = None;
             }
             Input::Answer { turn, event } if open => self.note_answer(*turn, event),
-            Input::Playback { turn, event } if open => self.note_playback(*turn, *event),
+            Input::Playback { turn, event } if open && !self.lost[1] => self.note_playback(*turn, *event),
             _ => {}
         }
     }
@@ -258,16 +259,21 @@ impl Checked {
     /// A control has taken effect by the time the machine has answered.
     fn check_control(&mut self, input: &Input) {
         let nothing = self.answer.is_none() && self.recognition.is_none();
-        let shut = self.closed || self.muted || self.lost != [false; 2];
+        let shut = self.closed || self.muted || self.lost[0];
         match input {
-            Input::Control(Control::Mute | Control::Stop) | Input::DeviceLost(_) | Input::Shutdown => {
+            Input::Control(Control::Mute | Control::Stop) | Input::DeviceLost(Device::Microphone) | Input::Shutdown => {
                 assert!(nothing && self.view.is_at_rest(), "{input:?} leaves something under way");
+            }
+            Input::DeviceLost(Device::Speaker) => {
+                let level = self.answer.as_ref().filter(|answer| answer.confirmed).map(|answer| answer.level);
+                assert!(level.is_none_or(|level| level == Level::Paused), "an answer is played to nobody");
             }
             // A key that is down already changes nothing.
             Input::Control(Control::TalkKeyDown) if self.talk_key => {}
             Input::Control(Control::ListenNow | Control::TalkKeyDown) if !shut => {
                 assert!(self.live_answer().is_none(), "still answering");
-                assert!(matches!(self.view, View::Listening | View::Hearing), "{input:?} shows {:?}", self.view);
+                let shown = matches!(self.view, View::Listening | View::Hearing);
+                assert!(shown || self.lost[1] && self.view == View::NoDevice, "{input:?} shows {:?}", self.view);
                 let key = *input == Input::Control(Control::TalkKeyDown);
                 self.talk_key |= key;
                 assert!(!key || self.recognition.is_some() || self.answer.is_some(), "the key is not heard");
@@ -277,13 +283,16 @@ impl Checked {
         self.talk_key &= !shut && *input != Input::Control(Control::TalkKeyUp);
         let expected = match () {
             () if self.closed => Some(View::Closed),
-            () if self.lost != [false; 2] => Some(View::NoDevice),
-            () if self.muted => Some(View::Muted),
+            () if self.lost[0] => Some(View::NoDevice),
+            () if self.muted => Some(if self.lost[1] { View::NoDevice } else { View::Muted }),
             () => None,
         };
         match expected {
             Some(view) => assert!(self.view == view && nothing, "{:?} instead of {view:?}", self.view),
-            None => assert!(!matches!(self.view, View::Closed | View::NoDevice | View::Muted)),
+            None => {
+                assert!(!matches!(self.view, View::Closed | View::Muted));
+                assert!(self.view != View::NoDevice || self.lost[1]);
+            }
         }
     }
 }

@@ -261,6 +261,44 @@ fn a_device_that_returns_is_listened_to_again() {
 }
 
 #[test]
+fn answer_waits_for_a_lost_loudspeaker_and_goes_on_at_the_word() {
+    let mut world = world(&[QUESTION])
+        .at(3_000.0, Input::DeviceLost(Device::Speaker))
+        .at(8_000.0, Input::DeviceBack(Device::Speaker));
+    world.run(7_000.0);
+    assert_eq!((world.checked.machine.view(), world.history.len()), (View::NoDevice, 0));
+    let resumed = |command: &Command| matches!(command, Command::Resume { .. });
+    assert_eq!(world.when(0.0, resumed), None);
+    world.run(20_000.0);
+    assert_eq!(world.when(0.0, resumed), Some(8_000.0));
+    let heard = "It is sunny today. Tomorrow it will rain. Take an umbrella with you.";
+    assert_eq!(world.exchanges(), [("How is the weather?", heard, Ending::Done)]);
+}
+
+#[test]
+fn question_without_a_loudspeaker_is_answered_when_it_returns() {
+    let next = spoken(4_000.0, 5_000.0, "And what is the time?");
+    // Of the first answer nothing was heard: it is one question.
+    for (lost, asked) in [(500.0, "How is the weather? And what is the time?"), (3_000.0, "And what is the time?")] {
+        let mut world = world(&[QUESTION, next])
+            .at(lost, Input::DeviceLost(Device::Speaker))
+            .at(9_000.0, Input::DeviceBack(Device::Speaker));
+        world.run(20_000.0);
+        let last = world.exchanges().last().map(|exchange| (exchange.0, exchange.2));
+        assert_eq!(last, Some((asked, Ending::Done)), "lost at {lost}");
+    }
+}
+
+#[test]
+fn answer_ends_when_the_loudspeaker_stays_away() {
+    let mut world = world(&[QUESTION]).at(3_000.0, Input::DeviceLost(Device::Speaker));
+    world.run(60_000.0);
+    assert_eq!(world.notices(), [Notice::StageHangs(Stage::Playback)]);
+    assert_eq!(world.exchanges().iter().map(|exchange| exchange.2).collect::<Vec<_>>(), [Ending::Failed]);
+    assert_eq!(world.checked.machine.view(), View::NoDevice);
+}
+
+#[test]
 fn a_failure_is_told_once_and_ends_in_listening() {
     use Stage::{Ears, LanguageModel, Playback, Recogniser, Voice};
     for (at, stage) in [
