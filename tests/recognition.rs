@@ -7,7 +7,7 @@ mod normal;
 #[path = "common/onnx.rs"]
 mod onnx;
 
-use sotto::asr::{Cancel, Verdict, Whisper};
+use sotto::asr::{Cancel, Doubt, OtherLanguage, Verdict, Whisper};
 use sotto::audio;
 use sotto::config::{self, Asr, Sources};
 use sotto::memory::Budget;
@@ -40,6 +40,72 @@ fn whisper(graphs: bool) -> Whisper {
     match graphs {
         true => Whisper::load_graphs(&onnx::runtime(), &model, &plan, permit).unwrap(),
         false => Whisper::load(&model, &plan, permit).unwrap(),
+    }
+}
+
+/// Pieces of recordings: seconds, and a word that is said in each.
+const PIECES: [(&str, f64, f64, &str); 9] = [
+    ("speech-reading/two_cities.wav", 1.1, 4.6, "worst"),
+    ("speech-reading/two_cities.wav", 4.9, 8.3, "foolishness"),
+    ("speech-reading/two_cities.wav", 8.7, 12.9, "belief"),
+    ("speech-reading/two_cities.wav", 13.4, 16.8, "darkness"),
+    ("speech-reading/two_cities.wav", 21.2, 24.1, "everything"),
+    ("speech-sample/speech.wav", 6.4, 9.2, "better"),
+    ("speech-conversation/conversation.wav", 21.6, 29.9, "yankee"),
+    ("speech-synthetic/en-counting.wav", 0.0, 9.0, "seven"),
+    ("speech-synthetic/en-pangram.wav", 0.0, 9.0, "lazy"),
+];
+/// Pieces that are joined, half a second of silence between them; of the first only the last seconds. Without timestamps
+/// Whisper base leaves out most of each.
+const JOINED: [(f64, &[usize]); 5] = [
+    (0.9, &[5, 4, 8, 2, 7, 3]),
+    (1.5, &[7, 0, 6, 4, 3, 5]),
+    (0.6, &[1, 3, 0, 5, 6]),
+    (0.9, &[2, 4, 0, 5, 1]),
+    (0.9, &[4, 2, 3, 7, 8, 6]),
+];
+
+fn joined(lead: f64, pieces: &[usize]) -> Vec<f32> {
+    let sample = |seconds: f64| (seconds * 16_000.0) as usize;
+    let mut sound = Vec::new();
+    for (n, &piece) in pieces.iter().enumerate() {
+        let (name, from, to, _) = PIECES[piece];
+        let clip = audio::load_at(&common::fixture(name), audio::LONGEST, SampleRate::HEARING).unwrap().samples;
+        let clip = &clip[sample(from)..sample(to).min(clip.len())];
+        match n {
+            0 => sound.extend(&clip[clip.len() - sample(lead)..]),
+            _ => sound.extend([vec![0.0; sample(0.5)], clip.to_vec()].concat()),
+        }
+    }
+    sound
+}
+
+#[test]
+fn joined_recordings_lose_no_sentence() {
+    for graphs in [true, false] {
+        let mut whisper = whisper(graphs);
+        for (lead, pieces) in JOINED {
+            let heard = whisper.transcribe(&joined(lead, pieces), &Cancel::default()).unwrap();
+            let words = normal::words(&heard.text);
+            for &piece in &pieces[1..] {
+                let word = PIECES[piece].3.to_owned();
+                assert!(words.contains(&word), "{pieces:?}: \"{word}\" is missing: {} (graphs: {graphs})", heard.text);
+            }
+            assert_eq!(heard.verdict, Verdict::Certain, "{}", heard.text);
+            assert!(heard.segments.windows(2).all(|pair| pair[0].start.0 < pair[1].start.0), "{:?}", heard.segments);
+        }
+    }
+}
+
+#[test]
+fn speech_in_another_language_is_doubtful() {
+    for graphs in [true, false] {
+        let mut whisper = whisper(graphs);
+        let clip = common::fixture("speech-synthetic/fr-pangram.wav");
+        let clip = audio::load_at(&clip, audio::LONGEST, SampleRate::HEARING).unwrap();
+        let heard = whisper.transcribe(&clip.samples, &Cancel::default()).unwrap();
+        let french = OtherLanguage { likeliest: Some("fr") };
+        assert_eq!(heard.verdict, Verdict::Doubtful(Doubt::OtherLanguage(french)), "graphs: {graphs}: {}", heard.text);
     }
 }
 

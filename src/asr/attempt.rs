@@ -1,9 +1,11 @@
 //! The tokens of one pass over a window, and what they say.
 
+use std::ops::Range;
+
 use super::guard::{self, Patience};
-use super::judge::{self, Reading};
+use super::judge::{self, Reading, Timed};
 use crate::marks::is_end_mark;
-use crate::types::SampleRate;
+use crate::types::{Ms, SampleRate};
 
 /// Tokens that a sound may become: a margin, and what the quickest speaker of a language in small tokens needs.
 const TOKENS_AT_LEAST: usize = 24;
@@ -25,9 +27,20 @@ pub fn begins_again(written: &[Token], next: &Token) -> bool {
 /// The tokens of one pass over a window.
 #[derive(Default)]
 pub struct Attempt {
+    /// Text and its end, without timestamps.
     pub tokens: Vec<Token>,
+    /// The times between which runs of `tokens` are said, in order. Empty where no timestamps were written.
+    pub spans: Vec<Span>,
     /// The guard or the token limit ended it.
     pub circled: bool,
+}
+
+/// A segment between two timestamps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    pub start: Ms,
+    pub end: Ms,
+    pub tokens: Range<usize>,
 }
 
 pub struct Token {
@@ -61,12 +74,12 @@ pub fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32
 }
 
 impl Attempt {
-    /// Leaves a circle that was stopped going round once. A text without an end ran into the limit.
-    pub fn tidied(mut self, end_of_text: i32, patience: Patience) -> Self {
+    /// Leaves one round of a circle that was stopped. `ran_out` says that the token limit ended the text.
+    pub fn tidied(mut self, end_of_text: i32, patience: Patience, ran_out: bool) -> Self {
         let end = self.tokens.iter().position(|token| token.id >= end_of_text);
         let ids: Vec<_> = self.tokens[..end.unwrap_or(self.tokens.len())].iter().map(|token| token.id).collect();
         let kept = guard::without_circle(&ids, patience);
-        self.circled = kept < ids.len() || (end.is_none() && !ids.is_empty());
+        self.circled = kept < ids.len() || ran_out;
         self.tokens.drain(kept..ids.len());
         self
     }
@@ -82,16 +95,33 @@ impl Attempt {
     }
 
     pub fn reading(&self) -> Reading {
-        let text: Vec<u8> = self.tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
-        let sum: f32 = self.tokens.iter().map(|token| token.logprob).sum();
         Reading {
-            text: judge::words(&String::from_utf8_lossy(&text)),
-            logprob: sum / self.tokens.len().max(1) as f32,
+            text: text(&self.tokens),
+            logprob: logprob(&self.tokens),
             no_speech: 0.0,
             ending: self.ending(),
             circled: self.circled,
+            segments: self.spans.iter().filter_map(|span| self.segment(span)).collect(),
+            other_language: None,
         }
     }
+
+    /// The segment of a span, if it has words that a circle has left over.
+    fn segment(&self, span: &Span) -> Option<Timed> {
+        let tokens = self.tokens.get(span.tokens.start..span.tokens.end.min(self.tokens.len()))?;
+        let text = text(tokens);
+        let Span { start, end, .. } = *span;
+        (!text.is_empty()).then(|| Timed { start, end, text, logprob: logprob(tokens) })
+    }
+}
+
+fn text(tokens: &[Token]) -> String {
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+    judge::words(&String::from_utf8_lossy(&bytes))
+}
+
+fn logprob(tokens: &[Token]) -> f32 {
+    tokens.iter().map(|token| token.logprob).sum::<f32>() / tokens.len().max(1) as f32
 }
 
 #[cfg(test)]
@@ -101,7 +131,8 @@ mod tests {
     /// Tokens below 9 are text, 9 ends it.
     fn attempt(ids: &[i32]) -> Attempt {
         let token = |&id: &i32| Token { id, logprob: -0.5, bytes: format!(" {id}").into_bytes() };
-        Attempt { tokens: ids.iter().map(token).collect(), circled: false }.tidied(9, Patience::Short)
+        let tokens = ids.iter().map(token).collect();
+        Attempt { tokens, ..Attempt::default() }.tidied(9, Patience::Short, !ids.is_empty() && !ids.contains(&9))
     }
 
     #[test]
@@ -158,12 +189,21 @@ mod tests {
                 logprob: probability.ln(),
                 bytes: text.as_bytes().to_vec(),
             };
-            let attempt = Attempt { tokens: tokens.iter().map(token).collect(), circled: false };
+            let attempt = Attempt { tokens: tokens.iter().map(token).collect(), ..Attempt::default() };
             match (attempt.reading().ending, ending) {
                 (Some(ending), Some(expected)) => assert!((ending - expected).abs() < 1e-6, "{tokens:?}: {ending}"),
                 (ending, expected) => assert_eq!(ending, expected, "{tokens:?}"),
             }
         }
+    }
+
+    #[test]
+    fn spans_become_segments_as_far_as_their_tokens_are_left() {
+        let mut attempt = attempt(&[1, 2, 3, 3, 3, 3, 3, 3, 9]);
+        let span = |start: f64, tokens| Span { start: Ms(start), end: Ms(start + 1.0), tokens };
+        attempt.spans = vec![span(0.0, 0..2), span(1.0, 2..8), span(2.0, 8..9)];
+        let texts: Vec<_> = attempt.reading().segments.into_iter().map(|segment| segment.text).collect();
+        assert_eq!(texts, ["1 2", "3 9"]);
     }
 
     #[test]

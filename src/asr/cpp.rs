@@ -8,17 +8,17 @@ use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperTokenId,
 };
 
-use super::attempt::{Attempt, Token, share, token_limit};
+use super::attempt::{Attempt, Span, Token, share, token_limit};
 use super::context::Context;
 use super::guard::{self, Guard, Patience};
 use super::header::Blueprint;
 use super::idle::idle_cores;
-use super::judge::Reading;
-use super::language::Language;
+use super::judge::{self, Reading};
+use super::language::{Language, OtherLanguage};
 use super::whisper::{Care, Engine};
 use super::{AsrError, Cancel};
 use crate::config::Asr;
-use crate::types::Bytes;
+use crate::types::{Bytes, Ms};
 
 /// A ggml file in whisper.cpp.
 pub struct WhisperCpp {
@@ -29,7 +29,7 @@ pub struct WhisperCpp {
     sizes: Context,
     /// The language to understand in; the last one heard when it is to be detected.
     language: Language,
-    /// One for each language that was needed: whisper-rs leaks the string of each it makes.
+    /// One for each language that was needed, without timestamps: whisper-rs leaks the string of each it makes.
     params: Vec<(Language, FullParams<'static, 'static>)>,
 }
 
@@ -38,6 +38,15 @@ struct Impression {
     no_speech: f32,
     /// The language, where it is sure of one.
     language: Option<Language>,
+    other_language: Option<OtherLanguage>,
+}
+
+/// How a text is to be written.
+#[derive(Clone, Copy)]
+struct Task {
+    positions: usize,
+    patience: Patience,
+    timed: bool,
 }
 
 impl WhisperCpp {
@@ -66,22 +75,20 @@ impl WhisperCpp {
         })
     }
 
-    fn attempt(
-        &mut self,
-        samples: &[f32],
-        positions: usize,
-        patience: Patience,
-        cancel: &Cancel,
-    ) -> Result<Reading, AsrError> {
+    fn attempt(&mut self, samples: &[f32], task: Task, cancel: &Cancel) -> Result<Reading, AsrError> {
         if cancel.is_cancelled() {
             return Err(AsrError::Cancelled);
         }
+        let Task { positions, patience, timed } = task;
         let end_of_text = self.context.token_eot();
         let guard = Guard { patience, end_of_text, vocabulary: self.context.n_vocab() as usize };
         let mut params = self.params();
         params.set_n_threads(self.threads() as i32);
         params.set_audio_ctx(positions as i32);
-        params.set_max_tokens(token_limit(samples.len()) as i32);
+        params.set_no_timestamps(!timed);
+        params.set_single_segment(!timed);
+        let limit = token_limit(samples.len());
+        params.set_max_tokens(limit as i32);
         // SAFETY: whisper.cpp calls both only inside `full` below, which `cancel` and `guard` outlive; `aborted` and
         // `filter` read what these pointers point to, and nothing writes to it but the atomic itself.
         unsafe {
@@ -95,7 +102,7 @@ impl WhisperCpp {
             return Err(AsrError::Cancelled);
         }
         done.map_err(|error| AsrError::Run { why: error.to_string() })?;
-        Ok(collect(&self.state, end_of_text, patience).reading())
+        Ok(collect(&self.state, end_of_text, task, limit).reading())
     }
 
     /// The parameters for the present language, made once.
@@ -125,26 +132,28 @@ impl WhisperCpp {
         let silence = share(logits.iter().copied(), logits.get(self.context.token_nosp() as usize).copied());
         let languages = (0..=whisper_rs::get_lang_max_id()).map(|id| self.context.token_lang(id) as usize);
         let languages: Vec<f32> = languages.map_while(|token| logits.get(token).copied()).collect();
-        let language = Language::detected(&languages);
-        Ok(Impression { no_speech: silence, language })
+        let other_language = self.language.other(&languages).filter(|_| self.context.is_multilingual());
+        Ok(Impression { no_speech: silence, language: Language::detected(&languages), other_language })
     }
 }
 
 impl Engine for WhisperCpp {
-    fn read(&mut self, samples: &[f32], care: Care, cancel: &Cancel) -> Result<Reading, AsrError> {
+    fn read(&mut self, samples: &[f32], care: Care, timed: bool, cancel: &Cancel) -> Result<Reading, AsrError> {
         let fitted = self.sizes.fitted(samples.len());
-        let mut reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
-        let Impression { no_speech, language } = self.first_impression()?;
+        let task = Task { positions: fitted, patience: Patience::Short, timed };
+        let mut reading = self.attempt(samples, task, cancel)?;
+        let Impression { no_speech, language, other_language } = self.first_impression()?;
         if self.language.follow(language, &self.plan, self.context.is_multilingual()) {
-            reading = self.attempt(samples, fitted, Patience::Short, cancel)?;
+            reading = self.attempt(samples, task, cancel)?;
         }
+        let is_noise = judge::is_noise(no_speech, reading.logprob, &self.plan);
         for (positions, patience) in self.sizes.more(fitted) {
-            if care == Care::Draft || !reading.circled || no_speech > self.plan.max_no_speech {
+            if care == Care::Draft || !reading.circled || is_noise {
                 break;
             }
-            reading = self.attempt(samples, positions, patience, cancel)?;
+            reading = self.attempt(samples, Task { positions, patience, ..task }, cancel)?;
         }
-        Ok(Reading { no_speech, ..reading })
+        Ok(Reading { no_speech, other_language: other_language.filter(|_| self.plan.language.is_some()), ..reading })
     }
 
     /// Its abort callback is asked between passes, and one over the sound takes most of the time.
@@ -192,14 +201,26 @@ unsafe extern "C" fn aborted(flag: *mut c_void) -> bool {
     unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Relaxed)
 }
 
-fn collect(state: &WhisperState, end_of_text: WhisperTokenId, patience: Patience) -> Attempt {
-    let mut tokens = Vec::new();
+fn collect(state: &WhisperState, end_of_text: WhisperTokenId, task: Task, limit: usize) -> Attempt {
+    let Task { patience, timed, .. } = task;
+    let (mut tokens, mut spans) = (Vec::new(), Vec::new());
     for segment in state.as_iter() {
+        let from = tokens.len();
         for token in (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)) {
             let id = token.token_id();
+            // Timestamps, with which it writes no end of the text.
+            if timed && id >= end_of_text {
+                continue;
+            }
             let bytes = token.to_bytes().ok().filter(|_| id < end_of_text).unwrap_or_default().to_vec();
             tokens.push(Token { id, logprob: token.token_data().plog, bytes });
         }
+        if timed {
+            let [start, end] = [segment.start_timestamp(), segment.end_timestamp()].map(|time| Ms(time as f64 * 10.0));
+            spans.push(Span { start, end, tokens: from..tokens.len() });
+        }
     }
-    Attempt { tokens, circled: false }.tidied(end_of_text, patience)
+    let ended = tokens.last().is_none_or(|token| token.id == end_of_text);
+    let ran_out = if timed { tokens.len() >= limit } else { !ended };
+    Attempt { tokens, spans, circled: false }.tidied(end_of_text, patience, ran_out)
 }

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorRef};
 
-use super::attempt::{Attempt, MAY_HAVE_ENDED, Token, begins_again, share, token_limit};
+use super::attempt::{Attempt, MAY_HAVE_ENDED, Span, Token, begins_again, share, token_limit};
 use super::context::Context;
 use super::guard::{self, Patience};
 use super::header::Blueprint;
-use super::judge::Reading;
-use super::language::Language;
+use super::judge::{self, Reading};
+use super::language::{Language, OtherLanguage};
+use super::timestamps::Timestamps;
 use super::vocabulary::Vocabulary;
 use super::whisper::{Care, Engine};
 use super::{AsrError, Cancel};
@@ -22,7 +23,7 @@ use crate::config::Asr;
 use crate::mel::{HOP, MELS, Mel};
 use crate::memory;
 use crate::onnx::Onnx;
-use crate::types::Bytes;
+use crate::types::{Bytes, Ms, SampleRate};
 
 /// Frames of features for one position of the encoder.
 const FRAMES: usize = 2;
@@ -34,6 +35,7 @@ pub struct Graphs {
     files: [PathBuf; 2],
     mel: Mel,
     vocabulary: Vocabulary,
+    timestamps: Timestamps,
     blueprint: Blueprint,
     names: Names,
     plan: Asr,
@@ -61,6 +63,18 @@ struct Step {
 struct Writing {
     attempt: Attempt,
     no_speech: f32,
+    /// Set where it sounds like another language.
+    other_language: Option<OtherLanguage>,
+}
+
+/// How a text is to be written.
+#[derive(Clone, Copy)]
+struct Task {
+    /// The most tokens, timestamps included.
+    limit: usize,
+    patience: Patience,
+    /// With timestamps, of a sound that ends there.
+    timed: Option<Ms>,
 }
 
 impl Graphs {
@@ -91,6 +105,7 @@ impl Graphs {
             decoder: decoder?,
             files,
             mel: Mel::default(),
+            timestamps: vocabulary.timestamps(),
             vocabulary,
             names: Names::of(blueprint.decoder_layers()),
             multilingual: blueprint.is_multilingual(),
@@ -110,7 +125,7 @@ impl Graphs {
         let cancel = Cancel::default();
         let run = Run::new(&cancel)?;
         let sound = self.hear(&[], self.context().fitted(0), &run)?;
-        self.begin(&sound, &run).map(drop)
+        self.begin(&sound, false, &run).map(drop)
     }
 
     fn context(&self) -> Context {
@@ -151,40 +166,59 @@ impl Graphs {
     }
 
     /// Writes what was heard, in the language that it is heard in.
-    fn write(&mut self, sound: &[DynValue], limit: usize, patience: Patience, run: &Run) -> Result<Writing, AsrError> {
-        let mut step = self.begin(sound, run)?;
+    fn write(&mut self, sound: &[DynValue], task: Task, run: &Run) -> Result<Writing, AsrError> {
+        let timed = task.timed.is_some();
+        let mut step = self.begin(sound, timed, run)?;
         let languages = self.vocabulary.languages();
         let heard = Language::detected(step.logits[0].get(languages).unwrap_or_default());
         if self.language.follow(heard, &self.plan, self.multilingual) {
-            step = self.begin(sound, run)?;
+            step = self.begin(sound, timed, run)?;
         }
         let silence = step.logits[0].get(self.vocabulary.no_speech()).copied();
         let no_speech = share(step.logits[0].iter().copied(), silence);
-        let (end_of_text, prompt) = (self.vocabulary.end_of_text() as i32, self.prompt().len());
-        let (mut ids, mut tokens) = (Vec::new(), Vec::new());
-        while ids.len() < limit {
-            let token = match guard::circle(&ids, patience) {
-                Some(_) => self.token(end_of_text as usize, 0.0),
-                None => self.next(step.logits.last_mut().map_or(&mut [], |row| row), &tokens),
-            };
-            let id = token.id;
-            ids.push(id);
-            tokens.push(token);
-            if id >= end_of_text || ids.len() == limit {
-                break;
-            }
-            step = self.step(&[i64::from(id)], prompt + ids.len() - 1, &[0], step.past, sound, run)?;
-        }
-        Ok(Writing { attempt: Attempt { tokens, circled: false }.tidied(end_of_text, patience), no_speech })
+        let languages = step.logits[0].get(self.vocabulary.languages()).unwrap_or_default();
+        let other_language = self.language.other(languages).filter(|_| self.multilingual);
+        let attempt = self.write_tokens(step, sound, task, run)?;
+        Ok(Writing { attempt, no_speech, other_language })
     }
 
-    fn prompt(&self) -> Vec<i64> {
-        self.vocabulary.prompt(self.multilingual.then_some(self.language.0))
+    /// Writes the tokens that follow the first pass.
+    fn write_tokens(&mut self, first: Step, sound: &[DynValue], task: Task, run: &Run) -> Result<Attempt, AsrError> {
+        let end_of_text = self.vocabulary.end_of_text() as i32;
+        let prompt = self.prompt(task.timed.is_some()).len();
+        let (mut step, mut written, mut text) = (first, Vec::new(), Text::default());
+        while written.len() < task.limit {
+            let row = step.logits.last_mut().map_or(&mut [][..], |row| row);
+            match task.timed {
+                Some(last) => self.timestamps.constrain(row, &written, last),
+                None => self.timestamps.forbid(row),
+            }
+            let token = match guard::circle(&text.ids, task.patience) {
+                Some(_) => self.token(end_of_text as usize, 0.0),
+                None => self.next(row, &text.tokens, task.timed.is_none()),
+            };
+            let id = token.id;
+            written.push(id);
+            match self.timestamps.time(id) {
+                Some(time) => text.stamp(time),
+                None => text.push(token),
+            }
+            if id == end_of_text || written.len() == task.limit {
+                text.ran_out = id != end_of_text;
+                break;
+            }
+            step = self.step(&[i64::from(id)], prompt + written.len() - 1, &[0], step.past, sound, run)?;
+        }
+        Ok(text.finish(end_of_text, task))
+    }
+
+    fn prompt(&self, timed: bool) -> Vec<i64> {
+        self.vocabulary.prompt(self.multilingual.then_some(self.language.0), timed)
     }
 
     /// The first pass: what the decoder thinks of the sound before it is told a language, and of the first token.
-    fn begin(&mut self, sound: &[DynValue], run: &Run) -> Result<Step, AsrError> {
-        let prompt = self.prompt();
+    fn begin(&mut self, sound: &[DynValue], timed: bool, run: &Run) -> Result<Step, AsrError> {
+        let prompt = self.prompt(timed);
         let (heads, width) = (self.blueprint.heads(), self.blueprint.width());
         let nothing = || Tensor::<f32>::from_array(([1, heads, 0, width / heads], Vec::new()));
         let past: ort::Result<Vec<DynValue>> = self.names.past.iter().map(|_| Ok(nothing()?.into_dyn())).collect();
@@ -225,14 +259,15 @@ impl Graphs {
         pass().map_err(|error| run.failed(&self.files[1], &error))?.ok_or_else(wrong)
     }
 
-    /// The likeliest token that may be written next. A text that would begin again ends, if it may have.
-    fn next(&self, logits: &mut [f32], written: &[Token]) -> Token {
+    /// The likeliest token that may be written next. A text that would begin again ends, if it may have; with timestamps
+    /// a sentence that is said twice has a time of its own, and is left to the guard.
+    fn next(&self, logits: &mut [f32], written: &[Token], may_end_early: bool) -> Token {
         self.vocabulary.suppress(logits, written.is_empty());
         let end_of_text = self.vocabulary.end_of_text();
         let best = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let (id, logit) = best.unwrap_or((end_of_text, 0.0));
         let token = self.token(id, share(logits.iter().copied(), Some(logit)).ln());
-        if !begins_again(written, &token) {
+        if !may_end_early || !begins_again(written, &token) {
             return token;
         }
         let end = share(logits.iter().copied(), logits.get(end_of_text).copied());
@@ -245,22 +280,24 @@ impl Graphs {
 }
 
 impl Engine for Graphs {
-    fn read(&mut self, samples: &[f32], care: Care, cancel: &Cancel) -> Result<Reading, AsrError> {
+    fn read(&mut self, samples: &[f32], care: Care, timed: bool, cancel: &Cancel) -> Result<Reading, AsrError> {
         let run = Run::new(cancel)?;
         let _watched = cancel.watch(&run.options);
-        let limit = token_limit(samples.len());
+        let timed = timed.then(|| SampleRate::HEARING.duration(samples.len()));
+        let task = Task { limit: token_limit(samples.len()), patience: Patience::Short, timed };
         let context = self.context();
         let fitted = context.fitted(samples.len());
         let sound = self.hear(samples, fitted, &run)?;
-        let Writing { mut attempt, no_speech } = self.write(&sound, limit, Patience::Short, &run)?;
+        let Writing { mut attempt, no_speech, other_language } = self.write(&sound, task, &run)?;
+        let is_noise = judge::is_noise(no_speech, attempt.reading().logprob, &self.plan);
         for (positions, patience) in context.more(fitted) {
-            if care == Care::Draft || !attempt.circled || no_speech > self.plan.max_no_speech {
+            if care == Care::Draft || !attempt.circled || is_noise {
                 break;
             }
             let sound = self.hear(samples, positions, &run)?;
-            attempt = self.write(&sound, limit, patience, &run)?.attempt;
+            attempt = self.write(&sound, Task { patience, ..task }, &run)?.attempt;
         }
-        Ok(Reading { no_speech, ..attempt.reading() })
+        Ok(Reading { no_speech, other_language, ..attempt.reading() })
     }
 
     fn stops_at_once(&self) -> bool {
@@ -273,6 +310,44 @@ impl Engine for Graphs {
 
     fn understand_in(&mut self, language: Language) {
         self.language = language;
+    }
+}
+
+/// Text and its times as they are written.
+#[derive(Default)]
+struct Text {
+    tokens: Vec<Token>,
+    ids: Vec<i32>,
+    spans: Vec<Span>,
+    /// When the present segment began, and with which token.
+    open: Option<(Ms, usize)>,
+    /// The token limit ended it.
+    ran_out: bool,
+}
+
+impl Text {
+    fn push(&mut self, token: Token) {
+        self.ids.push(token.id);
+        self.tokens.push(token);
+    }
+
+    /// A timestamp begins a segment, or ends the one that has text.
+    fn stamp(&mut self, time: Ms) {
+        match self.open.take() {
+            Some((start, from)) if from < self.tokens.len() => {
+                self.spans.push(Span { start, end: time, tokens: from..self.tokens.len() });
+            }
+            _ => self.open = Some((time, self.tokens.len())),
+        }
+    }
+
+    /// A segment that is still open when the text ends lasts as long as the sound.
+    fn finish(mut self, end_of_text: i32, task: Task) -> Attempt {
+        if let Some(last) = task.timed {
+            self.stamp(last);
+        }
+        let Text { tokens, spans, ran_out, .. } = self;
+        Attempt { tokens, spans, circled: false }.tidied(end_of_text, task.patience, ran_out)
     }
 }
 

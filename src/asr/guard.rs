@@ -73,12 +73,11 @@ pub unsafe extern "C" fn filter(
     }
     // SAFETY: promised by the caller, see above; `count` is positive.
     let (guard, tokens) = unsafe { (&*guard.cast::<Guard>(), std::slice::from_raw_parts(tokens, count as usize)) };
-    // Only the tail matters, and it fits on the stack.
+    // Only the tail of the text matters, and it fits on the stack. Timestamps differ in every round of a circle.
     let mut tail = [0; MAX_PERIOD * 9];
-    let kept = tokens.len().min(tail.len());
-    let ids = &mut tail[..kept];
-    ids.iter_mut().zip(&tokens[tokens.len() - kept..]).for_each(|(id, token)| *id = token.id);
-    if circle(ids, guard.patience).is_some() {
+    let text = tokens.iter().rev().map(|token| token.id).filter(|id| *id < guard.end_of_text);
+    let kept = tail.iter_mut().rev().zip(text).map(|(place, id)| *place = id).count();
+    if circle(&tail[MAX_PERIOD * 9 - kept..], guard.patience).is_some() {
         // SAFETY: promised by the caller, see above.
         let logits = unsafe { std::slice::from_raw_parts_mut(logits, guard.vocabulary) };
         logits.fill(f32::NEG_INFINITY);

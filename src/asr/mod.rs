@@ -7,6 +7,7 @@ mod attempt;
 mod cancel;
 mod contents;
 mod context;
+mod coverage;
 mod cpp;
 mod graphs;
 mod guard;
@@ -14,13 +15,14 @@ mod header;
 mod idle;
 mod judge;
 mod language;
+mod timestamps;
 mod vocabulary;
 mod whisper;
 mod windows;
 
 pub use cancel::Cancel;
 pub use judge::{Doubt, NoSpeech, Verdict};
-pub use language::name as language_name;
+pub use language::{OtherLanguage, name as language_name};
 pub use whisper::Whisper;
 
 use std::io;

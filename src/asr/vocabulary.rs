@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use super::timestamps::Timestamps;
+
 /// The languages that every model has room for.
 const LANGUAGES: usize = 99;
 /// Tokens behind those of the languages.
@@ -82,7 +84,7 @@ const MARKS: [&str; 57] = [
 pub struct Vocabulary {
     text: Vec<Vec<u8>>,
     languages: usize,
-    /// Never written, timestamps and languages among them, in order.
+    /// Tokens that are never written, languages among them, in order. Timestamps are not: see [`Timestamps`].
     silent: Vec<usize>,
     /// Not written as the first token: a space, or nothing at all.
     not_first: Vec<usize>,
@@ -97,7 +99,7 @@ impl Vocabulary {
         let ids: HashMap<&[u8], usize> = text.iter().enumerate().map(|(id, bytes)| (&bytes[..], id)).collect();
         let spaced = |mark: &&str| [mark.to_string(), format!(" {mark}")];
         let marks = MARKS.iter().flat_map(spaced).filter_map(|mark| ids.get(mark.as_bytes()).copied());
-        let mut silent: Vec<usize> = marks.chain(text.len() + 1..size).collect();
+        let mut silent: Vec<usize> = marks.chain(text.len() + 1..size - TIMES).collect();
         silent.sort_unstable();
         let space = ids.get(&b" "[..]).copied().ok_or("its vocabulary has no space")?;
         let not_first = vec![space, text.len()];
@@ -121,12 +123,20 @@ impl Vocabulary {
         self.languages().end + NO_SPEECH
     }
 
-    /// What text in a language begins with. A model for English alone is told no language.
-    pub fn prompt(&self, language: Option<usize>) -> Vec<i64> {
+    /// The tokens of time.
+    pub fn timestamps(&self) -> Timestamps {
+        let first = self.languages().end + NO_TIMESTAMPS + 1;
+        Timestamps::new(first..first + TIMES, self.end_of_text())
+    }
+
+    /// The tokens that text in a language begins with, with or without timestamps. A model for English alone is told no
+    /// language.
+    pub fn prompt(&self, language: Option<usize>, timed: bool) -> Vec<i64> {
         let languages = self.languages();
         let spoken = language.map(|language| [languages.start + language, languages.end + TRANSCRIBE]);
         let tokens = [self.start()].into_iter().chain(spoken.into_iter().flatten());
-        tokens.chain([languages.end + NO_TIMESTAMPS]).map(|token| token as i64).collect()
+        let untimed = (!timed).then_some(languages.end + NO_TIMESTAMPS);
+        tokens.chain(untimed).map(|token| token as i64).collect()
     }
 
     /// Takes out of `logits` what must not be written next.
@@ -164,10 +174,11 @@ mod tests {
         };
         let base = of(50_257, 51_865);
         assert_eq!((base.end_of_text(), base.start(), base.no_speech()), (50_257, 50_258, 50_362));
-        assert_eq!(base.prompt(Some(0)), [50_258, 50_259, 50_359, 50_363]);
-        assert_eq!(of(50_257, 51_866).prompt(Some(2)), [50_258, 50_261, 50_360, 50_364]);
+        assert_eq!(base.prompt(Some(0), false), [50_258, 50_259, 50_359, 50_363]);
+        assert_eq!(base.prompt(Some(0), true), [50_258, 50_259, 50_359]);
+        assert_eq!(of(50_257, 51_866).prompt(Some(2), false), [50_258, 50_261, 50_360, 50_364]);
         let english = of(50_256, 51_864);
-        assert_eq!((english.prompt(None), english.no_speech()), (vec![50_257, 50_362], 50_361));
+        assert_eq!((english.prompt(None, false), english.no_speech()), (vec![50_257, 50_362], 50_361));
     }
 
     #[test]
@@ -176,6 +187,8 @@ mod tests {
         let left = |first: bool| {
             let mut logits = vec![0.0f32; 6 + OTHERS + 99 + TIMES];
             vocabulary.suppress(&mut logits, first);
+            // Of times the rules of their own say which may follow.
+            vocabulary.timestamps().forbid(&mut logits);
             logits.iter().enumerate().filter(|(_, logit)| logit.is_finite()).map(|(id, _)| id).collect::<Vec<_>>()
         };
         assert_eq!(left(true), [0, 5]);

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::cpp::WhisperCpp;
 use super::graphs::Graphs;
-use super::judge::{self, NoSpeech, Reading, Verdict};
+use super::judge::{self, Doubt, NoSpeech, Reading, Verdict};
 use super::language::Language;
-use super::{AsrError, Cancel, Segment, Transcript, windows};
+use super::{AsrError, Cancel, Segment, Transcript, coverage, windows};
 use crate::config::Asr;
 use crate::memory::Permit;
 use crate::onnx::Onnx;
@@ -24,8 +24,8 @@ pub(super) enum Care {
 
 /// What runs Whisper.
 pub(super) trait Engine: Send {
-    /// What a window of at most 28 s at 16 kHz says.
-    fn read(&mut self, samples: &[f32], care: Care, cancel: &Cancel) -> Result<Reading, AsrError>;
+    /// The text of a window of at most 28 s at 16 kHz, with or without timestamps.
+    fn read(&mut self, samples: &[f32], care: Care, timed: bool, cancel: &Cancel) -> Result<Reading, AsrError>;
 
     /// Whether a run that is cancelled stops at once.
     fn stops_at_once(&self) -> bool;
@@ -74,7 +74,7 @@ impl Whisper {
 
     /// Recognises a sound at 16 kHz of any length. Longer than 28 s, it is cut where it is quietest.
     pub fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
-        self.transcribe_windows(samples, &windows::cut(samples), Care::Full, cancel)
+        self.transcribe_with_care(samples, &whole(samples), Care::Full, cancel)
     }
 
     /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as it does in ONNX Runtime,
@@ -87,7 +87,7 @@ impl Whisper {
     /// is as if it had never been.
     pub fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         let before = self.engine.language();
-        let transcript = self.transcribe_windows(samples, &windows::cut(samples), Care::Draft, cancel);
+        let transcript = self.transcribe_with_care(samples, &whole(samples), Care::Draft, cancel);
         self.engine.understand_in(before);
         transcript
     }
@@ -100,55 +100,175 @@ impl Whisper {
         spans: &[Range<usize>],
         cancel: &Cancel,
     ) -> Result<Transcript, AsrError> {
-        self.transcribe_windows(samples, &windows::gather(samples, spans), Care::Full, cancel)
+        if spans.is_empty() {
+            let why = judge::without_listening(samples).unwrap_or(NoSpeech::NoVoice);
+            return Ok(assemble(vec![Piece::nothing(0..samples.len(), why)], self.engine.language().code()));
+        }
+        self.transcribe_with_care(samples, spans, Care::Full, cancel)
     }
 
-    fn transcribe_windows(
+    fn transcribe_with_care(
         &mut self,
         samples: &[f32],
-        windows: &[Range<usize>],
+        spans: &[Range<usize>],
         care: Care,
         cancel: &Cancel,
     ) -> Result<Transcript, AsrError> {
-        let mut pieces = Vec::with_capacity(windows.len());
-        for window in windows {
-            // Before its features are computed: nothing stops that.
-            if cancel.is_cancelled() {
-                return Err(AsrError::Cancelled);
-            }
-            let samples = &samples[window.clone()];
-            // Sound in which nobody can be speaking never reaches Whisper.
-            let reading = match judge::without_listening(samples) {
-                Some(nothing) => Err(nothing),
-                None => Ok(self.engine.read(samples, care, cancel)?),
-            };
-            let length = SampleRate::HEARING.duration(window.len());
-            let verdict = judge::verdict(&reading, length, &self.plan);
-            pieces.push((window.clone(), reading, verdict));
+        let (mut pieces, mut from) = (Vec::new(), 0);
+        while let Some(window) = windows::next(samples, spans, from) {
+            from = self.read_window(samples, window, care, cancel, &mut pieces)?;
         }
         Ok(assemble(pieces, self.engine.language().code()))
     }
+
+    /// Adds what is said in a window to `pieces`, and gives the sample where the next window begins: its end, or where
+    /// its text ends, if it ends before the voice does.
+    fn read_window(
+        &mut self,
+        samples: &[f32],
+        window: Range<usize>,
+        care: Care,
+        cancel: &Cancel,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<usize, AsrError> {
+        // Before its features are computed: nothing stops that.
+        if cancel.is_cancelled() {
+            return Err(AsrError::Cancelled);
+        }
+        let sound = &samples[window.clone()];
+        // Sound in which nobody can be speaking never reaches Whisper.
+        if let Some(nothing) = judge::without_listening(sound) {
+            pieces.push(Piece::nothing(window, nothing));
+            return Ok(pieces[pieces.len() - 1].at.end);
+        }
+        let reading = self.read(sound, care, cancel)?;
+        let verdict = self.verdict(&reading, sound);
+        let mut gaps = match (care, &verdict) {
+            (Care::Full, Verdict::Certain | Verdict::Doubtful(_)) => coverage::gaps(sound, &reading),
+            _ => Vec::new(),
+        };
+        let last = reading.segments.last().map_or(0, |segment| SampleRate::HEARING.samples(segment.end));
+        let untold = gaps.pop_if(|gap| gap.end + STEP > sound.len() && gap.start >= last && last >= PROGRESS);
+        let mut found = Piece::of(reading, verdict, &window);
+        for gap in gaps {
+            found.extend(self.read_gap(samples, window.start + gap.start..window.start + gap.end, cancel)?);
+        }
+        found.sort_by_key(|piece| piece.at.start);
+        pieces.append(&mut found);
+        Ok(match untold {
+            Some(_) => windows::quietest_near(samples, window.start + last).max(window.start + PROGRESS),
+            None => window.end,
+        })
+    }
+
+    /// Reads a window once; a second time, with timestamps, if the text is too short for the voice in it.
+    fn read(&mut self, sound: &[f32], care: Care, cancel: &Cancel) -> Result<Reading, AsrError> {
+        let timed = sound.len() > UNTIMED;
+        let reading = self.engine.read(sound, care, timed, cancel)?;
+        if timed || care == Care::Draft || !coverage::is_thin(sound, &reading.text) {
+            return Ok(reading);
+        }
+        let again = self.engine.read(sound, care, true, cancel)?;
+        let more = coverage::letters(&again.text) * 5 > coverage::letters(&reading.text) * 6;
+        Ok(if more { again } else { reading })
+    }
+
+    /// Reads voice that a text leaves out. Nothing comes of it where it is no speech, or little and doubtful.
+    fn read_gap(&mut self, samples: &[f32], gap: Range<usize>, cancel: &Cancel) -> Result<Vec<Piece>, AsrError> {
+        let sound = &samples[gap.start.saturating_sub(MARGIN)..(gap.end + MARGIN).min(samples.len())];
+        let reading = self.engine.read(sound, Care::Full, false, cancel)?;
+        let verdict = self.verdict(&reading, sound);
+        let counts = match verdict {
+            Verdict::Certain => true,
+            Verdict::Doubtful(_) => gap.len() > LONG_GAP,
+            Verdict::Nothing(_) => false,
+        };
+        Ok(if counts { Piece::of(reading, verdict, &gap) } else { Vec::new() })
+    }
+
+    fn verdict(&self, reading: &Reading, sound: &[f32]) -> Verdict {
+        let length = SampleRate::HEARING.duration(sound.len());
+        match judge::verdict(reading, length, &self.plan) {
+            Verdict::Certain if coverage::is_incomplete(sound, &reading.text) => {
+                Verdict::Doubtful(Doubt::TooLittleText)
+            }
+            verdict => verdict,
+        }
+    }
 }
 
-type Piece = (Range<usize>, Result<Reading, NoSpeech>, Verdict);
+/// A window that is longer, 12 s, is read with timestamps: without them Whisper leaves out sentences. With them it errs a
+/// little more in short ones: base in 3.5 instead of 2.8 % of 565 words in 41 utterances, if the limit is 8 s.
+const UNTIMED: usize = 12 * 16_000;
+/// A window is read again from the end of its text only if the text is so long, 1 s.
+const PROGRESS: usize = 16_000;
+/// The end of a window is good to 20 ms.
+const STEP: usize = 320;
+/// Sound around a gap that is read with it, 200 ms.
+const MARGIN: usize = 3_200;
+/// A doubtful text of a gap that is longer, 1.5 s, counts.
+const LONG_GAP: usize = 24_000;
 
-/// The transcript of all windows: their texts in order, and the least certain of their verdicts among those that hold
+/// All of a sound as one span.
+fn whole(samples: &[f32]) -> [Range<usize>; 1] {
+    [0..samples.len()]
+}
+
+/// A piece of text, or the reason why there is none.
+struct Piece {
+    /// Samples.
+    at: Range<usize>,
+    /// Text, mean log-probability and probability of no speech.
+    said: Option<(String, f32, f32)>,
+    ending: Option<f32>,
+    verdict: Verdict,
+}
+
+impl Piece {
+    fn nothing(at: Range<usize>, why: NoSpeech) -> Piece {
+        Piece { at, said: None, ending: None, verdict: Verdict::Nothing(why) }
+    }
+
+    /// The pieces of a window: its segments, or all of it where there are none. The last has the reading's ending.
+    fn of(reading: Reading, verdict: Verdict, window: &Range<usize>) -> Vec<Piece> {
+        let Reading { text, logprob, no_speech, ending, segments, .. } = reading;
+        let sample = |time| (window.start + SampleRate::HEARING.samples(time)).min(window.end);
+        let mut pieces: Vec<Piece> = segments
+            .into_iter()
+            .map(|segment| Piece {
+                at: sample(segment.start)..sample(segment.end),
+                said: Some((segment.text, segment.logprob, no_speech)),
+                ending: None,
+                verdict: verdict.clone(),
+            })
+            .collect();
+        if pieces.is_empty() {
+            pieces.push(Piece { at: window.clone(), said: Some((text, logprob, no_speech)), ending: None, verdict });
+        }
+        if let Some(last) = pieces.last_mut() {
+            last.ending = ending;
+        }
+        pieces
+    }
+}
+
+/// The transcript of all pieces: their texts in order, and the least certain of their verdicts among those that hold
 /// words. Only when none does, nothing was said.
 fn assemble(pieces: Vec<Piece>, language: &str) -> Transcript {
-    let verdict = judge::overall(pieces.iter().map(|(_, _, verdict)| verdict));
-    let said = pieces.iter().rev().find(|(_, _, verdict)| !matches!(verdict, Verdict::Nothing(_)));
-    let ending = said.and_then(|(_, reading, _)| reading.as_ref().ok()?.ending);
-    let heard = pieces.into_iter().filter_map(|(window, reading, verdict)| {
-        let reading = reading.ok().filter(|_| !matches!(verdict, Verdict::Nothing(_)))?;
+    let verdict = judge::overall(pieces.iter().map(|piece| &piece.verdict));
+    let said = |piece: &&Piece| !matches!(piece.verdict, Verdict::Nothing(_));
+    let ending = pieces.iter().rev().find(said).and_then(|piece| piece.ending);
+    let segments = pieces.into_iter().filter(|piece| said(&piece)).filter_map(|piece| {
+        let (text, logprob, no_speech) = piece.said?;
         Some(Segment {
-            start: SampleRate::HEARING.duration(window.start),
-            end: SampleRate::HEARING.duration(window.end),
-            confidence: reading.logprob.exp(),
-            no_speech: reading.no_speech,
-            text: reading.text,
+            start: SampleRate::HEARING.duration(piece.at.start),
+            end: SampleRate::HEARING.duration(piece.at.end),
+            confidence: logprob.exp(),
+            no_speech,
+            text,
         })
     });
-    let segments: Vec<Segment> = heard.collect();
+    let segments: Vec<Segment> = segments.collect();
     let weight: f64 = segments.iter().map(|s| s.end.0 - s.start.0).sum();
     let logprob: f64 = segments.iter().map(|s| f64::from(s.confidence).ln() * (s.end.0 - s.start.0)).sum();
     Transcript {

@@ -9,6 +9,8 @@ const SEARCH: usize = 10 * 16_000;
 /// 20 ms: what is compared; and how many of them in a row, 200 ms, a pause is judged by.
 const STEP: usize = 320;
 const PAUSE: usize = 10;
+/// 300 ms: Whisper's times are about as good.
+const NEAR: usize = 4_800;
 
 /// Windows of at most 28 s that cover all of `samples`, in order, without gaps.
 pub fn cut(samples: &[f32]) -> Vec<Range<usize>> {
@@ -25,21 +27,27 @@ pub fn cut(samples: &[f32]) -> Vec<Range<usize>> {
     windows
 }
 
-/// Windows that hold the `spans` of voice (in order, not overlapping) and as little else as possible: neighbours share a
-/// window while it stays short enough, longer spans are cut where they are quietest.
-pub fn gather(samples: &[f32], spans: &[Range<usize>]) -> Vec<Range<usize>> {
-    let mut windows: Vec<Range<usize>> = Vec::new();
-    for span in spans {
-        let span = span.start.min(samples.len())..span.end.min(samples.len());
-        for piece in cut(&samples[span.clone()]) {
-            let piece = span.start + piece.start..span.start + piece.end;
-            match windows.last_mut() {
-                Some(last) if piece.start >= last.end && piece.end - last.start <= LONGEST => last.end = piece.end,
-                _ => windows.push(piece),
-            }
-        }
+/// The first window at or behind sample `from` that holds the `spans` of voice (in order, not overlapping) and as little
+/// else as possible: neighbours share it while it stays short enough, a longer span is cut where it is quietest.
+pub fn next(samples: &[f32], spans: &[Range<usize>], from: usize) -> Option<Range<usize>> {
+    let rest = |span: &Range<usize>| span.start.max(from)..span.end.min(samples.len());
+    let mut rest = spans.iter().map(rest).filter(|span| span.start < span.end);
+    let first = rest.next()?;
+    let piece = cut(&samples[first.clone()]).into_iter().next()?;
+    let mut window = first.start..first.start + piece.end;
+    if window.end < first.end {
+        return Some(window);
     }
-    windows
+    for span in rest.take_while(|span| span.end - first.start <= LONGEST) {
+        window.end = span.end;
+    }
+    Some(window)
+}
+
+/// The quietest place within 300 ms of sample `at`.
+pub fn quietest_near(samples: &[f32], at: usize) -> usize {
+    let range = at.saturating_sub(NEAR)..(at + NEAR).min(samples.len());
+    if range.len() < PAUSE * STEP { at.min(samples.len()) } else { quietest(samples, range) }
 }
 
 /// The middle of the quietest 200 ms in `range`.
@@ -89,10 +97,23 @@ mod tests {
         let samples = sound(90, &[70]);
         let seconds = |range: Range<usize>| range.start * SECOND..range.end * SECOND;
         let spans: Vec<_> = [1..4, 6..9, 26..31, 31..33, 60..89].into_iter().map(seconds).collect();
-        let windows = gather(&samples, &spans);
+        let (mut windows, mut from) = (Vec::new(), 0);
+        while let Some(window) = next(&samples, &spans, from) {
+            from = window.end;
+            windows.push(window);
+        }
         assert_eq!(windows[..2], [seconds(1..9), seconds(26..33)]);
         assert_eq!(windows.len(), 4);
         assert!(windows.iter().all(|window| window.len() <= LONGEST));
-        assert!(gather(&samples, &[seconds(100..200)]).is_empty());
+        assert_eq!(next(&samples, &spans, 7 * SECOND), Some(7 * SECOND..33 * SECOND));
+        assert_eq!(next(&samples, &[seconds(100..200)], 0), None);
+    }
+
+    #[test]
+    fn a_cut_near_a_time_is_in_the_pause() {
+        let samples = sound(10, &[5]);
+        let cut = quietest_near(&samples, 5 * SECOND - 1_000);
+        assert!((5 * SECOND..5 * SECOND + SECOND / 2).contains(&cut), "{cut}");
+        assert_eq!(quietest_near(&samples[..100], 500), 100);
     }
 }

@@ -118,7 +118,7 @@ pub struct Asr {
     pub threads_beside: usize,
     /// A result whose mean log-probability per token is lower is doubtful.
     pub min_logprob: f32,
-    /// A result whose no-speech probability is higher is not speech.
+    /// A result whose no-speech probability is higher is not speech, unless its words are likely.
     pub max_no_speech: f32,
     /// What is said instead of an answer when the result is doubtful.
     pub unclear_reply: String,

@@ -218,7 +218,7 @@ pub struct Asr {
     /// A result whose mean log-probability per token is lower is doubtful.
     #[schemars(range(min = -10, max = 0))]
     pub min_logprob: f64,
-    /// A result whose probability of being no speech is higher is dropped.
+    /// A result whose probability of being no speech is higher is dropped, unless its words are likely.
     #[schemars(range(min = 0, max = 1))]
     pub max_no_speech: f64,
     /// What Sotto says when it could not understand the question.
@@ -430,7 +430,7 @@ impl Default for Asr {
             language: "en".to_owned(),
             threads: None,
             min_logprob: -1.0,
-            max_no_speech: 0.6,
+            max_no_speech: 0.3,
             unclear_reply: "Sorry, I did not understand that. Could you say it again?".to_owned(),
         }
     }

@@ -11,8 +11,7 @@ pub fn skipped(what: &str, why: &str) {
     // Not by eprintln: the harness keeps to itself what a passing test prints that way.
     let _no_terminal = writeln!(std::io::stderr(), "SKIPPED: {what}: {why}");
     if let Some(file) = std::env::var_os("TEST_SKIPS") {
-        let mut file =
-            OpenOptions::new().create(true).append(true).open(file).expect("TEST_SKIPS can be written");
+        let mut file = OpenOptions::new().create(true).append(true).open(file).expect("TEST_SKIPS can be written");
         writeln!(file, "{what}: {why}").expect("TEST_SKIPS can be written");
     }
 }
