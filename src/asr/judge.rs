@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::config::Asr;
-use crate::types::Ms;
+use crate::level;
+use crate::types::{Ms, SampleRate};
 
 /// Is it what was said?
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,8 @@ pub enum NoSpeech {
     Silence,
     /// Its loudness never changes, as of a fan or a tone; speech goes up and down.
     Steady,
+    /// Voice activity hears nobody in it.
+    NoVoice,
     /// Whisper hears no speech in it.
     NotSpeech { no_speech: f32 },
     /// It has no words.
@@ -66,6 +69,7 @@ impl fmt::Display for NoSpeech {
             NoSpeech::TooShort => f.write_str("the sound is shorter than 100 ms"),
             NoSpeech::Silence => f.write_str("the sound is silent"),
             NoSpeech::Steady => f.write_str("the sound is a steady noise"),
+            NoSpeech::NoVoice => f.write_str("no voice was heard"),
             NoSpeech::NotSpeech { no_speech } => write!(f, "the sound is no speech (probability {no_speech:.2})"),
             NoSpeech::NoWords => f.write_str("no words were heard"),
         }
@@ -87,12 +91,8 @@ pub struct Reading {
 
 /// Samples at 16 kHz below which whisper.cpp does not begin: 100 ms.
 const SHORTEST: usize = 1_600;
-/// -60 dB of full scale: quieter than the room noise of any microphone that somebody speaks into.
-const SILENT: f32 = 1e-6;
-/// Loudness is compared over 20 ms.
-const STEP: usize = 320;
-/// Speech rises and falls by 20 dB and more; a fan, hiss or tone by under 3.
-const STEADY: f32 = 2.0;
+/// -90 dB of full scale: the last of 16 bits. What is softer was not heard by a microphone.
+const SILENT: f32 = 1e-9;
 /// Nobody speaks more letters in a second. Reading aloud is about 15.
 const MOST_LETTERS_PER_SECOND: f64 = 32.0;
 const LETTERS_AT_LEAST: f64 = 16.0;
@@ -109,14 +109,16 @@ pub fn without_listening(samples: &[f32]) -> Option<NoSpeech> {
     if samples.len() < SHORTEST {
         return Some(NoSpeech::TooShort);
     }
-    let mut powers: Vec<f32> =
-        samples.chunks_exact(STEP).map(|step| step.iter().map(|s| s * s).sum::<f32>() / STEP as f32).collect();
-    powers.sort_unstable_by(f32::total_cmp);
-    let at = |share: f32| powers[((powers.len() - 1) as f32 * share) as usize];
-    if at(1.0) < SILENT {
+    let powers = level::steps(samples, SampleRate::HEARING);
+    if powers.iter().all(|power| *power < SILENT) {
         return Some(NoSpeech::Silence);
     }
-    (at(0.95) < at(0.05) * STEADY).then_some(NoSpeech::Steady)
+    level::is_steady(&powers).then_some(NoSpeech::Steady)
+}
+
+/// The reason why a sound in which voice activity heard nobody has no words.
+pub fn without_voice(samples: &[f32]) -> NoSpeech {
+    without_listening(samples).unwrap_or(NoSpeech::NoVoice)
 }
 
 /// Text without what Whisper writes for sounds: notes, and remarks that are all there is, as in "[Music]".
@@ -244,11 +246,12 @@ mod tests {
             (vec![], Some(NoSpeech::TooShort)),
             (vec![0.5], Some(NoSpeech::TooShort)),
             (vec![0.0; 16_000], Some(NoSpeech::Silence)),
-            (wave(&|_| 0.0005), Some(NoSpeech::Silence)),
+            (wave(&|_| 0.00003), Some(NoSpeech::Silence)),
             (wave(&|_| 0.3), Some(NoSpeech::Steady)),
             (wave(&|i| if i % 8_000 < 4_000 { 0.3 } else { 0.01 }), None),
         ] {
             assert_eq!(without_listening(&samples), wanted);
+            assert_eq!(without_voice(&samples), wanted.unwrap_or(NoSpeech::NoVoice));
         }
     }
 

@@ -19,7 +19,7 @@ mod whisper;
 mod windows;
 
 pub use cancel::Cancel;
-pub use judge::{Doubt, NoSpeech, Verdict};
+pub use judge::{Doubt, NoSpeech, Verdict, without_voice};
 pub use language::name as language_name;
 pub use whisper::Whisper;
 

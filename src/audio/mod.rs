@@ -15,6 +15,7 @@ pub mod probe;
 mod reference;
 mod resample;
 mod riff;
+mod speech;
 mod write;
 
 pub use earcon::Earcon;
@@ -24,6 +25,7 @@ pub use meter::Meter;
 pub use player::Player;
 pub use reference::Reference;
 pub use resample::{Resampler, resample};
+pub use speech::load_speech;
 pub use write::{WavTarget, WavWriter};
 
 use std::io;

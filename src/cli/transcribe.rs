@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use super::args::Transcribe;
 use super::exit::Several;
 use super::house::House;
-use crate::asr::{Cancel, Segment, Transcript, Verdict, Whisper};
+use crate::asr::{Cancel, Segment, Transcript, Verdict, Whisper, without_voice};
 use crate::audio;
 use crate::hear::{SileroVad, speech_spans};
 use crate::pipeline::Result;
-use crate::types::SampleRate;
 
 pub fn run(args: &Transcribe, house: &House) -> Result<()> {
     let loader = house.loader()?;
@@ -42,11 +41,15 @@ pub fn run(args: &Transcribe, house: &House) -> Result<()> {
 }
 
 fn transcribe(path: &Path, house: &House, detector: &mut SileroVad, whisper: &mut Whisper) -> Result<Transcript> {
-    let clip = audio::load_at(path, audio::LONGEST, SampleRate::HEARING)?;
+    let clip = audio::load_speech(path, audio::LONGEST)?;
     clip.note.iter().for_each(|note| house.talk().note(note));
     let samples = clip.samples;
     let spans = speech_spans(&samples, &house.plan().hear, detector)?;
-    Ok(whisper.transcribe_spans(&samples, &spans, &Cancel::default())?)
+    let mut transcript = whisper.transcribe_spans(&samples, &spans, &Cancel::default())?;
+    if spans.is_empty() {
+        transcript.verdict = Verdict::Nothing(without_voice(&samples));
+    }
+    Ok(transcript)
 }
 
 fn print_text(path: &Path, named: bool, transcript: &Transcript, house: &House) -> Result<()> {
