@@ -51,6 +51,8 @@ pub fn load_at(path: &Path, limit: Ms, rate: SampleRate) -> Result<Clip, AudioEr
         }
     }
     resampler.finish(&mut samples);
+    // The resampler's filter swings beyond full scale at the edges of a clipped sound.
+    samples.iter_mut().for_each(|sample| *sample = sample.clamp(-1.0, 1.0));
     let notes = [source.note(rate.duration(samples.len()).0 / 1000.0), scale_note(path, &survey)];
     let notes: Vec<String> = notes.into_iter().flatten().collect();
     Ok(Clip { rate, samples, note: (!notes.is_empty()).then(|| notes.join("; ")) })

@@ -336,6 +336,16 @@ fn loading_at_a_rate_is_loading_and_resampling() {
     assert_eq!(clip.samples.len(), 16_000);
 }
 
+#[test]
+fn clipped_sound_stays_in_range_when_resampled() {
+    let square: Vec<u8> = (0..8_000).flat_map(|n| if n % 20 < 10 { [0xFF, 0x7F] } else { [0, 0x80] }).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("square.wav");
+    fs::write(&path, Wav { rate: 8_000, ..pcm(2, &square) }.bytes()).unwrap();
+    let clip = load_at(&path, LONGEST, SampleRate::HEARING).unwrap();
+    assert!(clip.samples.iter().all(|sample| (-1.0..=1.0).contains(sample)));
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(start in 0..64usize, noise in proptest::collection::vec(0..=255u8, 0..64)) {
