@@ -163,6 +163,53 @@ fn the_question_may_come_in_any_wav() {
 }
 
 #[test]
+fn soft_humming_and_cancelling_recordings_are_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sample = hound::WavReader::open(sample()).unwrap();
+    let question: Vec<f64> = sample.samples::<i16>().map(|sample| f64::from(sample.unwrap())).collect();
+    let hum = |n: usize| 10_000.0 * (n as f64 * std::f64::consts::TAU * 50.0 / 16_000.0).sin();
+    let file = |name, channels, frame: &dyn Fn(usize, f64) -> Vec<f64>| {
+        let samples = question.iter().enumerate().flat_map(|(n, sample)| frame(n, *sample));
+        wav(dir.path(), name, spec(channels, 16_000, 16), samples.map(|sample| sample.round() as i32))
+    };
+    let files = [
+        file("plain.wav", 1, &|_, sample| vec![sample]),
+        file("soft.wav", 1, &|_, sample| vec![sample * 0.005]),
+        file("offset.wav", 1, &|_, sample| vec![sample * 0.5 - 13_000.0]),
+        file("hum.wav", 1, &|n, sample| vec![sample * 0.5 + hum(n)]),
+        file("cancelling.wav", 2, &|_, sample| vec![sample, -sample]),
+        file("one-of-eight.wav", 8, &|_, sample| [vec![sample], vec![0.0; 7]].concat()),
+    ];
+    let mut arguments = vec!["transcribe", "--json"];
+    arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
+    let heard = json(&sotto(&arguments));
+    let heard: Vec<_> =
+        heard["files"].as_array().unwrap().iter().map(|file| words(file["text"].as_str().unwrap())).collect();
+    for (file, heard_words) in files.iter().zip(&heard) {
+        let found = heard[0].iter().filter(|word| heard_words.contains(word)).count();
+        assert!(found * 10 >= heard[0].len() * 8, "{}: {heard_words:?}", file.display());
+    }
+    assert!(heard[0].len() > 5, "{:?}", heard[0]);
+}
+
+#[test]
+fn recordings_without_speech_are_told_as_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let tone = |n: usize| (9_000.0 * (n as f64 * 0.17).sin()) as i32;
+    let beeps = |n: usize| if n % 8_000 < 4_000 { tone(n) } else { 0 };
+    for (name, sound, why) in [
+        ("silence.wav", &(|_| 0) as &dyn Fn(usize) -> i32, "the sound is silent"),
+        ("tone.wav", &tone, "a steady noise"),
+        ("beeps.wav", &beeps, "no voice was heard"),
+    ] {
+        let file = wav(dir.path(), name, spec(1, 16_000, 16), (0..160_000).map(sound));
+        let output = sotto(&["transcribe", file.to_str().unwrap()]);
+        assert_eq!(succeeded(&output).trim(), "", "{name}");
+        assert!(text(&output.stderr).contains(why), "{name}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn what_is_no_sound_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken.wav");

@@ -106,7 +106,7 @@ fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>)
     let load = |name: &String| Ok((name.clone(), loader(arguments, name)?.recogniser()?, AllHeard::new()));
     let mut backends = arguments.backend.iter().map(load).collect::<Result<Vec<_>>>()?;
     for file in files {
-        let clip = audio::load_at(&arguments.folder.join(file), audio::LONGEST, SampleRate::HEARING)?;
+        let clip = audio::load_speech(&arguments.folder.join(file), audio::LONGEST)?;
         let seconds = SampleRate::HEARING.duration(clip.samples.len()).0 / 1000.0;
         if arguments.seconds.first().is_some_and(|from| seconds < *from)
             || arguments.seconds.get(1).is_some_and(|to| seconds > *to)

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::language::OtherLanguage;
 use crate::config::Asr;
-use crate::types::Ms;
+use crate::level;
+use crate::types::{Ms, SampleRate};
 
 /// Is it what was said?
 #[derive(Clone, Debug, PartialEq)]
@@ -114,12 +115,8 @@ pub struct Timed {
 
 /// Samples at 16 kHz below which whisper.cpp does not begin: 100 ms.
 const SHORTEST: usize = 1_600;
-/// -60 dB of full scale: quieter than the room noise of any microphone that somebody speaks into.
-const SILENT: f32 = 1e-6;
-/// Loudness is compared over 20 ms.
-const STEP: usize = 320;
-/// Speech rises and falls by 20 dB and more; a fan, hiss or tone by under 3.
-const STEADY: f32 = 2.0;
+/// -90 dB of full scale: the last of 16 bits. What is softer was not heard by a microphone.
+const SILENT: f32 = 1e-9;
 /// Nobody speaks more letters in a second. Reading aloud is about 15.
 const MOST_LETTERS_PER_SECOND: f64 = 32.0;
 const LETTERS_AT_LEAST: f64 = 16.0;
@@ -138,14 +135,11 @@ pub fn without_listening(samples: &[f32]) -> Option<NoSpeech> {
     if samples.len() < SHORTEST {
         return Some(NoSpeech::TooShort);
     }
-    let mut powers: Vec<f32> =
-        samples.chunks_exact(STEP).map(|step| step.iter().map(|s| s * s).sum::<f32>() / STEP as f32).collect();
-    powers.sort_unstable_by(f32::total_cmp);
-    let at = |share: f32| powers[((powers.len() - 1) as f32 * share) as usize];
-    if at(1.0) < SILENT {
+    let powers = level::steps(samples, SampleRate::HEARING);
+    if powers.iter().all(|power| *power < SILENT) {
         return Some(NoSpeech::Silence);
     }
-    (at(0.95) < at(0.05) * STEADY).then_some(NoSpeech::Steady)
+    level::is_steady(&powers).then_some(NoSpeech::Steady)
 }
 
 /// Text without what Whisper writes for sounds: notes, and remarks that are all there is, as in "[Music]".
@@ -276,7 +270,7 @@ mod tests {
             (vec![], Some(NoSpeech::TooShort)),
             (vec![0.5], Some(NoSpeech::TooShort)),
             (vec![0.0; 16_000], Some(NoSpeech::Silence)),
-            (wave(&|_| 0.0005), Some(NoSpeech::Silence)),
+            (wave(&|_| 0.00003), Some(NoSpeech::Silence)),
             (wave(&|_| 0.3), Some(NoSpeech::Steady)),
             (wave(&|i| if i % 8_000 < 4_000 { 0.3 } else { 0.01 }), None),
         ] {

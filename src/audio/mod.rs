@@ -7,6 +7,7 @@
 pub mod device;
 mod earcon;
 pub mod front;
+mod high_pass;
 mod load;
 mod meter;
 mod player;
@@ -14,14 +15,17 @@ pub mod probe;
 mod reference;
 mod resample;
 mod riff;
+mod speech;
 mod write;
 
 pub use earcon::Earcon;
+pub use high_pass::HighPass;
 pub use load::{Clip, LONGEST, load_at};
 pub use meter::Meter;
 pub use player::Player;
 pub use reference::Reference;
 pub use resample::{Resampler, resample};
+pub use speech::load_speech;
 pub use write::{WavTarget, WavWriter};
 
 use std::io;
@@ -34,18 +38,20 @@ use crate::types::{Ms, SampleRate};
 pub enum AudioError {
     #[error("{path} could not be read: {source}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("{path} is a directory; name a WAV file in it")]
+    #[error("{path} is a directory; name a sound file in it")]
     Directory { path: PathBuf },
     #[error("{path} is empty: it has no bytes at all")]
     Empty { path: PathBuf },
     #[error(
-        "{path} is not a WAV file but looks like {looks}; convert it first, as in \"ffmpeg -i IN -ar 16000 OUT.wav\""
+        "{path} is no sound file that is read here but looks like {looks}; convert it first, as in \"ffmpeg -i IN -ar 16000 OUT.wav\""
     )]
-    NotWav { path: PathBuf, looks: &'static str },
-    #[error("{path} has a broken WAV header: {why}; write it again from its source")]
-    Header { path: PathBuf, why: String },
-    #[error("{path} holds {what}; convert it first, as in \"ffmpeg -i IN -c:a pcm_s16le OUT.wav\"")]
+    NotSound { path: PathBuf, looks: &'static str },
+    #[error("{path} is a broken {kind} file: {why}; write it again from its source")]
+    Header { path: PathBuf, kind: &'static str, why: String },
+    #[error("{path} holds {what}; convert it first, as in \"ffmpeg -i IN -ar 16000 OUT.wav\"")]
     Unsupported { path: PathBuf, what: String },
+    #[error("{path} gives more than the {} MiB that are taken from a pipe; write it to a file first", .limit >> 20)]
+    TooMuch { path: PathBuf, limit: u64 },
     #[error("{path} has a whole header but no sound after it")]
     NoSound { path: PathBuf },
     #[error("{path} is longer than the {} s that are accepted; cut it into shorter files", .limit.0 / 1000.0)]

@@ -181,7 +181,7 @@ pub enum Command {
 
 #[derive(Debug, Group)]
 pub struct Once {
-    /// The question: a WAV file
+    /// The question: a sound file, of the kinds that transcribe reads
     #[arg(value_name = "QUESTION.wav")]
     pub question: PathBuf,
 
@@ -241,7 +241,7 @@ pub struct Doctor {
 
 #[derive(Debug, Group)]
 pub struct Transcribe {
-    /// The sound: WAV files
+    /// The sound: WAV, FLAC, MP3, AAC, Ogg Vorbis, MP4 (M4A), AIFF, CAF, Matroska or WebM files
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 

@@ -34,7 +34,7 @@ pub fn run(args: &Once, house: &House) -> Result<()> {
 
 /// The question as the ear wants it: mono at 16 kHz.
 fn read_question(path: &Path, house: &House) -> Result<Arc<[f32]>> {
-    let clip = audio::load_at(path, audio::LONGEST, SampleRate::HEARING)?;
+    let clip = audio::load_speech(path, audio::LONGEST)?;
     clip.note.iter().for_each(|note| house.talk().note(note));
     Ok(clip.samples.into())
 }

@@ -11,7 +11,6 @@ use crate::asr::{Cancel, Segment, Transcript, Verdict, Whisper};
 use crate::audio;
 use crate::hear::{SileroVad, speech_spans};
 use crate::pipeline::Result;
-use crate::types::SampleRate;
 
 pub fn run(args: &Transcribe, house: &House) -> Result<()> {
     let loader = house.loader()?;
@@ -42,7 +41,7 @@ pub fn run(args: &Transcribe, house: &House) -> Result<()> {
 }
 
 fn transcribe(path: &Path, house: &House, detector: &mut SileroVad, whisper: &mut Whisper) -> Result<Transcript> {
-    let clip = audio::load_at(path, audio::LONGEST, SampleRate::HEARING)?;
+    let clip = audio::load_speech(path, audio::LONGEST)?;
     clip.note.iter().for_each(|note| house.talk().note(note));
     let samples = clip.samples;
     let spans = speech_spans(&samples, &house.plan().hear, detector)?;

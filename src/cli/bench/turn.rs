@@ -16,7 +16,7 @@ use crate::hear::{SileroVad, speech_end, speech_spans};
 use crate::memory::peak_resident;
 use crate::observe::Timings;
 use crate::pipeline::{Fate, Purpose, Recording, Rehearsal, Rehearsed, Result};
-use crate::types::{Ms, SampleRate};
+use crate::types::Ms;
 
 /// The pauses that are put in, in turns. People pause for 300 to 600 ms in the middle of a sentence.
 const PAUSES: [Ms; 3] = [Ms(300.0), Ms(450.0), Ms(600.0)];
@@ -85,7 +85,7 @@ fn wav_files(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn recording(file: &Path, vad: &mut SileroVad, hear: &config::Hear) -> Result<Recording> {
-    let samples = audio::load_at(file, hear.max_turn, SampleRate::HEARING)?.samples;
+    let samples = audio::load_speech(file, hear.max_turn)?.samples;
     let bare = config::Hear { padding: Ms(0.0), ..hear.clone() };
     let spans = speech_spans(&samples, &bare, vad)?;
     let (Some(first), Some(last)) = (spans.first(), spans.last()) else {
