@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::catalogue::{Entry, Import};
 use super::place;
 use super::progress::Progress;
+use crate::sniff;
 
 mod onnx;
 pub mod piper;
@@ -24,6 +25,19 @@ pub enum ImportError {
     Quantize(#[source] Box<dyn Error + Send + Sync>),
     #[error("it has to be quantised, and nothing that can do so was given to the store")]
     NoQuantizer,
+}
+
+impl ImportError {
+    /// Says what a file is that cannot be converted, where its first bytes tell.
+    fn named(self) -> ImportError {
+        match self {
+            ImportError::Format { path, why } => {
+                let why = sniff::file(&path).map_or(why, |what| format!("it is {what}"));
+                ImportError::Format { path, why }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Makes smaller checkpoints of published ones. The language model's own room can do that, and the store knows nothing of
