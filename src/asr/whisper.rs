@@ -74,7 +74,7 @@ impl Whisper {
 
     /// Recognises a sound at 16 kHz of any length. Longer than 28 s, it is cut where it is quietest.
     pub fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
-        self.transcribe_windows(samples, &windows::cut(samples), Care::Full, cancel)
+        self.transcribe_windows(samples, &windows::cut(samples), Care::Full, cancel, &mut |_, _| ())
     }
 
     /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as it does in ONNX Runtime,
@@ -87,7 +87,7 @@ impl Whisper {
     /// is as if it had never been.
     pub fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         let before = self.engine.language();
-        let transcript = self.transcribe_windows(samples, &windows::cut(samples), Care::Draft, cancel);
+        let transcript = self.transcribe_windows(samples, &windows::cut(samples), Care::Draft, cancel, &mut |_, _| ());
         self.engine.understand_in(before);
         transcript
     }
@@ -100,7 +100,19 @@ impl Whisper {
         spans: &[Range<usize>],
         cancel: &Cancel,
     ) -> Result<Transcript, AsrError> {
-        self.transcribe_windows(samples, &windows::gather(samples, spans), Care::Full, cancel)
+        self.transcribe_spans_watched(samples, spans, cancel, &mut |_, _| ())
+    }
+
+    /// As [`Whisper::transcribe_spans`], and shows after each window up to which sample the sound is read, and what was said
+    /// so far.
+    pub fn transcribe_spans_watched(
+        &mut self,
+        samples: &[f32],
+        spans: &[Range<usize>],
+        cancel: &Cancel,
+        watch: &mut dyn FnMut(usize, Transcript),
+    ) -> Result<Transcript, AsrError> {
+        self.transcribe_windows(samples, &windows::gather(samples, spans), Care::Full, cancel, watch)
     }
 
     fn transcribe_windows(
@@ -109,6 +121,7 @@ impl Whisper {
         windows: &[Range<usize>],
         care: Care,
         cancel: &Cancel,
+        watch: &mut dyn FnMut(usize, Transcript),
     ) -> Result<Transcript, AsrError> {
         let mut pieces = Vec::with_capacity(windows.len());
         for window in windows {
@@ -125,6 +138,7 @@ impl Whisper {
             let length = SampleRate::HEARING.duration(window.len());
             let verdict = judge::verdict(&reading, length, &self.plan);
             pieces.push((window.clone(), reading, verdict));
+            watch(window.end, assemble(pieces.clone(), self.engine.language().code()));
         }
         Ok(assemble(pieces, self.engine.language().code()))
     }
