@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["types", "marks"]),
     (1, &["config", "turn"]),
-    (2, &["memory", "onnx", "observe", "priority", "level", "mel", "sniff"]),
+    (2, &["memory", "onnx", "observe", "priority", "level", "mel", "sniff", "disk"]),
     (3, &["audio", "hear", "asr", "llm", "tts", "store"]),
     (4, &["pipeline"]),
     (5, &["serve"]),

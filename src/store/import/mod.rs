@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::catalogue::{Entry, Import};
 use super::place;
 use super::progress::Progress;
-use crate::sniff;
+use crate::{disk, sniff};
 
 mod onnx;
 pub mod piper;
@@ -17,12 +17,14 @@ mod wire;
 /// Why a model could not be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    #[error("{path}: {source}")]
+    #[error("{path}: {}", place::told(.source))]
     Io { path: PathBuf, source: io::Error },
     #[error("{path} cannot be converted: {why}")]
     Format { path: PathBuf, why: String },
     #[error("it cannot be quantised")]
     Quantize(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    NoRoom(#[from] disk::NoRoom),
     #[error("it has to be quantised, and nothing that can do so was given to the store")]
     NoQuantizer,
 }
@@ -71,6 +73,7 @@ pub(super) fn convert(
         quantizer.quantize(raw, &made, format, &what, progress).map_err(ImportError::Quantize)?;
         return Ok(made);
     }
+    disk::check(ready, entry.installed_bytes())?;
     let task = progress.start(&what, None);
     let mut names = entry.files.iter().map(|file| file.name.as_str());
     match entry.import {
