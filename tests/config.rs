@@ -1,69 +1,19 @@
 //! From files, variables and flags to a checked plan, and everything that can be wrong on the way.
 
+#[path = "common/settings.rs"]
+mod settings;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use sotto::config::{self, BargeIn, Environment, Flag, Loaded, Origin, Sources};
+use settings::{Bench, origin};
+use sotto::config::{self, BargeIn, Environment, Origin, Sources};
 use sotto::types::{Bytes, Ms};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Sources that see nothing of the process: an empty folder, no variables, two cores.
-struct Bench {
-    dir: tempfile::TempDir,
-    sources: Sources,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { working_dir: dir.path().to_owned(), cores: 2, ..Sources::default() };
-        Bench { dir, sources }
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn file(mut self, text: impl AsRef<[u8]>) -> Self {
-        self.sources.file = Some(self.write("given.toml", text));
-        self
-    }
-
-    fn env(mut self, variables: &[(&str, &str)]) -> Self {
-        self.sources.env = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self
-    }
-
-    fn flags(mut self, flags: &[(&str, &str)]) -> Self {
-        let flag = |(path, value): &(&str, &str)| Flag {
-            path: (*path).to_owned(),
-            value: (*value).to_owned(),
-            name: format!("--set {path}"),
-        };
-        self.sources.flags = flags.iter().map(flag).collect();
-        self
-    }
-
-    fn loaded(&self) -> Loaded {
-        config::load(&self.sources).unwrap_or_else(|errors| panic!("{errors}"))
-    }
-
-    fn refusal(&self) -> String {
-        let refusal = config::load(&self.sources).expect_err("should be refused").to_string();
-        refusal.replace(&format!("{}/", self.dir.path().display()), "")
-    }
-}
-
-fn origin(loaded: &Loaded, path: &str) -> String {
-    loaded.entries.iter().find(|entry| entry.path == path).unwrap().origin.to_string()
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

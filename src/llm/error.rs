@@ -68,7 +68,8 @@ pub enum LlmError {
     NotLoaded { path: PathBuf },
 
     #[error(
-        "the system has no {bytes} of memory for the weights: {why}; close other programs or choose a smaller model"
+        "out of memory: the system has no {bytes} for the weights ({why}); close other programs, raise the limit that is \
+         set (ulimit -v), or choose a smaller model"
     )]
     Memory { bytes: Bytes, why: io::Error },
 

@@ -96,6 +96,8 @@ pub enum Purpose {
 
 /// The catalogue name of the library that runs the ONNX models.
 const RUNTIME: &str = "onnxruntime";
+/// What whisper.cpp maps beyond what it holds, about. It ends the program where it gets nothing, so it is asked for before.
+const WHISPER_CPP_SLACK: Bytes = Bytes::mib(512);
 /// The catalogue name of what every wake word is heard through.
 const WAKE_FEATURES: &str = "openwakeword";
 
@@ -313,7 +315,9 @@ impl Loader {
     pub fn recogniser(&self) -> Result<Whisper> {
         let (model, plan) = (self.file(Part::Recogniser)?, &self.plan.asr);
         if !self.runs_graphs(&model) {
-            return Ok(Whisper::load(&model, plan, self.permit(Part::Recogniser)?)?);
+            let permit = self.permit(Part::Recogniser)?;
+            memory::check_room(&plan.model, Bytes(permit.bytes().0 + WHISPER_CPP_SLACK.0))?;
+            return Ok(Whisper::load(&model, plan, permit)?);
         }
         let onnx = self.onnx()?;
         Ok(Whisper::load_graphs(&onnx, &model, plan, self.permit(Part::Recogniser)?)?)
