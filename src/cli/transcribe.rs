@@ -32,7 +32,7 @@ pub fn run(args: &Transcribe, house: &House) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-    work.told().finish()?;
+    work.told().finish(failures.is_empty())?;
     let Some(first) = failures.first() else { return Ok(()) };
     let summary = format!("{} of {} files could not be transcribed", failures.len(), args.files.len());
     Err(Several::new(summary, first).into())
@@ -68,10 +68,11 @@ impl<'h> Work<'h> {
     }
 
     fn transcribe(&mut self, path: &Path) -> Result<Transcript> {
+        self.told().begin(path);
         let samples = files::read_sound(path, self.house)?;
         let length = SampleRate::HEARING.duration(samples.len());
         let bar = self.house.talk().sound_bar(&files::name(path), length);
-        self.told().begin(path, length, bar.clone());
+        self.told().measure(length, bar.clone());
         let spans = speech_spans(&samples, &self.house.plan().hear, &mut self.detector)?;
         let told = self.told.clone();
         let watch = &mut |end: usize, so_far: Transcript| {
@@ -104,15 +105,23 @@ struct Told {
 /// A file under way.
 struct Current {
     path: PathBuf,
-    length: Ms,
+    /// Known once the file is read.
+    length: Option<Ms>,
     /// Up to where it is read, and what was said until there.
     so_far: Option<(Ms, Transcript)>,
     bar: indicatif::ProgressBar,
 }
 
 impl Told {
-    fn begin(&mut self, path: &Path, length: Ms, bar: indicatif::ProgressBar) {
-        self.current = Some(Current { path: path.to_owned(), length, so_far: None, bar });
+    fn begin(&mut self, path: &Path) {
+        let bar = indicatif::ProgressBar::hidden();
+        self.current = Some(Current { path: path.to_owned(), length: None, so_far: None, bar });
+    }
+
+    fn measure(&mut self, length: Ms, bar: indicatif::ProgressBar) {
+        if let Some(current) = &mut self.current {
+            (current.length, current.bar) = (Some(length), bar);
+        }
     }
 
     fn go_on(&mut self, at: Ms, so_far: Transcript) {
@@ -137,38 +146,57 @@ impl Told {
     }
 
     fn print_text(&self, path: &Path, transcript: &Transcript) -> Result<()> {
-        let text = transcript.text.trim();
-        super::print_line(&if self.many { format!("{}\t{text}", files::name(path)) } else { text.to_owned() })
+        super::print_line(&self.line(path, transcript))
     }
 
-    /// All files are done.
-    fn finish(&mut self) -> Result<()> {
-        match (self.as_json, self.many) {
-            (true, false) => self.objects.iter().try_for_each(super::print_json),
-            (true, true) => super::print_json(&json!({ "files": self.objects })),
-            (false, _) => Ok(()),
+    fn line(&self, path: &Path, transcript: &Transcript) -> String {
+        let text = transcript.text.trim();
+        if self.many { format!("{}\t{text}", files::name(path)) } else { text.to_owned() }
+    }
+
+    /// There are no more files.
+    fn finish(&mut self, complete: bool) -> Result<()> {
+        self.current = None;
+        self.object(complete).map_or(Ok(()), |object| super::print_json(&object))
+    }
+
+    /// The JSON of all files so far, which are not told of again.
+    fn object(&mut self, complete: bool) -> Option<Value> {
+        let mut objects = std::mem::take(&mut self.objects);
+        match self.many && self.as_json {
+            true => Some(json!({ "complete": complete, "files": objects })),
+            false => objects.pop(),
         }
     }
 
     /// Prints what is ready, and says that it is not all.
     fn interrupt(&mut self) {
-        let Some(Current { path, length, so_far, bar }) = self.current.take() else { return };
-        bar.finish_and_clear();
-        let name = files::name(&path);
-        let read = so_far.as_ref().map_or(Ms(0.0), |(at, _)| *at);
-        let printed = match so_far {
-            Some((_, transcript)) if self.as_json => {
-                self.objects.push(as_json(&path, &transcript, false));
-                Ok(())
-            }
-            Some((_, transcript)) => self.print_text(&path, &transcript),
-            None => Ok(()),
-        };
+        if let Some(current) = &self.current {
+            current.bar.finish_and_clear();
+        }
+        let (ready, note) = self.broken_off();
         // A reader that has gone hears nothing more; the program ends in any case.
-        let _unheard = printed.and_then(|()| self.finish());
-        let (read, length) = (read.0 / 1000.0, length.0 / 1000.0);
-        self.talk
-            .note(&format!("interrupted: {name} is read up to {read:.0} s of {length:.0} s, so this is not all of it"));
+        let _unheard = ready.map(|ready| super::print_line(&ready));
+        note.iter().for_each(|note| self.talk.note(note));
+    }
+
+    /// What is still to be printed of work that ends here, and what there is to say of it.
+    fn broken_off(&mut self) -> (Option<String>, Option<String>) {
+        let mut ready = None;
+        let note = self.current.take().map(|Current { path, length, so_far, .. }| {
+            let read = so_far.as_ref().map_or(Ms(0.0), |(at, _)| *at);
+            match so_far {
+                Some((_, transcript)) if self.as_json => self.objects.push(as_json(&path, &transcript, false)),
+                Some((_, transcript)) => ready = Some(self.line(&path, &transcript)),
+                None => {}
+            }
+            let (name, read) = (files::name(&path), read.0 / 1000.0);
+            let length = length.map_or("an unknown length".to_owned(), |length| format!("{:.0} s", length.0 / 1000.0));
+            format!("interrupted: {name} is read up to {read:.0} s of {length}, so this is not all of it")
+        });
+        let anything = note.is_some() || !self.objects.is_empty();
+        let object = anything.then(|| self.object(false)).flatten();
+        (ready.or(object.map(|object| format!("{object:#}"))), note)
     }
 }
 
@@ -192,4 +220,63 @@ fn segment_json(segment: &Segment) -> Value {
         "confidence": segment.confidence,
         "no_speech": segment.no_speech,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transcript(text: &str) -> Transcript {
+        Transcript {
+            text: text.to_owned(),
+            language: "en".into(),
+            confidence: 0.9,
+            ending: None,
+            segments: Vec::new(),
+            verdict: Verdict::Certain,
+        }
+    }
+
+    /// One of two files is done, and the other is read up to 28 s of a minute.
+    fn told(json: bool, many: bool, so_far: Option<&str>) -> Told {
+        let mut told = Told { as_json: json, many, ..Told::default() };
+        if many && json {
+            told.objects.push(as_json(Path::new("a.wav"), &transcript("Whole."), true));
+        }
+        told.begin(Path::new("b.wav"));
+        told.measure(Ms(60_000.0), indicatif::ProgressBar::hidden());
+        so_far.iter().for_each(|text| told.go_on(Ms(28_000.0), transcript(text)));
+        told
+    }
+
+    #[test]
+    fn work_that_is_broken_off_tells_what_is_ready() {
+        let (text, note) = told(false, false, Some(" Half. ")).broken_off();
+        assert_eq!(text.as_deref(), Some("Half."));
+        assert_eq!(note.as_deref(), Some("interrupted: b.wav is read up to 28 s of 60 s, so this is not all of it"));
+        assert_eq!(told(false, true, Some("Half.")).broken_off().0.as_deref(), Some("b.wav\tHalf."));
+        let (text, note) = told(false, true, None).broken_off();
+        assert!(text.is_none() && note.unwrap().contains("up to 0 s"));
+
+        let object = |told: &mut Told| -> Value { serde_json::from_str(&told.broken_off().0.unwrap()).unwrap() };
+        let one = object(&mut told(true, false, Some("Half.")));
+        assert_eq!((&one["complete"], &one["text"]), (&false.into(), &"Half.".into()));
+        let mut both = told(true, true, Some("Half."));
+        let files = object(&mut both);
+        let complete = |of: &Value| of["complete"].as_bool().unwrap();
+        assert_eq!(
+            [complete(&files), complete(&files["files"][0]), complete(&files["files"][1])],
+            [false, true, false]
+        );
+        assert_eq!(both.broken_off(), (None, None), "it is told once");
+        assert_eq!(told(true, false, None).broken_off().0, None);
+    }
+
+    #[test]
+    fn files_that_are_done_are_not_lost_between_two() {
+        let mut told = told(true, true, None);
+        told.current = None;
+        let (ready, note) = told.broken_off();
+        assert!(ready.unwrap().contains("Whole.") && note.is_none());
+    }
 }

@@ -20,7 +20,7 @@ impl UnderWay {
     pub fn end(&self) -> Option<PathBuf> {
         let mut work = self.lock();
         if let Some(pip) = &mut work.pip {
-            let _ended_already = pip.kill();
+            let _ended_already = pip.kill().and_then(|()| pip.wait());
         }
         work.folder.take()
     }
