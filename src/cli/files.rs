@@ -94,8 +94,9 @@ pub fn keep_apart(input: &Path, output: &Path) -> Result<()> {
     let written = identity(output).filter(|_| !is_standard(output));
     match read.zip(written) {
         Some((read, written)) if (read.dev(), read.ino()) == (written.dev(), written.ino()) => {
-            let (read, written) = (name(input), output.display());
-            Err(Usage(format!("{written} is what is read ({read}); name another place to write to")).into())
+            let other_name = if input == output { String::new() } else { format!(" as {}", name(input)) };
+            let written = output.display();
+            Err(Usage(format!("{written} is read itself{other_name}; name another place to write to")).into())
         }
         _ => Ok(()),
     }
