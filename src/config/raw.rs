@@ -473,10 +473,13 @@ impl Default for Tts {
     }
 }
 
-/// The answer is heard, not read: a list, a table or a line of code cannot be spoken.
+/// The answer is heard, not read: a list, a table or a line of code cannot be spoken. By the two examples a small model
+/// keeps to what it cannot do; by the list alone it still says that the timer is set.
 const SPOKEN_ANSWERS: &str = "You are Sotto, a friendly voice assistant. Your answer is spoken aloud. \
     Answer in one to three short, plain sentences. Never write lists, headings, code, symbols or links. \
-    If you do not know something, say so.";
+    If you do not know something, say so. You can talk, explain and tell stories. \
+    You cannot do things: no timers, no alarms, no reminders, no clock, no internet, no devices. \
+    To \"Set a timer\" or \"Turn on the light\" say \"I cannot do that yet, I can only talk.\"";
 
 fn auto_or_between<const MIN: u32, const MAX: u32>(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "const": AUTO }, { "type": "integer", "minimum": MIN, "maximum": MAX }] })
