@@ -25,7 +25,7 @@ fn main() -> anyhow::Result<()> {
     let permit = Budget::new(planned).reserve("llm", planned)?;
     let llm = Llm::load(Path::new(path), &settings, permit)?;
     let loaded = Ms::from(started.elapsed());
-    let held = fill_the_context(&llm, settings.context);
+    let held = fill_the_context(&llm, llm.context());
     let mut conversation = Conversation::new(llm)?;
     let started = Instant::now();
     let warm = conversation.warm_up()?;
@@ -63,7 +63,7 @@ fn settings(path: &str, threads: usize) -> config::Llm {
         model: path.to_owned(),
         system_prompt: "You are a helpful voice assistant. Answer in one or two short sentences.".to_owned(),
         threads,
-        context: 2048,
+        context: Some(2048),
         priority: config::Priority::Normal,
         kv: config::Kv::F16,
         speculation: config::Speculation::Auto,

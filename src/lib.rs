@@ -7,8 +7,8 @@
 //! by the words (`llm::ends`). What ends a sentence in writing says `marks`.
 //!
 //! [`pipeline`] starts these stages and joins them with bounded queues. [`memory`] says who may load a model, [`store`] where
-//! its files are, [`config`] what the user wants of all of them, [`priority`] which threads give way, and [`observe`] what
-//! happened and when.
+//! its files are, [`config`] what the user wants of all of them, `sniff` what a file is that is no model, `disk` whether
+//! there is room for one, [`priority`] which threads give way, and [`observe`] what happened and when.
 //!
 //! Two commands look at the whole from outside: `sotto bench turn` says recorded questions to it and times the answers
 //! (`pipeline::rehearse`), and `sotto doctor` measures the machine and the way from speaker to microphone ([`audio::probe`]).
@@ -19,6 +19,7 @@ pub mod asr;
 pub mod audio;
 pub mod cli;
 pub mod config;
+mod disk;
 pub mod hear;
 mod level;
 pub mod llm;
@@ -29,6 +30,7 @@ pub mod observe;
 pub mod onnx;
 pub mod pipeline;
 pub mod priority;
+mod sniff;
 pub mod store;
 pub mod tts;
 pub mod turn;

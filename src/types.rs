@@ -89,7 +89,8 @@ pub struct NotASize(String);
 impl std::str::FromStr for Bytes {
     type Err = NotASize;
 
-    /// Reads `1500MiB`, `2 GiB`, `800MB`, `4096` (bytes). Units: B, KB, KiB, MB, MiB, GB, GiB; case does not matter.
+    /// Reads `1500MiB`, `2 GiB`, `800MB`, `4096B`; of 0 alone the unit may be left out. Units: B, KB, KiB, MB, MiB, GB, GiB;
+    /// case does not matter.
     fn from_str(text: &str) -> Result<Self, NotASize> {
         let refuse = || NotASize(text.to_owned());
         let trimmed = text.trim();
@@ -97,7 +98,8 @@ impl std::str::FromStr for Bytes {
         let (number, unit) = trimmed.split_at(digits);
         let number: u64 = number.parse().map_err(|_| refuse())?;
         let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-            "" | "b" => 1,
+            "b" => 1,
+            "" if number == 0 => 1,
             "kb" => 1000,
             "kib" => 1 << 10,
             "mb" => 1_000_000,
@@ -115,13 +117,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_with_and_without_units() {
+    fn sizes_are_read_with_their_units() {
         for (text, bytes) in
-            [("0", 0), ("4096", 4096), ("1500MiB", 1500 << 20), ("2 gib", 2 << 30), (" 800MB ", 800_000_000)]
+            [("0", 0), ("4096 B", 4096), ("1500MiB", 1500 << 20), ("2 gib", 2 << 30), (" 800MB ", 800_000_000)]
         {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
-        for text in ["", "MiB", "-1", "1.5GiB", "3 TB", "99999999999999GiB"] {
+        for text in ["", "1600", "MiB", "-1", "1.5GiB", "3 TB", "99999999999999GiB"] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
     }

@@ -1,69 +1,19 @@
 //! From files, variables and flags to a checked plan, and everything that can be wrong on the way.
 
+#[path = "common/settings.rs"]
+mod settings;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use sotto::config::{self, BargeIn, Environment, Flag, Loaded, Origin, Sources};
+use settings::{Bench, origin};
+use sotto::config::{self, BargeIn, Environment, Origin, Sources};
 use sotto::types::{Bytes, Ms};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Sources that see nothing of the process: an empty folder, no variables, two cores.
-struct Bench {
-    dir: tempfile::TempDir,
-    sources: Sources,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { working_dir: dir.path().to_owned(), cores: 2, ..Sources::default() };
-        Bench { dir, sources }
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn file(mut self, text: impl AsRef<[u8]>) -> Self {
-        self.sources.file = Some(self.write("given.toml", text));
-        self
-    }
-
-    fn env(mut self, variables: &[(&str, &str)]) -> Self {
-        self.sources.env = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self
-    }
-
-    fn flags(mut self, flags: &[(&str, &str)]) -> Self {
-        let flag = |(path, value): &(&str, &str)| Flag {
-            path: (*path).to_owned(),
-            value: (*value).to_owned(),
-            name: format!("--set {path}"),
-        };
-        self.sources.flags = flags.iter().map(flag).collect();
-        self
-    }
-
-    fn loaded(&self) -> Loaded {
-        config::load(&self.sources).unwrap_or_else(|errors| panic!("{errors}"))
-    }
-
-    fn refusal(&self) -> String {
-        let refusal = config::load(&self.sources).expect_err("should be refused").to_string();
-        refusal.replace(&format!("{}/", self.dir.path().display()), "")
-    }
-}
-
-fn origin(loaded: &Loaded, path: &str) -> String {
-    loaded.entries.iter().find(|entry| entry.path == path).unwrap().origin.to_string()
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -187,13 +137,13 @@ const BROKEN: &[(&str, &[&str])] = &[
         &[
             r#"2:11: models.profile is 3, a whole number; must be one of "starter", "qwen""#,
             r#"3:7: models.dir is false; must be the path of a folder, or "auto""#,
-            r#"6:10: memory.budget is 1500, a whole number; must be a size above 0 with its unit, such as "1500MiB" or "2GiB""#,
+            r#"6:10: memory.budget is 1500, which needs a unit; must be a whole number above 0 and its unit, such as "1500MiB" or "2GiB""#,
             r#"9:9: hear.onset is "high", a string; must be a number between 0 and 1"#,
             "10:17: hear.min_speech_ms is 200.5, a number; must be a whole number between 0 and 5000",
             "11:14: hear.padding_ms is 2026-11-01, a date; must be a whole number between 0 and 2000",
             r#"14:12: asr.language is a list; must be the two-letter code of a language that Whisper knows, such as "en", or "auto""#,
             r#"15:11: asr.threads is "many", a string; must be a whole number between 1 and 64, or "auto""#,
-            "17:1: llm.context is a section; must be a whole number between 128 and 262144",
+            r#"17:1: llm.context is a section; must be a whole number between 128 and 262144, or "auto""#,
         ],
     ),
     (
@@ -201,7 +151,7 @@ const BROKEN: &[(&str, &[&str])] = &[
         &[
             r#"2:11: models.profile is "startr"; must be one of "starter", "qwen""#,
             r#"3:7: models.dir is ""; must be the path of a folder, or "auto""#,
-            r#"6:10: memory.budget is "lots"; must be a size above 0 with its unit, such as "1500MiB" or "2GiB""#,
+            r#"6:10: memory.budget is "lots"; must be a whole number above 0 and its unit, such as "1500MiB" or "2GiB""#,
             r#"9:9: asr.model is "Whisper Base"; must be a model's name, or the path of a model with a "/" in it, or "auto""#,
             r#"10:12: asr.language is "english"; must be the two-letter code of a language that Whisper knows, such as "en", or "auto""#,
             r#"13:9: tts.voice is "Piper Joe"; must be a model's name, or the path of a model with a "/" in it, or "auto""#,
@@ -209,7 +159,7 @@ const BROKEN: &[(&str, &[&str])] = &[
     ),
     (
         "zero-budget",
-        &[r#"1:17: memory.budget is "0MiB"; must be a size above 0 with its unit, such as "1500MiB" or "2GiB""#],
+        &[r#"1:17: memory.budget is "0MiB"; must be a whole number above 0 and its unit, such as "1500MiB" or "2GiB""#],
     ),
 ];
 
@@ -348,7 +298,7 @@ fn the_model_for_ends_of_turns_can_be_named_and_left_out() {
 fn the_wake_word_can_be_named_and_said() {
     let wake_word = |name| Bench::new().flags(&[("hear.wake_word", name)]).loaded().plan.hear.wake_word;
     assert_eq!(wake_word("off"), None);
-    for (name, spoken) in [("hey_jarvis", "hey jarvis"), ("./words/okay-computer.onnx", "okay computer")] {
+    for (name, spoken) in [("hey_jarvis", "hey jarvis"), ("/words/okay-computer.onnx", "okay computer")] {
         let word = wake_word(name).unwrap();
         assert_eq!((word.model.as_str(), word.spoken().as_str(), word.threshold), (name, spoken, 0.5));
     }
@@ -508,6 +458,38 @@ fn the_folder_of_the_models_counts_from_where_it_was_written() {
     assert_eq!(dir(&bench), Some("/srv/weights".into()));
     let bench = Bench::new().env(&[("HOME", "/home/ann"), ("SOTTO_MODELS__DIR", "~/weights")]);
     assert_eq!(dir(&bench), Some("/home/ann/weights".into()));
+}
+
+#[test]
+fn paths_of_models_count_from_where_they_were_written() {
+    let settings = ["asr.model", "llm.model", "tts.voice", "tts.voices", "hear.wake_word"];
+    let models = |bench: &Bench| {
+        let plan = bench.loaded().plan;
+        [plan.asr.model, plan.llm.model, plan.tts.voice, plan.tts.voices[0].clone(), plan.hear.wake_word.unwrap().model]
+    };
+    let value =
+        |setting: &str, path: &str| if setting == "tts.voices" { format!("[{path:?}]") } else { format!("{path:?}") };
+    for (written, found) in [
+        ("./m/x", "DIR/m/x"),
+        ("m/x", "DIR/m/x"),
+        ("../x", "DIR/../x"),
+        (".//x", "DIR/x"),
+        ("~/m/x", "/home/ann/m/x"),
+        ("/srv/x", "/srv/x"),
+        ("alexa", "alexa"),
+    ] {
+        let file: String =
+            settings.iter().map(|setting| format!("{setting} = {}\n", value(setting, written))).collect();
+        let bench = Bench::new().file(file).env(&[("HOME", "/home/ann")]);
+        let found = found.replace("DIR", bench.dir.path().to_str().unwrap());
+        assert_eq!(models(&bench), [found.as_str(); 5], "{written}");
+    }
+    let flags = settings.map(|setting| (setting, "./m/x"));
+    let mut bench = Bench::new().flags(&flags);
+    bench.sources.working_dir = PathBuf::new();
+    assert_eq!(models(&bench), ["./m/x"; 5], "a flag counts from where one stands");
+    let homeless = Bench::new().file("llm.model = \"~/x\"").refusal();
+    assert!(homeless.contains("given.toml:1:13: llm.model is \"~/x\", but HOME is not set"), "{homeless}");
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ fn settings(model: &str) -> config::Llm {
         model: model.to_owned(),
         system_prompt: "You are a helpful voice assistant. Answer in one short sentence.".to_owned(),
         threads: 2,
-        context: 512,
+        context: Some(512),
         priority: config::Priority::Normal,
         kv: config::Kv::F16,
         speculation: config::Speculation::Auto,
@@ -286,7 +286,7 @@ fn a_cancelled_answer_keeps_what_was_heard() {
 
 #[test]
 fn a_full_context_drops_whole_turns_and_a_question_too_long_is_refused() {
-    let tight = config::Llm { context: 128, max_tokens: 16, ..settings(SMOLLM) };
+    let tight = config::Llm { context: Some(128), max_tokens: 16, ..settings(SMOLLM) };
     let mut conversation = Conversation::new(load(SMOLLM, &tight)).unwrap();
     let mut turns = Vec::new();
     for n in 0..6 {
@@ -320,6 +320,6 @@ fn a_permit_too_small_and_a_context_too_large_are_refused_with_numbers() {
     let permit = Budget::new(Bytes::mib(1)).reserve("llm", Bytes::mib(1)).unwrap();
     let refused = Llm::load(&path, &settings(SMOLLM), permit).err().unwrap();
     assert!(matches!(refused, LlmError::Permit { .. }), "{refused}");
-    let refused = Llm::planned_bytes(&path, &config::Llm { context: 1 << 20, ..settings(SMOLLM) }).unwrap_err();
+    let refused = Llm::planned_bytes(&path, &config::Llm { context: Some(1 << 20), ..settings(SMOLLM) }).unwrap_err();
     assert!(matches!(refused, LlmError::Context { asked: 1_048_576, limit: 8192, .. }), "{refused}");
 }

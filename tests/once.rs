@@ -248,26 +248,6 @@ fn a_recording_that_is_too_long_is_refused_and_told_where_to_go() {
     assert!(!answer.exists());
 }
 
-#[cfg(unix)]
-#[test]
-fn an_interrupt_leaves_no_half_written_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let text = "This is a rather long sentence, which takes a while to say. ".repeat(200);
-    let answer = dir.path().join("answer.wav");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sotto"))
-        .args(["say", &text, "-o", answer.to_str().unwrap()])
-        .spawn()
-        .expect("sotto starts");
-    while std::fs::read_dir(dir.path()).unwrap().next().is_none() {
-        assert!(child.try_wait().unwrap().is_none(), "it is still speaking");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(told.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-}
-
 #[test]
 fn exit_codes_are_kept() {
     let dir = tempfile::tempdir().unwrap();

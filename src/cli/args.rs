@@ -18,13 +18,14 @@ use clap_complete::Shell;
 use crate::config::{Flag, Sources};
 
 /// The codes with which the program ends, for the help and the man page. Scripts depend on them.
-pub const EXIT_CODES: [(&str, &str); 8] = [
+pub const EXIT_CODES: [(&str, &str); 9] = [
     ("0", "all went well"),
     ("1", "the task failed"),
     ("2", "the command line or the configuration is wrong"),
     ("3", "a model is missing or damaged"),
     ("4", "an audio device is missing or failed"),
     ("5", "the memory budget is too small"),
+    ("129", "stopped by the end of its terminal"),
     ("130", "stopped by Ctrl-C"),
     ("143", "stopped by a termination signal"),
 ];
@@ -107,6 +108,9 @@ pub enum Command {
     /// NO_COLOR and with --json, lines on stdin are commands: mute, unmute, stop, quit. The end of stdin ends nothing.
     Run(Run),
     /// Write down what is said in sound files
+    ///
+    /// Ctrl-C prints what was recognised so far, says that it is not all, and ends with exit code 130. With --json each file
+    /// has "complete", which is false then.
     Transcribe(Transcribe),
     /// Speak a text
     Say(Say),
@@ -181,11 +185,12 @@ pub enum Command {
 
 #[derive(Debug, Group)]
 pub struct Once {
-    /// The question: a sound file, of the kinds that transcribe reads
+    /// The question: a sound file, of the kinds that transcribe reads; "-" reads it from standard
+    /// input
     #[arg(value_name = "QUESTION.wav")]
     pub question: PathBuf,
 
-    /// Write the spoken answer to this WAV file
+    /// Write the spoken answer to this WAV file; "-" writes it to standard output, and the text to standard error
     #[arg(short, long, value_name = "ANSWER.wav")]
     pub output: Option<PathBuf>,
 
@@ -241,7 +246,8 @@ pub struct Doctor {
 
 #[derive(Debug, Group)]
 pub struct Transcribe {
-    /// The sound: WAV, FLAC, MP3, AAC, Ogg Vorbis, MP4 (M4A), AIFF, CAF, Matroska or WebM files
+    /// The sound: WAV, FLAC, MP3, AAC, Ogg Vorbis, MP4 (M4A), AIFF, CAF, Matroska or WebM files;
+    /// "-" reads one from standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
@@ -262,7 +268,7 @@ pub struct Say {
     #[arg(short, long, value_name = "CODE")]
     pub language: Option<String>,
 
-    /// Write the speech to this WAV file
+    /// Write the speech to this WAV file; "-" writes it to standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

@@ -1,45 +1,84 @@
 //! `sotto chat`: the language model alone, for one prompt or line by line.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 
+use anyhow::bail;
 use serde_json::json;
 
-use super::args;
 use super::house::House;
-use crate::llm::{Chat, Delta, Message, Reply, SamplingOptions};
+use super::{Usage, args};
+use crate::llm::{Chat, Delta, LlmError, Message, Reply, SamplingOptions};
 use crate::pipeline::Result;
 use crate::store::progress::say;
+use crate::types::Bytes;
+
+/// The longest line that is read; hardly a context holds as much text.
+const LONGEST_LINE: Bytes = Bytes::mib(1);
 
 pub fn run(args: &args::Chat, house: &House) -> Result<()> {
-    let mut session = Session::new(args, house)?;
-    if let Some(prompt) = &args.prompt {
-        let reply = session.ask(prompt)?;
-        return if args.format.json { super::print_json(&as_json(prompt, &reply)) } else { Ok(()) };
+    let Some(prompt) = &args.prompt else { return converse(&mut Session::new(args, house)?) };
+    if prompt.trim().is_empty() {
+        return Err(Usage("the question is blank".to_owned()).into());
     }
-    let watched = std::io::stdin().is_terminal() && house.talk().watched();
+    let mut session = Session::new(args, house)?;
+    let reply = session.ask(prompt)?;
+    if session.streams { Ok(()) } else { super::print_json(&as_json(prompt, &reply)) }
+}
+
+/// Answers standard input line by line. A line that cannot be answered is told of, and the next one is read.
+fn converse(session: &mut Session) -> Result<()> {
+    let watched = io::stdin().is_terminal() && session.house.talk().watched();
     if watched {
         say("Write a line to Sotto. /reset forgets the conversation, /stats tells what the last answer cost;");
-        say("an empty line or Ctrl-D ends it.");
+        say("Ctrl-D ends it.");
     }
+    let (mut lines, mut failed) = (0, 0);
     for line in Lines::new(watched) {
         let line = line?;
-        match line.trim() {
-            "" => break,
-            "/reset" => session.reset(),
-            "/stats" => house.talk().block(&session.stats()),
-            command if command.starts_with('/') => {
-                house.talk().note(&format!("{command}: no such command; there are /reset and /stats"));
-            }
-            prompt => {
-                let reply = session.ask(prompt)?;
-                if args.format.json {
-                    // One object a line, so that a script can read answers as they come.
-                    super::print_line(&as_json(prompt, &reply).to_string())?;
-                }
-            }
+        lines += 1;
+        if let Err(refused) = session.take(&line)? {
+            session.refuse(lines, &line, &refused)?;
+            failed += usize::from(!matches!(refused, Refused::Blank));
         }
     }
+    // A person has seen it, and may have asked again.
+    if failed > 0 && !watched {
+        bail!("{failed} of {lines} lines could not be answered");
+    }
     Ok(())
+}
+
+/// Why a line is not answered while the conversation goes on.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("a blank line asks nothing")]
+    Blank,
+    #[error("it is longer than the {LONGEST_LINE} that are read; ask in fewer words")]
+    Endless,
+    #[error("it is not UTF-8 from byte {at} on; write it in UTF-8")]
+    NotUtf8 { at: usize },
+    #[error("{name} is no command; there are /reset and /stats, and no question begins with a slash")]
+    NoCommand { name: String },
+    #[error(transparent)]
+    Question(LlmError),
+}
+
+impl Refused {
+    /// Takes an error that is about the question alone; any other ends the conversation.
+    fn of(error: anyhow::Error) -> Result<Refused> {
+        match error.downcast()? {
+            about @ (LlmError::TooLong { .. } | LlmError::Tokenize(_)) => Ok(Refused::Question(about)),
+            other => Err(other.into()),
+        }
+    }
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq)]
+enum Wish<'l> {
+    Reset,
+    Stats,
+    Answer(&'l str),
 }
 
 /// A conversation at the terminal.
@@ -66,7 +105,37 @@ impl<'h> Session<'h> {
         let mut session =
             Session { house, chat, options, streams: !args.format.json, messages: Vec::new(), last: None };
         session.reset();
+        session.tell_notes();
         Ok(session)
+    }
+
+    /// Does what a line asks for, or says why that cannot be done.
+    fn take(&mut self, line: &Line) -> Result<std::result::Result<(), Refused>> {
+        match line.wish() {
+            Err(refused) => return Ok(Err(refused)),
+            Ok(Wish::Reset) => self.reset(),
+            Ok(Wish::Stats) => self.house.talk().block(&self.stats()),
+            Ok(Wish::Answer(prompt)) => match self.ask(prompt) {
+                Err(error) => return Refused::of(error).map(Err),
+                // One object a line, so that a script can read answers as they come.
+                Ok(reply) if !self.streams => super::print_line(&as_json(prompt, &reply).to_string())?,
+                Ok(_) => {}
+            },
+        }
+        Ok(Ok(()))
+    }
+
+    /// Tells of a line that is not answered: on standard error, and in its place among the answers for a script.
+    fn refuse(&self, number: usize, line: &Line, refused: &Refused) -> Result<()> {
+        self.house.talk().error(&anyhow::anyhow!("line {number}: {refused}"));
+        if self.streams {
+            return Ok(());
+        }
+        super::print_line(&json!({ "prompt": line.lossy(), "error": refused.to_string() }).to_string())
+    }
+
+    fn tell_notes(&mut self) {
+        self.chat.take_notes().iter().for_each(|note| self.house.talk().note(&note.to_string()));
     }
 
     fn reset(&mut self) {
@@ -84,7 +153,7 @@ impl<'h> Session<'h> {
             Err(_) => drop(self.messages.pop()),
         }
         let reply = answered?;
-        self.chat.take_notes().iter().for_each(|note| self.house.talk().note(&note.to_string()));
+        self.tell_notes();
         if reply.dropped_turns > self.last.as_ref().map_or(0, |last| last.dropped_turns) {
             let note = format!("the context is full: the {} oldest turns were left out", reply.dropped_turns);
             self.house.talk().note(&note);
@@ -94,7 +163,7 @@ impl<'h> Session<'h> {
     }
 
     fn answer(&mut self) -> Result<Reply> {
-        let mut out = std::io::stdout().lock();
+        let mut out = io::stdout().lock();
         let mut stream = self.chat.generate_stream(&self.messages, &[], &self.options)?;
         let mut thinks = false;
         for delta in stream.by_ref() {
@@ -133,7 +202,7 @@ impl<'h> Session<'h> {
             stats.guesses.drafted_right,
             stats.guesses.drafted,
             prompt_tokens + tokens,
-            self.house.plan().llm.context,
+            self.chat.context(),
             self.chat.memory_footprint(),
         )
     }
@@ -161,22 +230,112 @@ fn as_json(prompt: &str, reply: &Reply) -> serde_json::Value {
 /// Lines of standard input, with a prompt before each when a person writes them.
 struct Lines {
     watched: bool,
-    input: std::io::Lines<std::io::StdinLock<'static>>,
+    input: io::StdinLock<'static>,
 }
 
 impl Lines {
     fn new(watched: bool) -> Self {
-        Lines { watched, input: std::io::stdin().lock().lines() }
+        Lines { watched, input: io::stdin().lock() }
     }
 }
 
 impl Iterator for Lines {
-    type Item = std::io::Result<String>;
+    type Item = io::Result<Line>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.watched {
-            let _unseen = write!(std::io::stderr(), "> ");
+            let _unseen = write!(io::stderr(), "> ");
         }
-        self.input.next()
+        Line::read(&mut self.input).transpose()
+    }
+}
+
+/// A line as it came, without its end.
+#[derive(Debug, PartialEq)]
+enum Line {
+    Whole(Vec<u8>),
+    /// Longer than any that is kept.
+    Endless,
+}
+
+impl Line {
+    /// Reads up to the end of a line; `None` at the end of the input.
+    fn read(input: &mut impl BufRead) -> io::Result<Option<Line>> {
+        let mut bytes = Vec::new();
+        input.by_ref().take(LONGEST_LINE.0 + 1).read_until(b'\n', &mut bytes)?;
+        if bytes.last() != Some(&b'\n') && bytes.len() as u64 > LONGEST_LINE.0 {
+            input.skip_until(b'\n')?;
+            return Ok(Some(Line::Endless));
+        }
+        Ok((!bytes.is_empty()).then_some(Line::Whole(bytes)))
+    }
+
+    fn wish(&self) -> std::result::Result<Wish<'_>, Refused> {
+        let Line::Whole(bytes) = self else { return Err(Refused::Endless) };
+        let text = str::from_utf8(bytes).map_err(|error| Refused::NotUtf8 { at: error.valid_up_to() + 1 })?;
+        match text.trim() {
+            "" => Err(Refused::Blank),
+            "/reset" => Ok(Wish::Reset),
+            "/stats" => Ok(Wish::Stats),
+            command if command.starts_with('/') => {
+                let name = command.split_whitespace().next().unwrap_or(command);
+                Err(Refused::NoCommand { name: name.to_owned() })
+            }
+            question => Ok(Wish::Answer(question)),
+        }
+    }
+
+    /// The line for JSON; none where it is too long to be repeated.
+    fn lossy(&self) -> Option<String> {
+        match self {
+            Line::Whole(bytes) => Some(String::from_utf8_lossy(bytes).trim().to_owned()),
+            Line::Endless => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_line_leaves_the_next_one_whole() {
+        let long = vec![b'a'; LONGEST_LINE.0 as usize];
+        let longer = [&long[..], b"a"].concat();
+        let input =
+            [&b" Who?\r\n\n \t\nCaf\xe9?\n/exit now\n/stats\n"[..], &long, b"\n", &longer, b"\n/reset"].concat();
+        let mut input = &input[..];
+        let mut told = Vec::new();
+        while let Some(line) = Line::read(&mut input).unwrap() {
+            told.push(match line.wish() {
+                Ok(Wish::Answer(question)) => format!("ask {}", &question[..question.len().min(4)]),
+                Ok(wish) => format!("{wish:?}"),
+                Err(refused) => refused.to_string(),
+            });
+        }
+        let wanted = [
+            "ask Who?",
+            "a blank line asks nothing",
+            "a blank line asks nothing",
+            "it is not UTF-8 from byte 4 on; write it in UTF-8",
+            "/exit is no command; there are /reset and /stats, and no question begins with a slash",
+            "Stats",
+            "ask aaaa",
+            "it is longer than the 1.0 MiB that are read; ask in fewer words",
+            "Reset",
+        ];
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn only_the_error_of_a_question_lets_others_follow() {
+        for (error, goes_on) in [
+            (LlmError::TooLong { prompt: 9, answer: 1, context: 8 }, true),
+            (LlmError::Tokenize("too long".into()), true),
+            (LlmError::NotFinite { position: 3 }, false),
+        ] {
+            assert_eq!(Refused::of(error.into()).is_ok(), goes_on);
+        }
+        assert!(Refused::of(io::Error::from(io::ErrorKind::BrokenPipe).into()).is_err());
     }
 }

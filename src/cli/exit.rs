@@ -99,12 +99,23 @@ fn of_sound(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(TtsError::NobodySpeaks { .. } | TtsError::Rates { .. }) = cause.downcast_ref() {
         return Some(Exit::UsageOrConfiguration);
     }
-    use AsrError::{Format, Load, Mismatch, Onnx, Read};
-    let asr = cause.downcast_ref();
-    let damaged = matches!(asr, Some(Read { .. } | Format { .. } | Load { .. } | Mismatch { .. } | Onnx(_)))
-        || matches!(cause.downcast_ref(), Some(TtsError::Onnx(_) | TtsError::Voice { .. } | TtsError::Language { .. }))
-        || matches!(cause.downcast_ref(), Some(HearError::Onnx(_)));
-    (damaged || cause.is::<OnnxError>()).then_some(Exit::ModelMissingOrDamaged)
+    use AsrError::{Format, Load, Mismatch, Read};
+    // A graph that found no memory is whole.
+    let damaged = of_onnx(cause).is_some_and(|error| !matches!(error, OnnxError::Memory { .. }))
+        || matches!(cause.downcast_ref(), Some(Read { .. } | Format { .. } | Load { .. } | Mismatch { .. }))
+        || matches!(cause.downcast_ref(), Some(TtsError::Voice { .. } | TtsError::Language { .. }));
+    damaged.then_some(Exit::ModelMissingOrDamaged)
+}
+
+/// What ONNX Runtime says, in whichever room it is run.
+fn of_onnx<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e OnnxError> {
+    let asr =
+        || cause.downcast_ref().and_then(|error| if let AsrError::Onnx(onnx) = error { Some(onnx) } else { None });
+    let tts =
+        || cause.downcast_ref().and_then(|error| if let TtsError::Onnx(onnx) = error { Some(onnx) } else { None });
+    let hear =
+        || cause.downcast_ref().and_then(|error| if let HearError::Onnx(onnx) = error { Some(onnx) } else { None });
+    cause.downcast_ref().or_else(asr).or_else(tts).or_else(hear)
 }
 
 fn of_model(error: &LlmError) -> Option<Exit> {
@@ -113,8 +124,9 @@ fn of_model(error: &LlmError) -> Option<Exit> {
         return Some(Exit::OverBudget);
     }
     let damaged = matches!(error, Damaged { .. } | DamagedCheckpoint { .. } | DamagedTokenizer { .. });
-    let model = damaged || matches!(error, Unreadable { .. } | Unsupported { .. });
-    model.then_some(Exit::ModelMissingOrDamaged)
+    let other =
+        matches!(error, Unreadable { .. } | Unsupported { .. } | OtherFile { .. } | Part { .. } | NoTokenizer { .. });
+    (damaged || other).then_some(Exit::ModelMissingOrDamaged)
 }
 
 impl From<Exit> for ExitCode {
@@ -136,10 +148,12 @@ mod tests {
         let onnx = || OnnxError::Model { model: file("m"), why: why() };
         let read = || AsrError::Read { model: file("m"), source: io::ErrorKind::InvalidData.into() };
         let english = || AsrError::EnglishOnly { model: file("m"), language: "de".into() };
-        let cases: [(anyhow::Error, Exit); 18] = [
+        let cases: [(anyhow::Error, Exit); 20] = [
             (DeviceError::NoSoundSystem { why: why() }.into(), Exit::AudioDevice),
             (onnx().into(), Exit::ModelMissingOrDamaged),
             (TtsError::Onnx(onnx()).into(), Exit::ModelMissingOrDamaged),
+            (TtsError::Onnx(OnnxError::Memory { file: file("m"), why: why() }).into(), Exit::Failed),
+            (OnnxError::OtherFile { file: file("m"), what: "a web page" }.into(), Exit::ModelMissingOrDamaged),
             (TtsError::Voice { file: file("v"), why: why() }.into(), Exit::ModelMissingOrDamaged),
             (TtsError::Language { language: why() }.into(), Exit::ModelMissingOrDamaged),
             (TtsError::NobodySpeaks { language: why(), voices: why() }.into(), Exit::UsageOrConfiguration),

@@ -8,6 +8,7 @@ mod devices;
 pub mod docs;
 mod doctor;
 mod exit;
+mod files;
 mod house;
 mod models;
 mod once;
@@ -21,7 +22,6 @@ mod transcribe;
 mod verify;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Args, Command, Config};
@@ -29,7 +29,6 @@ use exit::Exit;
 use house::House;
 use talk::{Talk, told};
 
-use crate::audio::WavTarget;
 use crate::config::{self, ConfigErrors, Loaded};
 use crate::pipeline::Result;
 use crate::store::progress::say;
@@ -109,13 +108,6 @@ fn report(error: &anyhow::Error) {
     }
 }
 
-/// The place for a WAV file, which an interrupt leaves as it was.
-fn claim(path: &Path) -> Result<WavTarget> {
-    let place = WavTarget::claim(path)?;
-    signals::unfinished(place.temporary().to_owned());
-    Ok(place)
-}
-
 fn print_json(value: &serde_json::Value) -> Result<()> {
     print_line(&serde_json::to_string_pretty(value)?)
 }
@@ -130,5 +122,6 @@ fn print_line(text: &str) -> Result<()> {
 }
 
 fn reader_has_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

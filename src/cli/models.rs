@@ -10,6 +10,7 @@ use super::args::Models;
 use super::exit::Several;
 use super::house::House;
 use super::talk::told;
+use super::{files, signals};
 use crate::pipeline::{Part, Purpose, Result, local};
 use crate::store::import::{piper, whisper};
 use crate::store::{Catalogue, Entry, PROFILES, State, Store};
@@ -114,13 +115,15 @@ fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted
 
 fn pull(store: &Store, wanted: &[Wanted], as_json: bool, house: &House) -> Result<()> {
     let progress = house.talk().progress();
+    let under_way = store.under_way();
+    signals::before_end(move || under_way.end().iter().for_each(|folder| signals::remove(folder)));
     let mut pulled = Vec::new();
     for Wanted { entry, stand_in } in wanted {
         let installed = match stand_in {
             Some(other) => store.pull_or(entry, other, progress.as_ref())?,
             None => store.pull(entry, progress.as_ref())?,
         };
-        pulled.push(json!({ "name": installed.name.as_str(), "path": installed.dir }));
+        pulled.push(json!({ "name": installed.name.as_str(), "path": files::json(&installed.dir) }));
     }
     if as_json { super::print_json(&json!({ "models": pulled })) } else { Ok(()) }
 }
@@ -174,9 +177,9 @@ fn path(store: &Store, name: &str, file: Option<&str>, as_json: bool) -> Result<
         }
     };
     if as_json {
-        return super::print_json(&json!({ "name": name, "path": path }));
+        return super::print_json(&json!({ "name": name, "path": files::json(&path) }));
     }
-    super::print_text(&path.display().to_string())
+    files::print(&path)
 }
 
 /// Converts a model of the user's own into files of the folder `destination`.
@@ -186,11 +189,18 @@ fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Resul
         "piper" => &piper::FILES,
         _ => return Err(super::Usage(format!("{kind:?} cannot be imported; choose \"whisper\" or \"piper\"")).into()),
     };
+    let mut read = source.as_os_str().to_owned();
+    read.push(".json");
+    let read = [source.to_owned(), read.into(), source.join("model.bin"), source.join("vocabulary.txt")];
+    let written = made.iter().map(|name| destination.join(name)).chain([destination.to_owned()]);
+    for output in written {
+        read.iter().try_for_each(|input| files::keep_apart(input, &output))?;
+    }
     let folder = destination.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Made beside the destination: what fails half-way leaves it as it was.
     let work = tempfile::Builder::new().prefix(".sotto-").tempdir_in(folder);
     let work = work.with_context(|| folder.display().to_string())?;
-    super::signals::unfinished(work.path().to_owned());
+    signals::unfinished(work.path().to_owned());
     match kind {
         "whisper" => made.iter().try_for_each(|name| whisper::convert(source, &work.path().join(name)))?,
         _ => piper::convert(source, work.path())?,

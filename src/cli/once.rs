@@ -1,6 +1,5 @@
 //! `sotto once`: one spoken question from a file to one spoken answer.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,16 +7,21 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::args::Once;
+use super::files;
 use super::house::House;
 use super::talk::Talk;
-use crate::audio::{self, WavTarget, WavWriter};
+use crate::audio::{WavTarget, WavWriter};
 use crate::observe::{Journal, Waterfall};
 use crate::pipeline::{Answered, Outcome, Pace, Pipeline, Purpose, Result, Sink};
 use crate::types::SampleRate;
 
 pub fn run(args: &Once, house: &House) -> Result<()> {
     let talk = house.talk();
-    let question = read_question(&args.question, house)?;
+    if let Some(output) = &args.output {
+        files::check_output(output, args.format.json)?;
+        files::keep_apart(&args.question, output)?;
+    }
+    let question: Arc<[f32]> = files::read_sound(&args.question, house)?.into();
     let mut answer = Answer::new(args)?;
     let stages = talk.loading(house.loader_with_thinker()?, Purpose::Questions)?;
     let mut pipeline = Pipeline::start(stages, house.plan(), Journal::default());
@@ -26,17 +30,10 @@ pub fn run(args: &Once, house: &House) -> Result<()> {
     let outcome = pipeline.ask(question, pace, &mut answer)?;
     match outcome {
         Outcome::Silence { why } => {
-            anyhow::bail!("nothing to answer in {}: {why}", args.question.display())
+            anyhow::bail!("nothing to answer in {}: {why}", files::name(&args.question))
         }
         Outcome::Answered(answered) => answer.finish(&answered, talk),
     }
-}
-
-/// The question as the ear wants it: mono at 16 kHz.
-fn read_question(path: &Path, house: &House) -> Result<Arc<[f32]>> {
-    let clip = audio::load_speech(path, audio::LONGEST)?;
-    clip.note.iter().for_each(|note| house.talk().note(note));
-    Ok(clip.samples.into())
 }
 
 /// Where the answer goes: its sound to a file, its text to stdout.
@@ -69,11 +66,15 @@ impl<'a> Answer<'a> {
         if self.args.format.json {
             return print_json(answered, written.as_deref());
         }
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "You said:  {}", answered.transcript.text.trim())?;
-        writeln!(out, "Sotto:     {}", answered.reply)?;
-        if let Some(path) = written {
-            talk.note(&format!("wrote {}", path.display()));
+        let text = format!("You said:  {}\nSotto:     {}", answered.transcript.text.trim(), answered.reply);
+        match written {
+            // Standard output is the sound's alone.
+            Some(path) if files::is_standard(&path) => talk.block(&text),
+            Some(path) => {
+                super::print_text(&text)?;
+                talk.note(&format!("wrote {}", path.display()));
+            }
+            None => super::print_text(&text)?,
         }
         talk.block(&Waterfall(&answered.timings).to_string());
         Ok(())
@@ -84,7 +85,7 @@ impl Sink for Answer<'_> {
     fn begin(&mut self) -> Result<()> {
         // Dropping an unfinished file removes it.
         self.wav = None;
-        self.place = self.args.output.as_deref().map(super::claim).transpose()?;
+        self.place = self.args.output.as_deref().map(files::claim).transpose()?;
         Ok(())
     }
 
@@ -109,7 +110,7 @@ fn print_json(answered: &Answered, written: Option<&Path>) -> Result<()> {
         "reply": answered.reply,
         "heard_ms": answered.heard.0.round(),
         "timings": timings,
-        "audio": written,
+        "audio": written.map(files::json),
         "peak_resident_bytes": crate::memory::peak_resident().map(|bytes| bytes.0),
     }))
 }

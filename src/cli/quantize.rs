@@ -5,6 +5,7 @@ use clap::builder::PossibleValue;
 use serde_json::json;
 
 use super::args::Quantize;
+use super::files;
 use super::house::House;
 use crate::llm::quantize::{Format, Recipe, quantize};
 use crate::pipeline::{QuantizeProgress, Result};
@@ -20,7 +21,7 @@ pub fn run(args: &Quantize, house: &House) -> Result<()> {
     let (bytes, bits) = (Bytes(summary.bytes), summary.bits_per_weight());
     if args.json {
         return super::print_json(&json!({
-            "path": args.destination,
+            "path": files::json(&args.destination),
             "format": args.format.name(),
             "bytes": bytes.0,
             "parameters": summary.parameters,

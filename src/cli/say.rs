@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::Usage;
 use super::args::Say;
+use super::files;
 use super::house::House;
 use crate::pipeline::Result;
 use crate::tts::Sentences;
@@ -21,8 +23,12 @@ pub fn run(args: &Say, house: &House) -> Result<()> {
     let Some(output) = &args.output else {
         return Err(Usage("name a file for the speech: sotto say TEXT -o FILE.wav".to_owned()).into());
     };
+    files::check_output(output, args.format.json)?;
+    if args.text == "-" {
+        files::keep_apart(Path::new("-"), output)?;
+    }
     let text = text_of(&args.text)?;
-    let place = super::claim(output)?;
+    let place = files::claim(output)?;
     let mut voice = house.loader()?.speaker_of(args.language.as_deref())?;
     let mut writer = place.write_at(voice.rate())?;
     let started = Instant::now();
@@ -51,13 +57,14 @@ pub fn run(args: &Say, house: &House) -> Result<()> {
     let length = voice.rate().duration(samples);
     if args.format.json {
         return super::print_json(&json!({
-            "audio": output,
+            "audio": files::json(output),
             "audio_ms": length.0.round(),
             "first_audio_ms": first_sound.map(|ms| (ms.0 * 10.0).round() / 10.0),
             "compute_ms": Ms::from(started.elapsed()).0.round(),
         }));
     }
-    house.talk().note(&format!("wrote {:.1} s of speech to {}", length.0 / 1000.0, output.display()));
+    let place = if files::is_standard(output) { "standard output".to_owned() } else { output.display().to_string() };
+    house.talk().note(&format!("wrote {:.1} s of speech to {place}", length.0 / 1000.0));
     Ok(())
 }
 

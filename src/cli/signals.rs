@@ -1,4 +1,4 @@
-//! Signals: an interrupt leaves no half-written file behind.
+//! Signals: an interrupt, and the end of the terminal, leave no half-written file behind.
 //!
 //! SIGPIPE stays ignored, as Rust's runtime has it: a pipe to espeak-ng that breaks is an error of one sentence and must not
 //! end the process.
@@ -12,32 +12,41 @@ use std::time::Duration;
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// What is put right before the program is ended.
-static PUT_RIGHT: Mutex<Option<fn()>> = Mutex::new(None);
+static PUT_RIGHT: Mutex<Option<PutRight>> = Mutex::new(None);
+type PutRight = Box<dyn FnOnce() + Send>;
 /// How long that may take: a terminal whose connection has gone takes nothing any more.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Takes over SIGINT and SIGTERM.
+/// Takes over SIGINT and SIGTERM; and SIGHUP, unless whoever started the program had it ignored, as nohup does.
 pub fn install() {
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM]) else { return };
+    let hang_up = (!is_ignored(libc::SIGHUP)).then_some(libc::SIGHUP);
+    let ending = [libc::SIGINT, libc::SIGTERM].into_iter().chain(hang_up);
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(ending) else { return };
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
-        for path in UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain(..) {
-            let _gone_already = if path.is_dir() { remove_folder(&path) } else { std::fs::remove_file(path) };
-        }
         put_right();
+        UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().for_each(|path| remove(path));
         // Not `exit`: it would tear down the globals of the foreign code that other threads are running.
         // SAFETY: ends the process and touches nothing of it.
         unsafe { libc::_exit(128 + signal) };
     });
 }
 
-/// What is to be put right before the program is ended by a signal.
-pub fn before_end(right: fn()) {
-    *PUT_RIGHT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(right);
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: `now` is a plain C struct for which all zeroes is a valid value; sigaction with no new action only writes to it.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// What is to be put right before the program is ended by a signal. It takes the place of what was before.
+pub fn before_end(right: impl FnOnce() + Send + 'static) {
+    *PUT_RIGHT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(right));
 }
 
 fn put_right() {
-    let Some(right) = *PUT_RIGHT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) else { return };
+    let Some(right) = PUT_RIGHT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() else { return };
     let (done, wait) = channel();
     std::thread::spawn(move || {
         right();
@@ -63,9 +72,10 @@ pub fn in_foreground() -> bool {
     unsafe { libc::tcgetpgrp(libc::STDOUT_FILENO) == libc::getpgrp() }
 }
 
-/// Another thread may still be writing into it, so it is tried again.
-fn remove_folder(path: &Path) -> std::io::Result<()> {
-    (0..8).map(|_| std::fs::remove_dir_all(path)).find(Result::is_ok).unwrap_or(Ok(()))
+/// Removes a file, or a folder with all that is in it. Another thread may still be writing into that, so it is tried again.
+pub fn remove(path: &Path) {
+    let removed = || if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    let _gone_already = (0..8).any(|_| removed().is_ok());
 }
 
 /// Removes `path`, a file or a folder with all that is in it, when the program is interrupted.

@@ -1,14 +1,36 @@
 //! What the program says to a person, on stderr: progress while someone watches, quiet lines otherwise.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::pipeline::{Loader, Part, Purpose, Result, Stages};
 use crate::store::progress::{Progress, Silent, on_stderr, say};
+use crate::types::Ms;
+
+/// The shapes of bars: parts that are counted, and a sound of which a stretch is done.
+const OF_PARTS: &str = "{spinner} {msg} [{bar:20}] {pos}/{len}";
+const OF_SOUND: &str = "{spinner} {msg} {wide_bar} {at} of {end}, {eta} left";
+/// A sound that gets a bar.
+const LONG_SOUND: Ms = Ms(30_000.0);
+
+fn clock(state: &ProgressState, out: &mut dyn Write) {
+    write_clock(state.pos(), out);
+}
+
+fn clock_of_length(state: &ProgressState, out: &mut dyn Write) {
+    write_clock(state.len().unwrap_or(0), out);
+}
+
+/// Milliseconds as 12:34. A bar that cannot be written is not missed.
+fn write_clock(ms: u64, out: &mut dyn Write) {
+    let seconds = ms / 1000;
+    let _undrawn = write!(out, "{}:{:02}", seconds / 60, seconds % 60);
+}
 
 /// The voice of the program. `--quiet` leaves only errors.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Talk {
     quiet: bool,
     watched: bool,
@@ -60,13 +82,27 @@ impl Talk {
         stages
     }
 
+    /// A bar for a sound of that length that is worked through, in milliseconds; none where it is soon done.
+    pub fn sound_bar(&self, what: &str, length: Ms) -> ProgressBar {
+        if length.0 < LONG_SOUND.0 {
+            return ProgressBar::hidden();
+        }
+        let bar = self.bar_of(length.0 as u64, OF_SOUND);
+        bar.set_message(what.to_owned());
+        bar
+    }
+
     fn bar(&self, length: u64) -> ProgressBar {
+        self.bar_of(length, OF_PARTS)
+    }
+
+    fn bar_of(&self, length: u64, shape: &str) -> ProgressBar {
         if !self.watched() {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(length);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:20}] {pos}/{len}") {
-            bar.set_style(style);
+        if let Ok(style) = ProgressStyle::with_template(shape) {
+            bar.set_style(style.with_key("at", clock).with_key("end", clock_of_length));
         }
         bar.enable_steady_tick(std::time::Duration::from_millis(120));
         bar
@@ -96,6 +132,16 @@ mod tests {
 
     use super::*;
     use crate::audio::AudioError;
+
+    #[test]
+    fn the_bars_can_be_drawn() {
+        for shape in [OF_PARTS, OF_SOUND] {
+            ProgressStyle::with_template(shape).unwrap();
+        }
+        let mut clock = String::new();
+        write_clock(754_999, &mut clock);
+        assert_eq!(clock, "12:34");
+    }
 
     #[test]
     fn a_cause_is_told_once() {

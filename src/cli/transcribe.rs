@@ -1,27 +1,29 @@
 //! `sotto transcribe`: speech recognition alone, for files of any length.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
 use super::args::Transcribe;
 use super::exit::Several;
 use super::house::House;
+use super::talk::Talk;
+use super::{files, signals};
 use crate::asr::{Cancel, Segment, Transcript, Verdict, Whisper};
-use crate::audio;
 use crate::hear::{SileroVad, speech_spans};
 use crate::pipeline::Result;
+use crate::types::{Ms, SampleRate};
 
 pub fn run(args: &Transcribe, house: &House) -> Result<()> {
-    let loader = house.loader()?;
-    let mut detector = loader.detector()?;
-    let mut whisper = loader.recogniser()?;
+    if args.files.iter().filter(|file| files::is_standard(file)).count() > 1 {
+        return Err(super::Usage("standard input is named twice; it can be read once".to_owned()).into());
+    }
+    let mut work = Work::new(args, house)?;
     let mut failures = Vec::new();
-    let mut objects = Vec::new();
     for path in &args.files {
-        match transcribe(path, house, &mut detector, &mut whisper) {
-            Ok(transcript) if args.format.json => objects.push(as_json(path, &transcript)),
-            Ok(transcript) => print_text(path, args.files.len() > 1, &transcript, house)?,
+        match work.transcribe(path) {
+            Ok(transcript) => work.told().add(path, &transcript)?,
             // One bad file must not lose the others' transcripts.
             Err(error) if args.files.len() > 1 => {
                 house.talk().error(&error);
@@ -30,37 +32,178 @@ pub fn run(args: &Transcribe, house: &House) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-    match (args.format.json, args.files.len()) {
-        (true, 1) => super::print_json(&objects[0])?,
-        (true, _) => super::print_json(&json!({ "files": objects }))?,
-        (false, _) => {}
-    }
+    work.told().finish(failures.is_empty())?;
     let Some(first) = failures.first() else { return Ok(()) };
     let summary = format!("{} of {} files could not be transcribed", failures.len(), args.files.len());
     Err(Several::new(summary, first).into())
 }
 
-fn transcribe(path: &Path, house: &House, detector: &mut SileroVad, whisper: &mut Whisper) -> Result<Transcript> {
-    let clip = audio::load_speech(path, audio::LONGEST)?;
-    clip.note.iter().for_each(|note| house.talk().note(note));
-    let samples = clip.samples;
-    let spans = speech_spans(&samples, &house.plan().hear, detector)?;
-    Ok(whisper.transcribe_spans(&samples, &spans, &Cancel::default())?)
+/// The models at work, and what has come of it.
+struct Work<'h> {
+    house: &'h House,
+    detector: SileroVad,
+    whisper: Whisper,
+    told: Arc<Mutex<Told>>,
 }
 
-fn print_text(path: &Path, named: bool, transcript: &Transcript, house: &House) -> Result<()> {
-    match &transcript.verdict {
-        Verdict::Certain => {}
-        Verdict::Doubtful(why) => house.talk().note(&format!("{}: doubtful: {why}", path.display())),
-        Verdict::Nothing(why) => house.talk().note(&format!("{}: no speech: {why}", path.display())),
+impl<'h> Work<'h> {
+    /// Loads the models. An interrupt from now on tells what is ready.
+    fn new(args: &Transcribe, house: &'h House) -> Result<Self> {
+        let loader = house.loader()?;
+        let (detector, whisper) = (loader.detector()?, loader.recogniser()?);
+        let told = Told {
+            as_json: args.format.json,
+            many: args.files.len() > 1,
+            talk: house.talk().clone(),
+            ..Told::default()
+        };
+        let told = Arc::new(Mutex::new(told));
+        let ready = told.clone();
+        signals::before_end(move || lock(&ready).interrupt());
+        Ok(Work { house, detector, whisper, told })
     }
-    let text = transcript.text.trim();
-    super::print_line(&if named { format!("{}\t{text}", path.display()) } else { text.to_owned() })
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        lock(&self.told)
+    }
+
+    fn transcribe(&mut self, path: &Path) -> Result<Transcript> {
+        self.told().begin(path);
+        let samples = files::read_sound(path, self.house)?;
+        let length = SampleRate::HEARING.duration(samples.len());
+        let bar = self.house.talk().sound_bar(&files::name(path), length);
+        self.told().measure(length, bar.clone());
+        let spans = speech_spans(&samples, &self.house.plan().hear, &mut self.detector)?;
+        let told = self.told.clone();
+        let watch = &mut |end: usize, so_far: Transcript| {
+            let at = SampleRate::HEARING.duration(end);
+            bar.set_position(at.0 as u64);
+            lock(&told).go_on(at, so_far);
+        };
+        let transcript = self.whisper.transcribe_spans_watched(&samples, &spans, &Cancel::default(), watch);
+        bar.finish_and_clear();
+        Ok(transcript?)
+    }
 }
 
-fn as_json(path: &Path, transcript: &Transcript) -> Value {
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What is printed: of each file when it is done, and of the one at work when the program is interrupted.
+#[derive(Default)]
+struct Told {
+    as_json: bool,
+    /// Whether there are several files.
+    many: bool,
+    talk: Talk,
+    /// Of the files that are done.
+    objects: Vec<Value>,
+    current: Option<Current>,
+}
+
+/// A file under way.
+struct Current {
+    path: PathBuf,
+    /// Known once the file is read.
+    length: Option<Ms>,
+    /// Up to where it is read, and what was said until there.
+    so_far: Option<(Ms, Transcript)>,
+    bar: indicatif::ProgressBar,
+}
+
+impl Told {
+    fn begin(&mut self, path: &Path) {
+        let bar = indicatif::ProgressBar::hidden();
+        self.current = Some(Current { path: path.to_owned(), length: None, so_far: None, bar });
+    }
+
+    fn measure(&mut self, length: Ms, bar: indicatif::ProgressBar) {
+        if let Some(current) = &mut self.current {
+            (current.length, current.bar) = (Some(length), bar);
+        }
+    }
+
+    fn go_on(&mut self, at: Ms, so_far: Transcript) {
+        if let Some(current) = &mut self.current {
+            current.so_far = Some((at, so_far));
+        }
+    }
+
+    /// A file is done.
+    fn add(&mut self, path: &Path, transcript: &Transcript) -> Result<()> {
+        self.current = None;
+        if self.as_json {
+            self.objects.push(as_json(path, transcript, true));
+            return Ok(());
+        }
+        match &transcript.verdict {
+            Verdict::Certain => {}
+            Verdict::Doubtful(why) => self.talk.note(&format!("{}: doubtful: {why}", files::name(path))),
+            Verdict::Nothing(why) => self.talk.note(&format!("{}: no speech: {why}", files::name(path))),
+        }
+        self.print_text(path, transcript)
+    }
+
+    fn print_text(&self, path: &Path, transcript: &Transcript) -> Result<()> {
+        super::print_line(&self.line(path, transcript))
+    }
+
+    fn line(&self, path: &Path, transcript: &Transcript) -> String {
+        let text = transcript.text.trim();
+        if self.many { format!("{}\t{text}", files::name(path)) } else { text.to_owned() }
+    }
+
+    /// There are no more files.
+    fn finish(&mut self, complete: bool) -> Result<()> {
+        self.current = None;
+        self.object(complete).map_or(Ok(()), |object| super::print_json(&object))
+    }
+
+    /// The JSON of all files so far, which are not told of again.
+    fn object(&mut self, complete: bool) -> Option<Value> {
+        let mut objects = std::mem::take(&mut self.objects);
+        match self.many && self.as_json {
+            true => Some(json!({ "complete": complete, "files": objects })),
+            false => objects.pop(),
+        }
+    }
+
+    /// Prints what is ready, and says that it is not all.
+    fn interrupt(&mut self) {
+        if let Some(current) = &self.current {
+            current.bar.finish_and_clear();
+        }
+        let (ready, note) = self.broken_off();
+        // A reader that has gone hears nothing more; the program ends in any case.
+        let _unheard = ready.map(|ready| super::print_line(&ready));
+        note.iter().for_each(|note| self.talk.note(note));
+    }
+
+    /// What is still to be printed of work that ends here, and what there is to say of it.
+    fn broken_off(&mut self) -> (Option<String>, Option<String>) {
+        let mut ready = None;
+        let note = self.current.take().map(|Current { path, length, so_far, .. }| {
+            let read = so_far.as_ref().map_or(Ms(0.0), |(at, _)| *at);
+            match so_far {
+                Some((_, transcript)) if self.as_json => self.objects.push(as_json(&path, &transcript, false)),
+                Some((_, transcript)) => ready = Some(self.line(&path, &transcript)),
+                None => {}
+            }
+            let (name, read) = (files::name(&path), read.0 / 1000.0);
+            let length = length.map_or("an unknown length".to_owned(), |length| format!("{:.0} s", length.0 / 1000.0));
+            format!("interrupted: {name} is read up to {read:.0} s of {length}, so this is not all of it")
+        });
+        let anything = note.is_some() || !self.objects.is_empty();
+        let object = anything.then(|| self.object(false)).flatten();
+        (ready.or(object.map(|object| format!("{object:#}"))), note)
+    }
+}
+
+fn as_json(path: &Path, transcript: &Transcript, complete: bool) -> Value {
     json!({
-        "file": path,
+        "file": files::json(path),
+        "complete": complete,
         "text": transcript.text.trim(),
         "language": transcript.language,
         "confidence": transcript.confidence,
@@ -77,4 +220,63 @@ fn segment_json(segment: &Segment) -> Value {
         "confidence": segment.confidence,
         "no_speech": segment.no_speech,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transcript(text: &str) -> Transcript {
+        Transcript {
+            text: text.to_owned(),
+            language: "en".into(),
+            confidence: 0.9,
+            ending: None,
+            segments: Vec::new(),
+            verdict: Verdict::Certain,
+        }
+    }
+
+    /// One of two files is done, and the other is read up to 28 s of a minute.
+    fn told(json: bool, many: bool, so_far: Option<&str>) -> Told {
+        let mut told = Told { as_json: json, many, ..Told::default() };
+        if many && json {
+            told.objects.push(as_json(Path::new("a.wav"), &transcript("Whole."), true));
+        }
+        told.begin(Path::new("b.wav"));
+        told.measure(Ms(60_000.0), indicatif::ProgressBar::hidden());
+        so_far.iter().for_each(|text| told.go_on(Ms(28_000.0), transcript(text)));
+        told
+    }
+
+    #[test]
+    fn work_that_is_broken_off_tells_what_is_ready() {
+        let (text, note) = told(false, false, Some(" Half. ")).broken_off();
+        assert_eq!(text.as_deref(), Some("Half."));
+        assert_eq!(note.as_deref(), Some("interrupted: b.wav is read up to 28 s of 60 s, so this is not all of it"));
+        assert_eq!(told(false, true, Some("Half.")).broken_off().0.as_deref(), Some("b.wav\tHalf."));
+        let (text, note) = told(false, true, None).broken_off();
+        assert!(text.is_none() && note.unwrap().contains("up to 0 s"));
+
+        let object = |told: &mut Told| -> Value { serde_json::from_str(&told.broken_off().0.unwrap()).unwrap() };
+        let one = object(&mut told(true, false, Some("Half.")));
+        assert_eq!((&one["complete"], &one["text"]), (&false.into(), &"Half.".into()));
+        let mut both = told(true, true, Some("Half."));
+        let files = object(&mut both);
+        let complete = |of: &Value| of["complete"].as_bool().unwrap();
+        assert_eq!(
+            [complete(&files), complete(&files["files"][0]), complete(&files["files"][1])],
+            [false, true, false]
+        );
+        assert_eq!(both.broken_off(), (None, None), "it is told once");
+        assert_eq!(told(true, false, None).broken_off().0, None);
+    }
+
+    #[test]
+    fn files_that_are_done_are_not_lost_between_two() {
+        let mut told = told(true, true, None);
+        told.current = None;
+        let (ready, note) = told.broken_off();
+        assert!(ready.unwrap().contains("Whole.") && note.is_none());
+    }
 }

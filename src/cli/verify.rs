@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Usage;
 use super::args::Verify;
+use super::files;
 use super::house::House;
 use crate::llm::Source;
 use crate::llm::State;
@@ -30,6 +31,7 @@ pub fn run(args: &Verify, house: &House) -> Result<()> {
         return Err(Usage(format!("--device {device}: the engine computes on the processor alone; use cpu")).into());
     }
     let source = Source::open(&args.model).map_err(VerifyError::from)?;
+    source.notes().iter().for_each(|note| house.talk().note(&note.to_string()));
     match &args.against {
         Some(folder) => against(args, folder, &source, house),
         None => gate(args, &source, house),
@@ -113,10 +115,10 @@ fn gate_json(
     };
     json!({
         "mode": "reference",
-        "model": args.model,
+        "model": files::json(&args.model),
         "weights": report.precision.name,
         "code_bits": report.precision.bits,
-        "reference": reference,
+        "reference": files::json(reference),
         "device": args.device,
         "tokens": tally.tokens,
         "broken_tokens": tally.broken,
@@ -184,11 +186,11 @@ fn against_json(args: &Verify, report: &Report, tolerances: &Tolerances, failure
         report.states.kinds().into_iter().map(|(kind, error)| (kind.to_owned(), json!(error))).collect();
     json!({
         "mode": "against",
-        "model": args.model,
+        "model": files::json(&args.model),
         "weights": report.precision.name,
         "code_bits": report.precision.bits,
-        "against": args.against,
-        "expected": { "file": report.file, "tensor": report.tensor },
+        "against": args.against.as_deref().map(files::json),
+        "expected": { "file": files::json(&report.file), "tensor": report.tensor },
         "device": args.device,
         "tokens": report.tokens,
         "chunk": report.chunk,

@@ -1,7 +1,8 @@
 //! What single values cannot say: how they stand to each other, and what `"auto"` means on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use super::field::quoted;
 use super::problem::{ConfigErrors, Origin, Problem};
 use super::raw::{self, AUTO, OFF, Profile, Raw};
 use super::{Asr, Audio, Devices, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts, Turn, WakeWord};
@@ -121,8 +122,9 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     // The starter's models can be had everywhere.
     let starter = Profile::Starter.models().llm;
     let stand_in = (raw.llm.model == AUTO && names.llm != starter).then(|| starter.to_owned());
-    Ok(Plan {
-        models: Models { profile: profile.name().to_owned(), stand_in, dir: models_dir(&raw.models.dir, places) },
+    let dir = (raw.models.dir != AUTO).then(|| places.resolve("models.dir", &raw.models.dir)).transpose()?;
+    let mut plan = Plan {
+        models: Models { profile: profile.name().to_owned(), stand_in, dir },
         memory: Memory { budget },
         devices: Devices { microphone: raw.audio.microphone.clone(), speaker: raw.audio.speaker.clone() },
         audio: Audio { echo: raw.audio.echo, noise: raw.audio.noise, gain: raw.audio.gain },
@@ -137,7 +139,21 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
             threads: raw.tts.threads.map_or(threads.beside, |n| n as usize),
             speed: raw.tts.speed as f32,
         },
-    })
+    };
+    find_models(&mut plan, places)?;
+    Ok(plan)
+}
+
+/// Makes of each model that is named by a path where that path leads.
+fn find_models(plan: &mut Plan, places: &Places) -> Result<(), Problem> {
+    let wake_word = plan.hear.wake_word.as_mut().map(|word| ("hear.wake_word", &mut word.model));
+    let single =
+        [("asr.model", &mut plan.asr.model), ("llm.model", &mut plan.llm.model), ("tts.voice", &mut plan.tts.voice)];
+    let voices = plan.tts.voices.iter_mut().map(|voice| ("tts.voices", voice));
+    for (setting, model) in wake_word.into_iter().chain(single).chain(voices) {
+        *model = places.model(setting, std::mem::take(model))?;
+    }
+    Ok(())
 }
 
 fn ms(n: u32) -> Ms {
@@ -191,7 +207,7 @@ fn llm(raw: &raw::Llm, names: &Names, threads: &Threads, prompt_cache: Bytes) ->
         system_prompt: raw.system_prompt.clone(),
         threads: raw.threads.map_or(threads.alone, |n| n as usize),
         priority: raw.priority,
-        context: raw.context as usize,
+        context: raw.context.map(|n| n as usize),
         kv: raw.kv,
         speculation: raw.speculation,
         prompt_cache,
@@ -212,19 +228,49 @@ fn or(written: &str, chosen: &str) -> String {
     if written == AUTO { chosen.to_owned() } else { written.to_owned() }
 }
 
-fn models_dir(written: &str, places: &Places) -> Option<PathBuf> {
-    if written == AUTO {
-        return None;
+fn is_here(part: &Component) -> bool {
+    *part == Component::CurDir
+}
+
+/// What begins a path in the home folder.
+const HOME: &str = "~/";
+
+impl Places<'_> {
+    /// Where a path leads that is written at `setting`: one that is relative counts from the folder of the file that says
+    /// it, else from where one stands.
+    fn resolve(&self, setting: &str, written: &str) -> Result<PathBuf, Problem> {
+        let entry = self.entries.iter().find(|entry| entry.path == setting);
+        let origin = entry.map_or(&Origin::Default, |entry| &entry.origin);
+        if written == "~" || written.starts_with(HOME) {
+            let home = self.env.path("HOME").ok_or_else(|| {
+                Problem::at(
+                    origin,
+                    format!("{setting} is {}, but HOME is not set; write the whole path", quoted(written)),
+                )
+            })?;
+            return Ok(home.join(written.trim_start_matches('~').trim_start_matches('/')));
+        }
+        let base = match origin {
+            Origin::File { path, .. } => path.parent().unwrap_or(self.working_dir),
+            _ => self.working_dir,
+        };
+        match base.as_os_str().is_empty() {
+            true => Ok(PathBuf::from(written)),
+            false => Ok(base.join(Path::new(written).components().skip_while(is_here).collect::<PathBuf>())),
+        }
     }
-    if let (Some(rest), Some(home)) = (written.strip_prefix("~/"), places.env.path("HOME")) {
-        return Some(home.join(rest));
+
+    /// A model as the plan has it: its catalogue name, or where its path leads.
+    fn model(&self, setting: &str, written: String) -> Result<String, Problem> {
+        if !written.contains('/') {
+            return Ok(written);
+        }
+        let path = self.resolve(setting, &written)?.into_os_string().into_string();
+        path.map_err(|path| {
+            let message = format!("{setting} leads to {}, which is not UTF-8 text; move it", path.display());
+            Problem::at(&Origin::Default, message)
+        })
     }
-    let entry = places.entries.iter().find(|entry| entry.path == "models.dir");
-    let base = match entry.map(|entry| &entry.origin) {
-        Some(Origin::File { path, .. }) => path.parent().unwrap_or(places.working_dir),
-        _ => places.working_dir,
-    };
-    Some(base.join(written))
 }
 
 #[cfg(test)]

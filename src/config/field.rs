@@ -139,6 +139,9 @@ impl Field {
                 let names = items.iter().map(|item| item.get_ref().as_str().ok_or_else(|| describe(item.get_ref())));
                 self.accept_list(names)
             }
+            DeValue::Integer(number) if self.is_size() => {
+                Err(self.refuse(&without_unit(&number.to_string()), &self.form.expected()))
+            }
             DeValue::Integer(number) if self.is_numeric() => {
                 self.accept_integer(i128::from_str_radix(number.as_str(), number.radix()).ok(), &number.to_string())
             }
@@ -189,7 +192,9 @@ impl Field {
         if self.takes_auto(text) || self.form.allows(text) {
             return Ok(Value::from(text));
         }
-        Err(self.refuse(&quoted(text), &self.form.expected()))
+        let bare = self.is_size() && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let found = if bare { without_unit(&quoted(text)) } else { quoted(text) };
+        Err(self.refuse(&found, &self.form.expected()))
     }
 
     /// A list of names; `Err` stands for what is no text.
@@ -208,6 +213,10 @@ impl Field {
             }
             _ => Ok(Value::from(list)),
         }
+    }
+
+    fn is_size(&self) -> bool {
+        matches!(self.form, Form::Size | Form::Limit)
     }
 
     fn is_list(&self) -> bool {
@@ -281,8 +290,8 @@ impl Form {
                     .to_owned()
             }
             Form::Models { .. } => "a list of models' names and of paths with a \"/\" in them".to_owned(),
-            Form::Size => "a size above 0 with its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),
-            Form::Limit => "a size with its unit, such as \"256MiB\", or \"0\" for none".to_owned(),
+            Form::Size => "a whole number above 0 and its unit, such as \"1500MiB\" or \"2GiB\"".to_owned(),
+            Form::Limit => "a whole number and its unit, such as \"256MiB\", or \"0\" for none".to_owned(),
             Form::Folder => "the path of a folder".to_owned(),
             Form::Text { min: 0, max } => format!("text of at most {max} characters"),
             Form::Text { min, max } => format!("text of {min} to {max} characters"),
@@ -309,6 +318,11 @@ fn choices(schema: &Value) -> Vec<String> {
 fn is_model_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain)
+}
+
+/// A size as a bare number: bytes, or MiB? It is not guessed.
+fn without_unit(number: &str) -> String {
+    format!("{number}, which needs a unit")
 }
 
 fn describe(value: &DeValue) -> String {
@@ -369,9 +383,13 @@ mod tests {
             ("llm.seed", "4294967296", None),
             ("memory.budget", "2GiB", Some(Value::from("2GiB"))),
             ("memory.budget", "0MiB", None),
+            ("memory.budget", "1600", None),
             ("llm.prompt_cache", "0", Some(Value::from("0"))),
             ("llm.prompt_cache", "64 MiB", Some(Value::from("64 MiB"))),
+            ("llm.prompt_cache", "64", None),
             ("llm.prompt_cache", "some", None),
+            ("llm.context", "auto", Some(Value::from("auto"))),
+            ("llm.context", "127", None),
             ("llm.kv", "q8", Some(Value::from("q8"))),
             ("llm.kv", "q4", None),
             ("llm.priority", "low", Some(Value::from("low"))),
@@ -416,6 +434,15 @@ mod tests {
         for (path, text, expected) in table {
             let (section, key) = path.split_once('.').unwrap();
             assert_eq!(find(section, key).unwrap().accept_text(text).ok(), expected, "{path} = {text}");
+        }
+    }
+
+    #[test]
+    fn a_size_without_a_unit_is_told_what_it_lacks() {
+        for (path, text) in [("memory.budget", "1600"), ("llm.prompt_cache", "64"), ("memory.budget", "0")] {
+            let (section, key) = path.split_once('.').unwrap();
+            let message = find(section, key).unwrap().accept_text(text).unwrap_err();
+            assert!(message.contains(&format!("{path} is \"{text}\", which needs a unit")), "{message}");
         }
     }
 

@@ -131,8 +131,9 @@ pub struct Llm {
     pub threads: usize,
     /// That of its threads.
     pub priority: Priority,
-    /// Most tokens of prompt and answer together.
-    pub context: usize,
+    /// Most tokens of prompt and answer together. `None`: [`USUAL_CONTEXT`], or what the model was trained for if that is
+    /// less.
+    pub context: Option<usize>,
     /// What keys and values are kept as.
     pub kv: Kv,
     /// Whether tokens are computed ahead where that saves time.
@@ -141,6 +142,16 @@ pub struct Llm {
     pub prompt_cache: Bytes,
     pub max_tokens: usize,
     pub sampling: Sampling,
+}
+
+/// Tokens of prompt and answer together, where nothing else is asked for.
+pub const USUAL_CONTEXT: usize = 8192;
+
+impl Llm {
+    /// Most tokens of prompt and answer together, unless the model was trained for less.
+    pub fn context(&self) -> usize {
+        self.context.unwrap_or(USUAL_CONTEXT)
+    }
 }
 
 /// How the next token is chosen. Temperature 0 is greedy.

@@ -27,8 +27,8 @@ pub struct Raw {
 pub struct Models {
     /// The set of models behind every "auto".
     pub profile: Profile,
-    /// The folder in which models are kept; "auto" is Sotto's own cache folder. A relative path counts from the folder
-    /// of this file; a leading "~/" is the home folder.
+    /// The folder in which models are kept; "auto" is Sotto's own cache folder. A relative path, here and everywhere,
+    /// counts from the folder of this file; a leading "~/" is the home folder.
     #[schemars(extend("format" = "folder"))]
     pub dir: String,
 }
@@ -242,9 +242,10 @@ pub struct Llm {
     pub threads: Option<u32>,
     /// Whether the language model gives way to other programs: "low" lets them go first.
     pub priority: Priority,
-    /// Most tokens of prompt and answer together.
-    #[schemars(range(min = 128, max = 262144))]
-    pub context: u32,
+    /// Most tokens of prompt and answer together; "auto" is 8192, or what the model was trained for if that is less.
+    #[serde(with = "or_auto")]
+    #[schemars(schema_with = "auto_or_between::<128, 262144>")]
+    pub context: Option<u32>,
     /// What the conversation is remembered in: q8 takes about half the memory of f16 and rounds more.
     pub kv: Kv,
     /// Whether the next words are guessed from those before and checked together, which changes no answer: auto where it
@@ -443,7 +444,7 @@ impl Default for Llm {
             system_prompt: SPOKEN_ANSWERS.to_owned(),
             threads: None,
             priority: Priority::Normal,
-            context: 8192,
+            context: None,
             kv: Kv::F16,
             speculation: Speculation::Auto,
             // Seven prompts of 200 tokens of Qwen3.5-0.8B, 24 to 46 MiB each.
@@ -472,10 +473,13 @@ impl Default for Tts {
     }
 }
 
-/// The answer is heard, not read: a list, a table or a line of code cannot be spoken.
+/// The answer is heard, not read: a list, a table or a line of code cannot be spoken. By the two examples a small model
+/// keeps to what it cannot do; by the list alone it still says that the timer is set.
 const SPOKEN_ANSWERS: &str = "You are Sotto, a friendly voice assistant. Your answer is spoken aloud. \
     Answer in one to three short, plain sentences. Never write lists, headings, code, symbols or links. \
-    If you do not know something, say so.";
+    If you do not know something, say so. You can talk, explain and tell stories. \
+    You cannot do things: no timers, no alarms, no reminders, no clock, no internet, no devices. \
+    To \"Set a timer\" or \"Turn on the light\" say \"I cannot do that yet, I can only talk.\"";
 
 fn auto_or_between<const MIN: u32, const MAX: u32>(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "const": AUTO }, { "type": "integer", "minimum": MIN, "maximum": MAX }] })

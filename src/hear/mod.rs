@@ -25,7 +25,7 @@ pub use smart_turn::SmartTurn;
 pub use spans::speech_spans;
 pub use wake::{STEP as WAKE_STEP, Spotter, WakeFeatures, WakeWord};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::onnx::OnnxError;
 
@@ -39,4 +39,14 @@ pub enum HearError {
     Onnx(#[from] OnnxError),
     #[error("the model {model} failed: {why}; run \"sotto models verify\"")]
     Run { model: PathBuf, why: String },
+}
+
+impl HearError {
+    /// The error for a run of `model` that failed.
+    fn run(model: &Path, why: String) -> HearError {
+        match OnnxError::of_memory(model, &why) {
+            Some(memory) => memory.into(),
+            None => HearError::Run { model: model.to_owned(), why },
+        }
+    }
 }

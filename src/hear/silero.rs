@@ -43,7 +43,7 @@ impl SileroVad {
         self.window.copy_within(FRAME.., 0);
         self.window[CONTEXT..].copy_from_slice(frame);
         let result = run(&mut self.session, &self.window, &self.state);
-        let (probability, state) = result.map_err(|why| HearError::Run { model: self.model.clone(), why })?;
+        let (probability, state) = result.map_err(|why| HearError::run(&self.model, why))?;
         self.state = state;
         Ok(probability)
     }

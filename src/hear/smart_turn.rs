@@ -40,7 +40,7 @@ impl SmartTurn {
     /// the last 8 s count.
     pub fn complete(&mut self, samples: &[f32]) -> Result<f32, HearError> {
         let features = self.log_mel.of(samples);
-        run(&mut self.session, &features).map_err(|why| HearError::Run { model: self.model.clone(), why })
+        run(&mut self.session, &features).map_err(|why| HearError::run(&self.model, why))
     }
 }
 

@@ -29,6 +29,7 @@ use std::time::Instant;
 use super::LlmError;
 use super::conversation::Stats;
 use super::loaded::{Llm, Prepared};
+use super::notes::Note;
 use super::presets::SamplingOptions;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::source::Source;
@@ -42,9 +43,6 @@ use crate::memory::{self, Budget, Permit};
 use crate::types::{Bytes, Ms};
 use seen::{Request, Seen};
 pub use stream::{Delta, Reply, Stream};
-
-/// Tokens of prompt and answer together, where nothing else is asked for.
-const CONTEXT: usize = 8192;
 
 /// What a model is loaded with.
 #[derive(Clone, Debug)]
@@ -84,7 +82,7 @@ pub struct Chat {
     held: Held,
     /// The last request, its answer among it.
     seen: Option<Seen>,
-    notes: Vec<CacheNote>,
+    notes: Vec<Note>,
 }
 
 /// What is in memory.
@@ -121,6 +119,14 @@ impl Chat {
         matches!(self.held, Held::Loaded(_))
     }
 
+    /// Most tokens of prompt and answer together; 0 while the model is not loaded.
+    pub fn context(&self) -> usize {
+        match &self.held {
+            Held::Loaded(loaded) => loaded.llm.context(),
+            Held::Unloaded(_) => 0,
+        }
+    }
+
     /// Gives the model's memory back. What was computed of the conversation stays, in its smallest form; should the
     /// budget not even grant that, it will be computed again.
     pub fn unload(&mut self) {
@@ -136,10 +142,11 @@ impl Chat {
     pub fn reload(&mut self) -> Result<(), LlmError> {
         let Held::Unloaded(parked) = &mut self.held else { return Ok(()) };
         let source = Source::open(&self.path)?;
-        let settings = self.settings.of_model(&source)?;
+        let settings = self.settings.of_model(&source);
         let prepared = Prepared::new(source, settings)?;
         let permit = permit(&self.settings.budget, prepared.planned(), parked)?;
         let llm = prepared.load(permit)?;
+        self.notes.extend(llm.notes().iter().cloned().map(Note::from));
         // A model that has changed meanwhile begins anew.
         let woken = parked.take().and_then(|(parked, _permit)| parked.wake(&llm.stamp, llm.blueprint()).ok());
         self.seen = self.seen.take().filter(|seen| seen.stamp == llm.stamp);
@@ -161,8 +168,8 @@ impl Chat {
         }
     }
 
-    /// What there is to say about the prompt cache since the last time.
-    pub fn take_notes(&mut self) -> Vec<CacheNote> {
+    /// What there is to say about the model and about the prompt cache since the last time.
+    pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
@@ -206,7 +213,7 @@ impl Chat {
             Some((dir, limit)) => loaded.begin(request, &PromptCache::open(dir, *limit))?,
             None => (0, Vec::new()),
         };
-        self.notes.extend(notes);
+        self.notes.extend(notes.into_iter().map(Note::from));
         let prefilled_tokens = begun + loaded.llm.compute(&mut loaded.state, &asked.0.prompt);
         loaded.state.mark_turn();
         let stats = Stats { prefilled_tokens, prefill: Ms::from(started.elapsed()), ..Stats::default() };
@@ -217,23 +224,19 @@ impl Chat {
 
 impl ChatSettings {
     /// The house's settings for a model, with what the model itself leaves open.
-    fn of_model(&self, source: &Source) -> Result<config::Llm, LlmError> {
-        let context = match self.context {
-            Some(context) => context,
-            None => source.blueprint()?.context.min(CONTEXT),
-        };
-        Ok(config::Llm {
+    fn of_model(&self, source: &Source) -> config::Llm {
+        config::Llm {
             model: source.path().display().to_string(),
             system_prompt: String::new(),
             threads: self.threads,
             priority: config::Priority::Normal,
-            context,
+            context: self.context,
             kv: self.kv,
             speculation: self.speculation,
             prompt_cache: Bytes(0),
             max_tokens: SamplingOptions::default().max_tokens,
             sampling: SamplingOptions::default().sampling(),
-        })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything that can go wrong in this room.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::checkpoint::CheckpointFault;
 use super::gguf::GgufFault;
@@ -10,7 +11,16 @@ use crate::types::Bytes;
 #[derive(Debug, thiserror::Error)]
 pub enum LlmError {
     #[error("cannot read the model file {path}: {why}; run \"sotto models verify\" to see what is installed")]
-    Unreadable { path: PathBuf, why: std::io::Error },
+    Unreadable { path: PathBuf, why: io::Error },
+
+    #[error("{path} is {what}")]
+    OtherFile { path: PathBuf, what: &'static str },
+
+    #[error(
+        "{path} is part {number} of {count} of a model, and {why}; put all parts into one folder under their own names, \
+         or merge them with \"llama-gguf-split --merge FIRST OUT\""
+    )]
+    Part { path: PathBuf, number: u64, count: u64, why: String },
 
     #[error("{path}: {fault}; the file is damaged or incomplete: run \"sotto models verify\"")]
     Damaged { path: PathBuf, fault: GgufFault },
@@ -23,6 +33,9 @@ pub enum LlmError {
          catalogue)"
     )]
     DamagedTokenizer { path: PathBuf, fault: TokenizerFault },
+
+    #[error("{path} has no tokenizer.json; put the one that was published with the model into the folder")]
+    NoTokenizer { path: PathBuf },
 
     #[error("{path}: {what} is not supported (supported: {supported}); choose a model of \"sotto models list\"")]
     Unsupported { path: PathBuf, what: String, supported: String },
@@ -55,9 +68,10 @@ pub enum LlmError {
     NotLoaded { path: PathBuf },
 
     #[error(
-        "the system has no {bytes} of memory for the weights: {why}; close other programs or choose a smaller model"
+        "out of memory: the system has no {bytes} for the weights ({why}); close other programs, raise the limit that is \
+         set (ulimit -v), or choose a smaller model"
     )]
-    Memory { bytes: Bytes, why: std::io::Error },
+    Memory { bytes: Bytes, why: io::Error },
 
     #[error(transparent)]
     Template(#[from] super::template::TemplateError),
@@ -70,4 +84,15 @@ pub enum LlmError {
 
     #[error(transparent)]
     Kernels(#[from] sotto_kernels::SimdError),
+}
+
+/// Why the file of a model could not be mapped into memory: it cannot be read, or there is no room for it.
+pub(super) fn unmapped(path: &Path, why: io::Error) -> LlmError {
+    match why.kind() {
+        io::ErrorKind::OutOfMemory => {
+            let bytes = Bytes(std::fs::metadata(path).map_or(0, |about| about.len()));
+            LlmError::Memory { bytes, why }
+        }
+        _ => LlmError::Unreadable { path: path.to_owned(), why },
+    }
 }

@@ -7,6 +7,7 @@ use sotto_kernels::{Best, Pool};
 use super::LlmError;
 use super::blueprint::Blueprint;
 use super::model::Model;
+use super::notes::ModelNote;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
 use super::source::Source;
@@ -34,6 +35,7 @@ pub struct Llm {
     pub(super) settings: config::Llm,
     /// What a stored state must have been computed by.
     pub(super) stamp: Stamp,
+    notes: Vec<ModelNote>,
     planned: Bytes,
     _permit: Permit,
 }
@@ -45,15 +47,17 @@ pub(super) struct Prepared {
     settings: config::Llm,
     /// Whether the model's own block that drafts is to be loaded.
     drafting: bool,
+    notes: Vec<ModelNote>,
     planned: Bytes,
 }
 
 impl Prepared {
     pub fn new(source: Source, settings: config::Llm) -> Result<Self, LlmError> {
-        let blueprint = checked_blueprint(&source, &settings)?;
+        let (mut settings, blueprint, mut notes) = (settings, source.blueprint()?, source.notes());
+        notes.extend(fit_context(&source, &blueprint, &mut settings)?);
         let drafting = settings.speculation == Speculation::Auto && source.drafts();
         let planned = planned(&source, &blueprint, &settings, drafting)?;
-        Ok(Prepared { source, blueprint, settings, drafting, planned })
+        Ok(Prepared { source, blueprint, settings, drafting, notes, planned })
     }
 
     /// See [`Llm::planned_bytes`].
@@ -63,7 +67,7 @@ impl Prepared {
 
     /// See [`Llm::load`].
     pub fn load(self, permit: Permit) -> Result<Llm, LlmError> {
-        let Prepared { source, blueprint, settings, drafting, planned } = self;
+        let Prepared { source, blueprint, settings, drafting, notes, planned } = self;
         if permit.bytes() < planned {
             return Err(LlmError::Permit { path: source.path().to_owned(), granted: permit.bytes(), planned });
         }
@@ -80,7 +84,7 @@ impl Prepared {
         let begin = move || drop(priority::take(wanted));
         let model = source.load_on(Pool::started_by(settings.threads, begin), drafting)?;
         let stamp = Stamp::new(&source, &model)?;
-        Ok(Llm { model, tokenizer, format, settings, stamp, planned, _permit: permit })
+        Ok(Llm { model, tokenizer, format, settings, stamp, notes, planned, _permit: permit })
     }
 }
 
@@ -100,6 +104,16 @@ impl Llm {
         self.planned
     }
 
+    /// What there is to say about the model.
+    pub fn notes(&self) -> &[ModelNote] {
+        &self.notes
+    }
+
+    /// Most tokens of prompt and answer together.
+    pub fn context(&self) -> usize {
+        self.settings.context()
+    }
+
     pub fn blueprint(&self) -> &Blueprint {
         &self.model.blueprint
     }
@@ -115,7 +129,7 @@ impl Llm {
 
     /// An empty state, for work below the level of a conversation.
     pub fn state(&self) -> State {
-        State::with_cache(&self.model.blueprint, self.settings.context, self.settings.kv.into())
+        State::with_cache(&self.model.blueprint, self.context(), self.settings.kv.into())
     }
 
     /// Chooses tokens that this model's tokenizer knows.
@@ -152,7 +166,7 @@ impl Llm {
     /// A state behind `prompt`: the stored one, or one that is computed now and stored for the next time. Also says how many
     /// tokens were computed.
     pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (State, usize, Vec<CacheNote>) {
-        let form = (self.settings.context, self.settings.kv.into());
+        let form = (self.context(), self.settings.kv.into());
         let found = cache.get(&self.stamp, &self.model.blueprint, form, prompt.tokens());
         let mut notes = found.notes;
         let mut state = found.state.unwrap_or_else(|| self.state());
@@ -171,7 +185,7 @@ impl Llm {
         tools: &[Tool],
         thinking: Thinking,
     ) -> Result<Vec<u32>, LlmError> {
-        self.format.tokens(&self.tokenizer, &self.format.render(messages, tools, thinking)?)
+        self.format.prompt(&self.tokenizer, &self.format.render(messages, tools, thinking)?)
     }
 
     /// The tokens of an answer of which only `heard` was heard: as many of its `tokens` as lie within, and what is left
@@ -204,19 +218,29 @@ impl Llm {
     }
 }
 
-fn checked_blueprint(source: &Source, settings: &config::Llm) -> Result<Blueprint, LlmError> {
-    let blueprint = source.blueprint()?;
-    let (asked, limit) = (settings.context, blueprint.context);
-    match asked <= limit {
-        true => Ok(blueprint),
-        false => Err(LlmError::Context { path: source.path().to_owned(), asked, limit }),
+/// Holds the context against what the model was trained for. One that was asked for is refused where it is larger; the
+/// usual one gives way.
+fn fit_context(
+    source: &Source,
+    blueprint: &Blueprint,
+    settings: &mut config::Llm,
+) -> Result<Option<ModelNote>, LlmError> {
+    let (asked, own, path) = (settings.context, blueprint.context, || source.path().to_owned());
+    let context = settings.context();
+    if context <= own {
+        return Ok(None);
     }
+    if asked.is_some() {
+        return Err(LlmError::Context { path: path(), asked: context, limit: own });
+    }
+    settings.context = Some(own);
+    Ok(Some(ModelNote::Context { path: path(), own, usual: context }))
 }
 
 fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm, drafting: bool) -> Result<Bytes, LlmError> {
     let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
     let kind = CacheKind::from(settings.kv);
-    let state = State::planned_bytes_with(blueprint, settings.context, kind).ok_or_else(too_large)?;
+    let state = State::planned_bytes_with(blueprint, settings.context(), kind).ok_or_else(too_large)?;
     let tokenizer = Tokenizer::held_bytes(blueprint.vocabulary);
     let screen = blueprint.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
     let ahead = Speculator::planned_bytes(blueprint, settings, drafting);
@@ -259,6 +283,25 @@ mod tests {
         let refused = load(&file.tensor("token_embd.weight", &[32, 5], &[0.0; 160]).build(), Bytes::mib(64));
         let message = refused.err().unwrap().to_string();
         assert!(message.contains("263 tokens") && message.contains("5 rows"), "{message}");
+    }
+
+    #[test]
+    fn the_usual_context_gives_way_and_one_asked_for_does_not() {
+        // The model was trained for 256.
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), testing::model("llama").build()).unwrap();
+        for (asked, context, noted) in
+            [(None, Some(256), true), (Some(128), Some(128), false), (Some(300), None, false)]
+        {
+            let settings = config::Llm { context: asked, ..testing::settings(64, 4) };
+            let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
+            let loaded = Llm::load(path.path(), &settings, permit);
+            assert_eq!(loaded.as_ref().map(Llm::context).ok(), context, "{asked:?}");
+            match loaded {
+                Ok(llm) => assert_eq!(matches!(llm.notes(), [ModelNote::Context { own: 256, .. }]), noted, "{asked:?}"),
+                Err(error) => assert!(error.to_string().contains("trained for 256"), "{error}"),
+            }
+        }
     }
 
     proptest::proptest! {

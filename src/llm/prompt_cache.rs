@@ -50,7 +50,7 @@ impl SystemPrompt {
             return Self::of_text(format, tokenizer, text).map(Some);
         }
         let Some(segments) = format.system_with_tools(text, tools) else { return Ok(None) };
-        format.tokens(tokenizer, &segments).map(|tokens| Some(SystemPrompt(tokens)))
+        format.prompt(tokenizer, &segments).map(|tokens| Some(SystemPrompt(tokens)))
     }
 
     /// The configured system prompt alone.

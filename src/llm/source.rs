@@ -12,13 +12,16 @@ use super::blueprint::{Blueprint, Family};
 use super::checkpoint::{CONFIG, Checkpoint, folder_of};
 use super::gguf::{self, Gguf};
 use super::model::Model;
+use super::notes::ModelNote;
 use super::template::{ChatFormat, Qwen35};
 use super::tensors::Tensors;
 use super::tokenizer::Tokenizer;
+use crate::sniff;
 
 /// Templates are a few kilobytes, `tokenizer_config.json` some more.
 const MAX_TEMPLATE: u64 = 1 << 20;
 const GGUF_ENDING: &str = "gguf";
+const WEIGHTS_ENDING: &str = "safetensors";
 /// Beside the weights of a checkpoint.
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -31,11 +34,12 @@ pub enum Source {
 }
 
 impl Source {
-    /// `path` is a GGUF file, a folder with `config.json`, a file of weights in one, or a folder that holds one GGUF
-    /// file and no `config.json`.
+    /// `path` is a GGUF file or a part of one that was split, a folder with `config.json`, a file of weights in one, or a
+    /// folder that holds one GGUF model and no `config.json`.
     pub fn open(path: &Path) -> Result<Source, LlmError> {
         match gguf_at(path) {
             Some(file) => Ok(Source::Gguf(Box::new(Gguf::open(&file)?))),
+            None if path.is_file() && !is_called(path, WEIGHTS_ENDING) => Err(neither(path)),
             None => Ok(Source::Checkpoint(Box::new(Checkpoint::open(path)?))),
         }
     }
@@ -59,7 +63,7 @@ impl Source {
     /// template as far as they are there. What else lies in the folder is not of it.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {
-            Source::Gguf(gguf) => vec![gguf.path().to_owned()],
+            Source::Gguf(gguf) => gguf.paths().map(Path::to_owned).collect(),
             Source::Checkpoint(checkpoint) => {
                 let beside = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE].map(|name| checkpoint.dir().join(name));
                 let beside = beside.into_iter().filter(|file| file.exists());
@@ -80,6 +84,14 @@ impl Source {
         match self {
             Source::Gguf(gguf) => gguf.drafts(),
             Source::Checkpoint(checkpoint) => checkpoint.drafts(),
+        }
+    }
+
+    /// What there is to say about the model before it is loaded.
+    pub fn notes(&self) -> Vec<ModelNote> {
+        match self {
+            Source::Gguf(gguf) => [gguf.notes(), Tokenizer::notes(gguf)].concat(),
+            Source::Checkpoint(_) => Vec::new(),
         }
     }
 
@@ -116,6 +128,9 @@ impl Source {
     pub fn tokenizer(&self) -> Result<Tokenizer, LlmError> {
         match self {
             Source::Gguf(gguf) => Tokenizer::from_gguf(gguf),
+            Source::Checkpoint(_) if !self.has_tokenizer() => {
+                Err(LlmError::NoTokenizer { path: self.path().to_owned() })
+            }
             Source::Checkpoint(checkpoint) => Tokenizer::from_json(&checkpoint.dir().join(TOKENIZER)),
         }
     }
@@ -147,15 +162,27 @@ fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, pool: Pool, drafting: 
 
 /// The one GGUF file that `path` means, if it means one.
 fn gguf_at(path: &Path) -> Option<PathBuf> {
-    let is_gguf = |path: &Path| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(GGUF_ENDING));
     if path.is_file() {
-        return (is_gguf(path) || begins_as_gguf(path)).then(|| path.to_owned());
+        return (is_called(path, GGUF_ENDING) || begins_as_gguf(path)).then(|| path.to_owned());
     }
     if path.join(CONFIG).exists() {
         return None;
     }
-    let mut files = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path()).filter(|path| is_gguf(path));
-    files.next().filter(|_| files.next().is_none())
+    let files = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path());
+    gguf::first_of(files.filter(|path| is_called(path, GGUF_ENDING)).collect())
+}
+
+fn is_called(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending))
+}
+
+/// What is wrong with a file that is neither GGUF nor called as weights are.
+fn neither(path: &Path) -> LlmError {
+    let path = path.to_owned();
+    match sniff::file(&path) {
+        Some(what) => LlmError::OtherFile { path, what },
+        None => LlmError::OtherFile { path, what: "neither a GGUF file nor a .safetensors file: name one of those" },
+    }
 }
 
 /// Files of a model cache have no ending.
@@ -171,7 +198,7 @@ fn template_in(dir: &Path) -> Result<Option<String>, LlmError> {
     }
     let Some(config) = read(dir.join(TOKENIZER_CONFIG))? else { return Ok(None) };
     // What is no JSON is no template either; the tokenizer itself is in another file.
-    let config: Value = serde_json::from_str(&config).unwrap_or_default();
+    let config: Value = serde_json::from_slice(sniff::without_mark(config.as_bytes())).unwrap_or_default();
     Ok(config.get("chat_template").and_then(Value::as_str).map(str::to_owned))
 }
 
@@ -187,5 +214,12 @@ fn read(path: PathBuf) -> Result<Option<String>, LlmError> {
         let why = format!("it has {length} bytes; at most {MAX_TEMPLATE} are read");
         return Err(unreadable(std::io::Error::other(why)));
     }
-    std::fs::read_to_string(&path).map(Some).map_err(unreadable)
+    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
+    match sniff::known(text.as_bytes()) {
+        Some(what) => Err(LlmError::OtherFile { path, what }),
+        None => Ok(Some(text)),
+    }
 }
+
+#[cfg(test)]
+mod tests;

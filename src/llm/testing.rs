@@ -227,7 +227,7 @@ pub fn settings(context: usize, max_tokens: usize) -> config::Llm {
         model: "tiny".to_owned(),
         system_prompt: "Be brief.".to_owned(),
         threads: 1,
-        context,
+        context: Some(context),
         priority: config::Priority::Normal,
         kv: config::Kv::F16,
         speculation: config::Speculation::Auto,

@@ -349,9 +349,9 @@ mod tests {
             |weights: Weights| weights.layers.iter().map(|layer| matches!(layer.mixer, Mixer::Delta(_))).collect();
         let plain: Vec<bool> = mixers(bind(&testing::model("qwen35")).unwrap());
         assert_eq!(plain, [true, false, true, false]);
-        let drafts = testing::model("qwen35").tensor("blk.4.nextn.eh_proj.weight", &[64, 32], &[0.0; 2048]);
+        let drafts = testing::model("qwen35").tensor("blk.3.nextn.eh_proj.weight", &[64, 32], &[0.0; 2048]);
         let message = bind(&drafts).err().unwrap().to_string();
-        assert!(message.contains("blk.4.nextn.eh_proj") && message.contains("qwen35"), "{message}");
+        assert!(message.contains("blk.3.nextn.eh_proj") && message.contains("qwen35"), "{message}");
         let drafting: Vec<bool> = mixers(bind(&drafts.u32("qwen35.nextn_predict_layers", 1)).unwrap());
         assert_eq!(drafting, [true, false, true], "the last of its 4 blocks now drafts");
     }

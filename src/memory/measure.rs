@@ -23,6 +23,22 @@ pub fn peak_resident() -> Option<Bytes> {
     Some(Bytes(if cfg!(target_os = "macos") { peak } else { peak * 1024 }))
 }
 
+/// What this process may still map before it reaches the limit that the system sets it (`ulimit -v`). `None` where there
+/// is no such limit, or the system does not tell what is mapped.
+pub fn mappable() -> Option<Bytes> {
+    // SAFETY: `limit` is a plain C struct for which all zeroes is a valid value, and getrlimit only writes to it.
+    let limit = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_AS, &mut limit) != 0 {
+            return None;
+        }
+        limit.rlim_cur
+    };
+    let limited = limit != libc::RLIM_INFINITY;
+    let mapped = limited.then(|| status_field("VmSize:")).flatten()?;
+    Some(Bytes(limit.saturating_sub(mapped.0)))
+}
+
 #[cfg(target_os = "linux")]
 fn status_field(name: &str) -> Option<Bytes> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -32,7 +48,10 @@ fn status_field(name: &str) -> Option<Bytes> {
 }
 
 #[cfg(target_os = "macos")]
-fn status_field(_name: &str) -> Option<Bytes> {
+fn status_field(name: &str) -> Option<Bytes> {
+    if name != "VmRSS:" {
+        return None;
+    }
     // SAFETY: `info` is a plain C struct for which all zeroes is a valid value; proc_pid_rusage writes at most the
     // size that its flavour RUSAGE_INFO_V4 names, which is this struct.
     unsafe {

@@ -6,7 +6,7 @@
 mod measure;
 mod release;
 
-pub use measure::{peak_resident, resident};
+pub use measure::{mappable, peak_resident, resident};
 pub use release::give_back_freed;
 
 use std::sync::{Arc, Mutex};
@@ -53,6 +53,26 @@ pub struct OverBudget {
     /// The smallest budget, in whole MiB, that would grant this request on top of what is held.
     pub enough: Bytes,
     pub holders: String,
+}
+
+/// The system itself limits this process (`ulimit -v`), and what is asked for does not fit below that.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error(
+    "out of memory: {what} needs {wanted}, but the system lets this process have {room} more; raise the limit (ulimit -v) \
+     or choose a smaller model"
+)]
+pub struct NoRoom {
+    pub what: String,
+    pub wanted: Bytes,
+    pub room: Bytes,
+}
+
+/// Whether the system would give this process so many bytes more. Where it does not say, it would.
+pub fn check_room(what: &str, wanted: Bytes) -> Result<(), NoRoom> {
+    match mappable() {
+        Some(room) if room < wanted => Err(NoRoom { what: what.to_owned(), wanted, room }),
+        _ => Ok(()),
+    }
 }
 
 impl Budget {

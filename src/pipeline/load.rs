@@ -11,7 +11,7 @@ use crate::config::{self, Backend, Plan};
 use crate::hear::{SileroVad, SmartTurn, WakeFeatures, WakeWord};
 use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
-use crate::memory::{Budget, Permit};
+use crate::memory::{self, Budget, Permit};
 use crate::onnx::Onnx;
 use crate::store::{Store, StoreError};
 use crate::tts::{TtsError, Voice, Voices};
@@ -96,6 +96,8 @@ pub enum Purpose {
 
 /// The catalogue name of the library that runs the ONNX models.
 const RUNTIME: &str = "onnxruntime";
+/// What whisper.cpp maps beyond what it holds, about. It ends the program where it gets nothing, so it is asked for before.
+const WHISPER_CPP_SLACK: Bytes = Bytes::mib(512);
 /// The catalogue name of what every wake word is heard through.
 const WAKE_FEATURES: &str = "openwakeword";
 
@@ -250,7 +252,7 @@ impl Loader {
         let plans = parts.iter().map(|part| self.planned(*part)).collect::<Result<Vec<_>>>()?;
         let wanted = Bytes(plans.iter().map(|plan| plan.planned.0).sum());
         let each: Vec<_> = plans.iter().map(|plan| format!("{} {}", plan.model, plan.planned)).collect();
-        let _fits = self.budget.reserve(&format!("the pipeline ({})", each.join(", ")), wanted)?;
+        let _fits = self.reserve(&format!("the pipeline ({})", each.join(", ")), wanted)?;
         Ok(())
     }
 
@@ -313,7 +315,9 @@ impl Loader {
     pub fn recogniser(&self) -> Result<Whisper> {
         let (model, plan) = (self.file(Part::Recogniser)?, &self.plan.asr);
         if !self.runs_graphs(&model) {
-            return Ok(Whisper::load(&model, plan, self.permit(Part::Recogniser)?)?);
+            let permit = self.permit(Part::Recogniser)?;
+            memory::check_room(&plan.model, Bytes(permit.bytes().0 + WHISPER_CPP_SLACK.0))?;
+            return Ok(Whisper::load(&model, plan, permit)?);
         }
         let onnx = self.onnx()?;
         Ok(Whisper::load_graphs(&onnx, &model, plan, self.permit(Part::Recogniser)?)?)
@@ -341,15 +345,18 @@ impl Loader {
     /// The language model alone, for work on tokens.
     pub fn llm(&self) -> Result<Llm> {
         let permit = self.permit(Part::Thinker)?;
-        Ok(Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?)
+        let llm = Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?;
+        self.note(llm.notes());
+        Ok(llm)
     }
 
     /// The language model alone, for messages.
     pub fn chat(&self) -> Result<Chat> {
+        memory::check_room(&self.plan.llm.model, self.planned(Part::Thinker)?.planned)?;
         let config::Llm { threads, context, kv, speculation, prompt_cache, .. } = self.plan.llm;
         let settings = ChatSettings {
             threads,
-            context: Some(context),
+            context,
             kv,
             speculation,
             budget: self.budget.clone(),
@@ -372,7 +379,7 @@ impl Loader {
 
     fn load_voice(&self, voice: &str) -> Result<Voice> {
         let onnx = self.onnx()?;
-        let permit = self.budget.reserve(voice, self.planned_voice(voice)?.0)?;
+        let permit = self.reserve(voice, self.planned_voice(voice)?.0)?;
         let mut voice = Voice::load(&onnx, &self.voice_folder(voice)?, &self.plan.tts, permit)?;
         voice.warm_up()?;
         Ok(voice)
@@ -391,7 +398,14 @@ impl Loader {
     }
 
     fn permit(&self, part: Part) -> Result<Permit> {
-        Ok(self.budget.reserve(part.model(&self.plan), self.planned(part)?.planned)?)
+        self.reserve(part.model(&self.plan), self.planned(part)?.planned)
+    }
+
+    /// Asks the budget, and the system where it limits this process.
+    fn reserve(&self, what: &str, bytes: Bytes) -> Result<Permit> {
+        let permit = self.budget.reserve(what, bytes)?;
+        memory::check_room(what, bytes)?;
+        Ok(permit)
     }
 
     fn planned_from_files(&self, part: Part) -> Result<Bytes> {

@@ -268,6 +268,12 @@ impl Entry {
         self.sources.first().map_or(Bytes(0), Source::download_bytes)
     }
 
+    /// Bytes of the installed files, as far as the catalogue knows them.
+    pub fn installed_bytes(&self) -> Bytes {
+        let sizes = self.files.iter().filter_map(|file| file.size);
+        Bytes(sizes.fold(0, u64::saturating_add))
+    }
+
     fn fits_here(&self) -> bool {
         self.platform.as_ref().is_none_or(|p| *p == platform())
     }

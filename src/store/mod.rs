@@ -14,6 +14,7 @@ mod name;
 mod pip;
 mod place;
 pub mod progress;
+mod under_way;
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ pub use name::{BadName, BlobName};
 pub use pip::{Pip, PipError};
 pub use place::FileError;
 pub use progress::{Progress, Task};
+pub use under_way::UnderWay;
 
 use self::catalogue::MANIFEST;
 use self::hub::Hub;
@@ -151,6 +153,11 @@ impl Store {
     /// Runs pip in another way than by `python3` and the process's own variables.
     pub fn with_pip(self, pip: Pip) -> Store {
         Store { pip, ..self }
+    }
+
+    /// What must end, and go, when the program is interrupted while it pulls.
+    pub fn under_way(&self) -> UnderWay {
+        self.pip.under_way.clone()
     }
 
     pub fn catalogue(&self) -> &Catalogue {
@@ -359,7 +366,10 @@ impl Store {
         let names: Vec<&str> = entry.files.iter().map(|file| file.name.as_str()).collect();
         let ready = match entry.import {
             Import::None => raw.to_owned(),
-            _ => self.convert(entry, raw, &work.join("ready"), progress)?,
+            _ => {
+                let ready = work.join("ready");
+                self.under_way().fill(&ready, || self.convert(entry, raw, &ready, progress))?
+            }
         };
         let manifest = Manifest::take(entry, &ready).map_err(|flaw| match self.complain(entry, flaw) {
             StoreError::File(error) => StoreError::File(error),

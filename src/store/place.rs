@@ -4,12 +4,22 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::disk;
+
 /// A failure of the file system, with the path it is about.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
+#[error("{path}: {}", told(.source))]
 pub struct FileError {
     pub path: PathBuf,
     pub source: io::Error,
+}
+
+/// What went wrong with a file; where its disk is full, with what to do.
+pub(super) fn told(error: &io::Error) -> String {
+    match disk::is_full(error) {
+        true => format!("there is no room left on its disk ({error}); make room, or choose a folder on another disk"),
+        false => error.to_string(),
+    }
 }
 
 /// Adds the path to an error, as in `File::open(p).map_err(at(p))`.
@@ -70,8 +80,13 @@ pub(super) fn link(file: &Path, second: &Path) -> Result<(), FileError> {
     }
 }
 
+/// The folder that a file stands in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
 fn sync_folder_of(path: &Path) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
 }
 

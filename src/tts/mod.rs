@@ -49,3 +49,13 @@ pub enum TtsError {
     #[error("the voice {file} failed: {why}; run \"sotto models verify\"")]
     Run { file: PathBuf, why: String },
 }
+
+impl TtsError {
+    /// The error for a run of the graph in `file` that failed.
+    fn run(file: PathBuf, why: String) -> TtsError {
+        match OnnxError::of_memory(&file, &why) {
+            Some(memory) => memory.into(),
+            None => TtsError::Run { file, why },
+        }
+    }
+}

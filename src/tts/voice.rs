@@ -16,6 +16,7 @@ use super::{TtsError, for_ear_in};
 use crate::config;
 use crate::memory::Permit;
 use crate::onnx::Onnx;
+use crate::sniff;
 use crate::types::{Bytes, Ms, SampleRate};
 
 /// Numbers in one latent frame, and samples it becomes.
@@ -240,7 +241,7 @@ impl Voice {
 
     /// The latent frames of a sentence.
     fn encode(&mut self, ids: &[i64]) -> Result<Latent, TtsError> {
-        let failed = |why: String| TtsError::Run { file: self.folder.join("encoder.onnx"), why };
+        let failed = |why: String| TtsError::run(self.folder.join("encoder.onnx"), why);
         let outputs = run_encoder(&mut self.encoder, ids, &self.scales).map_err(|error| failed(error.to_string()))?;
         let (shape, numbers) = outputs[0].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
         match shape[..] {
@@ -255,7 +256,7 @@ impl Voice {
 
     /// The sound of the frames `wanted`.
     fn decode(&mut self, latent: &Latent, wanted: Range<usize>) -> Result<Vec<f32>, TtsError> {
-        let failed = |why: String| TtsError::Run { file: self.folder.join("decoder.onnx"), why };
+        let failed = |why: String| TtsError::run(self.folder.join("decoder.onnx"), why);
         let seen = wanted.start.saturating_sub(CONTEXT)..(wanted.end + CONTEXT).min(latent.frames);
         let window = latent.window(&seen);
         let outputs = run_decoder(&mut self.decoder, &window, seen.len()).map_err(|error| failed(error.to_string()))?;
@@ -296,7 +297,10 @@ impl Settings {
             return Err(refuse(format!("it has {length} bytes; at most {MAX_SETTINGS} are read")));
         }
         let text = fs::read(file).map_err(|error| refuse(error.to_string()))?;
-        let settings: Settings = serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
+        let other =
+            |error: serde_json::Error| sniff::known(&text).map_or(error.to_string(), |what| format!("it is {what}"));
+        let settings: Settings =
+            serde_json::from_slice(sniff::without_mark(&text)).map_err(|error| refuse(other(error)))?;
         settings.check().map_err(refuse)?;
         Ok(settings)
     }

@@ -28,6 +28,8 @@ fn candle_type(kind: BlockType) -> GgmlDType {
         BlockType::Q4_1 => GgmlDType::Q4_1,
         BlockType::Q5_0 => GgmlDType::Q5_0,
         BlockType::Q5_1 => GgmlDType::Q5_1,
+        BlockType::Q2_K => GgmlDType::Q2K,
+        BlockType::Q3_K => GgmlDType::Q3K,
         BlockType::Q4_K => GgmlDType::Q4K,
         BlockType::Q5_K => GgmlDType::Q5K,
         BlockType::Q6_K => GgmlDType::Q6K,

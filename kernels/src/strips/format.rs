@@ -1,10 +1,11 @@
 //! How the blocks of each type are taken apart into codes and scales. Layouts of blocks: [`BlockType`].
 
-use super::planes::{Five, Nibbles, Planes, Six, Whole};
-use super::scales::{EightBits, Halves, HalvesAndMins, Pairs, Scales, SixBits};
+use super::planes::{Five, LowThree, Nibbles, Planes, Six, Two, Whole};
+use super::scales::{EightBits, FourBits, Halves, HalvesAndMins, Pairs, Scales, SixBits};
 use super::{PART, STRIP};
 use crate::BlockType;
 use crate::affine::HEAD;
+use crate::reference::six_bits_of_sixteen;
 
 /// Quantised weights: value = scale · (code - offset) + what is added.
 pub(crate) trait Format {
@@ -26,6 +27,8 @@ struct Q4_0;
 struct Q4_1;
 struct Q5_0;
 struct Q5_1;
+struct Q2K;
+struct Q3K;
 struct Q4K;
 struct Q5K;
 struct Q6K;
@@ -134,6 +137,53 @@ impl Format for Q5_1 {
     fn put_scales(block: &[u8], row: usize, span: &mut [u8]) {
         put_half(block, row, span, 0);
         put_half(block, row, span, 1);
+    }
+}
+
+/// The bit pairs of part `part`: in each half of 128 values those of a byte belong to the four quarters in order.
+fn pairs(bytes: &[u8], part: usize) -> [u8; PART] {
+    let mut codes = [0; PART];
+    let bytes = &bytes[32 * (part / 4)..][..PART];
+    codes.iter_mut().zip(bytes).for_each(|(code, byte)| *code = byte >> (2 * (part % 4)) & 3);
+    codes
+}
+
+impl Format for Q2K {
+    const KIND: BlockType = BlockType::Q2_K;
+    const OFFSET: i32 = 0;
+    type Planes = Two;
+    type Scales = FourBits;
+
+    fn codes(block: &[u8], part: usize) -> [u8; PART] {
+        pairs(&block[16..], part)
+    }
+
+    fn put_scales(block: &[u8], row: usize, span: &mut [u8]) {
+        put_half(&block[80..], row, span, 0);
+        put_half(&block[80..], row, span, 1);
+        for (scales, scale) in span[4 * STRIP..].chunks_exact_mut(2 * STRIP).zip(&block[..16]) {
+            (scales[row], scales[STRIP + row]) = (scale & 15, scale >> 4);
+        }
+    }
+}
+
+impl Format for Q3K {
+    const KIND: BlockType = BlockType::Q3_K;
+    const OFFSET: i32 = 4;
+    type Planes = LowThree;
+    type Scales = EightBits;
+
+    fn codes(block: &[u8], part: usize) -> [u8; PART] {
+        let mut codes = pairs(&block[32..], part);
+        codes.iter_mut().zip(&block[..32]).for_each(|(code, bits)| *code |= (bits >> part & 1) << 2);
+        codes
+    }
+
+    fn put_scales(block: &[u8], row: usize, span: &mut [u8]) {
+        span[2 * row..][..2].copy_from_slice(&block[108..]);
+        for (g, scales) in span[2 * STRIP..].chunks_exact_mut(STRIP).enumerate() {
+            scales[row] = six_bits_of_sixteen(g, &block[96..108]).wrapping_sub(32);
+        }
     }
 }
 
@@ -275,6 +325,8 @@ pub(crate) fn for_format<W: ForFormat>(kind: BlockType, work: W) -> Option<W::Ou
         BlockType::Q4_1 => work.quantised::<Q4_1>(),
         BlockType::Q5_0 => work.quantised::<Q5_0>(),
         BlockType::Q5_1 => work.quantised::<Q5_1>(),
+        BlockType::Q2_K => work.quantised::<Q2K>(),
+        BlockType::Q3_K => work.quantised::<Q3K>(),
         BlockType::Q4_K => work.quantised::<Q4K>(),
         BlockType::Q5_K => work.quantised::<Q5K>(),
         BlockType::Q6_K => work.quantised::<Q6K>(),

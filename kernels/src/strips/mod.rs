@@ -6,6 +6,8 @@
 //!
 //! | codes of 32 columns | bytes | vector `v`, row `r`, column `c` of a quad at `64 v + 4 r + c` |
 //! |---|---|---|
+//! | 2 bits | 128 | two vectors: bit pair `j` of vector `u` is of quad `4 u + j` |
+//! | 3 bits | 192 | the two vectors of 2 bits, then one whose bit `q` is the third of quad `q` |
 //! | 4 bits | 256 | low half: quad `v`, high half: quad `4 + v` |
 //! | 5 bits | 320 | the four vectors of 4 bits, then one whose bit `q` is the fifth of quad `q` |
 //! | 6 bits | 384 | the four vectors of 4 bits, then two of which bit pair `j` of vector `u` is of quad `4 u + j` |

@@ -34,7 +34,9 @@ pub(crate) struct Five;
 pub(crate) struct Six;
 /// 8 bits.
 pub(crate) struct Whole;
-/// 3 bits: what is left of 8 where the high five stand elsewhere.
+/// 2 bits.
+pub(crate) struct Two;
+/// 3 bits: codes of three, and what is left of 8 where the high five stand elsewhere.
 pub(crate) struct LowThree;
 
 fn byte_of(vector: usize, row: usize, col: usize) -> usize {
@@ -149,31 +151,53 @@ impl Planes for Whole {
     }
 }
 
+impl Planes for Two {
+    const BITS: u32 = 2;
+    const BYTES: usize = 2 * VECTOR;
+
+    fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
+        to[..Two::BYTES].fill(0);
+        for (row, codes) in codes.iter().enumerate() {
+            for (col, code) in codes.iter().enumerate() {
+                to[byte_of(col / 16, row, col)] |= (code & 3) << (2 * (col % 16 / 4));
+            }
+        }
+    }
+
+    fn code(part: &[u8], row: usize, col: usize) -> u8 {
+        part[byte_of(col / 16, row, col)] >> (2 * (col % 16 / 4)) & 3
+    }
+
+    #[inline(always)]
+    unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads {
+        // SAFETY: vector 1 is the last of a part.
+        let pairs = unsafe { isa.load_quads(part.add(quad / 4 * VECTOR)) };
+        isa.quads_right(pairs, 2 * (quad % 4) as u32, 3)
+    }
+}
+
 impl Planes for LowThree {
     const BITS: u32 = 3;
     const BYTES: usize = 3 * VECTOR;
 
     fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]) {
-        to[..LowThree::BYTES].fill(0);
+        Two::put(codes, to);
+        to[Two::BYTES..LowThree::BYTES].fill(0);
         for (row, codes) in codes.iter().enumerate() {
             for (col, code) in codes.iter().enumerate() {
-                to[byte_of(col / 16, row, col)] |= (code & 3) << (2 * (col % 16 / 4));
                 to[byte_of(2, row, col)] |= (code >> 2 & 1) << (col / 4);
             }
         }
     }
 
     fn code(part: &[u8], row: usize, col: usize) -> u8 {
-        let pairs = part[byte_of(col / 16, row, col)];
-        (pairs >> (2 * (col % 16 / 4)) & 3) | (part[byte_of(2, row, col)] >> (col / 4) & 1) << 2
+        Two::code(part, row, col) | (part[byte_of(2, row, col)] >> (col / 4) & 1) << 2
     }
 
     #[inline(always)]
     unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads {
         // SAFETY: vector 2 is the last of a part.
-        let (pairs, bits) =
-            unsafe { (isa.load_quads(part.add(quad / 4 * VECTOR)), isa.load_quads(part.add(2 * VECTOR))) };
-        let low = isa.quads_right(pairs, 2 * (quad % 4) as u32, 3);
+        let (low, bits) = unsafe { (Two::quad(isa, part, quad), isa.load_quads(part.add(2 * VECTOR))) };
         let quad = quad as u32;
         let high = if quad < 2 { isa.quads_left(bits, 2 - quad, 4) } else { isa.quads_right(bits, quad - 2, 4) };
         isa.quads_or(low, high)

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Halves`] | 32 | `d: [f16; 16]` |
 //! | [`HalvesAndMins`] | 32 | `d: [f16; 16], m: [f16; 16]` |
+//! | [`FourBits`] | 256 | `d: [f16; 16], m: [f16; 16]`, then for each 16 columns `scale: [u8; 16], min: [u8; 16]` |
 //! | [`SixBits`] | 256 | `d: [f16; 16], m: [f16; 16]`, then for each 32 columns `scale: [u8; 16], min: [u8; 16]` |
 //! | [`EightBits`] | 256 | `d: [f16; 16]`, then for each 16 columns `scale: [i8; 16]` |
 //! | [`Pairs`] | a group | `scale: [f32; 16], bias: [f32; 16]` |
@@ -35,7 +36,10 @@ pub(crate) trait Scales {
 
 pub(crate) struct Halves;
 pub(crate) struct HalvesAndMins;
-pub(crate) struct SixBits;
+/// Scales and mins in bytes, one of each for `GROUP` columns: four bits (Q2_K) or six (Q4_K, Q5_K) of a byte are used.
+pub(crate) struct BytesAndMins<const GROUP: usize>;
+pub(crate) type FourBits = BytesAndMins<16>;
+pub(crate) type SixBits = BytesAndMins<32>;
 pub(crate) struct EightBits;
 pub(crate) struct Pairs<const GROUP: usize>;
 
@@ -107,23 +111,24 @@ impl Scales for HalvesAndMins {
 }
 
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl Scales for SixBits {
+impl<const GROUP: usize> Scales for BytesAndMins<GROUP> {
     const SPAN: usize = 256;
-    const BYTES: usize = 2 * HALVES + 8 * 2 * STRIP;
+    const BYTES: usize = 2 * HALVES + 256 / GROUP * 2 * STRIP;
+    const GROUP: usize = GROUP;
     const HAS_MIN: bool = true;
 
     #[inline(always)]
     unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, col: usize) -> (I::Floats, I::Floats) {
         unsafe {
             let (d, m) = (halves(isa, span.add(2 * row)), halves(isa, span.add(HALVES + 2 * row)));
-            let group = span.add(2 * HALVES + col / 32 * 2 * STRIP + row);
+            let group = span.add(2 * HALVES + col / GROUP * 2 * STRIP + row);
             let (scale, min) = (isa.load_u8(bytes::<I>(group)), isa.load_u8(bytes::<I>(group.add(STRIP))));
             (isa.mul(d, scale), isa.sub(isa.zero(), isa.mul(m, min)))
         }
     }
 
     fn value(span: &[u8], row: usize, col: usize, code: i32) -> f32 {
-        let group = &span[2 * HALVES + col / 32 * 2 * STRIP..];
+        let group = &span[2 * HALVES + col / GROUP * 2 * STRIP..];
         let scale = half_at(span, row) * f32::from(group[row]);
         scale * code as f32 - half_at(&span[HALVES..], row) * f32::from(group[STRIP + row])
     }

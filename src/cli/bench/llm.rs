@@ -29,6 +29,7 @@ pub fn run(args: &BenchLlm, house: &House) -> Result<()> {
     };
     let loader = loader(args.model.as_deref(), load.context(), house)?;
     let llm = loader.llm().map_err(|error| in_terms_of_the_command_line(error, &load))?;
+    loader.take_notes().iter().for_each(|note| house.talk().note(note));
     let settings = &loader.plan().llm;
     house.talk().note(&format!("measuring {} with {} threads", settings.model, settings.threads));
     let report = measure(&llm, &load);
@@ -42,7 +43,7 @@ pub fn run(args: &BenchLlm, house: &House) -> Result<()> {
 /// For the model that was named, or the pipeline's own, with room for `context` positions and no more.
 fn loader(model: Option<&str>, context: usize, house: &House) -> Result<Loader> {
     let (mut plan, store) = (house.plan().clone(), house.store()?);
-    plan.llm.context = context;
+    plan.llm.context = Some(context);
     if let Some(model) = model {
         let here = Path::new(model);
         let is_path = here.exists() || here.extension().is_some_and(|ending| ending == "gguf");

@@ -81,7 +81,7 @@ impl WakeFeatures {
     /// What the last 0.8 s of a 16 kHz sound sound like, with the next 80 ms of it.
     pub fn step(&mut self, samples: &[f32; STEP]) -> Result<&[f32; EMBEDDING], HearError> {
         self.heard.take(samples);
-        let failed = |name: &str, why| HearError::Run { model: self.folder.join(name), why };
+        let failed = |name: &str, why| HearError::run(&self.folder.join(name), why);
         let frames =
             spectrogram(&mut self.melspectrogram, &self.heard.window).map_err(|e| failed(MELSPECTROGRAM, e))?;
         self.heard.see(&frames);

@@ -47,7 +47,7 @@ impl WakeWord {
     /// Loads the classifier of a word and lets it hear silence, which shows whether it is one at all.
     pub fn load(onnx: &Onnx, features: WakeFeatures, model: &Path, permit: Permit) -> Result<Self, HearError> {
         let classifier = onnx.session(model, 1)?;
-        let seen = window(&classifier).map_err(|why| HearError::Run { model: model.to_owned(), why })?;
+        let seen = window(&classifier).map_err(|why| HearError::run(model, why))?;
         let mut word = WakeWord {
             features,
             classifier,
@@ -69,7 +69,7 @@ impl WakeWord {
         self.seen.copy_within(EMBEDDING.., 0);
         let newest = self.seen.len() - EMBEDDING;
         self.seen[newest..].copy_from_slice(embedding);
-        score(&mut self.classifier, &self.seen).map_err(|why| HearError::Run { model: self.model.clone(), why })
+        score(&mut self.classifier, &self.seen).map_err(|why| HearError::run(&self.model, why))
     }
 
     /// Forgets what was heard, before another sound.

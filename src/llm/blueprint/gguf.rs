@@ -11,6 +11,8 @@ const MAX_HEADS: usize = 1024;
 const MAX_CONTEXT: usize = 1 << 24;
 /// Key or value dimension of a DeltaNet head; 128 in all published models.
 const MAX_DELTA_DIM: usize = 1024;
+/// Every so many-th layer of a hybrid attends; in all published models, and in llama.cpp where a file does not say.
+const USUAL_INTERVAL: usize = 4;
 /// Taps of a short convolution; 4 in all published models.
 const MAX_TAPS: usize = 16;
 
@@ -22,7 +24,9 @@ impl Blueprint {
         let keys = Keys { gguf, prefix: family.name() };
         keys.refuse_what_forward_lacks()?;
         let width = keys.size("embedding_length", MAX_WIDTH)?;
-        let heads = keys.size("attention.head_count", MAX_HEADS)?;
+        let heads = keys.size_of_all("attention.head_count", MAX_HEADS)?;
+        let heads = heads.ok_or_else(|| keys.missing("attention.head_count"))?;
+        let hidden = keys.size_of_all("feed_forward_length", MAX_HIDDEN)?;
         let head_dim = keys.size_or("attention.key_length", MAX_WIDTH, width / heads)?;
         let layers = keys.layers(family)?;
         let delta = (family == Family::Qwen35).then(|| keys.delta_net(layers)).transpose()?;
@@ -30,9 +34,9 @@ impl Blueprint {
             family,
             layers,
             width,
-            hidden: keys.size("feed_forward_length", MAX_HIDDEN)?,
+            hidden: hidden.ok_or_else(|| keys.missing("feed_forward_length"))?,
             heads,
-            kv_heads: keys.size_or("attention.head_count_kv", MAX_HEADS, heads)?,
+            kv_heads: keys.size_of_all("attention.head_count_kv", MAX_HEADS)?.unwrap_or(heads),
             head_dim,
             rotated: match family {
                 // A fraction of the head that the file alone knows.
@@ -112,13 +116,30 @@ impl Keys<'_> {
     /// The layers of the model itself: qwen35 counts the blocks that predict further tokens among its blocks.
     fn layers(&self, family: Family) -> Result<usize, LlmError> {
         let blocks = self.size("block_count", MAX_LAYERS)?;
-        let ahead = match family {
-            Family::Qwen35 => self.gguf.number(&self.key("nextn_predict_layers"))?.unwrap_or(0),
-            Family::Llama | Family::Qwen2 => 0,
-        };
-        match usize::try_from(ahead).ok().and_then(|ahead| blocks.checked_sub(ahead)) {
-            Some(layers) if layers > 0 => Ok(layers),
-            _ => Err(self.bad("nextn_predict_layers", ahead, format!("there are {blocks} blocks in all"))),
+        if family != Family::Qwen35 {
+            return Ok(blocks);
+        }
+        let claimed = self.gguf.number(&self.key("nextn_predict_layers"))?.unwrap_or(0);
+        // No more than there are blocks, of which there are at most MAX_LAYERS.
+        let layers = self.gguf.blocks().drafts_from as usize;
+        match layers > 0 && claimed < blocks as u64 {
+            true => Ok(layers),
+            false => Err(self.bad("nextn_predict_layers", claimed, format!("there are {blocks} blocks in all"))),
+        }
+    }
+
+    /// A size that some files give once, and some for each layer. Layers that do not attend have 0.
+    fn size_of_all(&self, name: &str, most: usize) -> Result<Option<usize>, LlmError> {
+        let Some(sizes) = self.gguf.numbers_or_none(&self.key(name)) else { return self.optional_size(name, most) };
+        let mut sizes = sizes.into_iter().filter(|&size| size != 0);
+        let Some(first) = sizes.next() else { return Err(self.bad(name, 0, format!("1 to {most} is possible"))) };
+        if let Some(other) = sizes.find(|&size| size != first) {
+            let what = format!("{:?} of {first} in one layer and {other} in another", self.key(name));
+            return Err(self.gguf.unsupported(what, "layers of one size"));
+        }
+        match usize::try_from(first) {
+            Ok(size) if (1..=most).contains(&size) => Ok(Some(size)),
+            _ => Err(self.bad(name, first, format!("1 to {most} is possible"))),
         }
     }
 
@@ -141,11 +162,11 @@ impl Keys<'_> {
         })
     }
 
-    /// A flag for each layer in recent files, else every n-th layer attends.
+    /// A flag for each layer in recent files, else every n-th layer attends: the fourth where the file does not say.
     fn recurrent_layers(&self, layers: usize) -> Result<Vec<bool>, LlmError> {
         let name = "attention.recurrent_layers";
         let Some(mut flags) = self.gguf.flags(&self.key(name))? else {
-            let interval = self.size("full_attention_interval", MAX_LAYERS)?;
+            let interval = self.size_or("full_attention_interval", MAX_LAYERS, USUAL_INTERVAL)?;
             return Ok((1..=layers).map(|n| !n.is_multiple_of(interval)).collect());
         };
         if flags.len() < layers {
@@ -174,11 +195,13 @@ impl Keys<'_> {
     /// Features that change the computation; ignoring one would give fluent nonsense.
     fn refuse_what_forward_lacks(&self) -> Result<(), LlmError> {
         let scaling = self.gguf.text(&self.key("rope.scaling.type"))?.unwrap_or("none");
+        let factor = self.gguf.float(&self.key("rope.scaling.factor"))?;
+        let stretched = scaling != "none" && !(scaling == "linear" && factor == Some(1.0));
         let linear = self.gguf.float(&self.key("rope.scale_linear"))?.unwrap_or(1.0);
         let experts = self.gguf.number(&self.key("expert_count"))?.unwrap_or(0);
         let window = self.gguf.number(&self.key("attention.sliding_window"))?.unwrap_or(0);
         let lacks = [
-            (scaling != "none", format!("rope scaling {scaling:?}"), "models without rope scaling"),
+            (stretched, format!("rope scaling {scaling:?}"), "models without rope scaling"),
             (linear != 1.0, format!("linear rope scaling by {linear}"), "models without rope scaling"),
             (experts > 0, format!("a mixture of {experts} experts"), "dense models"),
             (window > 0, format!("a sliding window of {window}"), "full attention"),

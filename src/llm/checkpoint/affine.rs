@@ -13,9 +13,10 @@ use sotto_kernels::{Affine, BlockType, Pool, repack_affine, unpack_row};
 
 use super::header::Tensor;
 use super::names::module;
-use super::{Checkpoint, CheckpointFault, Place, unreadable};
+use super::{Checkpoint, CheckpointFault, Place};
 use crate::llm::LlmError;
 use crate::llm::tensors::{Weight, bring_in, give_back, pages};
+use crate::types::Bytes;
 
 /// Bytes of the file that are in memory twice at a time.
 const CHUNK: usize = 16 << 20;
@@ -63,7 +64,7 @@ fn derive(
     let name = &codes.tensor.name;
     if let Some(declared) = checkpoint.config.quantization.contradicts(module(name), bits, group) {
         let (found, wanted) =
-            (format!("{bits} bits in groups of {group}"), format!("what config.json says: {declared}"));
+            (format!("{bits} bits in groups of {group}"), format!("what config.json says ({declared})"));
         return Err(checkpoint.damaged(codes, CheckpointFault::Mismatch { tensor: name.clone(), found, wanted }));
     }
     let unsupported = || checkpoint.unsupported(format!("{name:?} in {bits} bits, groups of {group}"), SUPPORTED);
@@ -88,7 +89,7 @@ impl Packed<'_> {
         let row_bytes = kind.row_bytes(self.cols).ok_or_else(too_large)?;
         // About as much as the codes and parameters in the file.
         let bytes = row_bytes.checked_mul(self.rows).ok_or_else(too_large)?;
-        let mut blocks = pages(bytes).map_err(unreadable(checkpoint.dir()))?;
+        let mut blocks = pages(bytes).map_err(|why| LlmError::Memory { bytes: Bytes(bytes as u64), why })?;
         let (map, span) = (&checkpoint.shards[self.codes.shard].map, self.codes.tensor.span.clone());
         let (packed_row, groups) = (self.cols / 8 * self.affine.bits(), self.cols / self.affine.group());
         let (chunk_rows, piece_rows) = ((CHUNK / packed_row).max(1), (PIECE / row_bytes).max(1));

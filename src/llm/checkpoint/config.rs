@@ -43,7 +43,7 @@ pub struct Config {
 
 impl Config {
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, LlmError> {
-        let json::Strict(value) = json::parse(bytes).map_err(|fault| damaged(path, fault))?;
+        let json::Strict(value) = json::parse_file(bytes).map_err(|fault| damaged(path, fault))?;
         let Value::Object(file) = value else {
             return Err(damaged(path, CheckpointFault::Json("not an object".to_owned())));
         };

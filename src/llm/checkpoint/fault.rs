@@ -6,6 +6,8 @@ pub enum CheckpointFault {
     TooLarge { what: &'static str, value: u64, limit: u64 },
     #[error("the file ends inside {what}: {wanted} bytes are needed, {left} are left")]
     Truncated { what: &'static str, wanted: u64, left: u64 },
+    #[error("it is {0}")]
+    OtherFile(&'static str),
     #[error("the JSON is broken: {0}")]
     Json(String),
     #[error("tensor {tensor:?} has the impossible shape {dims:?}")]

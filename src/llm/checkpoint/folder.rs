@@ -60,6 +60,10 @@ impl Folder {
         if let Some(file) = asked.filter(|file| !indexed.contains(file)) {
             return Ok(Folder { dir, shards: vec![file], index: Vec::new() });
         }
+        if let Some(missing) = indexed.iter().find(|shard| !dir.join(shard).exists()) {
+            let why = format!("it names {missing:?}, which is not in the folder");
+            return Err(damaged(&dir.join(INDEX), CheckpointFault::Files(why)));
+        }
         let mut shards = match indexed.is_empty() {
             false => indexed.into_iter().cloned().collect(),
             true => weights_in(&dir)?,
@@ -98,7 +102,7 @@ fn is_plain_name(name: &str) -> bool {
 
 fn read_index(path: &Path) -> Result<Vec<(String, String)>, LlmError> {
     let bytes = read_small(path, "the index", MAX_INDEX)?;
-    let Index { weight_map: json::Entries(map) } = json::parse(&bytes).map_err(|fault| damaged(path, fault))?;
+    let Index { weight_map: json::Entries(map) } = json::parse_file(&bytes).map_err(|fault| damaged(path, fault))?;
     let shards: BTreeSet<&String> = map.iter().map(|(_, shard)| shard).collect();
     let fault = match shards.iter().find(|name| !is_plain_name(name)) {
         Some(name) => CheckpointFault::ShardName(name.chars().take(100).collect()),
@@ -158,7 +162,11 @@ pub fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> LlmError {
 }
 
 pub fn damaged(path: &Path, fault: CheckpointFault) -> LlmError {
-    LlmError::DamagedCheckpoint { path: path.to_owned(), fault }
+    let path = path.to_owned();
+    match fault {
+        CheckpointFault::OtherFile(what) => LlmError::OtherFile { path, what },
+        fault => LlmError::DamagedCheckpoint { path, fault },
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use sotto_kernels::BlockType;
 
 use super::{CheckpointFault, json};
+use crate::sniff;
 
 /// Qwen3.5-2B has 632 tensors, the largest mixture of experts of its family some thousands.
 pub const MAX_TENSORS: usize = 16_384;
@@ -116,8 +117,12 @@ impl Dtype {
     }
 }
 
-/// All tensors of a file, in the order of their data.
+/// All tensors of a file, in the order of their data. A file that is something else is named.
 pub fn parse(file: &[u8]) -> Result<Vec<Tensor>, CheckpointFault> {
+    read(file).map_err(|fault| sniff::known(file).map_or(fault, CheckpointFault::OtherFile))
+}
+
+fn read(file: &[u8]) -> Result<Vec<Tensor>, CheckpointFault> {
     let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
         let (wanted, left) = (LENGTH as u64, file.len() as u64);
         return Err(CheckpointFault::Truncated { what: "the length of the header", wanted, left });

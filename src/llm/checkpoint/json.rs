@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Value};
 
 use super::CheckpointFault;
+use crate::sniff;
 
 /// Parser messages quote what they found, which may be megabytes.
 const MAX_MESSAGE: usize = 200;
@@ -19,6 +20,11 @@ const MAX_KEY: usize = 256;
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CheckpointFault> {
     serde_json::from_slice(bytes)
         .map_err(|error| CheckpointFault::Json(error.to_string().chars().take(MAX_MESSAGE).collect()))
+}
+
+/// Parses a whole file, with or without a byte order mark. One that is something else is named.
+pub fn parse_file<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CheckpointFault> {
+    parse(sniff::without_mark(bytes)).map_err(|fault| sniff::known(bytes).map_or(fault, CheckpointFault::OtherFile))
 }
 
 /// A key of an object, of a bounded length and not seen before.

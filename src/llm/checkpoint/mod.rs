@@ -37,11 +37,12 @@ use sotto_kernels::BlockType;
 
 use super::LlmError;
 use super::blueprint::Blueprint;
+use super::error::unmapped;
 pub use binder::Binder;
 use config::Config;
 pub use fault::CheckpointFault;
 pub use folder::{CONFIG, DRAFTING, INDEX, folder_of};
-use folder::{Folder, damaged, unreadable};
+use folder::{Folder, damaged};
 use header::{Dtype, MAX_TENSORS, Tensor};
 use inventory::Needed;
 
@@ -278,7 +279,7 @@ fn map_all(folder: &Folder) -> Result<Mapped, LlmError> {
 
 impl Shard {
     fn open(path: PathBuf) -> Result<Self, LlmError> {
-        let map = map_file(&path).map_err(unreadable(&path))?;
+        let map = map_file(&path).map_err(|why| unmapped(&path, why))?;
         Ok(Shard { path, map: Arc::new(map) })
     }
 }

@@ -6,14 +6,15 @@
 
 mod binder;
 mod fault;
+mod parts;
 mod reader;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +23,13 @@ use memmap2::Mmap;
 use sotto_kernels::BlockType;
 
 use super::LlmError;
+use super::checkpoint::map_file;
+use super::error::unmapped;
 use super::tensors::held_bytes;
+use crate::sniff;
+pub use binder::Blocks;
 pub use fault::GgufFault;
+pub(super) use parts::first_of;
 use reader::Reader;
 
 /// The first bytes of a file.
@@ -45,14 +51,21 @@ pub const MAX_ELEMENTS: u64 = 1 << 40;
 pub const DEFAULT_ALIGNMENT: u64 = 32;
 pub const MAX_ALIGNMENT: u64 = 1 << 16;
 
-/// A model file, mapped into memory, with its table of contents checked.
+/// A model file, or the parts that one was split into, mapped into memory, with its tables of contents checked.
 pub struct Gguf {
-    path: PathBuf,
-    map: Arc<Mmap>,
+    /// In order; there is at least one. The metadata are those of the first.
+    files: Vec<Mapped>,
     header: Header,
+    blocks: Blocks,
 }
 
-/// What stands before the tensor data. Spans point into the file.
+/// A file in memory.
+struct Mapped {
+    path: PathBuf,
+    map: Arc<Mmap>,
+}
+
+/// What stands before the tensor data of a file. Spans point into it.
 #[derive(Debug)]
 pub struct Header {
     metadata: HashMap<String, Value>,
@@ -66,6 +79,8 @@ pub struct Tensor {
     /// Innermost (contiguous) dimension first, as in the file: a matrix W[rows, cols] has `[cols, rows]`.
     pub dims: Vec<usize>,
     pub kind: BlockType,
+    /// The number of the file among those of the model.
+    pub file: usize,
     pub span: Range<usize>,
 }
 
@@ -88,28 +103,42 @@ pub struct List {
 }
 
 impl Gguf {
+    /// Opens a file. Of a model that was split into parts it may be any; the others must lie beside it.
     pub fn open(path: &Path) -> Result<Self, LlmError> {
-        let unreadable = |why| LlmError::Unreadable { path: path.to_owned(), why };
-        let kind = std::fs::metadata(path).map_err(unreadable)?;
-        if !kind.is_file() {
-            // Opening a pipe would wait for a writer for ever.
-            return Err(unreadable(std::io::Error::other("it is not a regular file")));
-        }
-        let file = File::open(path).map_err(unreadable)?;
-        // SAFETY: the mapping is private and read-only. Sotto's own cache replaces files by rename and never writes
-        // into one, so the bytes stay as they are while mapped; another program that cuts the file short in place
-        // would end this process with SIGBUS, as with every memory-mapped model.
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-        let header = Header::parse(&map).map_err(|fault| LlmError::Damaged { path: path.to_owned(), fault })?;
-        Ok(Gguf { path: path.to_owned(), map: Arc::new(map), header })
+        let (file, header) = Mapped::open(path)?;
+        let mut gguf = parts::gather(file, header)?;
+        gguf.blocks = gguf.count_blocks();
+        Ok(gguf)
     }
 
+    /// Which blocks are layers, and which predict further tokens.
+    pub fn blocks(&self) -> Blocks {
+        self.blocks
+    }
+
+    /// The file, or the first part.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.files[0].path
     }
 
-    pub fn map(&self) -> &Arc<Mmap> {
-        &self.map
+    /// All files of the model, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| &*file.path)
+    }
+
+    /// The file that holds the data of `tensor`.
+    pub fn map_of(&self, tensor: &Tensor) -> &Arc<Mmap> {
+        &self.files[tensor.file].map
+    }
+
+    /// The data of `tensor`.
+    pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
+        &self.map_of(tensor)[tensor.span.clone()]
+    }
+
+    /// The file that the metadata are in.
+    fn front(&self) -> &[u8] {
+        &self.files[0].map
     }
 
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
@@ -129,7 +158,8 @@ impl Gguf {
             }
             _ => 0,
         };
-        self.tensors().fold(self.map().len() as u64, |sum, tensor| match drafting || !self.is_drafting(&tensor.name) {
+        let files = self.files.iter().map(|file| file.map.len() as u64).sum();
+        self.tensors().fold(files, |sum, tensor| match drafting || !self.is_drafting(&tensor.name) {
             true => sum.saturating_add(grows(tensor) as u64),
             false => sum.saturating_sub(tensor.span.len() as u64),
         })
@@ -162,7 +192,7 @@ impl Gguf {
 
     pub fn text(&self, key: &str) -> Result<Option<&str>, LlmError> {
         self.read(key, "text", |value| match value {
-            Value::Text(span) => std::str::from_utf8(&self.map[span.clone()]).ok(),
+            Value::Text(span) => std::str::from_utf8(&self.front()[span.clone()]).ok(),
             _ => None,
         })
     }
@@ -170,7 +200,7 @@ impl Gguf {
     /// The strings of an array, in order.
     pub fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, LlmError> {
         self.read(key, "an array of texts", |value| match value {
-            Value::List(list) => list.texts(&self.map),
+            Value::List(list) => list.texts(self.front()),
             _ => None,
         })
     }
@@ -178,15 +208,20 @@ impl Gguf {
     /// The whole numbers of an array, in order.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<i64>>, LlmError> {
         self.read(key, "an array of whole numbers", |value| match value {
-            Value::List(list) => list.numbers(&self.map),
+            Value::List(list) => list.numbers(self.front()),
             _ => None,
         })
+    }
+
+    /// The whole numbers of an array; `None` where the key is absent or holds no such array.
+    pub fn numbers_or_none(&self, key: &str) -> Option<Vec<i64>> {
+        self.numbers(key).ok().flatten()
     }
 
     /// The flags of an array, in order.
     pub fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, LlmError> {
         self.read(key, "an array of true or false", |value| match value {
-            Value::List(list) => list.flags(&self.map),
+            Value::List(list) => list.flags(self.front()),
             _ => None,
         })
     }
@@ -207,11 +242,33 @@ impl Gguf {
     }
 
     pub fn damaged(&self, fault: GgufFault) -> LlmError {
-        LlmError::Damaged { path: self.path.clone(), fault }
+        LlmError::Damaged { path: self.path().to_owned(), fault }
     }
 
     pub fn unsupported(&self, what: impl Into<String>, supported: impl Into<String>) -> LlmError {
-        LlmError::Unsupported { path: self.path.clone(), what: what.into(), supported: supported.into() }
+        LlmError::Unsupported { path: self.path().to_owned(), what: what.into(), supported: supported.into() }
+    }
+}
+
+impl Mapped {
+    fn open(path: &Path) -> Result<(Mapped, Header), LlmError> {
+        let map = map_file(path).map_err(|why| unmapped(path, why))?;
+        let header = Header::parse(&map).map_err(|fault| refused(path, &map, fault))?;
+        Ok((Mapped { path: path.to_owned(), map: Arc::new(map) }, header))
+    }
+}
+
+/// What is wrong with a file whose header is not one. A type of tensor that is not read is no damage, and neither is
+/// another kind of file.
+fn refused(path: &Path, bytes: &[u8], fault: GgufFault) -> LlmError {
+    let path = path.to_owned();
+    match (fault, sniff::known(bytes)) {
+        (GgufFault::TensorType { code, .. }, _) => {
+            let what = format!("the weight type {}", types::name(code));
+            LlmError::Unsupported { path, what, supported: types::read() }
+        }
+        (GgufFault::NotGguf, Some(what)) => LlmError::OtherFile { path, what },
+        (fault, _) => LlmError::Damaged { path, fault },
     }
 }
 
@@ -335,7 +392,7 @@ fn place_tensors(
         }
         free_from = end;
         // Inside the mapped file, so both fit in usize.
-        let tensor = Tensor { name: name.clone(), dims, kind, span: start as usize..end as usize };
+        let tensor = Tensor { name: name.clone(), dims, kind, file: 0, span: start as usize..end as usize };
         if tensors.insert(name.clone(), tensor).is_some() {
             return Err(GgufFault::Duplicate { what: "tensor", name });
         }

@@ -8,22 +8,28 @@ pub const I32: u32 = 5;
 pub const TEXT: u32 = 8;
 pub const ARRAY: u32 = 9;
 
-/// A file under construction. `entries` and `tensors` count what the header will claim.
+/// A file under construction.
 #[derive(Clone, Default)]
 pub struct Builder {
-    entries: u64,
-    metadata: Vec<u8>,
-    tensors: u64,
-    table: Vec<u8>,
+    /// By key, with the key.
+    metadata: Vec<(String, Vec<u8>)>,
+    /// By name, with the name.
+    table: Vec<(String, Vec<u8>)>,
     data: Vec<u8>,
 }
 
 impl Builder {
     pub fn raw(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
-        self.entries += 1;
-        self.metadata.extend(string(key));
-        self.metadata.extend(kind.to_le_bytes());
-        self.metadata.extend(value);
+        self.metadata.push((key.to_owned(), [&string(key), &kind.to_le_bytes()[..], value].concat()));
+        self
+    }
+
+    /// The same file without the key, or the tensor, that is called `name`.
+    pub fn without(mut self, name: &str) -> Self {
+        let before = self.metadata.len() + self.table.len();
+        self.metadata.retain(|(key, _)| key != name);
+        self.table.retain(|(tensor, _)| tensor != name);
+        assert!(self.metadata.len() + self.table.len() < before, "there is no {name}");
         self
     }
 
@@ -65,25 +71,28 @@ impl Builder {
         self.tensor_entry(name, dims, F32, offset as u64)
     }
 
+    pub fn flag(self, key: &str, value: bool) -> Self {
+        self.raw(key, 7, &[u8::from(value)])
+    }
+
     /// Only the table entry, true or not.
     pub fn tensor_entry(mut self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
-        self.tensors += 1;
-        self.table.extend(string(name));
-        self.table.extend((dims.len() as u32).to_le_bytes());
-        self.table.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
-        self.table.extend(kind.to_le_bytes());
-        self.table.extend(offset.to_le_bytes());
+        let mut entry = string(name);
+        entry.extend((dims.len() as u32).to_le_bytes());
+        entry.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
+        entry.extend(kind.to_le_bytes());
+        entry.extend(offset.to_le_bytes());
+        self.table.push((name.to_owned(), entry));
         self
     }
 
     pub fn build(&self) -> Vec<u8> {
-        self.build_claiming(self.tensors, self.entries)
+        self.build_claiming(self.table.len() as u64, self.metadata.len() as u64)
     }
 
     pub fn build_claiming(&self, tensors: u64, entries: u64) -> Vec<u8> {
         let mut file = head(3, tensors, entries);
-        file.extend(&self.metadata);
-        file.extend(&self.table);
+        file.extend(self.metadata.iter().chain(&self.table).flat_map(|(_, bytes)| bytes));
         file.resize(file.len().next_multiple_of(32), 0);
         file.extend(&self.data);
         file

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::NoRoom;
 use crate::llm::LlmError;
 
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,9 @@ pub enum QuantizeError {
     #[error("cannot write {path}: {why}; make room, or choose another folder")]
     Write { path: PathBuf, why: io::Error },
 
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+
     #[error("cannot put the new folder at {path}: {why}; what was there lies in {aside}: move it back yourself")]
     Stranded { path: PathBuf, aside: PathBuf, why: io::Error },
 }
@@ -57,7 +61,7 @@ impl QuantizeError {
         match self {
             Packed { .. } | NotACheckpoint { .. } | Group(_) | MixedGroup => true,
             Exists { .. } | NotAModel { .. } | HoldsOthers { .. } | HoldsSource { .. } => true,
-            Checkpoint(_) | NotFinite { .. } | Write { .. } | Stranded { .. } => false,
+            Checkpoint(_) | NotFinite { .. } | Write { .. } | NoRoom(_) | Stranded { .. } => false,
         }
     }
 }

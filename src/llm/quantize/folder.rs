@@ -9,7 +9,9 @@ use tempfile::TempDir;
 
 use super::error::{QuantizeError, writing};
 use super::plan::{self, Plan};
+use crate::disk;
 use crate::llm::checkpoint::{CONFIG, DRAFTING, INDEX, folder_of};
+use crate::types::Bytes;
 
 pub const WEIGHTS: &str = "model.safetensors";
 /// What goes with the weights as it is, where it is there: tokenizer, chat format, licence.
@@ -34,14 +36,17 @@ pub struct Destination {
 }
 
 impl Destination {
-    pub fn new(source: &Path, path: &Path, replace: bool) -> Result<Self, QuantizeError> {
+    /// Claims a place for a model of so many `bytes`.
+    pub fn new(source: &Path, path: &Path, bytes: Bytes, replace: bool) -> Result<Self, QuantizeError> {
         if path.symlink_metadata().is_ok() {
+            check_apart(source, path)?;
             if !replace {
                 return Err(QuantizeError::Exists { path: path.to_owned() });
             }
-            check_replaceable(source, path)?;
+            check_disposable(path)?;
         }
         let parent = folder_of(path);
+        disk::check(parent, bytes)?;
         Ok(Destination { path: path.to_owned(), partial: beside(parent).map_err(writing(parent))? })
     }
 
@@ -109,12 +114,13 @@ fn bring_back(aside: TempDir, path: &Path, why: io::Error) -> QuantizeError {
     }
 }
 
-/// A folder that holds anything of the user's must not go, and the source must not either.
-fn check_replaceable(source: &Path, path: &Path) -> Result<(), QuantizeError> {
-    check_disposable(path)?;
+/// What is replaced must not be the source, nor hold it.
+fn check_apart(source: &Path, path: &Path) -> Result<(), QuantizeError> {
     match (source.canonicalize(), path.canonicalize()) {
-        (Ok(source), Ok(path)) if !source.starts_with(&path) => Ok(()),
-        _ => Err(QuantizeError::HoldsSource { path: path.to_owned() }),
+        (Ok(source), Ok(path)) if source.starts_with(&path) => {
+            Err(QuantizeError::HoldsSource { path: path.to_owned() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -32,6 +32,8 @@ use pack::Packed;
 use plan::{Job, Plan, Task};
 pub use recipe::{Format, Recipe, Scheme};
 
+use crate::types::Bytes;
+
 /// Bytes of the source that are read at a time.
 const CHUNK: usize = 16 << 20;
 /// Values that a thread takes at a time.
@@ -74,7 +76,7 @@ pub fn quantize(
         Source::Gguf(gguf) => return Err(QuantizeError::NotACheckpoint { path: gguf.path().to_owned() }),
     };
     let plan = Plan::new(&checkpoint, recipe)?;
-    let destination = Destination::new(checkpoint.dir(), destination, replace)?;
+    let destination = Destination::new(checkpoint.dir(), destination, Bytes(plan.bytes()), replace)?;
     watch.begin(destination.partial(), plan.source_bytes());
     let pool = Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
     for (file, jobs) in [(folder::WEIGHTS, &plan.jobs), (DRAFTING, &plan.draft_jobs)] {

@@ -92,7 +92,7 @@ impl Speculator {
             Speculation::Off => None,
             Speculation::Auto => {
                 let began = Instant::now();
-                let lookup = Lookup::new(llm.settings.context);
+                let lookup = Lookup::new(llm.settings.context());
                 let (drafts, kind) = (llm.model.drafts(), CacheKind::from(llm.settings.kv));
                 let mtp = drafts.then(|| Mtp::new(llm.blueprint(), llm.tokenizer.used(), kind));
                 Some(Ahead::new(llm.blueprint(), (Box::new(lookup), mtp), Box::new(move || began.elapsed())))
@@ -105,12 +105,12 @@ impl Speculator {
     /// Bytes that it takes, with a model that `drafts` or without.
     pub fn planned_bytes(blueprint: &Blueprint, settings: &config::Llm, drafts: bool) -> u64 {
         let logits = ((MOST + 1) * size_of::<f32>()) as u64 * blueprint.vocabulary as u64;
-        let mtp = || Mtp::planned_bytes(blueprint, settings.context, settings.kv.into());
+        let mtp = || Mtp::planned_bytes(blueprint, settings.context(), settings.kv.into());
         // What does not fit the address space is refused with the state, which holds more.
         let mtp = if drafts { mtp().map_or(u64::MAX, |bytes| bytes as u64) } else { 0 };
         match settings.speculation {
             Speculation::Off => 0,
-            Speculation::Auto => mtp.saturating_add(logits + Lookup::planned_bytes(settings.context) as u64),
+            Speculation::Auto => mtp.saturating_add(logits + Lookup::planned_bytes(settings.context()) as u64),
         }
     }
 

@@ -147,7 +147,12 @@ impl ChatFormat {
         }
     }
 
-    /// A prompt in the tokens of the model.
+    /// A prompt from its very beginning in the tokens of the model.
+    pub fn prompt(&self, tokenizer: &Tokenizer, segments: &[Segment]) -> Result<Vec<u32>, LlmError> {
+        Ok(tokenizer.begin().into_iter().chain(self.tokens(tokenizer, segments)?).collect())
+    }
+
+    /// A part of a prompt in the tokens of the model.
     pub fn tokens(&self, tokenizer: &Tokenizer, segments: &[Segment]) -> Result<Vec<u32>, LlmError> {
         let mut tokens = Vec::new();
         for segment in segments {
@@ -163,12 +168,13 @@ impl ChatFormat {
         Ok(tokens)
     }
 
+    /// The system turn, which begins every prompt.
     pub fn system(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, LlmError> {
         let segments = match self {
             ChatFormat::ChatMl(_) => chatml::system(text),
             ChatFormat::Qwen35(_) => qwen35::system(text, &[]),
         };
-        self.tokens(tokenizer, &segments)
+        self.prompt(tokenizer, &segments)
     }
 
     /// A system turn that describes `tools`; `None` where the format knows none.

@@ -23,9 +23,8 @@ pub(super) enum Cut {
     Llama3,
 }
 
-const NAMES: [(&str, Cut); 6] = [
+const NAMES: [(&str, Cut); 5] = [
     ("gpt-2", Cut::Gpt2),
-    ("default", Cut::Gpt2),
     ("qwen2", Cut::Qwen2),
     ("qwen35", Cut::Qwen35),
     ("smollm", Cut::SmolLm),
@@ -36,6 +35,11 @@ impl Cut {
     /// The cut that GGUF calls `name`.
     pub fn named(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| *known == name).map(|&(_, cut)| cut)
+    }
+
+    /// What GGUF calls it.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, cut)| *cut == self).map_or("", |(name, _)| name)
     }
 
     pub fn names() -> String {

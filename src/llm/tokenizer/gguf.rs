@@ -2,31 +2,90 @@
 
 use super::super::LlmError;
 use super::super::gguf::{Gguf, GgufFault};
-use super::{Cut, Kind, Tables, Tokenizer, TokenizerFault, parts};
+use super::super::notes::ModelNote;
+use super::{Cut, Frame, Kind, Tables, Tokenizer, TokenizerFault, parts};
 
 /// The token classes of GGUF that matter here (`tokenizer.ggml.token_type`).
 const NORMAL: i64 = 1;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
+/// What newer converters write where they know none of the published cuts.
+const UNKNOWN_CUT: &str = "default";
+/// What a vocabulary of Llama 3 has, and no other that is called llama.
+const LLAMA3_BEGIN: &str = "<|begin_of_text|>";
+
+/// How the tables of a file are to be read: as it says, or as its family suggests where it does not.
+struct Reading {
+    cut: Cut,
+    /// Whether the file names its cut.
+    names_cut: bool,
+    /// Whether the file has the classes of its tokens.
+    has_classes: bool,
+}
+
+impl Reading {
+    fn of(gguf: &Gguf) -> Result<Reading, LlmError> {
+        let (names_cut, cut) = match gguf.text("tokenizer.ggml.pre")?.filter(|name| *name != UNKNOWN_CUT) {
+            Some(name) => {
+                let unknown = || gguf.unsupported(format!("the pre-tokenizer {name:?}"), Cut::names());
+                (true, Cut::named(name).ok_or_else(unknown)?)
+            }
+            None => (false, cut_of_family(gguf)?),
+        };
+        Ok(Reading { cut, names_cut, has_classes: gguf.has("tokenizer.ggml.token_type") })
+    }
+}
+
+/// The cut of the published tokenizers of the model's architecture.
+fn cut_of_family(gguf: &Gguf) -> Result<Cut, LlmError> {
+    Ok(match gguf.text("general.architecture")? {
+        Some("qwen2") => Cut::Qwen2,
+        Some("qwen35") => Cut::Qwen35,
+        _ if tokens(gguf)?.contains(&LLAMA3_BEGIN) => Cut::Llama3,
+        _ => Cut::Gpt2,
+    })
+}
+
+fn tokens(gguf: &Gguf) -> Result<Vec<&str>, LlmError> {
+    gguf.texts("tokenizer.ggml.tokens")?.ok_or_else(|| missing(gguf, "tokenizer.ggml.tokens"))
+}
+
+fn missing(gguf: &Gguf, key: &str) -> LlmError {
+    gguf.damaged(GgufFault::MissingKey { key: key.to_owned() })
+}
+
+fn broken(gguf: &Gguf, why: String) -> LlmError {
+    LlmError::DamagedTokenizer { path: gguf.path().to_owned(), fault: TokenizerFault::Broken(why) }
+}
+
 impl Tokenizer {
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, LlmError> {
-        let broken = |why: String| LlmError::DamagedTokenizer {
-            path: gguf.path().to_owned(),
-            fault: TokenizerFault::Broken(why),
-        };
-        let missing = |key: &str| gguf.damaged(GgufFault::MissingKey { key: key.to_owned() });
         check_model(gguf)?;
-        let cut = cut(gguf)?;
-        let tokens = gguf.texts("tokenizer.ggml.tokens")?.ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
-        let merges = gguf.texts("tokenizer.ggml.merges")?.ok_or_else(|| missing("tokenizer.ggml.merges"))?;
-        let classes = gguf.numbers("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![NORMAL; tokens.len()]);
-        if classes.len() != tokens.len() {
-            return Err(broken(format!("{} tokens, but {} token types", tokens.len(), classes.len())));
+        let Reading { cut, .. } = Reading::of(gguf)?;
+        let tokens = tokens(gguf)?;
+        let merges = gguf.texts("tokenizer.ggml.merges")?.ok_or_else(|| missing(gguf, "tokenizer.ggml.merges"))?;
+        let kinds: Vec<Kind> = match gguf.numbers("tokenizer.ggml.token_type")? {
+            Some(classes) => classes.into_iter().map(kind).collect(),
+            None => tokens.iter().map(|token| looks(token)).collect(),
+        };
+        if kinds.len() != tokens.len() {
+            return Err(broken(gguf, format!("{} tokens, but {} token types", tokens.len(), kinds.len())));
         }
+        let frame = frame(gguf, cut, tokens.len())?;
         let merges = merges.into_iter().map(parts);
-        let kinds = classes.into_iter().map(kind).collect();
-        Tokenizer::new(Tables { cut, tokens, kinds }, merges).map_err(broken)
+        let tokenizer = Tokenizer::new(Tables { cut, tokens, kinds }, merges).map_err(|why| broken(gguf, why))?;
+        Ok(Tokenizer { frame, ..tokenizer })
+    }
+
+    /// What a file leaves open of its tokenizer, and how it is read all the same.
+    pub fn notes(gguf: &Gguf) -> Vec<ModelNote> {
+        // What cannot be read at all is refused by whoever reads it.
+        let Ok(Reading { cut, names_cut, has_classes }) = Reading::of(gguf) else { return Vec::new() };
+        let path = || gguf.path().to_owned();
+        let cut = (!names_cut).then(|| ModelNote::Cut { path: path(), cut: cut.name() });
+        let markers = (!has_classes).then(|| ModelNote::Markers { path: path() });
+        cut.into_iter().chain(markers).collect()
     }
 }
 
@@ -39,15 +98,37 @@ fn kind(class: i64) -> Kind {
     }
 }
 
+/// The kind of a token whose class the file does not say, by its looks.
+fn looks(token: &str) -> Kind {
+    let inner = token.strip_prefix("<|").and_then(|rest| rest.strip_suffix("|>"));
+    match inner.is_some_and(|name| !name.is_empty() && !name.contains(char::is_whitespace)) {
+        true => Kind::Control,
+        false => Kind::Text,
+    }
+}
+
+/// The tokens that the file wants before and behind every text. Where it does not say, texts of Llama 3 begin with one.
+fn frame(gguf: &Gguf, cut: Cut, tokens: usize) -> Result<Frame, LlmError> {
+    let token = |what: &str, usual: bool| -> Result<Option<u32>, LlmError> {
+        let id = gguf.number(&format!("tokenizer.ggml.{what}_token_id"))?;
+        let wanted = gguf.flag(&format!("tokenizer.ggml.add_{what}_token"))?;
+        match (wanted.unwrap_or(usual && id.is_some()), id) {
+            (false, _) => Ok(None),
+            (true, Some(id)) if id < tokens as u64 => Ok(Some(id as u32)),
+            (true, id) => {
+                let id = id.map_or("missing".to_owned(), |id| id.to_string());
+                let why = format!("add_{what}_token is set, but {what}_token_id is {id} (there are {tokens} tokens)");
+                Err(broken(gguf, why))
+            }
+        }
+    };
+    Ok(Frame { begin: token("bos", cut == Cut::Llama3)?, end: token("eos", false)? })
+}
+
 fn check_model(gguf: &Gguf) -> Result<(), LlmError> {
     match gguf.text("tokenizer.ggml.model")? {
         Some("gpt2") => Ok(()),
         Some(other) => Err(gguf.unsupported(format!("the tokenizer {other:?}"), "gpt2 (byte-level BPE)")),
-        None => Err(gguf.damaged(GgufFault::MissingKey { key: "tokenizer.ggml.model".to_owned() })),
+        None => Err(missing(gguf, "tokenizer.ggml.model")),
     }
-}
-
-fn cut(gguf: &Gguf) -> Result<Cut, LlmError> {
-    let name = gguf.text("tokenizer.ggml.pre")?.unwrap_or("default");
-    Cut::named(name).ok_or_else(|| gguf.unsupported(format!("the pre-tokenizer {name:?}"), Cut::names()))
 }

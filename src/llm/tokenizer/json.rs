@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::super::LlmError;
 use super::{Cut, Kind, Tables, Tokenizer, TokenizerFault, parts};
+use crate::sniff;
 
 /// The largest file that is read. Those of Qwen3.5 have 12.8 MB, and 20.0 MB with merges as pairs.
 pub const MAX_FILE: u64 = 64 << 20;
@@ -117,9 +118,13 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`. The file may have [`MAX_FILE`] bytes.
     pub fn from_json(path: &Path) -> Result<Self, LlmError> {
         let text = read(path).map_err(|why| LlmError::Unreadable { path: path.to_owned(), why })?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        if let Some(what) = sniff::known(text.as_bytes()) {
+            return Err(LlmError::OtherFile { path: path.to_owned(), what });
+        }
         let broken =
             |why: String| LlmError::DamagedTokenizer { path: path.to_owned(), fault: TokenizerFault::Broken(why) };
-        let document: Document = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
+        let document: Document = serde_json::from_str(text).map_err(|e| broken(e.to_string()))?;
         let cut = supported(&document).map_err(|(what, supported)| LlmError::Unsupported {
             path: path.to_owned(),
             what,

@@ -46,6 +46,14 @@ pub struct Tokenizer {
     named: HashMap<String, u32>,
     kinds: Vec<Kind>,
     pieces: Pieces,
+    frame: Frame,
+}
+
+/// The tokens that stand before and behind every text, where the model's file asks for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Frame {
+    begin: Option<u32>,
+    end: Option<u32>,
 }
 
 /// What can be wrong with a tokenizer, whatever file it comes in.
@@ -100,6 +108,7 @@ impl Tokenizer {
             bpe: Bpe::new(&vocabulary, merges, tables.cut.looks_words_up().then_some(&pieces))?,
             pieces,
             kinds: tables.kinds,
+            frame: Frame::default(),
         })
     }
 
@@ -114,6 +123,17 @@ impl Tokenizer {
             self.bpe.encode(word.as_bytes(), &self.pieces, &mut room, &mut tokens);
         }
         Ok(tokens)
+    }
+
+    /// The token before every text, a prompt among them; `None` where the model wants none.
+    pub fn begin(&self) -> Option<u32> {
+        self.frame.begin
+    }
+
+    /// A whole text: its ordinary tokens between those that the model wants before and behind each.
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, LlmError> {
+        let Frame { begin, end } = self.frame;
+        Ok(begin.into_iter().chain(self.encode(text)?).chain(end).collect())
     }
 
     /// The control token or marker of that name.

@@ -290,7 +290,8 @@ impl Pair {
         let passages = text.map_or(PASSAGES.to_vec(), |text| vec![text]);
         let mut windows = Vec::new();
         for passage in passages {
-            windows.extend(self.tokens(passage)?.chunks(WINDOW).map(<[u32]>::to_vec));
+            let tokens = self.checked(self.tokenizer.encode_whole(passage)?)?;
+            windows.extend(tokens.chunks(WINDOW).map(<[u32]>::to_vec));
         }
         match windows.iter().map(Vec::len).sum::<usize>() {
             tokens if tokens < LEAST_TOKENS => Err(VerifyError::ShortText { tokens, least: LEAST_TOKENS }),
@@ -298,8 +299,8 @@ impl Pair {
         }
     }
 
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, VerifyError> {
-        let (tokens, vocabulary) = (self.tokenizer.encode(text)?, self.reference.vocabulary());
+    fn checked(&self, tokens: Vec<u32>) -> Result<Vec<u32>, VerifyError> {
+        let vocabulary = self.reference.vocabulary();
         match tokens.iter().find(|&&token| token as usize >= vocabulary) {
             Some(&token) => Err(VerifyError::Token { token, vocabulary }),
             None => Ok(tokens),
@@ -320,7 +321,8 @@ impl Pair {
     }
 
     fn answer(&self, prompt: &str) -> Result<Rollout, VerifyError> {
-        let tokens = self.tokens(prompt)?;
+        let tokens = self.tokenizer.begin().into_iter().chain(self.tokenizer.encode(prompt)?).collect();
+        let tokens = self.checked(tokens)?;
         let (mine, wanted) = (self.model_answer(&tokens)?, self.reference_answer(&tokens)?);
         let common = mine.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
         let (model, reference) = (self.text(&mine), self.text(&wanted));

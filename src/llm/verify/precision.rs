@@ -78,6 +78,8 @@ impl Written {
             Q6_K => (6.0, false),
             Q5_0 | Q5_1 | Q5_K => (5.0, false),
             Q4_0 | Q4_1 | Q4_K => (4.0, false),
+            Q3_K => (3.0, false),
+            Q2_K => (2.0, false),
             Affine(affine) => (affine.bits() as f64, false),
         };
         Written { name: format!("{kind:?}").to_lowercase(), bits, float, weights: weights(dims) }

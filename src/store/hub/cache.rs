@@ -11,6 +11,7 @@ use crate::store::catalogue::Member;
 use crate::store::digest::Pin;
 use crate::store::name::BlobName;
 use crate::store::place::{self, FileError, at};
+use crate::types::Bytes;
 
 /// Snapshots of one repository that are looked through for a file.
 const MAX_SNAPSHOTS: usize = 64;
@@ -25,6 +26,20 @@ impl RepoCache {
     pub fn new(cache: &Path, repo: &BlobName) -> RepoCache {
         let name = format!("models--{}", repo.as_str().replace('/', "--"));
         RepoCache { folder: cache.join(&name), locks: cache.join(".locks").join(name) }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Bytes that `members` still take: those of an unfinished download are there. The name of a large file's blob is its
+    /// digest.
+    pub fn wanted<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Bytes {
+        let rest = |member: &Member| {
+            let unfinished = self.folder.join("blobs").join(format!("{}.incomplete", member.pin().sha256));
+            member.pin().size.0.saturating_sub(fs::metadata(unfinished).map_or(0, |about| about.len()))
+        };
+        Bytes(members.map(rest).fold(0, u64::saturating_add))
     }
 
     pub fn blob(&self, etag: &BlobName) -> PathBuf {

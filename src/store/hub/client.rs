@@ -13,10 +13,11 @@ use ureq::{Agent, Body};
 
 use super::env::{HubEnv, Patience, Token};
 use super::{HubError, Meter};
+use crate::disk;
 use crate::store::catalogue::{HubSource, Member};
 use crate::store::digest::{CHUNK, Hasher, Pin};
 use crate::store::name::BlobName;
-use crate::store::place::{self, FileError, at};
+use crate::store::place::{self, FileError, at, folder_of};
 use crate::types::Bytes;
 
 /// Redirects that one request may take.
@@ -284,7 +285,7 @@ impl Place<'_> {
                 draft.clear()?;
                 return Err(self.refuse(format!("the hub sends more than the {size} bytes it announced")).into());
             }
-            draft.push(&buffer[..n])?;
+            draft.push(&buffer[..n]).map_err(|error| draft.refuse(error, size))?;
             meter.advance(n);
         }
         Ok(())
@@ -322,6 +323,14 @@ impl Draft<'_> {
     fn clear(&mut self) -> Result<(), FileError> {
         self.hasher = Hasher::default();
         self.file.set_len(0).map_err(at(self.path))
+    }
+
+    /// What came of writing one of `size` bytes; for a full disk, with how many are missing.
+    fn refuse(&self, error: FileError, size: u64) -> HubError {
+        match disk::is_full(&error.source) {
+            true => disk::full(folder_of(self.path), Bytes(size - self.len())).into(),
+            false => error.into(),
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), FileError> {

@@ -18,6 +18,7 @@ use super::digest::{Digest, Mismatch};
 use super::name::BadName;
 use super::place::{self, FileError};
 use super::progress::Task;
+use crate::disk::{self, NoRoom};
 use crate::types::Bytes;
 
 /// Why a hub did not deliver.
@@ -31,6 +32,8 @@ pub enum HubError {
     Refused { repo: String, file: String, why: String },
     #[error("{file} of {repo}: {mismatch}")]
     Mismatch { repo: String, file: String, mismatch: Mismatch },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error(transparent)]
     Name(#[from] BadName),
     #[error(transparent)]
@@ -60,15 +63,21 @@ impl Hub {
     pub fn fetch(&self, source: &HubSource, raw: &Path, own: Option<&Path>, task: &dyn Task) -> Result<(), HubError> {
         let shared = RepoCache::new(&self.env.cache, &source.repo);
         let own = own.map(|cache| RepoCache::new(cache, &source.repo));
+        let find = |member| match (shared.find(&source.revision, member)?, &own) {
+            (None, Some(own)) => own.find(&source.revision, member),
+            (found, _) => Ok(found),
+        };
+        let found = source.files.iter().map(find).collect::<Result<Vec<_>, HubError>>()?;
+        let cache = own.as_ref().unwrap_or(&shared);
+        if !self.env.offline {
+            let missing = source.files.iter().zip(&found).filter(|(_, found)| found.is_none());
+            disk::check(cache.folder(), cache.wanted(missing.map(|(member, _)| member)))?;
+        }
         let mut done = Bytes(0);
-        for member in &source.files {
-            let mut found = shared.find(&source.revision, member)?;
-            if let (None, Some(own)) = (&found, &own) {
-                found = own.find(&source.revision, member)?;
-            }
+        for (member, found) in source.files.iter().zip(found) {
             let cached = match found {
                 Some(path) => path,
-                None => self.download(own.as_ref().unwrap_or(&shared), source, member, &Meter { task, done })?,
+                None => self.download(cache, source, member, &Meter { task, done })?,
             };
             place::link(&cached, &member.to.below(raw))?;
             done.0 += member.pin().size.0;

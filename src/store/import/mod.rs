@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::catalogue::{Entry, Import};
 use super::place;
 use super::progress::Progress;
+use crate::{disk, sniff};
 
 mod onnx;
 pub mod piper;
@@ -16,14 +17,29 @@ mod wire;
 /// Why a model could not be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    #[error("{path}: {source}")]
+    #[error("{path}: {}", place::told(.source))]
     Io { path: PathBuf, source: io::Error },
     #[error("{path} cannot be converted: {why}")]
     Format { path: PathBuf, why: String },
     #[error("it cannot be quantised")]
     Quantize(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    NoRoom(#[from] disk::NoRoom),
     #[error("it has to be quantised, and nothing that can do so was given to the store")]
     NoQuantizer,
+}
+
+impl ImportError {
+    /// Says what a file is that cannot be converted, where its first bytes tell.
+    fn named(self) -> ImportError {
+        match self {
+            ImportError::Format { path, why } => {
+                let why = sniff::file(&path).map_or(why, |what| format!("it is {what}"));
+                ImportError::Format { path, why }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Makes smaller checkpoints of published ones. The language model's own room can do that, and the store knows nothing of
@@ -57,6 +73,7 @@ pub(super) fn convert(
         quantizer.quantize(raw, &made, format, &what, progress).map_err(ImportError::Quantize)?;
         return Ok(made);
     }
+    disk::check(ready, entry.installed_bytes())?;
     let task = progress.start(&what, None);
     let mut names = entry.files.iter().map(|file| file.name.as_str());
     match entry.import {

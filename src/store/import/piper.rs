@@ -49,7 +49,7 @@ pub(super) fn split(onnx: &Path, folder: &Path) -> Result<(), ImportError> {
         return Err(refuse(format!("it has {length} bytes; a voice has at most {MAX_FILE}")));
     }
     let bytes = fs::read(onnx).map_err(io)?;
-    let model = Model::read(&bytes).map_err(refuse)?;
+    let model = Model::read(&bytes).map_err(|why| refuse(why).named())?;
     for (name, half) in [(FILES[0], model.encoder()), (FILES[1], model.decoder())] {
         super::write_whole(&folder.join(name), &half.map_err(refuse)?)?;
     }

@@ -39,6 +39,10 @@ struct Blueprint {
 ///
 /// Memory stays below a megabyte plus the vocabulary for a ggml file; a graph is held whole, twice.
 pub fn convert(source: &Path, target: &Path) -> Result<(), ImportError> {
+    write(source, target).map_err(ImportError::named)
+}
+
+fn write(source: &Path, target: &Path) -> Result<(), ImportError> {
     let mut checkpoint = Checkpoint::open(&source.join("model.bin"))?;
     let blueprint = Blueprint::of(&mut checkpoint)?;
     if let Some(file) = onnx::FILES.into_iter().find(|file| target.file_name().is_some_and(|name| name == *file)) {

@@ -11,6 +11,7 @@ use crate::store::catalogue::Member;
 use crate::store::digest::Pin;
 use crate::store::name::BlobName;
 use crate::store::place::{self, at};
+use crate::types::Bytes;
 
 /// The files of one source while their parts come in.
 pub(super) struct Assembly<'a> {
@@ -41,6 +42,22 @@ impl<'a> Assembly<'a> {
 
     pub fn has_all_of(&self, wheel: &Wheel) -> bool {
         wheel.files.iter().all(|member| self.has(member))
+    }
+
+    /// The most that is taken of the disk at once while the missing wheels come in: each beside what is already out, and
+    /// either twice, as pip copies it, or together with what is in it.
+    pub fn peak(&self, wheels: &[Wheel]) -> Bytes {
+        let (mut kept, mut peak) = (0u64, 0u64);
+        for wheel in wheels {
+            let missing = wheel.files.iter().filter(|member| !self.has(member));
+            let out = missing.map(|member| member.pin().size.0).fold(0, u64::saturating_add);
+            if out > 0 {
+                let beside = wheel.download_bytes.saturating_add(wheel.download_bytes.max(out));
+                peak = peak.max(kept.saturating_add(beside));
+                kept = kept.saturating_add(out);
+            }
+        }
+        Bytes(peak)
     }
 
     fn has(&self, member: &Member) -> bool {

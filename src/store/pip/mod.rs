@@ -8,10 +8,11 @@ mod assembly;
 mod wheel;
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,18 @@ use super::catalogue::{PipSource, Wheel};
 use super::digest::Mismatch;
 use super::place::{self, FileError, at};
 use super::progress::Task;
+use super::under_way::UnderWay;
+use crate::disk::{self, NoRoom};
 use crate::types::Bytes;
 
 /// How often a running pip is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
 /// A pip that brings no byte for so long is given up; it has patience of its own, some 15 s and a few attempts.
 const STALL: Duration = Duration::from_secs(900);
+/// Most of what pip says that is kept.
+const MAX_HEARD: u64 = 64 << 10;
+/// What the system calls a full disk, in a Python's words.
+const DISK_FULL: [&str; 4] = ["No space left on device", "[Errno 28]", "Disk quota exceeded", "[Errno 122]"];
 /// Most of what pip said that is repeated to the user.
 const MAX_COMPLAINT: usize = 400;
 
@@ -44,6 +51,8 @@ pub enum PipError {
     Wheel { requirement: String, why: String },
     #[error("{member} of {requirement}: {mismatch}")]
     Mismatch { requirement: String, member: String, mismatch: Mismatch },
+    #[error("{requirement}: {source}")]
+    NoRoom { requirement: String, source: NoRoom },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -56,11 +65,13 @@ pub struct Pip {
     pub vars: Vec<(OsString, Option<OsString>)>,
     /// A pip that brings no byte for so long is ended.
     pub patience: Duration,
+    /// What goes when the program is interrupted.
+    pub under_way: UnderWay,
 }
 
 impl Default for Pip {
     fn default() -> Self {
-        Pip { python: "python3".into(), vars: Vec::new(), patience: STALL }
+        Pip { python: "python3".into(), vars: Vec::new(), patience: STALL, under_way: UnderWay::default() }
     }
 }
 
@@ -74,13 +85,20 @@ impl Pip {
         task: &dyn Task,
     ) -> Result<(), PipError> {
         let mut assembly = Assembly::resume(source, raw)?;
+        let peak = assembly.peak(&source.wheels);
+        if let (Some(first), Err(source)) = (source.wheels.first(), disk::check(raw, peak)) {
+            return Err(PipError::NoRoom { requirement: first.requirement(), source });
+        }
         let mut done = Bytes(0);
         for wheel in &source.wheels {
             if !assembly.has_all_of(wheel) {
                 place::remove(scratch)?;
-                let taken = self.download(wheel, scratch, task, done).and_then(|path| assembly.take_from(wheel, &path));
-                place::remove(scratch)?;
-                taken?;
+                self.under_way.fill(scratch, || {
+                    let wheel_file = self.download(wheel, scratch, task, done);
+                    let taken = wheel_file.and_then(|path| assembly.take_from(wheel, &path));
+                    place::remove(scratch)?;
+                    taken
+                })?;
             }
             done.0 += wheel.download_bytes;
             task.stand_at(done);
@@ -94,18 +112,36 @@ impl Pip {
         let (temp, dest) = (scratch.join("tmp"), scratch.join("wheels"));
         place::create_folder(&temp)?;
         place::create_folder(&dest)?;
-        let complaint = scratch.join("stderr");
-        let stderr = File::create(&complaint).map_err(at(&complaint))?;
-        let mut child =
-            self.command(wheel, &temp, &dest).stderr(stderr).spawn().map_err(|error| self.no_start(error))?;
-        let end = watch(&mut child, scratch, Bytes(wheel.download_bytes), task, done, self.patience);
+        let mut child = self.command(wheel, &temp, &dest).spawn().map_err(|error| self.no_start(error))?;
+        let complaint = Complaint::of(&mut child);
+        self.under_way.start(child);
+        let end = self.watch(scratch, Bytes(wheel.download_bytes), task, done);
         let requirement = wheel.requirement();
         match end.map_err(at(scratch))? {
             End::Fine => {}
-            End::Failed => return Err(self.explain(requirement, &complaint)),
+            End::Failed => return Err(self.explain(wheel, scratch, &complaint.text())),
             End::Stalled => return Err(PipError::Stalled { requirement, patience: self.patience }),
         }
         only_wheel_in(&dest).ok_or(PipError::Failed { requirement, why: "it brought no wheel".into() })
+    }
+
+    /// Waits for pip and shows what it has brought so far, which is at most the wheel.
+    fn watch(&self, scratch: &Path, size: Bytes, task: &dyn Task, done: Bytes) -> io::Result<End> {
+        let mut last = (0, Instant::now());
+        loop {
+            if let Some(status) = self.under_way.look()? {
+                return Ok(if status.success() { End::Fine } else { End::Failed });
+            }
+            let brought = bytes_below(scratch).min(size.0);
+            if brought != last.0 {
+                last = (brought, Instant::now());
+                task.stand_at(Bytes(done.0 + brought));
+            } else if last.1.elapsed() > self.patience {
+                self.under_way.kill()?;
+                return Ok(End::Stalled);
+            }
+            sleep(GLANCE);
+        }
     }
 
     fn command(&self, wheel: &Wheel, temp: &Path, dest: &Path) -> Command {
@@ -116,7 +152,7 @@ impl Pip {
             command.args(["--implementation", "cp", "--python-version", &target.python]);
             command.args(["--abi", &target.abi, "--platform", &target.platform]);
         }
-        command.arg(wheel.requirement()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg(wheel.requirement()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Downloading installs nothing, so it needs no virtual environment even where installing does.
         command.env("TMPDIR", temp).env("PIP_REQUIRE_VIRTUALENV", "0");
         for (name, value) in &self.vars {
@@ -135,10 +171,14 @@ impl Pip {
         }
     }
 
-    fn explain(&self, requirement: String, complaint: &Path) -> PipError {
-        let said = fs::read(complaint).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    fn explain(&self, wheel: &Wheel, scratch: &Path, said: &str) -> PipError {
+        let requirement = wheel.requirement();
         if said.contains("No module named pip") {
             return PipError::NoPip { python: self.name() };
+        }
+        if DISK_FULL.iter().any(|words| said.contains(words)) {
+            let source = disk::full(scratch, twice(wheel));
+            return PipError::NoRoom { requirement, source };
         }
         let errors: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let last = errors.iter().rfind(|line| line.starts_with("ERROR")).or(errors.last()).copied();
@@ -151,38 +191,41 @@ impl Pip {
     }
 }
 
+/// What pip takes of a wheel: it copies what it has downloaded.
+fn twice(wheel: &Wheel) -> Bytes {
+    Bytes(wheel.download_bytes.saturating_mul(2))
+}
+
+/// What a pip says on its standard error. It comes through a pipe: a file could not take it where the disk is full.
+struct Complaint(Receiver<Vec<u8>>);
+
+impl Complaint {
+    fn of(child: &mut Child) -> Complaint {
+        let (send, said) = channel();
+        if let Some(mut stderr) = child.stderr.take() {
+            std::thread::spawn(move || {
+                let mut kept = Vec::new();
+                let _broken = stderr.by_ref().take(MAX_HEARD).read_to_end(&mut kept);
+                // What comes after is taken too, so that pip is not held up.
+                let _dropped = io::copy(&mut stderr, &mut io::sink());
+                let _unread = send.send(kept);
+            });
+        }
+        Complaint(said)
+    }
+
+    /// All of it. Whatever else pip has started might hold the pipe open, and is not waited for.
+    fn text(self) -> String {
+        let bytes = self.0.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
 /// How a run of pip ended.
 enum End {
     Fine,
     Failed,
     Stalled,
-}
-
-/// Waits for pip and shows what it has brought so far, which is at most the wheel.
-fn watch(
-    child: &mut Child,
-    scratch: &Path,
-    size: Bytes,
-    task: &dyn Task,
-    done: Bytes,
-    patience: Duration,
-) -> io::Result<End> {
-    let mut last = (0, Instant::now());
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(if status.success() { End::Fine } else { End::Failed });
-        }
-        let brought = bytes_below(scratch).min(size.0);
-        if brought != last.0 {
-            last = (brought, Instant::now());
-            task.stand_at(Bytes(done.0 + brought));
-        } else if last.1.elapsed() > patience {
-            child.kill()?;
-            child.wait()?;
-            return Ok(End::Stalled);
-        }
-        sleep(GLANCE);
-    }
 }
 
 /// Bytes of all files below `folder`; what vanishes meanwhile counts as nothing.

@@ -53,7 +53,7 @@ fn the_block_computes_what_its_mathematics_says() {
     let gguf = testing::open(&testing::drafting(false));
     let values = |tensor: &crate::llm::gguf::Tensor| {
         let mut values = vec![0.0; tensor.dims.iter().product()];
-        unpack_row(tensor.kind, &gguf.map()[tensor.span.clone()], &mut values);
+        unpack_row(tensor.kind, gguf.bytes(tensor), &mut values);
         (tensor.name.clone(), values)
     };
     let tensors: Tensors = gguf.tensors().map(values).collect();

@@ -260,7 +260,8 @@ fn what_is_not_whisper_is_refused_by_name() {
     only_heads.variable("encoder/num_heads", &[], 2, &[2, 0]);
     for (model, said) in [
         (vec![], "ends after 0 bytes"),
-        (b"GGUF\x03\0\0\0".to_vec(), "version"),
+        (b"GGUF\x03\0\0\0".to_vec(), "it is a GGUF file"),
+        (b"\x07\0\0\0\0\0\0\0".to_vec(), "version"),
         (other_kind, "MarianSpec"),
         (trailing, "1 bytes follow"),
         (only_heads.finish().0, "encoder/conv1/weight is missing"),

@@ -25,7 +25,7 @@ fn read_capped(path: &Path) -> Result<String, ImportError> {
         let why = format!("it is larger than the accepted {} MiB", MAX_FILE >> 20);
         return Err(ImportError::Format { path: path.to_owned(), why });
     }
-    Ok(text)
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 fn parse(text: &str, size: usize) -> Result<Vec<Vec<u8>>, String> {

@@ -1,0 +1,144 @@
+//! The files that a command reads and writes, where "-" stands for a standard stream.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+use super::Usage;
+use super::house::House;
+use super::signals;
+use crate::audio::{self, WavTarget};
+use crate::pipeline::Result;
+use crate::types::Bytes;
+
+/// The most that is read from standard input: half an hour at 48 kHz in stereo floats has 690 MB.
+const MOST: Bytes = Bytes::mib(1024);
+
+/// Whether `path` stands for standard input, or standard output.
+pub fn is_standard(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// What a file that is read is called.
+pub fn name(path: &Path) -> String {
+    if is_standard(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// A path for JSON, which is UTF-8: what of a name is not is replaced.
+pub fn json(path: &Path) -> Value {
+    path.to_string_lossy().into()
+}
+
+/// The sound in a file, or from standard input, as the recogniser wants it: mono at 16 kHz, without offset and hum, and not too
+/// soft.
+pub fn read_sound(path: &Path, house: &House) -> Result<Vec<f32>> {
+    let clip = if is_standard(path) { sound_from_stdin()? } else { audio::load_speech(path, audio::LONGEST)? };
+    clip.note.iter().for_each(|note| house.talk().note(note));
+    Ok(clip.samples)
+}
+
+/// Reads standard input into a file of its own first: the readers of sound may go back in it.
+fn sound_from_stdin() -> Result<audio::Clip> {
+    let mut stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Err(Usage("standard input is a terminal; pipe a sound file into it, or name one".to_owned()).into());
+    }
+    let mut file = NamedTempFile::new().context("no temporary file for standard input")?;
+    let read = io::copy(&mut stdin.by_ref().take(MOST.0 + 1), &mut file).context("standard input")?;
+    if read > MOST.0 {
+        bail!("standard input is larger than the {MOST} that are accepted; cut the sound into pieces");
+    }
+    // What is wrong is wrong with standard input, not with a file that nobody knows.
+    let (copy, own) = (file.path().display().to_string(), name(Path::new("-")));
+    let mut clip = audio::load_speech(file.path(), audio::LONGEST)
+        .map_err(|error| anyhow!(error.to_string().replace(&copy, &own)))?;
+    clip.note = clip.note.map(|note| note.replace(&copy, &own));
+    Ok(clip)
+}
+
+/// The place for a WAV file, which an interrupt leaves as it was.
+pub fn claim(path: &Path) -> Result<WavTarget> {
+    let place = match is_standard(path) {
+        true => WavTarget::to_stdout()?,
+        false => WavTarget::claim(path)?,
+    };
+    signals::unfinished(place.temporary().to_owned());
+    Ok(place)
+}
+
+/// Refuses an output on a terminal, and one that would be mixed with the JSON.
+pub fn check_output(output: &Path, as_json: bool) -> Result<()> {
+    let refused = match is_standard(output) {
+        true if as_json => "the sound and the JSON cannot both go to standard output; name a file with -o",
+        true if io::stdout().is_terminal() => {
+            "standard output is a terminal; name a file with -o, or pipe the sound on"
+        }
+        _ => return Ok(()),
+    };
+    Err(Usage(refused.to_owned()).into())
+}
+
+/// Refuses to write over a file that is read, whatever it is called: by its own name, by a link, or as standard input.
+pub fn keep_apart(input: &Path, output: &Path) -> Result<()> {
+    let identity = |path: &Path| fs::metadata(path).ok().filter(|about| about.is_file() || about.is_dir());
+    let read = identity(if is_standard(input) { Path::new("/dev/stdin") } else { input });
+    let written = identity(output).filter(|_| !is_standard(output));
+    match read.zip(written) {
+        Some((read, written)) if (read.dev(), read.ino()) == (written.dev(), written.ino()) => {
+            let other_name = if input == output { String::new() } else { format!(" as {}", name(input)) };
+            let written = output.display();
+            Err(Usage(format!("{written} is read itself{other_name}; name another place to write to")).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints the path itself, whatever bytes it is made of.
+pub fn print(path: &Path) -> Result<()> {
+    let line = [path.as_os_str().as_encoded_bytes(), b"\n"].concat();
+    Ok(io::stdout().write_all(&line)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_told_from_an_input_by_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("folder")).unwrap();
+        fs::write(path("q.wav"), "question").unwrap();
+        fs::write(path("other.wav"), "question").unwrap();
+        std::os::unix::fs::symlink(path("q.wav"), path("link.wav")).unwrap();
+        fs::hard_link(path("q.wav"), path("hard.wav")).unwrap();
+        for (output, fine) in [
+            (path("q.wav"), false),
+            (path("folder/../q.wav"), false),
+            (path("link.wav"), false),
+            (path("hard.wav"), false),
+            (path("other.wav"), true),
+            (path("new.wav"), true),
+            (path("folder"), true),
+            ("-".into(), true),
+        ] {
+            let refused = keep_apart(&path("q.wav"), &output).err();
+            assert_eq!(refused.is_none(), fine, "{}", output.display());
+            assert!(refused.is_none_or(|error| error.to_string().contains("q.wav")));
+        }
+        assert!(keep_apart(&path("folder"), &path("folder/.")).is_err());
+        assert!(keep_apart(Path::new("/dev/null"), Path::new("/dev/null")).is_ok(), "a device holds nothing");
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_replaced() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"q\xff.wav"));
+        assert_eq!(json(path), "q\u{fffd}.wav");
+    }
+}

@@ -1,0 +1,35 @@
+//! What there is to say about a model that is used all the same.
+
+use std::path::PathBuf;
+
+use super::prompt_cache::CacheNote;
+
+/// Something that the user of a model may want to know.
+#[derive(Debug, thiserror::Error)]
+pub enum Note {
+    #[error(transparent)]
+    Model(#[from] ModelNote),
+    #[error(transparent)]
+    Cache(#[from] CacheNote),
+}
+
+/// How a model was taken where its files leave something open, or contradict themselves.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ModelNote {
+    #[error("{path} was trained for {own} tokens, so the context is {own} instead of {usual}")]
+    Context { path: PathBuf, own: usize, usual: usize },
+
+    #[error(
+        "{path} does not say how text is cut (tokenizer.ggml.pre): it is cut as {cut} does, as its architecture suggests"
+    )]
+    Cut { path: PathBuf, cut: &'static str },
+
+    #[error("{path} does not say which tokens are markers: those that look like <|name|> are taken for some")]
+    Markers { path: PathBuf },
+
+    #[error("{path} says that block {block} predicts further tokens, but it is an ordinary layer: it is used as one")]
+    OrdinaryBlock { path: PathBuf, block: u64 },
+
+    #[error("{path} has only a part of a block that drafts ({tensor:?} is missing), so nothing is drafted")]
+    NoDraft { path: PathBuf, tensor: String },
+}
