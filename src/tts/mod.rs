@@ -3,6 +3,7 @@
 //! [`Sentences`] cuts the text, [`for_ear`] writes it out as it is said, [`phonemes`] turns it into sounds of speech, and
 //! [`Voice`] makes them audible. [`Voices`] are several, for several languages.
 
+mod abbreviations;
 mod ear;
 mod phonemes;
 mod sentences;

@@ -27,7 +27,7 @@ fn jumble() -> impl Strategy<Value = String> {
     proptest::collection::vec(proptest::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// Sentences a model could write.
+/// Sentences a model could write. None ends in a single letter: what is heard then may be an initial.
 fn sentence() -> impl Strategy<Value = String> {
     let pieces = vec![
         "# Plan",
@@ -70,7 +70,7 @@ fn sentence() -> impl Strategy<Value = String> {
         "555-123-4567",
         "3.14",
         "-7",
-        "H2O",
+        "CO2",
         "&",
         "+",
         "main.rs",

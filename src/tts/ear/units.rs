@@ -172,8 +172,16 @@ fn unit(symbol: &str) -> Option<(String, String)> {
     }
 }
 
+/// Finds a symbol as it is written, or one of several letters with other capitals: `2 Tbsp`, `5 KG`.
 fn known(symbol: &str) -> Option<(&'static str, &'static str)> {
-    UNITS.iter().find(|(known, ..)| *known == symbol).map(|(_, one, many)| (*one, *many))
+    let exact = UNITS.iter().find(|(known, ..)| *known == symbol);
+    let loose = || UNITS.iter().find(|(known, ..)| symbol.len() > 1 && known.eq_ignore_ascii_case(symbol));
+    exact.or_else(loose).map(|(_, one, many)| (*one, *many))
+}
+
+/// Whether a word behind a number is the symbol of a unit.
+pub(super) fn is_unit(word: &str) -> bool {
+    known(word).is_some()
 }
 
 /// What stands behind the slash: a symbol of time or amount, or a word as it is.

@@ -19,10 +19,12 @@ mod tests;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use language::{Stop, Tally};
+use language::Tally;
 use screen::Screen;
 pub(super) use script::is_spaceless;
 use script::{is_ideographic, is_thai};
+
+use super::abbreviations::Stop;
 
 /// A first piece may end at a clause mark once it holds so many words, or letters of a script without spaces: about a
 /// second of sound, time enough to make the next piece.
@@ -214,7 +216,15 @@ impl View<'_> {
     }
 
     /// In the first piece: a clause of enough words, followed by a space, or by the next letter where none are written.
+    /// Between numbers a comma belongs to a date or a list: "May 5, 2024".
     fn clause_end(&self, at: usize, after: usize) -> Judged {
+        if self.text[..at].ends_with(|c: char| c.is_ascii_digit()) {
+            match self.text[after..].chars().find(|c| !c.is_whitespace()) {
+                None => return Judged::Unknown,
+                Some(next) if next.is_ascii_digit() => return Judged::NoEnd,
+                Some(_) => {}
+            }
+        }
         match self.text[after..].chars().next() {
             None => Judged::Unknown,
             Some(next) if next.is_whitespace() || is_ideographic(next) => {
