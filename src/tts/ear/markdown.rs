@@ -53,7 +53,9 @@ impl Prose {
         if !self.text.is_empty() {
             let said = self.text.trim_end_matches(['"', '\'', ')', ' ']);
             let open = !said.ends_with(['.', ',', ';', ':', '?', '!']);
-            self.text.push_str(if (block || self.pause) && open { ". " } else { " " });
+            // A full stop would make an initial of a letter: "Vitamin C".
+            let stop = if pattern!(r"(?:\b|[0-9])\p{Lu}$").is_match(said) { "; " } else { ". " };
+            self.text.push_str(if (block || self.pause) && open { stop } else { " " });
         }
         self.text.push_str(body);
         self.pause = block;

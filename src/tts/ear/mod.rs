@@ -14,12 +14,14 @@ mod any;
 mod calendar;
 mod english;
 mod fold;
+mod latex;
 mod markdown;
 mod numbers;
 mod phones;
 #[cfg(test)]
 mod properties;
 mod rewrite;
+mod scripts;
 mod shortened;
 mod symbols;
 #[cfg(test)]
@@ -33,7 +35,7 @@ mod units;
 /// (`. , ; : ? !`), and nothing else. A text with nothing to say, such as a lone emoji or a code block, gives `""`.
 #[must_use]
 pub fn for_ear(text: &str) -> String {
-    let plain = markdown::strip(&fold::fold(text));
+    let plain = markdown::strip(&latex::read(&scripts::latin(&fold::fold(text))));
     tidy::tidy(&english::read(&plain))
 }
 
@@ -41,5 +43,5 @@ pub fn for_ear(text: &str) -> String {
 /// any other what cannot be said is taken away.
 #[must_use]
 pub fn for_ear_in(text: &str, language: &str) -> String {
-    if language == "en" { for_ear(text) } else { any::read(text) }
+    if language == "en" { for_ear(text) } else { any::read(text, language) }
 }
