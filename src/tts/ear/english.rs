@@ -3,31 +3,42 @@
 //! The num2words crate was weighed and left out: it says "one hundred one" but "one thousand and one", loses the zero
 //! of 3.10, and brings an arbitrary-precision float along for what are integers here.
 
-use super::{addresses, amounts, calendar, numbers, phones, shortened, symbols, units};
+use super::{
+    addresses, amounts, capitals, chemistry, clock, codes, dates, decimals, designations, numbers, phones, ranges,
+    roman, shortened, symbols, units,
+};
 
 /// A pass reads what it knows and leaves the rest.
 type Pass = fn(&str) -> String;
 
 /// From the most special shape to the plainest. Ranges come before amounts so that `10-20 km` has a unit for both ends;
-/// abbreviations come before numbers because `No.` is one only in front of a digit, and after times because of `P.M.`.
-const PASSES: [Pass; 17] = [
+/// abbreviations come before numbers because `No.` is one only in front of a digit, and after times because of `P.M.`;
+/// roman numerals and the names of rooms and roads come behind abbreviations, whose words they look for.
+const PASSES: [Pass; 24] = [
     addresses::emails,
     addresses::links,
+    codes::codes,
     phones::phones,
     addresses::file_names,
-    calendar::dates,
-    calendar::times,
-    calendar::decades,
+    chemistry::formulas,
+    decimals::decimals,
+    dates::dates,
+    clock::times,
+    dates::decades,
     shortened::abbreviations,
-    numbers::ranges,
+    roman::numerals,
+    designations::designations,
+    ranges::ranges,
     amounts::currency,
     units::units,
     amounts::percent,
     numbers::fractions,
     numbers::ordinals,
+    symbols::nearly,
     symbols::powers,
     numbers::numbers,
     symbols::symbols,
+    capitals::capitals,
 ];
 
 pub(super) fn read(text: &str) -> String {

@@ -93,9 +93,31 @@ fn inline(text: &str) -> String {
     let text = pattern!(r"\[([^\[\]]*\p{L}[^\[\]]*)\]\[[^\[\]]*\]").replace_all(&text, "$1");
     let text = pattern!(r"\[\^?[0-9]+\]|\[\^[^\]]*\]").replace_all(&text, "");
     let text = pattern!(r"<((?:https?://|mailto:)?[^\s<>]+[.@][^\s<>]+)>").replace_all(&text, "$1");
-    let text = pattern!(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>|<!--.*?-->").replace_all(&text, "");
+    let text = tags(&text);
     let text = pattern!(r"\\([!-/:-@\[-`{-~])").replace_all(&entities(&text), "$1").into_owned();
-    emphasis(&text)
+    emphasis(&placeholders(&text))
+}
+
+/// Takes HTML's tags out. What only looks like one is text.
+fn tags(text: &str) -> String {
+    let tag = pattern!(
+        r"(?i)<!--.*?-->|</?(?:a|abbr|b|big|blockquote|body|caption|center|cite|code|dd|del|details|div|dl|dt|em|font",
+        r"|footer|h[1-6]|head|header|hr|html|i|iframe|img|ins|kbd|li|main|mark|nav|ol|p|pre|q|s|samp|section|small",
+        r"|span|strike|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|tr|tt|u|ul|var|wbr)",
+        r"(?:\s+[a-z-]+\s*=\s*[^<>]*)?\s*/?>"
+    );
+    tag.replace_all(text, "").into_owned()
+}
+
+/// `<Enter>` is a key and `<name>` a gap to fill: their words are said. In `a<b` the sign stays.
+fn placeholders(text: &str) -> String {
+    let text = rewrite(text, pattern!(r"</?(\p{L}[\p{L}\p{N} _/.+-]*)>"), |site| {
+        let free = !site.previous().is_some_and(char::is_alphanumeric);
+        free.then(|| site.group(1).to_owned())
+    });
+    // The arguments of a type, `Map<K, V>`, unless single letters are compared.
+    let arguments = pattern!(r"(\p{L}{2,})<(\p{L}[\p{L}\p{N}_]*(?:, ?\p{L}[\p{L}\p{N}_]*)*)>");
+    rewrite(&text, arguments, |site| Some(format!("{} {}", site.group(1), site.group(2))))
 }
 
 fn entities(text: &str) -> String {
@@ -118,10 +140,27 @@ fn entities(text: &str) -> String {
 
 /// Stars, underscores, ticks and tildes that dress words go; those that calculate are kept as words.
 fn emphasis(text: &str) -> String {
-    let text = pattern!(r"([0-9])\*\*([0-9])").replace_all(text, "$1^$2");
-    let text = pattern!(r"([0-9])\*([0-9])").replace_all(&text, "$1 × $2");
-    let text = pattern!(r"([\p{L}0-9)]) \* ([\p{L}0-9(])").replace_all(&text, "$1 × $2");
+    let text = pattern!(r"\b([0-9]+|[a-z])\*\*([0-9]+|[a-z]\b)").replace_all(text, "$1^$2");
+    let text = products(&text);
     let text = pattern!(r"[*`]|~~").replace_all(&text, "");
     // An underscore inside a word may belong to an address; it is read later.
     pattern!(r"\b_+|_+\b").replace_all(&text, "").into_owned()
+}
+
+/// A star between numbers, single letters or brackets multiplies, and so does one between words that has no partner or
+/// stands in an equation.
+fn products(text: &str) -> String {
+    let factors =
+        pattern!(r"(?:\b(?:[0-9][0-9.,]*\p{L}?|\p{L})|[)\]])(?: ?\* ?(?:[0-9][0-9.,]*\p{L}?\b|\p{L}\b|[(\[]))+");
+    let text = rewrite(text, factors, |site| {
+        let whole = site.group(0);
+        let uneven = pattern!(r"[^ ]\* | \*[^ ]").is_match(whole);
+        let dressed = site.previous() == Some('*') || site.next() == Some('*');
+        (!uneven && !dressed).then(|| pattern!(r" ?\* ?").replace_all(whole, " × ").into_owned())
+    });
+    let text = pattern!(r"([\p{L}0-9)]) \* ([\p{L}0-9(])").replace_all(&text, "$1 × $2");
+    if text.matches('*').count() == 1 || text.contains(" = ") {
+        return pattern!(r"([\p{L}0-9)])\*([\p{L}0-9(])").replace_all(&text, "$1 × $2").into_owned();
+    }
+    text.into_owned()
 }

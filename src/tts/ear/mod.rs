@@ -11,7 +11,14 @@
 mod addresses;
 mod amounts;
 mod any;
-mod calendar;
+mod capitals;
+mod chemistry;
+mod clock;
+mod codes;
+mod dates;
+mod decimals;
+mod designations;
+mod emoticons;
 mod english;
 mod fold;
 mod latex;
@@ -20,7 +27,9 @@ mod numbers;
 mod phones;
 #[cfg(test)]
 mod properties;
+mod ranges;
 mod rewrite;
+mod roman;
 mod scripts;
 mod shortened;
 mod symbols;
@@ -35,7 +44,8 @@ mod units;
 /// (`. , ; : ? !`), and nothing else. A text with nothing to say, such as a lone emoji or a code block, gives `""`.
 #[must_use]
 pub fn for_ear(text: &str) -> String {
-    let plain = markdown::strip(&latex::read(&scripts::latin(&fold::fold(text))));
+    let folded = emoticons::strip(&scripts::latin(&fold::fold(text)));
+    let plain = markdown::strip(&latex::read(&folded));
     tidy::tidy(&english::read(&plain))
 }
 

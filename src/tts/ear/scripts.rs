@@ -5,15 +5,21 @@ use regex::Regex;
 
 use super::rewrite::{pattern, rewrite};
 
+/// Stands for what was left out until the marks around it are looked at; folding lets no such character through.
+const LEFT_OUT: &str = "\u{E000}";
+
 /// Leaves out what an English voice cannot say. A Greek letter alone stays: it is a symbol and has a name.
 pub(super) fn latin(text: &str) -> String {
     // A pronunciation in phonetic letters says again what was just said.
     let phonetic = pattern!(r"[/\[(]?[\p{Latin}ˈˌː.]*[\x{250}-\x{2AF}ˈˌː][\p{Latin}ˈˌː.]*[/\])]?");
-    rewrite(&phonetic.replace_all(text, " "), pattern!(r"[\p{L}\p{M}--\p{Latin}]+"), |site| {
+    let said = rewrite(&phonetic.replace_all(text, " "), pattern!(r"[\p{L}\p{M}--\p{Latin}]+"), |site| {
         let letters = site.group(0);
         let symbol = letters.chars().count() == 1 && greek(letters).is_some();
-        Some(if symbol { letters } else { " " }.to_owned())
-    })
+        Some(if symbol { letters } else { LEFT_OUT }.to_owned())
+    });
+    // Brackets around nothing go with it.
+    let emptied = pattern!(r#"[(\[“"]?[\s,]*\x{E000}[\s,\x{E000}]*[)\]”"]?"#);
+    emptied.replace_all(&said, " ").into_owned()
 }
 
 /// Leaves out what a voice of `language` cannot say, of which Latin letters are none: the phonemiser reads them as English.
