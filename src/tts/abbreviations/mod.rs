@@ -8,7 +8,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use table::{ABBREVIATIONS, ACRONYM_FOLLOWERS, ACRONYMS, NAME_PARTS, ROAD_FOLLOWERS, STARTERS};
+use table::{ABBREVIATIONS, ACRONYM_FOLLOWERS, ACRONYMS, LABELS, MONTHS, NAME_PARTS, ROAD_FOLLOWERS, STARTERS};
 
 /// An abbreviation, as it is written without its last full stop.
 #[derive(Debug)]
@@ -110,16 +110,36 @@ impl<'a> After<'a> {
         }
     }
 
+    /// Ends behind letters such as `U.S`, except before what is often theirs and before other letters (`U.S. GDP`).
+    fn ends_behind_acronym(self) -> Stop {
+        match self.next() {
+            Next::Word { word, whole, .. } if word.len() > 1 && word.chars().all(char::is_uppercase) => {
+                if whole {
+                    Stop::Shortens
+                } else {
+                    Stop::Unknown
+                }
+            }
+            _ => self.ends_before_capital(ACRONYM_FOLLOWERS),
+        }
+    }
+
+    /// Ends unless a mark follows.
+    fn ends_before_word(self) -> Stop {
+        match self.next() {
+            Next::Nothing => self.nothing(),
+            Next::Mark => Stop::Shortens,
+            _ => Stop::Ends,
+        }
+    }
+
     /// Ends behind an initial, unless a name follows it: before a word that mostly begins sentences, or a small letter
-    /// that belongs to no name (`W. van Gogh`, `E. coli`).
-    fn ends_before_starter(self) -> Stop {
-        let Next::Word { word, capital, whole } = self.next() else {
-            return match self.next() {
-                Next::Nothing => self.nothing(),
-                Next::Mark => Stop::Shortens,
-                _ => Stop::Ends,
-            };
-        };
+    /// that belongs to no name (`W. van Gogh`, `E. coli`). The last of several initials may also be a whole name.
+    fn ends_before_starter(self, last: bool) -> Stop {
+        let Next::Word { word, capital, whole } = self.next() else { return self.ends_before_word() };
+        if last && !capital {
+            return Stop::Shortens;
+        }
         let telling = if capital { STARTERS } else { NAME_PARTS };
         match (whole, capital) {
             (false, _) if begins_one_of(telling, word) => Stop::Unknown,
@@ -133,11 +153,12 @@ impl<'a> After<'a> {
         let rest = self.text.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '(' | '#'));
         let word = &rest[..rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len())];
         let roman = word.chars().all(|c| "IVXLC".contains(c));
+        let number = roman && (word.len() > 1 || matches!(word, "V" | "X"));
         match rest.chars().next() {
             None => self.nothing(),
             Some(c) if c.is_ascii_digit() => Stop::Shortens,
-            Some(_) if roman && word.len() == rest.len() && self.grows => Stop::Unknown,
-            Some(_) if roman && !word.is_empty() && word != "I" => Stop::Shortens,
+            Some(_) if roman && !word.is_empty() && word.len() == rest.len() && self.grows => Stop::Unknown,
+            Some(_) if number => Stop::Shortens,
             Some(_) => Stop::Ends,
         }
     }
@@ -156,10 +177,11 @@ pub(super) fn full_stop(before: &str, after: After) -> Stop {
     let letters = !word.is_empty() && word.split('.').all(is_letter);
     match word {
         "I" => Stop::Ends,
-        _ if ACRONYMS.contains(&word) => after.ends_before_capital(ACRONYM_FOLLOWERS),
+        _ if ACRONYMS.contains(&word) => after.ends_behind_acronym(),
         // Behind letters that stand apart, `U S`, it shortens nothing.
         _ if letters && head.trim_end().rsplit(' ').next().is_some_and(is_letter) => Stop::Ends,
-        _ if letters && word.contains(char::is_uppercase) => after.ends_before_starter(),
+        _ if is_letter(word) && is_label(head) => after.ends_before_word(),
+        _ if letters && word.contains(char::is_uppercase) => after.ends_before_starter(is_initial(head)),
         _ if letters && word.contains('.') => after.ends_before_capital(&[]),
         _ => Stop::Ends,
     }
@@ -180,7 +202,12 @@ impl Abbreviation {
         match self.role {
             Role::Measure => is_number(head) && !shouted,
             // The Sun is no day.
-            Role::Date(_) => capital && !shouted && !head.trim_end().ends_with("the"),
+            Role::Date(_) => capital && !shouted && !ends_in_word(head, &["the"]),
+            // "Vitamin C" is not "c. 1900", and plan b not "(b. 1950)".
+            _ if matches!(self.written, "b" | "d") => {
+                word == self.written && head.trim_end().ends_with(['(', ';', ','])
+            }
+            _ if is_letter(self.written) => word == self.written,
             Role::TitleOrRoad | Role::Counter => capital || !proper,
             Role::Before if shouted => proper,
             _ => !shouted && (capital || !proper),
@@ -209,7 +236,7 @@ pub(super) fn road(head: &str, after: After) -> Option<Stop> {
     match after.ends_before_capital(ROAD_FOLLOWERS) {
         // The name behind it may be the saint's.
         Stop::Ends if matches!(after.next(), Next::Word { .. }) => {
-            Some(after.ends_before_starter()).filter(|stop| *stop != Stop::Shortens)
+            Some(after.ends_before_starter(false)).filter(|stop| *stop != Stop::Shortens)
         }
         stop => Some(stop),
     }
@@ -233,6 +260,16 @@ pub(super) fn is_name(word: &str) -> bool {
     whole && word.starts_with(char::is_uppercase) && !STARTERS.contains(&word)
 }
 
+/// Whether a text ends in a month and a day, behind which a comma may stand before the year: "on May 5", "Jan. 5–8".
+pub(super) fn ends_in_day(text: &str) -> bool {
+    let mut words = text.rsplit(' ');
+    let (day, month) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let day = day.trim_end_matches(|c: char| matches!(c, 's' | 't' | 'n' | 'd' | 'r' | 'h'));
+    let numbers =
+        day.split(['-', '–']).all(|day| (1..=2).contains(&day.len()) && day.bytes().all(|b| b.is_ascii_digit()));
+    numbers && MONTHS.contains(&month.trim_end_matches('.'))
+}
+
 /// The text before the word that ends `before`, and that word.
 pub(super) fn last_word(before: &str) -> (&str, &str) {
     let start = before.char_indices().rev().take_while(|(_, c)| c.is_alphanumeric() || *c == '.').last();
@@ -240,6 +277,24 @@ pub(super) fn last_word(before: &str) -> (&str, &str) {
     // "5lbs." is a number and an abbreviation.
     let word = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     before.split_at(before.len() - word.len())
+}
+
+/// Whether a letter behind `head` is a name of its own: it belongs to the word before it, or to the same word.
+fn is_label(head: &str) -> bool {
+    let attached = head.chars().next_back().is_some_and(|c| !c.is_whitespace() && !".([\"“'‘*_".contains(c));
+    attached || ends_in_word(head, LABELS)
+}
+
+/// Whether a text ends in an initial: `Louis C.`
+fn is_initial(head: &str) -> bool {
+    let last = head.trim_end().rsplit(' ').next().unwrap_or_default();
+    last.strip_suffix('.').is_some_and(is_letter)
+}
+
+/// Whether the last word of a text is one of these, whatever its capitals.
+fn ends_in_word(text: &str, words: &[&str]) -> bool {
+    let last = text.trim_end().rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    words.iter().any(|word| word.eq_ignore_ascii_case(last))
 }
 
 fn is_number(head: &str) -> bool {

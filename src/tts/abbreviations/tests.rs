@@ -30,9 +30,15 @@ fn full_stops_are_told_by_what_follows() {
         ("W", " van Gogh", Stop::Shortens),
         ("E", " coli", Stop::Shortens),
         ("the U S", " troops", Stop::Ends),
+        ("blood type O", " Plan", Stop::Ends),
+        ("72°F", " Rain", Stop::Ends),
+        ("Louis C. K", " is", Stop::Shortens),
         ("So did I", " Good", Stop::Ends),
         ("the U.S", " Senate", Stop::Shortens),
         ("the U.S", " He", Stop::Ends),
+        ("the U.S", " GDP", Stop::Shortens),
+        ("(b", " 1950)", Stop::Shortens),
+        ("plan b", " It", Stop::Ends),
         ("the U.S", " troops", Stop::Shortens),
         ("on Main St", " They", Stop::Ends),
         ("on Main St", " NW", Stop::Shortens),
@@ -60,7 +66,7 @@ fn growing_text_is_judged_as_the_whole() {
         ["No", "at 5 p.m", "J", "the U.S", "on Main St", "King Jr", "Acme Inc", "3 tbsp", "Mon", "max", "C.S"];
     let afters = [
         " It was", " Italy", " Monday", " Mond", " (5)", " (x", " V", " VI b", " A b", " Senate", " The", " Theo",
-        " 5", " \"So", " Day", " Days", " I am", " van", " vans", " it", " NW", " ( 5", " ",
+        " 5", " \"So", " Day", " Days", " I am", " van", " GDP", " GDp", " vans", " it", " NW", " ( 5", " ",
     ];
     for (before, after) in befores.iter().flat_map(|before| afters.map(|after| (before, after))) {
         let judged: Vec<Stop> = (0..=after.len()).map(|end| full_stop(before, After::growing(&after[..end]))).collect();
@@ -72,7 +78,10 @@ fn growing_text_is_judged_as_the_whole() {
 #[test]
 fn every_abbreviation_is_found() {
     for known in ABBREVIATIONS {
-        let head = if known.role == Role::Measure { "5 " } else { "" };
+        let head = match known.role {
+            Role::Measure => "5 ",
+            _ => "(",
+        };
         assert_eq!(find(head, known.written).map(|found| found.said), Some(known.said), "{}", known.written);
     }
 }

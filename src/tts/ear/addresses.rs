@@ -10,6 +10,7 @@ pub(super) fn emails(text: &str) -> String {
         let path = site.group(3).replace('/', " slash ");
         Some(format!("{} at {}, {}", dots(site.group(1)), dots(site.group(2)), dots(&path)))
     });
+    let text = pattern!(r"\b([0-9]{1,3}(?:\.[0-9]{1,3}){3}):([0-9]{1,5})\b").replace_all(&text, "$1 port $2");
     let address = pattern!(r"(?:mailto:)?([\p{L}0-9][\p{L}0-9._%+-]*)@([\p{L}0-9-]+(?:\.[\p{L}0-9-]+)+)");
     rewrite(&text, address, |site| Some(format!("{} at {}", dots(site.group(1)), dots(site.group(2)))))
 }

@@ -117,7 +117,10 @@ pub(super) fn percent(text: &str) -> String {
     rewrite(&text, pattern!("(", number!(), r")([kKM]|bn)\b"), |site| {
         // 4K and 8K are pictures.
         let picture = matches!((site.group(1), site.group(2)), ("2" | "4" | "8", "K"));
-        let name = site.previous().is_some_and(|c| c.is_alphanumeric() || c == '-');
+        // A race has its article: "a 5K".
+        let race = site.group(2) == "K"
+            && pattern!(r"(?i)\b(?:an?|the|my|your|his|her|our|their|first) $").is_match(site.before);
+        let name = race || site.previous().is_some_and(|c| c.is_alphanumeric() || c == '-');
         let scale = magnitude(site.group(2)).filter(|_| !picture && !name)?;
         Some(format!("{} {scale}", spoken(site.group(1))))
     })

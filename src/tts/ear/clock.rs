@@ -29,7 +29,7 @@ pub(super) fn times(text: &str) -> String {
     let text =
         pattern!(r"(?i)\b([0-9]{1,2}) ?[-–] ?([0-9]{1,2}(?::[0-5][0-9])? ?[ap]\.?m\b)").replace_all(&text, "$1 to $2");
     let time = pattern!(
-        r"\b([01]?[0-9]|2[0-4])(?::([0-5][0-9])(?::([0-5][0-9]))?)?",
+        r"\b(2[0-4]|[01]?[0-9])(?::([0-5][0-9])(?::([0-5][0-9]))?)?",
         r"(?: ?\b([AaPp])(?:[Mm]\b|\.[Mm](\.|\b))|([AaPp])(?:[Mm]\b|\.[Mm](\.|\b)))?"
     );
     rewrite(&text, time, said)

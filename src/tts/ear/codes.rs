@@ -47,7 +47,14 @@ fn cards(text: &str) -> String {
         r"\b(?:[0-9]{4}(?:[ -][0-9]{4}){3}|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{5}|[0-9]{16})\b",
         r"|\b[A-Z]{2}[0-9]{2}(?: [0-9A-Z]{4}){3,7}(?: [0-9A-Z]{1,4})?\b"
     );
-    rewrite(text, card, |site| {
+    // The address of a network card, and a colour.
+    let hexadecimal = pattern!(r"(?i)\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b|#[0-9a-f]{6}\b");
+    let text = rewrite(text, hexadecimal, |site| {
+        let groups: Vec<String> =
+            site.group(0).trim_start_matches('#').split(':').map(|group| each(&group.to_uppercase())).collect();
+        Some(groups.join(", "))
+    });
+    rewrite(&text, card, |site| {
         let groups: Vec<String> = site.group(0).split([' ', '-']).map(each).collect();
         Some(groups.join(", "))
     })
@@ -83,7 +90,7 @@ fn glued(site: &Site) -> bool {
 
 /// Each digit and each capital by its name, a pause between groups; words stay.
 pub(super) fn each(text: &str) -> String {
-    let spelled = pattern!(r"[0-9A-Z]*[0-9][0-9A-Z]*").replace_all(text, |group: &regex::Captures| {
+    let spelled = pattern!(r"\b[0-9A-Z]+\b").replace_all(text, |group: &regex::Captures| {
         let names = group[0].chars().map(|c| if c.is_ascii_digit() { digits(&c.to_string()) } else { c.to_string() });
         names.collect::<Vec<_>>().join(" ")
     });

@@ -96,11 +96,16 @@ fn year_first(text: &str) -> String {
 
 /// Spans of days and months in words: `Mon–Fri`, `June-Aug.`.
 fn spans(text: &str) -> String {
-    let days = pattern!(r"\b", weekday!(), r"\.? ?[-–] ?", weekday!(), r"\b(\.)?");
-    let text = rewrite(text, days, |site| {
-        let stop = if site.ends_sentence() { site.group(3) } else { "" };
-        Some(format!("{} to {}{stop}", unshortened(site.group(1)), unshortened(site.group(2))))
-    });
+    let days =
+        pattern!(r"\b", weekday!(), r"\.?( ?[-–] ?| to | through |, | and |, and | & |/)", weekday!(), r"\b(\.)?");
+    let said = |site: &Site| {
+        let dash = site.group(2).contains(['-', '–']);
+        let (joint, stop) =
+            (if dash { " to " } else { site.group(2) }, if site.ends_sentence() { site.group(4) } else { "" });
+        Some(format!("{}{joint}{}{stop}", unshortened(site.group(1)), unshortened(site.group(3))))
+    };
+    // Once more, for the pairs between: `Mon, Wed, Fri`.
+    let text = rewrite(&rewrite(text, days, said), days, said);
     let months = pattern!(r"\b", month!(), r" ?[-–] ?", month!());
     let text = rewrite(&text, months, |site| {
         let word = !site.next().is_some_and(char::is_alphanumeric);

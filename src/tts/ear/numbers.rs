@@ -1,6 +1,6 @@
 //! Numbers as such: ranges, fractions, ordinals, years, and whatever digits are left.
 
-use super::english::{cardinal, digits, ordinal, year};
+use super::english::{cardinal, digits, ordinal, plural, year};
 use super::rewrite::{Site, number, pattern, rewrite};
 
 /// The longest number said as one. Beyond it nobody follows, and it is an identifier more often than an amount.
@@ -65,8 +65,8 @@ pub(super) fn fractions(text: &str) -> String {
 fn fraction(top: u64, bottom: u64) -> String {
     let (count, many) = (cardinal(top), top != 1);
     match (top, bottom) {
-        // Neither is ever a fraction.
-        (24, 7) | (9, 11) | (50, 50) => format!("{count} {}", cardinal(bottom)),
+        // None of them is ever a fraction.
+        (24, 7) | (9, 11) | (50, 50) | (20, 20) => format!("{count} {}", cardinal(bottom)),
         (_, 2) if many => format!("{count} halves"),
         (_, 2) => format!("{count} half"),
         (_, 4) if many => format!("{count} quarters"),
@@ -100,7 +100,7 @@ pub(super) fn numbers(text: &str) -> String {
         let year = year(site.group(2).parse().ok()?);
         (!goes_on).then(|| format!("{} {year}", site.group(1)))
     });
-    let text = factors(&text);
+    let text = plurals(&factors(&text));
     rewrite(&text, pattern!(r"(-)?(\.)?(", number!(), ")"), |site| {
         let sign = sign(site);
         let point = site.group(2);
@@ -111,6 +111,17 @@ pub(super) fn numbers(text: &str) -> String {
             _ => spoken(number),
         };
         Some(format!("{sign}{words}"))
+    })
+}
+
+/// `747s` are "seven hundred forty-sevens", `49ers` "forty-niners".
+fn plurals(text: &str) -> String {
+    rewrite(text, pattern!(r"\b([0-9]{2,4})(s|ers)\b"), |site| {
+        let number = cardinal(site.group(1).parse().ok()?);
+        Some(match site.group(2) {
+            "s" => plural(&number),
+            _ => format!("{}ers", number.trim_end_matches('e')),
+        })
     })
 }
 
@@ -133,7 +144,7 @@ fn factors(text: &str) -> String {
 }
 
 fn glued(site: &Site) -> bool {
-    site.next().is_some_and(|c| c.is_alphanumeric() || c == '-')
+    site.next().is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | ')'))
 }
 
 /// The sign of a number, whose pattern's first group is the hyphen before it: a minus where a word could start, a joint

@@ -8,7 +8,8 @@ use super::rewrite::{Site, number, pattern, rewrite};
 pub(super) fn ranges(text: &str) -> String {
     let text = dashed(&minuses(text));
     let text = rewrite(&text, pattern!("(", number!(), r"[a-z]?) - (-?", number!(), ")"), |site| {
-        let joint = if rises(site) { "to" } else { "minus" };
+        let equation = site.previous() == Some('^') || site.before.contains('=');
+        let joint = if rises(site) && !equation { "to" } else { "minus" };
         Some(format!("{} {joint} {}", site.group(1), site.group(2)))
     });
     rewrite(
@@ -31,6 +32,7 @@ fn minuses(text: &str) -> String {
 
 /// A dash between two amounts with their own units, two letters, or two names: `5kg–10kg`, `A–Z`, `Paris–Lyon`.
 fn dashed(text: &str) -> String {
+    let text = &pattern!(r"\b([a-z]|[0-9]+)\.{2,3}([a-z]\b|[0-9])").replace_all(text, "$1 to $2");
     let amounts =
         pattern!(r#"([0-9](?:[\p{L}μ°%]{1,4}|['"]))(?: ?[–—] ?|-)([$€£]?[0-9][0-9.,]*(?:[\p{L}μ°%]{1,4}\b|['"])?)"#);
     let text = rewrite(text, amounts, |site| {
@@ -43,6 +45,7 @@ fn dashed(text: &str) -> String {
     });
     let text = pattern!(r"\b([A-Z])–([A-Z])\b").replace_all(&text, "$1 to $2");
     let text = pattern!(r"\bA-Z\b").replace_all(&text, "A to Z");
+    let text = pattern!(r"([0-9])-to-([0-9])").replace_all(&text, "$1 to $2");
     let text = pattern!(r"(\p{Lu}\p{Ll}+)–(\p{Lu}\p{Ll})").replace_all(&text, "$1 to $2");
     pattern!(r"(\p{L})–(\p{Ll})").replace_all(&text, "$1-$2").into_owned()
 }

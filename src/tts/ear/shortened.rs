@@ -18,6 +18,13 @@ pub(super) fn abbreviations(text: &str) -> String {
     let text = pattern!(r"\b([aApP])\.([mM])\b\.?").replace_all(&text, "$1.$2.");
     let text = rewrite(&text, pattern!(r"\b(St|Dr)\b(\.)?"), title_or_road);
     let text = rewrite(&text, pattern!(r"\b(Mr|Mrs|Ms|Mt|Prof|[vV]s) "), undotted);
+    let text = rewrite(&text, pattern!(r"\b(Figs?|Vols?|Eqs?|Chap|pp) ([0-9])"), |site| {
+        find("", site.group(1)).map(|known| format!("{} {}", known.said, site.group(2)))
+    });
+    let text = rewrite(&text, pattern!(r" (Jr|Sr|Inc|Ltd|Ave|Blvd|Rd|Hwy|Pkwy|Bros|etc)\b"), |site| {
+        let bare = !site.after.starts_with('.');
+        find("", site.group(1)).filter(|_| bare).map(|known| format!(" {}", known.said))
+    });
     let text = rewrite(&text, pattern!(r"\b(\p{L}+(?:\.\p{L}+)*)\.(,)?"), dotted);
     // A number in brackets that belongs to such a word is no aside: `Eq. (4)`.
     let bracketed = pattern!(
@@ -34,7 +41,7 @@ fn dotted(site: &Site) -> Option<String> {
     let stop = if comma.is_empty() { known.full_stop(site.before, After::whole(site.after)) } else { Stop::Shortens };
     let plain = match known.role {
         Role::Counter => stop == Stop::Ends,
-        Role::Clipped => stop == Stop::Ends && !site.after.trim().is_empty(),
+        Role::Clipped => stop == Stop::Ends && (word.contains(char::is_uppercase) || !site.after.trim().is_empty()),
         _ => false,
     };
     // Inside a name or an address it is none; a unit is said with its number.
@@ -68,7 +75,9 @@ fn title_or_road(site: &Site) -> Option<String> {
         Some(_) => Some(street.to_owned()),
         None if named => Some(title.to_owned()),
         None if stop.is_empty() => None,
-        None if title == "Saint" || is_name(site.before.trim()) => Some(street.to_owned()),
+        None if title == "Saint" || (is_name(site.before.trim()) && !site.before.trim().contains(' ')) => {
+            Some(street.to_owned())
+        }
         None => Some(title.to_owned()),
     }
 }

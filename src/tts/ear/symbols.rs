@@ -2,11 +2,17 @@
 
 use super::english::{cardinal, ordinal};
 use super::rewrite::{pattern, rewrite};
-use super::scripts;
+use super::{scripts, units};
 
 /// `m^2` is "m squared", `10^6` "ten to the sixth power", `10^-3` "ten to the minus three".
 pub(super) fn powers(text: &str) -> String {
-    rewrite(text, pattern!(r"\^[({]?(-)?([0-9]{1,15}|[a-z]\b)[)}]?"), |site| {
+    // Two variables, of which the second has the power: `mc^2`.
+    let text = rewrite(text, pattern!(r"\b([a-z])([a-z]\^)"), |site| {
+        let unit = units::is_unit(site.group(0).trim_end_matches('^'));
+        (!unit).then(|| format!("{} {}", site.group(1), site.group(2)))
+    });
+    let text = pattern!(r"\b([fghFGP])\(([a-z]|[0-9]+)\)").replace_all(&text, "$1 of $2");
+    rewrite(&text, pattern!(r"\^[({]?(-)?([0-9]{1,15}|[a-z]\b)[)}]?"), |site| {
         let minus = !site.group(1).is_empty();
         Some(match site.group(2) {
             "2" if !minus => " squared ".to_owned(),
@@ -29,8 +35,12 @@ pub(super) fn nearly(text: &str) -> String {
 pub(super) fn symbols(text: &str) -> String {
     let text = scripts::name_greek(text);
     let text = pattern!(r"\b([CF])#").replace_all(&text, "$1 sharp");
+    // The way through a menu: `Settings > General`.
+    let text = pattern!(r"(\p{L}{2}) > (\p{Lu}\p{L})").replace_all(&text, "$1, $2");
+    let text = pattern!(r"(\p{L}{2}) > (\p{Lu}\p{L})").replace_all(&text, "$1, $2");
     let text = slashes(&text);
     let text = pattern!(r"\.{2,}").replace_all(&text, ".");
+    let text = pattern!(r"([∑∏∫] ?)of ").replace_all(&text, "$1");
     // An optional plural, `file(s)`, is said as one.
     let text = pattern!(r"(\p{L})\((e?s)\)").replace_all(&text, "$1$2");
     let text = pattern!(r"\s*--+\s*|\s+-\s+|\s*[–—()\[\]{}]+").replace_all(&text, |run: &regex::Captures| {
@@ -58,6 +68,7 @@ fn name(sign: &str) -> Option<&'static str> {
         "<" => "less than",
         ">" => "greater than",
         "+" => "plus",
+        "+=" => "plus equals",
         "&" => "and",
         "~" | "≈" => "about",
         "@" => "at",
@@ -106,7 +117,12 @@ fn slashes(text: &str) -> String {
         let joint = match bare[..] {
             _ if parts.iter().all(|part| part.is_empty()) => return Some(" ".to_owned()),
             _ if path => " slash ",
-            ["and", "or"] | ["And", "or"] => " ",
+            [.., "or"] => " ",
+            [unit, time] if units::is_unit(unit) && units::is_rate(time) => {
+                return Some(
+                    format!("{} per {}", units::many_of(unit), units::one_of(time)) + &whole[bare.join("/").len()..],
+                );
+            }
             [one, time] if is_time(time) && !is_time(one) => " per ",
             [unit, _] if pattern!(r"^(?:dollars?|euros?|pounds?|cents?|yen|percent)$").is_match(unit) => " per ",
             _ if initials => " ",

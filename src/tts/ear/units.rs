@@ -20,7 +20,7 @@ pub(super) fn units(text: &str) -> String {
     );
     let text = rewrite(&degrees(&inches(&text)), measured, measure);
     // Feet are followed by inches, whose symbol is otherwise a word.
-    rewrite(&text, pattern!(r"\b((?:feet|foot) )([0-9]{1,2}) in\b\.?"), |site| {
+    rewrite(&text, pattern!(r"\b((?:feet|foot) )([0-9]{1,2}) ?in\b\.?"), |site| {
         Some(format!("{}{}", site.group(1), counted(site.group(2), "inch", "inches")))
     })
 }
@@ -30,11 +30,6 @@ fn measure(site: &Site) -> Option<String> {
     let (number, gap, symbol) = (site.group(2), site.group(3), site.group(4));
     // Glued to letters it is a name (`GPT-4g`) or a power, with an apostrophe behind it a word (`5 m'lady`).
     if site.previous().is_some_and(|c| c.is_alphanumeric() || c == '^') || site.next() == Some('\'') {
-        return None;
-    }
-    // A road goes north: `5 N. Main`.
-    let name = !site.group(7).is_empty() || pattern!(r"^ \p{Lu}").is_match(site.after);
-    if matches!(symbol, "N" | "J") && name {
         return None;
     }
     let (one, many) = unit(symbol)?;
@@ -186,6 +181,16 @@ fn per(symbol: &str, power: &str) -> String {
             unit(&format!("{symbol}{power}")).map_or_else(|| power_of(&one_of(symbol)), |(one, _)| one)
         ),
     }
+}
+
+/// Whether a symbol stands behind a slash: `h`, `s`.
+pub(super) fn is_rate(symbol: &str) -> bool {
+    matches!(symbol, "s" | "d") || is_unit(symbol)
+}
+
+/// The name of several units with this symbol, or the symbol.
+pub(super) fn many_of(symbol: &str) -> String {
+    unit(symbol).map_or_else(|| symbol.to_owned(), |(_, many)| many)
 }
 
 /// The name of one unit with this symbol, or the symbol.

@@ -112,6 +112,10 @@ impl Language {
         }
     }
 
+    pub(super) fn is_english(&self) -> bool {
+        matches!(self.shortening, Shortening::English)
+    }
+
     /// Whether these words stand before an answer proper: "Sure", "Bien sûr".
     pub(super) fn opens(&self, words: &str) -> bool {
         self.openers.contains(&words.trim().to_lowercase().as_str())

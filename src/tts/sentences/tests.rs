@@ -44,6 +44,8 @@ fn sentences_are_cut_where_they_end() {
         ("Add 3 tbsp. sugar and 2 oz. butter. Stir.", &["Add 3 tbsp. sugar", "and 2 oz. butter.", "Stir."]),
         ("Bake it for 20 min. Then eat.", &["Bake it for 20 min.", "Then eat."]),
         ("J. K. Rowling, J.R.R. Tolkien, C. S. Lewis.", &["J. K. Rowling, J.R.R. Tolkien,", "C. S. Lewis."]),
+        ("He weighs about 160 lbs. and costs much.", &["He weighs about 160 lbs", "and costs much."]),
+        ("He is only 5 ft. 4 in. tall.", &["He is only 5 ft. 4 in. tall."]),
         ("Eat vitamin C. It helps.", &["Eat vitamin C.", "It helps."]),
         ("No. I do not. See No. 5.", &["No.", "I do not.", "See No. 5."]),
         ("At 5 p.m. Monday or 6 p.m. We left.", &["At 5 p.m. Monday", "or 6 p.m.", "We left."]),
