@@ -7,6 +7,8 @@ mod abbreviations;
 mod ear;
 mod phonemes;
 mod sentences;
+#[cfg(test)]
+mod tests;
 mod voice;
 mod voices;
 mod words;

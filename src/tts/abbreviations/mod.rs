@@ -134,7 +134,7 @@ impl<'a> After<'a> {
     }
 
     /// Ends behind an initial, unless a name follows it: before a word that mostly begins sentences, or a small letter
-    /// that belongs to no name (`W. van Gogh`, `E. coli`). The last of several initials may also be a whole name.
+    /// that belongs to no name (`W. van Gogh`, `E. coli`), unless it is the last of several.
     fn ends_before_starter(self, last: bool) -> Stop {
         let Next::Word { word, capital, whole } = self.next() else { return self.ends_before_word() };
         if last && !capital {
@@ -181,7 +181,10 @@ pub(super) fn full_stop(before: &str, after: After) -> Stop {
         // Behind letters that stand apart, `U S`, it shortens nothing.
         _ if letters && head.trim_end().rsplit(' ').next().is_some_and(is_letter) => Stop::Ends,
         _ if is_letter(word) && is_label(head) => after.ends_before_word(),
-        _ if letters && word.contains(char::is_uppercase) => after.ends_before_starter(is_initial(head)),
+        // Behind several a small letter goes on.
+        _ if letters && word.contains(char::is_uppercase) => {
+            after.ends_before_starter(word.contains('.') || is_initial(head))
+        }
         _ if letters && word.contains('.') => after.ends_before_capital(&[]),
         _ => Stop::Ends,
     }

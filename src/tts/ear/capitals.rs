@@ -10,7 +10,7 @@ const SHORT_WORDS: &str = " ace act add age ago aid aim air ale all and ant any 
     had ham has hat hay her hey hid him hip his hit hot how hub hug hut ice ill ink inn its jam jar jaw jet job jog joy \
     key kid kit lab lad lap law lay leg let lid lie lip lit log lot low mad man map may men met mix mob mom mud mug nap \
     new nod nor not now nut oak odd off oil old one our out owe owl own pad pan pay pea pen pet pie pig pit pop pot pub \
-    put ran rat raw red rib rid rip rob rod rot row rub rug run sad saw say sea see set sex she shy sim sin sip sir sit \
+    put ran rat raw red rib rid rip rob rod rot row rub rug run sad saw say sea see set sex she shy sim sip sir sit \
     six ski sky sly sob son spy sum sun tab tag tan tap tar tax tea ten the tie tin tip toe ton too top toy try tub two \
     use van vow wan war was way web wet who why win wit won wow yes yet you zip zoo am an as at be by do go he if in is \
     me my no of oh on or so to up we lan pin ram ";

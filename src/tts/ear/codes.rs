@@ -13,7 +13,7 @@ const EMERGENCY: &[&str] = &[
 
 /// Reads every such number in `text`.
 pub(super) fn codes(text: &str) -> String {
-    let text = emergency(&cards(&named(text)));
+    let text = emergency(&short_codes(&cards(&named(text))));
     // `CA 90210`: a state and its ZIP code.
     let state = pattern!(
         r"\b(A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT",
@@ -29,7 +29,7 @@ fn named(text: &str) -> String {
         r"|(?:postal|area|access|security|entry|door|gate|error|status|country|verification|confirmation|booking",
         r"|sort|zip|pin|pass|dialing) codes?|(?:account|routing|serial|order|card|tracking|reference|confirmation",
         r"|ticket|case|invoice|model|policy|member|membership|customer|license|registration|social security",
-        r"|student|employee|insurance|pin|id) (?:numbers?|no\.|ids?|#)|(?:code|password|number|pin|combination) (?:is|was)",
+        r"|student|employee|insurance|passport|pin|id) (?:numbers?|no\.|ids?|#)|(?:code|password|number|pin|combination) (?:is|was)",
         r"|combination|ending in|ends in|last (?:four|4)(?: digits)?)(?:s\b)?",
         r"(?: (?:codes?|numbers?|is|was|are|will be|of|to|as|for|be))*[:=]? ?#?)",
         r"([0-9]{3,}(?:-[0-9]{2,}| [0-9]{3,})*(?:(?:,? (?:and|or)|,) [0-9]{3,}\b)*)"
@@ -37,7 +37,17 @@ fn named(text: &str) -> String {
     rewrite(text, code, |site| {
         // An amount has a noun, a sign or decimals behind it.
         let amount = pattern!(r"^(?:[.,:][0-9]|%| ?[€£]| (?:percent|dollars|euros|pounds|people|times|characters))");
-        (!amount.is_match(site.after) && !glued(site)).then(|| format!("{}{}", site.group(1), each(site.group(2))))
+        (!amount.is_match(site.after) && !glued(site)).then(|| {
+            let name = pattern!(r"(?i)\bno\.").replace(site.group(1), "number");
+            format!("{name}{}", each(site.group(2)))
+        })
+    })
+}
+
+/// Reads the number that a word is sent to: `Text HOME to 741741`.
+fn short_codes(text: &str) -> String {
+    rewrite(text, pattern!(r#"\b([Tt]ext ["']?\p{L}+["']? to )([0-9]{5,6})\b"#), |site| {
+        Some(format!("{}{}", site.group(1), digits(site.group(2))))
     })
 }
 
@@ -75,8 +85,9 @@ fn emergency(text: &str) -> String {
         let emergency = known.into_iter().all(|number| EMERGENCY.contains(&number)) && !counted.is_match(site.after);
         emergency.then(|| format!("{}{}", site.group(1), each(site.group(2))))
     });
-    let alone =
-        pattern!(r"\b(911|112|999|988)( (?:operator|dispatcher|call|calls|is the|is for|emergency|in an emergency)\b)");
+    let alone = pattern!(
+        r"\b(911|112|999|988)( (?:operator|dispatcher|call|calls|is the|is for|emergency|in an emergency|Suicide|Crisis|Lifeline)\b)"
+    );
     rewrite(&text, alone, |site| {
         let prior = site.before.trim_end().ends_with(|c: char| c.is_ascii_digit() || matches!(c, ',' | '.' | '$'));
         (!prior).then(|| format!("{}{}", digits(site.group(1)), site.group(2)))

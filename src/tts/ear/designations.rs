@@ -10,16 +10,16 @@ pub(super) fn designations(text: &str) -> String {
 /// Reads the number behind what it names: `Room 101`, `Boeing 747`, `Flights 370 and 17`.
 fn named(text: &str) -> String {
     let name = pattern!(
-        r"\b((?:(?:[Rr]oom|[Ff]light|[Bb]us|[Tt]rain|[Gg]ate|[Ss]uite|[Aa]partment|[Uu]nit|[Ss]tudio|[Cc]hannel",
+        r"\b((?:[Rr]oom|[Ff]light|[Bb]us|[Tt]rain|[Gg]ate|[Ss]uite|[Aa]partment|[Uu]nit|[Ss]tudio|[Cc]hannel",
         r"|[Ee]xit|[Ll]ocker|[Rr]oute|[Hh]ighway|[Ii]nterstate|[Bb]uilding|[Hh]all|[Tt]erminal|[Pp]latform|Area|Boeing",
-        r"|Airbus|Porsche|Peugeot|Ferrari|BMW|Mercedes|Audi|RFC|HTTP|[Ee]rror|[Ss]tate [Rr]oute)s?) (?:[A-Z]{1,2}-?)?",
-        r"|\b[IA]-)([0-9]{1,4}[A-Z]?(?:(?:,? (?:and|or|to)|,) [0-9]{1,4}\b)*)\b"
+        r"|Airbus|Porsche|Peugeot|Ferrari|BMW|Mercedes|Audi|RFC|HTTP|[Ee]rror|[Ss]tate [Rr]oute)s? |[IA]-)",
+        r"([A-Z]{1,2}[ -]?)?([0-9]{1,4}[A-Z]?(?:(?:,? (?:and|or|to)|,) [0-9]{1,4}\b)*)\b"
     );
     rewrite(text, name, |site| {
         let amount = pattern!(r"^(?:[.,:/-][0-9]|%| (?:people|guests|seats|miles|passengers|dollars|m\b|meters|feet))");
-        let joint = if site.group(1).ends_with('-') { " " } else { "" };
-        let name = site.group(1).trim_end_matches('-');
-        (!amount.is_match(site.after)).then(|| format!("{name}{joint}{}", each_in_pairs(site.group(2))))
+        let (name, letters) = (site.group(1).trim_end_matches([' ', '-']), site.group(2).trim_end_matches([' ', '-']));
+        let letters = if letters.is_empty() { String::new() } else { format!(" {letters}") };
+        (!amount.is_match(site.after)).then(|| format!("{name}{letters} {}", each_in_pairs(site.group(3))))
     })
 }
 

@@ -37,6 +37,11 @@ fn formula<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
         spaced(&said(&inner[..end], 0), out);
         return Some(&inner[end + close.len()..]);
     }
+    if text.starts_with(r"\begin{") {
+        let (inner, after) = text.split_once(r"\end{")?;
+        spaced(&said(inner, 0), out);
+        return Some(after.split_once('}').map_or("", |(_, after)| after));
+    }
     let inner = text.strip_prefix('$')?;
     let end = inner.find('$')?;
     let after = &inner[end + 1..];
@@ -67,7 +72,8 @@ fn command<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
 /// Whether what stands between two dollars is a formula, and not a text between two prices.
 fn is_formula(inner: &str) -> bool {
     let whole = !inner.is_empty() && inner.len() <= 400 && inner.trim() == inner && !inner.contains('\n');
-    let closed = inner.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | ']' | '}' | '\'' | '!' | '|'));
+    let closed =
+        inner.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | ']' | '}' | '\'' | '!' | '|' | '%'));
     let words = pattern!(r"[A-Za-z]{4,}").is_match(inner);
     let signs = inner.contains(['^', '_', '=', '+', '<', '>', '*', '/', '-', '(']) || !inner.contains(' ');
     whole && closed && (inner.contains('\\') || (signs && !words))
@@ -81,7 +87,8 @@ fn said(formula: &str, depth: usize) -> String {
         let item = reader.item();
         spaced(&item, &mut words);
     }
-    pattern!(r"\s+").replace_all(&words, " ").trim().to_owned()
+    let words = pattern!(r"\s+").replace_all(&words, " ");
+    words.trim().replace(" ,", ",")
 }
 
 /// Adds words, a space before them.
@@ -401,6 +408,12 @@ const KNOWN: &[(&str, &str)] = &[
     ("bmod", "mod"),
     ("pmod", "mod"),
     ("percent", "%"),
+    ("lvert", "the absolute value of"),
+    ("rvert", " "),
+    ("lfloor", "the floor of"),
+    ("rfloor", " "),
+    ("lceil", "the ceiling of"),
+    ("rceil", " "),
     ("quad", " "),
     ("qquad", " "),
     ("displaystyle", " "),
@@ -457,6 +470,7 @@ mod tests {
             (r"$\text{area} = \pi r^2$", "area = pi r^2"),
             (r"$90^\circ$ or 90^\circ", "90° or 90°"),
             ("It costs $5 and $10, or $5-$10.", "It costs $5 and $10, or $5-$10."),
+            (r"\begin{align} x &= 5 \\ y &= 6 \end{align} too", "x = 5, y = 6 too"),
             (r"C:\temp\int and \$5 or \$6", r"C:\temp\int and \$5 or \$6"),
             ("$HOME/bin:$PATH", "$HOME/bin:$PATH"),
             (r"\unknown stays", r"\unknown stays"),

@@ -147,20 +147,27 @@ fn emphasis(text: &str) -> String {
     pattern!(r"\b_+|_+\b").replace_all(&text, "").into_owned()
 }
 
-/// A star between numbers, single letters or brackets multiplies, and so does one between words that has no partner or
-/// stands in an equation.
+/// A star between two factors multiplies, if one of them is a number, a single letter or in brackets (`2*pi*r`); so does
+/// one between words that has no partner or stands in an equation.
 fn products(text: &str) -> String {
-    let factors =
-        pattern!(r"(?:\b(?:[0-9][0-9.,]*\p{L}?|\p{L})|[)\]])(?: ?\* ?(?:[0-9][0-9.,]*\p{L}?\b|\p{L}\b|[(\[]))+");
-    let text = rewrite(text, factors, |site| {
-        let whole = site.group(0);
-        let uneven = pattern!(r"[^ ]\* | \*[^ ]").is_match(whole);
+    let text = pattern!(r"([\p{L}0-9)\]]) \* ([\p{L}0-9(\[])").replace_all(text, "$1 × $2");
+    let text = rewrite(&text, pattern!(r"[^\s*]+(?:\*[^\s*]+)+"), |site| {
+        let factors: Vec<&str> = site.group(0).split('*').collect();
         let dressed = site.previous() == Some('*') || site.next() == Some('*');
-        (!uneven && !dressed).then(|| pattern!(r" ?\* ?").replace_all(whole, " × ").into_owned())
+        let product = factors.windows(2).all(|pair| is_factor(pair[0], true) || is_factor(pair[1], false));
+        (product && !dressed).then(|| factors.join(" × "))
     });
-    let text = pattern!(r"([\p{L}0-9)]) \* ([\p{L}0-9(])").replace_all(&text, "$1 × $2");
     if text.matches('*').count() == 1 || text.contains(" = ") {
         return pattern!(r"([\p{L}0-9)])\*([\p{L}0-9(])").replace_all(&text, "$1 × $2").into_owned();
     }
-    text.into_owned()
+    text
+}
+
+/// Whether what stands before (or behind) a star is a number, a single letter or a bracket there.
+fn is_factor(part: &str, before: bool) -> bool {
+    let edge = if before { part.chars().next_back() } else { part.chars().next() };
+    let inner = if before { part.chars().rev().nth(1) } else { part.chars().nth(1) };
+    let bracket = if before { [')', ']'] } else { ['(', '['] };
+    let single = !inner.is_some_and(char::is_alphabetic);
+    edge.is_some_and(|c| bracket.contains(&c) || c.is_ascii_digit() || (c.is_alphabetic() && single))
 }

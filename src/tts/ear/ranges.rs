@@ -45,7 +45,7 @@ fn dashed(text: &str) -> String {
     });
     let text = pattern!(r"\b([A-Z])–([A-Z])\b").replace_all(&text, "$1 to $2");
     let text = pattern!(r"\bA-Z\b").replace_all(&text, "A to Z");
-    let text = pattern!(r"([0-9])-to-([0-9])").replace_all(&text, "$1 to $2");
+    let text = pattern!(r"([0-9])-(to|by)-([0-9])").replace_all(&text, "$1 $2 $3");
     let text = pattern!(r"(\p{Lu}\p{Ll}+)–(\p{Lu}\p{Ll})").replace_all(&text, "$1 to $2");
     pattern!(r"(\p{L})–(\p{Ll})").replace_all(&text, "$1-$2").into_owned()
 }

@@ -84,7 +84,7 @@ fn title_or_road(site: &Site) -> Option<String> {
 
 /// `U.S.` is "U S" and `J. K. Rowling` "J K Rowling": the dots would be ends of sentences.
 fn initials(text: &str) -> String {
-    rewrite(text, pattern!(r"\b\p{Lu}(?:\.\p{Lu})*\.|\b\p{Lu}(?:\.\p{Lu})+\b"), |site| {
+    rewrite(text, pattern!(r"\b\p{Lu}(?:\.\p{Lu})+\b\.?|\b\p{Lu}\."), |site| {
         let letters = site.group(0).trim_end_matches('.');
         let dotted = letters.len() < site.group(0).len();
         let inside = site.next().is_some_and(char::is_alphabetic);

@@ -18,7 +18,7 @@ pub(super) fn units(text: &str) -> String {
         number!(),
         r")( ?|-)(sq\.? (?:ft|mi|km|m)|fl\.? oz|[A-Za-zμΩ]+(?:\^[23]|[23]\b)?)(?:/([A-Za-z]+)(\^[23])?)?\b(\.)?"
     );
-    let text = rewrite(&degrees(&inches(&text)), measured, measure);
+    let text = rewrite(&inches(&degrees(&text)), measured, measure);
     // Feet are followed by inches, whose symbol is otherwise a word.
     rewrite(&text, pattern!(r"\b((?:feet|foot) )([0-9]{1,2}) ?in\b\.?"), |site| {
         Some(format!("{}{}", site.group(1), counted(site.group(2), "inch", "inches")))
@@ -63,11 +63,12 @@ fn inches(text: &str) -> String {
     let text = rewrite(text, height, |site| {
         Some(format!("{}{} foot {}", site.group(1), spoken(site.group(2)), spoken(site.group(3))))
     });
-    let feet = pattern!(r"(^|[\s(])([0-9]{1,3})' (x|by|tall|high|long|wide|deep|thick)\b");
+    let text = pattern!(r#"(['"]) ?[x×] ?([0-9])"#).replace_all(&text, "$1 by $2");
+    let feet = pattern!(r"(^|[\s(])([0-9]{1,3})' (by|tall|high|long|wide|deep|thick)\b");
     let text = rewrite(&text, feet, |site| {
         Some(format!("{}{} {}", site.group(1), counted(site.group(2), "foot", "feet"), site.group(3)))
     });
-    let text = rewrite(&text, pattern!(r"\b([Aa]n? )([0-9]{1,3})'( [a-z])"), |site| {
+    let text = rewrite(&text, pattern!(r"\b([Aa]n? |by )([0-9]{1,3})'( [a-z])"), |site| {
         Some(format!("{}{} foot{}", site.group(1), spoken(site.group(2)), site.group(3)))
     });
     let fraction = pattern!(r"\b([0-9]+/[0-9]+)( ?|-)(inch|mile|foot|yard)(?:es|s)?\b");
