@@ -2,12 +2,12 @@
 //! Numbers stay digits, which the phonemiser reads in its own language.
 
 use super::rewrite::{pattern, rewrite};
-use super::{markdown, scripts};
+use super::{fold, markdown, scripts};
 
 /// Reads a text for a voice of `language`. Markdown's marks, emoji, symbols and letters of foreign scripts go, and a link
 /// becomes its host; digits and the marks of every script stay.
 pub(super) fn read(text: &str, language: &str) -> String {
-    let text = markdown::strip(text);
+    let text = markdown::strip(&fold::letters(text));
     let text =
         rewrite(&text, pattern!(r"(?i)\b(?:https?|ftp)://(?:www\.)?([\p{L}0-9.-]+)[^\s<>()，。、）」]*"), |link| {
             Some(link.group(1).trim_end_matches('.').to_owned())
@@ -41,6 +41,8 @@ mod tests {
             ("th", "ราคา 250 บาท\u{200b}ครับ 👍🏽", "ราคา 250 บาทครับ"),
             ("de", "😀 🎉", ""),
             ("de", "```rust\nfn main() {}\n```", ""),
+            ("de", "𝐇𝐚𝐥𝐥𝐨 Ｗｅｌｔ, 5 m² und ½", "Hallo Welt, 5 m² und ½"),
+            ("ja", "ＡＢＣ！はい", "ABC！はい"),
             ("ru", "Привет, Hello, שלום!", "Привет, Hello, !"),
             ("de", "Das heißt привет oder 你好 hier.", "Das heißt oder hier."),
             ("xx", "Das heißt привет.", "Das heißt привет."),

@@ -36,6 +36,21 @@ pub(super) fn fold(text: &str) -> String {
         .into_owned()
 }
 
+/// Folds styled letters and digits alone, as a text of any language needs it.
+pub(super) fn letters(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for c in text.chars() {
+        match unstyled(c) {
+            Some(letter) => folded.push(letter),
+            None if c.is_alphanumeric() && superscript(c).is_none() && fraction(c).is_none() => {
+                fold_letter(c, &mut folded)
+            }
+            None => folded.push(c),
+        }
+    }
+    folded
+}
+
 /// Marks that change how a character looks (emoji selectors, the keycap, joiners), not what it says.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\r' | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
