@@ -1,8 +1,10 @@
-//! English abbreviations written with a full stop: what each stands for, and whether its stop also ends a sentence.
+//! English abbreviations written with a full stop: what each stands for, and whether its stop also
+//! ends a sentence.
 //!
-//! One table serves both the sentence cutter, which must not cut behind them, and the normaliser, which says them in full.
-//! Where the stop may do either, what follows decides: mostly a capital ends the sentence. [`full_stop`] judges a text
-//! that is still growing as it judges the whole, or says that it cannot tell yet.
+//! One table serves both the sentence cutter, which must not cut behind them, and the normaliser,
+//! which says them in full. Where the stop may do either, what follows decides: mostly a capital
+//! ends the sentence. [`full_stop`] judges a text that is still growing as it judges the whole, or
+//! says that it cannot tell yet.
 
 mod table;
 #[cfg(test)]
@@ -31,9 +33,9 @@ pub(super) enum Role {
     /// A saint or a street, a doctor or a drive.
     TitleOrRoad,
     /// A month or a day of the week: numbers and the names given here go on with it.
-    Date(&'static [&'static str]),
+    Date(&'static str),
     /// A word whose stop ends the sentence before a capital, except before the words given here.
-    Noun(&'static [&'static str]),
+    Noun(&'static str),
     /// As a noun, but a plain word where its stop ends a sentence (`max`).
     Clipped,
 }
@@ -98,19 +100,21 @@ impl<'a> After<'a> {
         }
     }
 
-    /// Ends before a word with a capital, except before `followers` and letters that are names (`Apt. B`).
-    fn ends_before_capital(self, followers: &[&str]) -> Stop {
+    /// Ends before a word with a capital, except before `followers` and letters that are names
+    /// (`Apt. B`).
+    fn ends_before_capital(self, followers: &str) -> Stop {
         match self.next() {
             Next::Nothing => self.nothing(),
             Next::Word { capital: false, .. } | Next::Digit | Next::Mark => Stop::Shortens,
             Next::Word { word: "I" | "A", whole: true, .. } | Next::Other => Stop::Ends,
             Next::Word { word, whole: false, .. } if is_letter(word) || begins_one_of(followers, word) => Stop::Unknown,
-            Next::Word { word, .. } if is_letter(word) || followers.contains(&word) => Stop::Shortens,
+            Next::Word { word, .. } if is_letter(word) || holds(followers, word) => Stop::Shortens,
             Next::Word { .. } => Stop::Ends,
         }
     }
 
-    /// Ends behind letters such as `U.S`, except before what is often theirs and before other letters (`U.S. GDP`).
+    /// Ends behind letters such as `U.S`, except before what is often theirs and before other
+    /// letters (`U.S. GDP`).
     fn ends_behind_acronym(self) -> Stop {
         match self.next() {
             Next::Word { word, whole, .. } if word.len() > 1 && word.chars().all(char::is_uppercase) => {
@@ -133,8 +137,9 @@ impl<'a> After<'a> {
         }
     }
 
-    /// Ends behind an initial, unless a name follows it: before a word that mostly begins sentences, or a small letter
-    /// that belongs to no name (`W. van Gogh`, `E. coli`), unless it is the last of several.
+    /// Ends behind an initial, unless a name follows it: before a word that mostly begins
+    /// sentences, or a small letter that belongs to no name (`W. van Gogh`, `E. coli`), unless it
+    /// is the last of several.
     fn ends_before_starter(self, last: bool) -> Stop {
         let Next::Word { word, capital, whole } = self.next() else { return self.ends_before_word() };
         if last && !capital {
@@ -143,7 +148,7 @@ impl<'a> After<'a> {
         let telling = if capital { STARTERS } else { NAME_PARTS };
         match (whole, capital) {
             (false, _) if begins_one_of(telling, word) => Stop::Unknown,
-            _ if telling.contains(&word) != capital => Stop::Shortens,
+            _ if holds(telling, word) != capital => Stop::Shortens,
             _ => Stop::Ends,
         }
     }
@@ -177,7 +182,7 @@ pub(super) fn full_stop(before: &str, after: After) -> Stop {
     let letters = !word.is_empty() && word.split('.').all(is_letter);
     match word {
         "I" => Stop::Ends,
-        _ if ACRONYMS.contains(&word) => after.ends_behind_acronym(),
+        _ if holds(ACRONYMS, word) => after.ends_behind_acronym(),
         // Behind letters that stand apart, `U S`, it shortens nothing.
         _ if letters && head.trim_end().rsplit(' ').next().is_some_and(is_letter) => Stop::Ends,
         _ if is_letter(word) && is_label(head) => after.ends_before_word(),
@@ -185,7 +190,7 @@ pub(super) fn full_stop(before: &str, after: After) -> Stop {
         _ if letters && word.contains(char::is_uppercase) => {
             after.ends_before_starter(word.contains('.') || is_initial(head))
         }
-        _ if letters && word.contains('.') => after.ends_before_capital(&[]),
+        _ if letters && word.contains('.') => after.ends_before_capital(""),
         _ => Stop::Ends,
     }
 }
@@ -205,7 +210,7 @@ impl Abbreviation {
         match self.role {
             Role::Measure => is_number(head) && !shouted,
             // The Sun is no day.
-            Role::Date(_) => capital && !shouted && !ends_in_word(head, &["the"]),
+            Role::Date(_) => capital && !shouted && !ends_in_word(head, "the"),
             // "Vitamin C" is not "c. 1900", and plan b not "(b. 1950)".
             _ if matches!(self.written, "b" | "d") => {
                 word == self.written && head.trim_end().ends_with(['(', ';', ','])
@@ -217,7 +222,8 @@ impl Abbreviation {
         }
     }
 
-    /// What its full stop does between `head`, which ends before the abbreviation itself, and `after`.
+    /// What its full stop does between `head`, which ends before the abbreviation itself, and
+    /// `after`.
     pub(super) fn full_stop(&self, head: &str, after: After) -> Stop {
         match self.role {
             Role::Before => Stop::Shortens,
@@ -225,13 +231,13 @@ impl Abbreviation {
             Role::TitleOrRoad => road(head, after).unwrap_or(Stop::Shortens),
             Role::Date(followers) => after.ends_before_capital(followers),
             Role::Noun(followers) => after.ends_before_capital(followers),
-            Role::Measure | Role::Clipped => after.ends_before_capital(&[]),
+            Role::Measure | Role::Clipped => after.ends_before_capital(""),
         }
     }
 }
 
-/// What the full stop of `St.` or `Dr.` does behind `head` where it is a road, as behind a name; `None` where it is a saint
-/// or a doctor.
+/// What the full stop of `St.` or `Dr.` does behind `head` where it is a road, as behind a name;
+/// `None` where it is a saint or a doctor.
 pub(super) fn road(head: &str, after: After) -> Option<Stop> {
     if !names_road(head) {
         return None;
@@ -260,17 +266,18 @@ fn names_road(head: &str) -> bool {
 /// Whether a word has a capital and is none that begins sentences.
 pub(super) fn is_name(word: &str) -> bool {
     let whole = word.len() > 2 && word.ends_with(char::is_alphanumeric);
-    whole && word.starts_with(char::is_uppercase) && !STARTERS.contains(&word)
+    whole && word.starts_with(char::is_uppercase) && !holds(STARTERS, word)
 }
 
-/// Whether a text ends in a month and a day, behind which a comma may stand before the year: "on May 5", "Jan. 5–8".
+/// Whether a text ends in a month and a day, behind which a comma may stand before the year: "on
+/// May 5", "Jan. 5–8".
 pub(super) fn ends_in_day(text: &str) -> bool {
     let mut words = text.rsplit(' ');
     let (day, month) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let day = day.trim_end_matches(|c: char| matches!(c, 's' | 't' | 'n' | 'd' | 'r' | 'h'));
     let numbers =
         day.split(['-', '–']).all(|day| (1..=2).contains(&day.len()) && day.bytes().all(|b| b.is_ascii_digit()));
-    numbers && MONTHS.contains(&month.trim_end_matches('.'))
+    numbers && holds(MONTHS, month.trim_end_matches('.'))
 }
 
 /// The text before the word that ends `before`, and that word.
@@ -282,7 +289,8 @@ pub(super) fn last_word(before: &str) -> (&str, &str) {
     before.split_at(before.len() - word.len())
 }
 
-/// Whether a letter behind `head` is a name of its own: it belongs to the word before it, or to the same word.
+/// Whether a letter behind `head` is a name of its own: it belongs to the word before it, or to the
+/// same word.
 fn is_label(head: &str) -> bool {
     let attached = head.chars().next_back().is_some_and(|c| !c.is_whitespace() && !".([\"“'‘*_".contains(c));
     attached || ends_in_word(head, LABELS)
@@ -295,9 +303,9 @@ fn is_initial(head: &str) -> bool {
 }
 
 /// Whether the last word of a text is one of these, whatever its capitals.
-fn ends_in_word(text: &str, words: &[&str]) -> bool {
+fn ends_in_word(text: &str, words: &str) -> bool {
     let last = text.trim_end().rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-    words.iter().any(|word| word.eq_ignore_ascii_case(last))
+    holds(words, &last.to_lowercase())
 }
 
 fn is_number(head: &str) -> bool {
@@ -309,6 +317,12 @@ fn is_letter(word: &str) -> bool {
     letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none()
 }
 
-fn begins_one_of(words: &[&str], begun: &str) -> bool {
-    words.iter().any(|word| word.starts_with(begun))
+/// Whether a list, parted by spaces, holds a word.
+pub(super) fn holds(words: &str, word: &str) -> bool {
+    !word.is_empty() && words.split(' ').any(|listed| listed == word)
+}
+
+/// Whether a word that may still grow begins one of a list.
+fn begins_one_of(words: &str, begun: &str) -> bool {
+    words.split(' ').any(|word| word.starts_with(begun))
 }

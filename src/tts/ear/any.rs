@@ -4,8 +4,8 @@
 use super::rewrite::{pattern, rewrite};
 use super::{fold, markdown, scripts};
 
-/// Reads a text for a voice of `language`. Markdown's marks, emoji, symbols and letters of foreign scripts go, and a link
-/// becomes its host; digits and the marks of every script stay.
+/// Reads a text for a voice of `language`. Markdown's marks, emoji, symbols and letters of foreign
+/// scripts go, and a link becomes its host; digits and the marks of every script stay.
 pub(super) fn read(text: &str, language: &str) -> String {
     let text = markdown::strip(&fold::letters(text));
     let text =

@@ -5,7 +5,12 @@
 //! MathCAT (speech for MathML) was weighed and left out: it needs a converter from LaTeX before it, and folders of rules
 //! beside it, for the few dozen commands that answers have.
 
+mod table;
+
+use table::{KNOWN, STRUCTURES};
+
 use super::rewrite::pattern;
+use crate::tts::abbreviations::holds;
 
 /// How deep groups may be nested; what is deeper is read without its structure.
 const DEEPEST: usize = 12;
@@ -54,7 +59,7 @@ fn formula<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
 /// Reads a command at the start of a text that is no formula; gives what follows it.
 fn command<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
     let (name, rest) = command_name(text)?;
-    let known = KNOWN.iter().any(|(known, _)| *known == name) || STRUCTURES.contains(&name);
+    let known = KNOWN.iter().any(|(known, _)| *known == name) || holds(STRUCTURES, name);
     // Elsewhere a backslash may part the folders of a path.
     let path =
         out.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ':' | '\\')) && !out.ends_with(char::is_numeric);
@@ -310,147 +315,6 @@ fn command_name(text: &str) -> Option<(&str, &str)> {
     let end = letters.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(letters.len());
     (end > 0).then(|| letters.split_at(end))
 }
-
-/// Commands that [`Reader::command`] reads with their arguments.
-const STRUCTURES: &[&str] = &[
-    "frac",
-    "dfrac",
-    "tfrac",
-    "cfrac",
-    "binom",
-    "sqrt",
-    "text",
-    "textbf",
-    "textit",
-    "mathrm",
-    "operatorname",
-    "boxed",
-    "mathbf",
-    "mathbb",
-    "mathcal",
-    "boldsymbol",
-    "overline",
-    "vec",
-    "begin",
-    "end",
-    "left",
-    "right",
-    "sum",
-    "prod",
-    "int",
-    "lim",
-];
-
-/// Commands that stand for a sign or a word.
-const KNOWN: &[(&str, &str)] = &[
-    ("times", "×"),
-    ("cdot", "×"),
-    ("ast", "×"),
-    ("div", "÷"),
-    ("pm", "±"),
-    ("mp", "minus or plus"),
-    ("leq", "≤"),
-    ("le", "≤"),
-    ("geq", "≥"),
-    ("ge", "≥"),
-    ("lt", "<"),
-    ("gt", ">"),
-    ("neq", "≠"),
-    ("ne", "≠"),
-    ("approx", "is about"),
-    ("sim", "is about"),
-    ("equiv", "is equivalent to"),
-    ("propto", "is proportional to"),
-    ("ll", "is much less than"),
-    ("gg", "is much greater than"),
-    ("infty", "infinity"),
-    ("to", "to"),
-    ("rightarrow", "to"),
-    ("mapsto", "maps to"),
-    ("Rightarrow", "implies"),
-    ("implies", "implies"),
-    ("iff", "if and only if"),
-    ("Leftrightarrow", "if and only if"),
-    ("in", "in"),
-    ("notin", "not in"),
-    ("subset", "is a subset of"),
-    ("subseteq", "is a subset of"),
-    ("cup", "union"),
-    ("cap", "intersection"),
-    ("emptyset", "the empty set"),
-    ("forall", "for all"),
-    ("exists", "there exists"),
-    ("land", "and"),
-    ("lor", "or"),
-    ("neg", "not"),
-    ("therefore", "therefore"),
-    ("partial", "partial"),
-    ("nabla", "nabla"),
-    ("circ", "°"),
-    ("degree", "°"),
-    ("ldots", "and so on"),
-    ("cdots", "and so on"),
-    ("dots", "and so on"),
-    ("angle", "angle"),
-    ("perp", "is perpendicular to"),
-    ("parallel", "is parallel to"),
-    ("mid", "given"),
-    ("sin", "sine"),
-    ("cos", "cosine"),
-    ("tan", "tangent"),
-    ("log", "log"),
-    ("ln", "natural log"),
-    ("exp", "exp"),
-    ("max", "max"),
-    ("min", "min"),
-    ("gcd", "gcd"),
-    ("mod", "mod"),
-    ("bmod", "mod"),
-    ("pmod", "mod"),
-    ("percent", "%"),
-    ("lvert", "the absolute value of"),
-    ("rvert", " "),
-    ("lfloor", "the floor of"),
-    ("rfloor", " "),
-    ("lceil", "the ceiling of"),
-    ("rceil", " "),
-    ("quad", " "),
-    ("qquad", " "),
-    ("displaystyle", " "),
-    ("limits", " "),
-    ("alpha", "alpha"),
-    ("beta", "beta"),
-    ("gamma", "gamma"),
-    ("Gamma", "gamma"),
-    ("delta", "delta"),
-    ("Delta", "delta"),
-    ("epsilon", "epsilon"),
-    ("varepsilon", "epsilon"),
-    ("zeta", "zeta"),
-    ("eta", "eta"),
-    ("theta", "theta"),
-    ("Theta", "theta"),
-    ("kappa", "kappa"),
-    ("lambda", "lambda"),
-    ("Lambda", "lambda"),
-    ("mu", "mu"),
-    ("nu", "nu"),
-    ("xi", "xi"),
-    ("pi", "pi"),
-    ("Pi", "pi"),
-    ("rho", "rho"),
-    ("sigma", "sigma"),
-    ("Sigma", "sigma"),
-    ("tau", "tau"),
-    ("phi", "phi"),
-    ("varphi", "phi"),
-    ("Phi", "phi"),
-    ("chi", "chi"),
-    ("psi", "psi"),
-    ("Psi", "psi"),
-    ("omega", "omega"),
-    ("Omega", "omega"),
-];
 
 #[cfg(test)]
 mod tests {

@@ -5,246 +5,45 @@
 
 use super::english::{cardinal, ordinal, year};
 use super::rewrite::{Site, pattern, rewrite};
-use crate::tts::abbreviations::is_name;
+use crate::tts::abbreviations::{holds, is_name};
 
 /// What is counted: behind these even a single letter is a numeral.
-const COUNTED: &[&str] = &[
-    "Act",
-    "Amendment",
-    "Annex",
-    "Apollo",
-    "Appendix",
-    "Article",
-    "Bowl",
-    "Book",
-    "Canto",
-    "Category",
-    "Chapter",
-    "Class",
-    "Corps",
-    "Division",
-    "Episode",
-    "Factor",
-    "Fantasy",
-    "Figure",
-    "Form",
-    "Godfather",
-    "Grade",
-    "Group",
-    "Level",
-    "Olympiad",
-    "Opus",
-    "Part",
-    "Phase",
-    "Quadrant",
-    "Rambo",
-    "Region",
-    "Rocky",
-    "Rule",
-    "Scene",
-    "Schedule",
-    "Season",
-    "Section",
-    "Stage",
-    "Step",
-    "Symphony",
-    "Table",
-    "Tier",
-    "Title",
-    "Type",
-    "Unit",
-    "Vatican",
-    "Volume",
-    "War",
-    "Wars",
-    "WrestleMania",
-    "Zone",
-];
+const COUNTED: &str = "Act Amendment Annex Apollo Appendix Article Bowl Book Canto Category Chapter Class Corps \
+    Division Episode Factor Fantasy Figure Form Godfather Grade Group Level Olympiad Opus Part \
+    Phase Quadrant Rambo Region Rocky Rule Scene Schedule Season Section Stage Step Symphony Table \
+    Tier Title Type Unit Vatican Volume War Wars WrestleMania Zone";
 
 /// Of these, what somebody may speak of who goes on with "I": "the Book I read".
-const SPOKEN_OF: &[&str] =
-    &["Book", "Chapter", "Episode", "Figure", "Form", "Part", "Rule", "Scene", "Season", "Step", "Table"];
+const SPOKEN_OF: &str = "Book Chapter Episode Figure Form Part Rule Scene Season Step Table";
 
 /// Titles before a ruler's name.
-const TITLES: &[&str] = &[
-    "Archduke",
-    "Caliph",
-    "Count",
-    "Czar",
-    "Duke",
-    "Earl",
-    "Emperor",
-    "Empress",
-    "Kaiser",
-    "Khan",
-    "King",
-    "Patriarch",
-    "Pharaoh",
-    "Pope",
-    "Prince",
-    "Princess",
-    "Queen",
-    "Shah",
-    "Sultan",
-    "Tsar",
-];
+const TITLES: &str = "Archduke Caliph Count Czar Duke Earl Emperor Empress Kaiser Khan King Patriarch Pharaoh Pope \
+    Prince Princess Queen Shah Sultan Tsar";
 
 /// Names of rulers and popes, and first names of people who are the second or third of theirs.
-const NAMES: &[&str] = &[
-    "Abbas",
-    "Abdulhamid",
-    "Abdullah",
-    "Adolf",
-    "Albert",
-    "Alexander",
-    "Alexios",
-    "Alfonso",
-    "Amenhotep",
-    "Andrew",
-    "Anne",
-    "Antiochus",
-    "Artaxerxes",
-    "Arthur",
-    "August",
-    "Augustus",
-    "Baldwin",
-    "Basil",
-    "Bela",
-    "Benedict",
-    "Boniface",
-    "Boris",
-    "Carl",
-    "Carlos",
-    "Catherine",
-    "Celestine",
-    "Charles",
-    "Christian",
-    "Christopher",
-    "Clement",
-    "Cleopatra",
-    "Conrad",
-    "Constantine",
-    "Cyrus",
-    "Daniel",
-    "Darius",
-    "David",
-    "Edmund",
-    "Edward",
-    "Elizabeth",
-    "Emmanuel",
-    "Eric",
-    "Erik",
-    "Eugene",
-    "Faisal",
-    "Farouk",
-    "Felipe",
-    "Ferdinand",
-    "Francis",
-    "Franz",
-    "Frederick",
-    "Friedrich",
-    "George",
-    "Gregory",
-    "Gustav",
-    "Haakon",
-    "Harald",
-    "Harold",
-    "Harry",
-    "Hassan",
-    "Heinrich",
-    "Henri",
-    "Henry",
-    "Howard",
-    "Hugh",
-    "Hussein",
-    "Innocent",
-    "Isabella",
-    "Ivan",
-    "James",
-    "Jean",
-    "John",
-    "Johann",
-    "Joseph",
-    "Juan",
-    "Julius",
-    "Karl",
-    "Kenneth",
-    "Leo",
-    "Leopold",
-    "Louis",
-    "Ludwig",
-    "Magnus",
-    "Mahmud",
-    "Manuel",
-    "Margaret",
-    "Margrethe",
-    "Martin",
-    "Mary",
-    "Maximilian",
-    "Mehmed",
-    "Michael",
-    "Mohammed",
-    "Muhammad",
-    "Murad",
-    "Napoleon",
-    "Nicholas",
-    "Olaf",
-    "Olav",
-    "Oscar",
-    "Otto",
-    "Paul",
-    "Pedro",
-    "Peter",
-    "Philip",
-    "Philippe",
-    "Pius",
-    "Ptolemy",
-    "Rama",
-    "Rameses",
-    "Ramesses",
-    "Ramses",
-    "Richard",
-    "Robert",
-    "Rudolf",
-    "Samuel",
-    "Sancho",
-    "Selim",
-    "Seti",
-    "Sigismund",
-    "Sixtus",
-    "Stephen",
-    "Suleiman",
-    "Theodore",
-    "Thomas",
-    "Thutmose",
-    "Thurston",
-    "Umberto",
-    "Urban",
-    "Victor",
-    "Victoria",
-    "Vittorio",
-    "Vladimir",
-    "Walter",
-    "Wilhelm",
-    "Willem",
-    "William",
-    "Xerxes",
-];
+const NAMES: &str = "Abbas Abdulhamid Abdullah Adolf Albert Alexander Alexios Alfonso Amenhotep Andrew Anne \
+    Antiochus Artaxerxes Arthur August Augustus Baldwin Basil Bela Benedict Boniface Boris Carl \
+    Carlos Catherine Celestine Charles Christian Christopher Clement Cleopatra Conrad Constantine \
+    Cyrus Daniel Darius David Edmund Edward Elizabeth Emmanuel Eric Erik Eugene Faisal Farouk \
+    Felipe Ferdinand Francis Franz Frederick Friedrich George Gregory Gustav Haakon Harald Harold \
+    Harry Hassan Heinrich Henri Henry Howard Hugh Hussein Innocent Isabella Ivan James Jean John \
+    Johann Joseph Juan Julius Karl Kenneth Leo Leopold Louis Ludwig Magnus Mahmud Manuel Margaret \
+    Margrethe Martin Mary Maximilian Mehmed Michael Mohammed Muhammad Murad Napoleon Nicholas Olaf \
+    Olav Oscar Otto Paul Pedro Peter Philip Philippe Pius Ptolemy Rama Rameses Ramesses Ramses \
+    Richard Robert Rudolf Samuel Sancho Selim Seti Sigismund Sixtus Stephen Suleiman Theodore \
+    Thomas Thutmose Thurston Umberto Urban Victor Victoria Vittorio Vladimir Walter Wilhelm Willem \
+    William Xerxes";
 
 /// Behind a numeral these are counted in order: `the XIX century`.
-const ORDERED: &[&str] =
-    &["century", "centuries", "dynasty", "Dynasty", "Olympiad", "Amendment", "Corps", "Legion", "Congress"];
+const ORDERED: &str = "century centuries dynasty Dynasty Olympiad Amendment Corps Legion Congress";
 
 /// Numerals that are also words, sizes or initials of other things: no name alone makes numbers of them.
-const AMBIGUOUS: &[&str] = &[
-    "I", "V", "X", "C", "D", "L", "M", "CC", "CD", "CI", "CL", "CM", "CV", "CX", "DC", "DI", "DIV", "DL", "DM", "DV",
-    "DX", "LI", "LV", "MC", "MD", "MI", "MIX", "ML", "MM", "MV", "MX", "XL", "XX", "XXL", "XXX", "LIV", "MIDI", "MILL",
-    "CIVIC", "IV", "VI",
-];
+const AMBIGUOUS: &str = "I V X C D L M CC CD CI CL CM CV CX DC DI DIV DL DM DV DX LI LV MC MD MI MIX ML MM MV MX XL XX \
+    XXL XXX LIV MIDI MILL CIVIC IV VI";
 
 pub(super) fn numerals(text: &str) -> String {
     let text = rewrite(text, pattern!(r"\b([IVXLCDM]+)( [A-Za-z]+)"), |site| {
-        let ordered = ORDERED.contains(&site.group(2).trim());
+        let ordered = holds(ORDERED, site.group(2).trim());
         let value =
             value(site.group(1)).filter(|_| ordered && !matches!(site.group(1), "I" | "C" | "D" | "L" | "M"))?;
         Some(format!("{}{}", ordinal(value), site.group(2)))
@@ -261,13 +60,13 @@ fn listed(text: &str) -> String {
     let list = pattern!(r"\b(\p{L}+) ([IVXLCDM]+(?:(?:,? (?:and|or|to|through|&)|,| ?[-–/]) ?[IVXLCDM]+)*)\b");
     rewrite(text, list, |site| {
         let word = site.group(1);
-        let mut letters = word.strip_suffix('s').filter(|one| COUNTED.contains(one)).unwrap_or(word).chars();
+        let mut letters = word.strip_suffix('s').filter(|one| holds(COUNTED, one)).unwrap_or(word).chars();
         let capital: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
         let singles = !pattern!(r"\b[CDLM]\b").is_match(site.group(2));
         // "Part I was" is one, "in this part I was" is not.
-        let counted = COUNTED.contains(&capital.as_str()) && (word == capital || site.group(2).len() > 1);
+        let counted = holds(COUNTED, &capital) && (word == capital || site.group(2).len() > 1);
         let goes_on = matches!(site.next(), Some('\'' | '-')) && !site.after.starts_with("'s");
-        let speaker = site.group(2) == "I" && SPOKEN_OF.contains(&word) && !is_followed_as_number(site.after);
+        let speaker = site.group(2) == "I" && holds(SPOKEN_OF, word) && !is_followed_as_number(site.after);
         if !counted || !singles || goes_on || speaker {
             return None;
         }
@@ -280,16 +79,16 @@ fn listed(text: &str) -> String {
 /// The number of a numeral behind a word with a capital that is not counted.
 fn behind_name(site: &Site) -> Option<String> {
     let (name, numeral) = (site.group(1), site.group(2));
-    let value = value(numeral).filter(|_| is_name(name) || TITLES.contains(&name))?;
+    let value = value(numeral).filter(|_| is_name(name) || holds(TITLES, name))?;
     let earlier: Vec<&str> = site.before.split_whitespace().rev().take(3).collect();
-    let titled = earlier.iter().any(|word| TITLES.contains(word));
+    let titled = earlier.iter().any(|word| holds(TITLES, word));
     let capitals = earlier.iter().take_while(|word| word.starts_with(char::is_uppercase));
-    let person = NAMES.contains(&name) || capitals.clone().any(|word| NAMES.contains(word));
+    let person = holds(NAMES, name) || capitals.clone().any(|word| holds(NAMES, word));
     let sure = match numeral {
         "I" => titled || person && (!site.group(3).is_empty() || is_followed_as_number(site.after)),
-        "V" | "X" => titled || NAMES.contains(&name) && site.before.split_whitespace().next_back() != Some("and"),
+        "V" | "X" => titled || holds(NAMES, name) && site.before.split_whitespace().next_back() != Some("and"),
         "IV" | "VI" => true,
-        _ => !AMBIGUOUS.contains(&numeral) || titled,
+        _ => !holds(AMBIGUOUS, numeral) || titled,
     };
     match numeral.len() {
         _ if !sure => None,
