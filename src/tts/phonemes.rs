@@ -1,11 +1,13 @@
 //! Text to phonemes, by espeak-ng as a program of its own: its licence (GPL-3) keeps it out of this binary.
 //!
-//! espeak-ng drops punctuation, which shapes the melody of a sentence. So the text is cut into clauses, and the marks are
-//! put back behind their phonemes. All clauses go through one run of the program, which reads its standard input line by
-//! line (with `--stdin` it would join the lines). Behind each clause stands an empty line, which comes back as one: that
-//! tells the clauses apart even where the program breaks one into several lines.
+//! espeak-ng drops punctuation, which shapes the melody of a sentence. So the text is cut into
+//! clauses, and the marks are put back behind their phonemes. All clauses go through one run of the
+//! program, which reads its standard input line by line (with `--stdin` it would join the lines).
+//! Behind each clause stands an empty line, which comes back as one: that tells the clauses apart
+//! even where the program breaks one into several lines.
 //!
-//! Most of a run is the start of the program, so the next one is started ahead and waits for its text.
+//! Most of a run is the start of the program, so the next one is started ahead and waits for its
+//! text.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -19,7 +21,8 @@ use super::TtsError;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most bytes of one text: the pieces that reach it are far shorter.
 const MAX_TEXT: usize = 16 << 10;
-/// The most bytes of one line: the program reads lines of up to 1000, and cuts what is longer anywhere.
+/// The most bytes of one line: the program reads lines of up to 1000, and cuts what is longer
+/// anywhere.
 const MAX_LINE: usize = 600;
 /// The most bytes of phonemes that are read back.
 const MAX_PHONEMES: u64 = 1 << 20;
@@ -81,7 +84,8 @@ impl Phonemiser {
         let answer = without_language_names(&self.run(&lines)?);
         Ok(match grouped(&answer, clauses.len()) {
             Some(spoken) => join(&clauses, &spoken),
-            // A program that answers otherwise still said every word; only the marks inside are lost.
+            // A program that answers otherwise still said every word; only the marks inside are
+            // lost.
             None => join(&clauses[clauses.len() - 1..], &[answer]),
         })
     }
@@ -150,8 +154,8 @@ fn converse(child: &mut Child, text: &str) -> Result<String, String> {
     }
 }
 
-/// Cuts at the marks that shape the melody, and at spaces where a line would grow too long. What espeak-ng would take for
-/// commands (`[[`) is left out.
+/// Cuts at the marks that shape the melody, and at spaces where a line would grow too long. What
+/// espeak-ng would take for commands (`[[`) is left out.
 fn clauses(text: &str) -> Vec<Clause> {
     let mut clauses = Vec::new();
     let mut words = String::new();
@@ -182,7 +186,8 @@ fn clauses(text: &str) -> Vec<Clause> {
     clauses
 }
 
-/// The lines of each of `count` clauses, joined; `None` if the program answered with other lines than it was asked for.
+/// The lines of each of `count` clauses, joined; `None` if the program answered with other lines
+/// than it was asked for.
 fn grouped(answer: &str, count: usize) -> Option<Vec<String>> {
     let mut lines = answer.lines().map(str::trim);
     let mut clause = || {
@@ -194,7 +199,8 @@ fn grouped(answer: &str, count: usize) -> Option<Vec<String>> {
     lines.next().is_none().then_some(groups)
 }
 
-/// Takes out the names of languages, as in `(en)həlˈəʊ(de)`, with which espeak-ng marks foreign words.
+/// Takes out the names of languages, as in `(en)həlˈəʊ(de)`, with which espeak-ng marks foreign
+/// words.
 fn without_language_names(phonemes: &str) -> String {
     let mut kept = String::with_capacity(phonemes.len());
     let mut rest = phonemes;
@@ -205,8 +211,8 @@ fn without_language_names(phonemes: &str) -> String {
     kept + rest
 }
 
-/// Marks each A that is a letter's name and not the article: it stands among other single letters ("nine a m"), or has a
-/// capital inside a clause ("vitamin A").
+/// Marks each A that is a letter's name and not the article: it stands among other single letters
+/// ("nine a m"), or has a capital inside a clause ("vitamin A").
 fn with_letter_a(words: &str) -> String {
     let words: Vec<&str> = words.split(' ').collect();
     let single = |at: Option<usize>| at.and_then(|at| words.get(at)).is_some_and(|word| is_letter(word));
@@ -289,7 +295,8 @@ mod tests {
         }
     }
 
-    /// A phonemiser whose program writes a line into the file "runs" of `folder` each time it is started.
+    /// A phonemiser whose program writes a line into the file "runs" of `folder` each time it is
+    /// started.
     fn counting(folder: &std::path::Path) -> Phonemiser {
         use std::os::unix::fs::PermissionsExt;
         let mut phonemiser = Phonemiser::find("en-us").unwrap();

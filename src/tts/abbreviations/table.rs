@@ -8,18 +8,21 @@ const fn entry(written: &'static str, said: &'static str, role: super::Role) -> 
     Abbreviation { written, said, role }
 }
 
-pub(super) const MONTHS: &str = "January February March April May June July August September October November December Jan Feb \
-    Mar Apr Jun Jul Aug Sept Sep Oct Nov Dec";
+pub(super) const MONTHS: &str = "\
+    January February March April May June July August September October November December Jan \
+    Feb Mar Apr Jun Jul Aug Sept Sep Oct Nov Dec";
 
 /// Go on behind `a.m.` and `p.m.`: days, months and time zones.
-const WHEN: &str = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday Mon Tue Tues Wed Thu Thurs Fri Sat \
-    Sun January February March April June July August September October November December EST EDT \
-    ET CST CDT CT MST MDT MT PST PDT PT GMT UTC BST CET CEST IST JST Eastern Central Mountain \
-    Pacific Greenwich";
+const WHEN: &str = "\
+    Monday Tuesday Wednesday Thursday Friday Saturday Sunday Mon Tue Tues Wed Thu Thurs Fri Sat \
+    Sun January February March April June July August September October November December EST \
+    EDT ET CST CDT CT MST MDT MT PST PDT PT GMT UTC BST CET CEST IST JST Eastern Central \
+    Mountain Pacific Greenwich";
 
 /// Go on behind `Jr.`: what is named after people.
-const NAMED_AFTER: &str = "Day Dr Drive Blvd Boulevard Ave Avenue St Street Way High School Park Memorial Center Library \
-    Building";
+const NAMED_AFTER: &str = "\
+    Day Dr Drive Blvd Boulevard Ave Avenue St Street Way High School Park Memorial Center \
+    Library Building";
 
 /// Go on behind a company's `Inc.` or `Co.`.
 const COMPANY: &str = "Inc Ltd LLC Chairman CEO CFO President Chief Magazine";
@@ -196,42 +199,48 @@ pub(super) const ABBREVIATIONS: &[Abbreviation] = &[
 ];
 
 /// Go on behind a road: `Main St. NW`.
-pub(super) const ROAD_FOLLOWERS: &str = "NW NE SW SE North South East West Station Bridge Theatre Theater Bakery Apt Suite Ste Unit \
+pub(super) const ROAD_FOLLOWERS: &str = "\
+    NW NE SW SE North South East West Station Bridge Theatre Theater Bakery Apt Suite Ste Unit \
     Journal Market Hospital School Church Park Pier Hotel Cafe";
 
 /// Letters that stand for a country, a place or a degree, and not for a person's first names.
-pub(super) const ACRONYMS: &str = "U.S U.S.A U.K U.N E.U U.A.E U.S.S.R D.C N.Y N.Y.C L.A B.C A.D B.C.E C.E M.D J.D D.D.S B.A B.S \
-    B.Sc M.A M.S M.Sc M.B.A R.I.P P.S R.N D.I.Y A.M P.M C.E.O A.I T.V F.B.I C.I.A N.A.S.A R.S.V.P \
-    P.O";
+pub(super) const ACRONYMS: &str = "\
+    U.S U.S.A U.K U.N E.U U.A.E U.S.S.R D.C N.Y N.Y.C L.A B.C A.D B.C.E C.E M.D J.D D.D.S B.A \
+    B.S B.Sc M.A M.S M.Sc M.B.A R.I.P P.S R.N D.I.Y A.M P.M C.E.O A.I T.V F.B.I C.I.A N.A.S.A \
+    R.S.V.P P.O";
 
 /// Go on behind such letters: `U.S. Senator`.
-pub(super) const ACRONYM_FOLLOWERS: &str = "Agency Air Ambassador Army Assembly Attorney Bank Box Bureau Capitol Census Centers Chamber \
-    Charter Christmas Citizenship Civil Climate Coast Code Commerce Commission Committee Congress \
-    Constitution Convention Council Court Customs Declaration Defense Democrat Democratic \
-    Democrats Department District Dollar Dollars Economic Education Embassy Energy English \
-    Environmental Fed Federal Fish Food Forces Forest General Geological Government Grand Highway \
-    House Human Independence Justice Labor Marine Marines Marshal Marshals Masters Men Military \
-    Mint National Naval Navy News Olympic Olympics Open Parliament Patent Postal President \
-    Presidential Presidents Prime Representative Representatives Republican Republicans Route \
-    Secretary Security Senate Senator Senators Soccer Space State States Steel Supreme Territories \
-    Territory Trade Treasuries Treasury Vice Virgin Women";
+pub(super) const ACRONYM_FOLLOWERS: &str = "\
+    Agency Air Ambassador Army Assembly Attorney Bank Box Bureau Capitol Census Centers Chamber \
+    Charter Christmas Citizenship Civil Climate Coast Code Commerce Commission Committee \
+    Congress Constitution Convention Council Court Customs Declaration Defense Democrat \
+    Democratic Democrats Department District Dollar Dollars Economic Education Embassy Energy \
+    English Environmental Fed Federal Fish Food Forces Forest General Geological Government \
+    Grand Highway House Human Independence Justice Labor Marine Marines Marshal Marshals Masters \
+    Men Military Mint National Naval Navy News Olympic Olympics Open Parliament Patent Postal \
+    President Presidential Presidents Prime Representative Representatives Republican \
+    Republicans Route Secretary Security Senate Senator Senators Soccer Space State States Steel \
+    Supreme Territories Territory Trade Treasuries Treasury Vice Virgin Women";
 
 /// Behind these words a letter is a name of its own and no initial: `vitamin C`.
-pub(super) const LABELS: &str = "answer apartment appendix block building category chapter choice class column drive exhibit \
-    factor figure gate gen generation grade group hepatitis influenza key letter level line model \
-    note option part phase plan point question room row schedule section series size suite table \
-    team terminal type unit variable version vitamin zone";
+pub(super) const LABELS: &str = "\
+    answer apartment appendix block building category chapter choice class column drive exhibit \
+    factor figure gate gen generation grade group hepatitis influenza key letter level line \
+    model note option part phase plan point question room row schedule section series size suite \
+    table team terminal type unit variable version vitamin zone";
 
 /// Words with a small letter that stand behind an initial: in names of people, and of species.
-pub(super) const NAME_PARTS: &str = "van von de del della der den da di du dos la le ter ten bin ibn al el y coli sapiens rex \
-    elegans aureus pylori cerevisiae melanogaster erectus pneumoniae subtilis difficile botulinum \
-    albicans vulgaris officinalis lupus catus";
+pub(super) const NAME_PARTS: &str = "\
+    van von de del della der den da di du dos la le ter ten bin ibn al el y coli sapiens rex \
+    elegans aureus pylori cerevisiae melanogaster erectus pneumoniae subtilis difficile \
+    botulinum albicans vulgaris officinalis lupus catus";
 
 /// Words that begin many sentences and are hardly anybody's name.
-pub(super) const STARTERS: &str = "A About According After All Also Although An And Another Are As At Because Before Both But By \
-    Can Could Did Do Does During Each Even Every Finally First For From Given Has Have He Her Here \
-    His How However I If In Instead Is It Its Later Let Like Many Maybe More Most My Next No Not \
-    Now Of On Once One Only Or Other Our Over Perhaps Please She Should Since So Some Such Take \
-    That The Their Then There Therefore These They This Those Though Through Thus To Today Two \
-    Under Unlike Until Was We Were What When Where Whether Which While Who Why With Without Would \
-    Yes You Your";
+pub(super) const STARTERS: &str = "\
+    A About According After All Also Although An And Another Are As At Because Before Both But \
+    By Can Could Did Do Does During Each Even Every Finally First For From Given Has Have He Her \
+    Here His How However I If In Instead Is It Its Later Let Like Many Maybe More Most My Next \
+    No Not Now Of On Once One Only Or Other Our Over Perhaps Please She Should Since So Some \
+    Such Take That The Their Then There Therefore These They This Those Though Through Thus To \
+    Today Two Under Unlike Until Was We Were What When Where Whether Which While Who Why With \
+    Without Would Yes You Your";

@@ -42,6 +42,7 @@ mod tests {
             ("de", "😀 🎉", ""),
             ("de", "```rust\nfn main() {}\n```", ""),
             ("de", "𝐇𝐚𝐥𝐥𝐨 Ｗｅｌｔ, 5 m² und ½", "Hallo Welt, 5 m² und ½"),
+            ("th", "ทำอะไร ｶ", "ทำอะไร"),
             ("ja", "ＡＢＣ！はい", "ABC！はい"),
             ("ru", "Привет, Hello, שלום!", "Привет, Hello, !"),
             ("de", "Das heißt привет oder 你好 hier.", "Das heißt oder hier."),

@@ -10,9 +10,9 @@ macro_rules! book {
         concat!(
             r"(Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Ruth|Samuel|Kings|Chronicles|Ezra|Nehemiah",
             r"|Esther|Job|Psalms?|Proverbs|Ecclesiastes|Isaiah|Jeremiah|Lamentations|Ezekiel|Daniel|Hosea|Joel|Amos",
-            r"|Obadiah|Jonah|Micah|Nahum|Habakkuk|Zephaniah|Haggai|Zechariah|Malachi|Matthew|Mark|Luke|John|Acts|Romans",
-            r"|Corinthians|Galatians|Ephesians|Philippians|Colossians|Thessalonians|Timothy|Titus|Philemon|Hebrews|James",
-            r"|Peter|Jude|Revelation|Quran|Surah)"
+            r"|Obadiah|Jonah|Micah|Nahum|Habakkuk|Zephaniah|Haggai|Zechariah|Malachi|Matthew|Mark|Luke|John|Acts",
+            r"|Romans|Corinthians|Galatians|Ephesians|Philippians|Colossians|Thessalonians|Timothy|Titus|Philemon",
+            r"|Hebrews|James|Peter|Jude|Revelation|Quran|Surah)"
         )
     };
 }
@@ -51,9 +51,8 @@ fn said(site: &Site) -> Option<String> {
 
 /// Whether what looks like a time is one number to another: "a ratio of 1:10".
 fn is_ratio(site: &Site) -> bool {
-    let spoken_of = pattern!(
-        r"(?i)\b(?:ratios?|odds|scales?|proportions?|dilut\w+|mix\w*|compression|gear|aspect|scored?|won|lost|beat)\b[^.!?]*$"
-    );
+    let spoken_of =
+        pattern!(r"(?i)\b(?:ratios?|odds|scales?|proportions?|dilut\w+|mix\w*|compression|gear|aspect)\b[^.!?]*$");
     let follows =
         pattern!(r"(?i)^,? (?:ratio|odds|scale|dilution|mixture|mix|proportion|aspect|split|gear|favorite)\b");
     let timed = pattern!(r"(?i)\b(?:at|by|around|until|before|after|from) $").is_match(site.before);

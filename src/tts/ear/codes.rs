@@ -1,15 +1,14 @@
-//! Numbers that are no amounts but strings of digits, and are read digit by digit: codes, cards, postal codes, and the
-//! numbers of emergency services. What stands around them tells.
+//! Numbers that are no amounts but strings of digits, and are read digit by digit: codes, cards,
+//! postal codes, and the numbers of emergency services. What stands around them tells.
 
 use super::english::digits;
 use super::rewrite::{Site, pattern, rewrite};
+use crate::tts::abbreviations::holds;
 
 /// Numbers of emergency services and of help lines somewhere.
-const EMERGENCY: &[&str] = &[
-    "000", "100", "101", "102", "103", "105", "108", "110", "111", "112", "113", "115", "116", "117", "118", "119",
-    "120", "122", "123", "133", "144", "190", "191", "192", "193", "199", "211", "311", "411", "511", "611", "711",
-    "811", "911", "988", "995", "997", "998", "999",
-];
+const EMERGENCY: &str = "\
+    000 100 101 102 103 105 108 110 111 112 113 115 116 117 118 119 120 122 123 133 144 190 191 192 \
+    193 199 211 311 411 511 611 711 811 911 988 995 997 998 999";
 
 /// Reads every such number in `text`.
 pub(super) fn codes(text: &str) -> String {
@@ -29,7 +28,7 @@ fn named(text: &str) -> String {
         r"|(?:postal|area|access|security|entry|door|gate|error|status|country|verification|confirmation|booking",
         r"|sort|zip|pin|pass|dialing) codes?|(?:account|routing|serial|order|card|tracking|reference|confirmation",
         r"|ticket|case|invoice|model|policy|member|membership|customer|license|registration|social security",
-        r"|student|employee|insurance|passport|pin|id) (?:numbers?|no\.|ids?|#)|(?:code|password|number|pin|combination) (?:is|was)",
+        r"|student|employee|insurance|passport|pin|id) (?:numbers?|no\.|ids?|#)|(?:code|password|pin) (?:is|was)",
         r"|combination|ending in|ends in|last (?:four|4)(?: digits)?)(?:s\b)?",
         r"(?: (?:codes?|numbers?|is|was|are|will be|of|to|as|for|be))*[:=]? ?#?)",
         r"([0-9]{3,}(?:-[0-9]{2,}| [0-9]{3,})*(?:(?:,? (?:and|or)|,) [0-9]{3,}\b)*)"
@@ -51,7 +50,8 @@ fn short_codes(text: &str) -> String {
     })
 }
 
-/// Cards in groups of four digits (one kind has six and five), and account numbers such as `DE89 3704 0044`.
+/// Cards in groups of four digits (one kind has six and five), and account numbers such as `DE89
+/// 3704 0044`.
 fn cards(text: &str) -> String {
     let card = pattern!(
         r"\b(?:[0-9]{4}(?:[ -][0-9]{4}){3}|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{5}|[0-9]{16})\b",
@@ -74,19 +74,24 @@ fn cards(text: &str) -> String {
 fn emergency(text: &str) -> String {
     let called = pattern!(
         r"(?i)\b((?:call|calls|called|calling|dial|dials|dialed|dialing|phone|ring|text|press|number|hotline|helpline",
-        r"|lifeline|ambulance|police|fire department|emergency services?)(?: (?:is|are|at|on|the number|number|using))*",
-        r":? \(?)([0-9]{3}(?:(?:,? or|,? and|,|/) ?[0-9]{3})*)\b"
+        r"|lifeline|ambulance|police|fire department|emergency services?)",
+        r"(?: (?:is|are|at|on|the number|number|using))*:? \(?)([0-9]{3}(?:(?:,? or|,? and|,|/) ?[0-9]{3})*)\b"
     );
     let text = rewrite(text, called, |site| {
         let known = site.group(2).split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
         let counted = pattern!(
-            r"^(?:-[0-9]|[.,:/%][0-9]|%| (?:people|times|customers|friends|employees|patients|users|of|more|other|different))"
+            r"^(?:-[0-9]|[.,:/%][0-9]|%",
+            r"| (?:people|times|customers|friends|employees|patients|users|of|more|other|different))"
         );
-        let emergency = known.into_iter().all(|number| EMERGENCY.contains(&number)) && !counted.is_match(site.after);
+        // A number is mostly no telephone's.
+        let vague = pattern!(r"(?i)^(?:press|number)").is_match(site.group(1));
+        let listed = if vague { "000 112 911 988 995 999" } else { EMERGENCY };
+        let emergency = known.into_iter().all(|number| holds(listed, number)) && !counted.is_match(site.after);
         emergency.then(|| format!("{}{}", site.group(1), each(site.group(2))))
     });
     let alone = pattern!(
-        r"\b(911|112|999|988)( (?:operator|dispatcher|call|calls|is the|is for|emergency|in an emergency|Suicide|Crisis|Lifeline)\b)"
+        r"\b(911|112|999|988)( (?:operator|dispatcher|call|calls|is the|is for|emergency|in an emergency|Suicide",
+        r"|Crisis|Lifeline)\b)"
     );
     rewrite(&text, alone, |site| {
         let prior = site.before.trim_end().ends_with(|c: char| c.is_ascii_digit() || matches!(c, ',' | '.' | '$'));

@@ -55,23 +55,30 @@ pub(super) fn dates(text: &str) -> String {
         let sure = (year.len() == 4 || padded) && !version && !is_inside(site) && !site.after.starts_with(':');
         date(year, month, day).or_else(|| date(year, day, month)).filter(|_| sure)
     });
-    let dated = pattern!(
-        r"(?i)\b(on|by|until|till|before|after|since|from|due|dated|through|between) ([0-9]{1,2})/([0-9]{1,2})\b"
-    );
+    day_first(&month_first(&dated(&text)))
+}
+
+/// `on 12/25` and `expires 05/27`, which are dates only where they are spoken of as such.
+fn dated(text: &str) -> String {
     let expires = pattern!(
         r"(?i)\b((?:expir\w+|exp\.?|valid|good)(?: (?:thru|through|until|on|in|date))*:? )(0[1-9]|1[0-2])/([0-9]{2})\b"
     );
-    let text = rewrite(&text, expires, |site| {
+    let text = rewrite(text, expires, |site| {
         let year = year(2000 + site.group(3).parse::<u64>().ok()?);
         Some(format!("{}{} {year}", site.group(1), month_number(site.group(2))?))
     });
-    let text = rewrite(&text, dated, |site| {
-        let day = ordinal(in_range(site.group(3), 1, 31)?);
-        let month = month_number(site.group(2))?;
-        let whole = !site.next().is_some_and(|c| matches!(c, '/' | '%' | '"'));
-        whole.then(|| format!("{} {month} {day}", site.group(1)))
-    });
-    day_first(&month_first(&text))
+    let dated = pattern!(
+        r"(?i)\b(on|due|dated|by|until|till|before|after|since|from|through|between) ([0-9]{1,2})/([0-9]{1,2})\b"
+    );
+    rewrite(&text, dated, |site| {
+        let (month, day) = (in_range(site.group(2), 1, 12)?, in_range(site.group(3), 1, 31)?);
+        let whole = !site.next().is_some_and(|c| matches!(c, '/' | '%' | '"')) && !site.after.starts_with(" of");
+        // "by 1/2" and "between 1/4 and 3/4" are fractions.
+        let fraction = month < day && matches!(day, 2..=5 | 8 | 10);
+        let sure = !fraction || matches!(site.group(1).to_lowercase().as_str(), "on" | "due" | "dated");
+        let words = format!("{} {} {}", site.group(1), month_number(site.group(2))?, ordinal(day));
+        (whole && sure).then_some(words)
+    })
 }
 
 /// `2024-03-05`, with or without a time, `2024/3/5` and `2024-03`.
@@ -99,9 +106,8 @@ fn spans(text: &str) -> String {
     let days =
         pattern!(r"\b", weekday!(), r"\.?( ?[-–] ?| to | through |, | and |, and | & |/)", weekday!(), r"\b(\.)?");
     let said = |site: &Site| {
-        let dash = site.group(2).contains(['-', '–']);
-        let (joint, stop) =
-            (if dash { " to " } else { site.group(2) }, if site.ends_sentence() { site.group(4) } else { "" });
+        let joint = if site.group(2).contains(['-', '–']) { " to " } else { site.group(2) };
+        let stop = if site.ends_sentence() { site.group(4) } else { "" };
         Some(format!("{}{joint}{}{stop}", unshortened(site.group(1)), unshortened(site.group(3))))
     };
     // Once more, for the pairs between: `Mon, Wed, Fri`.

@@ -1,4 +1,5 @@
-//! The decimal comma, and the dots and spaces that part thousands, as in English: `1.234,56` is `1234.56`.
+//! The decimal comma, and the dots and spaces that part thousands, as in English: `1.234,56` is
+//! `1234.56`.
 
 use super::rewrite::{pattern, rewrite};
 
@@ -24,7 +25,8 @@ pub(super) fn decimals(text: &str) -> String {
         let joined = |c: Option<char>| c.is_some_and(|c| matches!(c, ',' | '.' | '(' | '-' | '/'));
         let goes_on = site.next().is_some_and(|c| matches!(c, ',' | '.' | '/')) && digit_at(site.after, 1);
         let measured = pattern!(
-            r"^(?: ?(?:[%€£$°]|(?:EUR|USD|GBP|km|m|cm|mm|kg|g|mg|l|ml|°C|GB|MB|kWh)\b)| (?:million|billion|percent|degrees)\b)"
+            r"^(?: ?(?:[%€£$°]|(?:EUR|USD|GBP|km|m|cm|mm|kg|g|mg|l|ml|°C|GB|MB|kWh)\b)",
+            r"| (?:million|billion|percent|degrees)\b)"
         );
         let priced = site.before.trim_end().ends_with(['€', '$', '£']);
         let decimal = match part.len() {

@@ -1,4 +1,5 @@
-//! Numbers that are names: rooms, flights, roads and houses are said in pairs, `747` as "seven forty-seven".
+//! Numbers that are names: rooms, flights, roads and houses are said in pairs, `747` as "seven
+//! forty-seven".
 
 use super::english::{cardinal, digits};
 use super::rewrite::{pattern, rewrite};
@@ -54,7 +55,8 @@ fn each_in_pairs(text: &str) -> String {
     rewrite(text, pattern!(r"[0-9]+"), |site| Some(in_pairs(site.group(0))))
 }
 
-/// `101` is "one oh one", `370` "three seventy", `1600` "sixteen hundred"; longer numbers are said digit by digit.
+/// `101` is "one oh one", `370` "three seventy", `1600` "sixteen hundred"; longer numbers are said
+/// digit by digit.
 fn in_pairs(number: &str) -> String {
     let Some(split) = number.len().checked_sub(2).filter(|split| (1..=2).contains(split)) else {
         return if number.len() > 2 { digits(number) } else { number.to_owned() };

@@ -11,9 +11,10 @@ use super::{
 /// A pass reads what it knows and leaves the rest.
 type Pass = fn(&str) -> String;
 
-/// From the most special shape to the plainest. Ranges come before amounts so that `10-20 km` has a unit for both ends;
-/// abbreviations come before numbers because `No.` is one only in front of a digit, and after times because of `P.M.`;
-/// roman numerals and the names of rooms and roads come behind abbreviations, whose words they look for.
+/// From the most special shape to the plainest. Ranges come before amounts so that `10-20 km` has a
+/// unit for both ends; abbreviations come before numbers because `No.` is one only in front of a
+/// digit, and after times because of `P.M.`; roman numerals and the names of rooms and roads come
+/// behind abbreviations, whose words they look for.
 const PASSES: [Pass; 24] = [
     addresses::emails,
     addresses::links,

@@ -4,9 +4,9 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::rewrite::pattern;
 
-/// Folds typographic variants into the plain characters the later passes look for. Done before everything else, so that
-/// no pass needs to know about curly quotes or styled letters, and so that a dropped emoji cannot join two words after
-/// the fact.
+/// Folds typographic variants into the plain characters the later passes look for. Done before
+/// everything else, so that no pass needs to know about curly quotes or styled letters, and so that
+/// a dropped emoji cannot join two words after the fact.
 pub(super) fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     let mut raised = false;
@@ -42,13 +42,17 @@ pub(super) fn letters(text: &str) -> String {
     for c in text.chars() {
         match unstyled(c) {
             Some(letter) => folded.push(letter),
-            None if c.is_alphanumeric() && superscript(c).is_none() && fraction(c).is_none() => {
-                fold_letter(c, &mut folded)
-            }
+            None if c.is_alphanumeric() && is_styled(c) => fold_letter(c, &mut folded),
             None => folded.push(c),
         }
     }
     folded
+}
+
+/// Whether a letter belongs to the blocks of Unicode that only repeat others in another style.
+fn is_styled(c: char) -> bool {
+    matches!(c, '\u{2100}'..='\u{214F}' | '\u{2460}'..='\u{24FF}' | '\u{FB00}'..='\u{FB06}' | '\u{FF01}'..='\u{FFEF}'
+        | '\u{1D400}'..='\u{1D7FF}' | '\u{1F110}'..='\u{1F189}')
 }
 
 /// Marks that change how a character looks (emoji selectors, the keycap, joiners), not what it says.
@@ -57,7 +61,8 @@ fn is_invisible(c: char) -> bool {
         | '\u{2060}'..='\u{206F}' | '\u{20E3}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E01EF}')
 }
 
-/// Adds a character as it is written plainly: full-width, bold, circled and other styled letters as the letters they are.
+/// Adds a character as it is written plainly: full-width, bold, circled and other styled letters as
+/// the letters they are.
 fn fold_letter(c: char, folded: &mut String) {
     let c = plain(c);
     match unstyled(c) {
@@ -67,8 +72,8 @@ fn fold_letter(c: char, folded: &mut String) {
     }
 }
 
-/// Whether compatibility decomposition (NFKC) gives the same text in plain letters. Marks and signs keep their form: the
-/// passes know them.
+/// Whether compatibility decomposition (NFKC) gives the same text in plain letters. Marks and signs
+/// keep their form: the passes know them.
 fn has_plain_form(c: char) -> bool {
     !c.is_ascii()
         && (c.is_alphanumeric() && !matches!(c, 'ª' | 'º')

@@ -1,9 +1,9 @@
-//! Formulas in LaTeX, as language models write them, become plain text that the later passes read: `\frac{a}{b}` is
-//! "a over b", `\times` is "times". Commands are read wherever they stand, because the cutter may have parted a formula
-//! from its dollars.
+//! Formulas in LaTeX, as language models write them, become plain text that the later passes read:
+//! `\frac{a}{b}` is "a over b", `\times` is "times". Commands are read wherever they stand, because
+//! the cutter may have parted a formula from its dollars.
 //!
-//! MathCAT (speech for MathML) was weighed and left out: it needs a converter from LaTeX before it, and folders of rules
-//! beside it, for the few dozen commands that answers have.
+//! MathCAT (speech for MathML) was weighed and left out: it needs a converter from LaTeX before it,
+//! and folders of rules beside it, for the few dozen commands that answers have.
 
 mod table;
 
@@ -182,7 +182,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Reads what a command or a mark is applied to: a group in braces, else the next digit, letter or command.
+    /// Reads what a command or a mark is applied to: a group in braces, else the next digit, letter
+    /// or command.
     fn argument(&mut self) -> String {
         self.rest = self.rest.trim_start();
         let group = self.rest.starts_with('{');

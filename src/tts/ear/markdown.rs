@@ -147,8 +147,8 @@ fn emphasis(text: &str) -> String {
     pattern!(r"\b_+|_+\b").replace_all(&text, "").into_owned()
 }
 
-/// A star between two factors multiplies, if one of them is a number, a single letter or in brackets (`2*pi*r`); so does
-/// one between words that has no partner or stands in an equation.
+/// A star between two factors multiplies, if one of them is a number, a single letter or in
+/// brackets (`2*pi*r`); so does one between words that has no partner or stands in an equation.
 fn products(text: &str) -> String {
     let text = pattern!(r"([\p{L}0-9)\]]) \* ([\p{L}0-9(\[])").replace_all(text, "$1 × $2");
     let text = rewrite(&text, pattern!(r"[^\s*]+(?:\*[^\s*]+)+"), |site| {

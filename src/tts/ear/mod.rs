@@ -5,8 +5,13 @@
 //! order carries meaning: whatever looks most special is taken first, so that by the time plain numbers are read, no
 //! digit belongs to a date, a price or a telephone any more.
 //!
-//! `fold`, `markdown` and `tidy` hold for any language in Latin script; everything between them is [`english`]. Other
-//! languages go through [`any`], which puts nothing into words.
+//! Before the passes of [`english`] variants of one character are folded into one, letters of other
+//! scripts and emoticons go, and formulas and Markdown become plain text; behind them only what a
+//! voice can use is left. Other languages go through [`any`], which puts nothing into words.
+//!
+//! Libraries were measured on the first 80 texts of `tests/ear/texts.tsv` and left out:
+//! text-processing-rs 0.2.2 says 8 of them right, wetext-rs 0.1.2 with 44 MB of transducers 21, and
+//! the passes here, before they learnt these texts, 33. Neither cuts sentences or reads Markdown.
 
 mod addresses;
 mod amounts;

@@ -125,7 +125,8 @@ fn plurals(text: &str) -> String {
     })
 }
 
-/// `1920x1080` is "1920 by 1080", `3 × 4` "3 times 4", `10x` "10 times" where nothing is worked out.
+/// `1920x1080` is "1920 by 1080", `3 × 4` "3 times 4", `10x` "10 times" where nothing is worked
+/// out.
 fn factors(text: &str) -> String {
     let text = rewrite(text, pattern!(r"([0-9]) ?([x×])(?: ?([0-9])|\b)"), |site| {
         let (sign, next) = (site.group(2), site.group(3));

@@ -3,8 +3,8 @@
 use super::english::digits;
 use super::rewrite::{Site, number, pattern, rewrite};
 
-/// `10-20` is "10 to 20"; the numbers themselves are read later, with whatever follows them. A hyphen in
-/// front of an equals sign, or between spaces and a smaller number, is a minus.
+/// `10-20` is "10 to 20"; the numbers themselves are read later, with whatever follows them. A
+/// hyphen in front of an equals sign, or between spaces and a smaller number, is a minus.
 pub(super) fn ranges(text: &str) -> String {
     let text = dashed(&minuses(text));
     let text = rewrite(&text, pattern!("(", number!(), r"[a-z]?) - (-?", number!(), ")"), |site| {
@@ -12,17 +12,15 @@ pub(super) fn ranges(text: &str) -> String {
         let joint = if rises(site) && !equation { "to" } else { "minus" };
         Some(format!("{} {joint} {}", site.group(1), site.group(2)))
     });
-    rewrite(
-        &text,
-        pattern!(number!(), r"(?:[%°][CF]?)?(?:[-–—][$€£]?", number!(), ")+| – (?:[0-9])"),
-        |site| chain(site),
-    )
+    rewrite(&text, pattern!(number!(), r"(?:[%°][CF]?)?(?:[-–—][$€£]?", number!(), ")+| – (?:[0-9])"), chain)
 }
 
-/// Dashes that are a minus: before a number, where none can come to an end, and behind a variable (`n-1`).
+/// Dashes that are a minus: before a number, where none can come to an end, and behind a variable
+/// (`n-1`).
 fn minuses(text: &str) -> String {
     let text = rewrite(text, pattern!(r"(^|[\s(\[=×÷±<>≤≥≈])–([0-9.])"), |site| {
-        Some(format!("{}-{}", site.group(1), site.group(2)))
+        let range = site.before.ends_with(|c: char| c.is_ascii_digit());
+        (!range).then(|| format!("{}-{}", site.group(1), site.group(2)))
     });
     rewrite(&text, pattern!(r"\b([a-z])-([0-9])"), |site| {
         let alone = !site.previous().is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | '\'' | '.' | '/' | '_'));
@@ -30,7 +28,8 @@ fn minuses(text: &str) -> String {
     })
 }
 
-/// A dash between two amounts with their own units, two letters, or two names: `5kg–10kg`, `A–Z`, `Paris–Lyon`.
+/// A dash between two amounts with their own units, two letters, or two names: `5kg–10kg`, `A–Z`,
+/// `Paris–Lyon`.
 fn dashed(text: &str) -> String {
     let text = &pattern!(r"\b([a-z]|[0-9]+)\.{2,3}([a-z]\b|[0-9])").replace_all(text, "$1 to $2");
     let amounts =
@@ -73,7 +72,8 @@ fn chain(site: &Site) -> Option<String> {
     }))
 }
 
-/// Whether a spaced hyphen stands between a smaller and a larger number, and nothing is worked out from them.
+/// Whether a spaced hyphen stands between a smaller and a larger number, and nothing is worked out
+/// from them.
 fn rises(site: &Site) -> bool {
     let value = |index| site.group(index).replace(',', "").parse::<f64>().ok();
     let sum = site.after.trim_start().starts_with('=');

@@ -1,45 +1,51 @@
 //! Roman numerals: `Louis XIV` is "Louis the fourteenth", `World War II` "World War two".
 //!
-//! Many are also words, initials or sizes (`CD`, `MIX`, `I`, `XL`). So a numeral counts only behind a word that is counted
-//! or a name that is numbered, and the shorter it is, the surer that word must be.
+//! Many are also words, initials or sizes (`CD`, `MIX`, `I`, `XL`). So a numeral counts only behind
+//! a word that is counted or a name that is numbered, and the shorter it is, the surer that word
+//! must be.
 
 use super::english::{cardinal, ordinal, year};
 use super::rewrite::{Site, pattern, rewrite};
 use crate::tts::abbreviations::{holds, is_name};
 
 /// What is counted: behind these even a single letter is a numeral.
-const COUNTED: &str = "Act Amendment Annex Apollo Appendix Article Bowl Book Canto Category Chapter Class Corps \
+const COUNTED: &str = "\
+    Act Amendment Annex Apollo Appendix Article Bowl Book Canto Category Chapter Class Corps \
     Division Episode Factor Fantasy Figure Form Godfather Grade Group Level Olympiad Opus Part \
-    Phase Quadrant Rambo Region Rocky Rule Scene Schedule Season Section Stage Step Symphony Table \
-    Tier Title Type Unit Vatican Volume War Wars WrestleMania Zone";
+    Phase Quadrant Rambo Region Rocky Rule Scene Schedule Season Section Stage Step Symphony \
+    Table Tier Title Type Unit Vatican Volume War Wars WrestleMania Zone";
 
 /// Of these, what somebody may speak of who goes on with "I": "the Book I read".
 const SPOKEN_OF: &str = "Book Chapter Episode Figure Form Part Rule Scene Season Step Table";
 
 /// Titles before a ruler's name.
-const TITLES: &str = "Archduke Caliph Count Czar Duke Earl Emperor Empress Kaiser Khan King Patriarch Pharaoh Pope \
+const TITLES: &str = "\
+    Archduke Caliph Count Czar Duke Earl Emperor Empress Kaiser Khan King Patriarch Pharaoh Pope \
     Prince Princess Queen Shah Sultan Tsar";
 
 /// Names of rulers and popes, and first names of people who are the second or third of theirs.
-const NAMES: &str = "Abbas Abdulhamid Abdullah Adolf Albert Alexander Alexios Alfonso Amenhotep Andrew Anne \
+const NAMES: &str = "\
+    Abbas Abdulhamid Abdullah Adolf Albert Alexander Alexios Alfonso Amenhotep Andrew Anne \
     Antiochus Artaxerxes Arthur August Augustus Baldwin Basil Bela Benedict Boniface Boris Carl \
-    Carlos Catherine Celestine Charles Christian Christopher Clement Cleopatra Conrad Constantine \
-    Cyrus Daniel Darius David Edmund Edward Elizabeth Emmanuel Eric Erik Eugene Faisal Farouk \
-    Felipe Ferdinand Francis Franz Frederick Friedrich George Gregory Gustav Haakon Harald Harold \
-    Harry Hassan Heinrich Henri Henry Howard Hugh Hussein Innocent Isabella Ivan James Jean John \
-    Johann Joseph Juan Julius Karl Kenneth Leo Leopold Louis Ludwig Magnus Mahmud Manuel Margaret \
-    Margrethe Martin Mary Maximilian Mehmed Michael Mohammed Muhammad Murad Napoleon Nicholas Olaf \
-    Olav Oscar Otto Paul Pedro Peter Philip Philippe Pius Ptolemy Rama Rameses Ramesses Ramses \
-    Richard Robert Rudolf Samuel Sancho Selim Seti Sigismund Sixtus Stephen Suleiman Theodore \
-    Thomas Thutmose Thurston Umberto Urban Victor Victoria Vittorio Vladimir Walter Wilhelm Willem \
-    William Xerxes";
+    Carlos Catherine Celestine Charles Christian Christopher Clement Cleopatra Conrad \
+    Constantine Cyrus Daniel Darius David Edmund Edward Elizabeth Emmanuel Eric Erik Eugene \
+    Faisal Farouk Felipe Ferdinand Francis Franz Frederick Friedrich George Gregory Gustav \
+    Haakon Harald Harold Harry Hassan Heinrich Henri Henry Howard Hugh Hussein Innocent Isabella \
+    Ivan James Jean John Johann Joseph Juan Julius Karl Kenneth Leo Leopold Louis Ludwig Magnus \
+    Mahmud Manuel Margaret Margrethe Martin Mary Maximilian Mehmed Michael Mohammed Muhammad \
+    Murad Napoleon Nicholas Olaf Olav Oscar Otto Paul Pedro Peter Philip Philippe Pius Ptolemy \
+    Rama Rameses Ramesses Ramses Richard Robert Rudolf Samuel Sancho Selim Seti Sigismund Sixtus \
+    Stephen Suleiman Theodore Thomas Thutmose Thurston Umberto Urban Victor Victoria Vittorio \
+    Vladimir Walter Wilhelm Willem William Xerxes";
 
 /// Behind a numeral these are counted in order: `the XIX century`.
 const ORDERED: &str = "century centuries dynasty Dynasty Olympiad Amendment Corps Legion Congress";
 
-/// Numerals that are also words, sizes or initials of other things: no name alone makes numbers of them.
-const AMBIGUOUS: &str = "I V X C D L M CC CD CI CL CM CV CX DC DI DIV DL DM DV DX LI LV MC MD MI MIX ML MM MV MX XL XX \
-    XXL XXX LIV MIDI MILL CIVIC IV VI";
+/// Numerals that are also words, sizes or initials of other things: no name alone makes numbers of
+/// them.
+const AMBIGUOUS: &str = "\
+    I V X C D L M CC CD CI CL CM CV CX DC DI DIV DL DM DV DX LI LV MC MD MI MIX ML MM MV MX XL \
+    XX XXL XXX LIV MIDI MILL CIVIC IV VI";
 
 pub(super) fn numerals(text: &str) -> String {
     let text = rewrite(text, pattern!(r"\b([IVXLCDM]+)( [A-Za-z]+)"), |site| {

@@ -1,14 +1,16 @@
-//! Which letters a voice can say: those of the script that its language is written in. A phonemiser names any other letter
-//! one by one, with the name of its script, so they are left out.
+//! Which letters a voice can say: those of the script that its language is written in. A phonemiser
+//! names any other letter one by one, with the name of its script, so they are left out.
 
 use regex::Regex;
 
 use super::rewrite::{pattern, rewrite};
 
-/// Stands for what was left out until the marks around it are looked at; folding lets no such character through.
+/// Stands for what was left out until the marks around it are looked at; folding lets no such
+/// character through.
 const LEFT_OUT: &str = "\u{E000}";
 
-/// Leaves out what an English voice cannot say. A Greek letter alone stays: it is a symbol and has a name.
+/// Leaves out what an English voice cannot say. A Greek letter alone stays: it is a symbol and has
+/// a name.
 pub(super) fn latin(text: &str) -> String {
     // A pronunciation in phonetic letters says again what was just said.
     let phonetic = pattern!(r"[/\[(]?[\p{Latin}ˈˌː.]*[\x{250}-\x{2AF}ˈˌː][\p{Latin}ˈˌː.]*[/\])]?");
@@ -22,8 +24,8 @@ pub(super) fn latin(text: &str) -> String {
     emptied.replace_all(&said, " ").into_owned()
 }
 
-/// Leaves out what a voice of `language` cannot say, of which Latin letters are none: the phonemiser reads them as English.
-/// Of a language whose script is not known here everything stays.
+/// Leaves out what a voice of `language` cannot say, of which Latin letters are none: the
+/// phonemiser reads them as English. Of a language whose script is not known here everything stays.
 pub(super) fn of_language<'t>(text: &'t str, language: &str) -> std::borrow::Cow<'t, str> {
     match foreign_to(language) {
         Some(foreign) => foreign.replace_all(text, " "),

@@ -119,9 +119,8 @@ fn slashes(text: &str) -> String {
             _ if path => " slash ",
             [.., "or"] => " ",
             [unit, time] if units::is_unit(unit) && units::is_rate(time) => {
-                return Some(
-                    format!("{} per {}", units::many_of(unit), units::one_of(time)) + &whole[bare.join("/").len()..],
-                );
+                let tail = &parts[1][time.len()..];
+                return Some(format!("{} per {}{tail}", units::many_of(unit), units::one_of(time)));
             }
             [one, time] if is_time(time) && !is_time(one) => " per ",
             [unit, _] if pattern!(r"^(?:dollars?|euros?|pounds?|cents?|yen|percent)$").is_match(unit) => " per ",

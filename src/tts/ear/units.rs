@@ -28,7 +28,8 @@ pub(super) fn units(text: &str) -> String {
 /// Says a number, a gap, a unit and what stands behind its slash.
 fn measure(site: &Site) -> Option<String> {
     let (number, gap, symbol) = (site.group(2), site.group(3), site.group(4));
-    // Glued to letters it is a name (`GPT-4g`) or a power, with an apostrophe behind it a word (`5 m'lady`).
+    // Glued to letters it is a name (`GPT-4g`) or a power, with an apostrophe behind it a word (`5
+    // m'lady`).
     if site.previous().is_some_and(|c| c.is_alphanumeric() || c == '^') || site.next() == Some('\'') {
         return None;
     }
@@ -51,8 +52,8 @@ fn is_before_noun(site: &Site) -> bool {
     let article = pattern!(r"\b[Aa]n? (?:[0-9.,]+ to )?$").is_match(site.before);
     let noun = pattern!(r"^(?: \(| [a-z]+)").is_match(site.after);
     let other = pattern!(
-        r"^ (?:of|in|and|or|per|from|to|is|was|are|were|at|away|ago|apart|each|later|more|less|than|for|on|with|by|but|as",
-        r"|if|that|when|which)\b"
+        r"^ (?:of|in|and|or|per|from|to|is|was|are|were|at|away|ago|apart|each|later|more|less|than|for|on|with",
+        r"|by|but|as|if|that|when|which)\b"
     );
     article && noun && !other.is_match(site.after)
 }
@@ -97,7 +98,8 @@ fn inches(text: &str) -> String {
     })
 }
 
-/// `20 °C` is "twenty degrees Celsius", `40° 26' 46"` "forty degrees, twenty-six minutes, forty-six seconds".
+/// `20 °C` is "twenty degrees Celsius", `40° 26' 46"` "forty degrees, twenty-six minutes, forty-six
+/// seconds".
 fn degrees(text: &str) -> String {
     let place = pattern!(r#"\b([0-9]{1,3})° ?([0-9]{1,2})'(?: ?([0-9]{1,2}(?:\.[0-9]+)?)")?( ?[NSEW]\b)?"#);
     let text = rewrite(text, place, |site| {

@@ -38,7 +38,8 @@ struct Listed {
     words: &'static [&'static str],
     /// Words whose full stop ends a sentence only if the next word has a capital.
     at_the_end: &'static [&'static str],
-    /// How a number with a full stop is told from one that ends a sentence, where that makes it an ordinal.
+    /// How a number with a full stop is told from one that ends a sentence, where that makes it an
+    /// ordinal.
     ordinals: Option<Ordinals>,
 }
 
@@ -123,7 +124,8 @@ impl Language {
 }
 
 impl Listed {
-    /// What the full stop behind `word` does; `plain` is the word in small letters, without what clings to it.
+    /// What the full stop behind `word` does; `plain` is the word in small letters, without what
+    /// clings to it.
     fn full_stop(&self, head: &str, word: &str, plain: &str, after: &str) -> Stop {
         if self.shortens(plain) {
             return Stop::Shortens;
@@ -142,7 +144,8 @@ impl Listed {
         }
     }
 
-    /// Whether the word is always a shortened one. A letter alone is: "z. B.", "p. ej.", "J. Verne".
+    /// Whether the word is always a shortened one. A letter alone is: "z. B.", "p. ej.", "J.
+    /// Verne".
     fn shortens(&self, plain: &str) -> bool {
         let letter = plain.chars().count() == 1 && plain.chars().all(char::is_alphabetic);
         letter || self.words.contains(&plain)

@@ -282,8 +282,9 @@ fn where_there_are_no_spaces_it_is_cut_between_words_or_syllables() {
 
 /// What language models write in seven languages, and what they should not.
 const PROSE: [&str; 10] = [
-    "On Jan. 5, 2024, Mr. J. K. Lee of Main St. NW ate 3 tbsp. of it, No. 5, Fig. (4), at 5 p.m. Monday, Inc. (so) U.S. \
-     Senate. King Jr. Day. vitamin C. It was. Vol. II. No. I do, etc. They left the U.S. In Feb. We met J.R.R. Tolkien. ",
+    "On Jan. 5, 2024, Mr. J. K. Lee of Main St. NW ate 3 tbsp. of it, No. 5, Fig. (4), at 5 p.m. Monday, Inc. (so) \
+     U.S. Senate. King Jr. Day. vitamin C. It was. Vol. II. No. I do, etc. They left the U.S. In Feb. We met J.R.R. \
+     Tolkien. The U.S. GDP, e.g. so. W. van Gogh, 5 ft. 4 in. tall, ate 160 lbs. and left. plan b. c. 1900 ",
     "Dr. Smith paid $3.14 (i.e. \"too much\"). Really?! Yes, because he could, and so on...\n1. One.\n",
     "Am 3. Oktober, d. h. übermorgen, kommt Hr. Maier ca. um 14.30 Uhr. „Gut.“ Sie ist 12. Er usw. »Ja?« ",
     "M. Dupont a dit : « Venez ici. » Puis, p. ex. hier, etc. Vraiment ? Oui\u{a0}! 3,14 ",

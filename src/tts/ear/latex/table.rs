@@ -1,7 +1,8 @@
 //! The commands of LaTeX that are read.
 
 /// Commands that `Reader::command` reads with their arguments.
-pub(super) const STRUCTURES: &str = "frac dfrac tfrac cfrac binom sqrt text textbf textit mathrm operatorname boxed mathbf mathbb \
+pub(super) const STRUCTURES: &str = "\
+    frac dfrac tfrac cfrac binom sqrt text textbf textit mathrm operatorname boxed mathbf mathbb \
     mathcal boldsymbol overline vec begin end left right sum prod int lim";
 
 /// Commands that stand for a sign or a word.

@@ -1,7 +1,7 @@
 //! The symbols of units, and their names.
 
-/// Symbol, one, many. Symbols that are also words or grades (`in`, `a`, `A`, `t`, `s` and the like) are left out: a
-/// wrong unit is worse than a letter.
+/// Symbol, one, many. Symbols that are also words or grades (`in`, `a`, `A`, `t`, `s` and the like)
+/// are left out: a wrong unit is worse than a letter.
 pub(super) const UNITS: &[(&str, &str, &str)] = &[
     ("km", "kilometer", "kilometers"),
     ("m", "meter", "meters"),
