@@ -220,6 +220,13 @@ pub(super) fn decades(text: &str) -> String {
     rewrite(text, pattern!(r"'?\b((?:1[1-9]|20)[0-9]0|[2-9]0)'?s\b"), |site| {
         let spoken: u64 = site.group(1).parse().ok()?;
         let inside = site.previous().is_some_and(|c| matches!(c, '.' | ',' | '/' | '$'));
+        // "wait 30s" is a time, which the plain numbers read.
+        let lasts = pattern!(
+            r"(?i)\b(?:wait|for|after|within|every|under|than|about|lasts?|took|takes|sleep|timeout(?: of)?|in) $"
+        );
+        if spoken < 100 && site.group(0).starts_with(char::is_numeric) && lasts.is_match(site.before) {
+            return None;
+        }
         (!inside).then(|| plural(&if spoken < 100 { cardinal(spoken) } else { year(spoken) }))
     })
 }

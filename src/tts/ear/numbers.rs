@@ -1,4 +1,4 @@
-//! Numbers as such: ranges, fractions, ordinals, years, and whatever digits are left.
+//! Numbers as such: fractions, ordinals, years, and whatever digits are left.
 
 use super::english::{cardinal, digits, ordinal, plural, year};
 use super::rewrite::{Site, number, pattern, rewrite};
@@ -114,14 +114,18 @@ pub(super) fn numbers(text: &str) -> String {
     })
 }
 
-/// `747s` are "seven hundred forty-sevens", `49ers` "forty-niners".
+/// `747s` are "seven hundred forty-sevens", `49ers` "forty-niners", and `45s` seconds.
 fn plurals(text: &str) -> String {
-    rewrite(text, pattern!(r"\b([0-9]{2,4})(s|ers)\b"), |site| {
+    let text = rewrite(text, pattern!(r"\b([0-9]{1,3}(?:,000)+)s\b"), |site| Some(plural(&spoken(site.group(1)))));
+    rewrite(&text, pattern!(r"\b([0-9]{2,4})(s|ers)\b"), |site| {
         let number = cardinal(site.group(1).parse().ok()?);
-        Some(match site.group(2) {
+        let part = site.previous().is_some_and(|c| matches!(c, ',' | '.' | ':' | '-'));
+        let words = match site.group(2) {
+            "s" if site.group(1).len() == 2 => format!("{number} seconds"),
             "s" => plural(&number),
             _ => format!("{}ers", number.trim_end_matches('e')),
-        })
+        };
+        (!part).then_some(words)
     })
 }
 
