@@ -274,7 +274,7 @@ pub(super) fn is_name(word: &str) -> bool {
 pub(super) fn ends_in_day(text: &str) -> bool {
     let mut words = text.rsplit(' ');
     let (day, month) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let day = day.trim_end_matches(|c: char| matches!(c, 's' | 't' | 'n' | 'd' | 'r' | 'h'));
+    let day = day.trim_end_matches(['s', 't', 'n', 'd', 'r', 'h']);
     let numbers =
         day.split(['-', '–']).all(|day| (1..=2).contains(&day.len()) && day.bytes().all(|b| b.is_ascii_digit()));
     numbers && holds(MONTHS, month.trim_end_matches('.'))

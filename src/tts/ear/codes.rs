@@ -75,7 +75,7 @@ fn emergency(text: &str) -> String {
     let called = pattern!(
         r"(?i)\b((?:call|calls|called|calling|dial|dials|dialed|dialing|phone|ring|text|press|number|hotline|helpline",
         r"|lifeline|ambulance|police|fire department|emergency services?)",
-        r"(?: (?:is|are|at|on|the number|number|using))*:? \(?)([0-9]{3}(?:(?:,? or|,? and|,|/) ?[0-9]{3})*)\b"
+        r"(?: (?:is|are|at|on|the number|number|using))*:? \(?)([0-9]{3}(?:(?: \([^()]*\))?(?:,? or|,? and|,|/) ?[0-9]{3}\b)*)\b"
     );
     let text = rewrite(text, called, |site| {
         let known = site.group(2).split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
@@ -90,11 +90,11 @@ fn emergency(text: &str) -> String {
         emergency.then(|| format!("{}{}", site.group(1), each(site.group(2))))
     });
     let alone = pattern!(
-        r"\b(911|112|999|988)( (?:operator|dispatcher|call|calls|is the|is for|emergency|in an emergency|Suicide",
+        r"\b(911|112|999|988|000)( \((?:the )?[A-Z]| (?:operator|dispatcher|call|calls|is the|is for|emergency|in an emergency|Suicide",
         r"|Crisis|Lifeline)\b)"
     );
     rewrite(&text, alone, |site| {
-        let prior = site.before.trim_end().ends_with(|c: char| c.is_ascii_digit() || matches!(c, ',' | '.' | '$'));
+        let prior = site.before.ends_with([',', '.', '$', '-', '/']);
         (!prior).then(|| format!("{}{}", digits(site.group(1)), site.group(2)))
     })
 }

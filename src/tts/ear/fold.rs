@@ -67,6 +67,12 @@ fn fold_letter(c: char, folded: &mut String) {
     let c = plain(c);
     match unstyled(c) {
         Some(letter) => folded.push(letter),
+        // Numbers in circles stand apart.
+        None if c.is_numeric() && ('\u{2460}'..='\u{24FF}').contains(&c) => {
+            folded.push(' ');
+            folded.extend(c.nfkc());
+            folded.push(' ');
+        }
         None if has_plain_form(c) => folded.extend(c.nfkc().map(plain)),
         None => folded.push(c),
     }

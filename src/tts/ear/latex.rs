@@ -69,7 +69,7 @@ fn command<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
         if words == "°" && out.ends_with('^') {
             out.pop();
         }
-        spaced(&words, out);
+        spaced(words.trim(), out);
         reader.rest
     })
 }

@@ -150,12 +150,13 @@ fn emphasis(text: &str) -> String {
 /// A star between two factors multiplies, if one of them is a number, a single letter or in
 /// brackets (`2*pi*r`); so does one between words that has no partner or stands in an equation.
 fn products(text: &str) -> String {
-    let text = pattern!(r"([\p{L}0-9)\]]) \* ([\p{L}0-9(\[])").replace_all(text, "$1 × $2");
+    let text = pattern!(r"([0-9)]|\b[a-z]) \*\* ([0-9(]|[a-z]\b)").replace_all(text, "$1^$2");
+    let text = pattern!(r"([\p{L}0-9)\]]) \* ([\p{L}0-9(\[])").replace_all(&text, "$1 × $2");
     let text = rewrite(&text, pattern!(r"[^\s*]+(?:\*[^\s*]+)+"), |site| {
         let factors: Vec<&str> = site.group(0).split('*').collect();
         let dressed = site.previous() == Some('*') || site.next() == Some('*');
         let product = factors.windows(2).all(|pair| is_factor(pair[0], true) || is_factor(pair[1], false));
-        (product && !dressed).then(|| factors.join(" × "))
+        (product && !dressed && factors.iter().all(|factor| is_operand(factor))).then(|| factors.join(" × "))
     });
     if text.matches('*').count() == 1 || text.contains(" = ") {
         return pattern!(r"([\p{L}0-9)])\*([\p{L}0-9(])").replace_all(&text, "$1 × $2").into_owned();
@@ -170,4 +171,10 @@ fn is_factor(part: &str, before: bool) -> bool {
     let bracket = if before { [')', ']'] } else { ['(', '['] };
     let single = !inner.is_some_and(char::is_alphabetic);
     edge.is_some_and(|c| bracket.contains(&c) || c.is_ascii_digit() || (c.is_alphabetic() && single))
+}
+
+/// Whether a part may stand before or behind a star that multiplies.
+fn is_operand(part: &str) -> bool {
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '(' | ')' | '[' | ']' | '_'));
+    ends(part.chars().next()) && ends(part.trim_end_matches(['.', ',', ';', ':', '?', '!']).chars().next_back())
 }

@@ -52,7 +52,11 @@ pub(super) fn fractions(text: &str) -> String {
             return None;
         }
         let value = |index| site.group(index).parse::<u64>().unwrap_or(0);
-        let part = fraction(value(3), value(4));
+        let rating = site.after.starts_with(" star") || site.after.starts_with(" point");
+        let part = match rating {
+            true => format!("{} out of {}", cardinal(value(3)), cardinal(value(4))),
+            false => fraction(value(3), value(4)),
+        };
         let sign = sign(site);
         Some(match site.group(2) {
             "" => format!("{sign}{part}"),

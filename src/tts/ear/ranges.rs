@@ -56,7 +56,9 @@ fn chain(site: &Site) -> Option<String> {
         let joined = site.previous().is_some_and(|c| c.is_ascii_digit() || c == '%');
         return joined.then(|| format!(" to {digit}"));
     }
-    if site.previous().is_some_and(char::is_alphanumeric) {
+    // `3-1/4` is one number.
+    let fraction = site.after.strip_prefix('/').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if fraction || site.previous().is_some_and(char::is_alphanumeric) {
         return None;
     }
     let ends: Vec<&str> = whole.split(['-', '–', '—']).collect();

@@ -54,6 +54,10 @@ pub(super) fn numerals(text: &str) -> String {
             value(site.group(1)).filter(|_| ordered && !matches!(site.group(1), "I" | "C" | "D" | "L" | "M"))?;
         Some(format!("{}{}", ordinal(value), site.group(2)))
     });
+    let text = rewrite(&text, pattern!(r"\bWW(II?|[12])\b"), |site| {
+        let number = if matches!(site.group(1), "I" | "1") { "one" } else { "two" };
+        Some(format!("World War {number}"))
+    });
     let text = listed(&text);
     rewrite(&text, pattern!(r"\b(\p{Lu}[\p{L}'.]*) ([IVXLCDM]+)\b('s)?"), |site| {
         let number = behind_name(site)?;
@@ -70,7 +74,7 @@ fn listed(text: &str) -> String {
         let capital: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
         let singles = !pattern!(r"\b[CDLM]\b").is_match(site.group(2));
         // "Part I was" is one, "in this part I was" is not.
-        let counted = holds(COUNTED, &capital) && (word == capital || site.group(2).len() > 1);
+        let counted = holds(COUNTED, &capital) && (word.starts_with(char::is_uppercase) || site.group(2).len() > 1);
         let goes_on = matches!(site.next(), Some('\'' | '-')) && !site.after.starts_with("'s");
         let speaker = site.group(2) == "I" && holds(SPOKEN_OF, word) && !is_followed_as_number(site.after);
         if !counted || !singles || goes_on || speaker {
@@ -154,7 +158,7 @@ mod tests {
     fn numerals_count_only_behind_names_and_counted_words() {
         for (written, said) in [
             ("World War II ended", "World War two ended"),
-            ("World Wars I and II", "World Wars one and two"),
+            ("World Wars I and II, WWII", "World Wars one and two, World War two"),
             ("Louis XIV and Henry VIII's wives", "Louis the fourteenth and Henry the eighth's wives"),
             ("Queen Elizabeth I died", "Queen Elizabeth the first died"),
             ("Pope John Paul II", "Pope John Paul the second"),

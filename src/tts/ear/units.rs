@@ -72,6 +72,11 @@ fn inches(text: &str) -> String {
     let text = rewrite(&text, pattern!(r"\b([Aa]n? |by )([0-9]{1,3})'( [a-z])"), |site| {
         Some(format!("{}{} foot{}", site.group(1), spoken(site.group(2)), site.group(3)))
     });
+    let text = rewrite(&text, pattern!(r"(^|[\s(])([0-9]{1,3})'([,.;)]|$)"), |site| {
+        // Behind an open quotation it closes that.
+        let quoted = pattern!(r"(?:^|[\s(])'").is_match(site.before);
+        (!quoted).then(|| format!("{}{}{}", site.group(1), counted(site.group(2), "foot", "feet"), site.group(3)))
+    });
     let fraction = pattern!(r"\b([0-9]+/[0-9]+)( ?|-)(inch|mile|foot|yard)(?:es|s)?\b");
     let text = rewrite(&text, fraction, |site| {
         let (number, one) = (site.group(1), site.group(3));
@@ -84,7 +89,7 @@ fn inches(text: &str) -> String {
         // Behind an open quotation it closes that.
         let opened = pattern!(r#"(?:^|[\s(])""#).find_iter(site.before).count();
         let quoted = opened > pattern!(r#"[^\s(0-9]""#).find_iter(site.before).count();
-        let described = pattern!(r"^[ -][a-z]").is_match(site.after)
+        let described = pattern!(r"^(?:[ -][a-z]| \p{Lu}{2})").is_match(site.after)
             && !pattern!(r"^ (?:tall|high|long|wide|deep|thick|x|by|in|of|and|or|to|is|at|from)\b")
                 .is_match(site.after);
         let whole = mixed(site.before);
