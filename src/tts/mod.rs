@@ -3,9 +3,12 @@
 //! [`Sentences`] cuts the text, [`for_ear`] writes it out as it is said, [`phonemes`] turns it into sounds of speech, and
 //! [`Voice`] makes them audible. [`Voices`] are several, for several languages.
 
+mod abbreviations;
 mod ear;
 mod phonemes;
 mod sentences;
+#[cfg(test)]
+mod tests;
 mod voice;
 mod voices;
 mod words;

@@ -1,8 +1,13 @@
 //! Text to phonemes, by espeak-ng as a program of its own: its licence (GPL-3) keeps it out of this binary.
 //!
-//! espeak-ng drops punctuation, which shapes the melody of a sentence, so the text is cut into clauses first, all of them
-//! go through one run of the program, a line each, and the marks are put back behind them. Most of a run is the start of
-//! the program, so the next one is started ahead and waits for its text: 6 ms a sentence instead of 15.
+//! espeak-ng drops punctuation, which shapes the melody of a sentence. So the text is cut into
+//! clauses, and the marks are put back behind their phonemes. All clauses go through one run of the
+//! program, which reads its standard input line by line (with `--stdin` it would join the lines).
+//! Behind each clause stands an empty line, which comes back as one: that tells the clauses apart
+//! even where the program breaks one into several lines.
+//!
+//! Most of a run is the start of the program, so the next one is started ahead and waits for its
+//! text.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -16,8 +21,13 @@ use super::TtsError;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most bytes of one text: the pieces that reach it are far shorter.
 const MAX_TEXT: usize = 16 << 10;
+/// The most bytes of one line: the program reads lines of up to 1000, and cuts what is longer
+/// anywhere.
+const MAX_LINE: usize = 600;
 /// The most bytes of phonemes that are read back.
 const MAX_PHONEMES: u64 = 1 << 20;
+/// The letter A as espeak-ng's own phonemes: as a word it is read as the article.
+const LETTER_A: &str = "[['eI]]";
 
 /// espeak-ng, found on the system.
 pub struct Phonemiser {
@@ -68,14 +78,16 @@ impl Phonemiser {
         if clauses.is_empty() {
             return Ok(String::new());
         }
-        let lines: Vec<&str> = clauses.iter().map(|clause| clause.words.as_str()).collect();
-        let spoken = self.run(&lines.join("\n"))?;
-        let mut spoken: Vec<String> = spoken.lines().map(|line| line.trim().to_owned()).collect();
-        if spoken.len() != clauses.len() {
-            // The program saw an end of a clause where there is none; clause by clause there is no doubt what is whose.
-            spoken = lines.iter().map(|line| self.run(line)).collect::<Result<_, _>>()?;
-        }
-        Ok(join(&clauses, &spoken))
+        let english = self.language.starts_with("en");
+        let line = |clause: &Clause| if english { with_letter_a(&clause.words) } else { clause.words.clone() };
+        let lines: String = clauses.iter().map(|clause| line(clause) + "\n\n").collect();
+        let answer = without_language_names(&self.run(&lines)?);
+        Ok(match grouped(&answer, clauses.len()) {
+            Some(spoken) => join(&clauses, &spoken),
+            // A program that answers otherwise still said every word; only the marks inside are
+            // lost.
+            None => join(&clauses[clauses.len() - 1..], &[answer]),
+        })
     }
 
     /// Lets the program that waits speak; one that has died while it waited is replaced.
@@ -87,7 +99,7 @@ impl Phonemiser {
 
     fn start(&self) -> Result<Run, TtsError> {
         let child = Command::new(&self.program)
-            .args(["-q", "--ipa", "--stdin", "-b", "1", "-v", &self.language])
+            .args(["-q", "--ipa", "-b", "1", "-v", &self.language])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -127,13 +139,13 @@ fn converse(child: &mut Child, text: &str) -> Result<String, String> {
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err("it has no standard streams".to_owned());
     };
-    // Shorter than a pipe's buffer, so this does not wait for the program to read.
-    input.write_all(text.as_bytes()).and_then(|()| input.write_all(b"\n")).map_err(|error| error.to_string())?;
-    drop(input);
+    let text = text.to_owned();
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
         let mut answer = String::new();
-        let read = output.take(MAX_PHONEMES).read_to_string(&mut answer);
+        let written = input.write_all(text.as_bytes());
+        drop(input);
+        let read = written.and_then(|()| output.take(MAX_PHONEMES).read_to_string(&mut answer));
         let _given_up = send.send(read.map(|_| answer));
     });
     match receive.recv_timeout(PATIENCE) {
@@ -142,7 +154,8 @@ fn converse(child: &mut Child, text: &str) -> Result<String, String> {
     }
 }
 
-/// Cuts at the marks that shape the melody. What espeak-ng would take for commands (`[[`) is left out.
+/// Cuts at the marks that shape the melody, and at spaces where a line would grow too long. What
+/// espeak-ng would take for commands (`[[`) is left out.
 fn clauses(text: &str) -> Vec<Clause> {
     let mut clauses = Vec::new();
     let mut words = String::new();
@@ -165,9 +178,59 @@ fn clauses(text: &str) -> Vec<Clause> {
             '[' | ']' | '\n' | '\r' | '\0' => words.push(' '),
             _ => words.push(c),
         }
+        if words.len() > MAX_LINE / 2 && words.ends_with(' ') || words.len() > MAX_LINE - c.len_utf8() {
+            take(&mut words, None);
+        }
     }
     take(&mut words, None);
     clauses
+}
+
+/// The lines of each of `count` clauses, joined; `None` if the program answered with other lines
+/// than it was asked for.
+fn grouped(answer: &str, count: usize) -> Option<Vec<String>> {
+    let mut lines = answer.lines().map(str::trim);
+    let mut clause = || {
+        // The first line may be empty itself: that of a clause of which nothing can be said.
+        let lines = lines.by_ref().enumerate().take_while(|(n, line)| *n == 0 || !line.is_empty());
+        lines.map(|(_, line)| line).collect::<Vec<_>>().join(" ")
+    };
+    let groups = (0..count).map(|_| clause()).collect();
+    lines.next().is_none().then_some(groups)
+}
+
+/// Takes out the names of languages, as in `(en)həlˈəʊ(de)`, with which espeak-ng marks foreign
+/// words.
+fn without_language_names(phonemes: &str) -> String {
+    let mut kept = String::with_capacity(phonemes.len());
+    let mut rest = phonemes;
+    while let Some((before, after)) = rest.split_once('(') {
+        kept.push_str(before);
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    kept + rest
+}
+
+/// Marks each A that is a letter's name and not the article: it stands among other single letters
+/// ("nine a m"), or has a capital inside a clause ("vitamin A").
+fn with_letter_a(words: &str) -> String {
+    let words: Vec<&str> = words.split(' ').collect();
+    let single = |at: Option<usize>| at.and_then(|at| words.get(at)).is_some_and(|word| is_letter(word));
+    let said = words.iter().enumerate().map(|(at, word)| {
+        let next = words.get(at + 1).copied().unwrap_or_default();
+        let among = single(Some(at + 1)) && (next.starts_with(char::is_lowercase) || single(Some(at + 2)));
+        let letter = match *word {
+            "a" => among || (single(at.checked_sub(1)) && single(at.checked_sub(2))),
+            "A" => among || (at > 0 && (single(Some(at + 1)) || !next.starts_with(char::is_uppercase))),
+            _ => false,
+        };
+        if letter { LETTER_A } else { word }
+    });
+    said.collect::<Vec<_>>().join(" ")
+}
+
+fn is_letter(word: &str) -> bool {
+    word.len() == 1 && word != "I" && word.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 fn join(clauses: &[Clause], spoken: &[String]) -> String {
@@ -210,8 +273,70 @@ mod tests {
         let harmless = phonemiser.phonemes("--version").unwrap();
         assert!(harmless.contains("vˈɜːʒən"), "{harmless}");
         // espeak-ng cuts this one itself; the clauses still belong together.
-        let cut = phonemiser.phonemes("He said (quietly) that it works, well.").unwrap();
-        assert_eq!(cut.matches(',').count(), 1, "{cut}");
+        let cut = phonemiser.phonemes("He said (quietly) that – it … works, well.").unwrap();
+        assert_eq!(cut.matches(',').count(), 2, "{cut}");
+        // Nothing of the middle clause can be said.
+        assert_eq!(phonemiser.phonemes("Yes, \u{16a0}, no.").unwrap().matches(',').count(), 2);
+        let long = phonemiser.phonemes(&"very ".repeat(1000)).unwrap();
+        assert_eq!(long.matches("vˈɛɹi").count(), 1000);
+        assert!(phonemiser.phonemes(&"é".repeat(3000)).is_ok());
+    }
+
+    #[test]
+    fn a_sentence_of_many_clauses_takes_one_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut phonemiser = counting(folder.path());
+        let runs = || std::fs::read_to_string(folder.path().join("runs")).unwrap_or_default().lines().count();
+        let many = "Well, it is late, so go home, eat (slowly), and sleep. Good night!";
+        for text in [many, "It is late. Go home. Sleep well.", "One word"] {
+            let before = runs();
+            phonemiser.phonemes(text).unwrap();
+            assert_eq!(runs() - before, 1, "{text}");
+        }
+    }
+
+    /// A phonemiser whose program writes a line into the file "runs" of `folder` each time it is
+    /// started.
+    fn counting(folder: &std::path::Path) -> Phonemiser {
+        use std::os::unix::fs::PermissionsExt;
+        let mut phonemiser = Phonemiser::find("en-us").unwrap();
+        let script = folder.join("espeak-ng");
+        let (runs, program) = (folder.join("runs"), phonemiser.program.display());
+        let text = format!("#!/bin/sh\necho >> '{}'\nexec '{program}' \"$@\"\n", runs.display());
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        phonemiser.program = script;
+        phonemiser
+    }
+
+    #[test]
+    fn answers_are_parted_at_empty_lines() {
+        let parted = |answer, count| grouped(answer, count).map(|groups| groups.join("|"));
+        for (answer, count, groups) in [
+            ("a\n\nb\nc\n\n", 2, Some("a|b c")),
+            ("a\n\n\n\nc\n\n", 3, Some("a||c")),
+            ("a\n\nb\n\n", 1, None),
+            ("", 1, Some("")),
+        ] {
+            assert_eq!(parted(answer, count).as_deref(), groups, "{answer:?}");
+        }
+        assert_eq!(without_language_names("(en)həlˈəʊ(ru) mʲˈir (x"), "həlˈəʊ mʲˈir ");
+    }
+
+    #[test]
+    fn letter_a_is_told_from_the_article() {
+        for (words, marked) in [
+            ("at ten a m sharp", "at ten * m sharp"),
+            ("a k a Bob", "* k * Bob"),
+            ("the U S A is", "the U S * is"),
+            ("vitamin A and a dog", "vitamin * and a dog"),
+            ("A B C", "* B C"),
+            ("A dog", "A dog"),
+            ("a T shirt", "a T shirt"),
+            ("How To Bake A Cake", "How To Bake A Cake"),
+        ] {
+            assert_eq!(with_letter_a(words).replace(LETTER_A, "*"), marked);
+        }
     }
 
     #[test]

@@ -47,8 +47,20 @@ fn weight(word: &str) -> usize {
         Some(',' | ';' | ':' | '—' | '，' | '、' | '；' | '：') => CLAUSE_PAUSE,
         _ => 0,
     };
-    let spelled = for_ear(word).chars().filter(|c| c.is_alphanumeric()).count();
-    pause + spelled.max(word.chars().filter(|c| c.is_alphabetic()).count()).max(1)
+    let letters = word.chars().filter(|c| c.is_alphabetic()).count();
+    // A plain word is said as it is written, and most are plain.
+    let spelled = match is_plain(word) {
+        true => letters,
+        false => for_ear(word).chars().filter(|c| c.is_alphanumeric()).count(),
+    };
+    pause + spelled.max(letters).max(1)
+}
+
+/// Whether a word is made of letters, with marks around it, and is no abbreviation.
+fn is_plain(word: &str) -> bool {
+    let inner =
+        word.trim_matches(|c: char| c.is_ascii_punctuation() && !matches!(c, '.' | '%' | '$' | '@' | '#' | '&'));
+    inner.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '’')
 }
 
 /// How much of the beginning of `text` the first `count` of `said` cover, in bytes. `said` are words of `text` in its order;

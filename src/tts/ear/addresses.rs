@@ -4,8 +4,15 @@ use super::rewrite::{pattern, rewrite};
 
 /// `ann@example.com` is "ann at example dot com".
 pub(super) fn emails(text: &str) -> String {
+    // A repository by SSH is an address and a path: `git@example.com:org/repo.git`.
+    let remote = pattern!(r"\b([\p{L}0-9_.-]+)@([\p{L}0-9.-]+):([\p{L}_~][\p{L}0-9_./~-]*[\p{L}0-9])");
+    let text = rewrite(text, remote, |site| {
+        let path = site.group(3).replace('/', " slash ");
+        Some(format!("{} at {}, {}", dots(site.group(1)), dots(site.group(2)), dots(&path)))
+    });
+    let text = pattern!(r"\b([0-9]{1,3}(?:\.[0-9]{1,3}){3}):([0-9]{1,5})\b").replace_all(&text, "$1 port $2");
     let address = pattern!(r"(?:mailto:)?([\p{L}0-9][\p{L}0-9._%+-]*)@([\p{L}0-9-]+(?:\.[\p{L}0-9-]+)+)");
-    rewrite(text, address, |site| Some(format!("{} at {}", dots(site.group(1)), dots(site.group(2)))))
+    rewrite(&text, address, |site| Some(format!("{} at {}", dots(site.group(1)), dots(site.group(2)))))
 }
 
 /// A link is read by its host: nobody wants to hear the rest. Bare hosts are known by their ending.
@@ -24,9 +31,14 @@ pub(super) fn links(text: &str) -> String {
     })
 }
 
-/// `main.rs` is "main dot rs"; a full stop that only lost its space gets it back.
+/// `src/main.rs` is "src slash main dot rs"; a full stop that only lost its space gets it back.
 pub(super) fn file_names(text: &str) -> String {
-    let text = rewrite(text, pattern!(r"\.([a-z][a-z0-9]*|[A-Z]{2,})\b"), |site| {
+    let path = pattern!(r"(?:[\p{L}0-9_.~-]*/)+[\p{L}0-9_-]*\p{L}[\p{L}0-9_-]*\.[a-z][a-z0-9]{0,4}\b");
+    let text = rewrite(text, path, |site| {
+        let home = site.group(0).strip_prefix("~/").map(|rest| format!("home/{rest}"));
+        Some(home.as_deref().unwrap_or(site.group(0)).replace("../", "up ").replace("./", "").replace('/', " slash "))
+    });
+    let text = rewrite(&text, pattern!(r"\.([a-z][a-z0-9]*|[A-Z]{2,})\b"), |site| {
         let word: String = site.before.chars().rev().take_while(|c| !c.is_whitespace()).collect();
         let named = word.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-')).count();
         // One letter before the dot is an abbreviation (`e.g.`), unless the name is longer (`a.tar.gz` has been read).

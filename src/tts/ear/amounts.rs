@@ -1,8 +1,8 @@
 //! Money and percentages.
 
-use super::english::{cardinal, digits};
 use super::numbers::{is_one, sign, spoken};
 use super::rewrite::{number, pattern, rewrite};
+use super::units;
 
 /// A currency's names: of one, of many, of one hundredth, of many hundredths.
 struct Currency {
@@ -23,6 +23,10 @@ fn currency_of(mark: &str) -> Option<Currency> {
         "CHF" => ("Swiss franc", "Swiss francs", None),
         "₹" | "INR" => ("rupee", "rupees", Some(("paisa", "paise"))),
         "₩" => ("won", "won", None),
+        "₽" => ("ruble", "rubles", None),
+        "₿" => ("bitcoin", "bitcoins", None),
+        "₺" => ("lira", "lira", None),
+        "₪" => ("shekel", "shekels", None),
         "¢" => ("cent", "cents", None),
         _ => return None,
     };
@@ -43,26 +47,40 @@ fn magnitude(written: &str) -> Option<&'static str> {
 /// `$3.50` is "three dollars and fifty cents", `€2 million` "two million euros", `$5 to 10` "five to ten dollars".
 pub(super) fn currency(text: &str) -> String {
     let marked = pattern!(
-        r"(-)?((?:\bUS|\bA|\bC)?\$|[€£¥₹₩]|\b(?:USD|EUR|GBP|CAD|AUD|CHF|JPY|INR) )(-)? ?(",
+        r"(-)?((?:\bUS|\bA|\bC)?\$|[€£¥₹₩₽₿₺₪]|\b(?:USD|EUR|GBP|CAD|AUD|CHF|JPY|INR) )(-)? ?(\.?",
         number!(),
         r")(?: to (",
         number!(),
-        r"))?(?:(?: |-)?((?i:thousand|million|billion|trillion)|[kKmMbBtT]|bn|mn|tn)\b)?"
+        r"))?(?:(?: |-)?((?i:thousand|million|billion|trillion)|[kKmMbBtT]|bn|mn|tn)\b)?(?:/([A-Za-z]+\^?[23]?)\b)?"
     );
     let text = rewrite(text, marked, |site| {
         let currency = currency_of(site.group(2).trim())?;
         let minus = if site.group(1).is_empty() && site.group(3).is_empty() { "" } else { "minus " };
-        let amount = amount(&currency, site.group(4), site.group(5), site.group(6));
-        Some(format!("{minus}{amount}"))
+        // Without its zero: `$.99`.
+        let number = site.group(4).strip_prefix('.').map_or(site.group(4).to_owned(), |cents| format!("0.{cents}"));
+        let amount = amount(&currency, &number, site.group(5), site.group(6));
+        Some(format!("{minus}{amount}{}", rate(site.group(7))))
     });
     let trailing = pattern!(
         r"(",
         number!(),
-        r")()(?: (thousand|million|billion|trillion))? ?([$€£¥₹₩¢]|(?:USD|EUR|GBP|CAD|AUD|CHF|JPY|INR)\b)"
+        r")()(?: (thousand|million|billion|trillion))? ?([$€£¥₹₩₽₿₺₪¢]|(?:USD|EUR|GBP|CAD|AUD|CHF|JPY|INR)\b)",
+        r"(?:/([A-Za-z]+\^?[23]?)\b)?"
     );
     rewrite(&text, trailing, |site| {
-        Some(amount(&currency_of(site.group(4))?, site.group(1), site.group(2), site.group(3)))
+        let amount = amount(&currency_of(site.group(4))?, site.group(1), site.group(2), site.group(3));
+        Some(format!("{amount}{}", rate(site.group(5))))
     })
+}
+
+/// What a price is for: `/yr` is "per year", `/m²` "per square meter".
+fn rate(unit: &str) -> String {
+    match unit {
+        "" => String::new(),
+        "mo" => " per month".to_owned(),
+        "ea" => " each".to_owned(),
+        unit => format!(" per {}", units::one_of(unit)),
+    }
 }
 
 fn amount(currency: &Currency, number: &str, upto: &str, scale: &str) -> String {
@@ -91,18 +109,18 @@ pub(super) fn counted(number: &str, one: &str, many: &str) -> String {
     format!("{} {}", spoken(number), if is_one(number) { one } else { many })
 }
 
-/// `10%` is "ten percent"; `5k` is "five thousand"; `5'10"` is "five foot ten".
+/// `10%` is "ten percent", `5k` "five thousand".
 pub(super) fn percent(text: &str) -> String {
     let text = rewrite(text, pattern!("(-)?(", number!(), ") ?%"), |site| {
         Some(format!("{}{} percent", sign(site), spoken(site.group(2))))
     });
-    let text = rewrite(&text, pattern!(r#"\b([0-9])'([0-9]{1,2})""#), |site| {
-        Some(format!("{} foot {}", digits(site.group(1)), cardinal(site.group(2).parse().ok()?)))
-    });
     rewrite(&text, pattern!("(", number!(), r")([kKM]|bn)\b"), |site| {
         // 4K and 8K are pictures.
         let picture = matches!((site.group(1), site.group(2)), ("2" | "4" | "8", "K"));
-        let name = site.previous().is_some_and(|c| c.is_alphanumeric() || c == '-');
+        // A race has its article: "a 5K".
+        let race = site.group(2) == "K"
+            && pattern!(r"(?i)\b(?:an?|the|my|your|his|her|our|their|first) $").is_match(site.before);
+        let name = race || site.previous().is_some_and(|c| c.is_alphanumeric() || c == '-');
         let scale = magnitude(site.group(2)).filter(|_| !picture && !name)?;
         Some(format!("{} {scale}", spoken(site.group(1))))
     })

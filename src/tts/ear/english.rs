@@ -3,35 +3,59 @@
 //! The num2words crate was weighed and left out: it says "one hundred one" but "one thousand and one", loses the zero
 //! of 3.10, and brings an arbitrary-precision float along for what are integers here.
 
-use super::{addresses, amounts, calendar, numbers, phones, shortened, symbols, units};
+use super::{
+    addresses, amounts, capitals, chemistry, clock, codes, dates, decimals, designations, numbers, phones, ranges,
+    roman, shortened, symbols, units,
+};
 
 /// A pass reads what it knows and leaves the rest.
 type Pass = fn(&str) -> String;
 
-/// From the most special shape to the plainest. Ranges come before amounts so that `10-20 km` has a unit for both ends;
-/// abbreviations come before numbers because `No.` is one only in front of a digit, and after times because of `P.M.`.
-const PASSES: [Pass; 17] = [
-    addresses::emails,
-    addresses::links,
-    phones::phones,
-    addresses::file_names,
-    calendar::dates,
-    calendar::times,
-    calendar::decades,
-    shortened::abbreviations,
-    numbers::ranges,
-    amounts::currency,
-    units::units,
-    amounts::percent,
-    numbers::fractions,
-    numbers::ordinals,
-    symbols::powers,
-    numbers::numbers,
-    symbols::symbols,
+/// What a text must hold for a pass to find anything in it.
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    Digits,
+    Nothing,
+}
+
+use Needs::{Digits, Nothing};
+
+/// From the most special shape to the plainest. Ranges come before amounts so that `10-20 km` has a
+/// unit for both ends; abbreviations come before numbers because `No.` is one only in front of a
+/// digit, and after times because of `P.M.`; roman numerals and the names of rooms and roads come
+/// behind abbreviations, whose words they look for.
+const PASSES: [(Needs, Pass); 24] = [
+    (Nothing, addresses::emails),
+    (Nothing, addresses::links),
+    (Digits, codes::codes),
+    (Digits, phones::phones),
+    (Nothing, addresses::file_names),
+    (Nothing, chemistry::formulas),
+    (Digits, decimals::decimals),
+    (Nothing, dates::dates),
+    (Digits, clock::times),
+    (Digits, dates::decades),
+    (Nothing, shortened::abbreviations),
+    (Nothing, roman::numerals),
+    (Digits, designations::designations),
+    (Nothing, ranges::ranges),
+    (Digits, amounts::currency),
+    (Digits, units::units),
+    (Digits, amounts::percent),
+    (Digits, numbers::fractions),
+    (Digits, numbers::ordinals),
+    (Nothing, symbols::nearly),
+    (Nothing, symbols::powers),
+    (Digits, numbers::numbers),
+    (Nothing, symbols::symbols),
+    (Nothing, capitals::capitals),
 ];
 
 pub(super) fn read(text: &str) -> String {
-    PASSES.iter().fold(text.to_owned(), |text, pass| pass(&text))
+    PASSES.iter().fold(text.to_owned(), |text, (needs, pass)| {
+        let idle = *needs == Digits && !text.contains(|c: char| c.is_ascii_digit());
+        if idle { text } else { pass(&text) }
+    })
 }
 
 const SMALL: [&str; 20] = [

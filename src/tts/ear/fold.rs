@@ -1,9 +1,12 @@
 //! Many ways to write one character become one way, and what no voice can say goes.
 
+use unicode_normalization::UnicodeNormalization;
+
 use super::rewrite::pattern;
 
-/// Folds typographic variants into the plain characters the later passes look for. Done before everything else, so that
-/// no pass needs to know about curly quotes, and so that a dropped emoji cannot join two words after the fact.
+/// Folds typographic variants into the plain characters the later passes look for. Done before
+/// everything else, so that no pass needs to know about curly quotes or styled letters, and so that
+/// a dropped emoji cannot join two words after the fact.
 pub(super) fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     let mut raised = false;
@@ -15,44 +18,111 @@ pub(super) fn fold(text: &str) -> String {
         raised = superscript.is_some();
         if let Some(digit) = superscript {
             folded.push(digit);
+        } else if let Some(fraction) = fraction(c) {
+            // The space keeps `1½` apart as `1 1/2`.
+            folded.push_str(if folded.ends_with(|c: char| c.is_ascii_digit()) { " " } else { "" });
+            folded.push_str(fraction);
         } else if let Some(long) = spelled(c) {
             folded.push_str(long);
         } else if !is_invisible(c) {
-            folded.push(plain(c));
+            fold_letter(c, &mut folded);
         }
     }
-    pattern!(r"[^\p{L}\p{M}\p{N}\p{ASCII}€£¥₹₩¢°×÷±≈≠≤≥√∞→←⇒–—•‣◦▪§]").replace_all(&folded, " ").into_owned()
+    let folded: String = folded.nfc().collect();
+    // What NFC leaves of accents stands on letters that have none.
+    let folded = pattern!(r"(\p{Latin})\p{M}+").replace_all(&folded, "$1");
+    pattern!(r"[^\p{L}\p{M}\p{N}\p{ASCII}€£¥₹₩¢°×÷±≈≠≤≥√∞→←↔⇒⇔∑∏∫∂∇∈∉∪∩⊂∅∝∴≡·⋅‰–—•‣◦▪§]")
+        .replace_all(&folded, " ")
+        .into_owned()
+}
+
+/// Folds styled letters and digits alone, as a text of any language needs it.
+pub(super) fn letters(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for c in text.chars() {
+        match unstyled(c) {
+            Some(letter) => folded.push(letter),
+            None if c.is_alphanumeric() && is_styled(c) => fold_letter(c, &mut folded),
+            None => folded.push(c),
+        }
+    }
+    folded
+}
+
+/// Whether a letter belongs to the blocks of Unicode that only repeat others in another style.
+fn is_styled(c: char) -> bool {
+    matches!(c, '\u{2100}'..='\u{214F}' | '\u{2460}'..='\u{24FF}' | '\u{FB00}'..='\u{FB06}' | '\u{FF01}'..='\u{FFEF}'
+        | '\u{1D400}'..='\u{1D7FF}' | '\u{1F110}'..='\u{1F189}')
 }
 
 /// Marks that change how a character looks (emoji selectors, the keycap, joiners), not what it says.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\r' | '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{206F}' | '\u{20E3}'
-        | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E01EF}')
+    matches!(c, '\r' | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}' | '\u{20E3}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E01EF}')
+}
+
+/// Adds a character as it is written plainly: full-width, bold, circled and other styled letters as
+/// the letters they are.
+fn fold_letter(c: char, folded: &mut String) {
+    let c = plain(c);
+    match unstyled(c) {
+        Some(letter) => folded.push(letter),
+        // Numbers in circles stand apart.
+        None if c.is_numeric() && ('\u{2460}'..='\u{24FF}').contains(&c) => {
+            folded.push(' ');
+            folded.extend(c.nfkc());
+            folded.push(' ');
+        }
+        None if has_plain_form(c) => folded.extend(c.nfkc().map(plain)),
+        None => folded.push(c),
+    }
+}
+
+/// Whether compatibility decomposition (NFKC) gives the same text in plain letters. Marks and signs
+/// keep their form: the passes know them.
+fn has_plain_form(c: char) -> bool {
+    !c.is_ascii()
+        && (c.is_alphanumeric() && !matches!(c, 'ª' | 'º')
+            || matches!(c, '\u{3300}'..='\u{33FF}' | '\u{FF01}'..='\u{FF5E}' | '\u{2474}'..='\u{249B}'))
+}
+
+/// Styled letters to which Unicode gives no plain form: small capitals, and white letters on black.
+fn unstyled(c: char) -> Option<char> {
+    const SMALL_CAPITALS: &str = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡ\u{0}ʏᴢ";
+    let nth = |first: char, at: u32| char::from_u32(u32::from(first) + at);
+    match c {
+        '\u{1F150}'..='\u{1F169}' => nth('A', u32::from(c) - 0x1F150),
+        '\u{1F170}'..='\u{1F189}' => nth('A', u32::from(c) - 0x1F170),
+        '\0' => None,
+        _ if c.is_ascii() => None,
+        _ => SMALL_CAPITALS.chars().position(|small| small == c).and_then(|at| nth('a', at as u32)),
+    }
 }
 
 fn plain(c: char) -> char {
     match c {
         '‘' | '’' | '‛' | 'ʼ' | '＇' | '′' => '\'',
         '“' | '”' | '„' | '‟' | '«' | '»' | '″' => '"',
-        '‐' | '‑' | '−' => '-',
+        '‐' | '‑' | '−' | '﹣' | '－' => '-',
         '‒' => '–',
         '―' => '—',
         'µ' => 'μ',
-        '∗' => '*',
+        '∗' | '⁎' => '*',
+        '∕' | '⁄' => '/',
+        '∶' => ':',
+        '。' => '.',
+        '、' => ',',
+        '∆' => 'Δ',
+        'Ω' => 'Ω',
+        '⩽' => '≤',
+        '⩾' => '≥',
         '\u{2028}' | '\u{2029}' | '\u{85}' => '\n',
-        // A letter by its class, an emoji by its use.
-        'ℹ' => ' ',
-        '\u{FF10}'..='\u{FF19}' => digit(c, 0xFF10),
-        '\u{2080}'..='\u{2089}' => digit(c, 0x2080),
-        '\u{1D7CE}'..='\u{1D7FF}' => digit(c, 0x1D7CE),
+        // Letters by their class, signs by their use.
+        'ℹ' | '™' | '℠' => ' ',
         '\n' => c,
         _ if c.is_whitespace() || c.is_control() => ' ',
         _ => c,
     }
-}
-
-fn digit(c: char, zero: u32) -> char {
-    char::from_digit((u32::from(c) - zero) % 10, 10).unwrap_or(' ')
 }
 
 fn superscript(c: char) -> Option<char> {
@@ -60,33 +130,44 @@ fn superscript(c: char) -> Option<char> {
         '¹' => Some('1'),
         '²' => Some('2'),
         '³' => Some('3'),
-        '\u{2070}' | '\u{2074}'..='\u{2079}' => Some(digit(c, 0x2070)),
+        '\u{2070}' | '\u{2074}'..='\u{2079}' => char::from_digit(u32::from(c) - 0x2070, 10),
         '⁻' => Some('-'),
         _ => None,
     }
 }
 
+fn fraction(c: char) -> Option<&'static str> {
+    Some(match c {
+        '½' => "1/2",
+        '⅓' => "1/3",
+        '⅔' => "2/3",
+        '¼' => "1/4",
+        '¾' => "3/4",
+        '⅕' => "1/5",
+        '⅖' => "2/5",
+        '⅗' => "3/5",
+        '⅘' => "4/5",
+        '⅙' => "1/6",
+        '⅚' => "5/6",
+        '⅐' => "1/7",
+        '⅛' => "1/8",
+        '⅜' => "3/8",
+        '⅝' => "5/8",
+        '⅞' => "7/8",
+        '⅑' => "1/9",
+        '⅒' => "1/10",
+        _ => return None,
+    })
+}
+
 fn spelled(c: char) -> Option<&'static str> {
     Some(match c {
-        // The space keeps `1½` apart as `1 1/2`.
-        '½' => " 1/2",
-        '⅓' => " 1/3",
-        '⅔' => " 2/3",
-        '¼' => " 1/4",
-        '¾' => " 3/4",
-        '⅕' => " 1/5",
-        '⅖' => " 2/5",
-        '⅗' => " 3/5",
-        '⅘' => " 4/5",
-        '⅙' => " 1/6",
-        '⅛' => " 1/8",
-        '⅜' => " 3/8",
-        '⅝' => " 5/8",
-        '⅞' => " 7/8",
         '℃' => "°C",
         '℉' => "°F",
         '№' => "No. ",
         '…' => "...",
+        '‽' => "?!",
+        '‼' => "!!",
         _ => return None,
     })
 }

@@ -53,7 +53,9 @@ impl Prose {
         if !self.text.is_empty() {
             let said = self.text.trim_end_matches(['"', '\'', ')', ' ']);
             let open = !said.ends_with(['.', ',', ';', ':', '?', '!']);
-            self.text.push_str(if (block || self.pause) && open { ". " } else { " " });
+            // A full stop would make an initial of a letter: "Vitamin C".
+            let stop = if pattern!(r"(?:\b|[0-9])\p{Lu}$").is_match(said) { "; " } else { ". " };
+            self.text.push_str(if (block || self.pause) && open { stop } else { " " });
         }
         self.text.push_str(body);
         self.pause = block;
@@ -91,9 +93,31 @@ fn inline(text: &str) -> String {
     let text = pattern!(r"\[([^\[\]]*\p{L}[^\[\]]*)\]\[[^\[\]]*\]").replace_all(&text, "$1");
     let text = pattern!(r"\[\^?[0-9]+\]|\[\^[^\]]*\]").replace_all(&text, "");
     let text = pattern!(r"<((?:https?://|mailto:)?[^\s<>]+[.@][^\s<>]+)>").replace_all(&text, "$1");
-    let text = pattern!(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>|<!--.*?-->").replace_all(&text, "");
+    let text = tags(&text);
     let text = pattern!(r"\\([!-/:-@\[-`{-~])").replace_all(&entities(&text), "$1").into_owned();
-    emphasis(&text)
+    emphasis(&placeholders(&text))
+}
+
+/// Takes HTML's tags out. What only looks like one is text.
+fn tags(text: &str) -> String {
+    let tag = pattern!(
+        r"(?i)<!--.*?-->|</?(?:a|abbr|b|big|blockquote|body|caption|center|cite|code|dd|del|details|div|dl|dt|em|font",
+        r"|footer|h[1-6]|head|header|hr|html|i|iframe|img|ins|kbd|li|main|mark|nav|ol|p|pre|q|s|samp|section|small",
+        r"|span|strike|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|tr|tt|u|ul|var|wbr)",
+        r"(?:\s+[a-z-]+\s*=\s*[^<>]*)?\s*/?>"
+    );
+    tag.replace_all(text, "").into_owned()
+}
+
+/// `<Enter>` is a key and `<name>` a gap to fill: their words are said. In `a<b` the sign stays.
+fn placeholders(text: &str) -> String {
+    let text = rewrite(text, pattern!(r"</?(\p{L}[\p{L}\p{N} _/.+-]*)>"), |site| {
+        let free = !site.previous().is_some_and(char::is_alphanumeric);
+        free.then(|| site.group(1).to_owned())
+    });
+    // The arguments of a type, `Map<K, V>`, unless single letters are compared.
+    let arguments = pattern!(r"(\p{L}{2,})<(\p{L}[\p{L}\p{N}_]*(?:, ?\p{L}[\p{L}\p{N}_]*)*)>");
+    rewrite(&text, arguments, |site| Some(format!("{} {}", site.group(1), site.group(2))))
 }
 
 fn entities(text: &str) -> String {
@@ -116,10 +140,41 @@ fn entities(text: &str) -> String {
 
 /// Stars, underscores, ticks and tildes that dress words go; those that calculate are kept as words.
 fn emphasis(text: &str) -> String {
-    let text = pattern!(r"([0-9])\*\*([0-9])").replace_all(text, "$1^$2");
-    let text = pattern!(r"([0-9])\*([0-9])").replace_all(&text, "$1 × $2");
-    let text = pattern!(r"([\p{L}0-9)]) \* ([\p{L}0-9(])").replace_all(&text, "$1 × $2");
+    let text = pattern!(r"\b([0-9]+|[a-z])\*\*([0-9]+|[a-z]\b)").replace_all(text, "$1^$2");
+    let text = products(&text);
     let text = pattern!(r"[*`]|~~").replace_all(&text, "");
     // An underscore inside a word may belong to an address; it is read later.
     pattern!(r"\b_+|_+\b").replace_all(&text, "").into_owned()
+}
+
+/// A star between two factors multiplies, if one of them is a number, a single letter or in
+/// brackets (`2*pi*r`); so does one between words that has no partner or stands in an equation.
+fn products(text: &str) -> String {
+    let text = pattern!(r"([0-9)]|\b[a-z]) \*\* ([0-9(]|[a-z]\b)").replace_all(text, "$1^$2");
+    let text = pattern!(r"([\p{L}0-9)\]]) \* ([\p{L}0-9(\[])").replace_all(&text, "$1 × $2");
+    let text = rewrite(&text, pattern!(r"[^\s*]+(?:\*[^\s*]+)+"), |site| {
+        let factors: Vec<&str> = site.group(0).split('*').collect();
+        let dressed = site.previous() == Some('*') || site.next() == Some('*');
+        let product = factors.windows(2).all(|pair| is_factor(pair[0], true) || is_factor(pair[1], false));
+        (product && !dressed && factors.iter().all(|factor| is_operand(factor))).then(|| factors.join(" × "))
+    });
+    if text.matches('*').count() == 1 || text.contains(" = ") {
+        return pattern!(r"([\p{L}0-9)])\*([\p{L}0-9(])").replace_all(&text, "$1 × $2").into_owned();
+    }
+    text
+}
+
+/// Whether what stands before (or behind) a star is a number, a single letter or a bracket there.
+fn is_factor(part: &str, before: bool) -> bool {
+    let edge = if before { part.chars().next_back() } else { part.chars().next() };
+    let inner = if before { part.chars().rev().nth(1) } else { part.chars().nth(1) };
+    let bracket = if before { [')', ']'] } else { ['(', '['] };
+    let single = !inner.is_some_and(char::is_alphabetic);
+    edge.is_some_and(|c| bracket.contains(&c) || c.is_ascii_digit() || (c.is_alphabetic() && single))
+}
+
+/// Whether a part may stand before or behind a star that multiplies.
+fn is_operand(part: &str) -> bool {
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '(' | ')' | '[' | ']' | '_'));
+    ends(part.chars().next()) && ends(part.trim_end_matches(['.', ',', ';', ':', '?', '!']).chars().next_back())
 }

@@ -5,21 +5,37 @@
 //! order carries meaning: whatever looks most special is taken first, so that by the time plain numbers are read, no
 //! digit belongs to a date, a price or a telephone any more.
 //!
-//! `fold`, `markdown` and `tidy` hold for any language in Latin script; everything between them is [`english`]. Other
-//! languages go through [`any`], which puts nothing into words.
+//! Before the passes of [`english`] variants of one character are folded into one, letters of other
+//! scripts and emoticons go, and formulas and Markdown become plain text; behind them only what a
+//! voice can use is left. Other languages go through [`any`], which puts nothing into words.
+//!
+//! Libraries were measured on the first 80 texts of `tests/ear/texts.tsv` and left out:
+//! text-processing-rs 0.2.2 says 8 of them right, wetext-rs 0.1.2 with 44 MB of transducers 21, and
+//! the passes here, before they learnt these texts, 33. Neither cuts sentences or reads Markdown.
 
 mod addresses;
 mod amounts;
 mod any;
-mod calendar;
+mod capitals;
+mod chemistry;
+mod clock;
+mod codes;
+mod dates;
+mod decimals;
+mod designations;
+mod emoticons;
 mod english;
 mod fold;
+mod latex;
 mod markdown;
 mod numbers;
 mod phones;
 #[cfg(test)]
 mod properties;
+mod ranges;
 mod rewrite;
+mod roman;
+mod scripts;
 mod shortened;
 mod symbols;
 #[cfg(test)]
@@ -33,7 +49,8 @@ mod units;
 /// (`. , ; : ? !`), and nothing else. A text with nothing to say, such as a lone emoji or a code block, gives `""`.
 #[must_use]
 pub fn for_ear(text: &str) -> String {
-    let plain = markdown::strip(&fold::fold(text));
+    let folded = emoticons::strip(&scripts::latin(&fold::fold(text)));
+    let plain = markdown::strip(&latex::read(&folded));
     tidy::tidy(&english::read(&plain))
 }
 
@@ -41,5 +58,5 @@ pub fn for_ear(text: &str) -> String {
 /// any other what cannot be said is taken away.
 #[must_use]
 pub fn for_ear_in(text: &str, language: &str) -> String {
-    if language == "en" { for_ear(text) } else { any::read(text) }
+    if language == "en" { for_ear(text) } else { any::read(text, language) }
 }

@@ -1,6 +1,6 @@
-//! Numbers as such: ranges, fractions, ordinals, years, and whatever digits are left.
+//! Numbers as such: fractions, ordinals, years, and whatever digits are left.
 
-use super::english::{cardinal, digits, ordinal, year};
+use super::english::{cardinal, digits, ordinal, plural, year};
 use super::rewrite::{Site, number, pattern, rewrite};
 
 /// The longest number said as one. Beyond it nobody follows, and it is an identifier more often than an amount.
@@ -40,50 +40,6 @@ pub(super) fn is_one(number: &str) -> bool {
     number == "1"
 }
 
-/// `10-20` is "10 to 20"; the numbers themselves are read later, with whatever follows them. A hyphen in
-/// front of an equals sign, or between spaces and a smaller number, is a minus.
-pub(super) fn ranges(text: &str) -> String {
-    // Thousands set apart by spaces. From two of them on, or it may be two numbers.
-    let text =
-        rewrite(text, pattern!(r"\b[0-9]{1,3}(?: [0-9]{3}){2,}\b"), |site| Some(site.group(0).replace(' ', ",")));
-    let text = rewrite(&text, pattern!("(", number!(), r"[a-z]?) - (", number!(), ")"), |site| {
-        let joint = if rises(site) { "to" } else { "minus" };
-        Some(format!("{} {joint} {}", site.group(1), site.group(2)))
-    });
-    rewrite(
-        &text,
-        pattern!(number!(), r"(?:[%°][CF]?)?(?:[-–—][$€£]?", number!(), ")+| – (?:[0-9])"),
-        |site| {
-            let whole = site.group(0);
-            if let Some(digit) = whole.strip_prefix(" – ") {
-                let joined = site.previous().is_some_and(|c| c.is_ascii_digit() || c == '%');
-                return joined.then(|| format!(" to {digit}"));
-            }
-            if site.previous().is_some_and(char::is_alphanumeric) {
-                return None;
-            }
-            let ends: Vec<&str> = whole.split(['-', '–', '—']).collect();
-            // Longer chains with parts no amount has are codes, such as an ISBN.
-            if ends.len() > 2 && ends.iter().any(|end| end.len() > 3 || end.starts_with('0')) {
-                return Some(ends.into_iter().map(digits).collect::<Vec<_>>().join(", "));
-            }
-            let sum = site.after.trim_start().starts_with('=');
-            Some(ends.join(match ends.len() {
-                2 if sum => " minus ",
-                2 => " to ",
-                _ => ", ",
-            }))
-        },
-    )
-}
-
-/// Whether a spaced hyphen stands between a smaller and a larger number, and nothing is worked out from them.
-fn rises(site: &Site) -> bool {
-    let value = |index| site.group(index).replace(',', "").parse::<f64>().ok();
-    let sum = site.after.trim_start().starts_with('=');
-    !sum && value(1).zip(value(2)).is_some_and(|(low, high)| low < high)
-}
-
 /// `1/2` is "one half", `2 3/4` "two and three quarters", `8/10` "eight out of ten".
 pub(super) fn fractions(text: &str) -> String {
     let rating = pattern!(r"\b([0-9]+\.[0-9]+)/([0-9]+)\b");
@@ -91,16 +47,21 @@ pub(super) fn fractions(text: &str) -> String {
         let rated = !matches!(site.previous(), Some('.' | '/')) && !matches!(site.next(), Some('/'));
         rated.then(|| format!("{} out of {}", site.group(1), site.group(2)))
     });
-    rewrite(&text, pattern!(r"\b(?:([0-9]{1,4})[ -])?([0-9]{1,4})/([0-9]{1,4})\b"), |site| {
+    rewrite(&text, pattern!(r"(-)?\b(?:([0-9]{1,4})[ -])?([0-9]{1,4})/([0-9]{1,4})\b"), |site| {
         if site.previous() == Some('/') || site.next() == Some('/') {
             return None;
         }
         let value = |index| site.group(index).parse::<u64>().unwrap_or(0);
-        let part = fraction(value(2), value(3));
-        Some(match site.group(1) {
-            "" => part,
-            whole if value(2) == 1 => format!("{} and {}", spoken(whole), part.replacen("one ", "a ", 1)),
-            whole => format!("{} and {part}", spoken(whole)),
+        let rating = site.after.starts_with(" star") || site.after.starts_with(" point");
+        let part = match rating {
+            true => format!("{} out of {}", cardinal(value(3)), cardinal(value(4))),
+            false => fraction(value(3), value(4)),
+        };
+        let sign = sign(site);
+        Some(match site.group(2) {
+            "" => format!("{sign}{part}"),
+            whole if value(3) == 1 => format!("{sign}{} and {}", spoken(whole), part.replacen("one ", "a ", 1)),
+            whole => format!("{sign}{} and {part}", spoken(whole)),
         })
     })
 }
@@ -108,8 +69,8 @@ pub(super) fn fractions(text: &str) -> String {
 fn fraction(top: u64, bottom: u64) -> String {
     let (count, many) = (cardinal(top), top != 1);
     match (top, bottom) {
-        // Neither is ever a fraction.
-        (24, 7) | (9, 11) | (50, 50) => format!("{count} {}", cardinal(bottom)),
+        // None of them is ever a fraction.
+        (24, 7) | (9, 11) | (50, 50) | (20, 20) => format!("{count} {}", cardinal(bottom)),
         (_, 2) if many => format!("{count} halves"),
         (_, 2) => format!("{count} half"),
         (_, 4) if many => format!("{count} quarters"),
@@ -135,12 +96,15 @@ pub(super) fn numbers(text: &str) -> String {
         (!letters).then(|| format!("{} times ten to the power of {}", site.group(1), site.group(2)))
     });
     let text = rewrite(&text, pattern!(r"\b[vV]([0-9])"), |site| Some(format!("version {}", site.group(1))));
-    let text =
-        rewrite(&text, pattern!(r"([0-9]):([0-9])"), |site| Some(format!("{} to {}", site.group(1), site.group(2))));
-    let text = rewrite(&text, pattern!(r"([0-9]) ?[x×] ?([0-9])"), |site| {
-        let by = if site.group(0).contains('x') { "by" } else { "times" };
-        Some(format!("{} {by} {}", site.group(1), site.group(2)))
+    let text = rewrite(&text, pattern!(r"[0-9](?::[0-9])+"), |site| Some(site.group(0).replace(':', " to ")));
+    let early = pattern!(r"\b([Ii]n|[Ss]ince|[Bb]y|[Uu]ntil|[Yy]ear|AD) (10[0-9]{2})\b");
+    let text = rewrite(&text, early, |site| {
+        let goes_on =
+            site.after.strip_prefix([',', '.']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let year = year(site.group(2).parse().ok()?);
+        (!goes_on).then(|| format!("{} {year}", site.group(1)))
     });
+    let text = plurals(&factors(&text));
     rewrite(&text, pattern!(r"(-)?(\.)?(", number!(), ")"), |site| {
         let sign = sign(site);
         let point = site.group(2);
@@ -154,12 +118,52 @@ pub(super) fn numbers(text: &str) -> String {
     })
 }
 
+/// `747s` are "seven hundred forty-sevens", `49ers` "forty-niners", and `45s` seconds.
+fn plurals(text: &str) -> String {
+    let text = rewrite(text, pattern!(r"\b([0-9]{1,3}(?:,000)+)s\b"), |site| Some(plural(&spoken(site.group(1)))));
+    rewrite(&text, pattern!(r"\b([0-9]{2,4})(s|ers)\b"), |site| {
+        let number = cardinal(site.group(1).parse().ok()?);
+        let part = site.previous().is_some_and(|c| matches!(c, ',' | '.' | ':' | '-'));
+        let words = match site.group(2) {
+            "s" if site.group(1).len() == 2 => format!("{number} seconds"),
+            "s" => plural(&number),
+            _ => format!("{}ers", number.trim_end_matches('e')),
+        };
+        (!part).then_some(words)
+    })
+}
+
+/// `1920x1080` is "1920 by 1080", `3 × 4` "3 times 4", `10x` "10 times" where nothing is worked
+/// out.
+fn factors(text: &str) -> String {
+    let text = rewrite(text, pattern!(r"([0-9]) ?([x×])(?: ?([0-9])|\b)"), |site| {
+        let (sign, next) = (site.group(2), site.group(3));
+        let name = site.before.ends_with(|c: char| c.is_alphabetic() || c == '-');
+        let equation = pattern!(r"[=+^√<>]|\b(?:equals|plus|minus) |[0-9] - ").is_match(text);
+        match (sign, next) {
+            ("x", "") if equation || name || glued(site) => None,
+            ("x", "") => Some(format!("{} times", site.group(1))),
+            (_, "") => None,
+            ("x", next) => Some(format!("{} by {next}", site.group(1))),
+            (_, next) => Some(format!("{} times {next}", site.group(1))),
+        }
+    });
+    // A second factor may itself be one: `2 × 3 × 4`.
+    rewrite(&text, pattern!(r"([0-9]) ?× ?([0-9])"), |site| Some(format!("{} times {}", site.group(1), site.group(2))))
+}
+
+fn glued(site: &Site) -> bool {
+    site.next().is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | ')'))
+}
+
 /// The sign of a number, whose pattern's first group is the hyphen before it: a minus where a word could start, a joint
 /// elsewhere (`GPT-4`).
 pub(super) fn sign(site: &Site) -> &'static str {
     match site.previous() {
         _ if site.group(1).is_empty() => "",
-        None | Some('(' | '[' | '"' | '^' | '=' | '<' | '>' | ',') => "minus ",
+        None | Some('(' | '[' | '"' | '^' | '=' | '<' | '>' | ',' | '×' | '÷' | '±' | '≤' | '≥' | '≈' | ':' | '+') => {
+            "minus "
+        }
         Some(c) if c.is_whitespace() => "minus ",
         _ => " ",
     }

@@ -1,22 +1,28 @@
 //! Telephone numbers: digit by digit, a pause between the groups.
 
-use super::english::digits;
+use super::english::{cardinal, digits};
 use super::rewrite::{pattern, rewrite};
 
 pub(super) fn phones(text: &str) -> String {
-    // Too short to be known by their shape: what stands before them tells.
+    // Too short or too plain to be known by their shape: what stands before them tells.
     let called = pattern!(
-        r"(?i)\b((?:call|dial|phone|tel|fax|text|number)(?: is)?[.:]? )",
-        r"([0-9]{3}-[0-9]{4}|112|[2-9]11|988|999)\b"
+        r"(?i)\b((?:call|calling|dial|phone|telephone|tel|fax|text|number|mobile|cell|whatsapp|sms|reach|ring|contact",
+        r"|hotline|message)\b[^0-9.!?;+]{0,30}[.:]? ?)([0-9]{3}-[0-9]{4}|[0-9]{7}|[0-9]{10,12})\b"
     );
     let text = rewrite(text, called, |site| {
         let goes_on = site.next().is_some_and(|c| matches!(c, '-' | '.' | ',' | ':' | '/' | '%'))
             && site.after.chars().nth(1).is_some_and(|c| c.is_ascii_digit());
-        (!goes_on).then(|| format!("{}{}", site.group(1), grouped(site.group(2))))
+        (!goes_on).then(|| format!("{}{}", site.group(1), grouped(&parted(site.group(2)))))
+    });
+    let words = pattern!(r"\b(1-)?(8[0-9]{2}|900)-([A-Z][A-Z-]{2,})\b");
+    let text = rewrite(&text, words, |site| {
+        let one = if site.group(1).is_empty() { "" } else { "one, " };
+        Some(format!("{one}{}, {}", hundreds(site.group(2)), site.group(3)))
     });
     let number = pattern!(
         r"\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,5}\)?){2,6}\b",
         r"|(?:\b1[ .-]?)?\([0-9]{3}\)[ .-]?[0-9]{3}[ .-][0-9]{4}\b",
+        r"|\(0[0-9]{1,4}\)[ -]?[0-9]{3,4}[ -]?[0-9]{3,4}\b",
         r"|\b(?:1[ .-])?[0-9]{3}-[0-9]{3}-[0-9]{4}\b",
         r"|\b(?:1[ .-])?[0-9]{3}\.[0-9]{3}\.[0-9]{4}\b",
         r"|\b(?:1 )?[0-9]{3} [0-9]{3} [0-9]{4}\b",
@@ -28,6 +34,25 @@ pub(super) fn phones(text: &str) -> String {
         let fits = (7..=15).contains(&count) && !site.previous().is_some_and(|c| c.is_alphanumeric() || c == '.');
         fits.then(|| grouped(whole))
     })
+}
+
+/// A number without groups in those of North America: `5551234567` is `555 123 4567`.
+fn parted(number: &str) -> String {
+    if number.contains('-') {
+        return number.to_owned();
+    }
+    let last = number.len().saturating_sub(4);
+    let (head, line) = number.split_at(last);
+    let (country, rest) = head.split_at(head.len().saturating_sub(6));
+    let (area, exchange) = rest.split_at(rest.len().saturating_sub(3));
+    [country, area, exchange, line].join(" ")
+}
+
+fn hundreds(number: &str) -> String {
+    match number.strip_suffix("00").and_then(|hundreds| hundreds.parse().ok()) {
+        Some(hundreds) => format!("{} hundred", cardinal(hundreds)),
+        None => digits(number),
+    }
 }
 
 fn grouped(number: &str) -> String {

@@ -1,139 +1,98 @@
 //! Abbreviations, said in full.
 
 use super::rewrite::{Site, pattern, rewrite};
-
-/// Written with a dot; what the voice says. Those whose dot may also end a sentence keep it there.
-const DOTTED: &[(&str, &str)] = &[
-    ("mr", "Mister"),
-    ("mrs", "Missus"),
-    ("ms", "Miz"),
-    ("prof", "Professor"),
-    ("gen", "General"),
-    ("sgt", "Sergeant"),
-    ("capt", "Captain"),
-    ("rev", "Reverend"),
-    ("jr", "junior"),
-    ("sr", "senior"),
-    ("etc", "et cetera"),
-    ("approx", "approximately"),
-    ("dept", "department"),
-    ("est", "established"),
-    ("max", "maximum"),
-    ("inc", "incorporated"),
-    ("ltd", "limited"),
-    ("corp", "corporation"),
-    ("ave", "avenue"),
-    ("blvd", "boulevard"),
-    ("mt", "Mount"),
-    ("apt", "apartment"),
-    ("incl", "including"),
-    ("excl", "excluding"),
-    ("misc", "miscellaneous"),
-    ("cf", "compare"),
-    ("tel", "telephone"),
-    ("temp", "temperature"),
-];
-
-/// Abbreviations only in front of a number.
-const NUMBERED: &[(&str, &str)] = &[
-    ("no", "number"),
-    ("nos", "numbers"),
-    ("p", "page"),
-    ("pp", "pages"),
-    ("fig", "figure"),
-    ("vol", "volume"),
-    ("ch", "chapter"),
-    ("sec", "section"),
-    ("ver", "version"),
-];
+use super::units;
+use crate::tts::abbreviations::{After, Role, Stop, find, full_stop, is_name, road};
 
 pub(super) fn abbreviations(text: &str) -> String {
-    let text = rewrite(text, pattern!(r"(?i)\b(e\. ?g|i\. ?e|a\.k\.a|ph\.d|w/o|w/|c/o|[ap]\.m)(\.|\b|)(,)?"), |site| {
-        let words = match site.group(1).to_lowercase().replace(' ', "").as_str() {
-            "e.g" => "for example,",
-            "i.e" => "that is,",
-            "a.k.a" => "also known as",
-            "ph.d" if site.ends_sentence() && !site.group(2).is_empty() => "P H D.",
-            "ph.d" => "P H D",
-            "a.m" => "a m",
-            "p.m" => "p m",
-            "w/o" => "without ",
-            "w/" => "with ",
-            _ => "care of ",
-        };
-        Some(format!("{words}{}", site.group(3)))
+    let text = rewrite(text, pattern!(r"(?i)\b(w/o|w/|c/o)"), |site| {
+        Some(match site.group(1).to_lowercase().as_str() {
+            "w/o" => "without ".to_owned(),
+            "w/" => "with ".to_owned(),
+            _ => "care of ".to_owned(),
+        })
     });
-    let text = rewrite(&text, pattern!(r"(?i)\b(no|nos|p|pp|fig|vol|ch|sec|ver)\. ?([0-9])"), |site| {
-        Some(format!("{} {}", look_up(NUMBERED, site.group(1))?, site.group(2)))
+    // With the space inside, or without the last full stop, the table does not know them.
+    let text = pattern!(r"\b([eE])\. ?([gG])\b\.?").replace_all(&text, "$1.$2.");
+    let text = pattern!(r"\b([iI])\. ?([eE])\b\.?").replace_all(&text, "$1.$2.");
+    let text = pattern!(r"\b([aApP])\.([mM])\b\.?").replace_all(&text, "$1.$2.");
+    let text = rewrite(&text, pattern!(r"\b(St|Dr)\b(\.)?"), title_or_road);
+    let text = rewrite(&text, pattern!(r"\b(Mr|Mrs|Ms|Mt|Prof|[vV]s) "), undotted);
+    let text = rewrite(&text, pattern!(r"\b(Figs?|Vols?|Eqs?|Chap|pp) ([0-9])"), |site| {
+        find("", site.group(1)).map(|known| format!("{} {}", known.said, site.group(2)))
     });
-    let text = rewrite(&text, pattern!(r"\b(St|Dr|Mt|Mr|Mrs|Ms|Prof)\b(\.)?"), title);
-    let text = rewrite(&text, pattern!(r"\b[vV]s\b\.?"), |_| Some("versus".to_owned()));
-    let text = rewrite(&text, pattern!(r"\b([A-Za-z]+)\."), |site| {
-        let words = look_up(DOTTED, site.group(1))?;
-        // These are whole words too, and then the dot is a full stop.
-        let word = matches!(site.group(1), "max" | "temp" | "est" | "gen" | "rev" | "misc" | "inc" | "corp");
-        if word && site.ends_sentence() || site.previous() == Some('.') {
-            return None;
-        }
-        Some(format!("{words}{}", stop(site)))
+    let text = rewrite(&text, pattern!(r" (Jr|Sr|Inc|Ltd|Ave|Blvd|Rd|Hwy|Pkwy|Bros|etc)\b"), |site| {
+        let bare = !site.after.starts_with('.');
+        find("", site.group(1)).filter(|_| bare).map(|known| format!(" {}", known.said))
     });
-    initials(&text)
+    let text = rewrite(&text, pattern!(r"\b(\p{L}+(?:\.\p{L}+)*)\.(,)?"), dotted);
+    // A number in brackets that belongs to such a word is no aside: `Eq. (4)`.
+    let bracketed = pattern!(
+        r"(?i)\b((?:equation|figure|table|section|chapter|page|number|volume|article|paragraph|step|example)s?)",
+        r" \(([0-9]+(?:\.[0-9]+)*[a-z]?)\)"
+    );
+    initials(&bracketed.replace_all(&text, "$1 $2"))
 }
 
-/// The dot of an abbreviation also ends its sentence where the text ends or goes on with a capital.
-fn stop(site: &Site) -> &'static str {
-    let names = matches!(
-        site.group(1).to_lowercase().as_str(),
-        "mr" | "mrs" | "ms" | "prof" | "gen" | "sgt" | "capt" | "rev" | "mt" | "approx" | "cf"
-    );
-    if site.ends_sentence() && !names { "." } else { "" }
+/// Says an abbreviation with its full stop, which stays where it also ends the sentence.
+fn dotted(site: &Site) -> Option<String> {
+    let (word, comma) = (site.group(1), site.group(2));
+    let known = find(site.before, word)?;
+    let stop = if comma.is_empty() { known.full_stop(site.before, After::whole(site.after)) } else { Stop::Shortens };
+    let plain = match known.role {
+        Role::Counter => stop == Stop::Ends,
+        Role::Clipped => stop == Stop::Ends && (word.contains(char::is_uppercase) || !site.after.trim().is_empty()),
+        _ => false,
+    };
+    // Inside a name or an address it is none; a unit is said with its number.
+    let inside = site.before.ends_with(['.', '/', '@']) || site.next().is_some_and(char::is_alphabetic);
+    let measured = site.before.trim_end().ends_with(|c: char| c.is_ascii_digit()) && units::is_unit(word);
+    if plain || inside || measured {
+        return None;
+    }
+    let end = match stop {
+        Stop::Ends => ".",
+        _ if known.said.ends_with(',') => "",
+        _ => comma,
+    };
+    Some(format!("{}{end}", known.said))
+}
+
+/// Says a title before a name, and "versus", that have lost their full stop.
+fn undotted(site: &Site) -> Option<String> {
+    let known = find("", site.group(1))?;
+    let named = site.next().is_some_and(char::is_uppercase) || known.said == "versus";
+    named.then(|| format!("{} ", known.said))
 }
 
 /// `Dr. Lee` is a doctor, `Elm Dr.` a drive; `St. Paul` is a saint, `Main St.` a street.
-fn title(site: &Site) -> Option<String> {
-    let name_follows =
-        site.after.strip_prefix(' ').and_then(|rest| rest.chars().next()).is_some_and(char::is_uppercase);
-    let dotted = !site.group(2).is_empty();
-    let last = site.before.split_whitespace().next_back().unwrap_or("");
-    let name_before = site.before.ends_with(' ')
-        && last.starts_with(char::is_uppercase)
-        && last.ends_with(char::is_alphanumeric)
-        && last.len() > 2
-        && !matches!(last, "The" | "And" | "But" | "For" | "From" | "Near" | "Ask" | "See" | "Does" | "Did");
-    let before = match site.group(1) {
-        "St" => "Saint",
-        "Dr" => "Doctor",
-        "Mr" => "Mister",
-        "Mrs" => "Missus",
-        "Ms" => "Miz",
-        "Mt" => "Mount",
-        _ => "Professor",
-    };
-    let road = match site.group(1) {
-        "St" => "Street",
-        _ => "Drive",
-    };
-    match (name_follows, dotted, site.group(1)) {
-        (true, ..) => Some(before.to_owned()),
-        (false, true, "St" | "Dr") if name_before => {
-            Some(if site.ends_sentence() { format!("{road}.") } else { road.to_owned() })
+fn title_or_road(site: &Site) -> Option<String> {
+    let (title, street) = if site.group(1) == "St" { ("Saint", "Street") } else { ("Doctor", "Drive") };
+    let stop = site.group(2);
+    let named = site.after.strip_prefix(' ').is_some_and(|rest| rest.starts_with(char::is_uppercase));
+    match road(site.before, After::whole(site.after)) {
+        Some(Stop::Ends) => Some(format!("{street}{stop}")),
+        Some(_) => Some(street.to_owned()),
+        None if named => Some(title.to_owned()),
+        None if stop.is_empty() => None,
+        None if title == "Saint" || (is_name(site.before.trim()) && !site.before.trim().contains(' ')) => {
+            Some(street.to_owned())
         }
-        (false, true, "St") => Some("Street".to_owned()),
-        (false, true, _) => Some(before.to_owned()),
-        _ => None,
+        None => Some(title.to_owned()),
     }
 }
 
-/// `U.S.` is "U S": the dots would be four ends of sentences.
+/// `U.S.` is "U S" and `J. K. Rowling` "J K Rowling": the dots would be ends of sentences.
 fn initials(text: &str) -> String {
-    rewrite(text, pattern!(r"\b(?:\p{Lu}\.){2,}|\b\p{Lu}\.\p{Lu}\b"), |site| {
-        let letters: Vec<String> = site.group(0).split('.').filter(|l| !l.is_empty()).map(str::to_owned).collect();
-        let stop = if site.after.trim().is_empty() && site.group(0).ends_with('.') { "." } else { "" };
-        Some(format!("{}{stop}", letters.join(" ")))
+    rewrite(text, pattern!(r"\b\p{Lu}(?:\.\p{Lu})+\b\.?|\b\p{Lu}\."), |site| {
+        let letters = site.group(0).trim_end_matches('.');
+        let dotted = letters.len() < site.group(0).len();
+        let inside = site.next().is_some_and(char::is_alphabetic);
+        if inside && !letters.contains('.') {
+            return None;
+        }
+        let before = format!("{}{letters}", site.before);
+        let ends = dotted && !inside && full_stop(&before, After::whole(site.after)) == Stop::Ends;
+        Some(format!("{}{}", letters.replace('.', " "), if ends { "." } else { "" }))
     })
-}
-
-fn look_up(table: &[(&str, &'static str)], written: &str) -> Option<&'static str> {
-    let written = written.to_lowercase();
-    table.iter().find(|(short, _)| *short == written).map(|(_, words)| *words)
 }

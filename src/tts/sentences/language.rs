@@ -5,19 +5,14 @@ mod french;
 mod german;
 mod spanish;
 
+use crate::tts::abbreviations::{After, Stop, full_stop};
+
 /// What is known of a language.
 #[derive(Debug)]
 pub(super) struct Language {
     /// Two letters.
     code: &'static str,
-    /// Words whose full stop ends no sentence, in small letters and without it.
-    shortened: &'static [&'static str],
-    /// Words whose full stop ends a sentence only if the next word has a capital.
-    shortened_at_the_end: &'static [&'static str],
-    /// A small letter alone before a full stop is a word cut short: "z. B.", "p. ej."
-    shortens_to_a_letter: bool,
-    /// How a number with a full stop is told from one that ends a sentence, where that makes it an ordinal.
-    ordinals: Option<Ordinals>,
+    shortening: Shortening,
     /// Words before which a speaker may draw breath: the first piece may end there too. Without them a model that writes
     /// long sentences keeps the listener waiting (measured: 740 ms from the first token to the first piece, at the median).
     pub(super) joints: &'static [&'static str],
@@ -26,6 +21,26 @@ pub(super) struct Language {
     pub(super) openers: &'static [&'static str],
     /// Words that are frequent in it and rare in the others.
     frequent: &'static [&'static str],
+}
+
+/// How a full stop that shortens a word is told from one that ends a sentence.
+#[derive(Debug)]
+enum Shortening {
+    /// By the table that the normaliser says English abbreviations by.
+    English,
+    Listed(Listed),
+}
+
+/// A language's words that are written with a full stop.
+#[derive(Debug)]
+struct Listed {
+    /// Words whose full stop ends no sentence, in small letters and without it.
+    words: &'static [&'static str],
+    /// Words whose full stop ends a sentence only if the next word has a capital.
+    at_the_end: &'static [&'static str],
+    /// How a number with a full stop is told from one that ends a sentence, where that makes it an
+    /// ordinal.
+    ordinals: Option<Ordinals>,
 }
 
 /// "am 3. Oktober", "der 2. Weltkrieg", and not "Er ist 12. Sie".
@@ -85,29 +100,41 @@ impl Tally {
     }
 }
 
-/// What a full stop does.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Stop {
-    Ends,
-    /// It shortens a word, or makes a number an ordinal.
-    Shortens,
-    /// What follows will tell.
-    Unknown,
-}
-
 impl Language {
     /// What the full stop between `before` and `after`, which begins with white space, does.
     pub(super) fn full_stop(&self, before: &str, after: &str) -> Stop {
         let word = last_word(before);
         let plain = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '.').to_lowercase();
-        if self.is_shortened(word, &plain) || numbers_a_list(&plain, &before[..before.len() - word.len()]) {
+        let head = &before[..before.len() - word.len()];
+        match &self.shortening {
+            _ if numbers_a_list(&plain, head) => Stop::Shortens,
+            Shortening::English => full_stop(before, After::growing(after)),
+            Shortening::Listed(listed) => listed.full_stop(head, word, &plain, after),
+        }
+    }
+
+    pub(super) fn is_english(&self) -> bool {
+        matches!(self.shortening, Shortening::English)
+    }
+
+    /// Whether these words stand before an answer proper: "Sure", "Bien sûr".
+    pub(super) fn opens(&self, words: &str) -> bool {
+        self.openers.contains(&words.trim().to_lowercase().as_str())
+    }
+}
+
+impl Listed {
+    /// What the full stop behind `word` does; `plain` is the word in small letters, without what
+    /// clings to it.
+    fn full_stop(&self, head: &str, word: &str, plain: &str, after: &str) -> Stop {
+        if self.shortens(plain) {
             return Stop::Shortens;
         }
-        if let Some(ordinals) = self.ordinals.as_ref().filter(|_| may_be_ordinal(&plain, word)) {
-            return ordinals.full_stop(&before[..before.len() - word.len()], after);
+        if let Some(ordinals) = self.ordinals.as_ref().filter(|_| may_be_ordinal(plain, word)) {
+            return ordinals.full_stop(head, after);
         }
-        // "U.S. troops": after letters with full stops between them a small letter goes on.
-        if !plain.contains('.') && !self.shortened_at_the_end.contains(&plain.as_str()) {
+        // "EE.UU. son": after letters with full stops between them a small letter goes on.
+        if !plain.contains('.') && !self.at_the_end.contains(&plain) {
             return Stop::Ends;
         }
         match after.chars().find(|c| !c.is_whitespace()) {
@@ -117,15 +144,11 @@ impl Language {
         }
     }
 
-    /// Whether these words stand before an answer proper: "Sure", "Bien sûr".
-    pub(super) fn opens(&self, words: &str) -> bool {
-        self.openers.contains(&words.trim().to_lowercase().as_str())
-    }
-
-    fn is_shortened(&self, word: &str, plain: &str) -> bool {
+    /// Whether the word is always a shortened one. A letter alone is: "z. B.", "p. ej.", "J.
+    /// Verne".
+    fn shortens(&self, plain: &str) -> bool {
         let letter = plain.chars().count() == 1 && plain.chars().all(char::is_alphabetic);
-        let initial = letter && word.chars().all(char::is_uppercase) && word != "I";
-        initial || letter && self.shortens_to_a_letter || self.shortened.contains(&plain)
+        letter || self.words.contains(&plain)
     }
 }
 

@@ -19,10 +19,12 @@ mod tests;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use language::{Stop, Tally};
+use language::Tally;
 use screen::Screen;
 pub(super) use script::is_spaceless;
 use script::{is_ideographic, is_thai};
+
+use super::abbreviations::{Stop, ends_in_day};
 
 /// A first piece may end at a clause mark once it holds so many words, or letters of a script without spaces: about a
 /// second of sound, time enough to make the next piece.
@@ -87,7 +89,10 @@ impl Sentences {
             let piece = std::mem::replace(&mut self.waiting, rest);
             self.seen = 0;
             self.tally.count(&piece);
-            pieces.extend(self.speakable(&piece));
+            // Cut behind a space, an abbreviation does not end its sentence: "for 5 lbs. | and".
+            let inside = piece.ends_with(' ') && self.tally.language().is_english();
+            let piece = if inside { piece.trim_end().trim_end_matches('.') } else { &piece };
+            pieces.extend(self.speakable(piece));
         }
         pieces
     }
@@ -214,7 +219,15 @@ impl View<'_> {
     }
 
     /// In the first piece: a clause of enough words, followed by a space, or by the next letter where none are written.
+    /// Between a day and its year a comma ends none: "May 5, 2024".
     fn clause_end(&self, at: usize, after: usize) -> Judged {
+        if self.text[at..].starts_with(',') && ends_in_day(&self.text[..at]) {
+            match self.text[after..].chars().find(|c| !c.is_whitespace()) {
+                None => return Judged::Unknown,
+                Some(next) if next.is_ascii_digit() => return Judged::NoEnd,
+                Some(_) => {}
+            }
+        }
         match self.text[after..].chars().next() {
             None => Judged::Unknown,
             Some(next) if next.is_whitespace() || is_ideographic(next) => {
@@ -236,6 +249,8 @@ impl View<'_> {
         let next = &self.text[after..];
         match next.find(|c: char| !c.is_alphabetic()) {
             None => Judged::Unknown,
+            // "5 ft. 4 in." is a measure.
+            Some(end) if next[end..].starts_with('.') => Judged::NoEnd,
             Some(end) if self.tally.with(&self.text[..at]).language().joints.contains(&&next[..end]) => {
                 Judged::End(after)
             }

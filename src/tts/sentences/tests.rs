@@ -40,6 +40,21 @@ fn sentences_are_cut_where_they_end() {
         ("Try this:\n```rust\nfn main() {}\n```\nIt works.", &["Try this:", "It works."]),
         ("😀 🎉", &[]),
         ("a < b and b <thin", &["a < b and b <thin"]),
+        ("Yes. On Jan. 5 we met. In Feb. We parted.", &["Yes.", "On Jan. 5 we met.", "In Feb.", "We parted."]),
+        ("Add 3 tbsp. sugar and 2 oz. butter. Stir.", &["Add 3 tbsp. sugar", "and 2 oz. butter.", "Stir."]),
+        ("Bake it for 20 min. Then eat.", &["Bake it for 20 min.", "Then eat."]),
+        ("J. K. Rowling, J.R.R. Tolkien, C. S. Lewis.", &["J. K. Rowling, J.R.R. Tolkien,", "C. S. Lewis."]),
+        ("He weighs about 160 lbs. and costs much.", &["He weighs about 160 lbs", "and costs much."]),
+        ("He is only 5 ft. 4 in. tall.", &["He is only 5 ft. 4 in. tall."]),
+        ("Eat vitamin C. It helps.", &["Eat vitamin C.", "It helps."]),
+        ("No. I do not. See No. 5.", &["No.", "I do not.", "See No. 5."]),
+        ("At 5 p.m. Monday or 6 p.m. We left.", &["At 5 p.m. Monday", "or 6 p.m.", "We left."]),
+        ("The U.S. Senate met in the U.S. He won.", &["The U.S. Senate met", "in the U.S.", "He won."]),
+        ("Apples, etc. They are red. Pears, etc. are not.", &["Apples, etc.", "They are red.", "Pears, etc. are not."]),
+        ("St. John's St. is near Dr. King Jr. Dr.", &["St. John's St. is near Dr. King Jr. Dr."]),
+        ("I live on Main St. It is long.", &["I live on Main St.", "It is long."]),
+        ("See Fig. 3, Eq. (4) and Vol. II. Done.", &["See Fig. 3, Eq. (4)", "and Vol. II.", "Done."]),
+        ("It was on May 5, 2024, or so.", &["It was on May 5, 2024,", "or so."]),
     ];
     for (text, pieces) in table {
         assert_eq!(Sentences::cut(text), *pieces, "{text:?}");
@@ -266,7 +281,10 @@ fn where_there_are_no_spaces_it_is_cut_between_words_or_syllables() {
 }
 
 /// What language models write in seven languages, and what they should not.
-const PROSE: [&str; 9] = [
+const PROSE: [&str; 10] = [
+    "On Jan. 5, 2024, Mr. J. K. Lee of Main St. NW ate 3 tbsp. of it, No. 5, Fig. (4), at 5 p.m. Monday, Inc. (so) \
+     U.S. Senate. King Jr. Day. vitamin C. It was. Vol. II. No. I do, etc. They left the U.S. In Feb. We met J.R.R. \
+     Tolkien. The U.S. GDP, e.g. so. W. van Gogh, 5 ft. 4 in. tall, ate 160 lbs. and left. plan b. c. 1900 ",
     "Dr. Smith paid $3.14 (i.e. \"too much\"). Really?! Yes, because he could, and so on...\n1. One.\n",
     "Am 3. Oktober, d. h. übermorgen, kommt Hr. Maier ca. um 14.30 Uhr. „Gut.“ Sie ist 12. Er usw. »Ja?« ",
     "M. Dupont a dit : « Venez ici. » Puis, p. ex. hier, etc. Vraiment ? Oui\u{a0}! 3,14 ",

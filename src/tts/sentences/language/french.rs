@@ -1,15 +1,16 @@
-use super::Language;
+use super::{Language, Listed, Shortening};
 
 pub(super) static FRENCH: Language = Language {
     code: "fr",
-    shortened: &[
-        "mm", "mme", "mmes", "mlle", "mlles", "dr", "pr", "mgr", "st", "ste", "p.ex", "ex", "c.-à-d", "c-à-d", "av",
-        "apr", "env", "chap", "vol", "fig", "tél", "bd", "boul", "cf", "vs", "min", "max", "hab", "éd", "janv", "févr",
-        "juil", "sept", "oct", "nov", "déc",
-    ],
-    shortened_at_the_end: &["etc"],
-    shortens_to_a_letter: true,
-    ordinals: None,
+    shortening: Shortening::Listed(Listed {
+        words: &[
+            "mm", "mme", "mmes", "mlle", "mlles", "dr", "pr", "mgr", "st", "ste", "p.ex", "ex", "c.-à-d", "c-à-d",
+            "av", "apr", "env", "chap", "vol", "fig", "tél", "bd", "boul", "cf", "vs", "min", "max", "hab", "éd",
+            "janv", "févr", "juil", "sept", "oct", "nov", "déc",
+        ],
+        at_the_end: &["etc"],
+        ordinals: None,
+    }),
     joints: &[
         "et", "mais", "ou", "parce", "car", "qui", "que", "quand", "où", "lorsque", "avec", "pour", "dans", "sur",
         "par", "depuis", "afin", "tandis", "en", "sans",

@@ -1,15 +1,16 @@
-use super::Language;
+use super::{Language, Listed, Shortening};
 
 pub(super) static SPANISH: Language = Language {
     code: "es",
-    shortened: &[
-        "sr", "sra", "srta", "sres", "dr", "dra", "dres", "ud", "uds", "vd", "vds", "dña", "p.ej", "ej", "ee", "núm",
-        "nro", "pág", "págs", "tel", "tfno", "aprox", "av", "avda", "gral", "ing", "lic", "prof", "profa", "sto",
-        "sta", "cía", "vol", "cap", "art", "máx", "mín", "fig", "vs", "admón", "depto",
-    ],
-    shortened_at_the_end: &["etc", "uu", "ee.uu"],
-    shortens_to_a_letter: true,
-    ordinals: None,
+    shortening: Shortening::Listed(Listed {
+        words: &[
+            "sr", "sra", "srta", "sres", "dr", "dra", "dres", "ud", "uds", "vd", "vds", "dña", "p.ej", "ej", "ee",
+            "núm", "nro", "pág", "págs", "tel", "tfno", "aprox", "av", "avda", "gral", "ing", "lic", "prof", "profa",
+            "sto", "sta", "cía", "vol", "cap", "art", "máx", "mín", "fig", "vs", "admón", "depto",
+        ],
+        at_the_end: &["etc", "uu", "ee.uu"],
+        ordinals: None,
+    }),
     joints: &[
         "y", "pero", "o", "porque", "que", "cuando", "donde", "mientras", "aunque", "con", "para", "desde", "en",
         "por", "sobre", "como", "sin",
