@@ -224,8 +224,8 @@ const MARGIN: usize = 3_200;
 const LONG_GAP: usize = 24_000;
 
 /// All of a sound as one span.
-fn whole(samples: &[f32]) -> [Range<usize>; 1] {
-    [0..samples.len()]
+fn whole(samples: &[f32]) -> Vec<Range<usize>> {
+    std::iter::once(0..samples.len()).collect()
 }
 
 /// A piece of text, or the reason why there is none.

@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn a_part_alone_names_those_that_are_missing() {
         let whole = Builder::default().u32("split.no", 0).u32("split.count", 1).tensor("t", &[1], &[0.0]).build();
-        let cases: [(&str, &[(&str, Vec<u8>)], &[&str]); 6] = [
+        type Files<'a> = &'a [(&'a str, Vec<u8>)];
+        let cases: [(&str, Files, &[&str]); 6] = [
             ("first", &[(&name(1, 2), part(0, 2, "a"))], &["part 1 of 2", &name(2, 2), "--merge"]),
             ("second", &[(&name(2, 2), part(1, 2, "a"))], &["part 2 of 2", &name(1, 2), "--merge"]),
             ("renamed", &[("m.gguf", part(0, 2, "a"))], &["part 1 of 2", "-00001-of-00002.gguf"]),
