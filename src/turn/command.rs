@@ -126,7 +126,55 @@ pub enum View {
     Closed,
 }
 
+impl Ending {
+    /// The name that programs read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ending::Done => "done",
+            Ending::Interrupted => "interrupted",
+            Ending::Failed => "failed",
+            Ending::Revised => "revised",
+        }
+    }
+}
+
+impl Notice {
+    /// The name that programs read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Notice::StageFailed(_) => "stage_failed",
+            Notice::StageHangs(_) => "stage_timed_out",
+            Notice::AnswerTooLong => "answer_too_long",
+            Notice::IsMuted => "microphone_muted",
+            Notice::IsWithoutDevice => "no_device",
+        }
+    }
+
+    /// The stage that it is about.
+    pub fn stage(self) -> Option<Stage> {
+        match self {
+            Notice::StageFailed(stage) | Notice::StageHangs(stage) => Some(stage),
+            Notice::AnswerTooLong | Notice::IsMuted | Notice::IsWithoutDevice => None,
+        }
+    }
+}
+
 impl View {
+    /// The name that programs read.
+    pub fn name(self) -> &'static str {
+        match self {
+            View::Waiting => "waiting",
+            View::Listening => "listening",
+            View::Hearing => "hearing",
+            View::Thinking => "thinking",
+            View::Speaking => "speaking",
+            View::Interrupted => "interrupted",
+            View::Muted => "muted",
+            View::NoDevice => "no_device",
+            View::Closed => "closed",
+        }
+    }
+
     /// Whether nothing is under way.
     pub fn is_at_rest(self) -> bool {
         matches!(self, View::Waiting | View::Listening | View::Muted | View::NoDevice | View::Closed)

@@ -147,3 +147,16 @@ pub enum Stage {
     Voice,
     Playback,
 }
+
+impl Stage {
+    /// The name that programs read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Ears => "detector",
+            Stage::Recogniser => "transcriber",
+            Stage::LanguageModel => "language_model",
+            Stage::Voice => "synthesizer",
+            Stage::Playback => "playback",
+        }
+    }
+}

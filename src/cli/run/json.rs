@@ -7,7 +7,7 @@ use super::{Face, Happening, Result};
 use crate::cli::print_line;
 use crate::cli::talk::Talk;
 use crate::pipeline::Exchange;
-use crate::turn::View;
+use crate::turn::{Stage, View};
 
 /// Talks, and has a name or none.
 pub struct Json<'a>(pub &'a Talk, pub Option<String>);
@@ -26,8 +26,8 @@ impl Face for Json<'_> {
 fn line(happening: &Happening, name: Option<&str>) -> Value {
     match happening {
         Happening::Device(change) => json!({ "device": change.to_string() }),
-        Happening::View(View::Waiting) => json!({ "state": "waiting", "for": name }),
-        Happening::View(view) => json!({ "state": format!("{view:?}").to_lowercase() }),
+        Happening::View(view @ View::Waiting) => json!({ "state": view.name(), "for": name }),
+        Happening::View(view) => json!({ "state": view.name() }),
         Happening::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
         Happening::Understood(transcript) => json!({
             "understood": transcript.text.trim(),
@@ -37,12 +37,80 @@ fn line(happening: &Happening, name: Option<&str>) -> Value {
         Happening::Answered(Exchange { question, heard, how, timings, glitches, echo_loss, .. }) => json!({
             "question": question,
             "heard": heard,
-            "ended": format!("{how:?}").to_lowercase(),
+            "ended": how.name(),
             "timings": timings,
             "glitches": glitches,
             "echo_loss_db": echo_loss,
         }),
-        Happening::Notice(notice) => json!({ "notice": told(*notice) }),
+        Happening::Notice(notice) => json!({
+            "notice": notice.name(),
+            "stage": notice.stage().map(Stage::name),
+            "text": told(*notice),
+        }),
         Happening::Failed(why) => json!({ "failed": why }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asr::{Transcript, Verdict};
+    use crate::audio::device::{Change, Direction, Fault};
+    use crate::observe::Timings;
+    use crate::turn::{Ending, Notice};
+    use crate::types::TurnId;
+
+    /// One of each happening that programs read, with each name in it.
+    fn happenings() -> Vec<Happening> {
+        use View::*;
+        let views = [Waiting, Listening, Hearing, Thinking, Speaking, Interrupted, Muted, NoDevice, Closed];
+        let stages = [Stage::Ears, Stage::Recogniser, Stage::LanguageModel, Stage::Voice, Stage::Playback];
+        let failures = stages.map(|stage| Happening::Notice(Notice::StageFailed(stage)));
+        let notices =
+            [Notice::StageHangs(Stage::Recogniser), Notice::AnswerTooLong, Notice::IsMuted, Notice::IsWithoutDevice];
+        let endings = [Ending::Done, Ending::Interrupted, Ending::Failed, Ending::Revised];
+        let transcript = || Transcript {
+            text: " What time is it? ".to_owned(),
+            language: "en".to_owned(),
+            confidence: 0.5,
+            verdict: Verdict::Certain,
+            ending: None,
+            segments: Vec::new(),
+        };
+        let timings = Timings {
+            turn_end: Some(510.0),
+            transcript: Some(520.0),
+            first_token: Some(560.0),
+            first_sentence: Some(600.0),
+            first_pcm: Some(620.0),
+            first_audio: Some(640.0),
+            last_token: Some(900.0),
+            done: Some(2000.0),
+        };
+        let exchange = |how| Exchange {
+            turn: TurnId(1),
+            question: "What time is it?".to_owned(),
+            heard: "I cannot".to_owned(),
+            how,
+            timings: Some(timings),
+            glitches: 0,
+            echo_loss: Some(21.5),
+        };
+        let (direction, device) = (Direction::Input, "USB microphone".to_owned());
+        let mut all = vec![Happening::Device(Change::Lost { direction, device, why: Fault::Gone })];
+        all.extend(views.map(Happening::View));
+        all.extend([Happening::Partial(transcript()), Happening::Understood(transcript())]);
+        all.extend(endings.map(|how| Happening::Answered(exchange(how))));
+        all.extend(failures);
+        all.extend(notices.map(Happening::Notice));
+        all.push(Happening::Failed("out of memory".to_owned()));
+        all
+    }
+
+    #[test]
+    fn lines_for_programs_keep_their_names() {
+        let lines: String =
+            happenings().iter().map(|happening| format!("{}\n", line(happening, Some("alexa")))).collect();
+        assert_eq!(lines, include_str!("../../../tests/golden/run.jsonl"));
     }
 }

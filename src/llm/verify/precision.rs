@@ -82,7 +82,7 @@ impl Written {
             Q2_K => (2.0, false),
             Affine(affine) => (affine.bits() as f64, false),
         };
-        Written { name: format!("{kind:?}").to_lowercase(), bits, float, weights: weights(dims) }
+        Written { name: kind.name().to_lowercase(), bits, float, weights: weights(dims) }
     }
 
     /// Codes of a matrix of `dims` in words, or what nobody can read.
