@@ -14,7 +14,7 @@ use sotto::audio;
 use sotto::config::{self, Sources};
 use sotto::memory;
 use sotto::observe::{Journal, Timings};
-use sotto::pipeline::{Loader, Outcome, Pace, Pipeline, Purpose, Sink};
+use sotto::pipeline::{Loader, OnceOutcome, Pipeline, PlaybackPace, Purpose, Sink};
 use sotto::store::{Catalogue, HubEnv, Store, models_dir};
 use sotto::types::SampleRate;
 
@@ -33,18 +33,18 @@ fn main() -> Result<()> {
     let mut turns = Vec::new();
     let (mut errors, mut words) = (0, 0);
     let mut silent = Vec::new();
-    let mut recogniser = loader.recogniser()?;
+    let mut transcriber = loader.transcriber()?;
     let stages = loader.stages(Purpose::Questions, &|_| {})?;
     let mut pipeline = Pipeline::start(stages, loader.plan(), Journal::default());
     for file in &files {
         let mut answer = Collected::default();
-        match pipeline.ask(read(file)?, Pace::RealTime, &mut answer)? {
-            Outcome::Silence { why } => silent.push(format!("{file}: {why}")),
-            Outcome::Answered(answered) => {
+        match pipeline.ask(read(file)?, PlaybackPace::RealTime, &mut answer)? {
+            OnceOutcome::Silence { why } => silent.push(format!("{file}: {why}")),
+            OnceOutcome::Answered(answered) => {
                 let sound = audio::resample(&answer.samples, pipeline.rate(), SampleRate::HEARING)?;
                 // Nobody hears an answer without the quiet before it; Whisper loses first words without.
                 let sound = [&QUIET[..], &sound].concat();
-                let again = recogniser.transcribe(&sound, &Cancel::default())?;
+                let again = transcriber.transcribe(&sound, &Cancel::default())?;
                 let (said, heard) = (normal::words(&answered.reply), normal::words(&again.text));
                 errors += normal::distance(&said, &heard);
                 words += said.len();

@@ -20,21 +20,21 @@ use sotto::audio::{LONGEST, load_at};
 use sotto::config::{Audio, Echo, Plan, Sources, Tts, load};
 use sotto::hear::SileroVad;
 use sotto::memory::Budget;
-use sotto::pipeline::{Recogniser, Speaker, Stages, Thinker};
+use sotto::pipeline::{LanguageModel, Synthesizer, Stages, Transcriber};
 use sotto::tts::{Sound, Voice};
-use sotto::turn::{Ending, View};
+use sotto::turn::{Ending, SessionState};
 use sotto::types::{Bytes, SampleRate};
 
 const QUESTION: &str = "What will the weather be like tomorrow?";
 const ANSWER: &str = "It will be dry and mild until the evening. Then some rain comes from the west.";
 /// Turns in each room.
 const TURNS: usize = 10;
-/// Speaker to microphone: by air and by the latency that a sound system hides, how loud, how long it rings.
+/// Synthesizer to microphone: by air and by the latency that a sound system hides, how loud, how long it rings.
 const ROOMS: [(u64, f32, u64); 5] = [(4, 0.3, 60), (15, 1.0, 120), (40, 0.5, 250), (80, 1.0, 120), (150, 0.3, 200)];
 
 struct Believes;
 
-impl Recogniser for Believes {
+impl Transcriber for Believes {
     fn transcribe(&mut self, _: &[f32], _: &Cancel) -> Result<Transcript> {
         let (text, language) = (QUESTION.to_owned(), "en".to_owned());
         Ok(Transcript {
@@ -50,8 +50,8 @@ impl Recogniser for Believes {
 
 struct Knows;
 
-impl Thinker for Knows {
-    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+impl LanguageModel for Knows {
+    fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
         Ok(Some(0.9))
     }
 
@@ -93,7 +93,7 @@ impl Said {
     }
 }
 
-impl Speaker for Said {
+impl Synthesizer for Said {
     fn rate(&self) -> SampleRate {
         self.rate
     }
@@ -116,8 +116,8 @@ fn within(room: Room, voice: Said, echo: Echo) -> Conversation {
         detector: Box::new(SileroVad::load(&onnx::runtime(), &silero, permit).unwrap()),
         judge: None,
         name: None,
-        recogniser: Box::new(Believes),
-        thinker: Box::new(Knows),
+        transcriber: Box::new(Believes),
+        language_model: Box::new(Knows),
         speaker: Box::new(voice),
     };
     let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
@@ -151,18 +151,18 @@ fn converse(room: Room, said: &Said, person: &[f32], echo: Echo) -> Heard {
     let mut world = within(room, said.clone(), echo);
     for turn in 1..=TURNS {
         world.say(person);
-        world.until(View::Speaking);
-        world.until(View::Listening);
+        world.until(SessionState::Speaking);
+        world.until(SessionState::Listening);
         world.pass(1500);
         assert_eq!(world.answers.len(), turn, "{room:?}: it answered itself");
     }
     let whole = world.answers.iter().all(|answer| answer.how == Ending::Done && answer.heard == ANSWER);
     assert!(whole, "{room:?}: {:#?}", world.answers);
     world.say(person);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     world.pass(1500);
     world.say(person);
-    world.until(View::Listening);
+    world.until(SessionState::Listening);
     let over = world.answers.get(TURNS).map(|answer| answer.how);
     Heard { world, over }
 }

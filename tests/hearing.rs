@@ -282,17 +282,17 @@ fn what_is_read_along_leaves_no_trace() {
     let question = question();
     for (engine, stops) in [(Engine::Cpp, false), (Engine::Graphs, true)] {
         let mut whisper = whisper(engine, &base(), None).unwrap();
-        assert_eq!(whisper.reads_along(), stops);
+        assert_eq!(whisper.can_transcribe_partially(), stops);
         let expected = transcribe(&mut whisper, &question);
         let sounds = no_speech().into_iter().skip(2).step_by(2).map(|(_, sound)| sound);
         for sound in sounds.chain([question[..question.len() / 2].to_vec()]) {
             for milliseconds in [0, 15, 60, 100_000] {
-                let so_far = stopped_after(milliseconds, |cancel| whisper.transcribe_so_far(&sound, cancel));
+                let so_far = stopped_after(milliseconds, |cancel| whisper.transcribe_partial(&sound, cancel));
                 assert!(matches!(so_far, Ok(_) | Err(AsrError::Cancelled)), "{so_far:?}");
             }
             assert_eq!(transcribe(&mut whisper, &question), expected, "{engine:?}");
         }
-        let half = whisper.transcribe_so_far(&question[..question.len() / 2], &Cancel::default()).unwrap();
+        let half = whisper.transcribe_partial(&question[..question.len() / 2], &Cancel::default()).unwrap();
         assert!(half.language == "en" && (1..expected.text.len()).contains(&half.text.len()), "{half:?}");
     }
 }

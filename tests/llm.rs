@@ -217,13 +217,14 @@ fn an_end_mark_is_likelier_behind_a_whole_question_than_in_its_middle() {
     let plan = config::load(&config::Sources { cores: 2, ..Default::default() }).unwrap().plan;
     let settings = config::Llm { system_prompt: plan.llm.system_prompt, ..settings(QWEN) };
     let mut conversation = Conversation::new(load(QWEN, &settings)).unwrap();
-    let mut weigh = |text: &str| conversation.weigh(text).unwrap().expect("it has words");
+    let mut sentence_end_probability =
+        |text: &str| conversation.sentence_end_probability(text).unwrap().expect("it has words");
     let (mut clear, mut cut_clear) = (0, 0);
     for (question, words) in ASKED {
         let beginning: Vec<&str> = question.split(' ').take(words).collect();
         // Behind a pause a recogniser writes an end mark as well.
         let beginning = format!("{}.", beginning.join(" "));
-        let (whole, cut) = (weigh(question), weigh(&beginning));
+        let (whole, cut) = (sentence_end_probability(question), sentence_end_probability(&beginning));
         assert!(whole > 4.0 * cut, "{question} {whole}, {beginning} {cut}");
         clear += usize::from(whole > 0.1);
         cut_clear += usize::from(cut < 0.01);

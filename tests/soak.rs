@@ -12,15 +12,17 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use sotto::asr::{Cancel, NoSpeech, Transcript, Verdict};
 use sotto::audio::device::{
-    Card, DEFAULT, Direction, Format, Happening as Event, Moment, Room, Simulated, SimulatedDevice,
+    Card, DEFAULT, Direction, Format, Moment, Room, DeviceEvent as Event, Simulated, SimulatedDevice,
 };
 use sotto::config::{Sources, load};
 use sotto::hear::FRAME;
 use sotto::memory::resident;
 use sotto::observe::Journal;
-use sotto::pipeline::{Detector, Devices, Happening, Live, Recogniser, Speaker, Stages, Thinker};
+use sotto::pipeline::{
+    Devices, LanguageModel, Live, SessionEvent, Stages, Synthesizer, Transcriber, VoiceActivityDetector,
+};
 use sotto::tts::Sound;
-use sotto::turn::{Control, Ending, View};
+use sotto::turn::{Control, Ending, SessionState};
 use sotto::types::{Bytes, SampleRate};
 
 /// How long the conversation is, in simulated minutes, where `SOAK_MINUTES` does not say it.
@@ -59,7 +61,7 @@ impl Chance {
 /// Hears a voice in what is loud. Fails more rarely: it is called thirty times a second.
 struct Loud(Chance);
 
-impl Detector for Loud {
+impl VoiceActivityDetector for Loud {
     fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
         if self.0.0.lock().unwrap().u32(0..40 * FAILS) == 0 {
             bail!("scripted");
@@ -74,7 +76,7 @@ impl Detector for Loud {
 /// Reads a voice by its pitch.
 struct Reads(Chance);
 
-impl Recogniser for Reads {
+impl Transcriber for Reads {
     fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<Transcript> {
         self.0.take()?;
         let voiced: Vec<f32> = samples.iter().copied().filter(|sample| sample.abs() > 0.05).collect();
@@ -86,15 +88,15 @@ impl Recogniser for Reads {
         Ok(Transcript { text, language, confidence: 0.9, ending: None, segments: Vec::new(), verdict })
     }
 
-    fn reads_along(&self) -> bool {
+    fn can_transcribe_partially(&self) -> bool {
         true
     }
 }
 
 struct Talks(Chance);
 
-impl Thinker for Talks {
-    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+impl LanguageModel for Talks {
+    fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
         self.0.take()?;
         Ok(Some(0.5))
     }
@@ -120,7 +122,7 @@ impl Thinker for Talks {
 /// Says a letter in 40 ms.
 struct Hums(Chance);
 
-impl Speaker for Hums {
+impl Synthesizer for Hums {
     fn rate(&self) -> SampleRate {
         VOICE
     }
@@ -170,8 +172,8 @@ impl Soak {
         let chance = Chance(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed ^ 1))));
         let stages = Stages {
             detector: Box::new(Loud(chance.clone())),
-            recogniser: Box::new(Reads(chance.clone())),
-            thinker: Box::new(Talks(chance.clone())),
+            transcriber: Box::new(Reads(chance.clone())),
+            language_model: Box::new(Talks(chance.clone())),
             speaker: Box::new(Hums(chance)),
             judge: None,
             name: None,
@@ -200,25 +202,25 @@ impl Soak {
             let happened = self.live.step(Duration::from_millis(1)).expect("the conversation goes on");
             for happening in happened {
                 match happening {
-                    Happening::Answered(answer) if answer.how == Ending::Revised => self.count("revised"),
-                    Happening::Answered(answer) => {
+                    SessionEvent::Exchange(answer) if answer.how == Ending::Revised => self.count("revised"),
+                    SessionEvent::Exchange(answer) => {
                         self.accounted += 1;
                         self.count(&format!("answer {:?}", answer.how).to_lowercase());
                     }
-                    Happening::Failed(_) => {
+                    SessionEvent::Failed(_) => {
                         self.accounted += 1;
                         self.count("failure told");
                     }
-                    Happening::Notice(_) => self.count("notice"),
-                    Happening::Device(_) => self.count("device"),
-                    Happening::Partial(_) => self.count("partial"),
-                    Happening::Understood(_) | Happening::View(_) => {}
+                    SessionEvent::Notice(_) => self.count("notice"),
+                    SessionEvent::Device(_) => self.count("device"),
+                    SessionEvent::Partial(_) => self.count("partial"),
+                    SessionEvent::Understood(_) | SessionEvent::SessionState(_) => {}
                 }
             }
         }
     }
 
-    fn until(&mut self, views: &[View]) {
+    fn until(&mut self, views: &[SessionState]) {
         let deadline = self.now() + STUCK;
         while !views.contains(&self.live.view()) {
             assert!(self.now() < deadline, "stuck in {:?} at {} ms: {:?}", self.live.view(), self.now(), self.tally);
@@ -242,19 +244,19 @@ impl Soak {
 
     /// One question, and what happens while it is answered.
     fn round(&mut self) {
-        self.until(&[View::Listening]);
+        self.until(&[SessionState::Listening]);
         let wait = self.random.u64(200..1500);
         self.pass(wait);
         let before = self.accounted;
         let length = self.random.u64(700..2500);
         self.say(QUESTION, length);
-        self.until(&[View::Speaking, View::Listening]);
-        if self.live.view() == View::Speaking {
+        self.until(&[SessionState::Speaking, SessionState::Listening]);
+        if self.live.view() == SessionState::Speaking {
             let wait = self.random.u64(0..2500);
             self.pass(wait);
             self.disturb();
         }
-        self.until(&[View::Listening]);
+        self.until(&[SessionState::Listening]);
         self.pass(50);
         assert!(self.accounted > before, "the question at {} ms came to nothing: {:?}", self.now(), self.tally);
         self.count("round");
@@ -273,7 +275,7 @@ impl Soak {
             7 => {
                 self.live.control(Control::Mute);
                 self.say(ANOTHER, 900);
-                assert_eq!(self.live.view(), View::Muted);
+                assert_eq!(self.live.view(), SessionState::Muted);
                 self.live.control(Control::Unmute);
             }
             8 | 9 => self.lose_a_device(),

@@ -24,9 +24,9 @@ use sotto::audio::{LONGEST, load_at};
 use sotto::config::{Flag, Sources, load};
 use sotto::hear::{HearError, SileroVad, Spotter, WAKE_STEP, WakeFeatures, WakeWord};
 use sotto::memory::{Budget, Permit, resident};
-use sotto::pipeline::{Recogniser, Speaker, Stages, Thinker};
+use sotto::pipeline::{LanguageModel, Stages, Synthesizer, Transcriber};
 use sotto::tts::Sound;
-use sotto::turn::{Ending, View};
+use sotto::turn::{Ending, SessionState};
 use sotto::types::{Bytes, SampleRate};
 
 /// The committed calls, from the slowest to the fastest.
@@ -203,7 +203,7 @@ const QUESTION: &str = "What will the weather be like tomorrow?";
 /// Takes a second of sound for a question and less for nothing, and counts how often it was asked.
 struct Believes(Arc<AtomicUsize>);
 
-impl Recogniser for Believes {
+impl Transcriber for Believes {
     fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<Transcript> {
         self.0.fetch_add(1, Ordering::Relaxed);
         let (text, verdict) = match samples.len() {
@@ -217,8 +217,8 @@ impl Recogniser for Believes {
 
 struct Knows;
 
-impl Thinker for Knows {
-    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+impl LanguageModel for Knows {
+    fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
         Ok(Some(0.9))
     }
 
@@ -237,7 +237,7 @@ impl Thinker for Knows {
 /// Says every answer in a person's voice, some seconds of it.
 struct Recorded(Vec<f32>);
 
-impl Speaker for Recorded {
+impl Synthesizer for Recorded {
     fn rate(&self) -> SampleRate {
         SampleRate::HEARING
     }
@@ -261,8 +261,8 @@ impl World {
             detector: Box::new(silero()),
             judge: None,
             name: Some(Box::new(alexa())),
-            recogniser: Box::new(Believes(Arc::clone(&read))),
-            thinker: Box::new(Knows),
+            transcriber: Box::new(Believes(Arc::clone(&read))),
+            language_model: Box::new(Knows),
             speaker: Box::new(Recorded(question[..6 * 16_000].to_vec())),
         };
         let settings = [("hear.wake_word", "alexa"), ("turn.barge_in", "off")];
@@ -299,18 +299,18 @@ fn a_conversation_begins_with_the_wake_word_and_goes_on_without_it() {
     let call = call();
     world.say(&person);
     world.pass(2000);
-    assert_eq!((world.read(), world.live.view()), (0, View::Waiting), "nobody has called");
+    assert_eq!((world.read(), world.live.view()), (0, SessionState::Waiting), "nobody has called");
 
     // Called; what is asked then is answered, and so is what follows the answer.
     world.say(&call);
     for turn in 1..=2 {
         world.say(&person);
-        world.until(View::Speaking);
-        world.until(View::Listening);
+        world.until(SessionState::Speaking);
+        world.until(SessionState::Listening);
         assert_eq!((world.answers.len(), world.answers[turn - 1].how), (turn, Ending::Done));
         world.pass(1000);
     }
-    world.until(View::Waiting);
+    world.until(SessionState::Waiting);
     let read = world.read();
     world.say(&person);
     world.pass(2000);
@@ -327,7 +327,7 @@ fn the_wake_word_over_an_answer_stops_it() {
         let mut world = World::new();
         world.say(&self::call());
         world.say(&person);
-        world.until(View::Speaking);
+        world.until(SessionState::Speaking);
         world.say(&person);
         assert!(world.answers.is_empty(), "{:?}", world.answers);
         world.pass(delay);
@@ -338,13 +338,13 @@ fn the_wake_word_over_an_answer_stops_it() {
         }
         assert_eq!(world.answers[0].how, Ending::Interrupted);
         stopped += 1;
-        world.until(View::Listening);
+        world.until(SessionState::Listening);
         if stopped > 1 {
             continue;
         }
         world.say(&person);
-        world.until(View::Speaking);
-        world.until(View::Listening);
+        world.until(SessionState::Speaking);
+        world.until(SessionState::Listening);
         assert_eq!(world.answers.last().map(|answer| answer.how), Some(Ending::Done));
     }
     println!("{stopped} of 12 calls over an answer stopped it");

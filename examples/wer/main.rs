@@ -103,7 +103,7 @@ type AllHeard = BTreeMap<String, Heard>;
 
 /// Every recording goes to each backend before the next one does. Yields each backend's name with what it heard.
 fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>) -> Result<Vec<(String, AllHeard)>> {
-    let load = |name: &String| Ok((name.clone(), loader(arguments, name)?.recogniser()?, AllHeard::new()));
+    let load = |name: &String| Ok((name.clone(), loader(arguments, name)?.transcriber()?, AllHeard::new()));
     let mut backends = arguments.backend.iter().map(load).collect::<Result<Vec<_>>>()?;
     for file in files {
         let clip = audio::load_speech(&arguments.folder.join(file), audio::LONGEST)?;

@@ -79,13 +79,13 @@ impl Whisper {
 
     /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as it does in ONNX Runtime,
     /// so what is read along holds nothing up. whisper.cpp has to finish its pass over the sound, half a second or more.
-    pub fn reads_along(&self) -> bool {
+    pub fn can_transcribe_partially(&self) -> bool {
         self.engine.stops_at_once()
     }
 
     /// Recognises a sound that is not over, in one attempt. Whether it ends or is cancelled, what is recognised after it
     /// is as if it had never been.
-    pub fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
+    pub fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         let before = self.engine.language();
         let transcript = self.transcribe_with_care(samples, &whole(samples), Care::Draft, cancel, &mut |_, _| ());
         self.engine.understand_in(before);

@@ -95,7 +95,7 @@ struct Session<'h> {
 impl<'h> Session<'h> {
     fn new(args: &args::Chat, house: &'h House) -> Result<Self> {
         let plan = &house.plan().llm;
-        let chat = house.loader_with_thinker()?.chat()?;
+        let chat = house.loader_with_language_model()?.chat()?;
         let options = SamplingOptions {
             max_tokens: plan.max_tokens,
             disable_thinking: !args.think,

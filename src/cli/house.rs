@@ -33,7 +33,7 @@ impl House {
     }
 
     /// The loader, for a mode that uses the language model: a line says so where another one answers.
-    pub fn loader_with_thinker(&self) -> Result<&Loader> {
+    pub fn loader_with_language_model(&self) -> Result<&Loader> {
         let loader = self.loader()?;
         loader.stand_in_note().iter().for_each(|note| self.talk.note(note));
         Ok(loader)

@@ -88,7 +88,7 @@ fn dispatch(args: &Args) -> Result<()> {
 
 /// The mistakes that only the catalogue knows; all others were found when the file was loaded.
 fn check(loaded: &Loaded, house: &House) -> Result<()> {
-    let loader = house.loader_with_thinker()?;
+    let loader = house.loader_with_language_model()?;
     loader.check_names()?;
     // What a voice speaks is known once it is here.
     if loader.has_voices() {

@@ -11,7 +11,7 @@ use super::exit::Several;
 use super::house::House;
 use super::talk::told;
 use super::{files, signals};
-use crate::pipeline::{Part, Purpose, Result, local};
+use crate::pipeline::{ModelPart, Purpose, Result, local};
 use crate::store::import::{piper, whisper};
 use crate::store::{Catalogue, Entry, PROFILES, State, Store};
 
@@ -94,18 +94,18 @@ fn named<'a>(catalogue: &'a Catalogue, names: &[String], profile: Option<&str>) 
 /// The models that the pipeline uses. One of the user's own is there already.
 fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted<'a>>> {
     let plan = house.plan();
-    let find = |part: Part| {
-        let stand_in = plan.models.stand_in.as_ref().filter(|_| part == Part::Thinker);
+    let find = |part: ModelPart| {
+        let stand_in = plan.models.stand_in.as_ref().filter(|_| part == ModelPart::LanguageModel);
         let stand_in = stand_in.map(|name| catalogue.find(name)).transpose()?;
         Ok(Wanted { entry: catalogue.find(part.model(plan))?, stand_in })
     };
-    let here = |part: &Part| local(*part, part.model(plan)).is_some();
-    let mut wanted = Part::of(plan, Purpose::Conversation)
+    let here = |part: &ModelPart| local(*part, part.model(plan)).is_some();
+    let mut wanted = ModelPart::of(plan, Purpose::Conversation)
         .into_iter()
         .filter(|part| !here(part))
         .map(find)
         .collect::<Result<Vec<_>>>()?;
-    for voice in plan.tts.voices.iter().filter(|voice| local(Part::Speaker, voice).is_none()) {
+    for voice in plan.tts.voices.iter().filter(|voice| local(ModelPart::Voice, voice).is_none()) {
         wanted.push(Wanted { entry: catalogue.find(voice)?, stand_in: None });
     }
     // First what may need the hub: whether it can be reached is then said in one line, there.

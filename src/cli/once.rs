@@ -12,7 +12,7 @@ use super::house::House;
 use super::talk::Talk;
 use crate::audio::{WavTarget, WavWriter};
 use crate::observe::{Journal, Waterfall};
-use crate::pipeline::{Answered, Outcome, Pace, Pipeline, Purpose, Result, Sink};
+use crate::pipeline::{OnceAnswer, OnceOutcome, Pipeline, PlaybackPace, Purpose, Result, Sink};
 use crate::types::SampleRate;
 
 pub fn run(args: &Once, house: &House) -> Result<()> {
@@ -23,16 +23,16 @@ pub fn run(args: &Once, house: &House) -> Result<()> {
     }
     let question: Arc<[f32]> = files::read_sound(&args.question, house)?.into();
     let mut answer = Answer::new(args)?;
-    let stages = talk.loading(house.loader_with_thinker()?, Purpose::Questions)?;
+    let stages = talk.loading(house.loader_with_language_model()?, Purpose::Questions)?;
     let mut pipeline = Pipeline::start(stages, house.plan(), Journal::default());
-    let pace = if args.realtime { Pace::RealTime } else { Pace::Fast };
+    let pace = if args.realtime { PlaybackPace::RealTime } else { PlaybackPace::Fast };
     answer.rate = pipeline.rate();
     let outcome = pipeline.ask(question, pace, &mut answer)?;
     match outcome {
-        Outcome::Silence { why } => {
+        OnceOutcome::Silence { why } => {
             anyhow::bail!("nothing to answer in {}: {why}", files::name(&args.question))
         }
-        Outcome::Answered(answered) => answer.finish(&answered, talk),
+        OnceOutcome::OnceAnswer(answered) => answer.finish(&answered, talk),
     }
 }
 
@@ -60,7 +60,7 @@ impl<'a> Answer<'a> {
         Ok(self.wav.as_mut())
     }
 
-    fn finish(mut self, answered: &Answered, talk: &Talk) -> Result<()> {
+    fn finish(mut self, answered: &OnceAnswer, talk: &Talk) -> Result<()> {
         self.writer()?;
         let written: Option<PathBuf> = self.wav.map(WavWriter::finish).transpose()?.and(self.args.output.clone());
         if self.args.format.json {
@@ -101,7 +101,7 @@ impl Sink for Answer<'_> {
     }
 }
 
-fn print_json(answered: &Answered, written: Option<&Path>) -> Result<()> {
+fn print_json(answered: &OnceAnswer, written: Option<&Path>) -> Result<()> {
     let timings = serde_json::to_value(answered.timings).context("timings are plain numbers")?;
     super::print_json(&json!({
         "transcript": answered.transcript.text.trim(),

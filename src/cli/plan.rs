@@ -8,22 +8,32 @@ use serde_json::json;
 use super::args::Plan;
 use super::house::House;
 use crate::memory;
-use crate::pipeline::{Loader, Part, PartPlan, Purpose, Result};
+use crate::pipeline::{Loader, ModelPart, ModelPartPlan, Purpose, Result};
 use crate::types::Bytes;
 
 /// The phases of a turn and the parts each uses. Today nothing is unloaded between them, so each holds every part.
-const PHASES: [(&str, &[Part]); 3] = [
-    ("hear", &[Part::Runtime, Part::Detector, Part::Judge, Part::WakeFeatures, Part::WakeWord, Part::Recogniser]),
-    ("think", &[Part::Thinker]),
-    ("speak", &[Part::Runtime, Part::Speaker]),
+const PHASES: [(&str, &[ModelPart]); 3] = [
+    (
+        "hear",
+        &[
+            ModelPart::Runtime,
+            ModelPart::VoiceActivityDetector,
+            ModelPart::TurnDetector,
+            ModelPart::WakeFeatures,
+            ModelPart::WakeWord,
+            ModelPart::Transcriber,
+        ],
+    ),
+    ("think", &[ModelPart::LanguageModel]),
+    ("speak", &[ModelPart::Runtime, ModelPart::Voice]),
 ];
 
 /// What the process holds without any model: code, buffers, threads.
 const PROCESS: Bytes = Bytes::mib(16);
 
 pub fn run(args: &Plan, house: &House) -> Result<()> {
-    let loader = house.loader_with_thinker()?;
-    let parts = Part::of(loader.plan(), Purpose::Conversation);
+    let loader = house.loader_with_language_model()?;
+    let parts = ModelPart::of(loader.plan(), Purpose::Conversation);
     let plans = parts.iter().map(|part| loader.planned(*part)).collect::<Result<Vec<_>>>()?;
     let fits = loader.admit(&parts);
     let measured = match fits.is_ok() && plans.iter().all(|plan| plan.installed) {
@@ -40,7 +50,7 @@ pub fn run(args: &Plan, house: &House) -> Result<()> {
 }
 
 /// Loads one part after the other and reads what the process gained by each.
-fn measure(loader: &Loader, parts: &[Part]) -> Result<Vec<Option<Bytes>>> {
+fn measure(loader: &Loader, parts: &[ModelPart]) -> Result<Vec<Option<Bytes>>> {
     let mut loaded: Vec<Box<dyn Any>> = Vec::new();
     // The wake word takes them with it.
     let mut features = None;
@@ -48,17 +58,17 @@ fn measure(loader: &Loader, parts: &[Part]) -> Result<Vec<Option<Bytes>>> {
     for part in parts {
         let before = memory::resident();
         loaded.push(match part {
-            Part::Runtime => Box::new(loader.onnx()?),
-            Part::Detector => Box::new(loader.detector()?),
-            Part::Judge => Box::new(loader.judge()?),
-            Part::WakeFeatures => {
+            ModelPart::Runtime => Box::new(loader.onnx()?),
+            ModelPart::VoiceActivityDetector => Box::new(loader.detector()?),
+            ModelPart::TurnDetector => Box::new(loader.judge()?),
+            ModelPart::WakeFeatures => {
                 features = Some(loader.wake_features()?);
                 Box::new(())
             }
-            Part::WakeWord => Box::new(features.take().map(|features| loader.wake_word(features)).transpose()?),
-            Part::Recogniser => Box::new(loader.recogniser()?),
-            Part::Thinker => Box::new(loader.thinker()?),
-            Part::Speaker => Box::new(loader.speaker()?),
+            ModelPart::WakeWord => Box::new(features.take().map(|features| loader.wake_word(features)).transpose()?),
+            ModelPart::Transcriber => Box::new(loader.transcriber()?),
+            ModelPart::LanguageModel => Box::new(loader.language_model()?),
+            ModelPart::Voice => Box::new(loader.speaker()?),
         });
         let gain = |before: Bytes, after: Bytes| Bytes(after.0.saturating_sub(before.0));
         gained.push(before.zip(memory::resident()).map(|(before, after)| gain(before, after)));
@@ -66,7 +76,7 @@ fn measure(loader: &Loader, parts: &[Part]) -> Result<Vec<Option<Bytes>>> {
     Ok(gained)
 }
 
-fn table(plans: &[PartPlan], measured: &[Option<Bytes>], total: Bytes, loader: &Loader) -> String {
+fn table(plans: &[ModelPartPlan], measured: &[Option<Bytes>], total: Bytes, loader: &Loader) -> String {
     let mut text = format!("{:<20}{:<22}{:>10}{:>12}\n", "part", "model", "planned", "measured");
     for (plan, measured) in plans.iter().zip(measured) {
         let note = if plan.installed { "" } else { "   not installed: the catalogue's figure" };
@@ -85,7 +95,7 @@ fn table(plans: &[PartPlan], measured: &[Option<Bytes>], total: Bytes, loader: &
     text
 }
 
-fn as_json(plans: &[PartPlan], measured: &[Option<Bytes>], total: Bytes, loader: &Loader) -> serde_json::Value {
+fn as_json(plans: &[ModelPartPlan], measured: &[Option<Bytes>], total: Bytes, loader: &Loader) -> serde_json::Value {
     let parts: Vec<_> = plans
         .iter()
         .zip(measured)

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::pipeline::{Loader, Part, Purpose, Result, Stages};
+use crate::pipeline::{Loader, ModelPart, Purpose, Result, Stages};
 use crate::store::progress::{Progress, Silent, on_stderr, say};
 use crate::types::Ms;
 
@@ -71,7 +71,7 @@ impl Talk {
 
     /// Loads the stages with a bar that counts them.
     pub fn loading(&self, loader: &Loader, purpose: Purpose) -> Result<Stages> {
-        let bar = self.bar(Part::of(loader.plan(), purpose).len() as u64);
+        let bar = self.bar(ModelPart::of(loader.plan(), purpose).len() as u64);
         bar.set_message("loading models");
         let stages = loader.stages(purpose, &|part| {
             bar.inc(1);

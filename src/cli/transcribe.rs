@@ -50,7 +50,7 @@ impl<'h> Work<'h> {
     /// Loads the models. An interrupt from now on tells what is ready.
     fn new(args: &Transcribe, house: &'h House) -> Result<Self> {
         let loader = house.loader()?;
-        let (detector, whisper) = (loader.detector()?, loader.recogniser()?);
+        let (detector, whisper) = (loader.detector()?, loader.transcriber()?);
         let told = Told {
             as_json: args.format.json,
             many: args.files.len() > 1,

@@ -145,7 +145,7 @@ impl Conversation {
 
     /// Reads a question ahead as [`Conversation::prefill`] does, and says how likely the language has a sentence end where
     /// it ends, 0..=1: the probability of an end mark behind its last word. `None` where it has no word.
-    pub fn weigh(&mut self, question: &str) -> Result<Option<f32>, LlmError> {
+    pub fn sentence_end_probability(&mut self, question: &str) -> Result<Option<f32>, LlmError> {
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
         let prompt = self.prompt(fit.dropped, &question);
@@ -300,15 +300,19 @@ mod tests {
         for family in ["llama", "qwen2", "qwen35"] {
             let (mut plain, mut weighed) = (conversation(family, 256, 12), conversation(family, 256, 12));
             for question in ["What is it?", "And now. "] {
-                let probability = weighed.weigh(question).unwrap().unwrap();
+                let probability = weighed.sentence_end_probability(question).unwrap().unwrap();
                 assert!((0.0..=1.0).contains(&probability), "{family} {question} {probability}");
-                let again = weighed.weigh(question).unwrap().unwrap();
+                let again = weighed.sentence_end_probability(question).unwrap().unwrap();
                 assert!((again - probability).abs() < 1e-3, "{family} {again} after {probability}");
                 let (plain, weighed) = (ask(&mut plain, question), ask(&mut weighed, question));
                 assert_eq!((plain.text, plain.tokens), (weighed.text, weighed.tokens), "{family} {question}");
                 assert_eq!(weighed.stats.prefilled_tokens, 0);
             }
-            assert_eq!(weighed.weigh("?!").unwrap().map(f32::is_finite), Some(true), "the role is a word");
+            assert_eq!(
+                weighed.sentence_end_probability("?!").unwrap().map(f32::is_finite),
+                Some(true),
+                "the role is a word"
+            );
         }
     }
 

@@ -12,7 +12,7 @@
 //! A [`checkpoint`] of transformers or MLX offers its tensors under the same names as a GGUF file; [`quantize`] makes a
 //! smaller one of it. Blueprint, weights and state are three things, so that another family is a new blueprint and new
 //! mixers, and a state can go back without touching a weight. `ends` reads from the logits whether a sentence ends where a
-//! question does ([`Conversation::weigh`]). This room knows nothing of audio.
+//! question does ([`Conversation::sentence_end_probability`]). This room knows nothing of audio.
 
 pub mod bench;
 mod blueprint;

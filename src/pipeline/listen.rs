@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::stage::{Detector, Result};
+use super::stage::{Result, VoiceActivityDetector};
 use crate::config::Hear;
 use crate::hear::{FRAME, Segmenter, SpeechEvent, speech_end};
 use crate::types::{Ms, SampleRate};
 
 /// How a file's samples reach the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum PlaybackPace {
     /// At once: the quickest answer to a file.
     Fast,
     /// A second of sound takes a second, as from a microphone: what a person would wait is measured.
@@ -19,7 +19,7 @@ pub enum Pace {
 
 /// What the listener tells the coordinator.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum SpeechUpdate {
     /// Speech has paused; this is all of it so far. The turn may be over.
     Paused(Utterance),
     /// Speech goes on: what was made of the utterance so far no longer holds.
@@ -44,11 +44,11 @@ pub struct Utterance {
 /// Runs `samples` (16 kHz) through voice activity and reports by `tell`, until the clip is over or no longer `wanted`.
 pub fn listen(
     samples: &[f32],
-    pace: Pace,
+    pace: PlaybackPace,
     plan: &Hear,
-    detector: &mut dyn Detector,
+    detector: &mut dyn VoiceActivityDetector,
     wanted: &dyn Fn() -> bool,
-    tell: &mut dyn FnMut(Heard),
+    tell: &mut dyn FnMut(SpeechUpdate),
 ) -> Result<()> {
     detector.reset();
     let mut ear = Ear { samples, plan, clock: Clock::start(pace), first: None, speaking: false };
@@ -65,7 +65,7 @@ pub fn listen(
         event.into_iter().flat_map(|event| ear.hear(event)).for_each(&mut *tell);
     }
     let open = segmenter.finish().map(SpeechEvent::TurnEnded);
-    open.into_iter().flat_map(|event| ear.hear(event)).chain([Heard::EndOfFile]).for_each(tell);
+    open.into_iter().flat_map(|event| ear.hear(event)).chain([SpeechUpdate::EndOfFile]).for_each(tell);
     Ok(())
 }
 
@@ -81,26 +81,26 @@ struct Ear<'a> {
 }
 
 impl Ear<'_> {
-    fn hear(&mut self, event: SpeechEvent) -> Vec<Heard> {
+    fn hear(&mut self, event: SpeechEvent) -> Vec<SpeechUpdate> {
         match event {
             SpeechEvent::Started { at } => {
                 self.speaking = true;
                 let reopened = self.first.is_some();
                 self.first.get_or_insert(at as usize);
-                if reopened { vec![Heard::Resumed] } else { vec![] }
+                if reopened { vec![SpeechUpdate::Resumed] } else { vec![] }
             }
             SpeechEvent::Paused { at } => {
                 self.speaking = false;
-                vec![Heard::Paused(self.utterance(at as usize))]
+                vec![SpeechUpdate::Paused(self.utterance(at as usize))]
             }
             SpeechEvent::Resumed { .. } => {
                 self.speaking = true;
-                vec![Heard::Resumed]
+                vec![SpeechUpdate::Resumed]
             }
             SpeechEvent::TurnEnded(turn) => {
                 let untold =
-                    std::mem::take(&mut self.speaking).then(|| Heard::Paused(self.utterance(turn.end as usize)));
-                untold.into_iter().chain([Heard::Decided]).collect()
+                    std::mem::take(&mut self.speaking).then(|| SpeechUpdate::Paused(self.utterance(turn.end as usize)));
+                untold.into_iter().chain([SpeechUpdate::Decided]).collect()
             }
         }
     }
@@ -123,19 +123,19 @@ impl Ear<'_> {
 
 /// When each frame entered the house.
 struct Clock {
-    pace: Pace,
+    pace: PlaybackPace,
     start: Instant,
     frames_in: Vec<Instant>,
 }
 
 impl Clock {
-    fn start(pace: Pace) -> Self {
+    fn start(pace: PlaybackPace) -> Self {
         Clock { pace, start: Instant::now(), frames_in: Vec::new() }
     }
 
     /// Waits until a microphone would have delivered the next frame whole.
     fn wait_for_frame(&mut self) {
-        if self.pace == Pace::RealTime {
+        if self.pace == PlaybackPace::RealTime {
             let due = self.start + span((self.frames_in.len() + 1) * FRAME);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
@@ -145,8 +145,8 @@ impl Clock {
     /// When `sample` entered: by the pace of the microphone, or with the frame that held it.
     fn entered(&self, sample: usize) -> Instant {
         match self.pace {
-            Pace::RealTime => self.start + span(sample),
-            Pace::Fast => {
+            PlaybackPace::RealTime => self.start + span(sample),
+            PlaybackPace::Fast => {
                 let frame = (sample / FRAME).min(self.frames_in.len().saturating_sub(1));
                 self.frames_in.get(frame).copied().unwrap_or(self.start)
             }
@@ -166,7 +166,7 @@ mod tests {
     /// Hears nothing and counts what it is given.
     struct Counts(usize);
 
-    impl Detector for Counts {
+    impl VoiceActivityDetector for Counts {
         fn step(&mut self, _frame: &[f32; FRAME]) -> Result<f32> {
             self.0 += 1;
             Ok(0.0)
@@ -182,7 +182,8 @@ mod tests {
         let asked = std::cell::Cell::new(0);
         let wanted = || asked.replace(asked.get() + 1) < 3;
         let mut told = Vec::new();
-        listen(&[0.0; 100 * FRAME], Pace::Fast, &plan, &mut detector, &wanted, &mut |heard| told.push(heard)).unwrap();
+        listen(&[0.0; 100 * FRAME], PlaybackPace::Fast, &plan, &mut detector, &wanted, &mut |heard| told.push(heard))
+            .unwrap();
         assert_eq!((detector.0, told.len()), (3, 0));
     }
 }

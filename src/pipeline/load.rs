@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 
-use super::stage::{Judge, Name, Result, Stages};
+use super::stage::{Result, Stages, TurnDetector, WakeWordDetector};
 use crate::asr::Whisper;
 use crate::config::{self, Backend, Plan};
 use crate::hear::{SileroVad, SmartTurn, WakeFeatures, WakeWord};
@@ -19,68 +19,68 @@ use crate::types::Bytes;
 
 /// A part of the pipeline that holds memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum ModelPart {
     /// The library that the detector, the judge and the speaker run on.
     Runtime,
-    Detector,
-    Judge,
+    VoiceActivityDetector,
+    TurnDetector,
     /// What every wake word is heard through.
     WakeFeatures,
     WakeWord,
-    Recogniser,
-    Thinker,
-    Speaker,
+    Transcriber,
+    LanguageModel,
+    Voice,
 }
 
-impl Part {
+impl ModelPart {
     /// In the order in which they are loaded one after the other.
-    const ALL: [Part; 8] = [
-        Part::Runtime,
-        Part::Detector,
-        Part::Judge,
-        Part::WakeFeatures,
-        Part::WakeWord,
-        Part::Recogniser,
-        Part::Thinker,
-        Part::Speaker,
+    const ALL: [ModelPart; 8] = [
+        ModelPart::Runtime,
+        ModelPart::VoiceActivityDetector,
+        ModelPart::TurnDetector,
+        ModelPart::WakeFeatures,
+        ModelPart::WakeWord,
+        ModelPart::Transcriber,
+        ModelPart::LanguageModel,
+        ModelPart::Voice,
     ];
 
     /// The parts that `plan` wants for `purpose`, in the order in which they are loaded one after the other.
-    pub fn of(plan: &Plan, purpose: Purpose) -> Vec<Part> {
+    pub fn of(plan: &Plan, purpose: Purpose) -> Vec<ModelPart> {
         let conversation = purpose == Purpose::Conversation;
-        let wanted = |part: &Part| match part {
-            Part::Judge => conversation && plan.hear.end_of_turn.is_some(),
-            Part::WakeFeatures | Part::WakeWord => conversation && plan.hear.wake_word.is_some(),
+        let wanted = |part: &ModelPart| match part {
+            ModelPart::TurnDetector => conversation && plan.hear.end_of_turn.is_some(),
+            ModelPart::WakeFeatures | ModelPart::WakeWord => conversation && plan.hear.wake_word.is_some(),
             _ => true,
         };
-        Part::ALL.into_iter().filter(wanted).collect()
+        ModelPart::ALL.into_iter().filter(wanted).collect()
     }
 
     /// What the part does, for a person.
     pub fn task(self) -> &'static str {
         match self {
-            Part::Runtime => "ONNX Runtime",
-            Part::Detector => "voice activity",
-            Part::Judge => "end of turn",
-            Part::WakeFeatures => "wake word features",
-            Part::WakeWord => "wake word",
-            Part::Recogniser => "speech recognition",
-            Part::Thinker => "language model",
-            Part::Speaker => "voice",
+            ModelPart::Runtime => "ONNX Runtime",
+            ModelPart::VoiceActivityDetector => "voice activity",
+            ModelPart::TurnDetector => "end of turn",
+            ModelPart::WakeFeatures => "wake word features",
+            ModelPart::WakeWord => "wake word",
+            ModelPart::Transcriber => "speech recognition",
+            ModelPart::LanguageModel => "language model",
+            ModelPart::Voice => "voice",
         }
     }
 
     /// The catalogue name of the model that does it, or its path; empty where the plan does without.
     pub fn model(self, plan: &Plan) -> &str {
         match self {
-            Part::Runtime => RUNTIME,
-            Part::Detector => &plan.hear.model,
-            Part::Judge => plan.hear.end_of_turn.as_deref().unwrap_or_default(),
-            Part::WakeFeatures => WAKE_FEATURES,
-            Part::WakeWord => plan.hear.wake_word.as_ref().map(|word| word.model.as_str()).unwrap_or_default(),
-            Part::Recogniser => &plan.asr.model,
-            Part::Thinker => &plan.llm.model,
-            Part::Speaker => &plan.tts.voice,
+            ModelPart::Runtime => RUNTIME,
+            ModelPart::VoiceActivityDetector => &plan.hear.model,
+            ModelPart::TurnDetector => plan.hear.end_of_turn.as_deref().unwrap_or_default(),
+            ModelPart::WakeFeatures => WAKE_FEATURES,
+            ModelPart::WakeWord => plan.hear.wake_word.as_ref().map(|word| word.model.as_str()).unwrap_or_default(),
+            ModelPart::Transcriber => &plan.asr.model,
+            ModelPart::LanguageModel => &plan.llm.model,
+            ModelPart::Voice => &plan.tts.voice,
         }
     }
 }
@@ -103,8 +103,8 @@ const WAKE_FEATURES: &str = "openwakeword";
 
 /// What a part will hold when it is loaded.
 #[derive(Clone, Debug)]
-pub struct PartPlan {
-    pub part: Part,
+pub struct ModelPartPlan {
+    pub part: ModelPart,
     pub model: String,
     pub planned: Bytes,
     /// Whether the figure was read off the installed files, or is the catalogue's.
@@ -157,15 +157,15 @@ impl Loader {
 
     /// Refuses a pipeline that names a model nobody knows, whether or not its models are here.
     pub fn check_names(&self) -> Result<()> {
-        for part in Part::of(&self.plan, Purpose::Conversation) {
+        for part in ModelPart::of(&self.plan, Purpose::Conversation) {
             let model = part.model(&self.plan);
             match part {
                 _ if local(part, model).is_some() => {}
-                Part::WakeWord => drop(self.store.catalogue().wake_word(model)?),
+                ModelPart::WakeWord => drop(self.store.catalogue().wake_word(model)?),
                 _ => drop(self.store.catalogue().find(model)?),
             }
         }
-        for voice in self.voices().filter(|voice| local(Part::Speaker, voice).is_none()) {
+        for voice in self.voices().filter(|voice| local(ModelPart::Voice, voice).is_none()) {
             self.store.catalogue().find(voice)?;
         }
         Ok(())
@@ -203,10 +203,11 @@ impl Loader {
     }
 
     fn voice_folder(&self, voice: &str) -> Result<PathBuf> {
-        if let Some(path) = local(Part::Speaker, voice) {
+        if let Some(path) = local(ModelPart::Voice, voice) {
             return Ok(path);
         }
-        let installed = self.store.locate(voice).with_context(|| format!("{} needs {voice}", Part::Speaker.task()))?;
+        let installed =
+            self.store.locate(voice).with_context(|| format!("{} needs {voice}", ModelPart::Voice.task()))?;
         Ok(installed.dir)
     }
 
@@ -215,40 +216,45 @@ impl Loader {
     }
 
     /// What `part` will hold. A model that is not installed is planned with the catalogue's figure.
-    pub fn planned(&self, part: Part) -> Result<PartPlan> {
-        if part == Part::Speaker {
+    pub fn planned(&self, part: ModelPart) -> Result<ModelPartPlan> {
+        if part == ModelPart::Voice {
             return self.planned_voices();
         }
         let model = part.model(&self.plan);
         if let Some(path) = local(part, model) {
             let planned = self.planned_from_files(part)?;
-            return Ok(PartPlan { part, model: model.to_owned(), planned, installed: path.exists() });
+            return Ok(ModelPartPlan { part, model: model.to_owned(), planned, installed: path.exists() });
         }
         let entry = self.store.catalogue().find(model)?;
         let installed = self.store.locate(model).is_ok();
         let planned = if installed { self.planned_from_files(part)? } else { entry.loaded_bytes() };
-        Ok(PartPlan { part, model: model.to_owned(), planned, installed })
+        Ok(ModelPartPlan { part, model: model.to_owned(), planned, installed })
     }
 
     /// All of them together: which one is needed is known when a question comes, and loading takes longer than a person
     /// waits for an answer.
-    fn planned_voices(&self) -> Result<PartPlan> {
+    fn planned_voices(&self) -> Result<ModelPartPlan> {
         let plans = self.voices().map(|voice| self.planned_voice(voice)).collect::<Result<Vec<_>>>()?;
         let model = self.voices().collect::<Vec<_>>().join(", ");
         let planned = Bytes(plans.iter().map(|(bytes, _)| bytes.0).sum());
-        Ok(PartPlan { part: Part::Speaker, model, planned, installed: plans.iter().all(|(_, installed)| *installed) })
+        Ok(ModelPartPlan {
+            part: ModelPart::Voice,
+            model,
+            planned,
+            installed: plans.iter().all(|(_, installed)| *installed),
+        })
     }
 
     /// What one voice will hold, and whether it is installed.
     fn planned_voice(&self, voice: &str) -> Result<(Bytes, bool)> {
-        if local(Part::Speaker, voice).is_none() && self.store.locate(voice).is_err() {
+        if local(ModelPart::Voice, voice).is_none() && self.store.locate(voice).is_err() {
             return Ok((self.store.catalogue().find(voice)?.loaded_bytes(), false));
         }
         Ok((Voice::planned_bytes(&self.voice_folder(voice)?)?, true))
     }
 
     /// Refuses what does not fit as a whole, before anything is loaded.
-    pub fn admit(&self, parts: &[Part]) -> Result<()> {
+    pub fn admit(&self, parts: &[ModelPart]) -> Result<()> {
         let plans = parts.iter().map(|part| self.planned(*part)).collect::<Result<Vec<_>>>()?;
         let wanted = Bytes(plans.iter().map(|plan| plan.planned.0).sum());
         let each: Vec<_> = plans.iter().map(|plan| format!("{} {}", plan.model, plan.planned)).collect();
@@ -257,26 +263,28 @@ impl Loader {
     }
 
     /// Loads every stage. The voice, which takes longest, loads beside the others. `loaded` hears of each.
-    pub fn stages(&self, purpose: Purpose, loaded: &(dyn Fn(Part) + Sync)) -> Result<Stages> {
-        let parts = Part::of(&self.plan, purpose);
+    pub fn stages(&self, purpose: Purpose, loaded: &(dyn Fn(ModelPart) + Sync)) -> Result<Stages> {
+        let parts = ModelPart::of(&self.plan, purpose);
         self.check_language()?;
         self.admit(&parts)?;
         std::thread::scope(|scope| {
-            let speaker = scope.spawn(|| self.speaker().inspect(|_| loaded(Part::Speaker)));
-            let detector = self.detector().inspect(|_| loaded(Part::Detector))?;
-            let judge = parts.contains(&Part::Judge).then(|| self.judge().inspect(|_| loaded(Part::Judge)));
-            let judge = judge.transpose()?.map(|judge| Box::new(judge) as Box<dyn Judge>);
-            let name = parts.contains(&Part::WakeWord).then(|| self.name(loaded)).transpose()?;
-            let name = name.map(|name| Box::new(name) as Box<dyn Name>);
-            let recogniser = self.recogniser().inspect(|_| loaded(Part::Recogniser))?;
-            let thinker = self.thinker().inspect(|_| loaded(Part::Thinker))?;
+            let speaker = scope.spawn(|| self.speaker().inspect(|_| loaded(ModelPart::Voice)));
+            let detector = self.detector().inspect(|_| loaded(ModelPart::VoiceActivityDetector))?;
+            let judge = parts
+                .contains(&ModelPart::TurnDetector)
+                .then(|| self.judge().inspect(|_| loaded(ModelPart::TurnDetector)));
+            let judge = judge.transpose()?.map(|judge| Box::new(judge) as Box<dyn TurnDetector>);
+            let name = parts.contains(&ModelPart::WakeWord).then(|| self.name(loaded)).transpose()?;
+            let name = name.map(|name| Box::new(name) as Box<dyn WakeWordDetector>);
+            let transcriber = self.transcriber().inspect(|_| loaded(ModelPart::Transcriber))?;
+            let language_model = self.language_model().inspect(|_| loaded(ModelPart::LanguageModel))?;
             let speaker = speaker.join().map_err(|_| anyhow::anyhow!("loading the voice panicked"))??;
             Ok(Stages {
                 detector: Box::new(detector),
                 judge,
                 name,
-                recogniser: Box::new(recogniser),
-                thinker: Box::new(thinker),
+                transcriber: Box::new(transcriber),
+                language_model: Box::new(language_model),
                 speaker: Box::new(speaker),
             })
         })
@@ -284,43 +292,43 @@ impl Loader {
 
     pub fn detector(&self) -> Result<SileroVad> {
         let onnx = self.onnx()?;
-        let permit = self.permit(Part::Detector)?;
-        Ok(SileroVad::load(&onnx, &self.file(Part::Detector)?, permit)?)
+        let permit = self.permit(ModelPart::VoiceActivityDetector)?;
+        Ok(SileroVad::load(&onnx, &self.file(ModelPart::VoiceActivityDetector)?, permit)?)
     }
 
     pub fn judge(&self) -> Result<SmartTurn> {
         let onnx = self.onnx()?;
-        let permit = self.permit(Part::Judge)?;
-        Ok(SmartTurn::load(&onnx, &self.file(Part::Judge)?, permit)?)
+        let permit = self.permit(ModelPart::TurnDetector)?;
+        Ok(SmartTurn::load(&onnx, &self.file(ModelPart::TurnDetector)?, permit)?)
     }
 
     pub fn wake_features(&self) -> Result<WakeFeatures> {
         let onnx = self.onnx()?;
-        let permit = self.permit(Part::WakeFeatures)?;
-        Ok(WakeFeatures::load(&onnx, &self.file(Part::WakeFeatures)?, permit)?)
+        let permit = self.permit(ModelPart::WakeFeatures)?;
+        Ok(WakeFeatures::load(&onnx, &self.file(ModelPart::WakeFeatures)?, permit)?)
     }
 
     /// The wake word, heard through `features`.
     pub fn wake_word(&self, features: WakeFeatures) -> Result<WakeWord> {
         let onnx = self.onnx()?;
-        let permit = self.permit(Part::WakeWord)?;
-        Ok(WakeWord::load(&onnx, features, &self.file(Part::WakeWord)?, permit)?)
+        let permit = self.permit(ModelPart::WakeWord)?;
+        Ok(WakeWord::load(&onnx, features, &self.file(ModelPart::WakeWord)?, permit)?)
     }
 
-    fn name(&self, loaded: &(dyn Fn(Part) + Sync)) -> Result<WakeWord> {
-        let features = self.wake_features().inspect(|_| loaded(Part::WakeFeatures))?;
-        self.wake_word(features).inspect(|_| loaded(Part::WakeWord))
+    fn name(&self, loaded: &(dyn Fn(ModelPart) + Sync)) -> Result<WakeWord> {
+        let features = self.wake_features().inspect(|_| loaded(ModelPart::WakeFeatures))?;
+        self.wake_word(features).inspect(|_| loaded(ModelPart::WakeWord))
     }
 
-    pub fn recogniser(&self) -> Result<Whisper> {
-        let (model, plan) = (self.file(Part::Recogniser)?, &self.plan.asr);
+    pub fn transcriber(&self) -> Result<Whisper> {
+        let (model, plan) = (self.file(ModelPart::Transcriber)?, &self.plan.asr);
         if !self.runs_graphs(&model) {
-            let permit = self.permit(Part::Recogniser)?;
+            let permit = self.permit(ModelPart::Transcriber)?;
             memory::check_room(&plan.model, Bytes(permit.bytes().0 + WHISPER_CPP_SLACK.0))?;
             return Ok(Whisper::load(&model, plan, permit)?);
         }
         let onnx = self.onnx()?;
-        Ok(Whisper::load_graphs(&onnx, &model, plan, self.permit(Part::Recogniser)?)?)
+        Ok(Whisper::load_graphs(&onnx, &model, plan, self.permit(ModelPart::Transcriber)?)?)
     }
 
     /// Whether the Whisper model is run by ONNX Runtime.
@@ -333,7 +341,7 @@ impl Loader {
     }
 
     /// The language model with the system prompt computed.
-    pub fn thinker(&self) -> Result<Conversation> {
+    pub fn language_model(&self) -> Result<Conversation> {
         let mut conversation = Conversation::new(self.llm()?)?;
         match prompts_dir(|name| std::env::var_os(name)) {
             Some(dir) => self.note(&conversation.warm_up_from(&PromptCache::open(&dir, self.plan.llm.prompt_cache))),
@@ -344,15 +352,15 @@ impl Loader {
 
     /// The language model alone, for work on tokens.
     pub fn llm(&self) -> Result<Llm> {
-        let permit = self.permit(Part::Thinker)?;
-        let llm = Llm::load(&self.file(Part::Thinker)?, &self.plan.llm, permit)?;
+        let permit = self.permit(ModelPart::LanguageModel)?;
+        let llm = Llm::load(&self.file(ModelPart::LanguageModel)?, &self.plan.llm, permit)?;
         self.note(llm.notes());
         Ok(llm)
     }
 
     /// The language model alone, for messages.
     pub fn chat(&self) -> Result<Chat> {
-        memory::check_room(&self.plan.llm.model, self.planned(Part::Thinker)?.planned)?;
+        memory::check_room(&self.plan.llm.model, self.planned(ModelPart::LanguageModel)?.planned)?;
         let config::Llm { threads, context, kv, speculation, prompt_cache, .. } = self.plan.llm;
         let settings = ChatSettings {
             threads,
@@ -362,7 +370,7 @@ impl Loader {
             budget: self.budget.clone(),
             prompt_cache: prompts_dir(|name| std::env::var_os(name)).map(|dir| (dir, prompt_cache)),
         };
-        Ok(Chat::from_pretrained(self.file(Part::Thinker)?, settings)?)
+        Ok(Chat::from_pretrained(self.file(ModelPart::LanguageModel)?, settings)?)
     }
 
     /// Every voice.
@@ -391,13 +399,13 @@ impl Loader {
         if let Some((onnx, _permit)) = &*opened {
             return Ok(onnx.clone());
         }
-        let permit = self.permit(Part::Runtime)?;
-        let onnx = Onnx::open(&self.file(Part::Runtime)?)?;
+        let permit = self.permit(ModelPart::Runtime)?;
+        let onnx = Onnx::open(&self.file(ModelPart::Runtime)?)?;
         *opened = Some((onnx.clone(), permit));
         Ok(onnx)
     }
 
-    fn permit(&self, part: Part) -> Result<Permit> {
+    fn permit(&self, part: ModelPart) -> Result<Permit> {
         self.reserve(part.model(&self.plan), self.planned(part)?.planned)
     }
 
@@ -408,31 +416,31 @@ impl Loader {
         Ok(permit)
     }
 
-    fn planned_from_files(&self, part: Part) -> Result<Bytes> {
+    fn planned_from_files(&self, part: ModelPart) -> Result<Bytes> {
         let file = self.file(part)?;
         Ok(match part {
-            Part::Runtime => self.store.catalogue().find(RUNTIME)?.loaded_bytes(),
-            Part::Detector => SileroVad::planned_bytes(),
-            Part::Judge => SmartTurn::planned_bytes(),
-            Part::WakeFeatures => WakeFeatures::planned_bytes(),
-            Part::WakeWord => WakeWord::planned_bytes(),
-            Part::Recogniser if self.runs_graphs(&file) => Whisper::planned_bytes_of_graphs(&file)?,
-            Part::Recogniser => Whisper::planned_bytes(&file)?,
-            Part::Thinker => Llm::planned_bytes(&file, &self.plan.llm)?,
-            Part::Speaker => self.planned_voices()?.planned,
+            ModelPart::Runtime => self.store.catalogue().find(RUNTIME)?.loaded_bytes(),
+            ModelPart::VoiceActivityDetector => SileroVad::planned_bytes(),
+            ModelPart::TurnDetector => SmartTurn::planned_bytes(),
+            ModelPart::WakeFeatures => WakeFeatures::planned_bytes(),
+            ModelPart::WakeWord => WakeWord::planned_bytes(),
+            ModelPart::Transcriber if self.runs_graphs(&file) => Whisper::planned_bytes_of_graphs(&file)?,
+            ModelPart::Transcriber => Whisper::planned_bytes(&file)?,
+            ModelPart::LanguageModel => Llm::planned_bytes(&file, &self.plan.llm)?,
+            ModelPart::Voice => self.planned_voices()?.planned,
         })
     }
 
     /// The file to load, or the folder of its files for a voice, a checkpoint and what wake words are heard through.
-    fn file(&self, part: Part) -> Result<PathBuf> {
+    fn file(&self, part: ModelPart) -> Result<PathBuf> {
         let model = part.model(&self.plan);
         if let Some(path) = local(part, model) {
             return Ok(path);
         }
         let installed = self.store.locate(model).with_context(|| format!("{} needs {model}", part.task()))?;
         Ok(match part {
-            Part::WakeFeatures => installed.dir,
-            Part::Thinker if installed.names().any(|name| name == CONFIG) => installed.dir,
+            ModelPart::WakeFeatures => installed.dir,
+            ModelPart::LanguageModel if installed.names().any(|name| name == CONFIG) => installed.dir,
             _ => installed.first_file(),
         })
     }
@@ -445,8 +453,9 @@ fn stand_in(plan: &Plan, store: &Store) -> Option<String> {
 }
 
 /// A model that lies somewhere of its own: its setting is a path and no name of the catalogue.
-pub fn local(part: Part, model: &str) -> Option<PathBuf> {
-    let may = matches!(part, Part::WakeWord | Part::Recogniser | Part::Thinker | Part::Speaker);
+pub fn local(part: ModelPart, model: &str) -> Option<PathBuf> {
+    let may =
+        matches!(part, ModelPart::WakeWord | ModelPart::Transcriber | ModelPart::LanguageModel | ModelPart::Voice);
     (may && model.contains(['/', std::path::MAIN_SEPARATOR])).then(|| PathBuf::from(model))
 }
 
@@ -506,7 +515,7 @@ mod tests {
     #[test]
     fn every_voice_counts() {
         let home = tempfile::tempdir().unwrap();
-        let planned = |languages: &[&str]| loader(home.path(), "auto", languages).planned(Part::Speaker).unwrap();
+        let planned = |languages: &[&str]| loader(home.path(), "auto", languages).planned(ModelPart::Voice).unwrap();
         let (one, two) = (planned(&["en-us"]), planned(&["en-us", "de"]));
         assert_eq!(two.planned.0, 2 * one.planned.0);
         assert!(two.installed && two.model.contains("en-us, "), "{}", two.model);

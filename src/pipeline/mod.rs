@@ -1,12 +1,12 @@
 //! The graph: it starts the stages, joins them with bounded queues and follows a turn through them. [`Pipeline`] answers
-//! a question from a file, [`Live`] holds a conversation with a microphone and a speaker, and a [`Rehearsal`] says recorded
-//! questions to such a conversation and times it (`sotto bench turn`). [`elsewhere`] gives a thread to whoever opens devices
+//! a question from a file, [`Live`] holds a conversation with a microphone and a speaker, and a [`TurnBenchmark`] says recorded
+//! questions to such a conversation and times it (`sotto bench turn`). [`detached`] gives a thread to whoever opens devices
 //! without a graph, as `sotto doctor` does for its sound check.
 //!
 //! Architecture invariant: this is the only room that starts threads of the graph.
 
-mod asked;
-mod elsewhere;
+mod active_question;
+mod detached;
 mod latest;
 mod listen;
 mod live;
@@ -14,19 +14,21 @@ mod load;
 mod models;
 mod once;
 mod quantizer;
-mod rehearse;
+mod response_language;
 mod stage;
-mod tongue;
+mod turn_benchmark;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
-pub use elsewhere::elsewhere;
-pub use listen::Pace;
-pub use live::{Answered as Exchange, Devices, Glance, Happening, Live, TICK};
-pub use load::{Loader, Part, PartPlan, Purpose, local};
-pub use once::{Answered, Outcome, Pipeline, Sink};
+pub use detached::detached;
+pub use listen::PlaybackPace;
+pub use live::{Devices, Exchange, Live, SessionEvent, StatusSnapshot, TICK};
+pub use load::{Loader, ModelPart, ModelPartPlan, Purpose, local};
+pub use once::{OnceAnswer, OnceOutcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};
-pub use rehearse::{Fate, Recording, Rehearsal, Rehearsed};
-pub use stage::{Detector, Judge, Name, Recogniser, Result, Speaker, Stages, Thinker};
+pub use stage::{
+    LanguageModel, Result, Stages, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
+};
+pub use turn_benchmark::{BenchmarkedTurn, Recording, TurnBenchmark, TurnOutcome};

@@ -2,14 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use super::stage::{Detector, Judge, Name, Recogniser, Result, Speaker, Thinker};
+use super::stage::{
+    LanguageModel, Result, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
+};
 use crate::asr::{Cancel, Transcript, Whisper};
 use crate::hear::{FRAME, SileroVad, SmartTurn, WAKE_STEP, WakeWord};
 use crate::llm::Conversation;
 use crate::tts::{Sound, Voices};
 use crate::types::SampleRate;
 
-impl Detector for SileroVad {
+impl VoiceActivityDetector for SileroVad {
     fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
         Ok(SileroVad::step(self, frame)?)
     }
@@ -19,13 +21,13 @@ impl Detector for SileroVad {
     }
 }
 
-impl Judge for SmartTurn {
+impl TurnDetector for SmartTurn {
     fn complete(&mut self, samples: &[f32]) -> Result<f32> {
         Ok(SmartTurn::complete(self, samples)?)
     }
 }
 
-impl Name for WakeWord {
+impl WakeWordDetector for WakeWord {
     fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32> {
         Ok(WakeWord::step(self, step)?)
     }
@@ -35,23 +37,23 @@ impl Name for WakeWord {
     }
 }
 
-impl Recogniser for Whisper {
+impl Transcriber for Whisper {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
         Ok(Whisper::transcribe(self, samples, cancel)?)
     }
 
-    fn reads_along(&self) -> bool {
-        Whisper::reads_along(self)
+    fn can_transcribe_partially(&self) -> bool {
+        Whisper::can_transcribe_partially(self)
     }
 
-    fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
-        Ok(Whisper::transcribe_so_far(self, samples, cancel)?)
+    fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+        Ok(Whisper::transcribe_partial(self, samples, cancel)?)
     }
 }
 
-impl Thinker for Conversation {
-    fn weigh(&mut self, question: &str) -> Result<Option<f32>> {
-        Ok(Conversation::weigh(self, question)?)
+impl LanguageModel for Conversation {
+    fn sentence_end_probability(&mut self, question: &str) -> Result<Option<f32>> {
+        Ok(Conversation::sentence_end_probability(self, question)?)
     }
 
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
@@ -71,7 +73,7 @@ impl Thinker for Conversation {
     }
 }
 
-impl Speaker for Voices {
+impl Synthesizer for Voices {
     fn rate(&self) -> SampleRate {
         Voices::rate(self)
     }

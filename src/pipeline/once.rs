@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::asked::Asked;
+use super::active_question::ActiveQuestion;
 use super::latest::{Latest, latest};
-use super::listen::{Heard, Pace, Utterance};
-use super::stage::{PresentTurn, Result, Stages};
-use super::worker::{HearingJob, ListeningJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
+use super::listen::{PlaybackPace, SpeechUpdate, Utterance};
+use super::stage::{CurrentTurn, Result, Stages};
+use super::worker::{
+    AnswerJob, DetectionJob, Message, Past, ReplyText, SynthesizerQueue, TranscriptionJob, Worker, spawn,
+};
 use crate::asr::{Cancel, Transcript, Verdict};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
@@ -32,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What became of a clip.
 #[derive(Clone, Debug)]
-pub enum Outcome {
-    Answered(Box<Answered>),
+pub enum OnceOutcome {
+    OnceAnswer(Box<OnceAnswer>),
     /// Nobody spoke, or what sounded like speech was none; the reason says what was there.
     Silence {
         why: String,
@@ -41,7 +43,7 @@ pub enum Outcome {
 }
 
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct OnceAnswer {
     pub transcript: Transcript,
     pub reply: String,
     /// How long the speech lasted, its pauses included.
@@ -64,9 +66,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// process ends would meet its own globals half torn down.
 pub struct Pipeline {
     plan: Plan,
-    present: PresentTurn,
+    present: CurrentTurn,
     /// Counts clips as `present` counts turns: a clip that was given up is listened to no further.
-    present_clip: PresentTurn,
+    present_clip: CurrentTurn,
     /// The last turn whose answer was given. What the thinker answered after it did not hold.
     confirmed: TurnId,
     /// The next question begins a conversation of its own.
@@ -85,9 +87,9 @@ pub struct Pipeline {
 }
 
 struct Queues {
-    clips: Latest<ListeningJob>,
-    hearing: Latest<HearingJob>,
-    thinking: Latest<ThinkingJob>,
+    clips: Latest<DetectionJob>,
+    hearing: Latest<TranscriptionJob>,
+    answer_jobs: Latest<AnswerJob>,
     inbox: Receiver<Message>,
 }
 
@@ -105,29 +107,29 @@ impl Drop for Pipeline {
 impl Pipeline {
     /// Starts a thread for each stage.
     pub fn start(stages: Stages, plan: &Plan, journal: Journal) -> Pipeline {
-        let (present, present_clip) = (PresentTurn::default(), PresentTurn::default());
+        let (present, present_clip) = (CurrentTurn::default(), CurrentTurn::default());
         let (tell, inbox) = bounded(QUEUE);
         let (clips, clips_in) = latest();
         let (hearing, hearing_in) = latest();
-        let (thinking, thinking_in) = latest();
+        let (answer_jobs, thinking_in) = latest();
         let (speech, speech_in) = bounded(QUEUE);
         let (begun, begun_in) = latest();
         let (rate, languages) = (stages.speaker.rate(), stages.speaker.languages());
         // Nobody can go on after the end of a file, so the judge is not asked.
-        let Stages { detector, judge: _, name: _, recogniser, thinker, speaker } = stages;
+        let Stages { detector, judge: _, name: _, transcriber, language_model, speaker } = stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
         let (hear, clip, priority) = (plan.hear.clone(), present_clip.clone(), plan.llm.priority);
         let stages = vec![
             spawn("listen", context(), move |worker| worker.listening(detector, &hear, &clip, &clips_in)),
-            spawn("recognise", context(), move |worker| worker.recognising(recogniser, &hearing_in)),
+            spawn("recognise", context(), move |worker| worker.recognising(transcriber, &hearing_in)),
             spawn("think", context(), move |worker| {
                 worker.lower(priority);
-                worker.thinking(thinker, &thinking_in, &Voiced { speech, begun: begun_in })
+                worker.answer_jobs(language_model, &thinking_in, &SynthesizerQueue { speech, begun: begun_in })
             }),
             spawn("speak", context(), move |worker| worker.speaking(speaker, &speech_in, &begun)),
         ];
-        let queues = Some(Queues { clips, hearing, thinking, inbox });
+        let queues = Some(Queues { clips, hearing, answer_jobs, inbox });
         let (plan, confirmed, fresh, cancel) = (plan.clone(), TurnId::default(), false, Cancel::default());
         Pipeline {
             plan,
@@ -156,15 +158,15 @@ impl Pipeline {
     }
 
     /// Answers the question in `samples` (16 kHz mono) into `sink`.
-    pub fn ask(&mut self, samples: Arc<[f32]>, pace: Pace, sink: &mut dyn Sink) -> Result<Outcome> {
+    pub fn ask(&mut self, samples: Arc<[f32]>, pace: PlaybackPace, sink: &mut dyn Sink) -> Result<OnceOutcome> {
         if let Some(why) = &self.dead {
             return Err(anyhow!("{why}; nothing can be answered until Sotto is started again"));
         }
         let (clip, turn) = (self.present_clip.advance(), self.present.advance());
-        self.queues().clips.put(ListeningJob { clip, samples, pace });
-        let mut asked = Asked::new(turn, sink);
+        self.queues().clips.put(DetectionJob { clip, samples, pace });
+        let mut asked = ActiveQuestion::new(turn, sink);
         let outcome = self.follow(clip, &mut asked);
-        if matches!(outcome, Ok(Outcome::Answered(_))) {
+        if matches!(outcome, Ok(OnceOutcome::OnceAnswer(_))) {
             self.confirmed = asked.turn;
             self.fresh = false;
         }
@@ -183,13 +185,13 @@ impl Pipeline {
         self.present.advance();
     }
 
-    fn follow(&mut self, clip: TurnId, asked: &mut Asked) -> Result<Outcome> {
+    fn follow(&mut self, clip: TurnId, asked: &mut ActiveQuestion) -> Result<OnceOutcome> {
         loop {
             if let Some(outcome) = asked.outcome(&self.journal)? {
                 return Ok(outcome);
             }
             match self.next_message(asked.file_over)? {
-                Message::Heard(of, heard) if of == clip => self.heard(asked, heard)?,
+                Message::SpeechUpdate(of, heard) if of == clip => self.heard(asked, heard)?,
                 Message::Recognised(turn, transcript) if turn == asked.turn => self.recognised(asked, transcript),
                 Message::Piece(turn, piece) if turn == asked.turn => asked.piece(piece)?,
                 Message::Sound(frame) if frame.turn == asked.turn => asked.sound(frame, &self.journal)?,
@@ -216,20 +218,20 @@ impl Pipeline {
         }
     }
 
-    fn heard(&mut self, asked: &mut Asked, heard: Heard) -> Result<()> {
+    fn heard(&mut self, asked: &mut ActiveQuestion, heard: SpeechUpdate) -> Result<()> {
         match heard {
-            Heard::Paused(utterance) => self.recognise(asked, utterance)?,
-            Heard::Resumed => {
+            SpeechUpdate::Paused(utterance) => self.recognise(asked, utterance)?,
+            SpeechUpdate::Resumed => {
                 self.cancel.cancel();
                 asked.restart(self.present.advance())?;
             }
-            Heard::Decided => asked.decide(&self.journal)?,
-            Heard::EndOfFile => asked.file_over = true,
+            SpeechUpdate::Decided => asked.decide(&self.journal)?,
+            SpeechUpdate::EndOfFile => asked.file_over = true,
         }
         Ok(())
     }
 
-    fn recognise(&mut self, asked: &mut Asked, utterance: Utterance) -> Result<()> {
+    fn recognise(&mut self, asked: &mut ActiveQuestion, utterance: Utterance) -> Result<()> {
         let longest = self.plan.hear.max_turn;
         if utterance.length > longest {
             return Err(anyhow!(
@@ -243,25 +245,25 @@ impl Pipeline {
         self.journal.note_at(asked.turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.cancel = Cancel::default();
         let cancel = self.cancel.clone();
-        self.queues().hearing.put(HearingJob { turn: asked.turn, utterance, cancel, along: false });
+        self.queues().hearing.put(TranscriptionJob { turn: asked.turn, utterance, cancel, partial: false });
         Ok(())
     }
 
-    fn recognised(&self, asked: &mut Asked, transcript: Transcript) {
+    fn recognised(&self, asked: &mut ActiveQuestion, transcript: Transcript) {
         self.journal.note(asked.turn, Event::Transcript);
         let what = match &transcript.verdict {
             Verdict::Certain => {
                 let (question, language) = (transcript.text.clone(), transcript.language.clone());
-                Some(Say::reply_to(question, language, &self.languages, &self.plan.tts))
+                Some(ReplyText::reply_to(question, language, &self.languages, &self.plan.tts))
             }
-            Verdict::Doubtful(_) => Some(Say::Words(self.plan.asr.unclear_reply.clone())),
+            Verdict::Doubtful(_) => Some(ReplyText::Words(self.plan.asr.unclear_reply.clone())),
             Verdict::Nothing(_) => None,
         };
         asked.transcript = Some(transcript);
         if let Some(what) = what {
             let past = Past { turn: self.confirmed, heard: None };
-            let job = ThinkingJob { turn: asked.turn, what, past, fresh: self.fresh, weigh: false };
-            self.queues().thinking.put(job);
+            let job = AnswerJob { turn: asked.turn, what, past, fresh: self.fresh, sentence_end_probability: false };
+            self.queues().answer_jobs.put(job);
         }
     }
 }

@@ -13,42 +13,42 @@ use crate::types::{SampleRate, TurnId};
 pub type Result<T> = std::result::Result<T, anyhow::Error>;
 
 /// Voice activity: the probability of speech in one frame of [`FRAME`] samples at 16 kHz.
-pub trait Detector: Send {
+pub trait VoiceActivityDetector: Send {
     fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32>;
     fn reset(&mut self);
 }
 
 /// End of turn by meaning: whether somebody who pauses is done.
-pub trait Judge: Send {
+pub trait TurnDetector: Send {
     /// The probability, 0 to 1, that nothing more is to come after `samples` (16 kHz): the turn so far, up to the pause.
     fn complete(&mut self, samples: &[f32]) -> Result<f32>;
 }
 
 /// The wake word: the score, 0 to 1, of its having been said in the next [`WAKE_STEP`] samples at 16 kHz or right before.
-pub trait Name: Send {
+pub trait WakeWordDetector: Send {
     fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32>;
     fn reset(&mut self);
 }
 
 /// Speech to text.
-pub trait Recogniser: Send {
+pub trait Transcriber: Send {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript>;
 
     /// Whether it can read along while somebody speaks: a run that is cancelled stops at once.
-    fn reads_along(&self) -> bool {
+    fn can_transcribe_partially(&self) -> bool {
         false
     }
 
     /// The words of a sound that is not over. However that ends, it changes nothing of what is transcribed after it.
-    fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+    fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
         self.transcribe(samples, cancel)
     }
 }
 
 /// Text to text, a piece at a time, with the conversation so far in mind.
-pub trait Thinker: Send {
+pub trait LanguageModel: Send {
     /// Reads `question` ahead, and says how likely a sentence ends where it ends, 0..=1. `None` where that cannot be told.
-    fn weigh(&mut self, question: &str) -> Result<Option<f32>>;
+    fn sentence_end_probability(&mut self, question: &str) -> Result<Option<f32>>;
     /// Answers `question`; `on_piece` may break off the answer. Returns how many tokens were written.
     /// An answer that fails leaves the conversation as it was.
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize>;
@@ -61,7 +61,7 @@ pub trait Thinker: Send {
 }
 
 /// Text to sound, a chunk at a time.
-pub trait Speaker: Send {
+pub trait Synthesizer: Send {
     fn rate(&self) -> SampleRate;
     /// The two-letter codes of the languages it speaks; first that which it speaks unless it is told.
     fn languages(&self) -> Vec<String> {
@@ -74,21 +74,21 @@ pub trait Speaker: Send {
 
 /// All of them, loaded.
 pub struct Stages {
-    pub detector: Box<dyn Detector>,
+    pub detector: Box<dyn VoiceActivityDetector>,
     /// Only a conversation asks it, and goes on without: the end of a file is the end of its question.
-    pub judge: Option<Box<dyn Judge>>,
+    pub judge: Option<Box<dyn TurnDetector>>,
     /// Where there is one, a conversation listens only after it was called by it.
-    pub name: Option<Box<dyn Name>>,
-    pub recogniser: Box<dyn Recogniser>,
-    pub thinker: Box<dyn Thinker>,
-    pub speaker: Box<dyn Speaker>,
+    pub name: Option<Box<dyn WakeWordDetector>>,
+    pub transcriber: Box<dyn Transcriber>,
+    pub language_model: Box<dyn LanguageModel>,
+    pub speaker: Box<dyn Synthesizer>,
 }
 
 /// Which turn is the present one. Whoever works for an older number stops; nobody has to reset a flag.
 #[derive(Clone, Debug, Default)]
-pub struct PresentTurn(Arc<AtomicU64>);
+pub struct CurrentTurn(Arc<AtomicU64>);
 
-impl PresentTurn {
+impl CurrentTurn {
     pub fn get(&self) -> TurnId {
         TurnId(self.0.load(Ordering::Acquire))
     }

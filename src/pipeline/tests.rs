@@ -16,7 +16,7 @@ use crate::types::SampleRate;
 /// Speech is whatever is louder than nothing.
 struct Loudness;
 
-impl Detector for Loudness {
+impl VoiceActivityDetector for Loudness {
     fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
         Ok(if frame.iter().any(|sample| sample.abs() > 0.1) { 1.0 } else { 0.0 })
     }
@@ -27,7 +27,7 @@ impl Detector for Loudness {
 /// Says how many tenths of a second of loud sound it was given.
 struct CountsTenths(Verdict);
 
-impl Recogniser for CountsTenths {
+impl Transcriber for CountsTenths {
     fn transcribe(&mut self, samples: &[f32], _cancel: &Cancel) -> Result<Transcript> {
         let loud = samples.iter().filter(|sample| sample.abs() > 0.1).count();
         Ok(Transcript {
@@ -48,8 +48,8 @@ struct Echoes {
     heard: Option<mpsc::Receiver<()>>,
 }
 
-impl Thinker for Echoes {
-    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+impl LanguageModel for Echoes {
+    fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
         panic!("a file is over where it ends")
     }
 
@@ -87,7 +87,7 @@ impl Thinker for Echoes {
 /// A hundred samples for a letter.
 struct Hums;
 
-impl Speaker for Hums {
+impl Synthesizer for Hums {
     fn rate(&self) -> SampleRate {
         SampleRate(8000)
     }
@@ -106,7 +106,7 @@ impl Speaker for Hums {
 
 struct Panics;
 
-impl Speaker for Panics {
+impl Synthesizer for Panics {
     fn rate(&self) -> SampleRate {
         SampleRate(8000)
     }
@@ -153,14 +153,14 @@ fn scripted(verdict: Verdict) -> Scripted {
     scripted_with(verdict, Box::new(Hums), None)
 }
 
-fn scripted_with(verdict: Verdict, speaker: Box<dyn Speaker>, heard: Option<mpsc::Receiver<()>>) -> Scripted {
+fn scripted_with(verdict: Verdict, speaker: Box<dyn Synthesizer>, heard: Option<mpsc::Receiver<()>>) -> Scripted {
     let history = Arc::new(Mutex::new(Vec::new()));
     let stages = Stages {
         detector: Box::new(Loudness),
         judge: None,
         name: None,
-        recogniser: Box::new(CountsTenths(verdict)),
-        thinker: Box::new(Echoes { history: history.clone(), heard }),
+        transcriber: Box::new(CountsTenths(verdict)),
+        language_model: Box::new(Echoes { history: history.clone(), heard }),
         speaker,
     };
     Scripted { pipeline: Pipeline::start(stages, &plan(), Journal::default()), history }
@@ -177,10 +177,10 @@ fn clip(tenths: &[usize]) -> Arc<[f32]> {
     tenths.iter().enumerate().flat_map(stretch).collect()
 }
 
-fn answered(outcome: Outcome) -> Answered {
+fn answered(outcome: OnceOutcome) -> OnceAnswer {
     match outcome {
-        Outcome::Answered(answered) => *answered,
-        Outcome::Silence { why } => panic!("no answer: {why}"),
+        OnceOutcome::OnceAnswer(answered) => *answered,
+        OnceOutcome::Silence { why } => panic!("no answer: {why}"),
     }
 }
 
@@ -188,7 +188,7 @@ fn answered(outcome: Outcome) -> Answered {
 fn a_question_is_answered_in_words_and_sound() {
     let mut scripted = scripted(Verdict::Certain);
     let mut sink = Collects::default();
-    let outcome = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut sink).unwrap();
+    let outcome = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut sink).unwrap();
     let answered = answered(outcome);
     assert_eq!(answered.reply, "You said 10 tenths. And that is all there is to say.");
     assert_eq!(sink.text, answered.reply);
@@ -203,7 +203,7 @@ fn a_pause_inside_a_sentence_makes_one_turn_and_one_reply() {
     // Half a second ends a turn; the speech after it takes the answer back.
     let mut scripted = scripted(Verdict::Certain);
     let mut sink = Collects::default();
-    for pace in [Pace::Fast, Pace::RealTime] {
+    for pace in [PlaybackPace::Fast, PlaybackPace::RealTime] {
         scripted.pipeline.forget();
         let outcome = scripted.pipeline.ask(clip(&[3, 6, 6, 6, 8]), pace, &mut sink).unwrap();
         assert_eq!(answered(outcome).transcript.text, "12 tenths", "{pace:?}");
@@ -217,7 +217,7 @@ fn sound_plays_before_the_last_token_exists() {
     let (tell, heard) = mpsc::channel();
     let mut scripted = scripted_with(Verdict::Certain, Box::new(Hums), Some(heard));
     let mut sink = Collects { heard: Some(tell), ..Collects::default() };
-    let outcome = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut sink).unwrap();
+    let outcome = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut sink).unwrap();
     let timings = answered(outcome).timings;
     // To the tenth of a millisecond these may be equal; what proves the point is that the thinker was not kept waiting.
     assert!(timings.first_audio <= timings.last_token, "{timings:?}");
@@ -227,8 +227,8 @@ fn sound_plays_before_the_last_token_exists() {
 fn silence_is_no_question() {
     let mut scripted = scripted(Verdict::Certain);
     for tenths in [&[20][..], &[0], &[5, 1, 20]] {
-        let outcome = scripted.pipeline.ask(clip(tenths), Pace::Fast, &mut Collects::default()).unwrap();
-        assert!(matches!(outcome, Outcome::Silence { .. }), "{tenths:?}: {outcome:?}");
+        let outcome = scripted.pipeline.ask(clip(tenths), PlaybackPace::Fast, &mut Collects::default()).unwrap();
+        assert!(matches!(outcome, OnceOutcome::Silence { .. }), "{tenths:?}: {outcome:?}");
     }
     assert!(scripted.history.lock().unwrap().is_empty());
 }
@@ -237,7 +237,7 @@ fn silence_is_no_question() {
 fn a_doubtful_transcript_is_asked_for_again_and_never_reaches_the_model() {
     let mut scripted = scripted(Verdict::Doubtful(Doubt::Repeats));
     let mut sink = Collects::default();
-    let outcome = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut sink).unwrap();
+    let outcome = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut sink).unwrap();
     assert_eq!(answered(outcome).reply, plan().asr.unclear_reply);
     assert!(sink.samples > 0);
     assert!(scripted.history.lock().unwrap().is_empty());
@@ -248,7 +248,7 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
     /// Hears everything in one language.
     struct Hears(&'static str);
 
-    impl Recogniser for Hears {
+    impl Transcriber for Hears {
         fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
             let transcript = CountsTenths(Verdict::Certain).transcribe(samples, cancel)?;
             Ok(Transcript { language: self.0.to_owned(), ..transcript })
@@ -258,7 +258,7 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
     /// Speaks English and German, and notes which.
     struct Bilingual(Arc<Mutex<Vec<String>>>);
 
-    impl Speaker for Bilingual {
+    impl Synthesizer for Bilingual {
         fn rate(&self) -> SampleRate {
             Hums.rate()
         }
@@ -289,12 +289,12 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
             detector: Box::new(Loudness),
             judge: None,
             name: None,
-            recogniser: Box::new(Hears(heard)),
-            thinker: Box::new(Echoes { history: history.clone(), heard: None }),
+            transcriber: Box::new(Hears(heard)),
+            language_model: Box::new(Echoes { history: history.clone(), heard: None }),
             speaker: Box::new(Bilingual(spoke.clone())),
         };
         let mut pipeline = Pipeline::start(stages, &plan, Journal::default());
-        let answered = answered(pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Collects::default()).unwrap());
+        let answered = answered(pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut Collects::default()).unwrap());
         assert!(history.lock().unwrap().iter().eq(asked.iter()), "{heard}: {history:?}");
         assert_eq!(answered.reply == plan.tts.no_voice_reply, asked.is_none(), "{heard}");
         assert_eq!(*spoke.lock().unwrap(), [spoken], "{heard}");
@@ -308,9 +308,9 @@ fn a_question_that_is_too_long_is_refused_and_the_next_is_answered() {
     let tenths = (longest.0 / 100.0) as usize;
     // Two halves with a pause between: the segmenter cuts neither.
     let long = clip(&[3, tenths * 2 / 3, 6, tenths * 2 / 3, 8]);
-    let refused = scripted.pipeline.ask(long, Pace::Fast, &mut Collects::default()).unwrap_err();
+    let refused = scripted.pipeline.ask(long, PlaybackPace::Fast, &mut Collects::default()).unwrap_err();
     assert!(refused.to_string().contains("max_turn_ms"), "{refused}");
-    let outcome = scripted.pipeline.ask(clip(&[3, 5, 8]), Pace::Fast, &mut Collects::default()).unwrap();
+    let outcome = scripted.pipeline.ask(clip(&[3, 5, 8]), PlaybackPace::Fast, &mut Collects::default()).unwrap();
     assert_eq!(answered(outcome).transcript.text, "5 tenths");
 }
 
@@ -329,7 +329,7 @@ impl<S> FailsOnce<S> {
     }
 }
 
-impl<S: Detector> Detector for FailsOnce<S> {
+impl<S: VoiceActivityDetector> VoiceActivityDetector for FailsOnce<S> {
     fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
         self.next()?.step(frame)
     }
@@ -339,15 +339,15 @@ impl<S: Detector> Detector for FailsOnce<S> {
     }
 }
 
-impl<S: Recogniser> Recogniser for FailsOnce<S> {
+impl<S: Transcriber> Transcriber for FailsOnce<S> {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
         self.next()?.transcribe(samples, cancel)
     }
 }
 
-impl<S: Thinker> Thinker for FailsOnce<S> {
-    fn weigh(&mut self, question: &str) -> Result<Option<f32>> {
-        self.stage.weigh(question)
+impl<S: LanguageModel> LanguageModel for FailsOnce<S> {
+    fn sentence_end_probability(&mut self, question: &str) -> Result<Option<f32>> {
+        self.stage.sentence_end_probability(question)
     }
 
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
@@ -367,7 +367,7 @@ impl<S: Thinker> Thinker for FailsOnce<S> {
     }
 }
 
-impl<S: Speaker> Speaker for FailsOnce<S> {
+impl<S: Synthesizer> Synthesizer for FailsOnce<S> {
     fn rate(&self) -> SampleRate {
         self.stage.rate()
     }
@@ -389,12 +389,15 @@ fn a_question_that_fails_costs_no_other() {
             detector: Box::new(FailsOnce { stage: Loudness, good: at("listen") }),
             judge: None,
             name: None,
-            recogniser: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
-            thinker: Box::new(FailsOnce { stage: Echoes { history: history.clone(), heard: None }, good: at("think") }),
+            transcriber: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
+            language_model: Box::new(FailsOnce {
+                stage: Echoes { history: history.clone(), heard: None },
+                good: at("think"),
+            }),
             speaker: Box::new(FailsOnce { stage: Hums, good: at("speak") }),
         };
         let mut pipeline = Pipeline::start(stages, &plan(), Journal::default());
-        let mut ask = || pipeline.ask(clip(&question), Pace::Fast, &mut Collects::default());
+        let mut ask = || pipeline.ask(clip(&question), PlaybackPace::Fast, &mut Collects::default());
         assert_eq!(answered(ask().unwrap()).transcript.text, "10 tenths", "{name}");
         let error = ask().unwrap_err();
         assert_eq!(format!("{error:#}"), format!("the {name} stage failed: scripted"));
@@ -407,7 +410,7 @@ fn a_question_that_fails_costs_no_other() {
 fn a_panic_in_a_stage_ends_the_pipeline_and_is_said() {
     let mut scripted = scripted_with(Verdict::Certain, Box::new(Panics), None);
     for what in ["speak stage panicked", "started again"] {
-        let error = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Collects::default()).unwrap_err();
+        let error = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut Collects::default()).unwrap_err();
         assert!(error.to_string().contains(what), "{error}");
     }
 }
@@ -417,7 +420,7 @@ fn a_pipeline_that_is_dropped_has_no_thread_left() {
     /// Is in the middle of a sentence when the pipeline goes.
     struct Slow(mpsc::Sender<()>);
 
-    impl Speaker for Slow {
+    impl Synthesizer for Slow {
         fn rate(&self) -> SampleRate {
             SampleRate(8000)
         }
@@ -449,7 +452,7 @@ fn a_pipeline_that_is_dropped_has_no_thread_left() {
 
     let (busy, is_busy) = mpsc::channel();
     let mut scripted = scripted_with(Verdict::Certain, Box::new(Slow(busy)), None);
-    let error = scripted.pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Full(is_busy)).unwrap_err();
+    let error = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut Full(is_busy)).unwrap_err();
     assert!(error.to_string().contains("disk is full"), "{error}");
     drop(scripted.pipeline);
     assert_eq!(Arc::strong_count(&scripted.history), 1, "the thinker is gone with its thread");

@@ -12,47 +12,47 @@ use anyhow::anyhow;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::latest::Latest;
-use super::listen::{Heard, Pace, Utterance, listen};
-use super::stage::{Detector, Judge, PresentTurn, Recogniser, Result, Speaker, Thinker};
-use super::tongue::Tongue;
+use super::listen::{PlaybackPace, SpeechUpdate, Utterance, listen};
+use super::response_language::ResponseLanguage;
+use super::stage::{CurrentTurn, LanguageModel, Result, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector};
 use crate::asr::{Cancel, Transcript};
 use crate::config;
 use crate::observe::{Event, Journal};
 use crate::priority;
 use crate::tts::{Sentences, Sound, Word, words};
-use crate::turn::Stage;
+use crate::turn::TurnStage;
 use crate::types::{Frame, SampleRate, TurnId, WordMark};
 
 /// The longest that the language model waits for the voice to begin, and how soon it notices that nobody waits any more.
 const HEAD_START: Duration = Duration::from_millis(200);
 const NOTICE: Duration = Duration::from_millis(10);
 
-pub(super) struct ListeningJob {
+pub(super) struct DetectionJob {
     pub(super) clip: TurnId,
     pub(super) samples: Arc<[f32]>,
-    pub(super) pace: Pace,
+    pub(super) pace: PlaybackPace,
 }
 
-pub(super) struct HearingJob {
+pub(super) struct TranscriptionJob {
     pub(super) turn: TurnId,
     pub(super) utterance: Utterance,
     pub(super) cancel: Cancel,
-    /// It is only read along: the utterance is not over.
-    pub(super) along: bool,
+    /// It is only read partial: the utterance is not over.
+    pub(super) partial: bool,
 }
 
-pub(super) struct JudgingJob {
+pub(super) struct TurnDetectionJob {
     pub(super) turn: TurnId,
     pub(super) samples: Arc<[f32]>,
 }
 
-pub(super) struct ThinkingJob {
+pub(super) struct AnswerJob {
     pub(super) turn: TurnId,
-    pub(super) what: Say,
+    pub(super) what: ReplyText,
     pub(super) past: Past,
     pub(super) fresh: bool,
     /// Whether it is to be told how likely the question is a whole one.
-    pub(super) weigh: bool,
+    pub(super) sentence_end_probability: bool,
 }
 
 /// The last exchange that counts. What the thinker answered after it did not hold.
@@ -63,28 +63,28 @@ pub(super) struct Past {
     pub(super) heard: Option<String>,
 }
 
-pub(super) enum Say {
+pub(super) enum ReplyText {
     /// Ask the language model, and answer in the language of the question.
     AnswerTo { question: String, language: String },
     /// The question cannot be answered; this says why, in the language of the main voice.
     Words(String),
 }
 
-impl Say {
+impl ReplyText {
     /// What is said to a question: an answer, if one of the `voices` speaks its language. Nothing is said in a voice made
     /// for another.
-    pub(super) fn reply_to(question: String, language: String, voices: &[String], plan: &config::Tts) -> Say {
+    pub(super) fn reply_to(question: String, language: String, voices: &[String], plan: &config::Tts) -> ReplyText {
         match language.is_empty() || voices.contains(&language) {
-            true => Say::AnswerTo { question, language },
-            false => Say::Words(plan.no_voice_reply.clone()),
+            true => ReplyText::AnswerTo { question, language },
+            false => ReplyText::Words(plan.no_voice_reply.clone()),
         }
     }
 
     /// Empty for that of the main voice.
     fn language(&self) -> &str {
         match self {
-            Say::AnswerTo { language, .. } => language,
-            Say::Words(_) => "",
+            ReplyText::AnswerTo { language, .. } => language,
+            ReplyText::Words(_) => "",
         }
     }
 }
@@ -99,16 +99,16 @@ pub(super) enum Speech {
 
 /// What comes back to the coordinator.
 pub(super) enum Message {
-    Heard(TurnId, Heard),
+    SpeechUpdate(TurnId, SpeechUpdate),
     Recognised(TurnId, Transcript),
     /// What was said so far, by somebody who goes on. Stale once it is cancelled.
     Partial(TurnId, Transcript, Cancel),
     /// How likely a sentence ends where the question ends. Once for each job that is to be weighed.
-    Weighed(TurnId, Option<f32>),
+    SentenceEndScored(TurnId, Option<f32>),
     /// How likely it is that the turn is complete, 0 to 1.
-    Judged(TurnId, f32),
+    TurnScored(TurnId, f32),
     /// The judge cannot say, and will not be asked again.
-    JudgeFailed(anyhow::Error),
+    TurnDetectorFailed(anyhow::Error),
     Piece(TurnId, String),
     /// This goes to the voice now.
     Sentence(TurnId, String),
@@ -116,26 +116,26 @@ pub(super) enum Message {
     AnswerSpoken(TurnId),
     /// The clip could not be listened to.
     ListeningFailed(TurnId, anyhow::Error),
-    TurnFailed(Stage, TurnId, anyhow::Error),
+    TurnFailed(TurnStage, TurnId, anyhow::Error),
     /// A stage is gone, and no question will be answered any more.
     StageDied(anyhow::Error),
 }
 
 /// The voice, as the thinker sees it.
-pub(super) struct Voiced {
+pub(super) struct SynthesizerQueue {
     pub(super) speech: Sender<(TurnId, Speech)>,
     /// The turn whose first sound was made last.
     pub(super) begun: Receiver<TurnId>,
 }
 
-impl Voiced {
+impl SynthesizerQueue {
     fn say(&self, turn: TurnId, speech: Speech) {
         let _dropped = self.speech.send((turn, speech));
     }
 
     /// Waits until the first sound of `turn` is made. The voice then has the processor to itself while somebody waits for
     /// it; the rest of the answer is written faster than it is spoken anyhow.
-    fn let_it_begin(&self, turn: TurnId, present: &PresentTurn) {
+    fn let_it_begin(&self, turn: TurnId, present: &CurrentTurn) {
         let deadline = Instant::now() + HEAD_START;
         while present.is(turn) && Instant::now() < deadline {
             match self.begun.recv_timeout(NOTICE) {
@@ -149,7 +149,7 @@ impl Voiced {
 
 /// What every stage's thread has at hand.
 pub(super) struct Worker {
-    pub(super) present: PresentTurn,
+    pub(super) present: CurrentTurn,
     pub(super) journal: Journal,
     pub(super) tell: Sender<Message>,
 }
@@ -182,13 +182,13 @@ impl Worker {
 
     pub(super) fn listening(
         &self,
-        mut detector: Box<dyn Detector>,
+        mut detector: Box<dyn VoiceActivityDetector>,
         plan: &config::Hear,
-        present_clip: &PresentTurn,
-        jobs: &Receiver<ListeningJob>,
+        present_clip: &CurrentTurn,
+        jobs: &Receiver<DetectionJob>,
     ) {
-        for ListeningJob { clip, samples, pace } in jobs {
-            let mut tell = |heard| self.send(Message::Heard(clip, heard));
+        for DetectionJob { clip, samples, pace } in jobs {
+            let mut tell = |heard| self.send(Message::SpeechUpdate(clip, heard));
             let heard = listen(&samples, pace, plan, detector.as_mut(), &|| present_clip.is(clip), &mut tell);
             if let Err(error) = heard {
                 self.send(Message::ListeningFailed(clip, failure("listen", error)));
@@ -196,76 +196,89 @@ impl Worker {
         }
     }
 
-    pub(super) fn recognising(&self, mut recogniser: Box<dyn Recogniser>, jobs: &Receiver<HearingJob>) {
-        for HearingJob { turn, utterance, cancel, along } in jobs {
+    pub(super) fn recognising(&self, mut transcriber: Box<dyn Transcriber>, jobs: &Receiver<TranscriptionJob>) {
+        for TranscriptionJob { turn, utterance, cancel, partial } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
-            if along {
+            if partial {
                 // What fails here fails again when it counts, and is told there.
-                if let Ok(transcript) = recogniser.transcribe_so_far(&utterance.samples, &cancel) {
+                if let Ok(transcript) = transcriber.transcribe_partial(&utterance.samples, &cancel) {
                     self.send(Message::Partial(turn, transcript, cancel));
                 }
                 continue;
             }
             // A cancelled run ends as an error too: of a turn that is stale by the time it is read.
-            self.send(match recogniser.transcribe(&utterance.samples, &cancel) {
+            self.send(match transcriber.transcribe(&utterance.samples, &cancel) {
                 Ok(transcript) => Message::Recognised(turn, transcript),
-                Err(error) => Message::TurnFailed(Stage::Recogniser, turn, failure("recognise", error)),
+                Err(error) => Message::TurnFailed(TurnStage::Transcriber, turn, failure("recognise", error)),
             });
         }
     }
 
     /// Ends with the first failure: it is told once, and a conversation needs no judge.
-    pub(super) fn judging(&self, mut judge: Box<dyn Judge>, jobs: &Receiver<JudgingJob>) {
-        for JudgingJob { turn, samples } in jobs {
+    pub(super) fn turn_detection_jobs(&self, mut judge: Box<dyn TurnDetector>, jobs: &Receiver<TurnDetectionJob>) {
+        for TurnDetectionJob { turn, samples } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
             match judge.complete(&samples) {
-                Ok(probability) => self.send(Message::Judged(turn, probability)),
-                Err(error) => return self.send(Message::JudgeFailed(failure("judge", error))),
+                Ok(probability) => self.send(Message::TurnScored(turn, probability)),
+                Err(error) => return self.send(Message::TurnDetectorFailed(failure("judge", error))),
             }
         }
     }
 
-    pub(super) fn thinking(&self, mut thinker: Box<dyn Thinker>, jobs: &Receiver<ThinkingJob>, voice: &Voiced) {
+    pub(super) fn answer_jobs(
+        &self,
+        mut language_model: Box<dyn LanguageModel>,
+        jobs: &Receiver<AnswerJob>,
+        voice: &SynthesizerQueue,
+    ) {
         // The turn of the last exchange in the thinker's history.
-        let (mut answered, mut tongue) = (TurnId::default(), Tongue::default());
-        for ThinkingJob { turn, what, past, fresh, weigh } in jobs {
+        let (mut answered, mut response_language) = (TurnId::default(), ResponseLanguage::default());
+        for AnswerJob { turn, what, past, fresh, sentence_end_probability } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
             if fresh {
-                tongue.forget();
+                response_language.forget();
             }
-            let what = tongue.tell(what);
+            let what = response_language.tell(what);
             match answered.cmp(&past.turn) {
-                _ if fresh => thinker.forget_all(),
-                Ordering::Greater => thinker.forget_last(),
-                Ordering::Equal => past.heard.iter().for_each(|heard| thinker.keep_heard(heard)),
+                _ if fresh => language_model.forget_all(),
+                Ordering::Greater => language_model.forget_last(),
+                Ordering::Equal => past.heard.iter().for_each(|heard| language_model.keep_heard(heard)),
                 // It failed, so it never came to be.
                 Ordering::Less => {}
             }
             answered = answered.min(past.turn);
-            if weigh {
+            if sentence_end_probability {
                 let probability = match &what {
                     // What fails here fails again below, and is told there.
-                    Say::AnswerTo { question, .. } => thinker.weigh(question).unwrap_or_default(),
+                    ReplyText::AnswerTo { question, .. } => {
+                        language_model.sentence_end_probability(question).unwrap_or_default()
+                    }
                     // It was not read. The turn must learn of it all the same, or waits for a weight in vain.
-                    Say::Words(_) => None,
+                    ReplyText::Words(_) => None,
                 };
-                self.send(Message::Weighed(turn, probability));
+                self.send(Message::SentenceEndScored(turn, probability));
             }
-            match self.answer(thinker.as_mut(), turn, &what, voice) {
-                Ok(()) if matches!(what, Say::AnswerTo { .. }) => answered = turn,
+            match self.answer(language_model.as_mut(), turn, &what, voice) {
+                Ok(()) if matches!(what, ReplyText::AnswerTo { .. }) => answered = turn,
                 Ok(()) => {}
-                Err(error) => self.send(Message::TurnFailed(Stage::LanguageModel, turn, failure("think", error))),
+                Err(error) => self.send(Message::TurnFailed(TurnStage::LanguageModel, turn, failure("think", error))),
             }
         }
     }
 
-    fn answer(&self, thinker: &mut dyn Thinker, turn: TurnId, what: &Say, voice: &Voiced) -> Result<()> {
+    fn answer(
+        &self,
+        language_model: &mut dyn LanguageModel,
+        turn: TurnId,
+        what: &ReplyText,
+        voice: &SynthesizerQueue,
+    ) -> Result<()> {
         let mut cutter = Sentences::expecting(what.language());
         let mut sentences = 0;
         let mut say = |sentence: String| {
@@ -287,12 +300,12 @@ impl Worker {
             self.present.go_on(turn)
         };
         match what {
-            Say::Words(words) => {
+            ReplyText::Words(words) => {
                 let _stale = on_piece(words);
             }
-            Say::AnswerTo { question, .. } => {
+            ReplyText::AnswerTo { question, .. } => {
                 let mut begun = false;
-                thinker.answer(question, &mut |piece| {
+                language_model.answer(question, &mut |piece| {
                     if !std::mem::replace(&mut begun, true) {
                         self.journal.note(turn, Event::FirstToken);
                     }
@@ -310,7 +323,7 @@ impl Worker {
 
     pub(super) fn speaking(
         &self,
-        mut speaker: Box<dyn Speaker>,
+        mut speaker: Box<dyn Synthesizer>,
         jobs: &Receiver<(TurnId, Speech)>,
         begun: &Latest<TurnId>,
     ) {
@@ -348,7 +361,7 @@ impl Worker {
             });
             said.1 += words.len();
             if let Err(error) = spoken {
-                self.send(Message::TurnFailed(Stage::Voice, turn, failure("speak", error)));
+                self.send(Message::TurnFailed(TurnStage::Voice, turn, failure("speak", error)));
             }
         }
     }
@@ -383,10 +396,10 @@ mod tests {
     use crate::types::Ms;
 
     /// Begins an answer whose turn is over before its first sentence is whole.
-    struct Interrupted(PresentTurn);
+    struct Interrupted(CurrentTurn);
 
-    impl Thinker for Interrupted {
-        fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+    impl LanguageModel for Interrupted {
+        fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
             Ok(None)
         }
 
@@ -406,7 +419,7 @@ mod tests {
 
     struct Sure;
 
-    impl Judge for Sure {
+    impl TurnDetector for Sure {
         fn complete(&mut self, _: &[f32]) -> Result<f32> {
             Ok(0.9)
         }
@@ -414,22 +427,22 @@ mod tests {
 
     #[test]
     fn a_stale_pause_is_not_judged() {
-        let (present, (tell, inbox), (jobs, queue)) = (PresentTurn::default(), bounded(8), bounded(8));
+        let (present, (tell, inbox), (jobs, queue)) = (CurrentTurn::default(), bounded(8), bounded(8));
         let turn = present.advance();
         for stale in [TurnId(turn.0 + 1), TurnId::default(), turn] {
-            jobs.send(JudgingJob { turn: stale, samples: Arc::default() }).unwrap();
+            jobs.send(TurnDetectionJob { turn: stale, samples: Arc::default() }).unwrap();
         }
         drop(jobs);
-        Worker { present, journal: Journal::default(), tell }.judging(Box::new(Sure), &queue);
+        Worker { present, journal: Journal::default(), tell }.turn_detection_jobs(Box::new(Sure), &queue);
         let judged: Vec<_> = inbox.iter().collect();
-        assert!(matches!(judged[..], [Message::Judged(of, 0.9)] if of == turn));
+        assert!(matches!(judged[..], [Message::TurnScored(of, 0.9)] if of == turn));
     }
 
     /// Weighs every question alike, and answers it with itself.
     struct Echoing(std::result::Result<Option<f32>, &'static str>);
 
-    impl Thinker for Echoing {
-        fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+    impl LanguageModel for Echoing {
+        fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
             self.0.map_err(anyhow::Error::msg)
         }
 
@@ -447,9 +460,9 @@ mod tests {
 
     #[test]
     fn whoever_waits_for_a_weight_is_told_one_or_that_there_is_none() {
-        let asked = || Say::AnswerTo { question: "Why?".to_owned(), language: "en".to_owned() };
-        let fixed = || Say::Words("Please say that again.".to_owned());
-        for (what, weight, weigh, told) in [
+        let asked = || ReplyText::AnswerTo { question: "Why?".to_owned(), language: "en".to_owned() };
+        let fixed = || ReplyText::Words("Please say that again.".to_owned());
+        for (what, weight, sentence_end_probability, told) in [
             (asked(), Ok(Some(0.7)), true, Some(Some(0.7))),
             (asked(), Ok(None), true, Some(None)),
             (asked(), Err("it hangs"), true, Some(None)),
@@ -457,22 +470,25 @@ mod tests {
             (asked(), Ok(Some(0.7)), false, None),
             (fixed(), Ok(Some(0.7)), false, None),
         ] {
-            let (present, (jobs, queue)) = (PresentTurn::default(), bounded(8));
+            let (present, (jobs, queue)) = (CurrentTurn::default(), bounded(8));
             let ((tell, inbox), (speech, _spoken), (begun, begun_in)) = (bounded(64), bounded(64), latest());
             let turn = present.advance();
             // The voice begins at once.
             begun.put(turn);
-            jobs.send(ThinkingJob { turn, what, past: Past::default(), fresh: false, weigh }).unwrap();
+            jobs.send(AnswerJob { turn, what, past: Past::default(), fresh: false, sentence_end_probability }).unwrap();
             drop(jobs);
             let worker = Worker { present, journal: Journal::default(), tell };
-            worker.thinking(Box::new(Echoing(weight)), &queue, &Voiced { speech, begun: begun_in });
+            worker.answer_jobs(Box::new(Echoing(weight)), &queue, &SynthesizerQueue { speech, begun: begun_in });
             drop(worker);
             let messages: Vec<_> = inbox.iter().collect();
             let weights = messages.iter().filter_map(|message| match message {
-                Message::Weighed(of, weight) => Some((*of, *weight)),
+                Message::SentenceEndScored(of, weight) => Some((*of, *weight)),
                 _ => None,
             });
-            assert!(weights.eq(told.map(|weight| (turn, weight))), "{weight:?}, weigh: {weigh}");
+            assert!(
+                weights.eq(told.map(|weight| (turn, weight))),
+                "{weight:?}, sentence end: {sentence_end_probability}"
+            );
             assert!(messages.iter().any(|message| matches!(message, Message::Sentence(of, _) if *of == turn)));
         }
     }
@@ -480,7 +496,7 @@ mod tests {
     /// Takes each sound for as many words as it has samples. One that is read along is cancelled at two, and fails at three.
     struct Counts;
 
-    impl Recogniser for Counts {
+    impl Transcriber for Counts {
         fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<Transcript> {
             let (text, language) = ("word ".repeat(samples.len()), String::new());
             Ok(Transcript {
@@ -493,7 +509,7 @@ mod tests {
             })
         }
 
-        fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
+        fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
             match samples.len() {
                 2 => cancel.cancel(),
                 3 => return Err(anyhow!("scripted")),
@@ -505,15 +521,15 @@ mod tests {
 
     #[test]
     fn what_is_read_along_is_told_unless_it_is_stale_cancelled_or_fails_and_what_counts_always() {
-        let (present, (tell, inbox), (jobs, queue)) = (PresentTurn::default(), bounded(8), bounded(8));
+        let (present, (tell, inbox), (jobs, queue)) = (CurrentTurn::default(), bounded(8), bounded(8));
         let turn = present.advance();
         let stale = TurnId(turn.0 + 1);
-        for (turn, samples, along) in
+        for (turn, samples, partial) in
             [(turn, 1, true), (stale, 1, true), (turn, 2, true), (turn, 3, true), (turn, 4, false)]
         {
             let samples = vec![0.0; samples].into();
             let utterance = Utterance { samples, length: Ms(0.0), last_sample_at: Instant::now() };
-            jobs.send(HearingJob { turn, utterance, cancel: Cancel::default(), along }).unwrap();
+            jobs.send(TranscriptionJob { turn, utterance, cancel: Cancel::default(), partial }).unwrap();
         }
         drop(jobs);
         Worker { present, journal: Journal::default(), tell }.recognising(Box::new(Counts), &queue);
@@ -524,12 +540,12 @@ mod tests {
 
     #[test]
     fn nothing_of_a_stale_turn_is_said_or_waited_for() {
-        let present = PresentTurn::default();
+        let present = CurrentTurn::default();
         let ((tell, _inbox), (speech, spoken), (begun, begun_in)) = (bounded(8), bounded(8), latest());
         let worker = Worker { present: present.clone(), journal: Journal::default(), tell };
-        let voice = Voiced { speech, begun: begun_in };
+        let voice = SynthesizerQueue { speech, begun: begun_in };
         let turn = present.advance();
-        let question = Say::AnswerTo { question: String::new(), language: String::new() };
+        let question = ReplyText::AnswerTo { question: String::new(), language: String::new() };
         worker.answer(&mut Interrupted(present.clone()), turn, &question, &voice).unwrap();
         assert!(spoken.is_empty());
 

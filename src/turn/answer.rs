@@ -1,8 +1,8 @@
 //! An answer, from the moment it is prepared to its one end.
 
-use super::command::{Command, Ending};
-use super::desk::{Desk, after};
-use super::ledger::Ledger;
+use super::command::{Ending, TurnCommand};
+use super::command_buffer::{CommandBuffer, after};
+use super::ledger::HeardText;
 use super::settings::TurnSettings;
 use crate::types::{Ms, TurnId};
 
@@ -11,7 +11,7 @@ pub(super) struct Answer {
     pub(super) turn: TurnId,
     /// Where its question's sound begins: speech that goes on before anything is heard belongs to it.
     pub(super) asked_from: Ms,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: HeardText,
     /// All of its sound is there.
     pub(super) complete: bool,
     pub(super) level: Level,
@@ -40,7 +40,7 @@ impl Answer {
         Answer {
             turn,
             asked_from,
-            ledger: Ledger::default(),
+            ledger: HeardText::default(),
             complete: false,
             level: Level::Full,
             hushed: None,
@@ -51,8 +51,8 @@ impl Answer {
         }
     }
 
-    pub(super) fn confirm(&mut self, desk: &mut Desk, now: Ms, settings: &TurnSettings) {
-        desk.say(Command::Confirm { turn: self.turn });
+    pub(super) fn confirm(&mut self, commands: &mut CommandBuffer, now: Ms, settings: &TurnSettings) {
+        commands.say(TurnCommand::Confirm { turn: self.turn });
         self.last_sign = now;
         self.chime = settings.chime_after.map(|span| after(now, span));
     }
@@ -78,68 +78,68 @@ impl Answer {
 
     /// Somebody perhaps speaks. Who asked may go on: before a word of the answer is heard it is held, so that no word of it
     /// need be taken back.
-    pub(super) fn make_room(&mut self, desk: &mut Desk) {
-        if self.ledger.heard() > 0 { self.duck(desk) } else { self.pause(desk) }
+    pub(super) fn make_room(&mut self, commands: &mut CommandBuffer) {
+        if self.ledger.heard() > 0 { self.duck(commands) } else { self.pause(commands) }
     }
 
-    fn duck(&mut self, desk: &mut Desk) {
+    fn duck(&mut self, commands: &mut CommandBuffer) {
         if self.level == Level::Full {
             self.level = Level::Ducked;
-            desk.say(Command::Duck { turn: self.turn });
+            commands.say(TurnCommand::Duck { turn: self.turn });
         }
     }
 
-    fn pause(&mut self, desk: &mut Desk) {
+    fn pause(&mut self, commands: &mut CommandBuffer) {
         if self.level != Level::Paused {
             self.level = Level::Paused;
-            desk.say(Command::Pause { turn: self.turn });
+            commands.say(TurnCommand::Pause { turn: self.turn });
         }
     }
 
     /// Makes room for somebody who speaks. If it was often interrupted by nothing it is only ducked.
-    pub(super) fn hush(&mut self, desk: &mut Desk, now: Ms, settings: &TurnSettings) {
+    pub(super) fn hush(&mut self, commands: &mut CommandBuffer, now: Ms, settings: &TurnSettings) {
         self.hushed.get_or_insert(now);
-        if self.false_alarms < settings.false_alarms { self.pause(desk) } else { self.duck(desk) }
+        if self.false_alarms < settings.false_alarms { self.pause(commands) } else { self.duck(commands) }
     }
 
     /// The same where only a word can stop it: it goes on softly, and if that was often for nothing as if nobody spoke.
-    pub(super) fn soften(&mut self, desk: &mut Desk, now: Ms, settings: &TurnSettings) {
+    pub(super) fn soften(&mut self, commands: &mut CommandBuffer, now: Ms, settings: &TurnSettings) {
         if self.false_alarms < settings.false_alarms {
             self.hushed.get_or_insert(now);
-            self.duck(desk);
+            self.duck(commands);
         }
     }
 
     /// Waits for the loudspeaker, which is lost.
-    pub(super) fn lose_speaker(&mut self, desk: &mut Desk, now: Ms) {
+    pub(super) fn lose_speaker(&mut self, commands: &mut CommandBuffer, now: Ms) {
         self.unheard_since.get_or_insert(now);
-        self.pause(desk);
+        self.pause(commands);
     }
 
     /// The loudspeaker is back: goes on from the word where it stopped, unless it makes room for somebody who speaks.
-    pub(super) fn find_speaker(&mut self, desk: &mut Desk, now: Ms) {
+    pub(super) fn find_speaker(&mut self, commands: &mut CommandBuffer, now: Ms) {
         if self.unheard_since.take().is_some() && self.hushed.is_none() {
-            self.go_on(desk, now);
+            self.go_on(commands, now);
         }
     }
 
     /// Goes on at full level, once there is a loudspeaker.
-    pub(super) fn go_on(&mut self, desk: &mut Desk, now: Ms) {
+    pub(super) fn go_on(&mut self, commands: &mut CommandBuffer, now: Ms) {
         self.hushed = None;
         if self.unheard_since.is_some() {
             return;
         }
         match std::mem::replace(&mut self.level, Level::Full) {
             Level::Full => return,
-            Level::Ducked => desk.say(Command::Unduck { turn: self.turn }),
-            Level::Paused => desk.say(Command::Resume { turn: self.turn, from: self.ledger.word_start() }),
+            Level::Ducked => commands.say(TurnCommand::Unduck { turn: self.turn }),
+            Level::Paused => commands.say(TurnCommand::Resume { turn: self.turn, from: self.ledger.word_start() }),
         }
         self.last_sign = now;
     }
 
     /// Its one end.
-    pub(super) fn end(self, desk: &mut Desk, how: Ending) {
+    pub(super) fn end(self, commands: &mut CommandBuffer, how: Ending) {
         let heard = if how == Ending::Done { self.ledger.text_end() } else { self.ledger.heard() };
-        desk.say(Command::End { turn: self.turn, how, heard });
+        commands.say(TurnCommand::End { turn: self.turn, how, heard });
     }
 }

@@ -1,9 +1,9 @@
 //! An answer on its way, and its one end.
 
 use super::answer::Answer;
-use super::command::{Command, Earcon, Ending, Notice};
-use super::desk::{after, latest};
-use super::input::{AnswerEvent, PlaybackEvent, Stage};
+use super::command::{Earcon, Ending, Notice, TurnCommand};
+use super::command_buffer::{after, latest};
+use super::input::{AnswerEvent, PlaybackEvent, TurnStage};
 use super::machine::{Machine, Recent, State};
 use super::settings::BargeIn;
 use crate::types::{Ms, TurnId};
@@ -58,7 +58,7 @@ impl Machine {
         match self.take_state() {
             State::Answering(answer) => self.end_answer(answer, how),
             State::Interrupted { answer, mut over } if self.settings.barge_in != BargeIn::On => {
-                over.give_up(&mut self.desk);
+                over.give_up(&mut self.commands);
                 self.end_answer(answer, how);
             }
             State::Interrupted { answer, over } => {
@@ -76,31 +76,31 @@ impl Machine {
         }
         let until = after(self.now, self.settings.follow_up);
         self.attentive_until = Some(self.attentive_until.map_or(until, |earlier| latest(earlier, until)));
-        answer.end(&mut self.desk, how);
+        answer.end(&mut self.commands, how);
     }
 
     /// The answer cannot be given. One that is not certain yet is missed only once it is.
     fn fail_answer(&mut self, notice: Notice) {
         if let State::Hearing(utterance) = &mut self.state {
             if let Some(ahead) = utterance.ahead.take() {
-                self.desk.say(Command::Discard { turn: ahead.turn });
+                self.commands.say(TurnCommand::Discard { turn: ahead.turn });
                 utterance.failed = Some(notice);
             }
         } else {
             self.finish(Ending::Failed);
-            self.desk.say(Command::Notice(notice));
+            self.commands.say(TurnCommand::Notice(notice));
         }
     }
 
     /// It has not moved for too long.
     pub(super) fn give_up_answer(&mut self) {
         let playing = self.active().is_some_and(|it| it.ledger.is_audible() || it.unheard_since.is_some());
-        let stage = if playing { Stage::Playback } else { Stage::LanguageModel };
+        let stage = if playing { TurnStage::Playback } else { TurnStage::LanguageModel };
         self.fail_answer(Notice::StageHangs(stage));
     }
 
-    pub(super) fn stage_failed(&mut self, stage: Stage, turn: Option<TurnId>) {
-        let concerns_words = matches!(stage, Stage::Ears | Stage::Recogniser);
+    pub(super) fn stage_failed(&mut self, stage: TurnStage, turn: Option<TurnId>) {
+        let concerns_words = matches!(stage, TurnStage::Detector | TurnStage::Transcriber);
         let notice = Notice::StageFailed(stage);
         let unread = self.utterance().filter(|utterance| utterance.words().is_none()).map(|utterance| utterance.turn);
         let answering = self.answer_mut_any().map(|answer| answer.turn);
@@ -109,9 +109,9 @@ impl Machine {
             self.fail_answer(notice);
         } else if concerns_words && meant(unread) {
             self.drop_utterance();
-            self.desk.say(Command::Notice(notice));
+            self.commands.say(TurnCommand::Notice(notice));
         } else if turn.is_none() {
-            self.desk.say(Command::Notice(notice));
+            self.commands.say(TurnCommand::Notice(notice));
         }
     }
 
@@ -126,7 +126,7 @@ impl Machine {
         if let State::Answering(answer) = &mut self.state
             && answer.chime.take().is_some()
         {
-            self.desk.say(Command::Earcon(Earcon::Thinking));
+            self.commands.say(TurnCommand::Earcon(Earcon::Thinking));
         }
     }
 

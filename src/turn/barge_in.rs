@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::command::Ending;
-use super::desk::after;
+use super::command_buffer::after;
 use super::input::{Transcript, Verdict};
 use super::machine::{Machine, State};
 use super::settings::{BargeIn, TurnSettings};
@@ -32,15 +32,15 @@ impl Machine {
             return;
         }
         if let State::Answering(answer) | State::Interrupted { answer, .. } = &mut self.state {
-            answer.make_room(&mut self.desk);
+            answer.make_room(&mut self.commands);
         }
     }
 
     /// The voice was none: what it did is undone, but not what speech before it did.
     pub(super) fn unduck_answer(&mut self) {
         match &mut self.state {
-            State::Answering(answer) => answer.go_on(&mut self.desk, self.now),
-            State::Interrupted { answer, .. } if answer.hushed.is_none() => answer.go_on(&mut self.desk, self.now),
+            State::Answering(answer) => answer.go_on(&mut self.commands, self.now),
+            State::Interrupted { answer, .. } if answer.hushed.is_none() => answer.go_on(&mut self.commands, self.now),
             _ => {}
         }
     }
@@ -50,9 +50,9 @@ impl Machine {
         match self.take_state() {
             State::Answering(mut answer) if self.settings.barge_in != BargeIn::Off => {
                 if self.settings.barge_in == BargeIn::On {
-                    answer.hush(&mut self.desk, self.now, &self.settings);
+                    answer.hush(&mut self.commands, self.now, &self.settings);
                 }
-                let over = Utterance::open(&mut self.desk, since, self.now);
+                let over = Utterance::open(&mut self.commands, since, self.now);
                 self.state = State::Interrupted { answer, over: Utterance { over_answer: true, ..over } };
             }
             other => self.state = other,
@@ -68,7 +68,7 @@ impl Machine {
             && (self.settings.barge_in, self.voice) == (BargeIn::Stop, Voice::Speech)
             && likeness < self.settings.own_sound
         {
-            answer.soften(&mut self.desk, self.now, &self.settings);
+            answer.soften(&mut self.commands, self.now, &self.settings);
         }
     }
 
@@ -84,10 +84,10 @@ impl Machine {
         match over.reading {
             Reading::Following => return,
             Reading::Asked { .. } => (over.decided, over.score) = (false, None),
-            Reading::Done(_) => over.revise(&mut self.desk, if stops_only { since } else { over.from }, self.now),
+            Reading::Done(_) => over.revise(&mut self.commands, if stops_only { since } else { over.from }, self.now),
         }
         if !stops_only {
-            answer.hush(&mut self.desk, self.now, &self.settings);
+            answer.hush(&mut self.commands, self.now, &self.settings);
         }
     }
 
@@ -105,7 +105,7 @@ impl Machine {
 
     pub(super) fn check_for_words(&mut self) {
         if let State::Interrupted { over, .. } = &mut self.state {
-            over.recognise(&mut self.desk, self.now, self.now);
+            over.recognise(&mut self.commands, self.now, self.now);
         }
     }
 
@@ -122,7 +122,7 @@ impl Machine {
         let State::Interrupted { answer, .. } = &mut self.state else { return };
         if answer.hushed.is_some() {
             answer.false_alarms += 1;
-            answer.go_on(&mut self.desk, self.now);
+            answer.go_on(&mut self.commands, self.now);
         }
     }
 
@@ -144,7 +144,7 @@ impl Machine {
         if claims {
             self.yield_floor(&transcript);
         } else if over.is_read_in_part(self.voice) {
-            over.read_on(&mut self.desk, over.from, self.voice, self.now);
+            over.read_on(&mut self.commands, over.from, self.voice, self.now);
         } else {
             self.let_answer_go_on();
             self.dismiss();
@@ -181,7 +181,7 @@ impl Machine {
         let from = answer.asked_from;
         self.end_answer(answer, Ending::Revised);
         over.over_answer = false;
-        over.read_on(&mut self.desk, from, self.voice, self.now);
+        over.read_on(&mut self.commands, from, self.voice, self.now);
         self.state = State::Hearing(over);
     }
 }

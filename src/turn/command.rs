@@ -1,6 +1,6 @@
 //! What the machine wants done.
 
-use super::input::Stage;
+use super::input::TurnStage;
 use crate::types::{Ms, TurnId};
 
 /// Something to do, in the order given.
@@ -8,7 +8,7 @@ use crate::types::{Ms, TurnId};
 /// A number is for one recognition and one answer at most. A recognition is open from `BeginRecognition` until it is
 /// cancelled or its words have come; an answer from `Prepare` until `Discard` or `End`. One of each is open at a time.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Command {
+pub enum TurnCommand {
     /// Somebody speaks since `from` on the session's clock. Partial transcripts are welcome.
     BeginRecognition {
         turn: TurnId,
@@ -64,7 +64,7 @@ pub enum Command {
     /// Tell the person, once.
     Notice(Notice),
     /// The state has changed.
-    Show(View),
+    Show(SessionState),
 }
 
 /// What to answer.
@@ -97,9 +97,9 @@ pub enum Earcon {
 /// What a person should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    StageFailed(Stage),
+    StageFailed(TurnStage),
     /// It said nothing for too long.
-    StageHangs(Stage),
+    StageHangs(TurnStage),
     /// The answer is longer than can be followed.
     AnswerTooLong,
     /// The key cannot listen while the microphone is muted.
@@ -110,7 +110,7 @@ pub enum Notice {
 
 /// The state of the conversation, for the eye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
+pub enum SessionState {
     /// For the wake word.
     Waiting,
     Listening,
@@ -151,7 +151,7 @@ impl Notice {
     }
 
     /// The stage that it is about.
-    pub fn stage(self) -> Option<Stage> {
+    pub fn stage(self) -> Option<TurnStage> {
         match self {
             Notice::StageFailed(stage) | Notice::StageHangs(stage) => Some(stage),
             Notice::AnswerTooLong | Notice::IsMuted | Notice::IsWithoutDevice => None,
@@ -159,24 +159,31 @@ impl Notice {
     }
 }
 
-impl View {
+impl SessionState {
     /// The name that programs read.
     pub fn name(self) -> &'static str {
         match self {
-            View::Waiting => "waiting",
-            View::Listening => "listening",
-            View::Hearing => "hearing",
-            View::Thinking => "thinking",
-            View::Speaking => "speaking",
-            View::Interrupted => "interrupted",
-            View::Muted => "muted",
-            View::NoDevice => "no_device",
-            View::Closed => "closed",
+            SessionState::Waiting => "waiting",
+            SessionState::Listening => "listening",
+            SessionState::Hearing => "hearing",
+            SessionState::Thinking => "thinking",
+            SessionState::Speaking => "speaking",
+            SessionState::Interrupted => "interrupted",
+            SessionState::Muted => "muted",
+            SessionState::NoDevice => "no_device",
+            SessionState::Closed => "closed",
         }
     }
 
     /// Whether nothing is under way.
     pub fn is_at_rest(self) -> bool {
-        matches!(self, View::Waiting | View::Listening | View::Muted | View::NoDevice | View::Closed)
+        matches!(
+            self,
+            SessionState::Waiting
+                | SessionState::Listening
+                | SessionState::Muted
+                | SessionState::NoDevice
+                | SessionState::Closed
+        )
     }
 }

@@ -20,15 +20,15 @@ pub(super) struct Evidence<'a> {
 }
 
 /// A witness.
-struct Witness {
+struct Feature {
     weight: f32,
     /// Log-odds that say least when it is silent: those with which the others' explain the recordings best.
     silent: f32,
 }
 
-const VOICE: Witness = Witness { weight: 0.67, silent: 1.5 };
-const WORDS: Witness = Witness { weight: 0.59, silent: -2.0 };
-const WRITTEN: Witness = Witness { weight: 0.78, silent: 1.5 };
+const VOICE: Feature = Feature { weight: 0.67, silent: 1.5 };
+const WORDS: Feature = Feature { weight: 0.59, silent: -2.0 };
+const WRITTEN: Feature = Feature { weight: 0.78, silent: 1.5 };
 const BIAS: f32 = -1.28;
 
 /// No witness is believed beyond these log-odds, one in 400.
@@ -40,7 +40,7 @@ const HANGING: f32 = -8.0;
 /// Log-odds of one in twenty. Below it the language model does not contradict the lists.
 const DOUBTED: f32 = -2.9;
 
-impl Witness {
+impl Feature {
     fn says(&self, log_odds: Option<f32>) -> f32 {
         self.weight * log_odds.unwrap_or(self.silent)
     }

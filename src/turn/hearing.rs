@@ -1,9 +1,9 @@
 //! What a voice means while nothing is answered, and when a turn is certain.
 
 use super::answer::Answer;
-use super::command::{Command, Notice, Reply};
-use super::desk::after;
-use super::input::{Stage, Transcript, Verdict, VoiceEvent};
+use super::command::{Notice, Reply, TurnCommand};
+use super::command_buffer::after;
+use super::input::{Transcript, TurnStage, Verdict, VoiceEvent};
 use super::machine::{Machine, State};
 use super::utterance::{Reading, Utterance, Voice, agree};
 use super::words::{is_echo, is_stop, word_count};
@@ -53,7 +53,7 @@ impl Machine {
             State::Hearing(utterance) => {
                 let whole = self.now.0 >= after(utterance.from, self.settings.longest_turn).0;
                 if utterance.reading != Reading::Following && !whole {
-                    utterance.revise(&mut self.desk, utterance.from, self.now);
+                    utterance.revise(&mut self.commands, utterance.from, self.now);
                 }
             }
             State::Answering(_) => self.interrupt(since),
@@ -62,14 +62,14 @@ impl Machine {
     }
 
     fn open_utterance(&mut self, from: Ms) {
-        self.state = State::Hearing(Utterance::open(&mut self.desk, from, self.now));
+        self.state = State::Hearing(Utterance::open(&mut self.commands, from, self.now));
     }
 
     /// The words so far are wanted: perhaps it was all.
     fn read_up_to(&mut self, to: Ms) {
-        let (desk, now) = (&mut self.desk, self.now);
+        let (commands, now) = (&mut self.commands, self.now);
         if let State::Hearing(utterance) | State::Interrupted { over: utterance, .. } = &mut self.state {
-            utterance.recognise(desk, to, now);
+            utterance.recognise(commands, to, now);
         }
     }
 
@@ -104,8 +104,8 @@ impl Machine {
             // Said again: what was prepared for these words still holds.
             Reading::Done(before) if agree(before, &transcript) => return,
             Reading::Done(_) => {
-                utterance.give_up(&mut self.desk);
-                utterance.turn = self.desk.number();
+                utterance.give_up(&mut self.commands);
+                utterance.turn = self.commands.number();
                 utterance.weighed = None;
             }
         }
@@ -117,7 +117,7 @@ impl Machine {
     pub(super) fn use_words(&mut self) {
         let State::Hearing(utterance) = &mut self.state else { return };
         if utterance.is_read_in_part(self.voice) {
-            utterance.read_on(&mut self.desk, utterance.from, self.voice, self.now);
+            utterance.read_on(&mut self.commands, utterance.from, self.voice, self.now);
             return;
         }
         self.prepare();
@@ -130,7 +130,7 @@ impl Machine {
         let State::Hearing(utterance) = &mut self.state else { return };
         let turn = utterance.turn;
         utterance.ahead = Some(Answer::new(turn, utterance.from, self.now));
-        self.desk.say(Command::Prepare { turn, reply });
+        self.commands.say(TurnCommand::Prepare { turn, reply });
     }
 
     fn reply_to(&self, utterance: &Utterance) -> Option<Reply> {
@@ -152,10 +152,10 @@ impl Machine {
 
     /// The turn is over, whatever is still to come of its words.
     pub(super) fn decide(&mut self) {
-        let (desk, now) = (&mut self.desk, self.now);
+        let (commands, now) = (&mut self.commands, self.now);
         if let State::Hearing(utterance) | State::Interrupted { over: utterance, .. } = &mut self.state {
             utterance.decided = true;
-            utterance.recognise(desk, now, now);
+            utterance.recognise(commands, now, now);
             self.conclude();
             self.dismiss();
         }
@@ -168,29 +168,29 @@ impl Machine {
         }
         let State::Hearing(utterance) = self.take_state() else { return };
         if let Some(mut answer) = utterance.ahead {
-            answer.confirm(&mut self.desk, self.now, &self.settings);
+            answer.confirm(&mut self.commands, self.now, &self.settings);
             if self.gates.no_speaker {
-                answer.lose_speaker(&mut self.desk, self.now);
+                answer.lose_speaker(&mut self.commands, self.now);
             }
             self.state = State::Answering(answer);
             self.settle();
         } else if let Some(notice) = utterance.failed {
-            self.desk.say(Command::Notice(notice));
+            self.commands.say(TurnCommand::Notice(notice));
         }
     }
 
     pub(super) fn give_up_words(&mut self) {
-        self.desk.say(Command::Notice(Notice::StageHangs(Stage::Recogniser)));
+        self.commands.say(TurnCommand::Notice(Notice::StageHangs(TurnStage::Transcriber)));
         self.drop_utterance();
     }
 
     /// Forgets what is being said; an answer under it goes on.
     pub(super) fn drop_utterance(&mut self) {
         match self.take_state() {
-            State::Hearing(mut utterance) => utterance.give_up(&mut self.desk),
+            State::Hearing(mut utterance) => utterance.give_up(&mut self.commands),
             State::Interrupted { mut answer, mut over } => {
-                over.give_up(&mut self.desk);
-                answer.go_on(&mut self.desk, self.now);
+                over.give_up(&mut self.commands);
+                answer.go_on(&mut self.commands, self.now);
                 self.state = State::Answering(answer);
             }
             other => self.state = other,
@@ -207,7 +207,7 @@ impl Machine {
         if let State::Hearing(utterance) = &mut self.state
             && utterance.from.0 < until.0
         {
-            utterance.revise(&mut self.desk, until, self.now);
+            utterance.revise(&mut self.commands, until, self.now);
         }
     }
 

@@ -4,7 +4,7 @@ use crate::types::{Ms, TurnId};
 
 /// Something that happened. What carries a number that is not current any more changes nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Input {
+pub enum TurnInput {
     Voice(VoiceEvent),
     /// How likely it is that the turn is complete, 0..=1, as of the pause for which `turn` was to be recognised.
     EndOfTurnScore {
@@ -19,7 +19,7 @@ pub enum Input {
     },
     /// How likely, 0..=1, the language has a sentence end behind the words of the question of `turn`, for which an answer is
     /// prepared; `None` where that cannot be told.
-    WordsWeighed {
+    SentenceEndScore {
         turn: TurnId,
         probability: Option<f32>,
     },
@@ -50,7 +50,7 @@ pub enum Input {
     DeviceBack(Device),
     /// A stage failed: at the work for `turn`, or altogether.
     StageFailed {
-        stage: Stage,
+        stage: TurnStage,
         turn: Option<TurnId>,
     },
     /// Time passed: sent at [`super::Machine::next_deadline`] at the latest.
@@ -139,24 +139,24 @@ pub enum Device {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum TurnStage {
     /// Voice activity, wake word, end of turn.
-    Ears,
-    Recogniser,
+    Detector,
+    Transcriber,
     LanguageModel,
     Voice,
     Playback,
 }
 
-impl Stage {
+impl TurnStage {
     /// The name that programs read.
     pub fn name(self) -> &'static str {
         match self {
-            Stage::Ears => "detector",
-            Stage::Recogniser => "transcriber",
-            Stage::LanguageModel => "language_model",
-            Stage::Voice => "synthesizer",
-            Stage::Playback => "playback",
+            TurnStage::Detector => "detector",
+            TurnStage::Transcriber => "transcriber",
+            TurnStage::LanguageModel => "language_model",
+            TurnStage::Voice => "synthesizer",
+            TurnStage::Playback => "playback",
         }
     }
 }

@@ -19,7 +19,7 @@ const ROUNDING: f64 = 1.0;
 pub(super) struct Full;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct HeardText {
     pieces: Vec<Piece>,
     /// Of all sound.
     length: f64,
@@ -62,7 +62,7 @@ impl Piece {
     }
 }
 
-impl Ledger {
+impl HeardText {
     /// Takes the next piece. A length that is no number of milliseconds counts as 0; a text that would stand before what
     /// is there already stands after it.
     pub(super) fn push(&mut self, length: Ms, at: usize, text: String) -> Result<(), Full> {
@@ -136,8 +136,8 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn ledger() -> Ledger {
-        let mut ledger = Ledger::default();
+    fn ledger() -> HeardText {
+        let mut ledger = HeardText::default();
         // 50 ms a letter.
         ledger.push(Ms(600.0), 0, "Hello there.".to_owned()).unwrap();
         ledger.push(Ms(500.0), 13, "It rains. ".to_owned()).unwrap();
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_survived() {
-        let mut ledger = Ledger::default();
+        let mut ledger = HeardText::default();
         for (length, at) in [(f64::NAN, 7), (-5.0, usize::MAX), (f64::INFINITY, 0), (10.0, 3)] {
             ledger.push(Ms(length), at, "ไทย日本 ü".to_owned()).unwrap();
         }

@@ -2,9 +2,9 @@
 //! answer in `barge_in`, with answers in `answering`.
 
 use super::answer::{Answer, Level};
-use super::command::{Command, Earcon, Ending, Notice, View};
-use super::desk::{Desk, after, latest};
-use super::input::{Control, Device, Input};
+use super::command::{Earcon, Ending, Notice, SessionState, TurnCommand};
+use super::command_buffer::{CommandBuffer, after, latest};
+use super::input::{Control, Device, TurnInput};
 use super::settings::TurnSettings;
 use super::utterance::{Reading, Utterance, Voice};
 use crate::types::{Ms, TurnId};
@@ -14,7 +14,7 @@ use crate::types::{Ms, TurnId};
 pub struct Machine {
     pub(super) settings: TurnSettings,
     pub(super) now: Ms,
-    pub(super) desk: Desk,
+    pub(super) commands: CommandBuffer,
     pub(super) gates: Gates,
     /// Until when no wake word is needed.
     pub(super) attentive_until: Option<Ms>,
@@ -22,7 +22,7 @@ pub struct Machine {
     pub(super) state: State,
     /// What was said last: it may still echo.
     pub(super) recent: Option<Recent>,
-    shown: View,
+    shown: SessionState,
 }
 
 #[derive(Clone, Debug)]
@@ -80,13 +80,13 @@ impl Machine {
         let mut machine = Machine {
             settings,
             now: Ms(0.0),
-            desk: Desk::default(),
+            commands: CommandBuffer::default(),
             gates: Gates::default(),
             attentive_until: None,
             voice: Voice::Quiet { since: Ms(0.0) },
             state: State::Listening,
             recent: None,
-            shown: View::Listening,
+            shown: SessionState::Listening,
         };
         machine.shown = machine.view();
         machine
@@ -94,7 +94,7 @@ impl Machine {
 
     /// Takes what happened at the moment `at` and says what to do. A moment before that of an earlier input counts as
     /// that one.
-    pub fn on(&mut self, at: Ms, input: Input) -> Vec<Command> {
+    pub fn on(&mut self, at: Ms, input: TurnInput) -> Vec<TurnCommand> {
         if self.gates.closed {
             return Vec::new();
         }
@@ -106,12 +106,12 @@ impl Machine {
         self.catch_up();
         let view = self.view();
         if std::mem::replace(&mut self.shown, view) != view {
-            self.desk.say(Command::Show(view));
+            self.commands.say(TurnCommand::Show(view));
         }
-        self.desk.take()
+        self.commands.take()
     }
 
-    /// When to send [`Input::Tick`] if nothing else happens before.
+    /// When to send [`TurnInput::Tick`] if nothing else happens before.
     pub fn next_deadline(&self) -> Option<Ms> {
         self.earliest().map(|(at, _)| at)
     }
@@ -132,42 +132,42 @@ impl Machine {
     }
 
     /// The state, for the eye.
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> SessionState {
         match &self.state {
-            _ if self.gates.closed => View::Closed,
-            _ if self.gates.no_microphone => View::NoDevice,
-            State::Listening | State::Answering(_) if self.gates.no_speaker => View::NoDevice,
-            _ if self.gates.muted => View::Muted,
-            State::Listening if !self.is_attentive_at(self.now) => View::Waiting,
-            State::Listening => View::Listening,
-            State::Hearing(utterance) if utterance.decided => View::Thinking,
-            State::Hearing(_) => View::Hearing,
-            State::Interrupted { answer, .. } if answer.level == Level::Paused => View::Interrupted,
-            State::Answering(answer) if answer.is_held() => View::Interrupted,
+            _ if self.gates.closed => SessionState::Closed,
+            _ if self.gates.no_microphone => SessionState::NoDevice,
+            State::Listening | State::Answering(_) if self.gates.no_speaker => SessionState::NoDevice,
+            _ if self.gates.muted => SessionState::Muted,
+            State::Listening if !self.is_attentive_at(self.now) => SessionState::Waiting,
+            State::Listening => SessionState::Listening,
+            State::Hearing(utterance) if utterance.decided => SessionState::Thinking,
+            State::Hearing(_) => SessionState::Hearing,
+            State::Interrupted { answer, .. } if answer.level == Level::Paused => SessionState::Interrupted,
+            State::Answering(answer) if answer.is_held() => SessionState::Interrupted,
             State::Answering(answer) | State::Interrupted { answer, .. } if answer.ledger.is_audible() => {
-                View::Speaking
+                SessionState::Speaking
             }
-            State::Answering(_) | State::Interrupted { .. } => View::Thinking,
+            State::Answering(_) | State::Interrupted { .. } => SessionState::Thinking,
         }
     }
 
-    fn take(&mut self, input: Input) {
+    fn take(&mut self, input: TurnInput) {
         match input {
-            Input::Voice(event) => self.hear_voice(event),
-            Input::EndOfTurnScore { turn, probability } => self.hear_score(turn, probability),
-            Input::LikePlayed { turn, likeness } => self.compare_with_played(turn, likeness),
-            Input::WordsWeighed { turn, probability } => self.words_weighed(turn, probability),
-            Input::Partial { turn, transcript } => self.read_partial(turn, &transcript),
-            Input::Recognised { turn, transcript } => self.read(turn, transcript),
-            Input::WakeWord { until } => self.hear_wake_word(self.moment(until)),
-            Input::Answer { turn, event } => self.follow_answer(turn, event),
-            Input::Playback { turn, event } => self.follow_playback(turn, event),
-            Input::Control(control) => self.obey(control),
-            Input::DeviceLost(device) => self.device_there(device, false),
-            Input::DeviceBack(device) => self.device_there(device, true),
-            Input::StageFailed { stage, turn } => self.stage_failed(stage, turn),
-            Input::Tick => {}
-            Input::Shutdown => {
+            TurnInput::Voice(event) => self.hear_voice(event),
+            TurnInput::EndOfTurnScore { turn, probability } => self.hear_score(turn, probability),
+            TurnInput::LikePlayed { turn, likeness } => self.compare_with_played(turn, likeness),
+            TurnInput::SentenceEndScore { turn, probability } => self.words_weighed(turn, probability),
+            TurnInput::Partial { turn, transcript } => self.read_partial(turn, &transcript),
+            TurnInput::Recognised { turn, transcript } => self.read(turn, transcript),
+            TurnInput::WakeWord { until } => self.hear_wake_word(self.moment(until)),
+            TurnInput::Answer { turn, event } => self.follow_answer(turn, event),
+            TurnInput::Playback { turn, event } => self.follow_playback(turn, event),
+            TurnInput::Control(control) => self.obey(control),
+            TurnInput::DeviceLost(device) => self.device_there(device, false),
+            TurnInput::DeviceBack(device) => self.device_there(device, true),
+            TurnInput::StageFailed { stage, turn } => self.stage_failed(stage, turn),
+            TurnInput::Tick => {}
+            TurnInput::Shutdown => {
                 self.close_ears();
                 self.gates.closed = true;
             }
@@ -195,10 +195,10 @@ impl Machine {
         self.gates.talking = true;
         match &mut self.state {
             State::Hearing(utterance) if utterance.reading != Reading::Following => {
-                utterance.revise(&mut self.desk, utterance.from, self.now);
+                utterance.revise(&mut self.commands, utterance.from, self.now);
             }
             State::Hearing(_) => {}
-            _ => self.state = State::Hearing(Utterance::open(&mut self.desk, self.now, self.now)),
+            _ => self.state = State::Hearing(Utterance::open(&mut self.commands, self.now, self.now)),
         }
     }
 
@@ -207,7 +207,7 @@ impl Machine {
         if self.ears_are_open() {
             return true;
         }
-        self.desk.say(Command::Notice(if self.gates.no_microphone {
+        self.commands.say(TurnCommand::Notice(if self.gates.no_microphone {
             Notice::IsWithoutDevice
         } else {
             Notice::IsMuted
@@ -226,9 +226,9 @@ impl Machine {
             }
             Device::Speaker => {
                 self.gates.no_speaker = !there;
-                let (desk, now) = (&mut self.desk, self.now);
+                let (commands, now) = (&mut self.commands, self.now);
                 if let State::Answering(answer) | State::Interrupted { answer, .. } = &mut self.state {
-                    if there { answer.find_speaker(desk, now) } else { answer.lose_speaker(desk, now) }
+                    if there { answer.find_speaker(commands, now) } else { answer.lose_speaker(commands, now) }
                 }
             }
         }
@@ -248,7 +248,7 @@ impl Machine {
     fn drop_everything(&mut self) {
         self.finish(Ending::Interrupted);
         if let State::Hearing(mut utterance) = self.take_state() {
-            utterance.give_up(&mut self.desk);
+            utterance.give_up(&mut self.commands);
         }
     }
 
@@ -265,7 +265,7 @@ impl Machine {
         let until = after(self.now, span);
         self.attentive_until = Some(self.attentive_until.map_or(until, |earlier| latest(earlier, until)));
         if matches!(self.state, State::Listening) {
-            self.desk.say(Command::Earcon(Earcon::Listening));
+            self.commands.say(TurnCommand::Earcon(Earcon::Listening));
         }
     }
 

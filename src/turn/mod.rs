@@ -1,6 +1,6 @@
 //! The conversation as a pure state machine: who has the floor, and what becomes of the answer.
 //!
-//! [`Machine::on`] is told what happened and when, and gives back [`Command`]s; [`Machine::next_deadline`] says when it
+//! [`Machine::on`] is told what happened and when, and gives back [`TurnCommand`]s; [`Machine::next_deadline`] says when it
 //! wants to be told that time has passed. Everything else, sound, models, threads, clocks, is somebody else's.
 //!
 //! ```text
@@ -48,7 +48,7 @@ mod answer;
 mod answering;
 mod barge_in;
 mod command;
-mod desk;
+mod command_buffer;
 mod evidence;
 mod hearing;
 mod input;
@@ -61,7 +61,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, Earcon, Ending, Notice, Reply, View};
-pub use input::{AnswerEvent, Control, Device, Input, PlaybackEvent, Stage, Transcript, Verdict, VoiceEvent};
+pub use command::{Earcon, Ending, Notice, Reply, SessionState, TurnCommand};
+pub use input::{AnswerEvent, Control, Device, PlaybackEvent, Transcript, TurnInput, TurnStage, Verdict, VoiceEvent};
 pub use machine::Machine;
 pub use settings::{BargeIn, EndOfTurn, TurnSettings};

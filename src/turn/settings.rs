@@ -8,7 +8,7 @@ pub struct TurnSettings {
     pub end: EndOfTurn,
     /// Whether the language model says of every question how likely a sentence ends there. It is waited for then: no sound
     /// of the answer can be there before.
-    pub weigh_words: bool,
+    pub use_sentence_end: bool,
     /// A turn is taken as it is after so long, be it finished or not: Whisper hears 30 s at once.
     pub longest_turn: Ms,
     /// A first voiced frame that has become neither speech nor silence by now was nothing. Twice the 200 ms that voice
@@ -105,7 +105,7 @@ impl Default for TurnSettings {
     fn default() -> Self {
         TurnSettings {
             end: EndOfTurn::default(),
-            weigh_words: false,
+            use_sentence_end: false,
             longest_turn: Ms(30_000.0),
             candidate_limit: Ms(500.0),
             barge_in: BargeIn::On,

@@ -1,8 +1,8 @@
 //! What a person is saying, from the first voiced sample to the moment when the turn is certain.
 
 use super::answer::Answer;
-use super::command::{Command, Notice};
-use super::desk::{Desk, after, latest};
+use super::command::{Notice, TurnCommand};
+use super::command_buffer::{CommandBuffer, after, latest};
 use super::evidence::Evidence;
 use super::input::Transcript;
 use super::settings::TurnSettings;
@@ -71,9 +71,9 @@ pub(super) enum Reading {
 }
 
 impl Utterance {
-    pub(super) fn open(desk: &mut Desk, from: Ms, now: Ms) -> Utterance {
-        let turn = desk.number();
-        desk.say(Command::BeginRecognition { turn, from });
+    pub(super) fn open(commands: &mut CommandBuffer, from: Ms, now: Ms) -> Utterance {
+        let turn = commands.number();
+        commands.say(TurnCommand::BeginRecognition { turn, from });
         Utterance {
             turn,
             from,
@@ -91,27 +91,27 @@ impl Utterance {
     }
 
     /// It goes on, or begins elsewhere: what was made of it does not hold.
-    pub(super) fn revise(&mut self, desk: &mut Desk, from: Ms, now: Ms) {
-        self.give_up(desk);
-        *self = Utterance { over_answer: self.over_answer, ..Utterance::open(desk, from, now) };
+    pub(super) fn revise(&mut self, commands: &mut CommandBuffer, from: Ms, now: Ms) {
+        self.give_up(commands);
+        *self = Utterance { over_answer: self.over_answer, ..Utterance::open(commands, from, now) };
     }
 
     /// Ends all work for it.
-    pub(super) fn give_up(&mut self, desk: &mut Desk) {
+    pub(super) fn give_up(&mut self, commands: &mut CommandBuffer) {
         if !matches!(self.reading, Reading::Done(_)) {
-            desk.say(Command::CancelRecognition { turn: self.turn });
+            commands.say(TurnCommand::CancelRecognition { turn: self.turn });
         }
         if let Some(ahead) = self.ahead.take() {
-            desk.say(Command::Discard { turn: ahead.turn });
+            commands.say(TurnCommand::Discard { turn: ahead.turn });
         }
     }
 
     /// Asks for the words up to `to`, unless they are there or on their way.
-    pub(super) fn recognise(&mut self, desk: &mut Desk, to: Ms, now: Ms) {
+    pub(super) fn recognise(&mut self, commands: &mut CommandBuffer, to: Ms, now: Ms) {
         if self.reading == Reading::Following {
             self.reading = Reading::Asked { at: now };
             self.read_to = latest(self.from, to);
-            desk.say(Command::Recognise { turn: self.turn, from: self.from, to: self.read_to });
+            commands.say(TurnCommand::Recognise { turn: self.turn, from: self.from, to: self.read_to });
         }
     }
 
@@ -122,10 +122,10 @@ impl Utterance {
     }
 
     /// What was read is not all of it: listens on, under a new number, and asks again if it is all by now.
-    pub(super) fn read_on(&mut self, desk: &mut Desk, from: Ms, voice: Voice, now: Ms) {
-        self.revise(desk, from, now);
+    pub(super) fn read_on(&mut self, commands: &mut CommandBuffer, from: Ms, voice: Voice, now: Ms) {
+        self.revise(commands, from, now);
         if let Some(quiet) = voice.quiet_since() {
-            self.recognise(desk, quiet, now);
+            self.recognise(commands, quiet, now);
         }
     }
 
@@ -143,8 +143,8 @@ impl Utterance {
 
     /// The likelier it is that the turn is over, the less. Until the language model has weighed the words, as long as if
     /// nothing were known.
-    fn silence_needed(&self, TurnSettings { end, weigh_words, .. }: &TurnSettings) -> Ms {
-        let unweighed = *weigh_words && self.ahead.is_some() && self.weighed.is_none();
+    fn silence_needed(&self, TurnSettings { end, use_sentence_end, .. }: &TurnSettings) -> Ms {
+        let unweighed = *use_sentence_end && self.ahead.is_some() && self.weighed.is_none();
         let evidence =
             self.words().map(|transcript| Evidence { transcript, voice: self.score, words: self.weighed.flatten() });
         let needed = match evidence.filter(|_| !unweighed).and_then(|evidence| evidence.over()) {

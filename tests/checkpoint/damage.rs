@@ -63,25 +63,25 @@ impl Damage {
 
 /// Which part of a file is damaged.
 #[derive(Clone, Copy, Debug)]
-pub enum Part {
+pub enum ModelPart {
     All,
     /// The JSON of a safetensors header, a small part of the file. Its length is made right again, so that what the
     /// JSON says is read.
     Header,
 }
 
-pub fn damages(most: usize) -> impl Strategy<Value = Vec<(Part, Damage)>> {
-    let part = prop_oneof![1 => Just(Part::All), 2 => Just(Part::Header)];
+pub fn damages(most: usize) -> impl Strategy<Value = Vec<(ModelPart, Damage)>> {
+    let part = prop_oneof![1 => Just(ModelPart::All), 2 => Just(ModelPart::Header)];
     prop::collection::vec((part, Damage::any()), 0..most)
 }
 
-pub fn damage_weights(file: &mut Vec<u8>, (part, damage): &(Part, Damage)) {
+pub fn damage_weights(file: &mut Vec<u8>, (part, damage): &(ModelPart, Damage)) {
     let length = file.first_chunk().map(|length| u64::from_le_bytes(*length));
     let Some(end) = length.and_then(|length| usize::try_from(length).ok()?.checked_add(8)) else {
         return damage.do_to(file);
     };
     match part {
-        Part::Header if end <= file.len() => {
+        ModelPart::Header if end <= file.len() => {
             let data = file.split_off(end);
             let mut json = file.split_off(8);
             damage.do_to(&mut json);

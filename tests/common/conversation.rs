@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use sotto::audio::device::{Card, DEFAULT, Room, Simulated};
 use sotto::config::Plan;
 use sotto::observe::Journal;
-use sotto::pipeline::{Devices, Exchange, Happening, Live, Stages};
-use sotto::turn::{Ending, View};
+use sotto::pipeline::{Devices, Exchange, Live, SessionEvent, Stages};
+use sotto::turn::{Ending, SessionState};
 use sotto::types::SampleRate;
 
 /// What a stage may take, of real time.
@@ -47,13 +47,13 @@ impl Conversation {
     fn step(&mut self) {
         for happening in self.live.step(Duration::from_micros(400)).unwrap() {
             match happening {
-                Happening::Answered(exchange) if exchange.how != Ending::Revised => self.answers.push(exchange),
+                SessionEvent::Exchange(exchange) if exchange.how != Ending::Revised => self.answers.push(exchange),
                 _ => {}
             }
         }
     }
 
-    pub fn until(&mut self, view: View) {
+    pub fn until(&mut self, view: SessionState) {
         for _ in 0..3000 {
             if self.live.view() == view {
                 return;

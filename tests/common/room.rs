@@ -95,11 +95,11 @@ fn at(sound: &[f32], position: f64) -> f32 {
     if part.abs() < 1e-6 || position < 0.0 {
         return sample(whole);
     }
-    let weigh = |k: i64| {
+    let sentence_end_probability = |k: i64| {
         let x = k as f32 - part;
         sample(whole + k) * (0.5 + 0.5 * (TAU * x / 17.0).cos()) * (PI * x).sin() / (PI * x)
     };
-    (-7..=8).map(weigh).sum()
+    (-7..=8).map(sentence_end_probability).sum()
 }
 
 pub fn power(sound: &[f32]) -> f64 {

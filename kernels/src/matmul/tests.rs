@@ -345,8 +345,8 @@ fn short_rows_are_as_exact_as_f32() {
                 matmul(&pool, simd, &w, &x[cols..2 * cols], 1, &mut alone, &mut Scratch::default());
                 assert_eq!(all[rows..2 * rows], alone, "{kind} {} {threads}", simd.name());
                 for (row, y) in alone.iter().enumerate() {
-                    let terms = values[row * cols..][..cols].iter().zip(&x[cols..]).map(|(w, x)| f64::from(w * x));
-                    let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+                    let adapters = values[row * cols..][..cols].iter().zip(&x[cols..]).map(|(w, x)| f64::from(w * x));
+                    let (exact, size) = adapters.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
                     assert!((f64::from(*y) - exact).abs() <= 1e-6 * size, "{kind} {} row {row}", simd.name());
                 }
             }

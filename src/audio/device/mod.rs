@@ -51,7 +51,7 @@ pub use line::{Feed, FeedEnd, Gauges, Sent, Taken, Tap, TapEnd, feed, tap};
 pub use link::{Change, Fault, RETRY_LIMIT, SILENT_LIMIT, STARTING_LIMIT};
 pub use playback::{Flushed, Playback, PlaybackSettings, Tally};
 pub use room::Room;
-pub use simulated::{Happening, Simulated, SimulatedDevice};
+pub use simulated::{DeviceEvent, Simulated, SimulatedDevice};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

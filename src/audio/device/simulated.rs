@@ -51,7 +51,7 @@ impl SimulatedDevice {
 
 /// What can happen to a device, by its name.
 #[derive(Clone, Debug)]
-pub enum Happening {
+pub enum DeviceEvent {
     Unplug(String),
     Plug(String),
     /// Its callback is not called any more, and nobody says why.
@@ -84,7 +84,7 @@ struct World {
     devices: Vec<Slot>,
     streams: Vec<Running>,
     next_stream: u64,
-    plans: Vec<(Moment, Happening)>,
+    plans: Vec<(Moment, DeviceEvent)>,
     room: Room,
     taps: Vec<(f64, f64)>,
     /// What people say.
@@ -170,7 +170,7 @@ impl Simulated {
     }
 
     /// Something that happens at a time.
-    pub fn plan(&self, at: Moment, happening: Happening) {
+    pub fn plan(&self, at: Moment, happening: DeviceEvent) {
         lock(&self.world).plans.push((at, happening));
     }
 
@@ -344,17 +344,17 @@ impl World {
         open.chain(&self.played).map(|strip| strip.at(seconds)).sum()
     }
 
-    fn happen(&mut self, happening: Happening, now: Moment) {
+    fn happen(&mut self, happening: DeviceEvent, now: Moment) {
         match happening {
-            Happening::Unplug(name) => {
+            DeviceEvent::Unplug(name) => {
                 self.change(&name, |slot| slot.plugged = false);
                 self.each_of(&name, |stream| stream.fail(Fault::GONE));
             }
-            Happening::Plug(name) => self.change(&name, |slot| slot.plugged = true),
-            Happening::Stall(name) => self.each_of(&name, |stream| stream.stalled = true),
-            Happening::Xrun(name, span) => self.interrupt(&name, span),
-            Happening::MakeDefault(name) => self.make_default(&name),
-            Happening::Reformat(name, format) => {
+            DeviceEvent::Plug(name) => self.change(&name, |slot| slot.plugged = true),
+            DeviceEvent::Stall(name) => self.each_of(&name, |stream| stream.stalled = true),
+            DeviceEvent::Xrun(name, span) => self.interrupt(&name, span),
+            DeviceEvent::MakeDefault(name) => self.make_default(&name),
+            DeviceEvent::Reformat(name, format) => {
                 self.each_of(&name, |stream| stream.fail(Fault::CHANGED));
                 self.change(&name, |slot| {
                     slot.device.format = format;

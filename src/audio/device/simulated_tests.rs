@@ -195,7 +195,7 @@ fn what_nobody_read_in_time_is_silence_and_the_rest_is_in_its_place() {
 fn an_interrupted_microphone_keeps_its_place() {
     let card = Simulated::usual(Room::HEADPHONES);
     card.say(ms(0), SampleRate(48_000), &murmur(48_000, 8.0));
-    card.plan(ms(2_000), Happening::Xrun("mic".into(), Duration::from_millis(300)));
+    card.plan(ms(2_000), DeviceEvent::Xrun("mic".into(), Duration::from_millis(300)));
     let mut bench = Bench::new(card);
     bench.run(5.0);
     bench.assert_positions();
@@ -210,8 +210,8 @@ fn devices_that_go_come_back_and_the_session_goes_on() {
     let card = Simulated::usual(Room::HEADPHONES);
     card.say(ms(0), SampleRate(48_000), &murmur(48_000, 12.0));
     for name in ["mic", "spk"] {
-        card.plan(ms(2_000), Happening::Unplug(name.into()));
-        card.plan(ms(5_000), Happening::Plug(name.into()));
+        card.plan(ms(2_000), DeviceEvent::Unplug(name.into()));
+        card.plan(ms(5_000), DeviceEvent::Plug(name.into()));
     }
     let mut bench = Bench::new(card);
     bench.script.extend(murmur(VOICE.0, 2.5));
@@ -237,7 +237,7 @@ fn devices_that_go_come_back_and_the_session_goes_on() {
 #[test]
 fn silence_is_handed_out_while_a_microphone_is_away() {
     let card = Simulated::usual(Room::HEADPHONES);
-    card.plan(ms(1_000), Happening::Unplug("mic".into()));
+    card.plan(ms(1_000), DeviceEvent::Unplug("mic".into()));
     let mut bench = Bench::new(card);
     for second in 1..6 {
         bench.run(1.0);
@@ -252,8 +252,8 @@ fn the_default_is_followed_and_a_name_is_not() {
     let names = ["first", "second"];
     let devices = names.map(|name| SimulatedDevice::new(Direction::Input, name, 48_000, 1, SampleFormat::F32)).to_vec();
     let card = Simulated::new(devices, Room::HEADPHONES);
-    card.plan(ms(1_000), Happening::MakeDefault("second".into()));
-    card.plan(ms(8_000), Happening::Unplug("second".into()));
+    card.plan(ms(1_000), DeviceEvent::MakeDefault("second".into()));
+    card.plan(ms(8_000), DeviceEvent::Unplug("second".into()));
     let named = Capture::open(Arc::new(card.clone()), "first", run_here());
     let mut bench = Bench::new(card.clone());
     let mut named = (named, Vec::new());
@@ -273,7 +273,7 @@ fn the_default_is_followed_and_a_name_is_not() {
 #[test]
 fn a_device_that_falls_silent_is_opened_again() {
     let card = Simulated::usual(Room::HEADPHONES);
-    card.plan(ms(8_000), Happening::Stall("mic".into()));
+    card.plan(ms(8_000), DeviceEvent::Stall("mic".into()));
     let mut bench = Bench::new(card);
     bench.run(7.9 + SILENT_LIMIT.as_secs_f64());
     assert_eq!(bench.changes.len(), 2);
@@ -287,8 +287,8 @@ fn a_device_that_falls_silent_is_opened_again() {
 fn a_device_that_comes_back_with_another_format_goes_on() {
     let card = Simulated::usual(Room::HEADPHONES);
     let format = |rate| Format::new(rate, 1, SampleFormat::I32).unwrap();
-    card.plan(ms(1_000), Happening::Reformat("mic".into(), format(16_000)));
-    card.plan(ms(1_000), Happening::Reformat("spk".into(), format(8_000)));
+    card.plan(ms(1_000), DeviceEvent::Reformat("mic".into(), format(16_000)));
+    card.plan(ms(1_000), DeviceEvent::Reformat("spk".into(), format(8_000)));
     card.say(ms(0), SampleRate(48_000), &murmur(48_000, 5.0));
     let mut bench = Bench::new(card);
     bench.script.extend(murmur(VOICE.0, 2.0));
@@ -304,8 +304,8 @@ fn a_device_that_comes_back_with_another_format_goes_on() {
 #[test]
 fn a_card_without_devices_is_told_once_and_taken_when_it_comes() {
     let card = Simulated::usual(Room::HEADPHONES);
-    card.plan(ms(0), Happening::Unplug("mic".into()));
-    card.plan(ms(20_000), Happening::Plug("mic".into()));
+    card.plan(ms(0), DeviceEvent::Unplug("mic".into()));
+    card.plan(ms(20_000), DeviceEvent::Plug("mic".into()));
     card.advance(Duration::ZERO);
     let mut bench = Bench::new(card);
     bench.run(30.0);
@@ -386,7 +386,7 @@ fn a_flush_is_soon_soft_and_exact() {
 #[test]
 fn a_flush_of_nothing_and_one_without_a_device_report_too() {
     let card = Simulated::usual(Room::HEADPHONES);
-    card.plan(ms(500), Happening::Unplug("spk".into()));
+    card.plan(ms(500), DeviceEvent::Unplug("spk".into()));
     let mut bench = Bench::new(card);
     bench.run(0.2);
     bench.playback.flush();
@@ -510,9 +510,9 @@ fn perform(bench: &mut Bench, act: Act) {
         }
         Act::Hold(held) => bench.playback.hold(held),
         Act::Duck(gain) => bench.playback.duck(gain),
-        Act::Unplug => bench.card.plan(now, Happening::Unplug("spk".into())),
-        Act::Plug => bench.card.plan(now, Happening::Plug("spk".into())),
-        Act::Xrun(span) => bench.card.plan(now, Happening::Xrun("spk".into(), Duration::from_millis(span))),
+        Act::Unplug => bench.card.plan(now, DeviceEvent::Unplug("spk".into())),
+        Act::Plug => bench.card.plan(now, DeviceEvent::Plug("spk".into())),
+        Act::Xrun(span) => bench.card.plan(now, DeviceEvent::Xrun("spk".into(), Duration::from_millis(span))),
         Act::Wait(steps) => bench.run(steps as f64 * 0.005),
     }
 }
@@ -529,7 +529,7 @@ proptest! {
             prop_assert!(tally.played + tally.dropped >= settled);
             settled = tally.played + tally.dropped;
         }
-        bench.card.plan(ms(0), Happening::Plug("spk".into()));
+        bench.card.plan(ms(0), DeviceEvent::Plug("spk".into()));
         bench.playback.hold(false);
         bench.run(2.0 * RETRY_LIMIT.as_secs_f64());
         bench.playback.end();

@@ -1,6 +1,6 @@
 //! Sound checks in simulated rooms, faster than real time.
 
-use super::super::device::{DEFAULT, Happening, Room, Simulated, SimulatedDevice, run_here};
+use super::super::device::{DEFAULT, DeviceEvent, Room, Simulated, SimulatedDevice, run_here};
 use super::*;
 use crate::config::{Echo as Canceller, Gain, Noise};
 
@@ -82,7 +82,7 @@ fn what_is_missing_is_said_and_the_rest_is_measured() {
 #[test]
 fn a_device_that_is_lost_ends_the_check() {
     let card = Simulated::usual(room(30, 0.5, 0.001));
-    card.plan(Moment(4_000_000_000), Happening::Unplug("spk".to_owned()));
+    card.plan(Moment(4_000_000_000), DeviceEvent::Unplug("spk".to_owned()));
     let found = check(&card, &AUDIO);
     assert!(found.noise.is_ok());
     assert!(matches!(found.echo, Err(Unmeasured::Lost { direction: Direction::Output, .. })), "{:?}", found.echo);
@@ -91,7 +91,7 @@ fn a_device_that_is_lost_ends_the_check() {
 #[test]
 fn chirps_that_disagree_are_not_called_steady() {
     let card = Simulated::usual(room(30, 0.5, 0.001));
-    card.plan(Moment(3_900_000_000), Happening::Xrun("spk".to_owned(), Duration::from_millis(40)));
+    card.plan(Moment(3_900_000_000), DeviceEvent::Xrun("spk".to_owned(), Duration::from_millis(40)));
     let found = check(&card, &AUDIO);
     let echo = found.echo.unwrap();
     assert!(!echo.is_steady(), "{echo:?}");

@@ -15,7 +15,7 @@ use crate::config;
 use crate::hear::{SileroVad, speech_end, speech_spans};
 use crate::memory::peak_resident;
 use crate::observe::Timings;
-use crate::pipeline::{Fate, Purpose, Recording, Rehearsal, Rehearsed, Result};
+use crate::pipeline::{BenchmarkedTurn, Purpose, Recording, Result, TurnBenchmark, TurnOutcome};
 use crate::types::Ms;
 
 /// The pauses that are put in, in turns. People pause for 300 to 600 ms in the middle of a sentence.
@@ -30,13 +30,13 @@ struct Question {
 
 pub fn run(args: &BenchTurn, house: &House) -> Result<()> {
     let talk = house.talk();
-    let loader = house.loader_with_thinker()?;
+    let loader = house.loader_with_language_model()?;
     let questions = questions(args, &mut loader.detector()?, &loader.plan().hear)?;
-    let mut rehearsal = Rehearsal::start(talk.loading(loader, Purpose::Conversation)?, loader.plan())?;
+    let mut benchmark = TurnBenchmark::start(talk.loading(loader, Purpose::Conversation)?, loader.plan())?;
     let mut report = Report::default();
     for Question { file, pause, recording } in questions {
-        let Rehearsed { fate, question } = rehearsal.play(&recording)?;
-        let told = Played { file, pause, fate, question };
+        let BenchmarkedTurn { outcome, question } = benchmark.play(&recording)?;
+        let told = Played { file, pause, outcome, question };
         talk.note(&told.line());
         report.0.push(told);
     }
@@ -99,7 +99,7 @@ fn recording(file: &Path, vad: &mut SileroVad, hear: &config::Hear) -> Result<Re
 struct Played {
     file: PathBuf,
     pause: Option<Ms>,
-    fate: Fate,
+    outcome: TurnOutcome,
     question: String,
 }
 
@@ -108,33 +108,33 @@ impl Played {
         self.file.file_name().unwrap_or(self.file.as_os_str()).to_string_lossy().into_owned()
     }
 
-    fn fate(&self) -> &'static str {
-        match self.fate {
-            Fate::Answered(_) => "answered",
-            Fate::AskedAgain => "asked again",
-            Fate::CutOff => "cut off",
-            Fate::Missed => "missed",
+    fn outcome(&self) -> &'static str {
+        match self.outcome {
+            TurnOutcome::Answered(_) => "answered",
+            TurnOutcome::AskedAgain => "asked again",
+            TurnOutcome::CutOff => "cut off",
+            TurnOutcome::Missed => "missed",
         }
     }
 
     fn line(&self) -> String {
         let pause = self.pause.map_or(String::new(), |pause| format!(", with a pause of {pause}"));
-        let heard = match &self.fate {
-            Fate::Answered(Timings { first_audio: Some(at), .. }) => format!("heard after {at:.0} ms"),
-            _ => self.fate().to_owned(),
+        let heard = match &self.outcome {
+            TurnOutcome::Answered(Timings { first_audio: Some(at), .. }) => format!("heard after {at:.0} ms"),
+            _ => self.outcome().to_owned(),
         };
         format!("{}{pause}: {heard}: {}", self.name(), self.question)
     }
 
     fn as_json(&self) -> Value {
-        let timings = match &self.fate {
-            Fate::Answered(timings) => Some(timings),
+        let timings = match &self.outcome {
+            TurnOutcome::Answered(timings) => Some(timings),
             _ => None,
         };
         json!({
             "file": self.name(),
             "pause_ms": self.pause.map(|pause| pause.0),
-            "fate": self.fate().replace(' ', "_"),
+            "fate": self.outcome().replace(' ', "_"),
             "question": self.question,
             "timings": timings,
         })
@@ -146,9 +146,9 @@ impl Played {
 struct Report(Vec<Played>);
 
 /// A stage of the waterfall: its name for a person, for a program, and when it was reached.
-type Stage = (&'static str, &'static str, fn(&Timings) -> Option<f64>);
+type TurnStage = (&'static str, &'static str, fn(&Timings) -> Option<f64>);
 
-const STAGES: [Stage; 6] = [
+const STAGES: [TurnStage; 6] = [
     ("turn decided", "turn_end_ms", |timings| timings.turn_end),
     ("transcript", "transcript_ms", |timings| timings.transcript),
     ("first token", "first_token_ms", |timings| timings.first_token),
@@ -158,17 +158,17 @@ const STAGES: [Stage; 6] = [
 ];
 
 impl Report {
-    fn count(&self, fate: impl Fn(&Fate) -> bool) -> usize {
-        self.0.iter().filter(|played| fate(&played.fate)).count()
+    fn count(&self, outcome: impl Fn(&TurnOutcome) -> bool) -> usize {
+        self.0.iter().filter(|played| outcome(&played.outcome)).count()
     }
 
     fn cut_off_rate(&self) -> f64 {
-        self.count(|fate| *fate == Fate::CutOff) as f64 / self.0.len().max(1) as f64
+        self.count(|outcome| *outcome == TurnOutcome::CutOff) as f64 / self.0.len().max(1) as f64
     }
 
     fn stage(&self, at: fn(&Timings) -> Option<f64>) -> Spread {
-        let answered = self.0.iter().filter_map(|played| match &played.fate {
-            Fate::Answered(timings) => at(timings),
+        let answered = self.0.iter().filter_map(|played| match &played.outcome {
+            TurnOutcome::Answered(timings) => at(timings),
             _ => None,
         });
         Spread::of(answered.collect())
@@ -183,11 +183,11 @@ impl Report {
         let rest = json!({
             "turns": self.0.len(),
             "with_pause": self.0.iter().filter(|played| played.pause.is_some()).count(),
-            "answered": self.count(|fate| matches!(fate, Fate::Answered(_))),
-            "asked_again": self.count(|fate| *fate == Fate::AskedAgain),
-            "cut_off": self.count(|fate| *fate == Fate::CutOff),
+            "answered": self.count(|outcome| matches!(outcome, TurnOutcome::Answered(_))),
+            "asked_again": self.count(|outcome| *outcome == TurnOutcome::AskedAgain),
+            "cut_off": self.count(|outcome| *outcome == TurnOutcome::CutOff),
             "false_cutoff_rate": self.cut_off_rate(),
-            "missed": self.count(|fate| *fate == Fate::Missed),
+            "missed": self.count(|outcome| *outcome == TurnOutcome::Missed),
             "peak_resident_bytes": peak_resident().map(|bytes| bytes.0),
             "machine": { "cpu": machine::cpu(), "cores": machine::cores() },
             "each": self.0.iter().map(Played::as_json).collect::<Vec<_>>(),
@@ -209,11 +209,11 @@ impl Report {
             text,
             "\n{} turns, {paused} of them with a pause put in: {} answered, {} asked again, {} cut off ({:.1} %), {} missed",
             self.0.len(),
-            self.count(|fate| matches!(fate, Fate::Answered(_))),
-            self.count(|fate| *fate == Fate::AskedAgain),
-            self.count(|fate| *fate == Fate::CutOff),
+            self.count(|outcome| matches!(outcome, TurnOutcome::Answered(_))),
+            self.count(|outcome| *outcome == TurnOutcome::AskedAgain),
+            self.count(|outcome| *outcome == TurnOutcome::CutOff),
             100.0 * self.cut_off_rate(),
-            self.count(|fate| *fate == Fate::Missed),
+            self.count(|outcome| *outcome == TurnOutcome::Missed),
         );
         text
     }
@@ -254,9 +254,9 @@ mod tests {
 
     #[test]
     fn cut_off_and_missed_turns_count_and_give_no_times() {
-        let played = |fate| Played { file: "folder/a.wav".into(), pause: None, fate, question: String::new() };
+        let played = |outcome| Played { file: "folder/a.wav".into(), pause: None, outcome, question: String::new() };
         let times = Timings { first_audio: Some(600.0), ..Timings::default() };
-        let fates = [Fate::Answered(times), Fate::CutOff, Fate::Missed, Fate::AskedAgain];
+        let fates = [TurnOutcome::Answered(times), TurnOutcome::CutOff, TurnOutcome::Missed, TurnOutcome::AskedAgain];
         let report = Report(fates.map(played).into());
         let value = report.as_json();
         assert_eq!(value["turns"], 4);

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::audio::device::{Direction, Format};
     use crate::audio::probe::{Interruptions, Loss, Opened, Unmeasured};
-    use crate::pipeline::Part;
+    use crate::pipeline::ModelPart;
     use crate::types::Bytes;
 
     fn plan() -> Plan {
@@ -207,12 +207,16 @@ mod tests {
                 interruptions: Interruptions::default(),
             }),
             models: vec![
-                model(Part::Detector, "silero-vad", Work::Frames { each: Ms(0.1), sound: Ms(32.0) }),
-                model(Part::Judge, "smart-turn", Work::Judgements { each: Ms(40.0) }),
-                model(Part::Recogniser, "whisper-base", Work::Recognition { sound: Ms(4_000.0), took: Ms(400.0) }),
-                model(Part::Thinker, "qwen", Work::Tokens { read: 200.0, written: 30.0 }),
+                model(ModelPart::VoiceActivityDetector, "silero-vad", Work::Frames { each: Ms(0.1), sound: Ms(32.0) }),
+                model(ModelPart::TurnDetector, "smart-turn", Work::Judgements { each: Ms(40.0) }),
                 model(
-                    Part::Speaker,
+                    ModelPart::Transcriber,
+                    "whisper-base",
+                    Work::Recognition { sound: Ms(4_000.0), took: Ms(400.0) },
+                ),
+                model(ModelPart::LanguageModel, "qwen", Work::Tokens { read: 200.0, written: 30.0 }),
+                model(
+                    ModelPart::Voice,
                     "piper-joe",
                     Work::Speech { sound: Ms(5_000.0), took: Ms(900.0), first: Ms(90.0) },
                 ),
@@ -224,7 +228,7 @@ mod tests {
         report.sound.as_mut().unwrap()
     }
 
-    fn set(report: &mut Report, part: Part, work: Work) {
+    fn set(report: &mut Report, part: ModelPart, work: Work) {
         let model = report.models.iter_mut().find(|model| model.part == part).unwrap();
         model.speed = Ok(Speed { load: Ms(1.0), work });
     }
@@ -262,14 +266,17 @@ mod tests {
             (|r| r.machine.memory = Some(Bytes::mib(900)), "more than the machine has: set llm.model"),
             (|r| r.machine.memory = Some(Bytes::mib(1_200)), "lower memory.budget"),
             (
-                |r| set(r, Part::Recogniser, Work::Recognition { sound: Ms(4_000.0), took: Ms(900.0) }),
+                |r| set(r, ModelPart::Transcriber, Work::Recognition { sound: Ms(4_000.0), took: Ms(900.0) }),
                 "asr.model = \"whisper-tiny.en\"",
             ),
-            (|r| set(r, Part::Thinker, Work::Tokens { read: 9.0, written: 2.0 }), "more slowly than it is spoken"),
-            (|r| set(r, Part::Thinker, Work::Tokens { read: 9.0, written: 9.0 }), "begin late"),
-            (|r| set(r, Part::Judge, Work::Judgements { each: Ms(300.0) }), "hear.end_of_turn = \"off\""),
             (
-                |r| set(r, Part::Speaker, Work::Speech { sound: Ms(5e3), took: Ms(6e3), first: Ms(90.0) }),
+                |r| set(r, ModelPart::LanguageModel, Work::Tokens { read: 9.0, written: 2.0 }),
+                "more slowly than it is spoken",
+            ),
+            (|r| set(r, ModelPart::LanguageModel, Work::Tokens { read: 9.0, written: 9.0 }), "begin late"),
+            (|r| set(r, ModelPart::TurnDetector, Work::Judgements { each: Ms(300.0) }), "hear.end_of_turn = \"off\""),
+            (
+                |r| set(r, ModelPart::Voice, Work::Speech { sound: Ms(5e3), took: Ms(6e3), first: Ms(90.0) }),
                 "does not keep up with its own speech",
             ),
         ];

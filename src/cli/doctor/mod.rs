@@ -13,7 +13,7 @@ use super::bench::machine;
 use super::house::House;
 use crate::audio::device::{Card, Device, DeviceError, Hardware, SystemClock};
 use crate::audio::probe::Findings;
-use crate::pipeline::{Loader, Part, Purpose, Result};
+use crate::pipeline::{Loader, ModelPart, Purpose, Result};
 use crate::types::Bytes;
 use models::Model;
 
@@ -38,7 +38,7 @@ struct Machine {
 }
 
 pub fn run(args: &Doctor, house: &House) -> Result<()> {
-    let (talk, loader) = (house.talk(), house.loader_with_thinker()?);
+    let (talk, loader) = (house.talk(), house.loader_with_language_model()?);
     loader.check_names()?;
     let hardware = Hardware::new(SystemClock::start());
     let devices = hardware.devices().and_then(|devices| match devices.is_empty() {
@@ -64,7 +64,7 @@ pub fn run(args: &Doctor, house: &House) -> Result<()> {
 }
 
 fn look_at_machine(loader: &Loader) -> Machine {
-    let parts = Part::of(loader.plan(), Purpose::Conversation);
+    let parts = ModelPart::of(loader.plan(), Purpose::Conversation);
     let planned = parts.into_iter().map(|part| Ok(loader.planned(part)?.planned.0)).sum::<Result<u64>>();
     Machine {
         cpu: machine::cpu(),

@@ -10,7 +10,7 @@ use crate::asr::Cancel;
 use crate::audio::{load_at, resample};
 use crate::cli::talk::{Talk, told};
 use crate::llm::bench::{Workload, measure};
-use crate::pipeline::{Loader, Part, Purpose, Result};
+use crate::pipeline::{Loader, ModelPart, Purpose, Result};
 use crate::store::Store;
 use crate::types::{Ms, SampleRate};
 
@@ -30,7 +30,7 @@ const WORKLOAD: Workload = Workload { prompt: 128, generate: 32, depth: 0, repea
 
 /// A part of the pipeline, and what was measured of its model or why nothing was.
 pub struct Model {
-    pub part: Part,
+    pub part: ModelPart,
     pub name: String,
     pub speed: std::result::Result<Speed, String>,
 }
@@ -59,10 +59,10 @@ pub enum Work {
 pub fn examine(loader: &Loader, store: &Store, talk: &Talk) -> (Vec<Model>, Vec<f32>) {
     let mut bench = Bench { loader, speech: Vec::new(), sample: sample(store) };
     // The voice first: the others may have to hear it.
-    let mut parts = Part::of(loader.plan(), Purpose::Conversation);
-    parts.retain(|part| *part != Part::Runtime);
-    parts.sort_by_key(|part| *part != Part::Speaker);
-    let mut model = |part: Part| {
+    let mut parts = ModelPart::of(loader.plan(), Purpose::Conversation);
+    parts.retain(|part| *part != ModelPart::Runtime);
+    parts.sort_by_key(|part| *part != ModelPart::Voice);
+    let mut model = |part: ModelPart| {
         let name = part.model(loader.plan()).to_owned();
         talk.note(&format!("measuring {}: {name}", part.task()));
         Model { part, name, speed: bench.speed(part).map_err(|error| told(&error)) }
@@ -85,39 +85,39 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn speed(&mut self, part: Part) -> Result<Speed> {
+    fn speed(&mut self, part: ModelPart) -> Result<Speed> {
         let started = Instant::now();
         let loaded = || Ms::from(started.elapsed());
         let (load, work) = match part {
-            Part::Runtime => bail!("it is no model"),
-            Part::Detector => {
+            ModelPart::Runtime => bail!("it is no model"),
+            ModelPart::VoiceActivityDetector => {
                 let mut detector = self.loader.detector()?;
                 (loaded(), frames(|frame| Ok(detector.step(frame).map(drop)?))?)
             }
-            Part::WakeFeatures => {
+            ModelPart::WakeFeatures => {
                 let mut features = self.loader.wake_features()?;
                 (loaded(), frames(|step| Ok(features.step(step).map(drop)?))?)
             }
-            Part::WakeWord => {
+            ModelPart::WakeWord => {
                 let mut word = self.loader.wake_word(self.loader.wake_features()?)?;
                 (loaded(), frames(|step| Ok(word.step(step).map(drop)?))?)
             }
-            Part::Judge => {
+            ModelPart::TurnDetector => {
                 let mut judge = self.loader.judge()?;
                 (loaded(), self.judgements(|sound| Ok(judge.complete(sound).map(drop)?))?)
             }
-            Part::Recogniser => {
-                let mut recogniser = self.loader.recogniser()?;
+            ModelPart::Transcriber => {
+                let mut transcriber = self.loader.transcriber()?;
                 let cancel = Cancel::default();
-                (loaded(), self.recognition(|sound| Ok(recogniser.transcribe(sound, &cancel).map(drop)?))?)
+                (loaded(), self.recognition(|sound| Ok(transcriber.transcribe(sound, &cancel).map(drop)?))?)
             }
-            Part::Thinker => {
+            ModelPart::LanguageModel => {
                 let llm = self.loader.llm()?;
                 let load = loaded();
                 let report = measure(&llm, &WORKLOAD);
                 (load, Work::Tokens { read: report.prompt.median(), written: report.decode.median() })
             }
-            Part::Speaker => {
+            ModelPart::Voice => {
                 let mut voices = self.loader.speaker()?;
                 let load = loaded();
                 let rate = voices.rate();

@@ -8,7 +8,7 @@ use crate::audio::device::Hardware;
 use crate::audio::probe::{Findings, SoundCheck};
 use crate::cli::talk::Talk;
 use crate::config::Plan;
-use crate::pipeline::elsewhere;
+use crate::pipeline::detached;
 
 /// How often the devices are looked after.
 const TICK: Duration = Duration::from_millis(4);
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(4);
 /// Plays and listens, after a line that says so. Errors say why there is nothing to tell.
 pub fn check(card: Hardware, plan: &Plan, speech: &[f32], talk: &Talk) -> Result<Findings, String> {
     let (microphone, speaker) = (&plan.devices.microphone, &plan.devices.speaker);
-    let opened = SoundCheck::open(Arc::new(card), microphone, speaker, &plan.audio, speech, elsewhere());
+    let opened = SoundCheck::open(Arc::new(card), microphone, speaker, &plan.audio, speech, detached());
     let mut check = opened.map_err(|error| error.to_string())?;
     let what = if speech.is_empty() { "noise like speech" } else { "the voice" };
     let seconds = check.length().0 / 1000.0;

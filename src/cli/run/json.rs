@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 use super::plain::told;
-use super::{Face, Happening, Result};
+use super::{Face, Result, SessionEvent};
 use crate::cli::print_line;
 use crate::cli::talk::Talk;
 use crate::pipeline::Exchange;
-use crate::turn::{Stage, View};
+use crate::turn::{SessionState, TurnStage};
 
 /// Talks, and has a name or none.
 pub struct Json<'a>(pub &'a Talk, pub Option<String>);
 
 impl Face for Json<'_> {
-    fn tell(&mut self, happening: &Happening) -> Result<()> {
+    fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
         print_line(&line(happening, self.1.as_deref()).to_string())
     }
 
@@ -23,18 +23,18 @@ impl Face for Json<'_> {
     }
 }
 
-fn line(happening: &Happening, name: Option<&str>) -> Value {
+fn line(happening: &SessionEvent, name: Option<&str>) -> Value {
     match happening {
-        Happening::Device(change) => json!({ "device": change.to_string() }),
-        Happening::View(view @ View::Waiting) => json!({ "state": view.name(), "for": name }),
-        Happening::View(view) => json!({ "state": view.name() }),
-        Happening::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
-        Happening::Understood(transcript) => json!({
+        SessionEvent::Device(change) => json!({ "device": change.to_string() }),
+        SessionEvent::SessionState(view @ SessionState::Waiting) => json!({ "state": view.name(), "for": name }),
+        SessionEvent::SessionState(view) => json!({ "state": view.name() }),
+        SessionEvent::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
+        SessionEvent::Understood(transcript) => json!({
             "understood": transcript.text.trim(),
             "verdict": transcript.verdict.name(),
             "confidence": transcript.confidence,
         }),
-        Happening::Answered(Exchange { question, heard, how, timings, glitches, echo_loss, .. }) => json!({
+        SessionEvent::Exchange(Exchange { question, heard, how, timings, glitches, echo_loss, .. }) => json!({
             "question": question,
             "heard": heard,
             "ended": how.name(),
@@ -42,12 +42,12 @@ fn line(happening: &Happening, name: Option<&str>) -> Value {
             "glitches": glitches,
             "echo_loss_db": echo_loss,
         }),
-        Happening::Notice(notice) => json!({
+        SessionEvent::Notice(notice) => json!({
             "notice": notice.name(),
-            "stage": notice.stage().map(Stage::name),
+            "stage": notice.stage().map(TurnStage::name),
             "text": told(*notice),
         }),
-        Happening::Failed(why) => json!({ "failed": why }),
+        SessionEvent::Failed(why) => json!({ "failed": why }),
     }
 }
 
@@ -61,13 +61,23 @@ mod tests {
     use crate::types::TurnId;
 
     /// One of each happening that programs read, with each name in it.
-    fn happenings() -> Vec<Happening> {
-        use View::*;
+    fn happenings() -> Vec<SessionEvent> {
+        use SessionState::*;
         let views = [Waiting, Listening, Hearing, Thinking, Speaking, Interrupted, Muted, NoDevice, Closed];
-        let stages = [Stage::Ears, Stage::Recogniser, Stage::LanguageModel, Stage::Voice, Stage::Playback];
-        let failures = stages.map(|stage| Happening::Notice(Notice::StageFailed(stage)));
-        let notices =
-            [Notice::StageHangs(Stage::Recogniser), Notice::AnswerTooLong, Notice::IsMuted, Notice::IsWithoutDevice];
+        let stages = [
+            TurnStage::Detector,
+            TurnStage::Transcriber,
+            TurnStage::LanguageModel,
+            TurnStage::Voice,
+            TurnStage::Playback,
+        ];
+        let failures = stages.map(|stage| SessionEvent::Notice(Notice::StageFailed(stage)));
+        let notices = [
+            Notice::StageHangs(TurnStage::Transcriber),
+            Notice::AnswerTooLong,
+            Notice::IsMuted,
+            Notice::IsWithoutDevice,
+        ];
         let endings = [Ending::Done, Ending::Interrupted, Ending::Failed, Ending::Revised];
         let transcript = || Transcript {
             text: " What time is it? ".to_owned(),
@@ -97,13 +107,13 @@ mod tests {
             echo_loss: Some(21.5),
         };
         let (direction, device) = (Direction::Input, "USB microphone".to_owned());
-        let mut all = vec![Happening::Device(Change::Lost { direction, device, why: Fault::Gone })];
-        all.extend(views.map(Happening::View));
-        all.extend([Happening::Partial(transcript()), Happening::Understood(transcript())]);
-        all.extend(endings.map(|how| Happening::Answered(exchange(how))));
+        let mut all = vec![SessionEvent::Device(Change::Lost { direction, device, why: Fault::Gone })];
+        all.extend(views.map(SessionEvent::SessionState));
+        all.extend([SessionEvent::Partial(transcript()), SessionEvent::Understood(transcript())]);
+        all.extend(endings.map(|how| SessionEvent::Exchange(exchange(how))));
         all.extend(failures);
-        all.extend(notices.map(Happening::Notice));
-        all.push(Happening::Failed("out of memory".to_owned()));
+        all.extend(notices.map(SessionEvent::Notice));
+        all.push(SessionEvent::Failed("out of memory".to_owned()));
         all
     }
 

@@ -19,7 +19,7 @@ use super::talk::Talk;
 use crate::audio::device::{Hardware, SystemClock};
 use crate::config::WakeWord;
 use crate::observe::Journal;
-use crate::pipeline::{Devices, Glance, Happening, Live, Purpose, Result, TICK};
+use crate::pipeline::{Devices, Live, Purpose, Result, SessionEvent, StatusSnapshot, TICK};
 use crate::turn::Control;
 use json::Json;
 use order::Order;
@@ -28,13 +28,13 @@ use plain::Plain;
 /// Who shows the conversation.
 trait Face {
     /// Something happened.
-    fn tell(&mut self, happening: &Happening) -> Result<()>;
+    fn tell(&mut self, happening: &SessionEvent) -> Result<()>;
 
     /// Something that is no part of the conversation.
     fn note(&mut self, line: &str) -> Result<()>;
 
     /// How things are; called every [`TICK`].
-    fn show(&mut self, _: Glance) -> Result<()> {
+    fn show(&mut self, _: StatusSnapshot) -> Result<()> {
         Ok(())
     }
 
@@ -45,7 +45,7 @@ trait Face {
 }
 
 pub fn run(args: &Run, house: &House) -> Result<()> {
-    let stages = house.talk().loading(house.loader_with_thinker()?, Purpose::Conversation)?;
+    let stages = house.talk().loading(house.loader_with_language_model()?, Purpose::Conversation)?;
     let card = Arc::new(Hardware::new(SystemClock::start()));
     let named = &house.plan().devices;
     let devices = Devices { card, microphone: named.microphone.clone(), speaker: named.speaker.clone() };

@@ -1,17 +1,17 @@
 //! A conversation in plain lines: exchanges on stdout, everything else on stderr.
 
-use super::{Face, Happening, Result};
+use super::{Face, Result, SessionEvent};
 use crate::cli::print_text;
 use crate::cli::talk::Talk;
 use crate::observe::Waterfall;
 use crate::pipeline::Exchange;
-use crate::turn::{Ending, Notice, Stage, View};
+use crate::turn::{Ending, Notice, SessionState, TurnStage};
 
 /// Talks, and has a name or none.
 pub struct Plain<'a>(pub &'a Talk, pub Option<String>);
 
 impl Face for Plain<'_> {
-    fn tell(&mut self, happening: &Happening) -> Result<()> {
+    fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
         for line in lines(happening, self.1.as_deref()) {
             match line {
                 Said::Note(text) => self.0.note(&text),
@@ -39,17 +39,17 @@ pub enum Said {
 }
 
 /// What is to be told of it, by who waits for `name`.
-pub fn lines(happening: &Happening, name: Option<&str>) -> Vec<Said> {
+pub fn lines(happening: &SessionEvent, name: Option<&str>) -> Vec<Said> {
     let note = |text: &str| vec![Said::Note(text.to_owned())];
     match happening {
-        Happening::Device(change) => note(&change.to_string()),
-        Happening::View(View::Waiting) => note(&waiting(name)),
-        Happening::View(View::Listening) => note("listening"),
-        Happening::View(View::Muted) => note("muted"),
-        Happening::View(_) | Happening::Partial(_) | Happening::Understood(_) => Vec::new(),
-        Happening::Answered(exchange) => answered(exchange),
-        Happening::Notice(notice) => note(told(*notice)),
-        Happening::Failed(why) => note(why),
+        SessionEvent::Device(change) => note(&change.to_string()),
+        SessionEvent::SessionState(SessionState::Waiting) => note(&waiting(name)),
+        SessionEvent::SessionState(SessionState::Listening) => note("listening"),
+        SessionEvent::SessionState(SessionState::Muted) => note("muted"),
+        SessionEvent::SessionState(_) | SessionEvent::Partial(_) | SessionEvent::Understood(_) => Vec::new(),
+        SessionEvent::Exchange(exchange) => answered(exchange),
+        SessionEvent::Notice(notice) => note(told(*notice)),
+        SessionEvent::Failed(why) => note(why),
     }
 }
 
@@ -71,11 +71,11 @@ fn answered(Exchange { question, heard, how, timings, .. }: &Exchange) -> Vec<Sa
 pub fn told(notice: Notice) -> &'static str {
     match notice {
         Notice::StageFailed(stage) => match stage {
-            Stage::Ears => "listening failed; go on speaking",
-            Stage::Recogniser => "that could not be recognised; say it again",
-            Stage::LanguageModel => "no answer could be made; ask again",
-            Stage::Voice => "the voice failed; ask again",
-            Stage::Playback => "the speaker failed; ask again",
+            TurnStage::Detector => "listening failed; go on speaking",
+            TurnStage::Transcriber => "that could not be recognised; say it again",
+            TurnStage::LanguageModel => "no answer could be made; ask again",
+            TurnStage::Voice => "the voice failed; ask again",
+            TurnStage::Playback => "the speaker failed; ask again",
         },
         Notice::StageHangs(_) => "that took too long and was given up; ask again",
         Notice::AnswerTooLong => "the answer was too long and was ended",
@@ -96,16 +96,16 @@ mod tests {
         let timings = Some(Timings { first_audio: Some(640.0), ..Timings::default() });
         let (turn, how) = (TurnId(1), Ending::Interrupted);
         let exchange = Exchange { turn, question, heard, how, timings, glitches: 0, echo_loss: None };
-        let said = lines(&Happening::Answered(exchange.clone()), None);
+        let said = lines(&SessionEvent::Exchange(exchange.clone()), None);
         let [Said::Exchange(text), Said::Chart(chart)] = &said[..] else { panic!("{said:?}") };
         assert_eq!(text, "You:    Why?\nSotto:  Because. -");
         assert!(chart.contains("first sound heard   640 ms"), "{chart}");
-        assert!(lines(&Happening::Answered(Exchange { how: Ending::Revised, ..exchange }), None).is_empty());
+        assert!(lines(&SessionEvent::Exchange(Exchange { how: Ending::Revised, ..exchange }), None).is_empty());
     }
 
     #[test]
     fn who_waits_for_a_name_says_which() {
-        let said = |name| lines(&Happening::View(View::Waiting), name);
+        let said = |name| lines(&SessionEvent::SessionState(SessionState::Waiting), name);
         assert_eq!(said(Some("hey jarvis")), [Said::Note("waiting for \"hey jarvis\"".to_owned())]);
     }
 }

@@ -13,8 +13,8 @@ use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use super::plain::waiting;
-use crate::pipeline::Glance;
-use crate::turn::View;
+use crate::pipeline::StatusSnapshot;
+use crate::turn::SessionState;
 use crate::types::Bytes;
 
 /// Rows of the whole frame: a rule, the state, the question, the answer, the figures, the keys.
@@ -37,7 +37,7 @@ const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 /// Everything that is shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
-    pub view: View,
+    pub view: SessionState,
     /// What is waited for where the person must call first.
     pub name: Option<String>,
     /// Of the microphone, in decibels of full scale.
@@ -75,7 +75,7 @@ impl Scene {
     /// Before anything is known.
     pub fn new(budget: Bytes, name: Option<String>) -> Scene {
         Scene {
-            view: View::NoDevice,
+            view: SessionState::NoDevice,
             name,
             level: f32::NEG_INFINITY,
             question: String::new(),
@@ -89,7 +89,7 @@ impl Scene {
     }
 
     /// Takes in how things are.
-    pub fn see(&mut self, glance: Glance) {
+    pub fn see(&mut self, glance: StatusSnapshot) {
         (self.view, self.level) = (glance.view, glance.level);
         glance.heard.clone_into(&mut self.heard);
         glance.ahead.clone_into(&mut self.ahead);
@@ -106,13 +106,14 @@ impl Scene {
         let waiting = self.name.as_deref().map(|name| format!("● {}", plain(&waiting(Some(name)))));
         // A wide column before the meter, so that it stands still while the state changes.
         let column = waiting.as_ref().map_or(0, |text| text.width() + 2).clamp(17, usize::from(u16::MAX));
-        let state = waiting.filter(|_| self.view == View::Waiting).unwrap_or_else(|| format!("● {name}"));
+        let state = waiting.filter(|_| self.view == SessionState::Waiting).unwrap_or_else(|| format!("● {name}"));
         let mut spans = vec![Span::styled(state, STRONG.fg(color))];
         let left = usize::from(width).saturating_sub(column);
         if left >= 6 {
             let length = (left - 2).min(METER);
             let gap = column.saturating_sub(spans[0].width());
-            let meter = if self.view == View::NoDevice { " ".repeat(length) } else { meter(self.level, length) };
+            let meter =
+                if self.view == SessionState::NoDevice { " ".repeat(length) } else { meter(self.level, length) };
             spans.push(Span::raw(format!("{}▕{meter}▏", " ".repeat(gap))));
         }
         Line::from(spans)
@@ -160,22 +161,22 @@ impl Scene {
     }
 
     fn keys(&self) -> [String; 2] {
-        let mute = if self.view == View::Muted { "unmute" } else { "mute" };
+        let mute = if self.view == SessionState::Muted { "unmute" } else { "mute" };
         [format!("m {mute} · space stop speaking · q quit"), "m · space · q".to_owned()]
     }
 }
 
-fn named(view: View) -> (&'static str, Color) {
+fn named(view: SessionState) -> (&'static str, Color) {
     match view {
-        View::Waiting => ("waiting", Color::Blue),
-        View::Listening => ("listening", Color::Green),
-        View::Hearing => ("hearing", Color::LightGreen),
-        View::Thinking => ("thinking", Color::Yellow),
-        View::Speaking => ("speaking", Color::Cyan),
-        View::Interrupted => ("interrupted", Color::Magenta),
-        View::Muted => ("muted", Color::Red),
-        View::NoDevice => ("no device", Color::Red),
-        View::Closed => ("ended", Color::DarkGray),
+        SessionState::Waiting => ("waiting", Color::Blue),
+        SessionState::Listening => ("listening", Color::Green),
+        SessionState::Hearing => ("hearing", Color::LightGreen),
+        SessionState::Thinking => ("thinking", Color::Yellow),
+        SessionState::Speaking => ("speaking", Color::Cyan),
+        SessionState::Interrupted => ("interrupted", Color::Magenta),
+        SessionState::Muted => ("muted", Color::Red),
+        SessionState::NoDevice => ("no device", Color::Red),
+        SessionState::Closed => ("ended", Color::DarkGray),
     }
 }
 
@@ -260,7 +261,7 @@ mod tests {
     fn scene() -> Scene {
         Scene {
             name: None,
-            view: View::Speaking,
+            view: SessionState::Speaking,
             level: -30.0,
             question: "What is the capital of France, and why is it famous?".to_owned(),
             partial: false,
@@ -332,14 +333,21 @@ mod tests {
 
     #[test]
     fn each_state_has_a_name_and_the_keys_say_what_they_do() {
-        for view in [View::Waiting, View::Listening, View::Hearing, View::Thinking, View::Speaking, View::Interrupted] {
+        for view in [
+            SessionState::Waiting,
+            SessionState::Listening,
+            SessionState::Hearing,
+            SessionState::Thinking,
+            SessionState::Speaking,
+            SessionState::Interrupted,
+        ] {
             let rows = rows(&drawn(&Scene { view, ..scene() }, 60, ROWS));
             assert_eq!(rows[1].split(' ').nth(1), Some(format!("{view:?}").to_lowercase().as_str()));
             assert!(rows[9].starts_with("m mute"));
         }
-        let muted = rows(&drawn(&Scene { view: View::Muted, ..scene() }, 60, ROWS));
+        let muted = rows(&drawn(&Scene { view: SessionState::Muted, ..scene() }, 60, ROWS));
         assert!(muted[1].starts_with("● muted") && muted[9].starts_with("m unmute"));
-        let gone = rows(&drawn(&Scene { view: View::NoDevice, level: 0.0, ..scene() }, 60, ROWS));
+        let gone = rows(&drawn(&Scene { view: SessionState::NoDevice, level: 0.0, ..scene() }, 60, ROWS));
         assert_eq!(gone[1], format!("● no device      ▕{}▏", " ".repeat(METER)));
     }
 
@@ -347,7 +355,7 @@ mod tests {
     fn who_waits_says_for_what_and_the_meter_does_not_move() {
         let name = Some("hey jarvis".to_owned());
         let row = |view| rows(&drawn(&Scene { view, name: name.clone(), ..scene() }, 60, ROWS))[1].clone();
-        let (waiting, listening) = (row(View::Waiting), row(View::Listening));
+        let (waiting, listening) = (row(SessionState::Waiting), row(SessionState::Listening));
         assert!(
             waiting.starts_with("● waiting for \"hey jarvis\"  ▕") && listening.starts_with("● listening  "),
             "{waiting}"

@@ -26,7 +26,7 @@ use unicode_width::UnicodeWidthStr;
 use super::order::Order;
 use super::plain::{Said, lines};
 use super::scene::{self, Scene, wrap};
-use super::{Face, Glance, Happening, Result};
+use super::{Face, Result, SessionEvent, StatusSnapshot};
 use crate::cli::signals;
 use crate::memory::resident;
 use crate::types::Bytes;
@@ -166,20 +166,20 @@ fn hide_covered(frame: &mut Buffer) {
 }
 
 impl Face for Screen {
-    fn tell(&mut self, happening: &Happening) -> Result<()> {
+    fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
         match happening {
-            Happening::Partial(transcript) => self.scene.ask(&transcript.text, true),
-            Happening::Understood(transcript) => self.scene.ask(&transcript.text, false),
-            Happening::Answered(exchange) => {
+            SessionEvent::Partial(transcript) => self.scene.ask(&transcript.text, true),
+            SessionEvent::Understood(transcript) => self.scene.ask(&transcript.text, false),
+            SessionEvent::Exchange(exchange) => {
                 self.scene.question.clear();
                 self.scene.latency = exchange.timings.as_ref().and_then(|timings| timings.first_audio);
             }
             // It was no question.
-            Happening::View(view) if view.is_at_rest() => self.scene.question.clear(),
+            SessionEvent::SessionState(view) if view.is_at_rest() => self.scene.question.clear(),
             _ => {}
         }
         // The scene shows the state.
-        let said = if matches!(happening, Happening::View(_)) { Vec::new() } else { lines(happening, None) };
+        let said = if matches!(happening, SessionEvent::SessionState(_)) { Vec::new() } else { lines(happening, None) };
         if said.is_empty() { Ok(()) } else { self.scroll(&said) }
     }
 
@@ -187,7 +187,7 @@ impl Face for Screen {
         self.scroll(&[Said::Note(line.to_owned())])
     }
 
-    fn show(&mut self, glance: Glance) -> Result<()> {
+    fn show(&mut self, glance: StatusSnapshot) -> Result<()> {
         let now = Instant::now();
         if now < self.next_frame {
             return Ok(());

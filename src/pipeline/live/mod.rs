@@ -10,12 +10,12 @@
 //! sound of an answer comes through a queue of its own, which is not emptied while much of it waits to be heard: so the
 //! voice, and through it the language model, wait for the listener.
 
-mod along;
-mod ears;
-mod mouth;
-mod name;
-mod spoken;
-mod terms;
+mod adapters;
+mod input_path;
+mod output_path;
+mod partial;
+mod spoken_answer;
+mod wake_word;
 
 #[cfg(test)]
 mod tests;
@@ -26,11 +26,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::elsewhere::elsewhere;
+use super::detached::detached;
 use super::latest::{Latest, latest};
 use super::listen::Utterance;
-use super::stage::{PresentTurn, Result, Stages};
-use super::worker::{HearingJob, JudgingJob, Message, Past, Say, ThinkingJob, Voiced, Worker, spawn};
+use super::stage::{CurrentTurn, Result, Stages};
+use super::worker::{
+    AnswerJob, Message, Past, ReplyText, SynthesizerQueue, TranscriptionJob, TurnDetectionJob, Worker, spawn,
+};
 use crate::asr::{self, Cancel};
 use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
@@ -38,16 +40,16 @@ use crate::audio::{AudioError, Earcon, Meter};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, BargeIn, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage,
-    Verdict, View,
+    self, AnswerEvent, BargeIn, Control, Device, Ending, Machine, Notice, PlaybackEvent, Reply, SessionState,
+    TurnCommand, TurnInput, TurnStage, Verdict,
 };
 use crate::types::{Ms, TurnId};
-use along::Along;
-use ears::{Ears, Heard};
-use mouth::{Mouth, Progress};
-use name::NameEar;
-use spoken::Spoken;
-use terms::{turn_settings, words};
+use adapters::{turn_settings, words};
+use input_path::{CapturedSound, InputPath};
+use output_path::{OutputPath, Progress};
+use partial::PartialTranscription;
+use spoken_answer::SpokenAnswer;
+use wake_word::WakeWordListener;
 
 /// Messages that may wait: sentences and pieces of text are small, and stages wait for room.
 const QUEUE: usize = 64;
@@ -74,15 +76,15 @@ pub struct Devices {
 
 /// Something that a person may want to see.
 #[derive(Clone, Debug)]
-pub enum Happening {
+pub enum SessionEvent {
     Device(Change),
-    View(View),
+    SessionState(SessionState),
     /// What was understood so far of somebody who speaks on.
     Partial(asr::Transcript),
     /// What was understood, before it is certain that it was all.
     Understood(asr::Transcript),
     /// An answer has ended.
-    Answered(Answered),
+    Exchange(Exchange),
     Notice(Notice),
     /// A stage failed, in its own words.
     Failed(String),
@@ -90,7 +92,7 @@ pub enum Happening {
 
 /// One exchange.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct Exchange {
     pub turn: TurnId,
     /// Empty where Sotto asked for it again.
     pub question: String,
@@ -106,8 +108,8 @@ pub struct Answered {
 
 /// What a person may want to see at this moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Glance<'a> {
-    pub view: View,
+pub struct StatusSnapshot<'a> {
+    pub view: SessionState,
     /// Of the microphone, in decibels of full scale; minus infinity where it gives none.
     pub level: f32,
     /// What was heard of the answer that is being given, and what is written beyond.
@@ -126,18 +128,18 @@ pub struct Live {
     /// What the microphone gives, before anything is done to it.
     meter: Meter,
     front: Front,
-    ears: Ears,
-    mouth: Mouth,
+    input_path: InputPath,
+    output_path: OutputPath,
     /// The turns that are worth recognising, and answering.
-    hearing: PresentTurn,
-    answering: PresentTurn,
+    transcribing: CurrentTurn,
+    answering: CurrentTurn,
     journal: Journal,
     cancel: Cancel,
     /// Where the recogniser can.
-    along: Option<Along>,
+    partial: Option<PartialTranscription>,
     /// The pause about which the judge is still to be asked: of which turn, and from where to where its speech goes.
-    to_be_judged: Option<(TurnId, Ms, Ms)>,
-    answer: Option<Spoken>,
+    unscored_pause: Option<(TurnId, Ms, Ms)>,
+    answer: Option<SpokenAnswer>,
     /// How far it was when that was told last.
     progress: Option<Progress>,
     /// The last exchange of the history.
@@ -147,13 +149,13 @@ pub struct Live {
     /// Taken away when the conversation is dropped.
     queues: Option<Queues>,
     stages: Vec<JoinHandle<()>>,
-    happened: Vec<Happening>,
+    happened: Vec<SessionEvent>,
 }
 
 struct Queues {
-    hearing: Latest<HearingJob>,
-    judging: Option<Latest<JudgingJob>>,
-    thinking: Latest<ThinkingJob>,
+    transcribing: Latest<TranscriptionJob>,
+    turn_detection_jobs: Option<Latest<TurnDetectionJob>>,
+    answer_jobs: Latest<AnswerJob>,
     inbox: Receiver<Message>,
     sounds: Receiver<Message>,
 }
@@ -161,8 +163,8 @@ struct Queues {
 impl Drop for Live {
     fn drop(&mut self) {
         self.cancel.cancel();
-        self.stop_reading_along();
-        self.hearing.set(TurnId::default());
+        self.stop_partial_transcription();
+        self.transcribing.set(TurnId::default());
         self.answering.set(TurnId::default());
         self.queues = None;
         let deadline = Instant::now() + FAREWELL;
@@ -180,55 +182,59 @@ impl Live {
         devices: Devices,
         journal: Journal,
     ) -> std::result::Result<Live, AudioError> {
-        let (hearing, answering) = (PresentTurn::default(), PresentTurn::default());
+        let (transcribing, answering) = (CurrentTurn::default(), CurrentTurn::default());
         let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
         let ((hear, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
         let (speech, speech_in) = bounded(QUEUE);
-        let Stages { detector, judge, name, recogniser, thinker, speaker } = stages;
-        let name = name.zip(plan.hear.wake_word.as_ref()).map(|(name, plan)| NameEar::new(name, plan));
-        let worker = |present: &PresentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
+        let Stages { detector, judge, name, transcriber, language_model, speaker } = stages;
+        let name = name.zip(plan.hear.wake_word.as_ref()).map(|(name, plan)| WakeWordListener::new(name, plan));
+        let worker = |present: &CurrentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
         let (rate, languages, priority) = (speaker.rate(), speaker.languages(), plan.llm.priority);
-        let along = recogniser.reads_along().then(Along::default);
+        let partial = transcriber.can_transcribe_partially().then(PartialTranscription::default);
         let mut threads = Vec::new();
-        let judging = judge.map(|judge| {
+        let turn_detection_jobs = judge.map(|judge| {
             let (queue, jobs) = latest();
-            threads.push(spawn("judge", worker(&hearing, tell.clone()), move |worker| worker.judging(judge, &jobs)));
+            threads.push(spawn("judge", worker(&transcribing, tell.clone()), move |worker| {
+                worker.turn_detection_jobs(judge, &jobs)
+            }));
             queue
         });
         threads.extend([
-            spawn("recognise", worker(&hearing, tell.clone()), move |worker| worker.recognising(recogniser, &hear_in)),
+            spawn("recognise", worker(&transcribing, tell.clone()), move |worker| {
+                worker.recognising(transcriber, &hear_in)
+            }),
             spawn("think", worker(&answering, tell), move |worker| {
                 worker.lower(priority);
-                worker.thinking(thinker, &think_in, &Voiced { speech, begun: begun_in })
+                worker.answer_jobs(language_model, &think_in, &SynthesizerQueue { speech, begun: begun_in })
             }),
             spawn("speak", worker(&answering, tell_sound), move |worker| worker.speaking(speaker, &speech_in, &begun)),
         ]);
-        let (card, elsewhere) = (devices.card, elsewhere());
+        let (card, detached) = (devices.card, detached());
         let settings = PlaybackSettings::at(rate);
-        let playback = Playback::open(card.clone(), &devices.speaker, settings, elsewhere.clone())?;
+        let playback = Playback::open(card.clone(), &devices.speaker, settings, detached.clone())?;
         let turns = turn_settings(plan, name.is_some());
-        let ears = Ears::new(detector, name, &plan.hear, turns.own_sound);
+        let input_path = InputPath::new(detector, name, &plan.hear, turns.own_sound);
         Ok(Live {
             plan: plan.clone(),
             languages,
             clock: card.clock(),
             machine: Machine::new(turns),
-            capture: Capture::open(card, &devices.microphone, elsewhere),
+            capture: Capture::open(card, &devices.microphone, detached),
             meter: Meter::default(),
             front: Front::new(&plan.audio),
-            ears,
-            mouth: Mouth::new(playback, rate),
-            hearing,
+            input_path,
+            output_path: OutputPath::new(playback, rate),
+            transcribing,
             answering,
             journal,
             cancel: Cancel::default(),
-            along,
-            to_be_judged: None,
+            partial,
+            unscored_pause: None,
             answer: None,
             progress: None,
             past: Past::default(),
             fresh: false,
-            queues: Some(Queues { hearing: hear, judging, thinking: think, inbox, sounds }),
+            queues: Some(Queues { transcribing: hear, turn_detection_jobs, answer_jobs: think, inbox, sounds }),
             stages: threads,
             happened: Vec::new(),
         })
@@ -236,12 +242,12 @@ impl Live {
 
     /// Waits up to `patience`, or until something is due, for a stage to say something, looks after everything, and says what
     /// happened. To be called over and over, every [`TICK`]. Errors when the conversation cannot go on: a stage has ended.
-    pub fn step(&mut self, patience: Duration) -> Result<Vec<Happening>> {
+    pub fn step(&mut self, patience: Duration) -> Result<Vec<SessionEvent>> {
         let patience = (self.until_due().0 / 1000.0).clamp(0.0, patience.as_secs_f64());
         let first = self.queues().inbox.recv_timeout(Duration::from_secs_f64(patience)).ok();
         first.into_iter().try_for_each(|message| self.take(message))?;
         self.take_all()?;
-        while self.mouth.has_room()
+        while self.output_path.has_room()
             && let Ok(message) = self.queues().sounds.try_recv()
         {
             // A sentence is told before it is said, but through the other queue.
@@ -249,10 +255,10 @@ impl Live {
             self.take(message)?;
         }
         self.listen()?;
-        self.read_along();
+        self.transcribe_partially();
         self.ask_judge();
         if self.until_due().0 <= 0.0 {
-            self.tell(Input::Tick);
+            self.tell(TurnInput::Tick);
         }
         self.speak();
         Ok(std::mem::take(&mut self.happened))
@@ -264,10 +270,10 @@ impl Live {
     }
 
     pub fn control(&mut self, control: Control) {
-        self.tell(Input::Control(control));
+        self.tell(TurnInput::Control(control));
     }
 
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> SessionState {
         self.machine.view()
     }
 
@@ -277,11 +283,11 @@ impl Live {
         self.machine.awaits_words() || self.answer.as_ref().is_some_and(|answer| answer.is_silent() && !answer.made)
     }
 
-    pub fn glance(&self) -> Glance<'_> {
+    pub fn glance(&self) -> StatusSnapshot<'_> {
         let given = self.machine.answering().zip(self.answer.as_ref());
         let given = given.filter(|((turn, _), answer)| answer.turn == *turn);
         let (heard, ahead) = given.map(|((_, heard), answer)| answer.parted(heard)).unwrap_or_default();
-        Glance { view: self.view(), level: self.meter.decibels(), heard, ahead }
+        StatusSnapshot { view: self.view(), level: self.meter.decibels(), heard, ahead }
     }
 
     /// What is asked from now on is a new conversation.
@@ -304,10 +310,10 @@ impl Live {
         while let Some(block) = self.capture.read() {
             let (at, mut samples) = (Ms::from(block.at), block.samples);
             self.meter.take(&samples);
-            let played = self.mouth.reference(at);
+            let played = self.output_path.reference(at);
             self.front.process(&mut samples, &played);
-            let heard = Heard { samples: &samples, words: self.front.words(), played: &played };
-            for event in self.ears.hear(heard, at) {
+            let heard = CapturedSound { samples: &samples, words: self.front.words(), played: &played };
+            for event in self.input_path.hear(heard, at) {
                 match event {
                     Ok(event) => self.tell(event),
                     Err(error) => self.ears_failed(error)?,
@@ -318,31 +324,31 @@ impl Live {
     }
 
     /// Reads what is being said, while somebody says it and nobody else needs the cores.
-    fn read_along(&mut self) {
-        let (now, voiced) = (self.now(), self.ears.is_voiced());
+    fn transcribe_partially(&mut self) {
+        let (now, voiced) = (self.now(), self.input_path.is_voiced());
         let making = self.answer.as_ref().is_some_and(|answer| !answer.made);
-        let Some(along) = &mut self.along else { return };
+        let Some(partial) = &mut self.partial else { return };
         if !voiced {
-            return along.let_go(now);
+            return partial.let_go(now);
         }
-        let Some((turn, from)) = along.due(now).filter(|_| !making) else { return };
-        let cancel = along.begin(now);
+        let Some((turn, from)) = partial.due(now).filter(|_| !making) else { return };
+        let cancel = partial.begin(now);
         let utterance = self.utterance(from, now);
-        self.queues().hearing.put(HearingJob { turn, utterance, cancel, along: true });
+        self.queues().transcribing.put(TranscriptionJob { turn, utterance, cancel, partial: true });
         self.compare(turn, from, now);
     }
 
-    fn stop_reading_along(&mut self) {
+    fn stop_partial_transcription(&mut self) {
         let now = self.now();
-        self.along.iter_mut().for_each(|along| along.end(now));
+        self.partial.iter_mut().for_each(|partial| partial.end(now));
     }
 
     /// A frame that could not be judged counts as silence; ears that judge none any more are the end.
     fn ears_failed(&mut self, error: anyhow::Error) -> Result<()> {
-        match self.ears.failures() {
+        match self.input_path.failures() {
             1 => {
-                self.happened.push(Happening::Failed(format!("{error:#}")));
-                self.tell(Input::StageFailed { stage: Stage::Ears, turn: None });
+                self.happened.push(SessionEvent::Failed(format!("{error:#}")));
+                self.tell(TurnInput::StageFailed { stage: TurnStage::Detector, turn: None });
                 Ok(())
             }
             MOST_DEAF.. => Err(error),
@@ -351,10 +357,10 @@ impl Live {
     }
 
     fn speak(&mut self) {
-        if let Some(change) = self.mouth.step(self.now()) {
+        if let Some(change) = self.output_path.step(self.now()) {
             self.device_changed(change);
         }
-        let Some(progress) = self.mouth.progress() else { return };
+        let Some(progress) = self.output_path.progress() else { return };
         if let (Some(answer), Some(ago)) = (&mut self.answer, progress.audible_for)
             && !std::mem::replace(&mut answer.audible, true)
         {
@@ -369,7 +375,7 @@ impl Live {
             true => PlaybackEvent::Drained,
             false => PlaybackEvent::Played { position: progress.position },
         };
-        self.tell(Input::Playback { turn: progress.turn, event });
+        self.tell(TurnInput::Playback { turn: progress.turn, event });
     }
 
     fn device_changed(&mut self, change: Change) {
@@ -379,13 +385,13 @@ impl Live {
             Direction::Output => Device::Speaker,
         };
         let input = match &change {
-            Change::Opened { .. } => Input::DeviceBack(device),
-            Change::Lost { .. } => Input::DeviceLost(device),
+            Change::Opened { .. } => TurnInput::DeviceBack(device),
+            Change::Lost { .. } => TurnInput::DeviceLost(device),
         };
         // Another device, or another distance: what the canceller has learned of the room no longer holds.
         self.front.reset();
         self.meter = Meter::default();
-        self.happened.push(Happening::Device(change));
+        self.happened.push(SessionEvent::Device(change));
         self.tell(input);
     }
 
@@ -399,123 +405,134 @@ impl Live {
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Recognised(turn, transcript) => self.recognised(turn, transcript),
-            Message::Partial(turn, transcript, cancel) if self.hearing.is(turn) && !cancel.is_cancelled() => {
+            Message::Partial(turn, transcript, cancel) if self.transcribing.is(turn) && !cancel.is_cancelled() => {
                 self.read_so_far(turn, transcript);
             }
             Message::Partial(..) => {}
-            Message::Weighed(turn, probability) => self.tell(Input::WordsWeighed { turn, probability }),
-            Message::Judged(turn, probability) => self.tell(Input::EndOfTurnScore { turn, probability }),
-            Message::JudgeFailed(error) => self.happened.push(Happening::Failed(format!("{error:#}"))),
+            Message::SentenceEndScored(turn, probability) => {
+                self.tell(TurnInput::SentenceEndScore { turn, probability })
+            }
+            Message::TurnScored(turn, probability) => self.tell(TurnInput::EndOfTurnScore { turn, probability }),
+            Message::TurnDetectorFailed(error) => self.happened.push(SessionEvent::Failed(format!("{error:#}"))),
             Message::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
             Message::Sentence(turn, sentence) => {
                 let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
                 self.follow(turn, |answer| answer.sentence(&sentence));
                 if begun {
-                    self.tell(Input::Answer { turn, event: AnswerEvent::FirstSentence });
+                    self.tell(TurnInput::Answer { turn, event: AnswerEvent::FirstSentence });
                 }
             }
             Message::Sound(frame) => {
                 let turn = frame.turn;
                 let Some(answer) = self.answer.as_mut().filter(|answer| answer.turn == turn) else { return Ok(()) };
                 let events = answer.sound(&frame);
-                self.mouth.sound(frame);
-                events.into_iter().for_each(|event| self.tell(Input::Answer { turn, event }));
+                self.output_path.sound(frame);
+                events.into_iter().for_each(|event| self.tell(TurnInput::Answer { turn, event }));
             }
             Message::AnswerSpoken(turn) => {
                 if self.answer.as_ref().is_some_and(|answer| answer.turn == turn) {
                     self.follow(turn, |answer| answer.made = true);
-                    self.mouth.complete();
-                    self.tell(Input::Answer { turn, event: AnswerEvent::Complete });
+                    self.output_path.complete();
+                    self.tell(TurnInput::Answer { turn, event: AnswerEvent::Complete });
                 }
             }
             Message::TurnFailed(stage, turn, error) => {
-                let current = [self.hearing.get(), self.answering.get()].contains(&turn);
+                let current = [self.transcribing.get(), self.answering.get()].contains(&turn);
                 if current {
-                    self.happened.push(Happening::Failed(format!("{error:#}")));
-                    self.tell(Input::StageFailed { stage, turn: Some(turn) });
+                    self.happened.push(SessionEvent::Failed(format!("{error:#}")));
+                    self.tell(TurnInput::StageFailed { stage, turn: Some(turn) });
                 }
             }
             Message::StageDied(error) => return Err(error),
-            Message::Heard(..) | Message::ListeningFailed(..) => {}
+            Message::SpeechUpdate(..) | Message::ListeningFailed(..) => {}
         }
         Ok(())
     }
 
-    fn follow(&mut self, turn: TurnId, note: impl FnOnce(&mut Spoken)) {
+    fn follow(&mut self, turn: TurnId, note: impl FnOnce(&mut SpokenAnswer)) {
         if let Some(answer) = self.answer.as_mut().filter(|answer| answer.turn == turn) {
             note(answer);
         }
     }
 
     fn recognised(&mut self, turn: TurnId, transcript: asr::Transcript) {
-        if !self.hearing.is(turn) {
+        if !self.transcribing.is(turn) {
             return;
         }
         self.journal.note(turn, Event::Transcript);
         let words = words(&transcript);
-        self.happened.push(Happening::Understood(transcript));
-        self.tell(Input::Recognised { turn, transcript: words });
+        self.happened.push(SessionEvent::Understood(transcript));
+        self.tell(TurnInput::Recognised { turn, transcript: words });
     }
 
     fn read_so_far(&mut self, turn: TurnId, transcript: asr::Transcript) {
         let now = self.now();
-        self.along.iter_mut().for_each(|along| along.done(now));
+        self.partial.iter_mut().for_each(|partial| partial.done(now));
         let words = words(&transcript);
         if words.verdict == Verdict::Nothing {
             return;
         }
         self.journal.note(turn, Event::PartialTranscript);
-        self.happened.push(Happening::Partial(transcript));
-        self.tell(Input::Partial { turn, transcript: words });
+        self.happened.push(SessionEvent::Partial(transcript));
+        self.tell(TurnInput::Partial { turn, transcript: words });
     }
 
-    fn tell(&mut self, input: Input) {
+    fn tell(&mut self, input: TurnInput) {
         for command in self.machine.on(self.now(), input) {
             self.obey(command);
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: TurnCommand) {
         match command {
-            Command::BeginRecognition { turn, from } => {
-                self.hearing.set(turn);
-                self.along.iter_mut().for_each(|along| along.follow(turn, from));
+            TurnCommand::BeginRecognition { turn, from } => {
+                self.transcribing.set(turn);
+                self.partial.iter_mut().for_each(|partial| partial.follow(turn, from));
                 self.compare(turn, from, self.now());
             }
-            Command::Recognise { turn, from, to } => self.recognise(turn, from, to),
-            Command::CancelRecognition { .. } => {
+            TurnCommand::Recognise { turn, from, to } => self.recognise(turn, from, to),
+            TurnCommand::CancelRecognition { .. } => {
                 self.cancel.cancel();
-                self.stop_reading_along();
-                self.hearing.set(TurnId::default());
+                self.stop_partial_transcription();
+                self.transcribing.set(TurnId::default());
             }
-            Command::Prepare { turn, reply } => self.prepare(turn, reply),
-            Command::Discard { .. } => self.drop_answer(),
-            Command::Confirm { turn } => {
+            TurnCommand::Prepare { turn, reply } => self.prepare(turn, reply),
+            TurnCommand::Discard { .. } => self.drop_answer(),
+            TurnCommand::Confirm { turn } => {
                 self.journal.note(turn, Event::TurnDecided);
-                self.mouth.say(turn);
+                self.output_path.say(turn);
             }
-            Command::Duck { .. } => self.mouth.duck(true),
-            Command::Unduck { .. } => self.mouth.duck(false),
-            Command::Pause { .. } => self.mouth.pause(),
-            Command::Resume { from, .. } => self.mouth.resume(from, self.now()),
-            Command::End { turn, how, heard } => self.end(turn, how, heard),
-            Command::Notice(notice) => self.happened.push(Happening::Notice(notice)),
-            Command::Show(view) => self.happened.push(Happening::View(view)),
-            Command::Earcon(turn::Earcon::Listening) if self.plan.turn.earcons => self.mouth.ring(Earcon::LISTENING),
-            Command::Earcon(turn::Earcon::Thinking) if self.plan.turn.earcons => self.mouth.ring(Earcon::THINKING),
-            Command::Earcon(_) => {}
+            TurnCommand::Duck { .. } => self.output_path.duck(true),
+            TurnCommand::Unduck { .. } => self.output_path.duck(false),
+            TurnCommand::Pause { .. } => self.output_path.pause(),
+            TurnCommand::Resume { from, .. } => self.output_path.resume(from, self.now()),
+            TurnCommand::End { turn, how, heard } => self.end(turn, how, heard),
+            TurnCommand::Notice(notice) => self.happened.push(SessionEvent::Notice(notice)),
+            TurnCommand::Show(view) => self.happened.push(SessionEvent::SessionState(view)),
+            TurnCommand::Earcon(turn::Earcon::Listening) if self.plan.turn.earcons => {
+                self.output_path.ring(Earcon::LISTENING)
+            }
+            TurnCommand::Earcon(turn::Earcon::Thinking) if self.plan.turn.earcons => {
+                self.output_path.ring(Earcon::THINKING)
+            }
+            TurnCommand::Earcon(_) => {}
         }
     }
 
     fn recognise(&mut self, turn: TurnId, from: Ms, to: Ms) {
         let now = self.now();
-        self.along.iter_mut().for_each(|along| along.end_at(to, now));
+        self.partial.iter_mut().for_each(|partial| partial.end_at(to, now));
         let utterance = self.utterance(from, to);
         self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
-        self.hearing.set(turn);
+        self.transcribing.set(turn);
         self.cancel = Cancel::default();
-        self.to_be_judged = Some((turn, from, to));
-        self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone(), along: false });
+        self.unscored_pause = Some((turn, from, to));
+        self.queues().transcribing.put(TranscriptionJob {
+            turn,
+            utterance,
+            cancel: self.cancel.clone(),
+            partial: false,
+        });
         self.compare(turn, from, to);
     }
 
@@ -523,48 +540,54 @@ impl Live {
     /// in what sounds like the answer, too.
     fn utterance(&mut self, from: Ms, to: Ms) -> Utterance {
         let tries = self.machine.settings().barge_in == BargeIn::Stop && self.machine.answering().is_some();
-        self.ears.utterance(from, to, tries, (self.now(), Instant::now()))
+        self.input_path.utterance(from, to, tries, (self.now(), Instant::now()))
     }
 
     /// Tells whether it may be the answer that is heard.
     fn compare(&mut self, turn: TurnId, from: Ms, to: Ms) {
-        let likeness = self.ears.likeness(from, to);
-        self.tell(Input::LikePlayed { turn, likeness });
+        let likeness = self.input_path.likeness(from, to);
+        self.tell(TurnInput::LikePlayed { turn, likeness });
     }
 
     /// Lets the pause be judged once there is enough of it.
     fn ask_judge(&mut self) {
         let now = self.now();
-        let Some((turn, from, to)) = self.to_be_judged.take_if(|(.., to)| now.0 >= to.0 + JUDGED_SILENCE.0) else {
+        let Some((turn, from, to)) = self.unscored_pause.take_if(|(.., to)| now.0 >= to.0 + JUDGED_SILENCE.0) else {
             return;
         };
-        if !self.hearing.is(turn) {
+        if !self.transcribing.is(turn) {
             return;
         }
         let samples = self.utterance(from, to).samples;
-        if let Some(judging) = &self.queues().judging {
-            judging.put(JudgingJob { turn, samples });
+        if let Some(turn_detection_jobs) = &self.queues().turn_detection_jobs {
+            turn_detection_jobs.put(TurnDetectionJob { turn, samples });
         }
     }
 
     fn prepare(&mut self, turn: TurnId, reply: Reply) {
-        self.mouth.prepare();
+        self.output_path.prepare();
         let (question, what) = match reply {
             Reply::To { text, language } => {
-                let what = Say::reply_to(text.clone(), language, &self.languages, &self.plan.tts);
-                (matches!(what, Say::AnswerTo { .. }).then_some(text), what)
+                let what = ReplyText::reply_to(text.clone(), language, &self.languages, &self.plan.tts);
+                (matches!(what, ReplyText::AnswerTo { .. }).then_some(text), what)
             }
-            Reply::AskAgain => (None, Say::Words(self.plan.asr.unclear_reply.clone())),
+            Reply::AskAgain => (None, ReplyText::Words(self.plan.asr.unclear_reply.clone())),
         };
-        self.answer = Some(Spoken::new(turn, question, self.mouth.glitches()));
+        self.answer = Some(SpokenAnswer::new(turn, question, self.output_path.glitches()));
         self.answering.set(turn);
         let fresh = std::mem::take(&mut self.fresh);
-        self.queues().thinking.put(ThinkingJob { turn, what, past: self.past.clone(), fresh, weigh: true });
+        self.queues().answer_jobs.put(AnswerJob {
+            turn,
+            what,
+            past: self.past.clone(),
+            fresh,
+            sentence_end_probability: true,
+        });
     }
 
     fn drop_answer(&mut self) {
         self.answering.set(TurnId::default());
-        self.mouth.break_off(self.now());
+        self.output_path.break_off(self.now());
         self.answer = None;
     }
 
@@ -572,8 +595,8 @@ impl Live {
         let answer = self.answer.take().filter(|answer| answer.turn == turn);
         self.answering.set(TurnId::default());
         match how {
-            Ending::Done => self.mouth.fall_silent(),
-            _ => self.mouth.break_off(self.now()),
+            Ending::Done => self.output_path.fall_silent(),
+            _ => self.output_path.break_off(self.now()),
         }
         let Some(answer) = answer else { return };
         let heard = answer.heard(heard);
@@ -583,8 +606,16 @@ impl Live {
         self.journal.note(turn, Event::Done);
         let timings = Timings::of(&self.journal.of(turn));
         let (question, heard) = (answer.question.clone().unwrap_or_default(), heard.to_owned());
-        let glitches = self.mouth.glitches() - answer.glitches;
+        let glitches = self.output_path.glitches() - answer.glitches;
         let echo_loss = self.front.echo_loss().enhancement();
-        self.happened.push(Happening::Answered(Answered { turn, question, heard, how, timings, glitches, echo_loss }));
+        self.happened.push(SessionEvent::Exchange(Exchange {
+            turn,
+            question,
+            heard,
+            how,
+            timings,
+            glitches,
+            echo_loss,
+        }));
     }
 }

@@ -1,7 +1,7 @@
 //! Whole conversations on a simulated card, with scripted models: what is heard, what stops, what the history keeps.
 
-mod along;
-mod name;
+mod partial;
+mod wake_word;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::asr::{NoSpeech, Verdict};
-use crate::audio::device::{DEFAULT, Happening as Event, Moment, Room, Simulated};
+use crate::audio::device::{DEFAULT, DeviceEvent as Event, Moment, Room, Simulated};
 use crate::config::{Echo, Flag, Sources};
 use crate::hear::{FRAME, WAKE_STEP};
-use crate::pipeline::stage::{Detector, Judge, Name, Recogniser, Speaker, Thinker};
+use crate::pipeline::stage::{
+    LanguageModel, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
+};
 use crate::tts::Sound;
 use crate::types::SampleRate;
 
@@ -22,7 +24,7 @@ const RATE: SampleRate = SampleRate(8000);
 /// Hears a voice in what is loud.
 struct Loud;
 
-impl Detector for Loud {
+impl VoiceActivityDetector for Loud {
     fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
         let loudest = frame.iter().fold(0.0f32, |loudest, sample| loudest.max(sample.abs()));
         Ok(if loudest > 0.1 { 0.95 } else { 0.05 })
@@ -53,7 +55,7 @@ const LEAST: usize = 800;
 /// Hears its name in the step in which it ends; whether the one before was full of it.
 struct Called(bool);
 
-impl Name for Called {
+impl WakeWordDetector for Called {
     fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32> {
         let crossings = step.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count();
         let full = crossings.abs_diff(2 * WAKE_STEP / NAME) < 8 && step.iter().all(|sample| sample.abs() > 0.1);
@@ -64,7 +66,7 @@ impl Name for Called {
     fn reset(&mut self) {}
 }
 
-impl Recogniser for Reads {
+impl Transcriber for Reads {
     fn transcribe(&mut self, samples: &[f32], _: &Cancel) -> Result<asr::Transcript> {
         // The front end's high-pass filter bends the flat tops of a tone down to near zero.
         let voiced: Vec<f32> = samples.iter().copied().filter(|sample| sample.abs() > 0.01).collect();
@@ -82,21 +84,21 @@ impl Recogniser for Reads {
 /// Reads along as well: a word for each half second of voice, unless it has other words for what has none, or never comes
 /// to an end.
 #[derive(Default)]
-struct ReadsAlong {
+struct TranscribesPartially {
     words: Option<&'static str>,
     hangs: bool,
 }
 
-impl Recogniser for ReadsAlong {
+impl Transcriber for TranscribesPartially {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<asr::Transcript> {
         Reads.transcribe(samples, cancel)
     }
 
-    fn reads_along(&self) -> bool {
+    fn can_transcribe_partially(&self) -> bool {
         true
     }
 
-    fn transcribe_so_far(&mut self, samples: &[f32], cancel: &Cancel) -> Result<asr::Transcript> {
+    fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<asr::Transcript> {
         while self.hangs && !cancel.is_cancelled() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -109,7 +111,7 @@ impl Recogniser for ReadsAlong {
 /// Is as sure of each pause, and counts them; without a figure it fails.
 struct Judges(Option<f32>, Arc<AtomicUsize>);
 
-impl Judge for Judges {
+impl TurnDetector for Judges {
     fn complete(&mut self, _: &[f32]) -> Result<f32> {
         self.1.fetch_add(1, Ordering::Relaxed);
         self.0.ok_or_else(|| anyhow::anyhow!("scripted"))
@@ -122,8 +124,8 @@ struct Talks(Arc<Mutex<Vec<String>>>);
 const ANSWER: &str = "It will be dry and mild until the evening. Then some rain comes from the west. \
                       Take an umbrella with you when you leave the house after eight.";
 
-impl Thinker for Talks {
-    fn weigh(&mut self, _: &str) -> Result<Option<f32>> {
+impl LanguageModel for Talks {
+    fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
         Ok(None)
     }
 
@@ -147,7 +149,7 @@ impl Thinker for Talks {
 /// Says a letter in 50 ms: noise that swells and fades.
 struct Hums;
 
-impl Speaker for Hums {
+impl Synthesizer for Hums {
     fn rate(&self) -> SampleRate {
         RATE
     }
@@ -174,7 +176,7 @@ struct World {
     card: Simulated,
     live: Live,
     history: Arc<Mutex<Vec<String>>>,
-    happened: VecDeque<Happening>,
+    happened: VecDeque<SessionEvent>,
 }
 
 impl World {
@@ -186,7 +188,7 @@ impl World {
         World::with(room, echo, Box::new(Loud), Box::new(Hums))
     }
 
-    fn with(room: Room, echo: Echo, detector: Box<dyn Detector>, speaker: Box<dyn Speaker>) -> World {
+    fn with(room: Room, echo: Echo, detector: Box<dyn VoiceActivityDetector>, speaker: Box<dyn Synthesizer>) -> World {
         let echo = if echo == Echo::Off { "off" } else { "aec3" };
         World::set(room, &[("audio.echo", echo)], detector, None, speaker)
     }
@@ -194,19 +196,20 @@ impl World {
     fn set(
         room: Room,
         settings: &[(&str, &str)],
-        detector: Box<dyn Detector>,
-        judge: Option<Box<dyn Judge>>,
-        speaker: Box<dyn Speaker>,
+        detector: Box<dyn VoiceActivityDetector>,
+        judge: Option<Box<dyn TurnDetector>>,
+        speaker: Box<dyn Synthesizer>,
     ) -> World {
-        let (history, recogniser): (Arc<Mutex<_>>, _) = (Arc::default(), Box::new(Reads));
-        let thinker = Box::new(Talks(Arc::clone(&history)));
-        let stages = Stages { detector, judge, name: None, recogniser, thinker, speaker };
+        let (history, transcriber): (Arc<Mutex<_>>, _) = (Arc::default(), Box::new(Reads));
+        let language_model = Box::new(Talks(Arc::clone(&history)));
+        let stages = Stages { detector, judge, name: None, transcriber, language_model, speaker };
         World { history, ..World::start(room, settings, stages) }
     }
 
-    fn heard_by(recogniser: ReadsAlong, speaker: Box<dyn Speaker>) -> World {
-        let (detector, thinker, recogniser) = (Box::new(Loud), Box::new(Talks(Arc::default())), Box::new(recogniser));
-        let stages = Stages { detector, judge: None, name: None, recogniser, thinker, speaker };
+    fn heard_by(transcriber: TranscribesPartially, speaker: Box<dyn Synthesizer>) -> World {
+        let (detector, language_model, transcriber) =
+            (Box::new(Loud), Box::new(Talks(Arc::default())), Box::new(transcriber));
+        let stages = Stages { detector, judge: None, name: None, transcriber, language_model, speaker };
         World::start(Room::HEADPHONES, &[("audio.echo", "off")], stages)
     }
 
@@ -214,7 +217,7 @@ impl World {
         let flag = |&(path, value): &(&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
         let sources = Sources { cores: 1, flags: settings.iter().map(flag).collect(), ..Default::default() };
         let plan = crate::config::load(&sources).unwrap().plan;
-        let name = plan.hear.wake_word.is_some().then(|| Box::new(Called(false)) as Box<dyn Name>);
+        let name = plan.hear.wake_word.is_some().then(|| Box::new(Called(false)) as Box<dyn WakeWordDetector>);
         let stages = Stages { name, ..stages };
         let card = Simulated::usual(room);
         card.record();
@@ -249,7 +252,7 @@ impl World {
     }
 
     /// Waits for the state.
-    fn until(&mut self, view: View) {
+    fn until(&mut self, view: SessionState) {
         for _ in 0..3000 {
             if self.live.view() == view {
                 return;
@@ -259,10 +262,10 @@ impl World {
         panic!("never {view:?}, but {:?}: {:?}", self.live.view(), self.happened);
     }
 
-    fn answers(&self) -> Vec<&Answered> {
+    fn answers(&self) -> Vec<&Exchange> {
         let mut answers = Vec::new();
         for happening in &self.happened {
-            if let Happening::Answered(answered) = happening {
+            if let SessionEvent::Exchange(answered) = happening {
                 answers.push(answered);
             }
         }
@@ -286,11 +289,11 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
     let mut world = World::new();
     for n in 1..=2 {
         world.say(0, 1000);
-        world.until(View::Speaking);
+        world.until(SessionState::Speaking);
         assert!(world.loudness(20) < 0.4);
-        world.until(View::Listening);
+        world.until(SessionState::Listening);
         assert_eq!(world.answers().len(), n);
-        let Answered { question, heard, how, timings, glitches, .. } = world.answers()[n - 1];
+        let Exchange { question, heard, how, timings, glitches, .. } = world.answers()[n - 1];
         assert_eq!((question.as_str(), heard.as_str(), *how, *glitches), (WORDS[0].1, ANSWER, Ending::Done, 0));
         assert!(timings.is_some_and(|timings| timings.first_audio.is_some()), "{timings:?}");
     }
@@ -308,7 +311,7 @@ fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
 fn wait(world: &mut World) -> u64 {
     world.say(0, 1000);
     let end = world.now();
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     world.now() - end
 }
 
@@ -325,11 +328,11 @@ fn a_judge_that_fails_is_told_of_once_and_asked_no_more() {
     let (mut world, asked) = with_judge(None);
     for n in 1..=2 {
         wait(&mut world);
-        world.until(View::Listening);
+        world.until(SessionState::Listening);
         assert_eq!(world.answers().len(), n);
     }
-    let failures: Vec<_> = world.happened.iter().filter(|it| matches!(it, Happening::Failed(_))).collect();
-    assert!(matches!(&failures[..], [Happening::Failed(why)] if why.contains("scripted")), "{failures:?}");
+    let failures: Vec<_> = world.happened.iter().filter(|it| matches!(it, SessionEvent::Failed(_))).collect();
+    assert!(matches!(&failures[..], [SessionEvent::Failed(why)] if why.contains("scripted")), "{failures:?}");
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
@@ -337,18 +340,22 @@ fn a_judge_that_fails_is_told_of_once_and_asked_no_more() {
 fn who_speaks_over_the_answer_is_heard_and_the_history_keeps_what_she_heard() {
     let mut world = World::new();
     world.say(0, 1000);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     world.pass(2000);
     assert!(world.loudness(100) > 0.25);
     world.say(1, 600);
-    assert_eq!((world.live.view(), world.loudness(50)), (View::Interrupted, 0.0), "confirmed speech silences it");
+    assert_eq!(
+        (world.live.view(), world.loudness(50)),
+        (SessionState::Interrupted, 0.0),
+        "confirmed speech silences it"
+    );
     world.say(1, 600);
-    world.until(View::Speaking);
-    let Answered { heard, how, .. } = world.answers()[0];
+    world.until(SessionState::Speaking);
+    let Exchange { heard, how, .. } = world.answers()[0];
     assert_eq!(*how, Ending::Interrupted);
     assert!(ANSWER.starts_with(heard.as_str()) && (30..70).contains(&heard.len()), "{heard:?}");
     let heard = heard.clone();
-    world.until(View::Listening);
+    world.until(SessionState::Listening);
     assert_eq!(world.history(), [format!("{} -> {heard}", WORDS[0].1), WORDS[1].1.to_owned()]);
 }
 
@@ -357,15 +364,15 @@ fn a_nod_and_a_noise_only_hold_the_answer_up() {
     for (words, milliseconds) in [(2, 400), (3, 400)] {
         let mut world = World::new();
         world.say(0, 1000);
-        world.until(View::Speaking);
+        world.until(SessionState::Speaking);
         world.pass(1500);
         world.say(words, milliseconds);
-        assert_eq!(world.live.view(), View::Interrupted, "{}", WORDS[words].1);
-        world.until(View::Speaking);
+        assert_eq!(world.live.view(), SessionState::Interrupted, "{}", WORDS[words].1);
+        world.until(SessionState::Speaking);
         world.pass(300);
         assert!(world.loudness(100) > 0.25, "it is taken up again");
-        world.until(View::Listening);
-        let [Answered { heard, how, .. }] = world.answers()[..] else { panic!("{:?}", world.answers()) };
+        world.until(SessionState::Listening);
+        let [Exchange { heard, how, .. }] = world.answers()[..] else { panic!("{:?}", world.answers()) };
         assert_eq!((heard.as_str(), *how), (ANSWER, Ending::Done));
         assert_eq!(world.history(), [WORDS[0].1]);
     }
@@ -375,19 +382,33 @@ fn a_nod_and_a_noise_only_hold_the_answer_up() {
 fn devices_may_go_and_come_back() {
     let mut world = World::new();
     world.say(0, 1000);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     world.pass(1000);
     let soon = Moment((world.now() + 100) * 1_000_000);
     world.card.plan(soon, Event::Unplug("spk".to_owned()));
-    world.until(View::NoDevice);
-    assert_eq!(world.answers()[0].how, Ending::Interrupted);
+    world.until(SessionState::NoDevice);
     let later = Moment((world.now() + 3000) * 1_000_000);
     world.card.plan(later, Event::Plug("spk".to_owned()));
-    world.until(View::Listening);
+    world.until(SessionState::Speaking);
+    world.until(SessionState::Listening);
+    let [Exchange { heard, how, .. }] = world.answers()[..] else { panic!("{:?}", world.answers()) };
+    assert_eq!((heard.as_str(), *how), (ANSWER, Ending::Done), "it goes on where it was cut off");
+}
+
+#[test]
+fn a_question_asked_while_the_loudspeaker_is_away_is_answered_when_it_is_back() {
+    let mut world = World::new();
+    let soon = Moment((world.now() + 100) * 1_000_000);
+    world.card.plan(soon, Event::Unplug("spk".to_owned()));
+    world.until(SessionState::NoDevice);
     world.say(1, 800);
-    world.until(View::Speaking);
-    world.until(View::Listening);
-    assert_eq!(world.answers().last().unwrap().heard, ANSWER);
+    world.pass(2000);
+    assert!(world.answers().is_empty());
+    world.card.plan(Moment((world.now() + 100) * 1_000_000), Event::Plug("spk".to_owned()));
+    world.until(SessionState::Speaking);
+    world.until(SessionState::Listening);
+    let [Exchange { question, heard, .. }] = world.answers()[..] else { panic!("{:?}", world.answers()) };
+    assert_eq!((question.as_str(), heard.as_str()), (WORDS[1].1, ANSWER));
 }
 
 /// The speaker is louder at the microphone than the person; even ducked, the detector takes it for a voice.
@@ -398,34 +419,34 @@ fn its_own_voice_from_the_speaker_does_not_interrupt_it() {
     let mut world = World::within(room, Echo::Aec3);
     for _ in 0..3 {
         world.say(0, 1000);
-        world.until(View::Speaking);
-        world.until(View::Listening);
+        world.until(SessionState::Speaking);
+        world.until(SessionState::Listening);
     }
     let answers = world.answers();
-    let Answered { heard, echo_loss, .. } = answers.last().unwrap();
+    let Exchange { heard, echo_loss, .. } = answers.last().unwrap();
     assert!(echo_loss.is_some_and(|loss| loss > 20.0), "{echo_loss:?}");
     assert_eq!((answers.len(), heard.as_str()), (3, ANSWER));
     let mut without = World::within(room, Echo::Off);
     without.say(0, 1000);
-    without.until(View::Speaking);
-    without.until(View::Interrupted);
+    without.until(SessionState::Speaking);
+    without.until(SessionState::Interrupted);
 }
 
 #[test]
 fn stopping_by_key_is_at_once() {
     let mut world = World::new();
     world.say(0, 1000);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     world.pass(1000);
     world.live.control(Control::Stop);
     world.pass(60);
-    assert_eq!((world.live.view(), world.loudness(20)), (View::Listening, 0.0));
+    assert_eq!((world.live.view(), world.loudness(20)), (SessionState::Listening, 0.0));
     world.live.control(Control::Mute);
     world.say(0, 1000);
-    assert_eq!(world.live.view(), View::Muted);
+    assert_eq!(world.live.view(), SessionState::Muted);
     world.live.control(Control::Unmute);
     world.pass(1000);
-    assert_eq!((world.live.view(), world.answers().len()), (View::Listening, 1));
+    assert_eq!((world.live.view(), world.answers().len()), (SessionState::Listening, 1));
 }
 
 #[test]
@@ -436,22 +457,22 @@ fn the_plan_says_who_may_interrupt_and_when_a_turn_ends() {
     };
     let mut alone = set(&[("turn.barge_in", "off")]);
     alone.say(0, 1000);
-    alone.until(View::Speaking);
+    alone.until(SessionState::Speaking);
     alone.pass(1000);
     alone.say(1, 600);
-    assert_eq!(alone.live.view(), View::Speaking);
-    alone.until(View::Listening);
+    assert_eq!(alone.live.view(), SessionState::Speaking);
+    alone.until(SessionState::Listening);
     assert_eq!((alone.answers().len(), alone.answers()[0].heard.as_str()), (1, ANSWER));
 
     let mut strict = set(&[("turn.barge_in", "stop")]);
     strict.say(0, 1000);
-    strict.until(View::Speaking);
+    strict.until(SessionState::Speaking);
     strict.pass(1000);
     strict.say(1, 600);
     strict.pass(1000);
-    assert_eq!(strict.live.view(), View::Speaking);
+    assert_eq!(strict.live.view(), SessionState::Speaking);
     strict.say(STOP, 600);
-    strict.until(View::Listening);
+    strict.until(SessionState::Listening);
     let stopped = strict.answers()[0].clone();
     assert_eq!((strict.answers().len(), stopped.how), (1, Ending::Interrupted));
     assert!(!stopped.heard.is_empty() && stopped.heard.len() < ANSWER.len(), "{}", stopped.heard);
@@ -459,27 +480,27 @@ fn the_plan_says_who_may_interrupt_and_when_a_turn_ends() {
     let mut patient = set(&[("turn.middle_silence_ms", "900"), ("turn.long_silence_ms", "900")]);
     patient.say(0, 1000);
     patient.pass(700);
-    assert_eq!(patient.live.view(), View::Hearing);
-    patient.until(View::Speaking);
+    assert_eq!(patient.live.view(), SessionState::Hearing);
+    patient.until(SessionState::Speaking);
 }
 
 #[test]
 fn a_question_in_a_language_without_a_voice_is_told_so_and_never_reaches_the_model() {
     let mut world = World::new();
     world.say(4, 1000);
-    world.until(View::Speaking);
-    world.until(View::Listening);
+    world.until(SessionState::Speaking);
+    world.until(SessionState::Listening);
     assert_eq!(world.answers()[0].heard, "Sorry, I can only speak English.");
     world.say(0, 1000);
-    world.until(View::Speaking);
-    world.until(View::Listening);
+    world.until(SessionState::Speaking);
+    world.until(SessionState::Listening);
     assert_eq!(world.history(), [WORDS[0].1]);
 }
 
 /// Hums the first sentence, and never comes back from the second until the other end of this is dropped.
 struct Hangs(std::sync::mpsc::Receiver<()>, usize);
 
-impl Speaker for Hangs {
+impl Synthesizer for Hangs {
     fn rate(&self) -> SampleRate {
         RATE
     }
@@ -498,14 +519,14 @@ fn a_voice_that_hangs_in_the_middle_of_an_answer_is_given_up() {
     let (come_back, hangs) = std::sync::mpsc::channel::<()>();
     let mut world = World::with(Room::HEADPHONES, Echo::Off, Box::new(Loud), Box::new(Hangs(hangs, 0)));
     world.say(0, 1000);
-    world.until(View::Speaking);
-    world.until(View::Listening);
-    let Answered { heard, how, .. } = world.answers()[0].clone();
+    world.until(SessionState::Speaking);
+    world.until(SessionState::Listening);
+    let Exchange { heard, how, .. } = world.answers()[0].clone();
     assert!(how == Ending::Failed && ANSWER.starts_with(&heard) && !heard.is_empty(), "{how:?} {heard:?}");
     drop(come_back);
     world.say(1, 800);
-    world.until(View::Speaking);
-    world.until(View::Listening);
+    world.until(SessionState::Speaking);
+    world.until(SessionState::Listening);
     let first = format!("{} -> {heard}", WORDS[0].1);
     assert_eq!(world.history(), [first, WORDS[1].1.to_owned()], "what was heard of it is remembered");
 }
@@ -513,7 +534,7 @@ fn a_voice_that_hangs_in_the_middle_of_an_answer_is_given_up() {
 /// Fails for so many frames.
 struct Deaf(u32);
 
-impl Detector for Deaf {
+impl VoiceActivityDetector for Deaf {
     fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
         self.0 = self.0.saturating_sub(1);
         if self.0 > 0 { Err(anyhow::anyhow!("scripted")) } else { Loud.step(frame) }
@@ -526,10 +547,10 @@ impl Detector for Deaf {
 fn ears_that_fail_for_a_moment_are_no_end_and_dead_ones_are() {
     let with = |frames| World::with(Room::HEADPHONES, Echo::Off, Box::new(Deaf(frames)), Box::new(Hums));
     let mut world = with(10);
-    let told = world.happened.iter().filter(|happening| matches!(happening, Happening::Failed(_))).count();
+    let told = world.happened.iter().filter(|happening| matches!(happening, SessionEvent::Failed(_))).count();
     assert_eq!(told, 1, "{:?}", world.happened);
     world.say(0, 1000);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     let mut world = with(1_000);
     let failed = (0..200).find_map(|_| {
         world.card.advance(Duration::from_millis(10));

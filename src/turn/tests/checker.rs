@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::turn::{AnswerEvent, Command, Control, Device, Ending, Input, Machine, PlaybackEvent, TurnSettings, View};
+use crate::turn::{
+    AnswerEvent, Control, Device, Ending, Machine, PlaybackEvent, SessionState, TurnCommand, TurnInput, TurnSettings,
+};
 use crate::types::{Ms, TurnId};
 
 /// A machine whose every command is checked.
@@ -10,12 +12,12 @@ pub(super) struct Checked {
     pub(super) machine: Machine,
     pub(super) now: Ms,
     /// Everything it ever said.
-    pub(super) said: Vec<(Ms, Command)>,
+    pub(super) said: Vec<(Ms, TurnCommand)>,
     closed: bool,
     muted: bool,
     lost: [bool; 2],
     talk_key: bool,
-    view: View,
+    view: SessionState,
     /// The open recognition, and whether its words were asked for.
     recognition: Option<(TurnId, Ms, bool)>,
     answer: Option<Checks>,
@@ -67,16 +69,16 @@ impl Checked {
     }
 
     /// Passes on an input and checks what comes of it.
-    pub(super) fn on(&mut self, at: f64, input: Input) -> Vec<Command> {
+    pub(super) fn on(&mut self, at: f64, input: TurnInput) -> Vec<TurnCommand> {
         if at.is_finite() {
             self.now = Ms(self.now.0.max(at));
         }
         let overdue = self.machine.next_deadline().is_some_and(|due| due.0 <= self.now.0);
         // What falls due first is said first: it is checked against what was known before the input.
-        let before = if overdue { self.machine.on(Ms(at), Input::Tick) } else { Vec::new() };
+        let before = if overdue { self.machine.on(Ms(at), TurnInput::Tick) } else { Vec::new() };
         before.iter().for_each(|command| self.check(command));
         let shut = self.closed;
-        self.closed |= input == Input::Shutdown;
+        self.closed |= input == TurnInput::Shutdown;
         self.note(&input);
         let commands = self.machine.on(Ms(at), input.clone());
         assert!(!shut || commands.is_empty(), "something is said after the end: {commands:?}");
@@ -84,10 +86,10 @@ impl Checked {
         assert_eq!(self.machine.view(), self.view, "the view that was shown is another one");
         let held = self.answer.as_ref().is_some_and(|answer| answer.level == Level::Paused);
         match self.view {
-            View::Interrupted => assert!(held, "an answer goes on and is shown as held"),
+            SessionState::Interrupted => assert!(held, "an answer goes on and is shown as held"),
             // One that was not heard yet waits for a voice that perhaps was none.
-            View::Thinking => {}
-            View::NoDevice => assert!(!held || self.lost[1], "an answer is held though there is a loudspeaker"),
+            SessionState::Thinking => {}
+            SessionState::NoDevice => assert!(!held || self.lost[1], "an answer is held though there is a loudspeaker"),
             _ => assert!(!held, "an answer is held for nobody, or it is not shown"),
         }
         assert!(self.closed || self.machine.next_deadline().is_none_or(|due| due.0 > self.now.0), "overdue");
@@ -98,12 +100,12 @@ impl Checked {
     }
 
     /// Lets time pass until `at`, waking the machine when it wants to be.
-    pub(super) fn pass(&mut self, at: f64) -> Vec<Command> {
+    pub(super) fn pass(&mut self, at: f64) -> Vec<TurnCommand> {
         let mut all = Vec::new();
         while let Some(due) = self.machine.next_deadline().filter(|due| due.0 <= at) {
-            all.extend(self.on(due.0, Input::Tick));
+            all.extend(self.on(due.0, TurnInput::Tick));
         }
-        all.extend(self.on(at, Input::Tick));
+        all.extend(self.on(at, TurnInput::Tick));
         all
     }
 
@@ -111,7 +113,7 @@ impl Checked {
     pub(super) fn rest(&mut self) {
         for _ in 0..64 {
             let Some(due) = self.machine.next_deadline().filter(|_| !self.closed) else { break };
-            self.on(due.0, Input::Tick);
+            self.on(due.0, TurnInput::Tick);
         }
         assert!(self.machine.view().is_at_rest(), "stuck: {:?}", self.machine);
         assert!(self.recognition.is_none() && self.answer.is_none(), "something is left open");
@@ -121,19 +123,19 @@ impl Checked {
         self.answer.as_ref().filter(|answer| answer.confirmed).map(|answer| answer.turn)
     }
 
-    fn note(&mut self, input: &Input) {
+    fn note(&mut self, input: &TurnInput) {
         let open = !self.closed && !self.muted && !self.lost[0];
         match input {
-            Input::Control(Control::Mute) => self.muted = true,
-            Input::Control(Control::Unmute) => self.muted = false,
-            Input::DeviceLost(device) => self.lost[usize::from(*device == Device::Speaker)] = true,
-            Input::DeviceBack(device) => self.lost[usize::from(*device == Device::Speaker)] = false,
+            TurnInput::Control(Control::Mute) => self.muted = true,
+            TurnInput::Control(Control::Unmute) => self.muted = false,
+            TurnInput::DeviceLost(device) => self.lost[usize::from(*device == Device::Speaker)] = true,
+            TurnInput::DeviceBack(device) => self.lost[usize::from(*device == Device::Speaker)] = false,
             // The recognition is over when its words come, if they were asked for.
-            Input::Recognised { turn, .. } if matches!(self.recognition, Some((of, _, true)) if of == *turn) => {
+            TurnInput::Recognised { turn, .. } if matches!(self.recognition, Some((of, _, true)) if of == *turn) => {
                 self.recognition = None;
             }
-            Input::Answer { turn, event } if open => self.note_answer(*turn, event),
-            Input::Playback { turn, event } if open && !self.lost[1] => self.note_playback(*turn, *event),
+            TurnInput::Answer { turn, event } if open => self.note_answer(*turn, event),
+            TurnInput::Playback { turn, event } if open && !self.lost[1] => self.note_playback(*turn, *event),
             _ => {}
         }
     }
@@ -166,47 +168,47 @@ impl Checked {
         answer.furthest = answer.furthest.max(position);
     }
 
-    fn check(&mut self, command: &Command) {
+    fn check(&mut self, command: &TurnCommand) {
         match *command {
-            Command::BeginRecognition { turn, from } => {
+            TurnCommand::BeginRecognition { turn, from } => {
                 assert!(self.recognition.is_none(), "two recognitions");
                 assert!(self.begun.last().is_none_or(|last| *last < turn), "an old number begins");
                 assert!(from.0 >= 0.0 && from.0 <= self.now.0);
                 self.begun.insert(turn);
                 self.recognition = Some((turn, from, false));
             }
-            Command::Recognise { turn, from, to } => {
+            TurnCommand::Recognise { turn, from, to } => {
                 assert_eq!(self.recognition, Some((turn, from, false)), "not open, or asked for twice");
                 assert!(from.0 <= to.0 && to.0 <= self.now.0, "{command:?} at {}", self.now);
                 self.recognition = Some((turn, from, true));
             }
-            Command::CancelRecognition { turn } => {
+            TurnCommand::CancelRecognition { turn } => {
                 assert_eq!(self.recognition.take().map(|open| open.0), Some(turn), "not open");
             }
-            Command::Prepare { turn, .. } => self.check_prepared(turn),
-            Command::Discard { turn } => {
+            TurnCommand::Prepare { turn, .. } => self.check_prepared(turn),
+            TurnCommand::Discard { turn } => {
                 let answer = self.answer.take().expect("nothing to discard");
                 assert!(answer.turn == turn && !answer.confirmed, "{answer:?}");
                 assert!(self.ended.insert(turn));
             }
-            Command::Confirm { turn } => {
+            TurnCommand::Confirm { turn } => {
                 let answer = self.answer.as_mut().expect("nothing to confirm");
                 assert!(answer.turn == turn && !answer.confirmed);
                 answer.confirmed = true;
             }
-            Command::Duck { turn } => self.step(turn, |level| (level == Level::Full).then_some(Level::Ducked)),
-            Command::Unduck { turn } => self.step(turn, |level| (level == Level::Ducked).then_some(Level::Full)),
-            Command::Pause { turn } => self.step(turn, |level| (level != Level::Paused).then_some(Level::Paused)),
-            Command::Resume { turn, from } => {
+            TurnCommand::Duck { turn } => self.step(turn, |level| (level == Level::Full).then_some(Level::Ducked)),
+            TurnCommand::Unduck { turn } => self.step(turn, |level| (level == Level::Ducked).then_some(Level::Full)),
+            TurnCommand::Pause { turn } => self.step(turn, |level| (level != Level::Paused).then_some(Level::Paused)),
+            TurnCommand::Resume { turn, from } => {
                 self.step(turn, |level| (level == Level::Paused).then_some(Level::Full));
                 let answer = self.answer.as_ref().unwrap();
                 let start = answer.pieces.iter().map(|piece| piece.0).rfind(|end| *end <= answer.position);
                 let said = start.unwrap_or(0.0)..=answer.position;
                 assert!(said.contains(&from.0), "{from} is not in the piece {said:?}");
             }
-            Command::End { turn, how, heard } => self.check_end(turn, how, heard),
-            Command::Show(view) => assert_ne!(std::mem::replace(&mut self.view, view), view, "shown twice"),
-            Command::Earcon(_) | Command::Notice(_) => {}
+            TurnCommand::End { turn, how, heard } => self.check_end(turn, how, heard),
+            TurnCommand::Show(view) => assert_ne!(std::mem::replace(&mut self.view, view), view, "shown twice"),
+            TurnCommand::Earcon(_) | TurnCommand::Notice(_) => {}
         }
     }
 
@@ -257,41 +259,47 @@ impl Checked {
     }
 
     /// A control has taken effect by the time the machine has answered.
-    fn check_control(&mut self, input: &Input) {
+    fn check_control(&mut self, input: &TurnInput) {
         let nothing = self.answer.is_none() && self.recognition.is_none();
         let shut = self.closed || self.muted || self.lost[0];
         match input {
-            Input::Control(Control::Mute | Control::Stop) | Input::DeviceLost(Device::Microphone) | Input::Shutdown => {
+            TurnInput::Control(Control::Mute | Control::Stop)
+            | TurnInput::DeviceLost(Device::Microphone)
+            | TurnInput::Shutdown => {
                 assert!(nothing && self.view.is_at_rest(), "{input:?} leaves something under way");
             }
-            Input::DeviceLost(Device::Speaker) => {
+            TurnInput::DeviceLost(Device::Speaker) => {
                 let level = self.answer.as_ref().filter(|answer| answer.confirmed).map(|answer| answer.level);
                 assert!(level.is_none_or(|level| level == Level::Paused), "an answer is played to nobody");
             }
             // A key that is down already changes nothing.
-            Input::Control(Control::TalkKeyDown) if self.talk_key => {}
-            Input::Control(Control::ListenNow | Control::TalkKeyDown) if !shut => {
+            TurnInput::Control(Control::TalkKeyDown) if self.talk_key => {}
+            TurnInput::Control(Control::ListenNow | Control::TalkKeyDown) if !shut => {
                 assert!(self.live_answer().is_none(), "still answering");
-                let shown = matches!(self.view, View::Listening | View::Hearing);
-                assert!(shown || self.lost[1] && self.view == View::NoDevice, "{input:?} shows {:?}", self.view);
-                let key = *input == Input::Control(Control::TalkKeyDown);
+                let shown = matches!(self.view, SessionState::Listening | SessionState::Hearing);
+                assert!(
+                    shown || self.lost[1] && self.view == SessionState::NoDevice,
+                    "{input:?} shows {:?}",
+                    self.view
+                );
+                let key = *input == TurnInput::Control(Control::TalkKeyDown);
                 self.talk_key |= key;
                 assert!(!key || self.recognition.is_some() || self.answer.is_some(), "the key is not heard");
             }
             _ => {}
         }
-        self.talk_key &= !shut && *input != Input::Control(Control::TalkKeyUp);
+        self.talk_key &= !shut && *input != TurnInput::Control(Control::TalkKeyUp);
         let expected = match () {
-            () if self.closed => Some(View::Closed),
-            () if self.lost[0] => Some(View::NoDevice),
-            () if self.muted => Some(if self.lost[1] { View::NoDevice } else { View::Muted }),
+            () if self.closed => Some(SessionState::Closed),
+            () if self.lost[0] => Some(SessionState::NoDevice),
+            () if self.muted => Some(if self.lost[1] { SessionState::NoDevice } else { SessionState::Muted }),
             () => None,
         };
         match expected {
             Some(view) => assert!(self.view == view && nothing, "{:?} instead of {view:?}", self.view),
             None => {
-                assert!(!matches!(self.view, View::Closed | View::Muted));
-                assert!(self.view != View::NoDevice || self.lost[1]);
+                assert!(!matches!(self.view, SessionState::Closed | SessionState::Muted));
+                assert!(self.view != SessionState::NoDevice || self.lost[1]);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! `llm::conversation::tests`.
 
 use super::world::{World, settings, spoken};
-use crate::turn::{Command, Control, Ending, Input, TurnSettings, View};
+use crate::turn::{Control, Ending, SessionState, TurnCommand, TurnInput, TurnSettings};
 
 const QUESTION: super::world::Spoken = spoken(500.0, 1_500.0, "How is the weather?");
 const WHOLE: &str = "It is sunny today. Tomorrow it will rain. Take an umbrella with you.";
@@ -20,7 +20,7 @@ fn defect_1_the_first_piece_is_heard_before_the_answer_is_complete() {
     world.thinking = 1_000.0;
     world.run(20_000.0);
     assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)]);
-    let views = [View::Hearing, View::Thinking, View::Speaking, View::Listening];
+    let views = [SessionState::Hearing, SessionState::Thinking, SessionState::Speaking, SessionState::Listening];
     assert_eq!(world.views(), views);
 }
 
@@ -82,7 +82,7 @@ fn defect_4_a_pause_in_a_sentence_makes_no_two_turns() {
         world.run(20_000.0);
         let question = format!("{first} kitchen light.");
         assert_eq!(world.exchanges(), [(question.as_str(), WHOLE, Ending::Done)], "{pause} ms after {first:?}");
-        assert_eq!(world.count(|command| matches!(command, Command::Confirm { .. })), 1);
+        assert_eq!(world.count(|command| matches!(command, TurnCommand::Confirm { .. })), 1);
     }
 }
 
@@ -93,22 +93,22 @@ fn defect_5_work_runs_ahead_at_the_default_settings() {
         let mut world = World::new(TurnSettings::default(), &[QUESTION]);
         (world.score, world.recognition) = (score, 60.0);
         world.run(20_000.0);
-        let after = |wanted: fn(&Command) -> bool| world.when(0.0, wanted).unwrap() - QUESTION.to;
-        assert_eq!(after(|command| matches!(command, Command::Recognise { .. })), 70.0);
-        assert_eq!(after(|command| matches!(command, Command::Prepare { .. })), 130.0);
-        assert_eq!(after(|command| matches!(command, Command::Confirm { .. })), decided, "{score:?}");
+        let after = |wanted: fn(&TurnCommand) -> bool| world.when(0.0, wanted).unwrap() - QUESTION.to;
+        assert_eq!(after(|command| matches!(command, TurnCommand::Recognise { .. })), 70.0);
+        assert_eq!(after(|command| matches!(command, TurnCommand::Prepare { .. })), 130.0);
+        assert_eq!(after(|command| matches!(command, TurnCommand::Confirm { .. })), decided, "{score:?}");
     }
 }
 
 /// 7: cancelling sets a flag, and decoding goes on and disturbs the next turn.
 #[test]
 fn defect_7_what_is_cancelled_ends_at_once_and_disturbs_nothing() {
-    let mut world =
-        world(&[QUESTION, spoken(5_000.0, 6_000.0, "How is the weather?")]).at(3_000.0, Input::Control(Control::Stop));
+    let mut world = world(&[QUESTION, spoken(5_000.0, 6_000.0, "How is the weather?")])
+        .at(3_000.0, TurnInput::Control(Control::Stop));
     world.run(3_000.0);
     assert_eq!(world.exchanges().len(), 1);
-    let Command::End { turn: stopped, .. } =
-        *world.checked.said.iter().map(|(_, command)| command).find(|c| matches!(c, Command::End { .. })).unwrap()
+    let TurnCommand::End { turn: stopped, .. } =
+        *world.checked.said.iter().map(|(_, command)| command).find(|c| matches!(c, TurnCommand::End { .. })).unwrap()
     else {
         unreachable!("it was looked for")
     };
@@ -117,11 +117,11 @@ fn defect_7_what_is_cancelled_ends_at_once_and_disturbs_nothing() {
         world.run(at);
         let before = world.checked.said.len();
         let event = crate::turn::AnswerEvent::Complete;
-        world.checked.on(at + late, Input::Answer { turn: stopped, event });
+        world.checked.on(at + late, TurnInput::Answer { turn: stopped, event });
         let event = crate::turn::PlaybackEvent::Drained;
-        world.checked.on(at + late, Input::Playback { turn: stopped, event });
-        let stage = crate::turn::Stage::LanguageModel;
-        world.checked.on(at + late, Input::StageFailed { stage, turn: Some(stopped) });
+        world.checked.on(at + late, TurnInput::Playback { turn: stopped, event });
+        let stage = crate::turn::TurnStage::LanguageModel;
+        world.checked.on(at + late, TurnInput::StageFailed { stage, turn: Some(stopped) });
         assert_eq!(world.checked.said.len(), before);
     }
     world.run(20_000.0);

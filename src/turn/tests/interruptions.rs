@@ -1,7 +1,7 @@
 //! Voices over the answer.
 
 use super::world::{Spoken, World, settings, spoken};
-use crate::turn::{BargeIn, Command, Ending, Input, Notice, Stage, TurnSettings, View, VoiceEvent};
+use crate::turn::{BargeIn, Ending, Notice, SessionState, TurnCommand, TurnInput, TurnSettings, TurnStage, VoiceEvent};
 use crate::types::Ms;
 
 /// It is answered from 1920 on.
@@ -20,12 +20,12 @@ fn asked(over: Spoken) -> World {
 fn a_voice_ducks_at_once_and_speech_pauses() {
     let mut world = asked(spoken(3_000.0, 4_000.0, "What about Paris?"));
     world.run(20_000.0);
-    let when = |wanted: fn(&Command) -> bool| world.when(2_000.0, wanted).unwrap();
-    assert_eq!(when(|command| matches!(command, Command::Duck { .. })), 3_040.0, "the step after the first frame");
-    assert_eq!(when(|command| matches!(command, Command::Pause { .. })), 3_200.0);
+    let when = |wanted: fn(&TurnCommand) -> bool| world.when(2_000.0, wanted).unwrap();
+    assert_eq!(when(|command| matches!(command, TurnCommand::Duck { .. })), 3_040.0, "the step after the first frame");
+    assert_eq!(when(|command| matches!(command, TurnCommand::Pause { .. })), 3_200.0);
     // Words are looked for 600 ms later, and take 150 ms.
-    assert_eq!(when(|command| matches!(command, Command::End { .. })), 3_950.0);
-    assert!(world.views().contains(&View::Interrupted));
+    assert_eq!(when(|command| matches!(command, TurnCommand::End { .. })), 3_950.0);
+    assert!(world.views().contains(&SessionState::Interrupted));
 }
 
 #[test]
@@ -41,12 +41,12 @@ fn what_has_no_words_lets_the_answer_go_on_from_its_word() {
         world.run(20_000.0);
         assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)], "{what}");
         let resumed = world.checked.said.iter().find_map(|(at, command)| match command {
-            Command::Resume { from, .. } => Some((at.0, from.0)),
+            TurnCommand::Resume { from, .. } => Some((at.0, from.0)),
             _ => None,
         });
         // Paused at 1280 ms of the answer, inside "Tomorrow"; once the silence has been read.
         assert_eq!(resumed, Some(((over.to + 64.0 + 150.0_f64).div_euclid(10.0) * 10.0 + 10.0, 1_000.0)), "{what}");
-        assert_eq!(world.count(|command| matches!(command, Command::Pause { .. })), 1, "{what}");
+        assert_eq!(world.count(|command| matches!(command, TurnCommand::Pause { .. })), 1, "{what}");
     }
 }
 
@@ -55,8 +55,8 @@ fn a_click_only_ducks() {
     let mut world = asked(spoken(3_000.0, 3_090.0, ""));
     world.run(20_000.0);
     assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)]);
-    assert_eq!(world.count(|command| matches!(command, Command::Duck { .. } | Command::Unduck { .. })), 2);
-    assert_eq!(world.count(|command| matches!(command, Command::Pause { .. })), 0);
+    assert_eq!(world.count(|command| matches!(command, TurnCommand::Duck { .. } | TurnCommand::Unduck { .. })), 2);
+    assert_eq!(world.count(|command| matches!(command, TurnCommand::Pause { .. })), 0);
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn a_nod_that_goes_on_is_a_turn() {
 fn noise_without_end_is_talked_over_after_two_seconds() {
     let mut world = asked(spoken(3_000.0, 60_000.0, ""));
     world.run(80_000.0);
-    assert_eq!(world.when(3_000.0, |command| matches!(command, Command::Resume { .. })), Some(5_200.0));
+    assert_eq!(world.when(3_000.0, |command| matches!(command, TurnCommand::Resume { .. })), Some(5_200.0));
     assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)]);
-    assert_eq!(world.checked.machine.view(), View::Listening);
+    assert_eq!(world.checked.machine.view(), SessionState::Listening);
 }
 
 #[test]
@@ -86,11 +86,11 @@ fn speech_and_noise_that_pause_often_are_told_apart_in_time() {
     noise.reply = vec!["It is sunny today."; 9];
     noise.run(40_000.0);
     assert_eq!(noise.exchanges()[0].2, Ending::Done);
-    assert!(noise.when(3_000.0, |command| matches!(command, Command::Resume { .. })).unwrap() <= 5_200.0);
+    assert!(noise.when(3_000.0, |command| matches!(command, TurnCommand::Resume { .. })).unwrap() <= 5_200.0);
     let mut speech = world(&bursts("Go on."));
     speech.run(40_000.0);
     assert_eq!(speech.exchanges()[0].2, Ending::Interrupted);
-    assert!(speech.when(3_000.0, |command| matches!(command, Command::End { .. })).unwrap() <= 3_600.0);
+    assert!(speech.when(3_000.0, |command| matches!(command, TurnCommand::End { .. })).unwrap() <= 3_600.0);
     assert_eq!(speech.exchanges()[1].0.split_whitespace().count(), 40);
 }
 
@@ -101,7 +101,7 @@ fn a_noisy_room_does_not_make_the_answer_stutter() {
     let mut world = world(&[&[QUESTION], &coughs[..]].concat());
     world.reply = vec!["It is sunny today."; 8];
     world.run(60_000.0);
-    assert_eq!(world.count(|command| matches!(command, Command::Pause { .. })), 3);
+    assert_eq!(world.count(|command| matches!(command, TurnCommand::Pause { .. })), 3);
     assert_eq!(world.exchanges()[0].2, Ending::Done);
 }
 
@@ -136,7 +136,7 @@ fn stop_stops_and_asks_nothing() {
             world.run(20_000.0);
             assert_eq!(world.history.len(), 1, "{text}: {:?}", world.history);
             assert_eq!(world.history[0].how, Ending::Interrupted);
-            assert_eq!(world.checked.machine.view(), View::Listening);
+            assert_eq!(world.checked.machine.view(), SessionState::Listening);
         }
     }
 }
@@ -155,7 +155,7 @@ fn without_barge_in_nobody_interrupts() {
         let mut world = World::new(settings, &[QUESTION, spoken(3_000.0, 4_000.0, said)]);
         world.run(20_000.0);
         assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)], "{said}");
-        assert_eq!(world.count(|command| matches!(command, Command::Duck { .. } | Command::Pause { .. })), 0);
+        assert_eq!(world.count(|command| matches!(command, TurnCommand::Duck { .. } | TurnCommand::Pause { .. })), 0);
     }
 }
 
@@ -172,12 +172,12 @@ fn where_only_a_stop_word_counts_an_answer_goes_on_under_all_else() {
         world.run(20_000.0);
         assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)]);
         for wanted in [
-            |command: &Command| matches!(command, Command::Duck { .. }),
-            |command: &Command| matches!(command, Command::Unduck { .. }),
+            |command: &TurnCommand| matches!(command, TurnCommand::Duck { .. }),
+            |command: &TurnCommand| matches!(command, TurnCommand::Unduck { .. }),
         ] {
             assert_eq!(world.count(wanted), softer);
         }
-        assert_eq!(world.count(|command| matches!(command, Command::Pause { .. })), 0);
+        assert_eq!(world.count(|command| matches!(command, TurnCommand::Pause { .. })), 0);
     }
 }
 
@@ -221,7 +221,7 @@ fn a_stop_word_stops_an_answer_that_nobody_may_interrupt() {
         world.run(20_000.0);
         assert_eq!(world.history.len(), 1, "{said}: {:?}", world.history);
         assert_eq!(world.history[0].how, Ending::Interrupted, "{said}");
-        assert_eq!(world.checked.machine.view(), View::Listening);
+        assert_eq!(world.checked.machine.view(), SessionState::Listening);
     }
     let mut own = World::new(settings, &[QUESTION, spoken(3_000.0, 5_500.0, "tomorrow it will rain take an umbrella")]);
     own.run(20_000.0);
@@ -234,7 +234,7 @@ fn our_own_last_words_are_not_answered() {
     let mut world = asked(spoken(4_980.0, 5_900.0, "an umbrella with you."));
     world.run(20_000.0);
     assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)]);
-    assert_eq!(world.checked.machine.view(), View::Listening);
+    assert_eq!(world.checked.machine.view(), SessionState::Listening);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_recogniser_that_hangs_over_an_answer_lets_it_go_on() {
     world.recognition = 1e9;
     world.run(60_000.0);
     assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)]);
-    assert_eq!(world.notices(), [Notice::StageHangs(Stage::Recogniser)]);
+    assert_eq!(world.notices(), [Notice::StageHangs(TurnStage::Transcriber)]);
 }
 
 #[test]
@@ -252,19 +252,19 @@ fn partial_words_end_the_answer_while_they_are_spoken() {
     let mut world = asked(spoken(3_000.0, 6_000.0, ""));
     world.run(3_300.0);
     let turn = world.checked.said.iter().rev().find_map(|(_, command)| match command {
-        Command::BeginRecognition { turn, .. } => Some(*turn),
+        TurnCommand::BeginRecognition { turn, .. } => Some(*turn),
         _ => None,
     });
     let turn = turn.unwrap();
     let partial = |text: &str, verdict| {
         let transcript =
             crate::turn::Transcript { text: text.to_owned(), language: "en".to_owned(), verdict, ending: None };
-        Input::Partial { turn, transcript }
+        TurnInput::Partial { turn, transcript }
     };
     use crate::turn::Verdict::{Certain, Doubtful};
     for (text, verdict, ends) in [("Okay", Certain, false), ("What a", Doubtful, false), ("Okay what", Certain, true)] {
         let commands = world.checked.on(3_350.0, partial(text, verdict));
-        assert_eq!(commands.iter().any(|command| matches!(command, Command::End { .. })), ends, "{text}");
+        assert_eq!(commands.iter().any(|command| matches!(command, TurnCommand::End { .. })), ends, "{text}");
     }
 }
 
@@ -273,7 +273,7 @@ fn a_voice_that_is_lost_after_a_dismissed_cough_leaves_the_answer_at_full_level(
     let mut world = asked(spoken(3_000.0, 3_300.0, ""));
     world.run(3_650.0);
     for (at, event) in [(3_660.0, VoiceEvent::Seen { since: Ms(3_640.0) }), (3_700.0, VoiceEvent::Lost)] {
-        let commands = world.checked.on(at, Input::Voice(event));
-        assert!(matches!(commands[..], [Command::Duck { .. } | Command::Unduck { .. }]), "{commands:?}");
+        let commands = world.checked.on(at, TurnInput::Voice(event));
+        assert!(matches!(commands[..], [TurnCommand::Duck { .. } | TurnCommand::Unduck { .. }]), "{commands:?}");
     }
 }

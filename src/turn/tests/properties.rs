@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::checker::Checked;
 use super::world::{Spoken, World};
 use crate::turn::{
-    AnswerEvent, BargeIn, Control, Device, EndOfTurn, Input, PlaybackEvent, Stage, Transcript, TurnSettings, Verdict,
-    VoiceEvent,
+    AnswerEvent, BargeIn, Control, Device, EndOfTurn, PlaybackEvent, Transcript, TurnInput, TurnSettings, TurnStage,
+    Verdict, VoiceEvent,
 };
 use crate::types::{Ms, TurnId};
 
@@ -38,7 +38,7 @@ enum Kind {
     Drained,
     Control(Control),
     Device(Device, bool),
-    Failed(Stage, bool),
+    Failed(TurnStage, bool),
     Tick,
     Shutdown,
 }
@@ -92,7 +92,8 @@ fn kind() -> impl Strategy<Value = Kind> {
         Control::TalkKeyUp,
     ];
     let devices = prop::sample::select(vec![Device::Microphone, Device::Speaker]);
-    let stages = [Stage::Ears, Stage::Recogniser, Stage::LanguageModel, Stage::Voice, Stage::Playback];
+    let stages =
+        [TurnStage::Detector, TurnStage::Transcriber, TurnStage::LanguageModel, TurnStage::Voice, TurnStage::Playback];
     let score = prop_oneof![8 => 0.0f32..1.0, 1 => Just(f32::NAN)];
     prop_oneof![
         24 => voice,
@@ -113,33 +114,39 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 impl Step {
-    fn input(&self, newest: TurnId, now: f64) -> Input {
+    fn input(&self, newest: TurnId, now: f64) -> TurnInput {
         let turn = TurnId(newest.0.saturating_sub(self.back));
         let since = Ms(now - self.ago);
         match self.input.clone() {
-            Kind::Seen => Input::Voice(VoiceEvent::Seen { since }),
-            Kind::Lost => Input::Voice(VoiceEvent::Lost),
-            Kind::Confirmed => Input::Voice(VoiceEvent::Confirmed { since }),
-            Kind::Paused => Input::Voice(VoiceEvent::Paused { since }),
-            Kind::Resumed => Input::Voice(VoiceEvent::Resumed { since }),
-            Kind::Ended => Input::Voice(VoiceEvent::Ended { since }),
-            Kind::Score(probability) => Input::EndOfTurnScore { turn, probability },
-            Kind::Like(likeness) => Input::LikePlayed { turn, likeness },
-            Kind::Weighed(probability) => Input::WordsWeighed { turn, probability },
+            Kind::Seen => TurnInput::Voice(VoiceEvent::Seen { since }),
+            Kind::Lost => TurnInput::Voice(VoiceEvent::Lost),
+            Kind::Confirmed => TurnInput::Voice(VoiceEvent::Confirmed { since }),
+            Kind::Paused => TurnInput::Voice(VoiceEvent::Paused { since }),
+            Kind::Resumed => TurnInput::Voice(VoiceEvent::Resumed { since }),
+            Kind::Ended => TurnInput::Voice(VoiceEvent::Ended { since }),
+            Kind::Score(probability) => TurnInput::EndOfTurnScore { turn, probability },
+            Kind::Like(likeness) => TurnInput::LikePlayed { turn, likeness },
+            Kind::Weighed(probability) => TurnInput::SentenceEndScore { turn, probability },
             Kind::Words { text, language, verdict, ending, partial } => {
                 let transcript = Transcript { text: text.to_owned(), language: language.to_owned(), verdict, ending };
-                if partial { Input::Partial { turn, transcript } } else { Input::Recognised { turn, transcript } }
+                if partial {
+                    TurnInput::Partial { turn, transcript }
+                } else {
+                    TurnInput::Recognised { turn, transcript }
+                }
             }
-            Kind::WakeWord => Input::WakeWord { until: since },
-            Kind::Answer(event) => Input::Answer { turn, event },
-            Kind::Played(position) => Input::Playback { turn, event: PlaybackEvent::Played { position: Ms(position) } },
-            Kind::Drained => Input::Playback { turn, event: PlaybackEvent::Drained },
-            Kind::Control(control) => Input::Control(control),
-            Kind::Device(device, true) => Input::DeviceBack(device),
-            Kind::Device(device, false) => Input::DeviceLost(device),
-            Kind::Failed(stage, all) => Input::StageFailed { stage, turn: (!all).then_some(turn) },
-            Kind::Tick => Input::Tick,
-            Kind::Shutdown => Input::Shutdown,
+            Kind::WakeWord => TurnInput::WakeWord { until: since },
+            Kind::Answer(event) => TurnInput::Answer { turn, event },
+            Kind::Played(position) => {
+                TurnInput::Playback { turn, event: PlaybackEvent::Played { position: Ms(position) } }
+            }
+            Kind::Drained => TurnInput::Playback { turn, event: PlaybackEvent::Drained },
+            Kind::Control(control) => TurnInput::Control(control),
+            Kind::Device(device, true) => TurnInput::DeviceBack(device),
+            Kind::Device(device, false) => TurnInput::DeviceLost(device),
+            Kind::Failed(stage, all) => TurnInput::StageFailed { stage, turn: (!all).then_some(turn) },
+            Kind::Tick => TurnInput::Tick,
+            Kind::Shutdown => TurnInput::Shutdown,
         }
     }
 }
@@ -151,15 +158,15 @@ fn settings() -> impl Strategy<Value = TurnSettings> {
             let plain = TurnSettings::default();
             let long = Ms(plain.end.long.0 * scale);
             let end = EndOfTurn { long, ..plain.end };
-            let weigh_words = (barge_in == BargeIn::On) ^ wake_word;
-            TurnSettings { wake_word, barge_in, false_alarms, weigh_words, end, ..plain }
+            let use_sentence_end = (barge_in == BargeIn::On) ^ wake_word;
+            TurnSettings { wake_word, barge_in, false_alarms, use_sentence_end, end, ..plain }
         },
     )
 }
 
 /// The newest number that the machine has named; an input for it is most likely to matter.
 fn newest(checked: &Checked) -> TurnId {
-    use crate::turn::Command::{BeginRecognition, Prepare};
+    use crate::turn::TurnCommand::{BeginRecognition, Prepare};
     let named = checked.said.iter().rev().find_map(|(_, command)| match command {
         BeginRecognition { turn, .. } | Prepare { turn, .. } => Some(*turn),
         _ => None,
@@ -210,10 +217,10 @@ proptest! {
         score in prop::option::of(0.0f32..1.0),
         weighed in prop::option::of(0.0f32..0.1),
         ending in prop::option::of(0.0f32..1.0),
-        weigh_words: bool,
+        use_sentence_end: bool,
     ) {
         let end = script.last().map_or(0.0, |spoken| spoken.to);
-        let mut world = World::new(TurnSettings { weigh_words, ..TurnSettings::default() }, &script);
+        let mut world = World::new(TurnSettings { use_sentence_end, ..TurnSettings::default() }, &script);
         (world.recognition, world.thinking) = (recognition, thinking);
         (world.score, world.weighed, world.ending) = (score, weighed, ending);
         world.run(end + 20_000.0);

@@ -3,8 +3,8 @@
 
 use super::checker::Checked;
 use crate::turn::{
-    AnswerEvent, Command, EndOfTurn, Ending, Input, Notice, PlaybackEvent, Reply, Transcript, TurnSettings, Verdict,
-    View, VoiceEvent,
+    AnswerEvent, EndOfTurn, Ending, Notice, PlaybackEvent, Reply, SessionState, Transcript, TurnCommand, TurnInput,
+    TurnSettings, Verdict, VoiceEvent,
 };
 use crate::types::{Ms, TurnId};
 
@@ -40,7 +40,7 @@ pub(super) struct World {
     pub(super) checked: Checked,
     script: Vec<Spoken>,
     /// What is to happen when.
-    agenda: Vec<(f64, Input)>,
+    agenda: Vec<(f64, TurnInput)>,
     /// How long the recogniser takes.
     pub(super) recognition: f64,
     /// How long an answer takes to its first sound.
@@ -101,7 +101,7 @@ impl World {
         let mut before = f64::NEG_INFINITY;
         for (n, Spoken { from, to, .. }) in self.script.clone().into_iter().enumerate() {
             let next = self.script.get(n + 1).map_or(f64::INFINITY, |spoken| spoken.from);
-            let mut tell = |at, event| self.agenda.push((at, Input::Voice(event)));
+            let mut tell = |at, event| self.agenda.push((at, TurnInput::Voice(event)));
             if from - before < END {
                 tell(from + FRAME, VoiceEvent::Resumed { since: Ms(from) });
             } else {
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Something else that will happen.
-    pub(super) fn at(mut self, at: f64, input: Input) -> World {
+    pub(super) fn at(mut self, at: f64, input: TurnInput) -> World {
         self.agenda.push((at, input));
         self
     }
@@ -145,14 +145,14 @@ impl World {
         }
     }
 
-    fn next_due(&mut self, now: f64) -> Option<Input> {
+    fn next_due(&mut self, now: f64) -> Option<TurnInput> {
         let due = self.agenda.iter().enumerate().filter(|(_, (at, _))| *at <= now);
         let (first, _) = due.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0))?;
         Some(self.agenda.remove(first).1)
     }
 
-    fn have_sound(&mut self, input: &Input) {
-        let (Some(answer), Input::Answer { turn, event }) = (&mut self.answer, input) else { return };
+    fn have_sound(&mut self, input: &TurnInput) {
+        let (Some(answer), TurnInput::Answer { turn, event }) = (&mut self.answer, input) else { return };
         assert_eq!(answer.turn, *turn, "what was cancelled goes on");
         match event {
             AnswerEvent::Sound { length, .. } => answer.length += length.0,
@@ -166,31 +166,32 @@ impl World {
         if answer.position < answer.length {
             answer.position = (answer.position + STEP).min(answer.length);
             let (turn, position) = (answer.turn, Ms(answer.position));
-            let commands = self.checked.on(now, Input::Playback { turn, event: PlaybackEvent::Played { position } });
+            let commands =
+                self.checked.on(now, TurnInput::Playback { turn, event: PlaybackEvent::Played { position } });
             self.obey(now, commands);
         } else if answer.complete {
             let turn = answer.turn;
-            let commands = self.checked.on(now, Input::Playback { turn, event: PlaybackEvent::Drained });
+            let commands = self.checked.on(now, TurnInput::Playback { turn, event: PlaybackEvent::Drained });
             self.obey(now, commands);
         }
     }
 
-    fn obey(&mut self, now: f64, commands: Vec<Command>) {
+    fn obey(&mut self, now: f64, commands: Vec<TurnCommand>) {
         for command in commands {
             match command {
-                Command::BeginRecognition { turn, .. } => {
-                    self.agenda.push((now, Input::LikePlayed { turn, likeness: self.likeness }));
+                TurnCommand::BeginRecognition { turn, .. } => {
+                    self.agenda.push((now, TurnInput::LikePlayed { turn, likeness: self.likeness }));
                 }
-                Command::Recognise { turn, from, to } => self.recognise(now, turn, from.0, to.0),
-                Command::Prepare { turn, reply } => self.prepare(now, turn, reply),
-                Command::Discard { turn } | Command::CancelRecognition { turn } => self.cancel(turn),
-                Command::Confirm { .. } => self.playing().confirmed = true,
-                Command::Pause { .. } => self.playing().paused = true,
-                Command::Resume { from, .. } => {
+                TurnCommand::Recognise { turn, from, to } => self.recognise(now, turn, from.0, to.0),
+                TurnCommand::Prepare { turn, reply } => self.prepare(now, turn, reply),
+                TurnCommand::Discard { turn } | TurnCommand::CancelRecognition { turn } => self.cancel(turn),
+                TurnCommand::Confirm { .. } => self.playing().confirmed = true,
+                TurnCommand::Pause { .. } => self.playing().paused = true,
+                TurnCommand::Resume { from, .. } => {
                     self.playing().paused = false;
                     self.playing().position = from.0;
                 }
-                Command::End { turn, how, heard } => self.end(turn, how, heard),
+                TurnCommand::End { turn, how, heard } => self.end(turn, how, heard),
                 _ => {}
             }
         }
@@ -202,26 +203,26 @@ impl World {
 
     fn recognise(&mut self, now: f64, turn: TurnId, from: f64, to: f64) {
         if let Some(probability) = self.score {
-            self.agenda.push((now + 50.0, Input::EndOfTurnScore { turn, probability }));
+            self.agenda.push((now + 50.0, TurnInput::EndOfTurnScore { turn, probability }));
         }
-        self.agenda.push((now, Input::LikePlayed { turn, likeness: self.likeness }));
+        self.agenda.push((now, TurnInput::LikePlayed { turn, likeness: self.likeness }));
         let text: Vec<_> = self.script.iter().map(|spoken| said_between(spoken, from, to)).collect();
         let text = text.join(" ").trim().to_owned();
         let verdict = if text.is_empty() { Verdict::Nothing } else { Verdict::Certain };
         let transcript = Transcript { text, language: "en".to_owned(), verdict, ending: self.ending };
-        self.agenda.push((now + self.recognition, Input::Recognised { turn, transcript }));
+        self.agenda.push((now + self.recognition, TurnInput::Recognised { turn, transcript }));
     }
 
     fn prepare(&mut self, now: f64, turn: TurnId, reply: Reply) {
         let question = match reply {
             Reply::To { text, .. } => {
-                self.agenda.push((now + 60.0, Input::WordsWeighed { turn, probability: self.weighed }));
+                self.agenda.push((now + 60.0, TurnInput::SentenceEndScore { turn, probability: self.weighed }));
                 text
             }
             Reply::AskAgain => "?".to_owned(),
         };
         let mut at = 0;
-        let mut tell = |wait, event| self.agenda.push((now + wait, Input::Answer { turn, event }));
+        let mut tell = |wait, event| self.agenda.push((now + wait, TurnInput::Answer { turn, event }));
         for (n, text) in self.reply.iter().enumerate() {
             let wait = self.thinking + 100.0 * n as f64;
             tell(wait, AnswerEvent::Sound { length: Ms(1_000.0), at, text: (*text).to_owned() });
@@ -259,17 +260,17 @@ impl World {
     }
 
     /// When the first command of this kind came, from `from` on.
-    pub(super) fn when(&self, from: f64, wanted: impl Fn(&Command) -> bool) -> Option<f64> {
+    pub(super) fn when(&self, from: f64, wanted: impl Fn(&TurnCommand) -> bool) -> Option<f64> {
         self.checked.said.iter().find(|(at, command)| at.0 >= from && wanted(command)).map(|(at, _)| at.0)
     }
 
-    pub(super) fn count(&self, wanted: impl Fn(&Command) -> bool) -> usize {
+    pub(super) fn count(&self, wanted: impl Fn(&TurnCommand) -> bool) -> usize {
         self.checked.said.iter().filter(|(_, command)| wanted(command)).count()
     }
 
-    pub(super) fn views(&self) -> Vec<View> {
+    pub(super) fn views(&self) -> Vec<SessionState> {
         let shown = self.checked.said.iter().filter_map(|(_, command)| match command {
-            Command::Show(view) => Some(*view),
+            TurnCommand::Show(view) => Some(*view),
             _ => None,
         });
         shown.collect()
@@ -277,7 +278,7 @@ impl World {
 
     pub(super) fn notices(&self) -> Vec<Notice> {
         let told = self.checked.said.iter().filter_map(|(_, command)| match command {
-            Command::Notice(notice) => Some(*notice),
+            TurnCommand::Notice(notice) => Some(*notice),
             _ => None,
         });
         told.collect()
@@ -293,13 +294,13 @@ fn said_between(spoken: &Spoken, from: f64, to: f64) -> String {
     words[first..last.max(first)].join(" ")
 }
 
-fn is_of(input: &Input, number: TurnId) -> bool {
+fn is_of(input: &TurnInput, number: TurnId) -> bool {
     match input {
-        Input::Recognised { turn, .. }
-        | Input::EndOfTurnScore { turn, .. }
-        | Input::LikePlayed { turn, .. }
-        | Input::WordsWeighed { turn, .. }
-        | Input::Answer { turn, .. } => *turn == number,
+        TurnInput::Recognised { turn, .. }
+        | TurnInput::EndOfTurnScore { turn, .. }
+        | TurnInput::LikePlayed { turn, .. }
+        | TurnInput::SentenceEndScore { turn, .. }
+        | TurnInput::Answer { turn, .. } => *turn == number,
         _ => false,
     }
 }

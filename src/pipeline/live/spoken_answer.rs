@@ -5,7 +5,7 @@ use crate::turn::AnswerEvent;
 use crate::types::{Frame, TurnId};
 
 /// An answer that is being made.
-pub(super) struct Spoken {
+pub(super) struct SpokenAnswer {
     pub(super) turn: TurnId,
     /// `None` where it only asks for the question again.
     pub(super) question: Option<String>,
@@ -25,10 +25,20 @@ pub(super) struct Spoken {
     pub(super) glitches: u64,
 }
 
-impl Spoken {
+impl SpokenAnswer {
     pub(super) fn new(turn: TurnId, question: Option<String>, glitches: u64) -> Self {
         let (written, said) = (String::new(), String::new());
-        Spoken { turn, question, written, said, words: Vec::new(), begun: 0, made: false, audible: false, glitches }
+        SpokenAnswer {
+            turn,
+            question,
+            written,
+            said,
+            words: Vec::new(),
+            begun: 0,
+            made: false,
+            audible: false,
+            glitches,
+        }
     }
 
     pub(super) fn written(&mut self, piece: &str) {
@@ -91,7 +101,7 @@ mod tests {
         Frame { turn: TurnId(1), rate: SampleRate(1000), samples: vec![0.0; length], words }
     }
 
-    fn pieces(answer: &mut Spoken, frame: &Frame) -> Vec<(f64, usize, String)> {
+    fn pieces(answer: &mut SpokenAnswer, frame: &Frame) -> Vec<(f64, usize, String)> {
         let piece = |event| match event {
             AnswerEvent::Sound { length: Ms(length), at, text } => (length, at, text),
             other => panic!("{other:?}"),
@@ -101,7 +111,7 @@ mod tests {
 
     #[test]
     fn sound_says_word_by_word_and_goes_on_with_the_last() {
-        let mut answer = Spoken::new(TurnId(1), None, 0);
+        let mut answer = SpokenAnswer::new(TurnId(1), None, 0);
         ["*Hello* ", "there. ", "It rains."].iter().for_each(|piece| answer.written(piece));
         assert!(answer.is_silent());
         answer.sentence("Hello there.");

@@ -4,7 +4,7 @@
 //! to answer in that, because the voice that will read the answer was made for it. The line stands before the question: the
 //! system prompt and the turns before stay as they were computed, and the question's own words are the last it reads.
 
-use super::worker::Say;
+use super::worker::ReplyText;
 use crate::asr::language_name;
 
 /// Nothing need be said of it as long as nobody speaks another.
@@ -12,22 +12,24 @@ const ENGLISH: &str = "en";
 
 /// What the language model has been told of languages.
 #[derive(Default)]
-pub(super) struct Tongue {
+pub(super) struct ResponseLanguage {
     /// Somewhere in its history it was told to leave English.
     left_english: bool,
 }
 
-impl Tongue {
+impl ResponseLanguage {
     /// With the whole history, what it was told is forgotten.
     pub(super) fn forget(&mut self) {
-        *self = Tongue::default();
+        *self = ResponseLanguage::default();
     }
 
     /// The question as the language model is given it. In a conversation in English alone, as it was asked.
-    pub(super) fn tell(&mut self, what: Say) -> Say {
+    pub(super) fn tell(&mut self, what: ReplyText) -> ReplyText {
         match what {
-            Say::AnswerTo { question, language } => Say::AnswerTo { question: self.ask(question, &language), language },
-            words @ Say::Words(_) => words,
+            ReplyText::AnswerTo { question, language } => {
+                ReplyText::AnswerTo { question: self.ask(question, &language), language }
+            }
+            words @ ReplyText::Words(_) => words,
         }
     }
 
@@ -47,7 +49,7 @@ mod tests {
 
     #[test]
     fn only_who_leaves_english_is_told_in_which_language_to_answer() {
-        let mut tongue = Tongue::default();
+        let mut response_language = ResponseLanguage::default();
         for (question, language, told) in [
             ("What time is it?", "en", "What time is it?"),
             ("Hm?", "", "Hm?"),
@@ -57,11 +59,13 @@ mod tests {
             ("¿Qué hora es?", "es", "Answer in Spanish.\n¿Qué hora es?"),
             ("nuqneH?", "tlh", "nuqneH?"),
         ] {
-            assert_eq!(tongue.ask(question.to_owned(), language), told);
+            assert_eq!(response_language.ask(question.to_owned(), language), told);
         }
-        tongue.forget();
-        assert_eq!(tongue.ask("What time is it?".to_owned(), "en"), "What time is it?");
-        let Say::Words(words) = tongue.tell(Say::Words("Pardon?".to_owned())) else { panic!("they are fixed") };
+        response_language.forget();
+        assert_eq!(response_language.ask("What time is it?".to_owned(), "en"), "What time is it?");
+        let ReplyText::Words(words) = response_language.tell(ReplyText::Words("Pardon?".to_owned())) else {
+            panic!("they are fixed")
+        };
         assert_eq!(words, "Pardon?");
     }
 }

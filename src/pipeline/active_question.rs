@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::once::{Answered, Outcome, Sink};
+use super::once::{OnceAnswer, OnceOutcome, Sink};
 use super::stage::Result;
 use crate::asr::{Transcript, Verdict};
 use crate::observe::{Event, Journal, Timings};
@@ -14,7 +14,7 @@ use crate::types::{Frame, Ms, TurnId};
 const AUDIBLE: f32 = 0.003;
 
 /// One question being followed.
-pub(super) struct Asked<'a> {
+pub(super) struct ActiveQuestion<'a> {
     pub(super) turn: TurnId,
     sink: &'a mut dyn Sink,
     /// How long the speech lasted, once there was some.
@@ -34,9 +34,9 @@ enum Held {
     Sound(Frame),
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ActiveQuestion<'a> {
     pub(super) fn new(turn: TurnId, sink: &'a mut dyn Sink) -> Self {
-        Asked {
+        ActiveQuestion {
             turn,
             sink,
             heard: None,
@@ -105,23 +105,23 @@ impl<'a> Asked<'a> {
     }
 
     /// What became of the question, once nothing more can come.
-    pub(super) fn outcome(&mut self, journal: &Journal) -> Result<Option<Outcome>> {
+    pub(super) fn outcome(&mut self, journal: &Journal) -> Result<Option<OnceOutcome>> {
         if !self.file_over {
             return Ok(None);
         }
         let Some(heard) = self.heard else {
-            return Ok(Some(Outcome::Silence { why: "no speech was found".to_owned() }));
+            return Ok(Some(OnceOutcome::Silence { why: "no speech was found".to_owned() }));
         };
         let Some(transcript) = &self.transcript else { return Ok(None) };
         if let Verdict::Nothing(why) = &transcript.verdict {
-            return Ok(Some(Outcome::Silence { why: why.to_string() }));
+            return Ok(Some(OnceOutcome::Silence { why: why.to_string() }));
         }
         if !(self.spoken && self.decided) {
             return Ok(None);
         }
         journal.note(self.turn, Event::Done);
         let timings = Timings::of(&journal.of(self.turn)).context("the turn has no last speech sample")?;
-        Ok(Some(Outcome::Answered(Box::new(Answered {
+        Ok(Some(OnceOutcome::OnceAnswer(Box::new(OnceAnswer {
             transcript: transcript.clone(),
             reply: self.reply.trim().to_owned(),
             heard,

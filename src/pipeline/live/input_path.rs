@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::name::NameEar;
+use super::wake_word::WakeWordListener;
 use crate::config;
 use crate::hear::{ECHO_REACH, FRAME, Likeness, Segmenter, SpeechEvent, loudest, speech_end};
 use crate::pipeline::listen::Utterance;
-use crate::pipeline::stage::{Detector, Result};
-use crate::turn::{Input, VoiceEvent};
+use crate::pipeline::stage::{Result, VoiceActivityDetector};
+use crate::turn::{TurnInput, VoiceEvent};
 use crate::types::{Ms, SampleRate};
 
 /// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that ends it.
@@ -26,7 +26,7 @@ const NAMED: Ms = Ms(1_500.0);
 const HOPE: u32 = 2;
 
 /// As many samples each, of the same time.
-pub(super) struct Heard<'a> {
+pub(super) struct CapturedSound<'a> {
     /// In which voices are listened for.
     pub(super) samples: &'a [f32],
     /// In which words are read, the wake word among them; see [`crate::audio::front::Front::words`].
@@ -44,10 +44,10 @@ enum Sound {
     Words,
 }
 
-pub(super) struct Ears {
-    detector: Box<dyn Detector>,
+pub(super) struct InputPath {
+    detector: Box<dyn VoiceActivityDetector>,
     segmenter: Segmenter,
-    name: Option<NameEar>,
+    name: Option<WakeWordListener>,
     /// When the wake word had been said last.
     named: Ms,
     padding: u64,
@@ -71,11 +71,16 @@ pub(super) struct Ears {
     hopeful: Option<u32>,
 }
 
-impl Ears {
-    pub(super) fn new(mut detector: Box<dyn Detector>, name: Option<NameEar>, plan: &config::Hear, own: f32) -> Self {
+impl InputPath {
+    pub(super) fn new(
+        mut detector: Box<dyn VoiceActivityDetector>,
+        name: Option<WakeWordListener>,
+        plan: &config::Hear,
+        own: f32,
+    ) -> Self {
         detector.reset();
         let samples = |span: Ms| SampleRate::HEARING.samples(span);
-        Ears {
+        InputPath {
             detector,
             segmenter: Segmenter::new(plan),
             name,
@@ -97,7 +102,11 @@ impl Ears {
 
     /// Takes the next sound, whose first sample was at the microphone at the moment `at`. Says what voices did and when the
     /// wake word was said, and of which sound that could not be told.
-    pub(super) fn hear(&mut self, Heard { samples, words, played }: Heard, at: Ms) -> Vec<Result<Input>> {
+    pub(super) fn hear(
+        &mut self,
+        CapturedSound { samples, words, played }: CapturedSound,
+        at: Ms,
+    ) -> Vec<Result<TurnInput>> {
         self.origin = at.0 - SampleRate::HEARING.duration(self.end() as usize).0;
         self.sound.extend(samples);
         self.words.extend(words);
@@ -106,7 +115,7 @@ impl Ears {
         while self.end() - self.judged >= FRAME as u64 {
             self.judge(&mut events);
         }
-        events.extend(self.look_ahead().map(|event| Ok(Input::Voice(event))));
+        events.extend(self.look_ahead().map(|event| Ok(TurnInput::Voice(event))));
         let old = self.sound.len().saturating_sub(self.most);
         self.sound.drain(..old);
         self.words.drain(..old);
@@ -120,7 +129,7 @@ impl Ears {
                 }
                 self.named = until;
             }
-            events.push(said.map(|until| Input::WakeWord { until }));
+            events.push(said.map(|until| TurnInput::WakeWord { until }));
         }
         events
     }
@@ -132,7 +141,7 @@ impl Ears {
 
     /// Frames in a row that could not be judged, or steps in which the wake word could not be told.
     pub(super) fn failures(&self) -> u32 {
-        self.name.as_ref().map_or(0, NameEar::failures).max(self.failures)
+        self.name.as_ref().map_or(0, WakeWordListener::failures).max(self.failures)
     }
 
     /// The speech between two moments of the session, and a little around it, as far as it was heard by now. Nothing of the
@@ -176,7 +185,7 @@ impl Ears {
         self.comparer.of(&heard[from.min(to)..to], &played[reach.min(to)..to])
     }
 
-    fn judge(&mut self, events: &mut Vec<Result<Input>>) {
+    fn judge(&mut self, events: &mut Vec<Result<TurnInput>>) {
         let mut frame = [0.0; FRAME];
         let from = (self.judged - self.first) as usize;
         frame.iter_mut().zip(self.sound.range(from..)).for_each(|(to, sample)| *to = *sample);
@@ -197,7 +206,7 @@ impl Ears {
         };
         let lost = self.follow_hope(event);
         events.extend(judged.err().map(Err));
-        events.extend(event.or(lost).map(|event| Ok(Input::Voice(event))));
+        events.extend(event.or(lost).map(|event| Ok(TurnInput::Voice(event))));
     }
 
     /// A voice that comes back in a pause is seen in the frame that is still incomplete: up to 32 ms before it is judged, in
@@ -247,12 +256,12 @@ impl Ears {
 mod tests {
     use super::*;
     use crate::hear::WAKE_STEP;
-    use crate::pipeline::stage::Name;
+    use crate::pipeline::stage::WakeWordDetector;
 
     /// Hears a voice in what is loud.
     struct Loud;
 
-    impl Detector for Loud {
+    impl VoiceActivityDetector for Loud {
         fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
             Ok(frame[0].abs())
         }
@@ -260,31 +269,36 @@ mod tests {
         fn reset(&mut self) {}
     }
 
-    fn ears() -> Ears {
+    fn input_path() -> InputPath {
         let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.hear;
-        Ears::new(Box::new(Loud), None, &config::Hear { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan }, 0.4)
+        InputPath::new(
+            Box::new(Loud),
+            None,
+            &config::Hear { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan },
+            0.4,
+        )
     }
 
     /// So loud, with words half as loud, and nothing played.
-    fn heard(ears: &mut Ears, level: f32, at: Ms) -> Vec<VoiceEvent> {
-        let heard = Heard { samples: &[level; 128], words: &[level / 2.0; 128], played: &[0.0; 128] };
-        ears.hear(heard, at).into_iter().map(voice).collect()
+    fn heard(input_path: &mut InputPath, level: f32, at: Ms) -> Vec<VoiceEvent> {
+        let heard = CapturedSound { samples: &[level; 128], words: &[level / 2.0; 128], played: &[0.0; 128] };
+        input_path.hear(heard, at).into_iter().map(voice).collect()
     }
 
-    fn voice(event: Result<Input>) -> VoiceEvent {
+    fn voice(event: Result<TurnInput>) -> VoiceEvent {
         match event.unwrap() {
-            Input::Voice(event) => event,
+            TurnInput::Voice(event) => event,
             other => panic!("{other:?}"),
         }
     }
 
     /// Frames of voice and silence in turns, from the moment 1000 on.
-    fn hear(ears: &mut Ears, frames: &[usize]) -> Vec<VoiceEvent> {
+    fn hear(input_path: &mut InputPath, frames: &[usize]) -> Vec<VoiceEvent> {
         let mut events = Vec::new();
         let mut at = 1000.0;
         for (n, count) in frames.iter().enumerate() {
             for _ in 0..count * FRAME / 128 {
-                events.extend(heard(ears, [0.0, 0.9][n % 2], Ms(at)));
+                events.extend(heard(input_path, [0.0, 0.9][n % 2], Ms(at)));
                 at += 8.0;
             }
         }
@@ -293,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_voice_is_seen_before_it_is_speech_and_ends_with_the_silence_behind_it() {
-        let events = hear(&mut ears(), &[10, 10, 20]);
+        let events = hear(&mut input_path(), &[10, 10, 20]);
         let [seen, confirmed, paused, ended] = events[..] else { panic!("{events:?}") };
         assert_eq!(
             (seen, confirmed),
@@ -303,38 +317,43 @@ mod tests {
             (paused, ended),
             (VoiceEvent::Paused { since: Ms(1640.0) }, VoiceEvent::Ended { since: Ms(1640.0) })
         );
-        let events = hear(&mut ears(), &[10, 1, 20]);
+        let events = hear(&mut input_path(), &[10, 1, 20]);
         assert_eq!(events, [VoiceEvent::Seen { since: Ms(1320.0) }, VoiceEvent::Lost]);
     }
 
     #[test]
     fn a_voice_that_comes_back_is_seen_at_once_and_a_click_soon_lost() {
-        let mut ears = ears();
-        hear(&mut ears, &[10, 10, 5]);
-        let block = |ears: &mut Ears, level: f32| {
-            let at = Ms(9_000.0 + ears.end() as f64 / 16.0);
-            heard(ears, level, at)
+        let mut input_path = input_path();
+        hear(&mut input_path, &[10, 10, 5]);
+        let block = |input_path: &mut InputPath, level: f32| {
+            let at = Ms(9_000.0 + input_path.end() as f64 / 16.0);
+            heard(input_path, level, at)
         };
         let seen = VoiceEvent::Seen { since: Ms(9_800.0) };
-        let told: Vec<_> = [0.0, 0.9, 0.0, 0.0].map(|level| block(&mut ears, level)).concat();
+        let told: Vec<_> = [0.0, 0.9, 0.0, 0.0].map(|level| block(&mut input_path, level)).concat();
         assert_eq!(told, [seen], "a click that the model does not take for a voice");
-        let told: Vec<_> = (0..16).flat_map(|_| block(&mut ears, 0.0)).collect();
+        let told: Vec<_> = (0..16).flat_map(|_| block(&mut input_path, 0.0)).collect();
         assert_eq!(told, [VoiceEvent::Lost, VoiceEvent::Ended { since: Ms(9_640.0) }]);
     }
 
     #[test]
     fn the_words_between_two_moments_are_handed_out_with_their_padding() {
-        let mut ears = ears();
-        hear(&mut ears, &[20, 10, 20]);
+        let mut input_path = input_path();
+        hear(&mut input_path, &[20, 10, 20]);
         let now = Instant::now();
-        let spoken = ears.utterance(Ms(1640.0), Ms(1960.0), false, (Ms(2600.0), now));
-        assert_eq!((spoken.length, now - spoken.last_sample_at), (Ms(320.0), Duration::from_millis(640)));
-        let voiced = spoken.samples.iter().filter(|sample| **sample == 0.45).count();
+        let spoken_answer = input_path.utterance(Ms(1640.0), Ms(1960.0), false, (Ms(2600.0), now));
+        assert_eq!((spoken_answer.length, now - spoken_answer.last_sample_at), (Ms(320.0), Duration::from_millis(640)));
+        let voiced = spoken_answer.samples.iter().filter(|sample| **sample == 0.45).count();
         assert_eq!(voiced, 10 * FRAME);
-        assert_eq!(spoken.samples.len() as u64, 10 * FRAME as u64 + 2 * ears.padding);
+        assert_eq!(spoken_answer.samples.len() as u64, 10 * FRAME as u64 + 2 * input_path.padding);
         // Never heard, and long forgotten.
-        assert!(ears.utterance(Ms(9e9), Ms(9e9), false, (Ms(2600.0), now)).samples.len() as u64 <= ears.padding);
-        assert!(ears.utterance(Ms(-5.0), Ms(0.0), false, (Ms(2600.0), now)).samples.len() as u64 <= 2 * ears.padding);
+        assert!(
+            input_path.utterance(Ms(9e9), Ms(9e9), false, (Ms(2600.0), now)).samples.len() as u64 <= input_path.padding
+        );
+        assert!(
+            input_path.utterance(Ms(-5.0), Ms(0.0), false, (Ms(2600.0), now)).samples.len() as u64
+                <= 2 * input_path.padding
+        );
     }
 
     /// 1.6 s of syllables, and as many others.
@@ -348,9 +367,11 @@ mod tests {
     }
 
     /// Hears nothing behind the suppressor, and `words` before it, while `played` is given to the speaker.
-    fn hear_words(ears: &mut Ears, words: &[f32], played: &[f32]) -> Vec<Result<Input>> {
+    fn hear_words(input_path: &mut InputPath, words: &[f32], played: &[f32]) -> Vec<Result<TurnInput>> {
         let blocks = words.chunks_exact(128).zip(played.chunks_exact(128)).enumerate();
-        let heard = |(n, (words, played))| ears.hear(Heard { samples: &[0.0; 128], words, played }, Ms(n as f64 * 8.0));
+        let heard = |(n, (words, played))| {
+            input_path.hear(CapturedSound { samples: &[0.0; 128], words, played }, Ms(n as f64 * 8.0))
+        };
         blocks.flat_map(heard).collect()
     }
 
@@ -358,17 +379,17 @@ mod tests {
     fn where_the_words_are_our_own_the_other_sound_is_read() {
         let [played, person] = syllables();
         for (words, tries, cleaned) in [(&played, false, true), (&played, true, false), (&person, false, false)] {
-            let mut ears = ears();
-            hear_words(&mut ears, words, &played);
-            let spoken = ears.utterance(Ms(500.0), Ms(1_500.0), tries, (Ms(1_600.0), Instant::now()));
-            assert_eq!(spoken.samples.iter().all(|sample| *sample == 0.0), cleaned);
+            let mut input_path = input_path();
+            hear_words(&mut input_path, words, &played);
+            let spoken_answer = input_path.utterance(Ms(500.0), Ms(1_500.0), tries, (Ms(1_600.0), Instant::now()));
+            assert_eq!(spoken_answer.samples.iter().all(|sample| *sample == 0.0), cleaned);
         }
     }
 
     /// Hears its name in the last step of the syllables.
     struct Last(usize);
 
-    impl Name for Last {
+    impl WakeWordDetector for Last {
         fn step(&mut self, _: &[f32; WAKE_STEP]) -> Result<f32> {
             self.0 += 1;
             Ok(if self.0 == 20 { 0.9 } else { 0.0 })
@@ -382,18 +403,19 @@ mod tests {
         let [played, person] = syllables();
         for (words, called) in [(&played, false), (&person, true)] {
             let plan = config::WakeWord { model: "sotto".to_owned(), threshold: 0.5 };
-            let mut ears = Ears { name: Some(NameEar::new(Box::new(Last(0)), &plan)), ..ears() };
-            let said = hear_words(&mut ears, words, &played);
-            let calls = said.into_iter().filter(|said| matches!(said, Ok(Input::WakeWord { until: Ms(1_600.0) })));
+            let mut input_path =
+                InputPath { name: Some(WakeWordListener::new(Box::new(Last(0)), &plan)), ..input_path() };
+            let said = hear_words(&mut input_path, words, &played);
+            let calls = said.into_iter().filter(|said| matches!(said, Ok(TurnInput::WakeWord { until: Ms(1_600.0) })));
             assert_eq!(calls.count(), usize::from(called));
-            assert_eq!(ears.named.0 == 1_600.0, called);
+            assert_eq!(input_path.named.0 == 1_600.0, called);
         }
     }
 
     #[test]
     fn an_hour_is_not_kept() {
-        let mut ears = ears();
-        hear(&mut ears, &[4000]);
-        assert_eq!((ears.sound.len(), ears.end()), (ears.most, 4000 * FRAME as u64));
+        let mut input_path = input_path();
+        hear(&mut input_path, &[4000]);
+        assert_eq!((input_path.sound.len(), input_path.end()), (input_path.most, 4000 * FRAME as u64));
     }
 }

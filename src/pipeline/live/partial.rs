@@ -14,7 +14,7 @@ const REST: f64 = 2.0;
 
 /// Who is followed, and what is read of it.
 #[derive(Default)]
-pub(super) struct Along {
+pub(super) struct PartialTranscription {
     followed: Option<(TurnId, Ms)>,
     reading: Option<Reading>,
     /// Up to which moment sound was read.
@@ -28,7 +28,7 @@ struct Reading {
     since: Ms,
 }
 
-impl Along {
+impl PartialTranscription {
     /// Somebody speaks since `from`.
     pub(super) fn follow(&mut self, turn: TurnId, from: Ms) {
         self.followed = Some((turn, from));
@@ -88,18 +88,18 @@ mod tests {
     /// Follows from the moment 500 on for so long, by readings that each take so long; the voice is weak in `weak`. When
     /// readings begin, and whether each came to its end.
     fn followed(length: u32, takes: f64, weak: &[f64]) -> Vec<(f64, bool)> {
-        let (mut along, mut readings): (Along, Vec<(f64, bool)>) = Default::default();
-        along.follow(TurnId(1), Ms(500.0));
+        let (mut partial, mut readings): (PartialTranscription, Vec<(f64, bool)>) = Default::default();
+        partial.follow(TurnId(1), Ms(500.0));
         for now in (700..500 + length).step_by(10).map(f64::from) {
-            if along.reading.as_ref().is_some_and(|reading| now - reading.since.0 >= takes) {
-                along.done(Ms(now));
+            if partial.reading.as_ref().is_some_and(|reading| now - reading.since.0 >= takes) {
+                partial.done(Ms(now));
                 readings.last_mut().unwrap().1 = true;
             }
             if weak.contains(&now) {
-                along.let_go(Ms(now));
-            } else if let Some(due) = along.due(Ms(now)) {
+                partial.let_go(Ms(now));
+            } else if let Some(due) = partial.due(Ms(now)) {
                 assert_eq!(due, (TurnId(1), Ms(500.0)));
-                let _cancel = along.begin(Ms(now));
+                let _cancel = partial.begin(Ms(now));
                 readings.push((now, false));
             }
         }
@@ -123,17 +123,17 @@ mod tests {
 
     #[test]
     fn what_was_read_otherwise_is_no_new_speech() {
-        let mut along = Along::default();
-        assert_eq!(along.due(Ms(9_000.0)), None, "nobody is followed");
-        along.follow(TurnId(1), Ms(500.0));
-        let cancel = along.begin(Ms(2_000.0));
-        along.end_at(Ms(2_050.0), Ms(2_100.0));
-        assert!(cancel.is_cancelled() && along.due(Ms(9_000.0)).is_none());
-        along.follow(TurnId(2), Ms(500.0));
-        assert_eq!((along.due(Ms(3_000.0)), along.due(Ms(3_050.0))), (None, Some((TurnId(2), Ms(500.0)))));
+        let mut partial = PartialTranscription::default();
+        assert_eq!(partial.due(Ms(9_000.0)), None, "nobody is followed");
+        partial.follow(TurnId(1), Ms(500.0));
+        let cancel = partial.begin(Ms(2_000.0));
+        partial.end_at(Ms(2_050.0), Ms(2_100.0));
+        assert!(cancel.is_cancelled() && partial.due(Ms(9_000.0)).is_none());
+        partial.follow(TurnId(2), Ms(500.0));
+        assert_eq!((partial.due(Ms(3_000.0)), partial.due(Ms(3_050.0))), (None, Some((TurnId(2), Ms(500.0)))));
         // Another utterance.
-        along.end(Ms(3_100.0));
-        along.follow(TurnId(3), Ms(6_000.0));
-        assert_eq!((along.due(Ms(6_900.0)), along.due(Ms(7_000.0))), (None, Some((TurnId(3), Ms(6_000.0)))));
+        partial.end(Ms(3_100.0));
+        partial.follow(TurnId(3), Ms(6_000.0));
+        assert_eq!((partial.due(Ms(6_900.0)), partial.due(Ms(7_000.0))), (None, Some((TurnId(3), Ms(6_000.0)))));
     }
 }

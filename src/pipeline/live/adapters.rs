@@ -30,7 +30,7 @@ pub(super) fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
             hanging: turn.hanging_silence,
             ..usual.end
         },
-        weigh_words: true,
+        use_sentence_end: true,
         longest_turn: plan.hear.max_turn,
         barge_in: match turn.barge_in {
             config::BargeIn::On => BargeIn::On,

@@ -6,7 +6,7 @@ use std::thread;
 use crate::audio::device::Spawn;
 
 /// Gives each job a thread of its own. Nobody waits for it: one that hangs is left behind.
-pub fn elsewhere() -> Spawn {
+pub fn detached() -> Spawn {
     Arc::new(|job| {
         // Where the system refuses even a thread, the attempt counts as hanging: the device does not open, and whoever needs
         // it tries again later.

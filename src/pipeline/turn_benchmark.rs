@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::live::{Devices, Happening, Live, TICK};
+use super::live::{Devices, Live, SessionEvent, TICK};
 use super::stage::{Result, Stages};
 use crate::audio::device::{Card, DEFAULT, Moment, Room, Simulated};
 use crate::config::Plan;
 use crate::level::power;
 use crate::observe::{Event, Journal, Stamped, Timings};
-use crate::turn::{Control, Ending, View};
+use crate::turn::{Control, Ending, SessionState};
 use crate::types::{Ms, SampleRate, TurnId};
 
 /// Quiet before each recording: the conversation is at rest when it begins.
@@ -85,14 +85,14 @@ impl Recording {
 
 /// What became of a recording.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rehearsed {
-    pub fate: Fate,
+pub struct BenchmarkedTurn {
+    pub outcome: TurnOutcome,
     /// What was understood.
     pub question: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fate {
+pub enum TurnOutcome {
     /// Answered, with times from its last sample of speech.
     Answered(Timings),
     /// The words were not certain, and Sotto asked for them again.
@@ -104,7 +104,7 @@ pub enum Fate {
 }
 
 /// The house with its simulated room.
-pub struct Rehearsal {
+pub struct TurnBenchmark {
     card: Simulated,
     live: Live,
     journal: Journal,
@@ -112,19 +112,19 @@ pub struct Rehearsal {
     origin: Instant,
 }
 
-impl Rehearsal {
-    pub fn start(stages: Stages, plan: &Plan) -> Result<Rehearsal> {
+impl TurnBenchmark {
+    pub fn start(stages: Stages, plan: &Plan) -> Result<TurnBenchmark> {
         let (card, journal) = (Simulated::usual(ROOM), Journal::default());
         let devices =
             Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
         // Nobody says the wake word in a recording.
         let stages = Stages { name: None, ..stages };
         let live = Live::start(stages, plan, devices, journal.clone())?;
-        Ok(Rehearsal { card, live, journal, origin: Instant::now() })
+        Ok(TurnBenchmark { card, live, journal, origin: Instant::now() })
     }
 
     /// Says a recording and waits for what comes of it.
-    pub fn play(&mut self, recording: &Recording) -> Result<Rehearsed> {
+    pub fn play(&mut self, recording: &Recording) -> Result<BenchmarkedTurn> {
         self.rest()?;
         self.live.forget();
         let begin = self.card.clock().now().plus(LEAD);
@@ -145,7 +145,7 @@ impl Rehearsal {
         let mut heard = None;
         while heard.is_some() || Instant::now() < last + PATIENCE {
             for happening in self.step()? {
-                if let Happening::Answered(answer) = happening
+                if let SessionEvent::Exchange(answer) = happening
                     && (answer.how != Ending::Revised || self.heard_since(begin).is_some())
                 {
                     return Ok(Some((answer.turn, answer.question)));
@@ -164,19 +164,19 @@ impl Rehearsal {
         self.journal.last(Event::FirstAudible).map(|stamped| stamped.at).filter(|at| *at > begin)
     }
 
-    fn judge(&self, first: Option<(TurnId, String)>, last: Instant) -> Rehearsed {
+    fn judge(&self, first: Option<(TurnId, String)>, last: Instant) -> BenchmarkedTurn {
         let Some((turn, question)) = first else {
-            return Rehearsed { fate: Fate::Missed, question: String::new() };
+            return BenchmarkedTurn { outcome: TurnOutcome::Missed, question: String::new() };
         };
         let events = counted_from(last, self.journal.of(turn));
         let decided = events.iter().find(|stamped| stamped.event == Event::TurnDecided);
-        let fate = match Timings::of(&events) {
-            _ if decided.is_some_and(|decided| decided.at < last) => Fate::CutOff,
-            _ if question.is_empty() => Fate::AskedAgain,
-            Some(timings) if timings.first_audio.is_some() => Fate::Answered(timings),
-            _ => Fate::Missed,
+        let outcome = match Timings::of(&events) {
+            _ if decided.is_some_and(|decided| decided.at < last) => TurnOutcome::CutOff,
+            _ if question.is_empty() => TurnOutcome::AskedAgain,
+            Some(timings) if timings.first_audio.is_some() => TurnOutcome::Answered(timings),
+            _ => TurnOutcome::Missed,
         };
-        Rehearsed { fate, question }
+        BenchmarkedTurn { outcome, question }
     }
 
     /// Waits until nothing is under way any more.
@@ -185,7 +185,7 @@ impl Rehearsal {
         let mut quiet_since = Instant::now();
         while quiet_since.elapsed() < LEAD {
             self.step()?;
-            if !matches!(self.live.view(), View::Listening | View::Waiting) {
+            if !matches!(self.live.view(), SessionState::Listening | SessionState::Waiting) {
                 quiet_since = Instant::now();
                 self.live.control(Control::Stop);
             }
@@ -194,7 +194,7 @@ impl Rehearsal {
     }
 
     /// Lets the card catch up with the system's clock.
-    fn step(&mut self) -> Result<Vec<Happening>> {
+    fn step(&mut self) -> Result<Vec<SessionEvent>> {
         let passed = Moment(self.origin.elapsed().as_nanos() as u64).since(self.card.clock().now());
         self.card.advance(passed);
         self.live.step(TICK)

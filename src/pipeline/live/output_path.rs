@@ -17,7 +17,7 @@ const AUDIBLE: f32 = 0.003;
 /// fill the memory with a long answer.
 const AHEAD: Ms = Ms(20_000.0);
 
-pub(super) struct Mouth {
+pub(super) struct OutputPath {
     playback: Playback,
     player: Player,
     rate: SampleRate,
@@ -47,9 +47,9 @@ pub(super) struct Progress {
     pub(super) audible_for: Option<Ms>,
 }
 
-impl Mouth {
+impl OutputPath {
     pub(super) fn new(playback: Playback, rate: SampleRate) -> Self {
-        Mouth {
+        OutputPath {
             playback,
             player: Player::new(rate),
             rate,
@@ -242,7 +242,7 @@ mod tests {
 
     struct Speaker {
         card: Simulated,
-        mouth: Mouth,
+        output_path: OutputPath,
         /// How far the answer was, over all steps.
         positions: Vec<f64>,
         /// The loudest of the echo's reference in each step.
@@ -255,8 +255,12 @@ mod tests {
             card.record();
             let settings = PlaybackSettings::at(RATE);
             let playback = Playback::open(Arc::new(card.clone()), DEFAULT, settings, run_here()).unwrap();
-            let mut speaker =
-                Speaker { card, mouth: Mouth::new(playback, RATE), positions: Vec::new(), echoes: Vec::new() };
+            let mut speaker = Speaker {
+                card,
+                output_path: OutputPath::new(playback, RATE),
+                positions: Vec::new(),
+                echoes: Vec::new(),
+            };
             speaker.pass(200);
             speaker
         }
@@ -269,23 +273,23 @@ mod tests {
             for _ in 0..milliseconds / 10 {
                 self.card.advance(Duration::from_millis(10));
                 let now = self.now();
-                self.mouth.step(now);
-                self.positions.extend(self.mouth.progress().map(|progress| progress.position.0));
-                let echo = self.mouth.reference(Ms(now.0 - 10.0));
+                self.output_path.step(now);
+                self.positions.extend(self.output_path.progress().map(|progress| progress.position.0));
+                let echo = self.output_path.reference(Ms(now.0 - 10.0));
                 self.echoes.push(echo.iter().fold(0.0, |loudest, sample| loudest.max(sample.abs())));
             }
         }
 
         /// An answer of 300 ms is certain at once.
         fn answer(&mut self) {
-            self.mouth.prepare();
-            self.mouth.say(TurnId(1));
+            self.output_path.prepare();
+            self.output_path.say(TurnId(1));
         }
 
         fn sound(&mut self) {
             let samples = vec![SAYS; RATE.samples(Ms(300.0))];
-            self.mouth.sound(Frame { turn: TurnId(1), rate: RATE, samples, words: Vec::new() });
-            self.mouth.complete();
+            self.output_path.sound(Frame { turn: TurnId(1), rate: RATE, samples, words: Vec::new() });
+            self.output_path.complete();
         }
 
         fn recorded(&self) -> Vec<f32> {
@@ -297,7 +301,7 @@ mod tests {
     fn begins(earcon: Option<Earcon>, after: u64) -> f64 {
         let mut speaker = Speaker::new();
         speaker.answer();
-        earcon.into_iter().for_each(|earcon| speaker.mouth.ring(earcon));
+        earcon.into_iter().for_each(|earcon| speaker.output_path.ring(earcon));
         speaker.pass(after);
         let silent = speaker.positions.iter().all(|position| *position == 0.0);
         speaker.sound();
@@ -306,10 +310,10 @@ mod tests {
         let first = recorded.iter().position(|sample| *sample > LOUD).expect("the answer is heard");
         let said = recorded.iter().filter(|sample| **sample > LOUD).count();
         assert!(silent && said.abs_diff(RATE.samples(Ms(300.0))) < 32, "{said}");
-        let progress = speaker.mouth.progress().unwrap();
+        let progress = speaker.output_path.progress().unwrap();
         assert_eq!((progress.position, progress.drained), (Ms(300.0), true));
         assert!(speaker.positions.is_sorted());
-        let glitches = speaker.mouth.glitches();
+        let glitches = speaker.output_path.glitches();
         assert_eq!(glitches, 0);
         RATE.duration(first).0
     }
@@ -326,12 +330,12 @@ mod tests {
     #[test]
     fn an_earcon_is_heard_and_part_of_the_echo() {
         let mut speaker = Speaker::new();
-        speaker.mouth.ring(Earcon::LISTENING);
+        speaker.output_path.ring(Earcon::LISTENING);
         speaker.pass(400);
         let loudest = speaker.recorded().into_iter().fold(0.0, f32::max);
         let echo = speaker.echoes.iter().copied().fold(0.0, f32::max);
         assert!((0.04..0.1).contains(&loudest) && (0.04..0.1).contains(&echo), "{loudest} {echo}");
-        assert_eq!((speaker.echoes.last(), speaker.mouth.glitches()), (Some(&0.0), 0));
+        assert_eq!((speaker.echoes.last(), speaker.output_path.glitches()), (Some(&0.0), 0));
     }
 
     #[test]
@@ -340,14 +344,14 @@ mod tests {
         speaker.answer();
         speaker.sound();
         speaker.pass(50);
-        speaker.mouth.ring(Earcon::THINKING);
-        assert!(speaker.mouth.earcon.is_none());
+        speaker.output_path.ring(Earcon::THINKING);
+        assert!(speaker.output_path.earcon.is_none());
         let now = speaker.now();
-        speaker.mouth.break_off(now);
-        speaker.mouth.ring(Earcon::THINKING);
+        speaker.output_path.break_off(now);
+        speaker.output_path.ring(Earcon::THINKING);
         speaker.pass(50);
         speaker.answer();
-        speaker.mouth.pause();
-        assert!(speaker.mouth.earcon.is_none());
+        speaker.output_path.pause();
+        assert!(speaker.output_path.earcon.is_none());
     }
 }

@@ -7,8 +7,8 @@ fn understood(world: &World) -> Vec<Option<usize>> {
     let mut understood = Vec::new();
     for happening in &world.happened {
         match happening {
-            Happening::Partial(transcript) => understood.push(Some(transcript.text.split_whitespace().count())),
-            Happening::Understood(_) => understood.push(None),
+            SessionEvent::Partial(transcript) => understood.push(Some(transcript.text.split_whitespace().count())),
+            SessionEvent::Understood(_) => understood.push(None),
             _ => {}
         }
     }
@@ -17,13 +17,13 @@ fn understood(world: &World) -> Vec<Option<usize>> {
 
 #[test]
 fn words_come_while_they_are_said_and_none_behind_the_last() {
-    let mut world = World::heard_by(ReadsAlong::default(), Box::new(Hums));
+    let mut world = World::heard_by(TranscribesPartially::default(), Box::new(Hums));
     world.say(0, 4_500);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     let words = understood(&world);
     let [Some(2), so_far @ .., None] = &words[..] else { panic!("{words:?}") };
     assert!(!so_far.is_empty() && so_far.is_sorted_by(|a, b| a < b) && so_far[0] >= Some(4), "{words:?}");
-    world.until(View::Listening);
+    world.until(SessionState::Listening);
     let turn = world.answers()[0].turn;
     let events: Vec<_> = world.live.journal.of(turn).iter().map(|stamped| stamped.event).collect();
     use crate::observe::Event::{PartialTranscript, Transcript};
@@ -33,32 +33,33 @@ fn words_come_while_they_are_said_and_none_behind_the_last() {
 
 #[test]
 fn who_goes_on_after_a_pause_is_read_along_from_where_she_began() {
-    let mut world = World::heard_by(ReadsAlong::default(), Box::new(Hums));
+    let mut world = World::heard_by(TranscribesPartially::default(), Box::new(Hums));
     world.say(0, 1_900);
     world.pass(250);
     world.say(0, 1_500);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     // The first half was read in the pause: a second of new speech later there are almost three.
     assert_eq!(understood(&world), [Some(2), None, Some(5), None]);
 }
 
 #[test]
 fn what_is_read_along_holds_nothing_up() {
-    let mut world = World::heard_by(ReadsAlong { hangs: true, ..ReadsAlong::default() }, Box::new(Hums));
+    let mut world =
+        World::heard_by(TranscribesPartially { hangs: true, ..TranscribesPartially::default() }, Box::new(Hums));
     world.say(0, 3_000);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     assert_eq!(understood(&world), [None]);
 }
 
 /// A mumble over the answer, which is held for two seconds and then goes on, and the words that it turns into.
-fn mumbled(speaker: Box<dyn Speaker>) -> World {
-    let reads = ReadsAlong { words: Some(WORDS[1].1), ..ReadsAlong::default() };
+fn mumbled(speaker: Box<dyn Synthesizer>) -> World {
+    let reads = TranscribesPartially { words: Some(WORDS[1].1), ..TranscribesPartially::default() };
     let mut world = World::heard_by(reads, speaker);
     world.say(0, 800);
-    world.until(View::Speaking);
+    world.until(SessionState::Speaking);
     world.pass(500);
     world.say(3, 2_500);
-    assert_eq!(world.live.view(), View::Speaking);
+    assert_eq!(world.live.view(), SessionState::Speaking);
     world.say(3, 2_000);
     world
 }
@@ -66,8 +67,8 @@ fn mumbled(speaker: Box<dyn Speaker>) -> World {
 #[test]
 fn words_over_an_answer_that_went_on_end_it_while_they_are_said() {
     let world = mumbled(Box::new(Hums));
-    let [Answered { how, .. }] = world.answers()[..] else { panic!("{:?}", world.answers()) };
-    assert_eq!((*how, world.live.view()), (Ending::Interrupted, View::Hearing));
+    let [Exchange { how, .. }] = world.answers()[..] else { panic!("{:?}", world.answers()) };
+    assert_eq!((*how, world.live.view()), (Ending::Interrupted, SessionState::Hearing));
 }
 
 #[test]

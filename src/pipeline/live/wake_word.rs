@@ -2,11 +2,11 @@
 
 use crate::config;
 use crate::hear::{Spotter, WAKE_STEP};
-use crate::pipeline::stage::{Name, Result};
+use crate::pipeline::stage::{Result, WakeWordDetector};
 use crate::types::{Ms, SampleRate};
 
-pub(super) struct NameEar {
-    name: Box<dyn Name>,
+pub(super) struct WakeWordListener {
+    name: Box<dyn WakeWordDetector>,
     spotter: Spotter,
     /// The samples of the step that is not full yet.
     step: Box<[f32; WAKE_STEP]>,
@@ -15,11 +15,11 @@ pub(super) struct NameEar {
     failures: u32,
 }
 
-impl NameEar {
-    pub(super) fn new(mut name: Box<dyn Name>, plan: &config::WakeWord) -> Self {
+impl WakeWordListener {
+    pub(super) fn new(mut name: Box<dyn WakeWordDetector>, plan: &config::WakeWord) -> Self {
         name.reset();
         let (spotter, step) = (Spotter::new(plan.threshold), Box::new([0.0; WAKE_STEP]));
-        NameEar { name, spotter, step, filled: 0, failures: 0 }
+        WakeWordListener { name, spotter, step, filled: 0, failures: 0 }
     }
 
     /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says at which moments the word
@@ -61,7 +61,7 @@ mod tests {
     /// Scores a step by its first sample; fails on what is no number.
     struct First;
 
-    impl Name for First {
+    impl WakeWordDetector for First {
         fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32> {
             if step[0].is_nan() { Err(anyhow::anyhow!("scripted")) } else { Ok(step[0]) }
         }
@@ -69,8 +69,8 @@ mod tests {
         fn reset(&mut self) {}
     }
 
-    fn ear() -> NameEar {
-        NameEar::new(Box::new(First), &config::WakeWord { model: "sotto".to_owned(), threshold: 0.5 })
+    fn ear() -> WakeWordListener {
+        WakeWordListener::new(Box::new(First), &config::WakeWord { model: "sotto".to_owned(), threshold: 0.5 })
     }
 
     #[test]

@@ -1,26 +1,26 @@
 //! Where commands are written down and numbers are handed out.
 
-use super::command::Command;
+use super::command::TurnCommand;
 use crate::types::{Ms, TurnId};
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct CommandBuffer {
     last: TurnId,
-    out: Vec<Command>,
+    out: Vec<TurnCommand>,
 }
 
-impl Desk {
+impl CommandBuffer {
     /// A number that was never used.
     pub(super) fn number(&mut self) -> TurnId {
         self.last = TurnId(self.last.0 + 1);
         self.last
     }
 
-    pub(super) fn say(&mut self, command: Command) {
+    pub(super) fn say(&mut self, command: TurnCommand) {
         self.out.push(command);
     }
 
-    pub(super) fn take(&mut self) -> Vec<Command> {
+    pub(super) fn take(&mut self) -> Vec<TurnCommand> {
         std::mem::take(&mut self.out)
     }
 }
