@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use sotto::llm::{Chat, ChatSettings, Message, Preset};
+use sotto::llm::{Chat, ChatMessage, ChatSettings, Preset};
 use sotto::memory::resident;
 use sotto::types::{Bytes, Ms};
 
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let gained = || Bytes(resident().unwrap_or_default().0.saturating_sub(before.0));
     eprintln!("loaded in {loaded}: {} held, {} gained by the process", chat.memory_footprint(), gained());
 
-    let messages = [Message::system("Answer briefly."), Message::user(question)];
+    let messages = [ChatMessage::system("Answer briefly."), ChatMessage::user(question)];
     let mut stream = chat.generate_stream(&messages, &[], &Preset::Text.options())?;
     for delta in stream.by_ref() {
         print!("{}", delta?.text());

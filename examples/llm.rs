@@ -58,8 +58,8 @@ fn fill_the_context(llm: &Llm, context: usize) -> Bytes {
     resident().unwrap_or_default()
 }
 
-fn settings(path: &str, threads: usize) -> config::Llm {
-    config::Llm {
+fn settings(path: &str, threads: usize) -> config::LlmPlan {
+    config::LlmPlan {
         model: path.to_owned(),
         system_prompt: "You are a helpful voice assistant. Answer in one or two short sentences.".to_owned(),
         threads,

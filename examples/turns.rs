@@ -68,7 +68,7 @@ fn loader() -> Result<Loader> {
     let plan = config::load(&Sources::of_process(None, Vec::new()))?.plan;
     let dir = models_dir(plan.models.dir.as_deref(), |name| std::env::var_os(name))?;
     // The second recogniser is the measuring tool's own; the budget is not what is measured here.
-    let plan = config::Plan { memory: config::Memory { budget: sotto::types::Bytes::mib(8192) }, ..plan };
+    let plan = config::Plan { memory: config::MemoryPlan { budget: sotto::types::Bytes::mib(8192) }, ..plan };
     Ok(Loader::new(plan, Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?))
 }
 

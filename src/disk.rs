@@ -11,7 +11,7 @@ use crate::types::Bytes;
     "there is no room on the disk of {folder}: {wanted} are needed and {free} are free; make room there, or choose a \
      folder on another disk"
 )]
-pub struct NoRoom {
+pub struct NoDiskSpace {
     pub folder: PathBuf,
     pub wanted: Bytes,
     pub free: Bytes,
@@ -19,16 +19,16 @@ pub struct NoRoom {
 
 /// Whether `wanted` more bytes fit on the disk of `folder`, which need not be there yet. Where the system does not tell,
 /// they do.
-pub fn check(folder: &Path, wanted: Bytes) -> Result<(), NoRoom> {
+pub fn check(folder: &Path, wanted: Bytes) -> Result<(), NoDiskSpace> {
     match free(folder) {
-        Some(free) if free < wanted => Err(NoRoom { folder: folder.to_owned(), wanted, free }),
+        Some(free) if free < wanted => Err(NoDiskSpace { folder: folder.to_owned(), wanted, free }),
         _ => Ok(()),
     }
 }
 
 /// The refusal of a disk that turned out to be full, for `wanted` bytes that were to go into `folder`.
-pub fn full(folder: &Path, wanted: Bytes) -> NoRoom {
-    NoRoom { folder: folder.to_owned(), wanted, free: free(folder).unwrap_or(Bytes(0)) }
+pub fn full(folder: &Path, wanted: Bytes) -> NoDiskSpace {
+    NoDiskSpace { folder: folder.to_owned(), wanted, free: free(folder).unwrap_or(Bytes(0)) }
 }
 
 /// Whether a disk, or the user's share of it, is full.
@@ -56,7 +56,7 @@ mod tests {
             let refused = check(folder, Bytes(u64::MAX)).unwrap_err();
             assert!(refused.free > Bytes(0) && refused.folder == folder, "{refused}");
         }
-        let told = NoRoom { folder: "m".into(), wanted: Bytes::mib(380), free: Bytes::mib(12) }.to_string();
+        let told = NoDiskSpace { folder: "m".into(), wanted: Bytes::mib(380), free: Bytes::mib(12) }.to_string();
         assert!(told.contains("disk of m: 380 MiB are needed and 12 MiB are free"), "{told}");
     }
 

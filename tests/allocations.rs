@@ -15,7 +15,7 @@ const STEPS: usize = 128;
 
 /// Steps that allocated, of [`STEPS`].
 fn allocating(model: &Model, step: impl Fn(&mut State)) -> usize {
-    let mut state = State::new(model.blueprint(), WARM_UP + STEPS);
+    let mut state = State::new(model.model_config(), WARM_UP + STEPS);
     let mut allocates = || measure(|| step(&mut state)).count_total > 0;
     let growing = (0..WARM_UP).filter(|_| allocates()).count();
     assert!(growing > 0, "what the first tokens allocate must be seen");

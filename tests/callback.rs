@@ -6,7 +6,9 @@ use allocation_counter::measure;
 use cpal::{FromSample, I24, Sample, U24};
 use fastrand::Rng;
 use ringbuf::traits::{Consumer, Producer};
-use sotto::audio::device::{Feed, FeedEnd, Format, Moment, Tap, TapEnd, feed, tap};
+use sotto::audio::device::{
+    CaptureConsumer, CaptureProducer, Moment, PlaybackConsumer, PlaybackProducer, StreamFormat, feed, tap,
+};
 
 const CALLS: usize = 4_000;
 const LONGEST: usize = 4_096;
@@ -25,38 +27,38 @@ where
 {
     let (mut random, mut seen) = (Rng::with_seed(3), Seen::default());
     for channels in CHANNELS {
-        let format = Format::new(16_000, channels, sample).unwrap();
+        let format = StreamFormat::new(16_000, channels, sample).unwrap();
         let (mut tap, mut end) = tap(format, "test");
-        let gauges = tap.gauges();
+        let counters = tap.counters();
         let data: Vec<T> = (0..LONGEST * usize::from(channels)).map(|_| (random.f32() - 0.5).to_sample()).collect();
         let mut sink = vec![0.0; LONGEST];
         for call in 0..CALLS {
             let frames = random.usize(0..LONGEST);
-            let lost = gauges.overrun();
+            let lost = counters.overrun();
             let info = measure(|| take(&mut tap, &data[..frames * usize::from(channels)], call));
             assert_eq!(info.count_total, 0, "{sample}, {channels} channels, {frames} frames");
-            seen.full |= gauges.overrun() > lost;
+            seen.full |= counters.overrun() > lost;
             seen.empty |= drain(&mut end, &mut sink, call);
         }
-        assert_eq!(gauges.calls(), CALLS as u64);
+        assert_eq!(counters.calls(), CALLS as u64);
     }
     assert!(seen.full && seen.empty, "{sample}");
 }
 
 /// A callback, and at times an error.
-fn take<T: Sample>(tap: &mut Tap, data: &[T], call: usize)
+fn take<T: Sample>(tap: &mut CaptureProducer, data: &[T], call: usize)
 where
     f32: FromSample<T>,
 {
     tap.take(data, Moment(call as u64));
     if call.is_multiple_of(100) {
-        tap.gauges().xrun();
-        tap.gauges().fail(1);
+        tap.counters().xrun();
+        tap.counters().fail(1);
     }
 }
 
 /// For a while nobody reads, then everything is read.
-fn drain(end: &mut TapEnd, sink: &mut [f32], call: usize) -> bool {
+fn drain(end: &mut CaptureConsumer, sink: &mut [f32], call: usize) -> bool {
     if call % 200 < 100 {
         return false;
     }
@@ -68,7 +70,7 @@ fn drain(end: &mut TapEnd, sink: &mut [f32], call: usize) -> bool {
 fn plays<T: Sample + FromSample<f32>>(sample: cpal::SampleFormat) {
     let (mut random, mut seen) = (Rng::with_seed(5), Seen::default());
     for channels in CHANNELS {
-        let format = Format::new(16_000, channels, sample).unwrap();
+        let format = StreamFormat::new(16_000, channels, sample).unwrap();
         let (mut feed, mut end) = feed(format, "test");
         let mut data = vec![T::EQUILIBRIUM; LONGEST * usize::from(channels)];
         let sound = vec![0.25; LONGEST];
@@ -87,15 +89,15 @@ fn plays<T: Sample + FromSample<f32>>(sample: cpal::SampleFormat) {
     assert!(seen.full && seen.empty, "{sample}");
 }
 
-fn give<T: Sample + FromSample<f32>>(feed: &mut Feed, data: &mut [T], call: usize) {
+fn give<T: Sample + FromSample<f32>>(feed: &mut PlaybackConsumer, data: &mut [T], call: usize) {
     feed.fill(data, Moment(call as u64));
     if call.is_multiple_of(100) {
-        feed.gauges().xrun();
+        feed.counters().xrun();
     }
 }
 
 /// Everything the other side can do, at random.
-fn wish(end: &mut FeedEnd, sound: &[f32], random: &mut Rng, pushed: u64, call: usize) -> usize {
+fn wish(end: &mut PlaybackProducer, sound: &[f32], random: &mut Rng, pushed: u64, call: usize) -> usize {
     match random.u8(0..16) {
         0 => end.set_gain(random.f32()),
         1 => end.hold(true),

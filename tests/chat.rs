@@ -2,7 +2,7 @@
 
 mod common;
 
-use sotto::llm::{Chat, ChatSettings, Message, SamplingOptions};
+use sotto::llm::{Chat, ChatMessage, ChatSettings, SamplingOptions};
 use sotto::memory::resident;
 
 fn options() -> SamplingOptions {
@@ -23,7 +23,7 @@ fn a_model_comes_goes_and_comes_back_in_the_memory_it_names() {
 
     let mut chat = Chat::from_pretrained(&model, ChatSettings { threads: 2, ..ChatSettings::default() }).unwrap();
     let mut messages =
-        vec![Message::system("Answer in one short sentence."), Message::user("What is the capital of France?")];
+        vec![ChatMessage::system("Answer in one short sentence."), ChatMessage::user("What is the capital of France?")];
     let first = chat.generate(&messages, &[], &options()).unwrap();
     assert!(first.text.contains("Paris"), "{}", first.text);
     let held = mib(chat.memory_footprint().0);
@@ -34,7 +34,7 @@ fn a_model_comes_goes_and_comes_back_in_the_memory_it_names() {
     assert!(parked < 0.02 * held && gained() < 0.1 * held, "{:.0} MiB left, {parked:.1} MiB held", gained());
 
     chat.reload().unwrap();
-    messages.extend([first.message(), Message::user("Which country is that city in?")]);
+    messages.extend([first.message(), ChatMessage::user("Which country is that city in?")]);
     let second = chat.generate(&messages, &[], &options()).unwrap();
     assert!(second.text.contains("France"), "{}", second.text);
     let new = second.prompt_tokens - first.prompt_tokens - first.tokens;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use settings::{Bench, origin};
-use sotto::config::{self, BargeIn, Environment, Origin, Sources};
+use sotto::config::{self, BargeInMode, Environment, Origin, Sources};
 use sotto::types::{Bytes, Ms};
 
 fn project() -> &'static Path {
@@ -277,7 +277,7 @@ fn the_defaults_make_a_plan() {
     assert_eq!((plan.memory.budget, plan.models.dir), (Bytes::mib(1600), None));
     assert_eq!((plan.llm.kv, plan.llm.prompt_cache), (config::Kv::F16, Bytes::mib(256)));
     assert_eq!(plan.hear.end_of_turn.as_deref(), Some("smart-turn"));
-    let audio = config::Audio { echo: config::Echo::Aec3, noise: config::Noise::Off, gain: config::Gain::Off };
+    let audio = config::AudioPlan { echo: config::EchoMode::Aec3, noise: config::Noise::Off, gain: config::Gain::Off };
     assert_eq!(plan.audio, audio);
     assert_eq!((plan.devices.microphone.as_str(), plan.devices.speaker.as_str()), ("default", "default"));
     let turn = &plan.turn;

@@ -15,12 +15,12 @@ use std::time::Duration;
 use anyhow::Result;
 use conversation::Conversation;
 use sotto::asr::{Cancel, Transcript, Verdict};
-use sotto::audio::device::Room;
+use sotto::audio::device::SimulatedRoom;
 use sotto::audio::{LONGEST, load_at};
-use sotto::config::{Audio, Echo, Plan, Sources, Tts, load};
+use sotto::config::{AudioPlan, EchoMode, Plan, Sources, TtsPlan, load};
 use sotto::hear::SileroVad;
 use sotto::memory::Budget;
-use sotto::pipeline::{LanguageModel, Synthesizer, Stages, Transcriber};
+use sotto::pipeline::{LanguageModel, Stages, Synthesizer, Transcriber};
 use sotto::tts::{Sound, Voice};
 use sotto::turn::{Ending, SessionState};
 use sotto::types::{Bytes, SampleRate};
@@ -109,7 +109,7 @@ impl Synthesizer for Said {
     }
 }
 
-fn within(room: Room, voice: Said, echo: Echo) -> Conversation {
+fn within(room: SimulatedRoom, voice: Said, echo: Echo) -> Conversation {
     let permit = Budget::new(Bytes::mib(100)).reserve("silero", SileroVad::planned_bytes()).unwrap();
     let silero = common::model_file("silero-vad", "silero_vad.onnx");
     let stages = Stages {
@@ -147,7 +147,7 @@ struct Heard {
     over: Option<Ending>,
 }
 
-fn converse(room: Room, said: &Said, person: &[f32], echo: Echo) -> Heard {
+fn converse(room: SimulatedRoom, said: &Said, person: &[f32], echo: Echo) -> Heard {
     let mut world = within(room, said.clone(), echo);
     for turn in 1..=TURNS {
         world.say(person);
@@ -167,8 +167,8 @@ fn converse(room: Room, said: &Said, person: &[f32], echo: Echo) -> Heard {
     Heard { world, over }
 }
 
-fn rooms() -> [Room; 5] {
-    ROOMS.map(|(delay, gain, tail)| Room {
+fn rooms() -> [SimulatedRoom; 5] {
+    ROOMS.map(|(delay, gain, tail)| SimulatedRoom {
         delay: Duration::from_millis(delay),
         gain,
         tail: Duration::from_millis(tail),

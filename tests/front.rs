@@ -8,10 +8,10 @@ mod room;
 
 use allocation_counter::measure;
 use babble::babble;
-use room::{Noise, RATE, Room, decibel, kept, power};
+use room::{Noise, RATE, SimulatedRoom, decibel, kept, power};
 use sotto::audio::HighPass;
 use sotto::audio::front::{Aec3, BLOCK, Block, EchoCanceller, Front, LONGEST_DELAY};
-use sotto::config::{Audio, Echo, Gain, Noise as Suppressed};
+use sotto::config::{AudioPlan, EchoMode, Gain, Noise as Suppressed};
 use sotto::types::SampleRate;
 
 /// Samples by which the canceller delays the microphone.
@@ -55,24 +55,24 @@ fn mix(a: &[f32], b: &[f32]) -> Vec<f32> {
 #[test]
 fn the_echo_goes_in_every_room_the_canceller_is_made_for() {
     let played = babble(1, 8);
-    let base = Room::default();
+    let base = SimulatedRoom::default();
     let mut wrong = Vec::new();
     for (room, at_least) in [
         (base, 20.0),
-        (Room { tail_ms: 60, ..base }, 20.0),
-        (Room { tail_ms: 250, ..base }, 20.0),
-        (Room { delay_ms: 4, ..base }, 20.0),
-        (Room { delay_ms: 8, ..base }, 20.0),
-        (Room { delay_ms: 20, ..base }, 20.0),
-        (Room { delay_ms: 200, ..base }, 20.0),
-        (Room { delay_ms: LONGEST_DELAY.0 as i32, ..base }, 20.0),
-        (Room { echo_db: 0.0, ..base }, 20.0),
-        (Room { echo_db: -20.0, ..base }, 15.0),
-        (Room { drift_ppm: 50.0, ..base }, 20.0),
-        (Room { jump_ms: 40, ..base }, 20.0),
-        (Room { jump_ms: -40, ..base }, 20.0),
-        (Room { drive: 0.0, ..base }, 20.0),
-        (Room { drive: 4.0, ..base }, 15.0),
+        (SimulatedRoom { tail_ms: 60, ..base }, 20.0),
+        (SimulatedRoom { tail_ms: 250, ..base }, 20.0),
+        (SimulatedRoom { delay_ms: 4, ..base }, 20.0),
+        (SimulatedRoom { delay_ms: 8, ..base }, 20.0),
+        (SimulatedRoom { delay_ms: 20, ..base }, 20.0),
+        (SimulatedRoom { delay_ms: 200, ..base }, 20.0),
+        (SimulatedRoom { delay_ms: LONGEST_DELAY.0 as i32, ..base }, 20.0),
+        (SimulatedRoom { echo_db: 0.0, ..base }, 20.0),
+        (SimulatedRoom { echo_db: -20.0, ..base }, 15.0),
+        (SimulatedRoom { drift_ppm: 50.0, ..base }, 20.0),
+        (SimulatedRoom { jump_ms: 40, ..base }, 20.0),
+        (SimulatedRoom { jump_ms: -40, ..base }, 20.0),
+        (SimulatedRoom { drive: 0.0, ..base }, 20.0),
+        (SimulatedRoom { drive: 4.0, ..base }, 15.0),
     ] {
         let mut canceller = Aec3::new();
         let heard = room.echo(&played);
@@ -89,7 +89,7 @@ fn the_echo_goes_in_every_room_the_canceller_is_made_for() {
 #[test]
 fn an_echo_beyond_the_longest_delay_is_not_found() {
     let played = babble(1, 8);
-    let room = Room { delay_ms: 600, ..Room::default() };
+    let room = SimulatedRoom { delay_ms: 600, ..SimulatedRoom::default() };
     let mut canceller = Aec3::new();
     let heard = room.echo(&played);
     let loss = erle(&heard, &run(&mut canceller, &heard, &played), 6..8);
@@ -103,7 +103,7 @@ fn who_talks_over_the_answer_is_kept() {
     for (echo_db, correlation, gain) in [(-20.0, 0.9, 0.8), (-10.0, 0.85, 0.6), (0.0, 0.7, 0.4)] {
         let late: Vec<f32> = [&silence[..6 * RATE], &talker[6 * RATE..]].concat();
         let alone = run(&mut Aec3::new(), &late, &silence);
-        let heard = mix(&Room { echo_db, ..Room::default() }.echo(&played), &late);
+        let heard = mix(&SimulatedRoom { echo_db, ..SimulatedRoom::default() }.echo(&played), &late);
         let out = run(&mut Aec3::new(), &heard, &played);
         let (found, level) = kept(&out[7 * RATE..], &alone[7 * RATE..]);
         assert!(found >= correlation && level >= gain, "{echo_db} dB: {found:.2}, gain {level:.2}");
@@ -126,7 +126,7 @@ fn words_over_the_answer_are_kept() {
     let late: Vec<f32> = [&silence[..6 * RATE], &talker[6 * RATE..]].concat();
     let alone = words(&late, &silence);
     for echo_db in [-20.0, -10.0, 0.0, 5.0] {
-        let echo = Room { echo_db, ..Room::default() }.echo(&played);
+        let echo = SimulatedRoom { echo_db, ..SimulatedRoom::default() }.echo(&played);
         let out = words(&mix(&echo, &late), &played);
         let (found, level) = kept(&out[7 * RATE..], &alone[7 * RATE..]);
         assert!(found >= 0.93 && (0.9..1.1).contains(&level), "{echo_db} dB: {found:.2}, gain {level:.2}");
@@ -152,7 +152,7 @@ fn where_nothing_is_played_only_hum_and_time_are_lost() {
 #[test]
 fn a_minute_of_silence_from_the_speaker_is_no_harm() {
     let (played, pause) = (babble(1, 6), vec![0.0; 60 * RATE]);
-    let room = Room::default();
+    let room = SimulatedRoom::default();
     let mut canceller = Aec3::new();
     run(&mut canceller, &room.echo(&played), &played);
     let quiet = Noise(9).white(pause.len(), -70.0);
@@ -166,7 +166,7 @@ fn a_minute_of_silence_from_the_speaker_is_no_harm() {
 #[test]
 fn a_reset_canceller_is_a_new_one() {
     let played = babble(1, 4);
-    let heard = Room::default().echo(&played);
+    let heard = SimulatedRoom::default().echo(&played);
     let mut canceller = Aec3::new();
     let first = run(&mut canceller, &heard, &played);
     assert!(run(&mut canceller, &heard, &played) != first, "it has learned");
@@ -178,7 +178,7 @@ fn a_reset_canceller_is_a_new_one() {
 #[test]
 fn no_sample_breaks_the_front_end_for_long() {
     let played = babble(1, 8);
-    let heard = Room::default().echo(&played);
+    let heard = SimulatedRoom::default().echo(&played);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, f32::MIN_POSITIVE / 2.0, 1.0] {
         let (mut microphone, mut speaker) = (heard.clone(), played.clone());
         for at in (RATE..3 * RATE).step_by(37) {
@@ -218,7 +218,7 @@ fn front_end_with_everything_off_takes_out_offset_and_hum_alone() {
 #[test]
 fn a_reset_front_end_is_a_new_one() {
     let played = babble(1, 4);
-    let heard = mix(&Room::default().echo(&played), &babble(2, 4));
+    let heard = mix(&SimulatedRoom::default().echo(&played), &babble(2, 4));
     let mut front = Front::new(&ALL);
     let first = through(&mut front, &heard, &played);
     assert!(front.echo_loss().enhancement().is_some());
@@ -263,13 +263,13 @@ fn a_far_voice_is_raised_and_a_near_one_is_not_clipped() {
 fn the_running_measure_says_which_room_can_be_talked_over() {
     let (played, quiet) = (babble(1, 16), vec![0.0; 3 * RATE]);
     let lead = |sound: &[f32]| [&quiet, sound].concat();
-    let base = Room::default();
+    let base = SimulatedRoom::default();
     for (plan, room, trusted) in [
         (ALL, base, true),
-        (ALL, Room { echo_db: 0.0, ..base }, true),
-        (ALL, Room { delay_ms: 600, ..base }, false),
+        (ALL, SimulatedRoom { echo_db: 0.0, ..base }, true),
+        (ALL, SimulatedRoom { delay_ms: 600, ..base }, false),
         (NONE, base, false),
-        (NONE, Room { echo_db: -60.0, floor_db: -60.0, ..base }, true),
+        (NONE, SimulatedRoom { echo_db: -60.0, floor_db: -60.0, ..base }, true),
     ] {
         let mut front = Front::new(&plan);
         through(&mut front, &room.echo(&lead(&played)), &lead(&played));
@@ -281,7 +281,7 @@ fn the_running_measure_says_which_room_can_be_talked_over() {
 #[test]
 fn what_the_crate_allocates_does_not_grow() {
     let played = babble(1, 3);
-    let heard = Room::default().echo(&played);
+    let heard = SimulatedRoom::default().echo(&played);
     let mut front = Front::new(&ALL);
     through(&mut front, &heard, &played);
     let mut block = [0.1; BLOCK];

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sotto::asr::{AsrError, Cancel, Transcript, Verdict, Whisper};
 use sotto::audio;
-use sotto::config::{self, Asr, Plan, Sources};
+use sotto::config::{self, AsrPlan, Plan, Sources};
 use sotto::hear::{FRAME, HearError, Segmenter, SileroVad, SmartTurn, SpeechEvent, Turn, speech_end};
 use sotto::memory::{Budget, resident};
 use sotto::types::{Bytes, SampleRate};

@@ -39,8 +39,8 @@ fn golden(model: &str) -> Golden {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn settings(model: &str) -> config::Llm {
-    config::Llm {
+fn settings(model: &str) -> config::LlmPlan {
+    config::LlmPlan {
         model: model.to_owned(),
         system_prompt: "You are a helpful voice assistant. Answer in one short sentence.".to_owned(),
         threads: 2,
@@ -62,7 +62,7 @@ fn settings(model: &str) -> config::Llm {
     }
 }
 
-fn load(model: &str, settings: &config::Llm) -> Llm {
+fn load(model: &str, settings: &config::LlmPlan) -> Llm {
     let path = common::model_file(model, "model.gguf");
     let planned = Llm::planned_bytes(&path, settings).unwrap();
     let permit = Budget::new(planned).reserve(model, planned).unwrap();
@@ -215,7 +215,7 @@ const ASKED: [(&str, usize); 24] = [
 #[test]
 fn an_end_mark_is_likelier_behind_a_whole_question_than_in_its_middle() {
     let plan = config::load(&config::Sources { cores: 2, ..Default::default() }).unwrap().plan;
-    let settings = config::Llm { system_prompt: plan.llm.system_prompt, ..settings(QWEN) };
+    let settings = config::LlmPlan { system_prompt: plan.llm.system_prompt, ..settings(QWEN) };
     let mut conversation = Conversation::new(load(QWEN, &settings)).unwrap();
     let mut sentence_end_probability =
         |text: &str| conversation.sentence_end_probability(text).unwrap().expect("it has words");
@@ -287,7 +287,7 @@ fn a_cancelled_answer_keeps_what_was_heard() {
 
 #[test]
 fn a_full_context_drops_whole_turns_and_a_question_too_long_is_refused() {
-    let tight = config::Llm { context: Some(128), max_tokens: 16, ..settings(SMOLLM) };
+    let tight = config::LlmPlan { context: Some(128), max_tokens: 16, ..settings(SMOLLM) };
     let mut conversation = Conversation::new(load(SMOLLM, &tight)).unwrap();
     let mut turns = Vec::new();
     for n in 0..6 {
@@ -308,7 +308,7 @@ fn a_seed_repeats_an_answer() {
     let warm = config::Sampling { temperature: 0.9, top_k: 40, top_p: 0.95, ..settings(SMOLLM).sampling };
     let answer = |seed| {
         let settings =
-            config::Llm { sampling: config::Sampling { seed: Some(seed), ..warm.clone() }, ..settings(SMOLLM) };
+            config::LlmPlan { sampling: config::Sampling { seed: Some(seed), ..warm.clone() }, ..settings(SMOLLM) };
         ask(&mut Conversation::new(load(SMOLLM, &settings)).unwrap(), "Tell me a story.").text
     };
     assert_eq!(answer(3), answer(3));
@@ -321,6 +321,7 @@ fn a_permit_too_small_and_a_context_too_large_are_refused_with_numbers() {
     let permit = Budget::new(Bytes::mib(1)).reserve("llm", Bytes::mib(1)).unwrap();
     let refused = Llm::load(&path, &settings(SMOLLM), permit).err().unwrap();
     assert!(matches!(refused, LlmError::Permit { .. }), "{refused}");
-    let refused = Llm::planned_bytes(&path, &config::Llm { context: Some(1 << 20), ..settings(SMOLLM) }).unwrap_err();
+    let refused =
+        Llm::planned_bytes(&path, &config::LlmPlan { context: Some(1 << 20), ..settings(SMOLLM) }).unwrap_err();
     assert!(matches!(refused, LlmError::Context { asked: 1_048_576, limit: 8192, .. }), "{refused}");
 }

@@ -9,7 +9,7 @@ mod onnx;
 
 use sotto::asr::{Cancel, Doubt, OtherLanguage, Verdict, Whisper};
 use sotto::audio;
-use sotto::config::{self, Asr, Sources};
+use sotto::config::{self, AsrPlan, Sources};
 use sotto::memory::Budget;
 use sotto::types::{Bytes, SampleRate};
 
@@ -35,7 +35,7 @@ const AT_MOST: f64 = 1.4;
 fn whisper(graphs: bool) -> Whisper {
     let model = common::model_file("whisper-base", "whisper-base.ggml");
     let defaults = config::load(&Sources { cores: 1, ..Sources::default() }).unwrap().plan.asr;
-    let plan = Asr { language: Some("en".to_owned()), ..defaults };
+    let plan = AsrPlan { language: Some("en".to_owned()), ..defaults };
     let permit = Budget::new(Bytes::mib(2000)).reserve("whisper", Bytes::mib(500)).unwrap();
     match graphs {
         true => Whisper::load_graphs(&onnx::runtime(), &model, &plan, permit).unwrap(),

@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use sotto::asr::{Cancel, NoSpeech, Transcript, Verdict};
 use sotto::audio::device::{
-    Card, DEFAULT, Direction, Format, Moment, Room, DeviceEvent as Event, Simulated, SimulatedDevice,
+    Card, DEFAULT, DeviceEvent as Event, Direction, Format, Moment, Simulated, SimulatedDevice, SimulatedRoom,
 };
 use sotto::config::{Sources, load};
 use sotto::hear::FRAME;
 use sotto::memory::resident;
 use sotto::observe::Journal;
 use sotto::pipeline::{
-    Devices, LanguageModel, Live, SessionEvent, Stages, Synthesizer, Transcriber, VoiceActivityDetector,
+    LanguageModel, Live, SessionDevices, SessionEvent, Stages, Synthesizer, Transcriber, VoiceActivityDetector,
 };
 use sotto::tts::Sound;
 use sotto::turn::{Control, Ending, SessionState};
@@ -147,7 +147,8 @@ fn card() -> Simulated {
         jitter: Duration::from_millis(2),
         ..SimulatedDevice::new(direction, name, rate, channels, sample)
     };
-    let room = Room { delay: Duration::from_millis(8), gain: 0.1, tail: Duration::from_millis(60), noise: 0.000_5 };
+    let room =
+        SimulatedRoom { delay: Duration::from_millis(8), gain: 0.1, tail: Duration::from_millis(60), noise: 0.000_5 };
     let devices = vec![
         device(Direction::Input, "mic", 48_000, 2, cpal::SampleFormat::I16, 40.0),
         device(Direction::Input, "headset", 16_000, 1, cpal::SampleFormat::F32, 0.0),
@@ -180,8 +181,11 @@ impl Soak {
         };
         let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
         let card = card();
-        let devices =
-            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
+        let devices = SessionDevices {
+            card: Arc::new(card.clone()),
+            microphone: DEFAULT.to_owned(),
+            speaker: DEFAULT.to_owned(),
+        };
         let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
         let random = fastrand::Rng::with_seed(seed);
         Soak { card, live, random, tally: BTreeMap::new(), accounted: 0 }

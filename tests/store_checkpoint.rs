@@ -160,7 +160,7 @@ fn a_pulled_checkpoint_is_quantised_and_loads() {
         assert!(fs::metadata(installed.file("model.safetensors")).unwrap().len() < bench.weights().len() as u64);
         assert!(!bench.path("hf").exists() && names_in(&bench.path("models/.work")).is_empty(), "no bf16 is left");
 
-        let settings = config::Llm { context: Some(128), ..config::load(&Sources::default()).unwrap().plan.llm };
+        let settings = config::LlmPlan { context: Some(128), ..config::load(&Sources::default()).unwrap().plan.llm };
         let planned = Llm::planned_bytes(&installed.dir, &settings).unwrap();
         let permit = Budget::new(Bytes::mib(64)).reserve("tiny", planned).unwrap();
         let llm = Llm::load(&installed.dir, &settings, permit).unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hub::{Act, COMMIT, FakeHub};
 use sotto::store::progress::Silent;
-use sotto::store::{Catalogue, HubEnv, Patience, Pin, Pip, Progress, State, Store, StoreError, Task};
+use sotto::store::{Catalogue, HubEnv, HubTimeouts, Pin, Pip, Progress, State, Store, StoreError, Task};
 use sotto::types::Bytes;
 
 const PATH: &str = "/org/repo/resolve/main/sub/model.bin";
@@ -77,7 +77,7 @@ fn hub_env(endpoint: &str, cache: &Path) -> HubEnv {
         ("HF_TOKEN", "hf_secret".to_owned()),
         ("HOME", "/nonexistent".to_owned()),
     ]);
-    let patience = Patience {
+    let patience = HubTimeouts {
         connect: Duration::from_secs(5),
         stall: Duration::from_millis(500),
         tries: 3,
@@ -435,7 +435,7 @@ fn the_bar_goes_from_nothing_to_all() {
 fn a_process_that_pulls() {
     let var = |name: &str| std::env::var(name).unwrap();
     let bytes = fs::read(var("TEST_BYTES")).unwrap();
-    let env = HubEnv { patience: Patience::default(), ..hub_env(&var("TEST_HUB"), Path::new(&var("TEST_CACHE"))) };
+    let env = HubEnv { patience: HubTimeouts::default(), ..hub_env(&var("TEST_HUB"), Path::new(&var("TEST_CACHE"))) };
     let store = Store::open(catalogue(&bytes, "main"), var("TEST_MODELS").into(), env).unwrap();
     let _ = pull(&store.with_pip(Pip::default()));
 }

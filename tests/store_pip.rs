@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sotto::store::progress::{Progress, Silent, Task};
-use sotto::store::{Catalogue, HubEnv, Patience, Pin, Pip, Store, StoreError};
+use sotto::store::progress::{DownloadTask, Progress, Silent};
+use sotto::store::{Catalogue, HubEnv, HubTimeouts, Pin, Pip, Store, StoreError};
 use sotto::types::Bytes;
 use zip::write::SimpleFileOptions;
 
@@ -89,7 +89,7 @@ impl Bench {
     fn store_with(&self, catalogue: &str, offline: bool) -> Store {
         let vars = [("HF_ENDPOINT", "http://127.0.0.1:1".into()), ("HF_HUB_CACHE", self.path("hf"))];
         let env = HubEnv::read(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()));
-        let patience = Patience { tries: 1, ..Patience::default() };
+        let patience = HubTimeouts { tries: 1, ..Patience::default() };
         let store =
             Store::open(Catalogue::parse(catalogue).unwrap(), self.path("models"), HubEnv { patience, offline, ..env });
         store.unwrap().with_pip(self.pip())
@@ -285,14 +285,14 @@ struct Notes(Mutex<Vec<String>>);
 
 struct Nothing;
 
-impl Task for Nothing {
+impl DownloadTask for Nothing {
     fn advance(&self, _more: Bytes) {}
     fn stand_at(&self, _position: Bytes) {}
     fn done(self: Box<Self>) {}
 }
 
 impl Progress for Notes {
-    fn start(&self, _what: &str, _total: Option<Bytes>) -> Box<dyn Task> {
+    fn start(&self, _what: &str, _total: Option<Bytes>) -> Box<dyn DownloadTask> {
         Box::new(Nothing)
     }
 

@@ -18,7 +18,7 @@ use sotto::llm::checkpoint::inventory::inventory;
 use sotto::llm::checkpoint::names::{self, Kind};
 use sotto::llm::checkpoint::writer::{Entry, Writer};
 use sotto::llm::checkpoint::{CONFIG, Checkpoint, random};
-use sotto::llm::reference::{LayerMemory, Reference, values};
+use sotto::llm::reference::{LayerMemory, ReferenceModel, values};
 use sotto::llm::tensors::Tensors;
 use sotto::llm::verify::Expected;
 use sotto::llm::verify::against::{Case, Tolerances};
@@ -93,7 +93,7 @@ fn tokens(name: &str, tokens: &[u32]) -> Data {
 
 /// Puts expected tensors beside a model, computed by the reference; every logit by `off` too large.
 fn expect(dir: &Path, off: f32) {
-    let reference = Reference::open(dir).unwrap();
+    let reference = ReferenceModel::open(dir).unwrap();
     let ids: Vec<u32> = (0..TOKENS).map(|n| n * 37 % 256).collect();
     let (mut memory, mut rows, mut golden, mut exact) = (reference.memory().unwrap(), vec![], vec![], vec![]);
     let mut at = 0;
@@ -185,7 +185,7 @@ fn of_a_file_that_is_named_nothing_else_is_looked_at() {
     let (folder, mlx) = (words(source.path()), dir.path().join("int8"));
     assert_eq!(code(&sotto(&["quantize", folder, words(&mlx), "--format", "int8"])), 0);
     let ids: Vec<u32> = (0..TOKENS).collect();
-    let reference = Reference::open(unpacked(&mlx).path()).unwrap();
+    let reference = ReferenceModel::open(unpacked(&mlx).path()).unwrap();
     let rows = reference.logits(&ids, &mut reference.memory().unwrap()).unwrap();
     let off: Vec<f32> = rows.iter().map(|logit| logit + 0.25).collect();
     let logits = |rows: &[f32]| floats("logits_f32run", &[ids.len(), 256], rows);
@@ -327,7 +327,7 @@ fn unpacked(dir: &Path) -> TempDir {
     let checkpoint = Checkpoint::open(dir).unwrap();
     let mut binder = checkpoint.binder();
     let mut tensors = Vec::new();
-    for needed in inventory(checkpoint.blueprint(), checkpoint.tied()) {
+    for needed in inventory(checkpoint.model_config(), checkpoint.tied()) {
         if needed.kind != Kind::Matrix {
             let (tensor, map) = checkpoint.find(&needed.name).unwrap();
             let entry = Entry::new(format!("model.{}", needed.name), tensor.dtype.clone(), &tensor.dims);
@@ -360,7 +360,7 @@ fn the_codes_of_golden_mlx_checkpoints_mean_what_mlx_lm_computed() {
         let wanted = expected.get("logits_f32run").unwrap();
         let ids = Expected::of_model(&folder).unwrap().get("input_ids").unwrap().tokens(512).unwrap();
         let wanted = wanted.values(&[ids.len(), 512]).unwrap();
-        let reference = Reference::open(unpacked(&path).path()).unwrap();
+        let reference = ReferenceModel::open(unpacked(&path).path()).unwrap();
         let got = reference.logits(&ids, &mut reference.memory().unwrap()).unwrap();
         let off = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         println!("{}: largest error {off:.1e}", path.display());

@@ -7,7 +7,7 @@ mod onnx;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use sotto::config::Tts;
+use sotto::config::TtsPlan;
 use sotto::memory::Budget;
 use sotto::tts::{Spoken, Voice};
 use sotto::types::Bytes;

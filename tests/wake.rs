@@ -19,10 +19,10 @@ use std::time::Duration;
 use anyhow::Result;
 use conversation::Conversation;
 use sotto::asr::{Cancel, NoSpeech, Transcript, Verdict};
-use sotto::audio::device::Room;
+use sotto::audio::device::SimulatedRoom;
 use sotto::audio::{LONGEST, load_at};
 use sotto::config::{Flag, Sources, load};
-use sotto::hear::{HearError, SileroVad, Spotter, WAKE_STEP, WakeFeatures, WakeWord};
+use sotto::hear::{HearError, SileroVad, Spotter, WAKE_STEP, WakeFeatures, WakeWordModel};
 use sotto::memory::{Budget, Permit, resident};
 use sotto::pipeline::{LanguageModel, Stages, Synthesizer, Transcriber};
 use sotto::tts::Sound;
@@ -56,11 +56,11 @@ fn features() -> WakeFeatures {
     WakeFeatures::load(&onnx::runtime(), folder.parent().unwrap(), permit(WakeFeatures::planned_bytes())).unwrap()
 }
 
-fn word(model: &Path) -> Result<WakeWord, HearError> {
-    WakeWord::load(&onnx::runtime(), features(), model, permit(WakeWord::planned_bytes()))
+fn word(model: &Path) -> Result<WakeWordModel, HearError> {
+    WakeWordModel::load(&onnx::runtime(), features(), model, permit(WakeWordModel::planned_bytes()))
 }
 
-fn alexa() -> WakeWord {
+fn alexa() -> WakeWordModel {
     word(&common::model_file("alexa", "alexa_v0.1.onnx")).unwrap()
 }
 
@@ -90,12 +90,12 @@ fn question() -> Vec<f32> {
     samples(&common::fixture("speech-sample/speech.wav"))
 }
 
-fn scores(word: &mut WakeWord, samples: &[f32]) -> Vec<f32> {
+fn scores(word: &mut WakeWordModel, samples: &[f32]) -> Vec<f32> {
     samples.as_chunks::<WAKE_STEP>().0.iter().map(|step| word.step(step).unwrap()).collect()
 }
 
 /// How often the word is heard.
-fn heard(word: &mut WakeWord, samples: &[f32]) -> usize {
+fn heard(word: &mut WakeWordModel, samples: &[f32]) -> usize {
     word.reset();
     let mut spotter = Spotter::new(0.5);
     scores(word, samples).into_iter().filter(|score| spotter.push(*score)).count()
@@ -188,7 +188,7 @@ fn what_is_no_classifier_is_refused() {
 #[test]
 fn the_memory_is_what_was_planned() {
     let _alone = alone();
-    let planned = WakeFeatures::planned_bytes().0 + WakeWord::planned_bytes().0;
+    let planned = WakeFeatures::planned_bytes().0 + WakeWordModel::planned_bytes().0;
     // ONNX Runtime sets itself up with its first session, which in a conversation is that of voice activity.
     let _first = silero();
     let before = resident().unwrap();
@@ -269,7 +269,7 @@ impl World {
         let flag = |(path, value): (&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
         let plan = load(&Sources { cores: 1, flags: settings.map(flag).to_vec(), ..Default::default() }).unwrap().plan;
         let (delay, tail) = (Duration::from_millis(15), Duration::from_millis(120));
-        let room = Room { delay, gain: 0.3, tail, noise: 0.000_5 };
+        let room = SimulatedRoom { delay, gain: 0.3, tail, noise: 0.000_5 };
         World { conversation: Conversation::start(stages, &plan, room), read }
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use sotto::audio::WavWriter;
 use sotto::audio::front::Front;
-use sotto::config::{Audio, Echo, Gain, Noise};
+use sotto::config::{AudioPlan, EchoMode, Gain, Noise};
 use sotto::types::SampleRate;
 
 use crate::simulated::{RATE, Room, TALKER_DB, active_power, power, scale};

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::guard::{self, Patience};
-use super::judge::{self, Reading, Timed};
+use super::guard::{self, RetryLimit};
+use super::verdict::{self, Decoded, Timed};
 use crate::marks::is_end_mark;
 use crate::types::{Ms, SampleRate};
 
@@ -19,8 +19,8 @@ const TOKENS_AT_MOST: usize = 224;
 pub const MAY_HAVE_ENDED: f32 = 0.1;
 
 /// Whether the text would go round from its beginning with `next`.
-pub fn begins_again(written: &[Token], next: &Token) -> bool {
-    let ended = |token: &Token| str::from_utf8(&token.bytes).is_ok_and(is_end_mark);
+pub fn begins_again(written: &[DecodedToken], next: &DecodedToken) -> bool {
+    let ended = |token: &DecodedToken| str::from_utf8(&token.bytes).is_ok_and(is_end_mark);
     written.first().is_some_and(|first| first.id == next.id) && written.last().is_some_and(ended)
 }
 
@@ -28,7 +28,7 @@ pub fn begins_again(written: &[Token], next: &Token) -> bool {
 #[derive(Default)]
 pub struct Attempt {
     /// Text and its end, without timestamps.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<DecodedToken>,
     /// The times between which runs of `tokens` are said, in order. Empty where no timestamps were written.
     pub spans: Vec<Span>,
     /// The guard or the token limit ended it.
@@ -43,14 +43,14 @@ pub struct Span {
     pub tokens: Range<usize>,
 }
 
-pub struct Token {
+pub struct DecodedToken {
     pub id: i32,
     pub logprob: f32,
     /// Empty for tokens that are no text. A character may be spread over several.
     pub bytes: Vec<u8>,
 }
 
-impl Token {
+impl DecodedToken {
     /// Whether it is a word or a part of one; of a letter, too.
     fn speaks(&self) -> bool {
         str::from_utf8(&self.bytes).map_or(true, |text| text.contains(char::is_alphanumeric))
@@ -75,7 +75,7 @@ pub fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32
 
 impl Attempt {
     /// Leaves one round of a circle that was stopped. `ran_out` says that the token limit ended the text.
-    pub fn tidied(mut self, end_of_text: i32, patience: Patience, ran_out: bool) -> Self {
+    pub fn tidied(mut self, end_of_text: i32, patience: RetryLimit, ran_out: bool) -> Self {
         let end = self.tokens.iter().position(|token| token.id >= end_of_text);
         let ids: Vec<_> = self.tokens[..end.unwrap_or(self.tokens.len())].iter().map(|token| token.id).collect();
         let kept = guard::without_circle(&ids, patience);
@@ -87,15 +87,15 @@ impl Attempt {
     /// How likely the last word ends a sentence. What is written next is an end mark or the end of the text, and as likely
     /// as it says; or something else, and the sentence goes on with its probability.
     fn ending(&self) -> Option<f32> {
-        let word = self.tokens.iter().rposition(Token::speaks)?;
+        let word = self.tokens.iter().rposition(DecodedToken::speaks)?;
         let next = self.tokens.get(word + 1)?;
         let ends = next.bytes.is_empty() || str::from_utf8(&next.bytes).is_ok_and(is_end_mark);
         let probability = next.logprob.exp();
         Some(if ends { probability } else { 1.0 - probability })
     }
 
-    pub fn reading(&self) -> Reading {
-        Reading {
+    pub fn decoded(&self) -> Decoded {
+        Decoded {
             text: text(&self.tokens),
             logprob: logprob(&self.tokens),
             no_speech: 0.0,
@@ -115,12 +115,12 @@ impl Attempt {
     }
 }
 
-fn text(tokens: &[Token]) -> String {
+fn text(tokens: &[DecodedToken]) -> String {
     let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
-    judge::words(&String::from_utf8_lossy(&bytes))
+    verdict::words(&String::from_utf8_lossy(&bytes))
 }
 
-fn logprob(tokens: &[Token]) -> f32 {
+fn logprob(tokens: &[DecodedToken]) -> f32 {
     tokens.iter().map(|token| token.logprob).sum::<f32>() / tokens.len().max(1) as f32
 }
 
@@ -130,9 +130,9 @@ mod tests {
 
     /// Tokens below 9 are text, 9 ends it.
     fn attempt(ids: &[i32]) -> Attempt {
-        let token = |&id: &i32| Token { id, logprob: -0.5, bytes: format!(" {id}").into_bytes() };
+        let token = |&id: &i32| DecodedToken { id, logprob: -0.5, bytes: format!(" {id}").into_bytes() };
         let tokens = ids.iter().map(token).collect();
-        Attempt { tokens, ..Attempt::default() }.tidied(9, Patience::Short, !ids.is_empty() && !ids.contains(&9))
+        Attempt { tokens, ..Attempt::default() }.tidied(9, RetryLimit::Short, !ids.is_empty() && !ids.contains(&9))
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_text_begins_again_with_its_first_word_behind_an_end_mark() {
-        let token = |(id, text): (i32, &str)| Token { id, logprob: -0.5, bytes: text.as_bytes().to_vec() };
+        let token = |(id, text): (i32, &str)| DecodedToken { id, logprob: -0.5, bytes: text.as_bytes().to_vec() };
         let [no, thanks, mark, comma] = [(1, " No"), (2, " thanks"), (3, "."), (4, ",")];
         for (written, next, again) in [
             (&[no, thanks, mark][..], no, true),
@@ -167,9 +167,9 @@ mod tests {
 
     #[test]
     fn a_reading_is_the_text_and_the_mean_of_all_tokens() {
-        let reading = attempt(&[1, 2]).reading();
-        assert_eq!((reading.text.as_str(), reading.logprob), ("1 2", -0.5));
-        assert_eq!(Attempt::default().reading().logprob, 0.0);
+        let decoded = attempt(&[1, 2]).decoded();
+        assert_eq!((decoded.text.as_str(), decoded.logprob), ("1 2", -0.5));
+        assert_eq!(Attempt::default().decoded().logprob, 0.0);
     }
 
     #[test]
@@ -184,13 +184,13 @@ mod tests {
             (&[("", 0.9)], None),
             (&[], None),
         ] {
-            let token = |&(text, probability): &(&str, f32)| Token {
+            let token = |&(text, probability): &(&str, f32)| DecodedToken {
                 id: 0,
                 logprob: probability.ln(),
                 bytes: text.as_bytes().to_vec(),
             };
             let attempt = Attempt { tokens: tokens.iter().map(token).collect(), ..Attempt::default() };
-            match (attempt.reading().ending, ending) {
+            match (attempt.decoded().ending, ending) {
                 (Some(ending), Some(expected)) => assert!((ending - expected).abs() < 1e-6, "{tokens:?}: {ending}"),
                 (ending, expected) => assert_eq!(ending, expected, "{tokens:?}"),
             }
@@ -202,7 +202,7 @@ mod tests {
         let mut attempt = attempt(&[1, 2, 3, 3, 3, 3, 3, 3, 9]);
         let span = |start: f64, tokens| Span { start: Ms(start), end: Ms(start + 1.0), tokens };
         attempt.spans = vec![span(0.0, 0..2), span(1.0, 2..8), span(2.0, 8..9)];
-        let texts: Vec<_> = attempt.reading().segments.into_iter().map(|segment| segment.text).collect();
+        let texts: Vec<_> = attempt.decoded().segments.into_iter().map(|segment| segment.text).collect();
         assert_eq!(texts, ["1 2", "3 9"]);
     }
 

@@ -1,7 +1,7 @@
 //! How many positions of the encoder a sound gets. Its work grows with more than the square of them, and with too few
 //! Whisper goes in circles.
 
-use super::guard::Patience;
+use super::guard::RetryLimit;
 use crate::types::SampleRate;
 
 /// Encoder positions per second of sound, and what is added so that the sound ends before the context does.
@@ -37,12 +37,12 @@ impl Context {
     }
 
     /// What is tried, in order, when the text went in circles with the fitted context.
-    pub fn more(self, fitted: usize) -> impl Iterator<Item = (usize, Patience)> + use<> {
+    pub fn more(self, fitted: usize) -> impl Iterator<Item = (usize, RetryLimit)> + use<> {
         let Context { whole, .. } = self;
         let twice = (2 * fitted).max(SAFE_POSITIONS).min(whole);
-        let steps = [(twice, Patience::Short), (whole, Patience::Long)];
+        let steps = [(twice, RetryLimit::Short), (whole, RetryLimit::Long)];
         steps.into_iter().filter(move |&(positions, patience)| {
-            positions > fitted && (patience == Patience::Long || positions < whole)
+            positions > fitted && (patience == RetryLimit::Long || positions < whole)
         })
     }
 }

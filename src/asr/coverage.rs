@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::judge::Reading;
+use super::verdict::Decoded;
 use crate::level::power;
 use crate::types::{Ms, SampleRate};
 
@@ -76,14 +76,14 @@ fn rate(samples: &[f32], text: &str, enough: Ms) -> Option<f64> {
     (voice.0 >= enough.0).then(|| letters(text) as f64 * 1000.0 / voice.0)
 }
 
-/// Where the segments of `reading` leave out voice, in samples, in order; of a reading without segments nothing is known.
-pub fn gaps(samples: &[f32], reading: &Reading) -> Vec<Range<usize>> {
-    if reading.segments.is_empty() {
+/// Where the segments of `decoded` leave out voice, in samples, in order; of a reading without segments nothing is known.
+pub fn gaps(samples: &[f32], decoded: &Decoded) -> Vec<Range<usize>> {
+    if decoded.segments.is_empty() {
         return Vec::new();
     }
     let sample = |time: Ms| SampleRate::HEARING.samples(time).min(samples.len());
-    let ends = reading.segments.iter().map(|segment| sample(segment.end));
-    let starts = reading.segments.iter().map(|segment| sample(segment.start));
+    let ends = decoded.segments.iter().map(|segment| sample(segment.end));
+    let starts = decoded.segments.iter().map(|segment| sample(segment.start));
     let between = [0].into_iter().chain(ends).zip(starts.chain([samples.len()]));
     let voice = voiced(samples);
     between.filter_map(|(from, to)| uncovered(&voice, from, to, samples.len())).collect()
@@ -103,7 +103,7 @@ fn uncovered(voice: &[Range<usize>], from: usize, to: usize, end: usize) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::asr::judge::Timed;
+    use crate::asr::verdict::Timed;
 
     const SECOND: usize = 16_000;
 
@@ -114,14 +114,14 @@ mod tests {
         (0..seconds * SECOND).map(|n| level(n) * (n as f32 * 12.9898).sin()).collect()
     }
 
-    fn reading(segments: &[(f64, f64, &str)]) -> Reading {
+    fn decoded(segments: &[(f64, f64, &str)]) -> Decoded {
         let timed = |&(start, end, text): &(f64, f64, &str)| Timed {
             start: Ms(start * 1000.0),
             end: Ms(end * 1000.0),
             text: text.to_owned(),
             logprob: -0.1,
         };
-        Reading {
+        Decoded {
             text: segments.iter().map(|segment| segment.2).collect::<Vec<_>>().join(" "),
             logprob: -0.1,
             no_speech: 0.0,
@@ -145,7 +145,7 @@ mod tests {
     fn voice_outside_segments_is_a_gap() {
         let sound = voice(20, &[1.0..4.0, 6.0..9.0, 12.0..15.0]);
         let gaps = |segments: &[(f64, f64, &str)]| {
-            let gaps = gaps(&sound, &reading(segments));
+            let gaps = gaps(&sound, &decoded(segments));
             gaps.into_iter().map(|gap| (gap.start / SECOND, gap.end / SECOND)).collect::<Vec<_>>()
         };
         assert_eq!(gaps(&[(1.0, 4.0, "a"), (6.0, 9.0, "b"), (12.0, 15.0, "c")]), []);

@@ -8,16 +8,16 @@ use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperTokenId,
 };
 
-use super::attempt::{Attempt, Span, Token, share, token_limit};
+use super::attempt::{Attempt, DecodedToken, Span, share, token_limit};
 use super::context::Context;
-use super::guard::{self, Guard, Patience};
-use super::header::Blueprint;
+use super::guard::{self, Guard, RetryLimit};
+use super::header::WhisperDims;
 use super::idle::idle_cores;
-use super::judge::{self, Reading};
-use super::language::{Language, OtherLanguage};
-use super::whisper::{Care, Engine};
+use super::language::{AsrLanguage, OtherLanguage};
+use super::verdict::{self, Decoded};
+use super::whisper::{AsrBackend, DecodeEffort};
 use super::{AsrError, Cancel};
-use crate::config::Asr;
+use crate::config::AsrPlan;
 use crate::types::{Bytes, Ms};
 
 /// A ggml file in whisper.cpp.
@@ -25,19 +25,19 @@ pub struct WhisperCpp {
     // Before the context it points into: fields are dropped in order.
     state: WhisperState,
     context: WhisperContext,
-    plan: Asr,
+    plan: AsrPlan,
     sizes: Context,
     /// The language to understand in; the last one heard when it is to be detected.
-    language: Language,
+    language: AsrLanguage,
     /// One for each language that was needed, without timestamps: whisper-rs leaks the string of each it makes.
-    params: Vec<(Language, FullParams<'static, 'static>)>,
+    params: Vec<(AsrLanguage, FullParams<'static, 'static>)>,
 }
 
 /// What the decoder thinks before it writes anything.
 struct Impression {
     no_speech: f32,
     /// The language, where it is sure of one.
-    language: Option<Language>,
+    language: Option<AsrLanguage>,
     other_language: Option<OtherLanguage>,
 }
 
@@ -45,37 +45,37 @@ struct Impression {
 #[derive(Clone, Copy)]
 struct Task {
     positions: usize,
-    patience: Patience,
+    patience: RetryLimit,
     timed: bool,
 }
 
 impl WhisperCpp {
     /// What `model` will hold once loaded, caches and buffers included.
     pub fn planned_bytes(model: &Path) -> Result<Bytes, AsrError> {
-        Ok(Blueprint::read(model)?.planned_bytes())
+        Ok(WhisperDims::read(model)?.planned_bytes())
     }
 
-    pub fn load(model: &Path, plan: &Asr) -> Result<Self, AsrError> {
+    pub fn load(model: &Path, plan: &AsrPlan) -> Result<Self, AsrError> {
         whisper_rs::install_logging_hooks();
-        let blueprint = Blueprint::checked(model)?;
+        let dims = WhisperDims::checked(model)?;
         let fail = |why: String| AsrError::Load { model: model.to_owned(), why };
         let mut parameters = WhisperContextParameters::default();
         // On a processor flash attention does not use the tiled kernels, and the whole takes 1.8 times as long.
         parameters.use_gpu(false).flash_attn(false);
         let context = WhisperContext::new_with_params(model, parameters).map_err(|error| fail(error.to_string()))?;
-        let language = Language::planned(plan, context.is_multilingual(), model)?;
+        let language = AsrLanguage::planned(plan, context.is_multilingual(), model)?;
         let state = context.create_state().map_err(|error| fail(error.to_string()))?;
         Ok(WhisperCpp {
             state,
             context,
             plan: plan.clone(),
-            sizes: Context::new(blueprint.width(), blueprint.audio_positions()),
+            sizes: Context::new(dims.width(), dims.audio_positions()),
             language,
             params: Vec::new(),
         })
     }
 
-    fn attempt(&mut self, samples: &[f32], task: Task, cancel: &Cancel) -> Result<Reading, AsrError> {
+    fn attempt(&mut self, samples: &[f32], task: Task, cancel: &Cancel) -> Result<Decoded, AsrError> {
         if cancel.is_cancelled() {
             return Err(AsrError::Cancelled);
         }
@@ -102,7 +102,7 @@ impl WhisperCpp {
             return Err(AsrError::Cancelled);
         }
         done.map_err(|error| AsrError::Run { why: error.to_string() })?;
-        Ok(collect(&self.state, end_of_text, task, limit).reading())
+        Ok(collect(&self.state, end_of_text, task, limit).decoded())
     }
 
     /// The parameters for the present language, made once.
@@ -133,27 +133,33 @@ impl WhisperCpp {
         let languages = (0..=whisper_rs::get_lang_max_id()).map(|id| self.context.token_lang(id) as usize);
         let languages: Vec<f32> = languages.map_while(|token| logits.get(token).copied()).collect();
         let other_language = self.language.other(&languages).filter(|_| self.context.is_multilingual());
-        Ok(Impression { no_speech: silence, language: Language::detected(&languages), other_language })
+        Ok(Impression { no_speech: silence, language: AsrLanguage::detected(&languages), other_language })
     }
 }
 
-impl Engine for WhisperCpp {
-    fn read(&mut self, samples: &[f32], care: Care, timed: bool, cancel: &Cancel) -> Result<Reading, AsrError> {
+impl AsrBackend for WhisperCpp {
+    fn read(
+        &mut self,
+        samples: &[f32],
+        effort: DecodeEffort,
+        timed: bool,
+        cancel: &Cancel,
+    ) -> Result<Decoded, AsrError> {
         let fitted = self.sizes.fitted(samples.len());
-        let task = Task { positions: fitted, patience: Patience::Short, timed };
-        let mut reading = self.attempt(samples, task, cancel)?;
+        let task = Task { positions: fitted, patience: RetryLimit::Short, timed };
+        let mut decoded = self.attempt(samples, task, cancel)?;
         let Impression { no_speech, language, other_language } = self.first_impression()?;
         if self.language.follow(language, &self.plan, self.context.is_multilingual()) {
-            reading = self.attempt(samples, task, cancel)?;
+            decoded = self.attempt(samples, task, cancel)?;
         }
-        let is_noise = judge::is_noise(no_speech, reading.logprob, &self.plan);
+        let is_noise = verdict::is_noise(no_speech, decoded.logprob, &self.plan);
         for (positions, patience) in self.sizes.more(fitted) {
-            if care == Care::Draft || !reading.circled || is_noise {
+            if effort == DecodeEffort::Draft || !decoded.circled || is_noise {
                 break;
             }
-            reading = self.attempt(samples, Task { positions, patience, ..task }, cancel)?;
+            decoded = self.attempt(samples, Task { positions, patience, ..task }, cancel)?;
         }
-        Ok(Reading { no_speech, other_language: other_language.filter(|_| self.plan.language.is_some()), ..reading })
+        Ok(Decoded { no_speech, other_language: other_language.filter(|_| self.plan.language.is_some()), ..decoded })
     }
 
     /// Its abort callback is asked between passes, and one over the sound takes most of the time.
@@ -161,11 +167,11 @@ impl Engine for WhisperCpp {
         false
     }
 
-    fn language(&self) -> Language {
+    fn language(&self) -> AsrLanguage {
         self.language
     }
 
-    fn understand_in(&mut self, language: Language) {
+    fn understand_in(&mut self, language: AsrLanguage) {
         self.language = language;
     }
 }
@@ -213,7 +219,7 @@ fn collect(state: &WhisperState, end_of_text: WhisperTokenId, task: Task, limit:
                 continue;
             }
             let bytes = token.to_bytes().ok().filter(|_| id < end_of_text).unwrap_or_default().to_vec();
-            tokens.push(Token { id, logprob: token.token_data().plog, bytes });
+            tokens.push(DecodedToken { id, logprob: token.token_data().plog, bytes });
         }
         if timed {
             let [start, end] = [segment.start_timestamp(), segment.end_timestamp()].map(|time| Ms(time as f64 * 10.0));

@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorRef};
 
-use super::attempt::{Attempt, MAY_HAVE_ENDED, Span, Token, begins_again, share, token_limit};
+use super::attempt::{Attempt, DecodedToken, MAY_HAVE_ENDED, Span, begins_again, share, token_limit};
 use super::context::Context;
-use super::guard::{self, Patience};
-use super::header::Blueprint;
-use super::judge::{self, Reading};
-use super::language::{Language, OtherLanguage};
+use super::guard::{self, RetryLimit};
+use super::header::WhisperDims;
+use super::language::{AsrLanguage, OtherLanguage};
 use super::timestamps::Timestamps;
-use super::vocabulary::Vocabulary;
-use super::whisper::{Care, Engine};
+use super::verdict::{self, Decoded};
+use super::vocabulary::WhisperVocabulary;
+use super::whisper::{AsrBackend, DecodeEffort};
 use super::{AsrError, Cancel};
-use crate::config::Asr;
+use crate::config::AsrPlan;
 use crate::mel::{HOP, MELS, Mel};
 use crate::memory;
 use crate::onnx::{Onnx, OnnxError};
@@ -34,13 +34,13 @@ pub struct Graphs {
     decoder: Session,
     files: [PathBuf; 2],
     mel: Mel,
-    vocabulary: Vocabulary,
+    vocabulary: WhisperVocabulary,
     timestamps: Timestamps,
-    blueprint: Blueprint,
+    dims: WhisperDims,
     names: Names,
-    plan: Asr,
+    plan: AsrPlan,
     /// The language to understand in; the last one heard when it is to be detected.
-    language: Language,
+    language: AsrLanguage,
     multilingual: bool,
 }
 
@@ -72,7 +72,7 @@ struct Writing {
 struct Task {
     /// The most tokens, timestamps included.
     limit: usize,
-    patience: Patience,
+    patience: RetryLimit,
     /// With timestamps, of a sound that ends there.
     timed: Option<Ms>,
 }
@@ -90,14 +90,14 @@ impl Graphs {
             Err(source) => Err(AsrError::Read { model: file, source }),
         };
         let [encoder, decoder] = Self::beside(model).map(size);
-        Ok(Blueprint::read(model)?.planned_bytes_of_graphs(encoder? + decoder?))
+        Ok(WhisperDims::read(model)?.planned_bytes_of_graphs(encoder? + decoder?))
     }
 
-    pub fn load(onnx: &Onnx, model: &Path, plan: &Asr) -> Result<Self, AsrError> {
-        let (blueprint, tokens) = Blueprint::with_tokens(model)?;
-        let vocabulary = Vocabulary::new(tokens, blueprint.vocabulary())
+    pub fn load(onnx: &Onnx, model: &Path, plan: &AsrPlan) -> Result<Self, AsrError> {
+        let (dims, tokens) = WhisperDims::with_tokens(model)?;
+        let vocabulary = WhisperVocabulary::new(tokens, dims.vocabulary())
             .map_err(|why| AsrError::Format { model: model.to_owned(), why })?;
-        let language = Language::planned(plan, blueprint.is_multilingual(), model)?;
+        let language = AsrLanguage::planned(plan, dims.is_multilingual(), model)?;
         let files = Self::beside(model);
         let [encoder, decoder] = files.each_ref().map(|file| onnx.session(file, plan.threads));
         let mut graphs = Graphs {
@@ -107,9 +107,9 @@ impl Graphs {
             mel: Mel::default(),
             timestamps: vocabulary.timestamps(),
             vocabulary,
-            names: Names::of(blueprint.decoder_layers()),
-            multilingual: blueprint.is_multilingual(),
-            blueprint,
+            names: Names::of(dims.decoder_layers()),
+            multilingual: dims.is_multilingual(),
+            dims,
             plan: plan.clone(),
             language,
         };
@@ -129,7 +129,7 @@ impl Graphs {
     }
 
     fn context(&self) -> Context {
-        Context::new(self.blueprint.width(), self.blueprint.audio_positions())
+        Context::new(self.dims.width(), self.dims.audio_positions())
     }
 
     /// Refuses graphs that are not those of the ggml file.
@@ -145,7 +145,7 @@ impl Graphs {
         }
         let logits = self.decoder.outputs().iter().find(|outlet| outlet.name() == "logits");
         let shape = logits.and_then(|outlet| outlet.dtype().tensor_shape()).map(|shape| shape.to_vec());
-        let vocabulary = self.blueprint.vocabulary() as i64;
+        let vocabulary = self.dims.vocabulary() as i64;
         if shape.as_ref().and_then(|shape| shape.last()) != Some(&vocabulary) {
             let why = format!("its logits are {shape:?}, the model has {vocabulary} tokens");
             return Err(AsrError::Mismatch { graph: self.files[1].clone(), model: model.to_owned(), why });
@@ -170,7 +170,7 @@ impl Graphs {
         let timed = task.timed.is_some();
         let mut step = self.begin(sound, timed, run)?;
         let languages = self.vocabulary.languages();
-        let heard = Language::detected(step.logits[0].get(languages).unwrap_or_default());
+        let heard = AsrLanguage::detected(step.logits[0].get(languages).unwrap_or_default());
         if self.language.follow(heard, &self.plan, self.multilingual) {
             step = self.begin(sound, timed, run)?;
         }
@@ -219,7 +219,7 @@ impl Graphs {
     /// The first pass: what the decoder thinks of the sound before it is told a language, and of the first token.
     fn begin(&mut self, sound: &[DynValue], timed: bool, run: &Run) -> Result<Step, AsrError> {
         let prompt = self.prompt(timed);
-        let (heads, width) = (self.blueprint.heads(), self.blueprint.width());
+        let (heads, width) = (self.dims.heads(), self.dims.width());
         let nothing = || Tensor::<f32>::from_array(([1, heads, 0, width / heads], Vec::new()));
         let past: ort::Result<Vec<DynValue>> = self.names.past.iter().map(|_| Ok(nothing()?.into_dyn())).collect();
         let past = past.map_err(|error| run.failed(&self.files[1], &error))?;
@@ -239,7 +239,7 @@ impl Graphs {
     ) -> Result<Step, AsrError> {
         let places: Vec<i64> = (place..place + tokens.len()).map(|place| place as i64).collect();
         let Names { cross, past: names, present } = &self.names;
-        let vocabulary = self.blueprint.vocabulary();
+        let vocabulary = self.dims.vocabulary();
         let pass = || -> ort::Result<Option<Step>> {
             let mut inputs: Vec<(Cow<str>, SessionInputValue)> = ort::inputs![
                 "tokens" => TensorRef::from_array_view(([1, tokens.len()], tokens))?,
@@ -261,7 +261,7 @@ impl Graphs {
 
     /// The likeliest token that may be written next. A text that would begin again ends, if it may have; with timestamps
     /// a sentence that is said twice has a time of its own, and is left to the guard.
-    fn next(&self, logits: &mut [f32], written: &[Token], may_end_early: bool) -> Token {
+    fn next(&self, logits: &mut [f32], written: &[DecodedToken], may_end_early: bool) -> DecodedToken {
         self.vocabulary.suppress(logits, written.is_empty());
         let end_of_text = self.vocabulary.end_of_text();
         let best = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
@@ -274,41 +274,47 @@ impl Graphs {
         if end < MAY_HAVE_ENDED { token } else { self.token(end_of_text, end.ln()) }
     }
 
-    fn token(&self, id: usize, logprob: f32) -> Token {
-        Token { id: id as i32, logprob, bytes: self.vocabulary.bytes(id).to_vec() }
+    fn token(&self, id: usize, logprob: f32) -> DecodedToken {
+        DecodedToken { id: id as i32, logprob, bytes: self.vocabulary.bytes(id).to_vec() }
     }
 }
 
-impl Engine for Graphs {
-    fn read(&mut self, samples: &[f32], care: Care, timed: bool, cancel: &Cancel) -> Result<Reading, AsrError> {
+impl AsrBackend for Graphs {
+    fn read(
+        &mut self,
+        samples: &[f32],
+        effort: DecodeEffort,
+        timed: bool,
+        cancel: &Cancel,
+    ) -> Result<Decoded, AsrError> {
         let run = Run::new(cancel)?;
         let _watched = cancel.watch(&run.options);
         let timed = timed.then(|| SampleRate::HEARING.duration(samples.len()));
-        let task = Task { limit: token_limit(samples.len()), patience: Patience::Short, timed };
+        let task = Task { limit: token_limit(samples.len()), patience: RetryLimit::Short, timed };
         let context = self.context();
         let fitted = context.fitted(samples.len());
         let sound = self.hear(samples, fitted, &run)?;
         let Writing { mut attempt, no_speech, other_language } = self.write(&sound, task, &run)?;
-        let is_noise = judge::is_noise(no_speech, attempt.reading().logprob, &self.plan);
+        let is_noise = verdict::is_noise(no_speech, attempt.decoded().logprob, &self.plan);
         for (positions, patience) in context.more(fitted) {
-            if care == Care::Draft || !attempt.circled || is_noise {
+            if effort == DecodeEffort::Draft || !attempt.circled || is_noise {
                 break;
             }
             let sound = self.hear(samples, positions, &run)?;
             attempt = self.write(&sound, Task { patience, ..task }, &run)?.attempt;
         }
-        Ok(Reading { no_speech, other_language, ..attempt.reading() })
+        Ok(Decoded { no_speech, other_language, ..attempt.decoded() })
     }
 
     fn stops_at_once(&self) -> bool {
         true
     }
 
-    fn language(&self) -> Language {
+    fn language(&self) -> AsrLanguage {
         self.language
     }
 
-    fn understand_in(&mut self, language: Language) {
+    fn understand_in(&mut self, language: AsrLanguage) {
         self.language = language;
     }
 }
@@ -316,7 +322,7 @@ impl Engine for Graphs {
 /// Text and its times as they are written.
 #[derive(Default)]
 struct Text {
-    tokens: Vec<Token>,
+    tokens: Vec<DecodedToken>,
     ids: Vec<i32>,
     spans: Vec<Span>,
     /// When the present segment began, and with which token.
@@ -326,7 +332,7 @@ struct Text {
 }
 
 impl Text {
-    fn push(&mut self, token: Token) {
+    fn push(&mut self, token: DecodedToken) {
         self.ids.push(token.id);
         self.tokens.push(token);
     }

@@ -10,26 +10,26 @@ const MAX_PERIOD: usize = 24;
 
 /// How often the same must stand in a row to be a circle. People do say "no no no no", and a sentence twice.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Patience {
+pub enum RetryLimit {
     /// With a small encoder context, where circles are likely and another attempt follows.
     Short,
     /// With the whole context.
     Long,
 }
 
-impl Patience {
+impl RetryLimit {
     fn copies(self, period: usize) -> usize {
         let copies = match period {
             1 => 6,
             2..=3 => 4,
             _ => 3,
         };
-        if self == Patience::Long { copies + 3 } else { copies }
+        if self == RetryLimit::Long { copies + 3 } else { copies }
     }
 }
 
 /// The period of the circle that `tokens` end in.
-pub fn circle(tokens: &[i32], patience: Patience) -> Option<usize> {
+pub fn circle(tokens: &[i32], patience: RetryLimit) -> Option<usize> {
     (1..=MAX_PERIOD).find(|&period| {
         let span = period * patience.copies(period);
         tokens.len() >= span && {
@@ -40,7 +40,7 @@ pub fn circle(tokens: &[i32], patience: Patience) -> Option<usize> {
 }
 
 /// How many of `tokens` are left when a circle at their end is reduced to going round once.
-pub fn without_circle(tokens: &[i32], patience: Patience) -> usize {
+pub fn without_circle(tokens: &[i32], patience: RetryLimit) -> usize {
     let Some(period) = circle(tokens, patience) else { return tokens.len() };
     let first = &tokens[tokens.len() - period..];
     let copies = tokens.rchunks_exact(period).take_while(|&copy| copy == first).count();
@@ -49,7 +49,7 @@ pub fn without_circle(tokens: &[i32], patience: Patience) -> usize {
 
 /// What the filter needs to know; whisper.cpp hands it back with each token.
 pub struct Guard {
-    pub patience: Patience,
+    pub patience: RetryLimit,
     /// Tokens below this one are text, this one ends it.
     pub end_of_text: i32,
     pub vocabulary: usize,
@@ -105,22 +105,22 @@ mod tests {
             ((0..24).collect::<Vec<_>>().repeat(3), Some(24), None),
             ((0..25).collect::<Vec<_>>().repeat(3), None, None),
         ] {
-            assert_eq!(circle(&tokens, Patience::Short), short, "{tokens:?}");
-            assert_eq!(circle(&tokens, Patience::Long), long, "{tokens:?}");
+            assert_eq!(circle(&tokens, RetryLimit::Short), short, "{tokens:?}");
+            assert_eq!(circle(&tokens, RetryLimit::Long), long, "{tokens:?}");
         }
     }
 
     #[test]
     fn a_circle_is_told_once() {
         let tokens = [&[8, 9][..], &[1, 2, 3, 4].repeat(3)].concat();
-        assert_eq!(without_circle(&tokens, Patience::Short), 6);
-        assert_eq!(without_circle(&[1; 6], Patience::Short), 1);
-        assert_eq!(without_circle(&[1, 2, 3], Patience::Short), 3);
+        assert_eq!(without_circle(&tokens, RetryLimit::Short), 6);
+        assert_eq!(without_circle(&[1; 6], RetryLimit::Short), 1);
+        assert_eq!(without_circle(&[1, 2, 3], RetryLimit::Short), 3);
     }
 
     #[test]
     fn the_filter_leaves_only_the_end_once_it_goes_in_circles() {
-        let guard = Guard { patience: Patience::Short, end_of_text: 3, vocabulary: 5 };
+        let guard = Guard { patience: RetryLimit::Short, end_of_text: 3, vocabulary: 5 };
         // SAFETY: a token is a plain C struct of numbers, for which zero is a value.
         let token = |id| WhisperTokenData { id, ..unsafe { std::mem::zeroed() } };
         for (ids, wanted) in [

@@ -19,7 +19,7 @@ const CACHE_STEP: usize = 256;
 
 /// The sizes that decide how much memory a model takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Blueprint {
+pub struct WhisperDims {
     vocabulary: usize,
     audio_positions: usize,
     width: usize,
@@ -31,15 +31,15 @@ pub struct Blueprint {
     file: u64,
 }
 
-impl Blueprint {
+impl WhisperDims {
     /// Reads the header and checks that all that it promises is in the file.
     pub fn checked(model: &Path) -> Result<Self, AsrError> {
-        let blueprint = Self::read(model)?;
+        let dims = Self::read(model)?;
         let file = File::open(model).map_err(|source| AsrError::Read { model: model.to_owned(), source })?;
-        let tensors = 11 + 15 * blueprint.encoder_layers + 24 * blueprint.decoder_layers;
-        contents::check(file, HEADER, blueprint.mels, blueprint.vocabulary, tensors)
+        let tensors = 11 + 15 * dims.encoder_layers + 24 * dims.decoder_layers;
+        contents::check(file, HEADER, dims.mels, dims.vocabulary, tensors)
             .map_err(|why| AsrError::Format { model: model.to_owned(), why })?;
-        Ok(blueprint)
+        Ok(dims)
     }
 
     /// Reads the header alone.
@@ -59,7 +59,7 @@ impl Blueprint {
     /// The terms reproduce what whisper.cpp 1.8 reports for tiny and base within 1 MB. The resident memory of base was
     /// 327 MiB at its highest, of the 363 MiB planned: the decoder's buffer for 448 tokens at once is never filled.
     pub fn planned_bytes(&self) -> Bytes {
-        let Blueprint { audio_positions: audio, text_positions: text, width, heads, decoder_layers, .. } = *self;
+        let WhisperDims { audio_positions: audio, text_positions: text, width, heads, decoder_layers, .. } = *self;
         let (f16, f32) = (2, 4);
         let audio_cache = audio.next_multiple_of(CACHE_STEP);
         let text_cache = text.next_multiple_of(CACHE_STEP);
@@ -78,18 +78,18 @@ impl Blueprint {
     /// Resident memory grew by 247 MB with base (255 MB planned), of which 114 MB are there before the first run, and
     /// by 148 MB with tiny (178 MB planned).
     pub fn planned_bytes_of_graphs(&self, files: u64) -> Bytes {
-        let Blueprint { audio_positions: audio, width, heads, vocabulary, .. } = *self;
+        let WhisperDims { audio_positions: audio, width, heads, vocabulary, .. } = *self;
         let run = 4 * (heads * audio * audio + 20 * width * audio);
         Bytes(files + (vocabulary * width + run + (16 << 20)) as u64)
     }
 
     /// Reads the header and the tokens of text, and leaves the rest alone.
     pub fn with_tokens(model: &Path) -> Result<(Self, Vec<Vec<u8>>), AsrError> {
-        let blueprint = Self::read(model)?;
+        let dims = Self::read(model)?;
         let file = File::open(model).map_err(|source| AsrError::Read { model: model.to_owned(), source })?;
-        let tokens = contents::tokens(file, HEADER, blueprint.mels, blueprint.vocabulary)
+        let tokens = contents::tokens(file, HEADER, dims.mels, dims.vocabulary)
             .map_err(|why| AsrError::Format { model: model.to_owned(), why })?;
-        Ok((blueprint, tokens))
+        Ok((dims, tokens))
     }
 
     pub fn vocabulary(&self) -> usize {
@@ -118,7 +118,7 @@ impl Blueprint {
     }
 }
 
-fn parse(bytes: &[u8], length: u64) -> Result<Blueprint, String> {
+fn parse(bytes: &[u8], length: u64) -> Result<WhisperDims, String> {
     let numbers: Vec<i32> = bytes.as_chunks().0.iter().map(|&b| i32::from_le_bytes(b)).collect();
     let &[magic, vocabulary, audio, width, heads, encoder, text, text_width, text_heads, decoder, mels, _] =
         &numbers[..]
@@ -132,7 +132,7 @@ fn parse(bytes: &[u8], length: u64) -> Result<Blueprint, String> {
         let fits = usize::try_from(number).ok().filter(|size| range.contains(size));
         fits.ok_or(format!("{what} is {number}, Whisper has {} to {}", range.start(), range.end()))
     };
-    let blueprint = Blueprint {
+    let dims = WhisperDims {
         vocabulary: within("its vocabulary", vocabulary, VOCABULARY)?,
         audio_positions: within("its audio context", audio, 1500..=1500)?,
         width: within("its width", width, 64..=4096)?,
@@ -146,7 +146,7 @@ fn parse(bytes: &[u8], length: u64) -> Result<Blueprint, String> {
     if (text_width, text_heads) != (width, heads) || width % heads != 0 {
         return Err("its encoder and decoder do not fit together".to_owned());
     }
-    Ok(blueprint)
+    Ok(dims)
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
 
     const BASE: [i32; 12] = [MAGIC, 51_865, 1_500, 512, 8, 6, 448, 512, 8, 6, 80, 1];
 
-    fn parse_numbers(numbers: &[i32], length: u64) -> Result<Blueprint, String> {
+    fn parse_numbers(numbers: &[i32], length: u64) -> Result<WhisperDims, String> {
         parse(&numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>(), length)
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::AsrError;
 use super::attempt::share;
-use crate::config::Asr;
+use crate::config::AsrPlan;
 
 /// Below this share another language is not believed.
 const SURE: f32 = 0.5;
@@ -21,13 +21,13 @@ pub struct OtherLanguage {
 
 /// A language that Whisper knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Language(pub usize);
+pub struct AsrLanguage(pub usize);
 
-impl Language {
+impl AsrLanguage {
     /// The planned language. Until one is detected, English is assumed.
-    pub fn planned(plan: &Asr, multilingual: bool, model: &Path) -> Result<Self, AsrError> {
+    pub fn planned(plan: &AsrPlan, multilingual: bool, model: &Path) -> Result<Self, AsrError> {
         let code = plan.language.as_deref().unwrap_or("en");
-        let language = Language::of(code).ok_or_else(|| AsrError::Language { language: code.to_owned() })?;
+        let language = AsrLanguage::of(code).ok_or_else(|| AsrError::Language { language: code.to_owned() })?;
         if !multilingual && code != "en" {
             return Err(AsrError::EnglishOnly { model: PathBuf::from(model), language: code.to_owned() });
         }
@@ -39,12 +39,12 @@ impl Language {
     fn of(code: &str) -> Option<Self> {
         let is_code = (1..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase());
         let id = is_code.then(|| whisper_rs::get_lang_id(code)).flatten()?;
-        usize::try_from(id).ok().map(Language)
+        usize::try_from(id).ok().map(AsrLanguage)
     }
 
     /// Takes up the language that was heard for sure, where the plan leaves it to the model. Whether it is another than
     /// before: then all has to be read again.
-    pub fn follow(&mut self, heard: Option<Self>, plan: &Asr, multilingual: bool) -> bool {
+    pub fn follow(&mut self, heard: Option<Self>, plan: &AsrPlan, multilingual: bool) -> bool {
         let heard = heard.filter(|_| plan.language.is_none() && multilingual);
         heard.is_some_and(|heard| std::mem::replace(self, heard) != heard)
     }
@@ -52,13 +52,13 @@ impl Language {
     /// The one with the highest of `logits`, which are those of all languages in order, if that is sure enough.
     pub fn detected(logits: &[f32]) -> Option<Self> {
         let (best, logit) = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-        (share(logits.iter().copied(), Some(logit)) >= SURE).then_some(Language(best))
+        (share(logits.iter().copied(), Some(logit)) >= SURE).then_some(AsrLanguage(best))
     }
 
     /// Whether a sound that Whisper gives these `logits` is most probably in another language than this one.
     pub fn other(self, logits: &[f32]) -> Option<OtherLanguage> {
         let own = share(logits.iter().copied(), logits.get(self.0).copied());
-        let likeliest = Self::detected(logits).map(Language::code);
+        let likeliest = Self::detected(logits).map(AsrLanguage::code);
         (!logits.is_empty() && own < IMPROBABLE).then_some(OtherLanguage { likeliest })
     }
 
@@ -70,7 +70,7 @@ impl Language {
 /// The English name of the language with this code, as it is written: `German` for `de`. None for a code that Whisper does
 /// not know.
 pub fn name(code: &str) -> Option<String> {
-    let name = whisper_rs::get_lang_str_full(Language::of(code)?.0 as i32)?;
+    let name = whisper_rs::get_lang_str_full(AsrLanguage::of(code)?.0 as i32)?;
     let capital = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();
     Some(name.split(' ').map(capital).collect::<Vec<String>>().join(" "))
 }
@@ -84,18 +84,18 @@ mod tests {
     fn a_language_is_believed_when_it_is_likelier_than_all_others() {
         for (logits, wanted) in [
             (&[][..], None),
-            (&[1.0, 4.0, 1.0], Some(Language(1))),
+            (&[1.0, 4.0, 1.0], Some(AsrLanguage(1))),
             (&[1.0, 1.0, 1.0], None),
-            (&[f32::NEG_INFINITY, 0.0], Some(Language(1))),
+            (&[f32::NEG_INFINITY, 0.0], Some(AsrLanguage(1))),
         ] {
-            assert_eq!(Language::detected(logits), wanted, "{logits:?}");
+            assert_eq!(AsrLanguage::detected(logits), wanted, "{logits:?}");
         }
-        assert_eq!((Language(0).code(), Language(2).code()), ("en", "de"));
+        assert_eq!((AsrLanguage(0).code(), AsrLanguage(2).code()), ("en", "de"));
     }
 
     #[test]
     fn another_language_is_heard_where_the_set_one_is_improbable() {
-        let [english, german] = [Language(0), Language(2)];
+        let [english, german] = [AsrLanguage(0), AsrLanguage(2)];
         let logits = [0.0, 0.0, 5.0];
         assert_eq!(english.other(&logits), Some(OtherLanguage { likeliest: Some("de") }));
         assert_eq!(english.other(&[0.0, 4.0, 4.0]), Some(OtherLanguage { likeliest: None }));
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn another_language_is_followed_where_none_is_planned() {
-        let [english, german] = [Language(0), Language(2)];
+        let [english, german] = [AsrLanguage(0), AsrLanguage(2)];
         for (planned, multilingual, heard, another) in [
             (None, true, Some(german), true),
             (None, true, Some(english), false),
@@ -129,6 +129,6 @@ mod tests {
             assert_eq!(name(code), None, "{code:?}");
         }
         // None of Whisper's own names makes it fail.
-        (0..99).for_each(|n| assert!(name(Language(n).code()).is_some_and(|name| !name.is_empty()), "{n}"));
+        (0..99).for_each(|n| assert!(name(AsrLanguage(n).code()).is_some_and(|name| !name.is_empty()), "{n}"));
     }
 }

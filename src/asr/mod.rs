@@ -13,16 +13,16 @@ mod graphs;
 mod guard;
 mod header;
 mod idle;
-mod judge;
 mod language;
 mod timestamps;
+mod verdict;
 mod vocabulary;
 mod whisper;
 mod windows;
 
 pub use cancel::Cancel;
-pub use judge::{Doubt, NoSpeech, Verdict};
 pub use language::{OtherLanguage, name as language_name};
+pub use verdict::{Doubt, NoSpeech, Verdict};
 pub use whisper::Whisper;
 
 use std::io;
@@ -41,13 +41,13 @@ pub struct Transcript {
     pub confidence: f32,
     /// How likely, 0 to 1, its last word ends a sentence, by what was written behind it. `None` where nothing was.
     pub ending: Option<f32>,
-    pub segments: Vec<Segment>,
+    pub segments: Vec<TranscriptSegment>,
     pub verdict: Verdict,
 }
 
 /// One piece of a longer sound; times are from its start.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
+pub struct TranscriptSegment {
     pub start: Ms,
     pub end: Ms,
     pub text: String,

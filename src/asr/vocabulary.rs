@@ -81,7 +81,7 @@ const MARKS: [&str; 57] = [
 ];
 
 /// The tokens of one model.
-pub struct Vocabulary {
+pub struct WhisperVocabulary {
     text: Vec<Vec<u8>>,
     languages: usize,
     /// Tokens that are never written, languages among them, in order. Timestamps are not: see [`Timestamps`].
@@ -90,7 +90,7 @@ pub struct Vocabulary {
     not_first: Vec<usize>,
 }
 
-impl Vocabulary {
+impl WhisperVocabulary {
     /// Of the tokens of text, of `size` in all.
     pub fn new(text: Vec<Vec<u8>>, size: usize) -> Result<Self, String> {
         let others = size.checked_sub(text.len() + OTHERS + TIMES);
@@ -103,7 +103,7 @@ impl Vocabulary {
         silent.sort_unstable();
         let space = ids.get(&b" "[..]).copied().ok_or("its vocabulary has no space")?;
         let not_first = vec![space, text.len()];
-        Ok(Vocabulary { text, languages, silent, not_first })
+        Ok(WhisperVocabulary { text, languages, silent, not_first })
     }
 
     pub fn end_of_text(&self) -> usize {
@@ -159,9 +159,9 @@ impl Vocabulary {
 mod tests {
     use super::*;
 
-    fn vocabulary() -> Vocabulary {
+    fn vocabulary() -> WhisperVocabulary {
         let text = ["a", " ", "♪", " ♪", " (", "b"].map(|token| token.as_bytes().to_vec());
-        Vocabulary::new(text.to_vec(), 6 + OTHERS + 99 + TIMES).unwrap()
+        WhisperVocabulary::new(text.to_vec(), 6 + OTHERS + 99 + TIMES).unwrap()
     }
 
     /// The numbers of the published models.
@@ -170,7 +170,7 @@ mod tests {
         let of = |text: usize, size: usize| {
             let mut tokens = vec![Vec::new(); text];
             tokens[0] = b" ".to_vec();
-            Vocabulary::new(tokens, size).unwrap()
+            WhisperVocabulary::new(tokens, size).unwrap()
         };
         let base = of(50_257, 51_865);
         assert_eq!((base.end_of_text(), base.start(), base.no_speech()), (50_257, 50_258, 50_362));
@@ -199,7 +199,11 @@ mod tests {
 
     #[test]
     fn tokens_that_do_not_fit_are_refused() {
-        assert!(Vocabulary::new(vec![b"a".to_vec()], 1 + OTHERS + 99 + TIMES).err().unwrap().contains("no space"));
-        assert!(Vocabulary::new(vec![b" ".to_vec()], OTHERS + 99 + TIMES).err().unwrap().contains("cannot be text"));
+        assert!(
+            WhisperVocabulary::new(vec![b"a".to_vec()], 1 + OTHERS + 99 + TIMES).err().unwrap().contains("no space")
+        );
+        assert!(
+            WhisperVocabulary::new(vec![b" ".to_vec()], OTHERS + 99 + TIMES).err().unwrap().contains("cannot be text")
+        );
     }
 }

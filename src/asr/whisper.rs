@@ -5,17 +5,17 @@ use std::path::Path;
 
 use super::cpp::WhisperCpp;
 use super::graphs::Graphs;
-use super::judge::{self, Doubt, NoSpeech, Reading, Verdict};
-use super::language::Language;
-use super::{AsrError, Cancel, Segment, Transcript, coverage, windows};
-use crate::config::Asr;
+use super::language::AsrLanguage;
+use super::verdict::{self, Decoded, Doubt, NoSpeech, Verdict};
+use super::{AsrError, Cancel, Transcript, TranscriptSegment, coverage, windows};
+use crate::config::AsrPlan;
 use crate::memory::Permit;
 use crate::onnx::Onnx;
 use crate::types::{Bytes, SampleRate};
 
 /// How much is done for a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Care {
+pub(super) enum DecodeEffort {
     /// One attempt: the sound is not over.
     Draft,
     /// As many attempts as it takes.
@@ -23,24 +23,30 @@ pub(super) enum Care {
 }
 
 /// What runs Whisper.
-pub(super) trait Engine: Send {
+pub(super) trait AsrBackend: Send {
     /// The text of a window of at most 28 s at 16 kHz, with or without timestamps.
-    fn read(&mut self, samples: &[f32], care: Care, timed: bool, cancel: &Cancel) -> Result<Reading, AsrError>;
+    fn read(
+        &mut self,
+        samples: &[f32],
+        effort: DecodeEffort,
+        timed: bool,
+        cancel: &Cancel,
+    ) -> Result<Decoded, AsrError>;
 
     /// Whether a run that is cancelled stops at once.
     fn stops_at_once(&self) -> bool;
 
     /// The language it understands in, or understood in last when it is to be detected.
-    fn language(&self) -> Language;
+    fn language(&self) -> AsrLanguage;
 
     /// From now on it understands in this one.
-    fn understand_in(&mut self, language: Language);
+    fn understand_in(&mut self, language: AsrLanguage);
 }
 
 /// A loaded Whisper model.
 pub struct Whisper {
-    engine: Box<dyn Engine>,
-    plan: Asr,
+    engine: Box<dyn AsrBackend>,
+    plan: AsrPlan,
     _permit: Permit,
 }
 
@@ -61,20 +67,20 @@ impl Whisper {
     }
 
     /// Loads a ggml file into whisper.cpp.
-    pub fn load(model: &Path, plan: &Asr, permit: Permit) -> Result<Whisper, AsrError> {
+    pub fn load(model: &Path, plan: &AsrPlan, permit: Permit) -> Result<Whisper, AsrError> {
         let engine = Box::new(WhisperCpp::load(model, plan)?);
         Ok(Whisper { engine, plan: plan.clone(), _permit: permit })
     }
 
     /// Loads the graphs beside the ggml file `model`, which is asked for its vocabulary alone.
-    pub fn load_graphs(onnx: &Onnx, model: &Path, plan: &Asr, permit: Permit) -> Result<Whisper, AsrError> {
+    pub fn load_graphs(onnx: &Onnx, model: &Path, plan: &AsrPlan, permit: Permit) -> Result<Whisper, AsrError> {
         let engine = Box::new(Graphs::load(onnx, model, plan)?);
         Ok(Whisper { engine, plan: plan.clone(), _permit: permit })
     }
 
     /// Recognises a sound at 16 kHz of any length. Longer than 28 s, it is cut where it is quietest.
     pub fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
-        self.transcribe_with_care(samples, &whole(samples), Care::Full, cancel, &mut |_, _| ())
+        self.transcribe_with_care(samples, &whole(samples), DecodeEffort::Full, cancel, &mut |_, _| ())
     }
 
     /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as it does in ONNX Runtime,
@@ -87,7 +93,8 @@ impl Whisper {
     /// is as if it had never been.
     pub fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         let before = self.engine.language();
-        let transcript = self.transcribe_with_care(samples, &whole(samples), Care::Draft, cancel, &mut |_, _| ());
+        let transcript =
+            self.transcribe_with_care(samples, &whole(samples), DecodeEffort::Draft, cancel, &mut |_, _| ());
         self.engine.understand_in(before);
         transcript
     }
@@ -113,23 +120,23 @@ impl Whisper {
         watch: &mut dyn FnMut(usize, Transcript),
     ) -> Result<Transcript, AsrError> {
         if spans.is_empty() {
-            let why = judge::without_listening(samples).unwrap_or(NoSpeech::NoVoice);
+            let why = verdict::without_listening(samples).unwrap_or(NoSpeech::NoVoice);
             return Ok(assemble(vec![Piece::nothing(0..samples.len(), why)], self.engine.language().code()));
         }
-        self.transcribe_with_care(samples, spans, Care::Full, cancel, watch)
+        self.transcribe_with_care(samples, spans, DecodeEffort::Full, cancel, watch)
     }
 
     fn transcribe_with_care(
         &mut self,
         samples: &[f32],
         spans: &[Range<usize>],
-        care: Care,
+        effort: DecodeEffort,
         cancel: &Cancel,
         watch: &mut dyn FnMut(usize, Transcript),
     ) -> Result<Transcript, AsrError> {
         let (mut pieces, mut from) = (Vec::new(), 0);
         while let Some(window) = windows::next(samples, spans, from) {
-            from = self.read_window(samples, window, care, cancel, &mut pieces)?;
+            from = self.read_window(samples, window, effort, cancel, &mut pieces)?;
             watch(from, assemble(pieces.clone(), self.engine.language().code()));
         }
         Ok(assemble(pieces, self.engine.language().code()))
@@ -141,7 +148,7 @@ impl Whisper {
         &mut self,
         samples: &[f32],
         window: Range<usize>,
-        care: Care,
+        effort: DecodeEffort,
         cancel: &Cancel,
         pieces: &mut Vec<Piece>,
     ) -> Result<usize, AsrError> {
@@ -151,19 +158,19 @@ impl Whisper {
         }
         let sound = &samples[window.clone()];
         // Sound in which nobody can be speaking never reaches Whisper.
-        if let Some(nothing) = judge::without_listening(sound) {
+        if let Some(nothing) = verdict::without_listening(sound) {
             pieces.push(Piece::nothing(window, nothing));
             return Ok(pieces[pieces.len() - 1].at.end);
         }
-        let reading = self.read(sound, care, cancel)?;
-        let verdict = self.verdict(&reading, sound);
-        let mut gaps = match (care, &verdict) {
-            (Care::Full, Verdict::Certain | Verdict::Doubtful(_)) => coverage::gaps(sound, &reading),
+        let decoded = self.read(sound, effort, cancel)?;
+        let verdict = self.verdict(&decoded, sound);
+        let mut gaps = match (effort, &verdict) {
+            (DecodeEffort::Full, Verdict::Certain | Verdict::Doubtful(_)) => coverage::gaps(sound, &decoded),
             _ => Vec::new(),
         };
-        let last = reading.segments.last().map_or(0, |segment| SampleRate::HEARING.samples(segment.end));
+        let last = decoded.segments.last().map_or(0, |segment| SampleRate::HEARING.samples(segment.end));
         let untold = gaps.pop_if(|gap| gap.end + STEP > sound.len() && gap.start >= last && last >= PROGRESS);
-        let mut found = Piece::of(reading, verdict, &window);
+        let mut found = Piece::of(decoded, verdict, &window);
         for gap in gaps {
             found.extend(self.read_gap(samples, window.start + gap.start..window.start + gap.end, cancel)?);
         }
@@ -176,34 +183,34 @@ impl Whisper {
     }
 
     /// Reads a window once; a second time, with timestamps, if the text is too short for the voice in it.
-    fn read(&mut self, sound: &[f32], care: Care, cancel: &Cancel) -> Result<Reading, AsrError> {
+    fn read(&mut self, sound: &[f32], effort: DecodeEffort, cancel: &Cancel) -> Result<Decoded, AsrError> {
         let timed = sound.len() > UNTIMED;
-        let reading = self.engine.read(sound, care, timed, cancel)?;
-        if timed || care == Care::Draft || !coverage::is_thin(sound, &reading.text) {
-            return Ok(reading);
+        let decoded = self.engine.read(sound, effort, timed, cancel)?;
+        if timed || effort == DecodeEffort::Draft || !coverage::is_thin(sound, &decoded.text) {
+            return Ok(decoded);
         }
-        let again = self.engine.read(sound, care, true, cancel)?;
-        let more = coverage::letters(&again.text) * 5 > coverage::letters(&reading.text) * 6;
-        Ok(if more { again } else { reading })
+        let again = self.engine.read(sound, effort, true, cancel)?;
+        let more = coverage::letters(&again.text) * 5 > coverage::letters(&decoded.text) * 6;
+        Ok(if more { again } else { decoded })
     }
 
     /// Reads voice that a text leaves out. Nothing comes of it where it is no speech, or little and doubtful.
     fn read_gap(&mut self, samples: &[f32], gap: Range<usize>, cancel: &Cancel) -> Result<Vec<Piece>, AsrError> {
         let sound = &samples[gap.start.saturating_sub(MARGIN)..(gap.end + MARGIN).min(samples.len())];
-        let reading = self.engine.read(sound, Care::Full, false, cancel)?;
-        let verdict = self.verdict(&reading, sound);
+        let decoded = self.engine.read(sound, DecodeEffort::Full, false, cancel)?;
+        let verdict = self.verdict(&decoded, sound);
         let counts = match verdict {
             Verdict::Certain => true,
             Verdict::Doubtful(_) => gap.len() > LONG_GAP,
             Verdict::Nothing(_) => false,
         };
-        Ok(if counts { Piece::of(reading, verdict, &gap) } else { Vec::new() })
+        Ok(if counts { Piece::of(decoded, verdict, &gap) } else { Vec::new() })
     }
 
-    fn verdict(&self, reading: &Reading, sound: &[f32]) -> Verdict {
+    fn verdict(&self, decoded: &Decoded, sound: &[f32]) -> Verdict {
         let length = SampleRate::HEARING.duration(sound.len());
-        match judge::verdict(reading, length, &self.plan) {
-            Verdict::Certain if coverage::is_incomplete(sound, &reading.text) => {
+        match verdict::verdict(decoded, length, &self.plan) {
+            Verdict::Certain if coverage::is_incomplete(sound, &decoded.text) => {
                 Verdict::Doubtful(Doubt::TooLittleText)
             }
             verdict => verdict,
@@ -245,8 +252,8 @@ impl Piece {
     }
 
     /// The pieces of a window: its segments, or all of it where there are none. The last has the reading's ending.
-    fn of(reading: Reading, verdict: Verdict, window: &Range<usize>) -> Vec<Piece> {
-        let Reading { text, logprob, no_speech, ending, segments, .. } = reading;
+    fn of(decoded: Decoded, verdict: Verdict, window: &Range<usize>) -> Vec<Piece> {
+        let Decoded { text, logprob, no_speech, ending, segments, .. } = decoded;
         let sample = |time| (window.start + SampleRate::HEARING.samples(time)).min(window.end);
         let mut pieces: Vec<Piece> = segments
             .into_iter()
@@ -270,12 +277,12 @@ impl Piece {
 /// The transcript of all pieces: their texts in order, and the least certain of their verdicts among those that hold
 /// words. Only when none does, nothing was said.
 fn assemble(pieces: Vec<Piece>, language: &str) -> Transcript {
-    let verdict = judge::overall(pieces.iter().map(|piece| &piece.verdict));
+    let verdict = verdict::overall(pieces.iter().map(|piece| &piece.verdict));
     let said = |piece: &&Piece| !matches!(piece.verdict, Verdict::Nothing(_));
     let ending = pieces.iter().rev().find(said).and_then(|piece| piece.ending);
     let segments = pieces.into_iter().filter(|piece| said(&piece)).filter_map(|piece| {
         let (text, logprob, no_speech) = piece.said?;
-        Some(Segment {
+        Some(TranscriptSegment {
             start: SampleRate::HEARING.duration(piece.at.start),
             end: SampleRate::HEARING.duration(piece.at.end),
             confidence: logprob.exp(),
@@ -283,7 +290,7 @@ fn assemble(pieces: Vec<Piece>, language: &str) -> Transcript {
             text,
         })
     });
-    let segments: Vec<Segment> = segments.collect();
+    let segments: Vec<TranscriptSegment> = segments.collect();
     let weight: f64 = segments.iter().map(|s| s.end.0 - s.start.0).sum();
     let logprob: f64 = segments.iter().map(|s| f64::from(s.confidence).ln() * (s.end.0 - s.start.0)).sum();
     Transcript {

@@ -8,7 +8,7 @@ use crate::types::{Ms, SampleRate};
 
 /// A short soft sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Earcon {
+pub struct EarconSound {
     /// In hertz, the louder first.
     partials: [f64; 2],
     length: Ms,
@@ -20,11 +20,11 @@ const PEAK: f64 = 0.08;
 /// What the second partial has of it: 9 dB less than the first, so that one pitch is heard.
 const SECOND: f64 = 0.26;
 
-impl Earcon {
+impl EarconSound {
     /// Somebody is listened to: high, as a question ends (A5 and the E above).
-    pub const LISTENING: Earcon = Earcon { partials: [880.0, 1318.5], length: Ms(120.0) };
+    pub const LISTENING: EarconSound = EarconSound { partials: [880.0, 1318.5], length: Ms(120.0) };
     /// The answer takes a while: low and longer (E4 and the B above).
-    pub const THINKING: Earcon = Earcon { partials: [329.6, 493.9], length: Ms(180.0) };
+    pub const THINKING: EarconSound = EarconSound { partials: [329.6, 493.9], length: Ms(180.0) };
 
     /// Its sound, from zero to zero.
     pub fn samples(&self, rate: SampleRate) -> Vec<f32> {
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn it_is_soft_and_does_not_click() {
-        for earcon in [Earcon::LISTENING, Earcon::THINKING] {
+        for earcon in [EarconSound::LISTENING, EarconSound::THINKING] {
             for rate in [SampleRate(16_000), SampleRate(22_050)] {
                 let samples = earcon.samples(rate);
                 let loudest = samples.iter().fold(0.0f32, |loudest, sample| loudest.max(sample.abs()));
@@ -60,6 +60,6 @@ mod tests {
                 assert!((80.0..=200.0).contains(&length), "{length}");
             }
         }
-        assert!(Earcon::THINKING.samples(SampleRate(0)).is_empty());
+        assert!(EarconSound::THINKING.samples(SampleRate(0)).is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use self::guard::guarded;
-use self::source::Input;
+use self::source::SoundInput;
 use self::survey::{Survey, sane};
 use super::{AudioError, Resampler};
 use crate::types::{Ms, SampleRate};
@@ -37,7 +37,7 @@ pub struct Clip {
 ///
 /// Errors when it is longer than `limit`, is no sound that can be decoded, or holds no sample.
 pub fn load_at(path: &Path, limit: Ms, rate: SampleRate) -> Result<Clip, AudioError> {
-    let input = Input::open(path)?;
+    let input = SoundInput::open(path)?;
     let survey = Survey::new(&input, limit)?;
     let mut source = input.decode()?;
     let mut resampler = Resampler::new(survey.rate, rate)?;

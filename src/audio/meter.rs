@@ -8,11 +8,11 @@ const FALL: f32 = 0.794;
 
 /// Follows the loudest of the last moments.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Meter {
+pub struct LevelMeter {
     power: f32,
 }
 
-impl Meter {
+impl LevelMeter {
     /// Takes the next 10 ms.
     pub fn take(&mut self, block: &[f32]) {
         self.power = power(block).max(self.power * FALL);
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn it_rises_at_once_and_falls_slowly() {
-        let mut meter = Meter::default();
+        let mut meter = LevelMeter::default();
         assert_eq!(meter.decibels(), f32::NEG_INFINITY);
         let sine: Vec<f32> = (0..160).map(|n| (n as f32 * std::f32::consts::TAU / 16.0).sin()).collect();
         meter.take(&sine);

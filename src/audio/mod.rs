@@ -18,12 +18,12 @@ mod riff;
 mod speech;
 mod write;
 
-pub use earcon::Earcon;
+pub use earcon::EarconSound;
 pub use high_pass::HighPass;
 pub use load::{Clip, LONGEST, load_at};
-pub use meter::Meter;
+pub use meter::LevelMeter;
 pub use player::Player;
-pub use reference::Reference;
+pub use reference::EchoReference;
 pub use resample::{Resampler, resample};
 pub use speech::load_speech;
 pub use write::{WavTarget, WavWriter};

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use super::front::{BLOCK, Block};
+use super::front::{BLOCK, ProcessedBlock};
 use crate::types::{Ms, SampleRate};
 
 /// Samples of the speaker on each side of a point that make its value.
@@ -25,7 +25,7 @@ const KEPT: Ms = Ms(1_000.0);
 const LATE: Ms = Ms(5.0);
 
 /// The sound of a speaker in time.
-pub struct Reference {
+pub struct EchoReference {
     rate: SampleRate,
     strips: VecDeque<Strip>,
     /// `[PHASES][2 · REACH]`
@@ -38,10 +38,14 @@ struct Strip {
     samples: VecDeque<f32>,
 }
 
-impl Reference {
+impl EchoReference {
     /// For a speaker that is given samples at `rate`.
-    pub fn new(rate: SampleRate) -> Reference {
-        Reference { rate, strips: VecDeque::new(), weights: (0..PHASES).map(|phase| weights(rate, phase)).collect() }
+    pub fn new(rate: SampleRate) -> EchoReference {
+        EchoReference {
+            rate,
+            strips: VecDeque::new(),
+            weights: (0..PHASES).map(|phase| weights(rate, phase)).collect(),
+        }
     }
 
     /// The device was given these samples at the moment `at`.
@@ -61,7 +65,7 @@ impl Reference {
     }
 
     /// What goes with the microphone's 10 ms from `at` on.
-    pub fn block(&mut self, at: Ms) -> Block {
+    pub fn block(&mut self, at: Ms) -> ProcessedBlock {
         self.forget_before(at.0 - KEPT.0);
         let mut block = [0.0; BLOCK];
         for (n, sample) in block.iter_mut().enumerate() {
@@ -119,7 +123,7 @@ mod tests {
 
     /// What is off at most in blocks from 20 ms on, of a tone that is pushed in uneven stretches.
     fn worst(hertz: f64, wanted: f64, offset: f64) -> f32 {
-        let mut reference = Reference::new(RATE);
+        let mut reference = EchoReference::new(RATE);
         let mut from = 0;
         for count in [700, 13, 2_000, 441, 3_000] {
             let samples = (from..from + count).map(|n| tone(hertz, f64::from(n) / 22_050.0));
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_played_there_is_silence_and_nothing_is_kept_for_ever() {
-        let mut reference = Reference::new(RATE);
+        let mut reference = EchoReference::new(RATE);
         assert_eq!(reference.block(Ms(50.0)), [0.0; BLOCK]);
         for second in 0..60 {
             reference.push(Ms(f64::from(second) * 1000.0), vec![0.5; 4_410]);

@@ -45,7 +45,7 @@ const OTHER_TAGS: [(u16, &str); 11] = [
 
 /// Coding of the sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Format {
+pub struct WavFormat {
     pub codec: AudioCodecId,
     pub rate: u32,
     pub channels: u16,
@@ -57,8 +57,8 @@ pub struct Format {
 
 /// Contents of a WAV file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Layout {
-    pub format: Format,
+pub struct WavLayout {
+    pub format: WavFormat,
     /// Stretches of sound, in bytes from the start of the file, in order.
     pub sound: Vec<Range<u64>>,
     /// Bytes of sound that the header promises beyond the end of the file.
@@ -93,7 +93,7 @@ pub fn is_wav(start: &[u8]) -> bool {
 
 /// Reads all chunks of a WAV file of `length` bytes, see [`is_wav`]. The first format counts, as it
 /// stands before the sound.
-pub fn read_layout(file: &mut (impl Read + Seek), length: u64) -> Result<Layout, Trouble> {
+pub fn read_layout(file: &mut (impl Read + Seek), length: u64) -> Result<WavLayout, Trouble> {
     let mut magic = [0; 12];
     file.seek(SeekFrom::Start(0))?;
     file.read_exact(&mut magic)?;
@@ -122,7 +122,11 @@ pub fn read_layout(file: &mut (impl Read + Seek), length: u64) -> Result<Layout,
         return Err(broken("it has no chunk of sound"));
     }
     sound.retain(|range| !range.is_empty());
-    Ok(Layout { format: format.ok_or_else(|| broken("it has no chunk with the format of the sound"))?, sound, missing })
+    Ok(WavLayout {
+        format: format.ok_or_else(|| broken("it has no chunk with the format of the sound"))?,
+        sound,
+        missing,
+    })
 }
 
 fn beyond_the_end(chunk: &Chunk, length: u64) -> Trouble {
@@ -213,7 +217,7 @@ impl<F: Read + Seek> Chunks<'_, F> {
 
     /// WAVEFORMAT, WAVEFORMATEX or WAVEFORMATEXTENSIBLE. Bits that are fewer than their container
     /// fill it from the top, so only the container matters.
-    fn read_format(&mut self, size: u64) -> Result<Format, Trouble> {
+    fn read_format(&mut self, size: u64) -> Result<WavFormat, Trouble> {
         let mut bytes = [0; 40];
         let present = size.min(40) as usize;
         if present < 16 {
@@ -248,7 +252,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn format(&self) -> Result<Format, Trouble> {
+    fn format(&self) -> Result<WavFormat, Trouble> {
         let &Fields { channels, rate, .. } = self;
         if !(1..=MAX_CHANNELS).contains(&channels) {
             return Err(broken(format!("{channels} channels, accepted are 1 to {MAX_CHANNELS}")));
@@ -265,7 +269,7 @@ impl Fields {
         }
         let container = self.container()?;
         let codec = self.codec(container)?;
-        Ok(Format { codec, rate, channels, block: u64::from(container) * u64::from(channels), frames: 1 })
+        Ok(WavFormat { codec, rate, channels, block: u64::from(container) * u64::from(channels), frames: 1 })
     }
 
     /// Bytes of one sample. Writers err in the frame's size more than in the bits: some leave it 0,
@@ -307,7 +311,7 @@ impl Fields {
 
     /// Four bits a sample, in blocks that begin with a header and the first samples of each
     /// channel.
-    fn adpcm(&self) -> Result<Format, Trouble> {
+    fn adpcm(&self) -> Result<WavFormat, Trouble> {
         let &Fields { channels, rate, frame, .. } = self;
         let (codec, header, first) = match self.tag {
             TAG_ADPCM => (codecs::CODEC_ID_ADPCM_MS, 7, 2),
@@ -321,6 +325,6 @@ impl Fields {
             return Err(broken(format!("blocks of {frame} bytes, but their headers have {header}")));
         }
         let frames = u64::from(frame - header) * 2 / u64::from(channels) + first;
-        Ok(Format { codec, rate, channels, block: u64::from(frame), frames })
+        Ok(WavFormat { codec, rate, channels, block: u64::from(frame), frames })
     }
 }

@@ -98,7 +98,7 @@ pub enum Command {
     /// Answer one spoken question from a file with one spoken answer
     ///
     /// Listens to the question, writes what was heard and answered, and with -o the spoken answer as a WAV file.
-    Once(Once),
+    OnceArgs(OnceArgs),
     /// Talk hands-free, with a microphone and a speaker
     ///
     /// Listens, answers aloud, and can be interrupted. What was understood and what of the answer was heard is written to
@@ -155,7 +155,7 @@ pub enum Command {
     ///
     /// The one that stands behind "default" is marked. A device is opened by the name in the first column. Ends with exit
     /// code 4 when there is none at all.
-    Devices {
+    SessionDevices {
         #[command(flatten)]
         format: Format,
     },
@@ -184,7 +184,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Group)]
-pub struct Once {
+pub struct OnceArgs {
     /// The question: a sound file, of the kinds that transcribe reads; "-" reads it from standard
     /// input
     #[arg(value_name = "QUESTION.wav")]
@@ -396,7 +396,7 @@ impl Args {
 impl Command {
     fn memory(&self) -> Option<&Memory> {
         match self {
-            Command::Once(once) => Some(&once.memory),
+            Command::OnceArgs(once) => Some(&once.memory),
             Command::Run(run) => Some(&run.memory),
             Command::Doctor(doctor) => Some(&doctor.memory),
             Command::Transcribe(transcribe) => Some(&transcribe.memory),

@@ -5,9 +5,9 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use anyhow::bail;
 use serde_json::json;
 
-use super::house::House;
+use super::context::AppContext;
 use super::{Usage, args};
-use crate::llm::{Chat, Delta, LlmError, Message, Reply, SamplingOptions};
+use crate::llm::{Chat, ChatDelta, ChatMessage, ChatReply, LlmError, SamplingOptions};
 use crate::pipeline::Result;
 use crate::store::progress::say;
 use crate::types::Bytes;
@@ -15,19 +15,19 @@ use crate::types::Bytes;
 /// The longest line that is read; hardly a context holds as much text.
 const LONGEST_LINE: Bytes = Bytes::mib(1);
 
-pub fn run(args: &args::Chat, house: &House) -> Result<()> {
-    let Some(prompt) = &args.prompt else { return converse(&mut Session::new(args, house)?) };
+pub fn run(args: &args::Chat, context: &AppContext) -> Result<()> {
+    let Some(prompt) = &args.prompt else { return converse(&mut Session::new(args, context)?) };
     if prompt.trim().is_empty() {
         return Err(Usage("the question is blank".to_owned()).into());
     }
-    let mut session = Session::new(args, house)?;
+    let mut session = Session::new(args, context)?;
     let reply = session.ask(prompt)?;
     if session.streams { Ok(()) } else { super::print_json(&as_json(prompt, &reply)) }
 }
 
 /// Answers standard input line by line. A line that cannot be answered is told of, and the next one is read.
 fn converse(session: &mut Session) -> Result<()> {
-    let watched = io::stdin().is_terminal() && session.house.talk().watched();
+    let watched = io::stdin().is_terminal() && session.context.console().watched();
     if watched {
         say("Write a line to Sotto. /reset forgets the conversation, /stats tells what the last answer cost;");
         say("Ctrl-D ends it.");
@@ -83,19 +83,19 @@ enum Wish<'l> {
 
 /// A conversation at the terminal.
 struct Session<'h> {
-    house: &'h House,
+    context: &'h AppContext,
     chat: Chat,
     options: SamplingOptions,
     /// Answers are written to stdout as they come.
     streams: bool,
-    messages: Vec<Message>,
-    last: Option<Reply>,
+    messages: Vec<ChatMessage>,
+    last: Option<ChatReply>,
 }
 
 impl<'h> Session<'h> {
-    fn new(args: &args::Chat, house: &'h House) -> Result<Self> {
-        let plan = &house.plan().llm;
-        let chat = house.loader_with_language_model()?.chat()?;
+    fn new(args: &args::Chat, context: &'h AppContext) -> Result<Self> {
+        let plan = &context.plan().llm;
+        let chat = context.loader_with_language_model()?.chat()?;
         let options = SamplingOptions {
             max_tokens: plan.max_tokens,
             disable_thinking: !args.think,
@@ -103,7 +103,7 @@ impl<'h> Session<'h> {
             ..SamplingOptions::of(&plan.sampling)
         };
         let mut session =
-            Session { house, chat, options, streams: !args.format.json, messages: Vec::new(), last: None };
+            Session { context, chat, options, streams: !args.format.json, messages: Vec::new(), last: None };
         session.reset();
         session.tell_notes();
         Ok(session)
@@ -114,7 +114,7 @@ impl<'h> Session<'h> {
         match line.wish() {
             Err(refused) => return Ok(Err(refused)),
             Ok(Wish::Reset) => self.reset(),
-            Ok(Wish::Stats) => self.house.talk().block(&self.stats()),
+            Ok(Wish::Stats) => self.context.console().block(&self.stats()),
             Ok(Wish::Answer(prompt)) => match self.ask(prompt) {
                 Err(error) => return Refused::of(error).map(Err),
                 // One object a line, so that a script can read answers as they come.
@@ -127,7 +127,7 @@ impl<'h> Session<'h> {
 
     /// Tells of a line that is not answered: on standard error, and in its place among the answers for a script.
     fn refuse(&self, number: usize, line: &Line, refused: &Refused) -> Result<()> {
-        self.house.talk().error(&anyhow::anyhow!("line {number}: {refused}"));
+        self.context.console().error(&anyhow::anyhow!("line {number}: {refused}"));
         if self.streams {
             return Ok(());
         }
@@ -135,18 +135,18 @@ impl<'h> Session<'h> {
     }
 
     fn tell_notes(&mut self) {
-        self.chat.take_notes().iter().for_each(|note| self.house.talk().note(&note.to_string()));
+        self.chat.take_notes().iter().for_each(|note| self.context.console().note(&note.to_string()));
     }
 
     fn reset(&mut self) {
-        let system = self.house.plan().llm.system_prompt.trim();
-        self.messages = (!system.is_empty()).then(|| Message::system(system)).into_iter().collect();
+        let system = self.context.plan().llm.system_prompt.trim();
+        self.messages = (!system.is_empty()).then(|| ChatMessage::system(system)).into_iter().collect();
         self.last = None;
     }
 
     /// A question that cannot be answered is taken back, so that the conversation goes on without it.
-    fn ask(&mut self, prompt: &str) -> Result<Reply> {
-        self.messages.push(Message::user(prompt));
+    fn ask(&mut self, prompt: &str) -> Result<ChatReply> {
+        self.messages.push(ChatMessage::user(prompt));
         let answered = self.answer();
         match &answered {
             Ok(reply) => self.messages.push(reply.message()),
@@ -156,13 +156,13 @@ impl<'h> Session<'h> {
         self.tell_notes();
         if reply.dropped_turns > self.last.as_ref().map_or(0, |last| last.dropped_turns) {
             let note = format!("the context is full: the {} oldest turns were left out", reply.dropped_turns);
-            self.house.talk().note(&note);
+            self.context.console().note(&note);
         }
         self.last = Some(reply.clone());
         Ok(reply)
     }
 
-    fn answer(&mut self) -> Result<Reply> {
+    fn answer(&mut self) -> Result<ChatReply> {
         let mut out = io::stdout().lock();
         let mut stream = self.chat.generate_stream(&self.messages, &[], &self.options)?;
         let mut thinks = false;
@@ -171,8 +171,8 @@ impl<'h> Session<'h> {
             if !self.streams {
                 continue;
             }
-            if matches!(delta, Delta::Thought(_)) && !std::mem::replace(&mut thinks, true) {
-                self.house.talk().note("(thinking)");
+            if matches!(delta, ChatDelta::Thought(_)) && !std::mem::replace(&mut thinks, true) {
+                self.context.console().note("(thinking)");
             }
             write!(out, "{}", delta.text())?;
             out.flush()?;
@@ -184,7 +184,7 @@ impl<'h> Session<'h> {
     }
 
     fn stats(&self) -> String {
-        let Some(Reply { tokens, prompt_tokens, stats, .. }) = &self.last else {
+        let Some(ChatReply { tokens, prompt_tokens, stats, .. }) = &self.last else {
             return format!("no answer yet; memory {}\n", self.chat.memory_footprint());
         };
         format!(
@@ -208,7 +208,7 @@ impl<'h> Session<'h> {
     }
 }
 
-fn as_json(prompt: &str, reply: &Reply) -> serde_json::Value {
+fn as_json(prompt: &str, reply: &ChatReply) -> serde_json::Value {
     json!({
         "prompt": prompt,
         "reply": reply.text.trim(),
@@ -305,9 +305,9 @@ mod tests {
         let input =
             [&b" Who?\r\n\n \t\nCaf\xe9?\n/exit now\n/stats\n"[..], &long, b"\n", &longer, b"\n/reset"].concat();
         let mut input = &input[..];
-        let mut told = Vec::new();
+        let mut parsed = Vec::new();
         while let Some(line) = Line::read(&mut input).unwrap() {
-            told.push(match line.wish() {
+            parsed.push(match line.wish() {
                 Ok(Wish::Answer(question)) => format!("ask {}", &question[..question.len().min(4)]),
                 Ok(wish) => format!("{wish:?}"),
                 Err(refused) => refused.to_string(),
@@ -324,7 +324,7 @@ mod tests {
             "it is longer than the 1.0 MiB that are read; ask in fewer words",
             "Reset",
         ];
-        assert_eq!(told, wanted);
+        assert_eq!(parsed, wanted);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::audio::device::{Card, Device, DeviceError, Direction, Hardware, SystemClock};
+use crate::audio::device::{Card, DeviceError, DeviceInfo, Direction, Hardware, SystemClock};
 use crate::pipeline::Result;
 
 pub fn run(as_json: bool) -> Result<()> {
@@ -18,7 +18,7 @@ pub fn run(as_json: bool) -> Result<()> {
     }
 }
 
-pub(super) fn as_value(devices: &[Device]) -> Value {
+pub(super) fn as_value(devices: &[DeviceInfo]) -> Value {
     let of = |direction| -> Vec<Value> {
         let devices = devices.iter().filter(|device| device.direction == direction);
         devices
@@ -37,7 +37,7 @@ pub(super) fn as_value(devices: &[Device]) -> Value {
     json!({ "inputs": of(Direction::Input), "outputs": of(Direction::Output) })
 }
 
-pub(super) fn as_text(devices: &[Device]) -> String {
+pub(super) fn as_text(devices: &[DeviceInfo]) -> String {
     let mut text = String::new();
     let width = devices.iter().map(|device| device.name.chars().count()).max().unwrap_or(0);
     for direction in [Direction::Input, Direction::Output] {
@@ -55,11 +55,11 @@ pub(super) fn as_text(devices: &[Device]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::device::{Room, Simulated};
+    use crate::audio::device::{Simulated, SimulatedRoom};
 
     #[test]
     fn the_default_is_marked() {
-        let devices = Simulated::usual(Room::HEADPHONES).devices().unwrap();
+        let devices = Simulated::usual(SimulatedRoom::HEADPHONES).devices().unwrap();
         let text = as_text(&devices);
         assert!(text.contains("microphones\n* mic  48000 Hz, 2 channels, i16"), "{text}");
         let value = as_value(&devices);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::Usage;
-use super::house::House;
+use super::context::AppContext;
 use super::signals;
 use crate::audio::{self, WavTarget};
 use crate::pipeline::Result;
@@ -36,9 +36,9 @@ pub fn json(path: &Path) -> Value {
 
 /// The sound in a file, or from standard input, as the recogniser wants it: mono at 16 kHz, without offset and hum, and not too
 /// soft.
-pub fn read_sound(path: &Path, house: &House) -> Result<Vec<f32>> {
+pub fn read_sound(path: &Path, context: &AppContext) -> Result<Vec<f32>> {
     let clip = if is_standard(path) { sound_from_stdin()? } else { audio::load_speech(path, audio::LONGEST)? };
-    clip.note.iter().for_each(|note| house.talk().note(note));
+    clip.note.iter().for_each(|note| context.console().note(note));
     Ok(clip.samples)
 }
 

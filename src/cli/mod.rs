@@ -4,12 +4,13 @@
 pub mod args;
 mod bench;
 mod chat;
+mod console;
+mod context;
 mod devices;
 pub mod docs;
 mod doctor;
 mod exit;
 mod files;
-mod house;
 mod models;
 mod once;
 mod plan;
@@ -17,7 +18,6 @@ mod quantize;
 mod run;
 mod say;
 mod signals;
-mod talk;
 mod transcribe;
 mod verify;
 
@@ -25,9 +25,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use args::{Args, Command, Config};
+use console::{Console, error_text};
+use context::AppContext;
 use exit::Exit;
-use house::House;
-use talk::{Talk, told};
 
 use crate::config::{self, ConfigErrors, Loaded};
 use crate::pipeline::Result;
@@ -54,19 +54,19 @@ pub fn run() -> ExitCode {
 
 fn dispatch(args: &Args) -> Result<()> {
     let loaded = || config::load(&args.sources());
-    let at_home = |loaded: &Loaded| House::new(loaded.plan.clone(), Talk::new(args.global.quiet));
-    let house = || Ok::<_, ConfigErrors>(at_home(&loaded()?));
+    let at_home = |loaded: &Loaded| AppContext::new(loaded.plan.clone(), Console::new(args.global.quiet));
+    let context = || Ok::<_, ConfigErrors>(at_home(&loaded()?));
     match &args.command {
-        Command::Once(args) => once::run(args, &house()?),
-        Command::Run(args) => run::run(args, &house()?),
-        Command::Transcribe(args) => transcribe::run(args, &house()?),
-        Command::Say(args) => say::run(args, &house()?),
-        Command::Chat(args) => chat::run(args, &house()?),
-        Command::Plan(args) => plan::run(args, &house()?),
-        Command::Models(args) => models::run(args, &house()?),
-        Command::Quantize(args) => quantize::run(args, &house()?),
-        Command::Verify(args) => verify::run(args, &house()?),
-        Command::Bench(args) => bench::run(args, &house()?),
+        Command::OnceArgs(args) => once::run(args, &context()?),
+        Command::Run(args) => run::run(args, &context()?),
+        Command::Transcribe(args) => transcribe::run(args, &context()?),
+        Command::Say(args) => say::run(args, &context()?),
+        Command::Chat(args) => chat::run(args, &context()?),
+        Command::Plan(args) => plan::run(args, &context()?),
+        Command::Models(args) => models::run(args, &context()?),
+        Command::Quantize(args) => quantize::run(args, &context()?),
+        Command::Verify(args) => verify::run(args, &context()?),
+        Command::Bench(args) => bench::run(args, &context()?),
         Command::Check(_) => {
             let loaded = loaded()?;
             check(&loaded, &at_home(&loaded))
@@ -76,8 +76,8 @@ fn dispatch(args: &Args) -> Result<()> {
         }
         Command::Config(Config::Show { origin, .. }) => print_text(&config::show(&loaded()?, *origin)),
         Command::Config(Config::Schema) => print_text(&config::schema()),
-        Command::Devices { format } => devices::run(format.json),
-        Command::Doctor(args) => doctor::run(args, &house()?),
+        Command::SessionDevices { format } => devices::run(format.json),
+        Command::Doctor(args) => doctor::run(args, &context()?),
         Command::Completions { shell } => Ok(docs::completions(*shell, &mut std::io::stdout())?),
         Command::Man { command } => {
             let page = docs::man(command).map_err(|error| Usage(error.to_string()))?;
@@ -87,15 +87,15 @@ fn dispatch(args: &Args) -> Result<()> {
 }
 
 /// The mistakes that only the catalogue knows; all others were found when the file was loaded.
-fn check(loaded: &Loaded, house: &House) -> Result<()> {
-    let loader = house.loader_with_language_model()?;
+fn check(loaded: &Loaded, context: &AppContext) -> Result<()> {
+    let loader = context.loader_with_language_model()?;
     loader.check_names()?;
     // What a voice speaks is known once it is here.
     if loader.has_voices() {
         loader.check_language()?;
     }
     let file = loaded.file.as_ref().map_or("the built-in defaults".to_owned(), |file| file.display().to_string());
-    house.talk().note(&format!("{file}: no mistakes"));
+    context.console().note(&format!("{file}: no mistakes"));
     Ok(())
 }
 
@@ -104,7 +104,7 @@ fn report(error: &anyhow::Error) {
     if error.is::<ConfigErrors>() {
         say(&error.to_string());
     } else {
-        say(&format!("sotto: {}", told(error)));
+        say(&format!("sotto: {}", error_text(error)));
     }
 }
 

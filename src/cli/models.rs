@@ -7,28 +7,28 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::args::Models;
+use super::console::error_text;
+use super::context::AppContext;
 use super::exit::Several;
-use super::house::House;
-use super::talk::told;
 use super::{files, signals};
 use crate::pipeline::{ModelPart, Purpose, Result, local};
 use crate::store::import::{piper, whisper};
-use crate::store::{Catalogue, Entry, PROFILES, State, Store};
+use crate::store::{Catalogue, CatalogueEntry, FileState, PROFILES, Store};
 
-pub fn run(args: &Models, house: &House) -> Result<()> {
-    let store = house.store()?;
+pub fn run(args: &Models, context: &AppContext) -> Result<()> {
+    let store = context.store()?;
     match args {
         Models::List { format } => list(&store, format.json),
         Models::Pull { names, profile, format } => {
             let wanted = match (profile, &names[..]) {
-                (None, []) => of_pipeline(store.catalogue(), house)?,
+                (None, []) => of_pipeline(store.catalogue(), context)?,
                 _ => named(store.catalogue(), names, profile.as_deref())?,
             };
-            pull(&store, &wanted, format.json, house)
+            pull(&store, &wanted, format.json, context)
         }
-        Models::Verify { names, format } => verify(&store, names, format.json, house),
+        Models::Verify { names, format } => verify(&store, names, format.json, context),
         Models::Path { name, file, format } => path(&store, name, file.as_deref(), format.json),
-        Models::Import { kind, source, destination } => import(kind, source, destination, house),
+        Models::Import { kind, source, destination } => import(kind, source, destination, context),
     }
 }
 
@@ -58,7 +58,7 @@ fn list(store: &Store, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-fn entry_json(entry: &Entry, state: &State) -> Value {
+fn entry_json(entry: &CatalogueEntry, state: &FileState) -> Value {
     json!({
         "name": entry.name.as_str(),
         "kind": entry.kind.name(),
@@ -74,8 +74,8 @@ fn entry_json(entry: &Entry, state: &State) -> Value {
 
 /// A model to pull, and the one to pull where the hub that alone has it cannot be reached.
 struct Wanted<'a> {
-    entry: &'a Entry,
-    stand_in: Option<&'a Entry>,
+    entry: &'a CatalogueEntry,
+    stand_in: Option<&'a CatalogueEntry>,
 }
 
 /// The models that were named, or those of a profile: these and no others.
@@ -92,8 +92,8 @@ fn named<'a>(catalogue: &'a Catalogue, names: &[String], profile: Option<&str>) 
 }
 
 /// The models that the pipeline uses. One of the user's own is there already.
-fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted<'a>>> {
-    let plan = house.plan();
+fn of_pipeline<'a>(catalogue: &'a Catalogue, context: &AppContext) -> Result<Vec<Wanted<'a>>> {
+    let plan = context.plan();
     let find = |part: ModelPart| {
         let stand_in = plan.models.stand_in.as_ref().filter(|_| part == ModelPart::LanguageModel);
         let stand_in = stand_in.map(|name| catalogue.find(name)).transpose()?;
@@ -113,8 +113,8 @@ fn of_pipeline<'a>(catalogue: &'a Catalogue, house: &House) -> Result<Vec<Wanted
     Ok(wanted)
 }
 
-fn pull(store: &Store, wanted: &[Wanted], as_json: bool, house: &House) -> Result<()> {
-    let progress = house.talk().progress();
+fn pull(store: &Store, wanted: &[Wanted], as_json: bool, context: &AppContext) -> Result<()> {
+    let progress = context.console().progress();
     let under_way = store.under_way();
     signals::before_end(move || under_way.end().iter().for_each(|folder| signals::remove(folder)));
     let mut pulled = Vec::new();
@@ -128,13 +128,13 @@ fn pull(store: &Store, wanted: &[Wanted], as_json: bool, house: &House) -> Resul
     if as_json { super::print_json(&json!({ "models": pulled })) } else { Ok(()) }
 }
 
-fn verify(store: &Store, names: &[String], as_json: bool, house: &House) -> Result<()> {
+fn verify(store: &Store, names: &[String], as_json: bool, context: &AppContext) -> Result<()> {
     let mut bad = Vec::new();
     let mut results = Vec::new();
     let names = to_verify(store, names)?;
     for name in &names {
         let result = store.verify(name).map_err(anyhow::Error::from);
-        let why = result.as_ref().err().map(told);
+        let why = result.as_ref().err().map(error_text);
         results.push(json!({ "name": name, "ok": why.is_none(), "why": why }));
         match result {
             Ok(()) if as_json => {}
@@ -148,7 +148,7 @@ fn verify(store: &Store, names: &[String], as_json: bool, house: &House) -> Resu
     if bad.len() < 2 {
         return bad.pop().map_or(Ok(()), Err);
     }
-    bad.iter().for_each(|error| house.talk().error(error));
+    bad.iter().for_each(|error| context.console().error(error));
     Err(Several::new(format!("{} of {} models are not as they should be", bad.len(), names.len()), &bad[0]).into())
 }
 
@@ -159,7 +159,7 @@ fn to_verify(store: &Store, names: &[String]) -> Result<Vec<String>> {
     }
     let mut here = Vec::new();
     for entry in store.catalogue().models() {
-        if store.state(entry)? != State::Missing {
+        if store.state(entry)? != FileState::Missing {
             here.push(entry.name.as_str().to_owned());
         }
     }
@@ -183,7 +183,7 @@ fn path(store: &Store, name: &str, file: Option<&str>, as_json: bool) -> Result<
 }
 
 /// Converts a model of the user's own into files of the folder `destination`.
-fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Result<()> {
+fn import(kind: &str, source: &Path, destination: &Path, context: &AppContext) -> Result<()> {
     let made: &[&str] = match kind {
         "whisper" => &["whisper.ggml", whisper::onnx::FILES[0], whisper::onnx::FILES[1]],
         "piper" => &piper::FILES,
@@ -209,7 +209,7 @@ fn import(kind: &str, source: &Path, destination: &Path, house: &House) -> Resul
     for name in made {
         let path = destination.join(name);
         std::fs::rename(work.path().join(name), &path).with_context(|| path.display().to_string())?;
-        house.talk().note(&format!("wrote {}", path.display()));
+        context.console().note(&format!("wrote {}", path.display()));
     }
     Ok(())
 }

@@ -6,25 +6,25 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde_json::json;
 
-use super::args::Once;
+use super::args::OnceArgs;
+use super::console::Console;
+use super::context::AppContext;
 use super::files;
-use super::house::House;
-use super::talk::Talk;
 use crate::audio::{WavTarget, WavWriter};
 use crate::observe::{Journal, Waterfall};
 use crate::pipeline::{OnceAnswer, OnceOutcome, Pipeline, PlaybackPace, Purpose, Result, Sink};
 use crate::types::SampleRate;
 
-pub fn run(args: &Once, house: &House) -> Result<()> {
-    let talk = house.talk();
+pub fn run(args: &OnceArgs, context: &AppContext) -> Result<()> {
+    let console = context.console();
     if let Some(output) = &args.output {
         files::check_output(output, args.format.json)?;
         files::keep_apart(&args.question, output)?;
     }
-    let question: Arc<[f32]> = files::read_sound(&args.question, house)?.into();
+    let question: Arc<[f32]> = files::read_sound(&args.question, context)?.into();
     let mut answer = Answer::new(args)?;
-    let stages = talk.loading(house.loader_with_language_model()?, Purpose::Questions)?;
-    let mut pipeline = Pipeline::start(stages, house.plan(), Journal::default());
+    let stages = console.loading(context.loader_with_language_model()?, Purpose::Questions)?;
+    let mut pipeline = Pipeline::start(stages, context.plan(), Journal::default());
     let pace = if args.realtime { PlaybackPace::RealTime } else { PlaybackPace::Fast };
     answer.rate = pipeline.rate();
     let outcome = pipeline.ask(question, pace, &mut answer)?;
@@ -32,13 +32,13 @@ pub fn run(args: &Once, house: &House) -> Result<()> {
         OnceOutcome::Silence { why } => {
             anyhow::bail!("nothing to answer in {}: {why}", files::name(&args.question))
         }
-        OnceOutcome::OnceAnswer(answered) => answer.finish(&answered, talk),
+        OnceOutcome::OnceAnswer(answered) => answer.finish(&answered, console),
     }
 }
 
 /// Where the answer goes: its sound to a file, its text to stdout.
 struct Answer<'a> {
-    args: &'a Once,
+    args: &'a OnceArgs,
     /// That of the voice, once it is loaded.
     rate: SampleRate,
     place: Option<WavTarget>,
@@ -47,7 +47,7 @@ struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     /// A file that cannot be written is an error at once, before any model is loaded.
-    fn new(args: &'a Once) -> Result<Self> {
+    fn new(args: &'a OnceArgs) -> Result<Self> {
         let mut answer = Answer { args, rate: SampleRate::HEARING, place: None, wav: None };
         answer.begin()?;
         Ok(answer)
@@ -60,7 +60,7 @@ impl<'a> Answer<'a> {
         Ok(self.wav.as_mut())
     }
 
-    fn finish(mut self, answered: &OnceAnswer, talk: &Talk) -> Result<()> {
+    fn finish(mut self, answered: &OnceAnswer, console: &Console) -> Result<()> {
         self.writer()?;
         let written: Option<PathBuf> = self.wav.map(WavWriter::finish).transpose()?.and(self.args.output.clone());
         if self.args.format.json {
@@ -69,14 +69,14 @@ impl<'a> Answer<'a> {
         let text = format!("You said:  {}\nSotto:     {}", answered.transcript.text.trim(), answered.reply);
         match written {
             // Standard output is the sound's alone.
-            Some(path) if files::is_standard(&path) => talk.block(&text),
+            Some(path) if files::is_standard(&path) => console.block(&text),
             Some(path) => {
                 super::print_text(&text)?;
-                talk.note(&format!("wrote {}", path.display()));
+                console.note(&format!("wrote {}", path.display()));
             }
             None => super::print_text(&text)?,
         }
-        talk.block(&Waterfall(&answered.timings).to_string());
+        console.block(&Waterfall(&answered.timings).to_string());
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::args::Plan;
-use super::house::House;
+use super::context::AppContext;
 use crate::memory;
 use crate::pipeline::{Loader, ModelPart, ModelPartPlan, Purpose, Result};
 use crate::types::Bytes;
@@ -31,8 +31,8 @@ const PHASES: [(&str, &[ModelPart]); 3] = [
 /// What the process holds without any model: code, buffers, threads.
 const PROCESS: Bytes = Bytes::mib(16);
 
-pub fn run(args: &Plan, house: &House) -> Result<()> {
-    let loader = house.loader_with_language_model()?;
+pub fn run(args: &Plan, context: &AppContext) -> Result<()> {
+    let loader = context.loader_with_language_model()?;
     let parts = ModelPart::of(loader.plan(), Purpose::Conversation);
     let plans = parts.iter().map(|part| loader.planned(*part)).collect::<Result<Vec<_>>>()?;
     let fits = loader.admit(&parts);
@@ -60,7 +60,7 @@ fn measure(loader: &Loader, parts: &[ModelPart]) -> Result<Vec<Option<Bytes>>> {
         loaded.push(match part {
             ModelPart::Runtime => Box::new(loader.onnx()?),
             ModelPart::VoiceActivityDetector => Box::new(loader.detector()?),
-            ModelPart::TurnDetector => Box::new(loader.judge()?),
+            ModelPart::TurnDetector => Box::new(loader.verdict()?),
             ModelPart::WakeFeatures => {
                 features = Some(loader.wake_features()?);
                 Box::new(())

@@ -5,15 +5,15 @@ use clap::builder::PossibleValue;
 use serde_json::json;
 
 use super::args::Quantize;
+use super::context::AppContext;
 use super::files;
-use super::house::House;
-use crate::llm::quantize::{Format, Recipe, quantize};
+use crate::llm::quantize::{QuantFormat, Recipe, quantize};
 use crate::pipeline::{QuantizeProgress, Result};
 use crate::types::Bytes;
 
-pub fn run(args: &Quantize, house: &House) -> Result<()> {
+pub fn run(args: &Quantize, context: &AppContext) -> Result<()> {
     let recipe = Recipe::new(args.format, args.group)?;
-    let progress = house.talk().progress();
+    let progress = context.console().progress();
     let what = format!("quantising to {}", args.format.name());
     let watch = QuantizeProgress::new(what, progress.as_ref(), super::signals::unfinished);
     let summary = quantize(&args.source, &args.destination, &recipe, args.force, &watch)?;
@@ -28,13 +28,13 @@ pub fn run(args: &Quantize, house: &House) -> Result<()> {
             "bits_per_weight": bits,
         }));
     }
-    house.talk().note(&format!("wrote {}: {bytes}, {bits:.2} bits for each weight", args.destination.display()));
+    context.console().note(&format!("wrote {}: {bytes}, {bits:.2} bits for each weight", args.destination.display()));
     Ok(())
 }
 
-impl ValueEnum for Format {
-    fn value_variants<'a>() -> &'a [Format] {
-        &Format::ALL
+impl ValueEnum for QuantFormat {
+    fn value_variants<'a>() -> &'a [QuantFormat] {
+        &QuantFormat::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::Usage;
 use super::args::Say;
+use super::context::AppContext;
 use super::files;
-use super::house::House;
 use crate::pipeline::Result;
 use crate::tts::Sentences;
 use crate::types::{Bytes, Ms};
@@ -19,7 +19,7 @@ use crate::types::{Bytes, Ms};
 /// Longest text that is spoken in one go: a few hours of sound.
 const LONGEST: Bytes = Bytes(1 << 20);
 
-pub fn run(args: &Say, house: &House) -> Result<()> {
+pub fn run(args: &Say, context: &AppContext) -> Result<()> {
     let Some(output) = &args.output else {
         return Err(Usage("name a file for the speech: sotto say TEXT -o FILE.wav".to_owned()).into());
     };
@@ -29,7 +29,7 @@ pub fn run(args: &Say, house: &House) -> Result<()> {
     }
     let text = text_of(&args.text)?;
     let place = files::claim(output)?;
-    let mut voice = house.loader()?.speaker_of(args.language.as_deref())?;
+    let mut voice = context.loader()?.speaker_of(args.language.as_deref())?;
     let mut writer = place.write_at(voice.rate())?;
     let started = Instant::now();
     let (mut samples, mut first_sound) = (0, None);
@@ -64,7 +64,7 @@ pub fn run(args: &Say, house: &House) -> Result<()> {
         }));
     }
     let place = if files::is_standard(output) { "standard output".to_owned() } else { output.display().to_string() };
-    house.talk().note(&format!("wrote {:.1} s of speech to {place}", length.0 / 1000.0));
+    context.console().note(&format!("wrote {:.1} s of speech to {place}", length.0 / 1000.0));
     Ok(())
 }
 

@@ -6,33 +6,33 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::args::Transcribe;
+use super::console::Console;
+use super::context::AppContext;
 use super::exit::Several;
-use super::house::House;
-use super::talk::Talk;
 use super::{files, signals};
-use crate::asr::{Cancel, Segment, Transcript, Verdict, Whisper};
+use crate::asr::{Cancel, Transcript, TranscriptSegment, Verdict, Whisper};
 use crate::hear::{SileroVad, speech_spans};
 use crate::pipeline::Result;
 use crate::types::{Ms, SampleRate};
 
-pub fn run(args: &Transcribe, house: &House) -> Result<()> {
+pub fn run(args: &Transcribe, context: &AppContext) -> Result<()> {
     if args.files.iter().filter(|file| files::is_standard(file)).count() > 1 {
         return Err(super::Usage("standard input is named twice; it can be read once".to_owned()).into());
     }
-    let mut work = Work::new(args, house)?;
+    let mut work = Work::new(args, context)?;
     let mut failures = Vec::new();
     for path in &args.files {
         match work.transcribe(path) {
-            Ok(transcript) => work.told().add(path, &transcript)?,
+            Ok(transcript) => work.progress().add(path, &transcript)?,
             // One bad file must not lose the others' transcripts.
             Err(error) if args.files.len() > 1 => {
-                house.talk().error(&error);
+                context.console().error(&error);
                 failures.push(error);
             }
             Err(error) => return Err(error),
         }
     }
-    work.told().finish(failures.is_empty())?;
+    work.progress().finish(failures.is_empty())?;
     let Some(first) = failures.first() else { return Ok(()) };
     let summary = format!("{} of {} files could not be transcribed", failures.len(), args.files.len());
     Err(Several::new(summary, first).into())
@@ -40,45 +40,45 @@ pub fn run(args: &Transcribe, house: &House) -> Result<()> {
 
 /// The models at work, and what has come of it.
 struct Work<'h> {
-    house: &'h House,
+    context: &'h AppContext,
     detector: SileroVad,
     whisper: Whisper,
-    told: Arc<Mutex<Told>>,
+    progress: Arc<Mutex<Progress>>,
 }
 
 impl<'h> Work<'h> {
     /// Loads the models. An interrupt from now on tells what is ready.
-    fn new(args: &Transcribe, house: &'h House) -> Result<Self> {
-        let loader = house.loader()?;
+    fn new(args: &Transcribe, context: &'h AppContext) -> Result<Self> {
+        let loader = context.loader()?;
         let (detector, whisper) = (loader.detector()?, loader.transcriber()?);
-        let told = Told {
+        let progress = Progress {
             as_json: args.format.json,
             many: args.files.len() > 1,
-            talk: house.talk().clone(),
-            ..Told::default()
+            console: context.console().clone(),
+            ..Progress::default()
         };
-        let told = Arc::new(Mutex::new(told));
-        let ready = told.clone();
+        let progress = Arc::new(Mutex::new(progress));
+        let ready = progress.clone();
         signals::before_end(move || lock(&ready).interrupt());
-        Ok(Work { house, detector, whisper, told })
+        Ok(Work { context, detector, whisper, progress })
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        lock(&self.told)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        lock(&self.progress)
     }
 
     fn transcribe(&mut self, path: &Path) -> Result<Transcript> {
-        self.told().begin(path);
-        let samples = files::read_sound(path, self.house)?;
+        self.progress().begin(path);
+        let samples = files::read_sound(path, self.context)?;
         let length = SampleRate::HEARING.duration(samples.len());
-        let bar = self.house.talk().sound_bar(&files::name(path), length);
-        self.told().measure(length, bar.clone());
-        let spans = speech_spans(&samples, &self.house.plan().hear, &mut self.detector)?;
-        let told = self.told.clone();
+        let bar = self.context.console().sound_bar(&files::name(path), length);
+        self.progress().measure(length, bar.clone());
+        let spans = speech_spans(&samples, &self.context.plan().hear, &mut self.detector)?;
+        let progress = self.progress.clone();
         let watch = &mut |end: usize, so_far: Transcript| {
             let at = SampleRate::HEARING.duration(end);
             bar.set_position(at.0 as u64);
-            lock(&told).go_on(at, so_far);
+            lock(&progress).go_on(at, so_far);
         };
         let transcript = self.whisper.transcribe_spans_watched(&samples, &spans, &Cancel::default(), watch);
         bar.finish_and_clear();
@@ -86,17 +86,17 @@ impl<'h> Work<'h> {
     }
 }
 
-fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
-    told.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// What is printed: of each file when it is done, and of the one at work when the program is interrupted.
 #[derive(Default)]
-struct Told {
+struct Progress {
     as_json: bool,
     /// Whether there are several files.
     many: bool,
-    talk: Talk,
+    console: Console,
     /// Of the files that are done.
     objects: Vec<Value>,
     current: Option<Current>,
@@ -112,7 +112,7 @@ struct Current {
     bar: indicatif::ProgressBar,
 }
 
-impl Told {
+impl Progress {
     fn begin(&mut self, path: &Path) {
         let bar = indicatif::ProgressBar::hidden();
         self.current = Some(Current { path: path.to_owned(), length: None, so_far: None, bar });
@@ -139,8 +139,8 @@ impl Told {
         }
         match &transcript.verdict {
             Verdict::Certain => {}
-            Verdict::Doubtful(why) => self.talk.note(&format!("{}: doubtful: {why}", files::name(path))),
-            Verdict::Nothing(why) => self.talk.note(&format!("{}: no speech: {why}", files::name(path))),
+            Verdict::Doubtful(why) => self.console.note(&format!("{}: doubtful: {why}", files::name(path))),
+            Verdict::Nothing(why) => self.console.note(&format!("{}: no speech: {why}", files::name(path))),
         }
         self.print_text(path, transcript)
     }
@@ -177,7 +177,7 @@ impl Told {
         let (ready, note) = self.broken_off();
         // A reader that has gone hears nothing more; the program ends in any case.
         let _unheard = ready.map(|ready| super::print_line(&ready));
-        note.iter().for_each(|note| self.talk.note(note));
+        note.iter().for_each(|note| self.console.note(note));
     }
 
     /// What is still to be printed of work that ends here, and what there is to say of it.
@@ -212,7 +212,7 @@ fn as_json(path: &Path, transcript: &Transcript, complete: bool) -> Value {
     })
 }
 
-fn segment_json(segment: &Segment) -> Value {
+fn segment_json(segment: &TranscriptSegment) -> Value {
     json!({
         "start_ms": segment.start.0.round(),
         "end_ms": segment.end.0.round(),
@@ -238,30 +238,31 @@ mod tests {
     }
 
     /// One of two files is done, and the other is read up to 28 s of a minute.
-    fn told(json: bool, many: bool, so_far: Option<&str>) -> Told {
-        let mut told = Told { as_json: json, many, ..Told::default() };
+    fn progress(json: bool, many: bool, so_far: Option<&str>) -> Progress {
+        let mut progress = Progress { as_json: json, many, ..Progress::default() };
         if many && json {
-            told.objects.push(as_json(Path::new("a.wav"), &transcript("Whole."), true));
+            progress.objects.push(as_json(Path::new("a.wav"), &transcript("Whole."), true));
         }
-        told.begin(Path::new("b.wav"));
-        told.measure(Ms(60_000.0), indicatif::ProgressBar::hidden());
-        so_far.iter().for_each(|text| told.go_on(Ms(28_000.0), transcript(text)));
-        told
+        progress.begin(Path::new("b.wav"));
+        progress.measure(Ms(60_000.0), indicatif::ProgressBar::hidden());
+        so_far.iter().for_each(|text| progress.go_on(Ms(28_000.0), transcript(text)));
+        progress
     }
 
     #[test]
     fn work_that_is_broken_off_tells_what_is_ready() {
-        let (text, note) = told(false, false, Some(" Half. ")).broken_off();
+        let (text, note) = progress(false, false, Some(" Half. ")).broken_off();
         assert_eq!(text.as_deref(), Some("Half."));
         assert_eq!(note.as_deref(), Some("interrupted: b.wav is read up to 28 s of 60 s, so this is not all of it"));
-        assert_eq!(told(false, true, Some("Half.")).broken_off().0.as_deref(), Some("b.wav\tHalf."));
-        let (text, note) = told(false, true, None).broken_off();
+        assert_eq!(progress(false, true, Some("Half.")).broken_off().0.as_deref(), Some("b.wav\tHalf."));
+        let (text, note) = progress(false, true, None).broken_off();
         assert!(text.is_none() && note.unwrap().contains("up to 0 s"));
 
-        let object = |told: &mut Told| -> Value { serde_json::from_str(&told.broken_off().0.unwrap()).unwrap() };
-        let one = object(&mut told(true, false, Some("Half.")));
+        let object =
+            |progress: &mut Progress| -> Value { serde_json::from_str(&progress.broken_off().0.unwrap()).unwrap() };
+        let one = object(&mut progress(true, false, Some("Half.")));
         assert_eq!((&one["complete"], &one["text"]), (&false.into(), &"Half.".into()));
-        let mut both = told(true, true, Some("Half."));
+        let mut both = progress(true, true, Some("Half."));
         let files = object(&mut both);
         let complete = |of: &Value| of["complete"].as_bool().unwrap();
         assert_eq!(
@@ -269,14 +270,14 @@ mod tests {
             [false, true, false]
         );
         assert_eq!(both.broken_off(), (None, None), "it is told once");
-        assert_eq!(told(true, false, None).broken_off().0, None);
+        assert_eq!(progress(true, false, None).broken_off().0, None);
     }
 
     #[test]
     fn files_that_are_done_are_not_lost_between_two() {
-        let mut told = told(true, true, None);
-        told.current = None;
-        let (ready, note) = told.broken_off();
+        let mut progress = progress(true, true, None);
+        progress.current = None;
+        let (ready, note) = progress.broken_off();
         assert!(ready.unwrap().contains("Whole.") && note.is_none());
     }
 }

@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::Usage;
 use super::args::Verify;
+use super::context::AppContext;
 use super::files;
-use super::house::House;
-use crate::llm::Source;
-use crate::llm::State;
+use crate::llm::ModelSource;
+use crate::llm::SequenceState;
 use crate::llm::verify::VerifyError;
-use crate::llm::verify::against::{Case, Report, Tolerances};
-use crate::llm::verify::gate::{self, Limits, Rollout};
+use crate::llm::verify::against::{Case, ComparisonReport, Tolerances};
+use crate::llm::verify::gate::{self, GateLimits, Rollout};
 use crate::memory::{Budget, Permit};
 use crate::pipeline::Result;
 use crate::types::Bytes;
@@ -25,33 +25,34 @@ struct Failed {
     failures: Vec<String>,
 }
 
-pub fn run(args: &Verify, house: &House) -> Result<()> {
+pub fn run(args: &Verify, context: &AppContext) -> Result<()> {
     if args.device != "cpu" {
         let device = &args.device;
         return Err(Usage(format!("--device {device}: the engine computes on the processor alone; use cpu")).into());
     }
-    let source = Source::open(&args.model).map_err(VerifyError::from)?;
-    source.notes().iter().for_each(|note| house.talk().note(&note.to_string()));
+    let source = ModelSource::open(&args.model).map_err(VerifyError::from)?;
+    source.notes().iter().for_each(|note| context.console().note(&note.to_string()));
     match &args.against {
-        Some(folder) => against(args, folder, &source, house),
-        None => gate(args, &source, house),
+        Some(folder) => against(args, folder, &source, context),
+        None => gate(args, &source, context),
     }
 }
 
-fn reserve(house: &House, args: &Verify, bytes: u64) -> Result<Permit> {
-    let budget = Budget::new(house.plan().memory.budget);
+fn reserve(context: &AppContext, args: &Verify, bytes: u64) -> Result<Permit> {
+    let budget = Budget::new(context.plan().memory.budget);
     Ok(budget.reserve(&format!("verifying {}", args.model.display()), Bytes(bytes))?)
 }
 
 /// Compares with the tensors of a folder.
-fn against(args: &Verify, folder: &Path, source: &Source, house: &House) -> Result<()> {
+fn against(args: &Verify, folder: &Path, source: &ModelSource, context: &AppContext) -> Result<()> {
     let case = Case::find(source, folder)?;
-    let blueprint = source.blueprint()?;
+    let model_config = source.model_config()?;
     // Plans count keys and values as f16, and they are f32 here; a second state goes into the middle of a chunk.
-    let state = State::planned_bytes(&blueprint, case.context().saturating_mul(2)).unwrap_or(usize::MAX) as u64;
-    let logits = (case.tokens() as u64).saturating_mul(size_of::<f32>() as u64 * blueprint.vocabulary as u64);
-    let _permit = reserve(house, args, [source.resident_bytes(false), state, state, logits].iter().fold(0, add))?;
-    let model = source.load(house.plan().llm.threads)?;
+    let state =
+        SequenceState::planned_bytes(&model_config, case.context().saturating_mul(2)).unwrap_or(usize::MAX) as u64;
+    let logits = (case.tokens() as u64).saturating_mul(size_of::<f32>() as u64 * model_config.vocabulary as u64);
+    let _permit = reserve(context, args, [source.resident_bytes(false), state, state, logits].iter().fold(0, add))?;
+    let model = source.load(context.plan().llm.threads)?;
     let report = case.compare(&model, args.chunk.map_or(case.tokens(), |chunk| chunk.get()))?;
     let usual = Tolerances::of(&report.precision);
     let tolerances = Tolerances {
@@ -67,7 +68,7 @@ fn against(args: &Verify, folder: &Path, source: &Source, house: &House) -> Resu
 }
 
 /// Compares with the checkpoint that the model was made of.
-fn gate(args: &Verify, source: &Source, house: &House) -> Result<()> {
+fn gate(args: &Verify, source: &ModelSource, context: &AppContext) -> Result<()> {
     let reference = match &args.reference {
         Some(folder) => folder,
         None if source.is_unquantised_checkpoint() => &args.model,
@@ -77,9 +78,9 @@ fn gate(args: &Verify, source: &Source, house: &House) -> Result<()> {
         }
     };
     let text = args.text.as_deref().map(gate::read_text).transpose()?;
-    let _permit = reserve(house, args, gate::planned_bytes(source, reference)?)?;
-    let tell = |line: &str| house.talk().note(line);
-    let report = gate::measure(source, reference, text.as_deref(), house.plan().llm.threads, &tell)?;
+    let _permit = reserve(context, args, gate::planned_bytes(source, reference)?)?;
+    let tell = |line: &str| context.console().note(line);
+    let report = gate::measure(source, reference, text.as_deref(), context.plan().llm.threads, &tell)?;
     let limits = limits(args, &report);
     let failures = report.tally.failures(&limits);
     match args.format.json {
@@ -90,10 +91,10 @@ fn gate(args: &Verify, source: &Source, house: &House) -> Result<()> {
 }
 
 /// What others measured, unless the command line says otherwise; what it says is meant to the letter.
-fn limits(args: &Verify, report: &gate::Report) -> Limits {
-    let usual = report.tally.limits(&Limits::of(&report.precision));
+fn limits(args: &Verify, report: &gate::GateReport) -> GateLimits {
+    let usual = report.tally.limits(&GateLimits::of(&report.precision));
     let share = |percent: f64| percent / 100.0;
-    Limits {
+    GateLimits {
         top1: args.min_top1.map_or(usual.top1, share),
         perplexity: args.max_perplexity.map_or(usual.perplexity, share),
         kl: args.max_kl,
@@ -104,8 +105,8 @@ fn limits(args: &Verify, report: &gate::Report) -> Limits {
 fn gate_json(
     args: &Verify,
     reference: &Path,
-    report: &gate::Report,
-    limits: &Limits,
+    report: &gate::GateReport,
+    limits: &GateLimits,
     failures: &[String],
 ) -> serde_json::Value {
     let tally = &report.tally;
@@ -139,7 +140,13 @@ fn gate_json(
     })
 }
 
-fn gate_text(args: &Verify, reference: &Path, report: &gate::Report, limits: &Limits, failures: &[String]) -> String {
+fn gate_text(
+    args: &Verify,
+    reference: &Path,
+    report: &gate::GateReport,
+    limits: &GateLimits,
+    failures: &[String],
+) -> String {
     let (tally, precision) = (&report.tally, &report.precision);
     let percent = |share: f64| 100.0 * share;
     let mut lines = vec![
@@ -181,7 +188,12 @@ fn verdict(args: &Verify, failures: Vec<String>) -> Result<()> {
     }
 }
 
-fn against_json(args: &Verify, report: &Report, tolerances: &Tolerances, failures: &[String]) -> serde_json::Value {
+fn against_json(
+    args: &Verify,
+    report: &ComparisonReport,
+    tolerances: &Tolerances,
+    failures: &[String],
+) -> serde_json::Value {
     let states: serde_json::Map<_, _> =
         report.states.kinds().into_iter().map(|(kind, error)| (kind.to_owned(), json!(error))).collect();
     json!({
@@ -207,8 +219,8 @@ fn against_json(args: &Verify, report: &Report, tolerances: &Tolerances, failure
     })
 }
 
-fn against_text(args: &Verify, report: &Report, tolerances: &Tolerances, failures: &[String]) -> String {
-    let Report { precision, argmax, states, .. } = report;
+fn against_text(args: &Verify, report: &ComparisonReport, tolerances: &Tolerances, failures: &[String]) -> String {
+    let ComparisonReport { precision, argmax, states, .. } = report;
     let mut lines = vec![
         format!("model     {} ({})", args.model.display(), precision.name),
         format!("expected  {:?} of {}", report.tensor, report.file.display()),

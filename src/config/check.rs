@@ -3,9 +3,12 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::field::quoted;
-use super::problem::{ConfigErrors, Origin, Problem};
-use super::raw::{self, AUTO, OFF, Profile, Raw};
-use super::{Asr, Audio, Devices, Entry, Environment, Hear, Llm, Memory, Models, Plan, Sampling, Tts, Turn, WakeWord};
+use super::problem::{ConfigErrors, Problem, SettingOrigin};
+use super::raw::{self, AUTO, ModelProfile, OFF, Raw};
+use super::{
+    AsrPlan, AudioPlan, ConfigEntry, DetectPlan, DevicesPlan, Environment, LlmPlan, MemoryPlan, ModelsPlan, Plan,
+    Sampling, TtsPlan, TurnPlan, WakeWordPlan,
+};
 use crate::types::{Bytes, Ms};
 
 /// `smaller` must not exceed `larger`, nor equal it where `strictly`.
@@ -26,7 +29,7 @@ const ORDERS: [Order; 7] = [
 ];
 
 /// Checks the values against each other.
-pub fn orders(entries: &[Entry], errors: &mut ConfigErrors) {
+pub fn orders(entries: &[ConfigEntry], errors: &mut ConfigErrors) {
     let entry = |path: &str| entries.iter().find(|entry| entry.path == path);
     for order in &ORDERS {
         if let (Some(smaller), Some(larger)) = (entry(order.smaller), entry(order.larger)) {
@@ -36,7 +39,7 @@ pub fn orders(entries: &[Entry], errors: &mut ConfigErrors) {
 }
 
 impl Order {
-    fn check(&self, smaller: &Entry, larger: &Entry) -> Option<Problem> {
+    fn check(&self, smaller: &ConfigEntry, larger: &ConfigEntry) -> Option<Problem> {
         let (low, high) = (smaller.value.as_f64()?, larger.value.as_f64()?);
         if low < high || (low == high && !self.strictly) {
             return None;
@@ -65,11 +68,11 @@ struct Names {
     voice: &'static str,
 }
 
-impl Profile {
+impl ModelProfile {
     pub fn name(self) -> &'static str {
         match self {
-            Profile::Starter => "starter",
-            Profile::Qwen => "qwen",
+            ModelProfile::Starter => "starter",
+            ModelProfile::Qwen => "qwen",
         }
     }
 
@@ -82,8 +85,8 @@ impl Profile {
             voice: "piper-joe",
         };
         match self {
-            Profile::Starter => starter,
-            Profile::Qwen => Names { llm: "qwen3.5-0.8b", ..starter },
+            ModelProfile::Starter => starter,
+            ModelProfile::Qwen => Names { llm: "qwen3.5-0.8b", ..starter },
         }
     }
 }
@@ -106,7 +109,7 @@ impl Threads {
 
 /// What a relative path and `~/` count from.
 pub struct Places<'a> {
-    pub entries: &'a [Entry],
+    pub entries: &'a [ConfigEntry],
     pub working_dir: &'a Path,
     pub env: &'a Environment,
 }
@@ -116,23 +119,23 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     let names = raw.models.profile.models();
     let threads = Threads::of(cores);
     // Accepted texts are sizes, so this says nothing new.
-    let size = |text: &str| text.parse::<Bytes>().map_err(|error| Problem::at(&Origin::Default, error));
+    let size = |text: &str| text.parse::<Bytes>().map_err(|error| Problem::at(&SettingOrigin::Default, error));
     let (budget, prompt_cache) = (size(&raw.memory.budget)?, size(&raw.llm.prompt_cache)?);
     let profile = raw.models.profile;
     // The starter's models can be had everywhere.
-    let starter = Profile::Starter.models().llm;
+    let starter = ModelProfile::Starter.models().llm;
     let stand_in = (raw.llm.model == AUTO && names.llm != starter).then(|| starter.to_owned());
     let dir = (raw.models.dir != AUTO).then(|| places.resolve("models.dir", &raw.models.dir)).transpose()?;
     let mut plan = Plan {
-        models: Models { profile: profile.name().to_owned(), stand_in, dir },
-        memory: Memory { budget },
-        devices: Devices { microphone: raw.audio.microphone.clone(), speaker: raw.audio.speaker.clone() },
-        audio: Audio { echo: raw.audio.echo, noise: raw.audio.noise, gain: raw.audio.gain },
+        models: ModelsPlan { profile: profile.name().to_owned(), stand_in, dir },
+        memory: MemoryPlan { budget },
+        devices: DevicesPlan { microphone: raw.audio.microphone.clone(), speaker: raw.audio.speaker.clone() },
+        audio: AudioPlan { echo: raw.audio.echo, noise: raw.audio.noise, gain: raw.audio.gain },
         hear: hear(&raw.hear, &names),
         turn: turn(&raw.turn),
         asr: asr(&raw.asr, &names, &threads),
         llm: llm(&raw.llm, &names, &threads, prompt_cache),
-        tts: Tts {
+        tts: TtsPlan {
             voice: or(&raw.tts.voice, names.voice),
             voices: raw.tts.voices.clone(),
             no_voice_reply: raw.tts.no_voice_reply.clone(),
@@ -160,12 +163,12 @@ fn ms(n: u32) -> Ms {
     Ms(f64::from(n))
 }
 
-fn hear(raw: &raw::Hear, names: &Names) -> Hear {
-    Hear {
+fn hear(raw: &raw::RawHear, names: &Names) -> DetectPlan {
+    DetectPlan {
         model: or(&raw.model, names.hear),
         end_of_turn: (raw.end_of_turn != OFF).then(|| or(&raw.end_of_turn, names.end_of_turn)),
         wake_word: (raw.wake_word != OFF)
-            .then(|| WakeWord { model: raw.wake_word.clone(), threshold: raw.wake_threshold as f32 }),
+            .then(|| WakeWordPlan { model: raw.wake_word.clone(), threshold: raw.wake_threshold as f32 }),
         onset: raw.onset as f32,
         offset: raw.offset as f32,
         min_speech: ms(raw.min_speech_ms),
@@ -175,8 +178,8 @@ fn hear(raw: &raw::Hear, names: &Names) -> Hear {
     }
 }
 
-fn turn(raw: &raw::Turn) -> Turn {
-    Turn {
+fn turn(raw: &raw::RawTurn) -> TurnPlan {
+    TurnPlan {
         short_silence: ms(raw.short_silence_ms),
         middle_silence: ms(raw.middle_silence_ms),
         long_silence: ms(raw.long_silence_ms),
@@ -188,8 +191,8 @@ fn turn(raw: &raw::Turn) -> Turn {
     }
 }
 
-fn asr(raw: &raw::Asr, names: &Names, threads: &Threads) -> Asr {
-    Asr {
+fn asr(raw: &raw::RawAsr, names: &Names, threads: &Threads) -> AsrPlan {
+    AsrPlan {
         model: or(&raw.model, names.asr),
         backend: raw.backend,
         language: (raw.language != AUTO).then(|| raw.language.clone()),
@@ -201,8 +204,8 @@ fn asr(raw: &raw::Asr, names: &Names, threads: &Threads) -> Asr {
     }
 }
 
-fn llm(raw: &raw::Llm, names: &Names, threads: &Threads, prompt_cache: Bytes) -> Llm {
-    Llm {
+fn llm(raw: &raw::RawLlm, names: &Names, threads: &Threads, prompt_cache: Bytes) -> LlmPlan {
+    LlmPlan {
         model: or(&raw.model, names.llm),
         system_prompt: raw.system_prompt.clone(),
         threads: raw.threads.map_or(threads.alone, |n| n as usize),
@@ -240,7 +243,7 @@ impl Places<'_> {
     /// it, else from where one stands.
     fn resolve(&self, setting: &str, written: &str) -> Result<PathBuf, Problem> {
         let entry = self.entries.iter().find(|entry| entry.path == setting);
-        let origin = entry.map_or(&Origin::Default, |entry| &entry.origin);
+        let origin = entry.map_or(&SettingOrigin::Default, |entry| &entry.origin);
         if written == "~" || written.starts_with(HOME) {
             let home = self.env.path("HOME").ok_or_else(|| {
                 Problem::at(
@@ -251,7 +254,7 @@ impl Places<'_> {
             return Ok(home.join(written.trim_start_matches('~').trim_start_matches('/')));
         }
         let base = match origin {
-            Origin::File { path, .. } => path.parent().unwrap_or(self.working_dir),
+            SettingOrigin::File { path, .. } => path.parent().unwrap_or(self.working_dir),
             _ => self.working_dir,
         };
         match base.as_os_str().is_empty() {
@@ -268,7 +271,7 @@ impl Places<'_> {
         let path = self.resolve(setting, &written)?.into_os_string().into_string();
         path.map_err(|path| {
             let message = format!("{setting} leads to {}, which is not UTF-8 text; move it", path.display());
-            Problem::at(&Origin::Default, message)
+            Problem::at(&SettingOrigin::Default, message)
         })
     }
 }

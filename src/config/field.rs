@@ -13,7 +13,7 @@ use crate::types::Bytes;
 
 /// One setting: `hear.onset`, and what may stand there.
 #[derive(Debug)]
-pub struct Field {
+pub struct ConfigField {
     pub section: String,
     pub key: String,
     form: Form,
@@ -62,12 +62,12 @@ pub fn schema() -> String {
 }
 
 /// All settings, in the order in which they are documented.
-pub fn all() -> &'static [Field] {
-    static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
+pub fn all() -> &'static [ConfigField] {
+    static FIELDS: LazyLock<Vec<ConfigField>> = LazyLock::new(|| {
         let sections = properties(&SCHEMA).into_iter().flatten();
         sections
             .flat_map(|(section, schema)| {
-                properties(schema).into_iter().flatten().map(|(key, schema)| Field::new(section, key, schema))
+                properties(schema).into_iter().flatten().map(|(key, schema)| ConfigField::new(section, key, schema))
             })
             .collect()
     });
@@ -75,7 +75,7 @@ pub fn all() -> &'static [Field] {
 }
 
 /// The setting at `section`.`key`.
-pub fn find(section: &str, key: &str) -> Option<&'static Field> {
+pub fn find(section: &str, key: &str) -> Option<&'static ConfigField> {
     all().iter().find(|field| field.section == section && field.key == key)
 }
 
@@ -107,15 +107,15 @@ fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema["properties"].as_object()
 }
 
-impl Field {
-    fn new(section: &str, key: &str, schema: &Value) -> Field {
+impl ConfigField {
+    fn new(section: &str, key: &str, schema: &Value) -> ConfigField {
         let is_auto = |branch: &&Value| branch["const"] == AUTO;
         let branches = schema["anyOf"].as_array().map(Vec::as_slice).unwrap_or_default();
         let form = branches.iter().find(|branch| !is_auto(branch)).unwrap_or(schema);
         let form = Form::new(form);
         let auto = branches.iter().any(|branch| is_auto(&branch))
             || matches!(form, Form::Model | Form::ModelOrPath | Form::Folder);
-        Field { section: section.to_owned(), key: key.to_owned(), form, auto }
+        ConfigField { section: section.to_owned(), key: key.to_owned(), form, auto }
     }
 
     /// `hear.onset`

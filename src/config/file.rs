@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::field::quoted;
-use super::problem::{ConfigErrors, Origin, Problem};
+use super::problem::{ConfigErrors, Problem, SettingOrigin};
 use super::{Environment, Setting, field, suggest};
 
 /// The name under which a configuration is looked for.
@@ -158,7 +158,7 @@ impl Walk<'_> {
         }
     }
 
-    fn value(&mut self, field: &'static field::Field, value: &Spanned<DeValue>) {
+    fn value(&mut self, field: &'static field::ConfigField, value: &Spanned<DeValue>) {
         let offset = value.span().start;
         let accepted = field.accept(value.get_ref()).map_err(|message| self.problem(offset, || message));
         self.settings.push(Setting { field, value: accepted.ok(), origin: self.lines.origin(offset) });
@@ -185,10 +185,10 @@ impl<'a> Lines<'a> {
         Lines { path, text, starts: std::iter::once(0).chain(after_newlines).collect() }
     }
 
-    fn origin(&self, offset: usize) -> Origin {
+    fn origin(&self, offset: usize) -> SettingOrigin {
         let line = self.starts.partition_point(|start| *start <= offset);
         let before = self.text.get(self.starts[line - 1]..offset).unwrap_or_default();
-        Origin::File { path: self.path.to_owned(), line, column: before.chars().count() + 1 }
+        SettingOrigin::File { path: self.path.to_owned(), line, column: before.chars().count() + 1 }
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
     fn positions_count_characters_from_one() {
         let lines = Lines::new(Path::new("p"), "a\nßb\n\nc");
         for (offset, position) in [(0, (1, 1)), (2, (2, 1)), (4, (2, 2)), (6, (3, 1)), (7, (4, 1)), (8, (4, 2))] {
-            let Origin::File { line, column, .. } = lines.origin(offset) else { panic!("not a file") };
+            let SettingOrigin::File { line, column, .. } = lines.origin(offset) else { panic!("not a file") };
             assert_eq!((line, column), position, "offset {offset}");
         }
     }

@@ -1,7 +1,7 @@
 //! What the user wants, from raw text to a checked [`Plan`].
 //!
 //! Four layers, of which the later win: the defaults, the file, the environment, the flags. Each value is checked on its
-//! own against the schema ([`field`]), keeps its [`Origin`], and all of them are then checked against each other
+//! own against the schema ([`field`]), keeps its [`SettingOrigin`], and all of them are then checked against each other
 //! ([`check`]). Everything that is wrong is reported together; nothing below this room sees a missing or impossible value.
 //!
 //! Architecture invariant: loading depends on its [`Sources`] alone, never on the process around it.
@@ -24,7 +24,7 @@ pub use field::schema;
 pub use file::FILE_NAME;
 pub use overrides::{Environment, Flag};
 pub use plan::*;
-pub use problem::{ConfigErrors, Origin, Problem};
+pub use problem::{ConfigErrors, Problem, SettingOrigin};
 pub use show::{show, show_json};
 
 /// All that a configuration is made from.
@@ -54,22 +54,22 @@ impl Sources {
 pub struct Loaded {
     pub plan: Plan,
     /// Every setting, in the order in which they are documented.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ConfigEntry>,
     /// The file that was read, if one was.
     pub file: Option<PathBuf>,
 }
 
 /// One setting in force.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct ConfigEntry {
     /// `section.key`
     pub path: String,
     /// As it was written: `"auto"` stays `"auto"`.
     pub value: Value,
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
-impl Entry {
+impl ConfigEntry {
     pub fn section(&self) -> &str {
         self.path.split('.').next().unwrap_or_default()
     }
@@ -81,10 +81,10 @@ impl Entry {
 
 /// What one layer says of one setting.
 struct Setting {
-    field: &'static field::Field,
+    field: &'static field::ConfigField,
     /// `None` when it was refused, and reported.
     value: Option<Value>,
-    origin: Origin,
+    origin: SettingOrigin,
 }
 
 /// Reads every layer and checks the whole, or says everything that is wrong with it.
@@ -109,33 +109,33 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     Ok(Loaded { plan, entries, file })
 }
 
-fn defaults() -> Vec<Entry> {
+fn defaults() -> Vec<ConfigEntry> {
     let values = serde_json::to_value(raw::Raw::default()).unwrap_or_default();
-    let entry = |field: &field::Field| Entry {
+    let entry = |field: &field::ConfigField| ConfigEntry {
         path: field.path(),
         value: values[&field.section][&field.key].clone(),
-        origin: Origin::Default,
+        origin: SettingOrigin::Default,
     };
     field::all().iter().map(entry).collect()
 }
 
 /// Lays a layer over the entries. An entry whose value was refused goes, so that nothing is concluded from it.
-fn overlay(entries: &mut Vec<Entry>, layer: Vec<Setting>) {
+fn overlay(entries: &mut Vec<ConfigEntry>, layer: Vec<Setting>) {
     for Setting { field, value, origin } in layer {
         let Some(at) = entries.iter().position(|entry| entry.path == field.path()) else { continue };
         match value {
-            Some(value) => entries[at] = Entry { path: field.path(), value, origin },
+            Some(value) => entries[at] = ConfigEntry { path: field.path(), value, origin },
             None => drop(entries.remove(at)),
         }
     }
 }
 
 /// The entries as the types from which the schema was made; what the schema let pass, they take.
-fn typed(entries: &[Entry]) -> Result<raw::Raw, Problem> {
+fn typed(entries: &[ConfigEntry]) -> Result<raw::Raw, Problem> {
     let mut sections = Map::new();
     for entry in entries {
         let section = sections.entry(entry.section()).or_insert_with(|| Value::Object(Map::new()));
         section[entry.key()] = entry.value.clone();
     }
-    serde_json::from_value(Value::Object(sections)).map_err(|error| Problem::at(&Origin::Default, error))
+    serde_json::from_value(Value::Object(sections)).map_err(|error| Problem::at(&SettingOrigin::Default, error))
 }

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::problem::{ConfigErrors, Origin, Problem};
-use super::{Setting, field, field::Field, suggest};
+use super::problem::{ConfigErrors, Problem, SettingOrigin};
+use super::{Setting, field, field::ConfigField, suggest};
 
 /// Variables of ours that are not settings.
 const RESERVED: [&str; 2] = ["SOTTO_CONFIG", "SOTTO_KERNELS"];
@@ -54,7 +54,7 @@ impl Environment {
 pub fn from_environment(env: &Environment, errors: &mut ConfigErrors) -> Vec<Setting> {
     let mut settings = Vec::new();
     for (name, value) in env.settings() {
-        let origin = Origin::Env(name.clone());
+        let origin = SettingOrigin::Env(name.clone());
         let usual = if name == OTHER_NAME.0 { OTHER_NAME.1 } else { &name };
         match field::all().iter().find(|field| field.variable() == usual) {
             Some(field) => settings.push(setting(field, value.to_str(), origin, errors)),
@@ -67,7 +67,7 @@ pub fn from_environment(env: &Environment, errors: &mut ConfigErrors) -> Vec<Set
 pub fn from_flags(flags: &[Flag], errors: &mut ConfigErrors) -> Vec<Setting> {
     let mut settings = Vec::new();
     for flag in flags {
-        let origin = Origin::Flag(flag.name.clone());
+        let origin = SettingOrigin::Flag(flag.name.clone());
         match flag.path.split_once('.').and_then(|(section, key)| field::find(section, key)) {
             Some(field) => settings.push(setting(field, Some(&flag.value), origin, errors)),
             None => errors.push(Problem::at(&origin, suggest::unknown_path(&flag.path))),
@@ -77,7 +77,12 @@ pub fn from_flags(flags: &[Flag], errors: &mut ConfigErrors) -> Vec<Setting> {
 }
 
 /// `text` is `None` when it was not UTF-8.
-fn setting(field: &'static Field, text: Option<&str>, origin: Origin, errors: &mut ConfigErrors) -> Setting {
+fn setting(
+    field: &'static ConfigField,
+    text: Option<&str>,
+    origin: SettingOrigin,
+    errors: &mut ConfigErrors,
+) -> Setting {
     let not_text = || format!("{} is not UTF-8 text", field.path());
     let accepted = text.ok_or_else(not_text).and_then(|text| field.accept_text(text));
     let value = accepted.map_err(|message| errors.push(Problem::at(&origin, message))).ok();

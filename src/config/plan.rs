@@ -1,24 +1,24 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
-pub use super::raw::{Backend, BargeIn, DEFAULT_DEVICE, Echo, Gain, Kv, Noise, Priority, Speculation};
+pub use super::raw::{Backend, BargeInMode, DEFAULT_DEVICE, EchoMode, Gain, Kv, Noise, Priority, Speculation};
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    pub models: Models,
-    pub memory: Memory,
-    pub devices: Devices,
-    pub audio: Audio,
-    pub hear: Hear,
-    pub turn: Turn,
-    pub asr: Asr,
-    pub llm: Llm,
-    pub tts: Tts,
+    pub models: ModelsPlan,
+    pub memory: MemoryPlan,
+    pub devices: DevicesPlan,
+    pub audio: AudioPlan,
+    pub hear: DetectPlan,
+    pub turn: TurnPlan,
+    pub asr: AsrPlan,
+    pub llm: LlmPlan,
+    pub tts: TtsPlan,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Models {
+pub struct ModelsPlan {
     /// `starter` or `qwen`: which set of catalogue entries stands behind `auto`.
     pub profile: String,
     /// The language model that stands in while the profile's own is not to be had; `None` where the user named one.
@@ -28,34 +28,34 @@ pub struct Models {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Memory {
+pub struct MemoryPlan {
     pub budget: Bytes,
 }
 
 /// Which microphone and speaker, by their names or [`DEFAULT_DEVICE`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Devices {
+pub struct DevicesPlan {
     pub microphone: String,
     pub speaker: String,
 }
 
 /// What is done to the microphone's sound before anything listens to it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Audio {
-    pub echo: Echo,
+pub struct AudioPlan {
+    pub echo: EchoMode,
     pub noise: Noise,
     pub gain: Gain,
 }
 
 /// Voice activity: when speech starts and when a turn is over.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hear {
+pub struct DetectPlan {
     /// Catalogue name of the voice activity model.
     pub model: String,
     /// Catalogue name of the model that judges whether a turn is complete; `None` does without.
     pub end_of_turn: Option<String>,
     /// What has to be said first in a conversation; `None` where nothing has.
-    pub wake_word: Option<WakeWord>,
+    pub wake_word: Option<WakeWordPlan>,
     /// Probability of speech (0..1) from which a frame opens speech.
     pub onset: f32,
     /// Probability below which a frame counts as silence again; below `onset`.
@@ -72,14 +72,14 @@ pub struct Hear {
 
 /// The word by which Sotto is addressed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WakeWord {
+pub struct WakeWordPlan {
     /// Catalogue name or path of its classifier.
     pub model: String,
     /// The score (0..1) from which it counts as said.
     pub threshold: f32,
 }
 
-impl WakeWord {
+impl WakeWordPlan {
     /// As it is said, to be shown: "hey jarvis".
     pub fn spoken(&self) -> String {
         let file = self.model.rsplit(['/', std::path::MAIN_SEPARATOR]).next().unwrap_or_default();
@@ -89,7 +89,7 @@ impl WakeWord {
 
 /// Who speaks when, in a conversation. The silences end a turn, the shorter the more says that it is over.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Turn {
+pub struct TurnPlan {
     pub short_silence: Ms,
     /// At least the short one.
     pub middle_silence: Ms,
@@ -101,13 +101,13 @@ pub struct Turn {
     pub wake_window: Ms,
     /// How long after an answer a question may begin without the wake word.
     pub follow_up: Ms,
-    pub barge_in: BargeIn,
+    pub barge_in: BargeInMode,
     /// Whether short sounds tell the state.
     pub earcons: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Asr {
+pub struct AsrPlan {
     pub model: String,
     pub backend: Backend,
     /// A two-letter code, or `None` to detect it.
@@ -125,7 +125,7 @@ pub struct Asr {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Llm {
+pub struct LlmPlan {
     pub model: String,
     pub system_prompt: String,
     pub threads: usize,
@@ -147,7 +147,7 @@ pub struct Llm {
 /// Tokens of prompt and answer together, where nothing else is asked for.
 pub const USUAL_CONTEXT: usize = 8192;
 
-impl Llm {
+impl LlmPlan {
     /// Most tokens of prompt and answer together, unless the model was trained for less.
     pub fn context(&self) -> usize {
         self.context.unwrap_or(USUAL_CONTEXT)
@@ -173,7 +173,7 @@ pub struct Sampling {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tts {
+pub struct TtsPlan {
     /// Catalogue name of the main voice.
     pub voice: String,
     /// Those of further voices, for other languages.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Where a value came from. Later ones win over earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum SettingOrigin {
     Default,
     /// Line and column (in characters) count from 1.
     File {
@@ -19,24 +19,24 @@ pub enum Origin {
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => write!(f, "default"),
-            Origin::File { path, line, .. } => write!(f, "{}:{line}", path.display()),
-            Origin::Env(name) => write!(f, "env {name}"),
-            Origin::Flag(name) => write!(f, "flag {name}"),
+            SettingOrigin::Default => write!(f, "default"),
+            SettingOrigin::File { path, line, .. } => write!(f, "{}:{line}", path.display()),
+            SettingOrigin::Env(name) => write!(f, "env {name}"),
+            SettingOrigin::Flag(name) => write!(f, "flag {name}"),
         }
     }
 }
 
-impl Origin {
+impl SettingOrigin {
     /// How a message about a value from here begins: `pipeline.toml:12:9`.
     fn place(&self) -> String {
         match self {
-            Origin::File { path, line, column } => format!("{}:{line}:{column}", path.display()),
-            Origin::Env(name) | Origin::Flag(name) => name.clone(),
-            Origin::Default => "default".to_owned(),
+            SettingOrigin::File { path, line, column } => format!("{}:{line}:{column}", path.display()),
+            SettingOrigin::Env(name) | SettingOrigin::Flag(name) => name.clone(),
+            SettingOrigin::Default => "default".to_owned(),
         }
     }
 }
@@ -46,7 +46,7 @@ impl Origin {
 pub struct Problem(String);
 
 impl Problem {
-    pub fn at(origin: &Origin, message: impl fmt::Display) -> Problem {
+    pub fn at(origin: &SettingOrigin, message: impl fmt::Display) -> Problem {
         Problem(format!("{}: {message}", origin.place()))
     }
 

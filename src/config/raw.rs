@@ -11,22 +11,22 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Sotto pipeline")]
 pub struct Raw {
-    pub models: Models,
-    pub memory: Memory,
-    pub audio: Audio,
-    pub hear: Hear,
-    pub turn: Turn,
-    pub asr: Asr,
-    pub llm: Llm,
-    pub tts: Tts,
+    pub models: RawModels,
+    pub memory: RawMemory,
+    pub audio: RawAudio,
+    pub hear: RawHear,
+    pub turn: RawTurn,
+    pub asr: RawAsr,
+    pub llm: RawLlm,
+    pub tts: RawTts,
 }
 
 /// Which set of models, and where they are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Models {
+pub struct RawModels {
     /// The set of models behind every "auto".
-    pub profile: Profile,
+    pub profile: ModelProfile,
     /// The folder in which models are kept; "auto" is Sotto's own cache folder. A relative path, here and everywhere,
     /// counts from the folder of this file; a leading "~/" is the home folder.
     #[schemars(extend("format" = "folder"))]
@@ -35,7 +35,7 @@ pub struct Models {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Profile {
+pub enum ModelProfile {
     /// Small models that package registries carry: they can be fetched anywhere.
     #[default]
     Starter,
@@ -46,7 +46,7 @@ pub enum Profile {
 /// The memory that all models together may hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Memory {
+pub struct RawMemory {
     /// The ceiling, as a size with its unit, such as "1500MiB" or "2GiB". What does not fit is refused, not swapped.
     #[schemars(extend("format" = "size"))]
     pub budget: String,
@@ -55,7 +55,7 @@ pub struct Memory {
 /// Which microphone and speaker, and what is done to the microphone's sound before anything listens to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Audio {
+pub struct RawAudio {
     /// The microphone, as "sotto devices" calls it; "default" is the one that the system has chosen, and follows it.
     #[schemars(length(min = 1, max = 200))]
     pub microphone: String,
@@ -63,7 +63,7 @@ pub struct Audio {
     #[schemars(length(min = 1, max = 200))]
     pub speaker: String,
     /// What takes Sotto's own voice out of the microphone.
-    pub echo: Echo,
+    pub echo: EchoMode,
     /// Whether steady noise is taken out of the sound in which voices are listened for, and how much.
     pub noise: Noise,
     /// Whether soft and far voices are made louder there.
@@ -73,7 +73,7 @@ pub struct Audio {
 /// What takes the echo away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Echo {
+pub enum EchoMode {
     /// The canceller that WebRTC calls AEC3.
     #[default]
     Aec3,
@@ -108,7 +108,7 @@ pub enum Gain {
 /// Voice activity: when speech starts, and when a turn is over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Hear {
+pub struct RawHear {
     /// Catalogue name of the voice activity model.
     #[schemars(extend("format" = "model"))]
     pub model: String,
@@ -148,7 +148,7 @@ pub struct Hear {
 /// Who speaks when, in "sotto run": how much silence ends a turn, and whether a voice interrupts the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Turn {
+pub struct RawTurn {
     /// Silence that ends a turn that is most likely over, in milliseconds.
     #[schemars(range(min = 100, max = 5000))]
     pub short_silence_ms: u32,
@@ -170,7 +170,7 @@ pub struct Turn {
     #[schemars(range(min = 0, max = 60000))]
     pub follow_up_ms: u32,
     /// Whether a voice over the answer interrupts it.
-    pub barge_in: BargeIn,
+    pub barge_in: BargeInMode,
     /// Whether short sounds tell that Sotto listens, or thinks about a long answer.
     pub earcons: Earcons,
 }
@@ -178,7 +178,7 @@ pub struct Turn {
 /// What a voice over the answer does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum BargeIn {
+pub enum BargeInMode {
     /// It makes the answer soft, speech holds it, and words end it.
     #[default]
     On,
@@ -202,7 +202,7 @@ pub enum Earcons {
 /// Speech recognition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Asr {
+pub struct RawAsr {
     /// Catalogue name of the Whisper model, or the path of one: a file in the format of whisper.cpp.
     #[schemars(extend("format" = "model-or-path"))]
     pub model: String,
@@ -229,7 +229,7 @@ pub struct Asr {
 /// The language model that answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Llm {
+pub struct RawLlm {
     /// Catalogue name of the language model, or the path of one: a GGUF file, or a folder of safetensors.
     #[schemars(extend("format" = "model-or-path"))]
     pub model: String,
@@ -331,7 +331,7 @@ pub enum Speculation {
 /// The voice that speaks the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tts {
+pub struct RawTts {
     /// Catalogue name of the voice, or the path of one: a folder that "sotto models import piper" has made.
     #[schemars(extend("format" = "model-or-path"))]
     pub voice: String,
@@ -360,37 +360,37 @@ fn auto() -> String {
     AUTO.to_owned()
 }
 
-impl Default for Models {
+impl Default for RawModels {
     fn default() -> Self {
-        Models { profile: Profile::Starter, dir: auto() }
+        RawModels { profile: ModelProfile::Starter, dir: auto() }
     }
 }
 
-impl Default for Memory {
+impl Default for RawMemory {
     fn default() -> Self {
-        Memory { budget: "1600MiB".to_owned() }
+        RawMemory { budget: "1600MiB".to_owned() }
     }
 }
 
 /// The device that the system has chosen.
 pub const DEFAULT_DEVICE: &str = "default";
 
-impl Default for Audio {
+impl Default for RawAudio {
     fn default() -> Self {
         let device = DEFAULT_DEVICE.to_owned();
-        Audio {
+        RawAudio {
             microphone: device.clone(),
             speaker: device,
-            echo: Echo::default(),
+            echo: EchoMode::default(),
             noise: Noise::default(),
             gain: Gain::default(),
         }
     }
 }
 
-impl Default for Hear {
+impl Default for RawHear {
     fn default() -> Self {
-        Hear {
+        RawHear {
             model: auto(),
             end_of_turn: auto(),
             wake_word: OFF.to_owned(),
@@ -406,26 +406,26 @@ impl Default for Hear {
     }
 }
 
-impl Default for Turn {
+impl Default for RawTurn {
     fn default() -> Self {
         // `turn::EndOfTurn` gives the reasons of the silences. Off: without a canceller Sotto would hear its own sounds.
-        Turn {
+        RawTurn {
             short_silence_ms: 510,
             middle_silence_ms: 800,
             long_silence_ms: 850,
             hanging_silence_ms: 1250,
             wake_window_ms: 8000,
             follow_up_ms: 8000,
-            barge_in: BargeIn::On,
+            barge_in: BargeInMode::On,
             earcons: Earcons::Off,
         }
     }
 }
 
-impl Default for Asr {
+impl Default for RawAsr {
     fn default() -> Self {
         // The two gates are those that Whisper was published with.
-        Asr {
+        RawAsr {
             model: auto(),
             backend: Backend::Auto,
             language: "en".to_owned(),
@@ -437,9 +437,9 @@ impl Default for Asr {
     }
 }
 
-impl Default for Llm {
+impl Default for RawLlm {
     fn default() -> Self {
-        Llm {
+        RawLlm {
             model: auto(),
             system_prompt: SPOKEN_ANSWERS.to_owned(),
             threads: None,
@@ -461,9 +461,9 @@ impl Default for Llm {
     }
 }
 
-impl Default for Tts {
+impl Default for RawTts {
     fn default() -> Self {
-        Tts {
+        RawTts {
             voice: auto(),
             voices: Vec::new(),
             no_voice_reply: "Sorry, I can only speak English.".to_owned(),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::raw::AUTO;
-use super::{Entry, Loaded, Plan};
+use super::{ConfigEntry, Loaded, Plan};
 
 /// The configuration in force as TOML that reads back to the same. Behind each `"auto"` stands what was chosen, and with
 /// `origin` behind every value where it came from.
@@ -21,7 +21,7 @@ pub fn show(loaded: &Loaded, origin: bool) -> String {
     text
 }
 
-fn line(entry: &Entry, plan: &Plan, origin: bool) -> String {
+fn line(entry: &ConfigEntry, plan: &Plan, origin: bool) -> String {
     let setting = format!("{} = {}", entry.key(), toml(&entry.value));
     let origin = origin.then(|| entry.origin.to_string());
     let chosen = chosen(entry, plan).map(|choice| format!("auto: {}", plain(&choice)));
@@ -43,7 +43,7 @@ pub fn show_json(loaded: &Loaded, origin: bool) -> Value {
     shown
 }
 
-fn by_section(loaded: &Loaded, value: impl Fn(&Entry) -> Option<Value>) -> Value {
+fn by_section(loaded: &Loaded, value: impl Fn(&ConfigEntry) -> Option<Value>) -> Value {
     let mut sections = Map::new();
     for entry in &loaded.entries {
         if let Some(value) = value(entry) {
@@ -55,7 +55,7 @@ fn by_section(loaded: &Loaded, value: impl Fn(&Entry) -> Option<Value>) -> Value
 }
 
 /// What stands behind the `"auto"` of an entry, where the plan already knows it.
-fn chosen(entry: &Entry, plan: &Plan) -> Option<Value> {
+fn chosen(entry: &ConfigEntry, plan: &Plan) -> Option<Value> {
     if entry.value != AUTO {
         return None;
     }

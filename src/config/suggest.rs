@@ -1,6 +1,6 @@
 //! What the user may have meant by a name that does not exist.
 
-use super::field::{self, Field, clipped};
+use super::field::{self, ConfigField, clipped};
 
 /// A name longer than this is no misspelt setting, and comparing it would cost time.
 const LONGEST_NAME: usize = 64;
@@ -44,7 +44,7 @@ pub fn unknown_path(path: &str) -> String {
 pub fn unknown_variable(name: &str) -> String {
     // What follows the prefix, with either one or two underscores after the section.
     let tail = name.trim_start_matches("SOTTO_").to_ascii_lowercase();
-    let flat: Vec<(String, &Field)> =
+    let flat: Vec<(String, &ConfigField)> =
         field::all().iter().map(|field| (format!("{}_{}", field.section, field.key), field)).collect();
     let misspelt = closest(&tail.replace("__", "_"), flat.iter().map(|(name, _)| name.as_str()));
     let field = misspelt.and_then(|name| flat.iter().find(|(flat, _)| flat == name)).map(|(_, field)| *field);
@@ -54,19 +54,19 @@ pub fn unknown_variable(name: &str) -> String {
     }
 }
 
-fn meant(section: &str, key: &str) -> Option<&'static Field> {
+fn meant(section: &str, key: &str) -> Option<&'static ConfigField> {
     let keys = field::all().iter().filter(|field| field.section == section).map(|field| field.key.as_str());
     only_key(key).or_else(|| field::find(section, closest(key, keys)?))
 }
 
 /// The setting of this key, if exactly one section has it.
-fn only_key(key: &str) -> Option<&'static Field> {
+fn only_key(key: &str) -> Option<&'static ConfigField> {
     let mut with_key = field::all().iter().filter(|field| field.key == key);
     with_key.next().filter(|_| with_key.next().is_none())
 }
 
 fn first_of(section: &str) -> String {
-    field::all().iter().find(|field| field.section == section).map(Field::path).unwrap_or_default()
+    field::all().iter().find(|field| field.section == section).map(ConfigField::path).unwrap_or_default()
 }
 
 /// The nearest of `known`, if it is near enough to be a slip: a third of its letters at most, or only its unit missing.

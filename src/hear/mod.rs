@@ -2,7 +2,7 @@
 //!
 //! [`SileroVad`] says how likely each frame is speech, [`Segmenter`] decides from that, and [`speech_end`] finds the
 //! last sample that was speech, from which latency is counted. [`SmartTurn`] says of a pause how likely it is that nothing
-//! more is to come. [`WakeWord`] says how likely Sotto has just been called by its name, and [`Spotter`] decides from that.
+//! more is to come. [`WakeWordModel`] says how likely Sotto has just been called by its name, and [`Spotter`] decides from that.
 //! [`Likeness`] says whether a voice is only what the speaker played.
 //!
 //! Architecture invariant: the segmenter has no I/O and no clock. Its positions are samples at 16 kHz from the start of
@@ -19,11 +19,11 @@ mod wake;
 
 pub use energy::{loudest, speech_end};
 pub use likeness::{ECHO_REACH, Likeness};
-pub use segment::{Segmenter, SpeechEvent, Turn};
+pub use segment::{SegmentedTurn, Segmenter, SpeechEvent};
 pub use silero::SileroVad;
 pub use smart_turn::SmartTurn;
 pub use spans::speech_spans;
-pub use wake::{STEP as WAKE_STEP, Spotter, WakeFeatures, WakeWord};
+pub use wake::{STEP as WAKE_STEP, Spotter, WakeFeatures, WakeWordModel};
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::FRAME;
 use super::energy::Fall;
-use crate::config::Hear;
+use crate::config::DetectPlan;
 use crate::types::{Ms, SampleRate};
 
 /// Silence after which a turn may be over, long before it certainly is: recognition can begin ahead. 64 ms, two
@@ -23,12 +23,12 @@ pub enum SpeechEvent {
     /// It was not: the voice is back.
     Resumed { at: u64 },
     /// The turn is over.
-    TurnEnded(Turn),
+    TurnEnded(SegmentedTurn),
 }
 
 /// A stretch of speech.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Turn {
+pub struct SegmentedTurn {
     /// First sample of speech.
     pub start: u64,
     /// One past the last sample of speech, as voice activity sees it; see [`super::speech_end`].
@@ -72,7 +72,7 @@ enum State {
 }
 
 impl Segmenter {
-    pub fn new(hear: &Hear) -> Self {
+    pub fn new(hear: &DetectPlan) -> Self {
         let samples = |span: Ms| SampleRate::HEARING.samples(span) as u64;
         Segmenter {
             onset: hear.onset,
@@ -142,7 +142,7 @@ impl Segmenter {
     }
 
     /// The sound is over: the turn that is still open, if any, ends here.
-    pub fn finish(&mut self) -> Option<Turn> {
+    pub fn finish(&mut self) -> Option<SegmentedTurn> {
         let State::Speaking { start, quiet, .. } = self.state else { return None };
         Some(self.end_turn(start, quiet.unwrap_or(self.heard), false))
     }
@@ -188,12 +188,12 @@ impl Segmenter {
         }
     }
 
-    fn end_turn(&mut self, start: u64, end: u64, cut: bool) -> Turn {
+    fn end_turn(&mut self, start: u64, end: u64, cut: bool) -> SegmentedTurn {
         let padding = if cut { 0 } else { self.padding };
         let keep = self.keep_from(start)..(end + padding).min(self.heard);
         self.free = keep.end;
         self.state = State::Silent;
-        Turn { start, end, keep }
+        SegmentedTurn { start, end, keep }
     }
 
     fn keep_from(&self, start: u64) -> u64 {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use sotto_kernels::{Best, Screen, machine};
 
 use super::loaded::Llm;
-pub use super::profile::Part;
-use super::state::State;
+pub use super::profile::ProfilePart;
+use super::state::SequenceState;
 use crate::memory;
 use crate::types::Bytes;
 
@@ -38,7 +38,7 @@ pub struct Workload {
 
 /// What was found.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct BenchReport {
     pub prompt: Rates,
     /// With the logits of all tokens at each step.
     pub decode: Rates,
@@ -46,8 +46,8 @@ pub struct Report {
     pub screened: Option<Screened>,
     /// Of this process, with model and state in memory; `None` where the system does not tell.
     pub resident: Option<Bytes>,
-    pub reading: Reading,
-    pub profile: Option<Profile>,
+    pub reading: PrefillMeasurement,
+    pub profile: Option<BenchProfile>,
 }
 
 /// Tokens per second, one figure for each repeat.
@@ -65,7 +65,7 @@ pub struct Screened {
 
 /// What one step of the answer reads.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct PrefillMeasurement {
     /// Bytes of the matrices of all layers, of the head, and of a row of the embedding.
     pub weights: usize,
     /// Bytes of the state in the middle of the answer: keys and values, or the memory of the DeltaNet layers.
@@ -77,13 +77,13 @@ pub struct Reading {
     pub bandwidth: f64,
 }
 
-/// Time for each of [`Part::ALL`].
+/// Time for each of [`ProfilePart::ALL`].
 #[derive(Clone, Debug)]
-pub struct Profile {
+pub struct BenchProfile {
     /// Of the whole prompt.
-    pub prompt: [Duration; Part::ALL.len()],
+    pub prompt: [Duration; ProfilePart::ALL.len()],
     /// Of all steps of the answer.
-    pub decode: [Duration; Part::ALL.len()],
+    pub decode: [Duration; ProfilePart::ALL.len()],
 }
 
 impl Workload {
@@ -114,7 +114,7 @@ impl Rates {
     }
 }
 
-impl Reading {
+impl PrefillMeasurement {
     pub fn bytes_per_token(&self) -> usize {
         self.weights + self.state
     }
@@ -127,7 +127,7 @@ impl Reading {
 
 /// Measures `llm`, whose context must have room for [`Workload::context`] positions; panics where it has not. Warms up
 /// first.
-pub fn measure(llm: &Llm, load: &Workload) -> Report {
+pub fn measure(llm: &Llm, load: &Workload) -> BenchReport {
     let mut bench = Bench::new(llm, load);
     bench.warm_up();
     let prompt = bench.rates(load.prompt, Bench::read);
@@ -135,15 +135,15 @@ pub fn measure(llm: &Llm, load: &Workload) -> Report {
     bench.fill();
     let (decode, screened) = bench.answers();
     let resident = memory::resident();
-    let profile = prompt_parts.map(|prompt| Profile { prompt, decode: bench.profiled(Bench::write) });
-    Report { prompt, decode, screened, resident, reading: bench.reading(), profile }
+    let profile = prompt_parts.map(|prompt| BenchProfile { prompt, decode: bench.profiled(Bench::write) });
+    BenchReport { prompt, decode, screened, resident, reading: bench.reading(), profile }
 }
 
 struct Bench<'a> {
     llm: &'a Llm,
     load: &'a Workload,
     tokens: Vec<u32>,
-    state: State,
+    state: SequenceState,
     /// How many of the best tokens a step looks for; `None` for all.
     top_k: Option<usize>,
 }
@@ -194,7 +194,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Once more, with a stopwatch in the model.
-    fn profiled(&mut self, run: impl Fn(&mut Self) -> Duration) -> [Duration; Part::ALL.len()] {
+    fn profiled(&mut self, run: impl Fn(&mut Self) -> Duration) -> [Duration; ProfilePart::ALL.len()] {
         self.state.work.profile.start();
         run(self);
         self.state.work.profile.stop()
@@ -233,7 +233,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn reading(&mut self) -> Reading {
+    fn reading(&mut self) -> PrefillMeasurement {
         let middle = self.load.depth + self.load.generate.div_ceil(2);
         self.llm.rollback(&mut self.state, middle);
         let weights = &self.llm.model.weights;
@@ -249,7 +249,7 @@ impl<'a> Bench<'a> {
             }
         }
         formats.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-        Reading {
+        PrefillMeasurement {
             weights: weights.bytes_per_step(),
             state: self.state.layers.iter().map(|layer| layer.written_bytes(middle)).sum(),
             formats,
@@ -316,9 +316,9 @@ mod tests {
         let load = Workload { prompt: 8, generate: 4, depth: 0, repeat: 1, top_k: None, profile: true };
         for (family, recurs) in [("qwen2", false), ("qwen35", true)] {
             let profile = measure(&tiny(family), &load).profile.unwrap();
-            for part in Part::ALL {
+            for part in ProfilePart::ALL {
                 let spent = [profile.prompt, profile.decode].map(|spent| spent[part as usize] > Duration::ZERO);
-                assert_eq!(spent, [recurs || part != Part::Delta; 2], "{family}: {}", part.name());
+                assert_eq!(spent, [recurs || part != ProfilePart::DeltaNetLayer; 2], "{family}: {}", part.name());
             }
         }
     }
@@ -330,9 +330,9 @@ mod tests {
         let [near, far] = [0, 40].map(|depth| measure(&llm, &load(depth)).reading);
         assert_eq!(near.weights, far.weights);
         // Two layers, f16 keys and values.
-        let position = 2 * 2 * llm.blueprint().layers * llm.blueprint().kv_width();
+        let position = 2 * 2 * llm.model_config().layers * llm.model_config().kv_width();
         assert_eq!(far.state - near.state, 40 * position);
-        let row = llm.blueprint().width * 4;
+        let row = llm.model_config().width * 4;
         assert_eq!(near.weights, near.formats.iter().map(|(_, bytes)| bytes).sum::<usize>() + row);
         assert_eq!(near.bits_per_weight, 32.0);
     }

@@ -16,7 +16,7 @@
 //! ```
 //! The caller owns the messages and sends all of them each time, those before unchanged and new ones behind them. What
 //! they have in common with the call before is not computed again: an answer that is sent back as it came
-//! ([`Reply::message`]) is known by its tokens, and so are the same messages once more, for another answer. Messages
+//! ([`ChatReply::message`]) is known by its tokens, and so are the same messages once more, for another answer. Messages
 //! that change what was said before are rendered anew, which is right and takes longer. So are answers that were to be
 //! thought about first: the model's format leaves old thoughts out, so what followed is computed once more without.
 
@@ -27,22 +27,22 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::LlmError;
-use super::conversation::Stats;
+use super::conversation::GenerationStats;
 use super::loaded::{Llm, Prepared};
 use super::notes::Note;
 use super::presets::SamplingOptions;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
-use super::source::Source;
+use super::source::ModelSource;
 use super::speculation::Speculator;
-use super::state::{Parked, State};
-use super::template::{Message, Role, Tool};
+use super::state::{SequenceState, SuspendedState};
+use super::template::{ChatMessage, MessageRole, Tool};
 use super::tools::ToolParser;
 use super::window::Window;
 use crate::config;
 use crate::memory::{self, Budget, Permit};
 use crate::types::{Bytes, Ms};
 use seen::{Request, Seen};
-pub use stream::{Delta, Reply, Stream};
+pub use stream::{ChatDelta, ChatReply, ChatStream};
 
 /// What a model is loaded with.
 #[derive(Clone, Debug)]
@@ -89,18 +89,18 @@ pub struct Chat {
 enum Held {
     Loaded(Box<Loaded>),
     /// What was computed, so that the conversation goes on after a reload, with its right to be in memory.
-    Unloaded(Option<(Parked, Permit)>),
+    Unloaded(Option<(SuspendedState, Permit)>),
 }
 
 /// A model, and what it has computed of the conversation.
 struct Loaded {
     llm: Llm,
-    state: State,
+    state: SequenceState,
     ahead: Speculator,
 }
 
 impl Loaded {
-    fn new(llm: Llm, state: State) -> Box<Self> {
+    fn new(llm: Llm, state: SequenceState) -> Box<Self> {
         let ahead = Speculator::new(&llm);
         Box::new(Loaded { llm, state, ahead })
     }
@@ -131,7 +131,7 @@ impl Chat {
     /// budget not even grant that, it will be computed again.
     pub fn unload(&mut self) {
         self.held = match std::mem::replace(&mut self.held, Held::Unloaded(None)) {
-            Held::Loaded(loaded) => Held::Unloaded(loaded.park(&self.settings.budget)),
+            Held::Loaded(loaded) => Held::Unloaded(loaded.suspend(&self.settings.budget)),
             unloaded => unloaded,
         };
         memory::give_back_freed();
@@ -141,14 +141,14 @@ impl Chat {
     /// that was kept, the conversation is computed again.
     pub fn reload(&mut self) -> Result<(), LlmError> {
         let Held::Unloaded(parked) = &mut self.held else { return Ok(()) };
-        let source = Source::open(&self.path)?;
+        let source = ModelSource::open(&self.path)?;
         let settings = self.settings.of_model(&source);
         let prepared = Prepared::new(source, settings)?;
         let permit = permit(&self.settings.budget, prepared.planned(), parked)?;
         let llm = prepared.load(permit)?;
         self.notes.extend(llm.notes().iter().cloned().map(Note::from));
         // A model that has changed meanwhile begins anew.
-        let woken = parked.take().and_then(|(parked, _permit)| parked.wake(&llm.stamp, llm.blueprint()).ok());
+        let woken = parked.take().and_then(|(parked, _permit)| parked.resume(&llm.stamp, llm.model_config()).ok());
         self.seen = self.seen.take().filter(|seen| seen.stamp == llm.stamp);
         let state = woken.unwrap_or_else(|| llm.state());
         self.held = Held::Loaded(Loaded::new(llm, state));
@@ -184,10 +184,10 @@ impl Chat {
     /// The answer to `messages`.
     pub fn generate(
         &mut self,
-        messages: &[Message],
+        messages: &[ChatMessage],
         tools: &[Tool],
         options: &SamplingOptions,
-    ) -> Result<Reply, LlmError> {
+    ) -> Result<ChatReply, LlmError> {
         let mut stream = self.generate_stream(messages, tools, options)?;
         stream.try_for_each(|delta| delta.map(drop))?;
         Ok(stream.into_reply())
@@ -197,10 +197,10 @@ impl Chat {
     /// is dropped; the conversation then keeps what came out of it.
     pub fn generate_stream(
         &mut self,
-        messages: &[Message],
+        messages: &[ChatMessage],
         tools: &[Tool],
         options: &SamplingOptions,
-    ) -> Result<Stream<'_>, LlmError> {
+    ) -> Result<ChatStream<'_>, LlmError> {
         options.check()?;
         let started = Instant::now();
         let Held::Loaded(loaded) = &mut self.held else {
@@ -216,16 +216,17 @@ impl Chat {
         self.notes.extend(notes.into_iter().map(Note::from));
         let prefilled_tokens = begun + loaded.llm.compute(&mut loaded.state, &asked.0.prompt);
         loaded.state.mark_turn();
-        let stats = Stats { prefilled_tokens, prefill: Ms::from(started.elapsed()), ..Stats::default() };
+        let stats =
+            GenerationStats { prefilled_tokens, prefill: Ms::from(started.elapsed()), ..GenerationStats::default() };
         let parser = (!tools.is_empty()).then(|| ToolParser::new(tools));
-        Ok(Stream::new(loaded, &mut self.seen, asked, parser, options, stats))
+        Ok(ChatStream::new(loaded, &mut self.seen, asked, parser, options, stats))
     }
 }
 
 impl ChatSettings {
     /// The house's settings for a model, with what the model itself leaves open.
-    fn of_model(&self, source: &Source) -> config::Llm {
-        config::Llm {
+    fn of_model(&self, source: &ModelSource) -> config::LlmPlan {
+        config::LlmPlan {
             model: source.path().display().to_string(),
             system_prompt: String::new(),
             threads: self.threads,
@@ -242,12 +243,12 @@ impl ChatSettings {
 
 impl Loaded {
     /// Gives the model back and keeps the conversation, if there is one and the budget grants it.
-    fn park(self, budget: &Budget) -> Option<(Parked, Permit)> {
+    fn suspend(self, budget: &Budget) -> Option<(SuspendedState, Permit)> {
         let Loaded { llm, state, .. } = self;
         if state.is_empty() {
             return None;
         }
-        let parked = state.park(&llm.stamp);
+        let parked = state.suspend(&llm.stamp);
         // Its permit may be what the conversation needs.
         drop(llm);
         let permit = budget.reserve("the conversation", Bytes(parked.bytes() as u64)).ok()?;
@@ -257,7 +258,7 @@ impl Loaded {
     /// What the cache knows of the beginning of a conversation need not be computed. Says how many tokens of it had to be.
     fn begin(&mut self, request: Request, cache: &PromptCache) -> Result<(usize, Vec<CacheNote>), LlmError> {
         let Loaded { llm, state, .. } = self;
-        let system = request.messages.first().filter(|message| message.role == Role::System);
+        let system = request.messages.first().filter(|message| message.role == MessageRole::System);
         if !state.is_empty() || (system.is_none() && request.tools.is_empty()) {
             return Ok((0, Vec::new()));
         }
@@ -272,7 +273,7 @@ impl Loaded {
 }
 
 /// The right to load a model. A conversation that was kept gives way to it where that is enough.
-fn permit(budget: &Budget, planned: Bytes, parked: &mut Option<(Parked, Permit)>) -> Result<Permit, LlmError> {
+fn permit(budget: &Budget, planned: Bytes, parked: &mut Option<(SuspendedState, Permit)>) -> Result<Permit, LlmError> {
     let what = "the language model";
     let refused = match budget.reserve(what, planned) {
         Ok(permit) => return Ok(permit),

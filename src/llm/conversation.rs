@@ -9,21 +9,21 @@ use std::time::Instant;
 
 use super::LlmError;
 use super::ends::Ends;
+use super::generator::{Finish, GenerationLimits, Generator, Step};
 use super::loaded::Llm;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
 use super::speculation::{Guesses, Speculator};
-use super::state::State;
+use super::state::SequenceState;
 use super::template::Thinking;
 use super::thinking::Piece;
 use super::window::Window;
-use super::writer::{Finish, Limits, Step, Writer};
 use crate::types::Ms;
 
 pub struct Conversation {
     llm: Llm,
     ends: Ends,
-    state: State,
+    state: SequenceState,
     ahead: Speculator,
     sampler: Sampler,
     /// The system prompt, rendered.
@@ -36,19 +36,19 @@ pub struct Conversation {
 
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct GeneratedAnswer {
     pub text: String,
     /// Tokens of the answer.
     pub tokens: usize,
     /// Tokens of the whole prompt: system prompt, history and question.
     pub prompt_tokens: usize,
     pub finish: Finish,
-    pub stats: Stats,
+    pub stats: GenerationStats,
 }
 
 /// What the two halves of an answer cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Stats {
+pub struct GenerationStats {
     /// Tokens of the prompt that had to be computed now.
     pub prefilled_tokens: usize,
     /// Computing the prompt.
@@ -61,7 +61,7 @@ pub struct Stats {
     pub guesses: Guesses,
 }
 
-impl Stats {
+impl GenerationStats {
     /// How fast the prompt was read; `None` where nothing of it was left to compute.
     pub fn prefill_tokens_per_second(&self) -> Option<f64> {
         per_second(self.prefilled_tokens, self.prefill)
@@ -167,7 +167,7 @@ impl Conversation {
         &mut self,
         question: &str,
         on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Answer, LlmError> {
+    ) -> Result<GeneratedAnswer, LlmError> {
         let started = Instant::now();
         // Should this fail, there is no new answer to cut back, and the one before is not to be cut in its place.
         self.answered = None;
@@ -181,13 +181,13 @@ impl Conversation {
         let started = Instant::now();
         let reply = self.generate(fit.room, on_piece)?;
         let decode = Ms::from(started.elapsed());
-        let stats = Stats { prefilled_tokens, prefill, decode, steps: reply.steps, guesses: reply.guesses };
+        let stats = GenerationStats { prefilled_tokens, prefill, decode, steps: reply.steps, guesses: reply.guesses };
 
         self.turns.drain(..fit.dropped);
         self.answered = Some(question.len()..question.len() + reply.tokens.len());
         self.turns
             .push(question.into_iter().chain(reply.tokens.iter().copied()).chain(self.llm.format.closing()).collect());
-        Ok(Answer {
+        Ok(GeneratedAnswer {
             text: reply.text,
             tokens: reply.tokens.len(),
             prompt_tokens: prompt.len(),
@@ -230,13 +230,13 @@ impl Conversation {
 
     /// Decodes from the state's logits until the model stops, `room` is used up or the listener breaks off.
     fn generate(&mut self, room: usize, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Reply, LlmError> {
-        let limits = Limits { tokens: room, thought: 0 };
+        let limits = GenerationLimits { tokens: room, thought: 0 };
         let behind = (&self.state, &mut self.ahead);
-        let mut writer = Writer::new(&self.llm, behind, &mut self.sampler, Thinking::Off, limits);
+        let mut generator = Generator::new(&self.llm, behind, &mut self.sampler, Thinking::Off, limits);
         let mut text = String::new();
         let finish = loop {
-            match writer.step(&self.llm, &mut self.state, &mut self.ahead, &mut self.sampler)? {
-                Step::Piece(Piece::Answer(piece)) => {
+            match generator.step(&self.llm, &mut self.state, &mut self.ahead, &mut self.sampler)? {
+                Step::Piece(Piece::GeneratedAnswer(piece)) => {
                     text.push_str(&piece);
                     if on_piece(&piece).is_break() {
                         break Finish::Cancelled;
@@ -247,8 +247,8 @@ impl Conversation {
             }
         };
         self.ahead.settle(&self.llm, &mut self.state);
-        let (tokens, guesses) = (writer.tokens().to_vec(), self.ahead.guesses());
-        Ok(Reply { text, tokens, finish, steps: writer.steps(), guesses })
+        let (tokens, guesses) = (generator.tokens().to_vec(), self.ahead.guesses());
+        Ok(Reply { text, tokens, finish, steps: generator.steps(), guesses })
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
         Conversation::new(Llm::load(file.path(), &settings, permit).unwrap()).unwrap()
     }
 
-    fn ask(conversation: &mut Conversation, question: &str) -> Answer {
+    fn ask(conversation: &mut Conversation, question: &str) -> GeneratedAnswer {
         conversation.ask(question, &mut |_| ControlFlow::Continue(())).unwrap()
     }
 

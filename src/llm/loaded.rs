@@ -5,15 +5,15 @@ use std::path::Path;
 use sotto_kernels::{Best, Pool};
 
 use super::LlmError;
-use super::blueprint::Blueprint;
 use super::model::Model;
+use super::model_config::ModelConfig;
 use super::notes::ModelNote;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
-use super::source::Source;
+use super::source::ModelSource;
 use super::speculation::Speculator;
-use super::state::{CacheKind, Stamp, State};
-use super::template::{ChatFormat, Message, Thinking, Tool};
+use super::state::{KvCacheType, SequenceState, Stamp};
+use super::template::{ChatFormat, ChatMessage, Thinking, Tool};
 use super::tokenizer::{Tokenizer, TokenizerFault};
 use crate::config::{self, Speculation};
 use crate::memory::{self, Permit};
@@ -32,7 +32,7 @@ pub struct Llm {
     pub(super) model: Model,
     pub(super) tokenizer: Tokenizer,
     pub(super) format: ChatFormat,
-    pub(super) settings: config::Llm,
+    pub(super) settings: config::LlmPlan,
     /// What a stored state must have been computed by.
     pub(super) stamp: Stamp,
     notes: Vec<ModelNote>,
@@ -42,9 +42,9 @@ pub struct Llm {
 
 /// A model whose headers are checked and whose weights are not loaded: what it takes is known.
 pub(super) struct Prepared {
-    source: Source,
-    blueprint: Blueprint,
-    settings: config::Llm,
+    source: ModelSource,
+    model_config: ModelConfig,
+    settings: config::LlmPlan,
     /// Whether the model's own block that drafts is to be loaded.
     drafting: bool,
     notes: Vec<ModelNote>,
@@ -52,12 +52,12 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub fn new(source: Source, settings: config::Llm) -> Result<Self, LlmError> {
-        let (mut settings, blueprint, mut notes) = (settings, source.blueprint()?, source.notes());
-        notes.extend(fit_context(&source, &blueprint, &mut settings)?);
+    pub fn new(source: ModelSource, settings: config::LlmPlan) -> Result<Self, LlmError> {
+        let (mut settings, model_config, mut notes) = (settings, source.model_config()?, source.notes());
+        notes.extend(fit_context(&source, &model_config, &mut settings)?);
         let drafting = settings.speculation == Speculation::Auto && source.drafts();
-        let planned = planned(&source, &blueprint, &settings, drafting)?;
-        Ok(Prepared { source, blueprint, settings, drafting, notes, planned })
+        let planned = planned(&source, &model_config, &settings, drafting)?;
+        Ok(Prepared { source, model_config, settings, drafting, notes, planned })
     }
 
     /// See [`Llm::planned_bytes`].
@@ -67,17 +67,17 @@ impl Prepared {
 
     /// See [`Llm::load`].
     pub fn load(self, permit: Permit) -> Result<Llm, LlmError> {
-        let Prepared { source, blueprint, settings, drafting, notes, planned } = self;
+        let Prepared { source, model_config, settings, drafting, notes, planned } = self;
         if permit.bytes() < planned {
             return Err(LlmError::Permit { path: source.path().to_owned(), granted: permit.bytes(), planned });
         }
         let tokenizer = source.tokenizer()?;
-        let (rows, tokens) = (blueprint.vocabulary, tokenizer.used());
+        let (rows, tokens) = (model_config.vocabulary, tokenizer.used());
         if tokens > rows {
             let fault = TokenizerFault::TooMany { rows, tokens };
             return Err(LlmError::DamagedTokenizer { path: source.path().to_owned(), fault });
         }
-        let format = source.format(&blueprint, &tokenizer)?;
+        let format = source.format(&model_config, &tokenizer)?;
         memory::give_back_freed();
         // The thread that answers lowers itself, and says so where the system refuses.
         let wanted = settings.priority;
@@ -91,13 +91,13 @@ impl Prepared {
 impl Llm {
     /// What [`Llm::load`] and one conversation over the full context will hold at most: the mapped file, keys and
     /// values, activations, tokenizer.
-    pub fn planned_bytes(path: &Path, settings: &config::Llm) -> Result<Bytes, LlmError> {
-        Ok(Prepared::new(Source::open(path)?, settings.clone())?.planned)
+    pub fn planned_bytes(path: &Path, settings: &config::LlmPlan) -> Result<Bytes, LlmError> {
+        Ok(Prepared::new(ModelSource::open(path)?, settings.clone())?.planned)
     }
 
     /// Maps the file, checks all of it against its own metadata and brings the weights into memory.
-    pub fn load(path: &Path, settings: &config::Llm, permit: Permit) -> Result<Self, LlmError> {
-        Prepared::new(Source::open(path)?, settings.clone())?.load(permit)
+    pub fn load(path: &Path, settings: &config::LlmPlan, permit: Permit) -> Result<Self, LlmError> {
+        Prepared::new(ModelSource::open(path)?, settings.clone())?.load(permit)
     }
 
     pub fn planned(&self) -> Bytes {
@@ -114,8 +114,8 @@ impl Llm {
         self.settings.context()
     }
 
-    pub fn blueprint(&self) -> &Blueprint {
-        &self.model.blueprint
+    pub fn model_config(&self) -> &ModelConfig {
+        &self.model.model_config
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
@@ -128,8 +128,8 @@ impl Llm {
     }
 
     /// An empty state, for work below the level of a conversation.
-    pub fn state(&self) -> State {
-        State::with_cache(&self.model.blueprint, self.context(), self.settings.kv.into())
+    pub fn state(&self) -> SequenceState {
+        SequenceState::with_cache(&self.model.model_config, self.context(), self.settings.kv.into())
     }
 
     /// Chooses tokens that this model's tokenizer knows.
@@ -137,21 +137,21 @@ impl Llm {
         Sampler::new(sampling).within(self.tokenizer.used())
     }
 
-    /// Computes `tokens` behind those of `state`; [`State::logits`] then has the logits of the last.
+    /// Computes `tokens` behind those of `state`; [`SequenceState::logits`] then has the logits of the last.
     ///
     /// Panics when the tokens do not fit the context or are not of the vocabulary.
-    pub fn forward(&self, state: &mut State, tokens: &[u32]) {
+    pub fn forward(&self, state: &mut SequenceState, tokens: &[u32]) {
         self.model.forward(state, tokens);
     }
 
     /// As [`Llm::forward`], with logits only where the best can be: see [`Model::forward_best`].
-    pub fn forward_best(&self, state: &mut State, tokens: &[u32], best: Best) {
+    pub fn forward_best(&self, state: &mut SequenceState, tokens: &[u32], best: Best) {
         self.model.forward_best(state, tokens, best);
     }
 
     /// Brings `state` to `prompt` with its logits at hand, computing what the two do not have in common. Returns how many
     /// tokens had to be computed.
-    pub(super) fn compute(&self, state: &mut State, prompt: &[u32]) -> usize {
+    pub(super) fn compute(&self, state: &mut SequenceState, prompt: &[u32]) -> usize {
         let known = state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
         if known == prompt.len() && known == state.len() && state.logits().is_some() {
             return 0;
@@ -165,9 +165,9 @@ impl Llm {
 
     /// A state behind `prompt`: the stored one, or one that is computed now and stored for the next time. Also says how many
     /// tokens were computed.
-    pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (State, usize, Vec<CacheNote>) {
+    pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (SequenceState, usize, Vec<CacheNote>) {
         let form = (self.context(), self.settings.kv.into());
-        let found = cache.get(&self.stamp, &self.model.blueprint, form, prompt.tokens());
+        let found = cache.get(&self.stamp, &self.model.model_config, form, prompt.tokens());
         let mut notes = found.notes;
         let mut state = found.state.unwrap_or_else(|| self.state());
         let computed = self.compute(&mut state, prompt.tokens());
@@ -181,7 +181,7 @@ impl Llm {
     /// The tokens of a prompt for the next answer to `messages`.
     pub(super) fn prompt(
         &self,
-        messages: &[Message],
+        messages: &[ChatMessage],
         tools: &[Tool],
         thinking: Thinking,
     ) -> Result<Vec<u32>, LlmError> {
@@ -213,7 +213,7 @@ impl Llm {
     }
 
     /// Goes back to the first `len` positions, to the bit as if the rest had never been; see [`Model::rollback`].
-    pub fn rollback(&self, state: &mut State, len: usize) {
+    pub fn rollback(&self, state: &mut SequenceState, len: usize) {
         self.model.rollback(state, len);
     }
 }
@@ -221,11 +221,11 @@ impl Llm {
 /// Holds the context against what the model was trained for. One that was asked for is refused where it is larger; the
 /// usual one gives way.
 fn fit_context(
-    source: &Source,
-    blueprint: &Blueprint,
-    settings: &mut config::Llm,
+    source: &ModelSource,
+    model_config: &ModelConfig,
+    settings: &mut config::LlmPlan,
 ) -> Result<Option<ModelNote>, LlmError> {
-    let (asked, own, path) = (settings.context, blueprint.context, || source.path().to_owned());
+    let (asked, own, path) = (settings.context, model_config.context, || source.path().to_owned());
     let context = settings.context();
     if context <= own {
         return Ok(None);
@@ -237,17 +237,22 @@ fn fit_context(
     Ok(Some(ModelNote::Context { path: path(), own, usual: context }))
 }
 
-fn planned(source: &Source, blueprint: &Blueprint, settings: &config::Llm, drafting: bool) -> Result<Bytes, LlmError> {
+fn planned(
+    source: &ModelSource,
+    model_config: &ModelConfig,
+    settings: &config::LlmPlan,
+    drafting: bool,
+) -> Result<Bytes, LlmError> {
     let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
-    let kind = CacheKind::from(settings.kv);
-    let state = State::planned_bytes_with(blueprint, settings.context(), kind).ok_or_else(too_large)?;
-    let tokenizer = Tokenizer::held_bytes(blueprint.vocabulary);
-    let screen = blueprint.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
-    let ahead = Speculator::planned_bytes(blueprint, settings, drafting);
+    let kind = KvCacheType::from(settings.kv);
+    let state = SequenceState::planned_bytes_with(model_config, settings.context(), kind).ok_or_else(too_large)?;
+    let tokenizer = Tokenizer::held_bytes(model_config.vocabulary);
+    let screen = model_config.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
+    let ahead = Speculator::planned_bytes(model_config, settings, drafting);
     let weights = source.resident_bytes(drafting);
     let running = [state as u64, ahead, tokenizer, screen].into_iter().fold(weights, u64::saturating_add);
     // What it takes to build the tokenizer is given back before the first weight is read.
-    Ok(Bytes(running.max(Tokenizer::building_bytes(blueprint.vocabulary)).saturating_add(OVERHEAD)))
+    Ok(Bytes(running.max(Tokenizer::building_bytes(model_config.vocabulary)).saturating_add(OVERHEAD)))
 }
 
 #[cfg(test)]
@@ -293,7 +298,7 @@ mod tests {
         for (asked, context, noted) in
             [(None, Some(256), true), (Some(128), Some(128), false), (Some(300), None, false)]
         {
-            let settings = config::Llm { context: asked, ..testing::settings(64, 4) };
+            let settings = config::LlmPlan { context: asked, ..testing::settings(64, 4) };
             let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
             let loaded = Llm::load(path.path(), &settings, permit);
             assert_eq!(loaded.as_ref().map(Llm::context).ok(), context, "{asked:?}");

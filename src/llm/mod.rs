@@ -15,16 +15,17 @@
 //! question does ([`Conversation::sentence_end_probability`]). This room knows nothing of audio.
 
 pub mod bench;
-mod blueprint;
 mod chat;
 pub mod checkpoint;
 mod conversation;
 mod ends;
 mod error;
+mod generator;
 pub mod gguf;
 mod head;
 mod loaded;
 mod model;
+mod model_config;
 mod notes;
 mod presets;
 mod profile;
@@ -45,23 +46,26 @@ mod tools;
 pub mod verify;
 mod weights;
 mod window;
-mod writer;
 
-pub use blueprint::{Blueprint, Family};
-pub use chat::{Chat, ChatSettings, Delta, Reply, Stream};
-pub use conversation::{Answer, Conversation, Stats};
+pub use chat::{Chat, ChatDelta, ChatReply, ChatSettings, ChatStream};
+pub use conversation::{Conversation, GeneratedAnswer, GenerationStats};
 pub use error::LlmError;
+pub use generator::Finish;
 pub use loaded::Llm;
 pub use model::Model;
+pub use model_config::{Family, ModelConfig};
 pub use notes::{ModelNote, Note};
 pub use presets::{OptionError, Preset, SamplingOptions};
-pub use prompt_cache::{CacheNote, Found, PromptCache, SystemPrompt, prompts_dir};
+pub use prompt_cache::{CacheNote, CachedState, PromptCache, SystemPrompt, prompts_dir};
 pub use sampler::Sampler;
-pub use source::Source;
+pub use source::ModelSource;
 pub use speculation::Guesses;
-pub use state::{CacheKind, Parked, Snapshot, StaleSnapshot, Stamp, State, StateError, Waypoints};
-pub use template::{ChatFormat, ChatMl, Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall};
+pub use state::{
+    CheckpointRange, KvCacheType, SequenceState, Snapshot, StaleSnapshot, Stamp, StateError, SuspendedState,
+};
+pub use template::{
+    ChatFormat, ChatMessage, ChatMl, Marker, MessageRole, TemplateError, TemplateSegment, Thinking, Tool, ToolCall,
+};
 pub use thinking::{Piece, Splitter};
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerFault};
-pub use tools::{Part, ToolParser};
-pub use writer::Finish;
+pub use tools::{ParsedPart, ToolParser};

@@ -5,11 +5,11 @@
 //! the state has grown.
 
 mod draft;
+#[cfg(test)]
+mod f64_model;
 mod mixers;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod truth;
 
 use std::path::Path;
 
@@ -17,17 +17,17 @@ pub(super) use draft::DRAFTED;
 use sotto_kernels::{Best, Pool, Scratch, Simd, add, matmul_all, rms_norm, silu_mul};
 
 use super::LlmError;
-use super::blueprint::Blueprint;
 use super::head::Wanted;
-use super::profile::Part;
-use super::source::Source;
-use super::state::{BATCH, State, Workspace};
+use super::model_config::ModelConfig;
+use super::profile::ProfilePart;
+use super::source::ModelSource;
+use super::state::{BATCH, SequenceState, Workspace};
 use super::tensors::{Tensors, Weight};
 use super::weights::{Layer, Linear, Weights};
 
 /// The network of a checkpoint, without tokenizer and conversation: for work on tokens and logits.
 pub struct Model {
-    pub(super) blueprint: Blueprint,
+    pub(super) model_config: ModelConfig,
     pub(super) weights: Weights,
     pub(super) pool: Pool,
     simd: Simd,
@@ -37,13 +37,13 @@ impl Model {
     /// Binds the tensors of a GGUF file or of a folder of safetensors. Its memory is the caller's to account for;
     /// [`Llm`](super::Llm) does it with a permit.
     pub fn open(path: &Path, threads: usize) -> Result<Self, LlmError> {
-        Source::open(path)?.load(threads)
+        ModelSource::open(path)?.load(threads)
     }
 
-    pub(super) fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, pool: Pool) -> Result<Self, LlmError> {
+    pub(super) fn bind(tensors: &mut impl Tensors, model_config: ModelConfig, pool: Pool) -> Result<Self, LlmError> {
         let simd = Simd::from_env()?;
-        let weights = Weights::bind(tensors, &blueprint, &pool)?;
-        Ok(Model { blueprint, weights, pool, simd })
+        let weights = Weights::bind(tensors, &model_config, &pool)?;
+        Ok(Model { model_config, weights, pool, simd })
     }
 
     /// Bytes of the weights in memory.
@@ -51,8 +51,8 @@ impl Model {
         self.weights.bytes()
     }
 
-    pub fn blueprint(&self) -> &Blueprint {
-        &self.blueprint
+    pub fn model_config(&self) -> &ModelConfig {
+        &self.model_config
     }
 
     /// The instructions that its results come from.
@@ -64,17 +64,17 @@ impl Model {
     ///
     /// Panics when the tokens do not fit the state's context or are not of the vocabulary; the conversation sees to
     /// both.
-    pub fn forward(&self, state: &mut State, tokens: &[u32]) {
+    pub fn forward(&self, state: &mut SequenceState, tokens: &[u32]) {
         self.forward_to(state, tokens, Wanted::All);
     }
 
     /// As [`Model::forward`], but of the logits only those among which the best are are sure to be there, the rest may be
-    /// -∞: [`State::best_logits`] has them. What is there is to the bit what [`Model::forward`] computes.
-    pub fn forward_best(&self, state: &mut State, tokens: &[u32], best: Best) {
+    /// -∞: [`SequenceState::best_logits`] has them. What is there is to the bit what [`Model::forward`] computes.
+    pub fn forward_best(&self, state: &mut SequenceState, tokens: &[u32], best: Best) {
         self.forward_to(state, tokens, Wanted::Best(best));
     }
 
-    fn forward_to(&self, state: &mut State, tokens: &[u32], wanted: Wanted) {
+    fn forward_to(&self, state: &mut SequenceState, tokens: &[u32], wanted: Wanted) {
         let mut last = None;
         self.compute(state, tokens, |_, _, row| last = Some(row));
         if let Some(row) = last {
@@ -84,7 +84,7 @@ impl Model {
     }
 
     /// As [`Model::forward`], and shows the logits after token `at` of them as well.
-    pub fn forward_watching(&self, state: &mut State, tokens: &[u32], at: usize, watch: impl FnOnce(&[f32])) {
+    pub fn forward_watching(&self, state: &mut SequenceState, tokens: &[u32], at: usize, watch: impl FnOnce(&[f32])) {
         let (mut last, mut watch) = (None, Some(watch));
         self.compute(state, tokens, |state, i, row| {
             if i == at
@@ -103,7 +103,7 @@ impl Model {
 
     /// As [`Model::forward`], and shows the logits after each token: `each(i, logits)` for token `i`. For comparisons;
     /// the head is computed for every token.
-    pub fn forward_each(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
+    pub fn forward_each(&self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
         self.compute(state, tokens, |state, i, row| {
             self.head(&mut state.work, row, Wanted::All);
             each(i, &state.work.logits);
@@ -118,21 +118,21 @@ impl Model {
     /// the tokens is not what should follow, [`Model::rollback`] forgets it.
     ///
     /// Panics as [`Model::forward`] does, or if `logits` has another length.
-    pub(super) fn forward_steps(&self, state: &mut State, tokens: &[u32], logits: &mut [f32]) {
-        let (n, width) = (tokens.len(), self.blueprint.width);
+    pub(super) fn forward_steps(&self, state: &mut SequenceState, tokens: &[u32], logits: &mut [f32]) {
+        let (n, width) = (tokens.len(), self.model_config.width);
         state.assert_fits(n);
         self.decode(state, tokens, true);
         let Workspace { stream, normed, scratch, profile, .. } = &mut state.work;
         let (stream, normed) = (&stream[..n * width], &mut normed[..n * width]);
-        rms_norm(self.simd, stream, &self.weights.norm, self.blueprint.norm_eps, normed);
+        rms_norm(self.simd, stream, &self.weights.norm, self.model_config.norm_eps, normed);
         self.multiply(&self.weights.head, normed, n, logits, scratch);
-        profile.mark(Part::Head);
+        profile.mark(ProfilePart::Head);
     }
 
-    /// Goes back to the first `len` positions, to the bit as if the rest had never been (see [`State`] for what that
+    /// Goes back to the first `len` positions, to the bit as if the rest had never been (see [`SequenceState`] for what that
     /// means). Where a DeltaNet layer no longer knows the position, what stands between the newest checkpoint and it is
     /// computed again: less than 64 positions if they are among the last 128, else up to all.
-    pub fn rollback(&self, state: &mut State, len: usize) {
+    pub fn rollback(&self, state: &mut SequenceState, len: usize) {
         if state.goes_back_by_itself(len) {
             state.rewind(len);
             return;
@@ -153,7 +153,12 @@ impl Model {
 
     /// A token alone is a step, more are read. Calls `each(state, i, row)` when token `i` stands in row `row` of the
     /// workspace.
-    fn compute(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(&mut State, usize, usize)) {
+    fn compute(
+        &self,
+        state: &mut SequenceState,
+        tokens: &[u32],
+        mut each: impl FnMut(&mut SequenceState, usize, usize),
+    ) {
         state.assert_fits(tokens.len());
         match tokens {
             [] => {}
@@ -167,7 +172,7 @@ impl Model {
 
     /// Reads a piece of a prompt, batch by batch. No batch is of one token, which would be computed as a step is: the
     /// last two are kept together, and a token that has no other is read with a second beside it that is then forgotten.
-    fn read(&self, state: &mut State, tokens: &[u32], mut each: impl FnMut(&mut State, usize, usize)) {
+    fn read(&self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(&mut SequenceState, usize, usize)) {
         if let &[token] = tokens {
             self.decode(state, &[token, token], false);
             state.rewind(state.len() - 1);
@@ -184,7 +189,7 @@ impl Model {
     }
 
     /// All layers over up to [`BATCH`] positions, each `alone` or together with the others.
-    fn decode(&self, state: &mut State, tokens: &[u32], alone: bool) {
+    fn decode(&self, state: &mut SequenceState, tokens: &[u32], alone: bool) {
         let (start, n) = (state.len(), tokens.len());
         state.work.scratch.as_steps(alone);
         state.work.profile.begin();
@@ -200,19 +205,19 @@ impl Model {
         if let Some(checkpoint) = checkpoint {
             state.keep_checkpoint(checkpoint);
         }
-        state.work.profile.mark(Part::Other);
+        state.work.profile.mark(ProfilePart::Other);
     }
 
     fn embed(&self, tokens: &[u32], stream: &mut [f32]) {
         let embedding = self.weights.embedding.matrix();
-        for (&token, x) in tokens.iter().zip(stream.chunks_exact_mut(self.blueprint.width)) {
+        for (&token, x) in tokens.iter().zip(stream.chunks_exact_mut(self.model_config.width)) {
             embedding.unpack_row(token as usize, x);
         }
     }
 
     /// stream += Wdown · (silu(Wgate · h) ∘ Wup · h), h = norm(stream)
     fn feed_forward(&self, layer: &Layer, work: &mut Workspace, n: usize) {
-        let Blueprint { width, hidden, norm_eps, .. } = self.blueprint;
+        let ModelConfig { width, hidden, norm_eps, .. } = self.model_config;
         let Workspace { stream, normed, gate, up, scratch, profile, .. } = work;
         let (stream, normed) = (&mut stream[..n * width], &mut normed[..n * width]);
         let (gate, up) = (&mut gate[..n * hidden], &mut up[..n * hidden]);
@@ -222,15 +227,15 @@ impl Model {
         silu_mul(self.simd, gate, up);
         self.multiply(&layer.down, up, n, normed, scratch);
         add(self.simd, normed, stream);
-        profile.mark(Part::FeedForward);
+        profile.mark(ProfilePart::FeedForward);
     }
 
     /// The logits of one row of the batch: only a token that is asked for meets the head.
     fn head(&self, work: &mut Workspace, row: usize, wanted: Wanted) {
-        let width = self.blueprint.width;
+        let width = self.model_config.width;
         let Workspace { stream, normed, logits, scratch, screening, profile, .. } = work;
         let (normed, Weights { norm, head, screen, .. }) = (&mut normed[..width], &self.weights);
-        rms_norm(self.simd, &stream[row * width..][..width], norm, self.blueprint.norm_eps, normed);
+        rms_norm(self.simd, &stream[row * width..][..width], norm, self.model_config.norm_eps, normed);
         let screened = match (wanted, screen) {
             (Wanted::Best(best), Some(screen)) => screening.screen(screen, |room| {
                 screen.best(&self.pool, self.simd, head.matrix().bytes(), normed, &best, logits, room)
@@ -240,7 +245,7 @@ impl Model {
         if !screened {
             self.multiply(head, normed, 1, logits, scratch);
         }
-        profile.mark(Part::Head);
+        profile.mark(ProfilePart::Head);
     }
 
     fn add_bias(&self, linear: &Linear, y: &mut [f32]) {

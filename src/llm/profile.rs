@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 /// The kinds of work of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum ProfilePart {
     /// The matrices of the mixers: queries, keys, values, gates, output.
     Projections,
     /// Convolution and recurrence of the DeltaNet layers.
-    Delta,
+    DeltaNetLayer,
     /// Norms of heads, rotation, keys and values, and looking back over them.
     Attention,
     /// The feed-forward network with its norm.
@@ -19,37 +19,43 @@ pub enum Part {
     Other,
 }
 
-impl Part {
-    pub const ALL: [Part; 6] =
-        [Part::Projections, Part::Delta, Part::Attention, Part::FeedForward, Part::Head, Part::Other];
+impl ProfilePart {
+    pub const ALL: [ProfilePart; 6] = [
+        ProfilePart::Projections,
+        ProfilePart::DeltaNetLayer,
+        ProfilePart::Attention,
+        ProfilePart::FeedForward,
+        ProfilePart::Head,
+        ProfilePart::Other,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
-            Part::Projections => "projections",
-            Part::Delta => "conv+delta",
-            Part::Attention => "attention",
-            Part::FeedForward => "mlp",
-            Part::Head => "head",
-            Part::Other => "other",
+            ProfilePart::Projections => "projections",
+            ProfilePart::DeltaNetLayer => "conv+delta",
+            ProfilePart::Attention => "attention",
+            ProfilePart::FeedForward => "mlp",
+            ProfilePart::Head => "head",
+            ProfilePart::Other => "other",
         }
     }
 }
 
 /// Time by kind of work: a stopwatch that the model marks as it goes. Until it is started a mark costs one branch.
 #[derive(Debug, Default)]
-pub(super) struct Profile {
+pub(super) struct OperationProfile {
     /// The end of the work that was marked last; `None` while nobody asks.
     since: Option<Instant>,
-    spent: [Duration; Part::ALL.len()],
+    spent: [Duration; ProfilePart::ALL.len()],
 }
 
-impl Profile {
+impl OperationProfile {
     pub fn start(&mut self) {
-        *self = Profile { since: Some(Instant::now()), ..Profile::default() };
+        *self = OperationProfile { since: Some(Instant::now()), ..OperationProfile::default() };
     }
 
-    /// What was spent on each of [`Part::ALL`] since the start. It stops.
-    pub fn stop(&mut self) -> [Duration; Part::ALL.len()] {
+    /// What was spent on each of [`ProfilePart::ALL`] since the start. It stops.
+    pub fn stop(&mut self) -> [Duration; ProfilePart::ALL.len()] {
         std::mem::take(self).spent
     }
 
@@ -61,7 +67,7 @@ impl Profile {
     }
 
     /// The work since the last mark was `part`.
-    pub fn mark(&mut self, part: Part) {
+    pub fn mark(&mut self, part: ProfilePart) {
         if let Some(since) = &mut self.since {
             let now = Instant::now();
             self.spent[part as usize] += now - *since;
@@ -76,22 +82,22 @@ mod tests {
 
     #[test]
     fn each_part_has_its_own_place_and_an_idle_watch_counts_nothing() {
-        for (n, part) in Part::ALL.into_iter().enumerate() {
+        for (n, part) in ProfilePart::ALL.into_iter().enumerate() {
             assert_eq!(part as usize, n, "{}", part.name());
         }
-        let mut profile = Profile::default();
-        profile.mark(Part::Head);
+        let mut profile = OperationProfile::default();
+        profile.mark(ProfilePart::Head);
         assert_eq!(profile.stop(), [Duration::ZERO; 6]);
         profile.start();
         std::thread::sleep(Duration::from_millis(2));
         profile.begin();
-        profile.mark(Part::Delta);
+        profile.mark(ProfilePart::DeltaNetLayer);
         std::thread::sleep(Duration::from_millis(2));
-        profile.mark(Part::Head);
+        profile.mark(ProfilePart::Head);
         let spent = profile.stop();
-        assert!(spent[Part::Head as usize] >= Duration::from_millis(2), "{spent:?}");
-        assert_eq!(spent[Part::Attention as usize], Duration::ZERO);
-        profile.mark(Part::Head);
+        assert!(spent[ProfilePart::Head as usize] >= Duration::from_millis(2), "{spent:?}");
+        assert_eq!(spent[ProfilePart::Attention as usize], Duration::ZERO);
+        profile.mark(ProfilePart::Head);
         assert_eq!(profile.stop(), [Duration::ZERO; 6], "it was stopped");
     }
 }

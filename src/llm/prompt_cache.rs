@@ -26,12 +26,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::LlmError;
-use super::blueprint::Blueprint;
-use super::state::{CacheKind, Peek, Stamp, State, StateError, Waypoints};
+use super::model_config::ModelConfig;
+use super::state::{CheckpointRange, KvCacheType, Peek, SequenceState, Stamp, StateError};
 use super::template::{ChatFormat, Tool};
 use super::tokenizer::Tokenizer;
 use crate::types::Bytes;
-use folder::Folder;
+use folder::PromptCacheFolder;
 
 /// The beginning of every conversation, in the tokens of a model: system prompt and tools, and nothing that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl SystemPrompt {
 
 /// A folder of computed system prompts.
 pub struct PromptCache {
-    folder: Folder,
+    folder: PromptCacheFolder,
     limit: Bytes,
 }
 
@@ -87,9 +87,9 @@ pub enum CacheNote {
 
 /// What [`PromptCache::get`] found.
 #[derive(Default)]
-pub struct Found {
+pub struct CachedState {
     /// Behind the longest stored beginning of the prompt, marked as the end of a turn; `None` if there is none.
-    pub state: Option<State>,
+    pub state: Option<SequenceState>,
     pub notes: Vec<CacheNote>,
 }
 
@@ -108,12 +108,18 @@ pub fn prompts_dir(lookup: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf>
 impl PromptCache {
     /// The cache in `dir`, of at most `limit` together. Nothing is created before something is put.
     pub fn open(dir: &Path, limit: Bytes) -> PromptCache {
-        PromptCache { folder: Folder::new(dir), limit }
+        PromptCache { folder: PromptCacheFolder::new(dir), limit }
     }
 
     /// The state of the longest stored beginning of `tokens`, for a model of this stamp and blueprint.
-    pub fn get(&self, stamp: &Stamp, blueprint: &Blueprint, form: (usize, CacheKind), tokens: &[u32]) -> Found {
-        let mut found = Found::default();
+    pub fn get(
+        &self,
+        stamp: &Stamp,
+        model_config: &ModelConfig,
+        form: (usize, KvCacheType),
+        tokens: &[u32],
+    ) -> CachedState {
+        let mut found = CachedState::default();
         if self.limit == Bytes(0) {
             return found;
         }
@@ -134,7 +140,7 @@ impl PromptCache {
         }
         beginnings.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
         for (_, path) in beginnings {
-            match read(&path, stamp, blueprint, form) {
+            match read(&path, stamp, model_config, form) {
                 Ok(mut state) => {
                     state.mark_turn();
                     self.folder.touch(&path);
@@ -150,19 +156,19 @@ impl PromptCache {
     }
 
     /// Keeps `state`, which has computed `prompt` and nothing else. Whatever fails leaves the conversation as it is.
-    pub fn put(&self, stamp: &Stamp, prompt: &SystemPrompt, state: &State) -> Result<(), CacheNote> {
+    pub fn put(&self, stamp: &Stamp, prompt: &SystemPrompt, state: &SequenceState) -> Result<(), CacheNote> {
         if self.limit == Bytes(0) || prompt.0.is_empty() {
             return Ok(());
         }
         if state.tokens() != prompt.tokens() {
             return Err(CacheNote::NotThePrompt);
         }
-        let size = Bytes(state.written_bytes(Waypoints::None) as u64);
+        let size = Bytes(state.written_bytes(CheckpointRange::None) as u64);
         if size > self.limit {
             return Err(CacheNote::TooLarge { size, limit: self.limit });
         }
         let name = name(stamp, state);
-        let write = |to: &mut File| state.write_to(stamp, Waypoints::None, to);
+        let write = |to: &mut File| state.write_to(stamp, CheckpointRange::None, to);
         let stored = self.folder.make_room(self.limit, size, &name).and_then(|()| self.folder.write(&name, write));
         stored.map_err(|source| self.unusable(source))
     }
@@ -185,7 +191,7 @@ impl PromptCache {
 }
 
 /// The model, what keys and values are kept as, and the prompt; what is equal replaces each other.
-fn name(stamp: &Stamp, state: &State) -> String {
+fn name(stamp: &Stamp, state: &SequenceState) -> String {
     let mut hasher = Sha256::new();
     hasher.update(format!("{:?}", state.kind()));
     state.tokens().iter().for_each(|token| hasher.update(token.to_le_bytes()));
@@ -211,10 +217,10 @@ fn beginning(path: &Path, stamp: &Stamp, tokens: &[u32]) -> Result<Option<usize>
 fn read(
     path: &Path,
     stamp: &Stamp,
-    blueprint: &Blueprint,
-    (context, kind): (usize, CacheKind),
-) -> Result<State, StateError> {
-    State::read_from(stamp, blueprint, context, kind, folder::open(path)?)
+    model_config: &ModelConfig,
+    (context, kind): (usize, KvCacheType),
+) -> Result<SequenceState, StateError> {
+    SequenceState::read_from(stamp, model_config, context, kind, folder::open(path)?)
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ use candle_core::{DType, Device, Tensor};
 use super::LlmError;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::inventory::inventory;
-use config::Config;
-use layers::{Layer, linear, rms_norm};
-use weights::Weights;
+use config::ReferenceConfig;
+use layers::{ReferenceLayer, linear, rms_norm};
+use weights::ReferenceWeights;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
@@ -51,11 +51,11 @@ impl From<candle_core::Error> for ReferenceError {
 }
 
 /// An unquantised Qwen3.5 in f32.
-pub struct Reference {
-    config: Config,
+pub struct ReferenceModel {
+    config: ReferenceConfig,
     /// [vocabulary, width]
     embedding: Tensor,
-    layers: Vec<Layer>,
+    layers: Vec<ReferenceLayer>,
     /// [width]
     norm: Tensor,
     /// [vocabulary, width]: the embedding where they are tied.
@@ -64,14 +64,14 @@ pub struct Reference {
 
 /// What a sequence leaves behind: nothing but what the formulas carry from one token to the next.
 #[derive(Clone)]
-pub struct Memory {
+pub struct ReferenceState {
     positions: usize,
-    layers: Vec<LayerMemory>,
+    layers: Vec<ReferenceLayerState>,
 }
 
 #[derive(Clone)]
-pub enum LayerMemory {
-    Delta {
+pub enum ReferenceLayerState {
+    DeltaNetLayer {
         /// [taps - 1, channels]: the last rows before the convolution, the newest last.
         conv: Tensor,
         /// S of each value head: [value_heads, key_dim, value_dim]
@@ -89,23 +89,24 @@ pub struct Outcome {
     pub hidden: Vec<Tensor>,
 }
 
-impl Reference {
+impl ReferenceModel {
     /// `path` is the folder of a checkpoint, or a file of weights in it. Its memory is the caller's to account for, by
-    /// [`Reference::planned_bytes`].
+    /// [`ReferenceModel::planned_bytes`].
     pub fn open(path: &Path) -> Result<Self, ReferenceError> {
         // Caps every size and holds every header against its file.
         let checkpoint = Checkpoint::open(path)?;
         let dir = checkpoint.dir();
-        let config =
-            Config::read(checkpoint.config()).map_err(|why| ReferenceError::Config { path: dir.to_owned(), why })?;
-        let weights = Weights::open(dir, checkpoint.maps(), &config)?;
+        let config = ReferenceConfig::read(checkpoint.config())
+            .map_err(|why| ReferenceError::Config { path: dir.to_owned(), why })?;
+        let weights = ReferenceWeights::open(dir, checkpoint.maps(), &config)?;
         let embedding = weights.get("embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
         let head = match config.tied.unwrap_or(!weights.has_head()) {
             true => embedding.clone(),
             false => weights.head(&[config.vocab_size, config.hidden_size])?,
         };
-        let layers = (0..config.num_hidden_layers).map(|n| Layer::load(&weights, &config, n)).collect::<Result<_, _>>();
-        Ok(Reference {
+        let layers =
+            (0..config.num_hidden_layers).map(|n| ReferenceLayer::load(&weights, &config, n)).collect::<Result<_, _>>();
+        Ok(ReferenceModel {
             norm: weights.norm("norm.weight", config.hidden_size)?,
             embedding,
             layers: layers?,
@@ -117,10 +118,11 @@ impl Reference {
     /// Bytes of the weights in f32, and of `tokens` rows of logits.
     pub fn planned_bytes(path: &Path, tokens: usize) -> Result<u64, LlmError> {
         let checkpoint = Checkpoint::open(path)?;
-        let blueprint = checkpoint.blueprint();
+        let model_config = checkpoint.model_config();
         let elements = |dims: &[usize]| dims.iter().fold(1u64, |product, &dim| product.saturating_mul(dim as u64));
-        let weights = inventory(blueprint, checkpoint.tied()).iter().map(|needed| elements(&needed.dims)).sum::<u64>();
-        let logits = elements(&[tokens, blueprint.vocabulary]);
+        let weights =
+            inventory(model_config, checkpoint.tied()).iter().map(|needed| elements(&needed.dims)).sum::<u64>();
+        let logits = elements(&[tokens, model_config.vocabulary]);
         Ok(weights.saturating_add(logits).saturating_mul(size_of::<f32>() as u64))
     }
 
@@ -129,13 +131,13 @@ impl Reference {
     }
 
     /// What is there before the first token.
-    pub fn memory(&self) -> Result<Memory, ReferenceError> {
+    pub fn memory(&self) -> Result<ReferenceState, ReferenceError> {
         let layers = self.layers.iter().map(|layer| layer.memory(&self.config)).collect::<Result<_, _>>()?;
-        Ok(Memory { positions: 0, layers })
+        Ok(ReferenceState { positions: 0, layers })
     }
 
     /// Computes `tokens` behind those that `memory` has seen. At least one, all of the vocabulary.
-    pub fn forward(&self, tokens: &[u32], memory: &mut Memory) -> Result<Outcome, ReferenceError> {
+    pub fn forward(&self, tokens: &[u32], memory: &mut ReferenceState) -> Result<Outcome, ReferenceError> {
         let ids = Tensor::new(tokens, &Device::Cpu)?;
         let mut x = self.embedding.index_select(&ids, 0)?;
         let mut hidden = vec![x.clone()];
@@ -152,18 +154,18 @@ impl Reference {
     }
 
     /// The logits of `tokens`, row after row.
-    pub fn logits(&self, tokens: &[u32], memory: &mut Memory) -> Result<Vec<f32>, ReferenceError> {
+    pub fn logits(&self, tokens: &[u32], memory: &mut ReferenceState) -> Result<Vec<f32>, ReferenceError> {
         Ok(values(&self.forward(tokens, memory)?.logits)?)
     }
 }
 
-impl Memory {
+impl ReferenceState {
     /// Tokens seen.
     pub fn positions(&self) -> usize {
         self.positions
     }
 
-    pub fn layers(&self) -> &[LayerMemory] {
+    pub fn layers(&self) -> &[ReferenceLayerState] {
         &self.layers
     }
 }

@@ -8,10 +8,10 @@ use serde_json::Value;
 use sotto_kernels::Pool;
 
 use super::LlmError;
-use super::blueprint::{Blueprint, Family};
 use super::checkpoint::{CONFIG, Checkpoint, folder_of};
 use super::gguf::{self, Gguf};
 use super::model::Model;
+use super::model_config::{Family, ModelConfig};
 use super::notes::ModelNote;
 use super::template::{ChatFormat, Qwen35};
 use super::tensors::Tensors;
@@ -28,34 +28,34 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
 
 /// A model file or folder, its headers checked and its weights not yet loaded.
-pub enum Source {
+pub enum ModelSource {
     Gguf(Box<Gguf>),
     Checkpoint(Box<Checkpoint>),
 }
 
-impl Source {
+impl ModelSource {
     /// `path` is a GGUF file or a part of one that was split, a folder with `config.json`, a file of weights in one, or a
     /// folder that holds one GGUF model and no `config.json`.
-    pub fn open(path: &Path) -> Result<Source, LlmError> {
+    pub fn open(path: &Path) -> Result<ModelSource, LlmError> {
         match gguf_at(path) {
-            Some(file) => Ok(Source::Gguf(Box::new(Gguf::open(&file)?))),
+            Some(file) => Ok(ModelSource::Gguf(Box::new(Gguf::open(&file)?))),
             None if path.is_file() && !is_called(path, WEIGHTS_ENDING) => Err(neither(path)),
-            None => Ok(Source::Checkpoint(Box::new(Checkpoint::open(path)?))),
+            None => Ok(ModelSource::Checkpoint(Box::new(Checkpoint::open(path)?))),
         }
     }
 
     /// The folder the model lies in.
     pub fn dir(&self) -> &Path {
         match self {
-            Source::Gguf(gguf) => folder_of(gguf.path()),
-            Source::Checkpoint(checkpoint) => checkpoint.dir(),
+            ModelSource::Gguf(gguf) => folder_of(gguf.path()),
+            ModelSource::Checkpoint(checkpoint) => checkpoint.dir(),
         }
     }
 
     pub fn path(&self) -> &Path {
         match self {
-            Source::Gguf(gguf) => gguf.path(),
-            Source::Checkpoint(checkpoint) => checkpoint.dir(),
+            ModelSource::Gguf(gguf) => gguf.path(),
+            ModelSource::Checkpoint(checkpoint) => checkpoint.dir(),
         }
     }
 
@@ -63,8 +63,8 @@ impl Source {
     /// template as far as they are there. What else lies in the folder is not of it.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {
-            Source::Gguf(gguf) => gguf.paths().map(Path::to_owned).collect(),
-            Source::Checkpoint(checkpoint) => {
+            ModelSource::Gguf(gguf) => gguf.paths().map(Path::to_owned).collect(),
+            ModelSource::Checkpoint(checkpoint) => {
                 let beside = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE].map(|name| checkpoint.dir().join(name));
                 let beside = beside.into_iter().filter(|file| file.exists());
                 checkpoint.files().map(Path::to_owned).chain(beside).collect()
@@ -72,34 +72,34 @@ impl Source {
         }
     }
 
-    pub fn blueprint(&self) -> Result<Blueprint, LlmError> {
+    pub fn model_config(&self) -> Result<ModelConfig, LlmError> {
         match self {
-            Source::Gguf(gguf) => Blueprint::from_gguf(gguf),
-            Source::Checkpoint(checkpoint) => Ok(checkpoint.blueprint().clone()),
+            ModelSource::Gguf(gguf) => ModelConfig::from_gguf(gguf),
+            ModelSource::Checkpoint(checkpoint) => Ok(checkpoint.model_config().clone()),
         }
     }
 
     /// Whether the model comes with a block that drafts tokens ahead (multi-token prediction).
     pub fn drafts(&self) -> bool {
         match self {
-            Source::Gguf(gguf) => gguf.drafts(),
-            Source::Checkpoint(checkpoint) => checkpoint.drafts(),
+            ModelSource::Gguf(gguf) => gguf.drafts(),
+            ModelSource::Checkpoint(checkpoint) => checkpoint.drafts(),
         }
     }
 
     /// What there is to say about the model before it is loaded.
     pub fn notes(&self) -> Vec<ModelNote> {
         match self {
-            Source::Gguf(gguf) => [gguf.notes(), Tokenizer::notes(gguf)].concat(),
-            Source::Checkpoint(_) => Vec::new(),
+            ModelSource::Gguf(gguf) => [gguf.notes(), Tokenizer::notes(gguf)].concat(),
+            ModelSource::Checkpoint(_) => Vec::new(),
         }
     }
 
     /// What the weights will hold once bound, with the block that drafts or without.
     pub fn resident_bytes(&self, drafting: bool) -> u64 {
         match self {
-            Source::Gguf(gguf) => gguf.resident_bytes(drafting),
-            Source::Checkpoint(checkpoint) => checkpoint.resident_bytes(drafting),
+            ModelSource::Gguf(gguf) => gguf.resident_bytes(drafting),
+            ModelSource::Checkpoint(checkpoint) => checkpoint.resident_bytes(drafting),
         }
     }
 
@@ -110,38 +110,38 @@ impl Source {
 
     /// To be computed with by the threads of `pool`; with the block that drafts, which must be there, or without.
     pub fn load_on(&self, pool: Pool, drafting: bool) -> Result<Model, LlmError> {
-        let blueprint = self.blueprint()?;
+        let model_config = self.model_config()?;
         match self {
-            Source::Gguf(gguf) => bind(&mut gguf.binder(), blueprint, pool, drafting),
-            Source::Checkpoint(checkpoint) => bind(&mut checkpoint.binder(), blueprint, pool, drafting),
+            ModelSource::Gguf(gguf) => bind(&mut gguf.binder(), model_config, pool, drafting),
+            ModelSource::Checkpoint(checkpoint) => bind(&mut checkpoint.binder(), model_config, pool, drafting),
         }
     }
 
     /// Whether the model comes with a tokenizer.
     pub fn has_tokenizer(&self) -> bool {
         match self {
-            Source::Gguf(gguf) => gguf.has("tokenizer.ggml.tokens"),
-            Source::Checkpoint(checkpoint) => checkpoint.dir().join(TOKENIZER).exists(),
+            ModelSource::Gguf(gguf) => gguf.has("tokenizer.ggml.tokens"),
+            ModelSource::Checkpoint(checkpoint) => checkpoint.dir().join(TOKENIZER).exists(),
         }
     }
 
     pub fn tokenizer(&self) -> Result<Tokenizer, LlmError> {
         match self {
-            Source::Gguf(gguf) => Tokenizer::from_gguf(gguf),
-            Source::Checkpoint(_) if !self.has_tokenizer() => {
+            ModelSource::Gguf(gguf) => Tokenizer::from_gguf(gguf),
+            ModelSource::Checkpoint(_) if !self.has_tokenizer() => {
                 Err(LlmError::NoTokenizer { path: self.path().to_owned() })
             }
-            Source::Checkpoint(checkpoint) => Tokenizer::from_json(&checkpoint.dir().join(TOKENIZER)),
+            ModelSource::Checkpoint(checkpoint) => Tokenizer::from_json(&checkpoint.dir().join(TOKENIZER)),
         }
     }
 
     /// The chat format of the model's own template. Qwen3.5 has but one, so a copy without a template is understood.
-    pub fn format(&self, blueprint: &Blueprint, tokenizer: &Tokenizer) -> Result<ChatFormat, LlmError> {
+    pub fn format(&self, model_config: &ModelConfig, tokenizer: &Tokenizer) -> Result<ChatFormat, LlmError> {
         let template = match self {
-            Source::Gguf(gguf) => gguf.text("tokenizer.chat_template")?.map(str::to_owned),
-            Source::Checkpoint(checkpoint) => template_in(checkpoint.dir())?,
+            ModelSource::Gguf(gguf) => gguf.text("tokenizer.chat_template")?.map(str::to_owned),
+            ModelSource::Checkpoint(checkpoint) => template_in(checkpoint.dir())?,
         };
-        match (template, blueprint.family) {
+        match (template, model_config.family) {
             (None, Family::Qwen35) => Qwen35::new(self.path(), tokenizer).map(ChatFormat::Qwen35),
             (template, _) => ChatFormat::from_template(self.path(), template.as_deref(), tokenizer),
         }
@@ -152,8 +152,8 @@ impl Source {
     }
 }
 
-fn bind(tensors: &mut impl Tensors, blueprint: Blueprint, pool: Pool, drafting: bool) -> Result<Model, LlmError> {
-    let mut model = Model::bind(tensors, blueprint, pool)?;
+fn bind(tensors: &mut impl Tensors, model_config: ModelConfig, pool: Pool, drafting: bool) -> Result<Model, LlmError> {
+    let mut model = Model::bind(tensors, model_config, pool)?;
     if drafting {
         model.bind_draft(tensors)?;
     }

@@ -2,18 +2,18 @@
 //!
 //! Attention layers keep keys and values, which can be cut off anywhere. DeltaNet layers keep a memory that each token
 //! changes for good, so going back needs help: within the chunk of the last position they go back by themselves
-//! (`sotto_kernels::DeltaState`); further back, [`Checkpoints`] of the memory stand at some borders of chunks, and the
+//! (`sotto_kernels::DeltaState`); further back, [`StateCheckpoints`] of the memory stand at some borders of chunks, and the
 //! model computes again what lies between the newest of them and the position ([`Model::rollback`]).
 //!
 //! What is exact: a position is computed in one of two ways, alone (a step of an answer, or one of several that are
 //! computed at once: [`Model::forward_steps`]) or together with others (a prompt), which differ in the last bits because
 //! the products sum in another order. Given which way, a result depends
 //! on the tokens alone, not on how they were cut into calls, on the number of threads or on what was undone before. So
-//! after [`Model::rollback`], [`State::restore`] or [`State::fork`] everything is to the bit as if the rest had never
+//! after [`Model::rollback`], [`SequenceState::restore`] or [`SequenceState::fork`] everything is to the bit as if the rest had never
 //! been; what has to be computed again is computed in the way it was the first time.
 //!
-//! A state can leave: as bytes that are written down ([`State::write_to`], [`State::read_from`]), or into as little memory
-//! as it takes to come back ([`State::park`], [`Parked::wake`]). Going on from there is to the bit as if it had stayed.
+//! A state can leave: as bytes that are written down ([`SequenceState::write_to`], [`SequenceState::read_from`]), or into as little memory
+//! as it takes to come back ([`SequenceState::suspend`], [`SuspendedState::wake`]). Going on from there is to the bit as if it had stayed.
 //!
 //! [`Model::rollback`]: super::model::Model::rollback
 //! [`Model::forward_steps`]: super::model::Model::forward_steps
@@ -30,15 +30,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sotto_kernels::{CHUNK, Simd};
 
-use super::blueprint::Blueprint;
 use super::head::Logits;
-pub(super) use checkpoints::BorderMemory;
-use checkpoints::{Checkpoint, Checkpoints, SPACING};
+use super::model_config::ModelConfig;
+pub(super) use checkpoints::DeltaSnapshot;
+use checkpoints::{SPACING, StateCheckpoint, StateCheckpoints};
 pub(super) use image::Peek;
-pub use image::{StateError, Waypoints};
-pub use memory::CacheKind;
-pub(super) use memory::{Cache, DeltaMemory, Memory};
-pub use parked::Parked;
+pub use image::{CheckpointRange, StateError};
+pub use memory::KvCacheType;
+pub(super) use memory::{DeltaNetState, LayerKvCache, LayerState};
+pub use parked::SuspendedState;
 pub use snapshot::{Snapshot, StaleSnapshot};
 pub use stamp::Stamp;
 pub(super) use workspace::{BATCH, DeltaWork, Workspace};
@@ -46,17 +46,17 @@ pub(super) use workspace::{BATCH, DeltaWork, Workspace};
 /// Numbers each call to the model of this process, so that a snapshot knows whether its positions are still there.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-pub struct State {
-    blueprint: Blueprint,
-    kind: CacheKind,
+pub struct SequenceState {
+    model_config: ModelConfig,
+    kind: KvCacheType,
     /// Most positions there may ever be.
     context: usize,
     /// The token at each computed position.
     tokens: Vec<u32>,
     /// How each of them was computed.
-    origins: Vec<Origin>,
-    pub(super) layers: Vec<Memory>,
-    checkpoints: Checkpoints,
+    origins: Vec<StateOrigin>,
+    pub(super) layers: Vec<LayerState>,
+    checkpoints: StateCheckpoints,
     pub(super) work: Workspace,
     /// Which of `work.logits` are those of the last position.
     logits: Logits,
@@ -66,52 +66,54 @@ pub struct State {
 
 /// Which call computed a position, and whether as if the position were alone in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct StateOrigin {
     call: u64,
     pub alone: bool,
 }
 
-impl State {
+impl SequenceState {
     /// Keys and values are kept as f16.
-    pub fn new(blueprint: &Blueprint, context: usize) -> Self {
-        State::with_cache(blueprint, context, CacheKind::F16)
+    pub fn new(model_config: &ModelConfig, context: usize) -> Self {
+        SequenceState::with_cache(model_config, context, KvCacheType::F16)
     }
 
-    pub fn with_cache(blueprint: &Blueprint, context: usize, kind: CacheKind) -> Self {
-        State {
+    pub fn with_cache(model_config: &ModelConfig, context: usize, kind: KvCacheType) -> Self {
+        SequenceState {
             tokens: Vec::with_capacity(positions(context)),
             origins: Vec::with_capacity(positions(context)),
             context,
-            layers: (0..blueprint.layers).map(|n| Memory::new(blueprint, n, kind)).collect(),
-            checkpoints: Checkpoints::default(),
-            work: Workspace::new(blueprint),
+            layers: (0..model_config.layers).map(|n| LayerState::new(model_config, n, kind)).collect(),
+            checkpoints: StateCheckpoints::default(),
+            work: Workspace::new(model_config),
             logits: Logits::None,
             fresh: 0,
-            blueprint: blueprint.clone(),
+            model_config: model_config.clone(),
             kind,
         }
     }
 
     /// Bytes of a state with `context` positions and all the checkpoints it may keep, with keys and values as f16;
     /// `None` if they overflow.
-    pub fn planned_bytes(blueprint: &Blueprint, context: usize) -> Option<usize> {
-        State::planned_bytes_with(blueprint, context, CacheKind::F16)
+    pub fn planned_bytes(model_config: &ModelConfig, context: usize) -> Option<usize> {
+        SequenceState::planned_bytes_with(model_config, context, KvCacheType::F16)
     }
 
-    /// As [`State::planned_bytes`], for keys and values of `kind`.
-    pub fn planned_bytes_with(blueprint: &Blueprint, context: usize, kind: CacheKind) -> Option<usize> {
-        let memory = |sum: usize, n| sum.checked_add(Memory::planned_bytes(blueprint, n, context, kind)?);
-        let layers = (0..blueprint.layers).try_fold(0, memory)?;
-        let positions = context.checked_add(1)?.checked_mul(size_of::<u32>() + size_of::<Origin>())?;
-        let checkpoints = Checkpoints::planned_bytes(blueprint)?;
-        [positions, checkpoints, Workspace::planned_bytes(blueprint)?].into_iter().try_fold(layers, usize::checked_add)
+    /// As [`SequenceState::planned_bytes`], for keys and values of `kind`.
+    pub fn planned_bytes_with(model_config: &ModelConfig, context: usize, kind: KvCacheType) -> Option<usize> {
+        let memory = |sum: usize, n| sum.checked_add(LayerState::planned_bytes(model_config, n, context, kind)?);
+        let layers = (0..model_config.layers).try_fold(0, memory)?;
+        let positions = context.checked_add(1)?.checked_mul(size_of::<u32>() + size_of::<StateOrigin>())?;
+        let checkpoints = StateCheckpoints::planned_bytes(model_config)?;
+        [positions, checkpoints, Workspace::planned_bytes(model_config)?]
+            .into_iter()
+            .try_fold(layers, usize::checked_add)
     }
 
-    /// Bytes held now; at most [`State::planned_bytes_with`]. The scratch of the products and of the delta rule is not
+    /// Bytes held now; at most [`SequenceState::planned_bytes_with`]. The scratch of the products and of the delta rule is not
     /// counted: some hundred kilobytes for each thread.
     pub fn bytes(&self) -> usize {
-        let positions = self.tokens.capacity() * size_of::<u32>() + self.origins.capacity() * size_of::<Origin>();
-        let memories = self.layers.iter().map(Memory::bytes).sum::<usize>();
+        let positions = self.tokens.capacity() * size_of::<u32>() + self.origins.capacity() * size_of::<StateOrigin>();
+        let memories = self.layers.iter().map(LayerState::bytes).sum::<usize>();
         positions + memories + self.checkpoints.bytes() + self.work.bytes()
     }
 
@@ -129,7 +131,7 @@ impl State {
     }
 
     /// What keys and values are kept as.
-    pub fn kind(&self) -> CacheKind {
+    pub fn kind(&self) -> KvCacheType {
         self.kind
     }
 
@@ -143,7 +145,7 @@ impl State {
         self.has_all_logits().then_some(&mut self.work.logits)
     }
 
-    /// As [`State::logits`], but after [`Model::forward_best`] those that it was asked for, and -∞ for others.
+    /// As [`SequenceState::logits`], but after [`Model::forward_best`] those that it was asked for, and -∞ for others.
     ///
     /// [`Model::forward_best`]: super::model::Model::forward_best
     pub fn best_logits(&mut self) -> Option<&mut [f32]> {
@@ -168,19 +170,19 @@ impl State {
 
     /// Key and value of one head of attention layer `n`; `None` for other layers and positions. For comparisons.
     pub fn key_value(&self, n: usize, kv_head: usize, position: usize) -> Option<(Vec<f32>, Vec<f32>)> {
-        let known = position < self.len() && kv_head < self.blueprint.kv_heads;
+        let known = position < self.len() && kv_head < self.model_config.kv_heads;
         let cache = self.layers.get(n).filter(|_| known)?.cache()?;
-        let (mut key, mut value) = (vec![0.0; self.blueprint.head_dim], vec![0.0; self.blueprint.head_dim]);
+        let (mut key, mut value) = (vec![0.0; self.model_config.head_dim], vec![0.0; self.model_config.head_dim]);
         cache.load(kv_head, position, &mut key, &mut value);
         Some((key, value))
     }
 
     /// A state of its own that goes on from here.
-    pub fn fork(&self) -> State {
-        let mut work = Workspace::new(&self.blueprint);
+    pub fn fork(&self) -> SequenceState {
+        let mut work = Workspace::new(&self.model_config);
         work.logits.copy_from_slice(&self.work.logits);
-        State {
-            blueprint: self.blueprint.clone(),
+        SequenceState {
+            model_config: self.model_config.clone(),
             kind: self.kind,
             context: self.context,
             tokens: with_room(&self.tokens, positions(self.context)),
@@ -215,7 +217,7 @@ impl State {
         reached
     }
 
-    /// Whether [`State::rewind`] reaches the first `len` positions.
+    /// Whether [`SequenceState::rewind`] reaches the first `len` positions.
     pub(super) fn goes_back_by_itself(&self, len: usize) -> bool {
         len >= self.len() || border(&self.layers).is_none_or(|border| border <= len)
     }
@@ -234,7 +236,7 @@ impl State {
     fn reach(&mut self, len: usize) -> usize {
         let border = border(&self.layers);
         let checkpoint = self.checkpoints.before(len);
-        let deltas = self.layers.iter_mut().filter_map(Memory::delta_mut);
+        let deltas = self.layers.iter_mut().filter_map(LayerState::delta_mut);
         match (border, checkpoint) {
             (None, _) => len,
             (Some(border), _) if border <= len => {
@@ -246,7 +248,7 @@ impl State {
                 checkpoint.position
             }
             (Some(_), None) => {
-                deltas.for_each(DeltaMemory::clear);
+                deltas.for_each(DeltaNetState::clear);
                 0
             }
         }
@@ -255,10 +257,10 @@ impl State {
     /// The residual stream behind the last layer at the newest positions, as far as it is still known, `[n, width]`; and
     /// the first of them.
     pub(super) fn newest(&self) -> (usize, &[f32]) {
-        (self.len() - self.fresh, &self.work.stream[..self.fresh * self.blueprint.width])
+        (self.len() - self.fresh, &self.work.stream[..self.fresh * self.model_config.width])
     }
 
-    /// Room to compute something else in. [`State::newest`] is lost.
+    /// Room to compute something else in. [`SequenceState::newest`] is lost.
     pub(super) fn room(&mut self) -> &mut Workspace {
         self.fresh = 0;
         &mut self.work
@@ -270,7 +272,7 @@ impl State {
 
     /// Records that `tokens` have been computed in one call, each as if `alone` or not.
     pub(super) fn advance(&mut self, tokens: &[u32], alone: bool) {
-        let origin = Origin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone };
+        let origin = StateOrigin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone };
         self.tokens.extend_from_slice(tokens);
         self.origins.extend(tokens.iter().map(|_| origin));
         self.fresh = tokens.len();
@@ -278,12 +280,12 @@ impl State {
     }
 
     /// How the first `len` positions were computed.
-    pub(super) fn origins(&self, len: usize) -> &[Origin] {
+    pub(super) fn origins(&self, len: usize) -> &[StateOrigin] {
         &self.origins[..len]
     }
 
     /// Records that positions were computed again as they had been.
-    pub(super) fn set_origins(&mut self, origins: &[Origin]) {
+    pub(super) fn set_origins(&mut self, origins: &[StateOrigin]) {
         self.origins.copy_from_slice(origins);
     }
 
@@ -299,20 +301,20 @@ impl State {
     }
 
     /// A checkpoint to be filled while the next `n` positions are computed, if one is due among them.
-    pub(super) fn due_checkpoint(&mut self, n: usize) -> Option<Checkpoint> {
+    pub(super) fn due_checkpoint(&mut self, n: usize) -> Option<StateCheckpoint> {
         let border = border(&self.layers)?;
         let next = (border / SPACING + 1) * SPACING;
         (next < self.len() + n && !self.checkpoints.has(next)).then(|| self.checkpoints.blank(next, &self.layers))
     }
 
-    pub(super) fn keep_checkpoint(&mut self, checkpoint: Checkpoint) {
+    pub(super) fn keep_checkpoint(&mut self, checkpoint: StateCheckpoint) {
         self.checkpoints.keep(checkpoint);
     }
 }
 
 /// How far back the DeltaNet layers go by themselves, which they do all alike; `None` where there are none.
-fn border(layers: &[Memory]) -> Option<usize> {
-    layers.iter().find_map(|layer| layer.delta().map(DeltaMemory::border))
+fn border(layers: &[LayerState]) -> Option<usize> {
+    layers.iter().find_map(|layer| layer.delta().map(DeltaNetState::border))
 }
 
 /// Positions there may be for a moment: a token read alone has a second beside it, which is then forgotten.

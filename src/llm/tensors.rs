@@ -106,9 +106,9 @@ impl Weight {
     }
 
     /// Maps the pages of the matrix now, so that the first question does not pay for it.
-    pub fn bring_in(&self) {
+    pub fn populate_pages(&self) {
         if let Bytes::Mapped(map, span) = &self.bytes {
-            bring_in(map, span);
+            populate_pages(map, span);
         }
     }
 
@@ -147,7 +147,7 @@ fn packed_from_file(
     for (number, strips) in strips.chunks_mut(piece * strip_bytes).enumerate() {
         let start = span.start + number * piece * rows_bytes;
         let span = start..span.end.min(start + piece * rows_bytes);
-        bring_in(map, &span);
+        populate_pages(map, &span);
         let rows = &map[span.clone()];
         pool.for_pieces(strips, strip_bytes, |strip, dst, _| {
             let rows = &rows[strip * rows_bytes..rows.len().min((strip + 1) * rows_bytes)];
@@ -202,7 +202,7 @@ pub fn pages(len: usize) -> std::io::Result<MmapMut> {
 }
 
 /// Maps the pages of a span of a file now. Only a hint: where the system does not know it, they come as they are touched.
-pub fn bring_in(map: &Mmap, span: &Range<usize>) {
+pub fn populate_pages(map: &Mmap, span: &Range<usize>) {
     #[cfg(target_os = "linux")]
     let _ = map.advise_range(memmap2::Advice::PopulateRead, span.start, span.len());
     #[cfg(all(unix, not(target_os = "linux")))]

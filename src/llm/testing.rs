@@ -222,8 +222,8 @@ fn out(file: Builder, layer: usize, part: &str, dims: [u64; 2], loud: bool) -> B
 }
 
 /// Greedy, with a penalty so that noise does not turn in circles.
-pub fn settings(context: usize, max_tokens: usize) -> config::Llm {
-    config::Llm {
+pub fn settings(context: usize, max_tokens: usize) -> config::LlmPlan {
+    config::LlmPlan {
         model: "tiny".to_owned(),
         system_prompt: "Be brief.".to_owned(),
         threads: 1,

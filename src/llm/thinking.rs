@@ -11,7 +11,7 @@ use super::tokenizer::Detokenizer;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     Thought(String),
-    Answer(String),
+    GeneratedAnswer(String),
 }
 
 /// The ids that begin and end thoughts.
@@ -95,7 +95,7 @@ impl Splitter {
         (self.thinks, self.fresh) = (thinks, true);
         self.held.clear();
         // Half a character at the end of a thought is not worth a piece of its own.
-        rest.filter(|piece| matches!(piece, Piece::Answer(_)))
+        rest.filter(|piece| matches!(piece, Piece::GeneratedAnswer(_)))
     }
 
     fn write(&mut self, detokenize: impl FnOnce(&mut Detokenizer, &mut String)) -> Option<Piece> {
@@ -111,7 +111,7 @@ impl Splitter {
             return None;
         }
         self.fresh = false;
-        Some(if self.thinks { Piece::Thought(text) } else { Piece::Answer(text) })
+        Some(if self.thinks { Piece::Thought(text) } else { Piece::GeneratedAnswer(text) })
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
         let (mut thought, mut answer) = (String::new(), String::new());
         let mut take = |piece: Option<Piece>| match piece {
             Some(Piece::Thought(text)) => thought += &text,
-            Some(Piece::Answer(text)) => answer += &text,
+            Some(Piece::GeneratedAnswer(text)) => answer += &text,
             None => {}
         };
         for token in tokens(&tokenizer, output) {

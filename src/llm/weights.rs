@@ -4,7 +4,7 @@
 use sotto_kernels::{Pool, Screen};
 
 use super::LlmError;
-use super::blueprint::{Blueprint, DeltaNet, Family};
+use super::model_config::{DeltaNet, Family, ModelConfig};
 use super::tensors::{Tensors, Weight};
 
 pub struct Weights {
@@ -52,7 +52,7 @@ pub struct Layer {
 pub enum Mixer {
     Attention(Attention),
     Gated(GatedAttention),
-    Delta(Box<Delta>),
+    DeltaNetLayer(Box<DeltaNetLayer>),
 }
 
 pub struct Attention {
@@ -83,7 +83,7 @@ pub struct GatedAttention {
 }
 
 /// A gated DeltaNet.
-pub struct Delta {
+pub struct DeltaNetLayer {
     /// [channels, width]: queries, keys, values.
     pub qkv: Weight,
     /// [value_width, width]: the gate of the result.
@@ -111,9 +111,9 @@ pub struct Linear {
 }
 
 impl Weights {
-    /// Finds every tensor that `blueprint` asks for. One that it does not ask for is refused.
-    pub fn bind(tensors: &mut impl Tensors, blueprint: &Blueprint, pool: &Pool) -> Result<Self, LlmError> {
-        let Blueprint { width, vocabulary, .. } = *blueprint;
+    /// Finds every tensor that `model_config` asks for. One that it does not ask for is refused.
+    pub fn bind(tensors: &mut impl Tensors, model_config: &ModelConfig, pool: &Pool) -> Result<Self, LlmError> {
+        let ModelConfig { width, vocabulary, .. } = *model_config;
         let embedding = tensors.matrix("token_embd.weight", vocabulary, width)?;
         // Of an embedding that is not the head too only a row is read for each token: it stays as it is.
         let (own, tied) = match tensors.has("output.weight") {
@@ -123,12 +123,13 @@ impl Weights {
         let (head, screen) = tied.packed(pool)?.parted(pool);
         let embedding = own.unwrap_or_else(|| head.clone());
         let tensors = &mut Packing { tensors, pool };
-        let layers = (0..blueprint.layers).map(|n| Layer::bind(tensors, n, blueprint)).collect::<Result<_, _>>()?;
+        let layers =
+            (0..model_config.layers).map(|n| Layer::bind(tensors, n, model_config)).collect::<Result<_, _>>()?;
         let norm = tensors.vector("output_norm.weight", width)?;
         tensors.refuse_the_rest()?;
         tensors.release();
         let weights = Weights { embedding, layers, norm, head, screen, draft: None };
-        weights.bring_in();
+        weights.populate_pages();
         Ok(weights)
     }
 
@@ -136,17 +137,17 @@ impl Weights {
     pub fn bind_draft(
         &mut self,
         tensors: &mut impl Tensors,
-        blueprint: &Blueprint,
+        model_config: &ModelConfig,
         pool: &Pool,
     ) -> Result<(), LlmError> {
-        self.draft = Some(Draft::bind(&mut Packing { tensors, pool }, blueprint)?);
+        self.draft = Some(Draft::bind(&mut Packing { tensors, pool }, model_config)?);
         tensors.release();
-        self.bring_in();
+        self.populate_pages();
         Ok(())
     }
 
-    fn bring_in(&self) {
-        self.held().for_each(Weight::bring_in);
+    fn populate_pages(&self) {
+        self.held().for_each(Weight::populate_pages);
     }
 
     /// Bytes of the matrices that are in memory. The small vectors beside them are below a thousandth of it.
@@ -205,14 +206,14 @@ impl<T: Tensors> Tensors for Packing<'_, T> {
 
 impl Draft {
     /// Its layer has the number after the last of the model.
-    fn bind(tensors: &mut impl Tensors, blueprint: &Blueprint) -> Result<Draft, LlmError> {
-        let Blueprint { width, layers, .. } = *blueprint;
+    fn bind(tensors: &mut impl Tensors, model_config: &ModelConfig) -> Result<Draft, LlmError> {
+        let ModelConfig { width, layers, .. } = *model_config;
         let name = |part: &str| format!("blk.{layers}.nextn.{part}.weight");
         Ok(Draft {
             join: tensors.matrix(&name("eh_proj"), width, 2 * width)?,
             token_norm: tensors.vector(&name("enorm"), width)?,
             hidden_norm: tensors.vector(&name("hnorm"), width)?,
-            layer: Layer::bind(tensors, layers, blueprint)?,
+            layer: Layer::bind(tensors, layers, model_config)?,
             norm: tensors.vector(&name("shared_head_norm"), width)?,
         })
     }
@@ -223,16 +224,16 @@ impl Draft {
 }
 
 impl Layer {
-    fn bind(tensors: &mut impl Tensors, layer: usize, blueprint: &Blueprint) -> Result<Layer, LlmError> {
-        let Blueprint { width, hidden, family, .. } = *blueprint;
+    fn bind(tensors: &mut impl Tensors, layer: usize, model_config: &ModelConfig) -> Result<Layer, LlmError> {
+        let ModelConfig { width, hidden, family, .. } = *model_config;
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         let mixer_norm = tensors.vector(&name("attn_norm"), width)?;
-        let mixer = match (family, &blueprint.delta) {
-            (_, Some(delta)) if blueprint.is_delta(layer) => {
-                Mixer::Delta(Box::new(Delta::bind(tensors, layer, width, delta)?))
+        let mixer = match (family, &model_config.delta) {
+            (_, Some(delta)) if model_config.is_delta(layer) => {
+                Mixer::DeltaNetLayer(Box::new(DeltaNetLayer::bind(tensors, layer, width, delta)?))
             }
-            (Family::Qwen35, _) => Mixer::Gated(GatedAttention::bind(tensors, layer, blueprint)?),
-            (Family::Llama | Family::Qwen2, _) => Mixer::Attention(Attention::bind(tensors, layer, blueprint)?),
+            (Family::Qwen35, _) => Mixer::Gated(GatedAttention::bind(tensors, layer, model_config)?),
+            (Family::Llama | Family::Qwen2, _) => Mixer::Attention(Attention::bind(tensors, layer, model_config)?),
         };
         let feed_forward_norm = match family {
             Family::Qwen35 => "post_attention_norm",
@@ -252,15 +253,15 @@ impl Layer {
         let mixer: Vec<&Weight> = match &self.mixer {
             Mixer::Attention(Attention { q, k, v, output }) => vec![&q.weight, &k.weight, &v.weight, output],
             Mixer::Gated(GatedAttention { q, k, v, output, .. }) => vec![q, k, v, output],
-            Mixer::Delta(delta) => vec![&delta.qkv, &delta.z, &delta.a, &delta.b, &delta.output],
+            Mixer::DeltaNetLayer(delta) => vec![&delta.qkv, &delta.z, &delta.a, &delta.b, &delta.output],
         };
         mixer.into_iter().chain([&self.gate, &self.up, &self.down])
     }
 }
 
 impl Attention {
-    fn bind(tensors: &mut impl Tensors, layer: usize, blueprint: &Blueprint) -> Result<Self, LlmError> {
-        let (width, query, kv) = (blueprint.width, blueprint.query_width(), blueprint.kv_width());
+    fn bind(tensors: &mut impl Tensors, layer: usize, model_config: &ModelConfig) -> Result<Self, LlmError> {
+        let (width, query, kv) = (model_config.width, model_config.query_width(), model_config.kv_width());
         Ok(Attention {
             q: Linear::bind(tensors, layer, "attn_q", query, width)?,
             k: Linear::bind(tensors, layer, "attn_k", kv, width)?,
@@ -271,26 +272,26 @@ impl Attention {
 }
 
 impl GatedAttention {
-    fn bind(tensors: &mut impl Tensors, layer: usize, blueprint: &Blueprint) -> Result<Self, LlmError> {
-        let (width, query, kv) = (blueprint.width, blueprint.query_width(), blueprint.kv_width());
+    fn bind(tensors: &mut impl Tensors, layer: usize, model_config: &ModelConfig) -> Result<Self, LlmError> {
+        let (width, query, kv) = (model_config.width, model_config.query_width(), model_config.kv_width());
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         Ok(GatedAttention {
             q: tensors.matrix(&name("attn_q"), 2 * query, width)?,
             k: tensors.matrix(&name("attn_k"), kv, width)?,
             v: tensors.matrix(&name("attn_v"), kv, width)?,
-            q_norm: tensors.vector(&name("attn_q_norm"), blueprint.head_dim)?,
-            k_norm: tensors.vector(&name("attn_k_norm"), blueprint.head_dim)?,
+            q_norm: tensors.vector(&name("attn_q_norm"), model_config.head_dim)?,
+            k_norm: tensors.vector(&name("attn_k_norm"), model_config.head_dim)?,
             output: tensors.matrix(&name("attn_output"), width, query)?,
         })
     }
 }
 
-impl Delta {
+impl DeltaNetLayer {
     fn bind(tensors: &mut impl Tensors, layer: usize, width: usize, net: &DeltaNet) -> Result<Self, LlmError> {
         let heads = net.heads();
         let (channels, value_width) = (heads.channels(), heads.value_width());
         let name = |part: &str| format!("blk.{layer}.{part}");
-        Ok(Delta {
+        Ok(DeltaNetLayer {
             qkv: tensors.matrix(&name("attn_qkv.weight"), channels, width)?,
             z: tensors.matrix(&name("attn_gate.weight"), value_width, width)?,
             a: tensors.matrix(&name("ssm_alpha.weight"), heads.value_heads, width)?,
@@ -325,7 +326,7 @@ mod tests {
 
     fn bind(file: &Builder) -> Result<Weights, LlmError> {
         let gguf = testing::open(file);
-        Weights::bind(&mut gguf.binder(), &Blueprint::from_gguf(&gguf)?, &Pool::new(1))
+        Weights::bind(&mut gguf.binder(), &ModelConfig::from_gguf(&gguf)?, &Pool::new(1))
     }
 
     #[test]
@@ -334,7 +335,7 @@ mod tests {
         assert!(tied.head.is(&tied.embedding));
         let bias = |layer: &Layer| match &layer.mixer {
             Mixer::Attention(attention) => attention.k.bias.as_ref().map(Vec::len),
-            Mixer::Gated(_) | Mixer::Delta(_) => None,
+            Mixer::Gated(_) | Mixer::DeltaNetLayer(_) => None,
         };
         assert_eq!(bias(&tied.layers[1]), Some(16));
         let rows = tied.embedding.matrix().rows();
@@ -345,8 +346,9 @@ mod tests {
 
     #[test]
     fn a_hybrid_has_its_own_layers_and_may_bring_a_head_that_drafts() {
-        let mixers =
-            |weights: Weights| weights.layers.iter().map(|layer| matches!(layer.mixer, Mixer::Delta(_))).collect();
+        let mixers = |weights: Weights| {
+            weights.layers.iter().map(|layer| matches!(layer.mixer, Mixer::DeltaNetLayer(_))).collect()
+        };
         let plain: Vec<bool> = mixers(bind(&testing::model("qwen35")).unwrap());
         assert_eq!(plain, [true, false, true, false]);
         let drafts = testing::model("qwen35").tensor("blk.3.nextn.eh_proj.weight", &[64, 32], &[0.0; 2048]);

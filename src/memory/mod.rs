@@ -61,16 +61,16 @@ pub struct OverBudget {
     "out of memory: {what} needs {wanted}, but the system lets this process have {room} more; raise the limit (ulimit -v) \
      or choose a smaller model"
 )]
-pub struct NoRoom {
+pub struct NoMemory {
     pub what: String,
     pub wanted: Bytes,
     pub room: Bytes,
 }
 
 /// Whether the system would give this process so many bytes more. Where it does not say, it would.
-pub fn check_room(what: &str, wanted: Bytes) -> Result<(), NoRoom> {
+pub fn check_room(what: &str, wanted: Bytes) -> Result<(), NoMemory> {
     match mappable() {
-        Some(room) if room < wanted => Err(NoRoom { what: what.to_owned(), wanted, room }),
+        Some(room) if room < wanted => Err(NoMemory { what: what.to_owned(), wanted, room }),
         _ => Ok(()),
     }
 }

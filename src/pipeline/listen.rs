@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::stage::{Result, VoiceActivityDetector};
-use crate::config::Hear;
+use crate::config::DetectPlan;
 use crate::hear::{FRAME, Segmenter, SpeechEvent, speech_end};
 use crate::types::{Ms, SampleRate};
 
@@ -21,7 +21,7 @@ pub enum PlaybackPace {
 #[derive(Clone, Debug)]
 pub enum SpeechUpdate {
     /// Speech has paused; this is all of it so far. The turn may be over.
-    Paused(Utterance),
+    Paused(SpeechClip),
     /// Speech goes on: what was made of the utterance so far no longer holds.
     Resumed,
     /// The silence was long enough.
@@ -32,7 +32,7 @@ pub enum SpeechUpdate {
 
 /// The speech of a turn so far.
 #[derive(Clone, Debug)]
-pub struct Utterance {
+pub struct SpeechClip {
     /// 16 kHz mono, with a little of the sound around it.
     pub samples: Arc<[f32]>,
     /// How long the speech lasted, pauses included.
@@ -45,7 +45,7 @@ pub struct Utterance {
 pub fn listen(
     samples: &[f32],
     pace: PlaybackPace,
-    plan: &Hear,
+    plan: &DetectPlan,
     detector: &mut dyn VoiceActivityDetector,
     wanted: &dyn Fn() -> bool,
     tell: &mut dyn FnMut(SpeechUpdate),
@@ -72,7 +72,7 @@ pub fn listen(
 /// Turns the segmenter's positions into utterances.
 struct Ear<'a> {
     samples: &'a [f32],
-    plan: &'a Hear,
+    plan: &'a DetectPlan,
     clock: Clock,
     /// Where the first speech of the question began.
     first: Option<usize>,
@@ -105,7 +105,7 @@ impl Ear<'_> {
         }
     }
 
-    fn utterance(&self, end: usize) -> Utterance {
+    fn utterance(&self, end: usize) -> SpeechClip {
         // No further than has been heard: a microphone cannot look ahead.
         let heard = (self.clock.frames_in.len() * FRAME).min(self.samples.len());
         let end = end.min(heard);
@@ -113,7 +113,7 @@ impl Ear<'_> {
         let last = speech_end(&self.samples[..heard], end).max(start);
         let padding = SampleRate::HEARING.samples(self.plan.padding);
         let kept = start.saturating_sub(padding)..(end + padding).min(heard);
-        Utterance {
+        SpeechClip {
             samples: self.samples[kept].into(),
             length: SampleRate::HEARING.duration(last - start),
             last_sample_at: self.clock.entered(last),

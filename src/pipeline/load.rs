@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::stage::{Result, Stages, TurnDetector, WakeWordDetector};
 use crate::asr::Whisper;
 use crate::config::{self, Backend, Plan};
-use crate::hear::{SileroVad, SmartTurn, WakeFeatures, WakeWord};
+use crate::hear::{SileroVad, SmartTurn, WakeFeatures, WakeWordModel};
 use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{self, Budget, Permit};
@@ -270,10 +270,10 @@ impl Loader {
         std::thread::scope(|scope| {
             let speaker = scope.spawn(|| self.speaker().inspect(|_| loaded(ModelPart::Voice)));
             let detector = self.detector().inspect(|_| loaded(ModelPart::VoiceActivityDetector))?;
-            let judge = parts
+            let verdict = parts
                 .contains(&ModelPart::TurnDetector)
-                .then(|| self.judge().inspect(|_| loaded(ModelPart::TurnDetector)));
-            let judge = judge.transpose()?.map(|judge| Box::new(judge) as Box<dyn TurnDetector>);
+                .then(|| self.verdict().inspect(|_| loaded(ModelPart::TurnDetector)));
+            let verdict = verdict.transpose()?.map(|verdict| Box::new(verdict) as Box<dyn TurnDetector>);
             let name = parts.contains(&ModelPart::WakeWord).then(|| self.name(loaded)).transpose()?;
             let name = name.map(|name| Box::new(name) as Box<dyn WakeWordDetector>);
             let transcriber = self.transcriber().inspect(|_| loaded(ModelPart::Transcriber))?;
@@ -281,7 +281,7 @@ impl Loader {
             let speaker = speaker.join().map_err(|_| anyhow::anyhow!("loading the voice panicked"))??;
             Ok(Stages {
                 detector: Box::new(detector),
-                judge,
+                verdict,
                 name,
                 transcriber: Box::new(transcriber),
                 language_model: Box::new(language_model),
@@ -296,7 +296,7 @@ impl Loader {
         Ok(SileroVad::load(&onnx, &self.file(ModelPart::VoiceActivityDetector)?, permit)?)
     }
 
-    pub fn judge(&self) -> Result<SmartTurn> {
+    pub fn verdict(&self) -> Result<SmartTurn> {
         let onnx = self.onnx()?;
         let permit = self.permit(ModelPart::TurnDetector)?;
         Ok(SmartTurn::load(&onnx, &self.file(ModelPart::TurnDetector)?, permit)?)
@@ -309,13 +309,13 @@ impl Loader {
     }
 
     /// The wake word, heard through `features`.
-    pub fn wake_word(&self, features: WakeFeatures) -> Result<WakeWord> {
+    pub fn wake_word(&self, features: WakeFeatures) -> Result<WakeWordModel> {
         let onnx = self.onnx()?;
         let permit = self.permit(ModelPart::WakeWord)?;
-        Ok(WakeWord::load(&onnx, features, &self.file(ModelPart::WakeWord)?, permit)?)
+        Ok(WakeWordModel::load(&onnx, features, &self.file(ModelPart::WakeWord)?, permit)?)
     }
 
-    fn name(&self, loaded: &(dyn Fn(ModelPart) + Sync)) -> Result<WakeWord> {
+    fn name(&self, loaded: &(dyn Fn(ModelPart) + Sync)) -> Result<WakeWordModel> {
         let features = self.wake_features().inspect(|_| loaded(ModelPart::WakeFeatures))?;
         self.wake_word(features).inspect(|_| loaded(ModelPart::WakeWord))
     }
@@ -361,7 +361,7 @@ impl Loader {
     /// The language model alone, for messages.
     pub fn chat(&self) -> Result<Chat> {
         memory::check_room(&self.plan.llm.model, self.planned(ModelPart::LanguageModel)?.planned)?;
-        let config::Llm { threads, context, kv, speculation, prompt_cache, .. } = self.plan.llm;
+        let config::LlmPlan { threads, context, kv, speculation, prompt_cache, .. } = self.plan.llm;
         let settings = ChatSettings {
             threads,
             context,
@@ -423,7 +423,7 @@ impl Loader {
             ModelPart::VoiceActivityDetector => SileroVad::planned_bytes(),
             ModelPart::TurnDetector => SmartTurn::planned_bytes(),
             ModelPart::WakeFeatures => WakeFeatures::planned_bytes(),
-            ModelPart::WakeWord => WakeWord::planned_bytes(),
+            ModelPart::WakeWord => WakeWordModel::planned_bytes(),
             ModelPart::Transcriber if self.runs_graphs(&file) => Whisper::planned_bytes_of_graphs(&file)?,
             ModelPart::Transcriber => Whisper::planned_bytes(&file)?,
             ModelPart::LanguageModel => Llm::planned_bytes(&file, &self.plan.llm)?,

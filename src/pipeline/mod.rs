@@ -24,7 +24,7 @@ mod tests;
 
 pub use detached::detached;
 pub use listen::PlaybackPace;
-pub use live::{Devices, Exchange, Live, SessionEvent, StatusSnapshot, TICK};
+pub use live::{Exchange, Live, SessionDevices, SessionEvent, StatusSnapshot, TICK};
 pub use load::{Loader, ModelPart, ModelPartPlan, Purpose, local};
 pub use once::{OnceAnswer, OnceOutcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};

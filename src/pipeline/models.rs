@@ -6,7 +6,7 @@ use super::stage::{
     LanguageModel, Result, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
 };
 use crate::asr::{Cancel, Transcript, Whisper};
-use crate::hear::{FRAME, SileroVad, SmartTurn, WAKE_STEP, WakeWord};
+use crate::hear::{FRAME, SileroVad, SmartTurn, WAKE_STEP, WakeWordModel};
 use crate::llm::Conversation;
 use crate::tts::{Sound, Voices};
 use crate::types::SampleRate;
@@ -27,13 +27,13 @@ impl TurnDetector for SmartTurn {
     }
 }
 
-impl WakeWordDetector for WakeWord {
+impl WakeWordDetector for WakeWordModel {
     fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32> {
-        Ok(WakeWord::step(self, step)?)
+        Ok(WakeWordModel::step(self, step)?)
     }
 
     fn reset(&mut self) {
-        WakeWord::reset(self);
+        WakeWordModel::reset(self);
     }
 }
 

@@ -16,10 +16,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::active_question::ActiveQuestion;
 use super::latest::{Latest, latest};
-use super::listen::{PlaybackPace, SpeechUpdate, Utterance};
+use super::listen::{PlaybackPace, SpeechClip, SpeechUpdate};
 use super::stage::{CurrentTurn, Result, Stages};
 use super::worker::{
-    AnswerJob, DetectionJob, Message, Past, ReplyText, SynthesizerQueue, TranscriptionJob, Worker, spawn,
+    AnswerJob, DetectionJob, Past, ReplyText, StageMessage, SynthesizerQueue, TranscriptionJob, Worker, spawn,
 };
 use crate::asr::{Cancel, Transcript, Verdict};
 use crate::config::Plan;
@@ -90,7 +90,7 @@ struct Queues {
     clips: Latest<DetectionJob>,
     hearing: Latest<TranscriptionJob>,
     answer_jobs: Latest<AnswerJob>,
-    inbox: Receiver<Message>,
+    inbox: Receiver<StageMessage>,
 }
 
 impl Drop for Pipeline {
@@ -116,7 +116,7 @@ impl Pipeline {
         let (begun, begun_in) = latest();
         let (rate, languages) = (stages.speaker.rate(), stages.speaker.languages());
         // Nobody can go on after the end of a file, so the judge is not asked.
-        let Stages { detector, judge: _, name: _, transcriber, language_model, speaker } = stages;
+        let Stages { detector, verdict: _, name: _, transcriber, language_model, speaker } = stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
         let (hear, clip, priority) = (plan.hear.clone(), present_clip.clone(), plan.llm.priority);
@@ -191,14 +191,14 @@ impl Pipeline {
                 return Ok(outcome);
             }
             match self.next_message(asked.file_over)? {
-                Message::SpeechUpdate(of, heard) if of == clip => self.heard(asked, heard)?,
-                Message::Recognised(turn, transcript) if turn == asked.turn => self.recognised(asked, transcript),
-                Message::Piece(turn, piece) if turn == asked.turn => asked.piece(piece)?,
-                Message::Sound(frame) if frame.turn == asked.turn => asked.sound(frame, &self.journal)?,
-                Message::AnswerSpoken(turn) if turn == asked.turn => asked.spoken = true,
-                Message::ListeningFailed(of, error) if of == clip => return Err(error),
-                Message::TurnFailed(_, turn, error) if turn == asked.turn => return Err(error),
-                Message::StageDied(error) => {
+                StageMessage::SpeechUpdate(of, heard) if of == clip => self.heard(asked, heard)?,
+                StageMessage::Recognised(turn, transcript) if turn == asked.turn => self.recognised(asked, transcript),
+                StageMessage::Piece(turn, piece) if turn == asked.turn => asked.piece(piece)?,
+                StageMessage::Sound(frame) if frame.turn == asked.turn => asked.sound(frame, &self.journal)?,
+                StageMessage::AnswerSpoken(turn) if turn == asked.turn => asked.spoken = true,
+                StageMessage::ListeningFailed(of, error) if of == clip => return Err(error),
+                StageMessage::TurnFailed(_, turn, error) if turn == asked.turn => return Err(error),
+                StageMessage::StageDied(error) => {
                     self.dead = Some(error.to_string());
                     return Err(error);
                 }
@@ -207,7 +207,7 @@ impl Pipeline {
         }
     }
 
-    fn next_message(&self, file_over: bool) -> Result<Message> {
+    fn next_message(&self, file_over: bool) -> Result<StageMessage> {
         let patience = if file_over { PATIENCE } else { Duration::MAX };
         match self.queues().inbox.recv_timeout(patience) {
             Ok(message) => Ok(message),
@@ -231,7 +231,7 @@ impl Pipeline {
         Ok(())
     }
 
-    fn recognise(&mut self, asked: &mut ActiveQuestion, utterance: Utterance) -> Result<()> {
+    fn recognise(&mut self, asked: &mut ActiveQuestion, utterance: SpeechClip) -> Result<()> {
         let longest = self.plan.hear.max_turn;
         if utterance.length > longest {
             return Err(anyhow!(

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use crate::llm::quantize::{Format, Recipe, Watch, quantize};
-use crate::store::{Progress, Quantizer, Task};
+use crate::llm::quantize::{QuantFormat, Recipe, Watch, quantize};
+use crate::store::{DownloadTask, Progress, Quantizer};
 use crate::types::Bytes;
 
 /// Quantises the checkpoints that the catalogue wants smaller than they are published.
@@ -23,7 +23,7 @@ impl Quantizer for EngineQuantizer {
         what: &str,
         progress: &dyn Progress,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let known = Format::ALL.into_iter().find(|known| known.name() == format);
+        let known = QuantFormat::ALL.into_iter().find(|known| known.name() == format);
         let format = known.ok_or_else(|| format!("there is no format {format:?}"))?;
         let watch = QuantizeProgress::new(what.to_owned(), progress, self.unfinished);
         quantize(source, destination, &Recipe::new(format, None)?, false, &watch)?;
@@ -37,7 +37,7 @@ pub struct QuantizeProgress<'a> {
     what: String,
     progress: &'a dyn Progress,
     unfinished: fn(PathBuf),
-    task: RefCell<Option<Box<dyn Task>>>,
+    task: RefCell<Option<Box<dyn DownloadTask>>>,
 }
 
 impl<'a> QuantizeProgress<'a> {
@@ -78,7 +78,7 @@ mod tests {
         let asked: Vec<_> = catalogue.models().filter_map(|entry| entry.import.quantized()).collect();
         assert!(!asked.is_empty());
         for format in asked {
-            assert!(Format::ALL.iter().any(|known| known.name() == format), "{format}");
+            assert!(QuantFormat::ALL.iter().any(|known| known.name() == format), "{format}");
         }
     }
 }

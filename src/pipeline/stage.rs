@@ -76,7 +76,7 @@ pub trait Synthesizer: Send {
 pub struct Stages {
     pub detector: Box<dyn VoiceActivityDetector>,
     /// Only a conversation asks it, and goes on without: the end of a file is the end of its question.
-    pub judge: Option<Box<dyn TurnDetector>>,
+    pub verdict: Option<Box<dyn TurnDetector>>,
     /// Where there is one, a conversation listens only after it was called by it.
     pub name: Option<Box<dyn WakeWordDetector>>,
     pub transcriber: Box<dyn Transcriber>,

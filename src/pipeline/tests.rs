@@ -157,7 +157,7 @@ fn scripted_with(verdict: Verdict, speaker: Box<dyn Synthesizer>, heard: Option<
     let history = Arc::new(Mutex::new(Vec::new()));
     let stages = Stages {
         detector: Box::new(Loudness),
-        judge: None,
+        verdict: None,
         name: None,
         transcriber: Box::new(CountsTenths(verdict)),
         language_model: Box::new(Echoes { history: history.clone(), heard }),
@@ -287,7 +287,7 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
         let spoke = Arc::new(Mutex::new(Vec::<String>::new()));
         let stages = Stages {
             detector: Box::new(Loudness),
-            judge: None,
+            verdict: None,
             name: None,
             transcriber: Box::new(Hears(heard)),
             language_model: Box::new(Echoes { history: history.clone(), heard: None }),
@@ -387,7 +387,7 @@ fn a_question_that_fails_costs_no_other() {
         let at = |stage| if stage == name { good } else { usize::MAX };
         let stages = Stages {
             detector: Box::new(FailsOnce { stage: Loudness, good: at("listen") }),
-            judge: None,
+            verdict: None,
             name: None,
             transcriber: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
             language_model: Box::new(FailsOnce {

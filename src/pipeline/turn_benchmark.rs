@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::live::{Devices, Live, SessionEvent, TICK};
+use super::live::{Live, SessionDevices, SessionEvent, TICK};
 use super::stage::{Result, Stages};
-use crate::audio::device::{Card, DEFAULT, Moment, Room, Simulated};
+use crate::audio::device::{Card, DEFAULT, Moment, Simulated, SimulatedRoom};
 use crate::config::Plan;
 use crate::level::power;
 use crate::observe::{Event, Journal, Stamped, Timings};
@@ -35,8 +35,8 @@ const QUIET: f32 = 0.003;
 const STEP: usize = 160;
 
 /// A living room: a speaker some 2 m from the microphone, and some noise.
-const ROOM: Room =
-    Room { delay: Duration::from_millis(6), gain: 0.25, tail: Duration::from_millis(150), noise: 0.000_5 };
+const ROOM: SimulatedRoom =
+    SimulatedRoom { delay: Duration::from_millis(6), gain: 0.25, tail: Duration::from_millis(150), noise: 0.000_5 };
 
 /// What is said in one turn.
 #[derive(Clone, Debug)]
@@ -115,8 +115,11 @@ pub struct TurnBenchmark {
 impl TurnBenchmark {
     pub fn start(stages: Stages, plan: &Plan) -> Result<TurnBenchmark> {
         let (card, journal) = (Simulated::usual(ROOM), Journal::default());
-        let devices =
-            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
+        let devices = SessionDevices {
+            card: Arc::new(card.clone()),
+            microphone: DEFAULT.to_owned(),
+            speaker: DEFAULT.to_owned(),
+        };
         // Nobody says the wake word in a recording.
         let stages = Stages { name: None, ..stages };
         let live = Live::start(stages, plan, devices, journal.clone())?;
@@ -136,7 +139,7 @@ impl TurnBenchmark {
         while Instant::now() < end {
             self.step()?;
         }
-        Ok(self.judge(first, last))
+        Ok(self.verdict(first, last))
     }
 
     /// The first answer of which something is heard, if only the beginning of a word before it was held and taken back.
@@ -164,7 +167,7 @@ impl TurnBenchmark {
         self.journal.last(Event::FirstAudible).map(|stamped| stamped.at).filter(|at| *at > begin)
     }
 
-    fn judge(&self, first: Option<(TurnId, String)>, last: Instant) -> BenchmarkedTurn {
+    fn verdict(&self, first: Option<(TurnId, String)>, last: Instant) -> BenchmarkedTurn {
         let Some((turn, question)) = first else {
             return BenchmarkedTurn { outcome: TurnOutcome::Missed, question: String::new() };
         };

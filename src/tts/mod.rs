@@ -35,7 +35,7 @@ pub enum TtsError {
     )]
     Language { language: String },
     #[error("{program} failed on the language {language:?}: {why}; \"{program} --voices\" lists what it knows")]
-    Phonemiser { program: PathBuf, language: String, why: String },
+    Phonemizer { program: PathBuf, language: String, why: String },
     #[error("a sentence of {bytes} bytes is longer than the {limit} that are spoken at once; cut it")]
     TooLong { bytes: usize, limit: usize },
     #[error("{file} is no voice that can be used: {why}; run \"sotto models verify\"")]

@@ -30,7 +30,7 @@ const MAX_PHONEMES: u64 = 1 << 20;
 const LETTER_A: &str = "[['eI]]";
 
 /// espeak-ng, found on the system.
-pub struct Phonemiser {
+pub struct Phonemizer {
     program: PathBuf,
     /// espeak-ng's name of the voice's language, as in `en-us`.
     language: String,
@@ -48,7 +48,7 @@ struct Clause {
     mark: Option<char>,
 }
 
-impl Phonemiser {
+impl Phonemizer {
     /// Finds the program on `PATH`; relative entries do not count, so that no working directory can bring its own.
     pub fn find(language: &str) -> Result<Self, TtsError> {
         let known = language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -61,7 +61,7 @@ impl Phonemiser {
             .map(|folder| folder.join("espeak-ng"))
             .find(|program| program.is_file())
             .ok_or(TtsError::NoPhonemiser)?;
-        Ok(Phonemiser { program, language: language.to_owned(), waiting: None })
+        Ok(Phonemizer { program, language: language.to_owned(), waiting: None })
     }
 
     /// Starts the program for the next text, while there is time. Should that fail, the next text will say why.
@@ -108,7 +108,7 @@ impl Phonemiser {
     }
 
     fn failed(&self, why: String) -> TtsError {
-        TtsError::Phonemiser { program: self.program.clone(), language: self.language.clone(), why }
+        TtsError::Phonemizer { program: self.program.clone(), language: self.language.clone(), why }
     }
 }
 
@@ -266,47 +266,47 @@ mod tests {
 
     #[test]
     fn a_text_becomes_phonemes_and_can_command_nothing() {
-        let mut phonemiser = Phonemiser::find("en-us").unwrap();
-        assert_eq!(phonemiser.phonemes("Hello, world!").unwrap(), "həlˈoʊ, wˈɜːld!");
-        assert_eq!(phonemiser.phonemes("").unwrap(), "");
+        let mut phonemizer = Phonemizer::find("en-us").unwrap();
+        assert_eq!(phonemizer.phonemes("Hello, world!").unwrap(), "həlˈoʊ, wˈɜːld!");
+        assert_eq!(phonemizer.phonemes("").unwrap(), "");
         // Options are read from the command line alone.
-        let harmless = phonemiser.phonemes("--version").unwrap();
+        let harmless = phonemizer.phonemes("--version").unwrap();
         assert!(harmless.contains("vˈɜːʒən"), "{harmless}");
         // espeak-ng cuts this one itself; the clauses still belong together.
-        let cut = phonemiser.phonemes("He said (quietly) that – it … works, well.").unwrap();
+        let cut = phonemizer.phonemes("He said (quietly) that – it … works, well.").unwrap();
         assert_eq!(cut.matches(',').count(), 2, "{cut}");
         // Nothing of the middle clause can be said.
-        assert_eq!(phonemiser.phonemes("Yes, \u{16a0}, no.").unwrap().matches(',').count(), 2);
-        let long = phonemiser.phonemes(&"very ".repeat(1000)).unwrap();
+        assert_eq!(phonemizer.phonemes("Yes, \u{16a0}, no.").unwrap().matches(',').count(), 2);
+        let long = phonemizer.phonemes(&"very ".repeat(1000)).unwrap();
         assert_eq!(long.matches("vˈɛɹi").count(), 1000);
-        assert!(phonemiser.phonemes(&"é".repeat(3000)).is_ok());
+        assert!(phonemizer.phonemes(&"é".repeat(3000)).is_ok());
     }
 
     #[test]
     fn a_sentence_of_many_clauses_takes_one_run() {
         let folder = tempfile::tempdir().unwrap();
-        let mut phonemiser = counting(folder.path());
+        let mut phonemizer = counting(folder.path());
         let runs = || std::fs::read_to_string(folder.path().join("runs")).unwrap_or_default().lines().count();
         let many = "Well, it is late, so go home, eat (slowly), and sleep. Good night!";
         for text in [many, "It is late. Go home. Sleep well.", "One word"] {
             let before = runs();
-            phonemiser.phonemes(text).unwrap();
+            phonemizer.phonemes(text).unwrap();
             assert_eq!(runs() - before, 1, "{text}");
         }
     }
 
     /// A phonemiser whose program writes a line into the file "runs" of `folder` each time it is
     /// started.
-    fn counting(folder: &std::path::Path) -> Phonemiser {
+    fn counting(folder: &std::path::Path) -> Phonemizer {
         use std::os::unix::fs::PermissionsExt;
-        let mut phonemiser = Phonemiser::find("en-us").unwrap();
+        let mut phonemizer = Phonemizer::find("en-us").unwrap();
         let script = folder.join("espeak-ng");
-        let (runs, program) = (folder.join("runs"), phonemiser.program.display());
+        let (runs, program) = (folder.join("runs"), phonemizer.program.display());
         let text = format!("#!/bin/sh\necho >> '{}'\nexec '{program}' \"$@\"\n", runs.display());
         std::fs::write(&script, text).unwrap();
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-        phonemiser.program = script;
-        phonemiser
+        phonemizer.program = script;
+        phonemizer
     }
 
     #[test]
@@ -341,29 +341,29 @@ mod tests {
 
     #[test]
     fn a_program_started_ahead_says_the_same_and_may_have_died() {
-        let mut phonemiser = Phonemiser::find("en-us").unwrap();
-        let plain = phonemiser.phonemes("Good morning.").unwrap();
-        phonemiser.prepare();
-        phonemiser.prepare();
-        assert_eq!(phonemiser.phonemes("Good morning.").unwrap(), plain);
-        phonemiser.prepare();
-        let run = phonemiser.waiting.as_mut().unwrap();
+        let mut phonemizer = Phonemizer::find("en-us").unwrap();
+        let plain = phonemizer.phonemes("Good morning.").unwrap();
+        phonemizer.prepare();
+        phonemizer.prepare();
+        assert_eq!(phonemizer.phonemes("Good morning.").unwrap(), plain);
+        phonemizer.prepare();
+        let run = phonemizer.waiting.as_mut().unwrap();
         run.0.kill().unwrap();
         run.0.wait().unwrap();
-        assert_eq!(phonemiser.phonemes("Good morning.").unwrap(), plain);
+        assert_eq!(phonemizer.phonemes("Good morning.").unwrap(), plain);
     }
 
     #[test]
     fn a_language_cannot_be_an_option() {
         for language in ["", "-x", "en us", "en;rm", "../en"] {
-            assert!(Phonemiser::find(language).is_err(), "{language:?}");
+            assert!(Phonemizer::find(language).is_err(), "{language:?}");
         }
-        assert!(Phonemiser::find("xx-none").unwrap().phonemes("hello").is_err());
+        assert!(Phonemizer::find("xx-none").unwrap().phonemes("hello").is_err());
     }
 
     #[test]
     fn what_is_too_long_is_refused() {
-        let error = Phonemiser::find("en-us").unwrap().phonemes(&"a ".repeat(MAX_TEXT)).unwrap_err();
+        let error = Phonemizer::find("en-us").unwrap().phonemes(&"a ".repeat(MAX_TEXT)).unwrap_err();
         assert!(error.to_string().contains("16384"), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use ort::value::TensorRef;
 use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 
-use super::phonemes::Phonemiser;
+use super::phonemes::Phonemizer;
 use super::{TtsError, for_ear_in};
 use crate::config;
 use crate::memory::Permit;
@@ -51,7 +51,7 @@ pub struct Voice {
     folder: PathBuf,
     settings: Settings,
     scales: [f32; 3],
-    phonemiser: Phonemiser,
+    phonemizer: Phonemizer,
     _permit: Permit,
 }
 
@@ -129,9 +129,9 @@ impl Voice {
     }
 
     /// Loads `encoder.onnx`, `decoder.onnx` and `voice.json` from `folder`.
-    pub fn load(onnx: &Onnx, folder: &Path, plan: &config::Tts, permit: Permit) -> Result<Self, TtsError> {
+    pub fn load(onnx: &Onnx, folder: &Path, plan: &config::TtsPlan, permit: Permit) -> Result<Self, TtsError> {
         let settings = Settings::read(&folder.join("voice.json"))?;
-        let phonemiser = Phonemiser::find(&settings.espeak.voice)?;
+        let phonemizer = Phonemizer::find(&settings.espeak.voice)?;
         let inference = &settings.inference;
         let scales = [inference.noise_scale, inference.length_scale / plan.speed, inference.noise_w];
         Ok(Voice {
@@ -140,7 +140,7 @@ impl Voice {
             folder: folder.to_owned(),
             settings,
             scales,
-            phonemiser,
+            phonemizer,
             _permit: permit,
         })
     }
@@ -177,9 +177,9 @@ impl Voice {
         on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<Spoken, TtsError> {
         let text = for_ear_in(text, self.settings.language());
-        let phonemes: Vec<char> = self.phonemiser.phonemes(&text)?.nfd().collect();
+        let phonemes: Vec<char> = self.phonemizer.phonemes(&text)?.nfd().collect();
         let spoken = self.speak_phonemes(&phonemes, on_sound);
-        self.phonemiser.prepare();
+        self.phonemizer.prepare();
         spoken
     }
 

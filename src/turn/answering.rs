@@ -1,10 +1,10 @@
 //! An answer on its way, and its one end.
 
 use super::answer::Answer;
-use super::command::{Earcon, Ending, Notice, TurnCommand};
+use super::command::{EarconKind, Ending, Notice, TurnCommand};
 use super::command_buffer::{after, latest};
 use super::input::{AnswerEvent, PlaybackEvent, TurnStage};
-use super::machine::{Machine, Recent, State};
+use super::machine::{Machine, Recent, TurnPhase};
 use super::settings::BargeIn;
 use crate::types::{Ms, TurnId};
 
@@ -28,7 +28,7 @@ impl Machine {
 
     pub(super) fn follow_playback(&mut self, turn: TurnId, event: PlaybackEvent) {
         let now = self.now;
-        let (State::Answering(answer) | State::Interrupted { answer, .. }) = &mut self.state else { return };
+        let (TurnPhase::Answering(answer) | TurnPhase::Interrupted { answer, .. }) = &mut self.state else { return };
         // What a lost loudspeaker had in it counts as played for the device, but nobody knows whether it was heard.
         if answer.turn != turn || answer.unheard_since.is_some() {
             return;
@@ -56,14 +56,14 @@ impl Machine {
     /// Ends the confirmed answer, if there is one. Who speaks over it has the floor then, unless it may be our own voice.
     pub(super) fn finish(&mut self, how: Ending) {
         match self.take_state() {
-            State::Answering(answer) => self.end_answer(answer, how),
-            State::Interrupted { answer, mut over } if self.settings.barge_in != BargeIn::On => {
+            TurnPhase::Answering(answer) => self.end_answer(answer, how),
+            TurnPhase::Interrupted { answer, mut over } if self.settings.barge_in != BargeIn::On => {
                 over.give_up(&mut self.commands);
                 self.end_answer(answer, how);
             }
-            State::Interrupted { answer, over } => {
+            TurnPhase::Interrupted { answer, over } => {
                 self.end_answer(answer, how);
-                self.state = State::Hearing(over);
+                self.state = TurnPhase::Hearing(over);
             }
             other => self.state = other,
         }
@@ -81,7 +81,7 @@ impl Machine {
 
     /// The answer cannot be given. One that is not certain yet is missed only once it is.
     fn fail_answer(&mut self, notice: Notice) {
-        if let State::Hearing(utterance) = &mut self.state {
+        if let TurnPhase::Hearing(utterance) = &mut self.state {
             if let Some(ahead) = utterance.ahead.take() {
                 self.commands.say(TurnCommand::Discard { turn: ahead.turn });
                 utterance.failed = Some(notice);
@@ -117,16 +117,16 @@ impl Machine {
 
     pub(super) fn chime_due(&self) -> Option<Ms> {
         match &self.state {
-            State::Answering(answer) => answer.chime,
+            TurnPhase::Answering(answer) => answer.chime,
             _ => None,
         }
     }
 
     pub(super) fn chime(&mut self) {
-        if let State::Answering(answer) = &mut self.state
+        if let TurnPhase::Answering(answer) = &mut self.state
             && answer.chime.take().is_some()
         {
-            self.commands.say(TurnCommand::Earcon(Earcon::Thinking));
+            self.commands.say(TurnCommand::Earcon(EarconKind::Thinking));
         }
     }
 
@@ -137,9 +137,9 @@ impl Machine {
 
     fn answer_mut_any(&mut self) -> Option<&mut Answer> {
         match &mut self.state {
-            State::Hearing(utterance) => utterance.ahead.as_mut(),
-            State::Answering(answer) | State::Interrupted { answer, .. } => Some(answer),
-            State::Listening => None,
+            TurnPhase::Hearing(utterance) => utterance.ahead.as_mut(),
+            TurnPhase::Answering(answer) | TurnPhase::Interrupted { answer, .. } => Some(answer),
+            TurnPhase::Listening => None,
         }
     }
 }

@@ -60,7 +60,7 @@ pub enum TurnCommand {
         how: Ending,
         heard: usize,
     },
-    Earcon(Earcon),
+    Earcon(EarconKind),
     /// Tell the person, once.
     Notice(Notice),
     /// The state has changed.
@@ -89,7 +89,7 @@ pub enum Ending {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Earcon {
+pub enum EarconKind {
     Listening,
     Thinking,
 }

@@ -7,12 +7,12 @@
 //! weighs it. (The 95 are of recordings that the weights were not fitted to, a tenth at a time.) The models were Smart Turn
 //! 3.2, Whisper base in eight bits, and Qwen2.5-Coder-0.5B.
 
-use super::input::{Transcript, Verdict};
+use super::input::{TurnTranscript, TurnVerdict};
 use super::words::{Completeness, completeness, ends_with_marks};
 
 /// What is known of an utterance that has paused.
 pub(super) struct Evidence<'a> {
-    pub(super) transcript: &'a Transcript,
+    pub(super) transcript: &'a TurnTranscript,
     /// The end-of-turn model's probability that the turn is complete.
     pub(super) voice: Option<f32>,
     /// The language model's probability of an end mark behind the words.
@@ -49,8 +49,8 @@ impl Feature {
 impl Evidence<'_> {
     /// The probability that the turn is over, 0..=1. `None` where no words are understood that could be over.
     pub(super) fn over(&self) -> Option<f32> {
-        let Transcript { language, verdict, ending, .. } = self.transcript;
-        if *verdict != Verdict::Certain {
+        let TurnTranscript { language, verdict, ending, .. } = self.transcript;
+        if *verdict != TurnVerdict::Certain {
             return None;
         }
         let marked = ends_with_marks(language);
@@ -79,7 +79,7 @@ mod tests {
 
     fn over(text: &str, voice: Option<f32>, words: Option<f32>, ending: Option<f32>) -> f32 {
         let language = "en".to_owned();
-        let transcript = Transcript { text: text.to_owned(), language, verdict: Verdict::Certain, ending };
+        let transcript = TurnTranscript { text: text.to_owned(), language, verdict: TurnVerdict::Certain, ending };
         Evidence { transcript: &transcript, voice, words }.over().unwrap()
     }
 
@@ -129,16 +129,16 @@ mod tests {
 
     #[test]
     fn what_was_not_understood_is_no_evidence_and_thai_has_no_marks() {
-        let transcript = Transcript {
+        let transcript = TurnTranscript {
             text: "Hrmblgr".to_owned(),
             language: "en".to_owned(),
-            verdict: Verdict::Doubtful,
+            verdict: TurnVerdict::Doubtful,
             ending: Some(1.0),
         };
         assert_eq!(Evidence { transcript: &transcript, voice: Some(1.0), words: None }.over(), None);
         let thai = |ending, words| {
             let (text, language) = ("สวัสดีครับ".to_owned(), "th".to_owned());
-            let transcript = Transcript { text, language, verdict: Verdict::Certain, ending };
+            let transcript = TurnTranscript { text, language, verdict: TurnVerdict::Certain, ending };
             Evidence { transcript: &transcript, voice: Some(0.9), words }.over()
         };
         assert_eq!(thai(None, None), thai(Some(0.01), Some(0.0001)));

@@ -3,9 +3,9 @@
 use super::answer::Answer;
 use super::command::{Notice, Reply, TurnCommand};
 use super::command_buffer::after;
-use super::input::{Transcript, TurnStage, Verdict, VoiceEvent};
-use super::machine::{Machine, State};
-use super::utterance::{Reading, Utterance, Voice, agree};
+use super::input::{TurnStage, TurnTranscript, TurnVerdict, VoiceEvent};
+use super::machine::{Machine, TurnPhase};
+use super::utterance::{TranscriptState, TurnUtterance, VoicePresence, agree};
 use super::words::{is_echo, is_stop, word_count};
 use crate::types::{Ms, TurnId};
 
@@ -15,22 +15,22 @@ impl Machine {
             return;
         }
         match (event, self.voice) {
-            (VoiceEvent::Seen { since }, Voice::Quiet { since: quiet }) => {
-                self.voice = Voice::Seen { since: self.moment(since), quiet };
+            (VoiceEvent::Seen { since }, VoicePresence::Quiet { since: quiet }) => {
+                self.voice = VoicePresence::Seen { since: self.moment(since), quiet };
                 self.duck_answer();
             }
-            (VoiceEvent::Lost | VoiceEvent::Ended { .. }, Voice::Seen { .. }) => self.voice_lost(),
+            (VoiceEvent::Lost | VoiceEvent::Ended { .. }, VoicePresence::Seen { .. }) => self.voice_lost(),
             (
                 VoiceEvent::Confirmed { since } | VoiceEvent::Resumed { since },
-                Voice::Quiet { .. } | Voice::Seen { .. },
+                VoicePresence::Quiet { .. } | VoicePresence::Seen { .. },
             ) => {
                 let since = self.moment(since);
-                self.voice = Voice::Speech;
+                self.voice = VoicePresence::Speech;
                 self.speech_confirmed(since);
             }
-            (VoiceEvent::Paused { since } | VoiceEvent::Ended { since }, Voice::Speech) => {
+            (VoiceEvent::Paused { since } | VoiceEvent::Ended { since }, VoicePresence::Speech) => {
                 let since = self.moment(since);
-                self.voice = Voice::Quiet { since };
+                self.voice = VoicePresence::Quiet { since };
                 self.read_up_to(since);
             }
             _ => {}
@@ -39,8 +39,8 @@ impl Machine {
 
     /// The voice that was seen was none.
     pub(super) fn voice_lost(&mut self) {
-        if let Voice::Seen { quiet, .. } = self.voice {
-            self.voice = Voice::Quiet { since: quiet };
+        if let VoicePresence::Seen { quiet, .. } = self.voice {
+            self.voice = VoicePresence::Quiet { since: quiet };
             self.unduck_answer();
         }
     }
@@ -48,27 +48,27 @@ impl Machine {
     fn speech_confirmed(&mut self, since: Ms) {
         let attentive = self.is_attentive_at(since);
         match &mut self.state {
-            State::Listening if attentive => self.open_utterance(since),
-            State::Listening => {}
-            State::Hearing(utterance) => {
+            TurnPhase::Listening if attentive => self.open_utterance(since),
+            TurnPhase::Listening => {}
+            TurnPhase::Hearing(utterance) => {
                 let whole = self.now.0 >= after(utterance.from, self.settings.longest_turn).0;
-                if utterance.reading != Reading::Following && !whole {
+                if utterance.reading != TranscriptState::Following && !whole {
                     utterance.revise(&mut self.commands, utterance.from, self.now);
                 }
             }
-            State::Answering(_) => self.interrupt(since),
-            State::Interrupted { .. } => self.interrupt_again(since),
+            TurnPhase::Answering(_) => self.interrupt(since),
+            TurnPhase::Interrupted { .. } => self.interrupt_again(since),
         }
     }
 
     fn open_utterance(&mut self, from: Ms) {
-        self.state = State::Hearing(Utterance::open(&mut self.commands, from, self.now));
+        self.state = TurnPhase::Hearing(TurnUtterance::open(&mut self.commands, from, self.now));
     }
 
     /// The words so far are wanted: perhaps it was all.
     fn read_up_to(&mut self, to: Ms) {
         let (commands, now) = (&mut self.commands, self.now);
-        if let State::Hearing(utterance) | State::Interrupted { over: utterance, .. } = &mut self.state {
+        if let TurnPhase::Hearing(utterance) | TurnPhase::Interrupted { over: utterance, .. } = &mut self.state {
             utterance.recognise(commands, to, now);
         }
     }
@@ -88,34 +88,34 @@ impl Machine {
     }
 
     /// The words that were asked for have come.
-    pub(super) fn read(&mut self, turn: TurnId, transcript: Transcript) {
+    pub(super) fn read(&mut self, turn: TurnId, transcript: TurnTranscript) {
         match &self.state {
-            State::Hearing(utterance) if utterance.turn == turn => self.read_question(transcript),
-            State::Interrupted { over, .. } if over.turn == turn => self.read_interruption(transcript),
+            TurnPhase::Hearing(utterance) if utterance.turn == turn => self.read_question(transcript),
+            TurnPhase::Interrupted { over, .. } if over.turn == turn => self.read_interruption(transcript),
             _ => {}
         }
     }
 
-    fn read_question(&mut self, transcript: Transcript) {
-        let State::Hearing(utterance) = &mut self.state else { return };
+    fn read_question(&mut self, transcript: TurnTranscript) {
+        let TurnPhase::Hearing(utterance) = &mut self.state else { return };
         match &utterance.reading {
-            Reading::Following => return,
-            Reading::Asked { .. } => {}
+            TranscriptState::Following => return,
+            TranscriptState::Asked { .. } => {}
             // Said again: what was prepared for these words still holds.
-            Reading::Done(before) if agree(before, &transcript) => return,
-            Reading::Done(_) => {
+            TranscriptState::Done(before) if agree(before, &transcript) => return,
+            TranscriptState::Done(_) => {
                 utterance.give_up(&mut self.commands);
                 utterance.turn = self.commands.number();
                 utterance.weighed = None;
             }
         }
-        utterance.reading = Reading::Done(transcript);
+        utterance.reading = TranscriptState::Done(transcript);
         self.use_words();
     }
 
     /// The words of the utterance are there: prepares the answer to them, or listens on if they are not all.
     pub(super) fn use_words(&mut self) {
-        let State::Hearing(utterance) = &mut self.state else { return };
+        let TurnPhase::Hearing(utterance) = &mut self.state else { return };
         if utterance.is_read_in_part(self.voice) {
             utterance.read_on(&mut self.commands, utterance.from, self.voice, self.now);
             return;
@@ -125,16 +125,16 @@ impl Machine {
     }
 
     fn prepare(&mut self) {
-        let State::Hearing(utterance) = &self.state else { return };
+        let TurnPhase::Hearing(utterance) = &self.state else { return };
         let Some(reply) = self.reply_to(utterance) else { return };
-        let State::Hearing(utterance) = &mut self.state else { return };
+        let TurnPhase::Hearing(utterance) = &mut self.state else { return };
         let turn = utterance.turn;
         utterance.ahead = Some(Answer::new(turn, utterance.from, self.now));
         self.commands.say(TurnCommand::Prepare { turn, reply });
     }
 
-    fn reply_to(&self, utterance: &Utterance) -> Option<Reply> {
-        let Transcript { text, language, verdict, .. } = utterance.words()?;
+    fn reply_to(&self, utterance: &TurnUtterance) -> Option<Reply> {
+        let TurnTranscript { text, language, verdict, .. } = utterance.words()?;
         let words = word_count(text);
         let stops = utterance.over_answer && is_stop(text);
         let echoes = self
@@ -142,18 +142,18 @@ impl Machine {
             .as_ref()
             .is_some_and(|recent| utterance.from.0 <= recent.until.0 && is_echo(text, &recent.text, false));
         match verdict {
-            Verdict::Nothing => None,
+            TurnVerdict::Nothing => None,
             _ if stops || echoes => None,
-            Verdict::Doubtful => Some(Reply::AskAgain),
-            Verdict::Certain if words == 0 => None,
-            Verdict::Certain => Some(Reply::To { text: text.clone(), language: language.clone() }),
+            TurnVerdict::Doubtful => Some(Reply::AskAgain),
+            TurnVerdict::Certain if words == 0 => None,
+            TurnVerdict::Certain => Some(Reply::To { text: text.clone(), language: language.clone() }),
         }
     }
 
     /// The turn is over, whatever is still to come of its words.
     pub(super) fn decide(&mut self) {
         let (commands, now) = (&mut self.commands, self.now);
-        if let State::Hearing(utterance) | State::Interrupted { over: utterance, .. } = &mut self.state {
+        if let TurnPhase::Hearing(utterance) | TurnPhase::Interrupted { over: utterance, .. } = &mut self.state {
             utterance.decided = true;
             utterance.recognise(commands, now, now);
             self.conclude();
@@ -163,16 +163,16 @@ impl Machine {
 
     /// Answers, once the turn is certain and its words are there.
     fn conclude(&mut self) {
-        if !matches!(&self.state, State::Hearing(utterance) if utterance.decided && utterance.words().is_some()) {
+        if !matches!(&self.state, TurnPhase::Hearing(utterance) if utterance.decided && utterance.words().is_some()) {
             return;
         }
-        let State::Hearing(utterance) = self.take_state() else { return };
+        let TurnPhase::Hearing(utterance) = self.take_state() else { return };
         if let Some(mut answer) = utterance.ahead {
             answer.confirm(&mut self.commands, self.now, &self.settings);
             if self.gates.no_speaker {
                 answer.lose_speaker(&mut self.commands, self.now);
             }
-            self.state = State::Answering(answer);
+            self.state = TurnPhase::Answering(answer);
             self.settle();
         } else if let Some(notice) = utterance.failed {
             self.commands.say(TurnCommand::Notice(notice));
@@ -187,11 +187,11 @@ impl Machine {
     /// Forgets what is being said; an answer under it goes on.
     pub(super) fn drop_utterance(&mut self) {
         match self.take_state() {
-            State::Hearing(mut utterance) => utterance.give_up(&mut self.commands),
-            State::Interrupted { mut answer, mut over } => {
+            TurnPhase::Hearing(mut utterance) => utterance.give_up(&mut self.commands),
+            TurnPhase::Interrupted { mut answer, mut over } => {
                 over.give_up(&mut self.commands);
                 answer.go_on(&mut self.commands, self.now);
-                self.state = State::Answering(answer);
+                self.state = TurnPhase::Answering(answer);
             }
             other => self.state = other,
         }
@@ -204,7 +204,7 @@ impl Machine {
         }
         self.listen_from(until);
         // The wake word is no part of the question.
-        if let State::Hearing(utterance) = &mut self.state
+        if let TurnPhase::Hearing(utterance) = &mut self.state
             && utterance.from.0 < until.0
         {
             utterance.revise(&mut self.commands, until, self.now);
@@ -215,7 +215,7 @@ impl Machine {
     pub(super) fn listen_from(&mut self, from: Ms) {
         self.fall_silent();
         self.attend(self.settings.wake_window);
-        if matches!((&self.state, self.voice), (State::Listening, Voice::Speech)) {
+        if matches!((&self.state, self.voice), (TurnPhase::Listening, VoicePresence::Speech)) {
             self.open_utterance(from);
         }
     }

@@ -26,12 +26,12 @@ pub enum TurnInput {
     /// Words so far, while the person may still be speaking.
     Partial {
         turn: TurnId,
-        transcript: Transcript,
+        transcript: TurnTranscript,
     },
     /// The words of the sound that was to be recognised for `turn`.
     Recognised {
         turn: TurnId,
-        transcript: Transcript,
+        transcript: TurnTranscript,
     },
     /// The wake word was said; its sound ended at `until` on the session's clock.
     WakeWord {
@@ -46,8 +46,8 @@ pub enum TurnInput {
         event: PlaybackEvent,
     },
     Control(Control),
-    DeviceLost(Device),
-    DeviceBack(Device),
+    DeviceLost(DeviceKind),
+    DeviceBack(DeviceKind),
     /// A stage failed: at the work for `turn`, or altogether.
     StageFailed {
         stage: TurnStage,
@@ -78,18 +78,18 @@ pub enum VoiceEvent {
 
 /// What the recogniser read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Transcript {
+pub struct TurnTranscript {
     pub text: String,
     /// Two letters, as in "en"; empty when it is not known.
     pub language: String,
-    pub verdict: Verdict,
+    pub verdict: TurnVerdict,
     /// How likely, 0..=1, the recogniser finds it that a sentence ends behind the last word; `None` where it does not say.
     pub ending: Option<f32>,
 }
 
 /// How far a transcript can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TurnVerdict {
     Certain,
     /// Something was said, but perhaps not this.
     Doubtful,
@@ -133,7 +133,7 @@ pub enum Control {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
+pub enum DeviceKind {
     Microphone,
     Speaker,
 }

@@ -2,11 +2,11 @@
 //! answer in `barge_in`, with answers in `answering`.
 
 use super::answer::{Answer, Level};
-use super::command::{Earcon, Ending, Notice, SessionState, TurnCommand};
+use super::command::{EarconKind, Ending, Notice, SessionState, TurnCommand};
 use super::command_buffer::{CommandBuffer, after, latest};
-use super::input::{Control, Device, TurnInput};
+use super::input::{Control, DeviceKind, TurnInput};
 use super::settings::TurnSettings;
-use super::utterance::{Reading, Utterance, Voice};
+use super::utterance::{TranscriptState, TurnUtterance, VoicePresence};
 use crate::types::{Ms, TurnId};
 
 /// One conversation.
@@ -18,23 +18,23 @@ pub struct Machine {
     pub(super) gates: Gates,
     /// Until when no wake word is needed.
     pub(super) attentive_until: Option<Ms>,
-    pub(super) voice: Voice,
-    pub(super) state: State,
+    pub(super) voice: VoicePresence,
+    pub(super) state: TurnPhase,
     /// What was said last: it may still echo.
     pub(super) recent: Option<Recent>,
     shown: SessionState,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum State {
+pub(super) enum TurnPhase {
     /// Nobody speaks to us, and nothing is answered.
     Listening,
     /// Somebody speaks, or has spoken and the words are waited for.
-    Hearing(Utterance),
+    Hearing(TurnUtterance),
     /// A confirmed answer is computed or heard.
     Answering(Answer),
     /// Somebody speaks over it.
-    Interrupted { answer: Answer, over: Utterance },
+    Interrupted { answer: Answer, over: TurnUtterance },
 }
 
 /// What keeps the conversation from going on.
@@ -83,8 +83,8 @@ impl Machine {
             commands: CommandBuffer::default(),
             gates: Gates::default(),
             attentive_until: None,
-            voice: Voice::Quiet { since: Ms(0.0) },
-            state: State::Listening,
+            voice: VoicePresence::Quiet { since: Ms(0.0) },
+            state: TurnPhase::Listening,
             recent: None,
             shown: SessionState::Listening,
         };
@@ -136,18 +136,18 @@ impl Machine {
         match &self.state {
             _ if self.gates.closed => SessionState::Closed,
             _ if self.gates.no_microphone => SessionState::NoDevice,
-            State::Listening | State::Answering(_) if self.gates.no_speaker => SessionState::NoDevice,
+            TurnPhase::Listening | TurnPhase::Answering(_) if self.gates.no_speaker => SessionState::NoDevice,
             _ if self.gates.muted => SessionState::Muted,
-            State::Listening if !self.is_attentive_at(self.now) => SessionState::Waiting,
-            State::Listening => SessionState::Listening,
-            State::Hearing(utterance) if utterance.decided => SessionState::Thinking,
-            State::Hearing(_) => SessionState::Hearing,
-            State::Interrupted { answer, .. } if answer.level == Level::Paused => SessionState::Interrupted,
-            State::Answering(answer) if answer.is_held() => SessionState::Interrupted,
-            State::Answering(answer) | State::Interrupted { answer, .. } if answer.ledger.is_audible() => {
+            TurnPhase::Listening if !self.is_attentive_at(self.now) => SessionState::Waiting,
+            TurnPhase::Listening => SessionState::Listening,
+            TurnPhase::Hearing(utterance) if utterance.decided => SessionState::Thinking,
+            TurnPhase::Hearing(_) => SessionState::Hearing,
+            TurnPhase::Interrupted { answer, .. } if answer.level == Level::Paused => SessionState::Interrupted,
+            TurnPhase::Answering(answer) if answer.is_held() => SessionState::Interrupted,
+            TurnPhase::Answering(answer) | TurnPhase::Interrupted { answer, .. } if answer.ledger.is_audible() => {
                 SessionState::Speaking
             }
-            State::Answering(_) | State::Interrupted { .. } => SessionState::Thinking,
+            TurnPhase::Answering(_) | TurnPhase::Interrupted { .. } => SessionState::Thinking,
         }
     }
 
@@ -194,11 +194,11 @@ impl Machine {
         self.fall_silent();
         self.gates.talking = true;
         match &mut self.state {
-            State::Hearing(utterance) if utterance.reading != Reading::Following => {
+            TurnPhase::Hearing(utterance) if utterance.reading != TranscriptState::Following => {
                 utterance.revise(&mut self.commands, utterance.from, self.now);
             }
-            State::Hearing(_) => {}
-            _ => self.state = State::Hearing(Utterance::open(&mut self.commands, self.now, self.now)),
+            TurnPhase::Hearing(_) => {}
+            _ => self.state = TurnPhase::Hearing(TurnUtterance::open(&mut self.commands, self.now, self.now)),
         }
     }
 
@@ -216,18 +216,18 @@ impl Machine {
     }
 
     /// Without a microphone everything ends. Without a loudspeaker the microphone is heard on, and an answer waits.
-    fn device_there(&mut self, device: Device, there: bool) {
+    fn device_there(&mut self, device: DeviceKind, there: bool) {
         match device {
-            Device::Microphone => {
+            DeviceKind::Microphone => {
                 if !there {
                     self.close_ears();
                 }
                 self.gates.no_microphone = !there;
             }
-            Device::Speaker => {
+            DeviceKind::Speaker => {
                 self.gates.no_speaker = !there;
                 let (commands, now) = (&mut self.commands, self.now);
-                if let State::Answering(answer) | State::Interrupted { answer, .. } = &mut self.state {
+                if let TurnPhase::Answering(answer) | TurnPhase::Interrupted { answer, .. } = &mut self.state {
                     if there { answer.find_speaker(commands, now) } else { answer.lose_speaker(commands, now) }
                 }
             }
@@ -241,13 +241,13 @@ impl Machine {
     fn close_ears(&mut self) {
         self.drop_everything();
         self.gates.talking = false;
-        self.voice = Voice::Quiet { since: self.now };
+        self.voice = VoicePresence::Quiet { since: self.now };
     }
 
     /// Ends whatever is under way.
     fn drop_everything(&mut self) {
         self.finish(Ending::Interrupted);
-        if let State::Hearing(mut utterance) = self.take_state() {
+        if let TurnPhase::Hearing(mut utterance) = self.take_state() {
             utterance.give_up(&mut self.commands);
         }
     }
@@ -255,7 +255,7 @@ impl Machine {
     /// Ends what is answered or is about to be; an utterance that is not over goes on.
     pub(super) fn fall_silent(&mut self) {
         self.finish(Ending::Interrupted);
-        if matches!(&self.state, State::Hearing(utterance) if utterance.decided) {
+        if matches!(&self.state, TurnPhase::Hearing(utterance) if utterance.decided) {
             self.drop_everything();
         }
     }
@@ -264,8 +264,8 @@ impl Machine {
     pub(super) fn attend(&mut self, span: Ms) {
         let until = after(self.now, span);
         self.attentive_until = Some(self.attentive_until.map_or(until, |earlier| latest(earlier, until)));
-        if matches!(self.state, State::Listening) {
-            self.commands.say(TurnCommand::Earcon(Earcon::Listening));
+        if matches!(self.state, TurnPhase::Listening) {
+            self.commands.say(TurnCommand::Earcon(EarconKind::Listening));
         }
     }
 
@@ -279,8 +279,8 @@ impl Machine {
     }
 
     /// The state, to be replaced; listening until then.
-    pub(super) fn take_state(&mut self) -> State {
-        std::mem::replace(&mut self.state, State::Listening)
+    pub(super) fn take_state(&mut self) -> TurnPhase {
+        std::mem::replace(&mut self.state, TurnPhase::Listening)
     }
 
     fn catch_up(&mut self) {
@@ -320,7 +320,7 @@ impl Machine {
 
     fn candidate_due(&self) -> Option<Ms> {
         match self.voice {
-            Voice::Seen { since, .. } => Some(after(since, self.settings.candidate_limit)),
+            VoicePresence::Seen { since, .. } => Some(after(since, self.settings.candidate_limit)),
             _ => None,
         }
     }
@@ -330,7 +330,7 @@ impl Machine {
         let longest = after(utterance.from, self.settings.longest_turn);
         match self.voice {
             // While a voice may be coming back nothing ends.
-            Voice::Quiet { since } if !self.gates.talking => {
+            VoicePresence::Quiet { since } if !self.gates.talking => {
                 let silence = utterance.ends_at(since, &self.settings);
                 Some(Ms(silence.0.min(longest.0)))
             }
@@ -340,35 +340,38 @@ impl Machine {
 
     fn words_due(&self) -> Option<Ms> {
         match self.utterance()?.reading {
-            Reading::Asked { at } => Some(after(at, self.settings.recognise_limit)),
+            TranscriptState::Asked { at } => Some(after(at, self.settings.recognise_limit)),
             _ => None,
         }
     }
 
     fn attention_due(&self) -> Option<Ms> {
-        let at_rest = matches!((&self.state, self.voice), (State::Listening, Voice::Quiet { .. } | Voice::Speech));
+        let at_rest = matches!(
+            (&self.state, self.voice),
+            (TurnPhase::Listening, VoicePresence::Quiet { .. } | VoicePresence::Speech)
+        );
         self.attentive_until.filter(|_| at_rest && self.settings.wake_word)
     }
 
-    pub(super) fn utterance(&self) -> Option<&Utterance> {
+    pub(super) fn utterance(&self) -> Option<&TurnUtterance> {
         match &self.state {
-            State::Hearing(utterance) | State::Interrupted { over: utterance, .. } => Some(utterance),
-            State::Listening | State::Answering(_) => None,
+            TurnPhase::Hearing(utterance) | TurnPhase::Interrupted { over: utterance, .. } => Some(utterance),
+            TurnPhase::Listening | TurnPhase::Answering(_) => None,
         }
     }
 
-    pub(super) fn utterance_mut(&mut self) -> Option<&mut Utterance> {
+    pub(super) fn utterance_mut(&mut self) -> Option<&mut TurnUtterance> {
         match &mut self.state {
-            State::Hearing(utterance) | State::Interrupted { over: utterance, .. } => Some(utterance),
-            State::Listening | State::Answering(_) => None,
+            TurnPhase::Hearing(utterance) | TurnPhase::Interrupted { over: utterance, .. } => Some(utterance),
+            TurnPhase::Listening | TurnPhase::Answering(_) => None,
         }
     }
 
     /// The confirmed answer.
     pub(super) fn active(&self) -> Option<&Answer> {
         match &self.state {
-            State::Answering(answer) | State::Interrupted { answer, .. } => Some(answer),
-            State::Listening | State::Hearing(_) => None,
+            TurnPhase::Answering(answer) | TurnPhase::Interrupted { answer, .. } => Some(answer),
+            TurnPhase::Listening | TurnPhase::Hearing(_) => None,
         }
     }
 }

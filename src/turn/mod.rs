@@ -61,7 +61,9 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Earcon, Ending, Notice, Reply, SessionState, TurnCommand};
-pub use input::{AnswerEvent, Control, Device, PlaybackEvent, Transcript, TurnInput, TurnStage, Verdict, VoiceEvent};
+pub use command::{EarconKind, Ending, Notice, Reply, SessionState, TurnCommand};
+pub use input::{
+    AnswerEvent, Control, DeviceKind, PlaybackEvent, TurnInput, TurnStage, TurnTranscript, TurnVerdict, VoiceEvent,
+};
 pub use machine::Machine;
 pub use settings::{BargeIn, EndOfTurn, TurnSettings};

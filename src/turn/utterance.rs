@@ -4,14 +4,14 @@ use super::answer::Answer;
 use super::command::{Notice, TurnCommand};
 use super::command_buffer::{CommandBuffer, after, latest};
 use super::evidence::Evidence;
-use super::input::Transcript;
+use super::input::TurnTranscript;
 use super::settings::TurnSettings;
 use super::words::tokens;
 use crate::types::{Ms, TurnId};
 
 /// Whether there is a voice at this moment, as voice activity tells it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Voice {
+pub(super) enum VoicePresence {
     /// None since.
     Quiet { since: Ms },
     /// Perhaps, since `since`; before it there was none since `quiet`.
@@ -20,12 +20,12 @@ pub(super) enum Voice {
     Speech,
 }
 
-impl Voice {
+impl VoicePresence {
     /// Since when no speech was confirmed.
     pub(super) fn quiet_since(self) -> Option<Ms> {
         match self {
-            Voice::Quiet { since } | Voice::Seen { quiet: since, .. } => Some(since),
-            Voice::Speech => None,
+            VoicePresence::Quiet { since } | VoicePresence::Seen { quiet: since, .. } => Some(since),
+            VoicePresence::Speech => None,
         }
     }
 }
@@ -33,13 +33,13 @@ impl Voice {
 /// One utterance. Each time it goes on after a pause it is revised: it gets a new number, and all that was made for the
 /// older one is dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Utterance {
+pub(super) struct TurnUtterance {
     pub(super) turn: TurnId,
     /// Its first moment.
     pub(super) from: Ms,
     /// When it began under this number.
     pub(super) since: Ms,
-    pub(super) reading: Reading,
+    pub(super) reading: TranscriptState,
     /// Up to where its words were asked for.
     pub(super) read_to: Ms,
     /// How likely the turn is complete, if anything has said so.
@@ -60,25 +60,25 @@ pub(super) struct Utterance {
 
 /// How far its words are.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Reading {
+pub(super) enum TranscriptState {
     /// The recogniser may follow it as it comes.
     Following,
     /// Its words were asked for.
     Asked {
         at: Ms,
     },
-    Done(Transcript),
+    Done(TurnTranscript),
 }
 
-impl Utterance {
-    pub(super) fn open(commands: &mut CommandBuffer, from: Ms, now: Ms) -> Utterance {
+impl TurnUtterance {
+    pub(super) fn open(commands: &mut CommandBuffer, from: Ms, now: Ms) -> TurnUtterance {
         let turn = commands.number();
         commands.say(TurnCommand::BeginRecognition { turn, from });
-        Utterance {
+        TurnUtterance {
             turn,
             from,
             since: now,
-            reading: Reading::Following,
+            reading: TranscriptState::Following,
             read_to: from,
             score: None,
             likeness: 0.0,
@@ -93,12 +93,12 @@ impl Utterance {
     /// It goes on, or begins elsewhere: what was made of it does not hold.
     pub(super) fn revise(&mut self, commands: &mut CommandBuffer, from: Ms, now: Ms) {
         self.give_up(commands);
-        *self = Utterance { over_answer: self.over_answer, ..Utterance::open(commands, from, now) };
+        *self = TurnUtterance { over_answer: self.over_answer, ..TurnUtterance::open(commands, from, now) };
     }
 
     /// Ends all work for it.
     pub(super) fn give_up(&mut self, commands: &mut CommandBuffer) {
-        if !matches!(self.reading, Reading::Done(_)) {
+        if !matches!(self.reading, TranscriptState::Done(_)) {
             commands.say(TurnCommand::CancelRecognition { turn: self.turn });
         }
         if let Some(ahead) = self.ahead.take() {
@@ -108,8 +108,8 @@ impl Utterance {
 
     /// Asks for the words up to `to`, unless they are there or on their way.
     pub(super) fn recognise(&mut self, commands: &mut CommandBuffer, to: Ms, now: Ms) {
-        if self.reading == Reading::Following {
-            self.reading = Reading::Asked { at: now };
+        if self.reading == TranscriptState::Following {
+            self.reading = TranscriptState::Asked { at: now };
             self.read_to = latest(self.from, to);
             commands.say(TurnCommand::Recognise { turn: self.turn, from: self.from, to: self.read_to });
         }
@@ -117,21 +117,21 @@ impl Utterance {
 
     /// Whether more has been said than its words were asked for: they were looked for in the middle of the speech. What
     /// is decided in the middle is as it is.
-    pub(super) fn is_read_in_part(&self, voice: Voice) -> bool {
+    pub(super) fn is_read_in_part(&self, voice: VoicePresence) -> bool {
         voice.quiet_since().map_or(!self.decided, |quiet| self.read_to.0 < quiet.0)
     }
 
     /// What was read is not all of it: listens on, under a new number, and asks again if it is all by now.
-    pub(super) fn read_on(&mut self, commands: &mut CommandBuffer, from: Ms, voice: Voice, now: Ms) {
+    pub(super) fn read_on(&mut self, commands: &mut CommandBuffer, from: Ms, voice: VoicePresence, now: Ms) {
         self.revise(commands, from, now);
         if let Some(quiet) = voice.quiet_since() {
             self.recognise(commands, quiet, now);
         }
     }
 
-    pub(super) fn words(&self) -> Option<&Transcript> {
+    pub(super) fn words(&self) -> Option<&TurnTranscript> {
         match &self.reading {
-            Reading::Done(transcript) => Some(transcript),
+            TranscriptState::Done(transcript) => Some(transcript),
             _ => None,
         }
     }
@@ -159,6 +159,6 @@ impl Utterance {
 }
 
 /// Whether two transcripts say the same, whatever their marks and capitals.
-pub(super) fn agree(a: &Transcript, b: &Transcript) -> bool {
+pub(super) fn agree(a: &TurnTranscript, b: &TurnTranscript) -> bool {
     a.verdict == b.verdict && tokens(&a.text) == tokens(&b.text)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use half::bf16;
 use serde_json::Value;
-use sotto::llm::checkpoint::header::{self, Tensor};
-use sotto::llm::checkpoint::names::Kind;
+use sotto::llm::checkpoint::header::{self, CheckpointTensor};
+use sotto::llm::checkpoint::names::TensorKind;
 use sotto::llm::checkpoint::{CONFIG, Checkpoint};
 
 use super::{bind, goldens};
@@ -67,8 +67,8 @@ fn plain_goldens_are_read_to_the_bit() {
     assert_eq!(bound.len(), plain.names().count());
     for (own, (needed, values)) in bound {
         let change = |w: f32| match needed.kind {
-            Kind::Norm => 1.0 + w,
-            Kind::Decay => -w.exp(),
+            TensorKind::Norm => 1.0 + w,
+            TensorKind::Decay => -w.exp(),
             _ => w,
         };
         let expected: Vec<f32> = plain.floats(plain.find(&own).unwrap()).into_iter().map(change).collect();
@@ -97,7 +97,7 @@ fn check_packed(folder: &Path, original: &Plain) {
         let name = plain.find(&own).unwrap();
         let before = original.floats(original.find(&own).unwrap());
         match needed.kind {
-            Kind::Matrix => {
+            TensorKind::Matrix => {
                 let module = name.strip_suffix(".weight").unwrap();
                 let parameters = |part: &str| plain.floats(&format!("{module}.{part}"));
                 let (scales, biases) = (parameters("scales"), parameters("biases"));
@@ -111,11 +111,11 @@ fn check_packed(folder: &Path, original: &Plain) {
                     assert!((values[i] - before[i]).abs() <= steps * scale.abs() + rounding, "{name} {i}");
                 }
             }
-            Kind::Norm => {
+            TensorKind::Norm => {
                 let expected: Vec<f32> = before.iter().map(|w| bf16::from_f32(1.0 + w).to_f32()).collect();
                 assert!(values == expected, "{name}");
             }
-            Kind::Decay => assert!(values == before.iter().map(|w| -w.exp()).collect::<Vec<_>>(), "{name}"),
+            TensorKind::Decay => assert!(values == before.iter().map(|w| -w.exp()).collect::<Vec<_>>(), "{name}"),
             _ => assert!(values == before, "{name}"),
         }
     }
@@ -126,7 +126,7 @@ fn check_listing(folder: &Path) {
     let listed: Value = serde_json::from_slice(&fs::read(folder.join("tensors.json")).unwrap()).unwrap();
     let found = header::parse(&fs::read(folder.join("model.safetensors")).unwrap()).unwrap();
     assert_eq!(found.len(), listed.as_object().unwrap().len());
-    for Tensor { name, dims, dtype, .. } in found {
+    for CheckpointTensor { name, dims, dtype, .. } in found {
         let named = match dtype.name() {
             "BF16" => "mlx.core.bfloat16",
             "F32" => "mlx.core.float32",

@@ -15,15 +15,15 @@ use damage::{Damage, damage_weights, damages};
 use memory::measured;
 use proptest::prelude::*;
 use serde_json::Value;
-use sotto::llm::checkpoint::header::{self, Tensor};
+use sotto::llm::checkpoint::header::{self, CheckpointTensor};
 use sotto::llm::checkpoint::inventory::{Needed, inventory};
-use sotto::llm::checkpoint::names::{self, Kind};
-use sotto::llm::checkpoint::writer::{Entry, Writer};
+use sotto::llm::checkpoint::names::{self, TensorKind};
+use sotto::llm::checkpoint::writer::{TensorSpec, Writer};
 use sotto::llm::checkpoint::{CONFIG, Checkpoint, INDEX, random};
 use sotto::llm::gguf::Gguf;
-use sotto::llm::quantize::{Format, Recipe, Watch, quantize};
+use sotto::llm::quantize::{QuantFormat, Recipe, Watch, quantize};
 use sotto::llm::tensors::Tensors;
-use sotto::llm::{LlmError, Source};
+use sotto::llm::{LlmError, ModelSource};
 
 /// What one thread may hold at a time over a file of a few kilobytes.
 const MOST_MEMORY: usize = 8 << 20;
@@ -223,10 +223,10 @@ fn files_that_are_none_are_refused_at_once() {
 fn bind(checkpoint: &Checkpoint) -> Result<BTreeMap<String, (Needed, Vec<f32>)>, LlmError> {
     let mut binder = checkpoint.binder();
     let mut all = BTreeMap::new();
-    for needed in inventory(checkpoint.blueprint(), checkpoint.tied()) {
+    for needed in inventory(checkpoint.model_config(), checkpoint.tied()) {
         let gguf = names::to_gguf(&needed.name).unwrap();
         let values = match needed.kind {
-            Kind::Matrix => {
+            TensorKind::Matrix => {
                 let weight = binder.matrix(&gguf, needed.dims[0], needed.dims[1])?;
                 let matrix = weight.matrix();
                 let mut values = vec![0.0; matrix.rows() * matrix.cols()];
@@ -257,7 +257,7 @@ impl Watch for Unseen {
     fn advance(&self, _: u64) {}
 }
 
-fn quantised(model: &Path, format: Format) -> tempfile::TempDir {
+fn quantised(model: &Path, format: QuantFormat) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     quantize(model, dir.path(), &Recipe::new(format, None).unwrap(), true, &Unseen).unwrap();
     dir
@@ -271,9 +271,9 @@ fn sharded(model: &Path) -> tempfile::TempDir {
     fs::copy(model.join(CONFIG), dir.path().join(CONFIG)).unwrap();
     for part in 0..2 {
         let name = format!("model-{:05}-of-00002.safetensors", part + 1);
-        let own: Vec<&Tensor> = tensors.iter().skip(part).step_by(2).collect();
-        let entries: Vec<Entry> =
-            own.iter().map(|tensor| Entry::new(tensor.name.clone(), tensor.dtype.clone(), &tensor.dims)).collect();
+        let own: Vec<&CheckpointTensor> = tensors.iter().skip(part).step_by(2).collect();
+        let entries: Vec<TensorSpec> =
+            own.iter().map(|tensor| TensorSpec::new(tensor.name.clone(), tensor.dtype.clone(), &tensor.dims)).collect();
         let mut writer = Writer::create(&dir.path().join(&name), &entries, &[]).unwrap();
         own.iter().for_each(|tensor| writer.write(&file[tensor.span.clone()]).unwrap());
         writer.finish().unwrap();
@@ -286,7 +286,7 @@ fn sharded(model: &Path) -> tempfile::TempDir {
 /// Checkpoints of every layout: floats, packed codes, and both in several files.
 fn seeds() -> Vec<tempfile::TempDir> {
     let good = good_model();
-    let (mixed, int8) = (quantised(good.path(), Format::Mixed), quantised(good.path(), Format::Int8));
+    let (mixed, int8) = (quantised(good.path(), QuantFormat::Mixed), quantised(good.path(), QuantFormat::Int8));
     let shards = [sharded(good.path()), sharded(mixed.path())];
     let all: Vec<_> = [good, mixed, int8].into_iter().chain(shards).collect();
     all.iter().for_each(|seed| read_all(seed.path()).unwrap());
@@ -317,7 +317,7 @@ proptest! {
         let (result, memory) = measured(|| header::parse(&file));
         prop_assert!(memory < MOST_MEMORY, "{memory} bytes");
         let mut free_from = 8;
-        for Tensor { span, .. } in result.into_iter().flatten() {
+        for CheckpointTensor { span, .. } in result.into_iter().flatten() {
             prop_assert!(span.start >= free_from && span.end >= span.start && span.end <= file.len());
             free_from = span.end;
         }
@@ -382,7 +382,7 @@ fn gguf_and_its_front() -> (Vec<u8>, usize) {
 
 /// Everything that is done with a GGUF file before it computes.
 fn read_gguf(path: &Path) -> Result<(), LlmError> {
-    let source = Source::open(path)?;
+    let source = ModelSource::open(path)?;
     source.precision();
     // A file without a tokenizer may still be a model.
     let _refused = source.tokenizer();

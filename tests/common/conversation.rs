@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sotto::audio::device::{Card, DEFAULT, Room, Simulated};
+use sotto::audio::device::{Card, DEFAULT, Simulated, SimulatedRoom};
 use sotto::config::Plan;
 use sotto::observe::Journal;
-use sotto::pipeline::{Devices, Exchange, Live, SessionEvent, Stages};
+use sotto::pipeline::{Exchange, Live, SessionDevices, SessionEvent, Stages};
 use sotto::turn::{Ending, SessionState};
 use sotto::types::SampleRate;
 
@@ -21,10 +21,13 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    pub fn start(stages: Stages, plan: &Plan, room: Room) -> Conversation {
+    pub fn start(stages: Stages, plan: &Plan, room: SimulatedRoom) -> Conversation {
         let card = Simulated::usual(room);
-        let devices =
-            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
+        let devices = SessionDevices {
+            card: Arc::new(card.clone()),
+            microphone: DEFAULT.to_owned(),
+            speaker: DEFAULT.to_owned(),
+        };
         let live = Live::start(stages, plan, devices, Journal::default()).unwrap();
         let mut conversation = Conversation { card, live, answers: Vec::new() };
         conversation.pass(500);

@@ -27,7 +27,7 @@ impl Noise {
 
 /// Where the speaker stands, what it does to the sound, and what the room adds.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct SimulatedRoom {
     /// Until the echo has died by 60 dB.
     pub tail_ms: usize,
     /// From the speaker's sample to the microphone's.
@@ -44,13 +44,21 @@ pub struct Room {
     pub floor_db: f32,
 }
 
-impl Default for Room {
+impl Default for SimulatedRoom {
     fn default() -> Self {
-        Room { tail_ms: 120, delay_ms: 80, jump_ms: 0, echo_db: -10.0, drift_ppm: 0.0, drive: 1.0, floor_db: -70.0 }
+        SimulatedRoom {
+            tail_ms: 120,
+            delay_ms: 80,
+            jump_ms: 0,
+            echo_db: -10.0,
+            drift_ppm: 0.0,
+            drive: 1.0,
+            floor_db: -70.0,
+        }
     }
 }
 
-impl Room {
+impl SimulatedRoom {
     /// What the microphone hears of `played`, noise included.
     pub fn echo(&self, played: &[f32]) -> Vec<f32> {
         let squeeze = |x: &f32| if self.drive > 0.0 { (2.0 * self.drive * x).tanh() / (2.0 * self.drive) } else { *x };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde::Deserialize;
-use sotto::llm::Blueprint;
+use sotto::llm::ModelConfig;
 
 #[derive(Clone)]
 pub struct Expected {
@@ -71,14 +71,14 @@ impl Expected {
 
     /// The rows that a convolution still sees, `[taps - 1, channels]` in the order of GGUF. Files have
     /// `[channels, taps - 1]`, or one dead column more in front.
-    pub fn conv_rows(&self, name: &str, blueprint: &Blueprint) -> Vec<f32> {
-        let net = blueprint.delta.as_ref().unwrap();
+    pub fn conv_rows(&self, name: &str, model_config: &ModelConfig) -> Vec<f32> {
+        let net = model_config.delta.as_ref().unwrap();
         let (channels, before) = (net.heads().channels(), net.taps - 1);
         let columns = self.values(name).len() / channels;
         let keys = 2 * net.heads().key_width();
         let channel = |c: usize| match c.checked_sub(keys) {
             None => c,
-            Some(v) => keys + grouped_head(blueprint, v / net.value_dim) * net.value_dim + v % net.value_dim,
+            Some(v) => keys + grouped_head(model_config, v / net.value_dim) * net.value_dim + v % net.value_dim,
         };
         let rows = (0..before).flat_map(|row| (0..channels).map(move |c| (row, c)));
         rows.map(|(row, c)| self.values(name)[channel(c) * columns + columns - before + row]).collect()
@@ -86,18 +86,18 @@ impl Expected {
 }
 
 /// Where value head `head` of a GGUF file stands in the order of Hugging Face.
-fn grouped_head(blueprint: &Blueprint, head: usize) -> usize {
-    let net = blueprint.delta.as_ref().unwrap();
+fn grouped_head(model_config: &ModelConfig, head: usize) -> usize {
+    let net = model_config.delta.as_ref().unwrap();
     head % net.key_heads * (net.value_heads / net.key_heads) + head / net.key_heads
 }
 
 /// S of a GGUF model with its heads in the order of Hugging Face.
-pub fn grouped(blueprint: &Blueprint, s: &[f32]) -> Vec<f32> {
-    let net = blueprint.delta.as_ref().unwrap();
+pub fn grouped(model_config: &ModelConfig, s: &[f32]) -> Vec<f32> {
+    let net = model_config.delta.as_ref().unwrap();
     let size = net.key_dim * net.value_dim;
     let mut ordered = vec![0.0; s.len()];
     for (head, s) in s.chunks_exact(size).enumerate() {
-        ordered[grouped_head(blueprint, head) * size..][..size].copy_from_slice(s);
+        ordered[grouped_head(model_config, head) * size..][..size].copy_from_slice(s);
     }
     ordered
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ringbuf::traits::Consumer;
 
-use super::drift::Loop;
-use super::line::{Taken, TapEnd, tap};
-use super::link::{Change, Link};
-use super::steered::Steered;
+use super::adjustable_resampler::AdjustableResampler;
+use super::drift::DelayLockedLoop;
+use super::line::{CaptureConsumer, CapturedHeader, tap};
+use super::link::{DeviceChange, Link};
 use super::{Card, Clock, Direction, Moment, Spawn};
 use crate::types::SampleRate;
 
@@ -30,7 +30,7 @@ const MOST_PULL: f64 = 5e-5;
 
 /// 10 ms of sound at 16 kHz.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Block {
+pub struct CapturedBlock {
     /// Of its first sample: samples at 16 kHz since the capture began.
     pub position: u64,
     /// When its first sample was at the microphone.
@@ -41,14 +41,14 @@ pub struct Block {
 }
 
 /// A microphone that is always there. [`Capture::read`] hands out blocks without end; what a device did not deliver is
-/// silence, marked in [`Block::missing`]. Silence rather than an event, because all that follow count time in samples:
+/// silence, marked in [`CapturedBlock::missing`]. Silence rather than an event, because all that follow count time in samples:
 /// the echo canceller stays aligned, and a turn ends by silence when the microphone is pulled out in the middle of a
 /// word. The event comes as well, from [`Capture::poll`].
 ///
 /// A position is a time: the capture's beginning and 1/16000 s of the session for each sample, whatever the device's
-/// clock does; to within a few milliseconds where the device tells its times well. [`Block::at`] is always the better of both.
+/// clock does; to within a few milliseconds where the device tells its times well. [`CapturedBlock::at`] is always the better of both.
 pub struct Capture {
-    link: Link<TapEnd>,
+    link: Link<CaptureConsumer>,
     flow: Flow,
     /// Of streams that have ended.
     overruns: u64,
@@ -74,19 +74,19 @@ impl Capture {
     }
 
     /// Looks after the device; to be called every few milliseconds, before [`Capture::read`].
-    pub fn poll(&mut self) -> Option<Change> {
+    pub fn poll(&mut self) -> Option<DeviceChange> {
         let (change, left) = self.link.poll();
         if let Some(mut end) = left {
             while self.flow.take_in(&mut end) {}
             self.flow.stop();
-            self.overruns += end.gauges.overrun();
-            self.xruns += end.gauges.xruns();
+            self.overruns += end.counters.overrun();
+            self.xruns += end.counters.xruns();
         }
         change
     }
 
     /// The next block, once 10 ms more have passed.
-    pub fn read(&mut self) -> Option<Block> {
+    pub fn read(&mut self) -> Option<CapturedBlock> {
         match self.link.end() {
             Some(end) => while self.flow.lacks() > 0 && self.flow.take_in(end) {},
             None => self.flow.wait_in_silence(),
@@ -106,12 +106,12 @@ impl Capture {
 
     /// Frames of the device that were lost because [`Capture::read`] was not called for some seconds.
     pub fn overruns(&mut self) -> u64 {
-        self.overruns + self.link.end().map_or(0, |end| end.gauges.overrun())
+        self.overruns + self.link.end().map_or(0, |end| end.counters.overrun())
     }
 
     /// Interruptions that the device reported.
     pub fn xruns(&mut self) -> u64 {
-        self.xruns + self.link.end().map_or(0, |end| end.gauges.xruns())
+        self.xruns + self.link.end().map_or(0, |end| end.counters.xruns())
     }
 }
 
@@ -135,8 +135,8 @@ struct Flow {
 }
 
 struct Track {
-    resampler: Steered,
-    clock: Loop,
+    resampler: AdjustableResampler,
+    clock: DelayLockedLoop,
     /// The frame that should come next.
     next: u64,
     xruns: u64,
@@ -169,7 +169,7 @@ impl Flow {
     }
 
     /// Adds some of the silence that is due, or the sound of one callback. False if there is neither.
-    fn take_in(&mut self, end: &mut TapEnd) -> bool {
+    fn take_in(&mut self, end: &mut CaptureConsumer) -> bool {
         if self.silence > 0 {
             self.add_silence();
             return true;
@@ -198,19 +198,20 @@ impl Flow {
     }
 
     /// The first callback of a stream says where in time it stands.
-    fn start(&mut self, end: &TapEnd, taken: &Taken) {
+    fn start(&mut self, end: &CaptureConsumer, taken: &CapturedHeader) {
         let began = self.position_at(taken.at.min(self.clock.now()).seconds()).max(0.0).round() as u64;
         self.silence += began.saturating_sub(self.end());
         let surplus = self.end().saturating_sub(began) as usize;
         let rate = end.format.rate;
-        let resampler = Steered::new(rate, SampleRate::HEARING).expect("the rates of a format are accepted");
+        let resampler =
+            AdjustableResampler::new(rate, SampleRate::HEARING).expect("the rates of a format are accepted");
         let (next, xruns) = (taken.first, taken.xruns);
-        let clock = Loop::new(rate);
+        let clock = DelayLockedLoop::new(rate);
         self.track = Some(Track { resampler, clock, next, xruns, from: next, base: began, surplus });
     }
 
     /// `lost` samples are missing before what comes now.
-    fn close_gap(&mut self, lost: u64, taken: &Taken) {
+    fn close_gap(&mut self, lost: u64, taken: &CapturedHeader) {
         let Some(track) = &mut self.track else { return };
         let overrun = taken.first != track.next;
         (track.next, track.xruns) = (taken.first, taken.xruns);
@@ -228,7 +229,7 @@ impl Flow {
         }
     }
 
-    fn resample(&mut self, taken: &Taken) {
+    fn resample(&mut self, taken: &CapturedHeader) {
         let Some(track) = &mut self.track else { return };
         track.clock.note(taken.first, taken.at);
         (track.next, track.xruns) = (taken.first + u64::from(taken.frames), taken.xruns);
@@ -271,13 +272,13 @@ impl Flow {
         }
     }
 
-    fn hand_out(&mut self) -> Block {
+    fn hand_out(&mut self) -> CapturedBlock {
         let at = match self.ready.front() {
             Some(Some(_)) => self.anchor.1 - (self.anchor.0 - self.position as f64) / RATE,
             _ => self.began.seconds() + self.position as f64 / RATE,
         };
         let mut block =
-            Block { position: self.position, at: Moment::at_seconds(at), missing: 0, samples: [0.0; BLOCK] };
+            CapturedBlock { position: self.position, at: Moment::at_seconds(at), missing: 0, samples: [0.0; BLOCK] };
         for (sample, ready) in block.samples.iter_mut().zip(self.ready.drain(..BLOCK)) {
             *sample = ready.unwrap_or_default();
             block.missing += u16::from(ready.is_none());
@@ -290,7 +291,7 @@ impl Flow {
 
 impl Track {
     /// How many samples at 16 kHz were lost before this callback: by a ring that was full, or in the device.
-    fn lost_before(&self, taken: &Taken) -> u64 {
+    fn lost_before(&self, taken: &CapturedHeader) -> u64 {
         let Some(expected) = self.clock.time_of(self.next as f64) else { return 0 };
         let (at, least) = match taken.first != self.next {
             true => (self.clock.time_of(taken.first as f64).unwrap_or(expected), 0.0),

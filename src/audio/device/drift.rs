@@ -25,7 +25,7 @@ pub const MOST_DRIFT: f64 = 1e-3;
 /// Linux Audio Conference 2005), with blocks of any length: it says when a frame passed, smoother than the callback's own
 /// times, and how many seconds of the session a frame takes.
 #[derive(Clone, Debug)]
-pub struct Loop {
+pub struct DelayLockedLoop {
     nominal: f64,
     /// Seconds of the session that a frame lasts.
     per_frame: f64,
@@ -38,10 +38,10 @@ pub struct Loop {
     started: bool,
 }
 
-impl Loop {
+impl DelayLockedLoop {
     pub fn new(rate: SampleRate) -> Self {
         let nominal = 1.0 / f64::from(rate.0);
-        Loop { nominal, per_frame: nominal, frame: 0, time: 0.0, begun: 0.0, jitter: 0.0, started: false }
+        DelayLockedLoop { nominal, per_frame: nominal, frame: 0, time: 0.0, begun: 0.0, jitter: 0.0, started: false }
     }
 
     /// Frame number `frame` passed at about `at`.
@@ -108,7 +108,7 @@ mod tests {
     fn drift_is_found_through_jitter() {
         for (ppm, jitter, within) in [(0.0, 0.0, 0.1), (100.0, 0.0, 0.5), (-200.0, 1e-3, 12.0), (80.0, 5e-3, 60.0)] {
             let mut random = fastrand::Rng::with_seed(7);
-            let mut clock = Loop::new(SampleRate(48_000));
+            let mut clock = DelayLockedLoop::new(SampleRate(48_000));
             let rate = 48_000.0 * (1.0 + ppm * 1e-6);
             let mut frame = 0;
             while frame < 48_000 * 60 {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_gap_does_not_touch_the_rate() {
-        let mut clock = Loop::new(SampleRate(16_000));
+        let mut clock = DelayLockedLoop::new(SampleRate(16_000));
         for block in 0..1000 {
             clock.note(block * 160, Moment(block * 10_000_000));
         }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn nonsense_times_stay_within_bounds() {
-        let mut clock = Loop::new(SampleRate(8_000));
+        let mut clock = DelayLockedLoop::new(SampleRate(8_000));
         assert_eq!(clock.time_of(0.0), None);
         for at in [0, u64::MAX / 2, 5, u64::MAX / 4, 0] {
             clock.note(clock.frame + 80, Moment(at));

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use cpal::SampleFormat;
 
-use super::room::Room;
+use super::room::SimulatedRoom;
 use super::{
-    Card, Clock, Device, DeviceError, Direction, Feed, Format, Moment, Simulated, SimulatedDevice, Stream, Tap,
+    AudioStream, CaptureProducer, Card, Clock, DeviceError, DeviceInfo, Direction, Moment, PlaybackConsumer, Simulated,
+    SimulatedDevice, StreamFormat,
 };
 use crate::audio::{AudioError, Clip, LONGEST, WavTarget, load_at};
 use crate::types::SampleRate;
@@ -30,7 +31,7 @@ impl FileCard {
         let device = |direction, name, rate| SimulatedDevice::new(direction, name, rate, 1, SampleFormat::F32);
         let hearing = SampleRate::HEARING;
         let devices = vec![device(Direction::Input, "file", hearing.0), device(Direction::Output, "file", rate.0)];
-        let card = Simulated::new(devices, Room::HEADPHONES);
+        let card = Simulated::new(devices, SimulatedRoom::HEADPHONES);
         card.say(Moment::default(), hearing, &samples);
         if answer.is_some() {
             card.record();
@@ -62,23 +63,23 @@ impl Card for FileCard {
         self.card.clock()
     }
 
-    fn devices(&self) -> Result<Vec<Device>, DeviceError> {
+    fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError> {
         self.card.devices()
     }
 
     fn open_input(
         &self,
         name: &str,
-        connect: &mut dyn FnMut(Format, &str) -> Tap,
-    ) -> Result<Box<dyn Stream>, DeviceError> {
+        connect: &mut dyn FnMut(StreamFormat, &str) -> CaptureProducer,
+    ) -> Result<Box<dyn AudioStream>, DeviceError> {
         self.card.open_input(name, connect)
     }
 
     fn open_output(
         &self,
         name: &str,
-        connect: &mut dyn FnMut(Format, &str) -> Feed,
-    ) -> Result<Box<dyn Stream>, DeviceError> {
+        connect: &mut dyn FnMut(StreamFormat, &str) -> PlaybackConsumer,
+    ) -> Result<Box<dyn AudioStream>, DeviceError> {
         self.card.open_output(name, connect)
     }
 }

@@ -9,10 +9,10 @@ use cpal::{
     SupportedBufferSize, SupportedStreamConfigRange,
 };
 
-use super::link::Fault;
+use super::link::StreamFault;
 use super::{
-    Card, Clock, DEFAULT, DEVICE_RATES, Device, DeviceError, Direction, Feed, Format, Gauges, MOST_CHANNELS, Moment,
-    Stream, SystemClock, Tap,
+    AudioStream, CaptureProducer, Card, Clock, DEFAULT, DEVICE_RATES, DeviceError, DeviceInfo, Direction,
+    MOST_CHANNELS, Moment, PlaybackConsumer, StreamCounters, StreamFormat, SystemClock,
 };
 use crate::types::{Ms, SampleRate};
 
@@ -72,7 +72,7 @@ impl Card for Hardware {
     }
 
     /// Opens every device for a moment, to see whether it can be.
-    fn devices(&self) -> Result<Vec<Device>, DeviceError> {
+    fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError> {
         hush();
         let host = cpal::default_host();
         let no_system = |error: Error| DeviceError::NoSoundSystem { why: error.to_string() };
@@ -94,7 +94,7 @@ impl Card for Hardware {
                     && let Ok(choice) = choose(device, direction)
                 {
                     let description = device.description().map_or(name.clone(), |about| about.name().to_owned());
-                    listed.push(Device { name, description, direction, is_default, format: Some(choice.format) });
+                    listed.push(DeviceInfo { name, description, direction, is_default, format: Some(choice.format) });
                 }
             }
         }
@@ -104,8 +104,8 @@ impl Card for Hardware {
     fn open_input(
         &self,
         name: &str,
-        connect: &mut dyn FnMut(Format, &str) -> Tap,
-    ) -> Result<Box<dyn Stream>, DeviceError> {
+        connect: &mut dyn FnMut(StreamFormat, &str) -> CaptureProducer,
+    ) -> Result<Box<dyn AudioStream>, DeviceError> {
         hush();
         let tell = |error: Error| told(Direction::Input, name, &error);
         let device = find(Direction::Input, name)?;
@@ -113,13 +113,13 @@ impl Card for Hardware {
         let sample = choice.format.sample;
         let stream = self.build(&choice, |config| {
             let (mut tap, clock) = (connect(choice.format, name), self.clock);
-            let gauges = tap.gauges();
+            let counters = tap.counters();
             let data = move |data: &Data, info: &cpal::InputCallbackInfo| {
                 let times = info.timestamp();
                 let at = clock.now().minus(between(times.capture, times.callback));
                 for_sample!(sample, take(&mut tap, data, at));
             };
-            device.build_input_stream_raw(config, sample, data, move |error| note(&gauges, &error), Some(LOOK))
+            device.build_input_stream_raw(config, sample, data, move |error| note(&counters, &error), Some(LOOK))
         });
         start(stream.map_err(tell)?).map_err(tell)
     }
@@ -127,8 +127,8 @@ impl Card for Hardware {
     fn open_output(
         &self,
         name: &str,
-        connect: &mut dyn FnMut(Format, &str) -> Feed,
-    ) -> Result<Box<dyn Stream>, DeviceError> {
+        connect: &mut dyn FnMut(StreamFormat, &str) -> PlaybackConsumer,
+    ) -> Result<Box<dyn AudioStream>, DeviceError> {
         hush();
         let tell = |error: Error| told(Direction::Output, name, &error);
         let device = find(Direction::Output, name)?;
@@ -136,13 +136,13 @@ impl Card for Hardware {
         let sample = choice.format.sample;
         let stream = self.build(&choice, |config| {
             let (mut feed, clock) = (connect(choice.format, name), self.clock);
-            let gauges = feed.gauges();
+            let counters = feed.counters();
             let data = move |data: &mut Data, info: &cpal::OutputCallbackInfo| {
                 let times = info.timestamp();
                 let at = clock.now().plus(between(times.callback, times.playback));
                 for_sample!(sample, fill(&mut feed, data, at));
             };
-            device.build_output_stream_raw(config, sample, data, move |error| note(&gauges, &error), Some(LOOK))
+            device.build_output_stream_raw(config, sample, data, move |error| note(&counters, &error), Some(LOOK))
         });
         start(stream.map_err(tell)?).map_err(tell)
     }
@@ -159,14 +159,14 @@ struct Open {
     _stream: cpal::Stream,
 }
 
-impl Stream for Open {}
+impl AudioStream for Open {}
 
-fn start(stream: cpal::Stream) -> Result<Box<dyn Stream>, Error> {
+fn start(stream: cpal::Stream) -> Result<Box<dyn AudioStream>, Error> {
     stream.play()?;
     Ok(Box::new(Open { _stream: stream }))
 }
 
-fn take<T: SizedSample>(tap: &mut Tap, data: &Data, at: Moment)
+fn take<T: SizedSample>(tap: &mut CaptureProducer, data: &Data, at: Moment)
 where
     f32: FromSample<T>,
 {
@@ -175,21 +175,21 @@ where
     }
 }
 
-fn fill<T: SizedSample + Sample + FromSample<f32>>(feed: &mut Feed, data: &mut Data, at: Moment) {
+fn fill<T: SizedSample + Sample + FromSample<f32>>(feed: &mut PlaybackConsumer, data: &mut Data, at: Moment) {
     if let Some(samples) = data.as_slice_mut::<T>() {
         feed.fill(samples, at);
     }
 }
 
 /// In the error callback: as short as a callback, because a broken stream may call it without end.
-fn note(gauges: &Gauges, error: &Error) {
+fn note(counters: &StreamCounters, error: &Error) {
     match error.kind() {
-        ErrorKind::Xrun => gauges.xrun(),
+        ErrorKind::Xrun => counters.xrun(),
         // The stream goes on: on another device, or at a lower priority than it would like.
         ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
-        ErrorKind::DeviceNotAvailable => gauges.fail(Fault::GONE),
-        ErrorKind::StreamInvalidated => gauges.fail(Fault::CHANGED),
-        _ => gauges.doubt(),
+        ErrorKind::DeviceNotAvailable => counters.fail(StreamFault::GONE),
+        ErrorKind::StreamInvalidated => counters.fail(StreamFault::CHANGED),
+        _ => counters.doubt(),
     }
 }
 
@@ -232,7 +232,7 @@ fn find(direction: Direction, name: &str) -> Result<cpal::Device, DeviceError> {
 
 /// The format that a device is opened with.
 struct Choice {
-    format: Format,
+    format: StreamFormat,
     buffer: SupportedBufferSize,
 }
 
@@ -243,7 +243,7 @@ fn choose(device: &cpal::Device, direction: Direction) -> Result<Choice, Error> 
     };
     let fitting = ranges.iter().filter_map(|range| Some((range, rate_in(range)?)));
     let fitting = fitting.filter_map(|(range, rate)| {
-        let format = Format::new(rate, range.channels(), range.sample_format()).ok()?;
+        let format = StreamFormat::new(rate, range.channels(), range.sample_format()).ok()?;
         Some(Choice { format, buffer: *range.buffer_size() })
     });
     let best = fitting.min_by_key(|choice| dislike(&choice.format, direction));
@@ -262,7 +262,7 @@ fn rate_in(range: &SupportedStreamConfigRange) -> Option<u32> {
 }
 
 /// The less the better: first the rate, then as many channels as there is use for, then the finest samples.
-fn dislike(format: &Format, direction: Direction) -> (usize, u16, usize) {
+fn dislike(format: &StreamFormat, direction: Direction) -> (usize, u16, usize) {
     let rate = RATES.iter().position(|&rate| rate == format.rate.0).unwrap_or(RATES.len());
     let useful = if direction == Direction::Input { 1 } else { 2 };
     let kinds = [SampleFormat::F32, SampleFormat::I32, SampleFormat::I24, SampleFormat::I16];
@@ -307,7 +307,7 @@ mod tests {
         ] {
             assert_eq!(rate_in(&range(2, rates, SampleFormat::I16)), wanted, "{rates:?}");
         }
-        let format = |rate, channels, sample| Format::new(rate, channels, sample).unwrap();
+        let format = |rate, channels, sample| StreamFormat::new(rate, channels, sample).unwrap();
         let fine = format(48_000, 2, SampleFormat::F32);
         for worse in [
             format(48_000, 2, SampleFormat::I16),
@@ -327,17 +327,17 @@ mod tests {
             (ErrorKind::Xrun, None),
             (ErrorKind::DeviceChanged, None),
             (ErrorKind::RealtimeDenied, None),
-            (ErrorKind::DeviceNotAvailable, Some(Fault::GONE)),
-            (ErrorKind::StreamInvalidated, Some(Fault::CHANGED)),
+            (ErrorKind::DeviceNotAvailable, Some(StreamFault::GONE)),
+            (ErrorKind::StreamInvalidated, Some(StreamFault::CHANGED)),
             (ErrorKind::BackendError, None),
             (ErrorKind::Other, None),
         ] {
-            let gauges = Gauges::default();
-            note(&gauges, &Error::new(kind));
-            assert_eq!(gauges.fault(), fault, "{kind}");
-            assert_eq!(gauges.xruns(), u64::from(kind == ErrorKind::Xrun));
+            let counters = StreamCounters::default();
+            note(&counters, &Error::new(kind));
+            assert_eq!(counters.fault(), fault, "{kind}");
+            assert_eq!(counters.xruns(), u64::from(kind == ErrorKind::Xrun));
             let doubtful = matches!(kind, ErrorKind::BackendError | ErrorKind::Other);
-            assert_eq!(gauges.doubts(), u64::from(doubtful));
+            assert_eq!(counters.doubts(), u64::from(doubtful));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The two ends of a ring between a device's callback and the rest of the house.
 //!
-//! Architecture invariant: what the callback calls ([`Tap::take`], [`Feed::fill`], [`Gauges::fail`]) never allocates,
+//! Architecture invariant: what the callback calls ([`CaptureProducer::take`], [`PlaybackConsumer::fill`], [`StreamCounters::fail`]) never allocates,
 //! locks, waits or logs: it moves samples through a ring and counts in atomics (`tests/callback.rs` proves it).
 //!
 //! Every callback leaves a heading beside its samples, so that the other side knows for each sample which one it is and
@@ -14,7 +14,7 @@ use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use super::link::End;
-use super::{Format, Moment};
+use super::{Moment, StreamFormat};
 
 /// How much sound a ring holds, in seconds: as long as the other side may be away from a microphone without loss, and
 /// more than the 2 s that PulseAudio delivers at once when it wakes up.
@@ -27,7 +27,7 @@ pub const FADE_MS: u32 = 5;
 
 /// What a stream has to tell besides its sound; the callbacks write, everybody reads.
 #[derive(Debug, Default)]
-pub struct Gauges {
+pub struct StreamCounters {
     /// Calls of the data callback.
     calls: AtomicU64,
     /// Interruptions that the device reported: sound was lost before a callback saw it, or silence played.
@@ -36,11 +36,11 @@ pub struct Gauges {
     overrun: AtomicU64,
     /// Errors after which the stream may be no good.
     doubts: AtomicU64,
-    /// The first error after which the stream is no good: 0 for none, or what [`Gauges::fail`] was given.
+    /// The first error after which the stream is no good: 0 for none, or what [`StreamCounters::fail`] was given.
     fault: AtomicU32,
 }
 
-impl Gauges {
+impl StreamCounters {
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
@@ -80,48 +80,54 @@ impl Gauges {
 
 /// Of one call of a microphone's callback.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Taken {
+pub struct CapturedHeader {
     /// Its first frame, counted since the stream began, the lost ones too.
     pub first: u64,
     /// How many were kept: all of them or the heading would not be here.
     pub frames: u32,
     /// When the first one was at the device.
     pub at: Moment,
-    /// [`Gauges::xruns`] at this time.
+    /// [`StreamCounters::xruns`] at this time.
     pub xruns: u64,
 }
 
 /// A microphone's callback's end: it takes sound in.
-pub struct Tap {
+pub struct CaptureProducer {
     samples: HeapProd<f32>,
-    headings: HeapProd<Taken>,
-    gauges: Arc<Gauges>,
+    headings: HeapProd<CapturedHeader>,
+    counters: Arc<StreamCounters>,
     channels: usize,
     next: u64,
 }
 
 /// The other end.
-pub struct TapEnd {
+pub struct CaptureConsumer {
     pub samples: HeapCons<f32>,
-    pub headings: HeapCons<Taken>,
-    pub gauges: Arc<Gauges>,
-    pub format: Format,
+    pub headings: HeapCons<CapturedHeader>,
+    pub counters: Arc<StreamCounters>,
+    pub format: StreamFormat,
     pub device: String,
 }
 
 /// A ring for a microphone of this format.
-pub fn tap(format: Format, device: &str) -> (Tap, TapEnd) {
+pub fn tap(format: StreamFormat, device: &str) -> (CaptureProducer, CaptureConsumer) {
     let (samples, samples_out) = HeapRb::new((format.rate.0 * RING) as usize).split();
     let (headings, headings_out) = HeapRb::new(HEADINGS).split();
-    let gauges = Arc::new(Gauges::default());
-    let tap = Tap { samples, headings, gauges: gauges.clone(), channels: usize::from(format.channels), next: 0 };
-    (tap, TapEnd { samples: samples_out, headings: headings_out, gauges, format, device: device.to_owned() })
+    let counters = Arc::new(StreamCounters::default());
+    let tap = CaptureProducer {
+        samples,
+        headings,
+        counters: counters.clone(),
+        channels: usize::from(format.channels),
+        next: 0,
+    };
+    (tap, CaptureConsumer { samples: samples_out, headings: headings_out, counters, format, device: device.to_owned() })
 }
 
-impl Tap {
+impl CaptureProducer {
     /// What the error callback and the watchdog look at.
-    pub fn gauges(&self) -> Arc<Gauges> {
-        self.gauges.clone()
+    pub fn counters(&self) -> Arc<StreamCounters> {
+        self.counters.clone()
     }
 
     /// Mixes a block of interleaved frames to one channel and keeps it, or counts it as lost if there is no room. `at`
@@ -133,14 +139,14 @@ impl Tap {
         let frames = interleaved.len() / self.channels;
         let first = self.next;
         self.next += frames as u64;
-        self.gauges.calls.fetch_add(1, Ordering::Relaxed);
+        self.counters.calls.fetch_add(1, Ordering::Relaxed);
         if self.samples.vacant_len() < frames || self.headings.is_full() {
-            self.gauges.overrun.fetch_add(frames as u64, Ordering::Relaxed);
+            self.counters.overrun.fetch_add(frames as u64, Ordering::Relaxed);
             return;
         }
         self.samples.push_iter(interleaved.chunks_exact(self.channels).map(mixed));
         // The heading comes last: whoever sees it finds its samples there.
-        let taken = Taken { first, frames: frames as u32, at, xruns: self.gauges.xruns() };
+        let taken = CapturedHeader { first, frames: frames as u32, at, xruns: self.counters.xruns() };
         let _ = self.headings.try_push(taken);
     }
 }
@@ -156,7 +162,7 @@ where
 
 /// Of one call of a speaker's callback: first sound, then silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sent {
+pub struct PlayedHeader {
     /// Its first frame, counted since the stream began.
     pub first: u64,
     /// Frames of sound that had gone through the ring before, the dropped ones too.
@@ -175,7 +181,7 @@ pub struct Sent {
 
 /// What the other side asks of a speaker's callback.
 #[derive(Debug)]
-struct Wishes {
+struct PlaybackControls {
     /// The bits of the gain, an `f32` of 0.0..=1.0.
     gain: AtomicU32,
     /// Play nothing and keep what waits.
@@ -185,11 +191,11 @@ struct Wishes {
 }
 
 /// A speaker's callback's end: it gives sound out.
-pub struct Feed {
+pub struct PlaybackConsumer {
     samples: HeapCons<f32>,
-    headings: HeapProd<Sent>,
-    gauges: Arc<Gauges>,
-    wishes: Arc<Wishes>,
+    headings: HeapProd<PlayedHeader>,
+    counters: Arc<StreamCounters>,
+    wishes: Arc<PlaybackControls>,
     channels: usize,
     next: u64,
     /// Frames of sound that went through.
@@ -199,55 +205,55 @@ pub struct Feed {
     slope: f32,
 }
 
-impl End for TapEnd {
-    fn gauges(&self) -> &Gauges {
-        &self.gauges
+impl End for CaptureConsumer {
+    fn counters(&self) -> &StreamCounters {
+        &self.counters
     }
 
     fn device(&self) -> &str {
         &self.device
     }
 
-    fn format(&self) -> Format {
+    fn format(&self) -> StreamFormat {
         self.format
     }
 }
 
-impl End for FeedEnd {
-    fn gauges(&self) -> &Gauges {
-        &self.gauges
+impl End for PlaybackProducer {
+    fn counters(&self) -> &StreamCounters {
+        &self.counters
     }
 
     fn device(&self) -> &str {
         &self.device
     }
 
-    fn format(&self) -> Format {
+    fn format(&self) -> StreamFormat {
         self.format
     }
 }
 
 /// The other end.
-pub struct FeedEnd {
+pub struct PlaybackProducer {
     pub samples: HeapProd<f32>,
-    pub headings: HeapCons<Sent>,
-    pub gauges: Arc<Gauges>,
-    wishes: Arc<Wishes>,
-    pub format: Format,
+    pub headings: HeapCons<PlayedHeader>,
+    pub counters: Arc<StreamCounters>,
+    wishes: Arc<PlaybackControls>,
+    pub format: StreamFormat,
     pub device: String,
 }
 
 /// A ring for a speaker of this format.
-pub fn feed(format: Format, device: &str) -> (Feed, FeedEnd) {
+pub fn feed(format: StreamFormat, device: &str) -> (PlaybackConsumer, PlaybackProducer) {
     let (samples, samples_out) = HeapRb::new((format.rate.0 * RING) as usize).split();
     let (headings, headings_out) = HeapRb::new(HEADINGS).split();
-    let gauges = Arc::new(Gauges::default());
-    let wishes = Wishes { gain: 1f32.to_bits().into(), held: false.into(), drop_to: 0.into() };
+    let counters = Arc::new(StreamCounters::default());
+    let wishes = PlaybackControls { gain: 1f32.to_bits().into(), held: false.into(), drop_to: 0.into() };
     let wishes = Arc::new(wishes);
-    let feed = Feed {
+    let feed = PlaybackConsumer {
         samples: samples_out,
         headings,
-        gauges: gauges.clone(),
+        counters: counters.clone(),
         wishes: wishes.clone(),
         channels: usize::from(format.channels),
         next: 0,
@@ -255,10 +261,10 @@ pub fn feed(format: Format, device: &str) -> (Feed, FeedEnd) {
         gain: 1.0,
         slope: 1000.0 / (FADE_MS * format.rate.0) as f32,
     };
-    (feed, FeedEnd { samples, headings: headings_out, gauges, wishes, format, device: device.to_owned() })
+    (feed, PlaybackProducer { samples, headings: headings_out, counters, wishes, format, device: device.to_owned() })
 }
 
-impl FeedEnd {
+impl PlaybackProducer {
     pub fn set_gain(&self, gain: f32) {
         self.wishes.gain.store(gain.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
     }
@@ -273,9 +279,9 @@ impl FeedEnd {
     }
 }
 
-impl Feed {
-    pub fn gauges(&self) -> Arc<Gauges> {
-        self.gauges.clone()
+impl PlaybackConsumer {
+    pub fn counters(&self) -> Arc<StreamCounters> {
+        self.counters.clone()
     }
 
     /// Fills a block of interleaved frames with sound, the same on every channel, and the rest with silence. `at` is when
@@ -284,7 +290,7 @@ impl Feed {
         let frames = interleaved.len() / self.channels;
         let (first, before) = (self.next, self.sound);
         self.next += frames as u64;
-        self.gauges.calls.fetch_add(1, Ordering::Relaxed);
+        self.counters.calls.fetch_add(1, Ordering::Relaxed);
         // Sound that nobody could account for is kept for a later call.
         let noted = !self.headings.is_full();
         let drop_to = self.wishes.drop_to.load(Ordering::Acquire);
@@ -295,7 +301,15 @@ impl Feed {
         let dropped = if noted && dropping { self.drop_below(drop_to, held) } else { 0 };
         let silent = (frames - played) as u32;
         let held = held || dropping;
-        let _ = self.headings.try_push(Sent { first, sound: before, frames: played as u32, silent, dropped, held, at });
+        let _ = self.headings.try_push(PlayedHeader {
+            first,
+            sound: before,
+            frames: played as u32,
+            silent,
+            dropped,
+            held,
+            at,
+        });
     }
 
     /// Plays until the block is full, the ring empty, or the sound faded out; says how many frames it played.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
-use super::line::Gauges;
-use super::{Clock, DeviceError, Direction, Format, Moment, Spawn, Stream};
+use super::line::StreamCounters;
+use super::{AudioStream, Clock, DeviceError, Direction, Moment, Spawn, StreamFormat};
 
 /// A stream whose callback was not called for so long is dead, whatever it says. On a machine with more work than cores a
 /// sound server that is alive may be late by a second.
@@ -30,7 +30,7 @@ const MOST_HANGING: usize = 4;
 
 /// Why a stream ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
+pub enum StreamFault {
     /// The device is gone.
     Gone,
     /// The sound system says so: its server was ended, or the driver failed.
@@ -43,48 +43,50 @@ pub enum Fault {
     Unopened(DeviceError),
 }
 
-impl Fault {
-    /// For [`Gauges::fail`].
+impl StreamFault {
+    /// For [`StreamCounters::fail`].
     pub const GONE: u32 = 1;
     pub const CHANGED: u32 = 2;
 
-    fn of(code: u32) -> Fault {
-        if code == Self::CHANGED { Fault::Changed } else { Fault::Gone }
+    fn of(code: u32) -> StreamFault {
+        if code == Self::CHANGED { StreamFault::Changed } else { StreamFault::Gone }
     }
 }
 
 /// What became of a device: one line for each, however often opening is tried in between.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum DeviceChange {
     /// It works: for the first time, or again after so long.
     Opened {
         direction: Direction,
         device: String,
-        format: Format,
+        format: StreamFormat,
         away: Option<Duration>,
     },
     Lost {
         direction: Direction,
         device: String,
-        why: Fault,
+        why: StreamFault,
     },
 }
 
-impl std::fmt::Display for Change {
+impl std::fmt::Display for DeviceChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Change::Opened { direction, device, format, away: None } => {
+            DeviceChange::Opened { direction, device, format, away: None } => {
                 write!(f, "{direction} \"{device}\" is open: {format}")
             }
-            Change::Opened { direction, device, format, away: Some(away) } => {
+            DeviceChange::Opened { direction, device, format, away: Some(away) } => {
                 write!(f, "{direction} \"{device}\" is back after {:.1} s: {format}", away.as_secs_f64())
             }
-            Change::Lost { why: Fault::Unopened(error), .. } => write!(f, "{error}; trying again until it works"),
-            Change::Lost { direction, device, why } => {
+            DeviceChange::Lost { why: StreamFault::Unopened(error), .. } => {
+                write!(f, "{error}; trying again until it works")
+            }
+            DeviceChange::Lost { direction, device, why } => {
                 let why = match why {
-                    Fault::Gone => "was unplugged or switched off",
-                    Fault::Changed => "has changed",
-                    Fault::Silent => "has gone silent",
+                    StreamFault::Gone => "was unplugged or switched off",
+                    StreamFault::Changed => "has changed",
+                    StreamFault::Silent => "has gone silent",
                     _ => "failed, or its sound server has ended",
                 };
                 write!(f, "{direction} \"{device}\" {why}; it is taken back when it returns")
@@ -95,19 +97,19 @@ impl std::fmt::Display for Change {
 
 /// Our end of an open stream's ring.
 pub trait End: Send + 'static {
-    fn gauges(&self) -> &Gauges;
+    fn counters(&self) -> &StreamCounters;
     fn device(&self) -> &str;
-    fn format(&self) -> Format;
+    fn format(&self) -> StreamFormat;
 }
 
-type Opened<E> = Result<(Box<dyn Stream>, E), DeviceError>;
+type Opened<E> = Result<(Box<dyn AudioStream>, E), DeviceError>;
 /// Opens the stream; may hang.
 pub type Open<E> = Arc<dyn Fn() -> Opened<E> + Send + Sync>;
 
 enum State<E> {
     Waiting { until: Moment },
     Opening { answer: Receiver<Opened<E>>, since: Moment },
-    Running { stream: Option<Box<dyn Stream>>, end: E, watch: Watch },
+    Running { stream: Option<Box<dyn AudioStream>>, end: E, watch: Watch },
 }
 
 /// The watchdog of a stream.
@@ -125,20 +127,20 @@ impl Watch {
         Watch { opened, calls: 0, called: opened, doubts: 0, doubted: None }
     }
 
-    fn look(&mut self, gauges: &Gauges, now: Moment) -> Option<Fault> {
-        if gauges.calls() != self.calls {
-            (self.calls, self.called, self.doubted) = (gauges.calls(), now, None);
+    fn look(&mut self, counters: &StreamCounters, now: Moment) -> Option<StreamFault> {
+        if counters.calls() != self.calls {
+            (self.calls, self.called, self.doubted) = (counters.calls(), now, None);
         }
-        if gauges.doubts() != self.doubts {
-            self.doubts = gauges.doubts();
+        if counters.doubts() != self.doubts {
+            self.doubts = counters.doubts();
             self.doubted.get_or_insert(now);
         }
         let starting = now.since(self.opened) < STARTING_LIMIT;
         let silent = now.since(self.called) >= if starting { STARTING_LIMIT } else { SILENT_LIMIT };
         let patience = if self.calls < FIRST_CALLS { STARTING_DOUBT_LIMIT } else { DOUBT_LIMIT };
         let failed = self.doubted.is_some_and(|since| now.since(since) >= patience);
-        let fault = gauges.fault().map(Fault::of).or(failed.then_some(Fault::Backend));
-        fault.or(silent.then_some(Fault::Silent))
+        let fault = counters.fault().map(StreamFault::of).or(failed.then_some(StreamFault::Backend));
+        fault.or(silent.then_some(StreamFault::Silent))
     }
 }
 
@@ -171,9 +173,9 @@ impl<E: End> Link<E> {
         }
     }
 
-    /// Looks after the stream; to be called every few milliseconds. When it says [`Change::Lost`] of a stream that ran,
+    /// Looks after the stream; to be called every few milliseconds. When it says [`DeviceChange::Lost`] of a stream that ran,
     /// it hands over our end for what is still in it.
-    pub fn poll(&mut self) -> (Option<Change>, Option<E>) {
+    pub fn poll(&mut self) -> (Option<DeviceChange>, Option<E>) {
         let now = self.clock.now();
         if let State::Waiting { until } = self.state {
             if now < until || !self.may_try() {
@@ -185,7 +187,7 @@ impl<E: End> Link<E> {
             State::Waiting { .. } => (None, None),
             State::Opening { .. } => (self.look_at_opening(now), None),
             State::Running { end, watch, .. } => {
-                let fault = watch.look(end.gauges(), now);
+                let fault = watch.look(end.counters(), now);
                 fault.map_or((None, None), |why| self.give_up(why, now))
             }
         }
@@ -215,7 +217,7 @@ impl<E: End> Link<E> {
         self.state = State::Opening { answer: result, since: now };
     }
 
-    fn look_at_opening(&mut self, now: Moment) -> Option<Change> {
+    fn look_at_opening(&mut self, now: Moment) -> Option<DeviceChange> {
         let State::Opening { answer, since } = &self.state else { return None };
         let failed =
             |why: &str| DeviceError::Failed { direction: self.direction, name: self.name.clone(), why: why.to_owned() };
@@ -231,23 +233,23 @@ impl<E: End> Link<E> {
         }
     }
 
-    fn run(&mut self, stream: Box<dyn Stream>, end: E, now: Moment) -> Change {
+    fn run(&mut self, stream: Box<dyn AudioStream>, end: E, now: Moment) -> DeviceChange {
         let (device, format) = (end.device().to_owned(), end.format());
         self.state = State::Running { stream: Some(stream), end, watch: Watch::new(now) };
         let away = self.lost.take().map(|lost| now.since(lost));
-        Change::Opened { direction: self.direction, device, format, away }
+        DeviceChange::Opened { direction: self.direction, device, format, away }
     }
 
-    fn try_later(&mut self, error: DeviceError, now: Moment) -> Option<Change> {
+    fn try_later(&mut self, error: DeviceError, now: Moment) -> Option<DeviceChange> {
         self.state = State::Waiting { until: now.plus(self.wait) };
         self.wait = (self.wait * 2).min(RETRY_LIMIT);
         let first = self.lost.is_none();
         self.lost.get_or_insert(now);
         let (direction, device) = (self.direction, self.name.clone());
-        first.then_some(Change::Lost { direction, device, why: Fault::Unopened(error) })
+        first.then_some(DeviceChange::Lost { direction, device, why: StreamFault::Unopened(error) })
     }
 
-    fn give_up(&mut self, why: Fault, now: Moment) -> (Option<Change>, Option<E>) {
+    fn give_up(&mut self, why: StreamFault, now: Moment) -> (Option<DeviceChange>, Option<E>) {
         let was = std::mem::replace(&mut self.state, State::Waiting { until: now });
         let State::Running { stream, end, watch } = was else { return (None, None) };
         // One that fails as soon as it is open is not hurried.
@@ -255,13 +257,13 @@ impl<E: End> Link<E> {
             self.wait = RETRY_FIRST;
         }
         // One that only changed is there: at once.
-        if why != Fault::Changed || self.wait > RETRY_FIRST {
+        if why != StreamFault::Changed || self.wait > RETRY_FIRST {
             self.state = State::Waiting { until: now.plus(self.wait) };
         }
         self.wait = (self.wait * 2).min(RETRY_LIMIT);
         (self.spawn)(Box::new(move || drop(stream)));
         self.lost = Some(now);
-        let change = Change::Lost { direction: self.direction, device: end.device().to_owned(), why };
+        let change = DeviceChange::Lost { direction: self.direction, device: end.device().to_owned(), why };
         (Some(change), Some(end))
     }
 }
@@ -284,13 +286,13 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::audio::device::line::{TapEnd, tap};
-    use crate::audio::device::{Job, run_here};
+    use crate::audio::device::line::{CaptureConsumer, tap};
+    use crate::audio::device::{DeviceJob, run_here};
     use crate::types::SampleRate;
 
     struct Nothing(Arc<Mutex<u32>>);
 
-    impl Stream for Nothing {}
+    impl AudioStream for Nothing {}
 
     impl Drop for Nothing {
         fn drop(&mut self) {
@@ -308,15 +310,15 @@ mod tests {
         }
     }
 
-    fn opening(closed: Arc<Mutex<u32>>) -> Open<TapEnd> {
-        let format = Format { rate: SampleRate(16_000), channels: 1, sample: cpal::SampleFormat::F32 };
-        Arc::new(move || Ok((Box::new(Nothing(closed.clone())) as Box<dyn Stream>, tap(format, "test").1)))
+    fn opening(closed: Arc<Mutex<u32>>) -> Open<CaptureConsumer> {
+        let format = StreamFormat { rate: SampleRate(16_000), channels: 1, sample: cpal::SampleFormat::F32 };
+        Arc::new(move || Ok((Box::new(Nothing(closed.clone())) as Box<dyn AudioStream>, tap(format, "test").1)))
     }
 
     #[test]
     fn attempts_that_hang_are_few_and_block_nobody_and_close_what_they_open_at_last() {
         let (closed, clock) = (Arc::new(Mutex::new(0)), Arc::new(Set::default()));
-        let hung: Arc<Mutex<Vec<Job>>> = Arc::default();
+        let hung: Arc<Mutex<Vec<DeviceJob>>> = Arc::default();
         let jobs = hung.clone();
         let spawn: Spawn = Arc::new(move |job| jobs.lock().unwrap().push(job));
         let mut link = Link::new(Direction::Input, "test", opening(closed.clone()), spawn, clock.clone());
@@ -349,9 +351,9 @@ mod tests {
         let mut opened = Vec::new();
         for tenth in 0..1_200 {
             *clock.0.lock().unwrap() = Moment(tenth * 100_000_000);
-            if let Some(Change::Opened { .. }) = link.poll().0 {
+            if let Some(DeviceChange::Opened { .. }) = link.poll().0 {
                 opened.push(tenth);
-                link.end().unwrap().gauges().fail(Fault::GONE);
+                link.end().unwrap().counters().fail(StreamFault::GONE);
             }
         }
         assert!((20..40).contains(&opened.len()), "{opened:?}");

@@ -1,7 +1,7 @@
 //! Microphone and speaker: real ones, files, and a simulated card, behind one trait.
 //!
 //! A [`Card`] only opens streams; everything above it is the same for all of them. The card's callback works on one end
-//! of a ring ([`Tap`], [`Feed`]), and the room's user polls the other: [`Capture`] hands out blocks of 10 ms, and
+//! of a ring ([`CaptureProducer`], [`PlaybackConsumer`]), and the room's user polls the other: [`Capture`] hands out blocks of 10 ms, and
 //! [`Playback`] takes samples and says which of them have left the speaker. Both watch their stream, give up on one that
 //! has failed or fallen silent, and open it again (`link`).
 //!
@@ -13,7 +13,7 @@
 //! Architecture invariant: no thread is started here, and nothing here waits. What may hang (opening and closing a
 //! stream) runs where [`Spawn`] puts it.
 
-/// Calls `$job::<T>($($argument),*)` with the type of a sample format's samples. [`Format::new`] has refused the others.
+/// Calls `$job::<T>($($argument),*)` with the type of a sample format's samples. [`StreamFormat::new`] has refused the others.
 macro_rules! for_sample {
     ($format:expr, $job:ident($($argument:expr),*)) => {
         match $format {
@@ -33,6 +33,7 @@ macro_rules! for_sample {
     };
 }
 
+mod adjustable_resampler;
 mod capture;
 mod drift;
 mod files;
@@ -42,15 +43,17 @@ mod link;
 mod playback;
 mod room;
 mod simulated;
-mod steered;
 
-pub use capture::{BLOCK, Block, Capture};
+pub use capture::{BLOCK, Capture, CapturedBlock};
 pub use files::FileCard;
 pub use hardware::Hardware;
-pub use line::{Feed, FeedEnd, Gauges, Sent, Taken, Tap, TapEnd, feed, tap};
-pub use link::{Change, Fault, RETRY_LIMIT, SILENT_LIMIT, STARTING_LIMIT};
-pub use playback::{Flushed, Playback, PlaybackSettings, Tally};
-pub use room::Room;
+pub use line::{
+    CaptureConsumer, CaptureProducer, CapturedHeader, PlaybackConsumer, PlaybackProducer, PlayedHeader, StreamCounters,
+    feed, tap,
+};
+pub use link::{DeviceChange, RETRY_LIMIT, SILENT_LIMIT, STARTING_LIMIT, StreamFault};
+pub use playback::{Flushed, Playback, PlaybackCount, PlaybackSettings};
+pub use room::SimulatedRoom;
 pub use simulated::{DeviceEvent, Simulated, SimulatedDevice};
 
 use std::sync::Arc;
@@ -125,8 +128,8 @@ impl Clock for SystemClock {
 
 /// Runs a job somewhere else, so that the caller goes on at once. Threads belong to the pipeline, so it gives this; the
 /// simulated card's tests give [`run_here`].
-pub type Spawn = Arc<dyn Fn(Job) + Send + Sync>;
-pub type Job = Box<dyn FnOnce() + Send>;
+pub type Spawn = Arc<dyn Fn(DeviceJob) + Send + Sync>;
+pub type DeviceJob = Box<dyn FnOnce() + Send>;
 
 /// A [`Spawn`] that does the job at once: only for cards that cannot hang.
 pub fn run_here() -> Spawn {
@@ -135,22 +138,22 @@ pub fn run_here() -> Spawn {
 
 /// What a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
+pub struct StreamFormat {
     pub rate: SampleRate,
     pub channels: u16,
     pub sample: SampleFormat,
 }
 
-impl Format {
+impl StreamFormat {
     /// Errors when the rate or the channels are beyond what is accepted, or the samples are no numbers (DSD).
     pub fn new(rate: u32, channels: u16, sample: SampleFormat) -> Result<Self, DeviceError> {
-        let format = Format { rate: SampleRate(rate), channels, sample };
+        let format = StreamFormat { rate: SampleRate(rate), channels, sample };
         let accepted = DEVICE_RATES.contains(&rate) && (1..=MOST_CHANNELS).contains(&channels);
-        if accepted && !sample.is_dsd() { Ok(format) } else { Err(DeviceError::Format { format }) }
+        if accepted && !sample.is_dsd() { Ok(format) } else { Err(DeviceError::StreamFormat { format }) }
     }
 }
 
-impl std::fmt::Display for Format {
+impl std::fmt::Display for StreamFormat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} Hz, {} channels, {}", self.rate.0, self.channels, self.sample)
     }
@@ -173,7 +176,7 @@ impl std::fmt::Display for Direction {
 
 /// A device as it is listed, for one direction.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Device {
+pub struct DeviceInfo {
     /// The name by which it is opened, the same after a restart.
     pub name: String,
     /// For a person.
@@ -182,33 +185,33 @@ pub struct Device {
     /// It is the one that [`DEFAULT`] opens now.
     pub is_default: bool,
     /// The format that would be used; none when the system does not say without opening it, or refuses.
-    pub format: Option<Format>,
+    pub format: Option<StreamFormat>,
 }
 
 /// A running stream. Dropping it closes it, which may hang: drop it where [`Spawn`] puts it.
-pub trait Stream: Send {}
+pub trait AudioStream: Send {}
 
 /// A sound system. All but [`Card::clock`] may hang in foreign code and belong on a thread that nobody waits for.
 pub trait Card: Send + Sync {
     fn clock(&self) -> Arc<dyn Clock>;
 
     /// Every device, each direction for itself.
-    fn devices(&self) -> Result<Vec<Device>, DeviceError>;
+    fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError>;
 
     /// Opens a microphone by its name or as [`DEFAULT`], and starts it. `connect` makes the callback's end of the ring
     /// once the format is known.
     fn open_input(
         &self,
         name: &str,
-        connect: &mut dyn FnMut(Format, &str) -> Tap,
-    ) -> Result<Box<dyn Stream>, DeviceError>;
+        connect: &mut dyn FnMut(StreamFormat, &str) -> CaptureProducer,
+    ) -> Result<Box<dyn AudioStream>, DeviceError>;
 
     /// Opens a speaker.
     fn open_output(
         &self,
         name: &str,
-        connect: &mut dyn FnMut(Format, &str) -> Feed,
-    ) -> Result<Box<dyn Stream>, DeviceError>;
+        connect: &mut dyn FnMut(StreamFormat, &str) -> PlaybackConsumer,
+    ) -> Result<Box<dyn AudioStream>, DeviceError>;
 }
 
 /// Why a device could not be listed or opened.
@@ -228,7 +231,7 @@ pub enum DeviceError {
         "a device offers {format}; {} to {} Hz, at most {MOST_CHANNELS} channels and plain numbers are accepted: change its profile",
         DEVICE_RATES.start(), DEVICE_RATES.end()
     )]
-    Format { format: Format },
+    StreamFormat { format: StreamFormat },
     #[error("the {direction} \"{name}\" could not be opened: {why}; \"sotto devices\" lists what there is")]
     Failed { direction: Direction, name: String, why: String },
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use ringbuf::traits::{Consumer, Observer, Producer};
 
-use super::drift::Loop;
-use super::line::{FeedEnd, Sent, feed};
-use super::link::{Change, Link};
-use super::steered::Steered;
+use super::adjustable_resampler::AdjustableResampler;
+use super::drift::DelayLockedLoop;
+use super::line::{PlaybackProducer, PlayedHeader, feed};
+use super::link::{DeviceChange, Link};
 use super::{Card, Clock, Direction, Moment, Spawn};
 use crate::audio::AudioError;
 use crate::types::{Ms, SampleRate};
@@ -35,7 +35,7 @@ impl PlaybackSettings {
 /// What became of the samples written: `written` is the sum of the others. Samples are settled in the order in which
 /// they were written, so the first `played + dropped` of them are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct PlaybackCount {
     pub written: u64,
     /// Have left the speaker.
     pub played: u64,
@@ -57,7 +57,7 @@ pub struct Flushed {
 /// A speaker that may come and go. While it is away there is no [`Playback::room`]; what waited for it is dropped and
 /// reported, because nobody can say how much of the device's own buffer was heard.
 pub struct Playback {
-    link: Link<FeedEnd>,
+    link: Link<PlaybackProducer>,
     clock: Arc<dyn Clock>,
     settings: PlaybackSettings,
     track: Option<Track>,
@@ -71,7 +71,7 @@ impl Playback {
     /// A speaker of `card` by its name or [`super::DEFAULT`]. It is opened where `spawn` puts it, and until then there is
     /// no room. Errors when the rate is none that can be resampled.
     pub fn open(card: Arc<dyn Card>, name: &str, settings: PlaybackSettings, spawn: Spawn) -> Result<Self, AudioError> {
-        Steered::new(settings.rate, SampleRate::HEARING)?;
+        AdjustableResampler::new(settings.rate, SampleRate::HEARING)?;
         let (clock, wanted) = (card.clock(), name.to_owned());
         let open = move || {
             let mut ours = None;
@@ -88,7 +88,7 @@ impl Playback {
     }
 
     /// Looks after the device and the accounts; to be called every few milliseconds.
-    pub fn poll(&mut self) -> Option<Change> {
+    pub fn poll(&mut self) -> Option<DeviceChange> {
         let (change, left) = self.link.poll();
         let now = self.clock.now();
         if let Some(end) = left {
@@ -107,8 +107,8 @@ impl Playback {
     }
 
     /// The device is lost, and what was still on its way.
-    fn close(&mut self, mut end: FeedEnd, now: Moment) {
-        self.xruns += end.gauges.xruns();
+    fn close(&mut self, mut end: PlaybackProducer, now: Moment) {
+        self.xruns += end.counters.xruns();
         let Some(mut track) = self.track.take() else { return };
         track.account(&mut end, &mut self.ledger, now);
         if !track.flushes.is_empty() || self.ledger.written > self.ledger.settled() {
@@ -180,13 +180,13 @@ impl Playback {
         self.tally().played
     }
 
-    pub fn tally(&mut self) -> Tally {
+    pub fn tally(&mut self) -> PlaybackCount {
         let now = self.clock.now();
         if let (Some(end), Some(track)) = (self.link.end(), &mut self.track) {
             track.account(end, &mut self.ledger, now);
         }
         let Ledger { written, played, dropped, .. } = self.ledger;
-        Tally { written, played, dropped, queued: written - played - dropped }
+        PlaybackCount { written, played, dropped, queued: written - played - dropped }
     }
 
     /// How often the speaker ran dry in the middle of what was written: silence was played, which counts as nothing.
@@ -196,7 +196,7 @@ impl Playback {
 
     /// Interruptions that the device reported.
     pub fn xruns(&mut self) -> u64 {
-        self.xruns + self.link.end().map_or(0, |end| end.gauges.xruns())
+        self.xruns + self.link.end().map_or(0, |end| end.counters.xruns())
     }
 
     /// How fast the device's clock is by the session's, in parts per million; positive is fast. None without a device.
@@ -252,8 +252,8 @@ struct Flush {
 
 /// A stream from its opening on. Frames are the device's, samples the writer's.
 struct Track {
-    resampler: Steered,
-    clock: Loop,
+    resampler: AdjustableResampler,
+    clock: DelayLockedLoop,
     /// Frames that went into the ring, and those that wait for room in it.
     pushed: u64,
     waiting: Vec<f32>,
@@ -262,7 +262,7 @@ struct Track {
     /// Which frame stands for which sample: straight between two points.
     points: VecDeque<(f64, f64)>,
     /// Callbacks whose sound is still on its way.
-    sent: VecDeque<Sent>,
+    sent: VecDeque<PlayedHeader>,
     flushes: VecDeque<Flush>,
     /// Frames behind which silence is right.
     ends: VecDeque<u64>,
@@ -273,10 +273,10 @@ struct Track {
 }
 
 impl Track {
-    fn new(end: &FeedEnd, rate: SampleRate, sample: u64) -> Self {
+    fn new(end: &PlaybackProducer, rate: SampleRate, sample: u64) -> Self {
         Track {
-            resampler: Steered::new(rate, end.format.rate).expect("both rates are accepted"),
-            clock: Loop::new(end.format.rate),
+            resampler: AdjustableResampler::new(rate, end.format.rate).expect("both rates are accepted"),
+            clock: DelayLockedLoop::new(end.format.rate),
             pushed: 0,
             waiting: Vec::new(),
             begun: (0, sample),
@@ -311,7 +311,7 @@ impl Track {
         to.map_or(from.1, |to| from.1 + (frame - from.0) * (to.1 - from.1) / (to.0 - from.0))
     }
 
-    fn room(&self, end: &FeedEnd, ahead: usize, written: u64) -> usize {
+    fn room(&self, end: &PlaybackProducer, ahead: usize, written: u64) -> usize {
         let taken = self.pushed - end.samples.occupied_len() as u64;
         let queued = written.saturating_sub(self.first_of(taken)) as usize;
         let blocks = self.frames_to_samples(2 * self.block);
@@ -319,7 +319,7 @@ impl Track {
     }
 
     /// Samples for which the ring has room.
-    fn fits(&self, end: &FeedEnd) -> usize {
+    fn fits(&self, end: &PlaybackProducer) -> usize {
         self.frames_to_samples(end.samples.vacant_len().saturating_sub(self.waiting.len()))
     }
 
@@ -327,7 +327,7 @@ impl Track {
         (frames as f64 / self.resampler.ratio()) as usize
     }
 
-    fn write(&mut self, end: &mut FeedEnd, samples: &[f32], written: u64) {
+    fn write(&mut self, end: &mut PlaybackProducer, samples: &[f32], written: u64) {
         if self.clock.time_of(0.0).is_some() {
             self.resampler.steer(self.clock.relative());
         }
@@ -342,13 +342,13 @@ impl Track {
         self.hand_over(end);
     }
 
-    fn hand_over(&mut self, end: &mut FeedEnd) {
+    fn hand_over(&mut self, end: &mut PlaybackProducer) {
         let pushed = end.samples.push_slice(&self.waiting);
         self.waiting.drain(..pushed);
         self.pushed += pushed as u64;
     }
 
-    fn finish(&mut self, end: &mut FeedEnd, written: u64) {
+    fn finish(&mut self, end: &mut PlaybackProducer, written: u64) {
         self.resampler.finish(&mut self.waiting);
         let made = self.pushed + self.waiting.len() as u64;
         self.points.retain(|point| point.0 < made as f64 || point.0 == self.begun.0 as f64);
@@ -356,7 +356,7 @@ impl Track {
         self.hand_over(end);
     }
 
-    fn flush(&mut self, end: &mut FeedEnd, written: u64) {
+    fn flush(&mut self, end: &mut PlaybackProducer, written: u64) {
         self.resampler.reset();
         self.waiting.clear();
         let reached = self.first_of(self.pushed);
@@ -375,7 +375,7 @@ impl Track {
     }
 
     /// Takes in what the callbacks did, and settles what has been heard by `now`.
-    fn account(&mut self, end: &mut FeedEnd, ledger: &mut Ledger, now: Moment) {
+    fn account(&mut self, end: &mut PlaybackProducer, ledger: &mut Ledger, now: Moment) {
         while let Some(sent) = end.headings.try_pop() {
             self.clock.note(sent.first, sent.at);
             self.block = self.block.max((sent.frames + sent.silent) as usize);
@@ -399,7 +399,7 @@ impl Track {
         }
     }
 
-    fn watch_for_underrun(&mut self, sent: &Sent, ledger: &mut Ledger) {
+    fn watch_for_underrun(&mut self, sent: &PlayedHeader, ledger: &mut Ledger) {
         let reached = sent.sound + u64::from(sent.frames);
         while self.ends.front().is_some_and(|&end| end < sent.sound) {
             self.ends.pop_front();

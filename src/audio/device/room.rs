@@ -11,7 +11,7 @@ const FIRST_REFLECTION: f64 = 0.5;
 
 /// How the speaker sounds at the microphone.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Room {
+pub struct SimulatedRoom {
     /// From speaker to microphone, by air.
     pub delay: Duration,
     /// Of the direct sound; 0.0 for headphones.
@@ -22,9 +22,10 @@ pub struct Room {
     pub noise: f32,
 }
 
-impl Room {
+impl SimulatedRoom {
     /// Nothing of the speaker reaches the microphone.
-    pub const HEADPHONES: Room = Room { delay: Duration::ZERO, gain: 0.0, tail: Duration::ZERO, noise: 0.0 };
+    pub const HEADPHONES: SimulatedRoom =
+        SimulatedRoom { delay: Duration::ZERO, gain: 0.0, tail: Duration::ZERO, noise: 0.0 };
 
     /// Its impulse response: delays in seconds, and gains.
     pub(super) fn taps(&self) -> Vec<(f64, f64)> {
@@ -106,10 +107,10 @@ mod tests {
 
     #[test]
     fn a_room_decays() {
-        assert!(Room::HEADPHONES.taps().is_empty());
-        let dry = Room { gain: 0.5, delay: Duration::from_millis(30), ..Room::HEADPHONES };
+        assert!(SimulatedRoom::HEADPHONES.taps().is_empty());
+        let dry = SimulatedRoom { gain: 0.5, delay: Duration::from_millis(30), ..SimulatedRoom::HEADPHONES };
         assert_eq!(dry.taps(), [(0.03, 0.5)]);
-        let taps = Room { tail: Duration::from_millis(100), ..dry }.taps();
+        let taps = SimulatedRoom { tail: Duration::from_millis(100), ..dry }.taps();
         assert!(taps.iter().all(|&(delay, gain)| (0.03..=0.13).contains(&delay) && gain.abs() <= 0.5));
         assert!(taps.last().unwrap().1.abs() < 0.01 && taps.len() == 13);
     }

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use cpal::{FromSample, Sample, SampleFormat};
 
-use super::link::Fault;
-use super::room::{Room, Strip};
-use super::{Card, Clock, DEFAULT, Device, DeviceError, Direction, Feed, Format, Moment, Stream, Tap};
+use super::link::StreamFault;
+use super::room::{SimulatedRoom, Strip};
+use super::{
+    AudioStream, CaptureProducer, Card, Clock, DEFAULT, DeviceError, DeviceInfo, Direction, Moment, PlaybackConsumer,
+    StreamFormat,
+};
 use crate::types::SampleRate;
 
 /// What a speaker has played is kept for the microphones so long, in seconds: more than any room's delay and tail.
@@ -19,7 +22,7 @@ const MEMORY: f64 = 2.0;
 pub struct SimulatedDevice {
     pub name: String,
     pub direction: Direction,
-    pub format: Format,
+    pub format: StreamFormat,
     /// How fast its clock is, in parts per million.
     pub ppm: f64,
     /// Frames of a callback.
@@ -36,7 +39,7 @@ impl SimulatedDevice {
         SimulatedDevice {
             name: name.to_owned(),
             direction,
-            format: Format { rate: SampleRate(rate), channels, sample },
+            format: StreamFormat { rate: SampleRate(rate), channels, sample },
             ppm: 0.0,
             period: rate / 100,
             latency: Duration::from_millis(20),
@@ -61,7 +64,7 @@ pub enum DeviceEvent {
     /// It becomes the default; streams that were opened as the default end.
     MakeDefault(String),
     /// From now on it takes and gives this format.
-    Reformat(String, Format),
+    Reformat(String, StreamFormat),
 }
 
 /// The card. Clones are the same one. Time passes only by [`Simulated::advance`].
@@ -85,7 +88,7 @@ struct World {
     streams: Vec<Running>,
     next_stream: u64,
     plans: Vec<(Moment, DeviceEvent)>,
-    room: Room,
+    room: SimulatedRoom,
     taps: Vec<(f64, f64)>,
     /// What people say.
     voices: Vec<Strip>,
@@ -102,8 +105,8 @@ struct Slot {
 }
 
 enum End {
-    Microphone(Tap),
-    Speaker(Feed, Strip),
+    Microphone(CaptureProducer),
+    Speaker(PlaybackConsumer, Strip),
 }
 
 struct Running {
@@ -123,7 +126,7 @@ struct Open {
     world: Arc<Mutex<World>>,
 }
 
-impl Stream for Open {}
+impl AudioStream for Open {}
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -141,7 +144,7 @@ fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
 
 impl Simulated {
     /// The first device of each direction is its default.
-    pub fn new(devices: Vec<SimulatedDevice>, room: Room) -> Self {
+    pub fn new(devices: Vec<SimulatedDevice>, room: SimulatedRoom) -> Self {
         let mut seen = Vec::new();
         let slots = devices.into_iter().map(|device| {
             let is_default = !seen.contains(&device.direction);
@@ -164,7 +167,7 @@ impl Simulated {
     }
 
     /// The common case: one microphone and one speaker, in stereo and 16 bits at 48 kHz.
-    pub fn usual(room: Room) -> Self {
+    pub fn usual(room: SimulatedRoom) -> Self {
         let device = |direction, name| SimulatedDevice::new(direction, name, 48_000, 2, SampleFormat::I16);
         Simulated::new(vec![device(Direction::Input, "mic"), device(Direction::Output, "spk")], room)
     }
@@ -225,7 +228,7 @@ impl Simulated {
         direction: Direction,
         name: &str,
         end: &mut dyn FnMut(&SimulatedDevice) -> End,
-    ) -> Result<Box<dyn Stream>, DeviceError> {
+    ) -> Result<Box<dyn AudioStream>, DeviceError> {
         let mut world = lock(&self.world);
         let device = world.find(direction, name)?;
         let (id, about) = (world.next_stream, world.devices[device].device.clone());
@@ -247,12 +250,12 @@ impl Card for Simulated {
         self.clock.clone()
     }
 
-    fn devices(&self) -> Result<Vec<Device>, DeviceError> {
+    fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError> {
         let world = lock(&self.world);
         let default = [Direction::Input, Direction::Output].map(|direction| world.find(direction, DEFAULT).ok());
         let plugged = world.devices.iter().enumerate().filter(|(_, slot)| slot.plugged);
         Ok(plugged
-            .map(|(i, Slot { device, .. })| Device {
+            .map(|(i, Slot { device, .. })| DeviceInfo {
                 name: device.name.clone(),
                 description: format!("simulated {}", device.direction),
                 direction: device.direction,
@@ -265,16 +268,16 @@ impl Card for Simulated {
     fn open_input(
         &self,
         name: &str,
-        connect: &mut dyn FnMut(Format, &str) -> Tap,
-    ) -> Result<Box<dyn Stream>, DeviceError> {
+        connect: &mut dyn FnMut(StreamFormat, &str) -> CaptureProducer,
+    ) -> Result<Box<dyn AudioStream>, DeviceError> {
         self.open(Direction::Input, name, &mut |device| End::Microphone(connect(device.format, &device.name)))
     }
 
     fn open_output(
         &self,
         name: &str,
-        connect: &mut dyn FnMut(Format, &str) -> Feed,
-    ) -> Result<Box<dyn Stream>, DeviceError> {
+        connect: &mut dyn FnMut(StreamFormat, &str) -> PlaybackConsumer,
+    ) -> Result<Box<dyn AudioStream>, DeviceError> {
         self.open(Direction::Output, name, &mut |device| {
             let strip = Strip::new(0.0, device.true_rate(), Vec::new());
             End::Speaker(connect(device.format, &device.name), strip)
@@ -348,14 +351,14 @@ impl World {
         match happening {
             DeviceEvent::Unplug(name) => {
                 self.change(&name, |slot| slot.plugged = false);
-                self.each_of(&name, |stream| stream.fail(Fault::GONE));
+                self.each_of(&name, |stream| stream.fail(StreamFault::GONE));
             }
             DeviceEvent::Plug(name) => self.change(&name, |slot| slot.plugged = true),
             DeviceEvent::Stall(name) => self.each_of(&name, |stream| stream.stalled = true),
             DeviceEvent::Xrun(name, span) => self.interrupt(&name, span),
             DeviceEvent::MakeDefault(name) => self.make_default(&name),
             DeviceEvent::Reformat(name, format) => {
-                self.each_of(&name, |stream| stream.fail(Fault::CHANGED));
+                self.each_of(&name, |stream| stream.fail(StreamFault::CHANGED));
                 self.change(&name, |slot| {
                     slot.device.format = format;
                     slot.device.period = format.rate.0 / 100;
@@ -378,7 +381,7 @@ impl World {
     fn interrupt(&mut self, name: &str, span: Duration) {
         let mut ended = Vec::new();
         self.each_of_mut(name, |stream, rate| {
-            stream.gauges().xrun();
+            stream.counters().xrun();
             stream.from += span.as_secs_f64();
             if let End::Speaker(_, strip) = &mut stream.end {
                 let new = Strip::new(stream.from + stream.frames as f64 / rate, rate, Vec::new());
@@ -410,7 +413,7 @@ impl World {
             let device = &devices[stream.device].device;
             stream.asked_for_default && device.direction == direction && device.name != name
         };
-        self.streams.iter_mut().filter(following).for_each(|stream| stream.fail(Fault::CHANGED));
+        self.streams.iter_mut().filter(following).for_each(|stream| stream.fail(StreamFault::CHANGED));
     }
 
     fn forget(&mut self, now: f64) {
@@ -428,20 +431,20 @@ impl World {
 }
 
 impl Running {
-    fn gauges(&self) -> Arc<super::Gauges> {
+    fn counters(&self) -> Arc<super::StreamCounters> {
         match &self.end {
-            End::Microphone(tap) => tap.gauges(),
-            End::Speaker(feed, _) => feed.gauges(),
+            End::Microphone(tap) => tap.counters(),
+            End::Speaker(feed, _) => feed.counters(),
         }
     }
 
     fn fail(&mut self, code: u32) {
-        self.gauges().fail(code);
+        self.counters().fail(code);
         self.stalled = true;
     }
 }
 
-fn give<T: Sample + FromSample<f32>>(tap: &mut Tap, air: &[f32], channels: u16, at: Moment)
+fn give<T: Sample + FromSample<f32>>(tap: &mut CaptureProducer, air: &[f32], channels: u16, at: Moment)
 where
     f32: FromSample<T>,
 {
@@ -450,7 +453,7 @@ where
 }
 
 /// What the speaker plays of a callback, its channels mixed.
-fn fetch<T: Sample + FromSample<f32>>(feed: &mut Feed, device: &SimulatedDevice, at: Moment) -> Vec<f32>
+fn fetch<T: Sample + FromSample<f32>>(feed: &mut PlaybackConsumer, device: &SimulatedDevice, at: Moment) -> Vec<f32>
 where
     f32: FromSample<T>,
 {

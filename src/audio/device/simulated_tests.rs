@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audio::device::{
-    BLOCK, Block, Capture, Change, FileCard, Flushed, Playback, PlaybackSettings, RETRY_LIMIT, SILENT_LIMIT, Tally,
-    run_here,
+    BLOCK, Capture, CapturedBlock, DeviceChange, FileCard, Flushed, Playback, PlaybackCount, PlaybackSettings,
+    RETRY_LIMIT, SILENT_LIMIT, run_here,
 };
 use crate::audio::{WavWriter, load_at};
 use crate::types::Ms;
@@ -44,8 +44,8 @@ struct Bench {
     card: Simulated,
     capture: Capture,
     playback: Playback,
-    blocks: Vec<Block>,
-    changes: Vec<Change>,
+    blocks: Vec<CapturedBlock>,
+    changes: Vec<DeviceChange>,
     /// What is yet to be written, as room allows.
     script: std::collections::VecDeque<f32>,
 }
@@ -90,7 +90,7 @@ impl Bench {
     }
 
     fn lines(&self) -> Vec<String> {
-        self.changes.iter().map(Change::to_string).collect()
+        self.changes.iter().map(DeviceChange::to_string).collect()
     }
 
     fn assert_positions(&self) {
@@ -109,7 +109,7 @@ fn a_microphone_of_any_kind_gives_the_same_sound_at_the_same_time() {
     use SampleFormat::*;
     let kinds = [(8_000, 1, U8), (16_000, 1, F32), (44_100, 2, I16), (48_000, 6, I24), (96_000, 2, I32)];
     for (rate, channels, sample) in kinds.into_iter().chain([(192_000, 1, F64), (48_000, 2, U16), (22_050, 3, I8)]) {
-        let card = Simulated::new(vec![device(Direction::Input, rate, channels, sample)], Room::HEADPHONES);
+        let card = Simulated::new(vec![device(Direction::Input, rate, channels, sample)], SimulatedRoom::HEADPHONES);
         card.say(ms(0), SampleRate(48_000), &murmur(48_000, 3.0));
         let mut bench = Bench::new(card);
         bench.run(2.0);
@@ -131,7 +131,7 @@ fn clocks_that_drift_are_measured_and_both_directions_keep_the_sessions_time() {
         let mut spk = device(Direction::Output, 44_100, 2, SampleFormat::F32);
         (mic.ppm, spk.ppm) = (180.0, -120.0);
         (mic.jitter, spk.jitter) = (Duration::from_millis(jitter), Duration::from_millis(jitter));
-        let mut bench = Bench::new(Simulated::new(vec![mic, spk], Room::HEADPHONES));
+        let mut bench = Bench::new(Simulated::new(vec![mic, spk], SimulatedRoom::HEADPHONES));
         bench.script.extend(std::iter::repeat_n(0.1, VOICE.0 as usize * 130));
         bench.run(60.0);
         let early = bench.playback.played();
@@ -153,7 +153,7 @@ fn clocks_that_drift_are_measured_and_both_directions_keep_the_sessions_time() {
 
 #[test]
 fn the_echo_comes_after_the_rooms_delay_and_stays_there() {
-    let room = Room { delay: Duration::from_millis(30), gain: 0.5, ..Room::HEADPHONES };
+    let room = SimulatedRoom { delay: Duration::from_millis(30), gain: 0.5, ..SimulatedRoom::HEADPHONES };
     let mut mic = device(Direction::Input, 48_000, 1, SampleFormat::F32);
     let mut spk = device(Direction::Output, 48_000, 1, SampleFormat::F32);
     (mic.ppm, spk.ppm) = (90.0, -90.0);
@@ -175,7 +175,7 @@ fn the_echo_comes_after_the_rooms_delay_and_stays_there() {
 
 #[test]
 fn what_nobody_read_in_time_is_silence_and_the_rest_is_in_its_place() {
-    let card = Simulated::usual(Room::HEADPHONES);
+    let card = Simulated::usual(SimulatedRoom::HEADPHONES);
     card.say(ms(0), SampleRate(48_000), &murmur(48_000, 10.0));
     let mut bench = Bench::new(card);
     bench.run(1.0);
@@ -193,7 +193,7 @@ fn what_nobody_read_in_time_is_silence_and_the_rest_is_in_its_place() {
 
 #[test]
 fn an_interrupted_microphone_keeps_its_place() {
-    let card = Simulated::usual(Room::HEADPHONES);
+    let card = Simulated::usual(SimulatedRoom::HEADPHONES);
     card.say(ms(0), SampleRate(48_000), &murmur(48_000, 8.0));
     card.plan(ms(2_000), DeviceEvent::Xrun("mic".into(), Duration::from_millis(300)));
     let mut bench = Bench::new(card);
@@ -207,7 +207,7 @@ fn an_interrupted_microphone_keeps_its_place() {
 
 #[test]
 fn devices_that_go_come_back_and_the_session_goes_on() {
-    let card = Simulated::usual(Room::HEADPHONES);
+    let card = Simulated::usual(SimulatedRoom::HEADPHONES);
     card.say(ms(0), SampleRate(48_000), &murmur(48_000, 12.0));
     for name in ["mic", "spk"] {
         card.plan(ms(2_000), DeviceEvent::Unplug(name.into()));
@@ -236,7 +236,7 @@ fn devices_that_go_come_back_and_the_session_goes_on() {
 
 #[test]
 fn silence_is_handed_out_while_a_microphone_is_away() {
-    let card = Simulated::usual(Room::HEADPHONES);
+    let card = Simulated::usual(SimulatedRoom::HEADPHONES);
     card.plan(ms(1_000), DeviceEvent::Unplug("mic".into()));
     let mut bench = Bench::new(card);
     for second in 1..6 {
@@ -251,7 +251,7 @@ fn silence_is_handed_out_while_a_microphone_is_away() {
 fn the_default_is_followed_and_a_name_is_not() {
     let names = ["first", "second"];
     let devices = names.map(|name| SimulatedDevice::new(Direction::Input, name, 48_000, 1, SampleFormat::F32)).to_vec();
-    let card = Simulated::new(devices, Room::HEADPHONES);
+    let card = Simulated::new(devices, SimulatedRoom::HEADPHONES);
     card.plan(ms(1_000), DeviceEvent::MakeDefault("second".into()));
     card.plan(ms(8_000), DeviceEvent::Unplug("second".into()));
     let named = Capture::open(Arc::new(card.clone()), "first", run_here());
@@ -272,7 +272,7 @@ fn the_default_is_followed_and_a_name_is_not() {
 
 #[test]
 fn a_device_that_falls_silent_is_opened_again() {
-    let card = Simulated::usual(Room::HEADPHONES);
+    let card = Simulated::usual(SimulatedRoom::HEADPHONES);
     card.plan(ms(8_000), DeviceEvent::Stall("mic".into()));
     let mut bench = Bench::new(card);
     bench.run(7.9 + SILENT_LIMIT.as_secs_f64());
@@ -285,8 +285,8 @@ fn a_device_that_falls_silent_is_opened_again() {
 
 #[test]
 fn a_device_that_comes_back_with_another_format_goes_on() {
-    let card = Simulated::usual(Room::HEADPHONES);
-    let format = |rate| Format::new(rate, 1, SampleFormat::I32).unwrap();
+    let card = Simulated::usual(SimulatedRoom::HEADPHONES);
+    let format = |rate| StreamFormat::new(rate, 1, SampleFormat::I32).unwrap();
     card.plan(ms(1_000), DeviceEvent::Reformat("mic".into(), format(16_000)));
     card.plan(ms(1_000), DeviceEvent::Reformat("spk".into(), format(8_000)));
     card.say(ms(0), SampleRate(48_000), &murmur(48_000, 5.0));
@@ -303,7 +303,7 @@ fn a_device_that_comes_back_with_another_format_goes_on() {
 
 #[test]
 fn a_card_without_devices_is_told_once_and_taken_when_it_comes() {
-    let card = Simulated::usual(Room::HEADPHONES);
+    let card = Simulated::usual(SimulatedRoom::HEADPHONES);
     card.plan(ms(0), DeviceEvent::Unplug("mic".into()));
     card.plan(ms(20_000), DeviceEvent::Plug("mic".into()));
     card.advance(Duration::ZERO);
@@ -321,7 +321,7 @@ fn what_was_written_is_heard_as_written_and_counted_to_the_sample() {
     for (rate, channels, sample) in
         [(48_000, 2, SampleFormat::I16), (44_100, 1, SampleFormat::F32), (8_000, 2, SampleFormat::U8)]
     {
-        let card = Simulated::new(vec![device(Direction::Output, rate, channels, sample)], Room::HEADPHONES);
+        let card = Simulated::new(vec![device(Direction::Output, rate, channels, sample)], SimulatedRoom::HEADPHONES);
         card.record();
         let mut bench = Bench::new(card);
         let said = tone(VOICE.0, 440.0, 1.0);
@@ -338,7 +338,7 @@ fn what_was_written_is_heard_as_written_and_counted_to_the_sample() {
                 bench.playback.end();
             }
         }
-        assert_eq!(bench.playback.tally(), Tally { written: 22_050, played: 22_050, dropped: 0, queued: 0 });
+        assert_eq!(bench.playback.tally(), PlaybackCount { written: 22_050, played: 22_050, dropped: 0, queued: 0 });
         assert_eq!(bench.playback.underruns(), 0, "{rate}");
         let heard = bench.card.recorded(ms(20), ms(1_020), VOICE);
         assert!(alike(&heard[500..21_500], &said[500..21_500]) > 0.99, "{rate}: {}", alike(&heard, &said));
@@ -349,7 +349,7 @@ fn what_was_written_is_heard_as_written_and_counted_to_the_sample() {
 
 #[test]
 fn a_flush_is_soon_soft_and_exact() {
-    let card = Simulated::new(vec![device(Direction::Output, 48_000, 1, SampleFormat::F32)], Room::HEADPHONES);
+    let card = Simulated::new(vec![device(Direction::Output, 48_000, 1, SampleFormat::F32)], SimulatedRoom::HEADPHONES);
     card.record();
     let mut bench = Bench::new(card);
     bench.script.extend(std::iter::repeat_n(0.5, 44_100));
@@ -385,7 +385,7 @@ fn a_flush_is_soon_soft_and_exact() {
 
 #[test]
 fn a_flush_of_nothing_and_one_without_a_device_report_too() {
-    let card = Simulated::usual(Room::HEADPHONES);
+    let card = Simulated::usual(SimulatedRoom::HEADPHONES);
     card.plan(ms(500), DeviceEvent::Unplug("spk".into()));
     let mut bench = Bench::new(card);
     bench.run(0.2);
@@ -400,7 +400,7 @@ fn a_flush_of_nothing_and_one_without_a_device_report_too() {
 
 #[test]
 fn running_dry_in_the_middle_is_an_underrun_and_at_the_end_is_not() {
-    let mut bench = Bench::new(Simulated::usual(Room::HEADPHONES));
+    let mut bench = Bench::new(Simulated::usual(SimulatedRoom::HEADPHONES));
     for pieces in 1..4 {
         bench.script.extend(std::iter::repeat_n(0.5, 2_205));
         bench.run(0.6);
@@ -418,7 +418,7 @@ fn running_dry_in_the_middle_is_an_underrun_and_at_the_end_is_not() {
 
 #[test]
 fn ducking_and_holding_are_soft_and_lose_nothing() {
-    let card = Simulated::new(vec![device(Direction::Output, 48_000, 1, SampleFormat::F32)], Room::HEADPHONES);
+    let card = Simulated::new(vec![device(Direction::Output, 48_000, 1, SampleFormat::F32)], SimulatedRoom::HEADPHONES);
     card.record();
     let mut bench = Bench::new(card);
     bench.script.extend(std::iter::repeat_n(0.5, 22_050));
@@ -440,7 +440,7 @@ fn ducking_and_holding_are_soft_and_lose_nothing() {
     bench.run(0.5);
     bench.playback.end();
     bench.run(0.3);
-    assert_eq!(bench.playback.tally(), Tally { written: 22_050, played: 22_050, dropped: 0, queued: 0 });
+    assert_eq!(bench.playback.tally(), PlaybackCount { written: 22_050, played: 22_050, dropped: 0, queued: 0 });
 }
 
 #[test]
@@ -521,7 +521,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn every_sample_is_settled_once_whatever_happens(acts in proptest::collection::vec(act(), 1..40)) {
-        let mut bench = Bench::new(Simulated::usual(Room::HEADPHONES));
+        let mut bench = Bench::new(Simulated::usual(SimulatedRoom::HEADPHONES));
         let mut settled = 0;
         for act in acts {
             perform(&mut bench, act);

@@ -7,7 +7,7 @@ use aec3::audio_processing::aec3::echo_canceller3::EchoCanceller3;
 use aec3::audio_processing::high_pass_filter::HighPassFilter;
 
 use super::pcm::Pcm;
-use super::{BLOCK, Block};
+use super::{BLOCK, ProcessedBlock};
 use crate::types::{Ms, SampleRate};
 
 /// The longest delay from a played sample to its echo in the microphone at which the echo is found. The crate searches it
@@ -24,7 +24,7 @@ pub trait EchoCanceller {
     /// `played` is what left the speaker in about the same 10 ms in which `microphone` was heard, and never later than
     /// its echo: the canceller finds the delay between the two itself, from 4 ms (less than any pair of devices
     /// has) to [`LONGEST_DELAY`]. Silence where nothing was played.
-    fn process(&mut self, microphone: &mut Block, played: &Block);
+    fn process(&mut self, microphone: &mut ProcessedBlock, played: &ProcessedBlock);
 
     /// Forgets room and delay, as after the loss of a device.
     fn reset(&mut self);
@@ -63,7 +63,7 @@ impl Aec3 {
 
     /// What the adaptive filter alone left of the last block: some 20 dB less of the echo, and all of who spoke over it. It is
     /// 64 samples late.
-    pub fn linear(&self) -> Block {
+    pub fn linear(&self) -> ProcessedBlock {
         let mut block = [0.0; BLOCK];
         self.linear.store(&mut block);
         block
@@ -77,7 +77,7 @@ impl Default for Aec3 {
 }
 
 impl EchoCanceller for Aec3 {
-    fn process(&mut self, microphone: &mut Block, played: &Block) {
+    fn process(&mut self, microphone: &mut ProcessedBlock, played: &ProcessedBlock) {
         self.played.load(played);
         self.canceller.analyze_render(self.played.buffer());
         self.microphone.load(microphone);

@@ -4,7 +4,7 @@ use aec3::audio_processing::agc2::input_volume_controller::Config as VolumeConfi
 use aec3::audio_processing::gain_controller2::{AdaptiveDigitalControllerConfig, GainController2};
 use aec3::audio_processing::gain_controller2::{GainController2Config, InputVolumeControllerRuntimeConfig};
 
-use super::Block;
+use super::ProcessedBlock;
 use super::pcm::Pcm;
 use crate::types::SampleRate;
 
@@ -24,7 +24,7 @@ impl GainControl {
         GainControl { controller: controller(), sound: Pcm::new() }
     }
 
-    pub fn process(&mut self, sound: &mut Block) {
+    pub fn process(&mut self, sound: &mut ProcessedBlock) {
         self.sound.load(sound);
         self.controller.process(false, self.sound.buffer());
         self.sound.store(sound);

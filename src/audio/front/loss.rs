@@ -1,7 +1,7 @@
 //! How much of its own voice Sotto still hears: a running measure of the echo return loss enhancement (ERLE, ITU-T
 //! G.168: the level of what the canceller was given over the level of what it gave, while only the echo is heard).
 
-use super::Block;
+use super::ProcessedBlock;
 
 /// Blocks of one window: a quarter of a second, about one syllable.
 const WINDOW: usize = 25;
@@ -59,7 +59,7 @@ impl EchoLoss {
     }
 
     /// One block: what was heard before the canceller and after it, and what was played.
-    pub fn update(&mut self, before: &Block, after: &Block, played: &Block) {
+    pub fn update(&mut self, before: &ProcessedBlock, after: &ProcessedBlock, played: &ProcessedBlock) {
         self.window.blocks += 1;
         self.window.played += usize::from(power(played) > PLAYED);
         self.window.before += power(before) / WINDOW as f64;
@@ -115,7 +115,7 @@ impl Default for EchoLoss {
 }
 
 /// Mean square; samples that are no number count as nothing.
-fn power(block: &Block) -> f64 {
+fn power(block: &ProcessedBlock) -> f64 {
     let squares = block.iter().filter(|x| x.is_finite()).map(|x| f64::from(x.clamp(-1.0, 1.0)).powi(2));
     squares.sum::<f64>() / block.len() as f64
 }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::audio::front::BLOCK;
 
-    const SILENT: Block = [0.0; BLOCK];
+    const SILENT: ProcessedBlock = [0.0; BLOCK];
 
     /// Feeds `seconds` of constant levels: before, after, played.
     fn feed(loss: &mut EchoLoss, seconds: f64, levels: [f32; 3]) {

@@ -77,14 +77,14 @@ pub use loss::EchoLoss;
 pub use noise::NoiseSuppressor;
 
 use super::HighPass;
-use crate::config::{Audio, Echo, Gain};
+use crate::config::{AudioPlan, EchoMode, Gain};
 use crate::types::SampleRate;
 
 /// Samples of one block: 10 ms of one channel at [`crate::types::SampleRate::HEARING`].
 pub const BLOCK: usize = 160;
 
 /// 10 ms of sound, samples in -1.0..=1.0.
-pub type Block = [f32; BLOCK];
+pub type ProcessedBlock = [f32; BLOCK];
 
 /// The whole front end, as the settings want it. Not `Send`: make it on the thread that uses it.
 pub struct Front {
@@ -95,13 +95,13 @@ pub struct Front {
     noise: Option<NoiseSuppressor>,
     gain: Option<GainControl>,
     loss: EchoLoss,
-    words: Block,
+    words: ProcessedBlock,
 }
 
 impl Front {
-    pub fn new(plan: &Audio) -> Self {
+    pub fn new(plan: &AudioPlan) -> Self {
         Front {
-            echo: (plan.echo == Echo::Aec3).then(Aec3::new),
+            echo: (plan.echo == EchoMode::Aec3).then(Aec3::new),
             high_pass: HighPass::new(SampleRate::HEARING),
             noise: NoiseSuppressor::new(plan.noise),
             gain: (plan.gain == Gain::On).then(GainControl::new),
@@ -112,7 +112,7 @@ impl Front {
 
     /// Makes what voices are listened for in of what was heard; [`EchoCanceller::process`] says what `played` is. What comes out
     /// is finite and in -1.0..=1.0, whatever the devices bring.
-    pub fn process(&mut self, microphone: &mut Block, played: &Block) {
+    pub fn process(&mut self, microphone: &mut ProcessedBlock, played: &ProcessedBlock) {
         microphone.iter_mut().for_each(|sample| *sample = pcm::sane(*sample));
         let before = *microphone;
         if let Some(echo) = &mut self.echo {
@@ -135,7 +135,7 @@ impl Front {
     /// What is recognised of the last block: what the canceller's adaptive filter left of it, before
     /// suppressor, noise suppression and gain, which cost words. Without a canceller, the microphone
     /// without offset and hum.
-    pub fn words(&self) -> &Block {
+    pub fn words(&self) -> &ProcessedBlock {
         &self.words
     }
 

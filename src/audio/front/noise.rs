@@ -3,7 +3,7 @@
 use sonora_ns::config::SuppressionLevel;
 use sonora_ns::noise_suppressor::NoiseSuppressor as Suppressor;
 
-use super::Block;
+use super::ProcessedBlock;
 use super::pcm::{FULL_SCALE, sane};
 use crate::config::Noise;
 
@@ -26,7 +26,7 @@ impl NoiseSuppressor {
         Some(NoiseSuppressor { suppressor: Suppressor::with_level(level), level })
     }
 
-    pub fn process(&mut self, sound: &mut Block) {
+    pub fn process(&mut self, sound: &mut ProcessedBlock) {
         sound.iter_mut().for_each(|sample| *sample = sane(*sample) * FULL_SCALE);
         self.suppressor.analyze(sound);
         self.suppressor.process(sound);

@@ -2,7 +2,7 @@
 
 use aec3::audio_processing::audio_buffer::AudioBuffer;
 
-use super::{BLOCK, Block};
+use super::{BLOCK, ProcessedBlock};
 use crate::types::SampleRate;
 
 /// What the crates call full scale: its levels and thresholds are those of 16-bit samples, held as `f32`.
@@ -20,13 +20,13 @@ impl Pcm {
         Pcm(AudioBuffer::from_sample_rates(rate, 1, rate, 1, rate))
     }
 
-    pub(super) fn load(&mut self, block: &Block) {
+    pub(super) fn load(&mut self, block: &ProcessedBlock) {
         for (to, from) in self.samples_mut().iter_mut().zip(block) {
             *to = sane(*from) * FULL_SCALE;
         }
     }
 
-    pub(super) fn store(&self, block: &mut Block) {
+    pub(super) fn store(&self, block: &mut ProcessedBlock) {
         for (to, from) in block.iter_mut().zip(self.0.channel(0)) {
             *to = sane(from / FULL_SCALE);
         }

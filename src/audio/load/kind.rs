@@ -2,7 +2,7 @@
 
 /// The reader of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ContainerKind {
     /// Its chunks are read by `riff`.
     Wav,
     /// Its container is read by `symphonia`.
@@ -12,25 +12,25 @@ pub enum Kind {
 }
 
 /// Tells the kind of a file that begins with `start`, of which 16 bytes are enough.
-pub fn kind(start: &[u8]) -> Kind {
+pub fn kind(start: &[u8]) -> ContainerKind {
     if crate::audio::riff::is_wav(start) {
-        return Kind::Wav;
+        return ContainerKind::Wav;
     }
     match start {
         [b'I', b'D', b'3', ..] | [0xFF, 0xE2..=0xE7 | 0xEA..=0xEF | 0xF2..=0xF7 | 0xFA..=0xFF, ..] => {
-            Kind::Container("MP3")
+            ContainerKind::Container("MP3")
         }
-        [0xFF, 0xF0 | 0xF1 | 0xF8 | 0xF9, ..] => Kind::Container("AAC"),
-        [b'f', b'L', b'a', b'C', ..] => Kind::Container("FLAC"),
-        [b'O', b'g', b'g', b'S', ..] => Kind::Container("Ogg"),
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => Kind::Container("MP4"),
+        [0xFF, 0xF0 | 0xF1 | 0xF8 | 0xF9, ..] => ContainerKind::Container("AAC"),
+        [b'f', b'L', b'a', b'C', ..] => ContainerKind::Container("FLAC"),
+        [b'O', b'g', b'g', b'S', ..] => ContainerKind::Container("Ogg"),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => ContainerKind::Container("MP4"),
         [_, _, _, _, b'm', b'o', b'o', b'v', ..] | [_, _, _, _, b'm', b'd', b'a', b't', ..] => {
-            Kind::Container("QuickTime")
+            ContainerKind::Container("QuickTime")
         }
-        [b'F', b'O', b'R', b'M', ..] => Kind::Container("AIFF"),
-        [b'c', b'a', b'f', b'f', ..] => Kind::Container("CAF"),
-        [0x1A, 0x45, 0xDF, 0xA3, ..] => Kind::Container("Matroska or WebM"),
-        _ => Kind::Other(other(start)),
+        [b'F', b'O', b'R', b'M', ..] => ContainerKind::Container("AIFF"),
+        [b'c', b'a', b'f', b'f', ..] => ContainerKind::Container("CAF"),
+        [0x1A, 0x45, 0xDF, 0xA3, ..] => ContainerKind::Container("Matroska or WebM"),
+        _ => ContainerKind::Other(other(start)),
     }
 }
 

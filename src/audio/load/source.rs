@@ -14,10 +14,10 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, Timestamp};
 use symphonia::default::{get_codecs, get_probe};
 
-use super::kind::{Kind, kind};
+use super::kind::{ContainerKind, kind};
 use super::{fragments, guarded};
 use crate::audio::AudioError;
-use crate::audio::riff::{self, Layout, MAX_CHANNELS, RATES, Trouble};
+use crate::audio::riff::{self, MAX_CHANNELS, RATES, Trouble, WavLayout};
 
 /// Frames of plain samples that are decoded at a time.
 const BLOCK: u64 = 4096;
@@ -30,14 +30,14 @@ const MAX_PIPED: u64 = 1 << 30;
 const MAX_SILENT_PACKETS: usize = 100_000;
 
 /// A file that can be decoded from its start, as often as needed.
-pub struct Input<'a> {
+pub struct SoundInput<'a> {
     pub path: &'a Path,
     file: File,
-    kind: Kind,
+    kind: ContainerKind,
     length: u64,
 }
 
-impl<'a> Input<'a> {
+impl<'a> SoundInput<'a> {
     /// Opens `path`. What a pipe gives is kept in a temporary file, since a sound is read more than
     /// once.
     pub fn open(path: &'a Path) -> Result<Self, AudioError> {
@@ -53,28 +53,28 @@ impl<'a> Input<'a> {
             return Err(AudioError::Empty { path: path.to_owned() });
         }
         let kind = kind(&start);
-        if let Kind::Other(looks) = kind {
+        if let ContainerKind::Other(looks) = kind {
             return Err(AudioError::NotSound { path: path.to_owned(), looks });
         }
         if !about.is_file() {
             file = keep(&mut io::Cursor::new(start).chain(file), path)?;
         }
         let length = file.metadata().map_err(fail)?.len();
-        Ok(Input { path, file, kind, length })
+        Ok(SoundInput { path, file, kind, length })
     }
 
     /// The sound from its start. Only one can be read at a time: they share the place in the file.
-    pub fn decode(&self) -> Result<Source<'a>, AudioError> {
+    pub fn decode(&self) -> Result<SoundSource<'a>, AudioError> {
         let mut file = self.file.try_clone().map_err(|source| self.io(source))?;
         file.seek(SeekFrom::Start(0)).map_err(|source| self.io(source))?;
         match self.kind {
-            Kind::Wav => self.decode_wav(file),
-            Kind::Container(name) => self.decode_container(file, name),
-            Kind::Other(_) => unreachable!("refused as it was opened"),
+            ContainerKind::Wav => self.decode_wav(file),
+            ContainerKind::Container(name) => self.decode_container(file, name),
+            ContainerKind::Other(_) => unreachable!("refused as it was opened"),
         }
     }
 
-    fn decode_wav(&self, file: File) -> Result<Source<'a>, AudioError> {
+    fn decode_wav(&self, file: File) -> Result<SoundSource<'a>, AudioError> {
         let mut file = BufReader::new(file);
         let layout = riff::read_layout(&mut file, self.length).map_err(|trouble| self.explain(trouble))?;
         let parameters = parameters(&layout);
@@ -82,7 +82,7 @@ impl<'a> Input<'a> {
         self.source("WAV", Packets::Wav(wav), 0, &parameters)
     }
 
-    fn decode_container(&self, mut file: File, name: &'static str) -> Result<Source<'a>, AudioError> {
+    fn decode_container(&self, mut file: File, name: &'static str) -> Result<SoundSource<'a>, AudioError> {
         let damaged = |why: String| AudioError::Header { path: self.path.to_owned(), kind: name, why };
         if matches!(name, "MP4" | "QuickTime") {
             let overstated = fragments::overstates_samples(&mut file, self.length).map_err(|source| self.io(source))?;
@@ -115,7 +115,7 @@ impl<'a> Input<'a> {
         packets: Packets,
         track: u32,
         parameters: &AudioCodecParameters,
-    ) -> Result<Source<'a>, AudioError> {
+    ) -> Result<SoundSource<'a>, AudioError> {
         let path = self.path;
         let damaged = |why: String| AudioError::Header { path: path.to_owned(), kind, why };
         let largest = parameters.max_frames_per_packet.max(parameters.frames_per_block).unwrap_or(0);
@@ -136,7 +136,7 @@ impl<'a> Input<'a> {
             Some(Err(error)) => return Err(damaged(said(&error))),
             None => return Err(damaged("its parts contradict each other".to_owned())),
         };
-        Ok(Source { path, kind, packets, track, decoder, shape: None, samples: Vec::new(), damaged: 0, cut: None })
+        Ok(SoundSource { path, kind, packets, track, decoder, shape: None, samples: Vec::new(), damaged: 0, cut: None })
     }
 
     fn explain(&self, trouble: Trouble) -> AudioError {
@@ -165,8 +165,8 @@ fn keep(pipe: &mut impl Read, path: &Path) -> Result<File, AudioError> {
 }
 
 /// Parameters for the decoder of a WAV file.
-fn parameters(layout: &Layout) -> AudioCodecParameters {
-    let riff::Format { codec, rate, channels, frames, .. } = layout.format;
+fn parameters(layout: &WavLayout) -> AudioCodecParameters {
+    let riff::WavFormat { codec, rate, channels, frames, .. } = layout.format;
     let mut parameters = AudioCodecParameters::new();
     parameters.for_codec(codec).with_sample_rate(rate).with_channels(Channels::Discrete(channels));
     parameters.with_frames_per_block(frames).with_max_frames_per_packet(BLOCK.div_ceil(frames) * frames);
@@ -204,7 +204,7 @@ enum Packets {
 /// The sound of a WAV file in packets of about [`BLOCK`] frames.
 struct WavPackets {
     file: BufReader<File>,
-    layout: Layout,
+    layout: WavLayout,
     /// The part that is read, and the bytes of it that are used up.
     part: usize,
     used: u64,
@@ -213,7 +213,7 @@ struct WavPackets {
 impl WavPackets {
     /// What is left of half a block at the end of a part is dropped.
     fn next(&mut self) -> Result<Option<Packet>, Error> {
-        let riff::Format { block, frames, .. } = self.layout.format;
+        let riff::WavFormat { block, frames, .. } = self.layout.format;
         while let Some(part) = self.layout.sound.get(self.part) {
             let blocks = ((part.end - part.start - self.used) / block).min(BLOCK.div_ceil(frames));
             if blocks > 0 {
@@ -237,7 +237,7 @@ pub struct Shape {
 }
 
 /// A file that is being decoded.
-pub struct Source<'a> {
+pub struct SoundSource<'a> {
     path: &'a Path,
     kind: &'static str,
     packets: Packets,
@@ -252,10 +252,10 @@ pub struct Source<'a> {
     cut: Option<String>,
 }
 
-impl Source<'_> {
+impl SoundSource<'_> {
     /// Decodes the next block: samples of all channels in turn, as they stand in the file; `None`
     /// at the end. Where the file is damaged the sound goes on behind the damage, or ends;
-    /// [`Source::note`] tells.
+    /// [`SoundSource::note`] tells.
     pub fn next_block(&mut self) -> Result<Option<(Shape, &[f32])>, AudioError> {
         for _ in 0..MAX_SILENT_PACKETS {
             match guarded(|| self.step()) {

@@ -1,6 +1,6 @@
 //! A first look at a whole sound: how its channels become one, and what its full scale is.
 
-use super::source::{Input, Shape};
+use super::source::{Shape, SoundInput};
 use crate::audio::{AudioError, HighPass};
 use crate::level::{self, STEPS_PER_SECOND};
 use crate::types::{Ms, SampleRate};
@@ -27,7 +27,7 @@ pub struct Survey {
 
 impl Survey {
     /// Decodes all of `input`. Errors when it is longer than `limit`, or holds no sample.
-    pub fn new(input: &Input, limit: Ms) -> Result<Survey, AudioError> {
+    pub fn new(input: &SoundInput, limit: Ms) -> Result<Survey, AudioError> {
         let mut source = input.decode()?;
         let Some((shape, block)) = source.next_block()? else { return Err(source.no_sound()) };
         let mut tally = Tally::new(shape);

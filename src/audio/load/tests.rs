@@ -69,7 +69,7 @@ impl Wav {
 
 /// At the file's own rate, if it has one.
 fn load(path: &Path, limit: Ms) -> Result<Clip, AudioError> {
-    let rate = Input::open(path).and_then(|input| Survey::new(&input, LONGEST)).map(|survey| survey.rate);
+    let rate = SoundInput::open(path).and_then(|input| Survey::new(&input, LONGEST)).map(|survey| survey.rate);
     load_at(path, limit, rate.unwrap_or(SampleRate::HEARING))
 }
 

@@ -1,6 +1,6 @@
 //! What a sound check has found.
 
-use super::super::device::{DeviceError, Direction, Format};
+use super::super::device::{DeviceError, Direction, StreamFormat};
 use crate::types::Ms;
 
 /// Delays that are further apart are not one delay: the canceller has to find it anew whenever it jumps.
@@ -27,7 +27,7 @@ pub enum Unmeasured {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opened {
     pub device: String,
-    pub format: Format,
+    pub format: StreamFormat,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +37,8 @@ pub struct Findings {
     /// Of the room, in dB of full scale: the median over 10 ms frames of a second. Minus infinity where the microphone
     /// brought nothing but zeros meanwhile: it is mute, or a virtual one ([`Findings::chirps_heard`]).
     pub noise: Result<f32, Unmeasured>,
-    pub echo: Result<Echo, Unmeasured>,
-    pub loss: Result<Loss, Unmeasured>,
+    pub echo: Result<EchoMeasurement, Unmeasured>,
+    pub loss: Result<EchoLossMeasurement, Unmeasured>,
     /// Samples of the microphone that were at full scale.
     pub clipped: usize,
     pub interruptions: Interruptions,
@@ -48,13 +48,13 @@ impl Findings {
     /// Whether the microphone heard anything of what was played. One that did is not mute, even where there are zeros
     /// between two sounds, as virtual devices give them.
     pub fn chirps_heard(&self) -> bool {
-        matches!(self.echo, Ok(Echo::Heard { .. }))
+        matches!(self.echo, Ok(EchoMeasurement::Heard { .. }))
     }
 }
 
 /// What of the chirps came back.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Echo {
+pub enum EchoMeasurement {
     /// None of them was heard: headphones, or a speaker that is turned off.
     Silent,
     Heard {
@@ -71,16 +71,16 @@ pub enum Echo {
     },
 }
 
-impl Echo {
+impl EchoMeasurement {
     /// From delays and gains.
-    pub(super) fn of(arrivals: Vec<(Ms, f32)>, told: Option<Ms>) -> Echo {
+    pub(super) fn of(arrivals: Vec<(Ms, f32)>, told: Option<Ms>) -> EchoMeasurement {
         let (mut delays, mut gains): (Vec<f64>, Vec<f32>) =
             arrivals.iter().map(|(delay, gain)| (delay.0, *gain)).unzip();
         delays.sort_unstable_by(f64::total_cmp);
         gains.sort_unstable_by(f32::total_cmp);
-        let [Some(first), Some(last)] = [delays.first(), delays.last()] else { return Echo::Silent };
+        let [Some(first), Some(last)] = [delays.first(), delays.last()] else { return EchoMeasurement::Silent };
         let middle = delays.len() / 2;
-        Echo::Heard {
+        EchoMeasurement::Heard {
             chirps: delays.len(),
             delay: Ms(delays[middle]),
             spread: Ms(last - first),
@@ -92,15 +92,15 @@ impl Echo {
     /// Whether all chirps agree.
     pub fn is_steady(&self) -> bool {
         match self {
-            Echo::Silent => true,
-            Echo::Heard { chirps, spread, .. } => *chirps == super::CHIRPS && spread.0 <= STEADY.0,
+            EchoMeasurement::Silent => true,
+            EchoMeasurement::Heard { chirps, spread, .. } => *chirps == super::CHIRPS && spread.0 <= STEADY.0,
         }
     }
 }
 
 /// What the canceller makes of the echo of speech.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Loss {
+pub struct EchoLossMeasurement {
     /// In dB; infinite where no echo stands out of the room's noise.
     pub enhancement: f32,
     /// Whether a voice can be heard while Sotto speaks.

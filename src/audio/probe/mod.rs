@@ -12,16 +12,18 @@ mod found;
 mod score;
 
 pub use chirp::{Arrival, Chirp};
-pub use found::{Echo, Findings, Interruptions, Loss, Opened, STEADY, Unmeasured};
+pub use found::{EchoLossMeasurement, EchoMeasurement, Findings, Interruptions, Opened, STEADY, Unmeasured};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::score::{CHIRPS, Score};
-use super::device::{Capture, Card, Change, Clock, Direction, Fault, Moment, Playback, PlaybackSettings, Spawn};
+use super::device::{
+    Capture, Card, Clock, DeviceChange, Direction, Moment, Playback, PlaybackSettings, Spawn, StreamFault,
+};
 use super::front::{BLOCK, Front, LONGEST_DELAY};
-use super::{AudioError, Reference};
-use crate::config::Audio;
+use super::{AudioError, EchoReference};
+use crate::config::AudioPlan;
 use crate::level::{decibels, power};
 use crate::types::{Ms, SampleRate};
 
@@ -45,7 +47,7 @@ pub struct SoundCheck {
     capture: Capture,
     playback: Playback,
     front: Front,
-    reference: Reference,
+    reference: EchoReference,
     score: Score,
     written: usize,
     stage: Stage,
@@ -89,7 +91,7 @@ impl SoundCheck {
         card: Arc<dyn Card>,
         microphone: &str,
         speaker: &str,
-        audio: &Audio,
+        audio: &AudioPlan,
         speech: &[f32],
         spawn: Spawn,
     ) -> Result<SoundCheck, AudioError> {
@@ -103,7 +105,7 @@ impl SoundCheck {
             capture,
             playback,
             front: Front::new(audio),
-            reference: Reference::new(RATE),
+            reference: EchoReference::new(RATE),
             score: Score::new(speech),
             written: 0,
             microphone: unopened(Direction::Input),
@@ -133,15 +135,15 @@ impl SoundCheck {
         done.then(|| self.findings())
     }
 
-    fn device_changed(&mut self, change: Change) {
+    fn device_changed(&mut self, change: DeviceChange) {
         let (direction, state) = match &change {
-            Change::Opened { direction, device, format, .. } => {
+            DeviceChange::Opened { direction, device, format, .. } => {
                 (*direction, Ok(Opened { device: device.clone(), format: *format }))
             }
-            Change::Lost { direction, why: Fault::Unopened(error), .. } => {
+            DeviceChange::Lost { direction, why: StreamFault::Unopened(error), .. } => {
                 (*direction, Err(Unmeasured::Refused(error.clone())))
             }
-            Change::Lost { direction, device, .. } => {
+            DeviceChange::Lost { direction, device, .. } => {
                 (*direction, Err(Unmeasured::Lost { direction: *direction, device: device.clone() }))
             }
         };
@@ -261,7 +263,7 @@ impl SoundCheck {
         }
     }
 
-    fn echo(&self, begin: f64) -> Result<Echo, Unmeasured> {
+    fn echo(&self, begin: f64) -> Result<EchoMeasurement, Unmeasured> {
         self.both()?;
         let chirp = Chirp::new();
         let places = (0..CHIRPS).map(|n| begin + self.score.chirp(n).0);
@@ -273,14 +275,14 @@ impl SoundCheck {
             let found = chirp.find(sound)?;
             Some((Ms(first + RATE.duration(found.at).0 - given), found.gain))
         });
-        Ok(Echo::of(arrivals.collect(), self.told))
+        Ok(EchoMeasurement::of(arrivals.collect(), self.told))
     }
 
-    fn loss(&self) -> Result<Loss, Unmeasured> {
+    fn loss(&self) -> Result<EchoLossMeasurement, Unmeasured> {
         self.both()?;
         let measured = self.front.echo_loss();
         match (measured.enhancement(), measured.full_duplex()) {
-            (Some(enhancement), Some(full_duplex)) => Ok(Loss { enhancement, full_duplex }),
+            (Some(enhancement), Some(full_duplex)) => Ok(EchoLossMeasurement { enhancement, full_duplex }),
             _ => Err(Unmeasured::Deaf),
         }
     }

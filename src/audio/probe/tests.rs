@@ -1,13 +1,13 @@
 //! Sound checks in simulated rooms, faster than real time.
 
-use super::super::device::{DEFAULT, DeviceEvent, Room, Simulated, SimulatedDevice, run_here};
+use super::super::device::{DEFAULT, DeviceEvent, Simulated, SimulatedDevice, SimulatedRoom, run_here};
 use super::*;
-use crate::config::{Echo as Canceller, Gain, Noise};
+use crate::config::{AudioPlan, EchoMode as Canceller, Gain, Noise};
 
 const STEP: Duration = Duration::from_millis(5);
-const AUDIO: Audio = Audio { echo: Canceller::Aec3, noise: Noise::Off, gain: Gain::Off };
+const AUDIO: AudioPlan = AudioPlan { echo: Canceller::Aec3, noise: Noise::Off, gain: Gain::Off };
 
-fn check(card: &Simulated, audio: &Audio) -> Findings {
+fn check(card: &Simulated, audio: &AudioPlan) -> Findings {
     let shared: Arc<dyn Card> = Arc::new(card.clone());
     let mut check = SoundCheck::open(shared, DEFAULT, DEFAULT, audio, &[], run_here()).unwrap();
     for _ in 0..12_000 {
@@ -19,8 +19,8 @@ fn check(card: &Simulated, audio: &Audio) -> Findings {
     panic!("a sound check of more than a minute");
 }
 
-fn room(delay: u64, gain: f32, noise: f32) -> Room {
-    Room { delay: Duration::from_millis(delay), gain, tail: Duration::ZERO, noise }
+fn room(delay: u64, gain: f32, noise: f32) -> SimulatedRoom {
+    SimulatedRoom { delay: Duration::from_millis(delay), gain, tail: Duration::ZERO, noise }
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn a_room_is_measured() {
     assert_eq!(found.speaker.as_ref().unwrap().format.rate, SampleRate(48_000));
     // Uniform noise in ±0.001, of which the microphone's 16 kHz keep a third: -64.8 - 4.8 dB.
     assert!((-71.5..-67.5).contains(found.noise.as_ref().unwrap()), "{:?}", found.noise);
-    let Ok(Echo::Heard { chirps: 3, delay, spread, told: Some(told), level }) = found.echo else {
+    let Ok(EchoMeasurement::Heard { chirps: 3, delay, spread, told: Some(told), level }) = found.echo else {
         panic!("{:?}", found.echo);
     };
     assert!((delay.0 - told.0 - 30.0).abs() < 1.0, "{delay:?}, of which the speaker knows {told:?}");
@@ -43,10 +43,10 @@ fn a_room_is_measured() {
 
 #[test]
 fn with_headphones_there_is_no_echo_and_all_is_well() {
-    let found = check(&Simulated::usual(Room { noise: 0.001, ..Room::HEADPHONES }), &AUDIO);
-    assert_eq!(found.echo, Ok(Echo::Silent));
-    assert_eq!(found.loss, Ok(Loss { enhancement: f32::INFINITY, full_duplex: true }));
-    let silent = check(&Simulated::usual(Room::HEADPHONES), &AUDIO);
+    let found = check(&Simulated::usual(SimulatedRoom { noise: 0.001, ..SimulatedRoom::HEADPHONES }), &AUDIO);
+    assert_eq!(found.echo, Ok(EchoMeasurement::Silent));
+    assert_eq!(found.loss, Ok(EchoLossMeasurement { enhancement: f32::INFINITY, full_duplex: true }));
+    let silent = check(&Simulated::usual(SimulatedRoom::HEADPHONES), &AUDIO);
     assert_eq!(silent.noise, Ok(f32::NEG_INFINITY));
 }
 
@@ -54,20 +54,21 @@ fn with_headphones_there_is_no_echo_and_all_is_well() {
 fn a_noisy_room_is_told_by_its_level_and_the_chirp_is_found_in_it() {
     let found = check(&Simulated::usual(room(30, 0.25, 0.05)), &AUDIO);
     assert!((-38.0..-33.0).contains(found.noise.as_ref().unwrap()), "{:?}", found.noise);
-    let Ok(Echo::Heard { chirps: 3, spread, level, .. }) = found.echo else { panic!("{:?}", found.echo) };
+    let Ok(EchoMeasurement::Heard { chirps: 3, spread, level, .. }) = found.echo else { panic!("{:?}", found.echo) };
     assert!(spread.0 < 0.5 && (level + 12.0).abs() < 1.5, "{spread:?} {level}");
 }
 
 #[test]
 fn without_a_canceller_only_half_duplex_will_do() {
-    let loss = check(&Simulated::usual(room(30, 0.5, 0.0005)), &Audio { echo: Canceller::Off, ..AUDIO }).loss.unwrap();
+    let loss =
+        check(&Simulated::usual(room(30, 0.5, 0.0005)), &AudioPlan { echo: Canceller::Off, ..AUDIO }).loss.unwrap();
     assert!(!loss.full_duplex && loss.enhancement.abs() < 1.0, "{loss:?}");
 }
 
 #[test]
 fn what_is_missing_is_said_and_the_rest_is_measured() {
     let of = |direction, name| SimulatedDevice::new(direction, name, 48_000, 1, cpal::SampleFormat::F32);
-    let speaker = Simulated::new(vec![of(Direction::Output, "spk")], Room::HEADPHONES);
+    let speaker = Simulated::new(vec![of(Direction::Output, "spk")], SimulatedRoom::HEADPHONES);
     let found = check(&speaker, &AUDIO);
     assert!(found.speaker.is_ok() && found.microphone.is_err());
     for reason in [found.noise.unwrap_err(), found.echo.unwrap_err(), found.loss.unwrap_err()] {
@@ -98,7 +99,7 @@ fn chirps_that_disagree_are_not_called_steady() {
     assert!(found.interruptions.xruns > 0);
     for (delays, steady) in [(vec![50.0, 50.5, 54.0], true), (vec![50.0, 50.0, 56.0], false), (vec![50.0, 50.0], false)]
     {
-        let echo = Echo::of(delays.iter().map(|delay| (Ms(*delay), 0.5)).collect(), None);
+        let echo = EchoMeasurement::of(delays.iter().map(|delay| (Ms(*delay), 0.5)).collect(), None);
         assert_eq!(echo.is_steady(), steady, "{delays:?}");
     }
 }

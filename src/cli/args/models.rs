@@ -84,7 +84,7 @@ pub struct Quantize {
 
     /// How many bits: "mixed" gives sensitive weights more, "int8" is nearly exact, "int4" the smallest
     #[arg(long, value_enum, default_value = "mixed")]
-    pub format: quantize::Format,
+    pub format: quantize::QuantFormat,
 
     /// How many weights share a scale: 32, 64 or 128; smaller groups are larger files and smaller errors
     ///

@@ -8,17 +8,17 @@ use serde_json::{Map, Value, json};
 
 use super::super::Usage;
 use super::super::args::BenchLlm;
-use super::super::house::House;
+use super::super::context::AppContext;
 use super::super::{print_json, print_text};
 use super::machine;
 use crate::config;
-use crate::llm::bench::{Part, Profile, Rates, Report, Screened, Workload, measure};
+use crate::llm::bench::{BenchProfile, BenchReport, ProfilePart, Rates, Screened, Workload, measure};
 use crate::llm::{Llm, LlmError};
 use crate::memory::peak_resident;
 use crate::pipeline::{Loader, Result};
 use crate::types::Bytes;
 
-pub fn run(args: &BenchLlm, house: &House) -> Result<()> {
+pub fn run(args: &BenchLlm, context: &AppContext) -> Result<()> {
     let load = Workload {
         prompt: args.prompt.get(),
         generate: args.generate.get(),
@@ -27,23 +27,23 @@ pub fn run(args: &BenchLlm, house: &House) -> Result<()> {
         top_k: args.top_k.map(NonZeroUsize::get),
         profile: args.profile,
     };
-    let loader = loader(args.model.as_deref(), load.context(), house)?;
+    let loader = loader(args.model.as_deref(), load.context(), context)?;
     let llm = loader.llm().map_err(|error| in_terms_of_the_command_line(error, &load))?;
-    loader.take_notes().iter().for_each(|note| house.talk().note(note));
+    loader.take_notes().iter().for_each(|note| context.console().note(note));
     let settings = &loader.plan().llm;
-    house.talk().note(&format!("measuring {} with {} threads", settings.model, settings.threads));
+    context.console().note(&format!("measuring {} with {} threads", settings.model, settings.threads));
     let report = measure(&llm, &load);
-    let told = Told { settings, load: &load, llm: &llm, report: &report };
+    let bench_result = BenchResult { settings, load: &load, llm: &llm, report: &report };
     match args.format.json {
-        true => print_json(&told.as_json()),
-        false => print_text(&told.as_text()),
+        true => print_json(&bench_result.as_json()),
+        false => print_text(&bench_result.as_text()),
     }
 }
 
 /// For the model that was named, or the pipeline's own, with room for `context` positions and no more.
-fn loader(model: Option<&str>, context: usize, house: &House) -> Result<Loader> {
-    let (mut plan, store) = (house.plan().clone(), house.store()?);
-    plan.llm.context = Some(context);
+fn loader(model: Option<&str>, positions: usize, context: &AppContext) -> Result<Loader> {
+    let (mut plan, store) = (context.plan().clone(), context.store()?);
+    plan.llm.context = Some(positions);
     if let Some(model) = model {
         let here = Path::new(model);
         let is_path = here.exists() || here.extension().is_some_and(|ending| ending == "gguf");
@@ -55,7 +55,7 @@ fn loader(model: Option<&str>, context: usize, house: &House) -> Result<Loader> 
         plan.models.stand_in = None;
     }
     let loader = Loader::new(plan, store);
-    loader.stand_in_note().iter().for_each(|note| house.talk().note(note));
+    loader.stand_in_note().iter().for_each(|note| context.console().note(note));
     Ok(loader)
 }
 
@@ -72,16 +72,16 @@ fn in_terms_of_the_command_line(error: anyhow::Error, load: &Workload) -> anyhow
 }
 
 /// What is printed of a measurement.
-struct Told<'a> {
-    settings: &'a config::Llm,
+struct BenchResult<'a> {
+    settings: &'a config::LlmPlan,
     load: &'a Workload,
     llm: &'a Llm,
-    report: &'a Report,
+    report: &'a BenchReport,
 }
 
-impl Told<'_> {
+impl BenchResult<'_> {
     fn as_json(&self) -> Value {
-        let Told { settings, load, llm, report } = self;
+        let BenchResult { settings, load, llm, report } = self;
         let reading = &report.reading;
         let formats: Map<_, _> = reading.formats.iter().map(|(name, bytes)| (name.clone(), json!(bytes))).collect();
         let mut value = json!({
@@ -115,17 +115,17 @@ impl Told<'_> {
     }
 
     /// Seconds of the whole prompt, and of one step.
-    fn profile_json(&self, profile: &Profile) -> Value {
-        let part = |part: Part| {
+    fn profile_json(&self, profile: &BenchProfile) -> Value {
+        let part = |part: ProfilePart| {
             let prompt = profile.prompt[part as usize].as_secs_f64();
             let step = profile.decode[part as usize].as_secs_f64() / self.load.generate as f64;
             (part.name().to_owned(), json!({ "prompt_seconds": prompt, "step_seconds": step }))
         };
-        Value::Object(Part::ALL.into_iter().map(part).collect())
+        Value::Object(ProfilePart::ALL.into_iter().map(part).collect())
     }
 
     fn as_text(&self) -> String {
-        let Told { settings, load, llm, report } = self;
+        let BenchResult { settings, load, llm, report } = self;
         let reading = &report.reading;
         let mut text = format!(
             "model      {} ({}, {:.2} bits for each weight)\n",
@@ -166,11 +166,11 @@ impl Told<'_> {
         text
     }
 
-    fn profile_text(&self, profile: &Profile) -> String {
+    fn profile_text(&self, profile: &BenchProfile) -> String {
         let sum = |spent: &[std::time::Duration]| spent.iter().sum::<std::time::Duration>().as_secs_f64();
         let (prompt, decode) = (sum(&profile.prompt), sum(&profile.decode));
         let mut text = format!("\n{:<14}{:>12}{:>6}{:>12}{:>6}\n", "", "prompt, ms", "%", "a step, ms", "%");
-        for part in Part::ALL {
+        for part in ProfilePart::ALL {
             let read = profile.prompt[part as usize].as_secs_f64();
             let written = profile.decode[part as usize].as_secs_f64();
             let (read_ms, step_ms) = (1e3 * read, 1e3 * written / self.load.generate as f64);

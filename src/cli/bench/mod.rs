@@ -5,12 +5,12 @@ pub(super) mod machine;
 mod turn;
 
 use super::args::Bench;
-use super::house::House;
+use super::context::AppContext;
 use crate::pipeline::Result;
 
-pub fn run(args: &Bench, house: &House) -> Result<()> {
+pub fn run(args: &Bench, context: &AppContext) -> Result<()> {
     match args {
-        Bench::Llm(args) => llm::run(args, house),
-        Bench::Turn(args) => turn::run(args, house),
+        Bench::Llm(args) => llm::run(args, context),
+        Bench::Turn(args) => turn::run(args, context),
     }
 }

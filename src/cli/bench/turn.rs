@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
 use super::super::args::BenchTurn;
-use super::super::house::House;
+use super::super::context::AppContext;
 use super::super::{print_json, print_text};
 use super::machine;
 use crate::audio;
@@ -28,17 +28,17 @@ struct Question {
     recording: Recording,
 }
 
-pub fn run(args: &BenchTurn, house: &House) -> Result<()> {
-    let talk = house.talk();
-    let loader = house.loader_with_language_model()?;
+pub fn run(args: &BenchTurn, context: &AppContext) -> Result<()> {
+    let console = context.console();
+    let loader = context.loader_with_language_model()?;
     let questions = questions(args, &mut loader.detector()?, &loader.plan().hear)?;
-    let mut benchmark = TurnBenchmark::start(talk.loading(loader, Purpose::Conversation)?, loader.plan())?;
+    let mut benchmark = TurnBenchmark::start(console.loading(loader, Purpose::Conversation)?, loader.plan())?;
     let mut report = Report::default();
     for Question { file, pause, recording } in questions {
         let BenchmarkedTurn { outcome, question } = benchmark.play(&recording)?;
-        let told = Played { file, pause, outcome, question };
-        talk.note(&told.line());
-        report.0.push(told);
+        let played = Played { file, pause, outcome, question };
+        console.note(&played.line());
+        report.0.push(played);
     }
     match args.format.json {
         true => print_json(&report.as_json()),
@@ -46,7 +46,7 @@ pub fn run(args: &BenchTurn, house: &House) -> Result<()> {
     }
 }
 
-fn questions(args: &BenchTurn, vad: &mut SileroVad, hear: &config::Hear) -> Result<Vec<Question>> {
+fn questions(args: &BenchTurn, vad: &mut SileroVad, hear: &config::DetectPlan) -> Result<Vec<Question>> {
     let mut files = Vec::new();
     for path in &args.recordings {
         files.extend(wav_files(path)?);
@@ -84,9 +84,9 @@ fn wav_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn recording(file: &Path, vad: &mut SileroVad, hear: &config::Hear) -> Result<Recording> {
+fn recording(file: &Path, vad: &mut SileroVad, hear: &config::DetectPlan) -> Result<Recording> {
     let samples = audio::load_speech(file, hear.max_turn)?.samples;
-    let bare = config::Hear { padding: Ms(0.0), ..hear.clone() };
+    let bare = config::DetectPlan { padding: Ms(0.0), ..hear.clone() };
     let spans = speech_spans(&samples, &bare, vad)?;
     let (Some(first), Some(last)) = (spans.first(), spans.last()) else {
         bail!("{} holds no speech; name recordings of spoken questions", file.display());

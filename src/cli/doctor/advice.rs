@@ -1,10 +1,10 @@
 //! What to change, from what was measured. Each line names the figure and the setting.
 
-use super::models::{Model, Work};
+use super::models::{TimedModel, Work};
 use super::{Machine, Report};
 use crate::audio::front::LONGEST_DELAY;
-use crate::audio::probe::{Echo, Findings};
-use crate::config::{BargeIn, Echo as Canceller, Noise, Plan};
+use crate::audio::probe::{EchoMeasurement, Findings};
+use crate::config::{BargeInMode, EchoMode as Canceller, Noise, Plan};
 use crate::types::Ms;
 
 /// A room louder than this, in dB of full scale, costs words: a voice at arm's length has some -26, and recognition wants
@@ -71,7 +71,7 @@ fn of_room(found: &Findings, plan: &Plan, advice: &mut Vec<String>) {
 }
 
 fn of_echo(found: &Findings, plan: &Plan, advice: &mut Vec<String>) {
-    if let Ok(echo @ Echo::Heard { delay, level, chirps, spread, .. }) = &found.echo {
+    if let Ok(echo @ EchoMeasurement::Heard { delay, level, chirps, spread, .. }) = &found.echo {
         if *level > STRONG_ECHO {
             advice.push(format!(
                 "the echo is {level:.0} dB above what is played: lower the volume, move the speaker away from the microphone, or \
@@ -92,7 +92,7 @@ fn of_echo(found: &Findings, plan: &Plan, advice: &mut Vec<String>) {
             ));
         }
     }
-    if found.loss.as_ref().is_ok_and(|loss| !loss.full_duplex) && plan.turn.barge_in == BargeIn::On {
+    if found.loss.as_ref().is_ok_and(|loss| !loss.full_duplex) && plan.turn.barge_in == BargeInMode::On {
         let first = match plan.audio.echo {
             Canceller::Off => "set audio.echo = \"aec3\"",
             Canceller::Aec3 => "lower the volume",
@@ -103,8 +103,8 @@ fn of_echo(found: &Findings, plan: &Plan, advice: &mut Vec<String>) {
     }
 }
 
-fn of_model(model: &Model, plan: &Plan) -> Option<String> {
-    let Model { part, name, speed } = model;
+fn of_model(model: &TimedModel, plan: &Plan) -> Option<String> {
+    let TimedModel { part, name, speed } = model;
     let work = match speed {
         Ok(speed) => speed.work,
         Err(why) => return Some(format!("{} was not measured: {why}", part.task())),
@@ -169,10 +169,10 @@ mod tests {
     use cpal::SampleFormat;
 
     use super::super::models::Speed;
-    use super::super::told;
+    use super::super::print;
     use super::*;
-    use crate::audio::device::{Direction, Format};
-    use crate::audio::probe::{Interruptions, Loss, Opened, Unmeasured};
+    use crate::audio::device::{Direction, StreamFormat};
+    use crate::audio::probe::{EchoLossMeasurement, Interruptions, Opened, Unmeasured};
     use crate::pipeline::ModelPart;
     use crate::types::Bytes;
 
@@ -182,11 +182,14 @@ mod tests {
 
     fn fine() -> Report {
         let opened = |device: &str| {
-            Ok(Opened { device: device.to_owned(), format: Format::new(48_000, 2, SampleFormat::I16).unwrap() })
+            Ok(Opened { device: device.to_owned(), format: StreamFormat::new(48_000, 2, SampleFormat::I16).unwrap() })
         };
         let (delay, spread, told) = (Ms(84.0), Ms(0.2), Some(Ms(60.0)));
-        let model =
-            |part, name: &str, work| Model { part, name: name.to_owned(), speed: Ok(Speed { load: Ms(120.0), work }) };
+        let model = |part, name: &str, work| TimedModel {
+            part,
+            name: name.to_owned(),
+            speed: Ok(Speed { load: Ms(120.0), work }),
+        };
         Report {
             machine: Machine {
                 cpu: "a processor".to_owned(),
@@ -201,8 +204,8 @@ mod tests {
                 microphone: opened("mic"),
                 speaker: opened("spk"),
                 noise: Ok(-62.0),
-                echo: Ok(Echo::Heard { chirps: 3, delay, spread, told, level: -18.0 }),
-                loss: Ok(Loss { enhancement: 33.0, full_duplex: true }),
+                echo: Ok(EchoMeasurement::Heard { chirps: 3, delay, spread, told, level: -18.0 }),
+                loss: Ok(EchoLossMeasurement { enhancement: 33.0, full_duplex: true }),
                 clipped: 0,
                 interruptions: Interruptions::default(),
             }),
@@ -233,14 +236,14 @@ mod tests {
         model.speed = Ok(Speed { load: Ms(1.0), work });
     }
 
-    fn mute(report: &mut Report, echo: Result<Echo, Unmeasured>) {
+    fn mute(report: &mut Report, echo: Result<EchoMeasurement, Unmeasured>) {
         (sound(report).noise, sound(report).echo) = (Ok(f32::NEG_INFINITY), echo);
     }
 
     #[test]
     fn where_all_is_well_nothing_is_advised() {
         assert_eq!(of(&fine(), &plan()), Vec::<String>::new());
-        let text = told::as_text(&fine(), &[]);
+        let text = print::as_text(&fine(), &[]);
         for part in ["-62 dBFS", "-18 dB of what is played, after 84.0 ms", "33 dB by the canceller; full duplex"] {
             assert!(text.contains(part), "{text}");
         }
@@ -253,9 +256,12 @@ mod tests {
         let cases: [(Spoil, &str); 19] = [
             (|r| sound(r).noise = Ok(-40.0), "audio.noise = \"low\""),
             (|r| sound(r).noise = Ok(-30.0), "audio.noise = \"high\""),
-            (|r| mute(r, Ok(Echo::Silent)), "unmute"),
+            (|r| mute(r, Ok(EchoMeasurement::Silent)), "unmute"),
             (|r| mute(r, Err(Unmeasured::TakesNoSound)), "unmute"),
-            (|r| sound(r).loss = Ok(Loss { enhancement: 3.0, full_duplex: false }), "turn.barge_in = \"stop\""),
+            (
+                |r| sound(r).loss = Ok(EchoLossMeasurement { enhancement: 3.0, full_duplex: false }),
+                "turn.barge_in = \"stop\"",
+            ),
             (|r| sound(r).clipped = 100, "clipped"),
             (|r| sound(r).interruptions.underruns = 1, "interrupted"),
             (|r| sound(r).echo = Ok(heard(6.0, 84.0, 0.1)), "lower the volume"),
@@ -288,8 +294,8 @@ mod tests {
         }
     }
 
-    fn heard(level: f32, delay: f64, spread: f64) -> Echo {
-        Echo::Heard { chirps: 3, delay: Ms(delay), spread: Ms(spread), told: None, level }
+    fn heard(level: f32, delay: f64, spread: f64) -> EchoMeasurement {
+        EchoMeasurement::Heard { chirps: 3, delay: Ms(delay), spread: Ms(spread), told: None, level }
     }
 
     #[test]
@@ -297,12 +303,12 @@ mod tests {
         let (mut virtual_one, mut dead) = (fine(), fine());
         sound(&mut virtual_one).noise = Ok(f32::NEG_INFINITY);
         assert_eq!(of(&virtual_one, &plan()), Vec::<String>::new());
-        mute(&mut dead, Ok(Echo::Silent));
+        mute(&mut dead, Ok(EchoMeasurement::Silent));
         for (report, says, says_not) in [
             (&virtual_one, "none at all: zeros between the sounds", "nothing but zeros"),
             (&dead, "nothing but zeros", "between the sounds"),
         ] {
-            let text = told::as_text(report, &[]);
+            let text = print::as_text(report, &[]);
             assert!(text.contains(says) && !text.contains(says_not), "{text}");
         }
     }
@@ -310,9 +316,9 @@ mod tests {
     #[test]
     fn what_is_switched_off_is_not_advised_to_be() {
         let mut report = fine();
-        sound(&mut report).loss = Ok(Loss { enhancement: 3.0, full_duplex: false });
+        sound(&mut report).loss = Ok(EchoLossMeasurement { enhancement: 3.0, full_duplex: false });
         let mut plan = plan();
-        plan.turn.barge_in = BargeIn::Stop;
+        plan.turn.barge_in = BargeInMode::Stop;
         assert_eq!(of(&report, &plan), Vec::<String>::new());
     }
 
@@ -322,16 +328,16 @@ mod tests {
         report.models[2].speed =
             Err("whisper-base is not installed; run \"sotto models pull whisper-base\"".to_owned());
         sound(&mut report).noise = Err(Unmeasured::Deaf);
-        sound(&mut report).loss = Ok(Loss { enhancement: f32::INFINITY, full_duplex: true });
+        sound(&mut report).loss = Ok(EchoLossMeasurement { enhancement: f32::INFINITY, full_duplex: true });
         let advice = of(&report, &plan());
         assert!(advice.len() == 1 && advice[0].contains("sotto models pull whisper-base"), "{advice:?}");
-        let value = told::as_json(&report, &advice);
+        let value = print::as_json(&report, &advice);
         assert_eq!(value["sound"]["noise_dbfs"], serde_json::Value::Null);
         assert!(value["sound"]["not_measured"]["noise_dbfs"].as_str().unwrap().contains("no whole sound"));
         assert_eq!((&value["sound"]["echo_loss_db"], &value["sound"]["full_duplex"]), (&().into(), &true.into()));
         assert!(value["models"][2]["not_measured"].is_string() && value["models"][2].get("compute_ms").is_none());
         assert_eq!(value["models"][0]["frame_us"], 100.0);
         report.sound = Err("--no-sound was asked for".to_owned());
-        assert!(told::as_text(&report, &[]).contains("not measured: --no-sound"));
+        assert!(print::as_text(&report, &[]).contains("not measured: --no-sound"));
     }
 }

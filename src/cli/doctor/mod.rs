@@ -5,25 +5,25 @@
 
 mod advice;
 mod models;
+mod print;
 mod sound;
-mod told;
 
 use super::args::Doctor;
 use super::bench::machine;
-use super::house::House;
-use crate::audio::device::{Card, Device, DeviceError, Hardware, SystemClock};
+use super::context::AppContext;
+use crate::audio::device::{Card, DeviceError, DeviceInfo, Hardware, SystemClock};
 use crate::audio::probe::Findings;
 use crate::pipeline::{Loader, ModelPart, Purpose, Result};
 use crate::types::Bytes;
-use models::Model;
+use models::TimedModel;
 
 /// All that was found.
 struct Report {
     machine: Machine,
-    devices: std::result::Result<Vec<Device>, DeviceError>,
+    devices: std::result::Result<Vec<DeviceInfo>, DeviceError>,
     /// Or why there is none.
     sound: std::result::Result<Findings, String>,
-    models: Vec<Model>,
+    models: Vec<TimedModel>,
 }
 
 struct Machine {
@@ -37,25 +37,25 @@ struct Machine {
     budget: Bytes,
 }
 
-pub fn run(args: &Doctor, house: &House) -> Result<()> {
-    let (talk, loader) = (house.talk(), house.loader_with_language_model()?);
+pub fn run(args: &Doctor, context: &AppContext) -> Result<()> {
+    let (console, loader) = (context.console(), context.loader_with_language_model()?);
     loader.check_names()?;
     let hardware = Hardware::new(SystemClock::start());
     let devices = hardware.devices().and_then(|devices| match devices.is_empty() {
         true => Err(DeviceError::NoSoundSystem { why: "no device can be opened".to_owned() }),
         false => Ok(devices),
     });
-    let (models, speech) = models::examine(loader, &house.store()?, talk);
+    let (models, speech) = models::examine(loader, &context.store()?, console);
     let sound = match &devices {
         _ if args.no_sound => Err("--no-sound was asked for".to_owned()),
         Err(error) => Err(error.to_string()),
-        Ok(_) => sound::check(hardware, house.plan(), &speech, talk),
+        Ok(_) => sound::check(hardware, context.plan(), &speech, console),
     };
     let report = Report { machine: look_at_machine(loader), devices, sound, models };
     let advice = advice::of(&report, loader.plan());
     match args.format.json {
-        true => super::print_json(&told::as_json(&report, &advice))?,
-        false => super::print_text(&told::as_text(&report, &advice))?,
+        true => super::print_json(&print::as_json(&report, &advice))?,
+        false => super::print_text(&print::as_text(&report, &advice))?,
     }
     match report.devices {
         Err(error) if !args.no_sound => Err(error.into()),
@@ -71,7 +71,7 @@ fn look_at_machine(loader: &Loader) -> Machine {
         cores: machine::cores(),
         kernels: machine::kernels(),
         memory: machine::memory(),
-        planned: planned.map(Bytes).map_err(|error| super::told(&error)),
+        planned: planned.map(Bytes).map_err(|error| crate::cli::console::error_text(&error)),
         budget: loader.plan().memory.budget,
     }
 }

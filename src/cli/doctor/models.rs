@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::asr::Cancel;
 use crate::audio::{load_at, resample};
-use crate::cli::talk::{Talk, told};
+use crate::cli::console::{Console, error_text};
 use crate::llm::bench::{Workload, measure};
 use crate::pipeline::{Loader, ModelPart, Purpose, Result};
 use crate::store::Store;
@@ -29,7 +29,7 @@ const JUDGEMENTS: usize = 5;
 const WORKLOAD: Workload = Workload { prompt: 128, generate: 32, depth: 0, repeat: 3, top_k: None, profile: false };
 
 /// A part of the pipeline, and what was measured of its model or why nothing was.
-pub struct Model {
+pub struct TimedModel {
     pub part: ModelPart,
     pub name: String,
     pub speed: std::result::Result<Speed, String>,
@@ -56,7 +56,7 @@ pub enum Work {
 
 /// Measures one model after the other, each alone in memory. Also gives what the voice said, at 16 kHz; nothing where there
 /// is no voice.
-pub fn examine(loader: &Loader, store: &Store, talk: &Talk) -> (Vec<Model>, Vec<f32>) {
+pub fn examine(loader: &Loader, store: &Store, console: &Console) -> (Vec<TimedModel>, Vec<f32>) {
     let mut bench = Bench { loader, speech: Vec::new(), sample: sample(store) };
     // The voice first: the others may have to hear it.
     let mut parts = ModelPart::of(loader.plan(), Purpose::Conversation);
@@ -64,10 +64,10 @@ pub fn examine(loader: &Loader, store: &Store, talk: &Talk) -> (Vec<Model>, Vec<
     parts.sort_by_key(|part| *part != ModelPart::Voice);
     let mut model = |part: ModelPart| {
         let name = part.model(loader.plan()).to_owned();
-        talk.note(&format!("measuring {}: {name}", part.task()));
-        Model { part, name, speed: bench.speed(part).map_err(|error| told(&error)) }
+        console.note(&format!("measuring {}: {name}", part.task()));
+        TimedModel { part, name, speed: bench.speed(part).map_err(|error| error_text(&error)) }
     };
-    let mut models: Vec<Model> = parts.into_iter().map(&mut model).collect();
+    let mut models: Vec<TimedModel> = parts.into_iter().map(&mut model).collect();
     models.rotate_left(1);
     (models, bench.speech)
 }
@@ -103,8 +103,8 @@ impl Bench<'_> {
                 (loaded(), frames(|step| Ok(word.step(step).map(drop)?))?)
             }
             ModelPart::TurnDetector => {
-                let mut judge = self.loader.judge()?;
-                (loaded(), self.judgements(|sound| Ok(judge.complete(sound).map(drop)?))?)
+                let mut verdict = self.loader.verdict()?;
+                (loaded(), self.judgements(|sound| Ok(verdict.complete(sound).map(drop)?))?)
             }
             ModelPart::Transcriber => {
                 let mut transcriber = self.loader.transcriber()?;
@@ -136,10 +136,10 @@ impl Bench<'_> {
         Ok(&sound[..sound.len().min(SampleRate::HEARING.samples(QUESTION))])
     }
 
-    fn judgements(&self, mut judge: impl FnMut(&[f32]) -> Result<()>) -> Result<Work> {
+    fn judgements(&self, mut verdict: impl FnMut(&[f32]) -> Result<()>) -> Result<Work> {
         let sound = self.question().unwrap_or_default();
         let started = Instant::now();
-        (0..JUDGEMENTS).try_for_each(|_| judge(sound))?;
+        (0..JUDGEMENTS).try_for_each(|_| verdict(sound))?;
         Ok(Work::Judgements { each: Ms(Ms::from(started.elapsed()).0 / JUDGEMENTS as f64) })
     }
 

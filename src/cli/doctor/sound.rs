@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::audio::device::Hardware;
 use crate::audio::probe::{Findings, SoundCheck};
-use crate::cli::talk::Talk;
+use crate::cli::console::Console;
 use crate::config::Plan;
 use crate::pipeline::detached;
 
@@ -14,13 +14,14 @@ use crate::pipeline::detached;
 const TICK: Duration = Duration::from_millis(4);
 
 /// Plays and listens, after a line that says so. Errors say why there is nothing to tell.
-pub fn check(card: Hardware, plan: &Plan, speech: &[f32], talk: &Talk) -> Result<Findings, String> {
+pub fn check(card: Hardware, plan: &Plan, speech: &[f32], console: &Console) -> Result<Findings, String> {
     let (microphone, speaker) = (&plan.devices.microphone, &plan.devices.speaker);
     let opened = SoundCheck::open(Arc::new(card), microphone, speaker, &plan.audio, speech, detached());
     let mut check = opened.map_err(|error| error.to_string())?;
     let what = if speech.is_empty() { "noise like speech" } else { "the voice" };
     let seconds = check.length().0 / 1000.0;
-    talk.note(&format!("now the speaker plays: quiet, three chirps and {what}, {seconds:.0} s; please do not speak"));
+    console
+        .note(&format!("now the speaker plays: quiet, three chirps and {what}, {seconds:.0} s; please do not speak"));
     loop {
         if let Some(findings) = check.step() {
             return Ok(findings);

@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::plain::told;
-use super::{Face, Result, SessionEvent};
+use super::plain::notice_text;
+use super::{Frontend, Result, SessionEvent};
+use crate::cli::console::Console;
 use crate::cli::print_line;
-use crate::cli::talk::Talk;
 use crate::pipeline::Exchange;
 use crate::turn::{SessionState, TurnStage};
 
 /// Talks, and has a name or none.
-pub struct Json<'a>(pub &'a Talk, pub Option<String>);
+pub struct Json<'a>(pub &'a Console, pub Option<String>);
 
-impl Face for Json<'_> {
+impl Frontend for Json<'_> {
     fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
         print_line(&line(happening, self.1.as_deref()).to_string())
     }
@@ -25,7 +25,7 @@ impl Face for Json<'_> {
 
 fn line(happening: &SessionEvent, name: Option<&str>) -> Value {
     match happening {
-        SessionEvent::Device(change) => json!({ "device": change.to_string() }),
+        SessionEvent::DeviceKind(change) => json!({ "device": change.to_string() }),
         SessionEvent::SessionState(view @ SessionState::Waiting) => json!({ "state": view.name(), "for": name }),
         SessionEvent::SessionState(view) => json!({ "state": view.name() }),
         SessionEvent::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
@@ -45,7 +45,7 @@ fn line(happening: &SessionEvent, name: Option<&str>) -> Value {
         SessionEvent::Notice(notice) => json!({
             "notice": notice.name(),
             "stage": notice.stage().map(TurnStage::name),
-            "text": told(*notice),
+            "text": notice_text(*notice),
         }),
         SessionEvent::Failed(why) => json!({ "failed": why }),
     }
@@ -55,7 +55,7 @@ fn line(happening: &SessionEvent, name: Option<&str>) -> Value {
 mod tests {
     use super::*;
     use crate::asr::{Transcript, Verdict};
-    use crate::audio::device::{Change, Direction, Fault};
+    use crate::audio::device::{DeviceChange, Direction, StreamFault};
     use crate::observe::Timings;
     use crate::turn::{Ending, Notice};
     use crate::types::TurnId;
@@ -107,7 +107,7 @@ mod tests {
             echo_loss: Some(21.5),
         };
         let (direction, device) = (Direction::Input, "USB microphone".to_owned());
-        let mut all = vec![SessionEvent::Device(Change::Lost { direction, device, why: Fault::Gone })];
+        let mut all = vec![SessionEvent::DeviceKind(DeviceChange::Lost { direction, device, why: StreamFault::Gone })];
         all.extend(views.map(SessionEvent::SessionState));
         all.extend([SessionEvent::Partial(transcript()), SessionEvent::Understood(transcript())]);
         all.extend(endings.map(|how| SessionEvent::Exchange(exchange(how))));

@@ -1,32 +1,32 @@
 //! `sotto run`: a hands-free conversation with a microphone and a speaker.
 //!
-//! What happens is shown by a [`Face`]: a view for who watches a terminal, plain lines where there is none or colours are
+//! What happens is shown by a [`Frontend`]: a view for who watches a terminal, plain lines where there is none or colours are
 //! not wanted, JSON for programs. Orders come by keys of the view, and as lines on stdin.
 
 mod json;
-mod order;
+mod layout;
 mod plain;
-mod scene;
+mod user_command;
 mod view;
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::sync::Arc;
 
 use super::args::Run;
-use super::house::House;
+use super::console::Console;
+use super::context::AppContext;
 use super::signals;
-use super::talk::Talk;
 use crate::audio::device::{Hardware, SystemClock};
-use crate::config::WakeWord;
+use crate::config::WakeWordPlan;
 use crate::observe::Journal;
-use crate::pipeline::{Devices, Live, Purpose, Result, SessionEvent, StatusSnapshot, TICK};
+use crate::pipeline::{Live, Purpose, Result, SessionDevices, SessionEvent, StatusSnapshot, TICK};
 use crate::turn::Control;
 use json::Json;
-use order::Order;
 use plain::Plain;
+use user_command::UserCommand;
 
 /// Who shows the conversation.
-trait Face {
+trait Frontend {
     /// Something happened.
     fn tell(&mut self, happening: &SessionEvent) -> Result<()>;
 
@@ -39,33 +39,33 @@ trait Face {
     }
 
     /// What a key asks for.
-    fn order(&mut self) -> Result<Option<Order>> {
+    fn user_command(&mut self) -> Result<Option<UserCommand>> {
         Ok(None)
     }
 }
 
-pub fn run(args: &Run, house: &House) -> Result<()> {
-    let stages = house.talk().loading(house.loader_with_language_model()?, Purpose::Conversation)?;
+pub fn run(args: &Run, context: &AppContext) -> Result<()> {
+    let stages = context.console().loading(context.loader_with_language_model()?, Purpose::Conversation)?;
     let card = Arc::new(Hardware::new(SystemClock::start()));
-    let named = &house.plan().devices;
-    let devices = Devices { card, microphone: named.microphone.clone(), speaker: named.speaker.clone() };
-    let mut live = Live::start(stages, house.plan(), devices, Journal::default())?;
+    let named = &context.plan().devices;
+    let devices = SessionDevices { card, microphone: named.microphone.clone(), speaker: named.speaker.clone() };
+    let mut live = Live::start(stages, context.plan(), devices, Journal::default())?;
     // Dropped before the conversation, whose stages may take a while to end.
-    let (mut face, keys) = face(args, house);
-    let commands = (!keys || !stdin().is_terminal()).then(order::commands);
+    let (mut face, keys) = face(args, context);
+    let commands = (!keys || !stdin().is_terminal()).then(user_command::commands);
     let mut muted = false;
     loop {
         for happening in live.step(TICK)? {
             face.tell(&happening)?;
         }
-        while let Some(order) = face.order()? {
-            if !obey(order, &mut live, &mut muted) {
+        while let Some(user_command) = face.user_command()? {
+            if !obey(user_command, &mut live, &mut muted) {
                 return Ok(());
             }
         }
         for command in commands.iter().flat_map(|commands| commands.try_iter()) {
             match command {
-                Ok(order) if !obey(order, &mut live, &mut muted) => return Ok(()),
+                Ok(user_command) if !obey(user_command, &mut live, &mut muted) => return Ok(()),
                 Ok(_) => {}
                 Err(why) => face.note(&why)?,
             }
@@ -75,41 +75,41 @@ pub fn run(args: &Run, house: &House) -> Result<()> {
 }
 
 /// Who shows it, and whether that reads the keys.
-fn face<'a>(args: &Run, house: &'a House) -> (Box<dyn Face + 'a>, bool) {
-    let (talk, plan) = (house.talk(), house.plan());
-    let name = plan.hear.wake_word.as_ref().map(WakeWord::spoken);
+fn face<'a>(args: &Run, context: &'a AppContext) -> (Box<dyn Frontend + 'a>, bool) {
+    let (console, plan) = (context.console(), context.plan());
+    let name = plan.hear.wake_word.as_ref().map(WakeWordPlan::spoken);
     if args.json {
-        return (Box::new(Json(talk, name)), false);
+        return (Box::new(Json(console, name)), false);
     }
-    if is_watched(talk) {
-        match view::Screen::open(plan.memory.budget, name.clone()) {
+    if is_watched(console) {
+        match view::TerminalView::open(plan.memory.budget, name.clone()) {
             Ok(screen) => return (Box::new(screen), true),
-            Err(why) => talk.note(&format!("plain lines, because the terminal cannot be drawn on: {why}")),
+            Err(why) => console.note(&format!("plain lines, because the terminal cannot be drawn on: {why}")),
         }
     }
     if stdin().is_terminal() {
-        talk.note(&format!("commands: {}", Order::NAMES));
+        console.note(&format!("commands: {}", UserCommand::NAMES));
     }
-    (Box::new(Plain(talk, name)), false)
+    (Box::new(Plain(console, name)), false)
 }
 
 /// Whether a person sees what is drawn, and wants it drawn.
-fn is_watched(talk: &Talk) -> bool {
+fn is_watched(console: &Console) -> bool {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let colours = variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|term| term != "dumb");
-    colours && talk.watched() && stdout().is_terminal() && stderr().is_terminal() && signals::in_foreground()
+    colours && console.watched() && stdout().is_terminal() && stderr().is_terminal() && signals::in_foreground()
 }
 
 /// Whether the conversation goes on.
-fn obey(order: Order, live: &mut Live, muted: &mut bool) -> bool {
-    match order {
-        Order::Mute | Order::Unmute | Order::ToggleMute => {
-            *muted = order == Order::Mute || (order == Order::ToggleMute && !*muted);
+fn obey(user_command: UserCommand, live: &mut Live, muted: &mut bool) -> bool {
+    match user_command {
+        UserCommand::Mute | UserCommand::Unmute | UserCommand::ToggleMute => {
+            *muted = user_command == UserCommand::Mute || (user_command == UserCommand::ToggleMute && !*muted);
             live.control(if *muted { Control::Mute } else { Control::Unmute });
         }
-        Order::Stop => live.control(Control::Stop),
-        Order::Quit => return false,
-        Order::Interrupt => signals::interrupt(),
+        UserCommand::Stop => live.control(Control::Stop),
+        UserCommand::Quit => return false,
+        UserCommand::Interrupt => signals::interrupt(),
     }
     true
 }

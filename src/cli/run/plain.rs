@@ -1,22 +1,22 @@
 //! A conversation in plain lines: exchanges on stdout, everything else on stderr.
 
-use super::{Face, Result, SessionEvent};
+use super::{Frontend, Result, SessionEvent};
+use crate::cli::console::Console;
 use crate::cli::print_text;
-use crate::cli::talk::Talk;
 use crate::observe::Waterfall;
 use crate::pipeline::Exchange;
 use crate::turn::{Ending, Notice, SessionState, TurnStage};
 
 /// Talks, and has a name or none.
-pub struct Plain<'a>(pub &'a Talk, pub Option<String>);
+pub struct Plain<'a>(pub &'a Console, pub Option<String>);
 
-impl Face for Plain<'_> {
+impl Frontend for Plain<'_> {
     fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
         for line in lines(happening, self.1.as_deref()) {
             match line {
-                Said::Note(text) => self.0.note(&text),
-                Said::Exchange(text) => print_text(&text)?,
-                Said::Chart(text) => self.0.block(&text),
+                ConsoleLine::Note(text) => self.0.note(&text),
+                ConsoleLine::Exchange(text) => print_text(&text)?,
+                ConsoleLine::Chart(text) => self.0.block(&text),
             }
         }
         Ok(())
@@ -30,7 +30,7 @@ impl Face for Plain<'_> {
 
 /// Text for a person.
 #[derive(Debug, PartialEq)]
-pub enum Said {
+pub enum ConsoleLine {
     Note(String),
     /// Who said what, a line each.
     Exchange(String),
@@ -39,16 +39,16 @@ pub enum Said {
 }
 
 /// What is to be told of it, by who waits for `name`.
-pub fn lines(happening: &SessionEvent, name: Option<&str>) -> Vec<Said> {
-    let note = |text: &str| vec![Said::Note(text.to_owned())];
+pub fn lines(happening: &SessionEvent, name: Option<&str>) -> Vec<ConsoleLine> {
+    let note = |text: &str| vec![ConsoleLine::Note(text.to_owned())];
     match happening {
-        SessionEvent::Device(change) => note(&change.to_string()),
+        SessionEvent::DeviceKind(change) => note(&change.to_string()),
         SessionEvent::SessionState(SessionState::Waiting) => note(&waiting(name)),
         SessionEvent::SessionState(SessionState::Listening) => note("listening"),
         SessionEvent::SessionState(SessionState::Muted) => note("muted"),
         SessionEvent::SessionState(_) | SessionEvent::Partial(_) | SessionEvent::Understood(_) => Vec::new(),
         SessionEvent::Exchange(exchange) => answered(exchange),
-        SessionEvent::Notice(notice) => note(told(*notice)),
+        SessionEvent::Notice(notice) => note(notice_text(*notice)),
         SessionEvent::Failed(why) => note(why),
     }
 }
@@ -58,17 +58,17 @@ pub fn waiting(name: Option<&str>) -> String {
     name.map_or("waiting".to_owned(), |name| format!("waiting for \"{name}\""))
 }
 
-fn answered(Exchange { question, heard, how, timings, .. }: &Exchange) -> Vec<Said> {
+fn answered(Exchange { question, heard, how, timings, .. }: &Exchange) -> Vec<ConsoleLine> {
     if *how == Ending::Revised {
         return Vec::new();
     }
     let cut = if *how == Ending::Interrupted { " -" } else { "" };
-    let exchange = Said::Exchange(format!("You:    {question}\nSotto:  {heard}{cut}"));
-    let chart = timings.iter().map(|timings| Said::Chart(Waterfall(timings).to_string()));
+    let exchange = ConsoleLine::Exchange(format!("You:    {question}\nSotto:  {heard}{cut}"));
+    let chart = timings.iter().map(|timings| ConsoleLine::Chart(Waterfall(timings).to_string()));
     std::iter::once(exchange).chain(chart).collect()
 }
 
-pub fn told(notice: Notice) -> &'static str {
+pub fn notice_text(notice: Notice) -> &'static str {
     match notice {
         Notice::StageFailed(stage) => match stage {
             TurnStage::Detector => "listening failed; go on speaking",
@@ -97,7 +97,7 @@ mod tests {
         let (turn, how) = (TurnId(1), Ending::Interrupted);
         let exchange = Exchange { turn, question, heard, how, timings, glitches: 0, echo_loss: None };
         let said = lines(&SessionEvent::Exchange(exchange.clone()), None);
-        let [Said::Exchange(text), Said::Chart(chart)] = &said[..] else { panic!("{said:?}") };
+        let [ConsoleLine::Exchange(text), ConsoleLine::Chart(chart)] = &said[..] else { panic!("{said:?}") };
         assert_eq!(text, "You:    Why?\nSotto:  Because. -");
         assert!(chart.contains("first sound heard   640 ms"), "{chart}");
         assert!(lines(&SessionEvent::Exchange(Exchange { how: Ending::Revised, ..exchange }), None).is_empty());
@@ -106,6 +106,6 @@ mod tests {
     #[test]
     fn who_waits_for_a_name_says_which() {
         let said = |name| lines(&SessionEvent::SessionState(SessionState::Waiting), name);
-        assert_eq!(said(Some("hey jarvis")), [Said::Note("waiting for \"hey jarvis\"".to_owned())]);
+        assert_eq!(said(Some("hey jarvis")), [ConsoleLine::Note("waiting for \"hey jarvis\"".to_owned())]);
     }
 }

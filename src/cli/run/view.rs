@@ -23,10 +23,10 @@ use ratatui::widgets::Widget;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use unicode_width::UnicodeWidthStr;
 
-use super::order::Order;
-use super::plain::{Said, lines};
-use super::scene::{self, Scene, wrap};
-use super::{Face, Result, SessionEvent, StatusSnapshot};
+use super::layout::{self, Layout, wrap};
+use super::plain::{ConsoleLine, lines};
+use super::user_command::UserCommand;
+use super::{Frontend, Result, SessionEvent, StatusSnapshot};
 use crate::cli::signals;
 use crate::memory::resident;
 use crate::types::Bytes;
@@ -75,37 +75,37 @@ type Drawn = Terminal<CrosstermBackend<Stdout>>;
 
 /// The scene's place, from the cursor's row on.
 fn take_place() -> io::Result<Drawn> {
-    let viewport = Viewport::Inline(scene::ROWS);
+    let viewport = Viewport::Inline(layout::ROWS);
     Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })
 }
 
 /// The terminal.
-pub struct Screen {
+pub struct TerminalView {
     terminal: Drawn,
     /// Of the whole terminal.
     size: Size,
-    scene: Scene,
+    layout: Layout,
     /// When the next frame is due, and the next look at the memory.
     next_frame: Instant,
     next_weighing: Instant,
 }
 
-impl Drop for Screen {
+impl Drop for TerminalView {
     fn drop(&mut self) {
         give_back();
     }
 }
 
-impl Screen {
+impl TerminalView {
     /// Takes the terminal. Errors when it does not say where its cursor is.
-    pub fn open(budget: Bytes, name: Option<String>) -> io::Result<Screen> {
+    pub fn open(budget: Bytes, name: Option<String>) -> io::Result<TerminalView> {
         signals::before_end(give_back);
         give_back_on_panic();
         enable_raw_mode()?;
         OURS.store(true, Ordering::SeqCst);
         let place = take_place().and_then(|terminal| Ok((terminal.size()?, terminal)));
         let ((size, terminal), now) = (place.inspect_err(|_| give_back())?, Instant::now());
-        Ok(Screen { terminal, size, scene: Scene::new(budget, name), next_frame: now, next_weighing: now })
+        Ok(TerminalView { terminal, size, layout: Layout::new(budget, name), next_frame: now, next_weighing: now })
     }
 
     /// Follows a terminal that has another size. Left to itself, the library would clear all that was scrolled.
@@ -133,13 +133,13 @@ impl Screen {
         self.next_frame = Instant::now() + FRAME;
         self.write(|screen| {
             screen.follow_size()?;
-            let scene = &screen.scene;
-            screen.terminal.draw(|frame| frame.render_widget(scene, frame.area())).map(drop)
+            let layout = &screen.layout;
+            screen.terminal.draw(|frame| frame.render_widget(layout, frame.area())).map(drop)
         })
     }
 
     /// Scrolls lines above the scene.
-    fn scroll(&mut self, said: &[Said]) -> Result<()> {
+    fn scroll(&mut self, said: &[ConsoleLine]) -> Result<()> {
         // The frame before takes in a new size.
         self.draw()?;
         self.write(|screen| {
@@ -165,17 +165,17 @@ fn hide_covered(frame: &mut Buffer) {
     }
 }
 
-impl Face for Screen {
+impl Frontend for TerminalView {
     fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
         match happening {
-            SessionEvent::Partial(transcript) => self.scene.ask(&transcript.text, true),
-            SessionEvent::Understood(transcript) => self.scene.ask(&transcript.text, false),
+            SessionEvent::Partial(transcript) => self.layout.ask(&transcript.text, true),
+            SessionEvent::Understood(transcript) => self.layout.ask(&transcript.text, false),
             SessionEvent::Exchange(exchange) => {
-                self.scene.question.clear();
-                self.scene.latency = exchange.timings.as_ref().and_then(|timings| timings.first_audio);
+                self.layout.question.clear();
+                self.layout.latency = exchange.timings.as_ref().and_then(|timings| timings.first_audio);
             }
             // It was no question.
-            SessionEvent::SessionState(view) if view.is_at_rest() => self.scene.question.clear(),
+            SessionEvent::SessionState(view) if view.is_at_rest() => self.layout.question.clear(),
             _ => {}
         }
         // The scene shows the state.
@@ -184,7 +184,7 @@ impl Face for Screen {
     }
 
     fn note(&mut self, line: &str) -> Result<()> {
-        self.scroll(&[Said::Note(line.to_owned())])
+        self.scroll(&[ConsoleLine::Note(line.to_owned())])
     }
 
     fn show(&mut self, glance: StatusSnapshot) -> Result<()> {
@@ -193,19 +193,19 @@ impl Face for Screen {
             return Ok(());
         }
         if now >= self.next_weighing {
-            self.scene.memory = resident();
+            self.layout.memory = resident();
             self.next_weighing = now + WEIGHED;
         }
-        self.scene.see(glance);
+        self.layout.see(glance);
         self.draw()
     }
 
-    fn order(&mut self) -> Result<Option<Order>> {
+    fn user_command(&mut self) -> Result<Option<UserCommand>> {
         while OURS.load(Ordering::SeqCst) && event::poll(Duration::ZERO)? {
             if let Event::Key(key) = event::read()?
-                && let Some(order) = asked(key)
+                && let Some(user_command) = asked(key)
             {
-                return Ok(Some(order));
+                return Ok(Some(user_command));
             }
         }
         Ok(None)
@@ -213,30 +213,30 @@ impl Face for Screen {
 }
 
 /// What a key asks for.
-fn asked(key: KeyEvent) -> Option<Order> {
+fn asked(key: KeyEvent) -> Option<UserCommand> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         _ if key.kind != KeyEventKind::Press => None,
-        KeyCode::Char('c') if control => Some(Order::Interrupt),
+        KeyCode::Char('c') if control => Some(UserCommand::Interrupt),
         KeyCode::Char(_) if control => None,
-        KeyCode::Char('m' | 'M') => Some(Order::ToggleMute),
-        KeyCode::Char('q' | 'Q') => Some(Order::Quit),
-        KeyCode::Char(' ') | KeyCode::Enter => Some(Order::Stop),
+        KeyCode::Char('m' | 'M') => Some(UserCommand::ToggleMute),
+        KeyCode::Char('q' | 'Q') => Some(UserCommand::Quit),
+        KeyCode::Char(' ') | KeyCode::Enter => Some(UserCommand::Stop),
         _ => None,
     }
 }
 
 /// The lines of it in so many columns.
-fn scrolled(said: &Said, width: u16) -> Vec<Line<'static>> {
+fn scrolled(said: &ConsoleLine, width: u16) -> Vec<Line<'static>> {
     let (text, style) = match said {
-        Said::Note(text) => (text, Style::new().add_modifier(Modifier::DIM)),
-        Said::Chart(text) => (text, Style::new().add_modifier(Modifier::DIM)),
-        Said::Exchange(text) => (text, Style::new()),
+        ConsoleLine::Note(text) => (text, Style::new().add_modifier(Modifier::DIM)),
+        ConsoleLine::Chart(text) => (text, Style::new().add_modifier(Modifier::DIM)),
+        ConsoleLine::Exchange(text) => (text, Style::new()),
     };
     let mut scrolled = Vec::new();
-    for row in text.lines().map(scene::plain) {
+    for row in text.lines().map(layout::plain) {
         let mut rows = wrap(&row, width.into());
-        if matches!(said, Said::Chart(_)) {
+        if matches!(said, ConsoleLine::Chart(_)) {
             rows.truncate(1);
         }
         scrolled.extend(rows.into_iter().map(|part| Line::styled(row[part].to_owned(), style)));

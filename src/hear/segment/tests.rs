@@ -7,9 +7,9 @@ use super::*;
 const F: u64 = FRAME as u64;
 
 /// Thresholds 0.5 and 0.35; three frames are speech, ten of silence end a turn, two are padding.
-fn hear() -> Hear {
+fn hear() -> DetectPlan {
     let frames = |count: f64| Ms(count * 32.0);
-    Hear {
+    DetectPlan {
         model: String::new(),
         end_of_turn: None,
         wake_word: None,
@@ -39,8 +39,8 @@ fn tell(events: &[(usize, SpeechEvent)]) -> String {
     events.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn tell_turn(turn: &Turn) -> String {
-    let Turn { start, end, keep } = turn;
+fn tell_turn(turn: &SegmentedTurn) -> String {
+    let SegmentedTurn { start, end, keep } = turn;
     format!("turn {}-{} keep {}-{}", start / F, end / F, keep.start / F, keep.end / F)
 }
 
@@ -95,7 +95,7 @@ fn a_voice_is_there_from_when_it_is_speech_to_its_first_frame_of_silence() {
 
 #[test]
 fn a_turn_that_never_ends_is_cut_and_goes_on_as_another() {
-    let mut segmenter = Segmenter::new(&Hear { max_turn: Ms(10.0 * 32.0), ..hear() });
+    let mut segmenter = Segmenter::new(&DetectPlan { max_turn: Ms(10.0 * 32.0), ..hear() });
     let events = run(&mut segmenter, "09999999999999999999999");
     let wanted = "start 1, turn 1-11 keep 0-11 at 11, start 11, turn 11-21 keep 11-21 at 21";
     assert_eq!(tell(&events), wanted);
@@ -137,7 +137,7 @@ proptest! {
         padding in 0.0f64..500.0,
         max_turn in 32.0f64..5000.0,
     ) {
-        let plan = Hear {
+        let plan = DetectPlan {
             min_speech: Ms(min_speech), end_silence: Ms(end_silence), padding: Ms(padding), max_turn: Ms(max_turn), ..hear()
         };
         let mut segmenter = Segmenter::new(&plan);

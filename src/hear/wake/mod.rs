@@ -1,7 +1,7 @@
 //! The wake word, by openWakeWord's chain: a spectrogram, an embedding of it every 80 ms, and a small classifier for each
 //! word that sees the last of them (D. Scripka, openWakeWord, 2023).
 //!
-//! [`WakeWord`] says how likely the word has just been said, [`Spotter`] decides from that when it was.
+//! [`WakeWordModel`] says how likely the word has just been said, [`Spotter`] decides from that when it was.
 
 mod features;
 mod spotter;
@@ -27,7 +27,7 @@ const EMBEDDING: usize = 96;
 const MOST_SEEN: usize = 64;
 
 /// A loaded wake word with the memory of what it heard so far.
-pub struct WakeWord {
+pub struct WakeWordModel {
     features: WakeFeatures,
     classifier: Session,
     model: PathBuf,
@@ -37,7 +37,7 @@ pub struct WakeWord {
     _permit: Permit,
 }
 
-impl WakeWord {
+impl WakeWordModel {
     /// What the loaded classifier holds beside its features. Measured: 1 MiB for "Alexa"; the catalogue's
     /// largest has half as many weights again.
     pub fn planned_bytes() -> Bytes {
@@ -48,7 +48,7 @@ impl WakeWord {
     pub fn load(onnx: &Onnx, features: WakeFeatures, model: &Path, permit: Permit) -> Result<Self, HearError> {
         let classifier = onnx.session(model, 1)?;
         let seen = window(&classifier).map_err(|why| HearError::run(model, why))?;
-        let mut word = WakeWord {
+        let mut word = WakeWordModel {
             features,
             classifier,
             model: model.to_owned(),

@@ -3,13 +3,13 @@
 use super::super::LlmError;
 use super::super::loaded::Llm;
 use super::super::state::Stamp;
-use super::super::template::{Message, Role, Thinking, Tool};
+use super::super::template::{ChatMessage, MessageRole, Thinking, Tool};
 use super::super::window::Window;
 
 /// What is asked of the model.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'r> {
-    pub messages: &'r [Message],
+    pub messages: &'r [ChatMessage],
     pub tools: &'r [Tool],
     pub thinking: Thinking,
 }
@@ -18,7 +18,7 @@ pub(super) struct Request<'r> {
 pub(super) struct Seen {
     /// Of the model whose tokens these are.
     pub stamp: Stamp,
-    messages: Vec<Message>,
+    messages: Vec<ChatMessage>,
     tools: Vec<Tool>,
     pub thinking: Thinking,
     /// Turns, the oldest, that are not in the prompt.
@@ -26,7 +26,7 @@ pub(super) struct Seen {
     /// The prompt.
     pub prompt: Vec<u32>,
     /// The answer with its tokens and what closes it; `None` where later prompts have it in another form.
-    pub answer: Option<(Message, Vec<u32>)>,
+    pub answer: Option<(ChatMessage, Vec<u32>)>,
 }
 
 impl Seen {
@@ -69,8 +69,8 @@ impl Seen {
 }
 
 /// `None` where there is but one turn left.
-fn without_oldest_turn(messages: &[Message]) -> Option<Vec<Message>> {
-    let is_question = |message: &Message| message.role == Role::User;
+fn without_oldest_turn(messages: &[ChatMessage]) -> Option<Vec<ChatMessage>> {
+    let is_question = |message: &ChatMessage| message.role == MessageRole::User;
     let mut questions = messages.iter().enumerate().filter(|(_, message)| is_question(message)).map(|(at, _)| at);
     let (first, second) = (questions.next()?, questions.next()?);
     Some([&messages[..first], &messages[second..]].concat())

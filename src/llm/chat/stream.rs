@@ -4,20 +4,20 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::super::LlmError;
-use super::super::conversation::Stats;
+use super::super::conversation::GenerationStats;
+use super::super::generator::{Finish, GenerationLimits, Generator, Step};
 use super::super::presets::SamplingOptions;
 use super::super::sampler::Sampler;
-use super::super::template::{Message, Thinking, ToolCall};
+use super::super::template::{ChatMessage, Thinking, ToolCall};
 use super::super::thinking::Piece;
-use super::super::tools::{Part, ToolParser};
-use super::super::writer::{Finish, Limits, Step, Writer};
+use super::super::tools::{ParsedPart, ToolParser};
 use super::Loaded;
 use super::seen::Seen;
 use crate::types::Ms;
 
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Delta {
+pub enum ChatDelta {
     Text(String),
     /// What the model thinks before it answers.
     Thought(String),
@@ -26,16 +26,16 @@ pub enum Delta {
     BrokenCall(String),
 }
 
-impl Delta {
+impl ChatDelta {
     /// What is to be shown to a person: empty for thoughts and calls.
     pub fn text(&self) -> &str {
-        if let Delta::Text(text) = self { text } else { "" }
+        if let ChatDelta::Text(text) = self { text } else { "" }
     }
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
+pub struct ChatReply {
     pub text: String,
     pub thought: String,
     pub tool_calls: Vec<ToolCall>,
@@ -47,42 +47,42 @@ pub struct Reply {
     pub prompt_tokens: usize,
     /// Turns, the oldest, that no longer fit the context and are not in the prompt.
     pub dropped_turns: usize,
-    pub stats: Stats,
+    pub stats: GenerationStats,
 }
 
-impl Reply {
+impl ChatReply {
     /// The answer as a message, for the next call.
-    pub fn message(&self) -> Message {
+    pub fn message(&self) -> ChatMessage {
         let reasoning = (!self.thought.is_empty()).then(|| self.thought.clone());
-        Message { reasoning, tool_calls: self.tool_calls.clone(), ..Message::assistant(self.text.clone()) }
+        ChatMessage { reasoning, tool_calls: self.tool_calls.clone(), ..ChatMessage::assistant(self.text.clone()) }
     }
 
-    fn add(&mut self, delta: &Delta) {
+    fn add(&mut self, delta: &ChatDelta) {
         match delta {
-            Delta::Text(text) => self.text.push_str(text),
-            Delta::Thought(text) => self.thought.push_str(text),
-            Delta::Call(call) => self.tool_calls.push(call.clone()),
-            Delta::BrokenCall(why) => self.broken_calls.push(why.clone()),
+            ChatDelta::Text(text) => self.text.push_str(text),
+            ChatDelta::Thought(text) => self.thought.push_str(text),
+            ChatDelta::Call(call) => self.tool_calls.push(call.clone()),
+            ChatDelta::BrokenCall(why) => self.broken_calls.push(why.clone()),
         }
     }
 }
 
 /// An answer on its way. An iterator over its pieces; dropping it stops the model.
-pub struct Stream<'c> {
+pub struct ChatStream<'c> {
     pub(super) loaded: &'c mut Loaded,
     /// Where the chat keeps what it knows at the next call.
     seen: &'c mut Option<Seen>,
     asked: Option<Seen>,
     sampler: Sampler,
-    writer: Writer,
+    generator: Generator,
     parser: Option<ToolParser>,
-    pub(super) waiting: VecDeque<Delta>,
+    pub(super) waiting: VecDeque<ChatDelta>,
     ended: bool,
-    reply: Reply,
+    reply: ChatReply,
     started: Instant,
 }
 
-impl<'c> Stream<'c> {
+impl<'c> ChatStream<'c> {
     /// Behind the prompt of `asked`, which is computed. The answer may have `room` tokens.
     pub(super) fn new(
         loaded: &'c mut Loaded,
@@ -90,13 +90,13 @@ impl<'c> Stream<'c> {
         (asked, room): (Seen, usize),
         tools: Option<ToolParser>,
         options: &SamplingOptions,
-        stats: Stats,
+        stats: GenerationStats,
     ) -> Self {
         let mut sampler = loaded.llm.sampler(&options.sampling());
-        let limits = Limits { tokens: room, thought: options.max_thinking_tokens };
+        let limits = GenerationLimits { tokens: room, thought: options.max_thinking_tokens };
         let Loaded { llm, state, ahead } = &mut *loaded;
-        let writer = Writer::new(llm, (&*state, ahead), &mut sampler, asked.thinking, limits);
-        let reply = Reply {
+        let generator = Generator::new(llm, (&*state, ahead), &mut sampler, asked.thinking, limits);
+        let reply = ChatReply {
             text: String::new(),
             thought: String::new(),
             tool_calls: Vec::new(),
@@ -107,12 +107,12 @@ impl<'c> Stream<'c> {
             dropped_turns: asked.dropped_turns,
             stats,
         };
-        Stream {
+        ChatStream {
             loaded,
             seen,
             asked: Some(asked),
             sampler,
-            writer,
+            generator,
             parser: tools,
             waiting: VecDeque::new(),
             ended: false,
@@ -122,28 +122,28 @@ impl<'c> Stream<'c> {
     }
 
     /// What came out so far.
-    pub fn reply(&self) -> &Reply {
+    pub fn reply(&self) -> &ChatReply {
         &self.reply
     }
 
     /// Ends the stream here.
-    pub fn into_reply(mut self) -> Reply {
+    pub fn into_reply(mut self) -> ChatReply {
         self.close();
         self.reply.clone()
     }
 
     pub(super) fn step(&mut self) -> Result<(), LlmError> {
         let Loaded { llm, state, ahead } = &mut *self.loaded;
-        match self.writer.step(llm, state, ahead, &mut self.sampler)? {
+        match self.generator.step(llm, state, ahead, &mut self.sampler)? {
             Step::Nothing => {}
-            Step::Piece(Piece::Thought(thought)) => self.waiting.push_back(Delta::Thought(thought)),
-            Step::Piece(Piece::Answer(text)) => match &mut self.parser {
-                Some(parser) => self.waiting.extend(parser.push(&text).into_iter().map(Delta::from)),
-                None => self.waiting.push_back(Delta::Text(text)),
+            Step::Piece(Piece::Thought(thought)) => self.waiting.push_back(ChatDelta::Thought(thought)),
+            Step::Piece(Piece::GeneratedAnswer(text)) => match &mut self.parser {
+                Some(parser) => self.waiting.extend(parser.push(&text).into_iter().map(ChatDelta::from)),
+                None => self.waiting.push_back(ChatDelta::Text(text)),
             },
             Step::End(finish) => {
                 let rest = self.parser.as_mut().map(ToolParser::finish).unwrap_or_default();
-                self.waiting.extend(rest.into_iter().map(Delta::from));
+                self.waiting.extend(rest.into_iter().map(ChatDelta::from));
                 self.ended = true;
                 self.reply.finish = finish;
             }
@@ -157,11 +157,11 @@ impl<'c> Stream<'c> {
         if !self.waiting.is_empty() {
             self.reply.finish = Finish::Cancelled;
         }
-        self.reply.tokens = self.writer.tokens().len();
+        self.reply.tokens = self.generator.tokens().len();
         let Loaded { llm, state, ahead } = &mut *self.loaded;
         ahead.settle(llm, state);
         self.reply.stats.guesses = ahead.guesses();
-        self.reply.stats.steps = self.writer.steps();
+        self.reply.stats.steps = self.generator.steps();
         self.reply.stats.decode = Ms::from(self.started.elapsed());
         asked.answer = self.answer(asked.thinking);
         *self.seen = Some(asked);
@@ -169,7 +169,7 @@ impl<'c> Stream<'c> {
 
     /// The answer in the tokens that the next prompt has it in: as it came where it came whole, else as far as it was
     /// heard. `None` where the format has it otherwise.
-    fn answer(&self, thinking: Thinking) -> Option<(Message, Vec<u32>)> {
+    fn answer(&self, thinking: Thinking) -> Option<(ChatMessage, Vec<u32>)> {
         let (llm, whole) = (&self.loaded.llm, self.reply.finish != Finish::Cancelled);
         // Of an answer that was to be thought about first, prompts leave out the thought and what frames it.
         let comes_again = thinking == Thinking::Off && self.reply.broken_calls.is_empty();
@@ -177,15 +177,15 @@ impl<'c> Stream<'c> {
             return None;
         }
         let tokens = match whole {
-            true => self.writer.tokens().to_vec(),
-            false => llm.tokens_heard(self.writer.tokens(), &self.reply.text)?,
+            true => self.generator.tokens().to_vec(),
+            false => llm.tokens_heard(self.generator.tokens(), &self.reply.text)?,
         };
         Some((self.reply.message(), tokens.into_iter().chain(llm.format.closing()).collect()))
     }
 }
 
-impl Iterator for Stream<'_> {
-    type Item = Result<Delta, LlmError>;
+impl Iterator for ChatStream<'_> {
+    type Item = Result<ChatDelta, LlmError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.waiting.is_empty() && !self.ended {
@@ -200,18 +200,18 @@ impl Iterator for Stream<'_> {
     }
 }
 
-impl Drop for Stream<'_> {
+impl Drop for ChatStream<'_> {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-impl From<Part> for Delta {
-    fn from(part: Part) -> Self {
+impl From<ParsedPart> for ChatDelta {
+    fn from(part: ParsedPart) -> Self {
         match part {
-            Part::Text(text) => Delta::Text(text),
-            Part::Call(call) => Delta::Call(call),
-            Part::Broken { why } => Delta::BrokenCall(why),
+            ParsedPart::Text(text) => ChatDelta::Text(text),
+            ParsedPart::Call(call) => ChatDelta::Call(call),
+            ParsedPart::Broken { why } => ChatDelta::BrokenCall(why),
         }
     }
 }

@@ -1,6 +1,6 @@
+use super::super::generator::Finish;
 use super::super::speculation::Guesses;
 use super::super::testing;
-use super::super::writer::Finish;
 use super::*;
 
 /// A tiny random model: its answers are noise, but always the same noise.
@@ -26,27 +26,27 @@ fn greedy(max_tokens: usize, thoughts: Option<usize>) -> SamplingOptions {
     }
 }
 
-fn ask(chat: &mut Chat, messages: &[Message], options: &SamplingOptions) -> Reply {
+fn ask(chat: &mut Chat, messages: &[ChatMessage], options: &SamplingOptions) -> ChatReply {
     chat.generate(messages, &[], options).unwrap()
 }
 
 /// A conversation of three questions; `between` happens before each but the first.
-fn three_turns(chat: &mut Chat, between: impl Fn(&mut Chat)) -> Vec<Reply> {
-    let mut messages = vec![Message::system("Be brief.")];
-    let mut replies: Vec<Reply> = Vec::new();
+fn three_turns(chat: &mut Chat, between: impl Fn(&mut Chat)) -> Vec<ChatReply> {
+    let mut messages = vec![ChatMessage::system("Be brief.")];
+    let mut replies: Vec<ChatReply> = Vec::new();
     for question in ["What is it?", "And why?", "Since when?"] {
         if let Some(last) = replies.last() {
             messages.push(last.message());
             between(chat);
         }
-        messages.push(Message::user(question));
+        messages.push(ChatMessage::user(question));
         replies.push(ask(chat, &messages, &greedy(12, None)));
     }
     replies
 }
 
-fn without_times(mut reply: Reply) -> Reply {
-    reply.stats = Stats { prefill: Ms(0.0), decode: Ms(0.0), guesses: Guesses::default(), ..reply.stats };
+fn without_times(mut reply: ChatReply) -> ChatReply {
+    reply.stats = GenerationStats { prefill: Ms(0.0), decode: Ms(0.0), guesses: Guesses::default(), ..reply.stats };
     reply
 }
 
@@ -74,7 +74,7 @@ fn unloading_keeps_the_conversation() {
         let again = three_turns(&mut interrupted, |chat| {
             chat.unload();
             assert!(!chat.is_loaded() && chat.memory_footprint() < loaded);
-            let refused = chat.generate(&[Message::user("Hm?")], &[], &greedy(4, None)).unwrap_err();
+            let refused = chat.generate(&[ChatMessage::user("Hm?")], &[], &greedy(4, None)).unwrap_err();
             assert!(refused.to_string().contains("Chat::reload"), "{refused}");
             chat.reload().unwrap();
         });
@@ -86,7 +86,7 @@ fn unloading_keeps_the_conversation() {
 fn a_stream_that_is_dropped_stops_the_model_and_keeps_what_came_out() {
     for family in ["llama", "qwen35"] {
         let (_file, mut chat) = chat(family, 256);
-        let mut messages = vec![Message::user("Say something.")];
+        let mut messages = vec![ChatMessage::user("Say something.")];
         let whole = ask(&mut chat, &messages, &greedy(30, None));
         chat.reset_state();
         let mut stream = chat.generate_stream(&messages, &[], &greedy(30, None)).unwrap();
@@ -94,7 +94,7 @@ fn a_stream_that_is_dropped_stops_the_model_and_keeps_what_came_out() {
         let cut = stream.into_reply();
         assert_eq!((cut.finish, &cut.text), (Finish::Cancelled, &heard));
         assert!(whole.text.starts_with(&heard) && cut.tokens < whole.tokens, "{family}");
-        messages.extend([cut.message(), Message::user("Go on.")]);
+        messages.extend([cut.message(), ChatMessage::user("Go on.")]);
         let next = ask(&mut chat, &messages, &greedy(4, None));
         assert!(next.stats.prefilled_tokens < next.prompt_tokens - cut.prompt_tokens + 2, "{family}");
     }
@@ -103,12 +103,12 @@ fn a_stream_that_is_dropped_stops_the_model_and_keeps_what_came_out() {
 #[test]
 fn a_thought_that_grows_too_long_is_closed_and_the_model_answers() {
     let (_file, mut chat) = chat("qwen35", 256);
-    let messages = [Message::user("What is it?")];
+    let messages = [ChatMessage::user("What is it?")];
     let reply = ask(&mut chat, &messages, &greedy(40, Some(6)));
     assert!(!reply.thought.is_empty() && !reply.text.is_empty(), "{reply:?}");
     assert!(!reply.text.contains("think>") && !reply.thought.contains("think>"), "{reply:?}");
     // The next prompt leaves the thought out, as the format does.
-    let history = [messages[0].clone(), reply.message(), Message::user("And?")];
+    let history = [messages[0].clone(), reply.message(), ChatMessage::user("And?")];
     let next = ask(&mut chat, &history, &greedy(8, Some(6)));
     let (_file, mut fresh) = self::chat("qwen35", 256);
     let apart = ask(&mut fresh, &history, &greedy(8, Some(6)));
@@ -122,10 +122,10 @@ fn a_thought_that_grows_too_long_is_closed_and_the_model_answers() {
 fn a_full_context_leaves_out_whole_turns_now_and_then_and_says_so() {
     for thoughts in [None, Some(4)] {
         let (_file, mut chat) = chat("qwen35", 256);
-        let mut messages = vec![Message::system("Be brief.")];
+        let mut messages = vec![ChatMessage::system("Be brief.")];
         let mut dropped = Vec::new();
         for n in 0..12 {
-            messages.push(Message::user(format!("Question {n}?")));
+            messages.push(ChatMessage::user(format!("Question {n}?")));
             let reply = ask(&mut chat, &messages, &greedy(10, thoughts));
             assert!(reply.prompt_tokens + reply.tokens <= 256);
             dropped.push(reply.dropped_turns);
@@ -136,7 +136,7 @@ fn a_full_context_leaves_out_whole_turns_now_and_then_and_says_so() {
         assert!((1..5).contains(&times), "several turns at a time: {dropped:?}");
     }
     let (_file, mut chat) = chat("qwen35", 256);
-    let refused = chat.generate(&[Message::user("x".repeat(900))], &[], &greedy(10, None)).unwrap_err();
+    let refused = chat.generate(&[ChatMessage::user("x".repeat(900))], &[], &greedy(10, None)).unwrap_err();
     assert!(matches!(refused, LlmError::TooLong { context: 256, .. }), "{refused}");
     for name in ["[llm] context", "ChatSettings::context", "--set llm.context"] {
         assert!(refused.to_string().contains(name), "{refused}");
@@ -147,10 +147,10 @@ fn a_full_context_leaves_out_whole_turns_now_and_then_and_says_so() {
 fn the_same_messages_again_cost_one_token() {
     for (family, thoughts) in [("llama", None), ("llama", Some(4)), ("qwen35", None), ("qwen35", Some(4))] {
         let (_file, mut chat) = chat(family, 256);
-        let mut messages = vec![Message::user("What is it?")];
+        let mut messages = vec![ChatMessage::user("What is it?")];
         for question in ["And why?", "Since when?"] {
             let reply = ask(&mut chat, &messages, &greedy(10, thoughts));
-            messages.extend([reply.message(), Message::user(question)]);
+            messages.extend([reply.message(), ChatMessage::user(question)]);
         }
         let options = greedy(10, thoughts);
         let (first, again) = (ask(&mut chat, &messages, &options), ask(&mut chat, &messages, &options));
@@ -171,7 +171,7 @@ fn what_was_said_before_can_be_changed() {
     for family in ["llama", "qwen35"] {
         let (_file, mut chat) = chat(family, 256);
         three_turns(&mut chat, |_| ());
-        let messages = [Message::user("What?"), Message::assistant("This."), Message::user("Why?")];
+        let messages = [ChatMessage::user("What?"), ChatMessage::assistant("This."), ChatMessage::user("Why?")];
         let changed = ask(&mut chat, &messages, &greedy(8, None));
         let (_file, mut fresh) = self::chat(family, 256);
         let fresh = ask(&mut fresh, &messages, &greedy(8, None));
@@ -182,11 +182,11 @@ fn what_was_said_before_can_be_changed() {
 #[test]
 fn an_answer_that_was_to_be_thought_about_is_rendered_as_the_format_has_it() {
     let (_file, mut chat) = chat("qwen35", 256);
-    let mut messages = vec![Message::user("What is it?")];
+    let mut messages = vec![ChatMessage::user("What is it?")];
     // The thought is closed before it begins: there is none, but its frame is among the tokens.
     let reply = ask(&mut chat, &messages, &greedy(12, Some(0)));
     assert!(reply.thought.is_empty() && !reply.text.is_empty(), "{reply:?}");
-    messages.extend([reply.message(), Message::user("And?")]);
+    messages.extend([reply.message(), ChatMessage::user("And?")]);
     let next = ask(&mut chat, &messages, &greedy(8, Some(0)));
     let (_file, mut fresh) = self::chat("qwen35", 256);
     let fresh = ask(&mut fresh, &messages, &greedy(8, Some(0)));
@@ -203,7 +203,7 @@ fn an_answer_that_was_to_be_thought_about_is_rendered_as_the_format_has_it() {
 fn what_was_not_delivered_was_not_said() {
     for family in ["llama", "qwen35"] {
         let (_file, mut chat) = chat(family, 256);
-        let mut messages = vec![Message::user("What is it?")];
+        let mut messages = vec![ChatMessage::user("What is it?")];
         let mut stream = chat.generate_stream(&messages, &[], &greedy(8, None)).unwrap();
         stream.next().unwrap().unwrap();
         // The model comes to its end, and nobody takes what it says.
@@ -211,7 +211,7 @@ fn what_was_not_delivered_was_not_said() {
         assert!(!stream.waiting.is_empty());
         let cut = stream.into_reply();
         assert_eq!((cut.finish, cut.tokens), (Finish::Cancelled, 8), "{family}");
-        messages.extend([cut.message(), Message::user("And?")]);
+        messages.extend([cut.message(), ChatMessage::user("And?")]);
         let next = ask(&mut chat, &messages, &greedy(4, None));
         let Held::Loaded(loaded) = &chat.held else { panic!("it is loaded") };
         let prompt = &loaded.state.tokens()[cut.prompt_tokens..next.prompt_tokens];
@@ -226,7 +226,7 @@ fn what_was_not_delivered_was_not_said() {
 #[test]
 fn an_error_ends_an_answer_as_far_as_it_was_heard() {
     let (_file, mut chat) = chat("llama", 256);
-    let messages = [Message::user("What is it?")];
+    let messages = [ChatMessage::user("What is it?")];
     let mut stream = chat.generate_stream(&messages, &[], &greedy(8, None)).unwrap();
     stream.loaded.state.logits().unwrap().fill(f32::NAN);
     let error = stream.next().unwrap().unwrap_err();
@@ -242,7 +242,7 @@ fn what_the_prompt_cache_computes_is_counted() {
     let cache = Some((folder.path().to_owned(), Bytes::mib(8)));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), testing::model("qwen35").build()).unwrap();
-    let messages = [Message::system("Be brief."), Message::user("What is it?")];
+    let messages = [ChatMessage::system("Be brief."), ChatMessage::user("What is it?")];
     let [first, again] = [(); 2].map(|()| {
         let settings = ChatSettings { context: Some(256), prompt_cache: cache.clone(), ..ChatSettings::default() };
         let mut chat = Chat::from_pretrained(file.path(), settings).unwrap();
@@ -268,7 +268,7 @@ fn a_kept_conversation_gives_way_to_its_model() {
             let budget = Budget::new(Bytes(planned.0 + more.0));
             let settings = ChatSettings { context: Some(256), budget: budget.clone(), ..ChatSettings::default() };
             let mut chat = Chat::from_pretrained(file.path(), settings).unwrap();
-            let mut messages = vec![Message::user("What is it?")];
+            let mut messages = vec![ChatMessage::user("What is it?")];
             let first = ask(&mut chat, &messages, &greedy(8, None));
             chat.unload();
             let parked = chat.memory_footprint();
@@ -280,7 +280,7 @@ fn a_kept_conversation_gives_way_to_its_model() {
             drop(other);
 
             chat.reload().unwrap();
-            messages.extend([first.message(), Message::user("And?")]);
+            messages.extend([first.message(), ChatMessage::user("And?")]);
             let next = ask(&mut chat, &messages, &greedy(8, None));
             let computed = next.stats.prefilled_tokens;
             let new = next.prompt_tokens - first.prompt_tokens - first.tokens + 1;
@@ -293,8 +293,8 @@ fn a_kept_conversation_gives_way_to_its_model() {
 #[test]
 fn another_model_in_its_place_knows_nothing_of_what_was_said() {
     let (file, mut chat) = chat("llama", 256);
-    let mut messages = vec![Message::user("What is it?")];
-    messages.extend([ask(&mut chat, &messages, &greedy(8, None)).message(), Message::user("And?")]);
+    let mut messages = vec![ChatMessage::user("What is it?")];
+    messages.extend([ask(&mut chat, &messages, &greedy(8, None)).message(), ChatMessage::user("And?")]);
     chat.unload();
     std::fs::write(file.path(), testing::model("qwen35").build()).unwrap();
     chat.reload().unwrap();
@@ -324,11 +324,11 @@ fn a_reset_forgets_and_gives_back_what_was_computed() {
 fn a_turn_is_remembered_however_long_answers_may_be() {
     for family in ["llama", "qwen35"] {
         let (_file, mut chat) = chat(family, 256);
-        let mut messages = vec![Message::user("What is it?")];
+        let mut messages = vec![ChatMessage::user("What is it?")];
         let mut stream = chat.generate_stream(&messages, &[], &greedy(256, None)).unwrap();
         stream.next().unwrap().unwrap();
         let first = stream.into_reply();
-        messages.extend([first.message(), Message::user("And why?")]);
+        messages.extend([first.message(), ChatMessage::user("And why?")]);
         let second = ask(&mut chat, &messages, &greedy(256, None));
         assert_eq!(second.dropped_turns, 0, "{family}");
         assert!(second.stats.prefilled_tokens < second.prompt_tokens - first.prompt_tokens + 2, "{family}");
@@ -342,8 +342,8 @@ fn what_cannot_be_answered_is_refused_by_name() {
     let tool = Tool(serde_json::json!({"name": "clock"}));
     for (messages, tools, options, words) in [
         (vec![], vec![], greedy(4, None), "no messages"),
-        (vec![Message::user("Hi")], vec![], hot, "temperature"),
-        (vec![Message::user("Hi")], vec![tool], greedy(4, None), "no tools"),
+        (vec![ChatMessage::user("Hi")], vec![], hot, "temperature"),
+        (vec![ChatMessage::user("Hi")], vec![tool], greedy(4, None), "no tools"),
     ] {
         let refused = chat.generate(&messages, &tools, &options).unwrap_err().to_string();
         assert!(refused.contains(words), "{words}: {refused}");

@@ -11,11 +11,11 @@ use half::f16;
 use memmap2::Mmap;
 use sotto_kernels::{Affine, BlockType, Pool, repack_affine, unpack_row};
 
-use super::header::Tensor;
+use super::header::CheckpointTensor;
 use super::names::module;
 use super::{Checkpoint, CheckpointFault, Place};
 use crate::llm::LlmError;
-use crate::llm::tensors::{Weight, bring_in, give_back, pages};
+use crate::llm::tensors::{Weight, give_back, pages, populate_pages};
 use crate::types::Bytes;
 
 /// Bytes of the file that are in memory twice at a time.
@@ -49,7 +49,7 @@ fn derive(
     rows: usize,
     cols: usize,
 ) -> Result<Affine, LlmError> {
-    let per = |tensor: &Tensor| match tensor.dims[..] {
+    let per = |tensor: &CheckpointTensor| match tensor.dims[..] {
         [found, width] if found == rows && width > 0 => Some(width),
         _ => None,
     };
@@ -97,7 +97,7 @@ impl Packed<'_> {
             let first = chunk * chunk_rows;
             let rows = blocks.len() / row_bytes;
             let bytes = span.start + first * packed_row..span.start + (first + rows) * packed_row;
-            bring_in(map, &bytes);
+            populate_pages(map, &bytes);
             let codes = &map[bytes.clone()];
             pool.for_pieces(blocks, piece_rows * row_bytes, |piece, blocks, _| {
                 let (from, rows) = (piece * piece_rows, blocks.len() / row_bytes);

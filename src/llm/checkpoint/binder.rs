@@ -6,12 +6,12 @@ use std::collections::HashSet;
 use sotto_kernels::{BlockType, Pool, unpack_row};
 
 use super::header::Dtype;
-use super::names::{self, Kind};
+use super::names::{self, TensorKind};
 use super::{Checkpoint, Place, affine};
 use crate::llm::LlmError;
 use crate::llm::tensors::{Tensors, Weight, give_back};
 
-pub struct Binder<'a> {
+pub struct CheckpointBinder<'a> {
     checkpoint: &'a Checkpoint,
     /// Names below the prefix.
     bound: HashSet<String>,
@@ -20,12 +20,12 @@ pub struct Binder<'a> {
 }
 
 impl Checkpoint {
-    pub fn binder(&self) -> Binder<'_> {
-        Binder { checkpoint: self, bound: HashSet::new(), pool: OnceCell::new() }
+    pub fn binder(&self) -> CheckpointBinder<'_> {
+        CheckpointBinder { checkpoint: self, bound: HashSet::new(), pool: OnceCell::new() }
     }
 }
 
-impl Tensors for Binder<'_> {
+impl Tensors for CheckpointBinder<'_> {
     fn has(&self, name: &str) -> bool {
         match self.own(name) {
             Some((own, _)) if own == names::HEAD => !self.checkpoint.tied(),
@@ -44,7 +44,7 @@ impl Tensors for Binder<'_> {
             return Ok(weight);
         }
         let fits = match kind {
-            Kind::Convolution => place.tensor.dims.iter().product::<usize>() == rows.saturating_mul(cols),
+            TensorKind::Convolution => place.tensor.dims.iter().product::<usize>() == rows.saturating_mul(cols),
             _ => place.tensor.dims == [rows, cols],
         };
         if !fits {
@@ -62,8 +62,8 @@ impl Tensors for Binder<'_> {
         }
         let mut values = self.checkpoint.values(place)?;
         match kind {
-            Kind::Norm if self.is_raw(&own)? => values.iter_mut().for_each(|w| *w += 1.0),
-            Kind::Decay => values.iter_mut().for_each(|w| *w = -w.exp()),
+            TensorKind::Norm if self.is_raw(&own)? => values.iter_mut().for_each(|w| *w += 1.0),
+            TensorKind::Decay => values.iter_mut().for_each(|w| *w = -w.exp()),
             _ => {}
         }
         Ok(values)
@@ -78,9 +78,9 @@ impl Tensors for Binder<'_> {
     }
 }
 
-impl<'a> Binder<'a> {
-    fn own(&self, name: &str) -> Option<(String, Kind)> {
-        names::from_gguf_of(self.checkpoint.blueprint().layers, name)
+impl<'a> CheckpointBinder<'a> {
+    fn own(&self, name: &str) -> Option<(String, TensorKind)> {
+        names::from_gguf_of(self.checkpoint.model_config().layers, name)
     }
 
     /// Whether the norm called `own` is zero-centred.
@@ -91,7 +91,7 @@ impl<'a> Binder<'a> {
         }
     }
 
-    fn bind(&mut self, name: &str) -> Result<(String, Kind, &'a Place), LlmError> {
+    fn bind(&mut self, name: &str) -> Result<(String, TensorKind, &'a Place), LlmError> {
         let (own, kind) = self.own(name).ok_or_else(|| self.checkpoint.missing(name))?;
         let place = self.checkpoint.place(&own)?;
         self.bound.insert(own.clone());

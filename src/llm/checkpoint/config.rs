@@ -10,7 +10,7 @@ use super::folder::damaged;
 use super::quantization::Quantization;
 use super::{CheckpointFault, json};
 use crate::llm::LlmError;
-use crate::llm::blueprint::{Blueprint, DeltaNet, Family, HeadOrder};
+use crate::llm::model_config::{DeltaNet, Family, HeadOrder, ModelConfig};
 use std::path::{Path, PathBuf};
 
 const MAX_LAYERS: usize = 512;
@@ -32,8 +32,8 @@ const FULL: &str = "full_attention";
 
 /// A checked config.json.
 #[derive(Debug)]
-pub struct Config {
-    pub blueprint: Blueprint,
+pub struct CheckpointConfig {
+    pub model_config: ModelConfig,
     /// Whether the head is the embedding; `None` where the file does not say.
     pub tied: Option<bool>,
     pub quantization: Quantization,
@@ -41,7 +41,7 @@ pub struct Config {
     pub file: Map<String, Value>,
 }
 
-impl Config {
+impl CheckpointConfig {
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, LlmError> {
         let json::Strict(value) = json::parse_file(bytes).map_err(|fault| damaged(path, fault))?;
         let Value::Object(file) = value else {
@@ -54,17 +54,17 @@ impl Config {
             Some(tied) => Some(tied),
             None => top.flag("tie_word_embeddings")?,
         };
-        let (blueprint, quantization) = (blueprint(&text)?, Quantization::parse(&top, &text)?);
-        Ok(Config { blueprint, tied, quantization, file })
+        let (model_config, quantization) = (model_config(&text)?, Quantization::parse(&top, &text)?);
+        Ok(CheckpointConfig { model_config, tied, quantization, file })
     }
 }
 
-fn blueprint(text: &Fields) -> Result<Blueprint, LlmError> {
+fn model_config(text: &Fields) -> Result<ModelConfig, LlmError> {
     let (heads, head_dim) = (text.size("num_attention_heads", MAX_HEADS)?, text.size("head_dim", MAX_HEAD_DIM)?);
     let rope = text.object("rope_parameters")?.unwrap_or(*text);
     let (rope_base, rotated) = (rope.positive_or("rope_theta", text)?, rotated(&rope, text, head_dim)?);
     let layers = text.size("num_hidden_layers", MAX_LAYERS)?;
-    let blueprint = Blueprint {
+    let model_config = ModelConfig {
         family: Family::Qwen35,
         layers,
         width: text.size("hidden_size", MAX_WIDTH)?,
@@ -79,11 +79,11 @@ fn blueprint(text: &Fields) -> Result<Blueprint, LlmError> {
         context: text.size("max_position_embeddings", MAX_CONTEXT)?,
         delta: Some(delta_net(text, layers)?),
     };
-    let kv_heads = blueprint.kv_heads;
+    let kv_heads = model_config.kv_heads;
     let limit = || format!("it must divide {heads} heads");
     text.rule("num_key_value_heads", kv_heads, heads.is_multiple_of(kv_heads), limit)?;
     text.rule("head_dim", head_dim, heads * head_dim <= MAX_CHANNELS, || format!("{heads} heads take too much"))?;
-    Ok(blueprint)
+    Ok(model_config)
 }
 
 fn rotated(rope: &Fields, text: &Fields, head_dim: usize) -> Result<usize, LlmError> {

@@ -31,7 +31,7 @@ pub const DRAFTING: &str = "mtp.safetensors";
 
 /// The files of a checkpoint.
 #[derive(Debug, PartialEq)]
-pub struct Folder {
+pub struct CheckpointFolder {
     pub dir: PathBuf,
     /// Names of files in `dir`, in order.
     pub shards: Vec<String>,
@@ -44,7 +44,7 @@ struct Index {
     weight_map: json::Entries<String>,
 }
 
-impl Folder {
+impl CheckpointFolder {
     /// `path` is the folder, or one file of weights in it.
     pub fn find(path: &Path) -> Result<Self, LlmError> {
         let kind = std::fs::metadata(path).map_err(unreadable(path))?;
@@ -58,7 +58,7 @@ impl Folder {
         };
         let indexed: BTreeSet<&String> = index.iter().map(|(_, shard)| shard).collect();
         if let Some(file) = asked.filter(|file| !indexed.contains(file)) {
-            return Ok(Folder { dir, shards: vec![file], index: Vec::new() });
+            return Ok(CheckpointFolder { dir, shards: vec![file], index: Vec::new() });
         }
         if let Some(missing) = indexed.iter().find(|shard| !dir.join(shard).exists()) {
             let why = format!("it names {missing:?}, which is not in the folder");
@@ -71,7 +71,7 @@ impl Folder {
         if dir.join(DRAFTING).is_file() && !shards.iter().any(|shard| shard == DRAFTING) {
             shards.push(DRAFTING.to_owned());
         }
-        Ok(Folder { dir, shards, index })
+        Ok(CheckpointFolder { dir, shards, index })
     }
 
     /// The bytes of config.json.
@@ -222,7 +222,7 @@ mod tests {
         for (files, expected) in cases {
             let dir = tempfile::tempdir().unwrap();
             files.iter().for_each(|name| std::fs::write(dir.path().join(name), b"").unwrap());
-            let found = Folder::find(dir.path()).map(|folder| folder.shards);
+            let found = CheckpointFolder::find(dir.path()).map(|folder| folder.shards);
             let expected = expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
             assert_eq!(found.ok(), expected, "{files:?}");
         }

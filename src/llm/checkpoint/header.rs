@@ -32,7 +32,7 @@ const LENGTH: usize = 8;
 
 /// Where a tensor lies and how it is written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
+pub struct CheckpointTensor {
     pub name: String,
     pub dtype: Dtype,
     /// Outermost dimension first: a matrix W[rows, cols] has `[rows, cols]`.
@@ -118,11 +118,11 @@ impl Dtype {
 }
 
 /// All tensors of a file, in the order of their data. A file that is something else is named.
-pub fn parse(file: &[u8]) -> Result<Vec<Tensor>, CheckpointFault> {
+pub fn parse(file: &[u8]) -> Result<Vec<CheckpointTensor>, CheckpointFault> {
     read(file).map_err(|fault| sniff::known(file).map_or(fault, CheckpointFault::OtherFile))
 }
 
-fn read(file: &[u8]) -> Result<Vec<Tensor>, CheckpointFault> {
+fn read(file: &[u8]) -> Result<Vec<CheckpointTensor>, CheckpointFault> {
     let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
         let (wanted, left) = (LENGTH as u64, file.len() as u64);
         return Err(CheckpointFault::Truncated { what: "the length of the header", wanted, left });
@@ -139,10 +139,10 @@ fn read(file: &[u8]) -> Result<Vec<Tensor>, CheckpointFault> {
 }
 
 /// What the JSON says, not yet held against the file.
-struct Table(Vec<(String, Entry)>);
+struct Table(Vec<(String, TensorSpec)>);
 
 #[derive(Deserialize)]
-struct Entry {
+struct TensorSpec {
     dtype: String,
     shape: Dims,
     data_offsets: (u64, u64),
@@ -209,12 +209,16 @@ impl<'de> Visitor<'de> for DimsVisitor {
 }
 
 /// Turns offsets into spans of the file: each of the size of its shape, one behind the other, to the end of the file.
-fn place(entries: Vec<(String, Entry)>, data_start: u64, data: u64) -> Result<Vec<Tensor>, CheckpointFault> {
+fn place(
+    entries: Vec<(String, TensorSpec)>,
+    data_start: u64,
+    data: u64,
+) -> Result<Vec<CheckpointTensor>, CheckpointFault> {
     let mut entries = entries;
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
     let mut tensors = Vec::with_capacity(entries.len());
     let mut free_from = 0;
-    for (name, Entry { dtype, shape: Dims(dims), data_offsets: (begin, end) }) in entries {
+    for (name, TensorSpec { dtype, shape: Dims(dims), data_offsets: (begin, end) }) in entries {
         if dtype.len() > MAX_DTYPE {
             let (what, limit) = ("the length of a dtype", MAX_DTYPE as u64);
             return Err(CheckpointFault::TooLarge { what, value: dtype.len() as u64, limit });
@@ -233,7 +237,7 @@ fn place(entries: Vec<(String, Entry)>, data_start: u64, data: u64) -> Result<Ve
         free_from = end;
         // Inside the mapped file, so both fit in usize; each dimension is at most MAX_ELEMENTS or stands beside a 0.
         let span = (data_start + begin) as usize..(data_start + end) as usize;
-        tensors.push(Tensor { name, dtype, dims: dims.into_iter().map(|dim| dim as usize).collect(), span });
+        tensors.push(CheckpointTensor { name, dtype, dims: dims.into_iter().map(|dim| dim as usize).collect(), span });
     }
     match data - free_from {
         0 => Ok(tensors),

@@ -1,29 +1,29 @@
 //! Every tensor that a Qwen3.5 text model has, from its sizes.
 
-use super::names::{self, Kind};
-use crate::llm::blueprint::{Blueprint, DeltaNet};
+use super::names::{self, TensorKind};
+use crate::llm::model_config::{DeltaNet, ModelConfig};
 
 /// A tensor that a checkpoint must have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Needed {
     /// Below the prefix.
     pub name: String,
-    pub kind: Kind,
+    pub kind: TensorKind,
     /// Outermost first; convolutions as published, `[channels, 1, taps]`.
     pub dims: Vec<usize>,
 }
 
 /// The tensors of the text model, layer by layer. Without a head where it is the embedding.
-pub fn inventory(blueprint: &Blueprint, tied: bool) -> Vec<Needed> {
-    let Blueprint { width, vocabulary, .. } = *blueprint;
+pub fn inventory(model_config: &ModelConfig, tied: bool) -> Vec<Needed> {
+    let ModelConfig { width, vocabulary, .. } = *model_config;
     let mut all = vec![needed(names::EMBEDDING, &[vocabulary, width])];
-    for layer in 0..blueprint.layers {
-        let delta = blueprint.delta.as_ref().filter(|delta| delta.layers.get(layer) == Some(&true));
+    for layer in 0..model_config.layers {
+        let delta = model_config.delta.as_ref().filter(|delta| delta.layers.get(layer) == Some(&true));
         let mixer = match delta {
             Some(delta) => delta_net(width, delta),
-            None => attention(blueprint),
+            None => attention(model_config),
         };
-        let parts = mixer.into_iter().chain(feed_forward(blueprint));
+        let parts = mixer.into_iter().chain(feed_forward(model_config));
         all.extend(parts.map(|(part, dims)| needed(&format!("layers.{layer}.{part}"), &dims)));
     }
     all.push(needed("norm.weight", &[width]));
@@ -34,15 +34,15 @@ pub fn inventory(blueprint: &Blueprint, tied: bool) -> Vec<Needed> {
 }
 
 /// The tensors of the block that drafts.
-pub fn draft_inventory(blueprint: &Blueprint) -> Vec<Needed> {
-    let width = blueprint.width;
+pub fn draft_inventory(model_config: &ModelConfig) -> Vec<Needed> {
+    let width = model_config.width;
     let own = [
         (names::JOIN, vec![width, 2 * width]),
         (names::TOKEN_NORM, vec![width]),
         (names::HIDDEN_NORM, vec![width]),
         (names::DRAFT_NORM, vec![width]),
     ];
-    let layer = attention(blueprint).into_iter().chain(feed_forward(blueprint));
+    let layer = attention(model_config).into_iter().chain(feed_forward(model_config));
     let layer = layer.map(|(part, dims)| needed(&format!("{}{part}", names::DRAFTING_LAYER), &dims));
     own.iter().map(|(name, dims)| needed(name, dims)).chain(layer).collect()
 }
@@ -66,9 +66,9 @@ fn delta_net(width: usize, delta: &DeltaNet) -> Vec<Part> {
     ]
 }
 
-fn attention(blueprint: &Blueprint) -> Vec<Part> {
-    let (width, head_dim) = (blueprint.width, blueprint.head_dim);
-    let (query, kv) = (blueprint.query_width(), blueprint.kv_width());
+fn attention(model_config: &ModelConfig) -> Vec<Part> {
+    let (width, head_dim) = (model_config.width, model_config.head_dim);
+    let (query, kv) = (model_config.query_width(), model_config.kv_width());
     vec![
         // For each head its query, then its gate.
         ("self_attn.q_proj.weight", vec![2 * query, width]),
@@ -80,8 +80,8 @@ fn attention(blueprint: &Blueprint) -> Vec<Part> {
     ]
 }
 
-fn feed_forward(blueprint: &Blueprint) -> Vec<Part> {
-    let Blueprint { width, hidden, .. } = *blueprint;
+fn feed_forward(model_config: &ModelConfig) -> Vec<Part> {
+    let ModelConfig { width, hidden, .. } = *model_config;
     vec![
         ("input_layernorm.weight", vec![width]),
         ("post_attention_layernorm.weight", vec![width]),

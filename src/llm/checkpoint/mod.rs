@@ -36,20 +36,20 @@ use serde_json::{Map, Value};
 use sotto_kernels::BlockType;
 
 use super::LlmError;
-use super::blueprint::Blueprint;
 use super::error::unmapped;
-pub use binder::Binder;
-use config::Config;
+use super::model_config::ModelConfig;
+pub use binder::CheckpointBinder;
+use config::CheckpointConfig;
 pub use fault::CheckpointFault;
 pub use folder::{CONFIG, DRAFTING, INDEX, folder_of};
-use folder::{Folder, damaged};
-use header::{Dtype, MAX_TENSORS, Tensor};
+use folder::{CheckpointFolder, damaged};
+use header::{CheckpointTensor, Dtype, MAX_TENSORS};
 use inventory::Needed;
 
 /// A checkpoint: its files mapped, its headers and its configuration checked.
 pub struct Checkpoint {
     dir: PathBuf,
-    config: Config,
+    config: CheckpointConfig,
     shards: Vec<Shard>,
     /// By the name below the prefix; without the parts that are not run.
     tensors: HashMap<String, Place>,
@@ -71,14 +71,14 @@ struct Shard {
 /// A tensor and the number of its shard.
 struct Place {
     shard: usize,
-    tensor: Tensor,
+    tensor: CheckpointTensor,
 }
 
 impl Checkpoint {
     /// `path` is the folder, or a file of weights in it.
     pub fn open(path: &Path) -> Result<Self, LlmError> {
-        let folder = Folder::find(path)?;
-        let config = Config::parse(&folder.config()?, &folder.dir.join(folder::CONFIG))?;
+        let folder = CheckpointFolder::find(path)?;
+        let config = CheckpointConfig::parse(&folder.config()?, &folder.dir.join(folder::CONFIG))?;
         let Mapped { shards, tensors, drafting } = map_all(&folder)?;
         let mut checkpoint = Checkpoint { dir: folder.dir, config, shards, tensors, drafting, raw: false };
         checkpoint.raw = checkpoint.has_raw_norms()?;
@@ -99,8 +99,8 @@ impl Checkpoint {
         self.shards.iter().map(|shard| &*shard.map)
     }
 
-    pub fn blueprint(&self) -> &Blueprint {
-        &self.config.blueprint
+    pub fn model_config(&self) -> &ModelConfig {
+        &self.config.model_config
     }
 
     /// All of config.json.
@@ -120,7 +120,7 @@ impl Checkpoint {
     }
 
     /// The tensor called `name` below the prefix, and the file that its span is of.
-    pub fn find(&self, name: &str) -> Result<(&Tensor, &Arc<Mmap>), LlmError> {
+    pub fn find(&self, name: &str) -> Result<(&CheckpointTensor, &Arc<Mmap>), LlmError> {
         let place = self.place(name)?;
         Ok((&place.tensor, &self.shards[place.shard].map))
     }
@@ -208,7 +208,7 @@ impl Checkpoint {
 
     /// By the layout of the convolutions, which whoever shifts the norms moves too; nothing else tells dependably.
     fn has_raw_norms(&self) -> Result<bool, LlmError> {
-        let delta = self.config.blueprint.delta.as_ref();
+        let delta = self.config.model_config.delta.as_ref();
         let (layers, taps) = delta.map_or((&[][..], 0), |delta| (&delta.layers[..], delta.taps));
         let mut found = None;
         for layer in layers.iter().enumerate().filter(|(_, linear)| **linear).map(|(layer, _)| layer) {
@@ -227,7 +227,7 @@ impl Checkpoint {
     }
 
     fn mismatch(&self, place: &Place, wanted: String) -> LlmError {
-        let Tensor { name, dims, .. } = &place.tensor;
+        let CheckpointTensor { name, dims, .. } = &place.tensor;
         let (tensor, found) = (name.clone(), format!("{dims:?}"));
         self.damaged(place, CheckpointFault::Mismatch { tensor, found, wanted })
     }
@@ -242,7 +242,7 @@ struct Mapped {
 }
 
 /// Maps every shard and reads its header. No tensor may stand in two of them, and none elsewhere than the index says.
-fn map_all(folder: &Folder) -> Result<Mapped, LlmError> {
+fn map_all(folder: &CheckpointFolder) -> Result<Mapped, LlmError> {
     let Mapped { mut shards, mut tensors, mut drafting } = Mapped::default();
     // Those of skipped towers too.
     let mut all: HashSet<(String, &str)> = HashSet::new();

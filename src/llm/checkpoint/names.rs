@@ -21,7 +21,7 @@ pub const CONVOLUTION: &str = "linear_attn.conv1d.weight";
 
 /// What a tensor is, which says what becomes of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TensorKind {
     /// W [rows, cols]; may be quantised.
     Matrix,
     /// Zero-centred in raw files: multiplies by 1 + w there, by w in converted files.
@@ -37,40 +37,40 @@ pub enum Kind {
 }
 
 /// GGUF's name and transformers' within a layer.
-const LAYER: [(&str, &str, Kind); 20] = [
-    ("attn_norm.weight", "input_layernorm.weight", Kind::Norm),
-    ("post_attention_norm.weight", "post_attention_layernorm.weight", Kind::Norm),
-    ("ffn_gate.weight", "mlp.gate_proj.weight", Kind::Matrix),
-    ("ffn_up.weight", "mlp.up_proj.weight", Kind::Matrix),
-    ("ffn_down.weight", "mlp.down_proj.weight", Kind::Matrix),
-    ("attn_qkv.weight", "linear_attn.in_proj_qkv.weight", Kind::Matrix),
-    ("attn_gate.weight", "linear_attn.in_proj_z.weight", Kind::Matrix),
-    ("ssm_alpha.weight", "linear_attn.in_proj_a.weight", Kind::Matrix),
-    ("ssm_beta.weight", "linear_attn.in_proj_b.weight", Kind::Matrix),
-    ("ssm_a", "linear_attn.A_log", Kind::Decay),
-    ("ssm_dt.bias", "linear_attn.dt_bias", Kind::Bias),
-    ("ssm_conv1d.weight", CONVOLUTION, Kind::Convolution),
-    ("ssm_norm.weight", "linear_attn.norm.weight", Kind::GatedNorm),
-    ("ssm_out.weight", "linear_attn.out_proj.weight", Kind::Matrix),
-    ("attn_q.weight", "self_attn.q_proj.weight", Kind::Matrix),
-    ("attn_k.weight", "self_attn.k_proj.weight", Kind::Matrix),
-    ("attn_v.weight", "self_attn.v_proj.weight", Kind::Matrix),
-    ("attn_output.weight", "self_attn.o_proj.weight", Kind::Matrix),
-    ("attn_q_norm.weight", "self_attn.q_norm.weight", Kind::Norm),
-    ("attn_k_norm.weight", "self_attn.k_norm.weight", Kind::Norm),
+const LAYER: [(&str, &str, TensorKind); 20] = [
+    ("attn_norm.weight", "input_layernorm.weight", TensorKind::Norm),
+    ("post_attention_norm.weight", "post_attention_layernorm.weight", TensorKind::Norm),
+    ("ffn_gate.weight", "mlp.gate_proj.weight", TensorKind::Matrix),
+    ("ffn_up.weight", "mlp.up_proj.weight", TensorKind::Matrix),
+    ("ffn_down.weight", "mlp.down_proj.weight", TensorKind::Matrix),
+    ("attn_qkv.weight", "linear_attn.in_proj_qkv.weight", TensorKind::Matrix),
+    ("attn_gate.weight", "linear_attn.in_proj_z.weight", TensorKind::Matrix),
+    ("ssm_alpha.weight", "linear_attn.in_proj_a.weight", TensorKind::Matrix),
+    ("ssm_beta.weight", "linear_attn.in_proj_b.weight", TensorKind::Matrix),
+    ("ssm_a", "linear_attn.A_log", TensorKind::Decay),
+    ("ssm_dt.bias", "linear_attn.dt_bias", TensorKind::Bias),
+    ("ssm_conv1d.weight", CONVOLUTION, TensorKind::Convolution),
+    ("ssm_norm.weight", "linear_attn.norm.weight", TensorKind::GatedNorm),
+    ("ssm_out.weight", "linear_attn.out_proj.weight", TensorKind::Matrix),
+    ("attn_q.weight", "self_attn.q_proj.weight", TensorKind::Matrix),
+    ("attn_k.weight", "self_attn.k_proj.weight", TensorKind::Matrix),
+    ("attn_v.weight", "self_attn.v_proj.weight", TensorKind::Matrix),
+    ("attn_output.weight", "self_attn.o_proj.weight", TensorKind::Matrix),
+    ("attn_q_norm.weight", "self_attn.q_norm.weight", TensorKind::Norm),
+    ("attn_k_norm.weight", "self_attn.k_norm.weight", TensorKind::Norm),
 ];
-const WHOLE: [(&str, &str, Kind); 3] = [
-    ("token_embd.weight", EMBEDDING, Kind::Matrix),
-    ("output_norm.weight", "norm.weight", Kind::Norm),
-    ("output.weight", HEAD, Kind::Matrix),
+const WHOLE: [(&str, &str, TensorKind); 3] = [
+    ("token_embd.weight", EMBEDDING, TensorKind::Matrix),
+    ("output_norm.weight", "norm.weight", TensorKind::Norm),
+    ("output.weight", HEAD, TensorKind::Matrix),
 ];
 
 /// What the block that drafts has beside its layer.
-const DRAFT: [(&str, &str, Kind); 4] = [
-    ("nextn.eh_proj.weight", JOIN, Kind::Matrix),
-    ("nextn.enorm.weight", TOKEN_NORM, Kind::Norm),
-    ("nextn.hnorm.weight", HIDDEN_NORM, Kind::Norm),
-    ("nextn.shared_head_norm.weight", DRAFT_NORM, Kind::Norm),
+const DRAFT: [(&str, &str, TensorKind); 4] = [
+    ("nextn.eh_proj.weight", JOIN, TensorKind::Matrix),
+    ("nextn.enorm.weight", TOKEN_NORM, TensorKind::Norm),
+    ("nextn.hnorm.weight", HIDDEN_NORM, TensorKind::Norm),
+    ("nextn.shared_head_norm.weight", DRAFT_NORM, TensorKind::Norm),
 ];
 /// The matrix by which the block that drafts is known.
 pub const JOIN: &str = "mtp.fc.weight";
@@ -87,7 +87,7 @@ pub const DRAFT_NORMS: [&str; 4] = [
 
 /// The name below the prefix, and the kind, of what GGUF calls `name` in a model of so many layers, behind which comes the
 /// block that drafts.
-pub fn from_gguf_of(layers: usize, name: &str) -> Option<(String, Kind)> {
+pub fn from_gguf_of(layers: usize, name: &str) -> Option<(String, TensorKind)> {
     let (own, kind) = from_gguf(name)?;
     match own.strip_prefix(&format!("layers.{layers}.")) {
         Some(part) => Some((format!("{DRAFTING_LAYER}{part}"), kind)),
@@ -96,7 +96,7 @@ pub fn from_gguf_of(layers: usize, name: &str) -> Option<(String, Kind)> {
 }
 
 /// The name below the prefix, and the kind, of what GGUF calls `name`.
-pub fn from_gguf(name: &str) -> Option<(String, Kind)> {
+pub fn from_gguf(name: &str) -> Option<(String, TensorKind)> {
     if let Some((_, own, kind)) = WHOLE.iter().find(|(gguf, ..)| *gguf == name) {
         return Some(((*own).to_owned(), *kind));
     }
@@ -110,7 +110,7 @@ pub fn from_gguf(name: &str) -> Option<(String, Kind)> {
 
 /// The kind of the tensor that is called `name` below the prefix, or in the block that drafts; `None` for one that no
 /// Qwen3.5 has.
-pub fn kind(name: &str) -> Option<Kind> {
+pub fn kind(name: &str) -> Option<TensorKind> {
     let table = match in_layer(name) {
         Some(part) => return LAYER.iter().find(|(_, own, _)| *own == part).map(|(.., kind)| *kind),
         None => WHOLE.iter().chain(&DRAFT),
@@ -185,8 +185,8 @@ mod tests {
             assert_eq!(super::kind(&name), Some(kind));
             assert_eq!(to_gguf(&name), Some(format!("blk.17.{gguf}")));
         }
-        assert_eq!(from_gguf("token_embd.weight"), Some((EMBEDDING.to_owned(), Kind::Matrix)));
-        assert_eq!(super::kind("norm.weight"), Some(Kind::Norm));
+        assert_eq!(from_gguf("token_embd.weight"), Some((EMBEDDING.to_owned(), TensorKind::Matrix)));
+        assert_eq!(super::kind("norm.weight"), Some(TensorKind::Norm));
         for unknown in ["blk.0.attn_q.bias", "blk.0", "rope_freqs.weight"] {
             assert_eq!(from_gguf(unknown), None, "{unknown}");
         }

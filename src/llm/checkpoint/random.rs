@@ -8,12 +8,12 @@ use half::bf16;
 use serde_json::Value;
 
 use super::Checkpoint;
-use super::config::Config;
+use super::config::CheckpointConfig;
 use super::folder::{CONFIG, unreadable};
 use super::header::Dtype;
 use super::inventory::inventory;
-use super::names::Kind;
-use super::writer::{Entry, Writer};
+use super::names::TensorKind;
+use super::writer::{CheckpointWriter, TensorSpec};
 use crate::llm::LlmError;
 
 /// Before the names of the text model, as published.
@@ -22,28 +22,28 @@ pub const PREFIX: &str = "model.language_model.";
 const CHUNK: usize = 1 << 20;
 
 /// Writes `config` and weights for it, and for `others`, into the folder `dir` as `file`.
-pub fn write(dir: &Path, file: &str, config: &Value, others: &[Entry], seed: u64) -> Result<Checkpoint, LlmError> {
+pub fn write(dir: &Path, file: &str, config: &Value, others: &[TensorSpec], seed: u64) -> Result<Checkpoint, LlmError> {
     let text = config.to_string();
-    let parsed = Config::parse(text.as_bytes(), &dir.join(CONFIG))?;
+    let parsed = CheckpointConfig::parse(text.as_bytes(), &dir.join(CONFIG))?;
     let mut tensors = Vec::new();
-    for needed in inventory(&parsed.blueprint, parsed.tied.unwrap_or(true)) {
+    for needed in inventory(&parsed.model_config, parsed.tied.unwrap_or(true)) {
         // As published: these two in f32, everything else in bf16.
-        let wide = matches!(needed.kind, Kind::Decay | Kind::GatedNorm);
+        let wide = matches!(needed.kind, TensorKind::Decay | TensorKind::GatedNorm);
         let dtype = if wide { Dtype::F32 } else { Dtype::BF16 };
         let prefix = if needed.name.starts_with("lm_head") { "" } else { PREFIX };
         let values = Values::new(needed.kind, &needed.name, &needed.dims, seed);
-        tensors.push((Entry::new(format!("{prefix}{}", needed.name), dtype, &needed.dims), values));
+        tensors.push((TensorSpec::new(format!("{prefix}{}", needed.name), dtype, &needed.dims), values));
     }
-    let random = |entry: &Entry| (entry.clone(), Values::new(Kind::Matrix, &entry.name, &entry.dims, seed));
+    let random = |entry: &TensorSpec| (entry.clone(), Values::new(TensorKind::Matrix, &entry.name, &entry.dims, seed));
     tensors.extend(others.iter().map(random));
     // The order of the reference implementation: wide elements first, then by name.
     tensors.sort_by(|(a, _), (b, _)| (a.dtype != Dtype::F32, &a.name).cmp(&(b.dtype != Dtype::F32, &b.name)));
-    let entries: Vec<Entry> = tensors.iter().map(|(entry, _)| entry.clone()).collect();
+    let entries: Vec<TensorSpec> = tensors.iter().map(|(entry, _)| entry.clone()).collect();
     let path = dir.join(file);
     let failed = unreadable(&path);
     std::fs::write(dir.join(CONFIG), text).map_err(&failed)?;
     // The published files carry no metadata.
-    let mut writer = Writer::create(&path, &entries, &[]).map_err(&failed)?;
+    let mut writer = CheckpointWriter::create(&path, &entries, &[]).map_err(&failed)?;
     for (entry, values) in tensors {
         write_values(&mut writer, &entry, values).map_err(&failed)?;
     }
@@ -51,7 +51,7 @@ pub fn write(dir: &Path, file: &str, config: &Value, others: &[Entry], seed: u64
     Checkpoint::open(dir)
 }
 
-fn write_values(writer: &mut Writer, entry: &Entry, mut values: Values) -> io::Result<()> {
+fn write_values(writer: &mut CheckpointWriter, entry: &TensorSpec, mut values: Values) -> io::Result<()> {
     let mut left: usize = entry.dims.iter().product();
     while left > 0 {
         let chunk: Vec<f32> = values.by_ref().take(left.min(CHUNK)).collect();
@@ -65,13 +65,13 @@ fn write_values(writer: &mut Writer, entry: &Entry, mut values: Values) -> io::R
 /// The values of one tensor, one after the other: always the same for the same name and seed, and all of them bf16.
 pub struct Values {
     random: fastrand::Rng,
-    kind: Kind,
+    kind: TensorKind,
     /// Of a matrix, so that its products are as large as its inputs.
     scale: f32,
 }
 
 impl Values {
-    pub fn new(kind: Kind, name: &str, dims: &[usize], seed: u64) -> Values {
+    pub fn new(kind: TensorKind, name: &str, dims: &[usize], seed: u64) -> Values {
         let seed = name.bytes().fold(seed, |seed, byte| seed.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
         let scale = 1.0 / (dims.last().copied().unwrap_or(1).max(1) as f32).sqrt();
         Values { random: fastrand::Rng::with_seed(seed), kind, scale }
@@ -92,13 +92,13 @@ impl Iterator for Values {
 
     fn next(&mut self) -> Option<f32> {
         let value = match self.kind {
-            Kind::Matrix => self.normal() * self.scale,
-            Kind::Norm => self.normal() * 0.1,
-            Kind::GatedNorm => self.normal() * 0.1 + 1.0,
-            Kind::Convolution => self.normal() * 0.5,
+            TensorKind::Matrix => self.normal() * self.scale,
+            TensorKind::Norm => self.normal() * 0.1,
+            TensorKind::GatedNorm => self.normal() * 0.1 + 1.0,
+            TensorKind::Convolution => self.normal() * 0.5,
             // From heads that hardly forget to heads that forget at once.
-            Kind::Decay => (self.random.f32() * 15.99 + 0.01).ln(),
-            Kind::Bias => self.random.f32() * 6.0 - 5.0,
+            TensorKind::Decay => (self.random.f32() * 15.99 + 0.01).ln(),
+            TensorKind::Bias => self.random.f32() * 6.0 - 5.0,
         };
         Some(bf16::from_f32(value).to_f32())
     }

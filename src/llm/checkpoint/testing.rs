@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 use super::header::Dtype;
 use super::inventory::{Needed, draft_inventory, inventory};
-use super::names::{self, Kind};
+use super::names::{self, TensorKind};
 use super::random::Values;
-use super::writer::{Entry, Writer};
+use super::writer::{CheckpointWriter, TensorSpec};
 use super::{Checkpoint, config};
 use crate::llm::LlmError;
 
@@ -30,7 +30,7 @@ pub struct Layout {
 }
 
 /// A tensor to write: what it is called, and its bytes.
-pub type Data = (Entry, Vec<u8>);
+pub type Data = (TensorSpec, Vec<u8>);
 
 /// Two layers, a DeltaNet with twice as many value heads as key heads, and attention.
 pub fn text_config() -> Value {
@@ -71,8 +71,9 @@ impl Layout {
     }
 
     pub fn inventory(&self) -> Vec<Needed> {
-        let config = config::Config::parse(self.config.to_string().as_bytes(), Path::new("config.json")).unwrap();
-        inventory(&config.blueprint, self.tied)
+        let config =
+            config::CheckpointConfig::parse(self.config.to_string().as_bytes(), Path::new("config.json")).unwrap();
+        inventory(&config.model_config, self.tied)
     }
 
     /// What a model binds for `needed`, and the tensors that say so.
@@ -91,18 +92,18 @@ impl Layout {
         };
         let (mut dims, mut dtype) = (dims.clone(), self.dtype.clone());
         match (kind, self.packed) {
-            (Kind::Matrix, Some((bits, group))) => return pack(&full, &values, &dims, bits, group),
-            (Kind::Norm, _) if self.converted => {
+            (TensorKind::Matrix, Some((bits, group))) => return pack(&full, &values, &dims, bits, group),
+            (TensorKind::Norm, _) if self.converted => {
                 values.iter_mut().for_each(|w| *w = bf16::from_f32(*w + 1.0).to_f32());
             }
-            (Kind::Convolution, _) if self.converted => dims.swap(1, 2),
-            (Kind::Decay | Kind::GatedNorm, _) => dtype = Dtype::F32,
+            (TensorKind::Convolution, _) if self.converted => dims.swap(1, 2),
+            (TensorKind::Decay | TensorKind::GatedNorm, _) => dtype = Dtype::F32,
             _ => {}
         }
-        let data = (Entry::new(full, dtype.clone(), &dims), dtype.encode(&values).unwrap());
+        let data = (TensorSpec::new(full, dtype.clone(), &dims), dtype.encode(&values).unwrap());
         match kind {
-            Kind::Norm if !self.converted => values.iter_mut().for_each(|w| *w += 1.0),
-            Kind::Decay => values.iter_mut().for_each(|w| *w = -w.exp()),
+            TensorKind::Norm if !self.converted => values.iter_mut().for_each(|w| *w += 1.0),
+            TensorKind::Decay => values.iter_mut().for_each(|w| *w = -w.exp()),
             _ => {}
         }
         (values, vec![data])
@@ -110,8 +111,9 @@ impl Layout {
 
     /// The tensors of a block that drafts.
     pub fn draft_inventory(&self) -> Vec<Needed> {
-        let config = config::Config::parse(self.config.to_string().as_bytes(), Path::new("config.json")).unwrap();
-        draft_inventory(&config.blueprint)
+        let config =
+            config::CheckpointConfig::parse(self.config.to_string().as_bytes(), Path::new("config.json")).unwrap();
+        draft_inventory(&config.model_config)
     }
 
     pub fn tensors(&self) -> Vec<Data> {
@@ -145,8 +147,8 @@ impl Layout {
 }
 
 pub fn write_file(path: &Path, tensors: &[Data]) {
-    let entries: Vec<Entry> = tensors.iter().map(|(entry, _)| entry.clone()).collect();
-    let mut writer = Writer::create(path, &entries, &[("format", "test")]).unwrap();
+    let entries: Vec<TensorSpec> = tensors.iter().map(|(entry, _)| entry.clone()).collect();
+    let mut writer = CheckpointWriter::create(path, &entries, &[("format", "test")]).unwrap();
     tensors.iter().for_each(|(_, bytes)| writer.write(bytes).unwrap());
     writer.finish().unwrap();
 }
@@ -181,9 +183,9 @@ fn pack(name: &str, values: &[f32], dims: &[usize], bits: usize, group: usize) -
     let module = name.strip_suffix(".weight").unwrap();
     let parameters = [rows, cols / group];
     let data = vec![
-        (Entry::new(name, Dtype::U32, &[rows, cols * bits / 32]), packed),
-        (Entry::new(format!("{module}.scales"), Dtype::BF16, &parameters), Dtype::BF16.encode(&scales).unwrap()),
-        (Entry::new(format!("{module}.biases"), Dtype::BF16, &parameters), Dtype::BF16.encode(&biases).unwrap()),
+        (TensorSpec::new(name, Dtype::U32, &[rows, cols * bits / 32]), packed),
+        (TensorSpec::new(format!("{module}.scales"), Dtype::BF16, &parameters), Dtype::BF16.encode(&scales).unwrap()),
+        (TensorSpec::new(format!("{module}.biases"), Dtype::BF16, &parameters), Dtype::BF16.encode(&biases).unwrap()),
     ];
     (back, data)
 }

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::header::Dtype;
 use super::inventory::Needed;
-use super::names::{self, Kind};
+use super::names::{self, TensorKind};
 use super::testing::{Data, Layout, nested, open, text_config};
-use super::writer::Entry;
+use super::writer::TensorSpec;
 use super::*;
-use crate::llm::blueprint::{Family, HeadOrder};
+use crate::llm::model_config::{Family, HeadOrder};
 use crate::llm::tensors::{Tensors, Weight};
 
 fn values(weight: &Weight) -> Vec<f32> {
@@ -31,7 +31,7 @@ fn check(layout: &Layout, what: &str) {
         assert!(binder.has(&gguf), "{what}: {gguf}");
         let (expected, _) = layout.tensor(&needed);
         let found = match kind {
-            Kind::Matrix => values(&binder.matrix(&gguf, dims[0], dims[1]).unwrap()),
+            TensorKind::Matrix => values(&binder.matrix(&gguf, dims[0], dims[1]).unwrap()),
             _ => binder.vector(&gguf, expected.len()).unwrap(),
         };
         assert!(found == expected, "{what}: {gguf}");
@@ -80,16 +80,16 @@ fn a_convolution_is_a_matrix_too_and_matrices_stay_where_they_lie() {
 fn the_configuration_becomes_a_blueprint() {
     let dir = Layout::published().write();
     let checkpoint = open(&dir).unwrap();
-    let blueprint = checkpoint.blueprint();
-    assert_eq!((blueprint.family, blueprint.layers, blueprint.rotated), (Family::Qwen35, 2, 16));
-    assert_eq!((blueprint.rope_base, blueprint.norm_eps), (1e7, 1e-6));
-    let delta = blueprint.delta.as_ref().unwrap();
+    let model_config = checkpoint.model_config();
+    assert_eq!((model_config.family, model_config.layers, model_config.rotated), (Family::Qwen35, 2, 16));
+    assert_eq!((model_config.rope_base, model_config.norm_eps), (1e7, 1e-6));
+    let delta = model_config.delta.as_ref().unwrap();
     assert_eq!((&delta.layers[..], delta.order), (&[true, false][..], HeadOrder::Grouped));
     assert_eq!((delta.key_heads, delta.value_heads, delta.key_dim, delta.value_dim, delta.taps), (2, 4, 16, 32, 4));
 }
 
-fn parse(config: &Value) -> Result<Config, LlmError> {
-    Config::parse(config.to_string().as_bytes(), Path::new("config.json"))
+fn parse(config: &Value) -> Result<CheckpointConfig, LlmError> {
+    CheckpointConfig::parse(config.to_string().as_bytes(), Path::new("config.json"))
 }
 
 fn edited(edits: &[(&str, Value)]) -> Value {
@@ -123,9 +123,9 @@ fn spellings_of_a_configuration_are_understood() {
         ("unknown keys", edited(&[("mlp_only_layers", json!([])), ("output_gate_type", json!("swish"))])),
         ("null is absent", edited(&[("rope_scaling", Value::Null), ("num_experts", Value::Null)])),
     ];
-    let expected = parse(&nested(text_config(), true)).unwrap().blueprint;
+    let expected = parse(&nested(text_config(), true)).unwrap().model_config;
     for (what, config) in same {
-        assert_eq!(parse(&config).unwrap_or_else(|error| panic!("{what}: {error}")).blueprint, expected, "{what}");
+        assert_eq!(parse(&config).unwrap_or_else(|error| panic!("{what}: {error}")).model_config, expected, "{what}");
     }
 }
 
@@ -176,7 +176,7 @@ fn a_configuration_that_lies_or_asks_for_what_is_not_run_is_refused() {
     }
     for (bytes, words) in [(&b"[]"[..], "not an object"), (b"{\"a\":1,\"a\":2}", "twice"), (b"{", "EOF"), (b"", "EOF")]
     {
-        let message = Config::parse(bytes, Path::new("config.json")).unwrap_err().to_string();
+        let message = CheckpointConfig::parse(bytes, Path::new("config.json")).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
     }
 }
@@ -190,7 +190,7 @@ fn refusal(layout: &Layout, tensors: &[Data]) -> String {
         for Needed { name, kind, dims } in layout.inventory() {
             let gguf = names::to_gguf(&name).unwrap();
             match kind {
-                Kind::Matrix => drop(binder.matrix(&gguf, dims[0], dims[1])?),
+                TensorKind::Matrix => drop(binder.matrix(&gguf, dims[0], dims[1])?),
                 _ => drop(binder.vector(&gguf, dims.iter().product())?),
             }
         }
@@ -200,7 +200,7 @@ fn refusal(layout: &Layout, tensors: &[Data]) -> String {
 }
 
 fn plain(name: &str, dtype: Dtype, dims: &[usize]) -> Data {
-    let entry = Entry::new(name, dtype, dims);
+    let entry = TensorSpec::new(name, dtype, dims);
     let bytes = vec![0; entry.bytes() as usize];
     (entry, bytes)
 }
@@ -353,8 +353,8 @@ fn resident_bytes_are_those_of_the_weights() {
             for Needed { name, kind, dims } in layout.inventory() {
                 let gguf = names::to_gguf(&name).unwrap();
                 held += match kind {
-                    Kind::Matrix => binder.matrix(&gguf, dims[0], dims[1]).unwrap().matrix().bytes().len(),
-                    Kind::Decay | Kind::GatedNorm => 4 * dims.iter().product::<usize>(),
+                    TensorKind::Matrix => binder.matrix(&gguf, dims[0], dims[1]).unwrap().matrix().bytes().len(),
+                    TensorKind::Decay | TensorKind::GatedNorm => 4 * dims.iter().product::<usize>(),
                     _ => 2 * dims.iter().product::<usize>(),
                 };
             }
@@ -388,7 +388,7 @@ fn block(prefix: &str, layer: f32, join: f32) -> Vec<Data> {
     let matrices = matrices.map(|(part, dims)| plain(&name(part), Dtype::BF16, &dims));
     let norms = norms.map(|(part, len, value)| {
         let values = vec![value; len];
-        (Entry::new(name(part), Dtype::F32, &[len]), Dtype::F32.encode(&values).unwrap())
+        (TensorSpec::new(name(part), Dtype::F32, &[len]), Dtype::F32.encode(&values).unwrap())
     });
     matrices.into_iter().chain(norms).collect()
 }
@@ -420,7 +420,7 @@ fn a_block_that_drafts_is_loaded_whole_or_refused_by_name() {
     let layout = Layout::published();
     let load = |block: Vec<Data>| {
         let dir = layout.write_tensors(&[layout.tensors(), block].concat());
-        let source = crate::llm::Source::open(dir.path()).unwrap();
+        let source = crate::llm::ModelSource::open(dir.path()).unwrap();
         assert!(source.drafts() && source.resident_bytes(true) > source.resident_bytes(false));
         // Whoever does not want it does not look at it.
         assert!(!source.load(1).unwrap().drafts());

@@ -13,16 +13,16 @@ const ALIGNMENT: usize = 8;
 
 /// A tensor that will be written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct TensorSpec {
     pub name: String,
     pub dtype: Dtype,
     /// Outermost first.
     pub dims: Vec<usize>,
 }
 
-impl Entry {
-    pub fn new(name: impl Into<String>, dtype: Dtype, dims: &[usize]) -> Entry {
-        Entry { name: name.into(), dtype, dims: dims.to_vec() }
+impl TensorSpec {
+    pub fn new(name: impl Into<String>, dtype: Dtype, dims: &[usize]) -> TensorSpec {
+        TensorSpec { name: name.into(), dtype, dims: dims.to_vec() }
     }
 
     pub fn bytes(&self) -> u64 {
@@ -32,19 +32,19 @@ impl Entry {
 }
 
 /// A file under way. The data of the entries are written in their order.
-pub struct Writer {
+pub struct CheckpointWriter {
     file: BufWriter<File>,
     left: u64,
 }
 
-impl Writer {
+impl CheckpointWriter {
     /// Begins a file that will hold `entries`, whose types are F32, F16, BF16 or U32.
-    pub fn create(path: &Path, entries: &[Entry], metadata: &[(&str, &str)]) -> io::Result<Writer> {
+    pub fn create(path: &Path, entries: &[TensorSpec], metadata: &[(&str, &str)]) -> io::Result<CheckpointWriter> {
         let header = header(entries, metadata);
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        Ok(Writer { file, left: entries.iter().map(Entry::bytes).sum() })
+        Ok(CheckpointWriter { file, left: entries.iter().map(TensorSpec::bytes).sum() })
     }
 
     /// The next bytes of data.
@@ -63,7 +63,7 @@ impl Writer {
     }
 }
 
-fn header(entries: &[Entry], metadata: &[(&str, &str)]) -> Vec<u8> {
+fn header(entries: &[TensorSpec], metadata: &[(&str, &str)]) -> Vec<u8> {
     let mut table = Map::new();
     if !metadata.is_empty() {
         let metadata: Map<_, _> =

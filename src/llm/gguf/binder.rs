@@ -4,19 +4,19 @@ use std::collections::{HashMap, HashSet};
 
 use sotto_kernels::unpack_row;
 
-use super::{Gguf, GgufFault, Tensor};
+use super::{Gguf, GgufFault, GgufTensor};
 use crate::llm::LlmError;
 use crate::llm::notes::ModelNote;
 use crate::llm::tensors::{Tensors, Weight, give_back};
 
-pub struct Binder<'a> {
+pub struct GgufBinder<'a> {
     gguf: &'a Gguf,
     bound: HashSet<String>,
 }
 
 impl Gguf {
-    pub fn binder(&self) -> Binder<'_> {
-        Binder { gguf: self, bound: HashSet::new() }
+    pub fn binder(&self) -> GgufBinder<'_> {
+        GgufBinder { gguf: self, bound: HashSet::new() }
     }
 }
 
@@ -125,7 +125,7 @@ fn block_and_part(name: &str) -> Option<(u64, &str)> {
     Some((block.parse().ok()?, part))
 }
 
-impl Tensors for Binder<'_> {
+impl Tensors for GgufBinder<'_> {
     fn has(&self, name: &str) -> bool {
         self.gguf.tensor(name).is_some()
     }
@@ -164,8 +164,13 @@ impl Tensors for Binder<'_> {
     }
 }
 
-impl<'a> Binder<'a> {
-    fn tensor(&mut self, name: &str, fits: impl Fn(&[usize]) -> bool, wanted: String) -> Result<&'a Tensor, LlmError> {
+impl<'a> GgufBinder<'a> {
+    fn tensor(
+        &mut self,
+        name: &str,
+        fits: impl Fn(&[usize]) -> bool,
+        wanted: String,
+    ) -> Result<&'a GgufTensor, LlmError> {
         let gguf = self.gguf;
         let missing = || gguf.damaged(GgufFault::MissingTensor { tensor: name.to_owned() });
         let tensor = gguf.tensor(name).ok_or_else(missing)?;

@@ -68,13 +68,13 @@ struct Mapped {
 /// What stands before the tensor data of a file. Spans point into it.
 #[derive(Debug)]
 pub struct Header {
-    metadata: HashMap<String, Value>,
-    tensors: HashMap<String, Tensor>,
+    metadata: HashMap<String, GgufValue>,
+    tensors: HashMap<String, GgufTensor>,
 }
 
 /// Where a tensor lies and how it is written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
+pub struct GgufTensor {
     pub name: String,
     /// Innermost (contiguous) dimension first, as in the file: a matrix W[rows, cols] has `[cols, rows]`.
     pub dims: Vec<usize>,
@@ -85,7 +85,7 @@ pub struct Tensor {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum GgufValue {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
@@ -97,7 +97,7 @@ pub enum Value {
 /// An array of scalars or strings. It stays in the file until somebody walks it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct List {
-    of: reader::Kind,
+    of: reader::ValueKind,
     len: usize,
     span: Range<usize>,
 }
@@ -127,12 +127,12 @@ impl Gguf {
     }
 
     /// The file that holds the data of `tensor`.
-    pub fn map_of(&self, tensor: &Tensor) -> &Arc<Mmap> {
+    pub fn map_of(&self, tensor: &GgufTensor) -> &Arc<Mmap> {
         &self.files[tensor.file].map
     }
 
     /// The data of `tensor`.
-    pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
+    pub fn bytes(&self, tensor: &GgufTensor) -> &[u8] {
         &self.map_of(tensor)[tensor.span.clone()]
     }
 
@@ -141,18 +141,18 @@ impl Gguf {
         &self.files[0].map
     }
 
-    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+    pub fn tensor(&self, name: &str) -> Option<&GgufTensor> {
         self.header.tensors.get(name)
     }
 
-    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+    pub fn tensors(&self) -> impl Iterator<Item = &GgufTensor> {
         self.header.tensors.values()
     }
 
     /// What the weights will hold once bound: the file, and what its matrices grow by when they are packed. Blocks that
     /// draft count where they are bound too.
     pub fn resident_bytes(&self, drafting: bool) -> u64 {
-        let grows = |tensor: &Tensor| match tensor.dims[..] {
+        let grows = |tensor: &GgufTensor| match tensor.dims[..] {
             [cols, rows] => {
                 held_bytes(tensor.kind, rows, cols).map_or(0, |held| held.saturating_sub(tensor.span.len()))
             }
@@ -168,31 +168,31 @@ impl Gguf {
     /// A whole number; `None` when the key is absent.
     pub fn number(&self, key: &str) -> Result<Option<u64>, LlmError> {
         self.read(key, "a whole number", |value| match *value {
-            Value::Unsigned(n) => Some(n),
-            Value::Signed(n) => u64::try_from(n).ok(),
+            GgufValue::Unsigned(n) => Some(n),
+            GgufValue::Signed(n) => u64::try_from(n).ok(),
             _ => None,
         })
     }
 
     pub fn float(&self, key: &str) -> Result<Option<f64>, LlmError> {
         self.read(key, "a number", |value| match *value {
-            Value::Float(x) => Some(x),
-            Value::Unsigned(n) => Some(n as f64),
-            Value::Signed(n) => Some(n as f64),
+            GgufValue::Float(x) => Some(x),
+            GgufValue::Unsigned(n) => Some(n as f64),
+            GgufValue::Signed(n) => Some(n as f64),
             _ => None,
         })
     }
 
     pub fn flag(&self, key: &str) -> Result<Option<bool>, LlmError> {
         self.read(key, "true or false", |value| match *value {
-            Value::Bool(b) => Some(b),
+            GgufValue::Bool(b) => Some(b),
             _ => None,
         })
     }
 
     pub fn text(&self, key: &str) -> Result<Option<&str>, LlmError> {
         self.read(key, "text", |value| match value {
-            Value::Text(span) => std::str::from_utf8(&self.front()[span.clone()]).ok(),
+            GgufValue::Text(span) => std::str::from_utf8(&self.front()[span.clone()]).ok(),
             _ => None,
         })
     }
@@ -200,7 +200,7 @@ impl Gguf {
     /// The strings of an array, in order.
     pub fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, LlmError> {
         self.read(key, "an array of texts", |value| match value {
-            Value::List(list) => list.texts(self.front()),
+            GgufValue::List(list) => list.texts(self.front()),
             _ => None,
         })
     }
@@ -208,7 +208,7 @@ impl Gguf {
     /// The whole numbers of an array, in order.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<i64>>, LlmError> {
         self.read(key, "an array of whole numbers", |value| match value {
-            Value::List(list) => list.numbers(self.front()),
+            GgufValue::List(list) => list.numbers(self.front()),
             _ => None,
         })
     }
@@ -221,7 +221,7 @@ impl Gguf {
     /// The flags of an array, in order.
     pub fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, LlmError> {
         self.read(key, "an array of true or false", |value| match value {
-            Value::List(list) => list.flags(self.front()),
+            GgufValue::List(list) => list.flags(self.front()),
             _ => None,
         })
     }
@@ -234,7 +234,7 @@ impl Gguf {
         &'a self,
         key: &str,
         wanted: &'static str,
-        get: impl Fn(&'a Value) -> Option<T>,
+        get: impl Fn(&'a GgufValue) -> Option<T>,
     ) -> Result<Option<T>, LlmError> {
         let Some(value) = self.header.metadata.get(key) else { return Ok(None) };
         let wrong = || self.damaged(GgufFault::WrongType { key: key.to_owned(), wanted });
@@ -303,7 +303,7 @@ fn check_version(reader: &mut Reader) -> Result<(), GgufFault> {
     }
 }
 
-fn read_metadata(reader: &mut Reader, count: u64) -> Result<HashMap<String, Value>, GgufFault> {
+fn read_metadata(reader: &mut Reader, count: u64) -> Result<HashMap<String, GgufValue>, GgufFault> {
     let mut metadata = HashMap::new();
     for _ in 0..count {
         let key = reader.name("metadata key")?;
@@ -315,11 +315,11 @@ fn read_metadata(reader: &mut Reader, count: u64) -> Result<HashMap<String, Valu
     Ok(metadata)
 }
 
-fn alignment(metadata: &HashMap<String, Value>) -> Result<u64, GgufFault> {
+fn alignment(metadata: &HashMap<String, GgufValue>) -> Result<u64, GgufFault> {
     match metadata.get("general.alignment") {
         None => Ok(DEFAULT_ALIGNMENT),
-        Some(&Value::Unsigned(n)) if n.is_power_of_two() && n <= MAX_ALIGNMENT => Ok(n),
-        Some(&Value::Unsigned(n)) => Err(GgufFault::Alignment(n)),
+        Some(&GgufValue::Unsigned(n)) if n.is_power_of_two() && n <= MAX_ALIGNMENT => Ok(n),
+        Some(&GgufValue::Unsigned(n)) => Err(GgufFault::Alignment(n)),
         Some(_) => Err(GgufFault::WrongType { key: "general.alignment".to_owned(), wanted: "a whole number" }),
     }
 }
@@ -372,7 +372,7 @@ fn place_tensors(
     data_start: u64,
     alignment: u64,
     file_len: u64,
-) -> Result<HashMap<String, Tensor>, GgufFault> {
+) -> Result<HashMap<String, GgufTensor>, GgufFault> {
     entries.sort_by_key(|entry| entry.offset);
     let mut tensors = HashMap::with_capacity(entries.len());
     let mut free_from = data_start;
@@ -392,7 +392,7 @@ fn place_tensors(
         }
         free_from = end;
         // Inside the mapped file, so both fit in usize.
-        let tensor = Tensor { name: name.clone(), dims, kind, file: 0, span: start as usize..end as usize };
+        let tensor = GgufTensor { name: name.clone(), dims, kind, file: 0, span: start as usize..end as usize };
         if tensors.insert(name.clone(), tensor).is_some() {
             return Err(GgufFault::Duplicate { what: "tensor", name });
         }

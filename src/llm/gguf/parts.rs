@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Blocks, Gguf, GgufFault, Header, MAX_TENSORS, Mapped, Value, capped};
+use super::{Blocks, Gguf, GgufFault, GgufValue, Header, MAX_TENSORS, Mapped, capped};
 use crate::llm::LlmError;
 
 /// The most parts of a model: one of 1 TB in parts of 2 GB has 500.
@@ -25,8 +25,8 @@ impl Split {
     fn of(header: &Header) -> Result<Option<Split>, GgufFault> {
         let number = |key: &str| match header.metadata.get(key) {
             None => Ok(0),
-            Some(&Value::Unsigned(n)) => Ok(n),
-            Some(&Value::Signed(n)) if n >= 0 => Ok(n as u64),
+            Some(&GgufValue::Unsigned(n)) => Ok(n),
+            Some(&GgufValue::Signed(n)) if n >= 0 => Ok(n as u64),
             Some(_) => Err(GgufFault::WrongType { key: key.to_owned(), wanted: "a whole number" }),
         };
         let split =
@@ -122,7 +122,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::llm::Source;
+    use crate::llm::ModelSource;
     use crate::llm::gguf::testing::Builder;
 
     /// Part `number` of `count` with one tensor called `tensor`; the first also has a key.
@@ -151,7 +151,7 @@ mod tests {
                 assert_eq!(gguf.bytes(gguf.tensor(tensor).unwrap())[..4], (value as f32).to_le_bytes());
             }
         }
-        assert_eq!(Source::open(dir.path()).unwrap().path(), path(1), "the folder is the model");
+        assert_eq!(ModelSource::open(dir.path()).unwrap().path(), path(1), "the folder is the model");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::{GgufFault, List, MAX_ARRAY, MAX_NAME, MAX_STRING, Value, capped};
+use super::{GgufFault, GgufValue, List, MAX_ARRAY, MAX_NAME, MAX_STRING, capped};
 
 /// Type of a metadata value, numbered as in the GGUF specification.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     U8,
     I8,
     U16,
@@ -22,21 +22,21 @@ pub(super) enum Kind {
     F64,
 }
 
-impl Kind {
+impl ValueKind {
     fn from_code(code: u32) -> Option<Self> {
-        use Kind::*;
-        const KINDS: [Kind; 13] = [U8, I8, U16, I16, U32, I32, F32, Bool, Text, Array, U64, I64, F64];
+        use ValueKind::*;
+        const KINDS: [ValueKind; 13] = [U8, I8, U16, I16, U32, I32, F32, Bool, Text, Array, U64, I64, F64];
         KINDS.get(usize::try_from(code).ok()?).copied()
     }
 
     /// The fewest bytes one value of this kind can take.
     fn min_bytes(self) -> u64 {
         match self {
-            Kind::U8 | Kind::I8 | Kind::Bool => 1,
-            Kind::U16 | Kind::I16 => 2,
-            Kind::U32 | Kind::I32 | Kind::F32 => 4,
-            Kind::Text | Kind::U64 | Kind::I64 | Kind::F64 => 8,
-            Kind::Array => 12,
+            ValueKind::U8 | ValueKind::I8 | ValueKind::Bool => 1,
+            ValueKind::U16 | ValueKind::I16 => 2,
+            ValueKind::U32 | ValueKind::I32 | ValueKind::F32 => 4,
+            ValueKind::Text | ValueKind::U64 | ValueKind::I64 | ValueKind::F64 => 8,
+            ValueKind::Array => 12,
         }
     }
 }
@@ -92,21 +92,21 @@ impl<'a> Reader<'a> {
         Ok(self.at - len as usize..self.at)
     }
 
-    pub fn value(&mut self, key: &str) -> Result<Value, GgufFault> {
+    pub fn value(&mut self, key: &str) -> Result<GgufValue, GgufFault> {
         match self.kind(key)? {
-            Kind::Array => self.list(key).map(Value::List),
+            ValueKind::Array => self.list(key).map(GgufValue::List),
             kind => self.scalar(kind),
         }
     }
 
-    fn kind(&mut self, key: &str) -> Result<Kind, GgufFault> {
+    fn kind(&mut self, key: &str) -> Result<ValueKind, GgufFault> {
         let code = self.u32("value type")?;
-        Kind::from_code(code).ok_or_else(|| GgufFault::ValueType { key: key.to_owned(), code })
+        ValueKind::from_code(code).ok_or_else(|| GgufFault::ValueType { key: key.to_owned(), code })
     }
 
     fn list(&mut self, key: &str) -> Result<List, GgufFault> {
         let of = self.kind(key)?;
-        if of == Kind::Array {
+        if of == ValueKind::Array {
             return Err(GgufFault::NestedArray { key: key.to_owned() });
         }
         let count = capped("array length", self.u64("array length")?, MAX_ARRAY)?;
@@ -118,28 +118,28 @@ impl<'a> Reader<'a> {
             return Err(GgufFault::Truncated { what: "array", wanted: fewest, left });
         }
         match of {
-            Kind::Text => (0..count).try_for_each(|_| self.text().map(drop))?,
+            ValueKind::Text => (0..count).try_for_each(|_| self.text().map(drop))?,
             _ => drop(self.take(fewest, "array")?),
         }
         Ok(List { of, len: count as usize, span: start..self.at })
     }
 
-    fn scalar(&mut self, kind: Kind) -> Result<Value, GgufFault> {
+    fn scalar(&mut self, kind: ValueKind) -> Result<GgufValue, GgufFault> {
         const WHAT: &str = "metadata value";
         Ok(match kind {
-            Kind::U8 => Value::Unsigned(u64::from(self.array::<1>(WHAT)?[0])),
-            Kind::I8 => Value::Signed(i64::from(i8::from_le_bytes(self.array(WHAT)?))),
-            Kind::U16 => Value::Unsigned(u64::from(u16::from_le_bytes(self.array(WHAT)?))),
-            Kind::I16 => Value::Signed(i64::from(i16::from_le_bytes(self.array(WHAT)?))),
-            Kind::U32 => Value::Unsigned(u64::from(self.u32(WHAT)?)),
-            Kind::I32 => Value::Signed(i64::from(i32::from_le_bytes(self.array(WHAT)?))),
-            Kind::U64 => Value::Unsigned(self.u64(WHAT)?),
-            Kind::I64 => Value::Signed(i64::from_le_bytes(self.array(WHAT)?)),
-            Kind::F32 => Value::Float(f64::from(f32::from_le_bytes(self.array(WHAT)?))),
-            Kind::F64 => Value::Float(f64::from_le_bytes(self.array(WHAT)?)),
-            Kind::Bool => Value::Bool(self.array::<1>(WHAT)?[0] != 0),
-            Kind::Text => Value::Text(self.text()?),
-            Kind::Array => unreachable!("arrays are read by `list`"),
+            ValueKind::U8 => GgufValue::Unsigned(u64::from(self.array::<1>(WHAT)?[0])),
+            ValueKind::I8 => GgufValue::Signed(i64::from(i8::from_le_bytes(self.array(WHAT)?))),
+            ValueKind::U16 => GgufValue::Unsigned(u64::from(u16::from_le_bytes(self.array(WHAT)?))),
+            ValueKind::I16 => GgufValue::Signed(i64::from(i16::from_le_bytes(self.array(WHAT)?))),
+            ValueKind::U32 => GgufValue::Unsigned(u64::from(self.u32(WHAT)?)),
+            ValueKind::I32 => GgufValue::Signed(i64::from(i32::from_le_bytes(self.array(WHAT)?))),
+            ValueKind::U64 => GgufValue::Unsigned(self.u64(WHAT)?),
+            ValueKind::I64 => GgufValue::Signed(i64::from_le_bytes(self.array(WHAT)?)),
+            ValueKind::F32 => GgufValue::Float(f64::from(f32::from_le_bytes(self.array(WHAT)?))),
+            ValueKind::F64 => GgufValue::Float(f64::from_le_bytes(self.array(WHAT)?)),
+            ValueKind::Bool => GgufValue::Bool(self.array::<1>(WHAT)?[0] != 0),
+            ValueKind::Text => GgufValue::Text(self.text()?),
+            ValueKind::Array => unreachable!("arrays are read by `list`"),
         })
     }
 }
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
 impl List {
     /// The elements as text; `None` when they are not, or one is not UTF-8.
     pub(super) fn texts<'a>(&self, file: &'a [u8]) -> Option<Vec<&'a str>> {
-        if self.of != Kind::Text {
+        if self.of != ValueKind::Text {
             return None;
         }
         let mut reader = Reader::new(&file[self.span.clone()]);
@@ -162,7 +162,7 @@ impl List {
     /// The elements as flags; `None` when they are not.
     pub(super) fn flags(&self, file: &[u8]) -> Option<Vec<bool>> {
         let bytes = &file[self.span.clone()];
-        (self.of == Kind::Bool).then(|| bytes.iter().map(|&byte| byte != 0).collect())
+        (self.of == ValueKind::Bool).then(|| bytes.iter().map(|&byte| byte != 0).collect())
     }
 
     /// The elements as whole numbers; `None` when they are not.
@@ -171,8 +171,8 @@ impl List {
         let mut numbers = Vec::with_capacity(self.len);
         for _ in 0..self.len {
             numbers.push(match reader.scalar(self.of).ok()? {
-                Value::Unsigned(n) => i64::try_from(n).ok()?,
-                Value::Signed(n) => n,
+                GgufValue::Unsigned(n) => i64::try_from(n).ok()?,
+                GgufValue::Signed(n) => n,
                 _ => return None,
             });
         }

@@ -12,7 +12,7 @@ use sotto_kernels::{matmul, rms_norm};
 
 use super::Model;
 use crate::llm::LlmError;
-use crate::llm::state::{Memory, Workspace};
+use crate::llm::state::{LayerState, Workspace};
 use crate::llm::tensors::Tensors;
 use crate::llm::weights::Draft;
 
@@ -23,7 +23,7 @@ pub const DRAFTED: usize = 1 << 15;
 impl Model {
     /// Binds the block that drafts, which the checkpoint must have.
     pub(in crate::llm) fn bind_draft(&mut self, tensors: &mut impl Tensors) -> Result<(), LlmError> {
-        self.weights.bind_draft(tensors, &self.blueprint, &self.pool)
+        self.weights.bind_draft(tensors, &self.model_config, &self.pool)
     }
 
     pub(in crate::llm) fn drafts(&self) -> bool {
@@ -32,7 +32,7 @@ impl Model {
 
     /// Of rows of the residual stream behind the last layer the hidden values that the head sees, `[n, width]`.
     pub(in crate::llm) fn hidden(&self, stream: &[f32], hidden: &mut [f32]) {
-        rms_norm(self.simd, stream, &self.weights.norm, self.blueprint.norm_eps, hidden);
+        rms_norm(self.simd, stream, &self.weights.norm, self.model_config.norm_eps, hidden);
     }
 
     /// Runs the block over entries `start..start + next.len()` of `memory`, at most a batch: `hidden` `[n, width]` are the
@@ -43,13 +43,13 @@ impl Model {
     pub(in crate::llm) fn draft(
         &self,
         work: &mut Workspace,
-        memory: &mut Memory,
+        memory: &mut LayerState,
         start: usize,
         next: &[u32],
         hidden: &mut [f32],
         pairs: &mut [f32],
     ) {
-        let (n, width, eps) = (next.len(), self.blueprint.width, self.blueprint.norm_eps);
+        let (n, width, eps) = (next.len(), self.model_config.width, self.model_config.norm_eps);
         let Draft { join, token_norm, hidden_norm, layer, norm } =
             self.weights.draft.as_ref().expect("only a model that drafts is asked to");
         let (hidden, pairs) = (&mut hidden[..n * width], &mut pairs[..2 * n * width]);

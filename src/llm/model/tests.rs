@@ -1,17 +1,17 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::truth::{Tensors, Truth};
+use super::f64_model::{F64Model, RandomTensors};
 use super::*;
-use crate::llm::blueprint::HeadOrder;
-use crate::llm::state::{CacheKind, Stamp, Waypoints};
+use crate::llm::model_config::HeadOrder;
+use crate::llm::state::{CheckpointRange, KvCacheType, Stamp};
 use crate::llm::testing::{self, Builder};
 
 const CONTEXT: usize = 600;
 
 fn model(family: &str, threads: usize) -> Model {
     let gguf = testing::open(&testing::model(family));
-    Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), Pool::new(threads)).unwrap()
+    Model::bind(&mut gguf.binder(), ModelConfig::from_gguf(&gguf).unwrap(), Pool::new(threads)).unwrap()
 }
 
 fn tokens(n: usize) -> Vec<u32> {
@@ -40,7 +40,7 @@ const HIDDEN: u32 = 40;
 const VOCABULARY: u32 = 64;
 
 impl Geometry {
-    fn blueprint(&self, tensors: &Tensors) -> (Builder, Blueprint) {
+    fn model_config(&self, tensors: &RandomTensors) -> (Builder, ModelConfig) {
         let numbers = [
             ("block_count", self.layers),
             ("embedding_length", WIDTH),
@@ -61,8 +61,8 @@ impl Geometry {
         let file = file.f32("qwen35.attention.layer_norm_rms_epsilon", 1e-5);
         let file = numbers.iter().fold(file, |file, (key, value)| file.u32(&format!("qwen35.{key}"), *value));
         let file = self.shapes().iter().fold(file, |file, (name, dims)| file.tensor(name, dims, &tensors[name]));
-        let blueprint = Blueprint::from_gguf(&testing::open(&file)).unwrap();
-        (file, blueprint)
+        let model_config = ModelConfig::from_gguf(&testing::open(&file)).unwrap();
+        (file, model_config)
     }
 
     fn shapes(&self) -> Vec<(String, Vec<u64>)> {
@@ -112,7 +112,7 @@ impl Geometry {
     }
 
     /// Weights that keep the stream of order 1; heads that hardly forget beside heads that forget everything.
-    fn tensors(&self) -> Tensors {
+    fn tensors(&self) -> RandomTensors {
         let mut random = fastrand::Rng::with_seed(u64::from(self.key_dim * 31 + self.value_dim * 7 + self.group));
         let mut fill = |(name, dims): (String, Vec<u64>)| {
             let len = dims.iter().product::<u64>() as usize;
@@ -161,23 +161,23 @@ fn every_geometry_follows_the_mathematics() {
     ];
     for geometry in geometries {
         let tensors = geometry.tensors();
-        let (file, tiled) = geometry.blueprint(&tensors);
+        let (file, tiled) = geometry.model_config(&tensors);
         for order in [HeadOrder::Tiled, HeadOrder::Grouped] {
-            let mut blueprint = tiled.clone();
-            blueprint.delta.as_mut().unwrap().order = order;
+            let mut model_config = tiled.clone();
+            model_config.delta.as_mut().unwrap().order = order;
             let gguf = testing::open(&file);
-            let model = Model::bind(&mut gguf.binder(), blueprint.clone(), Pool::new(2)).unwrap();
-            assert_follows(&format!("{geometry:?} {order:?}"), &model, &blueprint, &tensors);
+            let model = Model::bind(&mut gguf.binder(), model_config.clone(), Pool::new(2)).unwrap();
+            assert_follows(&format!("{geometry:?} {order:?}"), &model, &model_config, &tensors);
         }
     }
 }
 
-fn assert_follows(case: &str, model: &Model, blueprint: &Blueprint, tensors: &Tensors) {
+fn assert_follows(case: &str, model: &Model, model_config: &ModelConfig, tensors: &RandomTensors) {
     let tokens: Vec<u32> = tokens(100).iter().map(|token| token % VOCABULARY).collect();
-    let mut truth = Truth::new(blueprint, tensors);
-    let wanted: Vec<Vec<f64>> = tokens.iter().map(|&token| truth.step(token)).collect();
+    let mut f64_model = F64Model::new(model_config, tensors);
+    let wanted: Vec<Vec<f64>> = tokens.iter().map(|&token| f64_model.step(token)).collect();
     for chunk in [1, 7, 100] {
-        let mut state = State::with_cache(blueprint, CONTEXT, CacheKind::F32);
+        let mut state = SequenceState::with_cache(model_config, CONTEXT, KvCacheType::F32);
         let mut at = 0;
         for piece in tokens.chunks(chunk) {
             model.forward_each(&mut state, piece, |i, logits| {
@@ -191,7 +191,7 @@ fn assert_follows(case: &str, model: &Model, blueprint: &Blueprint, tensors: &Te
 }
 
 /// Everything that a state remembers, to the bit.
-fn remembered(state: &State) -> Vec<Vec<f32>> {
+fn remembered(state: &SequenceState) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
     for n in 0..4 {
         all.extend(state.recurrent(n));
@@ -204,8 +204,8 @@ fn remembered(state: &State) -> Vec<Vec<f32>> {
 }
 
 /// How a straight run computes the same positions: alone, or together with others.
-fn straight(model: &Model, kind: CacheKind, history: &[(u32, bool)]) -> State {
-    let mut state = State::with_cache(model.blueprint(), CONTEXT, kind);
+fn straight(model: &Model, kind: KvCacheType, history: &[(u32, bool)]) -> SequenceState {
+    let mut state = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
     for run in history.chunk_by(|a, b| a.1 == b.1) {
         let tokens: Vec<u32> = run.iter().map(|(token, _)| *token).collect();
         match run[0].1 {
@@ -230,7 +230,7 @@ enum Deed {
     /// The model is unloaded and loaded again.
     Park,
     /// Another process goes on.
-    WriteAndRead(Waypoints),
+    WriteAndRead(CheckpointRange),
 }
 
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
@@ -244,7 +244,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         1 => Just(Deed::Fork),
         1 => Just(Deed::Mark),
         1 => Just(Deed::Park),
-        1 => prop::sample::select(vec![Waypoints::None, Waypoints::Turns, Waypoints::All]).prop_map(Deed::WriteAndRead),
+        1 => prop::sample::select(vec![CheckpointRange::None, CheckpointRange::Turns, CheckpointRange::All]).prop_map(Deed::WriteAndRead),
     ];
     vec(deed, 1..20)
 }
@@ -254,10 +254,10 @@ proptest! {
     #[test]
     fn whatever_was_undone_is_as_if_it_had_never_been(
         deeds in deeds(),
-        kind in prop::sample::select(vec![CacheKind::F16, CacheKind::Q8]),
+        kind in prop::sample::select(vec![KvCacheType::F16, KvCacheType::Q8]),
     ) {
         let (model, stamp) = (model("qwen35", 1), Stamp::of_bytes([3; 32]));
-        let mut state = State::with_cache(model.blueprint(), CONTEXT, kind);
+        let mut state = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
         let mut history: Vec<(u32, bool)> = Vec::new();
         let mut snapshots = Vec::new();
         for (i, deed) in deeds.into_iter().enumerate() {
@@ -277,7 +277,7 @@ proptest! {
                 Deed::Steps(n, kept) if n <= room => {
                     let new: Vec<u32> = tokens(n).iter().map(|token| (token + i as u32) % 256).collect();
                     let within = n <= state.reach_ahead();
-                    model.forward_steps(&mut state, &new, &mut vec![0.0; n * model.blueprint().vocabulary]);
+                    model.forward_steps(&mut state, &new, &mut vec![0.0; n * model.model_config().vocabulary]);
                     prop_assert!(state.logits().is_none());
                     prop_assert!(!within || state.goes_back_by_itself(history.len() + 1));
                     history.extend(new[..kept].iter().map(|&token| (token, true)));
@@ -298,12 +298,12 @@ proptest! {
                 }
                 Deed::Fork => state = state.fork(),
                 Deed::Mark => state.mark_turn(),
-                Deed::Park => state = state.park(&stamp).wake(&stamp, model.blueprint()).unwrap(),
+                Deed::Park => state = state.suspend(&stamp).resume(&stamp, model.model_config()).unwrap(),
                 Deed::WriteAndRead(waypoints) => {
                     let mut bytes = Vec::new();
                     state.write_to(&stamp, waypoints, &mut bytes).unwrap();
                     prop_assert_eq!(bytes.len(), state.written_bytes(waypoints));
-                    state = State::read_from(&stamp, model.blueprint(), CONTEXT, kind, &bytes[..]).unwrap();
+                    state = SequenceState::read_from(&stamp, model.model_config(), CONTEXT, kind, &bytes[..]).unwrap();
                     snapshots.clear();
                 }
                 _ => {}
@@ -315,7 +315,7 @@ proptest! {
         model.forward(&mut state, &[7]);
         model.forward(&mut straight, &[7]);
         prop_assert_eq!(state.logits().map(|l| l.to_vec()), straight.logits().map(|l| l.to_vec()));
-        prop_assert!(state.bytes() <= State::planned_bytes_with(model.blueprint(), CONTEXT, kind).unwrap());
+        prop_assert!(state.bytes() <= SequenceState::planned_bytes_with(model.model_config(), CONTEXT, kind).unwrap());
     }
 }
 
@@ -326,7 +326,7 @@ fn a_lone_token_of_a_prompt_is_read_as_among_others() {
         for (len, cut) in [(65, 64), (2, 1), (129, 65), (33, 32)] {
             let tokens = tokens(len);
             let (mut whole, mut cut_back) =
-                (State::new(model.blueprint(), len), State::new(model.blueprint(), CONTEXT));
+                (SequenceState::new(model.model_config(), len), SequenceState::new(model.model_config(), CONTEXT));
             model.forward(&mut whole, &tokens);
             model.forward(&mut cut_back, &[&tokens[..], &tokens[..]].concat());
             model.rollback(&mut cut_back, cut);
@@ -340,17 +340,18 @@ fn a_lone_token_of_a_prompt_is_read_as_among_others() {
 #[test]
 fn steps_at_once_are_to_the_bit_as_one_by_one() {
     let geometry = Geometry { key_dim: 128, value_dim: 128, head_dim: 64, rotated: 16, group: 2, ..PLAIN };
-    let (file, blueprint) = geometry.blueprint(&geometry.tensors());
-    let wide = Model::bind(&mut testing::open(&file).binder(), blueprint, Pool::new(2)).unwrap();
+    let (file, model_config) = geometry.model_config(&geometry.tensors());
+    let wide = Model::bind(&mut testing::open(&file).binder(), model_config, Pool::new(2)).unwrap();
     for model in [model("llama", 2), model("qwen2", 2), model("qwen35", 2), wide] {
-        for kind in [CacheKind::F16, CacheKind::Q8] {
+        for kind in [KvCacheType::F16, KvCacheType::Q8] {
             assert_steps_agree(&model, kind);
         }
     }
 }
 
-fn assert_steps_agree(model: &Model, kind: CacheKind) {
-    let (vocabulary, fresh) = (model.blueprint().vocabulary, || State::with_cache(model.blueprint(), CONTEXT, kind));
+fn assert_steps_agree(model: &Model, kind: KvCacheType) {
+    let (vocabulary, fresh) =
+        (model.model_config().vocabulary, || SequenceState::with_cache(model.model_config(), CONTEXT, kind));
     let prompt: Vec<u32> = tokens(150).iter().map(|token| token % VOCABULARY).collect();
     let (mut alone, mut at_once) = (fresh(), fresh());
     model.forward(&mut alone, &prompt);
@@ -360,7 +361,7 @@ fn assert_steps_agree(model: &Model, kind: CacheKind) {
         model.forward_steps(&mut at_once, &prompt[..n], &mut logits);
         for (token, logits) in prompt[..n].iter().zip(logits.chunks_exact(vocabulary)) {
             model.forward(&mut alone, &[*token]);
-            assert_eq!(alone.logits().unwrap(), logits, "{:?} {kind:?} {n} at once", model.blueprint().family);
+            assert_eq!(alone.logits().unwrap(), logits, "{:?} {kind:?} {n} at once", model.model_config().family);
         }
     }
     assert_eq!((alone.tokens(), remembered(&alone)), (at_once.tokens(), remembered(&at_once)));
@@ -369,7 +370,7 @@ fn assert_steps_agree(model: &Model, kind: CacheKind) {
 #[test]
 fn a_snapshot_brings_its_logits_and_is_stale_once_its_positions_are_gone() {
     let model = model("qwen35", 1);
-    let mut state = State::new(model.blueprint(), CONTEXT);
+    let mut state = SequenceState::new(model.model_config(), CONTEXT);
     assert_eq!(state.snapshot().len(), 0);
     model.forward(&mut state, &tokens(70));
     let (snapshot, logits) = (state.snapshot(), state.logits().unwrap().to_vec());
@@ -388,7 +389,7 @@ fn a_snapshot_brings_its_logits_and_is_stale_once_its_positions_are_gone() {
 #[test]
 fn going_far_back_leaves_what_was_computed_again_where_snapshots_look_for_it() {
     let model = model("qwen35", 1);
-    let mut state = State::new(model.blueprint(), CONTEXT);
+    let mut state = SequenceState::new(model.model_config(), CONTEXT);
     tokens(100).iter().for_each(|&token| model.forward(&mut state, &[token]));
     let snapshot = state.snapshot();
     model.forward(&mut state, &tokens(400));
@@ -396,7 +397,7 @@ fn going_far_back_leaves_what_was_computed_again_where_snapshots_look_for_it() {
     state.restore(&snapshot).unwrap();
     assert_eq!(
         remembered(&state),
-        remembered(&straight(&model, CacheKind::F16, &tokens(100).iter().map(|&t| (t, true)).collect::<Vec<_>>()))
+        remembered(&straight(&model, KvCacheType::F16, &tokens(100).iter().map(|&t| (t, true)).collect::<Vec<_>>()))
     );
 }
 
@@ -404,20 +405,20 @@ fn going_far_back_leaves_what_was_computed_again_where_snapshots_look_for_it() {
 #[test]
 fn eight_bits_stay_near_what_is_not_rounded() {
     for (family, kind, most) in [
-        ("llama", CacheKind::F16, 2e-3),
-        ("qwen35", CacheKind::F16, 1e-4),
-        ("llama", CacheKind::Q8, 3e-2),
-        ("qwen2", CacheKind::Q8, 3e-2),
-        ("qwen35", CacheKind::Q8, 2e-3),
+        ("llama", KvCacheType::F16, 2e-3),
+        ("qwen35", KvCacheType::F16, 1e-4),
+        ("llama", KvCacheType::Q8, 3e-2),
+        ("qwen2", KvCacheType::Q8, 3e-2),
+        ("qwen35", KvCacheType::Q8, 2e-3),
     ] {
         let model = model(family, 1);
         let run = |kind| {
             let mut all = Vec::new();
-            let mut state = State::with_cache(model.blueprint(), CONTEXT, kind);
+            let mut state = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
             model.forward_each(&mut state, &tokens(300), |_, logits| all.extend_from_slice(logits));
             all
         };
-        let (exact, rounded) = (run(CacheKind::F32), run(kind));
+        let (exact, rounded) = (run(KvCacheType::F32), run(kind));
         let root_mean = |values: &mut dyn Iterator<Item = f32>| {
             let (sum, n) = values.fold((0.0, 0), |(sum, n), v| (sum + f64::from(v) * f64::from(v), n + 1));
             (sum / f64::from(n)).sqrt()
@@ -432,6 +433,6 @@ fn eight_bits_stay_near_what_is_not_rounded() {
 #[should_panic(expected = "position 11 of a context of 10")]
 fn a_context_is_never_overrun() {
     let model = model("qwen35", 1);
-    let mut state = State::new(model.blueprint(), 10);
+    let mut state = SequenceState::new(model.model_config(), 10);
     model.forward(&mut state, &tokens(11));
 }

@@ -17,17 +17,17 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 /// Most files that are looked at; the limit in bytes is reached long before.
 const MOST_FILES: usize = 1000;
 
-pub struct Folder(PathBuf);
+pub struct PromptCacheFolder(PathBuf);
 
-pub struct Entry {
+pub struct CachedPrompt {
     pub path: PathBuf,
     size: u64,
     used: SystemTime,
 }
 
-impl Folder {
-    pub fn new(path: &Path) -> Folder {
-        Folder(path.to_owned())
+impl PromptCacheFolder {
+    pub fn new(path: &Path) -> PromptCacheFolder {
+        PromptCacheFolder(path.to_owned())
     }
 
     pub fn path(&self) -> &Path {
@@ -35,7 +35,7 @@ impl Folder {
     }
 
     /// Our files whose names begin with `start`; none if there is no folder.
-    pub fn files(&self, start: &str) -> io::Result<Vec<Entry>> {
+    pub fn files(&self, start: &str) -> io::Result<Vec<CachedPrompt>> {
         let listed = match fs::read_dir(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed?,
@@ -44,7 +44,7 @@ impl Folder {
             let name = entry.file_name();
             name.to_str().is_some_and(|name| name.starts_with(start) && name.ends_with(EXTENSION))
         };
-        Ok(listed.filter_map(Result::ok).filter(ours).filter_map(Entry::of).take(MOST_FILES).collect())
+        Ok(listed.filter_map(Result::ok).filter(ours).filter_map(CachedPrompt::of).take(MOST_FILES).collect())
     }
 
     /// Removes those used longest ago until `size` more bytes fit below `limit`, a file of the name `replaced` not
@@ -88,8 +88,8 @@ impl Folder {
         let now = SystemTime::now();
         for entry in fs::read_dir(&self.0)?.filter_map(Result::ok) {
             let draft = entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT));
-            let old = |entry: &Entry| now.duration_since(entry.used).is_ok_and(|age| age > ABANDONED);
-            if let Some(entry) = Entry::of(entry).filter(|entry| draft && old(entry)) {
+            let old = |entry: &CachedPrompt| now.duration_since(entry.used).is_ok_and(|age| age > ABANDONED);
+            if let Some(entry) = CachedPrompt::of(entry).filter(|entry| draft && old(entry)) {
                 self.remove(&entry.path);
             }
         }
@@ -97,12 +97,12 @@ impl Folder {
     }
 }
 
-impl Entry {
+impl CachedPrompt {
     /// `None` for what is no plain file: a link could point anywhere.
-    fn of(entry: fs::DirEntry) -> Option<Entry> {
+    fn of(entry: fs::DirEntry) -> Option<CachedPrompt> {
         let about = entry.metadata().ok()?;
         let used = about.modified().ok()?;
-        about.is_file().then(|| Entry { path: entry.path(), size: about.len(), used })
+        about.is_file().then(|| CachedPrompt { path: entry.path(), size: about.len(), used })
     }
 }
 

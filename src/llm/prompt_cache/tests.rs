@@ -13,12 +13,12 @@ struct Bench {
     stamp: Stamp,
 }
 
-const FORM: (usize, CacheKind) = (256, CacheKind::F16);
+const FORM: (usize, KvCacheType) = (256, KvCacheType::F16);
 
 impl Bench {
     fn new(family: &str) -> Bench {
         let gguf = testing::open(&testing::model(family));
-        let model = Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), Pool::new(1)).unwrap();
+        let model = Model::bind(&mut gguf.binder(), ModelConfig::from_gguf(&gguf).unwrap(), Pool::new(1)).unwrap();
         Bench { dir: tempfile::tempdir().unwrap(), model, stamp: Stamp::of_bytes([7; 32]) }
     }
 
@@ -30,8 +30,8 @@ impl Bench {
         PromptCache::open(&self.path(), limit)
     }
 
-    fn computed(&self, tokens: &[u32]) -> (SystemPrompt, State) {
-        let mut state = State::new(self.model.blueprint(), FORM.0);
+    fn computed(&self, tokens: &[u32]) -> (SystemPrompt, SequenceState) {
+        let mut state = SequenceState::new(self.model.model_config(), FORM.0);
         self.model.forward(&mut state, tokens);
         (SystemPrompt(tokens.to_vec()), state)
     }
@@ -41,8 +41,8 @@ impl Bench {
         cache.put(&self.stamp, &prompt, &state).unwrap();
     }
 
-    fn get(&self, cache: &PromptCache, tokens: &[u32]) -> Found {
-        cache.get(&self.stamp, self.model.blueprint(), FORM, tokens)
+    fn get(&self, cache: &PromptCache, tokens: &[u32]) -> CachedState {
+        cache.get(&self.stamp, self.model.model_config(), FORM, tokens)
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -92,10 +92,10 @@ fn other_models_kinds_and_contexts_find_nothing_and_delete_nothing() {
     for (stamp, form) in [
         (Stamp::of_bytes([8; 32]), FORM),
         (Stamp::of_bytes(near), FORM),
-        (bench.stamp, (256, CacheKind::Q8)),
-        (bench.stamp, (69, CacheKind::F16)),
+        (bench.stamp, (256, KvCacheType::Q8)),
+        (bench.stamp, (69, KvCacheType::F16)),
     ] {
-        let found = cache.get(&stamp, bench.model.blueprint(), form, &prompt(80));
+        let found = cache.get(&stamp, bench.model.model_config(), form, &prompt(80));
         assert!(found.state.is_none() && found.notes.is_empty());
     }
     assert!(bench.get(&cache, &prompt(70)).state.is_some());
@@ -117,9 +117,9 @@ fn nothing_but_the_system_prompt_is_ever_written() {
     bench.model.rollback(&mut state, 0);
     bench.model.forward(&mut state, prompt.tokens());
     state.logits().unwrap();
-    let bytes = |state: &State| {
+    let bytes = |state: &SequenceState| {
         let mut bytes = Vec::new();
-        state.write_to(&bench.stamp, Waypoints::None, &mut bytes).map(|()| bytes).unwrap()
+        state.write_to(&bench.stamp, CheckpointRange::None, &mut bytes).map(|()| bytes).unwrap()
     };
     assert!(bytes(&state) == bytes(&clean));
 }
@@ -174,7 +174,7 @@ fn what_is_damaged_is_told_deleted_and_replaced_by_the_next_best() {
 #[test]
 fn those_used_longest_ago_go_first_and_the_limit_holds() {
     let bench = Bench::new("qwen35");
-    let size = |tokens: &[u32]| bench.computed(tokens).1.written_bytes(Waypoints::None) as u64;
+    let size = |tokens: &[u32]| bench.computed(tokens).1.written_bytes(CheckpointRange::None) as u64;
     let limit = Bytes(3 * size(&prompt(60)) + 100);
     let cache = bench.cache(limit);
     let prompts: Vec<Vec<u32>> = (0..5).map(|n| prompt(60).iter().map(|token| token + n).collect()).collect();
@@ -228,7 +228,7 @@ fn many_at_once_read_whole_states_or_none() {
     let bench = Bench::new("qwen35");
     let prompts: Vec<Vec<u32>> = (0..6).map(|n| prompt(40).iter().map(|token| token + n).collect()).collect();
     let states: Vec<_> = prompts.iter().map(|tokens| bench.computed(tokens)).collect();
-    let limit = Bytes(3 * states[0].1.written_bytes(Waypoints::None) as u64);
+    let limit = Bytes(3 * states[0].1.written_bytes(CheckpointRange::None) as u64);
     std::thread::scope(|scope| {
         for worker in 0..4 {
             let (bench, states, prompts) = (&bench, &states, &prompts);

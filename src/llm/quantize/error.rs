@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::NoRoom;
+use crate::disk::NoDiskSpace;
 use crate::llm::LlmError;
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub enum QuantizeError {
     Write { path: PathBuf, why: io::Error },
 
     #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    NoDiskSpace(#[from] NoDiskSpace),
 
     #[error("cannot put the new folder at {path}: {why}; what was there lies in {aside}: move it back yourself")]
     Stranded { path: PathBuf, aside: PathBuf, why: io::Error },
@@ -61,7 +61,7 @@ impl QuantizeError {
         match self {
             Packed { .. } | NotACheckpoint { .. } | Group(_) | MixedGroup => true,
             Exists { .. } | NotAModel { .. } | HoldsOthers { .. } | HoldsSource { .. } => true,
-            Checkpoint(_) | NotFinite { .. } | Write { .. } | NoRoom(_) | Stranded { .. } => false,
+            Checkpoint(_) | NotFinite { .. } | Write { .. } | NoDiskSpace(_) | Stranded { .. } => false,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::error::{QuantizeError, writing};
-use super::plan::{self, Plan};
+use super::plan::{self, QuantizePlan};
 use crate::disk;
 use crate::llm::checkpoint::{CONFIG, DRAFTING, INDEX, folder_of};
 use crate::types::Bytes;
@@ -56,7 +56,7 @@ impl Destination {
 
     /// Which tensor is in which file: there is one, but readers expect to be told. Other engines look for the block that
     /// drafts in files that are named here, and take its presence for a sign that norms are zero-centred.
-    pub fn write_index(&self, plan: &Plan) -> Result<(), QuantizeError> {
+    pub fn write_index(&self, plan: &QuantizePlan) -> Result<(), QuantizeError> {
         let names = plan::entries(&plan.jobs).into_iter().map(|entry| entry.name);
         let map: Map<String, Value> = names.map(|name| (name, WEIGHTS.into())).collect();
         let metadata = json!({ "total_size": plan::bytes(&plan.jobs), "total_parameters": plan.parameters });

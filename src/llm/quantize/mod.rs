@@ -21,16 +21,16 @@ use std::path::Path;
 use memmap2::Mmap;
 use sotto_kernels::{BlockType, Pool, unpack_row};
 
-use super::Source;
-use super::checkpoint::header::{Dtype, Tensor};
-use super::checkpoint::writer::Writer;
+use super::ModelSource;
+use super::checkpoint::header::{CheckpointTensor, Dtype};
+use super::checkpoint::writer::CheckpointWriter;
 use super::checkpoint::{Checkpoint, DRAFTING};
-use super::tensors::{bring_in, give_back};
+use super::tensors::{give_back, populate_pages};
 pub use error::QuantizeError;
 use folder::Destination;
 use pack::Packed;
-use plan::{Job, Plan, Task};
-pub use recipe::{Format, Recipe, Scheme};
+use plan::{QuantizeJob, QuantizePlan, QuantizeTask};
+pub use recipe::{QuantFormat, Recipe, Scheme};
 
 use crate::types::Bytes;
 
@@ -71,11 +71,11 @@ pub fn quantize(
     replace: bool,
     watch: &dyn Watch,
 ) -> Result<Summary, QuantizeError> {
-    let checkpoint = match Source::open(source)? {
-        Source::Checkpoint(checkpoint) => checkpoint,
-        Source::Gguf(gguf) => return Err(QuantizeError::NotACheckpoint { path: gguf.path().to_owned() }),
+    let checkpoint = match ModelSource::open(source)? {
+        ModelSource::Checkpoint(checkpoint) => checkpoint,
+        ModelSource::Gguf(gguf) => return Err(QuantizeError::NotACheckpoint { path: gguf.path().to_owned() }),
     };
-    let plan = Plan::new(&checkpoint, recipe)?;
+    let plan = QuantizePlan::new(&checkpoint, recipe)?;
     let destination = Destination::new(checkpoint.dir(), destination, Bytes(plan.bytes()), replace)?;
     watch.begin(destination.partial(), plan.source_bytes());
     let pool = Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
@@ -97,10 +97,10 @@ fn write(
     pool: &Pool,
     watch: &dyn Watch,
     path: &Path,
-    jobs: &[Job],
+    jobs: &[QuantizeJob],
 ) -> Result<(), QuantizeError> {
     let failed = error::writing(path);
-    let writer = Writer::create(path, &plan::entries(jobs), &[("format", "mlx")]).map_err(&failed)?;
+    let writer = CheckpointWriter::create(path, &plan::entries(jobs), &[("format", "mlx")]).map_err(&failed)?;
     let mut work = Work { checkpoint, writer, pool, watch, path };
     jobs.iter().try_for_each(|job| work.run(job))?;
     work.writer.finish().map_err(&failed)
@@ -109,20 +109,20 @@ fn write(
 /// A file of weights under way.
 struct Work<'a> {
     checkpoint: &'a Checkpoint,
-    writer: Writer,
+    writer: CheckpointWriter,
     pool: &'a Pool,
     watch: &'a dyn Watch,
     path: &'a Path,
 }
 
 impl Work<'_> {
-    fn run(&mut self, job: &Job) -> Result<(), QuantizeError> {
+    fn run(&mut self, job: &QuantizeJob) -> Result<(), QuantizeError> {
         let (tensor, map) = self.checkpoint.find(&job.source)?;
         match job.task {
-            Task::Copy => self.copy(tensor, map),
-            Task::AddOne => self.rewrite(tensor, map, |value| value + 1.0, tensor.dtype.clone()),
-            Task::Widen => self.rewrite(tensor, map, |value| value, Dtype::F32),
-            Task::Pack(scheme) => self.pack(tensor, map, scheme),
+            QuantizeTask::Copy => self.copy(tensor, map),
+            QuantizeTask::AddOne => self.rewrite(tensor, map, |value| value + 1.0, tensor.dtype.clone()),
+            QuantizeTask::Widen => self.rewrite(tensor, map, |value| value, Dtype::F32),
+            QuantizeTask::Pack(scheme) => self.pack(tensor, map, scheme),
         }
     }
 
@@ -130,7 +130,7 @@ impl Work<'_> {
         self.writer.write(bytes).map_err(error::writing(self.path))
     }
 
-    fn copy(&mut self, tensor: &Tensor, map: &Mmap) -> Result<(), QuantizeError> {
+    fn copy(&mut self, tensor: &CheckpointTensor, map: &Mmap) -> Result<(), QuantizeError> {
         for start in tensor.span.clone().step_by(CHUNK) {
             let span = start..tensor.span.end.min(start + CHUNK);
             self.write(&map[span.clone()])?;
@@ -143,7 +143,7 @@ impl Work<'_> {
     /// A small tensor, value by value.
     fn rewrite(
         &mut self,
-        tensor: &Tensor,
+        tensor: &CheckpointTensor,
         map: &Mmap,
         change: impl Fn(f32) -> f32,
         dtype: Dtype,
@@ -159,14 +159,14 @@ impl Work<'_> {
     }
 
     /// Codes as they are made; scales and biases, a small part, behind them.
-    fn pack(&mut self, tensor: &Tensor, map: &Mmap, scheme: Scheme) -> Result<(), QuantizeError> {
+    fn pack(&mut self, tensor: &CheckpointTensor, map: &Mmap, scheme: Scheme) -> Result<(), QuantizeError> {
         let (kind, cols) = (float_kind(tensor), tensor.dims[1]);
         let row_bytes = cols * kind.block_bytes();
         let (chunk_rows, piece_rows) = ((CHUNK / row_bytes).max(1), (PIECE / cols).max(1));
         let (mut scales, mut biases) = (Vec::new(), Vec::new());
         for start in tensor.span.clone().step_by(chunk_rows * row_bytes) {
             let span = start..tensor.span.end.min(start + chunk_rows * row_bytes);
-            bring_in(map, &span);
+            populate_pages(map, &span);
             for piece in self.pack_chunk(kind, &map[span.clone()], piece_rows * row_bytes, scheme) {
                 let Packed { codes, scales: more_scales, biases: more_biases } =
                     piece.ok_or_else(|| QuantizeError::NotFinite { tensor: tensor.name.clone() })?;
@@ -195,6 +195,6 @@ impl Work<'_> {
 }
 
 /// The plan lets only these through.
-fn float_kind(tensor: &Tensor) -> BlockType {
+fn float_kind(tensor: &CheckpointTensor) -> BlockType {
     tensor.dtype.kind().expect("the plan refuses tensors that are not floats")
 }

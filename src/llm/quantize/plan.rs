@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::error::QuantizeError;
 use super::recipe::{Recipe, Scheme};
-use crate::llm::checkpoint::header::{Dtype, Tensor};
+use crate::llm::checkpoint::header::{CheckpointTensor, Dtype};
 use crate::llm::checkpoint::inventory::{Needed, draft_inventory, inventory};
-use crate::llm::checkpoint::names::{self, Kind, module};
-use crate::llm::checkpoint::writer::Entry;
+use crate::llm::checkpoint::names::{self, TensorKind, module};
+use crate::llm::checkpoint::writer::TensorSpec;
 use crate::llm::checkpoint::{Checkpoint, CheckpointFault};
 
 /// Before the names of the text model, and the head, as mlx-lm has them.
@@ -15,10 +15,10 @@ const PREFIX: &str = "language_model.model.";
 const HEAD_PREFIX: &str = "language_model.";
 
 /// What becomes of every tensor.
-pub struct Plan {
-    pub jobs: Vec<Job>,
+pub struct QuantizePlan {
+    pub jobs: Vec<QuantizeJob>,
     /// Those of the block that drafts, which goes into a file of its own.
-    pub draft_jobs: Vec<Job>,
+    pub draft_jobs: Vec<QuantizeJob>,
     /// Values of all weights, however they are written.
     pub parameters: u64,
     tied: bool,
@@ -30,16 +30,16 @@ pub struct Plan {
 
 /// One tensor of the source.
 #[derive(Debug, PartialEq)]
-pub struct Job {
+pub struct QuantizeJob {
     /// Its name below the prefix.
     pub source: String,
-    pub task: Task,
+    pub task: QuantizeTask,
     /// What is written for it, in this order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<TensorSpec>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Task {
+pub enum QuantizeTask {
     /// Byte for byte.
     Copy,
     /// A zero-centred norm becomes one that multiplies as it is.
@@ -49,12 +49,12 @@ pub enum Task {
     Pack(Scheme),
 }
 
-impl Plan {
-    pub fn new(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Plan, QuantizeError> {
+impl QuantizePlan {
+    pub fn new(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<QuantizePlan, QuantizeError> {
         let source_tied = checkpoint.tied();
-        let needed = inventory(checkpoint.blueprint(), source_tied);
+        let needed = inventory(checkpoint.model_config(), source_tied);
         checkpoint.refuse_all_but(&needed)?;
-        let mut plan = Plan {
+        let mut plan = QuantizePlan {
             jobs: Vec::new(),
             draft_jobs: Vec::new(),
             parameters: 0,
@@ -75,7 +75,7 @@ impl Plan {
         }
         if checkpoint.drafts() {
             let raw = checkpoint.drafts_raw()?;
-            for needed in &draft_inventory(checkpoint.blueprint()) {
+            for needed in &draft_inventory(checkpoint.model_config()) {
                 let job = plan.job(checkpoint, recipe, needed, (&needed.name, needed.name.clone()), raw)?;
                 plan.draft_jobs.push(job);
             }
@@ -91,29 +91,31 @@ impl Plan {
         needed: &Needed,
         (name, full): (&str, String),
         raw: bool,
-    ) -> Result<Job, QuantizeError> {
+    ) -> Result<QuantizeJob, QuantizeError> {
         let tensor = source(checkpoint, needed)?;
-        let whole = |dtype: Dtype, dims: &[usize]| vec![Entry::new(full.clone(), dtype, dims)];
+        let whole = |dtype: Dtype, dims: &[usize]| vec![TensorSpec::new(full.clone(), dtype, dims)];
         let (dtype, dims) = (tensor.dtype.clone(), &needed.dims[..]);
         let (task, entries) = match (needed.kind, recipe.scheme(name, dims[dims.len() - 1])) {
-            (Kind::Matrix, scheme) => {
+            (TensorKind::Matrix, scheme) => {
                 if scheme != Some(self.base) {
                     self.overrides.push((module(&full).to_owned(), scheme));
                 }
                 match scheme {
-                    Some(scheme) => (Task::Pack(scheme), packed(&full, dims, scheme)),
-                    None => (Task::Copy, whole(dtype, dims)),
+                    Some(scheme) => (QuantizeTask::Pack(scheme), packed(&full, dims, scheme)),
+                    None => (QuantizeTask::Copy, whole(dtype, dims)),
                 }
             }
-            (Kind::Norm, _) if raw => (Task::AddOne, whole(dtype, dims)),
+            (TensorKind::Norm, _) if raw => (QuantizeTask::AddOne, whole(dtype, dims)),
             // The same order in memory, only called otherwise.
-            (Kind::Convolution, _) => (Task::Copy, whole(dtype, &[dims[0], dims[2], dims[1]])),
-            (Kind::Decay, _) => (Task::Widen, whole(Dtype::F32, dims)),
-            (Kind::Norm | Kind::GatedNorm | Kind::Bias, _) => (Task::Copy, whole(dtype, dims)),
+            (TensorKind::Convolution, _) => (QuantizeTask::Copy, whole(dtype, &[dims[0], dims[2], dims[1]])),
+            (TensorKind::Decay, _) => (QuantizeTask::Widen, whole(Dtype::F32, dims)),
+            (TensorKind::Norm | TensorKind::GatedNorm | TensorKind::Bias, _) => {
+                (QuantizeTask::Copy, whole(dtype, dims))
+            }
         };
         self.parameters += dims.iter().map(|&dim| dim as u64).product::<u64>();
         self.source_bytes += tensor.span.len() as u64;
-        Ok(Job { source: needed.name.clone(), task, entries })
+        Ok(QuantizeJob { source: needed.name.clone(), task, entries })
     }
 
     /// Bytes of all data that will be written.
@@ -160,17 +162,17 @@ impl Plan {
 }
 
 /// What so many jobs write.
-pub fn entries(jobs: &[Job]) -> Vec<Entry> {
+pub fn entries(jobs: &[QuantizeJob]) -> Vec<TensorSpec> {
     jobs.iter().flat_map(|job| job.entries.iter().cloned()).collect()
 }
 
 /// Bytes of the data of [`entries`].
-pub fn bytes(jobs: &[Job]) -> u64 {
-    jobs.iter().flat_map(|job| &job.entries).map(Entry::bytes).sum()
+pub fn bytes(jobs: &[QuantizeJob]) -> u64 {
+    jobs.iter().flat_map(|job| &job.entries).map(TensorSpec::bytes).sum()
 }
 
 /// The tensor of the source, held against what it must be.
-fn source<'a>(checkpoint: &'a Checkpoint, needed: &Needed) -> Result<&'a Tensor, QuantizeError> {
+fn source<'a>(checkpoint: &'a Checkpoint, needed: &Needed) -> Result<&'a CheckpointTensor, QuantizeError> {
     let (tensor, _) = checkpoint.find(&needed.name)?;
     if tensor.dtype == Dtype::U32 {
         return Err(QuantizeError::Packed { path: checkpoint.dir().to_owned(), tensor: tensor.name.clone() });
@@ -178,7 +180,7 @@ fn source<'a>(checkpoint: &'a Checkpoint, needed: &Needed) -> Result<&'a Tensor,
     checkpoint.float(&needed.name)?;
     let same = match needed.kind {
         // Which of the two layouts it has was seen when the checkpoint was opened.
-        Kind::Convolution => tensor.dims[0] == needed.dims[0],
+        TensorKind::Convolution => tensor.dims[0] == needed.dims[0],
         _ => tensor.dims == needed.dims,
     };
     match same {
@@ -191,12 +193,12 @@ fn source<'a>(checkpoint: &'a Checkpoint, needed: &Needed) -> Result<&'a Tensor,
     }
 }
 
-fn packed(full: &str, dims: &[usize], scheme: Scheme) -> Vec<Entry> {
+fn packed(full: &str, dims: &[usize], scheme: Scheme) -> Vec<TensorSpec> {
     let (rows, cols) = (dims[0], dims[1]);
     let (module, parameters) = (module(full), [rows, cols / scheme.group]);
     vec![
-        Entry::new(full, Dtype::U32, &[rows, cols / 32 * scheme.bits]),
-        Entry::new(format!("{module}.scales"), Dtype::BF16, &parameters),
-        Entry::new(format!("{module}.biases"), Dtype::BF16, &parameters),
+        TensorSpec::new(full, Dtype::U32, &[rows, cols / 32 * scheme.bits]),
+        TensorSpec::new(format!("{module}.scales"), Dtype::BF16, &parameters),
+        TensorSpec::new(format!("{module}.biases"), Dtype::BF16, &parameters),
     ]
 }

@@ -43,7 +43,7 @@ pub struct Scheme {
 
 /// What may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum QuantFormat {
     Int4,
     Int5,
     Int6,
@@ -51,16 +51,17 @@ pub enum Format {
     Mixed,
 }
 
-impl Format {
-    pub const ALL: [Format; 5] = [Format::Mixed, Format::Int4, Format::Int5, Format::Int6, Format::Int8];
+impl QuantFormat {
+    pub const ALL: [QuantFormat; 5] =
+        [QuantFormat::Mixed, QuantFormat::Int4, QuantFormat::Int5, QuantFormat::Int6, QuantFormat::Int8];
 
     pub fn name(self) -> &'static str {
         match self {
-            Format::Int4 => "int4",
-            Format::Int5 => "int5",
-            Format::Int6 => "int6",
-            Format::Int8 => "int8",
-            Format::Mixed => "mixed",
+            QuantFormat::Int4 => "int4",
+            QuantFormat::Int5 => "int5",
+            QuantFormat::Int6 => "int6",
+            QuantFormat::Int8 => "int8",
+            QuantFormat::Mixed => "mixed",
         }
     }
 }
@@ -68,23 +69,23 @@ impl Format {
 /// A format with its groups settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
-    format: Format,
+    format: QuantFormat,
     base: Scheme,
 }
 
 impl Recipe {
-    pub fn new(format: Format, group: Option<usize>) -> Result<Recipe, QuantizeError> {
+    pub fn new(format: QuantFormat, group: Option<usize>) -> Result<Recipe, QuantizeError> {
         if let Some(group) = group.filter(|group| !GROUPS.contains(group)) {
             return Err(QuantizeError::Group(group));
         }
-        if format == Format::Mixed && group.is_some() {
+        if format == QuantFormat::Mixed && group.is_some() {
             return Err(QuantizeError::MixedGroup);
         }
         let (bits, usual, symmetric) = match format {
-            Format::Int4 => (4, 64, false),
-            Format::Int5 => (5, 64, false),
-            Format::Int6 | Format::Mixed => (6, 64, false),
-            Format::Int8 => (8, 32, true),
+            QuantFormat::Int4 => (4, 64, false),
+            QuantFormat::Int5 => (5, 64, false),
+            QuantFormat::Int6 | QuantFormat::Mixed => (6, 64, false),
+            QuantFormat::Int8 => (8, 32, true),
         };
         Ok(Recipe { format, base: Scheme { bits, group: group.unwrap_or(usual), symmetric } })
     }
@@ -96,7 +97,7 @@ impl Recipe {
 
     /// Whether a tied head becomes a tensor of its own.
     pub fn separates_head(&self) -> bool {
-        self.format == Format::Int8
+        self.format == QuantFormat::Int8
     }
 
     /// How the matrix called `name` below the prefix is quantised, whose rows are `cols` wide; `None` where it stays.
@@ -104,10 +105,10 @@ impl Recipe {
         let affine = |bits, group| Some(Scheme { bits, group, symmetric: false });
         let wanted = match (self.format, names::in_layer(name).unwrap_or(name)) {
             (_, names::JOIN) => affine(8, 64),
-            (Format::Int8, names::EMBEDDING) => None,
-            (Format::Mixed, "linear_attn.in_proj_a.weight" | "linear_attn.in_proj_b.weight") => None,
-            (Format::Mixed, "mlp.gate_proj.weight" | "mlp.up_proj.weight") => affine(4, 32),
-            (Format::Mixed, "mlp.down_proj.weight") => affine(5, 64),
+            (QuantFormat::Int8, names::EMBEDDING) => None,
+            (QuantFormat::Mixed, "linear_attn.in_proj_a.weight" | "linear_attn.in_proj_b.weight") => None,
+            (QuantFormat::Mixed, "mlp.gate_proj.weight" | "mlp.up_proj.weight") => affine(4, 32),
+            (QuantFormat::Mixed, "mlp.down_proj.weight") => affine(5, 64),
             _ => Some(self.base),
         }?;
         let fits = |group: &usize| *group <= wanted.group && cols.is_multiple_of(*group);

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::llm::checkpoint::header::Dtype;
 use crate::llm::checkpoint::inventory::Needed;
-use crate::llm::checkpoint::names::{self, Kind};
+use crate::llm::checkpoint::names::{self, TensorKind};
 use crate::llm::checkpoint::testing::{Layout, nested, text_config};
 use crate::llm::tensors::{Tensors, Weight};
 
@@ -32,7 +32,7 @@ impl Watch for Counting {
     }
 }
 
-fn run(source: &TempDir, format: Format) -> (TempDir, PathBuf) {
+fn run(source: &TempDir, format: QuantFormat) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let destination = dir.path().join("out");
     let watch = Counting::default();
@@ -70,13 +70,13 @@ fn check(layout: &Layout, destination: &Path, coarsest: f32) -> Vec<(String, Blo
         let own = if layout.tied && needed.name == names::HEAD { names::EMBEDDING } else { &needed.name };
         let (expected, _) = layout.tensor(&Needed { name: own.to_owned(), ..needed.clone() });
         let (found, tolerance) = match needed.kind {
-            Kind::Matrix => {
+            TensorKind::Matrix => {
                 let weight = binder.matrix(&gguf, needed.dims[0], needed.dims[1]).unwrap();
                 kinds.push((needed.name.clone(), weight.matrix().kind()));
                 (values(&weight), coarsest)
             }
             // 1 + w rounded to bf16, as mlx-lm stores it.
-            Kind::Norm => (binder.vector(&gguf, expected.len()).unwrap(), 1.0 / 128.0),
+            TensorKind::Norm => (binder.vector(&gguf, expected.len()).unwrap(), 1.0 / 128.0),
             _ => (binder.vector(&gguf, expected.len()).unwrap(), 0.0),
         };
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -93,21 +93,21 @@ fn every_format_reads_back_within_half_a_step() {
     let source = layout.write();
     let affine = |bits, group| BlockType::Affine(sotto_kernels::Affine::new(bits, group).unwrap());
     for (format, coarsest, usual) in [
-        (Format::Int4, 0.024, affine(4, 64)),
-        (Format::Int5, 0.012, affine(5, 64)),
-        (Format::Int6, 0.006, affine(6, 64)),
-        (Format::Int8, 0.0015, BlockType::Q8_0),
-        (Format::Mixed, 0.024, affine(6, 64)),
+        (QuantFormat::Int4, 0.024, affine(4, 64)),
+        (QuantFormat::Int5, 0.012, affine(5, 64)),
+        (QuantFormat::Int6, 0.006, affine(6, 64)),
+        (QuantFormat::Int8, 0.0015, BlockType::Q8_0),
+        (QuantFormat::Mixed, 0.024, affine(6, 64)),
     ] {
         let (_dir, destination) = run(&source, format);
         let kinds = check(&layout, &destination, coarsest);
         let kind = |part: &str| kinds.iter().find(|(name, _)| name.ends_with(part)).unwrap().1;
         assert_eq!(kind("in_proj_qkv.weight"), usual, "{format:?}");
         match format {
-            Format::Int8 => {
+            QuantFormat::Int8 => {
                 assert_eq!((kind(names::EMBEDDING), kind(names::HEAD)), (BlockType::BF16, BlockType::Q8_0));
             }
-            Format::Mixed => {
+            QuantFormat::Mixed => {
                 assert_eq!((kind("in_proj_a.weight"), kind("in_proj_b.weight")), (BlockType::BF16, BlockType::BF16));
                 assert_eq!((kind("up_proj.weight"), kind("down_proj.weight")), (affine(4, 32), affine(5, 64)));
             }
@@ -126,7 +126,7 @@ fn every_source_is_read() {
         Layout { shards: 3, ..published.clone() },
         Layout { tied: false, config: untied, ..published.clone() },
     ] {
-        let (_dir, destination) = run(&layout.write(), Format::Int8);
+        let (_dir, destination) = run(&layout.write(), QuantFormat::Int8);
         check(&layout, &destination, 0.0015);
     }
 }
@@ -141,7 +141,7 @@ fn the_block_that_drafts_goes_into_a_file_of_its_own() {
         let source = layout.write_tensors(&[layout.tensors(), drafting.clone()].concat());
         let dir = tempfile::tempdir().unwrap();
         let destination = dir.path().join("out");
-        let (recipe, watch) = (Recipe::new(Format::Mixed, None).unwrap(), Counting::default());
+        let (recipe, watch) = (Recipe::new(QuantFormat::Mixed, None).unwrap(), Counting::default());
         let summary = quantize(source.path(), &destination, &recipe, false, &watch).unwrap();
         assert_eq!(watch.done, watch.total);
         check(&layout, &destination, 0.024);
@@ -184,7 +184,7 @@ fn the_folder_is_one_that_mlx_reads() {
     let source = layout.write();
     fs::write(source.path().join("tokenizer.json"), "{}").unwrap();
     fs::write(source.path().join("notes.txt"), "private").unwrap();
-    let (_dir, destination) = run(&source, Format::Mixed);
+    let (_dir, destination) = run(&source, QuantFormat::Mixed);
     let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(destination.join(name)).unwrap()).unwrap();
     let config = read("config.json");
     assert_eq!(config["model_type"], "qwen3_5");
@@ -212,7 +212,7 @@ fn the_folder_is_one_that_mlx_reads() {
 #[test]
 fn a_destination_is_replaced_only_when_it_should_be() {
     let source = Layout::published().write();
-    let recipe = Recipe::new(Format::Int4, None).unwrap();
+    let recipe = Recipe::new(QuantFormat::Int4, None).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let go = |destination: &Path, replace: bool| {
         quantize(source.path(), destination, &recipe, replace, &Counting::default())
@@ -242,7 +242,7 @@ fn a_destination_is_replaced_only_when_it_should_be() {
 #[test]
 fn what_is_not_of_a_checkpoint_survives_force() {
     let source = Layout::published().write();
-    let recipe = Recipe::new(Format::Int4, None).unwrap();
+    let recipe = Recipe::new(QuantFormat::Int4, None).unwrap();
     let plain = |path: &Path| fs::write(path, "mine").unwrap();
     type Make<'a> = &'a dyn Fn(&Path);
     let others: &[(&str, Make)] = &[
@@ -289,7 +289,7 @@ impl Watch for Meddling {
 #[test]
 fn what_is_put_there_meanwhile_survives_too() {
     let source = Layout::published().write();
-    let recipe = Recipe::new(Format::Int4, None).unwrap();
+    let recipe = Recipe::new(QuantFormat::Int4, None).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("empty");
     fs::create_dir(&path).unwrap();
@@ -302,7 +302,7 @@ fn what_is_put_there_meanwhile_survives_too() {
 fn what_cannot_be_quantised_is_refused_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let destination = dir.path().join("out");
-    let recipe = Recipe::new(Format::Int4, None).unwrap();
+    let recipe = Recipe::new(QuantFormat::Int4, None).unwrap();
     let refused = |source: &TempDir| {
         let error = quantize(source.path(), &destination, &recipe, false, &Counting::default()).unwrap_err();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{error}");
@@ -324,9 +324,9 @@ fn what_cannot_be_quantised_is_refused_and_leaves_nothing() {
 
 #[test]
 fn groups_are_settled_once() {
-    assert!(matches!(Recipe::new(Format::Int4, Some(48)), Err(QuantizeError::Group(48))));
-    assert!(matches!(Recipe::new(Format::Mixed, Some(32)), Err(QuantizeError::MixedGroup)));
-    let recipe = Recipe::new(Format::Int4, Some(128)).unwrap();
+    assert!(matches!(Recipe::new(QuantFormat::Int4, Some(48)), Err(QuantizeError::Group(48))));
+    assert!(matches!(Recipe::new(QuantFormat::Mixed, Some(32)), Err(QuantizeError::MixedGroup)));
+    let recipe = Recipe::new(QuantFormat::Int4, Some(128)).unwrap();
     let group = |cols| recipe.scheme("layers.0.mlp.up_proj.weight", cols).map(|scheme| scheme.group);
     assert_eq!([1024, 192, 96, 100].map(group), [Some(128), Some(64), Some(32), None]);
 }

@@ -10,7 +10,7 @@ const DEFAULT_BASE: f64 = 1e7;
 
 /// Fields under their own names. What the file says besides has been looked at when the checkpoint was opened.
 #[derive(Debug, Deserialize)]
-pub struct Config {
+pub struct ReferenceConfig {
     pub vocab_size: usize,
     pub hidden_size: usize,
     pub intermediate_size: usize,
@@ -47,13 +47,13 @@ struct Rope {
     partial_rotary_factor: Option<f64>,
 }
 
-impl Config {
-    pub fn read(file: &Map<String, Value>) -> Result<Config, serde_json::Error> {
+impl ReferenceConfig {
+    pub fn read(file: &Map<String, Value>) -> Result<ReferenceConfig, serde_json::Error> {
         let text = match file.get("text_config") {
             Some(text @ Value::Object(_)) => text.clone(),
             _ => Value::Object(file.clone()),
         };
-        let mut config: Config = serde_json::from_value(text)?;
+        let mut config: ReferenceConfig = serde_json::from_value(text)?;
         config.tied = config.tied.or(file.get("tie_word_embeddings").and_then(Value::as_bool));
         Ok(config)
     }

@@ -2,15 +2,15 @@
 
 use candle_core::{D, Device, Result, Tensor};
 
-use super::config::Config;
-use super::weights::Weights;
-use super::{LayerMemory, ReferenceError};
+use super::config::ReferenceConfig;
+use super::weights::ReferenceWeights;
+use super::{ReferenceError, ReferenceLayerState};
 
 /// Under the root of the length of queries and keys of a DeltaNet; the same in every file.
 const LENGTH_EPS: f64 = 1e-6;
 
 /// h += mixer(norm(h)), then h += mlp(norm(h)). Matrices are [out, in].
-pub struct Layer {
+pub struct ReferenceLayer {
     mixer_norm: Tensor,
     mixer: Mixer,
     mlp_norm: Tensor,
@@ -20,11 +20,11 @@ pub struct Layer {
 }
 
 enum Mixer {
-    Delta(Delta),
+    DeltaNetLayer(DeltaNetLayer),
     Attention(Attention),
 }
 
-struct Delta {
+struct DeltaNetLayer {
     /// [channels, width]: queries, keys and values.
     qkv: Tensor,
     /// [value_width, width]
@@ -60,14 +60,18 @@ struct Attention {
     output: Tensor,
 }
 
-impl Layer {
-    pub fn load(weights: &Weights, config: &Config, n: usize) -> std::result::Result<Layer, ReferenceError> {
+impl ReferenceLayer {
+    pub fn load(
+        weights: &ReferenceWeights,
+        config: &ReferenceConfig,
+        n: usize,
+    ) -> std::result::Result<ReferenceLayer, ReferenceError> {
         let (width, hidden) = (config.hidden_size, config.intermediate_size);
         let mixer = match config.is_delta(n) {
-            true => Mixer::Delta(Delta::load(weights, config, &format!("layers.{n}.linear_attn."))?),
+            true => Mixer::DeltaNetLayer(DeltaNetLayer::load(weights, config, &format!("layers.{n}.linear_attn."))?),
             false => Mixer::Attention(Attention::load(weights, config, &format!("layers.{n}.self_attn."))?),
         };
-        Ok(Layer {
+        Ok(ReferenceLayer {
             mixer_norm: weights.norm(&format!("layers.{n}.input_layernorm.weight"), width)?,
             mixer,
             mlp_norm: weights.norm(&format!("layers.{n}.post_attention_layernorm.weight"), width)?,
@@ -77,10 +81,10 @@ impl Layer {
         })
     }
 
-    pub fn memory(&self, config: &Config) -> Result<LayerMemory> {
+    pub fn memory(&self, config: &ReferenceConfig) -> Result<ReferenceLayerState> {
         let zeros = |dims: &[usize]| Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu);
         Ok(match &self.mixer {
-            Mixer::Delta(_) => LayerMemory::Delta {
+            Mixer::DeltaNetLayer(_) => ReferenceLayerState::DeltaNetLayer {
                 conv: zeros(&[config.linear_conv_kernel_dim - 1, config.channels()])?,
                 recurrent: zeros(&[
                     config.linear_num_value_heads,
@@ -88,18 +92,24 @@ impl Layer {
                     config.linear_value_head_dim,
                 ])?,
             },
-            Mixer::Attention(_) => LayerMemory::Attention { kept: None },
+            Mixer::Attention(_) => ReferenceLayerState::Attention { kept: None },
         })
     }
 
     /// x: [tokens, width], the first of them at `position`.
-    pub fn forward(&self, config: &Config, x: &Tensor, position: usize, memory: &mut LayerMemory) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        config: &ReferenceConfig,
+        x: &Tensor,
+        position: usize,
+        memory: &mut ReferenceLayerState,
+    ) -> Result<Tensor> {
         let normed = rms_norm(x, &self.mixer_norm, config.rms_norm_eps)?;
         let mixed = match (&self.mixer, memory) {
-            (Mixer::Delta(delta), LayerMemory::Delta { conv, recurrent }) => {
+            (Mixer::DeltaNetLayer(delta), ReferenceLayerState::DeltaNetLayer { conv, recurrent }) => {
                 delta.forward(config, &normed, conv, recurrent)?
             }
-            (Mixer::Attention(attention), LayerMemory::Attention { kept }) => {
+            (Mixer::Attention(attention), ReferenceLayerState::Attention { kept }) => {
                 attention.forward(config, &normed, position, kept)?
             }
             _ => candle_core::bail!("the memory is of another model"),
@@ -111,11 +121,15 @@ impl Layer {
     }
 }
 
-impl Delta {
-    fn load(weights: &Weights, config: &Config, at: &str) -> std::result::Result<Delta, ReferenceError> {
+impl DeltaNetLayer {
+    fn load(
+        weights: &ReferenceWeights,
+        config: &ReferenceConfig,
+        at: &str,
+    ) -> std::result::Result<DeltaNetLayer, ReferenceError> {
         let get = |name: &str, dims: &[usize]| weights.get(&format!("{at}{name}"), dims);
         let (width, channels, heads) = (config.hidden_size, config.channels(), config.linear_num_value_heads);
-        Ok(Delta {
+        Ok(DeltaNetLayer {
             qkv: get("in_proj_qkv.weight", &[channels, width])?,
             z: get("in_proj_z.weight", &[config.value_width(), width])?,
             a: get("in_proj_a.weight", &[heads, width])?,
@@ -128,7 +142,7 @@ impl Delta {
         })
     }
 
-    fn forward(&self, config: &Config, x: &Tensor, conv: &mut Tensor, s: &mut Tensor) -> Result<Tensor> {
+    fn forward(&self, config: &ReferenceConfig, x: &Tensor, conv: &mut Tensor, s: &mut Tensor) -> Result<Tensor> {
         let (tokens, heads) = (x.dim(0)?, config.linear_num_value_heads);
         let (keys, values) = (config.key_width(), config.value_width());
         let mixed = self.convolve(&linear(x, &self.qkv)?, conv)?;
@@ -179,7 +193,11 @@ fn recur(q: &Tensor, k: &Tensor, v: &Tensor, kept: &Tensor, beta: &Tensor, s: &m
 }
 
 impl Attention {
-    fn load(weights: &Weights, config: &Config, at: &str) -> std::result::Result<Attention, ReferenceError> {
+    fn load(
+        weights: &ReferenceWeights,
+        config: &ReferenceConfig,
+        at: &str,
+    ) -> std::result::Result<Attention, ReferenceError> {
         let get = |name: &str, dims: &[usize]| weights.get(&format!("{at}{name}"), dims);
         let (width, head_dim) = (config.hidden_size, config.head_dim);
         let (query, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
@@ -195,7 +213,7 @@ impl Attention {
 
     fn forward(
         &self,
-        config: &Config,
+        config: &ReferenceConfig,
         x: &Tensor,
         position: usize,
         kept: &mut Option<(Tensor, Tensor)>,
@@ -227,7 +245,7 @@ fn remember(kept: &mut Option<(Tensor, Tensor)>, k: Tensor, v: Tensor) -> Result
 }
 
 /// x: [tokens, heads, head_dim]. Of the first R values of a head, i and i + R/2 are turned by position · base^(-2i/R).
-fn rotate(config: &Config, x: &Tensor, position: usize) -> Result<Tensor> {
+fn rotate(config: &ReferenceConfig, x: &Tensor, position: usize) -> Result<Tensor> {
     let (tokens, rotated) = (x.dim(0)?, config.rotated());
     let half = rotated / 2;
     // Angles in f64: positions are large numbers.

@@ -5,12 +5,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::llm::Source;
+use crate::llm::ModelSource;
 use crate::llm::checkpoint::random;
 use crate::llm::checkpoint::testing::Layout;
 use crate::llm::testing::goldens;
 use crate::llm::verify::Expected;
-use crate::llm::{CacheKind, State};
+use crate::llm::{KvCacheType, SequenceState};
 
 fn largest(got: &[f32], wanted: &[f32]) -> f32 {
     assert_eq!(got.len(), wanted.len());
@@ -30,7 +30,7 @@ fn it_computes_what_is_expected_however_the_sequence_is_cut() {
     let get = |name: &str| expected.get(name).map(|found| found.values(found.dims()).unwrap());
     let logits = get("logits").unwrap();
     for pieces in [vec![200], vec![1, 3, 60, 136]] {
-        let reference = Reference::open(&folder.join("hf")).unwrap();
+        let reference = ReferenceModel::open(&folder.join("hf")).unwrap();
         let tokens = expected.get("input_ids").unwrap().tokens(reference.vocabulary()).unwrap();
         let (mut memory, mut rows, mut rest) = (reference.memory().unwrap(), Vec::new(), &tokens[..]);
         for piece in pieces {
@@ -48,15 +48,15 @@ fn it_computes_what_is_expected_however_the_sequence_is_cut() {
     }
 }
 
-fn assert_states(memory: &Memory, expected: impl Fn(&str) -> Option<Vec<f32>>) {
+fn assert_states(memory: &ReferenceState, expected: impl Fn(&str) -> Option<Vec<f32>>) {
     for (n, layer) in memory.layers().iter().enumerate() {
         let wanted = |part: &str| expected(&format!("after{}.layer{n}.{part}", memory.positions())).unwrap();
         match layer {
-            LayerMemory::Delta { conv, recurrent } => {
+            ReferenceLayerState::DeltaNetLayer { conv, recurrent } => {
                 assert_near("S", recurrent, &wanted("recurrent_state"), 1e-4);
                 assert_near("rows", &conv.t().unwrap(), &wanted("conv_state"), 1e-4);
             }
-            LayerMemory::Attention { kept } => {
+            ReferenceLayerState::Attention { kept } => {
                 let (keys, values) = kept.as_ref().unwrap();
                 assert_near("keys", keys, &wanted("k"), 1e-4);
                 assert_near("values", values, &wanted("v"), 1e-4);
@@ -80,11 +80,11 @@ fn other_config(ratio: usize, tied: bool, rotated: f64) -> Value {
 
 /// The largest difference of a logit between the engine and the reference over 70 tokens.
 fn between(dir: &Path) -> f32 {
-    let model = Source::open(dir).unwrap().load(2).unwrap();
-    let reference = Reference::open(dir).unwrap();
+    let model = ModelSource::open(dir).unwrap().load(2).unwrap();
+    let reference = ReferenceModel::open(dir).unwrap();
     let tokens: Vec<u32> = (0..70).map(|n| n * 37 % reference.vocabulary() as u32).collect();
     let rows = reference.logits(&tokens, &mut reference.memory().unwrap()).unwrap();
-    let mut state = State::with_cache(model.blueprint(), tokens.len(), CacheKind::F32);
+    let mut state = SequenceState::with_cache(model.model_config(), tokens.len(), KvCacheType::F32);
     let (mut rows, mut most) = (rows.chunks_exact(reference.vocabulary()), 0.0f32);
     model.forward_each(&mut state, &tokens, |_, logits| most = most.max(largest(logits, rows.next().unwrap())));
     assert!(rows.next().is_none());
@@ -109,7 +109,7 @@ fn the_engine_computes_the_same_from_the_same_checkpoint() {
 
 #[test]
 fn what_is_no_unquantised_checkpoint_is_refused_with_the_next_step() {
-    let refused = |dir: &Path| Reference::open(dir).err().expect("it should be refused").to_string();
+    let refused = |dir: &Path| ReferenceModel::open(dir).err().expect("it should be refused").to_string();
     let packed = refused(Layout::mlx(4, 64).write().path());
     assert!(packed.contains("U32") && packed.contains("as it was published"), "{packed}");
     assert!(refused(Path::new("no such folder")).contains("no such folder"));
@@ -125,5 +125,5 @@ fn it_says_what_it_will_hold() {
     let dir = Layout::published().write();
     let values: usize =
         Layout::published().inventory().iter().map(|needed| needed.dims.iter().product::<usize>()).sum();
-    assert_eq!(Reference::planned_bytes(dir.path(), 10).unwrap(), 4 * (values as u64 + 640));
+    assert_eq!(ReferenceModel::planned_bytes(dir.path(), 10).unwrap(), 4 * (values as u64 + 640));
 }

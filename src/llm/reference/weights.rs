@@ -7,13 +7,13 @@ use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 
 use super::ReferenceError;
-use super::config::Config;
+use super::config::ReferenceConfig;
 use crate::llm::tensors::give_back;
 
 const EMBEDDING: &str = "embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
-pub struct Weights<'a> {
+pub struct ReferenceWeights<'a> {
     dir: PathBuf,
     /// Of each file what candle reads in it, and its mapping.
     files: Vec<(SliceSafetensors<'a>, &'a Mmap)>,
@@ -25,8 +25,12 @@ pub struct Weights<'a> {
     shift: f64,
 }
 
-impl<'a> Weights<'a> {
-    pub fn open(dir: &Path, maps: impl Iterator<Item = &'a Mmap>, config: &Config) -> Result<Self, ReferenceError> {
+impl<'a> ReferenceWeights<'a> {
+    pub fn open(
+        dir: &Path,
+        maps: impl Iterator<Item = &'a Mmap>,
+        config: &ReferenceConfig,
+    ) -> Result<Self, ReferenceError> {
         let read = |map: &'a Mmap| Ok((SliceSafetensors::new(map)?, map));
         let files: candle_core::Result<Vec<(SliceSafetensors, &Mmap)>> = maps.map(read).collect();
         let files = files.map_err(|why| ReferenceError::Read { path: dir.to_owned(), why: Box::new(why) })?;
@@ -35,13 +39,13 @@ impl<'a> Weights<'a> {
         let ending = |end: &str| names.iter().filter(of_text).find(|name| name.ends_with(end)).cloned();
         let prefix = ending(EMBEDDING).map(|name| name[..name.len() - EMBEDDING.len()].to_owned());
         let (dir, head) = (dir.to_owned(), ending(HEAD));
-        let mut weights = Weights { dir, files, prefix: prefix.unwrap_or_default(), head, shift: 1.0 };
+        let mut weights = ReferenceWeights { dir, files, prefix: prefix.unwrap_or_default(), head, shift: 1.0 };
         weights.shift = weights.norm_shift(config)?;
         Ok(weights)
     }
 
     /// Published convolutions are [channels, 1, taps]; whoever makes them [channels, taps, 1] adds 1 to the norms too.
-    fn norm_shift(&self, config: &Config) -> Result<f64, ReferenceError> {
+    fn norm_shift(&self, config: &ReferenceConfig) -> Result<f64, ReferenceError> {
         let Some(layer) = (0..config.num_hidden_layers).find(|&n| config.is_delta(n)) else { return Ok(1.0) };
         let tensor = self.load(&format!("{}layers.{layer}.linear_attn.conv1d.weight", self.prefix))?;
         Ok(if tensor.dim(1)? == 1 { 1.0 } else { 0.0 })

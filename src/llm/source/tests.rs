@@ -9,24 +9,24 @@ use serde_json::json;
 use super::super::checkpoint::testing::Layout;
 use super::super::checkpoint::{CONFIG, INDEX};
 use super::super::notes::ModelNote;
-use super::super::state::State;
+use super::super::state::SequenceState;
 use super::super::testing::{self, Builder};
 use super::super::tokenizer::testing::document;
 use super::*;
 
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12345\n";
 
-fn source(file: &Builder) -> (tempfile::NamedTempFile, Source) {
+fn source(file: &Builder) -> (tempfile::NamedTempFile, ModelSource) {
     let path = tempfile::NamedTempFile::new().unwrap();
     fs::write(path.path(), file.build()).unwrap();
-    let source = Source::open(path.path()).unwrap();
+    let source = ModelSource::open(path.path()).unwrap();
     (path, source)
 }
 
 /// The logits after three tokens.
-fn logits(source: &Source) -> Vec<f32> {
+fn logits(source: &ModelSource) -> Vec<f32> {
     let model = source.load(1).unwrap();
-    let mut state = State::new(model.blueprint(), 4);
+    let mut state = SequenceState::new(model.model_config(), 4);
     model.forward(&mut state, &[1, 2, 3]);
     state.logits().unwrap().to_vec()
 }
@@ -52,7 +52,7 @@ fn blocks_predict_by_their_tensors_and_not_by_their_number() {
         ("none at all", claiming(5), None),
     ] {
         let (_file, source) = source(&file);
-        assert_eq!(source.blueprint().unwrap().layers, 4, "{case}");
+        assert_eq!(source.model_config().unwrap().layers, 4, "{case}");
         assert!(!source.drafts() && logits(&source) == logits(&plain), "{case}");
         let notes: Vec<String> = source.notes().iter().map(ToString::to_string).collect();
         assert_eq!(notes.len(), usize::from(words.is_some()), "{case}: {notes:?}");
@@ -76,7 +76,7 @@ fn sizes_that_llama_cpp_takes_are_taken() {
         let (_file, source) = source(&file);
         assert_eq!(logits(&source), logits(&plain), "{case}");
     }
-    let interval = Blueprint::from_gguf(&testing::open(&but("full_attention_interval"))).unwrap();
+    let interval = ModelConfig::from_gguf(&testing::open(&but("full_attention_interval"))).unwrap();
     assert_eq!(interval.delta.unwrap().layers, [true, true, true, false], "the fourth attends");
     for (file, words) in [
         (kv(&[0, 2, 0, 4]), "2 in one layer and 4 in another"),
@@ -84,7 +84,7 @@ fn sizes_that_llama_cpp_takes_are_taken() {
         (kv(&[-1; 4]), "1 to 1024 is possible"),
         (scaled(2.0), "rope scaling \"linear\""),
     ] {
-        let message = Blueprint::from_gguf(&testing::open(&file)).unwrap_err().to_string();
+        let message = ModelConfig::from_gguf(&testing::open(&file)).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
     }
 }
@@ -161,7 +161,7 @@ fn weights_in_a_type_that_is_not_read_are_named() {
     let path = dir.path().join("m.gguf");
     for (code, name) in [(16, "IQ2_XXS"), (23, "IQ4_XS"), (35, "TQ2_0"), (39, "MXFP4"), (77, "number 77")] {
         fs::write(&path, Builder::default().tensor_entry("w", &[256], code, 0).build()).unwrap();
-        let refused = Source::open(&path).err().unwrap();
+        let refused = ModelSource::open(&path).err().unwrap();
         let message = refused.to_string();
         assert!(matches!(refused, LlmError::Unsupported { .. }), "{message}");
         assert!(message.contains(name) && message.contains("Q3_K, Q4_K"), "{message}");
@@ -183,7 +183,7 @@ fn a_byte_order_mark_is_no_part_of_a_file() {
     for path in [CONFIG, INDEX, TOKENIZER, TOKENIZER_CONFIG].map(|name| folder.path().join(name)) {
         fs::write(&path, ["\u{feff}".as_bytes(), &fs::read(&path).unwrap()].concat()).unwrap();
     }
-    let source = Source::open(folder.path()).unwrap();
+    let source = ModelSource::open(folder.path()).unwrap();
     assert_eq!(source.tokenizer().unwrap().vocabulary(), 1);
     assert_eq!(template_in(folder.path()).unwrap().as_deref(), Some("{{ messages }}"));
 }
@@ -191,7 +191,7 @@ fn a_byte_order_mark_is_no_part_of_a_file() {
 #[test]
 fn a_file_that_is_no_model_is_named() {
     let open = |dir: &Path| {
-        Source::open(dir)?.tokenizer()?;
+        ModelSource::open(dir)?.tokenizer()?;
         template_in(dir).map(drop)
     };
     let shard = "model-00002-of-00002.safetensors";
@@ -217,7 +217,7 @@ fn a_file_that_is_no_model_is_named() {
         ("m.bin", "something", "neither a GGUF file nor a .safetensors file"),
     ] {
         fs::write(dir.path().join(name), content).unwrap();
-        let message = Source::open(&dir.path().join(name)).err().expect(name).to_string();
+        let message = ModelSource::open(&dir.path().join(name)).err().expect(name).to_string();
         assert!(message.contains(words) && message.contains(name), "{name}: {message}");
     }
 }

@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use sotto_kernels::Best;
 
-use super::blueprint::Blueprint;
 use super::loaded::Llm;
+use super::model_config::ModelConfig;
 use super::sampler::Sampler;
-use super::state::{CacheKind, State};
+use super::state::{KvCacheType, SequenceState};
 use crate::config::{self, Speculation};
 use lookup::Lookup;
 use mtp::Mtp;
@@ -93,19 +93,19 @@ impl Speculator {
             Speculation::Auto => {
                 let began = Instant::now();
                 let lookup = Lookup::new(llm.settings.context());
-                let (drafts, kind) = (llm.model.drafts(), CacheKind::from(llm.settings.kv));
-                let mtp = drafts.then(|| Mtp::new(llm.blueprint(), llm.tokenizer.used(), kind));
-                Some(Ahead::new(llm.blueprint(), (Box::new(lookup), mtp), Box::new(move || began.elapsed())))
+                let (drafts, kind) = (llm.model.drafts(), KvCacheType::from(llm.settings.kv));
+                let mtp = drafts.then(|| Mtp::new(llm.model_config(), llm.tokenizer.used(), kind));
+                Some(Ahead::new(llm.model_config(), (Box::new(lookup), mtp), Box::new(move || began.elapsed())))
             }
         };
-        let bytes = Self::planned_bytes(llm.blueprint(), &llm.settings, llm.model.drafts());
+        let bytes = Self::planned_bytes(llm.model_config(), &llm.settings, llm.model.drafts());
         Speculator { ahead, guesses: Guesses::default(), bytes }
     }
 
     /// Bytes that it takes, with a model that `drafts` or without.
-    pub fn planned_bytes(blueprint: &Blueprint, settings: &config::Llm, drafts: bool) -> u64 {
-        let logits = ((MOST + 1) * size_of::<f32>()) as u64 * blueprint.vocabulary as u64;
-        let mtp = || Mtp::planned_bytes(blueprint, settings.context(), settings.kv.into());
+    pub fn planned_bytes(model_config: &ModelConfig, settings: &config::LlmPlan, drafts: bool) -> u64 {
+        let logits = ((MOST + 1) * size_of::<f32>()) as u64 * model_config.vocabulary as u64;
+        let mtp = || Mtp::planned_bytes(model_config, settings.context(), settings.kv.into());
         // What does not fit the address space is refused with the state, which holds more.
         let mtp = if drafts { mtp().map_or(u64::MAX, |bytes| bytes as u64) } else { 0 };
         match settings.speculation {
@@ -120,7 +120,7 @@ impl Speculator {
     }
 
     /// An answer begins behind what `state` has computed.
-    pub fn begin(&mut self, state: &State) {
+    pub fn begin(&mut self, state: &SequenceState) {
         self.guesses = Guesses::default();
         if let Some(ahead) = &mut self.ahead {
             ahead.begin(state);
@@ -129,15 +129,15 @@ impl Speculator {
 
     /// Computes `token`, behind which the answer has room for `room` more, or finds it computed. Of the logits there are
     /// as many as `sampler` looks at.
-    pub fn advance(&mut self, llm: &Llm, state: &mut State, token: u32, room: usize, sampler: &Sampler) {
+    pub fn advance(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, room: usize, sampler: &Sampler) {
         match &mut self.ahead {
             Some(ahead) => ahead.advance(llm, state, (token, room), sampler, &mut self.guesses),
             None => step(llm, state, token, sampler),
         }
     }
 
-    /// The logits behind the last token, as [`State::best_logits`].
-    pub fn logits<'a>(&'a mut self, state: &'a mut State) -> Option<&'a mut [f32]> {
+    /// The logits behind the last token, as [`SequenceState::best_logits`].
+    pub fn logits<'a>(&'a mut self, state: &'a mut SequenceState) -> Option<&'a mut [f32]> {
         match &mut self.ahead {
             Some(ahead) if ahead.rows > 0 => {
                 let vocabulary = ahead.logits.len() / (MOST + 1);
@@ -148,7 +148,7 @@ impl Speculator {
     }
 
     /// Takes back what was computed beyond the last token. Its logits are lost if there was such.
-    pub fn settle(&mut self, llm: &Llm, state: &mut State) {
+    pub fn settle(&mut self, llm: &Llm, state: &mut SequenceState) {
         if let Some(ahead) = &mut self.ahead {
             ahead.settle(llm, state);
         }
@@ -162,7 +162,7 @@ impl Speculator {
 
 impl Ahead {
     fn new(
-        blueprint: &Blueprint,
+        model_config: &ModelConfig,
         (drafter, mtp): (Box<dyn Drafter>, Option<Mtp>),
         clock: Box<dyn Fn() -> Duration + Send>,
     ) -> Self {
@@ -177,11 +177,11 @@ impl Ahead {
             watched: None,
             right: 0,
             rows: 0,
-            logits: vec![0.0; (MOST + 1) * blueprint.vocabulary],
+            logits: vec![0.0; (MOST + 1) * model_config.vocabulary],
         }
     }
 
-    fn begin(&mut self, state: &State) {
+    fn begin(&mut self, state: &SequenceState) {
         self.drafter.follow(state.tokens());
         self.mtp.iter_mut().for_each(Mtp::begin);
         self.certain = state.len();
@@ -191,7 +191,7 @@ impl Ahead {
     fn advance(
         &mut self,
         llm: &Llm,
-        state: &mut State,
+        state: &mut SequenceState,
         (token, room): (u32, usize),
         sampler: &Sampler,
         guesses: &mut Guesses,
@@ -228,7 +228,7 @@ impl Ahead {
     }
 
     /// Drafts up to `most` tokens behind `token`, as many as pay. Nothing follows the end of an answer.
-    fn guess(&mut self, llm: &Llm, state: &mut State, token: u32, most: usize) {
+    fn guess(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, most: usize) {
         self.reason = Reason::Text(self.drafter.propose(MOST, &mut self.draft));
         let end = self.draft.iter().position(|&token| llm.tokenizer.is_control(token));
         self.draft.truncate(end.unwrap_or(MOST));
@@ -242,7 +242,7 @@ impl Ahead {
     }
 
     /// Has the model's own block draft, if nothing was looked up and it pays. What it looks back over is kept up in any case.
-    fn guess_with_model(&mut self, llm: &Llm, state: &mut State, token: u32, most: usize) {
+    fn guess_with_model(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, most: usize) {
         let Some(mtp) = &mut self.mtp else { return };
         mtp.watch(&llm.model, state);
         let length = if self.draft.is_empty() { self.pace.draft_length(most) } else { 0 };
@@ -257,7 +257,7 @@ impl Ahead {
         self.reason = Reason::Model;
     }
 
-    fn compute(&mut self, llm: &Llm, state: &mut State, token: u32, sampler: &Sampler) {
+    fn compute(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, sampler: &Sampler) {
         if self.rows == 0 {
             return step(llm, state, token, sampler);
         }
@@ -267,7 +267,7 @@ impl Ahead {
         llm.model.forward_steps(state, &tokens[..self.rows], &mut self.logits[..self.rows * vocabulary]);
     }
 
-    fn settle(&mut self, llm: &Llm, state: &mut State) {
+    fn settle(&mut self, llm: &Llm, state: &mut SequenceState) {
         llm.rollback(state, self.certain);
         self.forget_draft();
     }
@@ -280,7 +280,7 @@ impl Ahead {
 }
 
 /// Computes the logits behind one more token, as many of them as the choice looks at.
-fn step(llm: &Llm, state: &mut State, token: u32, sampler: &Sampler) {
+fn step(llm: &Llm, state: &mut SequenceState, token: u32, sampler: &Sampler) {
     match sampler.looks_at() {
         Some(count) => {
             let counts = |token| sampler.leaves(token);
@@ -291,6 +291,6 @@ fn step(llm: &Llm, state: &mut State, token: u32, sampler: &Sampler) {
 }
 
 /// Tokens that can be computed behind the next one, and taken back without computing anything again.
-fn ahead_room(state: &State) -> usize {
+fn ahead_room(state: &SequenceState) -> usize {
     state.reach_ahead().min(state.context() - state.len()).saturating_sub(1)
 }

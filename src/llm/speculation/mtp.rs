@@ -5,14 +5,14 @@
 //! last batch of the prompt, so that reading a prompt costs nothing more and a state that was stored or forked needs
 //! nothing beside it. Entries of drafts are written over by those of what came true.
 
-use super::super::blueprint::Blueprint;
 use super::super::model::{DRAFTED, Model};
-use super::super::state::{BATCH, CacheKind, Memory, State};
+use super::super::model_config::ModelConfig;
+use super::super::state::{BATCH, KvCacheType, LayerState, SequenceState};
 use super::pace::MOST;
 
 /// The drafts of one text under way.
 pub struct Mtp {
-    memory: Memory,
+    memory: LayerState,
     /// The position that the first entry is of.
     first: usize,
     /// Entries that are certain.
@@ -30,10 +30,10 @@ pub struct Mtp {
 
 impl Mtp {
     /// For texts of the first `used` tokens of the vocabulary.
-    pub fn new(blueprint: &Blueprint, used: usize, kind: CacheKind) -> Mtp {
-        let width = blueprint.width;
+    pub fn new(model_config: &ModelConfig, used: usize, kind: KvCacheType) -> Mtp {
+        let width = model_config.width;
         Mtp {
-            memory: Memory::new(blueprint, blueprint.layers, kind),
+            memory: LayerState::new(model_config, model_config.layers, kind),
             first: 0,
             entries: 0,
             waiting: 0,
@@ -44,9 +44,9 @@ impl Mtp {
     }
 
     /// Bytes that it takes at most, with a context of so many positions; `None` if they overflow.
-    pub fn planned_bytes(blueprint: &Blueprint, context: usize, kind: CacheKind) -> Option<usize> {
-        let memory = Memory::planned_bytes(blueprint, blueprint.layers, context.checked_add(MOST)?, kind)?;
-        let values = blueprint.width.checked_mul(4 * BATCH)?.checked_add(DRAFTED)?;
+    pub fn planned_bytes(model_config: &ModelConfig, context: usize, kind: KvCacheType) -> Option<usize> {
+        let memory = LayerState::planned_bytes(model_config, model_config.layers, context.checked_add(MOST)?, kind)?;
+        let values = model_config.width.checked_mul(4 * BATCH)?.checked_add(DRAFTED)?;
         memory.checked_add(values.checked_mul(size_of::<f32>())?)
     }
 
@@ -56,9 +56,9 @@ impl Mtp {
     }
 
     /// Takes over what `state` has of positions that are new. Where positions between are lost, it begins anew.
-    pub fn watch(&mut self, model: &Model, state: &mut State) {
+    pub fn watch(&mut self, model: &Model, state: &mut SequenceState) {
         let (first, rows) = state.newest();
-        let (width, len, known) = (model.blueprint().width, state.len(), self.first + self.entries + self.waiting);
+        let (width, len, known) = (model.model_config().width, state.len(), self.first + self.entries + self.waiting);
         let known = if (first..=len).contains(&known) && self.entries + self.waiting > 0 {
             known
         } else {
@@ -80,7 +80,7 @@ impl Mtp {
     pub fn propose(
         &mut self,
         model: &Model,
-        state: &mut State,
+        state: &mut SequenceState,
         (token, most): (u32, usize),
         ends: impl Fn(u32) -> bool,
         draft: &mut Vec<u32>,
@@ -89,7 +89,7 @@ impl Mtp {
         if self.waiting == 0 {
             return;
         }
-        let (width, last) = (model.blueprint().width, self.waiting - 1);
+        let (width, last) = (model.model_config().width, self.waiting - 1);
         self.enter(model, state, self.waiting, Some(token));
         self.hidden.copy_within(last * width..(last + 1) * width, 0);
         let work = state.room();
@@ -106,7 +106,7 @@ impl Mtp {
 
     /// Makes entries of the `n` oldest of those that wait, and leaves what the block makes of them in their place. `token`
     /// comes behind the last position of `state`.
-    fn enter(&mut self, model: &Model, state: &mut State, n: usize, token: Option<u32>) {
+    fn enter(&mut self, model: &Model, state: &mut SequenceState, n: usize, token: Option<u32>) {
         let mut next = [0; BATCH];
         let behind = state.tokens()[self.first + self.entries + 1..].iter().copied().chain(token);
         next.iter_mut().zip(behind).for_each(|(next, token)| *next = token);
@@ -119,14 +119,14 @@ impl Mtp {
 #[cfg(test)]
 impl Mtp {
     /// How far a key or a value of two that know the same positions is apart at most.
-    pub fn furthest_apart(&self, other: &Mtp, blueprint: &Blueprint) -> f32 {
+    pub fn furthest_apart(&self, other: &Mtp, model_config: &ModelConfig) -> f32 {
         assert_eq!((self.first, self.entries, self.waiting), (other.first, other.entries, other.waiting));
         let load = |mtp: &Mtp, head, entry| {
-            let (mut key, mut value) = (vec![0.0; blueprint.head_dim], vec![0.0; blueprint.head_dim]);
+            let (mut key, mut value) = (vec![0.0; model_config.head_dim], vec![0.0; model_config.head_dim]);
             mtp.memory.cache().unwrap().load(head, entry, &mut key, &mut value);
             [key, value].concat()
         };
-        let places = (0..blueprint.kv_heads).flat_map(|head| (0..self.entries).map(move |entry| (head, entry)));
+        let places = (0..model_config.kv_heads).flat_map(|head| (0..self.entries).map(move |entry| (head, entry)));
         places.fold(0.0, |worst, (head, entry)| {
             let pairs = load(self, head, entry).into_iter().zip(load(other, head, entry));
             pairs.map(|(a, b)| (a - b).abs()).fold(worst, f32::max)

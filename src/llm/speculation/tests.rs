@@ -2,10 +2,10 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::llm::generator::{GenerationLimits, Generator, Step};
 use crate::llm::sampler::Sampler;
 use crate::llm::template::Thinking;
 use crate::llm::testing;
-use crate::llm::writer::{Limits, Step, Writer};
 use crate::memory::Budget;
 use crate::types::Bytes;
 
@@ -61,13 +61,13 @@ fn load_for(file: &testing::Builder, temperature: f32, speculation: Speculation)
 /// are then.
 struct Told {
     tokens: Vec<u32>,
-    state: State,
+    state: SequenceState,
     sampler: Sampler,
     guesses: Guesses,
     ahead: Speculator,
 }
 
-fn begun(llm: &Llm) -> State {
+fn begun(llm: &Llm) -> SequenceState {
     let mut state = llm.state();
     let prompt: Vec<u32> = (0..PROMPT as u32).map(|i| i * 7 % 250).collect();
     llm.compute(&mut state, &prompt);
@@ -76,8 +76,8 @@ fn begun(llm: &Llm) -> State {
 
 fn tell(llm: &Llm, mut ahead: Speculator, each: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Told {
     let (mut state, mut sampler) = (begun(llm), llm.sampler(&llm.settings.sampling));
-    let limits = Limits { tokens: ANSWER, thought: 12 };
-    let mut writer = Writer::new(llm, (&state, &mut ahead), &mut sampler, Thinking::On, limits);
+    let limits = GenerationLimits { tokens: ANSWER, thought: 12 };
+    let mut writer = Generator::new(llm, (&state, &mut ahead), &mut sampler, Thinking::On, limits);
     loop {
         match writer.step(llm, &mut state, &mut ahead, &mut sampler).unwrap() {
             Step::End(_) => break,
@@ -91,7 +91,7 @@ fn tell(llm: &Llm, mut ahead: Speculator, each: &mut dyn FnMut(usize) -> Control
 
 fn guessing(llm: &Llm, guess: impl Fn(usize) -> u32 + Send + 'static) -> Speculator {
     let drafter = Scripted { len: 0, guess: Box::new(guess) };
-    let ahead = Ahead::new(llm.blueprint(), (Box::new(drafter), None), even_clock());
+    let ahead = Ahead::new(llm.model_config(), (Box::new(drafter), None), even_clock());
     Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
 }
 
@@ -110,12 +110,12 @@ impl Drafter for Silent {
 }
 
 fn mtp(llm: &Llm) -> Mtp {
-    Mtp::new(llm.blueprint(), llm.tokenizer.used(), CacheKind::F16)
+    Mtp::new(llm.model_config(), llm.tokenizer.used(), KvCacheType::F16)
 }
 
 /// The model's own block drafts where `drafter` has nothing. No time passes, so that only what comes true counts.
 fn drafting(llm: &Llm, drafter: Box<dyn Drafter>) -> Speculator {
-    let ahead = Ahead::new(llm.blueprint(), (drafter, Some(mtp(llm))), Box::new(|| Duration::ZERO));
+    let ahead = Ahead::new(llm.model_config(), (drafter, Some(mtp(llm))), Box::new(|| Duration::ZERO));
     Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
 }
 
@@ -247,7 +247,7 @@ fn the_models_own_block_stays_in_step_with_the_text() {
         }
         assert!(drafts[0].len() == 3 && drafts[0] == drafts[1], "{drafts:?}");
         let lived = told.ahead.ahead.as_mut().unwrap().mtp.as_mut().unwrap();
-        let off = plain.furthest_apart(lived, llm.blueprint());
+        let off = plain.furthest_apart(lived, llm.model_config());
         assert!(off < 1e-2, "foreseen {foreseen}: an entry is off by {off}");
     }
 }

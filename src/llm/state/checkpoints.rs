@@ -11,8 +11,8 @@ use std::io::{self, Read, Write};
 
 use sotto_kernels::{CHUNK, DeltaState, read_numbers, write_numbers};
 
-use super::memory::{DeltaMemory, Memory};
-use crate::llm::blueprint::Blueprint;
+use super::memory::{DeltaNetState, LayerState};
+use crate::llm::model_config::ModelConfig;
 
 /// Positions from one checkpoint to the next; at most one falls into a batch.
 pub const SPACING: usize = 64;
@@ -24,39 +24,39 @@ const TURNS: usize = 3;
 pub(in crate::llm) const MOST: usize = NEWEST + TURNS;
 
 #[derive(Clone, Default)]
-pub(in crate::llm) struct Checkpoints {
+pub(in crate::llm) struct StateCheckpoints {
     /// By position.
-    kept: Vec<Checkpoint>,
+    kept: Vec<StateCheckpoint>,
     /// One that was dropped, to be filled again.
-    spare: Option<Checkpoint>,
+    spare: Option<StateCheckpoint>,
 }
 
 /// The DeltaNet memories before `position`, a border of chunks.
 #[derive(Clone)]
-pub(in crate::llm) struct Checkpoint {
+pub(in crate::llm) struct StateCheckpoint {
     pub position: usize,
     turn: bool,
     /// One for each DeltaNet layer.
-    pub layers: Vec<BorderMemory>,
+    pub layers: Vec<DeltaSnapshot>,
 }
 
 #[derive(Clone)]
-pub(in crate::llm) struct BorderMemory {
+pub(in crate::llm) struct DeltaSnapshot {
     pub base: Vec<f32>,
     pub rows: Vec<f32>,
 }
 
-impl Checkpoint {
+impl StateCheckpoint {
     /// Copies the memories at the border they stand at.
-    pub fn take(&mut self, layers: &[Memory]) {
-        for (to, from) in self.layers.iter_mut().zip(layers.iter().filter_map(Memory::delta)) {
+    pub fn take(&mut self, layers: &[LayerState]) {
+        for (to, from) in self.layers.iter_mut().zip(layers.iter().filter_map(LayerState::delta)) {
             to.base.copy_from_slice(from.delta.base());
             to.rows.copy_from_slice(from.conv.border_rows());
         }
     }
 
     /// Brings the memories back to the border.
-    pub fn give_back<'a>(&self, layers: impl Iterator<Item = &'a mut DeltaMemory>) {
+    pub fn give_back<'a>(&self, layers: impl Iterator<Item = &'a mut DeltaNetState>) {
         for (from, to) in self.layers.iter().zip(layers) {
             to.delta.set_base(self.position, &from.base);
             to.conv.set_rows(self.position, &from.rows);
@@ -68,7 +68,7 @@ impl Checkpoint {
         self.turn
     }
 
-    /// Bytes that [`Checkpoint::write_to`] writes.
+    /// Bytes that [`StateCheckpoint::write_to`] writes.
     pub fn written_bytes(&self) -> usize {
         let values = self.layers.iter().map(|layer| layer.base.len() + layer.rows.len()).sum::<usize>();
         2 * size_of::<u64>() + values * size_of::<f32>()
@@ -83,7 +83,7 @@ impl Checkpoint {
         })
     }
 
-    /// Reads what [`Checkpoint::write_to`] wrote into one that has room for the same memories.
+    /// Reads what [`StateCheckpoint::write_to`] wrote into one that has room for the same memories.
     pub fn read_from(&mut self, from: &mut impl Read) -> io::Result<()> {
         let mut word = [0; size_of::<u64>()];
         from.read_exact(&mut word)?;
@@ -102,10 +102,10 @@ impl Checkpoint {
     }
 }
 
-impl Checkpoints {
+impl StateCheckpoints {
     /// Bytes of as many as are ever held; `None` if they overflow.
-    pub fn planned_bytes(blueprint: &Blueprint) -> Option<usize> {
-        let Some(net) = &blueprint.delta else { return Some(0) };
+    pub fn planned_bytes(model_config: &ModelConfig) -> Option<usize> {
+        let Some(net) = &model_config.delta else { return Some(0) };
         let layers = net.layers.iter().filter(|&&delta| delta).count();
         let rows = net.heads().channels().checked_mul(net.taps - 1)?;
         let one = DeltaState::base_len(&net.heads())?.checked_add(rows)?.checked_mul(layers)?;
@@ -113,15 +113,15 @@ impl Checkpoints {
     }
 
     pub fn bytes(&self) -> usize {
-        self.kept.iter().chain(&self.spare).map(Checkpoint::bytes).sum()
+        self.kept.iter().chain(&self.spare).map(StateCheckpoint::bytes).sum()
     }
 
     /// By position.
-    pub fn iter(&self) -> impl Iterator<Item = &Checkpoint> {
+    pub fn iter(&self) -> impl Iterator<Item = &StateCheckpoint> {
         self.kept.iter()
     }
 
-    pub fn into_kept(self) -> Vec<Checkpoint> {
+    pub fn into_kept(self) -> Vec<StateCheckpoint> {
         self.kept
     }
 
@@ -130,7 +130,7 @@ impl Checkpoints {
     }
 
     /// The newest at or before `position`.
-    pub fn before(&self, position: usize) -> Option<&Checkpoint> {
+    pub fn before(&self, position: usize) -> Option<&StateCheckpoint> {
         self.kept.iter().rfind(|checkpoint| checkpoint.position <= position)
     }
 
@@ -142,29 +142,29 @@ impl Checkpoints {
 
     /// One for `position` with room for the memories of `layers`, used again where there is one. What it will drive out
     /// is dropped.
-    pub fn blank(&mut self, position: usize, layers: &[Memory]) -> Checkpoint {
+    pub fn blank(&mut self, position: usize, layers: &[LayerState]) -> StateCheckpoint {
         self.blank_of_sort(false, position, layers)
     }
 
-    fn blank_of_sort(&mut self, turn: bool, position: usize, layers: &[Memory]) -> Checkpoint {
+    fn blank_of_sort(&mut self, turn: bool, position: usize, layers: &[LayerState]) -> StateCheckpoint {
         self.thin(Some(turn));
-        let empty = |memory: &DeltaMemory| BorderMemory {
+        let empty = |memory: &DeltaNetState| DeltaSnapshot {
             base: vec![0.0; memory.delta.base().len()],
             rows: vec![0.0; memory.conv.border_rows().len()],
         };
-        let new = || layers.iter().filter_map(Memory::delta).map(empty).collect();
+        let new = || layers.iter().filter_map(LayerState::delta).map(empty).collect();
         let layers = self.spare.take().map_or_else(new, |spare| spare.layers);
-        Checkpoint { position, turn, layers }
+        StateCheckpoint { position, turn, layers }
     }
 
-    pub fn keep(&mut self, checkpoint: Checkpoint) {
+    pub fn keep(&mut self, checkpoint: StateCheckpoint) {
         let at = self.kept.partition_point(|other| other.position < checkpoint.position);
         self.kept.insert(at, checkpoint);
         self.thin(None);
     }
 
     /// Keeps the memories of `layers`, which stand at `border`, as the end of a turn.
-    pub fn mark_turn(&mut self, border: usize, layers: &[Memory]) {
+    pub fn mark_turn(&mut self, border: usize, layers: &[LayerState]) {
         if let Some(there) = self.kept.iter_mut().find(|checkpoint| checkpoint.position == border) {
             there.turn = true;
             return self.thin(None);
@@ -178,7 +178,7 @@ impl Checkpoints {
     /// the oldest.
     fn thin(&mut self, coming: Option<bool>) {
         for (turn, most, oldest) in [(true, TURNS, 1), (false, NEWEST, 0)] {
-            let of_sort = |checkpoint: &Checkpoint| checkpoint.turn == turn;
+            let of_sort = |checkpoint: &StateCheckpoint| checkpoint.turn == turn;
             let most = most - usize::from(coming == Some(turn));
             while self.kept.iter().filter(|checkpoint| of_sort(checkpoint)).count() > most {
                 let mut places = (0..self.kept.len()).filter(|&i| of_sort(&self.kept[i]));

@@ -14,9 +14,9 @@ use std::io::{self, Read, Write};
 use sha2::{Digest, Sha256};
 use sotto_kernels::{CHUNK, read_numbers, write_numbers};
 
-use super::checkpoints::{Checkpoint, MOST};
-use super::{CALLS, CacheKind, Logits, Memory, Ordering, Origin, Stamp, State, border};
-use crate::llm::blueprint::Blueprint;
+use super::checkpoints::{MOST, StateCheckpoint};
+use super::{CALLS, KvCacheType, LayerState, Logits, Ordering, SequenceState, Stamp, StateOrigin, border};
+use crate::llm::model_config::ModelConfig;
 
 const MAGIC: [u8; 8] = *b"sotto-st";
 const VERSION: u32 = 1;
@@ -26,9 +26,9 @@ const DIGEST: usize = 32;
 
 /// Which checkpoints are written with a state: without them it goes on just the same, but going far back takes longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waypoints {
+pub enum CheckpointRange {
     None,
-    /// The ends of turns ([`State::mark_turn`]).
+    /// The ends of turns ([`SequenceState::mark_turn`]).
     Turns,
     All,
 }
@@ -43,7 +43,7 @@ pub enum StateError {
     #[error("the stored state was computed by another model, program or machine; compute its tokens again")]
     Foreign,
     #[error("the stored state keeps {found:?} and {wanted:?} is wanted; compute its tokens again")]
-    Kind { found: CacheKind, wanted: CacheKind },
+    Kind { found: KvCacheType, wanted: KvCacheType },
     #[error(
         "the stored state has {len} positions, but the context is {context}; raise [llm] context (ChatSettings::context)"
     )]
@@ -55,24 +55,24 @@ pub enum StateError {
 /// What stands before the memories.
 struct Head<'a> {
     stamp: Stamp,
-    kind: CacheKind,
+    kind: KvCacheType,
     border: usize,
     checkpoints: usize,
     tokens: &'a [u32],
-    origins: &'a [Origin],
+    origins: &'a [StateOrigin],
     logits: Option<&'a [f32]>,
 }
 
-impl State {
-    /// Bytes that [`State::write_to`] writes.
-    pub fn written_bytes(&self, waypoints: Waypoints) -> usize {
+impl SequenceState {
+    /// Bytes that [`SequenceState::write_to`] writes.
+    pub fn written_bytes(&self, waypoints: CheckpointRange) -> usize {
         self.body_bytes(waypoints) + DIGEST
     }
 
     /// Writes everything that going on from here depends on, and nothing of what was taken back.
-    pub fn write_to(&self, stamp: &Stamp, waypoints: Waypoints, to: impl Write) -> io::Result<()> {
+    pub fn write_to(&self, stamp: &Stamp, waypoints: CheckpointRange, to: impl Write) -> io::Result<()> {
         let mut to = Hashing { inner: io::BufWriter::new(to), hasher: Sha256::new() };
-        let checkpoints: Vec<&Checkpoint> = self.checkpoints.iter().filter(|c| waypoints.include(c)).collect();
+        let checkpoints: Vec<&StateCheckpoint> = self.checkpoints.iter().filter(|c| waypoints.include(c)).collect();
         let head = self.head(stamp, checkpoints.len());
         head.write_to(&mut to)?;
         write_memories(head.tokens.len(), &self.layers, checkpoints, &mut to)?;
@@ -80,17 +80,18 @@ impl State {
         to.inner.flush()
     }
 
-    /// The state that [`State::write_to`] wrote with the same stamp; `from` must end with it. What it allocates is at
-    /// most [`State::planned_bytes_with`] of `context`, whatever the bytes say.
+    /// The state that [`SequenceState::write_to`] wrote with the same stamp; `from` must end with it. What it allocates is at
+    /// most [`SequenceState::planned_bytes_with`] of `context`, whatever the bytes say.
     pub fn read_from(
         stamp: &Stamp,
-        blueprint: &Blueprint,
+        model_config: &ModelConfig,
         context: usize,
-        kind: CacheKind,
+        kind: KvCacheType,
         from: impl Read,
-    ) -> Result<State, StateError> {
+    ) -> Result<SequenceState, StateError> {
         let mut from = Hashing { inner: io::BufReader::new(from), hasher: Sha256::new() };
-        let state = State::read_body(stamp, blueprint, context, kind, &mut from).map_err(StateError::or_short)?;
+        let state =
+            SequenceState::read_body(stamp, model_config, context, kind, &mut from).map_err(StateError::or_short)?;
         let (mut written, mut beyond) = ([0; DIGEST], [0]);
         from.inner.read_exact(&mut written).map_err(|error| StateError::from(error).or_short())?;
         if from.hasher.finalize().as_slice() != written {
@@ -102,17 +103,22 @@ impl State {
         }
     }
 
-    pub(super) fn body_bytes(&self, waypoints: Waypoints) -> usize {
-        let logits = if self.has_all_logits() { self.blueprint.vocabulary * size_of::<f32>() } else { 0 };
-        let checkpoints = self.checkpoints.iter().filter(|c| waypoints.include(c)).map(Checkpoint::written_bytes);
+    pub(super) fn body_bytes(&self, waypoints: CheckpointRange) -> usize {
+        let logits = if self.has_all_logits() { self.model_config.vocabulary * size_of::<f32>() } else { 0 };
+        let checkpoints = self.checkpoints.iter().filter(|c| waypoints.include(c)).map(StateCheckpoint::written_bytes);
         let layers = self.layers.iter().map(|layer| layer.written_bytes(self.len()));
         HEAD + self.len() * (size_of::<u32>() + 1) + logits + layers.chain(checkpoints).sum::<usize>()
     }
 
     /// Writes all but the checksum, letting go of each memory once it is written.
-    pub(super) fn pour_into(mut self, stamp: &Stamp, waypoints: Waypoints, to: &mut impl Write) -> io::Result<()> {
+    pub(super) fn pour_into(
+        mut self,
+        stamp: &Stamp,
+        waypoints: CheckpointRange,
+        to: &mut impl Write,
+    ) -> io::Result<()> {
         let checkpoints = std::mem::take(&mut self.checkpoints).into_kept();
-        let checkpoints: Vec<Checkpoint> = checkpoints.into_iter().filter(|c| waypoints.include(c)).collect();
+        let checkpoints: Vec<StateCheckpoint> = checkpoints.into_iter().filter(|c| waypoints.include(c)).collect();
         self.head(stamp, checkpoints.len()).write_to(to)?;
         write_memories(self.tokens.len(), self.layers, checkpoints, to)
     }
@@ -132,14 +138,14 @@ impl State {
     /// Reads all but the checksum.
     pub(super) fn read_body(
         stamp: &Stamp,
-        blueprint: &Blueprint,
+        model_config: &ModelConfig,
         context: usize,
-        kind: CacheKind,
+        kind: KvCacheType,
         from: &mut impl Read,
-    ) -> Result<State, StateError> {
+    ) -> Result<SequenceState, StateError> {
         let peek = Peek::read_from(from)?;
-        peek.check(stamp, blueprint, context, kind)?;
-        let mut state = State::with_cache(blueprint, context, kind);
+        peek.check(stamp, model_config, context, kind)?;
+        let mut state = SequenceState::with_cache(model_config, context, kind);
         state.read_positions(&peek, from)?;
         for layer in &mut state.layers {
             layer.read_from(peek.border, peek.len, from)?;
@@ -160,13 +166,13 @@ impl State {
     /// Reads tokens, how they were computed, and logits.
     fn read_positions(&mut self, peek: &Peek, from: &mut impl Read) -> Result<(), StateError> {
         peek.read_tokens(from, &mut self.tokens)?;
-        if self.tokens.iter().any(|&token| token as usize >= self.blueprint.vocabulary) {
+        if self.tokens.iter().any(|&token| token as usize >= self.model_config.vocabulary) {
             return Err(StateError::Damaged { what: "a token is not of the vocabulary" });
         }
         let mut alone = vec![0u8; peek.len];
         from.read_exact(&mut alone)?;
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
-        self.origins.extend(alone.iter().map(|&alone| Origin { call, alone: alone != 0 }));
+        self.origins.extend(alone.iter().map(|&alone| StateOrigin { call, alone: alone != 0 }));
         if peek.logits {
             read_numbers(&mut self.work.logits, from)?;
         }
@@ -175,7 +181,7 @@ impl State {
     }
 }
 
-fn write_memories<M: Borrow<Memory>, C: Borrow<Checkpoint>>(
+fn write_memories<M: Borrow<LayerState>, C: Borrow<StateCheckpoint>>(
     len: usize,
     layers: impl IntoIterator<Item = M>,
     checkpoints: impl IntoIterator<Item = C>,
@@ -185,12 +191,12 @@ fn write_memories<M: Borrow<Memory>, C: Borrow<Checkpoint>>(
     checkpoints.into_iter().try_for_each(|checkpoint| checkpoint.borrow().write_to(to))
 }
 
-impl Waypoints {
-    fn include(self, checkpoint: &Checkpoint) -> bool {
+impl CheckpointRange {
+    fn include(self, checkpoint: &StateCheckpoint) -> bool {
         match self {
-            Waypoints::None => false,
-            Waypoints::Turns => checkpoint.is_turn(),
-            Waypoints::All => true,
+            CheckpointRange::None => false,
+            CheckpointRange::Turns => checkpoint.is_turn(),
+            CheckpointRange::All => true,
         }
     }
 }
@@ -213,7 +219,7 @@ impl Head<'_> {
 /// The header of stored bytes: enough to know whether one wants the rest.
 pub(in crate::llm) struct Peek {
     stamp: [u8; Stamp::LEN],
-    kind: Option<CacheKind>,
+    kind: Option<KvCacheType>,
     len: usize,
     border: usize,
     checkpoints: usize,
@@ -240,7 +246,7 @@ impl Peek {
         }
         Ok(Peek {
             stamp,
-            kind: CacheKind::of_code(word(12)),
+            kind: KvCacheType::of_code(word(12)),
             len: len as usize,
             border: border as usize,
             checkpoints: checkpoints as usize,
@@ -264,7 +270,13 @@ impl Peek {
         Ok(())
     }
 
-    fn check(&self, stamp: &Stamp, blueprint: &Blueprint, context: usize, wanted: CacheKind) -> Result<(), StateError> {
+    fn check(
+        &self,
+        stamp: &Stamp,
+        model_config: &ModelConfig,
+        context: usize,
+        wanted: KvCacheType,
+    ) -> Result<(), StateError> {
         let Some(found) = self.kind else { return Err(StateError::NotAState) };
         if !self.is_of(stamp) {
             return Err(StateError::Foreign);
@@ -275,7 +287,7 @@ impl Peek {
         if self.len > context {
             return Err(StateError::TooLong { len: self.len as u64, context });
         }
-        let hybrid = blueprint.delta.is_some();
+        let hybrid = model_config.delta.is_some();
         let bordered = self.border.is_multiple_of(CHUNK) && self.len - self.border <= CHUNK;
         match if hybrid { bordered } else { self.border == 0 && self.checkpoints == 0 } {
             true => Ok(()),
@@ -284,19 +296,19 @@ impl Peek {
     }
 }
 
-impl CacheKind {
-    const ALL: [CacheKind; 3] = [CacheKind::F16, CacheKind::F32, CacheKind::Q8];
+impl KvCacheType {
+    const ALL: [KvCacheType; 3] = [KvCacheType::F16, KvCacheType::F32, KvCacheType::Q8];
 
     fn code(self) -> u32 {
         match self {
-            CacheKind::F16 => 1,
-            CacheKind::F32 => 2,
-            CacheKind::Q8 => 3,
+            KvCacheType::F16 => 1,
+            KvCacheType::F32 => 2,
+            KvCacheType::Q8 => 3,
         }
     }
 
-    fn of_code(code: u32) -> Option<CacheKind> {
-        CacheKind::ALL.into_iter().find(|kind| kind.code() == code)
+    fn of_code(code: u32) -> Option<KvCacheType> {
+        KvCacheType::ALL.into_iter().find(|kind| kind.code() == code)
     }
 }
 

@@ -6,11 +6,11 @@ use half::f16;
 use sotto_kernels::{AttentionShape, ConvState, DeltaState, KvCache, KvCache8, Pool, Simd, attention};
 
 use crate::config;
-use crate::llm::blueprint::{Blueprint, DeltaNet};
+use crate::llm::model_config::{DeltaNet, ModelConfig};
 
 /// What keys and values are kept as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheKind {
+pub enum KvCacheType {
     /// Half the memory of f32.
     #[default]
     F16,
@@ -22,24 +22,24 @@ pub enum CacheKind {
     Q8,
 }
 
-impl From<config::Kv> for CacheKind {
-    fn from(kv: config::Kv) -> CacheKind {
+impl From<config::Kv> for KvCacheType {
+    fn from(kv: config::Kv) -> KvCacheType {
         match kv {
-            config::Kv::F16 => CacheKind::F16,
-            config::Kv::Q8 => CacheKind::Q8,
+            config::Kv::F16 => KvCacheType::F16,
+            config::Kv::Q8 => KvCacheType::Q8,
         }
     }
 }
 
 #[derive(Clone)]
-pub(in crate::llm) enum Memory {
-    Attention(Cache),
-    Delta(Box<DeltaMemory>),
+pub(in crate::llm) enum LayerState {
+    Attention(LayerKvCache),
+    DeltaNetLayer(Box<DeltaNetState>),
 }
 
 /// Keys and values of an attention layer.
 #[derive(Clone)]
-pub enum Cache {
+pub enum LayerKvCache {
     F16(KvCache<f16>),
     F32(KvCache<f32>),
     Q8(KvCache8),
@@ -49,120 +49,120 @@ pub enum Cache {
 macro_rules! any {
     ($cache:expr, $kind:pat => $what:expr) => {
         match $cache {
-            Cache::F16($kind) => $what,
-            Cache::F32($kind) => $what,
-            Cache::Q8($kind) => $what,
+            LayerKvCache::F16($kind) => $what,
+            LayerKvCache::F32($kind) => $what,
+            LayerKvCache::Q8($kind) => $what,
         }
     };
 }
 
 /// The memory of a DeltaNet layer.
 #[derive(Clone)]
-pub struct DeltaMemory {
+pub struct DeltaNetState {
     pub conv: ConvState,
     pub delta: DeltaState,
 }
 
-impl Memory {
-    pub fn new(blueprint: &Blueprint, layer: usize, kind: CacheKind) -> Self {
-        match &blueprint.delta {
-            Some(net) if blueprint.is_delta(layer) => Memory::Delta(Box::new(DeltaMemory::new(net))),
-            _ => Memory::Attention(Cache::new(blueprint, kind)),
+impl LayerState {
+    pub fn new(model_config: &ModelConfig, layer: usize, kind: KvCacheType) -> Self {
+        match &model_config.delta {
+            Some(net) if model_config.is_delta(layer) => LayerState::DeltaNetLayer(Box::new(DeltaNetState::new(net))),
+            _ => LayerState::Attention(LayerKvCache::new(model_config, kind)),
         }
     }
 
     /// Bytes of the memory of a layer after `context` positions; `None` if they overflow.
-    pub fn planned_bytes(blueprint: &Blueprint, layer: usize, context: usize, kind: CacheKind) -> Option<usize> {
-        match &blueprint.delta {
-            Some(net) if blueprint.is_delta(layer) => {
+    pub fn planned_bytes(model_config: &ModelConfig, layer: usize, context: usize, kind: KvCacheType) -> Option<usize> {
+        match &model_config.delta {
+            Some(net) if model_config.is_delta(layer) => {
                 let conv = ConvState::planned_bytes(net.heads().channels(), net.taps)?;
                 conv.checked_add(DeltaState::planned_bytes(&net.heads())?)
             }
             // One more position than the context: a lone token of a prompt is computed as a pair.
-            _ => Cache::planned_bytes(blueprint, context.checked_add(1)?, kind),
+            _ => LayerKvCache::planned_bytes(model_config, context.checked_add(1)?, kind),
         }
     }
 
     pub fn bytes(&self) -> usize {
         match self {
-            Memory::Attention(cache) => cache.bytes(),
-            Memory::Delta(memory) => memory.conv.bytes() + memory.delta.bytes(),
+            LayerState::Attention(cache) => cache.bytes(),
+            LayerState::DeltaNetLayer(memory) => memory.conv.bytes() + memory.delta.bytes(),
         }
     }
 
     pub fn grow(&mut self, positions: usize) {
         match self {
-            Memory::Attention(cache) => any!(cache, cache => cache.grow(positions)),
-            Memory::Delta(_) => {}
+            LayerState::Attention(cache) => any!(cache, cache => cache.grow(positions)),
+            LayerState::DeltaNetLayer(_) => {}
         }
     }
 
-    /// Bytes that [`Memory::write_to`] writes.
+    /// Bytes that [`LayerState::write_to`] writes.
     pub fn written_bytes(&self, len: usize) -> usize {
         match self {
-            Memory::Attention(cache) => any!(cache, cache => cache.written_bytes(len)),
-            Memory::Delta(memory) => memory.conv.written_bytes() + memory.delta.written_bytes(),
+            LayerState::Attention(cache) => any!(cache, cache => cache.written_bytes(len)),
+            LayerState::DeltaNetLayer(memory) => memory.conv.written_bytes() + memory.delta.written_bytes(),
         }
     }
 
     /// Writes what is remembered of the first `len` positions, which are all.
     pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
         match self {
-            Memory::Attention(cache) => any!(cache, cache => cache.write_to(len, to)),
-            Memory::Delta(memory) => memory.conv.write_to(to).and_then(|()| memory.delta.write_to(to)),
+            LayerState::Attention(cache) => any!(cache, cache => cache.write_to(len, to)),
+            LayerState::DeltaNetLayer(memory) => memory.conv.write_to(to).and_then(|()| memory.delta.write_to(to)),
         }
     }
 
-    /// Becomes what [`Memory::write_to`] wrote after `len` positions with the border at `border`, which must be one.
+    /// Becomes what [`LayerState::write_to`] wrote after `len` positions with the border at `border`, which must be one.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
         match self {
-            Memory::Attention(cache) => any!(cache, cache => cache.read_from(len, from)),
-            Memory::Delta(memory) => {
+            LayerState::Attention(cache) => any!(cache, cache => cache.read_from(len, from)),
+            LayerState::DeltaNetLayer(memory) => {
                 memory.conv.read_from(border, len, from)?;
                 memory.delta.read_from(border, len, from)
             }
         }
     }
 
-    pub fn cache(&self) -> Option<&Cache> {
+    pub fn cache(&self) -> Option<&LayerKvCache> {
         match self {
-            Memory::Attention(cache) => Some(cache),
-            Memory::Delta(_) => None,
+            LayerState::Attention(cache) => Some(cache),
+            LayerState::DeltaNetLayer(_) => None,
         }
     }
 
-    pub fn delta(&self) -> Option<&DeltaMemory> {
+    pub fn delta(&self) -> Option<&DeltaNetState> {
         match self {
-            Memory::Attention(_) => None,
-            Memory::Delta(memory) => Some(memory),
+            LayerState::Attention(_) => None,
+            LayerState::DeltaNetLayer(memory) => Some(memory),
         }
     }
 
-    pub fn delta_mut(&mut self) -> Option<&mut DeltaMemory> {
+    pub fn delta_mut(&mut self) -> Option<&mut DeltaNetState> {
         match self {
-            Memory::Attention(_) => None,
-            Memory::Delta(memory) => Some(memory),
+            LayerState::Attention(_) => None,
+            LayerState::DeltaNetLayer(memory) => Some(memory),
         }
     }
 }
 
-impl Cache {
+impl LayerKvCache {
     /// Empty; it grows with the positions.
-    fn new(blueprint: &Blueprint, kind: CacheKind) -> Self {
-        let Blueprint { kv_heads, head_dim, .. } = *blueprint;
+    fn new(model_config: &ModelConfig, kind: KvCacheType) -> Self {
+        let ModelConfig { kv_heads, head_dim, .. } = *model_config;
         match kind {
-            CacheKind::F16 => Cache::F16(KvCache::new(kv_heads, head_dim, 0)),
-            CacheKind::F32 => Cache::F32(KvCache::new(kv_heads, head_dim, 0)),
-            CacheKind::Q8 => Cache::Q8(KvCache8::new(kv_heads, head_dim, 0)),
+            KvCacheType::F16 => LayerKvCache::F16(KvCache::new(kv_heads, head_dim, 0)),
+            KvCacheType::F32 => LayerKvCache::F32(KvCache::new(kv_heads, head_dim, 0)),
+            KvCacheType::Q8 => LayerKvCache::Q8(KvCache8::new(kv_heads, head_dim, 0)),
         }
     }
 
-    fn planned_bytes(blueprint: &Blueprint, positions: usize, kind: CacheKind) -> Option<usize> {
-        let Blueprint { kv_heads, head_dim, .. } = *blueprint;
+    fn planned_bytes(model_config: &ModelConfig, positions: usize, kind: KvCacheType) -> Option<usize> {
+        let ModelConfig { kv_heads, head_dim, .. } = *model_config;
         match kind {
-            CacheKind::F16 => KvCache::<f16>::planned_bytes(kv_heads, head_dim, positions),
-            CacheKind::F32 => KvCache::<f32>::planned_bytes(kv_heads, head_dim, positions),
-            CacheKind::Q8 => KvCache8::planned_bytes(kv_heads, head_dim, positions),
+            KvCacheType::F16 => KvCache::<f16>::planned_bytes(kv_heads, head_dim, positions),
+            KvCacheType::F32 => KvCache::<f32>::planned_bytes(kv_heads, head_dim, positions),
+            KvCacheType::Q8 => KvCache8::planned_bytes(kv_heads, head_dim, positions),
         }
     }
 
@@ -183,13 +183,13 @@ impl Cache {
     }
 }
 
-impl DeltaMemory {
+impl DeltaNetState {
     fn new(net: &DeltaNet) -> Self {
         let heads = net.heads();
-        DeltaMemory { conv: ConvState::new(heads.channels(), net.taps), delta: DeltaState::new(heads) }
+        DeltaNetState { conv: ConvState::new(heads.channels(), net.taps), delta: DeltaState::new(heads) }
     }
 
-    /// How far back [`DeltaMemory::truncate`] reaches.
+    /// How far back [`DeltaNetState::truncate`] reaches.
     pub fn border(&self) -> usize {
         self.delta.border()
     }

@@ -1,14 +1,14 @@
 //! A moment of a state, to come back to.
 
-use super::{DeltaMemory, Logits, Origin, State};
+use super::{DeltaNetState, Logits, SequenceState, StateOrigin};
 
 /// The DeltaNet memories at one position. Keys and values it keeps by their number alone, so it can be restored only to
 /// a state that still has them: the one it was taken of, or a fork of it, that has not gone back behind it.
 pub struct Snapshot {
     len: usize,
     /// Of the last position.
-    origin: Option<Origin>,
-    layers: Vec<Option<DeltaMemory>>,
+    origin: Option<StateOrigin>,
+    layers: Vec<Option<DeltaNetState>>,
     /// Those of the last position, if they were known.
     logits: Option<Vec<f32>>,
 }
@@ -38,7 +38,7 @@ impl Snapshot {
     }
 }
 
-impl State {
+impl SequenceState {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             len: self.len(),

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::llm::LlmError;
 use crate::llm::model::Model;
-use crate::llm::source::Source;
+use crate::llm::source::ModelSource;
 
 /// What the bits of a state depend on besides its tokens: the weights, their arrangement, the kernels and the program. A
 /// state is taken over only by a model whose stamp is the same. Tokenizer and template count too, so that whatever is
@@ -34,13 +34,13 @@ impl Stamp {
     pub(super) const LEN: usize = 32;
 
     /// The stamp of `model`, which was loaded from `source`.
-    pub fn new(source: &Source, model: &Model) -> Result<Stamp, LlmError> {
+    pub fn new(source: &ModelSource, model: &Model) -> Result<Stamp, LlmError> {
         let mut hasher = Sha256::new();
         for file in source.files() {
             add_file(&mut hasher, &file).map_err(|why| LlmError::Unreadable { path: file.clone(), why })?;
         }
         // A blueprint is written without doubt: each field by name, floats as their shortest exact decimals.
-        hasher.update(format!("{:?}", model.blueprint()));
+        hasher.update(format!("{:?}", model.model_config()));
         let Program { version, size, changed } = Program::running();
         let kernels = model.simd().name();
         let target = (std::env::consts::ARCH, std::env::consts::OS, cfg!(target_endian = "little"));
@@ -123,7 +123,7 @@ mod tests {
     use crate::llm::testing;
 
     fn stamp(path: &Path) -> Stamp {
-        let source = Source::open(path).unwrap();
+        let source = ModelSource::open(path).unwrap();
         Stamp::new(&source, &source.load(1).unwrap()).unwrap()
     }
 

@@ -7,20 +7,20 @@ use crate::llm::model::Model;
 use crate::llm::testing;
 
 const STAMP: Stamp = Stamp::of_bytes([9; 32]);
-const KINDS: [CacheKind; 3] = [CacheKind::F16, CacheKind::F32, CacheKind::Q8];
+const KINDS: [KvCacheType; 3] = [KvCacheType::F16, KvCacheType::F32, KvCacheType::Q8];
 
-fn blueprint(family: &str) -> Blueprint {
-    Blueprint::from_gguf(&testing::open(&testing::model(family))).unwrap()
+fn model_config(family: &str) -> ModelConfig {
+    ModelConfig::from_gguf(&testing::open(&testing::model(family))).unwrap()
 }
 
 #[test]
 fn the_cache_grows_in_segments_and_keeps_what_it_has() {
-    let mut state = State::new(&blueprint("llama"), 1000);
+    let mut state = SequenceState::new(&model_config("llama"), 1000);
     let empty = state.bytes();
     state.make_room(3);
     let keys: Vec<f32> = (0..48).map(|i| i as f32).collect();
     let values: Vec<f32> = keys.iter().map(|k| -k).collect();
-    let Memory::Attention(cache) = &mut state.layers[1] else { panic!("llama only attends") };
+    let LayerState::Attention(cache) = &mut state.layers[1] else { panic!("llama only attends") };
     cache.store(0, &keys, &values);
     state.advance(&[1, 2, 3], false);
     let segment = state.bytes() - empty;
@@ -34,7 +34,7 @@ fn the_cache_grows_in_segments_and_keeps_what_it_has() {
 #[test]
 fn going_back_forgets_tokens_and_logits() {
     for family in ["llama", "qwen35"] {
-        let mut state = State::new(&blueprint(family), 16);
+        let mut state = SequenceState::new(&model_config(family), 16);
         state.make_room(3);
         state.advance(&[5, 6, 7], false);
         state.set_logits(Logits::All);
@@ -54,16 +54,16 @@ fn going_back_forgets_tokens_and_logits() {
 #[test]
 fn what_is_planned_is_what_can_be_held() {
     // Qwen3.5-0.8B: 18 DeltaNet layers of 16 heads of 128 x 128 and 6144 channels, 6 of attention over 2 x 256.
-    let delta = crate::llm::blueprint::DeltaNet {
+    let delta = crate::llm::model_config::DeltaNet {
         layers: (1..=24).map(|n| n % 4 != 0).collect(),
         key_heads: 16,
         value_heads: 16,
         key_dim: 128,
         value_dim: 128,
         taps: 4,
-        order: crate::llm::blueprint::HeadOrder::Grouped,
+        order: crate::llm::model_config::HeadOrder::Grouped,
     };
-    let blueprint = Blueprint {
+    let model_config = ModelConfig {
         layers: 24,
         width: 1024,
         hidden: 3584,
@@ -73,23 +73,23 @@ fn what_is_planned_is_what_can_be_held() {
         rotated: 64,
         vocabulary: 248_320,
         delta: Some(delta),
-        ..blueprint("qwen35")
+        ..model_config("qwen35")
     };
     let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
-    let memories = |n| Memory::planned_bytes(&blueprint, n, 8191, CacheKind::F16).unwrap();
+    let memories = |n| LayerState::planned_bytes(&model_config, n, 8191, KvCacheType::F16).unwrap();
     let (delta, attention) = (18.0 * mib(memories(0)), 6.0 * mib(memories(3)));
     assert!((41.7..41.9).contains(&delta), "S, the entries of a chunk and their rows: {delta}");
     assert!((96.0..96.1).contains(&attention), "{attention}");
-    let one = mib(Checkpoints::planned_bytes(&blueprint).unwrap()) / super::checkpoints::MOST as f64;
+    let one = mib(StateCheckpoints::planned_bytes(&model_config).unwrap()) / super::checkpoints::MOST as f64;
     assert!((19.2..19.3).contains(&one), "{one}");
 }
 
 fn model(family: &str) -> Model {
     let gguf = testing::open(&testing::model(family));
-    Model::bind(&mut gguf.binder(), Blueprint::from_gguf(&gguf).unwrap(), Pool::new(1)).unwrap()
+    Model::bind(&mut gguf.binder(), ModelConfig::from_gguf(&gguf).unwrap(), Pool::new(1)).unwrap()
 }
 
-fn written(state: &State, waypoints: Waypoints) -> Vec<u8> {
+fn written(state: &SequenceState, waypoints: CheckpointRange) -> Vec<u8> {
     let mut bytes = Vec::new();
     state.write_to(&STAMP, waypoints, &mut bytes).unwrap();
     assert_eq!(bytes.len(), state.written_bytes(waypoints));
@@ -97,8 +97,8 @@ fn written(state: &State, waypoints: Waypoints) -> Vec<u8> {
 }
 
 /// A prompt, some steps, and logits.
-fn lived(model: &Model, kind: CacheKind) -> State {
-    let mut state = State::with_cache(model.blueprint(), 400, kind);
+fn lived(model: &Model, kind: KvCacheType) -> SequenceState {
+    let mut state = SequenceState::with_cache(model.model_config(), 400, kind);
     model.forward(&mut state, &(0..150).collect::<Vec<u32>>());
     state.mark_turn();
     (0..20).for_each(|token| model.forward(&mut state, &[token]));
@@ -111,10 +111,10 @@ fn going_on_after_reading_or_waking_is_as_if_one_had_stayed() {
         let model = model(family);
         for kind in KINDS {
             let mut stayed = lived(&model, kind);
-            let bytes = written(&stayed, Waypoints::All);
-            let mut read = State::read_from(&STAMP, model.blueprint(), 400, kind, &bytes[..]).unwrap();
-            let mut woken = stayed.fork().park(&STAMP).wake(&STAMP, model.blueprint()).unwrap();
-            assert!(bytes == written(&read, Waypoints::All));
+            let bytes = written(&stayed, CheckpointRange::All);
+            let mut read = SequenceState::read_from(&STAMP, model.model_config(), 400, kind, &bytes[..]).unwrap();
+            let mut woken = stayed.fork().suspend(&STAMP).resume(&STAMP, model.model_config()).unwrap();
+            assert!(bytes == written(&read, CheckpointRange::All));
             assert!(bytes == sealed(&bytes[..bytes.len() - 32]), "the last 32 bytes are the checksum of the rest");
             for state in [&mut stayed, &mut read, &mut woken] {
                 let told = state.logits().unwrap().to_vec();
@@ -123,7 +123,7 @@ fn going_on_after_reading_or_waking_is_as_if_one_had_stayed() {
                 model.rollback(state, 30);
                 model.forward(state, &(0..100).collect::<Vec<u32>>());
             }
-            let images = [&stayed, &read, &woken].map(|state| written(state, Waypoints::None));
+            let images = [&stayed, &read, &woken].map(|state| written(state, CheckpointRange::None));
             assert!(images[0] == images[1] && images[0] == images[2], "{family} {kind:?}");
         }
     }
@@ -132,7 +132,7 @@ fn going_on_after_reading_or_waking_is_as_if_one_had_stayed() {
 #[test]
 fn a_fork_has_room_for_its_context_from_the_start() {
     let model = model("llama");
-    let state = lived(&model, CacheKind::F16);
+    let state = lived(&model, KvCacheType::F16);
     let fork = state.fork();
     assert_eq!(fork.tokens.capacity(), state.tokens.capacity());
     assert_eq!(fork.origins.capacity(), state.origins.capacity());
@@ -141,31 +141,31 @@ fn a_fork_has_room_for_its_context_from_the_start() {
 #[test]
 fn snapshots_outlive_parking_but_not_the_process() {
     let model = model("qwen35");
-    let state = lived(&model, CacheKind::F16);
+    let state = lived(&model, KvCacheType::F16);
     let snapshot = state.snapshot();
-    let bytes = written(&state, Waypoints::None);
-    let mut woken = state.park(&STAMP).wake(&STAMP, model.blueprint()).unwrap();
+    let bytes = written(&state, CheckpointRange::None);
+    let mut woken = state.suspend(&STAMP).resume(&STAMP, model.model_config()).unwrap();
     model.forward(&mut woken, &[1, 2, 3]);
     woken.restore(&snapshot).unwrap();
-    assert!(bytes == written(&woken, Waypoints::None));
-    let mut read = State::read_from(&STAMP, model.blueprint(), 400, CacheKind::F16, &bytes[..]).unwrap();
+    assert!(bytes == written(&woken, CheckpointRange::None));
+    let mut read = SequenceState::read_from(&STAMP, model.model_config(), 400, KvCacheType::F16, &bytes[..]).unwrap();
     assert!(read.restore(&snapshot).is_err());
 }
 
 #[test]
 fn parked_is_what_is_used_and_no_more() {
     let model = model("qwen35");
-    let blueprint = model.blueprint();
-    let state = lived(&model, CacheKind::F16);
+    let model_config = model.model_config();
+    let state = lived(&model, KvCacheType::F16);
     let (held, positions) = (state.bytes(), state.len());
-    let parked = state.park(&STAMP);
+    let parked = state.suspend(&STAMP);
     assert_eq!((parked.len(), parked.is_empty()), (positions, false));
     // Two DeltaNet layers with two checkpoints of turns at most, two of attention over 2 x 8 as f16, tokens, logits.
-    let net = blueprint.delta.as_ref().unwrap();
+    let net = model_config.delta.as_ref().unwrap();
     let memory = sotto_kernels::DeltaState::planned_bytes(&net.heads()).unwrap()
         + sotto_kernels::ConvState::planned_bytes(net.heads().channels(), net.taps).unwrap();
     let keys = 2 * 2 * 16 * 2 * positions;
-    let rest = 200 + positions * (5 + size_of::<Origin>()) + 4 * blueprint.vocabulary;
+    let rest = 200 + positions * (5 + size_of::<StateOrigin>()) + 4 * model_config.vocabulary;
     assert!(parked.bytes() <= 3 * 2 * memory + keys + rest, "{} bytes", parked.bytes());
     assert!(parked.bytes() * 4 < held, "{} of {held}", parked.bytes());
 }
@@ -173,19 +173,19 @@ fn parked_is_what_is_used_and_no_more() {
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
     let model = model("qwen35");
-    let state = lived(&model, CacheKind::F16);
-    let bytes = written(&state, Waypoints::Turns);
+    let state = lived(&model, KvCacheType::F16);
+    let bytes = written(&state, CheckpointRange::Turns);
     let read = |stamp: &Stamp, context, kind, bytes: &[u8]| {
-        State::read_from(stamp, model.blueprint(), context, kind, bytes).err().unwrap().to_string()
+        SequenceState::read_from(stamp, model.model_config(), context, kind, bytes).err().unwrap().to_string()
     };
     let other = Stamp::of_bytes([8; 32]);
-    assert!(read(&other, 400, CacheKind::F16, &bytes).contains("another model"));
-    assert!(read(&STAMP, 400, CacheKind::Q8, &bytes).contains("F16 and Q8"));
-    assert!(read(&STAMP, 169, CacheKind::F16, &bytes).contains("170 positions"));
-    assert!(read(&STAMP, 400, CacheKind::F16, &bytes[..bytes.len() - 1]).contains("ends early"));
-    assert!(read(&STAMP, 400, CacheKind::F16, &[&bytes[..], &[0]].concat()).contains("more bytes"));
-    assert!(read(&STAMP, 400, CacheKind::F16, b"").contains("ends early"));
-    assert!(state.park(&STAMP).wake(&other, model.blueprint()).is_err());
+    assert!(read(&other, 400, KvCacheType::F16, &bytes).contains("another model"));
+    assert!(read(&STAMP, 400, KvCacheType::Q8, &bytes).contains("F16 and Q8"));
+    assert!(read(&STAMP, 169, KvCacheType::F16, &bytes).contains("170 positions"));
+    assert!(read(&STAMP, 400, KvCacheType::F16, &bytes[..bytes.len() - 1]).contains("ends early"));
+    assert!(read(&STAMP, 400, KvCacheType::F16, &[&bytes[..], &[0]].concat()).contains("more bytes"));
+    assert!(read(&STAMP, 400, KvCacheType::F16, b"").contains("ends early"));
+    assert!(state.suspend(&STAMP).resume(&other, model.model_config()).is_err());
 }
 
 /// Bytes made to pass the checksum: it keeps out chance, not malice.
@@ -199,14 +199,14 @@ proptest! {
     #[test]
     fn damage_anywhere_is_refused(hits in prop::collection::vec((any::<prop::sample::Index>(), 1u8..=255), 1..4), cut in any::<prop::sample::Index>()) {
         let model = model("qwen35");
-        let whole = written(&lived(&model, CacheKind::Q8), Waypoints::All);
+        let whole = written(&lived(&model, KvCacheType::Q8), CheckpointRange::All);
         let mut bytes = whole.clone();
         for (at, flip) in hits {
             let at = at.index(bytes.len());
             bytes[at] ^= flip;
         }
         prop_assume!(bytes != whole);
-        let read = |bytes: &[u8]| State::read_from(&STAMP, model.blueprint(), 400, CacheKind::Q8, bytes);
+        let read = |bytes: &[u8]| SequenceState::read_from(&STAMP, model.model_config(), 400, KvCacheType::Q8, bytes);
         prop_assert!(read(&bytes).is_err());
         prop_assert!(read(&whole[..cut.index(whole.len())]).is_err());
     }
@@ -215,7 +215,7 @@ proptest! {
     #[test]
     fn hostile_bytes_never_panic(hits in prop::collection::vec((0usize..120, any::<u8>()), 1..6), far in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
         let model = model("qwen35");
-        let whole = written(&lived(&model, CacheKind::F16), Waypoints::All);
+        let whole = written(&lived(&model, KvCacheType::F16), CheckpointRange::All);
         let mut body = whole[..whole.len() - 32].to_vec();
         for (at, byte) in hits {
             body[at] = byte;
@@ -224,7 +224,7 @@ proptest! {
             let at = at.index(body.len());
             body[at] = byte;
         }
-        if let Ok(mut state) = State::read_from(&STAMP, model.blueprint(), 400, CacheKind::F16, &sealed(&body)[..]) {
+        if let Ok(mut state) = SequenceState::read_from(&STAMP, model.model_config(), 400, KvCacheType::F16, &sealed(&body)[..]) {
             model.forward(&mut state, &[5]);
             model.rollback(&mut state, 40);
             model.forward(&mut state, &[5, 6]);
@@ -248,14 +248,14 @@ fn alone_what_is_counted_is_what_the_process_holds() {
     use crate::memory::resident;
     // Kept, so that no state is made of what another gave back.
     let mut kept = Vec::new();
-    for kind in [CacheKind::F16, CacheKind::Q8] {
-        let blueprint = Blueprint { kv_heads: 8, head_dim: 512, heads: 8, ..blueprint("qwen35") };
+    for kind in [KvCacheType::F16, KvCacheType::Q8] {
+        let model_config = ModelConfig { kv_heads: 8, head_dim: 512, heads: 8, ..model_config("qwen35") };
         let before = resident().unwrap().0;
-        let mut state = State::with_cache(&blueprint, 4000, kind);
+        let mut state = SequenceState::with_cache(&model_config, 4000, kind);
         state.make_room(4000);
-        let row = vec![0.5; blueprint.kv_width()];
+        let row = vec![0.5; model_config.kv_width()];
         for layer in &mut state.layers {
-            if let Memory::Attention(cache) = layer {
+            if let LayerState::Attention(cache) = layer {
                 (0..4000).for_each(|position| cache.store(position, &row, &row));
             }
         }
@@ -267,7 +267,7 @@ fn alone_what_is_counted_is_what_the_process_holds() {
         [&mut work.projected, &mut work.keys].into_iter().for_each(|buffer| buffer.fill(1.0));
         let (counted, grown) = (state.bytes() as f64, (resident().unwrap().0 - before) as f64);
         assert!(counted > 60e6 && (grown / counted - 1.0).abs() < 0.05, "{kind:?}: {counted} counted, {grown} grown");
-        assert!(state.bytes() <= State::planned_bytes_with(&blueprint, 4000, kind).unwrap());
+        assert!(state.bytes() <= SequenceState::planned_bytes_with(&model_config, 4000, kind).unwrap());
         kept.push(state);
     }
 }

@@ -2,9 +2,9 @@
 
 use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch, zeros};
 
-use crate::llm::blueprint::{Blueprint, DeltaNet, Family};
 use crate::llm::head::Screening;
-use crate::llm::profile::Profile;
+use crate::llm::model_config::{DeltaNet, Family, ModelConfig};
+use crate::llm::profile::OperationProfile;
 
 /// Positions that are computed together when a prompt is read: enough for the matrix kernels to use each weight many
 /// times, few enough for the activations to stay in the second-level cache.
@@ -35,7 +35,7 @@ pub struct Workspace {
     pub rope: Rope,
     pub scratch: Scratch,
     pub screening: Screening,
-    pub profile: Profile,
+    pub profile: OperationProfile,
 }
 
 /// What the layers of a hybrid model need besides.
@@ -57,40 +57,40 @@ pub struct DeltaWork {
 }
 
 impl Workspace {
-    pub fn new(blueprint: &Blueprint) -> Self {
+    pub fn new(model_config: &ModelConfig) -> Self {
         let batch = |width: usize| zeros(BATCH * width);
-        let style = match blueprint.family {
+        let style = match model_config.family {
             Family::Llama => RopeStyle::Neighbours,
             Family::Qwen2 | Family::Qwen35 => RopeStyle::Halves,
         };
         Workspace {
-            stream: batch(blueprint.width),
-            normed: batch(blueprint.width),
-            q: batch(blueprint.query_width()),
-            k: batch(blueprint.kv_width()),
-            v: batch(blueprint.kv_width()),
-            attended: batch(blueprint.query_width()),
-            gate: batch(blueprint.hidden),
-            up: batch(blueprint.hidden),
-            logits: zeros(blueprint.vocabulary),
-            hybrid: blueprint.delta.as_ref().map(|net| DeltaWork::new(blueprint, net)),
-            rope: Rope::new(style, blueprint.head_dim, blueprint.rotated, blueprint.rope_base, None),
+            stream: batch(model_config.width),
+            normed: batch(model_config.width),
+            q: batch(model_config.query_width()),
+            k: batch(model_config.kv_width()),
+            v: batch(model_config.kv_width()),
+            attended: batch(model_config.query_width()),
+            gate: batch(model_config.hidden),
+            up: batch(model_config.hidden),
+            logits: zeros(model_config.vocabulary),
+            hybrid: model_config.delta.as_ref().map(|net| DeltaWork::new(model_config, net)),
+            rope: Rope::new(style, model_config.head_dim, model_config.rotated, model_config.rope_base, None),
             scratch: Scratch::default(),
             screening: Screening::default(),
-            profile: Profile::default(),
+            profile: OperationProfile::default(),
         }
     }
 
     /// Bytes of all buffers together. The blueprint's limits keep this far from overflowing.
-    pub fn planned_bytes(blueprint: &Blueprint) -> Option<usize> {
-        let Blueprint { width, hidden, vocabulary, .. } = *blueprint;
-        let (query, kv) = (blueprint.query_width(), blueprint.kv_width());
+    pub fn planned_bytes(model_config: &ModelConfig) -> Option<usize> {
+        let ModelConfig { width, hidden, vocabulary, .. } = *model_config;
+        let (query, kv) = (model_config.query_width(), model_config.kv_width());
         let hybrid = |net: &DeltaNet| {
             let heads = net.heads();
             BATCH * (heads.channels().max(2 * query) + kv + 2 * (heads.value_width() + heads.value_heads))
         };
         let values = BATCH * (2 * (width + query + kv) + 2 * hidden) + vocabulary;
-        values.checked_add(blueprint.delta.as_ref().map_or(0, hybrid))?.checked_mul(size_of::<f32>())
+        values.checked_add(model_config.delta.as_ref().map_or(0, hybrid))?.checked_mul(size_of::<f32>())
     }
 }
 
@@ -108,12 +108,12 @@ impl Workspace {
 }
 
 impl DeltaWork {
-    fn new(blueprint: &Blueprint, net: &DeltaNet) -> Self {
+    fn new(model_config: &ModelConfig, net: &DeltaNet) -> Self {
         let batch = |width: usize| zeros(BATCH * width);
         let heads = net.heads();
         DeltaWork {
-            projected: batch(heads.channels().max(2 * blueprint.query_width())),
-            keys: batch(blueprint.kv_width()),
+            projected: batch(heads.channels().max(2 * model_config.query_width())),
+            keys: batch(model_config.kv_width()),
             z: batch(heads.value_width()),
             a: batch(heads.value_heads),
             b: batch(heads.value_heads),

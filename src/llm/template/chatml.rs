@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::super::LlmError;
 use super::super::tokenizer::Tokenizer;
-use super::{Marker, Message, Role, Segment, TemplateError, Tool};
+use super::{ChatMessage, Marker, MessageRole, TemplateError, TemplateSegment, Tool};
 
 /// The ids that this format needs from a vocabulary.
 #[derive(Clone, Debug)]
@@ -41,11 +41,11 @@ impl ChatMl {
 }
 
 /// The prompt for the next answer to `messages`.
-pub(super) fn render(messages: &[Message], tools: &[Tool]) -> Result<Vec<Segment>, TemplateError> {
+pub(super) fn render(messages: &[ChatMessage], tools: &[Tool]) -> Result<Vec<TemplateSegment>, TemplateError> {
     if messages.is_empty() {
         return Err(TemplateError::Empty);
     }
-    if !tools.is_empty() || messages.iter().any(|m| m.role == Role::Tool || !m.tool_calls.is_empty()) {
+    if !tools.is_empty() || messages.iter().any(|m| m.role == MessageRole::Tool || !m.tool_calls.is_empty()) {
         return Err(TemplateError::NotInChatMl { what: "tools" });
     }
     let turns = messages.iter().flat_map(|message| turn(message.role, &message.content));
@@ -53,23 +53,28 @@ pub(super) fn render(messages: &[Message], tools: &[Tool]) -> Result<Vec<Segment
 }
 
 /// A system turn alone.
-pub(super) fn system(text: &str) -> Vec<Segment> {
-    turn(Role::System, text).into()
+pub(super) fn system(text: &str) -> Vec<TemplateSegment> {
+    turn(MessageRole::System, text).into()
 }
 
 /// A turn of the user and the opening of the answer.
-pub(super) fn question(text: &str) -> Vec<Segment> {
-    turn(Role::User, text).into_iter().chain(answer()).collect()
+pub(super) fn question(text: &str) -> Vec<TemplateSegment> {
+    turn(MessageRole::User, text).into_iter().chain(answer()).collect()
 }
 
 /// Role and text are one segment, as the models saw them in training: a newline may join what follows it.
-fn turn(role: Role, text: &str) -> [Segment; 4] {
+fn turn(role: MessageRole, text: &str) -> [TemplateSegment; 4] {
     let text = format!("{}\n{text}", role.name());
-    [Segment::Marker(Marker::Start), Segment::Text(text), Segment::Marker(Marker::End), Segment::Text("\n".into())]
+    [
+        TemplateSegment::Marker(Marker::Start),
+        TemplateSegment::Text(text),
+        TemplateSegment::Marker(Marker::End),
+        TemplateSegment::Text("\n".into()),
+    ]
 }
 
-fn answer() -> [Segment; 2] {
-    [Segment::Marker(Marker::Start), Segment::Text("assistant\n".into())]
+fn answer() -> [TemplateSegment; 2] {
+    [TemplateSegment::Marker(Marker::Start), TemplateSegment::Text("assistant\n".into())]
 }
 
 #[cfg(test)]
@@ -84,8 +89,8 @@ mod tests {
         let asked = question("Hi<|im_end|>");
         let whole = "<|im_start|>user\nHi<|im_end|><|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(text(&asked), whole);
-        assert_eq!(render(&[Message::user("Hi<|im_end|>")], &[]).unwrap(), asked);
-        let ends = asked.iter().filter(|&segment| *segment == Segment::Marker(Marker::End)).count();
+        assert_eq!(render(&[ChatMessage::user("Hi<|im_end|>")], &[]).unwrap(), asked);
+        let ends = asked.iter().filter(|&segment| *segment == TemplateSegment::Marker(Marker::End)).count();
         assert_eq!(ends, 1, "the typed marker stays text");
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum MessageRole {
     System,
     User,
     Assistant,
@@ -11,20 +11,20 @@ pub enum Role {
     Tool,
 }
 
-impl Role {
+impl MessageRole {
     pub fn name(self) -> &'static str {
         match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-            Role::Tool => "tool",
+            MessageRole::System => "system",
+            MessageRole::User => "user",
+            MessageRole::Assistant => "assistant",
+            MessageRole::Tool => "tool",
         }
     }
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    pub role: Role,
+pub struct ChatMessage {
+    pub role: MessageRole,
     pub content: String,
     /// What the assistant thought before it spoke. Where there is none it is looked for in `content`, as the text up
     /// to `</think>`.
@@ -33,26 +33,26 @@ pub struct Message {
     pub tool_calls: Vec<ToolCall>,
 }
 
-impl Message {
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Message { role, content: content.into(), reasoning: None, tool_calls: Vec::new() }
+impl ChatMessage {
+    pub fn new(role: MessageRole, content: impl Into<String>) -> Self {
+        ChatMessage { role, content: content.into(), reasoning: None, tool_calls: Vec::new() }
     }
 
     pub fn system(content: impl Into<String>) -> Self {
-        Self::new(Role::System, content)
+        Self::new(MessageRole::System, content)
     }
 
     pub fn user(content: impl Into<String>) -> Self {
-        Self::new(Role::User, content)
+        Self::new(MessageRole::User, content)
     }
 
     pub fn assistant(content: impl Into<String>) -> Self {
-        Self::new(Role::Assistant, content)
+        Self::new(MessageRole::Assistant, content)
     }
 
     /// What a tool answered.
     pub fn tool(content: impl Into<String>) -> Self {
-        Self::new(Role::Tool, content)
+        Self::new(MessageRole::Tool, content)
     }
 }
 

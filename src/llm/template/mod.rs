@@ -1,6 +1,6 @@
 //! From messages to a prompt: the chat formats of the supported models.
 //!
-//! The renderers are our own and write [`Segment`]s: markers, which become tokens by id, and ordinary text, which the
+//! The renderers are our own and write [`TemplateSegment`]s: markers, which become tokens by id, and ordinary text, which the
 //! tokenizer cuts and in which nothing can become a marker, whoever wrote it. One rendering serves the model (as
 //! tokens) and the eye (as text).
 
@@ -16,12 +16,12 @@ use std::path::Path;
 use super::LlmError;
 use super::tokenizer::Tokenizer;
 pub use chatml::ChatMl;
-pub use message::{Message, Role, Thinking, Tool, ToolCall};
+pub use message::{ChatMessage, MessageRole, Thinking, Tool, ToolCall};
 pub use qwen35::{Qwen35, history, render};
 
 /// A part of a prompt. No two texts stand side by side.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Segment {
+pub enum TemplateSegment {
     Marker(Marker),
     Text(String),
 }
@@ -66,19 +66,19 @@ impl Marker {
     }
 }
 
-impl std::fmt::Display for Segment {
+impl std::fmt::Display for TemplateSegment {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str(match self {
-            Segment::Marker(marker) => marker.name(),
-            Segment::Text(text) => text,
+            TemplateSegment::Marker(marker) => marker.name(),
+            TemplateSegment::Text(text) => text,
         })
     }
 }
 
 /// The whole prompt as one text, for people and for tests. It must never be tokenized: in it a marker that somebody
 /// typed looks like a real one.
-pub fn text(segments: &[Segment]) -> String {
-    segments.iter().map(Segment::to_string).collect()
+pub fn text(segments: &[TemplateSegment]) -> String {
+    segments.iter().map(TemplateSegment::to_string).collect()
 }
 
 /// What is wrong with the messages of a conversation.
@@ -123,10 +123,10 @@ impl ChatFormat {
     /// The prompt for the next answer to `messages`. ChatML knows neither tools nor thinking.
     pub fn render(
         &self,
-        messages: &[Message],
+        messages: &[ChatMessage],
         tools: &[Tool],
         thinking: Thinking,
-    ) -> Result<Vec<Segment>, TemplateError> {
+    ) -> Result<Vec<TemplateSegment>, TemplateError> {
         match self {
             ChatFormat::ChatMl(_) => chatml::render(messages, tools),
             ChatFormat::Qwen35(_) => render(messages, tools, thinking),
@@ -135,12 +135,12 @@ impl ChatFormat {
 
     /// What follows a history that ends with an answer: questions of the user and results of tools, and the opening of
     /// the next answer. `None` where only the whole prompt is right.
-    pub fn more(&self, messages: &[Message], thinking: Thinking) -> Option<Vec<Segment>> {
-        let is = |role: Role| move |message: &Message| message.role == role;
+    pub fn more(&self, messages: &[ChatMessage], thinking: Thinking) -> Option<Vec<TemplateSegment>> {
+        let is = |role: MessageRole| move |message: &ChatMessage| message.role == role;
         match self {
             _ if messages.is_empty() => None,
-            ChatFormat::ChatMl(_) if messages.iter().all(is(Role::User)) => chatml::render(messages, &[]).ok(),
-            ChatFormat::Qwen35(_) if messages.iter().all(|m| is(Role::User)(m) || is(Role::Tool)(m)) => {
+            ChatFormat::ChatMl(_) if messages.iter().all(is(MessageRole::User)) => chatml::render(messages, &[]).ok(),
+            ChatFormat::Qwen35(_) if messages.iter().all(|m| is(MessageRole::User)(m) || is(MessageRole::Tool)(m)) => {
                 Some(qwen35::more(messages, thinking))
             }
             _ => None,
@@ -148,17 +148,17 @@ impl ChatFormat {
     }
 
     /// A prompt from its very beginning in the tokens of the model.
-    pub fn prompt(&self, tokenizer: &Tokenizer, segments: &[Segment]) -> Result<Vec<u32>, LlmError> {
+    pub fn prompt(&self, tokenizer: &Tokenizer, segments: &[TemplateSegment]) -> Result<Vec<u32>, LlmError> {
         Ok(tokenizer.begin().into_iter().chain(self.tokens(tokenizer, segments)?).collect())
     }
 
     /// A part of a prompt in the tokens of the model.
-    pub fn tokens(&self, tokenizer: &Tokenizer, segments: &[Segment]) -> Result<Vec<u32>, LlmError> {
+    pub fn tokens(&self, tokenizer: &Tokenizer, segments: &[TemplateSegment]) -> Result<Vec<u32>, LlmError> {
         let mut tokens = Vec::new();
         for segment in segments {
             match segment {
-                Segment::Text(text) => tokens.extend(tokenizer.encode(text)?),
-                Segment::Marker(marker) => match tokenizer.control(marker.name()) {
+                TemplateSegment::Text(text) => tokens.extend(tokenizer.encode(text)?),
+                TemplateSegment::Marker(marker) => match tokenizer.control(marker.name()) {
                     Some(token) => tokens.push(token),
                     // A small vocabulary may lack the markers of tools; then they are text, as for every tokenizer.
                     None => tokens.extend(tokenizer.encode(marker.name())?),
@@ -178,7 +178,7 @@ impl ChatFormat {
     }
 
     /// A system turn that describes `tools`; `None` where the format knows none.
-    pub fn system_with_tools(&self, text: &str, tools: &[Tool]) -> Option<Vec<Segment>> {
+    pub fn system_with_tools(&self, text: &str, tools: &[Tool]) -> Option<Vec<TemplateSegment>> {
         match self {
             ChatFormat::ChatMl(_) => None,
             ChatFormat::Qwen35(_) => Some(qwen35::system(text, tools)),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::LlmError;
 use super::super::tokenizer::Tokenizer;
-use super::{Marker, Message, Role, Segment, TemplateError, Thinking, Tool, ToolCall, python};
+use super::{ChatMessage, Marker, MessageRole, TemplateError, TemplateSegment, Thinking, Tool, ToolCall, python};
 
 const BEFORE_TOOLS: &str = "# Tools\n\nYou have access to the following functions:\n\n<tools>";
 const AFTER_TOOLS: &str = "
@@ -92,23 +92,27 @@ impl Qwen35 {
 }
 
 /// The prompt for the next answer to `messages`.
-pub fn render(messages: &[Message], tools: &[Tool], thinking: Thinking) -> Result<Vec<Segment>, TemplateError> {
+pub fn render(
+    messages: &[ChatMessage],
+    tools: &[Tool],
+    thinking: Thinking,
+) -> Result<Vec<TemplateSegment>, TemplateError> {
     let mut prompt = Prompt(history(messages, tools)?);
     prompt.answer(thinking);
     Ok(prompt.0)
 }
 
 /// `messages` without the opening of a next answer.
-pub fn history(messages: &[Message], tools: &[Tool]) -> Result<Vec<Segment>, TemplateError> {
+pub fn history(messages: &[ChatMessage], tools: &[Tool]) -> Result<Vec<TemplateSegment>, TemplateError> {
     let first = messages.first().ok_or(TemplateError::Empty)?;
-    if let Some(at) = messages.iter().skip(1).position(|message| message.role == Role::System) {
+    if let Some(at) = messages.iter().skip(1).position(|message| message.role == MessageRole::System) {
         return Err(TemplateError::LateSystem { at: at + 1 });
     }
     let last_query = messages.iter().rposition(is_query).ok_or(TemplateError::NoQuestion)?;
 
     let mut prompt = Prompt::default();
     match first.role {
-        Role::System => prompt.system(&first.content, tools),
+        MessageRole::System => prompt.system(&first.content, tools),
         _ if !tools.is_empty() => prompt.system("", tools),
         _ => {}
     }
@@ -117,7 +121,7 @@ pub fn history(messages: &[Message], tools: &[Tool]) -> Result<Vec<Segment>, Tem
 }
 
 /// Questions and results of tools behind an answer, and the opening of the next answer.
-pub(super) fn more(messages: &[Message], thinking: Thinking) -> Vec<Segment> {
+pub(super) fn more(messages: &[ChatMessage], thinking: Thinking) -> Vec<TemplateSegment> {
     let mut prompt = Prompt::default();
     prompt.turns(messages, None);
     prompt.answer(thinking);
@@ -125,14 +129,14 @@ pub(super) fn more(messages: &[Message], thinking: Thinking) -> Vec<Segment> {
 }
 
 /// A system turn alone.
-pub(super) fn system(text: &str, tools: &[Tool]) -> Vec<Segment> {
+pub(super) fn system(text: &str, tools: &[Tool]) -> Vec<TemplateSegment> {
     let mut prompt = Prompt::default();
     prompt.system(text, tools);
     prompt.0
 }
 
 /// A turn of the user and the opening of the answer.
-pub(super) fn question(text: &str, thinking: Thinking) -> Vec<Segment> {
+pub(super) fn question(text: &str, thinking: Thinking) -> Vec<TemplateSegment> {
     let mut prompt = Prompt::default();
     prompt.user(text);
     prompt.answer(thinking);
@@ -140,27 +144,27 @@ pub(super) fn question(text: &str, thinking: Thinking) -> Vec<Segment> {
 }
 
 /// Whether the user asks something; results of tools may come dressed as the user's words.
-fn is_query(message: &Message) -> bool {
+fn is_query(message: &ChatMessage) -> bool {
     let content = strip(&message.content);
     let is_result = content.starts_with("<tool_response>") && content.ends_with("</tool_response>");
-    message.role == Role::User && !is_result
+    message.role == MessageRole::User && !is_result
 }
 
 /// A prompt in the making. [`Prompt::write`] is for the template's own words, in which markers are meant;
 /// [`Prompt::quote`] for words of others, in which they are not.
 #[derive(Default)]
-struct Prompt(Vec<Segment>);
+struct Prompt(Vec<TemplateSegment>);
 
 impl Prompt {
     /// What was thought is shown in answers behind the `last_query`.
-    fn turns(&mut self, messages: &[Message], last_query: Option<usize>) {
-        let is_tool = |at: usize| messages.get(at).is_some_and(|message| message.role == Role::Tool);
+    fn turns(&mut self, messages: &[ChatMessage], last_query: Option<usize>) {
+        let is_tool = |at: usize| messages.get(at).is_some_and(|message| message.role == MessageRole::Tool);
         for (at, message) in messages.iter().enumerate() {
             match message.role {
-                Role::System => {}
-                Role::User => self.user(&message.content),
-                Role::Assistant => self.assistant(message, last_query.is_none_or(|query| at > query)),
-                Role::Tool => self.result(&message.content, at == 0 || !is_tool(at - 1), !is_tool(at + 1)),
+                MessageRole::System => {}
+                MessageRole::User => self.user(&message.content),
+                MessageRole::Assistant => self.assistant(message, last_query.is_none_or(|query| at > query)),
+                MessageRole::Tool => self.result(&message.content, at == 0 || !is_tool(at - 1), !is_tool(at + 1)),
             }
         }
     }
@@ -192,7 +196,7 @@ impl Prompt {
     }
 
     /// What was thought is shown only while the present question is being worked on.
-    fn assistant(&mut self, message: &Message, shows_thought: bool) {
+    fn assistant(&mut self, message: &ChatMessage, shows_thought: bool) {
         let (thought, content) = thought_and_content(message);
         self.write("<|im_start|>assistant\n");
         if shows_thought {
@@ -250,7 +254,7 @@ impl Prompt {
         };
         while let Some((at, marker)) = first(template) {
             self.quote(&template[..at]);
-            self.0.push(Segment::Marker(marker));
+            self.0.push(TemplateSegment::Marker(marker));
             template = &template[at + marker.name().len()..];
         }
         self.quote(template);
@@ -259,14 +263,14 @@ impl Prompt {
     fn quote(&mut self, text: &str) {
         match self.0.last_mut() {
             _ if text.is_empty() => {}
-            Some(Segment::Text(last)) => last.push_str(text),
-            _ => self.0.push(Segment::Text(text.to_owned())),
+            Some(TemplateSegment::Text(last)) => last.push_str(text),
+            _ => self.0.push(TemplateSegment::Text(text.to_owned())),
         }
     }
 }
 
 /// What the assistant thought, and what it said.
-fn thought_and_content(message: &Message) -> (&str, &str) {
+fn thought_and_content(message: &ChatMessage) -> (&str, &str) {
     let content = strip(&message.content);
     let close = Marker::EndThink.name();
     match (&message.reasoning, content.find(close), content.rfind(close)) {

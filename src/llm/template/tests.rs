@@ -6,16 +6,18 @@ use super::super::testing::{self as tables, goldens};
 use super::super::tokenizer::testing;
 use super::*;
 
-fn message(value: &Value) -> Message {
-    let role = [Role::System, Role::User, Role::Assistant, Role::Tool].into_iter().find(|r| value["role"] == r.name());
+fn message(value: &Value) -> ChatMessage {
+    let role = [MessageRole::System, MessageRole::User, MessageRole::Assistant, MessageRole::Tool]
+        .into_iter()
+        .find(|r| value["role"] == r.name());
     let call = |call: &Value| ToolCall {
         name: call["function"]["name"].as_str().unwrap().to_owned(),
         arguments: call["function"]["arguments"].as_object().unwrap().clone(),
     };
-    Message {
+    ChatMessage {
         reasoning: value["reasoning_content"].as_str().map(str::to_owned),
         tool_calls: value["tool_calls"].as_array().into_iter().flatten().map(call).collect(),
-        ..Message::new(role.unwrap(), value["content"].as_str().unwrap())
+        ..ChatMessage::new(role.unwrap(), value["content"].as_str().unwrap())
     }
 }
 
@@ -45,26 +47,26 @@ fn published_cases_are_rendered_to_the_byte() {
 
 #[test]
 fn turns_are_rendered_by_the_rules() {
-    let user = Message::user;
-    let thought = |reasoning: &str, content: &str| Message {
+    let user = ChatMessage::user;
+    let thought = |reasoning: &str, content: &str| ChatMessage {
         reasoning: Some(reasoning.to_owned()),
-        ..Message::assistant(content)
+        ..ChatMessage::assistant(content)
     };
-    let cases: [(&str, Vec<Message>, &str); 9] = [
+    let cases: [(&str, Vec<ChatMessage>, &str); 9] = [
         ("text is trimmed", vec![user(" Hi \n")], "[user\nHi]\n"),
         (
             "no default system prompt",
-            vec![Message::system(" Be brief.\n"), user("Hi")],
+            vec![ChatMessage::system(" Be brief.\n"), user("Hi")],
             "[system\nBe brief.]\n[user\nHi]\n",
         ),
-        ("an empty system prompt stands", vec![Message::system(" "), user("Hi")], "[system\n]\n[user\nHi]\n"),
+        ("an empty system prompt stands", vec![ChatMessage::system(" "), user("Hi")], "[system\n]\n[user\nHi]\n"),
         (
             "thoughts vanish from history",
             vec![
                 user("A?"),
                 thought("Hm.", "B."),
                 user("C?"),
-                Message::assistant("<think>\nr\n</think>\n\nD."),
+                ChatMessage::assistant("<think>\nr\n</think>\n\nD."),
                 user("E?"),
             ],
             "[user\nA?]\n[assistant\nB.]\n[user\nC?]\n[assistant\nD.]\n[user\nE?]\n",
@@ -76,22 +78,28 @@ fn turns_are_rendered_by_the_rules() {
         ),
         (
             "even empty ones",
-            vec![user("A?"), Message::assistant("B.")],
+            vec![user("A?"), ChatMessage::assistant("B.")],
             "[user\nA?]\n[assistant\n<think>\n\n</think>\n\nB.]\n",
         ),
         (
             "the first end and the last beginning bound a thought",
-            vec![user("A?"), Message::assistant("x<think>y<think>\nz\n\n</think>u</think>\n\nv")],
+            vec![user("A?"), ChatMessage::assistant("x<think>y<think>\nz\n\n</think>u</think>\n\nv")],
             "[user\nA?]\n[assistant\n<think>\nz\n</think>\n\nv]\n",
         ),
         (
             "a result dressed as the user's words is no question",
-            vec![user("A?"), Message::assistant("B."), user("<tool_response>5</tool_response>")],
+            vec![user("A?"), ChatMessage::assistant("B."), user("<tool_response>5</tool_response>")],
             "[user\nA?]\n[assistant\n<think>\n\n</think>\n\nB.]\n[user\n<tool_response>5</tool_response>]\n",
         ),
         (
             "results in a row share a turn",
-            vec![user("A?"), Message::tool(" 1 "), Message::tool("2"), Message::assistant("B."), Message::tool("3")],
+            vec![
+                user("A?"),
+                ChatMessage::tool(" 1 "),
+                ChatMessage::tool("2"),
+                ChatMessage::assistant("B."),
+                ChatMessage::tool("3"),
+            ],
             "[user\nA?]\n[user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>]\n\
              [assistant\n<think>\n\n</think>\n\nB.]\n[user\n<tool_response>\n3\n</tool_response>]\n",
         ),
@@ -116,8 +124,8 @@ fn calls_are_written_as_the_models_write_them() {
     let second = "<tool_call>\n<function=f>\n</function>\n</tool_call>";
     for (content, before) in [("Sure.", "Sure.\n\n"), ("", ""), (" \n", "")] {
         let calls = vec![call(&arguments), call(&json!({}))];
-        let said = Message { tool_calls: calls, ..Message::assistant(content) };
-        let written = text(&history(&[Message::user("do"), said], &[]).unwrap());
+        let said = ChatMessage { tool_calls: calls, ..ChatMessage::assistant(content) };
+        let written = text(&history(&[ChatMessage::user("do"), said], &[]).unwrap());
         assert!(written.ends_with(&format!("</think>\n\n{before}{first}\n{second}<|im_end|>\n")), "{written}");
     }
 }
@@ -128,10 +136,13 @@ fn tools_open_the_system_turn() {
     let shown =
         "\n<tools>\n{\"name\": \"t\", \"d\": \"é<>&'\\\"\", \"a\": [1, {\"z\": true}]}\n</tools>\n\nIf you choose";
     for (messages, end) in [
-        (vec![Message::user("x")], "</IMPORTANT><|im_end|>\n<|im_start|>user\nx<|im_end|>\n"),
-        (vec![Message::system(" "), Message::user("x")], "</IMPORTANT><|im_end|>\n<|im_start|>user\nx<|im_end|>\n"),
+        (vec![ChatMessage::user("x")], "</IMPORTANT><|im_end|>\n<|im_start|>user\nx<|im_end|>\n"),
         (
-            vec![Message::system("Be brief. "), Message::user("x")],
+            vec![ChatMessage::system(" "), ChatMessage::user("x")],
+            "</IMPORTANT><|im_end|>\n<|im_start|>user\nx<|im_end|>\n",
+        ),
+        (
+            vec![ChatMessage::system("Be brief. "), ChatMessage::user("x")],
             "</IMPORTANT>\n\nBe brief.<|im_end|>\n<|im_start|>user\nx<|im_end|>\n",
         ),
     ] {
@@ -145,10 +156,10 @@ fn tools_open_the_system_turn() {
 fn impossible_conversations_are_refused() {
     let cases = [
         (vec![], TemplateError::Empty),
-        (vec![Message::user("a"), Message::system("b")], TemplateError::LateSystem { at: 1 }),
-        (vec![Message::system("a"), Message::system("b")], TemplateError::LateSystem { at: 1 }),
-        (vec![Message::system("a"), Message::assistant("b")], TemplateError::NoQuestion),
-        (vec![Message::user("<tool_response>1</tool_response>")], TemplateError::NoQuestion),
+        (vec![ChatMessage::user("a"), ChatMessage::system("b")], TemplateError::LateSystem { at: 1 }),
+        (vec![ChatMessage::system("a"), ChatMessage::system("b")], TemplateError::LateSystem { at: 1 }),
+        (vec![ChatMessage::system("a"), ChatMessage::assistant("b")], TemplateError::NoQuestion),
+        (vec![ChatMessage::user("<tool_response>1</tool_response>")], TemplateError::NoQuestion),
     ];
     for (messages, wanted) in cases {
         assert_eq!(render(&messages, &[], Thinking::Off), Err(wanted), "{messages:?}");
@@ -168,10 +179,14 @@ fn markers_are_tokens_and_typed_ones_are_text() {
     let typed = Marker::ALL.map(Marker::name).concat();
     let call = ToolCall { name: typed.clone(), arguments: json!({ &typed: typed }).as_object().unwrap().clone() };
     let messages = [
-        Message::system(typed.as_str()),
-        Message::user(typed.clone() + "?"),
-        Message { reasoning: Some(typed.clone()), tool_calls: vec![call], ..Message::assistant(typed.as_str()) },
-        Message::tool(typed.as_str()),
+        ChatMessage::system(typed.as_str()),
+        ChatMessage::user(typed.clone() + "?"),
+        ChatMessage {
+            reasoning: Some(typed.clone()),
+            tool_calls: vec![call],
+            ..ChatMessage::assistant(typed.as_str())
+        },
+        ChatMessage::tool(typed.as_str()),
     ];
     let tools = [Tool(json!({ "name": typed }))];
     let segments = format.render(&messages, &tools, Thinking::Off).unwrap();
@@ -200,7 +215,7 @@ fn a_prompt_is_its_system_turn_and_its_question() {
     let chatml = tables::chatml(&plain);
     assert!(matches!(chatml, ChatFormat::ChatMl(_)));
     for (format, tokenizer) in [(format(&tokenizer), tokenizer), (chatml, plain)] {
-        let messages = [Message::system("Be brief."), Message::user("Hi")];
+        let messages = [ChatMessage::system("Be brief."), ChatMessage::user("Hi")];
         let whole = format.render(&messages, &[], Thinking::Off).unwrap();
         let parts = [format.system(&tokenizer, "Be brief.").unwrap(), format.question(&tokenizer, "Hi").unwrap()];
         assert_eq!(format.tokens(&tokenizer, &whole).unwrap(), parts.concat());
@@ -213,7 +228,7 @@ fn a_prompt_is_its_system_turn_and_its_question() {
 fn chatml_has_no_tools() {
     let chatml = tables::chatml(&tables::tokenizer("qwen2"));
     let tools = [Tool(json!({}))];
-    for (messages, tools) in [(vec![Message::user("a")], &tools[..]), (vec![Message::tool("a")], &[])] {
+    for (messages, tools) in [(vec![ChatMessage::user("a")], &tools[..]), (vec![ChatMessage::tool("a")], &[])] {
         let refused = chatml.render(&messages, tools, Thinking::Off);
         assert_eq!(refused, Err(TemplateError::NotInChatMl { what: "tools" }));
     }
@@ -233,8 +248,8 @@ fn the_published_prompts_come_out() {
     let path = std::env::var_os("SOTTO_QWEN35_TOKENIZER").expect("SOTTO_QWEN35_TOKENIZER names a tokenizer.json");
     let tokenizer = Tokenizer::from_json(Path::new(&path)).unwrap();
     let format = format(&tokenizer);
-    let ready = vec![Message::user("Reply with the single word: ready")];
-    let sum = vec![Message::system("You are a helpful assistant."), Message::user("What is 2+2?")];
+    let ready = vec![ChatMessage::user("Reply with the single word: ready")];
+    let sum = vec![ChatMessage::system("You are a helpful assistant."), ChatMessage::user("What is 2+2?")];
     let ready_ids = [248045, 846, 198, 20206, 440, 279, 3074, 3299, 25, 5354, 248046, 198, 248045, 74455, 198, 248068];
     let sum_ids = [
         248045, 8678, 198, 2523, 513, 264, 10631, 17313, 13, 248046, 198, 248045, 846, 198, 3710, 369, 220, 17, 10, 17,

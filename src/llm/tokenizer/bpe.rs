@@ -40,19 +40,19 @@ struct Symbol {
 
 /// Room to merge in, for one word after the other.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct BpeScratch {
     symbols: Vec<Symbol>,
     /// Merges to come, lowest first: the rank in the upper half, the place of the left part in the lower.
     queue: BinaryHeap<Reverse<u64>>,
 }
 
 /// The ids of ordinary tokens by their text, while the tables are built.
-pub(super) struct Vocabulary<'a>(HashMap<&'a str, u32>);
+pub(super) struct BpeVocabulary<'a>(HashMap<&'a str, u32>);
 
-impl<'a> Vocabulary<'a> {
+impl<'a> BpeVocabulary<'a> {
     /// Of several tokens with one text the last counts.
     pub fn new(tokens: impl Iterator<Item = (u32, &'a str)>) -> Self {
-        Vocabulary(tokens.map(|(id, text)| (text, id)).collect())
+        BpeVocabulary(tokens.map(|(id, text)| (text, id)).collect())
     }
 
     fn letters(&self) -> [u32; 256] {
@@ -88,7 +88,7 @@ impl Bpe {
     /// `merges` in the order of their ranks; of equal ones the last counts. With `whole_words`, a word that is a token by
     /// itself is not merged, as Llama 3 has it.
     pub fn new<'a>(
-        vocabulary: &Vocabulary,
+        vocabulary: &BpeVocabulary,
         merges: impl Iterator<Item = Result<(&'a str, &'a str), String>>,
         whole_words: Option<&Pieces>,
     ) -> Result<Self, String> {
@@ -113,7 +113,7 @@ impl Bpe {
 
     /// Appends the tokens of `word` to `tokens`. The word has at most [`MAX_WORD`] bytes; n of
     /// them take O(n log n) steps.
-    pub fn encode(&self, word: &[u8], pieces: &Pieces, room: &mut Room, tokens: &mut Vec<u32>) {
+    pub fn encode(&self, word: &[u8], pieces: &Pieces, room: &mut BpeScratch, tokens: &mut Vec<u32>) {
         if let Some(token) = self.whole.as_ref().and_then(|sorted| find(sorted, word, pieces)) {
             tokens.push(token);
             return;
@@ -124,8 +124,8 @@ impl Bpe {
     }
 
     /// Merges neighbours until none is left that merges: the lowest rank first, of equal ones the leftmost.
-    fn merge(&self, room: &mut Room) {
-        let Room { symbols, queue } = room;
+    fn merge(&self, room: &mut BpeScratch) {
+        let BpeScratch { symbols, queue } = room;
         let pairs = symbols.windows(2).zip(0u32..);
         queue.extend(pairs.filter_map(|(pair, at)| self.turn(&pair[0], &pair[1], at)));
         while let Some(Reverse(turn)) = queue.pop() {
@@ -162,7 +162,7 @@ impl Bpe {
     }
 }
 
-impl Room {
+impl BpeScratch {
     /// Begins with a word of these tokens.
     fn fill(&mut self, tokens: impl Iterator<Item = u32>) {
         self.queue.clear();

@@ -22,7 +22,7 @@ mod tests;
 use std::collections::HashMap;
 
 use super::LlmError;
-use bpe::{Bpe, MAX_WORD, Room, Vocabulary};
+use bpe::{Bpe, BpeScratch, BpeVocabulary, MAX_WORD};
 use cut::{Cut, Words};
 pub use pieces::Detokenizer;
 use pieces::Pieces;
@@ -101,7 +101,7 @@ impl Tokenizer {
             with_kind.filter(|(_, (_, kind))| kinds.contains(kind)).map(|(id, (token, _))| (id, *token))
         };
         let pieces = Pieces::new(&tables.tokens, &tables.kinds);
-        let vocabulary = Vocabulary::new(of_kinds(&[Kind::Text]));
+        let vocabulary = BpeVocabulary::new(of_kinds(&[Kind::Text]));
         Ok(Tokenizer {
             named: of_kinds(&[Kind::Marker, Kind::Control]).map(|(id, name)| (name.to_owned(), id)).collect(),
             words: tables.cut.words()?,
@@ -118,7 +118,7 @@ impl Tokenizer {
         if text.len() > MAX_WORD {
             return Err(LlmError::Tokenize(format!("it has {} bytes, the limit is {MAX_WORD}", text.len())));
         }
-        let (mut room, mut tokens) = (Room::default(), Vec::new());
+        let (mut room, mut tokens) = (BpeScratch::default(), Vec::new());
         for word in self.words.of(&text) {
             self.bpe.encode(word.as_bytes(), &self.pieces, &mut room, &mut tokens);
         }

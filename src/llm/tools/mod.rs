@@ -29,7 +29,7 @@ const HALF_TAG: usize = "<func".len();
 
 /// A part of what the assistant said, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Part {
+pub enum ParsedPart {
     Text(String),
     Call(ToolCall),
     /// A call that cannot be understood, and why.
@@ -65,7 +65,7 @@ impl ToolParser {
     }
 
     /// Takes the next piece of the answer, and gives what is certain by now.
-    pub fn push(&mut self, text: &str) -> Vec<Part> {
+    pub fn push(&mut self, text: &str) -> Vec<ParsedPart> {
         self.pending.push_str(text);
         let mut parts = Vec::new();
         while match self.place {
@@ -76,7 +76,7 @@ impl ToolParser {
     }
 
     /// Ends the turn, which closes all open tags.
-    pub fn finish(&mut self) -> Vec<Part> {
+    pub fn finish(&mut self) -> Vec<ParsedPart> {
         let mut parts = Vec::new();
         let rest = std::mem::take(&mut self.pending);
         match std::mem::replace(&mut self.place, Place::Text) {
@@ -92,7 +92,7 @@ impl ToolParser {
     }
 
     /// Passes text on up to the next tag. False when more has to come first.
-    fn read_text(&mut self, parts: &mut Vec<Part>) -> bool {
+    fn read_text(&mut self, parts: &mut Vec<ParsedPart>) -> bool {
         let Some((at, tag)) = first_of(&self.pending, &TAGS) else {
             let certain = self.pending.len() - half_tag(&self.pending);
             let certain = self.pending[..certain].trim_end().len();
@@ -110,7 +110,7 @@ impl ToolParser {
     }
 
     /// Waits for the end of a call. False when more has to come first.
-    fn read_call(&mut self, bare: bool, too_long: bool, parts: &mut Vec<Part>) -> bool {
+    fn read_call(&mut self, bare: bool, too_long: bool, parts: &mut Vec<ParsedPart>) -> bool {
         let ends: &[&str] = if bare { &[CLOSE, END_FUNCTION, OPEN] } else { &[CLOSE, OPEN] };
         let Some((at, tag)) = first_of(&self.pending, ends) else {
             self.bound(bare, too_long, parts);
@@ -125,34 +125,34 @@ impl ToolParser {
     }
 
     /// Lets go of a body that has become too long, but for what may be the beginning of its end.
-    fn bound(&mut self, bare: bool, mut too_long: bool, parts: &mut Vec<Part>) {
+    fn bound(&mut self, bare: bool, mut too_long: bool, parts: &mut Vec<ParsedPart>) {
         if !too_long && self.pending.len() > MAX_CALL_BYTES + CLOSE.len() {
             too_long = true;
             self.place = Place::Call { bare, too_long };
-            parts.push(Part::too_long());
+            parts.push(ParsedPart::too_long());
         }
         if too_long {
             self.pending.drain(..self.pending.len() - half_tag(&self.pending));
         }
     }
 
-    fn close(&mut self, body: &str, too_long: bool, parts: &mut Vec<Part>) {
+    fn close(&mut self, body: &str, too_long: bool, parts: &mut Vec<ParsedPart>) {
         if too_long {
             return;
         }
         if body.len() > MAX_CALL_BYTES {
-            return parts.push(Part::too_long());
+            return parts.push(ParsedPart::too_long());
         }
         let calls = call::read(body, &self.tools);
         if calls.is_empty() {
-            parts.push(Part::Broken { why: "the tool call names no function".to_owned() });
+            parts.push(ParsedPart::Broken { why: "the tool call names no function".to_owned() });
         }
         for call in calls {
             self.calls += 1;
             match self.calls {
-                ..=MAX_CALLS => parts.push(Part::Call(call)),
+                ..=MAX_CALLS => parts.push(ParsedPart::Call(call)),
                 n if n == MAX_CALLS + 1 => {
-                    parts.push(Part::Broken {
+                    parts.push(ParsedPart::Broken {
                         why: format!("a turn may have {MAX_CALLS} tool calls; the rest is ignored"),
                     });
                 }
@@ -162,15 +162,15 @@ impl ToolParser {
     }
 }
 
-impl Part {
+impl ParsedPart {
     fn too_long() -> Self {
-        Part::Broken { why: format!("the tool call is longer than {MAX_CALL_BYTES} bytes") }
+        ParsedPart::Broken { why: format!("the tool call is longer than {MAX_CALL_BYTES} bytes") }
     }
 }
 
-fn say(text: &str, parts: &mut Vec<Part>) {
+fn say(text: &str, parts: &mut Vec<ParsedPart>) {
     if !text.is_empty() {
-        parts.push(Part::Text(text.to_owned()));
+        parts.push(ParsedPart::Text(text.to_owned()));
     }
 }
 

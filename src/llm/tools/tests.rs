@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::super::template::{self, Message};
+use super::super::template::{self, ChatMessage};
 use super::*;
 
 fn weather() -> Tool {
@@ -19,26 +19,26 @@ fn weather() -> Tool {
 }
 
 /// The parts of `output`, with neighbouring texts joined.
-fn parse(pieces: &[&str]) -> Vec<Part> {
+fn parse(pieces: &[&str]) -> Vec<ParsedPart> {
     let mut parser = ToolParser::new(&[weather()]);
-    let mut parts: Vec<Part> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
+    let mut parts: Vec<ParsedPart> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
     parts.extend(parser.finish());
-    let mut joined: Vec<Part> = Vec::new();
+    let mut joined: Vec<ParsedPart> = Vec::new();
     for part in parts {
         match (joined.last_mut(), part) {
-            (Some(Part::Text(last)), Part::Text(text)) => last.push_str(&text),
+            (Some(ParsedPart::Text(last)), ParsedPart::Text(text)) => last.push_str(&text),
             (_, part) => joined.push(part),
         }
     }
     joined
 }
 
-fn said(text: &str) -> Part {
-    Part::Text(text.to_owned())
+fn said(text: &str) -> ParsedPart {
+    ParsedPart::Text(text.to_owned())
 }
 
-fn call(name: &str, arguments: Value) -> Part {
-    Part::Call(ToolCall { name: name.to_owned(), arguments: arguments.as_object().unwrap().clone() })
+fn call(name: &str, arguments: Value) -> ParsedPart {
+    ParsedPart::Call(ToolCall { name: name.to_owned(), arguments: arguments.as_object().unwrap().clone() })
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn defect_6_the_arguments_reach_the_tool() {
         for pieces in [vec![output.to_owned()], output.chars().map(String::from).collect()] {
             let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
             let parts = parse(&pieces);
-            let [Part::Call(call)] = &parts[..] else { panic!("{parts:?}") };
+            let [ParsedPart::Call(call)] = &parts[..] else { panic!("{parts:?}") };
             assert_eq!(call.name, "weather");
             assert_eq!(forecast(&call.arguments).as_deref(), Some("3 days of rain in São Paulo"), "{output}");
         }
@@ -238,7 +238,7 @@ fn what_cannot_be_understood_is_named() {
     ];
     for (output, reason) in cases {
         let parts = parse(&[output]);
-        let Some(Part::Broken { why }) = parts.last() else { panic!("{parts:?}") };
+        let Some(ParsedPart::Broken { why }) = parts.last() else { panic!("{parts:?}") };
         assert!(why.contains(reason), "{why}");
         assert!(parts.len() == 1 || parts.len() == MAX_CALLS + 1);
     }
@@ -255,7 +255,7 @@ fn a_call_that_is_too_long_takes_no_memory_and_no_text_with_it() {
     parts.extend(parser.push("</tool_"));
     parts.extend(parser.push("call>So."));
     parts.extend(parser.finish());
-    assert_eq!(parts, [said("Well."), Part::too_long(), said("So.")]);
+    assert_eq!(parts, [said("Well."), ParsedPart::too_long(), said("So.")]);
 }
 
 #[test]
@@ -344,7 +344,7 @@ proptest! {
         let parts = parse(&[&whole]);
         prop_assert_eq!(&parse(&pieces), &parts);
         for part in &parts {
-            if let Part::Text(text) = part {
+            if let ParsedPart::Text(text) = part {
                 prop_assert!(!TAGS.iter().any(|tag| text.contains(tag)), "{:?} of {:?}", text, whole);
             }
         }
@@ -357,14 +357,14 @@ proptest! {
         let schemas: Map<String, Value> = arguments.iter().map(|(key, value)| (key.clone(), schema(value))).collect();
         let tools = [Tool(json!({"name": "f", "parameters": {"properties": schemas}}))];
         let call = ToolCall { name: "f".to_owned(), arguments };
-        let message = Message { tool_calls: vec![call.clone(), call.clone()], ..Message::assistant("Sure.") };
-        let prompt = template::history(&[Message::user("?"), message], &tools).unwrap();
+        let message = ChatMessage { tool_calls: vec![call.clone(), call.clone()], ..ChatMessage::assistant("Sure.") };
+        let prompt = template::history(&[ChatMessage::user("?"), message], &tools).unwrap();
         let prompt = template::text(&prompt);
         let said = prompt.rsplit_once("</think>\n\n").unwrap().1.strip_suffix("<|im_end|>\n").unwrap();
         let mut parser = ToolParser::new(&tools);
         let mut parts = parser.push(said);
         parts.extend(parser.finish());
-        let call = Part::Call(call);
-        prop_assert_eq!(parts, [Part::Text("Sure.".to_owned()), call.clone(), call]);
+        let call = ParsedPart::Call(call);
+        prop_assert_eq!(parts, [ParsedPart::Text("Sure.".to_owned()), call.clone(), call]);
     }
 }

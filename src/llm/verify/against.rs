@@ -11,11 +11,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::expected::Found;
+use super::expected::ExpectedTensor;
 use super::{Expected, Precision, VerifyError, best, within, worst};
-use crate::llm::Source;
-use crate::llm::blueprint::{Blueprint, DeltaNet, HeadOrder};
-use crate::llm::{CacheKind, Model, State};
+use crate::llm::ModelSource;
+use crate::llm::model_config::{DeltaNet, HeadOrder, ModelConfig};
+use crate::llm::{KvCacheType, Model, SequenceState};
 
 /// The tokens that were fed; if not in the file of the logits, then beside it or beside the model.
 const TOKENS: &str = "input_ids";
@@ -44,7 +44,7 @@ impl Tolerances {
 
 /// What was found.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct ComparisonReport {
     pub precision: Precision,
     /// Where the expected logits come from.
     pub file: PathBuf,
@@ -106,7 +106,7 @@ impl States {
     }
 }
 
-impl Report {
+impl ComparisonReport {
     /// What is not as it should be, a line each.
     pub fn failures(&self, tolerances: &Tolerances) -> Vec<String> {
         let Tolerances { logits, states } = *tolerances;
@@ -143,13 +143,13 @@ pub struct Case {
 
 impl Case {
     /// Chooses by what the model is which tensors of `against` belong to it.
-    pub fn find(source: &Source, against: &Path) -> Result<Case, VerifyError> {
-        let (precision, vocabulary) = (source.precision(), source.blueprint()?.vocabulary);
+    pub fn find(source: &ModelSource, against: &Path) -> Result<Case, VerifyError> {
+        let (precision, vocabulary) = (source.precision(), source.model_config()?.vocabulary);
         let (expected, tensor) = match source {
-            Source::Checkpoint(_) if precision.converted => {
+            ModelSource::Checkpoint(_) if precision.converted => {
                 (Expected::of_mlx(against, source.dir())?, "logits_f32run".to_owned())
             }
-            Source::Gguf(_) if !precision.exact => {
+            ModelSource::Gguf(_) if !precision.exact => {
                 (Expected::of_model(against)?, format!("gguf_{}.logits", precision.name))
             }
             _ => (Expected::of_model(against)?, "logits".to_owned()),
@@ -175,27 +175,27 @@ impl Case {
     /// Positions that a state must have room for.
     pub fn context(&self) -> usize {
         let greedy = self.expected.get("greedy_prompt").zip(self.expected.get("greedy_tokens"));
-        let len = |found: Found| found.dims().iter().product::<usize>();
+        let len = |found: ExpectedTensor| found.dims().iter().product::<usize>();
         self.tokens.len().max(greedy.map_or(0, |(prompt, tokens)| len(prompt).saturating_add(len(tokens))))
     }
 
     /// Feeds the tokens `chunk` at a time and compares. States are compared wherever they are expected; what lies inside
     /// a chunk is computed apart, from the end of the chunk before it.
-    pub fn compare(&self, model: &Model, chunk: usize) -> Result<Report, VerifyError> {
-        let blueprint = model.blueprint();
+    pub fn compare(&self, model: &Model, chunk: usize) -> Result<ComparisonReport, VerifyError> {
+        let model_config = model.model_config();
         let found = self.expected.get(&self.tensor).expect("the case was made of it");
-        let logits = found.values(&[self.tokens.len(), blueprint.vocabulary])?;
+        let logits = found.values(&[self.tokens.len(), model_config.vocabulary])?;
         let moments = self.moments();
-        let mut state = State::with_cache(blueprint, self.tokens.len(), CacheKind::F32);
+        let mut state = SequenceState::with_cache(model_config, self.tokens.len(), KvCacheType::F32);
         let (mut off, mut argmax) = (0.0, Argmax::default());
         let mut states = States { moments: moments.len(), ..States::default() };
-        let mut rows = logits.chunks_exact(blueprint.vocabulary);
+        let mut rows = logits.chunks_exact(model_config.vocabulary);
         for piece in self.tokens.chunks(chunk) {
             let start = state.len();
             for &moment in moments.range(start + 1..start + piece.len()) {
                 let mut inside = state.fork();
                 model.forward(&mut inside, &piece[..moment - start]);
-                self.compare_states(blueprint, &inside, &mut states)?;
+                self.compare_states(model_config, &inside, &mut states)?;
             }
             model.forward_each(&mut state, piece, |_, got| {
                 let wanted = rows.next().expect("there is a row for each token");
@@ -203,10 +203,10 @@ impl Case {
                 argmax.count(got, wanted);
             });
             if moments.contains(&state.len()) {
-                self.compare_states(blueprint, &state, &mut states)?;
+                self.compare_states(model_config, &state, &mut states)?;
             }
         }
-        Ok(Report {
+        Ok(ComparisonReport {
             precision: self.precision.clone(),
             file: found.path().to_owned(),
             tensor: self.tensor.clone(),
@@ -226,17 +226,22 @@ impl Case {
         names.filter_map(moment).filter(|moment| (1..=self.tokens.len()).contains(moment)).collect()
     }
 
-    fn compare_states(&self, blueprint: &Blueprint, state: &State, worst: &mut States) -> Result<(), VerifyError> {
-        for n in 0..blueprint.layers {
+    fn compare_states(
+        &self,
+        model_config: &ModelConfig,
+        state: &SequenceState,
+        worst: &mut States,
+    ) -> Result<(), VerifyError> {
+        for n in 0..model_config.layers {
             let expected = |part: &str| self.expected.get(&format!("after{}.layer{n}.{part}", state.len()));
-            match blueprint.delta.as_ref().filter(|_| blueprint.is_delta(n)) {
+            match model_config.delta.as_ref().filter(|_| model_config.is_delta(n)) {
                 Some(net) => {
                     note(&mut worst.recurrent, expected("recurrent_state"), |found| recurrent(net, state, n, found))?;
                     note(&mut worst.conv, expected("conv_state"), |found| convolved(net, state, n, found))?;
                 }
                 None => {
-                    note(&mut worst.keys, expected("k"), |found| kept(blueprint, state, n, found, false))?;
-                    note(&mut worst.values, expected("v"), |found| kept(blueprint, state, n, found, true))?;
+                    note(&mut worst.keys, expected("k"), |found| kept(model_config, state, n, found, false))?;
+                    note(&mut worst.values, expected("v"), |found| kept(model_config, state, n, found, true))?;
                 }
             }
         }
@@ -247,10 +252,10 @@ impl Case {
     fn greedy(&self, model: &Model) -> Result<Option<Share>, VerifyError> {
         let get = |name| self.expected.get(name).filter(|_| self.whole);
         let (Some(prompt), Some(answer)) = (get("greedy_prompt"), get("greedy_tokens")) else { return Ok(None) };
-        let blueprint = model.blueprint();
-        let (prompt, answer) = (prompt.tokens(blueprint.vocabulary)?, answer.tokens(blueprint.vocabulary)?);
+        let model_config = model.model_config();
+        let (prompt, answer) = (prompt.tokens(model_config.vocabulary)?, answer.tokens(model_config.vocabulary)?);
         let margins = get("greedy_margin").map(|margins| margins.values(&[answer.len()])).transpose()?;
-        let mut state = State::with_cache(blueprint, prompt.len() + answer.len(), CacheKind::F32);
+        let mut state = SequenceState::with_cache(model_config, prompt.len() + answer.len(), KvCacheType::F32);
         model.forward(&mut state, &prompt);
         let mut share = Share::default();
         for (n, &token) in answer.iter().enumerate() {
@@ -278,8 +283,8 @@ impl Argmax {
 /// Takes the error of a state into the largest of its kind.
 fn note(
     most: &mut Option<f32>,
-    found: Option<Found>,
-    error: impl Fn(Found) -> Result<f32, VerifyError>,
+    found: Option<ExpectedTensor>,
+    error: impl Fn(ExpectedTensor) -> Result<f32, VerifyError>,
 ) -> Result<(), VerifyError> {
     if let Some(found) = found {
         *most = Some(worst([most.unwrap_or(0.0), error(found)?]));
@@ -288,7 +293,7 @@ fn note(
 }
 
 /// S: [value_heads, key_dim, value_dim], the value heads of a key head side by side.
-fn recurrent(net: &DeltaNet, state: &State, n: usize, found: Found) -> Result<f32, VerifyError> {
+fn recurrent(net: &DeltaNet, state: &SequenceState, n: usize, found: ExpectedTensor) -> Result<f32, VerifyError> {
     let DeltaNet { value_heads, key_dim, value_dim, .. } = *net;
     let wanted = found.values(&[value_heads, key_dim, value_dim])?;
     let got = state.recurrent(n).expect("the layer is a DeltaNet");
@@ -298,7 +303,7 @@ fn recurrent(net: &DeltaNet, state: &State, n: usize, found: Found) -> Result<f3
 }
 
 /// Rows before the convolution: [channels, taps - 1] with the newest last, or one column more in front, which is dead.
-fn convolved(net: &DeltaNet, state: &State, n: usize, found: Found) -> Result<f32, VerifyError> {
+fn convolved(net: &DeltaNet, state: &SequenceState, n: usize, found: ExpectedTensor) -> Result<f32, VerifyError> {
     let (channels, rows) = (net.heads().channels(), net.taps - 1);
     let columns = if found.dims() == [channels, rows + 1] { rows + 1 } else { rows };
     let wanted = found.values(&[channels, columns])?;
@@ -314,8 +319,14 @@ fn convolved(net: &DeltaNet, state: &State, n: usize, found: Found) -> Result<f3
 }
 
 /// Keys (or values): [kv_heads, positions, head_dim].
-fn kept(blueprint: &Blueprint, state: &State, n: usize, found: Found, value: bool) -> Result<f32, VerifyError> {
-    let Blueprint { kv_heads, head_dim, .. } = *blueprint;
+fn kept(
+    model_config: &ModelConfig,
+    state: &SequenceState,
+    n: usize,
+    found: ExpectedTensor,
+    value: bool,
+) -> Result<f32, VerifyError> {
+    let ModelConfig { kv_heads, head_dim, .. } = *model_config;
     let wanted = found.values(&[kv_heads, state.len(), head_dim])?;
     let places = (0..kv_heads).flat_map(|head| (0..state.len()).map(move |position| (head, position)));
     let got = places.flat_map(|(head, position)| {

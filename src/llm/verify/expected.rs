@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 
 use super::VerifyError;
-use crate::llm::checkpoint::header::{self, Dtype, Tensor};
+use crate::llm::checkpoint::header::{self, CheckpointTensor, Dtype};
 use crate::llm::checkpoint::{folder_of, map_file};
 
 const EXACT: &str = "ref_f64.safetensors";
@@ -24,14 +24,14 @@ pub struct Expected {
 struct Tensors {
     path: PathBuf,
     map: Mmap,
-    tensors: HashMap<String, Tensor>,
+    tensors: HashMap<String, CheckpointTensor>,
 }
 
 /// One expected tensor, not yet read.
 #[derive(Clone, Copy)]
-pub struct Found<'a> {
+pub struct ExpectedTensor<'a> {
     file: &'a Tensors,
-    tensor: &'a Tensor,
+    tensor: &'a CheckpointTensor,
 }
 
 impl Expected {
@@ -80,10 +80,10 @@ impl Expected {
         Ok(Expected { files })
     }
 
-    pub fn get(&self, name: &str) -> Option<Found<'_>> {
+    pub fn get(&self, name: &str) -> Option<ExpectedTensor<'_>> {
         let in_file = |file: &'_ Tensors| file.tensors.contains_key(name);
         let file = self.files.iter().find(|file| in_file(file))?;
-        Some(Found { file, tensor: &file.tensors[name] })
+        Some(ExpectedTensor { file, tensor: &file.tensors[name] })
     }
 
     /// All names, each once, in order.
@@ -119,7 +119,7 @@ impl Tensors {
     }
 }
 
-impl Found<'_> {
+impl ExpectedTensor<'_> {
     pub fn name(&self) -> &str {
         &self.tensor.name
     }
@@ -162,7 +162,7 @@ impl Found<'_> {
     }
 
     pub fn misfit(&self, wanted: String) -> VerifyError {
-        let Tensor { name, dtype, dims, .. } = self.tensor;
+        let CheckpointTensor { name, dtype, dims, .. } = self.tensor;
         VerifyError::Misfit { tensor: name.clone(), found: format!("{} {dims:?}", dtype.name()), wanted }
     }
 }

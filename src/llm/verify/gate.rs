@@ -11,10 +11,10 @@ use std::path::Path;
 
 use super::passages::{PASSAGES, PROMPTS};
 use super::{Precision, VerifyError, best, within, worst};
-use crate::llm::Source;
-use crate::llm::blueprint::Blueprint;
-use crate::llm::reference::Reference;
-use crate::llm::{Model, State, Tokenizer};
+use crate::llm::ModelSource;
+use crate::llm::model_config::ModelConfig;
+use crate::llm::reference::ReferenceModel;
+use crate::llm::{Model, SequenceState, Tokenizer};
 
 /// Tokens read from an empty memory at most.
 pub const WINDOW: usize = 512;
@@ -29,7 +29,7 @@ pub const MAX_TEXT: u64 = 1 << 20;
 
 /// How much worse than the reference a model may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
+pub struct GateLimits {
     /// Share of tokens at which both expect the same one most.
     pub top1: f64,
     /// Relative increase of the perplexity.
@@ -47,19 +47,19 @@ pub struct Limits {
 const MEASURED: [(f64, f64, f64); 5] =
     [(16.0, 0.995, 0.001), (8.0, 0.979, 0.002), (6.0, 0.939, 0.010), (5.0, 0.896, 0.022), (0.0, 0.783, 0.199)];
 
-impl Limits {
+impl GateLimits {
     /// What others reached with as many bits.
-    pub fn of(precision: &Precision) -> Limits {
+    pub fn of(precision: &Precision) -> GateLimits {
         let row = MEASURED.iter().find(|(bits, ..)| precision.bits >= *bits).unwrap_or(&MEASURED[MEASURED.len() - 1]);
-        Limits { top1: row.1, perplexity: row.2, kl: None, by_chance: true }
+        GateLimits { top1: row.1, perplexity: row.2, kl: None, by_chance: true }
     }
 }
 
 /// What was found.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct GateReport {
     pub precision: Precision,
-    pub tally: Tally,
+    pub tally: AgreementCount,
     pub rollouts: Vec<Rollout>,
 }
 
@@ -76,7 +76,7 @@ pub struct Rollout {
 
 /// Sums over all tokens that were compared.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct AgreementCount {
     pub tokens: usize,
     /// Tokens after which a number of either was not finite.
     pub broken: usize,
@@ -94,7 +94,7 @@ pub struct Tally {
     squared: f64,
 }
 
-impl Tally {
+impl AgreementCount {
     /// What both expect after one token, [vocabulary] each, and the token that came.
     fn row(&mut self, model: &[f32], reference: &[f32], next: Option<u32>) {
         self.tokens += 1;
@@ -177,18 +177,18 @@ impl Tally {
     }
 
     /// The limits as they hold for a text of this length.
-    pub fn limits(&self, limits: &Limits) -> Limits {
+    pub fn limits(&self, limits: &GateLimits) -> GateLimits {
         if !limits.by_chance {
             return *limits;
         }
         let top1 = limits.top1 - 2.0 * (limits.top1 * (1.0 - limits.top1) / self.tokens.max(1) as f64).sqrt();
         let perplexity = ((1.0 + limits.perplexity).ln() + 2.0 * self.loss_error()).exp() - 1.0;
-        Limits { top1, perplexity, ..*limits }
+        GateLimits { top1, perplexity, ..*limits }
     }
 
     /// What breaks a limit, a line each.
-    pub fn failures(&self, limits: &Limits) -> Vec<String> {
-        let Limits { top1, perplexity, kl, .. } = self.limits(limits);
+    pub fn failures(&self, limits: &GateLimits) -> Vec<String> {
+        let GateLimits { top1, perplexity, kl, .. } = self.limits(limits);
         let mut failures = Vec::new();
         if self.broken > 0 {
             let (broken, all) = (self.broken, self.tokens);
@@ -216,57 +216,57 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 }
 
 /// What the comparison of `source` with the checkpoint at `reference` will hold.
-pub fn planned_bytes(source: &Source, reference: &Path) -> Result<u64, VerifyError> {
-    check_reference(&Source::open(reference)?)?;
-    let blueprint = source.blueprint()?;
-    let state = State::planned_bytes(&blueprint, WINDOW).unwrap_or(usize::MAX) as u64;
-    let tokenizer = Tokenizer::building_bytes(blueprint.vocabulary);
-    let parts = [source.resident_bytes(false), state, tokenizer, Reference::planned_bytes(reference, BLOCK)?];
+pub fn planned_bytes(source: &ModelSource, reference: &Path) -> Result<u64, VerifyError> {
+    check_reference(&ModelSource::open(reference)?)?;
+    let model_config = source.model_config()?;
+    let state = SequenceState::planned_bytes(&model_config, WINDOW).unwrap_or(usize::MAX) as u64;
+    let tokenizer = Tokenizer::building_bytes(model_config.vocabulary);
+    let parts = [source.resident_bytes(false), state, tokenizer, ReferenceModel::planned_bytes(reference, BLOCK)?];
     Ok(parts.into_iter().fold(0, u64::saturating_add))
 }
 
 /// Lets `source` and the checkpoint at `reference` read a text, the built-in one if there is none, and answer. Says what
 /// it does with `tell`.
 pub fn measure(
-    source: &Source,
+    source: &ModelSource,
     reference: &Path,
     text: Option<&str>,
     threads: usize,
     tell: &dyn Fn(&str),
-) -> Result<Report, VerifyError> {
-    let published = Source::open(reference)?;
+) -> Result<GateReport, VerifyError> {
+    let published = ModelSource::open(reference)?;
     check_reference(&published)?;
-    check_kinship(&source.blueprint()?, &published.blueprint()?)?;
+    check_kinship(&source.model_config()?, &published.model_config()?)?;
     let with_tokenizer = [&published, source].into_iter().find(|source| source.has_tokenizer());
     let missing = || VerifyError::NoTokenizer { model: source.dir().to_owned(), reference: published.dir().to_owned() };
     let tokenizer = with_tokenizer.ok_or_else(missing)?.tokenizer()?;
-    let pair = Pair { model: source.load(threads)?, tokenizer, reference: Reference::open(reference)? };
+    let pair = Pair { model: source.load(threads)?, tokenizer, reference: ReferenceModel::open(reference)? };
     let windows = pair.windows(text)?;
-    let mut tally = Tally::default();
+    let mut tally = AgreementCount::default();
     for (n, window) in windows.iter().enumerate() {
         tell(&format!("reading passage {} of {}, {} tokens", n + 1, windows.len(), window.len()));
         pair.read(window, &mut tally)?;
     }
     tell("answering");
     let rollouts = PROMPTS.iter().map(|prompt| pair.answer(prompt)).collect::<Result<_, _>>()?;
-    Ok(Report { precision: source.precision(), tally, rollouts })
+    Ok(GateReport { precision: source.precision(), tally, rollouts })
 }
 
 /// The reference reads floats out of a checkpoint, nothing else.
-fn check_reference(published: &Source) -> Result<(), VerifyError> {
+fn check_reference(published: &ModelSource) -> Result<(), VerifyError> {
     let weights = match published {
-        Source::Checkpoint(_) if published.is_unquantised_checkpoint() => return Ok(()),
-        Source::Checkpoint(_) => published.precision().name,
-        Source::Gguf(_) => format!("{} in a GGUF file", published.precision().name),
+        ModelSource::Checkpoint(_) if published.is_unquantised_checkpoint() => return Ok(()),
+        ModelSource::Checkpoint(_) => published.precision().name,
+        ModelSource::Gguf(_) => format!("{} in a GGUF file", published.precision().name),
     };
     Err(VerifyError::NoReference { path: published.path().to_owned(), weights })
 }
 
 /// Models of other sizes are not two forms of one.
-fn check_kinship(model: &Blueprint, reference: &Blueprint) -> Result<(), VerifyError> {
-    let sizes = |blueprint: &Blueprint| {
-        let Blueprint { layers, width, heads, kv_heads, head_dim, vocabulary, .. } = *blueprint;
-        let value_heads = blueprint.delta.as_ref().map_or(0, |net| net.value_heads);
+fn check_kinship(model: &ModelConfig, reference: &ModelConfig) -> Result<(), VerifyError> {
+    let sizes = |model_config: &ModelConfig| {
+        let ModelConfig { layers, width, heads, kv_heads, head_dim, vocabulary, .. } = *model_config;
+        let value_heads = model_config.delta.as_ref().map_or(0, |net| net.value_heads);
         format!(
             "{layers} layers of width {width} ({heads} heads over {kv_heads} of {head_dim}, {value_heads} value heads) \
              and {vocabulary} tokens"
@@ -281,7 +281,7 @@ fn check_kinship(model: &Blueprint, reference: &Blueprint) -> Result<(), VerifyE
 struct Pair {
     model: Model,
     tokenizer: Tokenizer,
-    reference: Reference,
+    reference: ReferenceModel,
 }
 
 impl Pair {
@@ -307,8 +307,9 @@ impl Pair {
         }
     }
 
-    fn read(&self, window: &[u32], tally: &mut Tally) -> Result<(), VerifyError> {
-        let (mut state, mut memory) = (State::new(self.model.blueprint(), window.len()), self.reference.memory()?);
+    fn read(&self, window: &[u32], tally: &mut AgreementCount) -> Result<(), VerifyError> {
+        let (mut state, mut memory) =
+            (SequenceState::new(self.model.model_config(), window.len()), self.reference.memory()?);
         for (number, block) in window.chunks(BLOCK).enumerate() {
             let rows = self.reference.logits(block, &mut memory)?;
             let mut rows = rows.chunks_exact(self.reference.vocabulary());
@@ -330,7 +331,7 @@ impl Pair {
     }
 
     fn model_answer(&self, prompt: &[u32]) -> Result<Vec<u32>, VerifyError> {
-        let mut state = State::new(self.model.blueprint(), prompt.len() + ANSWER);
+        let mut state = SequenceState::new(self.model.model_config(), prompt.len() + ANSWER);
         self.model.forward(&mut state, prompt);
         let mut answer = Vec::new();
         while let Some(token) = state.logits().map(|logits| best(logits).0 as u32) {
@@ -388,12 +389,12 @@ mod tests {
             [(32.0, 0.995), (16.0, 0.995), (9.0, 0.979), (8.0, 0.979), (6.5, 0.939), (5.2, 0.896), (4.0, 0.783)];
         for (bits, top1) in cases {
             let precision = Precision { name: "x".to_owned(), bits, exact: bits >= 16.0, converted: false };
-            assert_eq!(Limits::of(&precision).top1, top1, "{bits}");
+            assert_eq!(GateLimits::of(&precision).top1, top1, "{bits}");
         }
     }
 
-    fn tally(rows: &[([f32; 3], [f32; 3], u32)]) -> Tally {
-        let mut tally = Tally::default();
+    fn tally(rows: &[([f32; 3], [f32; 3], u32)]) -> AgreementCount {
+        let mut tally = AgreementCount::default();
         rows.iter().for_each(|(model, reference, next)| tally.row(model, reference, Some(*next)));
         tally
     }
@@ -421,10 +422,10 @@ mod tests {
         let (a, b) = ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]);
         let rows: Vec<_> = (0..100).map(|n| (if n < 3 { b } else { a }, a, 2)).collect();
         let mut tally = tally(&rows);
-        let limits = Limits { top1: 0.98, perplexity: 0.01, kl: None, by_chance: true };
+        let limits = GateLimits { top1: 0.98, perplexity: 0.01, kl: None, by_chance: true };
         // 97 % is less than 98 %, but not less than two standard errors of 1.4 % below.
         assert!(tally.failures(&limits).is_empty(), "{:?}", tally.failures(&limits));
-        let exact = Limits { by_chance: false, kl: Some(1e-6), ..limits };
+        let exact = GateLimits { by_chance: false, kl: Some(1e-6), ..limits };
         let failures = tally.failures(&exact).join("\n");
         assert!(
             failures.contains("97.0 %") && failures.contains("nats") && !failures.contains("perplexity"),
@@ -437,7 +438,7 @@ mod tests {
     /// Neither side may hide that it computed nothing.
     #[test]
     fn what_is_not_finite_fails_on_either_side() {
-        let limits = Limits { top1: 0.0, perplexity: 1e9, kl: Some(1e9), by_chance: true };
+        let limits = GateLimits { top1: 0.0, perplexity: 1e9, kl: Some(1e9), by_chance: true };
         let good = [1.0, 0.0, 0.0];
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for rows in

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use sotto_kernels::BlockType;
 
-use crate::llm::Source;
-use crate::llm::checkpoint::header::{Dtype, Tensor};
+use crate::llm::ModelSource;
+use crate::llm::checkpoint::header::{CheckpointTensor, Dtype};
 use crate::llm::checkpoint::inventory::{Needed, inventory};
-use crate::llm::checkpoint::names::Kind;
+use crate::llm::checkpoint::names::TensorKind;
 
 /// How the matrices of a model are written: those that are quantised, or all of them where none is.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,21 +31,21 @@ struct Written {
     weights: f64,
 }
 
-impl Source {
+impl ModelSource {
     /// Whether the reference can be made of it: a checkpoint that nobody quantised.
     pub fn is_unquantised_checkpoint(&self) -> bool {
-        matches!(self, Source::Checkpoint(_)) && self.precision().exact
+        matches!(self, ModelSource::Checkpoint(_)) && self.precision().exact
     }
 
     pub fn precision(&self) -> Precision {
         match self {
-            Source::Gguf(gguf) => {
+            ModelSource::Gguf(gguf) => {
                 let matrices = gguf.tensors().filter(|tensor| tensor.dims.len() == 2 && !is_small(&tensor.name));
                 Precision::of(matrices.map(|tensor| Written::block(tensor.kind, &tensor.dims)), false)
             }
-            Source::Checkpoint(checkpoint) => {
-                let needed = inventory(checkpoint.blueprint(), checkpoint.tied());
-                let matrices = needed.iter().filter(|needed| needed.kind == Kind::Matrix);
+            ModelSource::Checkpoint(checkpoint) => {
+                let needed = inventory(checkpoint.model_config(), checkpoint.tied());
+                let matrices = needed.iter().filter(|needed| needed.kind == TensorKind::Matrix);
                 let written = matrices.filter_map(|Needed { name, dims, .. }| {
                     let (tensor, _) = checkpoint.find(name).ok()?;
                     Some(match tensor.dtype.kind() {
@@ -86,7 +86,7 @@ impl Written {
     }
 
     /// Codes of a matrix of `dims` in words, or what nobody can read.
-    fn packed(tensor: &Tensor, dims: &[usize]) -> Written {
+    fn packed(tensor: &CheckpointTensor, dims: &[usize]) -> Written {
         let (words, cols) = (tensor.dims.last().copied().unwrap_or(0), dims.last().copied().unwrap_or(0).max(1));
         let (name, bits) = match &tensor.dtype {
             Dtype::U32 => (format!("int{}", words.saturating_mul(32) / cols), words.saturating_mul(32) / cols),
@@ -152,7 +152,7 @@ mod tests {
             (&Layout::mlx(6, 32), Layout::mlx(6, 32).tensors(), "int6", 6.0),
             (&published, tensors, "int5", 5.0),
         ] {
-            let source = Source::open(layout.write_tensors(&tensors).path()).unwrap();
+            let source = ModelSource::open(layout.write_tensors(&tensors).path()).unwrap();
             let precision = source.precision();
             assert_eq!((&*precision.name, precision.bits, precision.exact), (name, bits, name == "bf16"));
             assert_eq!(source.is_unquantised_checkpoint(), name == "bf16", "{name}");

@@ -2,16 +2,16 @@
 
 use crate::asr;
 use crate::config::{self, Plan};
-use crate::turn::{BargeIn, EndOfTurn, Transcript, TurnSettings, Verdict};
+use crate::turn::{BargeIn, EndOfTurn, TurnSettings, TurnTranscript, TurnVerdict};
 
 /// A transcript, for the machine.
-pub(super) fn words(transcript: &asr::Transcript) -> Transcript {
+pub(super) fn words(transcript: &asr::Transcript) -> TurnTranscript {
     let verdict = match transcript.verdict {
-        asr::Verdict::Certain => Verdict::Certain,
-        asr::Verdict::Doubtful(_) => Verdict::Doubtful,
-        asr::Verdict::Nothing(_) => Verdict::Nothing,
+        asr::Verdict::Certain => TurnVerdict::Certain,
+        asr::Verdict::Doubtful(_) => TurnVerdict::Doubtful,
+        asr::Verdict::Nothing(_) => TurnVerdict::Nothing,
     };
-    Transcript {
+    TurnTranscript {
         text: transcript.text.trim().to_owned(),
         language: transcript.language.clone(),
         verdict,
@@ -33,9 +33,9 @@ pub(super) fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
         use_sentence_end: true,
         longest_turn: plan.hear.max_turn,
         barge_in: match turn.barge_in {
-            config::BargeIn::On => BargeIn::On,
-            config::BargeIn::Stop => BargeIn::Stop,
-            config::BargeIn::Off => BargeIn::Off,
+            config::BargeInMode::On => BargeIn::On,
+            config::BargeInMode::Stop => BargeIn::Stop,
+            config::BargeInMode::Off => BargeIn::Off,
         },
         wake_word,
         wake_window: turn.wake_window,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::wake_word::WakeWordListener;
 use crate::config;
 use crate::hear::{ECHO_REACH, FRAME, Likeness, Segmenter, SpeechEvent, loudest, speech_end};
-use crate::pipeline::listen::Utterance;
+use crate::pipeline::listen::SpeechClip;
 use crate::pipeline::stage::{Result, VoiceActivityDetector};
 use crate::turn::{TurnInput, VoiceEvent};
 use crate::types::{Ms, SampleRate};
@@ -75,7 +75,7 @@ impl InputPath {
     pub(super) fn new(
         mut detector: Box<dyn VoiceActivityDetector>,
         name: Option<WakeWordListener>,
-        plan: &config::Hear,
+        plan: &config::DetectPlan,
         own: f32,
     ) -> Self {
         detector.reset();
@@ -113,7 +113,7 @@ impl InputPath {
         self.played.extend(played);
         let mut events = Vec::new();
         while self.end() - self.judged >= FRAME as u64 {
-            self.judge(&mut events);
+            self.verdict(&mut events);
         }
         events.extend(self.look_ahead().map(|event| Ok(TurnInput::Voice(event))));
         let old = self.sound.len().saturating_sub(self.most);
@@ -147,7 +147,7 @@ impl InputPath {
     /// The speech between two moments of the session, and a little around it, as far as it was heard by now. Nothing of the
     /// wake word before it. Where the sound in which words are read is Sotto's own, a person is to be heard in the other one
     /// or not at all; but who `tries` reads it all the same.
-    pub(super) fn utterance(&mut self, from: Ms, to: Ms, tries: bool, now: (Ms, Instant)) -> Utterance {
+    pub(super) fn utterance(&mut self, from: Ms, to: Ms, tries: bool, now: (Ms, Instant)) -> SpeechClip {
         let is_own = !tries && self.is_own(from, to);
         let (first, end) = (self.first, self.end());
         let (from, to) = (self.sample(from).clamp(first, end), self.sample(to).clamp(first, end));
@@ -158,7 +158,7 @@ impl InputPath {
         let last = (speech_end(sound, (to - first) as usize) as u64 + first).max(from);
         let of = if is_own { sound } else { &*self.words.make_contiguous() };
         let ago = (now.0.0 - origin - SampleRate::HEARING.duration(last as usize).0).max(0.0);
-        Utterance {
+        SpeechClip {
             samples: of[(kept.start - first) as usize..(kept.end - first) as usize].into(),
             length: SampleRate::HEARING.duration((last - from) as usize),
             last_sample_at: now.1.checked_sub(Duration::from_secs_f64(ago / 1000.0)).unwrap_or(now.1),
@@ -185,7 +185,7 @@ impl InputPath {
         self.comparer.of(&heard[from.min(to)..to], &played[reach.min(to)..to])
     }
 
-    fn judge(&mut self, events: &mut Vec<Result<TurnInput>>) {
+    fn verdict(&mut self, events: &mut Vec<Result<TurnInput>>) {
         let mut frame = [0.0; FRAME];
         let from = (self.judged - self.first) as usize;
         frame.iter_mut().zip(self.sound.range(from..)).for_each(|(to, sample)| *to = *sample);
@@ -274,7 +274,7 @@ mod tests {
         InputPath::new(
             Box::new(Loud),
             None,
-            &config::Hear { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan },
+            &config::DetectPlan { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan },
             0.4,
         )
     }
@@ -402,7 +402,7 @@ mod tests {
     fn our_own_voice_does_not_call_us() {
         let [played, person] = syllables();
         for (words, called) in [(&played, false), (&person, true)] {
-            let plan = config::WakeWord { model: "sotto".to_owned(), threshold: 0.5 };
+            let plan = config::WakeWordPlan { model: "sotto".to_owned(), threshold: 0.5 };
             let mut input_path =
                 InputPath { name: Some(WakeWordListener::new(Box::new(Last(0)), &plan)), ..input_path() };
             let said = hear_words(&mut input_path, words, &played);

@@ -28,25 +28,25 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::detached::detached;
 use super::latest::{Latest, latest};
-use super::listen::Utterance;
+use super::listen::SpeechClip;
 use super::stage::{CurrentTurn, Result, Stages};
 use super::worker::{
-    AnswerJob, Message, Past, ReplyText, SynthesizerQueue, TranscriptionJob, TurnDetectionJob, Worker, spawn,
+    AnswerJob, Past, ReplyText, StageMessage, SynthesizerQueue, TranscriptionJob, TurnDetectionJob, Worker, spawn,
 };
 use crate::asr::{self, Cancel};
-use crate::audio::device::{Capture, Card, Change, Clock, Direction, Playback, PlaybackSettings};
+use crate::audio::device::{Capture, Card, Clock, DeviceChange, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
-use crate::audio::{AudioError, Earcon, Meter};
+use crate::audio::{AudioError, EarconSound, LevelMeter};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, BargeIn, Control, Device, Ending, Machine, Notice, PlaybackEvent, Reply, SessionState,
-    TurnCommand, TurnInput, TurnStage, Verdict,
+    self, AnswerEvent, BargeIn, Control, DeviceKind, Ending, Machine, Notice, PlaybackEvent, Reply, SessionState,
+    TurnCommand, TurnInput, TurnStage, TurnVerdict,
 };
 use crate::types::{Ms, TurnId};
 use adapters::{turn_settings, words};
 use input_path::{CapturedSound, InputPath};
-use output_path::{OutputPath, Progress};
+use output_path::{OutputPath, PlaybackProgress};
 use partial::PartialTranscription;
 use spoken_answer::SpokenAnswer;
 use wake_word::WakeWordListener;
@@ -67,7 +67,7 @@ pub const TICK: Duration = Duration::from_millis(5);
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Which devices.
-pub struct Devices {
+pub struct SessionDevices {
     pub card: Arc<dyn Card>,
     /// Names, or [`DEFAULT`](crate::audio::device::DEFAULT).
     pub microphone: String,
@@ -77,7 +77,7 @@ pub struct Devices {
 /// Something that a person may want to see.
 #[derive(Clone, Debug)]
 pub enum SessionEvent {
-    Device(Change),
+    DeviceKind(DeviceChange),
     SessionState(SessionState),
     /// What was understood so far of somebody who speaks on.
     Partial(asr::Transcript),
@@ -126,7 +126,7 @@ pub struct Live {
     machine: Machine,
     capture: Capture,
     /// What the microphone gives, before anything is done to it.
-    meter: Meter,
+    meter: LevelMeter,
     front: Front,
     input_path: InputPath,
     output_path: OutputPath,
@@ -141,7 +141,7 @@ pub struct Live {
     unscored_pause: Option<(TurnId, Ms, Ms)>,
     answer: Option<SpokenAnswer>,
     /// How far it was when that was told last.
-    progress: Option<Progress>,
+    progress: Option<PlaybackProgress>,
     /// The last exchange of the history.
     past: Past,
     /// The next answer is to know of none.
@@ -156,8 +156,8 @@ struct Queues {
     transcribing: Latest<TranscriptionJob>,
     turn_detection_jobs: Option<Latest<TurnDetectionJob>>,
     answer_jobs: Latest<AnswerJob>,
-    inbox: Receiver<Message>,
-    sounds: Receiver<Message>,
+    inbox: Receiver<StageMessage>,
+    sounds: Receiver<StageMessage>,
 }
 
 impl Drop for Live {
@@ -179,23 +179,23 @@ impl Live {
     pub fn start(
         stages: Stages,
         plan: &Plan,
-        devices: Devices,
+        devices: SessionDevices,
         journal: Journal,
     ) -> std::result::Result<Live, AudioError> {
         let (transcribing, answering) = (CurrentTurn::default(), CurrentTurn::default());
         let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
         let ((hear, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
         let (speech, speech_in) = bounded(QUEUE);
-        let Stages { detector, judge, name, transcriber, language_model, speaker } = stages;
+        let Stages { detector, verdict, name, transcriber, language_model, speaker } = stages;
         let name = name.zip(plan.hear.wake_word.as_ref()).map(|(name, plan)| WakeWordListener::new(name, plan));
         let worker = |present: &CurrentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
         let (rate, languages, priority) = (speaker.rate(), speaker.languages(), plan.llm.priority);
         let partial = transcriber.can_transcribe_partially().then(PartialTranscription::default);
         let mut threads = Vec::new();
-        let turn_detection_jobs = judge.map(|judge| {
+        let turn_detection_jobs = verdict.map(|verdict| {
             let (queue, jobs) = latest();
             threads.push(spawn("judge", worker(&transcribing, tell.clone()), move |worker| {
-                worker.turn_detection_jobs(judge, &jobs)
+                worker.turn_detection_jobs(verdict, &jobs)
             }));
             queue
         });
@@ -220,7 +220,7 @@ impl Live {
             clock: card.clock(),
             machine: Machine::new(turns),
             capture: Capture::open(card, &devices.microphone, detached),
-            meter: Meter::default(),
+            meter: LevelMeter::default(),
             front: Front::new(&plan.audio),
             input_path,
             output_path: OutputPath::new(playback, rate),
@@ -378,73 +378,73 @@ impl Live {
         self.tell(TurnInput::Playback { turn: progress.turn, event });
     }
 
-    fn device_changed(&mut self, change: Change) {
-        let (Change::Opened { direction, .. } | Change::Lost { direction, .. }) = &change;
+    fn device_changed(&mut self, change: DeviceChange) {
+        let (DeviceChange::Opened { direction, .. } | DeviceChange::Lost { direction, .. }) = &change;
         let device = match direction {
-            Direction::Input => Device::Microphone,
-            Direction::Output => Device::Speaker,
+            Direction::Input => DeviceKind::Microphone,
+            Direction::Output => DeviceKind::Speaker,
         };
         let input = match &change {
-            Change::Opened { .. } => TurnInput::DeviceBack(device),
-            Change::Lost { .. } => TurnInput::DeviceLost(device),
+            DeviceChange::Opened { .. } => TurnInput::DeviceBack(device),
+            DeviceChange::Lost { .. } => TurnInput::DeviceLost(device),
         };
         // Another device, or another distance: what the canceller has learned of the room no longer holds.
         self.front.reset();
-        self.meter = Meter::default();
-        self.happened.push(SessionEvent::Device(change));
+        self.meter = LevelMeter::default();
+        self.happened.push(SessionEvent::DeviceKind(change));
         self.tell(input);
     }
 
     /// Everything that stages have said but sound.
     fn take_all(&mut self) -> Result<()> {
-        let waiting: Vec<Message> = self.queues().inbox.try_iter().collect();
+        let waiting: Vec<StageMessage> = self.queues().inbox.try_iter().collect();
         waiting.into_iter().try_for_each(|message| self.take(message))
     }
 
     /// What a stage says.
-    fn take(&mut self, message: Message) -> Result<()> {
+    fn take(&mut self, message: StageMessage) -> Result<()> {
         match message {
-            Message::Recognised(turn, transcript) => self.recognised(turn, transcript),
-            Message::Partial(turn, transcript, cancel) if self.transcribing.is(turn) && !cancel.is_cancelled() => {
+            StageMessage::Recognised(turn, transcript) => self.recognised(turn, transcript),
+            StageMessage::Partial(turn, transcript, cancel) if self.transcribing.is(turn) && !cancel.is_cancelled() => {
                 self.read_so_far(turn, transcript);
             }
-            Message::Partial(..) => {}
-            Message::SentenceEndScored(turn, probability) => {
+            StageMessage::Partial(..) => {}
+            StageMessage::SentenceEndScored(turn, probability) => {
                 self.tell(TurnInput::SentenceEndScore { turn, probability })
             }
-            Message::TurnScored(turn, probability) => self.tell(TurnInput::EndOfTurnScore { turn, probability }),
-            Message::TurnDetectorFailed(error) => self.happened.push(SessionEvent::Failed(format!("{error:#}"))),
-            Message::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
-            Message::Sentence(turn, sentence) => {
+            StageMessage::TurnScored(turn, probability) => self.tell(TurnInput::EndOfTurnScore { turn, probability }),
+            StageMessage::TurnDetectorFailed(error) => self.happened.push(SessionEvent::Failed(format!("{error:#}"))),
+            StageMessage::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
+            StageMessage::Sentence(turn, sentence) => {
                 let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
                 self.follow(turn, |answer| answer.sentence(&sentence));
                 if begun {
                     self.tell(TurnInput::Answer { turn, event: AnswerEvent::FirstSentence });
                 }
             }
-            Message::Sound(frame) => {
+            StageMessage::Sound(frame) => {
                 let turn = frame.turn;
                 let Some(answer) = self.answer.as_mut().filter(|answer| answer.turn == turn) else { return Ok(()) };
                 let events = answer.sound(&frame);
                 self.output_path.sound(frame);
                 events.into_iter().for_each(|event| self.tell(TurnInput::Answer { turn, event }));
             }
-            Message::AnswerSpoken(turn) => {
+            StageMessage::AnswerSpoken(turn) => {
                 if self.answer.as_ref().is_some_and(|answer| answer.turn == turn) {
                     self.follow(turn, |answer| answer.made = true);
                     self.output_path.complete();
                     self.tell(TurnInput::Answer { turn, event: AnswerEvent::Complete });
                 }
             }
-            Message::TurnFailed(stage, turn, error) => {
+            StageMessage::TurnFailed(stage, turn, error) => {
                 let current = [self.transcribing.get(), self.answering.get()].contains(&turn);
                 if current {
                     self.happened.push(SessionEvent::Failed(format!("{error:#}")));
                     self.tell(TurnInput::StageFailed { stage, turn: Some(turn) });
                 }
             }
-            Message::StageDied(error) => return Err(error),
-            Message::SpeechUpdate(..) | Message::ListeningFailed(..) => {}
+            StageMessage::StageDied(error) => return Err(error),
+            StageMessage::SpeechUpdate(..) | StageMessage::ListeningFailed(..) => {}
         }
         Ok(())
     }
@@ -469,7 +469,7 @@ impl Live {
         let now = self.now();
         self.partial.iter_mut().for_each(|partial| partial.done(now));
         let words = words(&transcript);
-        if words.verdict == Verdict::Nothing {
+        if words.verdict == TurnVerdict::Nothing {
             return;
         }
         self.journal.note(turn, Event::PartialTranscript);
@@ -509,11 +509,11 @@ impl Live {
             TurnCommand::End { turn, how, heard } => self.end(turn, how, heard),
             TurnCommand::Notice(notice) => self.happened.push(SessionEvent::Notice(notice)),
             TurnCommand::Show(view) => self.happened.push(SessionEvent::SessionState(view)),
-            TurnCommand::Earcon(turn::Earcon::Listening) if self.plan.turn.earcons => {
-                self.output_path.ring(Earcon::LISTENING)
+            TurnCommand::Earcon(turn::EarconKind::Listening) if self.plan.turn.earcons => {
+                self.output_path.ring(EarconSound::LISTENING)
             }
-            TurnCommand::Earcon(turn::Earcon::Thinking) if self.plan.turn.earcons => {
-                self.output_path.ring(Earcon::THINKING)
+            TurnCommand::Earcon(turn::EarconKind::Thinking) if self.plan.turn.earcons => {
+                self.output_path.ring(EarconSound::THINKING)
             }
             TurnCommand::Earcon(_) => {}
         }
@@ -538,7 +538,7 @@ impl Live {
 
     /// What is to be understood of the speech between two moments. Where a stop word alone ends an answer, it is worth a try
     /// in what sounds like the answer, too.
-    fn utterance(&mut self, from: Ms, to: Ms) -> Utterance {
+    fn utterance(&mut self, from: Ms, to: Ms) -> SpeechClip {
         let tries = self.machine.settings().barge_in == BargeIn::Stop && self.machine.answering().is_some();
         self.input_path.utterance(from, to, tries, (self.now(), Instant::now()))
     }

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use crate::audio::device::{Change, Playback};
-use crate::audio::front::Block;
-use crate::audio::{Earcon, Player, Reference};
+use crate::audio::device::{DeviceChange, Playback};
+use crate::audio::front::ProcessedBlock;
+use crate::audio::{EarconSound, EchoReference, Player};
 use crate::types::{Frame, Ms, SampleRate, TurnId};
 
 /// How loud an answer is while somebody may be speaking over it: -14 dB. Still to be followed, and no obstacle to hearing
@@ -21,7 +21,7 @@ pub(super) struct OutputPath {
     playback: Playback,
     player: Player,
     rate: SampleRate,
-    reference: Reference,
+    reference: EchoReference,
     gain: f32,
     /// Sound of an answer whose turn is not certain.
     held: Vec<Frame>,
@@ -39,7 +39,7 @@ pub(super) struct OutputPath {
 
 /// How far the answer is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Progress {
+pub(super) struct PlaybackProgress {
     pub(super) turn: TurnId,
     pub(super) position: Ms,
     pub(super) drained: bool,
@@ -53,7 +53,7 @@ impl OutputPath {
             playback,
             player: Player::new(rate),
             rate,
-            reference: Reference::new(rate),
+            reference: EchoReference::new(rate),
             gain: 1.0,
             held: Vec::new(),
             paused: false,
@@ -100,7 +100,7 @@ impl OutputPath {
     }
 
     /// Plays a sound that is none of the answer's, unless one of those is there.
-    pub(super) fn ring(&mut self, earcon: Earcon) {
+    pub(super) fn ring(&mut self, earcon: EarconSound) {
         if !self.paused && (self.player.turn().is_none() || self.made == 0) {
             self.earcon = Some(earcon.samples(self.rate).into());
         }
@@ -148,7 +148,7 @@ impl OutputPath {
     }
 
     /// Looks after the device, and gives it what it has room for.
-    pub(super) fn step(&mut self, now: Ms) -> Option<Change> {
+    pub(super) fn step(&mut self, now: Ms) -> Option<DeviceChange> {
         let change = self.playback.poll();
         if !self.paused {
             self.ring_on(now);
@@ -202,18 +202,18 @@ impl OutputPath {
     }
 
     /// What of it goes with the microphone's 10 ms from `at` on.
-    pub(super) fn reference(&mut self, at: Ms) -> Block {
+    pub(super) fn reference(&mut self, at: Ms) -> ProcessedBlock {
         self.reference.block(at)
     }
 
     /// How far the answer is that is said, if there is one.
-    pub(super) fn progress(&mut self) -> Option<Progress> {
+    pub(super) fn progress(&mut self) -> Option<PlaybackProgress> {
         let turn = self.player.turn()?;
         let tally = self.playback.tally();
         let settled = tally.played + tally.dropped;
         let position = self.player.position(settled);
         let since = self.audible.and_then(|audible| position.checked_sub(audible + 1));
-        Some(Progress {
+        Some(PlaybackProgress {
             turn,
             position: self.rate.duration(position as usize),
             drained: self.complete && self.player.is_drained(settled),
@@ -233,7 +233,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::audio::device::{Card, DEFAULT, Moment, PlaybackSettings, Room, Simulated, run_here};
+    use crate::audio::device::{Card, DEFAULT, Moment, PlaybackSettings, Simulated, SimulatedRoom, run_here};
 
     const RATE: SampleRate = SampleRate(16_000);
     /// What the answer says all the time, and from where on a sample is the answer's and no earcon's.
@@ -251,7 +251,7 @@ mod tests {
 
     impl Speaker {
         fn new() -> Speaker {
-            let card = Simulated::usual(Room::HEADPHONES);
+            let card = Simulated::usual(SimulatedRoom::HEADPHONES);
             card.record();
             let settings = PlaybackSettings::at(RATE);
             let playback = Playback::open(Arc::new(card.clone()), DEFAULT, settings, run_here()).unwrap();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     /// Where in what was played, in milliseconds, the answer begins when its sound comes so long after the earcon.
-    fn begins(earcon: Option<Earcon>, after: u64) -> f64 {
+    fn begins(earcon: Option<EarconSound>, after: u64) -> f64 {
         let mut speaker = Speaker::new();
         speaker.answer();
         earcon.into_iter().for_each(|earcon| speaker.output_path.ring(earcon));
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn an_earcon_holds_no_answer_up_and_is_none_of_it() {
         for after in [10, 50, 100, 170, 210, 240, 400] {
-            let late = begins(Some(Earcon::THINKING), after) - begins(None, after);
+            let late = begins(Some(EarconSound::THINKING), after) - begins(None, after);
             // What the device has fades in 5 ms, and its block is of 10 ms.
             assert!(late <= 15.0, "{late} ms later, {after} ms behind the earcon");
         }
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn an_earcon_is_heard_and_part_of_the_echo() {
         let mut speaker = Speaker::new();
-        speaker.output_path.ring(Earcon::LISTENING);
+        speaker.output_path.ring(EarconSound::LISTENING);
         speaker.pass(400);
         let loudest = speaker.recorded().into_iter().fold(0.0, f32::max);
         let echo = speaker.echoes.iter().copied().fold(0.0, f32::max);
@@ -344,11 +344,11 @@ mod tests {
         speaker.answer();
         speaker.sound();
         speaker.pass(50);
-        speaker.output_path.ring(Earcon::THINKING);
+        speaker.output_path.ring(EarconSound::THINKING);
         assert!(speaker.output_path.earcon.is_none());
         let now = speaker.now();
         speaker.output_path.break_off(now);
-        speaker.output_path.ring(Earcon::THINKING);
+        speaker.output_path.ring(EarconSound::THINKING);
         speaker.pass(50);
         speaker.answer();
         speaker.output_path.pause();

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::asr::{NoSpeech, Verdict};
-use crate::audio::device::{DEFAULT, DeviceEvent as Event, Moment, Room, Simulated};
-use crate::config::{Echo, Flag, Sources};
+use crate::audio::device::{DEFAULT, DeviceEvent as Event, Moment, Simulated, SimulatedRoom};
+use crate::config::{EchoMode, Flag, Sources};
 use crate::hear::{FRAME, WAKE_STEP};
 use crate::pipeline::stage::{
     LanguageModel, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
@@ -181,39 +181,44 @@ struct World {
 
 impl World {
     fn new() -> World {
-        World::within(Room::HEADPHONES, Echo::Off)
+        World::within(SimulatedRoom::HEADPHONES, EchoMode::Off)
     }
 
-    fn within(room: Room, echo: Echo) -> World {
+    fn within(room: SimulatedRoom, echo: EchoMode) -> World {
         World::with(room, echo, Box::new(Loud), Box::new(Hums))
     }
 
-    fn with(room: Room, echo: Echo, detector: Box<dyn VoiceActivityDetector>, speaker: Box<dyn Synthesizer>) -> World {
-        let echo = if echo == Echo::Off { "off" } else { "aec3" };
+    fn with(
+        room: SimulatedRoom,
+        echo: EchoMode,
+        detector: Box<dyn VoiceActivityDetector>,
+        speaker: Box<dyn Synthesizer>,
+    ) -> World {
+        let echo = if echo == EchoMode::Off { "off" } else { "aec3" };
         World::set(room, &[("audio.echo", echo)], detector, None, speaker)
     }
 
     fn set(
-        room: Room,
+        room: SimulatedRoom,
         settings: &[(&str, &str)],
         detector: Box<dyn VoiceActivityDetector>,
-        judge: Option<Box<dyn TurnDetector>>,
+        verdict: Option<Box<dyn TurnDetector>>,
         speaker: Box<dyn Synthesizer>,
     ) -> World {
         let (history, transcriber): (Arc<Mutex<_>>, _) = (Arc::default(), Box::new(Reads));
         let language_model = Box::new(Talks(Arc::clone(&history)));
-        let stages = Stages { detector, judge, name: None, transcriber, language_model, speaker };
+        let stages = Stages { detector, verdict, name: None, transcriber, language_model, speaker };
         World { history, ..World::start(room, settings, stages) }
     }
 
     fn heard_by(transcriber: TranscribesPartially, speaker: Box<dyn Synthesizer>) -> World {
         let (detector, language_model, transcriber) =
             (Box::new(Loud), Box::new(Talks(Arc::default())), Box::new(transcriber));
-        let stages = Stages { detector, judge: None, name: None, transcriber, language_model, speaker };
-        World::start(Room::HEADPHONES, &[("audio.echo", "off")], stages)
+        let stages = Stages { detector, verdict: None, name: None, transcriber, language_model, speaker };
+        World::start(SimulatedRoom::HEADPHONES, &[("audio.echo", "off")], stages)
     }
 
-    fn start(room: Room, settings: &[(&str, &str)], stages: Stages) -> World {
+    fn start(room: SimulatedRoom, settings: &[(&str, &str)], stages: Stages) -> World {
         let flag = |&(path, value): &(&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
         let sources = Sources { cores: 1, flags: settings.iter().map(flag).collect(), ..Default::default() };
         let plan = crate::config::load(&sources).unwrap().plan;
@@ -221,8 +226,11 @@ impl World {
         let stages = Stages { name, ..stages };
         let card = Simulated::usual(room);
         card.record();
-        let devices =
-            Devices { card: Arc::new(card.clone()), microphone: DEFAULT.to_owned(), speaker: DEFAULT.to_owned() };
+        let devices = SessionDevices {
+            card: Arc::new(card.clone()),
+            microphone: DEFAULT.to_owned(),
+            speaker: DEFAULT.to_owned(),
+        };
         let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
         let mut world = World { card, live, history: Arc::default(), happened: VecDeque::new() };
         world.pass(500);
@@ -303,8 +311,11 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
 /// A conversation with a judge that is so sure of every pause, or fails; and how often it was asked.
 fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
     let asked = Arc::default();
-    let judge = Box::new(Judges(sure, Arc::clone(&asked)));
-    (World::set(Room::HEADPHONES, &[("audio.echo", "off")], Box::new(Loud), Some(judge), Box::new(Hums)), asked)
+    let verdict = Box::new(Judges(sure, Arc::clone(&asked)));
+    (
+        World::set(SimulatedRoom::HEADPHONES, &[("audio.echo", "off")], Box::new(Loud), Some(verdict), Box::new(Hums)),
+        asked,
+    )
 }
 
 /// How long after the end of a finished sentence its answer is heard.
@@ -415,8 +426,8 @@ fn a_question_asked_while_the_loudspeaker_is_away_is_answered_when_it_is_back() 
 #[test]
 fn its_own_voice_from_the_speaker_does_not_interrupt_it() {
     let (delay, tail) = (Duration::from_millis(8), Duration::from_millis(60));
-    let room = Room { delay, gain: 2.5, tail, noise: 0.0005 };
-    let mut world = World::within(room, Echo::Aec3);
+    let room = SimulatedRoom { delay, gain: 2.5, tail, noise: 0.0005 };
+    let mut world = World::within(room, EchoMode::Aec3);
     for _ in 0..3 {
         world.say(0, 1000);
         world.until(SessionState::Speaking);
@@ -426,7 +437,7 @@ fn its_own_voice_from_the_speaker_does_not_interrupt_it() {
     let Exchange { heard, echo_loss, .. } = answers.last().unwrap();
     assert!(echo_loss.is_some_and(|loss| loss > 20.0), "{echo_loss:?}");
     assert_eq!((answers.len(), heard.as_str()), (3, ANSWER));
-    let mut without = World::within(room, Echo::Off);
+    let mut without = World::within(room, EchoMode::Off);
     without.say(0, 1000);
     without.until(SessionState::Speaking);
     without.until(SessionState::Interrupted);
@@ -453,7 +464,7 @@ fn stopping_by_key_is_at_once() {
 fn the_plan_says_who_may_interrupt_and_when_a_turn_ends() {
     let set = |settings: &[(&str, &str)]| {
         let settings = [&[("audio.echo", "off")], settings].concat();
-        World::set(Room::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
+        World::set(SimulatedRoom::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
     };
     let mut alone = set(&[("turn.barge_in", "off")]);
     alone.say(0, 1000);
@@ -517,7 +528,7 @@ impl Synthesizer for Hangs {
 #[test]
 fn a_voice_that_hangs_in_the_middle_of_an_answer_is_given_up() {
     let (come_back, hangs) = std::sync::mpsc::channel::<()>();
-    let mut world = World::with(Room::HEADPHONES, Echo::Off, Box::new(Loud), Box::new(Hangs(hangs, 0)));
+    let mut world = World::with(SimulatedRoom::HEADPHONES, EchoMode::Off, Box::new(Loud), Box::new(Hangs(hangs, 0)));
     world.say(0, 1000);
     world.until(SessionState::Speaking);
     world.until(SessionState::Listening);
@@ -545,7 +556,7 @@ impl VoiceActivityDetector for Deaf {
 
 #[test]
 fn ears_that_fail_for_a_moment_are_no_end_and_dead_ones_are() {
-    let with = |frames| World::with(Room::HEADPHONES, Echo::Off, Box::new(Deaf(frames)), Box::new(Hums));
+    let with = |frames| World::with(SimulatedRoom::HEADPHONES, EchoMode::Off, Box::new(Deaf(frames)), Box::new(Hums));
     let mut world = with(10);
     let told = world.happened.iter().filter(|happening| matches!(happening, SessionEvent::Failed(_))).count();
     assert_eq!(told, 1, "{:?}", world.happened);

@@ -16,7 +16,7 @@ pub(super) struct WakeWordListener {
 }
 
 impl WakeWordListener {
-    pub(super) fn new(mut name: Box<dyn WakeWordDetector>, plan: &config::WakeWord) -> Self {
+    pub(super) fn new(mut name: Box<dyn WakeWordDetector>, plan: &config::WakeWordPlan) -> Self {
         name.reset();
         let (spotter, step) = (Spotter::new(plan.threshold), Box::new([0.0; WAKE_STEP]));
         WakeWordListener { name, spotter, step, filled: 0, failures: 0 }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     fn ear() -> WakeWordListener {
-        WakeWordListener::new(Box::new(First), &config::WakeWord { model: "sotto".to_owned(), threshold: 0.5 })
+        WakeWordListener::new(Box::new(First), &config::WakeWordPlan { model: "sotto".to_owned(), threshold: 0.5 })
     }
 
     #[test]

@@ -11,8 +11,8 @@ use ureq::http::uri::{Scheme, Uri};
 use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::env::{HubEnv, Patience, Token};
-use super::{HubError, Meter};
+use super::env::{HubEnv, HubTimeouts, HubToken};
+use super::{HubError, TransferMeter};
 use crate::disk;
 use crate::store::catalogue::{HubSource, Member};
 use crate::store::digest::{CHUNK, Hasher, Pin};
@@ -28,8 +28,8 @@ const MAX_ATTEMPTS: u32 = 100;
 pub(super) struct Client {
     agent: Agent,
     endpoint: String,
-    token: Option<Token>,
-    patience: Patience,
+    token: Option<HubToken>,
+    patience: HubTimeouts,
 }
 
 /// What the hub says of a file.
@@ -102,7 +102,7 @@ impl Client {
         head: &Head,
         incomplete: &Path,
         blob: &Path,
-        meter: &Meter<'_>,
+        meter: &TransferMeter<'_>,
     ) -> Result<(), HubError> {
         let place = Place { client: self, source, member };
         let fetch = || self.persist(&place, || place.resume(head, incomplete, meter));
@@ -243,7 +243,7 @@ impl Place<'_> {
     }
 
     /// One attempt at the bytes that are still missing. Yields what the whole file then is.
-    fn resume(&self, head: &Head, incomplete: &Path, meter: &Meter<'_>) -> Result<Pin, Setback> {
+    fn resume(&self, head: &Head, incomplete: &Path, meter: &TransferMeter<'_>) -> Result<Pin, Setback> {
         let size = head.size.unwrap_or(self.member.pin().size).0;
         let mut draft = Draft::reopen(incomplete, size)?;
         meter.stand_at(draft.len());
@@ -269,7 +269,7 @@ impl Place<'_> {
         response: Response<Body>,
         draft: &mut Draft<'_>,
         size: u64,
-        meter: &Meter<'_>,
+        meter: &TransferMeter<'_>,
     ) -> Result<(), Setback> {
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; CHUNK];

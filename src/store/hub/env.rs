@@ -15,19 +15,19 @@ pub struct HubEnv {
     pub endpoint: String,
     /// The folder that holds `models--ORG--NAME`.
     pub cache: PathBuf,
-    pub token: Option<Token>,
+    pub token: Option<HubToken>,
     /// Nothing is asked; the cache is still read.
     pub offline: bool,
-    pub patience: Patience,
+    pub patience: HubTimeouts,
 }
 
 /// A secret: shown in no log.
 #[derive(Clone)]
-pub struct Token(pub(super) String);
+pub struct HubToken(pub(super) String);
 
 /// How long to wait for a hub, and how often to ask again.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct HubTimeouts {
     /// To find the host and connect to it.
     pub connect: Duration,
     /// For the next byte.
@@ -38,9 +38,9 @@ pub struct Patience {
     pub pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for HubTimeouts {
     fn default() -> Self {
-        Patience {
+        HubTimeouts {
             connect: Duration::from_secs(8),
             stall: Duration::from_secs(20),
             tries: 4,
@@ -69,31 +69,31 @@ impl HubEnv {
         HubEnv {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             cache: cache.unwrap_or_else(|| hf_home.join("hub")),
-            token: text("HF_TOKEN").and_then(Token::new).or_else(|| Token::read(&token_file)),
+            token: text("HF_TOKEN").and_then(HubToken::new).or_else(|| HubToken::read(&token_file)),
             offline: ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
                 .into_iter()
                 .any(|name| text(name).is_some_and(says_yes)),
-            patience: Patience::default(),
+            patience: HubTimeouts::default(),
         }
     }
 }
 
-impl Token {
+impl HubToken {
     /// A token goes into a header: one that holds anything but plain characters is none.
-    pub fn new(text: impl AsRef<str>) -> Option<Token> {
+    pub fn new(text: impl AsRef<str>) -> Option<HubToken> {
         let text = text.as_ref().trim();
         let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        plain.then(|| Token(text.to_owned()))
+        plain.then(|| HubToken(text.to_owned()))
     }
 
-    fn read(path: &Path) -> Option<Token> {
+    fn read(path: &Path) -> Option<HubToken> {
         let meta = std::fs::metadata(path).ok()?;
         let sane = meta.is_file() && meta.len() <= MAX_TOKEN;
-        Token::new(sane.then(|| std::fs::read_to_string(path).ok())??)
+        HubToken::new(sane.then(|| std::fs::read_to_string(path).ok())??)
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for HubToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(***)")
     }

@@ -9,7 +9,7 @@ mod env;
 
 use std::path::{Path, PathBuf};
 
-pub use env::{HubEnv, Patience};
+pub use env::{HubEnv, HubTimeouts};
 
 use self::cache::RepoCache;
 use self::client::{Client, Head};
@@ -17,8 +17,8 @@ use super::catalogue::{HubSource, Member};
 use super::digest::{Digest, Mismatch};
 use super::name::BadName;
 use super::place::{self, FileError};
-use super::progress::Task;
-use crate::disk::{self, NoRoom};
+use super::progress::DownloadTask;
+use crate::disk::{self, NoDiskSpace};
 use crate::types::Bytes;
 
 /// Why a hub did not deliver.
@@ -33,7 +33,7 @@ pub enum HubError {
     #[error("{file} of {repo}: {mismatch}")]
     Mismatch { repo: String, file: String, mismatch: Mismatch },
     #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    NoDiskSpace(#[from] NoDiskSpace),
     #[error(transparent)]
     Name(#[from] BadName),
     #[error(transparent)]
@@ -60,7 +60,13 @@ impl Hub {
 
     /// Puts every file of `source` into the folder `raw`, under its `to`. What is not in the shared cache is downloaded
     /// to it, or to a cache of one's `own`.
-    pub fn fetch(&self, source: &HubSource, raw: &Path, own: Option<&Path>, task: &dyn Task) -> Result<(), HubError> {
+    pub fn fetch(
+        &self,
+        source: &HubSource,
+        raw: &Path,
+        own: Option<&Path>,
+        task: &dyn DownloadTask,
+    ) -> Result<(), HubError> {
         let shared = RepoCache::new(&self.env.cache, &source.repo);
         let own = own.map(|cache| RepoCache::new(cache, &source.repo));
         let find = |member| match (shared.find(&source.revision, member)?, &own) {
@@ -77,7 +83,7 @@ impl Hub {
         for (member, found) in source.files.iter().zip(found) {
             let cached = match found {
                 Some(path) => path,
-                None => self.download(cache, source, member, &Meter { task, done })?,
+                None => self.download(cache, source, member, &TransferMeter { task, done })?,
             };
             place::link(&cached, &member.to.below(raw))?;
             done.0 += member.pin().size.0;
@@ -91,7 +97,7 @@ impl Hub {
         repo: &RepoCache,
         source: &HubSource,
         member: &Member,
-        meter: &Meter<'_>,
+        meter: &TransferMeter<'_>,
     ) -> Result<PathBuf, HubError> {
         if self.env.offline {
             return Err(HubError::Offline { endpoint: self.env.endpoint.clone() });
@@ -124,13 +130,13 @@ impl Head {
 }
 
 /// One file's share of a task.
-pub(super) struct Meter<'a> {
-    task: &'a dyn Task,
+pub(super) struct TransferMeter<'a> {
+    task: &'a dyn DownloadTask,
     /// What was done before this file.
     done: Bytes,
 }
 
-impl Meter<'_> {
+impl TransferMeter<'_> {
     fn advance(&self, more: usize) {
         self.task.advance(Bytes(more as u64));
     }

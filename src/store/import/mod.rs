@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::catalogue::{Entry, Import};
+use super::catalogue::{CatalogueEntry, Import};
 use super::place;
 use super::progress::Progress;
 use crate::{disk, sniff};
@@ -24,7 +24,7 @@ pub enum ImportError {
     #[error("it cannot be quantised")]
     Quantize(#[source] Box<dyn Error + Send + Sync>),
     #[error(transparent)]
-    NoRoom(#[from] disk::NoRoom),
+    NoDiskSpace(#[from] disk::NoDiskSpace),
     #[error("it has to be quantised, and nothing that can do so was given to the store")]
     NoQuantizer,
 }
@@ -60,7 +60,7 @@ pub trait Quantizer: Send + Sync {
 /// Turns what a source brought (in `raw`) into what is installed. Yields the folder, within the empty folder `ready`, that
 /// holds the entry's files.
 pub(super) fn convert(
-    entry: &Entry,
+    entry: &CatalogueEntry,
     raw: &Path,
     ready: &Path,
     quantizer: Option<&dyn Quantizer>,

@@ -66,7 +66,7 @@ pub enum Attribute<'a> {
 }
 
 /// A tensor of the graph that is built, by its name. The empty name is an input that is left out.
-pub type Value = String;
+pub type AttributeValue = String;
 
 /// An operation: ONNX's own, or one of ONNX Runtime's.
 #[derive(Clone, Copy, Debug)]
@@ -84,19 +84,24 @@ pub struct Graph {
 }
 
 impl Graph {
-    pub fn input(&mut self, name: &str, element: Element, shape: &[Dimension]) -> Value {
+    pub fn input(&mut self, name: &str, element: Element, shape: &[Dimension]) -> AttributeValue {
         put_bytes(&mut self.lists, graph::INPUT, &value(name, element, shape));
         name.to_owned()
     }
 
     /// Gives `made` out under `name`.
-    pub fn output(&mut self, made: Value, name: &str, element: Element, shape: &[Dimension]) {
+    pub fn output(&mut self, made: AttributeValue, name: &str, element: Element, shape: &[Dimension]) {
         put_bytes(&mut self.lists, graph::OUTPUT, &value(name, element, shape));
         self.put_node(Operation::Standard("Identity"), &[&made], &[name], &[]);
     }
 
     /// A node with one output.
-    pub fn node(&mut self, operation: Operation, inputs: &[&Value], attributes: &[Attribute]) -> Value {
+    pub fn node(
+        &mut self,
+        operation: Operation,
+        inputs: &[&AttributeValue],
+        attributes: &[Attribute],
+    ) -> AttributeValue {
         let [made] = self.nodes(operation, inputs, attributes);
         made
     }
@@ -105,30 +110,30 @@ impl Graph {
     pub fn nodes<const N: usize>(
         &mut self,
         operation: Operation,
-        inputs: &[&Value],
+        inputs: &[&AttributeValue],
         attributes: &[Attribute],
-    ) -> [Value; N] {
+    ) -> [AttributeValue; N] {
         let made = std::array::from_fn(|_| self.fresh());
         self.put_node(operation, inputs, &made.each_ref().map(String::as_str), attributes);
         made
     }
 
-    pub fn floats(&mut self, shape: &[usize], numbers: &[f32]) -> Value {
+    pub fn floats(&mut self, shape: &[usize], numbers: &[f32]) -> AttributeValue {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         self.weight(Element::F32, shape, &bytes)
     }
 
-    pub fn whole(&mut self, numbers: &[i64]) -> Value {
+    pub fn whole(&mut self, numbers: &[i64]) -> AttributeValue {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         self.weight(Element::I64, &[numbers.len()], &bytes)
     }
 
-    pub fn bytes(&mut self, shape: &[usize], numbers: &[i8]) -> Value {
+    pub fn bytes(&mut self, shape: &[usize], numbers: &[i8]) -> AttributeValue {
         let bytes: Vec<u8> = numbers.iter().map(|&number| number as u8).collect();
         self.weight(Element::I8, shape, &bytes)
     }
 
-    fn weight(&mut self, element: Element, shape: &[usize], data: &[u8]) -> Value {
+    fn weight(&mut self, element: Element, shape: &[usize], data: &[u8]) -> AttributeValue {
         let name = self.fresh();
         let mut out = Vec::with_capacity(data.len() + 64);
         shape.iter().for_each(|&size| put_number(&mut out, tensor::DIMENSIONS, size as u64));
@@ -139,12 +144,18 @@ impl Graph {
         name
     }
 
-    fn fresh(&mut self) -> Value {
+    fn fresh(&mut self) -> AttributeValue {
         self.values += 1;
         format!("t{}", self.values)
     }
 
-    fn put_node(&mut self, operation: Operation, inputs: &[&Value], outputs: &[&str], attributes: &[Attribute]) {
+    fn put_node(
+        &mut self,
+        operation: Operation,
+        inputs: &[&AttributeValue],
+        outputs: &[&str],
+        attributes: &[Attribute],
+    ) {
         let (name, domain) = match operation {
             Operation::Standard(name) => (name, ""),
             Operation::Fused(name) => (name, FUSED.0),

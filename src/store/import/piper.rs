@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::ImportError;
 use super::onnx::{self, Dimension, Element, VALUE_NAME, graph, node, tensor};
-use super::wire::{Field, Wire, put_bytes};
+use super::wire::{Wire, WireField, put_bytes};
 
 /// The latent frames: f32 `[1, 192, frames]`.
 const CUT: &str = "/Mul_7_output_0";
@@ -58,10 +58,10 @@ pub(super) fn split(onnx: &Path, folder: &Path) -> Result<(), ImportError> {
 
 /// A model taken apart: what is not the graph, and the graph's lists.
 struct Model<'a> {
-    around: Vec<Field<'a>>,
+    around: Vec<WireField<'a>>,
     nodes: Vec<Node<'a>>,
     /// Everything of the graph but its nodes.
-    rest: Vec<Field<'a>>,
+    rest: Vec<WireField<'a>>,
 }
 
 struct Node<'a> {

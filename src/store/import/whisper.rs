@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::ImportError;
 use crate::mel::MELS;
-use ct2::Checkpoint;
+use ct2::Ct2Checkpoint;
 
 /// Audio positions and text positions of every Whisper up to large-v2, whose mel bands are [`MELS`].
 const AUDIO_POSITIONS: usize = 1500;
@@ -26,7 +26,7 @@ const MAX_VOCABULARY: usize = 100_000;
 
 /// The sizes that a ggml header states.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Blueprint {
+struct WhisperDims {
     vocabulary: usize,
     width: usize,
     heads: usize,
@@ -43,8 +43,8 @@ pub fn convert(source: &Path, target: &Path) -> Result<(), ImportError> {
 }
 
 fn write(source: &Path, target: &Path) -> Result<(), ImportError> {
-    let mut checkpoint = Checkpoint::open(&source.join("model.bin"))?;
-    let blueprint = Blueprint::of(&mut checkpoint)?;
+    let mut checkpoint = Ct2Checkpoint::open(&source.join("model.bin"))?;
+    let blueprint = WhisperDims::of(&mut checkpoint)?;
     if let Some(file) = onnx::FILES.into_iter().find(|file| target.file_name().is_some_and(|name| name == *file)) {
         return onnx::write(&mut checkpoint, &blueprint, file, target);
     }
@@ -52,14 +52,14 @@ fn write(source: &Path, target: &Path) -> Result<(), ImportError> {
     ggml::write(&mut checkpoint, &blueprint, &tokens, target)
 }
 
-impl Blueprint {
-    fn of(checkpoint: &mut Checkpoint) -> Result<Self, ImportError> {
+impl WhisperDims {
+    fn of(checkpoint: &mut Ct2Checkpoint) -> Result<Self, ImportError> {
         let conv = checkpoint.shape("encoder/conv1/weight")?.to_vec();
         let embeddings = checkpoint.shape("decoder/embeddings/weight")?.to_vec();
         let (&[width, mels, 3], &[vocabulary, _]) = (&conv[..], &embeddings[..]) else {
             return Err(checkpoint.refuse(format!("conv1 {conv:?} and embeddings {embeddings:?} are not Whisper's")));
         };
-        let blueprint = Blueprint {
+        let blueprint = WhisperDims {
             vocabulary,
             width,
             heads: checkpoint.scalar("encoder/num_heads")?,

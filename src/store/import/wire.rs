@@ -2,7 +2,7 @@
 
 /// One field of a message.
 #[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
+pub struct WireField<'a> {
     pub number: u64,
     /// The whole field, key included.
     pub raw: &'a [u8],
@@ -10,7 +10,7 @@ pub struct Field<'a> {
     payload: Option<&'a [u8]>,
 }
 
-impl<'a> Field<'a> {
+impl<'a> WireField<'a> {
     /// The message or bytes that the field holds.
     pub fn message(&self) -> Result<&'a [u8], String> {
         self.payload.ok_or_else(|| format!("field {} is no message", self.number))
@@ -42,7 +42,7 @@ impl<'a> Wire<'a> {
         Wire { rest: message }
     }
 
-    fn field(&mut self) -> Result<Field<'a>, String> {
+    fn field(&mut self) -> Result<WireField<'a>, String> {
         let start = self.rest;
         let key = self.varint()?;
         let payload = match key & 7 {
@@ -58,7 +58,7 @@ impl<'a> Wire<'a> {
             5 => self.take(4).map(|_| None)?,
             other => return Err(format!("it has a field of the unknown wire type {other}")),
         };
-        Ok(Field { number: key >> 3, raw: &start[..start.len() - self.rest.len()], payload })
+        Ok(WireField { number: key >> 3, raw: &start[..start.len() - self.rest.len()], payload })
     }
 
     fn take(&mut self, length: u64) -> Result<&'a [u8], String> {
@@ -83,7 +83,7 @@ impl<'a> Wire<'a> {
 }
 
 impl<'a> Iterator for Wire<'a> {
-    type Item = Result<Field<'a>, String>;
+    type Item = Result<WireField<'a>, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {

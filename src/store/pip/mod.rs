@@ -20,9 +20,9 @@ use self::assembly::Assembly;
 use super::catalogue::{PipSource, Wheel};
 use super::digest::Mismatch;
 use super::place::{self, FileError, at};
-use super::progress::Task;
+use super::progress::DownloadTask;
 use super::under_way::UnderWay;
-use crate::disk::{self, NoRoom};
+use crate::disk::{self, NoDiskSpace};
 use crate::types::Bytes;
 
 /// How often a running pip is looked at.
@@ -52,7 +52,7 @@ pub enum PipError {
     #[error("{member} of {requirement}: {mismatch}")]
     Mismatch { requirement: String, member: String, mismatch: Mismatch },
     #[error("{requirement}: {source}")]
-    NoRoom { requirement: String, source: NoRoom },
+    NoDiskSpace { requirement: String, source: NoDiskSpace },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -82,12 +82,12 @@ impl Pip {
         source: &PipSource,
         raw: &Path,
         scratch: &Path,
-        task: &dyn Task,
+        task: &dyn DownloadTask,
     ) -> Result<(), PipError> {
         let mut assembly = Assembly::resume(source, raw)?;
         let peak = assembly.peak(&source.wheels);
         if let (Some(first), Err(source)) = (source.wheels.first(), disk::check(raw, peak)) {
-            return Err(PipError::NoRoom { requirement: first.requirement(), source });
+            return Err(PipError::NoDiskSpace { requirement: first.requirement(), source });
         }
         let mut done = Bytes(0);
         for wheel in &source.wheels {
@@ -108,7 +108,13 @@ impl Pip {
 
     /// Has pip download one wheel into `scratch`. pip writes to `TMPDIR` while it downloads; that is put there too, so that
     /// growth can be seen and nothing stays elsewhere.
-    fn download(&self, wheel: &Wheel, scratch: &Path, task: &dyn Task, done: Bytes) -> Result<PathBuf, PipError> {
+    fn download(
+        &self,
+        wheel: &Wheel,
+        scratch: &Path,
+        task: &dyn DownloadTask,
+        done: Bytes,
+    ) -> Result<PathBuf, PipError> {
         let (temp, dest) = (scratch.join("tmp"), scratch.join("wheels"));
         place::create_folder(&temp)?;
         place::create_folder(&dest)?;
@@ -126,7 +132,7 @@ impl Pip {
     }
 
     /// Waits for pip and shows what it has brought so far, which is at most the wheel.
-    fn watch(&self, scratch: &Path, size: Bytes, task: &dyn Task, done: Bytes) -> io::Result<End> {
+    fn watch(&self, scratch: &Path, size: Bytes, task: &dyn DownloadTask, done: Bytes) -> io::Result<End> {
         let mut last = (0, Instant::now());
         loop {
             if let Some(status) = self.under_way.look()? {
@@ -178,7 +184,7 @@ impl Pip {
         }
         if DISK_FULL.iter().any(|words| said.contains(words)) {
             let source = disk::full(scratch, twice(wheel));
-            return PipError::NoRoom { requirement, source };
+            return PipError::NoDiskSpace { requirement, source };
         }
         let errors: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let last = errors.iter().rfind(|line| line.starts_with("ERROR")).or(errors.last()).copied();

@@ -18,12 +18,12 @@ pub(super) struct Abbreviation {
     /// With a capital where it is only one with a capital (`Sat`, `Gen`).
     written: &'static str,
     pub(super) said: &'static str,
-    pub(super) role: Role,
+    pub(super) role: AbbreviationRole,
 }
 
 /// How an abbreviation stands in a sentence, which decides what its full stop does.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Role {
+pub(super) enum AbbreviationRole {
     /// Stands before what it belongs to (`Gen. Lee`, `approx. 5`): its stop ends no sentence.
     Before,
     /// An abbreviation only before a number (`No. 5`), else a word.
@@ -208,16 +208,16 @@ impl Abbreviation {
         let capital = word.starts_with(char::is_uppercase);
         let shouted = word.len() > 1 && !word.contains(|c: char| c == '.' || c.is_lowercase());
         match self.role {
-            Role::Measure => is_number(head) && !shouted,
+            AbbreviationRole::Measure => is_number(head) && !shouted,
             // The Sun is no day.
-            Role::Date(_) => capital && !shouted && !ends_in_word(head, "the"),
+            AbbreviationRole::Date(_) => capital && !shouted && !ends_in_word(head, "the"),
             // "Vitamin C" is not "c. 1900", and plan b not "(b. 1950)".
             _ if matches!(self.written, "b" | "d") => {
                 word == self.written && head.trim_end().ends_with(['(', ';', ','])
             }
             _ if is_letter(self.written) => word == self.written,
-            Role::TitleOrRoad | Role::Counter => capital || !proper,
-            Role::Before if shouted => proper,
+            AbbreviationRole::TitleOrRoad | AbbreviationRole::Counter => capital || !proper,
+            AbbreviationRole::Before if shouted => proper,
             _ => !shouted && (capital || !proper),
         }
     }
@@ -226,12 +226,12 @@ impl Abbreviation {
     /// `after`.
     pub(super) fn full_stop(&self, head: &str, after: After) -> Stop {
         match self.role {
-            Role::Before => Stop::Shortens,
-            Role::Counter => after.ends_unless_number(),
-            Role::TitleOrRoad => road(head, after).unwrap_or(Stop::Shortens),
-            Role::Date(followers) => after.ends_before_capital(followers),
-            Role::Noun(followers) => after.ends_before_capital(followers),
-            Role::Measure | Role::Clipped => after.ends_before_capital(""),
+            AbbreviationRole::Before => Stop::Shortens,
+            AbbreviationRole::Counter => after.ends_unless_number(),
+            AbbreviationRole::TitleOrRoad => road(head, after).unwrap_or(Stop::Shortens),
+            AbbreviationRole::Date(followers) => after.ends_before_capital(followers),
+            AbbreviationRole::Noun(followers) => after.ends_before_capital(followers),
+            AbbreviationRole::Measure | AbbreviationRole::Clipped => after.ends_before_capital(""),
         }
     }
 }

@@ -2,9 +2,9 @@
 //! by spaces.
 
 use super::Abbreviation;
-use super::Role::{Before, Clipped, Counter, Date, Measure, Noun, TitleOrRoad};
+use super::AbbreviationRole::{Before, Clipped, Counter, Date, Measure, Noun, TitleOrRoad};
 
-const fn entry(written: &'static str, said: &'static str, role: super::Role) -> Abbreviation {
+const fn entry(written: &'static str, said: &'static str, role: super::AbbreviationRole) -> Abbreviation {
     Abbreviation { written, said, role }
 }
 

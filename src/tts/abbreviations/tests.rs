@@ -79,7 +79,7 @@ fn growing_text_is_judged_as_the_whole() {
 fn every_abbreviation_is_found() {
     for known in ABBREVIATIONS {
         let head = match known.role {
-            Role::Measure => "5 ",
+            AbbreviationRole::Measure => "5 ",
             _ => "(",
         };
         assert_eq!(find(head, known.written).map(|found| found.said), Some(known.said), "{}", known.written);

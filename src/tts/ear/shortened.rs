@@ -2,7 +2,7 @@
 
 use super::rewrite::{Site, pattern, rewrite};
 use super::units;
-use crate::tts::abbreviations::{After, Role, Stop, find, full_stop, is_name, road};
+use crate::tts::abbreviations::{AbbreviationRole, After, Stop, find, full_stop, is_name, road};
 
 pub(super) fn abbreviations(text: &str) -> String {
     let text = rewrite(text, pattern!(r"(?i)\b(w/o|w/|c/o)"), |site| {
@@ -40,8 +40,10 @@ fn dotted(site: &Site) -> Option<String> {
     let known = find(site.before, word)?;
     let stop = if comma.is_empty() { known.full_stop(site.before, After::whole(site.after)) } else { Stop::Shortens };
     let plain = match known.role {
-        Role::Counter => stop == Stop::Ends,
-        Role::Clipped => stop == Stop::Ends && (word.contains(char::is_uppercase) || !site.after.trim().is_empty()),
+        AbbreviationRole::Counter => stop == Stop::Ends,
+        AbbreviationRole::Clipped => {
+            stop == Stop::Ends && (word.contains(char::is_uppercase) || !site.after.trim().is_empty())
+        }
         _ => false,
     };
     // Inside a name or an address it is none; a unit is said with its number.

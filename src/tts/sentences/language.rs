@@ -9,7 +9,7 @@ use crate::tts::abbreviations::{After, Stop, full_stop};
 
 /// What is known of a language.
 #[derive(Debug)]
-pub(super) struct Language {
+pub(super) struct SentenceRules {
     /// Two letters.
     code: &'static str,
     shortening: Shortening,
@@ -56,24 +56,24 @@ struct Ordinals {
 const ORDINAL_DIGITS: usize = 3;
 
 /// English first: it is what is expected where nothing is.
-static LANGUAGES: [&Language; 4] = [&english::ENGLISH, &german::GERMAN, &french::FRENCH, &spanish::SPANISH];
+static LANGUAGES: [&SentenceRules; 4] = [&english::ENGLISH, &german::GERMAN, &french::FRENCH, &spanish::SPANISH];
 
 /// By so many words more than the expected language another one has to be seen.
 const CLEARLY: usize = 3;
 
 /// Which languages the words of a text were seen of.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct MarkCount {
     /// An index of [`LANGUAGES`].
     expected: usize,
     counts: [usize; LANGUAGES.len()],
 }
 
-impl Tally {
+impl MarkCount {
     /// With the two-letter code of the language that is expected.
-    pub(super) fn expecting(code: &str) -> Tally {
+    pub(super) fn expecting(code: &str) -> MarkCount {
         let expected = LANGUAGES.iter().position(|language| language.code == code).unwrap_or(0);
-        Tally { expected, ..Tally::default() }
+        MarkCount { expected, ..MarkCount::default() }
     }
 
     pub(super) fn count(&mut self, text: &str) {
@@ -86,13 +86,13 @@ impl Tally {
     }
 
     /// With more text.
-    pub(super) fn with(&self, text: &str) -> Tally {
+    pub(super) fn with(&self, text: &str) -> MarkCount {
         let mut tally = self.clone();
         tally.count(text);
         tally
     }
 
-    pub(super) fn language(&self) -> &'static Language {
+    pub(super) fn language(&self) -> &'static SentenceRules {
         let expected = (self.expected, self.counts[self.expected] + CLEARLY - 1);
         let counts = self.counts.iter().copied().enumerate();
         let clearer = |best: (usize, usize), other: (usize, usize)| if other.1 > best.1 { other } else { best };
@@ -100,7 +100,7 @@ impl Tally {
     }
 }
 
-impl Language {
+impl SentenceRules {
     /// What the full stop between `before` and `after`, which begins with white space, does.
     pub(super) fn full_stop(&self, before: &str, after: &str) -> Stop {
         let word = last_word(before);

@@ -19,8 +19,8 @@ mod tests;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use language::Tally;
-use screen::Screen;
+use language::MarkCount;
+use screen::StreamFilter;
 pub(super) use script::is_spaceless;
 use script::{is_ideographic, is_thai};
 
@@ -46,7 +46,7 @@ const WIDE_CLAUSE_MARKS: [char; 3] = ['，', '、', '：'];
 /// The cutter. Feed it with [`push`](Sentences::push), and [`finish`](Sentences::finish) it.
 #[derive(Clone, Debug, Default)]
 pub struct Sentences {
-    screen: Screen,
+    screen: StreamFilter,
     /// Text for the ear that belongs to no piece yet.
     waiting: String,
     /// How much of `waiting` was looked at without finding a certain end.
@@ -54,7 +54,7 @@ pub struct Sentences {
     /// Whether a piece was handed on that lasts until the next is made.
     begun: bool,
     /// What the words before `waiting` say of the language.
-    tally: Tally,
+    tally: MarkCount,
 }
 
 impl Sentences {
@@ -65,7 +65,7 @@ impl Sentences {
     /// For an answer that is expected in the language of this two-letter code; should its words say otherwise, they are
     /// believed.
     pub fn expecting(language: &str) -> Self {
-        Sentences { tally: Tally::expecting(language), ..Self::default() }
+        Sentences { tally: MarkCount::expecting(language), ..Self::default() }
     }
 
     /// Cuts a whole text.
@@ -153,7 +153,7 @@ struct View<'a> {
     text: &'a str,
     /// Whether a first piece was handed on before.
     begun: bool,
-    tally: &'a Tally,
+    tally: &'a MarkCount,
 }
 
 /// What a mark in the text is.

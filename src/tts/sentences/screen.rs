@@ -2,7 +2,7 @@
 
 /// Lets through what is for the ear.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Screen {
+pub(super) struct StreamFilter {
     hiding: Option<&'static str>,
     /// The beginning of what may become a marker.
     held: String,
@@ -11,7 +11,7 @@ pub(super) struct Screen {
 /// What begins a stretch that is not spoken, and what ends it.
 const HIDDEN: [(&str, &str); 2] = [("<think>", "</think>"), ("```", "```")];
 
-impl Screen {
+impl StreamFilter {
     pub(super) fn pass(&mut self, text: &str, out: &mut String) {
         self.held.push_str(text);
         while let Some(done) = self.step(out) {

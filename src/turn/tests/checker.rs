@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::turn::{
-    AnswerEvent, Control, Device, Ending, Machine, PlaybackEvent, SessionState, TurnCommand, TurnInput, TurnSettings,
+    AnswerEvent, Control, DeviceKind, Ending, Machine, PlaybackEvent, SessionState, TurnCommand, TurnInput,
+    TurnSettings,
 };
 use crate::types::{Ms, TurnId};
 
@@ -128,8 +129,8 @@ impl Checked {
         match input {
             TurnInput::Control(Control::Mute) => self.muted = true,
             TurnInput::Control(Control::Unmute) => self.muted = false,
-            TurnInput::DeviceLost(device) => self.lost[usize::from(*device == Device::Speaker)] = true,
-            TurnInput::DeviceBack(device) => self.lost[usize::from(*device == Device::Speaker)] = false,
+            TurnInput::DeviceLost(device) => self.lost[usize::from(*device == DeviceKind::Speaker)] = true,
+            TurnInput::DeviceBack(device) => self.lost[usize::from(*device == DeviceKind::Speaker)] = false,
             // The recognition is over when its words come, if they were asked for.
             TurnInput::Recognised { turn, .. } if matches!(self.recognition, Some((of, _, true)) if of == *turn) => {
                 self.recognition = None;
@@ -264,11 +265,11 @@ impl Checked {
         let shut = self.closed || self.muted || self.lost[0];
         match input {
             TurnInput::Control(Control::Mute | Control::Stop)
-            | TurnInput::DeviceLost(Device::Microphone)
+            | TurnInput::DeviceLost(DeviceKind::Microphone)
             | TurnInput::Shutdown => {
                 assert!(nothing && self.view.is_at_rest(), "{input:?} leaves something under way");
             }
-            TurnInput::DeviceLost(Device::Speaker) => {
+            TurnInput::DeviceLost(DeviceKind::Speaker) => {
                 let level = self.answer.as_ref().filter(|answer| answer.confirmed).map(|answer| answer.level);
                 assert!(level.is_none_or(|level| level == Level::Paused), "an answer is played to nobody");
             }

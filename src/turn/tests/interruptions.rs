@@ -258,10 +258,10 @@ fn partial_words_end_the_answer_while_they_are_spoken() {
     let turn = turn.unwrap();
     let partial = |text: &str, verdict| {
         let transcript =
-            crate::turn::Transcript { text: text.to_owned(), language: "en".to_owned(), verdict, ending: None };
+            crate::turn::TurnTranscript { text: text.to_owned(), language: "en".to_owned(), verdict, ending: None };
         TurnInput::Partial { turn, transcript }
     };
-    use crate::turn::Verdict::{Certain, Doubtful};
+    use crate::turn::TurnVerdict::{Certain, Doubtful};
     for (text, verdict, ends) in [("Okay", Certain, false), ("What a", Doubtful, false), ("Okay what", Certain, true)] {
         let commands = world.checked.on(3_350.0, partial(text, verdict));
         assert_eq!(commands.iter().any(|command| matches!(command, TurnCommand::End { .. })), ends, "{text}");

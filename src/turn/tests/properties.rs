@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::checker::Checked;
 use super::world::{Spoken, World};
 use crate::turn::{
-    AnswerEvent, BargeIn, Control, Device, EndOfTurn, PlaybackEvent, Transcript, TurnInput, TurnSettings, TurnStage,
-    Verdict, VoiceEvent,
+    AnswerEvent, BargeIn, Control, DeviceKind, EndOfTurn, PlaybackEvent, TurnInput, TurnSettings, TurnStage,
+    TurnTranscript, TurnVerdict, VoiceEvent,
 };
 use crate::types::{Ms, TurnId};
 
@@ -31,13 +31,13 @@ enum Kind {
     Score(f32),
     Like(f32),
     Weighed(Option<f32>),
-    Words { text: &'static str, language: &'static str, verdict: Verdict, ending: Option<f32>, partial: bool },
+    Words { text: &'static str, language: &'static str, verdict: TurnVerdict, ending: Option<f32>, partial: bool },
     WakeWord,
     Answer(AnswerEvent),
     Played(f64),
     Drained,
     Control(Control),
-    Device(Device, bool),
+    DeviceKind(DeviceKind, bool),
     Failed(TurnStage, bool),
     Tick,
     Shutdown,
@@ -68,7 +68,8 @@ fn kind() -> impl Strategy<Value = Kind> {
         Just(Kind::Ended),
     ];
     let texts = ["What time is it?", "and the", "Mhm.", "Stop.", "It is sunny.", "", "天気は？", "No, tomorrow."];
-    let verdicts = [Verdict::Certain, Verdict::Certain, Verdict::Certain, Verdict::Doubtful, Verdict::Nothing];
+    let verdicts =
+        [TurnVerdict::Certain, TurnVerdict::Certain, TurnVerdict::Certain, TurnVerdict::Doubtful, TurnVerdict::Nothing];
     let words = (prop::sample::select(texts.to_vec()), prop::sample::select(vec!["en", "", "ja"])).prop_flat_map(
         move |(text, language)| {
             let ending = prop::option::of(prop_oneof![8 => 0.0f32..1.0, 1 => Just(f32::NAN)]);
@@ -91,7 +92,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         Control::TalkKeyDown,
         Control::TalkKeyUp,
     ];
-    let devices = prop::sample::select(vec![Device::Microphone, Device::Speaker]);
+    let devices = prop::sample::select(vec![DeviceKind::Microphone, DeviceKind::Speaker]);
     let stages =
         [TurnStage::Detector, TurnStage::Transcriber, TurnStage::LanguageModel, TurnStage::Voice, TurnStage::Playback];
     let score = prop_oneof![8 => 0.0f32..1.0, 1 => Just(f32::NAN)];
@@ -106,7 +107,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         2 => Just(Kind::Drained),
         2 => Just(Kind::WakeWord),
         3 => prop::sample::select(controls.to_vec()).prop_map(Kind::Control),
-        2 => (devices, prop::bool::weighted(0.75)).prop_map(|(device, back)| Kind::Device(device, back)),
+        2 => (devices, prop::bool::weighted(0.75)).prop_map(|(device, back)| Kind::DeviceKind(device, back)),
         2 => (prop::sample::select(stages.to_vec()), any::<bool>()).prop_map(|(stage, all)| Kind::Failed(stage, all)),
         6 => Just(Kind::Tick),
         1 => prop_oneof![1 => Just(Kind::Shutdown), 8 => Just(Kind::Tick)],
@@ -128,7 +129,8 @@ impl Step {
             Kind::Like(likeness) => TurnInput::LikePlayed { turn, likeness },
             Kind::Weighed(probability) => TurnInput::SentenceEndScore { turn, probability },
             Kind::Words { text, language, verdict, ending, partial } => {
-                let transcript = Transcript { text: text.to_owned(), language: language.to_owned(), verdict, ending };
+                let transcript =
+                    TurnTranscript { text: text.to_owned(), language: language.to_owned(), verdict, ending };
                 if partial {
                     TurnInput::Partial { turn, transcript }
                 } else {
@@ -142,8 +144,8 @@ impl Step {
             }
             Kind::Drained => TurnInput::Playback { turn, event: PlaybackEvent::Drained },
             Kind::Control(control) => TurnInput::Control(control),
-            Kind::Device(device, true) => TurnInput::DeviceBack(device),
-            Kind::Device(device, false) => TurnInput::DeviceLost(device),
+            Kind::DeviceKind(device, true) => TurnInput::DeviceBack(device),
+            Kind::DeviceKind(device, false) => TurnInput::DeviceLost(device),
             Kind::Failed(stage, all) => TurnInput::StageFailed { stage, turn: (!all).then_some(turn) },
             Kind::Tick => TurnInput::Tick,
             Kind::Shutdown => TurnInput::Shutdown,

@@ -3,8 +3,8 @@
 use super::world::{Spoken, World, settings, spoken};
 use crate::turn::words::{Completeness, completeness};
 use crate::turn::{
-    Control, Device, Earcon, Ending, Notice, Reply, SessionState, Transcript, TurnCommand, TurnInput, TurnSettings,
-    TurnStage, Verdict, VoiceEvent,
+    Control, DeviceKind, EarconKind, Ending, Notice, Reply, SessionState, TurnCommand, TurnInput, TurnSettings,
+    TurnStage, TurnTranscript, TurnVerdict, VoiceEvent,
 };
 use crate::types::{Ms, TurnId};
 
@@ -89,8 +89,12 @@ fn what_was_prepared_holds_while_the_words_do() {
         else {
             panic!("nothing was prepared");
         };
-        let transcript =
-            Transcript { text: again.to_owned(), language: "en".to_owned(), verdict: Verdict::Certain, ending: None };
+        let transcript = TurnTranscript {
+            text: again.to_owned(),
+            language: "en".to_owned(),
+            verdict: TurnVerdict::Certain,
+            ending: None,
+        };
         let commands = world.checked.on(1_800.0, TurnInput::Recognised { turn, transcript });
         let expected = match &commands[..] {
             [] => true,
@@ -105,11 +109,11 @@ fn what_was_prepared_holds_while_the_words_do() {
 
 #[test]
 fn doubtful_words_are_asked_for_again_and_noise_is_not_answered() {
-    for (verdict, reply) in [(Verdict::Doubtful, Some(Reply::AskAgain)), (Verdict::Nothing, None)] {
+    for (verdict, reply) in [(TurnVerdict::Doubtful, Some(Reply::AskAgain)), (TurnVerdict::Nothing, None)] {
         let mut world = world(&[spoken(500.0, 1_500.0, "Hrmblgr")]);
         world.recognition = 1e6;
         world.run(1_600.0);
-        let transcript = Transcript { text: "Hrmblgr".to_owned(), language: String::new(), verdict, ending: None };
+        let transcript = TurnTranscript { text: "Hrmblgr".to_owned(), language: String::new(), verdict, ending: None };
         let commands = world.checked.on(1_600.0, TurnInput::Recognised { turn: TurnId(1), transcript });
         let prepared = commands.into_iter().find_map(|command| match command {
             TurnCommand::Prepare { reply, .. } => Some(reply),
@@ -176,7 +180,7 @@ fn without_its_name_it_does_not_listen() {
         .at(950.0, TurnInput::WakeWord { until: Ms(900.0) });
     alone.run(12_000.0);
     assert_eq!(alone.exchanges()[0].0, "How is the weather?");
-    assert_eq!(alone.count(|command| *command == TurnCommand::Earcon(Earcon::Listening)), 1);
+    assert_eq!(alone.count(|command| *command == TurnCommand::Earcon(EarconKind::Listening)), 1);
 }
 
 #[test]
@@ -255,10 +259,10 @@ fn a_key_cannot_listen_through_a_muted_microphone() {
 fn a_device_that_returns_is_listened_to_again() {
     let question = spoken(9_000.0, 10_000.0, "How is the weather?");
     let mut world = world(&[QUESTION, question])
-        .at(3_000.0, TurnInput::DeviceLost(Device::Speaker))
-        .at(3_010.0, TurnInput::DeviceLost(Device::Microphone))
-        .at(5_000.0, TurnInput::DeviceBack(Device::Microphone))
-        .at(6_000.0, TurnInput::DeviceBack(Device::Speaker));
+        .at(3_000.0, TurnInput::DeviceLost(DeviceKind::Speaker))
+        .at(3_010.0, TurnInput::DeviceLost(DeviceKind::Microphone))
+        .at(5_000.0, TurnInput::DeviceBack(DeviceKind::Microphone))
+        .at(6_000.0, TurnInput::DeviceBack(DeviceKind::Speaker));
     world.run(5_500.0);
     assert_eq!(world.checked.machine.view(), SessionState::NoDevice);
     world.run(20_000.0);
@@ -269,8 +273,8 @@ fn a_device_that_returns_is_listened_to_again() {
 #[test]
 fn answer_waits_for_a_lost_loudspeaker_and_goes_on_at_the_word() {
     let mut world = world(&[QUESTION])
-        .at(3_000.0, TurnInput::DeviceLost(Device::Speaker))
-        .at(8_000.0, TurnInput::DeviceBack(Device::Speaker));
+        .at(3_000.0, TurnInput::DeviceLost(DeviceKind::Speaker))
+        .at(8_000.0, TurnInput::DeviceBack(DeviceKind::Speaker));
     world.run(7_000.0);
     assert_eq!((world.checked.machine.view(), world.history.len()), (SessionState::NoDevice, 0));
     let resumed = |command: &TurnCommand| matches!(command, TurnCommand::Resume { .. });
@@ -287,8 +291,8 @@ fn question_without_a_loudspeaker_is_answered_when_it_returns() {
     // Of the first answer nothing was heard: it is one question.
     for (lost, asked) in [(500.0, "How is the weather? And what is the time?"), (3_000.0, "And what is the time?")] {
         let mut world = world(&[QUESTION, next])
-            .at(lost, TurnInput::DeviceLost(Device::Speaker))
-            .at(9_000.0, TurnInput::DeviceBack(Device::Speaker));
+            .at(lost, TurnInput::DeviceLost(DeviceKind::Speaker))
+            .at(9_000.0, TurnInput::DeviceBack(DeviceKind::Speaker));
         world.run(20_000.0);
         let last = world.exchanges().last().map(|exchange| (exchange.0, exchange.2));
         assert_eq!(last, Some((asked, Ending::Done)), "lost at {lost}");
@@ -297,7 +301,7 @@ fn question_without_a_loudspeaker_is_answered_when_it_returns() {
 
 #[test]
 fn answer_ends_when_the_loudspeaker_stays_away() {
-    let mut world = world(&[QUESTION]).at(3_000.0, TurnInput::DeviceLost(Device::Speaker));
+    let mut world = world(&[QUESTION]).at(3_000.0, TurnInput::DeviceLost(DeviceKind::Speaker));
     world.run(60_000.0);
     assert_eq!(world.notices(), [Notice::StageHangs(TurnStage::Playback)]);
     assert_eq!(world.exchanges().iter().map(|exchange| exchange.2).collect::<Vec<_>>(), [Ending::Failed]);
@@ -332,6 +336,6 @@ fn an_answer_that_never_comes_is_given_up() {
     world.thinking = 1e9;
     world.run(100_000.0);
     assert_eq!(world.notices(), [Notice::StageHangs(TurnStage::LanguageModel)]);
-    assert_eq!(world.when(0.0, |command| *command == TurnCommand::Earcon(Earcon::Thinking)), Some(2_900.0));
+    assert_eq!(world.when(0.0, |command| *command == TurnCommand::Earcon(EarconKind::Thinking)), Some(2_900.0));
     assert_eq!(world.exchanges(), [("How is the weather?", "", Ending::Failed)]);
 }

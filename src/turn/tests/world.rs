@@ -3,8 +3,8 @@
 
 use super::checker::Checked;
 use crate::turn::{
-    AnswerEvent, EndOfTurn, Ending, Notice, PlaybackEvent, Reply, SessionState, Transcript, TurnCommand, TurnInput,
-    TurnSettings, Verdict, VoiceEvent,
+    AnswerEvent, EndOfTurn, Ending, Notice, PlaybackEvent, Reply, SessionState, TurnCommand, TurnInput, TurnSettings,
+    TurnTranscript, TurnVerdict, VoiceEvent,
 };
 use crate::types::{Ms, TurnId};
 
@@ -208,8 +208,8 @@ impl World {
         self.agenda.push((now, TurnInput::LikePlayed { turn, likeness: self.likeness }));
         let text: Vec<_> = self.script.iter().map(|spoken| said_between(spoken, from, to)).collect();
         let text = text.join(" ").trim().to_owned();
-        let verdict = if text.is_empty() { Verdict::Nothing } else { Verdict::Certain };
-        let transcript = Transcript { text, language: "en".to_owned(), verdict, ending: self.ending };
+        let verdict = if text.is_empty() { TurnVerdict::Nothing } else { TurnVerdict::Certain };
+        let transcript = TurnTranscript { text, language: "en".to_owned(), verdict, ending: self.ending };
         self.agenda.push((now + self.recognition, TurnInput::Recognised { turn, transcript }));
     }
 

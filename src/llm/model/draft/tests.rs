@@ -2,11 +2,11 @@ use std::path::Path;
 
 use sotto_kernels::{Pool, unpack_row};
 
-use super::super::truth::{Tensors, Truth};
+use super::super::f64_model::{F64Model, RandomTensors};
 use super::*;
 use crate::llm::checkpoint::{header, map_file};
-use crate::llm::source::Source;
-use crate::llm::state::{CacheKind, State};
+use crate::llm::source::ModelSource;
+use crate::llm::state::{KvCacheType, SequenceState};
 use crate::llm::testing;
 
 /// Positions that are computed at once.
@@ -15,14 +15,14 @@ const CHUNK: usize = 50;
 /// The logits that the block makes behind every position of `tokens`, with the first of `then` behind the last; and as many
 /// more as `then` has, each with what the block left before.
 fn drafts(model: &Model, tokens: &[u32], then: &[u32]) -> Vec<Vec<f32>> {
-    let Model { blueprint, .. } = model;
-    let (width, layer) = (blueprint.width, blueprint.layers);
-    let mut state = State::with_cache(blueprint, tokens.len() + then.len(), CacheKind::F32);
-    let mut memory = Memory::new(blueprint, layer, CacheKind::F32);
+    let Model { model_config, .. } = model;
+    let (width, layer) = (model_config.width, model_config.layers);
+    let mut state = SequenceState::with_cache(model_config, tokens.len() + then.len(), KvCacheType::F32);
+    let mut memory = LayerState::new(model_config, layer, KvCacheType::F32);
     let (mut hidden, mut pairs) = (vec![0.0; CHUNK * width], vec![0.0; 2 * CHUNK * width]);
     let next: Vec<u32> = tokens[1..].iter().chain(&then[..1]).copied().collect();
     let mut rows = Vec::new();
-    let mut logits = vec![0.0; blueprint.vocabulary];
+    let mut logits = vec![0.0; model_config.vocabulary];
     let mut last = Vec::new();
     for (tokens, next) in tokens.chunks(CHUNK).zip(next.chunks(CHUNK)) {
         model.forward(&mut state, tokens);
@@ -51,30 +51,30 @@ fn furthest(got: &[f32], wanted: impl Iterator<Item = f64>) -> f64 {
 #[test]
 fn the_block_computes_what_its_mathematics_says() {
     let gguf = testing::open(&testing::drafting(false));
-    let values = |tensor: &crate::llm::gguf::Tensor| {
+    let values = |tensor: &crate::llm::gguf::GgufTensor| {
         let mut values = vec![0.0; tensor.dims.iter().product()];
         unpack_row(tensor.kind, gguf.bytes(tensor), &mut values);
         (tensor.name.clone(), values)
     };
-    let tensors: Tensors = gguf.tensors().map(values).collect();
-    let blueprint = crate::llm::Blueprint::from_gguf(&gguf).unwrap();
-    let mut model = Model::bind(&mut gguf.binder(), blueprint.clone(), Pool::new(2)).unwrap();
+    let tensors: RandomTensors = gguf.tensors().map(values).collect();
+    let model_config = crate::llm::ModelConfig::from_gguf(&gguf).unwrap();
+    let mut model = Model::bind(&mut gguf.binder(), model_config.clone(), Pool::new(2)).unwrap();
     model.bind_draft(&mut gguf.binder()).unwrap();
     let tokens: Vec<u32> = (0..70).map(|i| i * 37 % 251).collect();
     let then = [3, 99, 180];
     let got = drafts(&model, &tokens, &then);
 
-    let mut truth = Truth::new(&blueprint, &tensors);
+    let mut f64_model = F64Model::new(&model_config, &tensors);
     let mut y = Vec::new();
     for (position, got) in got.iter().enumerate() {
         let next = *tokens.get(position + 1).unwrap_or_else(|| &then[position + 1 - tokens.len()]);
         if let Some(&token) = tokens.get(position) {
-            truth.step(token);
-            y = truth.hidden.clone();
+            f64_model.step(token);
+            y = f64_model.hidden.clone();
         } else {
-            truth.position += 1;
+            f64_model.position += 1;
         }
-        let (drafted, logits) = truth.draft(&y, next);
+        let (drafted, logits) = f64_model.draft(&y, next);
         y = drafted;
         let off = furthest(got, logits.into_iter());
         assert!(off < 1e-4, "position {position}: off by {off}");
@@ -106,7 +106,7 @@ fn the_block_computes_the_golden_logits() {
     ] {
         std::fs::copy(model.join(from), dir.path().join(to)).unwrap();
     }
-    let source = Source::open(dir.path()).unwrap();
+    let source = ModelSource::open(dir.path()).unwrap();
     assert!(source.drafts());
     let ours = source.load_on(Pool::new(2), true).unwrap();
     let whole = |name: &str, file: &Path| golden(file, name).into_iter().map(|token| token as u32).collect();

@@ -5,7 +5,7 @@ use super::*;
 /// A conversation that has a name, and lets no voice interrupt.
 fn with_name() -> World {
     let settings = [("audio.echo", "off"), ("hear.wake_word", "alexa"), ("turn.barge_in", "off")];
-    World::set(Room::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
+    World::set(SimulatedRoom::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
 }
 
 const CALL: usize = 5;

@@ -23,7 +23,7 @@ const MAX_ALIASES: u32 = 10_000;
 const CHUNK: usize = 32 * 1024;
 
 /// An opened checkpoint: the table in memory, the numbers still on disk.
-pub struct Checkpoint {
+pub struct Ct2Checkpoint {
     path: PathBuf,
     file: BufReader<File>,
     variables: BTreeMap<String, Variable>,
@@ -32,14 +32,14 @@ pub struct Checkpoint {
 #[derive(Clone, Debug)]
 struct Variable {
     shape: Vec<usize>,
-    kind: Kind,
+    kind: Ct2ValueKind,
     /// Where its data starts in the file.
     offset: u64,
 }
 
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
+pub enum Ct2ValueKind {
     F32,
     I8,
     I16,
@@ -48,21 +48,30 @@ pub enum Kind {
     BF16,
 }
 
-impl Kind {
+impl Ct2ValueKind {
     fn from_code(code: u8) -> Option<Self> {
-        [Kind::F32, Kind::I8, Kind::I16, Kind::I32, Kind::F16, Kind::BF16].get(usize::from(code)).copied()
+        [
+            Ct2ValueKind::F32,
+            Ct2ValueKind::I8,
+            Ct2ValueKind::I16,
+            Ct2ValueKind::I32,
+            Ct2ValueKind::F16,
+            Ct2ValueKind::BF16,
+        ]
+        .get(usize::from(code))
+        .copied()
     }
 
     fn bytes(self) -> usize {
         match self {
-            Kind::I8 => 1,
-            Kind::I16 | Kind::F16 | Kind::BF16 => 2,
-            Kind::F32 | Kind::I32 => 4,
+            Ct2ValueKind::I8 => 1,
+            Ct2ValueKind::I16 | Ct2ValueKind::F16 | Ct2ValueKind::BF16 => 2,
+            Ct2ValueKind::F32 | Ct2ValueKind::I32 => 4,
         }
     }
 }
 
-impl Checkpoint {
+impl Ct2Checkpoint {
     /// Reads the table and checks that every variable lies inside the file.
     pub fn open(path: &Path) -> Result<Self, ImportError> {
         let io = |source| ImportError::Io { path: path.to_owned(), source };
@@ -70,7 +79,7 @@ impl Checkpoint {
         let length = file.metadata().map_err(io)?.len();
         let mut table = Table { file: BufReader::new(file), position: 0, length };
         let variables = table.read().map_err(|trouble| trouble.at(path))?;
-        Ok(Checkpoint { path: path.to_owned(), file: table.file, variables })
+        Ok(Ct2Checkpoint { path: path.to_owned(), file: table.file, variables })
     }
 
     /// Dimensions of a variable that must be there.
@@ -81,7 +90,9 @@ impl Checkpoint {
     /// A whole number of rank 0.
     pub fn scalar(&mut self, name: &str) -> Result<usize, ImportError> {
         let variable = self.variable(name)?.clone();
-        if !variable.shape.is_empty() || !matches!(variable.kind, Kind::I8 | Kind::I16 | Kind::I32) {
+        if !variable.shape.is_empty()
+            || !matches!(variable.kind, Ct2ValueKind::I8 | Ct2ValueKind::I16 | Ct2ValueKind::I32)
+        {
             return Err(self.refuse(format!("{name} is not a whole number")));
         }
         let mut data = [0; 4];
@@ -154,13 +165,13 @@ impl Checkpoint {
 }
 
 /// `numbers` becomes what `bytes` say.
-fn widen(kind: Kind, bytes: &[u8], numbers: &mut Vec<f32>) -> Result<(), String> {
+fn widen(kind: Ct2ValueKind, bytes: &[u8], numbers: &mut Vec<f32>) -> Result<(), String> {
     numbers.clear();
     match kind {
-        Kind::F32 => numbers.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
-        Kind::F16 => numbers.extend(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32())),
-        Kind::BF16 => numbers.extend(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32())),
-        Kind::I8 | Kind::I16 | Kind::I32 => {
+        Ct2ValueKind::F32 => numbers.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
+        Ct2ValueKind::F16 => numbers.extend(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32())),
+        Ct2ValueKind::BF16 => numbers.extend(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32())),
+        Ct2ValueKind::I8 | Ct2ValueKind::I16 | Ct2ValueKind::I32 => {
             return Err(format!("is quantised ({kind:?}); only float checkpoints are converted"));
         }
     }
@@ -227,7 +238,9 @@ impl Table {
         }
         let shape = (0..rank).map(|_| Ok(self.number()? as usize)).collect::<Result<Vec<_>, Trouble>>()?;
         let [code] = self.bytes()?;
-        let Some(kind) = Kind::from_code(code) else { return refuse(format!("{name} has the unknown type {code}")) };
+        let Some(kind) = Ct2ValueKind::from_code(code) else {
+            return refuse(format!("{name} has the unknown type {code}"));
+        };
         let stated = self.number()?;
         let due = shape.iter().try_fold(kind.bytes(), |size, &dimension| size.checked_mul(dimension));
         if due != Some(stated as usize) {

@@ -10,8 +10,8 @@ use std::path::Path;
 use half::f16;
 use tempfile::NamedTempFile;
 
-use super::ct2::Checkpoint;
-use super::{AUDIO_POSITIONS, Blueprint, ImportError, TEXT_POSITIONS};
+use super::ct2::Ct2Checkpoint;
+use super::{AUDIO_POSITIONS, ImportError, TEXT_POSITIONS, WhisperDims};
 use crate::mel::{self, MELS};
 
 const MAGIC: i32 = 0x6767_6d6c;
@@ -69,8 +69,8 @@ impl Tensor {
 
 /// Writes the file beside `target` and renames it into place.
 pub fn write(
-    checkpoint: &mut Checkpoint,
-    blueprint: &Blueprint,
+    checkpoint: &mut Ct2Checkpoint,
+    blueprint: &WhisperDims,
     tokens: &[Vec<u8>],
     target: &Path,
 ) -> Result<(), ImportError> {
@@ -96,8 +96,8 @@ fn beside(target: &Path) -> io::Result<NamedTempFile> {
     builder.prefix(".import-").tempfile_in(folder)
 }
 
-fn write_header(out: &mut impl Write, blueprint: &Blueprint) -> io::Result<()> {
-    let Blueprint { vocabulary, width, heads, encoder_layers, decoder_layers } = *blueprint;
+fn write_header(out: &mut impl Write, blueprint: &WhisperDims) -> io::Result<()> {
+    let WhisperDims { vocabulary, width, heads, encoder_layers, decoder_layers } = *blueprint;
     write_number(out, MAGIC)?;
     for size in [vocabulary, AUDIO_POSITIONS, width, heads, encoder_layers] {
         write_number(out, size as i32)?;
@@ -125,7 +125,7 @@ fn write_tokens(out: &mut impl Write, tokens: &[Vec<u8>]) -> io::Result<()> {
 
 fn write_tensor(
     out: &mut impl Write,
-    checkpoint: &mut Checkpoint,
+    checkpoint: &mut Ct2Checkpoint,
     tensor: &Tensor,
     target: &Path,
 ) -> Result<(), ImportError> {
@@ -158,7 +158,7 @@ fn write_number(out: &mut impl Write, number: i32) -> io::Result<()> {
 }
 
 /// Every tensor of the target: 11 + 15 for each encoder layer + 24 for each decoder layer.
-fn tensors(blueprint: &Blueprint) -> Vec<Tensor> {
+fn tensors(blueprint: &WhisperDims) -> Vec<Tensor> {
     let mut tensors = ends(blueprint);
     for layer in 0..blueprint.encoder_layers {
         tensors.extend(layer_tensors("encoder", layer, blueprint.width));
@@ -171,7 +171,7 @@ fn tensors(blueprint: &Blueprint) -> Vec<Tensor> {
 }
 
 /// What stands before and after the layers.
-fn ends(&Blueprint { vocabulary, width, .. }: &Blueprint) -> Vec<Tensor> {
+fn ends(&WhisperDims { vocabulary, width, .. }: &WhisperDims) -> Vec<Tensor> {
     let positions = |side: &str, count| {
         let variable = format!("{side}/position_encodings/encodings");
         Tensor::same(format!("{side}.positional_embedding"), variable, &[count, width]).in_f32()
@@ -246,7 +246,7 @@ mod tests {
     fn there_are_as_many_tensors_as_whisper_cpp_expects() {
         for (layers, count) in [(4, 167), (6, 245)] {
             let blueprint =
-                Blueprint { vocabulary: 51865, width: 64, heads: 1, encoder_layers: layers, decoder_layers: layers };
+                WhisperDims { vocabulary: 51865, width: 64, heads: 1, encoder_layers: layers, decoder_layers: layers };
             let names: std::collections::BTreeSet<_> = tensors(&blueprint).into_iter().map(|t| t.name).collect();
             assert_eq!(names.len(), count);
         }

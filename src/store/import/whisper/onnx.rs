@@ -20,9 +20,9 @@ mod encoder;
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::ct2::Checkpoint;
-use super::{Blueprint, ImportError};
-use crate::store::import::onnx::{Attribute, Dimension, Graph, Operation, Value};
+use super::ct2::Ct2Checkpoint;
+use super::{ImportError, WhisperDims};
+use crate::store::import::onnx::{Attribute, AttributeValue, Dimension, Graph, Operation};
 
 /// The files, in the order in which they are made.
 pub const FILES: [&str; 2] = ["encoder.onnx", "decoder.onnx"];
@@ -46,8 +46,8 @@ const TO_F32: Attribute = Attribute::Int("to", 1);
 
 /// Writes one of [`FILES`] as `target`.
 pub(super) fn write(
-    checkpoint: &mut Checkpoint,
-    blueprint: &Blueprint,
+    checkpoint: &mut Ct2Checkpoint,
+    blueprint: &WhisperDims,
     file: &str,
     target: &Path,
 ) -> Result<(), ImportError> {
@@ -62,10 +62,10 @@ pub(super) fn write(
 /// A graph under construction, and where its weights come from.
 struct Builder<'c> {
     graph: Graph,
-    checkpoint: &'c mut Checkpoint,
-    size: Blueprint,
+    checkpoint: &'c mut Ct2Checkpoint,
+    size: WhisperDims,
     /// Activations that are quantised already: numbers, scale and zero.
-    quantised: HashMap<Value, [Value; 3]>,
+    quantised: HashMap<AttributeValue, [AttributeValue; 3]>,
 }
 
 /// A layer of weights `[outputs, inputs]`: the part `index` of `parts` that a variable of the checkpoint joins row-wise.
@@ -101,35 +101,35 @@ impl<'n> Linear<'n> {
 }
 
 impl Builder<'_> {
-    fn op(&mut self, name: &'static str, inputs: &[&Value], attributes: &[Attribute]) -> Value {
+    fn op(&mut self, name: &'static str, inputs: &[&AttributeValue], attributes: &[Attribute]) -> AttributeValue {
         self.graph.node(Operation::Standard(name), inputs, attributes)
     }
 
-    fn add(&mut self, a: &Value, b: &Value) -> Value {
+    fn add(&mut self, a: &AttributeValue, b: &AttributeValue) -> AttributeValue {
         self.op("Add", &[a, b], &[])
     }
 
-    fn gelu(&mut self, x: &Value) -> Value {
+    fn gelu(&mut self, x: &AttributeValue) -> AttributeValue {
         self.graph.node(Operation::Fused("Gelu"), &[x], &[])
     }
 
     /// A whole variable, as it is.
-    fn variable(&mut self, name: &str, shape: &[usize]) -> Result<Value, ImportError> {
+    fn variable(&mut self, name: &str, shape: &[usize]) -> Result<AttributeValue, ImportError> {
         let numbers = self.checkpoint.numbers(name, shape, 0..shape[0])?;
         Ok(self.graph.floats(shape, &numbers))
     }
 
-    fn norm(&mut self, x: &Value, name: &str) -> Result<Value, ImportError> {
+    fn norm(&mut self, x: &AttributeValue, name: &str) -> Result<AttributeValue, ImportError> {
         Ok(self.balanced_norm(x, name, &[])?.0)
     }
 
     /// A norm, and what its channels were divided by for the sake of the matrices behind it: variables and their rows.
     fn balanced_norm(
         &mut self,
-        x: &Value,
+        x: &AttributeValue,
         name: &str,
         behind: &[(String, usize)],
-    ) -> Result<(Value, Vec<f32>), ImportError> {
+    ) -> Result<(AttributeValue, Vec<f32>), ImportError> {
         let width = self.size.width;
         let mut highest = vec![0.0f32; width];
         for (variable, rows) in behind {
@@ -148,7 +148,7 @@ impl Builder<'_> {
     }
 
     /// `y[.., outputs] = x[.., inputs] · weightsᵀ + bias`.
-    fn linear(&mut self, x: &Value, layer: Linear) -> Result<Value, ImportError> {
+    fn linear(&mut self, x: &AttributeValue, layer: Linear) -> Result<AttributeValue, ImportError> {
         let Linear { name, outputs, inputs, part: (index, parts), bias, balance } = layer;
         let rows = outputs * index..outputs * (index + 1);
         let weights = format!("{name}/weight");
@@ -169,7 +169,7 @@ impl Builder<'_> {
     }
 
     /// The product with a quantised matrix `[inputs, outputs]`, in the form that ONNX Runtime makes one operation of.
-    fn product(&mut self, x: &Value, matrix: &Value, scales: &Value) -> Value {
+    fn product(&mut self, x: &AttributeValue, matrix: &AttributeValue, scales: &AttributeValue) -> AttributeValue {
         let [numbers, scale, zero] = self.quantised(x);
         let sums = self.op("MatMulInteger", &[&numbers, matrix, &zero], &[]);
         let sums = self.op("Cast", &[&sums], &[TO_F32]);
@@ -177,7 +177,7 @@ impl Builder<'_> {
         self.op("Mul", &[&sums, &scale], &[])
     }
 
-    fn quantised(&mut self, x: &Value) -> [Value; 3] {
+    fn quantised(&mut self, x: &AttributeValue) -> [AttributeValue; 3] {
         if let Some(known) = self.quantised.get(x) {
             return known.clone();
         }
@@ -187,7 +187,7 @@ impl Builder<'_> {
     }
 
     /// Query, key and value of a layer's attention to itself, the norm in front of it included.
-    fn own_projections(&mut self, x: &Value, attention: &str) -> Result<[Value; 3], ImportError> {
+    fn own_projections(&mut self, x: &AttributeValue, attention: &str) -> Result<[AttributeValue; 3], ImportError> {
         let width = self.size.width;
         let name = format!("{attention}/linear_0");
         let behind = [(format!("{name}/weight"), 3 * width)];
@@ -201,7 +201,7 @@ impl Builder<'_> {
     }
 
     /// The two-layer perceptron of a layer, and around it.
-    fn perceptron(&mut self, x: &Value, layer: &str) -> Result<Value, ImportError> {
+    fn perceptron(&mut self, x: &AttributeValue, layer: &str) -> Result<AttributeValue, ImportError> {
         let width = self.size.width;
         let (first, second) = (format!("{layer}/ffn/linear_0"), format!("{layer}/ffn/linear_1"));
         let behind = [(format!("{first}/weight"), 4 * width)];
@@ -217,7 +217,7 @@ impl Builder<'_> {
     }
 
     /// Each position of a GELU's outputs divided by its highest number, and those numbers.
-    fn levelled(&mut self, x: &Value) -> (Value, Value) {
+    fn levelled(&mut self, x: &AttributeValue) -> (AttributeValue, AttributeValue) {
         let last = self.graph.whole(&[-1]);
         let highest = self.op("ReduceMax", &[x, &last], &[]);
         let depth = self.graph.floats(&[1], &[GELU_DEPTH]);
@@ -230,8 +230,8 @@ impl Builder<'_> {
     }
 
     /// `[1, positions, width]` as `[1, heads, positions, width / heads]`.
-    fn by_heads(&mut self, x: &Value) -> Value {
-        let Blueprint { heads, width, .. } = self.size;
+    fn by_heads(&mut self, x: &AttributeValue) -> AttributeValue {
+        let WhisperDims { heads, width, .. } = self.size;
         let shape = self.graph.whole(&[0, 0, heads as i64, (width / heads) as i64]);
         let x = self.op("Reshape", &[x, &shape], &[]);
         self.op("Transpose", &[&x], &[Attribute::Ints("perm", &[0, 2, 1, 3])])
@@ -239,7 +239,7 @@ impl Builder<'_> {
 
     /// The shape of a tensor by heads.
     fn heads_shape(&self, positions: &'static str) -> [Dimension; 4] {
-        let Blueprint { heads, width, .. } = self.size;
+        let WhisperDims { heads, width, .. } = self.size;
         [Dimension::Of(1), Dimension::Of(heads), Dimension::Named(positions), Dimension::Of(width / heads)]
     }
 }

@@ -8,7 +8,7 @@ use half::f16;
 use super::*;
 use crate::mel;
 use crate::store::import::onnx::graph;
-use crate::store::import::wire::{Field, Wire};
+use crate::store::import::wire::{Wire, WireField};
 
 const WIDTH: usize = 4;
 const TOKENS: usize = 5;
@@ -180,9 +180,9 @@ fn the_same_source_gives_the_same_bytes() {
 
 /// The names of a graph's inputs or outputs, and the bytes of all its weights.
 fn read_graph(file: &[u8], list: u64) -> (Vec<String>, usize) {
-    let of_graph = |field: &Field| field.number == 7;
+    let of_graph = |field: &WireField| field.number == 7;
     let graph = Wire::new(file).map(Result::unwrap).find(of_graph).unwrap();
-    let fields: Vec<Field> = Wire::new(graph.message().unwrap()).map(Result::unwrap).collect();
+    let fields: Vec<WireField> = Wire::new(graph.message().unwrap()).map(Result::unwrap).collect();
     let named = fields.iter().filter(|field| field.number == list).map(|field| field.string_at(1).unwrap().to_owned());
     let weights = fields.iter().filter(|field| field.number == graph::INITIALIZER).map(|field| field.raw.len()).sum();
     (named.collect(), weights)

@@ -1,6 +1,6 @@
-use super::{Language, Shortening};
+use super::{SentenceRules, Shortening};
 
-pub(super) static ENGLISH: Language = Language {
+pub(super) static ENGLISH: SentenceRules = SentenceRules {
     code: "en",
     shortening: Shortening::English,
     joints: &[

@@ -1,6 +1,6 @@
-use super::{Language, Listed, Shortening};
+use super::{Listed, SentenceRules, Shortening};
 
-pub(super) static FRENCH: Language = Language {
+pub(super) static FRENCH: SentenceRules = SentenceRules {
     code: "fr",
     shortening: Shortening::Listed(Listed {
         words: &[

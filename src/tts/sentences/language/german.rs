@@ -1,6 +1,6 @@
-use super::{Language, Listed, Ordinals, Shortening};
+use super::{Listed, Ordinals, SentenceRules, Shortening};
 
-pub(super) static GERMAN: Language = Language {
+pub(super) static GERMAN: SentenceRules = SentenceRules {
     code: "de",
     shortening: Shortening::Listed(Listed {
         words: &[

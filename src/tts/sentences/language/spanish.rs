@@ -1,6 +1,6 @@
-use super::{Language, Listed, Shortening};
+use super::{Listed, SentenceRules, Shortening};
 
-pub(super) static SPANISH: Language = Language {
+pub(super) static SPANISH: SentenceRules = SentenceRules {
     code: "es",
     shortening: Shortening::Listed(Listed {
         words: &[

@@ -8,13 +8,13 @@
 
 use super::super::TEXT_POSITIONS;
 use super::{Builder, ImportError, Linear, ROWS, TO_F32, quantise};
-use crate::store::import::onnx::{Attribute, Dimension, Element, Operation, Value};
+use crate::store::import::onnx::{Attribute, AttributeValue, Dimension, Element, Operation};
 
 /// The embeddings: whole numbers `[vocabulary, width]` and the scale of each row `[vocabulary]`. They are the output
 /// matrix as well.
 struct Embeddings {
-    numbers: Value,
-    scales: Value,
+    numbers: AttributeValue,
+    scales: AttributeValue,
 }
 
 impl Builder<'_> {
@@ -55,7 +55,12 @@ impl Builder<'_> {
     }
 
     /// The tokens' rows of the embeddings, and where they stand.
-    fn embed(&mut self, tokens: &Value, places: &Value, table: &Embeddings) -> Result<Value, ImportError> {
+    fn embed(
+        &mut self,
+        tokens: &AttributeValue,
+        places: &AttributeValue,
+        table: &Embeddings,
+    ) -> Result<AttributeValue, ImportError> {
         let numbers = self.op("Gather", &[&table.numbers, tokens], &[]);
         let numbers = self.op("Cast", &[&numbers], &[TO_F32]);
         let scales = self.op("Gather", &[&table.scales, tokens], &[]);
@@ -68,14 +73,19 @@ impl Builder<'_> {
     }
 
     /// Attention to the tokens so far, none to later ones.
-    fn attend_to_text(&mut self, x: &Value, layer: &str, number: usize) -> Result<Value, ImportError> {
+    fn attend_to_text(
+        &mut self,
+        x: &AttributeValue,
+        layer: &str,
+        number: usize,
+    ) -> Result<AttributeValue, ImportError> {
         let width = self.size.width;
         let attention = format!("{layer}/self_attention");
         let [query, key, value] = self.own_projections(x, &attention)?;
         let past = self.heads_shape("past");
         let past_k = self.graph.input(&format!("past_k_{number}"), Element::F32, &past);
         let past_v = self.graph.input(&format!("past_v_{number}"), Element::F32, &past);
-        let none = Value::new();
+        let none = AttributeValue::new();
         let inputs = [&query, &key, &value, &none, &none, &none, &past_k, &past_v];
         let attributes = [self.heads(), Attribute::Int("unidirectional", 1)];
         let [y, present_k, present_v] = self.graph.nodes(Operation::Fused("MultiHeadAttention"), &inputs, &attributes);
@@ -86,7 +96,12 @@ impl Builder<'_> {
         Ok(self.add(x, &y))
     }
 
-    fn attend_to_sound(&mut self, x: &Value, layer: &str, number: usize) -> Result<Value, ImportError> {
+    fn attend_to_sound(
+        &mut self,
+        x: &AttributeValue,
+        layer: &str,
+        number: usize,
+    ) -> Result<AttributeValue, ImportError> {
         let width = self.size.width;
         let attention = format!("{layer}/attention");
         let name = format!("{attention}/linear_0");

@@ -4,7 +4,7 @@
 
 use super::super::{AUDIO_POSITIONS, MELS};
 use super::{Builder, ImportError, Linear};
-use crate::store::import::onnx::{Attribute, Dimension, Element, Operation, Value};
+use crate::store::import::onnx::{Attribute, AttributeValue, Dimension, Element, Operation};
 
 impl Builder<'_> {
     pub(super) fn encoder(&mut self) -> Result<(), ImportError> {
@@ -20,7 +20,7 @@ impl Builder<'_> {
     }
 
     /// Two convolutions, of which the second halves the number of frames, and where each position stands.
-    fn positions_of(&mut self, mel: &Value) -> Result<Value, ImportError> {
+    fn positions_of(&mut self, mel: &AttributeValue) -> Result<AttributeValue, ImportError> {
         let x = self.convolution(mel, "encoder/conv1", MELS, 1)?;
         let x = self.convolution(&x, "encoder/conv2", self.size.width, 2)?;
         let x = self.op("Transpose", &[&x], &[Attribute::Ints("perm", &[0, 2, 1])]);
@@ -32,7 +32,13 @@ impl Builder<'_> {
         Ok(self.add(&x, &places))
     }
 
-    fn convolution(&mut self, x: &Value, name: &str, inputs: usize, stride: i64) -> Result<Value, ImportError> {
+    fn convolution(
+        &mut self,
+        x: &AttributeValue,
+        name: &str,
+        inputs: usize,
+        stride: i64,
+    ) -> Result<AttributeValue, ImportError> {
         let width = self.size.width;
         let weights = self.variable(&format!("{name}/weight"), &[width, inputs, 3])?;
         let bias = self.variable(&format!("{name}/bias"), &[width])?;
@@ -42,7 +48,7 @@ impl Builder<'_> {
         Ok(self.gelu(&y))
     }
 
-    fn attend_to_itself(&mut self, x: &Value, layer: &str) -> Result<Value, ImportError> {
+    fn attend_to_itself(&mut self, x: &AttributeValue, layer: &str) -> Result<AttributeValue, ImportError> {
         let width = self.size.width;
         let attention = format!("{layer}/self_attention");
         let [query, key, value] = self.own_projections(x, &attention)?;
@@ -53,7 +59,7 @@ impl Builder<'_> {
     }
 
     /// What each layer of the decoder attends to.
-    fn give_out(&mut self, x: &Value) -> Result<(), ImportError> {
+    fn give_out(&mut self, x: &AttributeValue) -> Result<(), ImportError> {
         let width = self.size.width;
         let name = |layer: usize| format!("decoder/layer_{layer}/attention/linear_1");
         let layers = 0..self.size.decoder_layers;

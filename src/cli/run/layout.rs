@@ -36,7 +36,7 @@ const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 
 /// Everything that is shown.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scene {
+pub struct Layout {
     pub view: SessionState,
     /// What is waited for where the person must call first.
     pub name: Option<String>,
@@ -54,7 +54,7 @@ pub struct Scene {
     pub budget: Bytes,
 }
 
-impl Widget for &Scene {
+impl Widget for &Layout {
     fn render(self, area: Rect, frame: &mut Buffer) {
         let area = area.intersection(frame.area);
         let rule = vec![Line::styled("─".repeat(usize::from(area.width)), FAINT)];
@@ -71,10 +71,10 @@ impl Widget for &Scene {
     }
 }
 
-impl Scene {
+impl Layout {
     /// Before anything is known.
-    pub fn new(budget: Bytes, name: Option<String>) -> Scene {
-        Scene {
+    pub fn new(budget: Bytes, name: Option<String>) -> Layout {
+        Layout {
             view: SessionState::NoDevice,
             name,
             level: f32::NEG_INFINITY,
@@ -258,8 +258,8 @@ mod tests {
 
     const MIB: u64 = Bytes::MIB;
 
-    fn scene() -> Scene {
-        Scene {
+    fn layout() -> Layout {
+        Layout {
             name: None,
             view: SessionState::Speaking,
             level: -30.0,
@@ -273,9 +273,9 @@ mod tests {
         }
     }
 
-    fn drawn(scene: &Scene, width: u16, height: u16) -> Buffer {
+    fn drawn(layout: &Layout, width: u16, height: u16) -> Buffer {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| frame.render_widget(scene, frame.area())).unwrap();
+        terminal.draw(|frame| frame.render_widget(layout, frame.area())).unwrap();
         terminal.backend().buffer().clone()
     }
 
@@ -298,7 +298,7 @@ mod tests {
             "first sound heard after 641 ms · memory 812 MiB of 1600 MiB",
             "m mute · space stop speaking · q quit",
         ];
-        let frame = drawn(&scene(), 60, ROWS);
+        let frame = drawn(&layout(), 60, ROWS);
         assert_eq!(rows(&frame), expected);
         let modifier = |x: u16, y: u16| frame[(x, y)].modifier;
         assert_eq!((modifier(37, 4), modifier(39, 4)), (Modifier::BOLD, Modifier::DIM), "what was heard stands out");
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn words_that_are_still_being_said_are_faint() {
         for (partial, modifier) in [(true, Modifier::DIM), (false, Modifier::empty())] {
-            let frame = drawn(&Scene { partial, ..scene() }, 60, ROWS);
+            let frame = drawn(&Layout { partial, ..layout() }, 60, ROWS);
             assert_eq!((frame[(7, 2)].symbol(), frame[(7, 2)].modifier), ("W", modifier));
         }
     }
@@ -327,7 +327,7 @@ mod tests {
             "641 ms · 812 of 1600",
             "m · space · q",
         ];
-        let longer = Scene { heard: format!("Well, well, well. {}", scene().heard), ..scene() };
+        let longer = Layout { heard: format!("Well, well, well. {}", layout().heard), ..layout() };
         assert_eq!(rows(&drawn(&longer, 20, ROWS)), expected);
     }
 
@@ -341,20 +341,20 @@ mod tests {
             SessionState::Speaking,
             SessionState::Interrupted,
         ] {
-            let rows = rows(&drawn(&Scene { view, ..scene() }, 60, ROWS));
+            let rows = rows(&drawn(&Layout { view, ..layout() }, 60, ROWS));
             assert_eq!(rows[1].split(' ').nth(1), Some(format!("{view:?}").to_lowercase().as_str()));
             assert!(rows[9].starts_with("m mute"));
         }
-        let muted = rows(&drawn(&Scene { view: SessionState::Muted, ..scene() }, 60, ROWS));
+        let muted = rows(&drawn(&Layout { view: SessionState::Muted, ..layout() }, 60, ROWS));
         assert!(muted[1].starts_with("● muted") && muted[9].starts_with("m unmute"));
-        let gone = rows(&drawn(&Scene { view: SessionState::NoDevice, level: 0.0, ..scene() }, 60, ROWS));
+        let gone = rows(&drawn(&Layout { view: SessionState::NoDevice, level: 0.0, ..layout() }, 60, ROWS));
         assert_eq!(gone[1], format!("● no device      ▕{}▏", " ".repeat(METER)));
     }
 
     #[test]
     fn who_waits_says_for_what_and_the_meter_does_not_move() {
         let name = Some("hey jarvis".to_owned());
-        let row = |view| rows(&drawn(&Scene { view, name: name.clone(), ..scene() }, 60, ROWS))[1].clone();
+        let row = |view| rows(&drawn(&Layout { view, name: name.clone(), ..layout() }, 60, ROWS))[1].clone();
         let (waiting, listening) = (row(SessionState::Waiting), row(SessionState::Listening));
         assert!(
             waiting.starts_with("● waiting for \"hey jarvis\"  ▕") && listening.starts_with("● listening  "),
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_not_drawn() {
-        let sly = Scene { question: "\u{1b}[2Jhi\r\nthere\u{9b}31m".to_owned(), ..scene() };
+        let sly = Layout { question: "\u{1b}[2Jhi\r\nthere\u{9b}31m".to_owned(), ..layout() };
         assert_eq!(rows(&drawn(&sly, 60, ROWS))[2], "You     [2Jhi  there 31m");
     }
 
@@ -400,8 +400,8 @@ mod tests {
             heard in any::<String>(), ahead in "[a-z今日 \u{301}👩‍👩‍👧]{0,300}", memory in any::<Option<u64>>(),
         ) {
             let memory = memory.map(Bytes);
-            let scene = Scene { level, question, heard, ahead, memory, ..scene() };
-            drawn(&scene, width, height);
+            let layout = Layout { level, question, heard, ahead, memory, ..layout() };
+            drawn(&layout, width, height);
         }
 
         /// The lines are the text, and none is wider than it may be but by the spaces at its end.

@@ -13,7 +13,7 @@ const WAITING: usize = 16;
 
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum UserCommand {
     Mute,
     Unmute,
     /// One or the other.
@@ -25,16 +25,16 @@ pub enum Order {
     Interrupt,
 }
 
-impl Order {
+impl UserCommand {
     /// The commands, for a person.
     pub const NAMES: &str = "mute, unmute, stop, quit";
 
-    fn named(word: &str) -> Option<Order> {
+    fn named(word: &str) -> Option<UserCommand> {
         match word {
-            "mute" => Some(Order::Mute),
-            "unmute" => Some(Order::Unmute),
-            "stop" => Some(Order::Stop),
-            "quit" => Some(Order::Quit),
+            "mute" => Some(UserCommand::Mute),
+            "unmute" => Some(UserCommand::Unmute),
+            "stop" => Some(UserCommand::Stop),
+            "quit" => Some(UserCommand::Quit),
             _ => None,
         }
     }
@@ -42,7 +42,7 @@ impl Order {
 
 /// Reads commands from stdin, a line each, for as long as there are any. The end of stdin is the end of the commands, and
 /// of nothing else.
-pub fn commands() -> Receiver<Result<Order, String>> {
+pub fn commands() -> Receiver<Result<UserCommand, String>> {
     signals::read_in_background();
     let (tell, commands) = sync_channel(WAITING);
     thread::spawn(move || read(std::io::stdin().lock(), &tell));
@@ -50,7 +50,7 @@ pub fn commands() -> Receiver<Result<Order, String>> {
 }
 
 /// An error says what is wrong with a line.
-fn read(mut from: impl BufRead, tell: &SyncSender<Result<Order, String>>) {
+fn read(mut from: impl BufRead, tell: &SyncSender<Result<UserCommand, String>>) {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -67,8 +67,9 @@ fn read(mut from: impl BufRead, tell: &SyncSender<Result<Order, String>>) {
         }
         let text = String::from_utf8_lossy(&line).trim().to_lowercase();
         let shown = || text.chars().take(20).flat_map(char::escape_debug).collect::<String>();
-        let order = Order::named(&text).ok_or_else(|| format!("\"{}\" is no command: {}", shown(), Order::NAMES));
-        if !text.is_empty() && tell.send(order).is_err() {
+        let user_command =
+            UserCommand::named(&text).ok_or_else(|| format!("\"{}\" is no command: {}", shown(), UserCommand::NAMES));
+        if !text.is_empty() && tell.send(user_command).is_err() {
             return;
         }
     }
@@ -78,7 +79,7 @@ fn read(mut from: impl BufRead, tell: &SyncSender<Result<Order, String>>) {
 mod tests {
     use super::*;
 
-    fn told(input: &[u8]) -> Vec<Result<Order, String>> {
+    fn notice_text(input: &[u8]) -> Vec<Result<UserCommand, String>> {
         let (tell, commands) = sync_channel(WAITING);
         read(input, &tell);
         drop(tell);
@@ -87,20 +88,20 @@ mod tests {
 
     #[test]
     fn a_line_is_a_command() {
-        let orders = [Order::Mute, Order::Unmute, Order::Stop, Order::Quit].map(Ok);
-        assert_eq!(told(b"mute\n  UNMUTE \r\n\n\nstop\nquit"), orders);
-        for name in Order::NAMES.split(", ") {
-            assert!(Order::named(name).is_some(), "{name}");
+        let orders = [UserCommand::Mute, UserCommand::Unmute, UserCommand::Stop, UserCommand::Quit].map(Ok);
+        assert_eq!(notice_text(b"mute\n  UNMUTE \r\n\n\nstop\nquit"), orders);
+        for name in UserCommand::NAMES.split(", ") {
+            assert!(UserCommand::named(name).is_some(), "{name}");
         }
-        assert!(told(b"").is_empty());
+        assert!(notice_text(b"").is_empty());
     }
 
     #[test]
     fn what_is_no_command_is_told_and_endless_lines_end_the_reading() {
-        let told_of = |input: &[u8]| told(input).into_iter().map(Result::unwrap_err).collect::<Vec<_>>();
+        let told_of = |input: &[u8]| notice_text(input).into_iter().map(Result::unwrap_err).collect::<Vec<_>>();
         assert_eq!(told_of(b"dance\x1b[2J\n"), ["\"dance\\u{1b}[2j\" is no command: mute, unmute, stop, quit"]);
         assert_eq!(told_of(b"\xff\xfe\n").len(), 1);
         assert_eq!(told_of(&[b'm'; 5000]).len(), 1);
-        assert_eq!(told(&[vec![b' '; 1000], b"stop\n".to_vec()].concat()), [Ok(Order::Stop)]);
+        assert_eq!(notice_text(&[vec![b' '; 1000], b"stop\n".to_vec()].concat()), [Ok(UserCommand::Stop)]);
     }
 }

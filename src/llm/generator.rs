@@ -6,7 +6,7 @@ use super::LlmError;
 use super::loaded::Llm;
 use super::sampler::Sampler;
 use super::speculation::Speculator;
-use super::state::State;
+use super::state::SequenceState;
 use super::template::{ChatFormat, Thinking};
 use super::thinking::{Piece, Splitter};
 use super::tokenizer::Detokenizer;
@@ -43,16 +43,16 @@ pub(super) enum Step {
 
 /// How long an answer may become.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct GenerationLimits {
     /// Tokens of the whole answer.
     pub tokens: usize,
     /// Those of its thoughts.
     pub thought: usize,
 }
 
-pub(super) struct Writer {
+pub(super) struct Generator {
     tokens: Vec<u32>,
-    limits: Limits,
+    limits: GenerationLimits,
     text: Text,
     /// Tokens that come next whatever the model says.
     forced: VecDeque<u32>,
@@ -67,14 +67,14 @@ enum Text {
     Split(Splitter),
 }
 
-impl Writer {
+impl Generator {
     /// For an answer behind a prompt that `state` has computed.
     pub fn new(
         llm: &Llm,
-        (state, ahead): (&State, &mut Speculator),
+        (state, ahead): (&SequenceState, &mut Speculator),
         sampler: &mut Sampler,
         thinking: Thinking,
-        limits: Limits,
+        limits: GenerationLimits,
     ) -> Self {
         sampler.start_answer();
         ahead.begin(state);
@@ -86,7 +86,7 @@ impl Writer {
             }
         };
         let tokens = Vec::with_capacity(limits.tokens);
-        Writer { tokens, limits, text, forced: VecDeque::new(), steps: 0, finish: None }
+        Generator { tokens, limits, text, forced: VecDeque::new(), steps: 0, finish: None }
     }
 
     /// The tokens of the answer so far.
@@ -102,7 +102,7 @@ impl Writer {
     pub fn step(
         &mut self,
         llm: &Llm,
-        state: &mut State,
+        state: &mut SequenceState,
         ahead: &mut Speculator,
         sampler: &mut Sampler,
     ) -> Result<Step, LlmError> {
@@ -178,7 +178,7 @@ impl Writer {
 fn plain(write: impl FnOnce(&mut String)) -> Option<Piece> {
     let mut text = String::new();
     write(&mut text);
-    (!text.is_empty()).then_some(Piece::Answer(text))
+    (!text.is_empty()).then_some(Piece::GeneratedAnswer(text))
 }
 
 fn choose(position: usize, logits: Option<&mut [f32]>, sampler: &mut Sampler) -> Result<u32, LlmError> {

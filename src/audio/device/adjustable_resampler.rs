@@ -20,8 +20,8 @@ const CHUNKS_PER_SECOND: u32 = 500;
 pub const MOST_CORRECTION: f64 = 2.0 * MOST_DRIFT;
 
 /// Sound goes in piece by piece and comes out at the other rate, its filter's delay taken away: what went in next after
-/// [`Steered::worked`] samples would stand at [`Steered::due`] in the output, to a thousandth of a sample.
-pub struct Steered {
+/// [`AdjustableResampler::worked`] samples would stand at [`AdjustableResampler::due`] in the output, to a thousandth of a sample.
+pub struct AdjustableResampler {
     engine: Async<f32>,
     nominal: f64,
     /// Output per input at present.
@@ -38,7 +38,7 @@ pub struct Steered {
     given: u64,
 }
 
-impl Steered {
+impl AdjustableResampler {
     pub fn new(from: SampleRate, to: SampleRate) -> Result<Self, AudioError> {
         let refuse = || AudioError::rates(from, to);
         if from.0 == 0 || to.0 == 0 {
@@ -61,7 +61,7 @@ impl Steered {
         // a tone's phase is then right to 0.001 samples).
         let delay = (length as f64 / 2.0 - 1.0 / OVERSAMPLING as f64) * nominal - 1.0;
         let whole_delay = delay.round() as usize;
-        Ok(Steered {
+        Ok(AdjustableResampler {
             block: vec![0.0; engine.output_frames_max()],
             engine,
             nominal,
@@ -171,7 +171,7 @@ mod tests {
 
     fn whole(input: &[f32], from: u32, to: u32) -> Vec<f32> {
         let mut out = Vec::new();
-        let mut resampler = Steered::new(SampleRate(from), SampleRate(to)).unwrap();
+        let mut resampler = AdjustableResampler::new(SampleRate(from), SampleRate(to)).unwrap();
         input.chunks(333).for_each(|piece| resampler.push(piece, &mut out));
         resampler.finish(&mut out);
         out
@@ -183,7 +183,7 @@ mod tests {
         for (from, to) in pairs.into_iter().chain([(22_050, 48_000), (22_050, 44_100), (48_000, 8_000)]) {
             let out = whole(&tone(f64::from(from), 440.0, from as usize, 0.0), from, to);
             assert_eq!(out.len(), to as usize, "{from} to {to}");
-            let offset = Steered::new(SampleRate(from), SampleRate(to)).unwrap().offset;
+            let offset = AdjustableResampler::new(SampleRate(from), SampleRate(to)).unwrap().offset;
             let wanted = tone(f64::from(to), 440.0, to as usize, -offset);
             let middle = to as usize / 10..to as usize * 9 / 10;
             let error: Vec<f32> = middle.clone().map(|i| out[i] - wanted[i]).collect();
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_corrected_ratio_makes_so_many_more_samples() {
         for ppm in [-1_000.0, -100.0, 0.0, 250.0, 1_000.0] {
-            let mut resampler = Steered::new(SampleRate(48_000), SampleRate(16_000)).unwrap();
+            let mut resampler = AdjustableResampler::new(SampleRate(48_000), SampleRate(16_000)).unwrap();
             resampler.steer(1.0 + ppm * 1e-6);
             let mut out = Vec::new();
             resampler.push(&vec![0.1; 4_800_000], &mut out);

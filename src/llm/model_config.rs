@@ -17,7 +17,7 @@ pub enum Family {
 
 /// The sizes of a transformer decoder.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Blueprint {
+pub struct ModelConfig {
     pub family: Family,
     pub layers: usize,
     /// Values per position between layers.
@@ -74,7 +74,7 @@ pub struct Misfit {
     pub limit: String,
 }
 
-impl Blueprint {
+impl ModelConfig {
     /// Values of all query heads of one position.
     pub fn query_width(&self) -> usize {
         self.heads * self.head_dim
@@ -93,7 +93,7 @@ impl Blueprint {
     /// Whether the sizes can belong to one model; the first that cannot.
     pub fn check(&self) -> Result<(), Misfit> {
         let rule = |key, value, holds, limit: String| if holds { Ok(()) } else { Err(Misfit { key, value, limit }) };
-        let Blueprint { heads, kv_heads, head_dim, rotated, .. } = *self;
+        let ModelConfig { heads, kv_heads, head_dim, rotated, .. } = *self;
         let shared = kv_heads > 0 && heads.is_multiple_of(kv_heads);
         rule("attention.head_count_kv", kv_heads, shared, format!("must divide {heads} heads"))?;
         rule("attention.key_length", head_dim, head_dim > 0, format!("{heads} heads share {} values", self.width))?;

@@ -1,6 +1,6 @@
 //! The sizes of a model from the metadata of a GGUF file.
 
-use super::{Blueprint, DeltaNet, Family, HeadOrder, Misfit};
+use super::{DeltaNet, Family, HeadOrder, Misfit, ModelConfig};
 use crate::llm::LlmError;
 use crate::llm::gguf::{Gguf, GgufFault};
 
@@ -18,7 +18,7 @@ const MAX_TAPS: usize = 16;
 
 const FAMILIES: [(&str, Family); 3] = [("llama", Family::Llama), ("qwen2", Family::Qwen2), ("qwen35", Family::Qwen35)];
 
-impl Blueprint {
+impl ModelConfig {
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, LlmError> {
         let family = Family::from_gguf(gguf)?;
         let keys = Keys { gguf, prefix: family.name() };
@@ -30,7 +30,7 @@ impl Blueprint {
         let head_dim = keys.size_or("attention.key_length", MAX_WIDTH, width / heads)?;
         let layers = keys.layers(family)?;
         let delta = (family == Family::Qwen35).then(|| keys.delta_net(layers)).transpose()?;
-        let blueprint = Blueprint {
+        let model_config = ModelConfig {
             family,
             layers,
             width,
@@ -49,9 +49,9 @@ impl Blueprint {
             context: keys.size("context_length", MAX_CONTEXT)?,
             delta,
         };
-        blueprint.check().map_err(|Misfit { key, value, limit }| keys.bad(key, value, limit))?;
+        model_config.check().map_err(|Misfit { key, value, limit }| keys.bad(key, value, limit))?;
         keys.check_value_length(head_dim)?;
-        Ok(blueprint)
+        Ok(model_config)
     }
 }
 
@@ -225,20 +225,23 @@ mod tests {
     #[test]
     fn sizes_are_read() {
         for (name, family) in FAMILIES {
-            let blueprint = Blueprint::from_gguf(&testing::open(&metadata(name))).unwrap();
-            assert_eq!(blueprint.family, family);
+            let model_config = ModelConfig::from_gguf(&testing::open(&metadata(name))).unwrap();
+            assert_eq!(model_config.family, family);
             let hybrid = family == Family::Qwen35;
-            assert_eq!((blueprint.layers, blueprint.width, blueprint.hidden), (if hybrid { 4 } else { 2 }, 32, 64));
-            assert_eq!((blueprint.heads, blueprint.kv_heads, blueprint.head_dim), (4, 2, 8));
-            assert_eq!(blueprint.rotated, if hybrid { 4 } else { 8 });
-            assert_eq!((blueprint.vocabulary, blueprint.context), (5, 256));
-            assert_eq!(blueprint.delta.is_some(), hybrid);
+            assert_eq!(
+                (model_config.layers, model_config.width, model_config.hidden),
+                (if hybrid { 4 } else { 2 }, 32, 64)
+            );
+            assert_eq!((model_config.heads, model_config.kv_heads, model_config.head_dim), (4, 2, 8));
+            assert_eq!(model_config.rotated, if hybrid { 4 } else { 8 });
+            assert_eq!((model_config.vocabulary, model_config.context), (5, 256));
+            assert_eq!(model_config.delta.is_some(), hybrid);
         }
     }
 
     #[test]
     fn delta_layers_are_read_from_flags_or_from_the_interval() {
-        let read = |file: &Builder| Blueprint::from_gguf(&testing::open(file)).unwrap();
+        let read = |file: &Builder| ModelConfig::from_gguf(&testing::open(file)).unwrap();
         let delta = read(&metadata("qwen35")).delta.unwrap();
         let wanted = DeltaNet {
             layers: vec![true, false, true, false],
@@ -294,7 +297,7 @@ mod tests {
             (metadata("qwen35").text("qwen35.attention.recurrent_layers", "all"), "true or false"),
         ];
         for (file, words) in cases {
-            let message = Blueprint::from_gguf(&testing::open(&file)).unwrap_err().to_string();
+            let message = ModelConfig::from_gguf(&testing::open(&file)).unwrap_err().to_string();
             assert!(message.contains(words), "{words}: {message}");
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::language::OtherLanguage;
-use crate::config::Asr;
+use crate::config::AsrPlan;
 use crate::level;
 use crate::types::{Ms, SampleRate};
 
@@ -88,7 +88,7 @@ impl fmt::Display for NoSpeech {
 
 /// What Whisper says of a piece of sound.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub struct Decoded {
     pub text: String,
     /// Mean log-probability of the tokens, the end of text included.
     pub logprob: f32,
@@ -153,16 +153,16 @@ pub fn words(text: &str) -> String {
     if remark { String::new() } else { text.to_owned() }
 }
 
-pub fn verdict(reading: &Reading, length: Ms, plan: &Asr) -> Verdict {
-    match no_speech(reading, plan) {
+pub fn verdict(decoded: &Decoded, length: Ms, plan: &AsrPlan) -> Verdict {
+    match no_speech(decoded, plan) {
         Some(nothing) => Verdict::Nothing(nothing),
-        None => doubt(reading, length, plan).map_or(Verdict::Certain, Verdict::Doubtful),
+        None => doubt(decoded, length, plan).map_or(Verdict::Certain, Verdict::Doubtful),
     }
 }
 
 /// A high probability of no speech alone is no proof: clear words after a long silence have one, too.
-fn no_speech(reading: &Reading, plan: &Asr) -> Option<NoSpeech> {
-    let Reading { ref text, logprob, no_speech, .. } = *reading;
+fn no_speech(decoded: &Decoded, plan: &AsrPlan) -> Option<NoSpeech> {
+    let Decoded { ref text, logprob, no_speech, .. } = *decoded;
     if !text.chars().any(char::is_alphanumeric) {
         return Some(NoSpeech::NoWords);
     }
@@ -170,20 +170,20 @@ fn no_speech(reading: &Reading, plan: &Asr) -> Option<NoSpeech> {
 }
 
 /// Whether a text with this probability of no speech and this mean log-probability was written for noise.
-pub fn is_noise(no_speech: f32, logprob: f32, plan: &Asr) -> bool {
+pub fn is_noise(no_speech: f32, logprob: f32, plan: &AsrPlan) -> bool {
     no_speech > plan.max_no_speech && logprob < plan.min_logprob * UNLIKELY
 }
 
-fn doubt(reading: &Reading, length: Ms, plan: &Asr) -> Option<Doubt> {
-    let letters = reading.text.chars().filter(|letter| letter.is_alphanumeric()).count() as f64;
-    if reading.circled || is_monotonous(&reading.text) {
+fn doubt(decoded: &Decoded, length: Ms, plan: &AsrPlan) -> Option<Doubt> {
+    let letters = decoded.text.chars().filter(|letter| letter.is_alphanumeric()).count() as f64;
+    if decoded.circled || is_monotonous(&decoded.text) {
         Some(Doubt::Repeats)
     } else if letters > LETTERS_AT_LEAST + MOST_LETTERS_PER_SECOND * length.0 / 1000.0 {
         Some(Doubt::TooMuchText)
-    } else if reading.logprob < plan.min_logprob {
-        Some(Doubt::Unlikely { logprob: reading.logprob })
+    } else if decoded.logprob < plan.min_logprob {
+        Some(Doubt::Unlikely { logprob: decoded.logprob })
     } else {
-        reading.other_language.filter(|_| length.0 >= LEAST_OF_LANGUAGE.0).map(Doubt::OtherLanguage)
+        decoded.other_language.filter(|_| length.0 >= LEAST_OF_LANGUAGE.0).map(Doubt::OtherLanguage)
     }
 }
 
@@ -208,8 +208,8 @@ pub fn overall<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Verdict {
 mod tests {
     use super::*;
 
-    fn plan() -> Asr {
-        Asr {
+    fn plan() -> AsrPlan {
+        AsrPlan {
             model: String::new(),
             backend: crate::config::Backend::Auto,
             language: None,
@@ -221,9 +221,9 @@ mod tests {
         }
     }
 
-    fn reading(text: &str, logprob: f32, no_speech: f32) -> Reading {
+    fn decoded(text: &str, logprob: f32, no_speech: f32) -> Decoded {
         let text = text.to_owned();
-        Reading { text, logprob, no_speech, ending: None, circled: false, segments: Vec::new(), other_language: None }
+        Decoded { text, logprob, no_speech, ending: None, circled: false, segments: Vec::new(), other_language: None }
     }
 
     /// The figures are those of real recordings.
@@ -248,7 +248,7 @@ mod tests {
                 "Doubtful",
             ),
         ] {
-            let verdict = verdict(&reading(text, logprob, no_speech), two, &plan());
+            let verdict = verdict(&decoded(text, logprob, no_speech), two, &plan());
             assert!(format!("{verdict:?}").starts_with(wanted), "{text}: {verdict:?}");
         }
     }
@@ -257,8 +257,8 @@ mod tests {
     fn repetition_is_doubtful() {
         let minute = Ms(60_000.0);
         for (text, circled) in [("Yes yes", true), ("and then ".repeat(8).as_str(), false)] {
-            let reading = Reading { circled, ..reading(text, -0.1, 0.0) };
-            assert_eq!(verdict(&reading, minute, &plan()), Verdict::Doubtful(Doubt::Repeats), "{text}");
+            let decoded = Decoded { circled, ..decoded(text, -0.1, 0.0) };
+            assert_eq!(verdict(&decoded, minute, &plan()), Verdict::Doubtful(Doubt::Repeats), "{text}");
         }
     }
 

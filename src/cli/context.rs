@@ -2,28 +2,28 @@
 
 use std::cell::OnceCell;
 
-use super::talk::Talk;
+use super::console::Console;
 use crate::config::Plan;
 use crate::pipeline::{EngineQuantizer, Loader, Result};
 use crate::store::{Catalogue, HubEnv, Store, models_dir};
 
-pub struct House {
+pub struct AppContext {
     plan: Plan,
-    talk: Talk,
+    console: Console,
     loader: OnceCell<Loader>,
 }
 
-impl House {
-    pub fn new(plan: Plan, talk: Talk) -> Self {
-        House { plan, talk, loader: OnceCell::new() }
+impl AppContext {
+    pub fn new(plan: Plan, console: Console) -> Self {
+        AppContext { plan, console, loader: OnceCell::new() }
     }
 
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    pub fn talk(&self) -> &Talk {
-        &self.talk
+    pub fn console(&self) -> &Console {
+        &self.console
     }
 
     pub fn store(&self) -> Result<Store> {
@@ -35,7 +35,7 @@ impl House {
     /// The loader, for a mode that uses the language model: a line says so where another one answers.
     pub fn loader_with_language_model(&self) -> Result<&Loader> {
         let loader = self.loader()?;
-        loader.stand_in_note().iter().for_each(|note| self.talk.note(note));
+        loader.stand_in_note().iter().for_each(|note| self.console.note(note));
         Ok(loader)
     }
 

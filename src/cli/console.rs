@@ -31,14 +31,14 @@ fn write_clock(ms: u64, out: &mut dyn Write) {
 
 /// The voice of the program. `--quiet` leaves only errors.
 #[derive(Clone, Debug, Default)]
-pub struct Talk {
+pub struct Console {
     quiet: bool,
     watched: bool,
 }
 
-impl Talk {
+impl Console {
     pub fn new(quiet: bool) -> Self {
-        Talk { quiet, watched: std::io::stderr().is_terminal() }
+        Console { quiet, watched: std::io::stderr().is_terminal() }
     }
 
     /// Whether a person watches stderr.
@@ -59,7 +59,7 @@ impl Talk {
 
     /// What went wrong while the rest goes on; `--quiet` does not silence it.
     pub fn error(&self, error: &anyhow::Error) {
-        say(&format!("sotto: {}", told(error)));
+        say(&format!("sotto: {}", error_text(error)));
     }
 
     /// A table or a chart.
@@ -111,7 +111,7 @@ impl Talk {
 
 /// An error with its causes in one line. What a cause repeats of the line so far is left out: some errors carry the words
 /// of their cause in their own.
-pub fn told(error: &anyhow::Error) -> String {
+pub fn error_text(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if line.contains(&cause) {
@@ -153,7 +153,7 @@ mod tests {
             (anyhow::Error::from(io()).context("a.wav"), "a.wav: no such file"),
             (anyhow::anyhow!("alone"), "alone"),
         ] {
-            assert_eq!(told(&error), line);
+            assert_eq!(error_text(&error), line);
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::llm::blueprint::{Blueprint, HeadOrder};
+use crate::llm::model_config::{HeadOrder, ModelConfig};
 
-pub type Tensors = HashMap<String, Vec<f32>>;
+pub type RandomTensors = HashMap<String, Vec<f32>>;
 
 /// A sequence under way.
-pub struct Truth<'a> {
-    pub blueprint: &'a Blueprint,
-    pub tensors: &'a Tensors,
+pub struct F64Model<'a> {
+    pub model_config: &'a ModelConfig,
+    pub tensors: &'a RandomTensors,
     layers: Vec<Memory>,
     pub position: usize,
     /// What the head saw last.
@@ -38,10 +38,10 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-impl<'a> Truth<'a> {
-    pub fn new(blueprint: &'a Blueprint, tensors: &'a Tensors) -> Self {
-        let layers = vec![Memory::default(); blueprint.layers + 1];
-        Truth { blueprint, tensors, layers, position: 0, hidden: Vec::new() }
+impl<'a> F64Model<'a> {
+    pub fn new(model_config: &'a ModelConfig, tensors: &'a RandomTensors) -> Self {
+        let layers = vec![Memory::default(); model_config.layers + 1];
+        F64Model { model_config, tensors, layers, position: 0, hidden: Vec::new() }
     }
 
     fn tensor(&self, name: &str) -> Vec<f64> {
@@ -53,17 +53,17 @@ impl<'a> Truth<'a> {
     }
 
     fn norm(&self, name: &str, x: &[f64]) -> Vec<f64> {
-        let scale = (dot(x, x) / x.len() as f64 + f64::from(self.blueprint.norm_eps)).sqrt();
+        let scale = (dot(x, x) / x.len() as f64 + f64::from(self.model_config.norm_eps)).sqrt();
         x.iter().zip(self.tensor(name)).map(|(x, w)| x / scale * w).collect()
     }
 
     /// The logits after the next token.
     pub fn step(&mut self, token: u32) -> Vec<f64> {
-        let width = self.blueprint.width;
+        let width = self.model_config.width;
         let mut h = self.tensor("token_embd.weight")[token as usize * width..][..width].to_vec();
-        for n in 0..self.blueprint.layers {
+        for n in 0..self.model_config.layers {
             let x = self.norm(&format!("blk.{n}.attn_norm.weight"), &h);
-            let mixed = if self.blueprint.is_delta(n) { self.delta(n, &x) } else { self.attention(n, &x) };
+            let mixed = if self.model_config.is_delta(n) { self.delta(n, &x) } else { self.attention(n, &x) };
             self.feed_forward(n, &mut h, mixed);
         }
         self.position += 1;
@@ -89,7 +89,7 @@ impl<'a> Truth<'a> {
 
     /// What the block that drafts makes of `hidden` and of the token behind it, and the logits of the token after that.
     pub fn draft(&mut self, hidden: &[f64], next: u32) -> (Vec<f64>, Vec<f64>) {
-        let (n, width) = (self.blueprint.layers, self.blueprint.width);
+        let (n, width) = (self.model_config.layers, self.model_config.width);
         let part = |part: &str| format!("blk.{n}.nextn.{part}.weight");
         let token = self.tensor("token_embd.weight")[next as usize * width..][..width].to_vec();
         let pair = [self.norm(&part("enorm"), &token), self.norm(&part("hnorm"), hidden)].concat();
@@ -103,7 +103,7 @@ impl<'a> Truth<'a> {
     }
 
     fn delta(&mut self, n: usize, x: &[f64]) -> Vec<f64> {
-        let net = self.blueprint.delta.clone().unwrap();
+        let net = self.model_config.delta.clone().unwrap();
         let name = |part: &str| format!("blk.{n}.{part}");
         let z = self.linear(&name("attn_gate.weight"), x);
         let (a, b) = (self.linear(&name("ssm_alpha.weight"), x), self.linear(&name("ssm_beta.weight"), x));
@@ -148,7 +148,7 @@ impl<'a> Truth<'a> {
     }
 
     fn attention(&mut self, n: usize, x: &[f64]) -> Vec<f64> {
-        let Blueprint { heads, kv_heads, head_dim, .. } = *self.blueprint;
+        let ModelConfig { heads, kv_heads, head_dim, .. } = *self.model_config;
         let name = |part: &str| format!("blk.{n}.{part}.weight");
         let qg = self.linear(&name("attn_q"), x);
         let k = self.linear(&name("attn_k"), x);
@@ -174,10 +174,10 @@ impl<'a> Truth<'a> {
 
     /// Rotary positions on the first `rotated` values of a head, value i with value i + rotated / 2.
     fn turned(&self, mut x: Vec<f64>) -> Vec<f64> {
-        let half = self.blueprint.rotated / 2;
+        let half = self.model_config.rotated / 2;
         for i in 0..half {
             let exponent = -(i as f64) / half as f64;
-            let (sin, cos) = (self.position as f64 * f64::from(self.blueprint.rope_base).powf(exponent)).sin_cos();
+            let (sin, cos) = (self.position as f64 * f64::from(self.model_config.rope_base).powf(exponent)).sin_cos();
             (x[i], x[i + half]) = (x[i] * cos - x[i + half] * sin, x[i] * sin + x[i + half] * cos);
         }
         x

@@ -5,9 +5,9 @@ use std::fmt::{Display, Write};
 use serde_json::{Value, json};
 
 use super::super::devices;
-use super::models::Model;
+use super::models::TimedModel;
 use super::{Machine, Report};
-use crate::audio::probe::{Echo, Findings, Loss, Opened};
+use crate::audio::probe::{EchoLossMeasurement, EchoMeasurement, Findings, Opened};
 use crate::types::Bytes;
 
 /// A line for a person: the value, or why there is none.
@@ -82,8 +82,8 @@ fn sound_text(found: &Findings) -> String {
     lines.map(|(what, text)| format!("  {what:<12}{text}")).join("\n")
 }
 
-fn echo_text(echo: &Echo) -> String {
-    let Echo::Heard { chirps, delay, spread, told, level } = echo else {
+fn echo_text(echo: &EchoMeasurement) -> String {
+    let EchoMeasurement::Heard { chirps, delay, spread, told, level } = echo else {
         return "none: the chirps were not heard".to_owned();
     };
     let told = told.map_or(String::new(), |told| format!(", of which the speaker itself tells {told}"));
@@ -94,7 +94,7 @@ fn echo_text(echo: &Echo) -> String {
     format!("{level:.0} dB of what is played, after {:.1} ms{told}; {agreed}", delay.0)
 }
 
-fn loss_text(loss: &Loss) -> String {
+fn loss_text(loss: &EchoLossMeasurement) -> String {
     let judged = if loss.full_duplex { "full duplex: it can be talked over" } else { "half duplex only" };
     match loss.enhancement.is_finite() {
         true => format!("{:.0} dB by the canceller; {judged}", loss.enhancement),
@@ -102,7 +102,7 @@ fn loss_text(loss: &Loss) -> String {
     }
 }
 
-fn model_text(model: &Model) -> String {
+fn model_text(model: &TimedModel) -> String {
     let speed = or_why(&model.speed, |speed| format!("{}; loaded in {}", speed.work.as_text(), speed.load));
     format!("  {:<20}{}: {speed}\n", model.part.task(), model.name)
 }
@@ -163,8 +163,8 @@ fn sound_json(found: &Findings) -> Value {
     })
 }
 
-fn echo_json(echo: &Echo) -> Value {
-    let Echo::Heard { chirps, delay, spread, told, level } = echo else { return json!({ "chirps": 0 }) };
+fn echo_json(echo: &EchoMeasurement) -> Value {
+    let EchoMeasurement::Heard { chirps, delay, spread, told, level } = echo else { return json!({ "chirps": 0 }) };
     json!({
         "chirps": chirps,
         "delay_ms": delay.0,
@@ -175,7 +175,7 @@ fn echo_json(echo: &Echo) -> Value {
     })
 }
 
-fn model_json(model: &Model) -> Value {
+fn model_json(model: &TimedModel) -> Value {
     let mut value = json!({ "task": model.part.task(), "model": model.name });
     match &model.speed {
         Ok(speed) => {
