@@ -65,8 +65,8 @@ fn settings(path: &str, threads: usize) -> config::LlmPlan {
         threads,
         context: Some(2048),
         priority: config::Priority::Normal,
-        kv: config::Kv::F16,
-        speculation: config::Speculation::Auto,
+        kv_cache: config::KvType::F16,
+        speculative_decoding: config::SpeculativeDecoding::Auto,
         prompt_cache: Bytes(0),
         max_tokens: 100,
         sampling: config::Sampling {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use sotto::llm::checkpoint::header::Dtype;
 use sotto::llm::checkpoint::random;
-use sotto::llm::checkpoint::writer::Entry;
+use sotto::llm::checkpoint::writer::TensorSpec;
 
 /// As published, and with it the size of the whole file.
 const FILE: &str = "model.safetensors-00001-of-00001.safetensors";
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = PathBuf::from(args.next().ok_or("usage: random_checkpoint FOLDER [SEED]")?);
     let seed = args.next().map_or(Ok(1), |seed| seed.to_string_lossy().parse())?;
     std::fs::create_dir_all(&dir)?;
-    let others: Vec<Entry> = mtp().into_iter().chain(vision()).collect();
+    let others: Vec<TensorSpec> = mtp().into_iter().chain(vision()).collect();
     random::write(&dir, FILE, &config(), &others, seed)?;
     let bytes = std::fs::metadata(dir.join(FILE))?.len();
     if bytes != PUBLISHED_BYTES {
@@ -64,12 +64,12 @@ fn config() -> Value {
     })
 }
 
-fn entries(prefix: &str, parts: &[(&str, &[usize])]) -> Vec<Entry> {
-    parts.iter().map(|(part, dims)| Entry::new(format!("{prefix}{part}"), Dtype::BF16, dims)).collect()
+fn entries(prefix: &str, parts: &[(&str, &[usize])]) -> Vec<TensorSpec> {
+    parts.iter().map(|(part, dims)| TensorSpec::new(format!("{prefix}{part}"), Dtype::BF16, dims)).collect()
 }
 
 /// The head that drafts: one layer of attention, fed with two vectors.
-fn mtp() -> Vec<Entry> {
+fn mtp() -> Vec<TensorSpec> {
     entries(
         "mtp.",
         &[
@@ -92,7 +92,7 @@ fn mtp() -> Vec<Entry> {
     )
 }
 
-fn vision() -> Vec<Entry> {
+fn vision() -> Vec<TensorSpec> {
     let mut all = Vec::new();
     for block in 0..BLOCKS {
         all.extend(entries(

@@ -59,7 +59,7 @@ fn main() -> Result<()> {
     println!("round trip of the spoken answers: WER {rate:.2} % ({errors} errors in {words} words)");
     silent.iter().for_each(|line| println!("no answer: {line}"));
     if let Some(peak) = memory::peak_resident() {
-        println!("peak memory of the process (with a second recogniser for the round trip): {peak}");
+        println!("peak memory of the process (with a second transcriber for the round trip): {peak}");
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
 fn loader() -> Result<Loader> {
     let plan = config::load(&Sources::of_process(None, Vec::new()))?.plan;
     let dir = models_dir(plan.models.dir.as_deref(), |name| std::env::var_os(name))?;
-    // The second recogniser is the measuring tool's own; the budget is not what is measured here.
+    // The second transcriber is the measuring tool's own; the budget is not what is measured here.
     let plan = config::Plan { memory: config::MemoryPlan { budget: sotto::types::Bytes::mib(8192) }, ..plan };
     Ok(Loader::new(plan, Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?))
 }

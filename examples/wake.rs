@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use sotto::audio;
 use sotto::config::{self, Flag, Sources};
-use sotto::hear::{Spotter, WAKE_STEP, WakeWord};
+use sotto::detect::{Spotter, WAKE_STEP, WakeWordModel};
 use sotto::pipeline::Loader;
 use sotto::store::{Catalogue, HubEnv, Store, models_dir};
 use sotto::types::SampleRate;
@@ -62,8 +62,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn load(word: &str) -> Result<WakeWord> {
-    let flag = Flag { path: "hear.wake_word".to_owned(), value: word.to_owned(), name: "WORD".to_owned() };
+fn load(word: &str) -> Result<WakeWordModel> {
+    let flag = Flag { path: "detect.wake_word".to_owned(), value: word.to_owned(), name: "WORD".to_owned() };
     let plan = config::load(&Sources { flags: vec![flag], cores: 1, ..Sources::default() })?.plan;
     let own = std::env::var_os("SOTTO_MODELS_DIR").map(PathBuf::from);
     let dir = models_dir(own.as_deref(), |name| std::env::var_os(name))?;

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct SampleRate(pub u32);
 
 impl SampleRate {
-    /// What the recogniser and voice activity work at.
+    /// What the transcriber and voice activity work at.
     pub const HEARING: SampleRate = SampleRate(16_000);
 
     /// How long `samples` of one channel last.

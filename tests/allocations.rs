@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use allocation_counter::measure;
-use sotto::llm::{Model, State};
+use sotto::llm::{Model, SequenceState};
 use sotto_kernels::Best;
 
 /// Beyond the first checkpoints, which are then filled again and again.
@@ -14,8 +14,8 @@ const WARM_UP: usize = 400;
 const STEPS: usize = 128;
 
 /// Steps that allocated, of [`STEPS`].
-fn allocating(model: &Model, step: impl Fn(&mut State)) -> usize {
-    let mut state = State::new(model.model_config(), WARM_UP + STEPS);
+fn allocating(model: &Model, step: impl Fn(&mut SequenceState)) -> usize {
+    let mut state = SequenceState::new(model.model_config(), WARM_UP + STEPS);
     let mut allocates = || measure(|| step(&mut state)).count_total > 0;
     let growing = (0..WARM_UP).filter(|_| allocates()).count();
     assert!(growing > 0, "what the first tokens allocate must be seen");

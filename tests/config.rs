@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use settings::{Bench, origin};
-use sotto::config::{self, BargeInMode, Environment, Origin, Sources};
+use sotto::config::{self, BargeInMode, Environment, SettingOrigin, Sources};
 use sotto::types::{Bytes, Ms};
 
 fn project() -> &'static Path {
@@ -25,32 +25,40 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "control-characters",
         &[
-            r#"2:1: unknown key hear.on\u{1b}[31mset\n; [hear] has model, end_of_turn, wake_word, wake_threshold, onset, offset, min_speech_ms, end_silence_ms, padding_ms, max_turn_ms"#,
+            r#"2:1: unknown key detect.on\u{1b}[31mset\n; [detect] has voice_activity, end_of_turn, wake_word, wake_threshold, speech_threshold, silence_threshold, min_speech_ms, min_silence_ms, speech_pad_ms, max_turn_ms"#,
             r#"4:11: models.profile is "a\u{7}b"; must be one of "starter", "qwen""#,
         ],
     ),
     (
         "cross-lengths",
         &[
-            "4:15: hear.max_turn_ms is 2000; must be at least hear.min_speech_ms, which is 2500 (cross-lengths.toml:3)",
-            "4:15: hear.max_turn_ms is 2000; must be at least hear.end_silence_ms, which is 3000 (cross-lengths.toml:2)",
+            "4:15: detect.max_turn_ms is 2000; must be at least detect.min_speech_ms, which is 2500 (cross-lengths.toml:3)",
+            "4:15: detect.max_turn_ms is 2000; must be at least detect.min_silence_ms, which is 3000 (cross-lengths.toml:2)",
             "8:14: llm.max_tokens is 1025; must be at most llm.context, which is 1024 (cross-lengths.toml:7)",
         ],
     ),
-    ("cross-not-concluded", &["3:9: hear.onset is 1.5; must be between 0 and 1"]),
-    ("cross-offset", &["3:10: hear.offset is 0.6; must be below hear.onset, which is 0.4 (cross-offset.toml:2)"]),
-    ("cross-onset-below-default", &["2:9: hear.onset is 0.2; must be above hear.offset, which is 0.35 (default)"]),
+    ("cross-not-concluded", &["3:9: detect.speech_threshold is 1.5; must be between 0 and 1"]),
+    (
+        "cross-thresholds",
+        &[
+            "3:10: detect.silence_threshold is 0.6; must be below detect.speech_threshold, which is 0.4 (cross-thresholds.toml:2)",
+        ],
+    ),
+    (
+        "cross-threshold-below-default",
+        &["2:9: detect.speech_threshold is 0.2; must be above detect.silence_threshold, which is 0.35 (default)"],
+    ),
     (
         "cross-silences",
         &[
-            "2:20: turn.short_silence_ms is 900; must be at most turn.middle_silence_ms, which is 800 (default)",
-            "3:19: turn.long_silence_ms is 300; must be at least turn.middle_silence_ms, which is 800 (default)",
+            "2:20: turn.likely_silence_ms is 900; must be at most turn.possible_silence_ms, which is 800 (default)",
+            "3:19: turn.unlikely_silence_ms is 300; must be at least turn.possible_silence_ms, which is 800 (default)",
         ],
     ),
     ("deep-key", &[" is nested too deeply; write [section] and key = value"]),
     ("deep-list", &["2:89: is nested too deeply; write [section] and key = value"]),
-    ("duplicate-key", &[r#"4:1: "onset" stands here a second time; keep one of them"#]),
-    ("duplicate-section", &[r#"5:2: "hear" stands here a second time; keep one of them"#]),
+    ("duplicate-key", &[r#"4:1: "speech_threshold" stands here a second time; keep one of them"#]),
+    ("duplicate-section", &[r#"5:2: "detect" stands here a second time; keep one of them"#]),
     ("key-outside-section", &["1:1: unknown key temperature outside a section; did you mean llm.temperature?"]),
     ("latin-1", &["2:11: byte 0xfc is not UTF-8; save the file as UTF-8"]),
     (
@@ -73,9 +81,9 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "out-of-range",
         &[
-            "4:9: hear.onset is 1.5; must be between 0 and 1",
-            "5:20: hear.min_speech_ms is -1; must be between 0 and 5000",
-            "6:19: hear.max_turn_ms is 99999; must be between 1000 and 30000",
+            "4:9: detect.speech_threshold is 1.5; must be between 0 and 1",
+            "5:20: detect.min_speech_ms is -1; must be between 0 and 5000",
+            "6:19: detect.max_turn_ms is 99999; must be between 1000 and 30000",
             r#"8:11: asr.threads is 0; must be between 1 and 64, or "auto""#,
             "9:15: asr.min_logprob is 0.1; must be between -10 and 0",
             "11:15: llm.temperature is nan; must be between 0 and 2",
@@ -85,12 +93,12 @@ const BROKEN: &[(&str, &[&str])] = &[
             "16:9: tts.speed is 3; must be between 0.5 and 2",
         ],
     ),
-    ("section-is-a-list", &["1:3: hear must be a section: write [hear] on a line of its own, and its keys below"]),
-    ("section-is-a-value", &["1:1: hear must be a section: write [hear] on a line of its own, and its keys below"]),
+    ("section-is-a-list", &["1:3: detect must be a section: write [detect] on a line of its own, and its keys below"]),
+    ("section-is-a-value", &["1:1: detect must be a section: write [detect] on a line of its own, and its keys below"]),
     (
         "three-at-once",
         &[
-            "2:9: hear.onset is 2; must be between 0 and 1",
+            "2:9: detect.speech_threshold is 2; must be between 0 and 1",
             "4:1: unknown key llm.max_token; did you mean llm.max_tokens?",
             r#"6:9: tts.speed is "fast", a string; must be a number between 0.5 and 2"#,
         ],
@@ -98,8 +106,8 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "unknown-key",
         &[
-            "2:1: unknown key hear.onsett; did you mean hear.onset?",
-            "5:4: unknown key llm.end_silence_ms; did you mean hear.end_silence_ms?",
+            "2:1: unknown key detect.speech_treshold; did you mean detect.speech_threshold?",
+            "5:4: unknown key llm.end_silence_ms; did you mean detect.min_silence_ms?",
             "6:1: unknown key llm.speed; did you mean tts.speed?",
             "7:1: unknown key llm.zzzzzzzz; [llm] has model, system_prompt, threads, priority, context, kv, speculation, prompt_cache, max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed",
         ],
@@ -107,8 +115,8 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "unknown-section",
         &[
-            "1:2: unknown section [haer]; did you mean [hear]?",
-            "4:2: unknown section [kitchen]; there are [models], [memory], [audio], [hear], [turn], [asr], [llm], [tts]",
+            "1:2: unknown section [detcet]; did you mean [detect]?",
+            "4:2: unknown section [kitchen]; there are [models], [memory], [audio], [detect], [turn], [asr], [llm], [tts]",
         ],
     ),
     ("utf-16", &[" is UTF-16 text; save it as UTF-8"]),
@@ -138,9 +146,9 @@ const BROKEN: &[(&str, &[&str])] = &[
             r#"2:11: models.profile is 3, a whole number; must be one of "starter", "qwen""#,
             r#"3:7: models.dir is false; must be the path of a folder, or "auto""#,
             r#"6:10: memory.budget is 1500, which needs a unit; must be a whole number above 0 and its unit, such as "1500MiB" or "2GiB""#,
-            r#"9:9: hear.onset is "high", a string; must be a number between 0 and 1"#,
-            "10:17: hear.min_speech_ms is 200.5, a number; must be a whole number between 0 and 5000",
-            "11:14: hear.padding_ms is 2026-11-01, a date; must be a whole number between 0 and 2000",
+            r#"9:9: detect.speech_threshold is "high", a string; must be a number between 0 and 1"#,
+            "10:17: detect.min_speech_ms is 200.5, a number; must be a whole number between 0 and 5000",
+            "11:14: detect.speech_pad_ms is 2026-11-01, a date; must be a whole number between 0 and 2000",
             r#"14:12: asr.language is a list; must be the two-letter code of a language that Whisper knows, such as "en", or "auto""#,
             r#"15:11: asr.threads is "many", a string; must be a whole number between 1 and 64, or "auto""#,
             r#"17:1: llm.context is a section; must be a whole number between 128 and 262144, or "auto""#,
@@ -239,7 +247,7 @@ fn the_documented_file_equals_the_defaults_and_names_every_setting() {
     assert_eq!(documented.plan, defaults.plan);
     for (documented, default) in documented.entries.iter().zip(&defaults.entries) {
         assert_eq!((&documented.path, &documented.value), (&default.path, &default.value));
-        assert!(matches!(documented.origin, Origin::File { .. }), "{} is not in pipeline.toml", documented.path);
+        assert!(matches!(documented.origin, SettingOrigin::File { .. }), "{} is not in pipeline.toml", documented.path);
     }
 }
 
@@ -272,38 +280,41 @@ fn the_schema_describes_every_setting_with_its_default() {
 #[test]
 fn the_defaults_make_a_plan() {
     let plan = Bench::new().loaded().plan;
-    let models = [&plan.hear.model, &plan.asr.model, &plan.llm.model, &plan.tts.voice];
+    let models = [&plan.detect.voice_activity, &plan.asr.model, &plan.llm.model, &plan.tts.voice];
     assert_eq!(models, ["silero-vad", "whisper-base", "qwen2.5-coder-0.5b", "piper-joe"]);
     assert_eq!((plan.memory.budget, plan.models.dir), (Bytes::mib(1600), None));
-    assert_eq!((plan.llm.kv, plan.llm.prompt_cache), (config::Kv::F16, Bytes::mib(256)));
-    assert_eq!(plan.hear.end_of_turn.as_deref(), Some("smart-turn"));
+    assert_eq!((plan.llm.kv_cache, plan.llm.prompt_cache), (config::KvType::F16, Bytes::mib(256)));
+    assert_eq!(plan.detect.end_of_turn.as_deref(), Some("smart-turn"));
     let audio = config::AudioPlan { echo: config::EchoMode::Aec3, noise: config::Noise::Off, gain: config::Gain::Off };
     assert_eq!(plan.audio, audio);
     assert_eq!((plan.devices.microphone.as_str(), plan.devices.speaker.as_str()), ("default", "default"));
     let turn = &plan.turn;
-    let silences = [turn.short_silence, turn.middle_silence, turn.long_silence, turn.hanging_silence];
-    assert_eq!((silences, turn.barge_in, turn.earcons), ([510.0, 800.0, 850.0, 1250.0].map(Ms), BargeIn::On, false));
-    assert_eq!((plan.hear.end_silence, plan.hear.max_turn), (Ms(320.0), Ms(30_000.0)));
+    let silences = [turn.likely_silence, turn.possible_silence, turn.unlikely_silence, turn.incomplete_silence];
+    assert_eq!(
+        (silences, turn.barge_in, turn.earcons),
+        ([510.0, 800.0, 850.0, 1250.0].map(Ms), BargeInMode::On, false)
+    );
+    assert_eq!((plan.detect.min_silence, plan.detect.max_turn), (Ms(320.0), Ms(30_000.0)));
     assert_eq!((plan.asr.threads_beside, plan.llm.threads, plan.tts.threads), (1, 2, 1));
     assert_eq!((plan.asr.language.as_deref(), plan.llm.sampling.seed), (Some("en"), None));
 }
 
 #[test]
 fn the_model_for_ends_of_turns_can_be_named_and_left_out() {
-    let end_of_turn = |name| Bench::new().flags(&[("hear.end_of_turn", name)]).loaded().plan.hear.end_of_turn;
+    let end_of_turn = |name| Bench::new().flags(&[("detect.end_of_turn", name)]).loaded().plan.detect.end_of_turn;
     assert_eq!((end_of_turn("off"), end_of_turn("other")), (None, Some("other".to_owned())));
 }
 
 #[test]
 fn the_wake_word_can_be_named_and_said() {
-    let wake_word = |name| Bench::new().flags(&[("hear.wake_word", name)]).loaded().plan.hear.wake_word;
+    let wake_word = |name| Bench::new().flags(&[("detect.wake_word", name)]).loaded().plan.detect.wake_word;
     assert_eq!(wake_word("off"), None);
     for (name, spoken) in [("hey_jarvis", "hey jarvis"), ("/words/okay-computer.onnx", "okay computer")] {
         let word = wake_word(name).unwrap();
         assert_eq!((word.model.as_str(), word.spoken().as_str(), word.threshold), (name, spoken, 0.5));
     }
-    let refused = Bench::new().flags(&[("hear.wake_word", "auto")]).refusal();
-    assert!(refused.contains("hear.wake_word is \"auto\"; must be \"off\", the name of a wake word"), "{refused}");
+    let refused = Bench::new().flags(&[("detect.wake_word", "auto")]).refusal();
+    assert!(refused.contains("detect.wake_word is \"auto\"; must be \"off\", the name of a wake word"), "{refused}");
 }
 
 #[test]
@@ -316,8 +327,8 @@ fn the_profile_chooses_what_auto_leaves_open() {
     assert_eq!(stand_in(&[]), None);
     assert_eq!(stand_in(&[("models.profile", "qwen"), ("llm.model", "qwen3.5-0.8b")]), None, "it was named");
     assert_eq!(plan(&[("asr.language", "auto")]).asr.language, None);
-    let small = plan(&[("llm.kv", "q8"), ("llm.prompt_cache", "0")]).llm;
-    assert_eq!((small.kv, small.prompt_cache), (config::Kv::Q8, Bytes(0)));
+    let small = plan(&[("llm.kv_cache", "q8"), ("llm.prompt_cache", "0")]).llm;
+    assert_eq!((small.kv_cache, small.prompt_cache), (config::KvType::Q8, Bytes(0)));
     assert_eq!(plan(&[("llm.seed", "7")]).llm.sampling.seed, Some(7));
 }
 
@@ -365,7 +376,7 @@ fn a_wrong_value_is_refused_even_where_a_later_layer_overrides_it() {
 fn all_layers_tell_their_problems_at_once() {
     let bench = Bench::new()
         .file("[tts]\nsped = 1")
-        .env(&[("SOTTO_HEAR__ONSET", "0.2"), ("SOTTO_LLM_TOP_K", "1")])
+        .env(&[("SOTTO_DETECT__SPEECH_THRESHOLD", "0.2"), ("SOTTO_LLM_TOP_K", "1")])
         .flags(&[("llm.top_p", "much"), ("llm.topk", "1"), ("budget", "1GiB")]);
     let expected = [
         "given.toml:2:1: unknown key tts.sped; did you mean tts.speed?",
@@ -373,7 +384,7 @@ fn all_layers_tell_their_problems_at_once() {
         r#"--set llm.top_p: llm.top_p is "much"; must be a number between 0 and 1"#,
         "--set llm.topk: unknown key llm.topk; did you mean llm.top_k?",
         "--set budget: unknown key budget outside a section; did you mean memory.budget?",
-        "SOTTO_HEAR__ONSET: hear.onset is 0.2; must be above hear.offset, which is 0.35 (default)",
+        "SOTTO_DETECT__SPEECH_THRESHOLD: detect.speech_threshold is 0.2; must be above detect.silence_threshold, which is 0.35 (default)",
     ];
     assert_eq!(bench.refusal(), expected.join("\n"));
 }
@@ -462,10 +473,16 @@ fn the_folder_of_the_models_counts_from_where_it_was_written() {
 
 #[test]
 fn paths_of_models_count_from_where_they_were_written() {
-    let settings = ["asr.model", "llm.model", "tts.voice", "tts.voices", "hear.wake_word"];
+    let settings = ["asr.model", "llm.model", "tts.voice", "tts.voices", "detect.wake_word"];
     let models = |bench: &Bench| {
         let plan = bench.loaded().plan;
-        [plan.asr.model, plan.llm.model, plan.tts.voice, plan.tts.voices[0].clone(), plan.hear.wake_word.unwrap().model]
+        [
+            plan.asr.model,
+            plan.llm.model,
+            plan.tts.voice,
+            plan.tts.voices[0].clone(),
+            plan.detect.wake_word.unwrap().model,
+        ]
     };
     let value =
         |setting: &str, path: &str| if setting == "tts.voices" { format!("[{path:?}]") } else { format!("{path:?}") };
@@ -526,7 +543,7 @@ fn what_is_shown_says_where_it_came_from_and_what_auto_means() {
 
 /// Pieces of TOML, right and wrong, from which odd files are put together.
 fn piece() -> impl Strategy<Value = String> {
-    let words = "[hear]|[llm]|[[tts]]|onset|offset|model|threads|=|=|\n|\n|0.5|1e999|-1|\"a|\"auto\"|{|}|[|]|.|,|#|'|\"\"\"|\u{feff}|é|0x|inf|2026-01-01|\r|\0";
+    let words = "[detect]|[llm]|[[tts]]|speech_threshold|silence_threshold|model|threads|=|=|\n|\n|0.5|1e999|-1|\"a|\"auto\"|{|}|[|]|.|,|#|'|\"\"\"|\u{feff}|é|0x|inf|2026-01-01|\r|\0";
     prop_oneof![
         4 => proptest::sample::select(words.split('|').map(str::to_owned).collect::<Vec<_>>()),
         1 => any::<String>(),
@@ -535,7 +552,7 @@ fn piece() -> impl Strategy<Value = String> {
 
 fn is_answered(bytes: &[u8]) {
     match config::load(&Bench::new().file(bytes).sources) {
-        Ok(loaded) => assert!(loaded.plan.hear.offset < loaded.plan.hear.onset),
+        Ok(loaded) => assert!(loaded.plan.detect.silence_threshold < loaded.plan.detect.speech_threshold),
         Err(errors) => assert!(!errors.to_string().is_empty()),
     }
 }
@@ -552,7 +569,7 @@ proptest! {
     }
 
     #[test]
-    fn odd_flags_are_answered(path in "\\PC{0,20}|(llm|hear|asr)\\.(top_k|onset|language|model|seed)", value in any::<String>()) {
+    fn odd_flags_are_answered(path in "\\PC{0,20}|(llm|detect|asr)\\.(top_k|speech_threshold|language|model|seed)", value in any::<String>()) {
         let _ = config::load(&Bench::new().flags(&[(&path, &value)]).sources);
     }
 

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use pulse::{Server, server};
 use sotto::audio::device::{
-    BLOCK, Block, Capture, Card, Change, DEFAULT, Direction, Hardware, Job, Playback, PlaybackSettings, Spawn,
-    SystemClock,
+    BLOCK, Capture, CapturedBlock, Card, DEFAULT, DeviceChange, DeviceJob, Direction, Hardware, Playback,
+    PlaybackSettings, Spawn, SystemClock,
 };
 use sotto::types::{Ms, SampleRate};
 
@@ -55,15 +55,15 @@ fn run_within(server: &mut Server, name: &str, period_ms: u32, mut act: impl FnM
 }
 
 fn threads() -> Spawn {
-    Arc::new(|job: Job| drop(std::thread::spawn(job)))
+    Arc::new(|job: DeviceJob| drop(std::thread::spawn(job)))
 }
 
 /// A conversation's ends, looked after every few milliseconds.
 struct Ends {
     capture: Capture,
     playback: Playback,
-    blocks: Vec<Block>,
-    changes: Vec<Change>,
+    blocks: Vec<CapturedBlock>,
+    changes: Vec<DeviceChange>,
     written: usize,
     period: Ms,
     /// How often the microphone brought more at once than the speaker has in store: the server had stood still.
@@ -110,7 +110,7 @@ impl Ends {
     }
 
     fn lost(&self) -> usize {
-        self.changes.iter().filter(|change| matches!(change, Change::Lost { .. })).count()
+        self.changes.iter().filter(|change| matches!(change, DeviceChange::Lost { .. })).count()
     }
 
     fn opened(&self) -> usize {

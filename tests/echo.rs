@@ -1,6 +1,6 @@
 //! Sotto's own voice in its own microphone, in rooms of all sorts: it does not answer itself, and hears who talks over it.
 //!
-//! Voice, voice activity and canceller are the real ones. The recogniser takes everything for a question, so that whatever
+//! Voice, voice activity and canceller are the real ones. The transcriber takes everything for a question, so that whatever
 //! of the echo were taken for speech would end the answer and be answered. Time is the simulated card's.
 
 mod common;
@@ -18,7 +18,7 @@ use sotto::asr::{Cancel, Transcript, Verdict};
 use sotto::audio::device::SimulatedRoom;
 use sotto::audio::{LONGEST, load_at};
 use sotto::config::{AudioPlan, EchoMode, Plan, Sources, TtsPlan, load};
-use sotto::hear::SileroVad;
+use sotto::detect::SileroVad;
 use sotto::memory::Budget;
 use sotto::pipeline::{LanguageModel, Stages, Synthesizer, Transcriber};
 use sotto::tts::{Sound, Voice};
@@ -109,24 +109,24 @@ impl Synthesizer for Said {
     }
 }
 
-fn within(room: SimulatedRoom, voice: Said, echo: Echo) -> Conversation {
+fn within(room: SimulatedRoom, voice: Said, echo: EchoMode) -> Conversation {
     let permit = Budget::new(Bytes::mib(100)).reserve("silero", SileroVad::planned_bytes()).unwrap();
     let silero = common::model_file("silero-vad", "silero_vad.onnx");
     let stages = Stages {
-        detector: Box::new(SileroVad::load(&onnx::runtime(), &silero, permit).unwrap()),
-        judge: None,
-        name: None,
+        voice_activity: Box::new(SileroVad::load(&onnx::runtime(), &silero, permit).unwrap()),
+        turn_detector: None,
+        wake_word: None,
         transcriber: Box::new(Believes),
         language_model: Box::new(Knows),
-        speaker: Box::new(voice),
+        synthesizer: Box::new(voice),
     };
     let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
-    let plan = Plan { audio: Audio { echo, ..plan.audio }, ..plan };
+    let plan = Plan { audio: AudioPlan { echo, ..plan.audio }, ..plan };
     Conversation::start(stages, &plan, room)
 }
 
 fn voice() -> Voice {
-    let plan = Tts { threads: 1, ..load(&Sources { cores: 1, ..Default::default() }).unwrap().plan.tts };
+    let plan = TtsPlan { threads: 1, ..load(&Sources { cores: 1, ..Default::default() }).unwrap().plan.tts };
     let folder = common::model_file("piper-joe", "voice.json");
     let permit = Budget::new(Bytes::mib(1024)).reserve("voice", Bytes::mib(256)).unwrap();
     Voice::load(&onnx::runtime(), folder.parent().unwrap(), &plan, permit).unwrap()
@@ -147,7 +147,7 @@ struct Heard {
     over: Option<Ending>,
 }
 
-fn converse(room: SimulatedRoom, said: &Said, person: &[f32], echo: Echo) -> Heard {
+fn converse(room: SimulatedRoom, said: &Said, person: &[f32], echo: EchoMode) -> Heard {
     let mut world = within(room, said.clone(), echo);
     for turn in 1..=TURNS {
         world.say(person);
@@ -180,7 +180,7 @@ fn rooms() -> [SimulatedRoom; 5] {
 fn in_fifty_turns_sotto_does_not_answer_itself_and_hears_who_talks_over_it() {
     let (said, person) = (Said::by(&mut voice()), person());
     for room in rooms() {
-        let Heard { world, over } = converse(room, &said, &person, Echo::Aec3);
+        let Heard { world, over } = converse(room, &said, &person, EchoMode::Aec3);
         assert_eq!(over, Some(Ending::Interrupted), "{room:?}: who talks over it is heard");
         assert!(world.answers.last().unwrap().echo_loss.is_some_and(|loss| loss > 15.0), "{:?}", world.answers.last());
     }
@@ -191,7 +191,7 @@ fn in_fifty_turns_sotto_does_not_answer_itself_and_hears_who_talks_over_it() {
 fn without_a_canceller_it_does_not_answer_itself_either_and_hears_who_is_louder_than_it() {
     let (said, person) = (Said::by(&mut voice()), person());
     for room in rooms() {
-        let Heard { over, .. } = converse(room, &said, &person, Echo::Off);
+        let Heard { over, .. } = converse(room, &said, &person, EchoMode::Off);
         assert!(room.gain > 0.5 || over == Some(Ending::Interrupted), "{room:?}: who talks over it is heard");
     }
 }

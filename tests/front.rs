@@ -10,7 +10,7 @@ use allocation_counter::measure;
 use babble::babble;
 use room::{Noise, RATE, SimulatedRoom, decibel, kept, power};
 use sotto::audio::HighPass;
-use sotto::audio::front::{Aec3, BLOCK, Block, EchoCanceller, Front, LONGEST_DELAY};
+use sotto::audio::front::{Aec3, BLOCK, EchoCanceller, Front, LONGEST_DELAY, ProcessedBlock};
 use sotto::config::{AudioPlan, EchoMode, Gain, Noise as Suppressed};
 use sotto::types::SampleRate;
 
@@ -20,8 +20,8 @@ const LATENCY: usize = 128;
 /// The most that the crate `aec3` may allocate for one block: its canceller was seen to take 45, its gain control 80.
 const ALLOCATIONS_PER_BLOCK: u64 = 200;
 
-const ALL: Audio = Audio { echo: Echo::Aec3, noise: Suppressed::High, gain: Gain::On };
-const NONE: Audio = Audio { echo: Echo::Off, noise: Suppressed::Off, gain: Gain::Off };
+const ALL: AudioPlan = AudioPlan { echo: EchoMode::Aec3, noise: Suppressed::High, gain: Gain::On };
+const NONE: AudioPlan = AudioPlan { echo: EchoMode::Off, noise: Suppressed::Off, gain: Gain::Off };
 
 fn run(front: &mut dyn EchoCanceller, microphone: &[f32], played: &[f32]) -> Vec<f32> {
     in_blocks(&mut |block, played| front.process(block, played), microphone, played)
@@ -32,10 +32,14 @@ fn through(front: &mut Front, microphone: &[f32], played: &[f32]) -> Vec<f32> {
     in_blocks(&mut |block, played| front.process(block, played), microphone, played)
 }
 
-fn in_blocks(process: &mut dyn FnMut(&mut Block, &Block), microphone: &[f32], played: &[f32]) -> Vec<f32> {
+fn in_blocks(
+    process: &mut dyn FnMut(&mut ProcessedBlock, &ProcessedBlock),
+    microphone: &[f32],
+    played: &[f32],
+) -> Vec<f32> {
     let mut out = Vec::with_capacity(microphone.len());
     for (heard, played) in microphone.chunks_exact(BLOCK).zip(played.chunks_exact(BLOCK)) {
-        let mut block: Block = heard.try_into().unwrap();
+        let mut block: ProcessedBlock = heard.try_into().unwrap();
         process(&mut block, played.try_into().unwrap());
         out.extend(block);
     }
@@ -116,8 +120,8 @@ fn words_over_the_answer_are_kept() {
     let (played, talker) = (babble(1, 12), babble(2, 12));
     let silence = vec![0.0; played.len()];
     let words = |microphone: &[f32], played: &[f32]| {
-        let mut front = Front::new(&Audio { echo: Echo::Aec3, ..NONE });
-        let mut take = |block: &mut Block, played: &Block| {
+        let mut front = Front::new(&AudioPlan { echo: EchoMode::Aec3, ..NONE });
+        let mut take = |block: &mut ProcessedBlock, played: &ProcessedBlock| {
             front.process(block, played);
             *block = *front.words();
         };
@@ -185,9 +189,9 @@ fn no_sample_breaks_the_front_end_for_long() {
             microphone[at] = bad;
             speaker[at + 1] = bad;
         }
-        for plan in [ALL, NONE, Audio { echo: Echo::Aec3, ..NONE }] {
+        for plan in [ALL, NONE, AudioPlan { echo: EchoMode::Aec3, ..NONE }] {
             let mut front = Front::new(&plan);
-            let mut process = |block: &mut Block, played: &Block| {
+            let mut process = |block: &mut ProcessedBlock, played: &ProcessedBlock| {
                 front.process(block, played);
                 let mut made = block.iter().chain(front.words());
                 assert!(made.all(|x| x.is_finite() && x.abs() <= 1.0), "{bad} {plan:?}");
@@ -233,7 +237,7 @@ fn noise_goes_and_the_voice_stays() {
     let silence = vec![0.0; talker.len()];
     let noisy = mix(&talker, &Noise(5).white(talker.len(), -46.0));
     for (noise, at_least, correlation) in [(Suppressed::Low, 4.0, 0.9), (Suppressed::High, 12.0, 0.9)] {
-        let plan = Audio { noise, ..NONE };
+        let plan = AudioPlan { noise, ..NONE };
         let out = through(&mut Front::new(&plan), &noisy, &silence);
         let loss = erle(&noisy, &out, 3..4);
         assert!(loss > at_least, "{noise:?}: {loss:.1} dB");
@@ -251,7 +255,7 @@ fn a_far_voice_is_raised_and_a_near_one_is_not_clipped() {
         let mut voice = babble(2, 20);
         room::scale(&mut voice, level);
         voice.iter_mut().for_each(|x| *x = x.clamp(-1.0, 1.0));
-        let out = through(&mut Front::new(&Audio { gain: Gain::On, ..NONE }), &voice, &silence);
+        let out = through(&mut Front::new(&AudioPlan { gain: Gain::On, ..NONE }), &voice, &silence);
         let late = decibel(room::active_power(&out[15 * RATE..]));
         assert!((least..most).contains(&late), "{level} dB became {late:.1}");
         let clipped = out.iter().filter(|x| x.abs() >= 0.999).count();

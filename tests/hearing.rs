@@ -11,7 +11,7 @@ use std::time::Duration;
 use sotto::asr::{AsrError, Cancel, Transcript, Verdict, Whisper};
 use sotto::audio;
 use sotto::config::{self, AsrPlan, Plan, Sources};
-use sotto::hear::{FRAME, HearError, Segmenter, SileroVad, SmartTurn, SpeechEvent, Turn, speech_end};
+use sotto::detect::{DetectError, FRAME, SegmentedTurn, Segmenter, SileroVad, SmartTurn, SpeechEvent, speech_end};
 use sotto::memory::{Budget, resident};
 use sotto::types::{Bytes, SampleRate};
 
@@ -64,7 +64,7 @@ fn silero() -> SileroVad {
     SileroVad::load(&onnx::runtime(), &common::model_file("silero-vad", "silero_vad.onnx"), permit).unwrap()
 }
 
-fn smart_turn(model: &Path) -> Result<SmartTurn, HearError> {
+fn smart_turn(model: &Path) -> Result<SmartTurn, DetectError> {
     let permit = Budget::new(Bytes::mib(100)).reserve("smart-turn", SmartTurn::planned_bytes()).unwrap();
     SmartTurn::load(&onnx::runtime(), model, permit)
 }
@@ -74,9 +74,9 @@ fn defaults() -> Plan {
     config::load(&Sources { cores: 1, ..Sources::default() }).unwrap().plan
 }
 
-fn turns(vad: &mut SileroVad, samples: &[f32]) -> Vec<Turn> {
+fn turns(vad: &mut SileroVad, samples: &[f32]) -> Vec<SegmentedTurn> {
     vad.reset();
-    let mut segmenter = Segmenter::new(&defaults().hear);
+    let mut segmenter = Segmenter::new(&defaults().detect);
     let mut turns = Vec::new();
     for frame in samples.as_chunks::<FRAME>().0 {
         if let Some(SpeechEvent::TurnEnded(turn)) = segmenter.push(vad.step(frame).unwrap()) {
@@ -109,7 +109,7 @@ fn planned(engine: Engine, model: &Path) -> Result<Bytes, AsrError> {
 
 fn whisper(engine: Engine, model: &Path, language: Option<&str>) -> Result<Whisper, AsrError> {
     let permit = Budget::new(Bytes::mib(2000)).reserve("whisper", planned(engine, model)?).unwrap();
-    let plan = Asr { language: language.map(str::to_owned), ..defaults().asr };
+    let plan = AsrPlan { language: language.map(str::to_owned), ..defaults().asr };
     match engine {
         Engine::Cpp => Whisper::load(model, &plan, permit),
         Engine::Graphs => Whisper::load_graphs(&onnx::runtime(), model, &plan, permit),
@@ -151,14 +151,14 @@ const COMPLETE: [(f64, f32); 4] = [(2.0, 0.038), (7.0, 0.026), (8.6, 0.015), (9.
 #[test]
 fn a_question_is_complete_at_its_end_and_not_before() {
     let _alone = alone();
-    let mut judge = smart_turn(&common::model_file("smart-turn", "smart-turn-v3.2-cpu.onnx")).unwrap();
+    let mut detector = smart_turn(&common::model_file("smart-turn", "smart-turn-v3.2-cpu.onnx")).unwrap();
     let question = question();
     for (seconds, expected) in COMPLETE {
-        let found = judge.complete(&question[..(seconds * SECOND as f64) as usize]).unwrap();
+        let found = detector.complete(&question[..(seconds * SECOND as f64) as usize]).unwrap();
         // The model computes with eight bits: 1e-7 more or less in its input moves a middling answer by 0.1.
         assert!((found - expected).abs() < 0.15, "{seconds} s: {found}, not {expected}");
     }
-    assert!(judge.complete(&[f32::NAN; 9_000]).is_ok_and(|sure| (0.0..=1.0).contains(&sure)));
+    assert!(detector.complete(&[f32::NAN; 9_000]).is_ok_and(|sure| (0.0..=1.0).contains(&sure)));
 }
 
 #[test]
@@ -169,9 +169,9 @@ fn what_judges_no_turns_is_refused() {
     let whole = std::fs::read(common::model_file("smart-turn", "smart-turn-v3.2-cpu.onnx")).unwrap();
     for length in [0, 1_000, whole.len() / 2] {
         std::fs::write(&damaged, &whole[..length]).unwrap();
-        assert!(matches!(smart_turn(&damaged), Err(HearError::Onnx(_))), "cut at {length}");
+        assert!(matches!(smart_turn(&damaged), Err(DetectError::Onnx(_))), "cut at {length}");
     }
-    assert!(matches!(smart_turn(&folder.path().join("missing.onnx")), Err(HearError::Onnx(_))));
+    assert!(matches!(smart_turn(&folder.path().join("missing.onnx")), Err(DetectError::Onnx(_))));
     let other = common::model_file("silero-vad", "silero_vad.onnx");
     let refused = smart_turn(&other).err().unwrap().to_string();
     assert!(refused.contains("silero_vad.onnx") && refused.contains("input_features"), "{refused}");

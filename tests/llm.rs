@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use serde::Deserialize;
 use sotto::config;
-use sotto::llm::{Answer, Conversation, Finish, Llm, LlmError};
+use sotto::llm::{Conversation, Finish, GeneratedAnswer, Llm, LlmError};
 use sotto::memory::Budget;
 use sotto::store::Catalogue;
 use sotto::types::Bytes;
@@ -42,12 +42,12 @@ fn golden(model: &str) -> Golden {
 fn settings(model: &str) -> config::LlmPlan {
     config::LlmPlan {
         model: model.to_owned(),
-        system_prompt: "You are a helpful voice assistant. Answer in one short sentence.".to_owned(),
+        system_prompt: "You are a helpful voice assistant. GeneratedAnswer in one short sentence.".to_owned(),
         threads: 2,
         context: Some(512),
         priority: config::Priority::Normal,
-        kv: config::Kv::F16,
-        speculation: config::Speculation::Auto,
+        kv_cache: config::KvType::F16,
+        speculative_decoding: config::SpeculativeDecoding::Auto,
         prompt_cache: Bytes(0),
         max_tokens: 24,
         sampling: config::Sampling {
@@ -73,7 +73,7 @@ fn conversation(model: &str) -> Conversation {
     Conversation::new(load(model, &settings(model))).unwrap()
 }
 
-fn ask(conversation: &mut Conversation, question: &str) -> Answer {
+fn ask(conversation: &mut Conversation, question: &str) -> GeneratedAnswer {
     conversation.ask(question, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 
@@ -183,7 +183,7 @@ fn a_question_gets_its_answer_piece_by_piece() {
     assert_eq!((answer.text, answer.finish), (heard, Finish::Stop));
 }
 
-/// Questions and orders as a recogniser writes them, with the words behind which each is cut.
+/// Questions and orders as a transcriber writes them, with the words behind which each is cut.
 const ASKED: [(&str, usize); 24] = [
     ("What is the capital of France?", 3),
     ("How is the weather today?", 3),
@@ -222,7 +222,7 @@ fn an_end_mark_is_likelier_behind_a_whole_question_than_in_its_middle() {
     let (mut clear, mut cut_clear) = (0, 0);
     for (question, words) in ASKED {
         let beginning: Vec<&str> = question.split(' ').take(words).collect();
-        // Behind a pause a recogniser writes an end mark as well.
+        // Behind a pause a transcriber writes an end mark as well.
         let beginning = format!("{}.", beginning.join(" "));
         let (whole, cut) = (sentence_end_probability(question), sentence_end_probability(&beginning));
         assert!(whole > 4.0 * cut, "{question} {whole}, {beginning} {cut}");

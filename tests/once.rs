@@ -96,8 +96,8 @@ fn the_doctor_times_every_model_and_pretends_no_sound() {
 
     // Where nothing is installed, each model is named with the next step.
     let empty = tempfile::tempdir().unwrap();
-    let detached = format!("models.dir={}", empty.path().display());
-    let told = json(&sotto(&["doctor", "--no-sound", "--json", "--set", &detached]));
+    let elsewhere = format!("models.dir={}", empty.path().display());
+    let told = json(&sotto(&["doctor", "--no-sound", "--json", "--set", &elsewhere]));
     for model in told["models"].as_array().unwrap() {
         let why = model["not_measured"].as_str().unwrap();
         assert!(why.contains("is not installed") && why.contains("sotto models pull"), "{why}");
@@ -251,7 +251,7 @@ fn a_recording_that_is_too_long_is_refused_and_told_where_to_go() {
 #[test]
 fn exit_codes_are_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let detached = |arguments: &[&str]| {
+    let elsewhere = |arguments: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_sotto"))
             .args(arguments)
             .env("SOTTO_MODELS_DIR", dir.path())
@@ -290,7 +290,7 @@ fn exit_codes_are_kept() {
         assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {}", text(&refused.stderr));
     }
 
-    let missing = detached(&["chat", "hello"]);
+    let missing = elsewhere(&["chat", "hello"]);
     assert_eq!(missing.status.code(), Some(3), "{}", text(&missing.stderr));
     assert!(text(&missing.stderr).contains("sotto models pull"), "{}", text(&missing.stderr));
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use sotto::asr::{Cancel, NoSpeech, Transcript, Verdict};
 use sotto::audio::device::{
-    Card, DEFAULT, DeviceEvent as Event, Direction, Format, Moment, Simulated, SimulatedDevice, SimulatedRoom,
+    Card, DEFAULT, DeviceEvent as Event, Direction, Moment, Simulated, SimulatedDevice, SimulatedRoom, StreamFormat,
 };
 use sotto::config::{Sources, load};
-use sotto::hear::FRAME;
+use sotto::detect::FRAME;
 use sotto::memory::resident;
 use sotto::observe::Journal;
 use sotto::pipeline::{
@@ -172,12 +172,12 @@ impl Soak {
     fn begin(seed: u64) -> Soak {
         let chance = Chance(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed ^ 1))));
         let stages = Stages {
-            detector: Box::new(Loud(chance.clone())),
+            voice_activity: Box::new(Loud(chance.clone())),
             transcriber: Box::new(Reads(chance.clone())),
             language_model: Box::new(Talks(chance.clone())),
-            speaker: Box::new(Hums(chance)),
-            judge: None,
-            name: None,
+            synthesizer: Box::new(Hums(chance)),
+            turn_detector: None,
+            wake_word: None,
         };
         let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
         let card = card();
@@ -296,7 +296,7 @@ impl Soak {
                 self.plan(0, Event::MakeDefault(name));
             }
             _ => {
-                let format = Format { rate: SampleRate(32_000), channels: 1, sample: cpal::SampleFormat::F32 };
+                let format = StreamFormat { rate: SampleRate(32_000), channels: 1, sample: cpal::SampleFormat::F32 };
                 self.plan(0, Event::Reformat("spk".to_owned(), format));
             }
         }

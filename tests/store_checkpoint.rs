@@ -19,7 +19,7 @@ use sotto::llm::checkpoint::random;
 use sotto::memory::Budget;
 use sotto::pipeline::EngineQuantizer;
 use sotto::store::progress::Silent;
-use sotto::store::{Catalogue, HubEnv, Installed, Patience, Pin, Progress, Quantizer, State, Store, StoreError};
+use sotto::store::{Catalogue, FileState, HubEnv, HubTimeouts, Installed, Pin, Progress, Quantizer, Store, StoreError};
 use sotto::types::Bytes;
 
 const REVISION: &str = "89abcdef0123456789abcdef0123456789abcdef";
@@ -64,7 +64,7 @@ impl Bench {
             ("HF_HUB_CACHE", self.path("hf").to_str().unwrap().to_owned()),
         ]);
         let env = HubEnv::read(|name| vars.get(name).map(Into::into));
-        let env = HubEnv { patience: Patience { tries: 1, ..Patience::default() }, ..env };
+        let env = HubEnv { patience: HubTimeouts { tries: 1, ..HubTimeouts::default() }, ..env };
         Store::open(self.catalogue(import), self.path("models"), env).unwrap()
     }
 
@@ -231,7 +231,7 @@ fn a_conversion_that_breaks_off_leaves_no_model_and_needs_no_second_download() {
     assert_eq!(cause, "the disk is full");
     assert!(!bench.path("models/tiny").exists());
     let store = bench.store("quantize-mixed");
-    assert_eq!(store.state(store.catalogue().find("tiny").unwrap()).unwrap(), State::Missing);
+    assert_eq!(store.state(store.catalogue().find("tiny").unwrap()).unwrap(), FileState::Missing);
 
     bench.hub.for_ever(Act::Status(500));
     bench.pull("quantize-mixed").unwrap();

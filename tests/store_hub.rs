@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hub::{Act, COMMIT, FakeHub};
 use sotto::store::progress::Silent;
-use sotto::store::{Catalogue, HubEnv, HubTimeouts, Pin, Pip, Progress, State, Store, StoreError, Task};
+use sotto::store::{Catalogue, DownloadTask, FileState, HubEnv, HubTimeouts, Pin, Pip, Progress, Store, StoreError};
 use sotto::types::Bytes;
 
 const PATH: &str = "/org/repo/resolve/main/sub/model.bin";
@@ -375,9 +375,9 @@ fn a_changed_file_is_hashed_again_and_found_out() {
 
     fs::write(&path, &bench.bytes[1..]).unwrap();
     let entry = store.catalogue().find("tiny").unwrap();
-    assert!(matches!(store.state(entry), Ok(State::Damaged(why)) if why.contains("299999")));
+    assert!(matches!(store.state(entry), Ok(FileState::Damaged(why)) if why.contains("299999")));
     assert_eq!(fs::read(bench.pull().unwrap()).unwrap(), bench.bytes, "pulling cures it");
-    assert_eq!(store.state(entry).unwrap(), State::Installed);
+    assert_eq!(store.state(entry).unwrap(), FileState::Installed);
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn the_bar_goes_from_nothing_to_all() {
     #[derive(Default)]
     struct Watched(Mutex<Vec<u64>>);
     struct Watch<'a>(&'a Watched);
-    impl Task for Watch<'_> {
+    impl DownloadTask for Watch<'_> {
         fn advance(&self, more: Bytes) {
             let mut at = self.0.0.lock().unwrap();
             let now = at.last().copied().unwrap_or(0) + more.0;
@@ -412,7 +412,7 @@ fn the_bar_goes_from_nothing_to_all() {
         fn done(self: Box<Self>) {}
     }
     impl Progress for &'static Watched {
-        fn start(&self, _what: &str, total: Option<Bytes>) -> Box<dyn Task> {
+        fn start(&self, _what: &str, total: Option<Bytes>) -> Box<dyn DownloadTask> {
             assert_eq!(total, Some(Bytes(300_000)));
             Box::new(Watch(self))
         }

@@ -89,7 +89,7 @@ impl Bench {
     fn store_with(&self, catalogue: &str, offline: bool) -> Store {
         let vars = [("HF_ENDPOINT", "http://127.0.0.1:1".into()), ("HF_HUB_CACHE", self.path("hf"))];
         let env = HubEnv::read(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()));
-        let patience = HubTimeouts { tries: 1, ..Patience::default() };
+        let patience = HubTimeouts { tries: 1, ..HubTimeouts::default() };
         let store =
             Store::open(Catalogue::parse(catalogue).unwrap(), self.path("models"), HubEnv { patience, offline, ..env });
         store.unwrap().with_pip(self.pip())

@@ -1,5 +1,6 @@
 //! The house keeps its own rules: invariants of the design that no compiler checks.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (0, &["types", "marks", "sniff"]),
     (1, &["config", "turn", "disk"]),
     (2, &["memory", "onnx", "observe", "priority", "level", "mel"]),
-    (3, &["audio", "hear", "asr", "llm", "tts", "store"]),
+    (3, &["audio", "detect", "asr", "llm", "tts", "store"]),
     (4, &["pipeline"]),
     (5, &["serve"]),
     (6, &["cli"]),
@@ -210,4 +211,66 @@ fn nothing_is_left_lying_about() {
             assert!(!line.contains("TODO") && !line.contains("FIXME"), "{}:{}", path.display(), n + 1);
         }
     }
+}
+
+/// Longest comment line, its indentation included.
+const MAX_COMMENT: usize = 100;
+
+#[test]
+fn comments_fit_100_columns() {
+    for (path, text) in CODE.iter().flat_map(|dir| sources(dir)) {
+        for (n, line) in text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("//")) {
+            let columns = line.chars().count();
+            assert!(columns <= MAX_COMMENT, "{}:{}: {columns} columns", path.display(), n + 1);
+        }
+    }
+}
+
+/// Words with which no doc comment begins: a noun or a verb that names the subject stands there instead.
+const NO_SUBJECT: [&str; 18] = [
+    "What", "Who", "Whose", "Whoever", "Which", "Where", "Of", "That", "Those", "These", "This", "They", "Their", "It",
+    "Its", "So many", "So much", "The same",
+];
+
+#[test]
+fn doc_comments_begin_with_their_subject() {
+    let doc = |line: &str| {
+        let line = line.trim_start();
+        line.strip_prefix("///").or(line.strip_prefix("//!")).map(|text| text.trim().to_owned())
+    };
+    for (path, text) in sources("src").into_iter().chain(sources("kernels/src")) {
+        let mut paragraph = false;
+        for (n, line) in text.lines().enumerate() {
+            let comment = doc(line);
+            let begins = !paragraph && comment.as_ref().is_some_and(|text| !text.is_empty());
+            paragraph = comment.as_ref().is_some_and(|text| !text.is_empty());
+            let found = NO_SUBJECT.iter().find(|word| {
+                let rest = comment.as_ref().and_then(|text| text.strip_prefix(*word));
+                begins && rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+            });
+            assert!(found.is_none(), "{}:{}: begins with {found:?}", path.display(), n + 1);
+        }
+    }
+}
+
+#[test]
+fn public_types_have_names_of_their_own() {
+    let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+    let mut owners = HashMap::<String, PathBuf>::new();
+    for (path, text) in sources("src") {
+        for (n, line) in code(&text).filter(|(_, line)| line.starts_with("pub")) {
+            let Some(rest) = kinds.iter().find_map(|kind| line.split_once(kind)).map(|(_, rest)| rest) else {
+                continue;
+            };
+            let declares = line.split_whitespace().find(|word| !word.starts_with("pub")).unwrap_or_default();
+            if !kinds.iter().any(|kind| kind.trim() == declares) {
+                continue;
+            }
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if let Some(owner) = owners.insert(name.clone(), path.clone()) {
+                panic!("{}:{n}: {name} is the name of a type in {}, too", path.display(), owner.display());
+            }
+        }
+    }
+    assert!(owners.len() > 300, "{} public types are too few; are they found?", owners.len());
 }

@@ -12,13 +12,13 @@ use std::process::{Command, Output};
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
-use sotto::llm::Source;
+use sotto::llm::ModelSource;
 use sotto::llm::checkpoint::header::Dtype;
 use sotto::llm::checkpoint::inventory::inventory;
-use sotto::llm::checkpoint::names::{self, Kind};
-use sotto::llm::checkpoint::writer::{Entry, Writer};
+use sotto::llm::checkpoint::names::{self, TensorKind};
+use sotto::llm::checkpoint::writer::{CheckpointWriter, TensorSpec};
 use sotto::llm::checkpoint::{CONFIG, Checkpoint, random};
-use sotto::llm::reference::{LayerMemory, ReferenceModel, values};
+use sotto::llm::reference::{ReferenceLayerState, ReferenceModel, values};
 use sotto::llm::tensors::Tensors;
 use sotto::llm::verify::Expected;
 use sotto::llm::verify::against::{Case, Tolerances};
@@ -68,18 +68,18 @@ fn model(ratio: usize, tied: bool, seed: u64) -> TempDir {
     dir
 }
 
-type Data = (Entry, Vec<u8>);
+type Data = (TensorSpec, Vec<u8>);
 
 fn write(path: &Path, tensors: &[Data]) {
-    let entries: Vec<Entry> = tensors.iter().map(|(entry, _)| entry.clone()).collect();
-    let mut writer = Writer::create(path, &entries, &[]).unwrap();
+    let entries: Vec<TensorSpec> = tensors.iter().map(|(entry, _)| entry.clone()).collect();
+    let mut writer = CheckpointWriter::create(path, &entries, &[]).unwrap();
     tensors.iter().for_each(|(_, bytes)| writer.write(bytes).unwrap());
     writer.finish().unwrap();
 }
 
 fn floats(name: &str, dims: &[usize], values: &[f32]) -> Data {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    (Entry::new(name, Dtype::F32, dims), bytes)
+    (TensorSpec::new(name, Dtype::F32, dims), bytes)
 }
 
 fn of_tensor(name: &str, tensor: &Tensor) -> Data {
@@ -88,7 +88,7 @@ fn of_tensor(name: &str, tensor: &Tensor) -> Data {
 
 fn tokens(name: &str, tokens: &[u32]) -> Data {
     let bytes = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
-    (Entry::new(name, Dtype::U32, &[tokens.len()]), bytes)
+    (TensorSpec::new(name, Dtype::U32, &[tokens.len()]), bytes)
 }
 
 /// Puts expected tensors beside a model, computed by the reference; every logit by `off` too large.
@@ -103,14 +103,14 @@ fn expect(dir: &Path, off: f32) {
         for (n, layer) in memory.layers().iter().enumerate() {
             let name = |part: &str| format!("after{moment}.layer{n}.{part}");
             match layer {
-                LayerMemory::Delta { conv, recurrent } => {
+                ReferenceLayerState::DeltaNet { conv, recurrent } => {
                     golden.push(of_tensor(&name("recurrent_state"), recurrent));
                     let rows = conv.t().unwrap().contiguous().unwrap();
                     let dead = rows.narrow(1, 0, 1).unwrap().ones_like().unwrap();
                     golden.push(of_tensor(&name("conv_state"), &Tensor::cat(&[&dead, &rows], 1).unwrap()));
                     exact.push(of_tensor(&name("conv_state"), &rows));
                 }
-                LayerMemory::Attention { kept } => {
+                ReferenceLayerState::Attention { kept } => {
                     let (keys, values) = kept.as_ref().unwrap();
                     golden.extend([of_tensor(&name("k"), keys), of_tensor(&name("v"), values)]);
                 }
@@ -292,7 +292,7 @@ fn inside(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 fn golden_models_with_weights_in_floats_pass_in_every_format_and_any_chunks() {
     let folder = goldens::model();
     for path in [folder.join("hf"), folder.join("tiny_gva2-bf16.gguf")] {
-        let source = Source::open(&path).unwrap();
+        let source = ModelSource::open(&path).unwrap();
         let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
         for chunk in [1, 3, 16, 64, 200] {
             let report = case.compare(&model, chunk).unwrap();
@@ -308,7 +308,7 @@ fn golden_models_with_weights_in_floats_pass_in_every_format_and_any_chunks() {
 fn golden_models_with_quantised_weights_pass_in_any_chunks() {
     let (folder, mut compared) = (goldens::model(), Vec::new());
     for path in inside(&folder, |name| name.starts_with("mlx_") || name.ends_with("q8_0.gguf")) {
-        let source = Source::open(&path).unwrap();
+        let source = ModelSource::open(&path).unwrap();
         let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
         for chunk in [1, 3, 16, 64, 200] {
             let report = case.compare(&model, chunk).unwrap();
@@ -328,9 +328,9 @@ fn unpacked(dir: &Path) -> TempDir {
     let mut binder = checkpoint.binder();
     let mut tensors = Vec::new();
     for needed in inventory(checkpoint.model_config(), checkpoint.tied()) {
-        if needed.kind != Kind::Matrix {
+        if needed.kind != TensorKind::Matrix {
             let (tensor, map) = checkpoint.find(&needed.name).unwrap();
-            let entry = Entry::new(format!("model.{}", needed.name), tensor.dtype.clone(), &tensor.dims);
+            let entry = TensorSpec::new(format!("model.{}", needed.name), tensor.dtype.clone(), &tensor.dims);
             tensors.push((entry, map[tensor.span.clone()].to_vec()));
             continue;
         }

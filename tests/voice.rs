@@ -18,7 +18,7 @@ fn folder() -> std::path::PathBuf {
 
 fn load(folder: &Path, speed: f32) -> Result<Voice, sotto::tts::TtsError> {
     let plan =
-        Tts { voice: "piper-joe".to_owned(), voices: Vec::new(), no_voice_reply: String::new(), threads: 1, speed };
+        TtsPlan { voice: "piper-joe".to_owned(), voices: Vec::new(), no_voice_reply: String::new(), threads: 1, speed };
     let permit = Budget::new(Bytes::mib(1024)).reserve("voice", Bytes::mib(256)).unwrap();
     Voice::load(&onnx::runtime(), folder, &plan, permit)
 }

@@ -22,7 +22,7 @@ use sotto::asr::{Cancel, NoSpeech, Transcript, Verdict};
 use sotto::audio::device::SimulatedRoom;
 use sotto::audio::{LONGEST, load_at};
 use sotto::config::{Flag, Sources, load};
-use sotto::hear::{HearError, SileroVad, Spotter, WAKE_STEP, WakeFeatures, WakeWordModel};
+use sotto::detect::{DetectError, SileroVad, Spotter, WAKE_STEP, WakeFeatures, WakeWordModel};
 use sotto::memory::{Budget, Permit, resident};
 use sotto::pipeline::{LanguageModel, Stages, Synthesizer, Transcriber};
 use sotto::tts::Sound;
@@ -56,7 +56,7 @@ fn features() -> WakeFeatures {
     WakeFeatures::load(&onnx::runtime(), folder.parent().unwrap(), permit(WakeFeatures::planned_bytes())).unwrap()
 }
 
-fn word(model: &Path) -> Result<WakeWordModel, HearError> {
+fn word(model: &Path) -> Result<WakeWordModel, DetectError> {
     WakeWordModel::load(&onnx::runtime(), features(), model, permit(WakeWordModel::planned_bytes()))
 }
 
@@ -176,13 +176,13 @@ fn what_is_no_classifier_is_refused() {
     let whole = std::fs::read(common::model_file("alexa", "alexa_v0.1.onnx")).unwrap();
     for length in [0, 1_000, whole.len() / 2] {
         std::fs::write(&damaged, &whole[..length]).unwrap();
-        assert!(matches!(word(&damaged), Err(HearError::Onnx(_))), "cut at {length}");
+        assert!(matches!(word(&damaged), Err(DetectError::Onnx(_))), "cut at {length}");
     }
     let other = common::model_file("silero-vad", "silero_vad.onnx");
     let refused = word(&other).err().unwrap().to_string();
     assert!(refused.contains("silero_vad.onnx") && refused.contains("no classifier of openWakeWord"), "{refused}");
     let nothing = WakeFeatures::load(&onnx::runtime(), folder.path(), permit(Bytes(1)));
-    assert!(matches!(nothing, Err(HearError::Onnx(_))));
+    assert!(matches!(nothing, Err(DetectError::Onnx(_))));
 }
 
 #[test]
@@ -258,14 +258,14 @@ impl World {
     fn new() -> World {
         let (read, question) = (Arc::default(), question());
         let stages = Stages {
-            detector: Box::new(silero()),
-            judge: None,
-            name: Some(Box::new(alexa())),
+            voice_activity: Box::new(silero()),
+            turn_detector: None,
+            wake_word: Some(Box::new(alexa())),
             transcriber: Box::new(Believes(Arc::clone(&read))),
             language_model: Box::new(Knows),
-            speaker: Box::new(Recorded(question[..6 * 16_000].to_vec())),
+            synthesizer: Box::new(Recorded(question[..6 * 16_000].to_vec())),
         };
-        let settings = [("hear.wake_word", "alexa"), ("turn.barge_in", "off")];
+        let settings = [("detect.wake_word", "alexa"), ("turn.barge_in", "off")];
         let flag = |(path, value): (&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
         let plan = load(&Sources { cores: 1, flags: settings.map(flag).to_vec(), ..Default::default() }).unwrap().plan;
         let (delay, tail) = (Duration::from_millis(15), Duration::from_millis(120));

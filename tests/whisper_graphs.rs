@@ -169,7 +169,7 @@ impl Plain<'_> {
     }
 
     /// Keys and values for the decoder's attention, of features `[frames][80]`.
-    fn hear(&self, mel: &Rows) -> (Rows, Rows) {
+    fn detect(&self, mel: &Rows) -> (Rows, Rows) {
         let x = self.convolution(&self.convolution(mel, "encoder/conv1", 1), "encoder/conv2", 2);
         let x = sum(&x, &self.rows("encoder/position_encodings/encodings"));
         let x = self.perceptron(&self.attend_to_itself(&x, "encoder/layer_0", false), "encoder/layer_0");
@@ -277,7 +277,7 @@ fn graphs_compute_what_whisper_is_defined_to_compute() {
     let features: Vec<f32> = noise(999).take(MELS * FRAMES).collect();
     let mel: Rows =
         (0..FRAMES).map(|frame| (0..MELS).map(|band| f64::from(features[band * FRAMES + frame])).collect()).collect();
-    let wanted = plain.hear(&mel);
+    let wanted = plain.detect(&mel);
     let input = Tensor::from_array(([1, MELS, FRAMES], features)).unwrap();
     let mut outputs = encoder.run(ort::inputs!["mel" => input]).unwrap();
     let cross = ["cross_k_0", "cross_v_0"].map(|name| outputs.remove(name).unwrap());

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use sotto::audio::{self, front::BLOCK, front::Block};
+use sotto::audio::{self, front::BLOCK, front::ProcessedBlock};
 use sotto::types::SampleRate;
 
 #[derive(Parser)]
@@ -69,10 +69,14 @@ fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Sends a sound through block by block; what is left over at the end is dropped.
-fn through(microphone: &[f32], played: &[f32], mut process: impl FnMut(&mut Block, &Block)) -> Vec<f32> {
+fn through(
+    microphone: &[f32],
+    played: &[f32],
+    mut process: impl FnMut(&mut ProcessedBlock, &ProcessedBlock),
+) -> Vec<f32> {
     let mut out = Vec::with_capacity(microphone.len());
     for (heard, played) in microphone.chunks_exact(BLOCK).zip(played.chunks_exact(BLOCK)) {
-        let mut block: Block = heard.try_into().expect("chunks are blocks");
+        let mut block: ProcessedBlock = heard.try_into().expect("chunks are blocks");
         process(&mut block, played.try_into().expect("chunks are blocks"));
         out.extend(block);
     }

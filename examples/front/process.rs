@@ -10,7 +10,7 @@ use sotto::audio::front::Front;
 use sotto::config::{AudioPlan, EchoMode, Gain, Noise};
 use sotto::types::SampleRate;
 
-use crate::simulated::{RATE, Room, TALKER_DB, active_power, power, scale};
+use crate::simulated::{RATE, SimulatedRoom, TALKER_DB, active_power, power, scale};
 use crate::voice::Voice;
 use crate::{read, through};
 
@@ -38,13 +38,13 @@ pub struct Process {
     #[arg(long, allow_negative_numbers = true)]
     over: Option<f32>,
     /// How long the room with its echo dies away, in milliseconds.
-    #[arg(long, requires = "over", default_value_t = Room::default().tail_ms)]
+    #[arg(long, requires = "over", default_value_t = SimulatedRoom::default().tail_ms)]
     tail: usize,
     /// How much faster the speaker's clock runs than the microphone's, in parts per million.
-    #[arg(long, requires = "over", default_value_t = Room::default().drift_ppm)]
+    #[arg(long, requires = "over", default_value_t = SimulatedRoom::default().drift_ppm)]
     drift: f64,
     /// How far the speaker is driven: from 1 on loud syllables are squeezed.
-    #[arg(long, requires = "over", default_value_t = Room::default().drive)]
+    #[arg(long, requires = "over", default_value_t = SimulatedRoom::default().drive)]
     drive: f32,
     /// Seconds that are heard before each recording, so that canceller and suppressor know the room.
     #[arg(long, default_value_t = 5)]
@@ -113,7 +113,10 @@ impl Process {
             played.iter_mut().zip(other.iter().cycle()).for_each(|(to, from)| *to = *from);
             let echo_db = echo_db + self.level - TALKER_DB;
             let (tail_ms, drift_ppm, drive) = (self.tail, self.drift, self.drive);
-            add(&mut heard, &Room { echo_db, tail_ms, drift_ppm, drive, ..Room::default() }.echo(&played));
+            add(
+                &mut heard,
+                &SimulatedRoom { echo_db, tail_ms, drift_ppm, drive, ..SimulatedRoom::default() }.echo(&played),
+            );
         }
         if let (Some(hum), Some(snr)) = (hum, self.snr) {
             let voice_power = active_power(&heard[lead..]);
@@ -131,9 +134,9 @@ impl Process {
         out[lead..].to_vec()
     }
 
-    fn settings(&self) -> Audio {
-        Audio {
-            echo: if self.echo { Echo::Aec3 } else { Echo::Off },
+    fn settings(&self) -> AudioPlan {
+        AudioPlan {
+            echo: if self.echo { EchoMode::Aec3 } else { EchoMode::Off },
             noise: match self.noise {
                 Level::Off => Noise::Off,
                 Level::Low => Noise::Low,

@@ -7,10 +7,10 @@ use std::time::Instant;
 use anyhow::Result;
 use sonora::config::EchoCanceller as Sonora;
 use sonora::{AudioProcessing, Config, StreamConfig};
-use sotto::audio::front::{Aec3, BLOCK, Block, EchoCanceller, EchoLoss};
+use sotto::audio::front::{Aec3, BLOCK, EchoCanceller, EchoLoss, ProcessedBlock};
 use sotto::types::Ms;
 
-use crate::simulated::{RATE, Room, TALKER_DB, decibel, kept, power, scale};
+use crate::simulated::{RATE, SimulatedRoom, TALKER_DB, decibel, kept, power, scale};
 use crate::voice::Voice;
 use crate::{read, recordings, through};
 
@@ -41,18 +41,18 @@ fn subjects() -> [(&'static str, Make); 2] {
 }
 
 /// One thing changed at a time.
-fn table() -> Vec<Room> {
-    let base = Room::default();
+fn table() -> Vec<SimulatedRoom> {
+    let base = SimulatedRoom::default();
     let mut rooms = vec![base];
-    rooms.extend([60, 250].map(|tail_ms| Room { tail_ms, ..base }));
-    rooms.extend([20, 200, 480].map(|delay_ms| Room { delay_ms, ..base }));
-    rooms.extend([-20.0, 0.0, 10.0].map(|echo_db| Room { echo_db, ..base }));
-    rooms.extend([50.0, 100.0, 200.0].map(|drift_ppm| Room { drift_ppm, ..base }));
-    rooms.extend([-40, 60].map(|jump_ms| Room { jump_ms, ..base }));
-    rooms.extend([0.0, 4.0].map(|drive| Room { drive, ..base }));
-    rooms.push(Room { floor_db: -50.0, ..base });
-    rooms.push(Room { drive: 4.0, drift_ppm: 200.0, tail_ms: 250, echo_db: 0.0, ..base });
-    rooms.push(Room { delay_ms: 600, ..base });
+    rooms.extend([60, 250].map(|tail_ms| SimulatedRoom { tail_ms, ..base }));
+    rooms.extend([20, 200, 480].map(|delay_ms| SimulatedRoom { delay_ms, ..base }));
+    rooms.extend([-20.0, 0.0, 10.0].map(|echo_db| SimulatedRoom { echo_db, ..base }));
+    rooms.extend([50.0, 100.0, 200.0].map(|drift_ppm| SimulatedRoom { drift_ppm, ..base }));
+    rooms.extend([-40, 60].map(|jump_ms| SimulatedRoom { jump_ms, ..base }));
+    rooms.extend([0.0, 4.0].map(|drive| SimulatedRoom { drive, ..base }));
+    rooms.push(SimulatedRoom { floor_db: -50.0, ..base });
+    rooms.push(SimulatedRoom { drive: 4.0, drift_ppm: 200.0, tail_ms: 250, echo_db: 0.0, ..base });
+    rooms.push(SimulatedRoom { delay_ms: 600, ..base });
     rooms
 }
 
@@ -79,7 +79,7 @@ fn span(seconds: Range<usize>) -> Range<usize> {
 
 fn measure(
     make: &dyn Fn() -> Box<dyn EchoCanceller>,
-    room: &Room,
+    room: &SimulatedRoom,
     played: &[f32],
     talker: &[f32],
     voice: Option<&mut Voice>,
@@ -113,7 +113,7 @@ fn measure(
         }
         None => "-".to_owned(),
     };
-    let Room { tail_ms, delay_ms, jump_ms, echo_db, drift_ppm, drive, floor_db } = room;
+    let SimulatedRoom { tail_ms, delay_ms, jump_ms, echo_db, drift_ppm, drive, floor_db } = room;
     Ok(format!(
         "tail {tail_ms:3} ms, delay {delay_ms:3} ms, jump {jump_ms:3} ms, echo {echo_db:3} dB, drift {drift_ppm:3} ppm, \
          drive {drive}, floor {floor_db} dB | {:5.1} {:5.1} {worst:5.1} | {:5.1} | {found:.2} {gain:.2} ({before:.2}) | \
@@ -138,7 +138,7 @@ impl Other {
 }
 
 impl EchoCanceller for Other {
-    fn process(&mut self, microphone: &mut Block, played: &Block) {
+    fn process(&mut self, microphone: &mut ProcessedBlock, played: &ProcessedBlock) {
         let (heard, mut unused) = (*microphone, [0.0; BLOCK]);
         self.0.process_render_f32(&[played], &mut [&mut unused]).expect("a block is 10 ms");
         self.0.process_capture_f32(&[&heard], &mut [microphone]).expect("a block is 10 ms");

@@ -1,7 +1,7 @@
 //! What voice activity makes of a sound.
 
 use anyhow::{Context, Result};
-use sotto::hear::{FRAME, SileroVad};
+use sotto::detect::{FRAME, SileroVad};
 use sotto::memory::Budget;
 use sotto::onnx::Onnx;
 use sotto::types::Bytes;

@@ -8,8 +8,8 @@
 
 use sotto_kernels::{
     AttentionShape, BlockType, CHUNK, ConvState, DeltaInput, DeltaScratch, DeltaState, DeltaWeights, HeadLayout,
-    KeyValues, KvCache, KvCache8, Matrix, Pool, STRIP, Scratch, Simd, StripLayout, add, attention, delta_rule, machine,
-    matmul, reference, rms_norm, sigmoid_mul, silu_mul,
+    InterleavedLayout, KeyValues, KvCache, KvCache8, Matrix, Pool, STRIP, Scratch, Simd, add, attention, delta_rule,
+    machine, matmul, reference, rms_norm, sigmoid_mul, silu_mul,
 };
 use std::process::ExitCode;
 use std::time::Instant;
@@ -91,7 +91,7 @@ fn limits(pool: &Pool, simd: Simd) -> (f64, f64) {
     limits
 }
 
-fn packed(layout: &StripLayout, row_bytes: usize, bytes: &[u8]) -> Vec<u8> {
+fn packed(layout: &InterleavedLayout, row_bytes: usize, bytes: &[u8]) -> Vec<u8> {
     let mut strips = vec![0; layout.bytes()];
     let pieces = strips.chunks_exact_mut(layout.strip_bytes()).zip(bytes.chunks(STRIP * row_bytes));
     pieces.enumerate().for_each(|(strip, (dst, rows))| layout.pack(strip, rows, dst));
@@ -143,7 +143,8 @@ impl Bench {
         let row_bytes = kind.row_bytes(COLS).expect("whole blocks");
         let rows = if self.limits.is_some() { most / row_bytes / 64 * 64 } else { 77 };
         let bytes = weights(kind, rows * row_bytes);
-        let strips = StripLayout::new(kind, rows, COLS).map(|layout| (packed(&layout, row_bytes, &bytes), layout));
+        let strips =
+            InterleavedLayout::new(kind, rows, COLS).map(|layout| (packed(&layout, row_bytes, &bytes), layout));
         let w = match &strips {
             Some((strips, layout)) => Matrix::strips(layout, strips),
             None => Matrix::new(kind, rows, COLS, &bytes).expect("a whole matrix"),

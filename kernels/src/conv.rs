@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
-use crate::deltanet::{CHUNK, Place};
+use crate::deltanet::{CHUNK, ChunkPosition};
 use crate::elementwise::{scale, sum_of_squares, zeros};
 use crate::isa::{Isa, silu};
 use crate::numbers::{read_numbers, write_numbers};
@@ -77,7 +77,7 @@ pub struct ConvState {
     channels: usize,
     /// Rows before the border.
     before: usize,
-    place: Place,
+    place: ChunkPosition,
     /// `[before + CHUNK, channels]`; row `before` is that of position `border`.
     rows: Vec<f32>,
 }
@@ -86,7 +86,7 @@ impl ConvState {
     /// Zeros stand before the first token. Panics without taps, or if the size overflows.
     pub fn new(channels: usize, taps: usize) -> ConvState {
         let bytes = ConvState::planned_bytes(channels, taps).expect("taps, and rows that fit in memory");
-        ConvState { channels, before: taps - 1, place: Place::default(), rows: zeros(bytes / size_of::<f32>()) }
+        ConvState { channels, before: taps - 1, place: ChunkPosition::default(), rows: zeros(bytes / size_of::<f32>()) }
     }
 
     /// Bytes that [`ConvState::new`] takes; `None` if they overflow.
@@ -117,14 +117,14 @@ impl ConvState {
     /// Goes to the border `position`, before which `rows` stood. Panics if it is none, or if `rows` has another size.
     pub fn set_rows(&mut self, position: usize, rows: &[f32]) {
         assert_eq!(rows.len(), self.before * self.channels, "rows are [{}, {}]", self.before, self.channels);
-        self.place = Place::new(position, position);
+        self.place = ChunkPosition::new(position, position);
         self.rows[..rows.len()].copy_from_slice(rows);
     }
 
     /// Back to before the first token.
     pub fn clear(&mut self) {
         self.rows.fill(0.0);
-        self.place = Place::default();
+        self.place = ChunkPosition::default();
     }
 
     /// Bytes that [`ConvState::write_to`] writes.
@@ -140,7 +140,7 @@ impl ConvState {
     /// Becomes what [`ConvState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
     /// of no use until it is cleared. Panics unless `border` is one, and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
-        self.place = Place::new(border, len);
+        self.place = ChunkPosition::new(border, len);
         let used = self.used();
         read_numbers(&mut self.rows[..used], from)
     }
@@ -155,7 +155,7 @@ impl ConvState {
         SharedRows { channels: self.channels, before: self.before, rows: SharedMut::new(&mut self.rows) }
     }
 
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> ChunkPosition {
         self.place
     }
 

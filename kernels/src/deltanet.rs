@@ -21,10 +21,10 @@
 //! Differences of G are taken before the exponential and never exceed 0, and G is summed in f64, so a head that forgets
 //! everything at each token (G of some thousands) neither overflows nor loses what the next tokens say.
 
-mod ahead;
-mod place;
+mod position;
+mod prefetch;
 mod product;
-mod room;
+mod scratch;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -34,11 +34,11 @@ use crate::conv::{ConvState, HeadLayout, SharedRows, bring_to_length, convolve};
 use crate::isa::{Isa, Kernel};
 use crate::pool::{SharedMut, lock};
 use crate::{Pool, Simd};
-use ahead::Ahead;
-pub(crate) use place::Place;
+pub(crate) use position::ChunkPosition;
+use prefetch::Prefetch;
 use product::{Rows, multiply};
-pub use room::DeltaScratch;
-use room::Room;
+pub use scratch::DeltaScratch;
+use scratch::HeadScratch;
 pub use state::DeltaState;
 use state::{Fold, fade};
 use token::{Token, gated_norm, log_decay, sigmoid};
@@ -122,7 +122,7 @@ pub fn delta_rule(
         "what is kept has the size of the memory"
     );
     let rooms = scratch.rooms(&heads, conv.before() + 1, pool.threads());
-    let ahead = Ahead {
+    let ahead = Prefetch {
         heads,
         stride: state.stride,
         chunk: CHUNK,
@@ -178,8 +178,8 @@ struct Shared<'a> {
     stride: usize,
     n: usize,
     /// Before the first token.
-    place: Place,
-    ahead: Ahead,
+    place: ChunkPosition,
+    ahead: Prefetch,
     keep_border: usize,
     keep_rows: SharedMut<'a, f32>,
     keep_base: SharedMut<'a, f32>,
@@ -194,7 +194,7 @@ struct Shared<'a> {
 struct OfKeyHead<'a> {
     shared: &'a Shared<'a>,
     key_head: usize,
-    room: &'a mut Room,
+    room: &'a mut HeadScratch,
 }
 
 impl Kernel for OfKeyHead<'_> {
@@ -285,7 +285,7 @@ impl OfKeyHead<'_> {
     #[inline(always)]
     fn mix<I: Isa>(&mut self, isa: I, done: usize, first: usize, count: usize) {
         let Shared { heads, input, rows, .. } = self.shared;
-        let Room { width, taps, raw, mixed, .. } = &mut *self.room;
+        let HeadScratch { width, taps, raw, mixed, .. } = &mut *self.room;
         let (width, channels) = (*width, heads.channels());
         for (row, to) in raw.chunks_exact_mut(width).take(rows.before + count).enumerate() {
             let mut at = 0;
@@ -322,14 +322,14 @@ impl OfKeyHead<'_> {
             }
         }
         let columns = (first + count).next_multiple_of(WIDEST);
-        let Room { mixed, dots, .. } = &mut *self.room;
+        let HeadScratch { mixed, dots, .. } = &mut *self.room;
         // Rows k₀ q₀ k₁ q₁ …: a decoding step is the first two.
         let rows = Rows { x: mixed, of: [key_dim, 0], step: width, len: key_dim, pairs: count };
         multiply(isa, &rows, keys, CHUNK, columns, None, false, dots);
         for (group, value_head) in heads.value_heads_of(self.key_head).enumerate() {
             // SAFETY: this part belongs to this key head, which has one task.
             let base = unsafe { base.slice(value_head * key_dim * stride, key_dim * stride) };
-            let Room { mixed, reads, .. } = &mut *self.room;
+            let HeadScratch { mixed, reads, .. } = &mut *self.room;
             let rows = Rows { x: mixed, of: [key_dim, 0], step: width, len: key_dim, pairs: count };
             multiply(isa, &rows, base, stride, stride, None, done == 0, reads);
             if done + count == self.shared.n {
@@ -356,7 +356,7 @@ impl OfKeyHead<'_> {
         let before = if i == 0 { 0.0 } else { decays[i - 1] };
         decays[i] = before + log_decay(weights.rate[value_head], input.a[gate] + weights.dt_bias[value_head]);
 
-        let Room { width, mixed, dots, reads, row, normed, .. } = &mut *self.room;
+        let HeadScratch { width, mixed, dots, reads, row, normed, .. } = &mut *self.room;
         let (left, carried) = fade(isa, &decays[..=i]);
         let value_dim = heads.value_dim;
         let v = t * *width + 2 * heads.key_dim + group * value_dim;

@@ -1,9 +1,9 @@
 //! A matrix of weights where it lies: row after row as in a file, or in strips.
 
 use crate::block::BlockType;
+use crate::interleaved::InterleavedLayout;
+use crate::pruned::BitPlaneLayout;
 use crate::reference;
-use crate::screen::PlaneLayout;
-use crate::strips::StripLayout;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ShapeError {
@@ -32,8 +32,8 @@ pub(crate) enum Order {
     Rows {
         row_bytes: usize,
     },
-    Strips(StripLayout),
-    Planes(PlaneLayout),
+    Strips(InterleavedLayout),
+    BitPlanes(BitPlaneLayout),
 }
 
 impl<'a> Matrix<'a> {
@@ -54,8 +54,8 @@ impl<'a> Matrix<'a> {
 
     /// Weights that were packed with this layout.
     ///
-    /// Panics if `data` has another length than [`StripLayout::bytes`].
-    pub fn strips(layout: &StripLayout, data: &'a [u8]) -> Matrix<'a> {
+    /// Panics if `data` has another length than [`InterleavedLayout::bytes`].
+    pub fn strips(layout: &InterleavedLayout, data: &'a [u8]) -> Matrix<'a> {
         assert_eq!(data.len(), layout.bytes(), "bytes of {} strips", layout.strips());
         let (kind, rows, cols) = (layout.kind(), layout.rows(), layout.cols());
         Matrix { kind, rows, cols, order: Order::Strips(*layout), data }
@@ -63,11 +63,11 @@ impl<'a> Matrix<'a> {
 
     /// Weights that were parted into planes.
     ///
-    /// Panics if `data` has another length than [`PlaneLayout::bytes`].
-    pub fn planes(layout: &PlaneLayout, data: &'a [u8]) -> Matrix<'a> {
+    /// Panics if `data` has another length than [`BitPlaneLayout::bytes`].
+    pub fn planes(layout: &BitPlaneLayout, data: &'a [u8]) -> Matrix<'a> {
         assert_eq!(data.len(), layout.bytes(), "bytes of {} strips", layout.strips());
         let (kind, rows, cols) = (layout.kind(), layout.rows(), layout.cols());
-        Matrix { kind, rows, cols, order: Order::Planes(*layout), data }
+        Matrix { kind, rows, cols, order: Order::BitPlanes(*layout), data }
     }
 
     pub fn kind(&self) -> BlockType {
@@ -93,7 +93,7 @@ impl<'a> Matrix<'a> {
         let (order, bytes) = match self.order {
             Order::Rows { row_bytes } => (self.order, rows * row_bytes),
             Order::Strips(layout) => (Order::Strips(layout.top(rows)), layout.top(rows).bytes()),
-            Order::Planes(layout) => (Order::Planes(layout.top(rows)), layout.top(rows).bytes()),
+            Order::BitPlanes(layout) => (Order::BitPlanes(layout.top(rows)), layout.top(rows).bytes()),
         };
         Matrix { rows, order, data: &self.data[..bytes], ..*self }
     }
@@ -107,7 +107,7 @@ impl<'a> Matrix<'a> {
         match self.order {
             Order::Rows { .. } => reference::unpack(self.kind, self.row(row), dst),
             Order::Strips(layout) => layout.unpack_row(self.data, row, dst),
-            Order::Planes(layout) => layout.unpack_row(self.data, row, dst),
+            Order::BitPlanes(layout) => layout.unpack_row(self.data, row, dst),
         }
     }
 
@@ -126,7 +126,7 @@ impl<'a> Matrix<'a> {
     fn row_bytes(&self) -> usize {
         match self.order {
             Order::Rows { row_bytes } => row_bytes,
-            Order::Strips(_) | Order::Planes(_) => panic!("a row of strips is in no one place"),
+            Order::Strips(_) | Order::BitPlanes(_) => panic!("a row of strips is in no one place"),
         }
     }
 }

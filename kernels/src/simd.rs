@@ -245,7 +245,7 @@ mod tests {
     /// Every other test runs on the variants that this processor has.
     #[test]
     fn variants_that_this_processor_lacks_are_reported() {
-        let (here, detached) = match std::env::consts::ARCH {
+        let (here, elsewhere) = match std::env::consts::ARCH {
             "x86_64" => (&["avx2", "avx512", "avx512vnni", "amx"][..], "NEON kernels: run \"make test-neon\""),
             "aarch64" => (&["neon", "neoni8mm"][..], "AVX kernels: they need an x86-64 processor"),
             _ => (&[][..], "AVX and NEON kernels: they need an x86-64 or a 64-bit Arm processor"),
@@ -253,7 +253,7 @@ mod tests {
         for name in here.iter().filter(|name| Simd::named(name).is_err()) {
             skipped(&format!("{name} kernels"), "this processor does not have them");
         }
-        let (what, why) = detached.split_once(": ").unwrap();
+        let (what, why) = elsewhere.split_once(": ").unwrap();
         skipped(what, why);
     }
 

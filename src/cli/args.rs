@@ -98,7 +98,7 @@ pub enum Command {
     /// Answer one spoken question from a file with one spoken answer
     ///
     /// Listens to the question, writes what was heard and answered, and with -o the spoken answer as a WAV file.
-    OnceArgs(OnceArgs),
+    Once(OnceArgs),
     /// Talk hands-free, with a microphone and a speaker
     ///
     /// Listens, answers aloud, and can be interrupted. What was understood and what of the answer was heard is written to
@@ -115,13 +115,13 @@ pub enum Command {
     /// Speak a text
     Say(Say),
     /// Talk to the language model in writing
-    Chat(Chat),
+    Chat(ChatArgs),
     /// Say whether a pipeline file is valid
     ///
     /// Prints every mistake with its line and column, and ends with exit code 2 if there is one.
     Check(Check),
     /// Show what the pipeline will hold in memory
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Show the configuration in force, or its schema
     #[command(subcommand)]
     Config(Config),
@@ -155,7 +155,7 @@ pub enum Command {
     ///
     /// The one that stands behind "default" is marked. A device is opened by the name in the first column. Ends with exit
     /// code 4 when there is none at all.
-    SessionDevices {
+    Devices {
         #[command(flatten)]
         format: Format,
     },
@@ -280,7 +280,7 @@ pub struct Say {
 }
 
 #[derive(Debug, Group)]
-pub struct Chat {
+pub struct ChatArgs {
     /// One question to answer; without it, questions are read from standard input, one per line
     #[arg(value_name = "PROMPT")]
     pub prompt: Option<String>,
@@ -308,7 +308,7 @@ pub struct Check {
 }
 
 #[derive(Debug, Group)]
-pub struct Plan {
+pub struct PlanArgs {
     #[command(flatten)]
     pub memory: Memory,
 
@@ -396,7 +396,7 @@ impl Args {
 impl Command {
     fn memory(&self) -> Option<&Memory> {
         match self {
-            Command::OnceArgs(once) => Some(&once.memory),
+            Command::Once(once) => Some(&once.memory),
             Command::Run(run) => Some(&run.memory),
             Command::Doctor(doctor) => Some(&doctor.memory),
             Command::Transcribe(transcribe) => Some(&transcribe.memory),

@@ -15,7 +15,7 @@ use crate::types::Bytes;
 /// The longest line that is read; hardly a context holds as much text.
 const LONGEST_LINE: Bytes = Bytes::mib(1);
 
-pub fn run(args: &args::Chat, context: &AppContext) -> Result<()> {
+pub fn run(args: &args::ChatArgs, context: &AppContext) -> Result<()> {
     let Some(prompt) = &args.prompt else { return converse(&mut Session::new(args, context)?) };
     if prompt.trim().is_empty() {
         return Err(Usage("the question is blank".to_owned()).into());
@@ -93,7 +93,7 @@ struct Session<'h> {
 }
 
 impl<'h> Session<'h> {
-    fn new(args: &args::Chat, context: &'h AppContext) -> Result<Self> {
+    fn new(args: &args::ChatArgs, context: &'h AppContext) -> Result<Self> {
         let plan = &context.plan().llm;
         let chat = context.loader_with_language_model()?.chat()?;
         let options = SamplingOptions {

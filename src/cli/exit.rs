@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::asr::AsrError;
 use crate::audio::device::DeviceError;
 use crate::config::ConfigErrors;
-use crate::hear::HearError;
+use crate::detect::DetectError;
 use crate::llm::LlmError;
 use crate::llm::quantize::QuantizeError;
 use crate::llm::verify::VerifyError;
@@ -113,9 +113,9 @@ fn of_onnx<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e OnnxE
         || cause.downcast_ref().and_then(|error| if let AsrError::Onnx(onnx) = error { Some(onnx) } else { None });
     let tts =
         || cause.downcast_ref().and_then(|error| if let TtsError::Onnx(onnx) = error { Some(onnx) } else { None });
-    let hear =
-        || cause.downcast_ref().and_then(|error| if let HearError::Onnx(onnx) = error { Some(onnx) } else { None });
-    cause.downcast_ref().or_else(asr).or_else(tts).or_else(hear)
+    let detect =
+        || cause.downcast_ref().and_then(|error| if let DetectError::Onnx(onnx) = error { Some(onnx) } else { None });
+    cause.downcast_ref().or_else(asr).or_else(tts).or_else(detect)
 }
 
 fn of_model(error: &LlmError) -> Option<Exit> {
@@ -160,8 +160,8 @@ mod tests {
             (TtsError::Rates { voice: file("v"), rate: 1, main: 2 }.into(), Exit::UsageOrConfiguration),
             (TtsError::NoPhonemiser.into(), Exit::Failed),
             (TtsError::TooLong { bytes: 2, limit: 1 }.into(), Exit::Failed),
-            (HearError::Onnx(onnx()).into(), Exit::ModelMissingOrDamaged),
-            (HearError::Run { model: file("m"), why: why() }.into(), Exit::Failed),
+            (DetectError::Onnx(onnx()).into(), Exit::ModelMissingOrDamaged),
+            (DetectError::Run { model: file("m"), why: why() }.into(), Exit::Failed),
             (read().into(), Exit::ModelMissingOrDamaged),
             (AsrError::Format { model: file("m"), why: why() }.into(), Exit::ModelMissingOrDamaged),
             (AsrError::Load { model: file("m"), why: why() }.into(), Exit::ModelMissingOrDamaged),

@@ -34,7 +34,7 @@ pub fn json(path: &Path) -> Value {
     path.to_string_lossy().into()
 }
 
-/// The sound in a file, or from standard input, as the recogniser wants it: mono at 16 kHz, without offset and hum, and not too
+/// The sound in a file, or from standard input, as the transcriber wants it: mono at 16 kHz, without offset and hum, and not too
 /// soft.
 pub fn read_sound(path: &Path, context: &AppContext) -> Result<Vec<f32>> {
     let clip = if is_standard(path) { sound_from_stdin()? } else { audio::load_speech(path, audio::LONGEST)? };

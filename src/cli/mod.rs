@@ -57,7 +57,7 @@ fn dispatch(args: &Args) -> Result<()> {
     let at_home = |loaded: &Loaded| AppContext::new(loaded.plan.clone(), Console::new(args.global.quiet));
     let context = || Ok::<_, ConfigErrors>(at_home(&loaded()?));
     match &args.command {
-        Command::OnceArgs(args) => once::run(args, &context()?),
+        Command::Once(args) => once::run(args, &context()?),
         Command::Run(args) => run::run(args, &context()?),
         Command::Transcribe(args) => transcribe::run(args, &context()?),
         Command::Say(args) => say::run(args, &context()?),
@@ -76,7 +76,7 @@ fn dispatch(args: &Args) -> Result<()> {
         }
         Command::Config(Config::Show { origin, .. }) => print_text(&config::show(&loaded()?, *origin)),
         Command::Config(Config::Schema) => print_text(&config::schema()),
-        Command::SessionDevices { format } => devices::run(format.json),
+        Command::Devices { format } => devices::run(format.json),
         Command::Doctor(args) => doctor::run(args, &context()?),
         Command::Completions { shell } => Ok(docs::completions(*shell, &mut std::io::stdout())?),
         Command::Man { command } => {

@@ -32,7 +32,7 @@ pub fn run(args: &OnceArgs, context: &AppContext) -> Result<()> {
         OnceOutcome::Silence { why } => {
             anyhow::bail!("nothing to answer in {}: {why}", files::name(&args.question))
         }
-        OnceOutcome::OnceAnswer(answered) => answer.finish(&answered, console),
+        OnceOutcome::Answered(answered) => answer.finish(&answered, console),
     }
 }
 

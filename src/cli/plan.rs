@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::args::Plan;
+use super::args::PlanArgs;
 use super::context::AppContext;
 use crate::memory;
 use crate::pipeline::{Loader, ModelPart, ModelPartPlan, Purpose, Result};
@@ -31,7 +31,7 @@ const PHASES: [(&str, &[ModelPart]); 3] = [
 /// What the process holds without any model: code, buffers, threads.
 const PROCESS: Bytes = Bytes::mib(16);
 
-pub fn run(args: &Plan, context: &AppContext) -> Result<()> {
+pub fn run(args: &PlanArgs, context: &AppContext) -> Result<()> {
     let loader = context.loader_with_language_model()?;
     let parts = ModelPart::of(loader.plan(), Purpose::Conversation);
     let plans = parts.iter().map(|part| loader.planned(*part)).collect::<Result<Vec<_>>>()?;
@@ -59,8 +59,8 @@ fn measure(loader: &Loader, parts: &[ModelPart]) -> Result<Vec<Option<Bytes>>> {
         let before = memory::resident();
         loaded.push(match part {
             ModelPart::Runtime => Box::new(loader.onnx()?),
-            ModelPart::VoiceActivityDetector => Box::new(loader.detector()?),
-            ModelPart::TurnDetector => Box::new(loader.verdict()?),
+            ModelPart::VoiceActivityDetector => Box::new(loader.voice_activity()?),
+            ModelPart::TurnDetector => Box::new(loader.turn_detector()?),
             ModelPart::WakeFeatures => {
                 features = Some(loader.wake_features()?);
                 Box::new(())
@@ -68,7 +68,7 @@ fn measure(loader: &Loader, parts: &[ModelPart]) -> Result<Vec<Option<Bytes>>> {
             ModelPart::WakeWord => Box::new(features.take().map(|features| loader.wake_word(features)).transpose()?),
             ModelPart::Transcriber => Box::new(loader.transcriber()?),
             ModelPart::LanguageModel => Box::new(loader.language_model()?),
-            ModelPart::Voice => Box::new(loader.speaker()?),
+            ModelPart::Voice => Box::new(loader.synthesizer()?),
         });
         let gain = |before: Bytes, after: Bytes| Bytes(after.0.saturating_sub(before.0));
         gained.push(before.zip(memory::resident()).map(|(before, after)| gain(before, after)));

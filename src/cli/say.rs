@@ -29,7 +29,7 @@ pub fn run(args: &Say, context: &AppContext) -> Result<()> {
     }
     let text = text_of(&args.text)?;
     let place = files::claim(output)?;
-    let mut voice = context.loader()?.speaker_of(args.language.as_deref())?;
+    let mut voice = context.loader()?.voice_of(args.language.as_deref())?;
     let mut writer = place.write_at(voice.rate())?;
     let started = Instant::now();
     let (mut samples, mut first_sound) = (0, None);

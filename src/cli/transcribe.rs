@@ -11,7 +11,7 @@ use super::context::AppContext;
 use super::exit::Several;
 use super::{files, signals};
 use crate::asr::{Cancel, Transcript, TranscriptSegment, Verdict, Whisper};
-use crate::hear::{SileroVad, speech_spans};
+use crate::detect::{SileroVad, speech_spans};
 use crate::pipeline::Result;
 use crate::types::{Ms, SampleRate};
 
@@ -50,7 +50,7 @@ impl<'h> Work<'h> {
     /// Loads the models. An interrupt from now on tells what is ready.
     fn new(args: &Transcribe, context: &'h AppContext) -> Result<Self> {
         let loader = context.loader()?;
-        let (detector, whisper) = (loader.detector()?, loader.transcriber()?);
+        let (detector, whisper) = (loader.voice_activity()?, loader.transcriber()?);
         let progress = Progress {
             as_json: args.format.json,
             many: args.files.len() > 1,
@@ -73,7 +73,7 @@ impl<'h> Work<'h> {
         let length = SampleRate::HEARING.duration(samples.len());
         let bar = self.context.console().sound_bar(&files::name(path), length);
         self.progress().measure(length, bar.clone());
-        let spans = speech_spans(&samples, &self.context.plan().hear, &mut self.detector)?;
+        let spans = speech_spans(&samples, &self.context.plan().detect, &mut self.detector)?;
         let progress = self.progress.clone();
         let watch = &mut |end: usize, so_far: Transcript| {
             let at = SampleRate::HEARING.duration(end);

@@ -19,12 +19,12 @@ struct Order {
 }
 
 const ORDERS: [Order; 7] = [
-    Order { smaller: "hear.offset", larger: "hear.onset", strictly: true },
-    Order { smaller: "hear.min_speech_ms", larger: "hear.max_turn_ms", strictly: false },
-    Order { smaller: "hear.end_silence_ms", larger: "hear.max_turn_ms", strictly: false },
-    Order { smaller: "turn.short_silence_ms", larger: "turn.middle_silence_ms", strictly: false },
-    Order { smaller: "turn.middle_silence_ms", larger: "turn.long_silence_ms", strictly: false },
-    Order { smaller: "turn.long_silence_ms", larger: "turn.hanging_silence_ms", strictly: false },
+    Order { smaller: "detect.silence_threshold", larger: "detect.speech_threshold", strictly: true },
+    Order { smaller: "detect.min_speech_ms", larger: "detect.max_turn_ms", strictly: false },
+    Order { smaller: "detect.min_silence_ms", larger: "detect.max_turn_ms", strictly: false },
+    Order { smaller: "turn.likely_silence_ms", larger: "turn.possible_silence_ms", strictly: false },
+    Order { smaller: "turn.possible_silence_ms", larger: "turn.unlikely_silence_ms", strictly: false },
+    Order { smaller: "turn.unlikely_silence_ms", larger: "turn.incomplete_silence_ms", strictly: false },
     Order { smaller: "llm.max_tokens", larger: "llm.context", strictly: false },
 ];
 
@@ -61,7 +61,7 @@ impl Order {
 
 /// The catalogue names behind `"auto"`.
 struct Names {
-    hear: &'static str,
+    detect: &'static str,
     end_of_turn: &'static str,
     asr: &'static str,
     llm: &'static str,
@@ -78,7 +78,7 @@ impl ModelProfile {
 
     fn models(self) -> Names {
         let starter = Names {
-            hear: "silero-vad",
+            detect: "silero-vad",
             end_of_turn: "smart-turn",
             asr: "whisper-base",
             llm: "qwen2.5-coder-0.5b",
@@ -131,7 +131,7 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
         memory: MemoryPlan { budget },
         devices: DevicesPlan { microphone: raw.audio.microphone.clone(), speaker: raw.audio.speaker.clone() },
         audio: AudioPlan { echo: raw.audio.echo, noise: raw.audio.noise, gain: raw.audio.gain },
-        hear: hear(&raw.hear, &names),
+        detect: detect(&raw.detect, &names),
         turn: turn(&raw.turn),
         asr: asr(&raw.asr, &names, &threads),
         llm: llm(&raw.llm, &names, &threads, prompt_cache),
@@ -149,7 +149,7 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
 
 /// Makes of each model that is named by a path where that path leads.
 fn find_models(plan: &mut Plan, places: &Places) -> Result<(), Problem> {
-    let wake_word = plan.hear.wake_word.as_mut().map(|word| ("hear.wake_word", &mut word.model));
+    let wake_word = plan.detect.wake_word.as_mut().map(|word| ("detect.wake_word", &mut word.model));
     let single =
         [("asr.model", &mut plan.asr.model), ("llm.model", &mut plan.llm.model), ("tts.voice", &mut plan.tts.voice)];
     let voices = plan.tts.voices.iter_mut().map(|voice| ("tts.voices", voice));
@@ -163,27 +163,27 @@ fn ms(n: u32) -> Ms {
     Ms(f64::from(n))
 }
 
-fn hear(raw: &raw::RawHear, names: &Names) -> DetectPlan {
+fn detect(raw: &raw::RawHear, names: &Names) -> DetectPlan {
     DetectPlan {
-        model: or(&raw.model, names.hear),
+        voice_activity: or(&raw.voice_activity, names.detect),
         end_of_turn: (raw.end_of_turn != OFF).then(|| or(&raw.end_of_turn, names.end_of_turn)),
         wake_word: (raw.wake_word != OFF)
             .then(|| WakeWordPlan { model: raw.wake_word.clone(), threshold: raw.wake_threshold as f32 }),
-        onset: raw.onset as f32,
-        offset: raw.offset as f32,
+        speech_threshold: raw.speech_threshold as f32,
+        silence_threshold: raw.silence_threshold as f32,
         min_speech: ms(raw.min_speech_ms),
-        end_silence: ms(raw.end_silence_ms),
-        padding: ms(raw.padding_ms),
+        min_silence: ms(raw.min_silence_ms),
+        speech_pad: ms(raw.speech_pad_ms),
         max_turn: ms(raw.max_turn_ms),
     }
 }
 
 fn turn(raw: &raw::RawTurn) -> TurnPlan {
     TurnPlan {
-        short_silence: ms(raw.short_silence_ms),
-        middle_silence: ms(raw.middle_silence_ms),
-        long_silence: ms(raw.long_silence_ms),
-        hanging_silence: ms(raw.hanging_silence_ms),
+        likely_silence: ms(raw.likely_silence_ms),
+        possible_silence: ms(raw.possible_silence_ms),
+        unlikely_silence: ms(raw.unlikely_silence_ms),
+        incomplete_silence: ms(raw.incomplete_silence_ms),
         wake_window: ms(raw.wake_window_ms),
         follow_up: ms(raw.follow_up_ms),
         barge_in: raw.barge_in,
@@ -211,8 +211,8 @@ fn llm(raw: &raw::RawLlm, names: &Names, threads: &Threads, prompt_cache: Bytes)
         threads: raw.threads.map_or(threads.alone, |n| n as usize),
         priority: raw.priority,
         context: raw.context.map(|n| n as usize),
-        kv: raw.kv,
-        speculation: raw.speculation,
+        kv_cache: raw.kv_cache,
+        speculative_decoding: raw.speculative_decoding,
         prompt_cache,
         max_tokens: raw.max_tokens as usize,
         sampling: Sampling {

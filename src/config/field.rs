@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::raw::{AUTO, Raw};
 use crate::types::Bytes;
 
-/// One setting: `hear.onset`, and what may stand there.
+/// One setting: `detect.speech_threshold`, and what may stand there.
 #[derive(Debug)]
 pub struct ConfigField {
     pub section: String,
@@ -118,12 +118,12 @@ impl ConfigField {
         ConfigField { section: section.to_owned(), key: key.to_owned(), form, auto }
     }
 
-    /// `hear.onset`
+    /// `detect.speech_threshold`
     pub fn path(&self) -> String {
         format!("{}.{}", self.section, self.key)
     }
 
-    /// `SOTTO_HEAR__ONSET`
+    /// `SOTTO_DETECT__SPEECH_THRESHOLD`
     pub fn variable(&self) -> String {
         format!("SOTTO_{}__{}", self.section, self.key).to_ascii_uppercase()
     }
@@ -375,10 +375,10 @@ mod tests {
             ("llm.max_tokens", "auto", None),
             ("llm.threads", "auto", Some(Value::from("auto"))),
             ("llm.threads", "65", None),
-            ("hear.onset", "1", Some(Value::from(1.0))),
-            ("hear.onset", "nan", None),
-            ("hear.onset", "-0.1", None),
-            ("hear.onset", "1e400", None),
+            ("detect.speech_threshold", "1", Some(Value::from(1.0))),
+            ("detect.speech_threshold", "nan", None),
+            ("detect.speech_threshold", "-0.1", None),
+            ("detect.speech_threshold", "1e400", None),
             ("llm.seed", "4294967295", Some(Value::from(4_294_967_295_i64))),
             ("llm.seed", "4294967296", None),
             ("memory.budget", "2GiB", Some(Value::from("2GiB"))),
@@ -390,8 +390,8 @@ mod tests {
             ("llm.prompt_cache", "some", None),
             ("llm.context", "auto", Some(Value::from("auto"))),
             ("llm.context", "127", None),
-            ("llm.kv", "q8", Some(Value::from("q8"))),
-            ("llm.kv", "q4", None),
+            ("llm.kv_cache", "q8", Some(Value::from("q8"))),
+            ("llm.kv_cache", "q4", None),
             ("llm.priority", "low", Some(Value::from("low"))),
             ("llm.priority", "high", None),
             ("models.profile", "qwen", Some(Value::from("qwen"))),
@@ -404,15 +404,15 @@ mod tests {
             ("asr.language", "xx", None),
             ("llm.model", "smollm2-135m", Some(Value::from("smollm2-135m"))),
             ("llm.model", "../model.gguf", Some(Value::from("../model.gguf"))),
-            ("hear.model", "../etc", None),
-            ("hear.end_of_turn", "off", Some(Value::from("off"))),
-            ("hear.end_of_turn", "./turn.onnx", None),
-            ("hear.wake_word", "off", Some(Value::from("off"))),
-            ("hear.wake_word", "hey_jarvis", Some(Value::from("hey_jarvis"))),
-            ("hear.wake_word", "./computer.onnx", Some(Value::from("./computer.onnx"))),
-            ("hear.wake_word", "Hey Jarvis", None),
-            ("hear.wake_word", "auto", None),
-            ("hear.wake_threshold", "0", None),
+            ("detect.voice_activity", "../etc", None),
+            ("detect.end_of_turn", "off", Some(Value::from("off"))),
+            ("detect.end_of_turn", "./turn.onnx", None),
+            ("detect.wake_word", "off", Some(Value::from("off"))),
+            ("detect.wake_word", "hey_jarvis", Some(Value::from("hey_jarvis"))),
+            ("detect.wake_word", "./computer.onnx", Some(Value::from("./computer.onnx"))),
+            ("detect.wake_word", "Hey Jarvis", None),
+            ("detect.wake_word", "auto", None),
+            ("detect.wake_threshold", "0", None),
             ("turn.wake_window_ms", "0", None),
             ("turn.follow_up_ms", "0", Some(Value::from(0))),
             ("asr.model", "./my.ggml", Some(Value::from("./my.ggml"))),
@@ -429,7 +429,7 @@ mod tests {
             ("llm.system_prompt", "", Some(Value::from(""))),
             ("turn.barge_in", "on", Some(Value::from("on"))),
             ("turn.barge_in", "yes", None),
-            ("turn.long_silence_ms", "99", None),
+            ("turn.unlikely_silence_ms", "99", None),
         ];
         for (path, text, expected) in table {
             let (section, key) = path.split_once('.').unwrap();

@@ -1,6 +1,8 @@
 //! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
 
-pub use super::raw::{Backend, BargeInMode, DEFAULT_DEVICE, EchoMode, Gain, Kv, Noise, Priority, Speculation};
+pub use super::raw::{
+    Backend, BargeInMode, DEFAULT_DEVICE, EchoMode, Gain, KvType, Noise, Priority, SpeculativeDecoding,
+};
 use crate::types::{Bytes, Ms};
 
 /// The whole pipeline as the user wants it.
@@ -10,7 +12,7 @@ pub struct Plan {
     pub memory: MemoryPlan,
     pub devices: DevicesPlan,
     pub audio: AudioPlan,
-    pub hear: DetectPlan,
+    pub detect: DetectPlan,
     pub turn: TurnPlan,
     pub asr: AsrPlan,
     pub llm: LlmPlan,
@@ -51,21 +53,21 @@ pub struct AudioPlan {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectPlan {
     /// Catalogue name of the voice activity model.
-    pub model: String,
+    pub voice_activity: String,
     /// Catalogue name of the model that judges whether a turn is complete; `None` does without.
     pub end_of_turn: Option<String>,
     /// What has to be said first in a conversation; `None` where nothing has.
     pub wake_word: Option<WakeWordPlan>,
     /// Probability of speech (0..1) from which a frame opens speech.
-    pub onset: f32,
-    /// Probability below which a frame counts as silence again; below `onset`.
-    pub offset: f32,
+    pub speech_threshold: f32,
+    /// Probability below which a frame counts as silence again; below `speech_threshold`.
+    pub silence_threshold: f32,
     /// Speech shorter than this is noise.
     pub min_speech: Ms,
     /// Silence that ends the turn of a recording; in a conversation a voice after it must be confirmed anew.
-    pub end_silence: Ms,
+    pub min_silence: Ms,
     /// Sound kept from before the onset, and after the end, of speech.
-    pub padding: Ms,
+    pub speech_pad: Ms,
     /// The longest question that is answered; a recording that is only transcribed is cut there into pieces.
     pub max_turn: Ms,
 }
@@ -90,13 +92,13 @@ impl WakeWordPlan {
 /// Who speaks when, in a conversation. The silences end a turn, the shorter the more says that it is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnPlan {
-    pub short_silence: Ms,
+    pub likely_silence: Ms,
     /// At least the short one.
-    pub middle_silence: Ms,
+    pub possible_silence: Ms,
     /// At least the middle one.
-    pub long_silence: Ms,
+    pub unlikely_silence: Ms,
     /// At least the long one.
-    pub hanging_silence: Ms,
+    pub incomplete_silence: Ms,
     /// How long after the wake word the question may begin.
     pub wake_window: Ms,
     /// How long after an answer a question may begin without the wake word.
@@ -135,9 +137,9 @@ pub struct LlmPlan {
     /// less.
     pub context: Option<usize>,
     /// What keys and values are kept as.
-    pub kv: Kv,
+    pub kv_cache: KvType,
     /// Whether tokens are computed ahead where that saves time.
-    pub speculation: Speculation,
+    pub speculative_decoding: SpeculativeDecoding,
     /// The most that computed system prompts may take on disk; 0 keeps none.
     pub prompt_cache: Bytes,
     pub max_tokens: usize,

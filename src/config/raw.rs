@@ -14,7 +14,7 @@ pub struct Raw {
     pub models: RawModels,
     pub memory: RawMemory,
     pub audio: RawAudio,
-    pub hear: RawHear,
+    pub detect: RawHear,
     pub turn: RawTurn,
     pub asr: RawAsr,
     pub llm: RawLlm,
@@ -111,7 +111,7 @@ pub enum Gain {
 pub struct RawHear {
     /// Catalogue name of the voice activity model.
     #[schemars(extend("format" = "model"))]
-    pub model: String,
+    pub voice_activity: String,
     /// Catalogue name of the model that judges by the sound whether a turn is complete, in a conversation; "off" leaves
     /// that to the words and the silence.
     #[schemars(extend("format" = "model"))]
@@ -125,20 +125,20 @@ pub struct RawHear {
     pub wake_threshold: f64,
     /// Probability of speech from which a frame opens speech.
     #[schemars(range(min = 0, max = 1))]
-    pub onset: f64,
+    pub speech_threshold: f64,
     /// Probability of speech below which a frame counts as silence again; below onset.
     #[schemars(range(min = 0, max = 1))]
-    pub offset: f64,
+    pub silence_threshold: f64,
     /// Speech shorter than this is taken for noise, in milliseconds.
     #[schemars(range(min = 0, max = 5000))]
     pub min_speech_ms: u32,
     /// Silence that ends the question of "sotto once", in milliseconds. In "sotto run" [turn] says what ends a turn, and a
     /// voice that comes back after so long must be min_speech_ms of speech again before it counts.
     #[schemars(range(min = 50, max = 5000))]
-    pub end_silence_ms: u32,
+    pub min_silence_ms: u32,
     /// Sound kept from before and after speech, in milliseconds.
     #[schemars(range(min = 0, max = 2000))]
-    pub padding_ms: u32,
+    pub speech_pad_ms: u32,
     /// The longest question that is answered, in milliseconds; a recording is cut there into pieces. Whisper hears 30
     /// seconds at once.
     #[schemars(range(min = 1000, max = 30000))]
@@ -151,18 +151,18 @@ pub struct RawHear {
 pub struct RawTurn {
     /// Silence that ends a turn that is most likely over, in milliseconds.
     #[schemars(range(min = 100, max = 5000))]
-    pub short_silence_ms: u32,
-    /// Silence that ends a turn that may be over, in milliseconds; at least short_silence_ms.
+    pub likely_silence_ms: u32,
+    /// Silence that ends a turn that may be over, in milliseconds; at least likely_silence_ms.
     #[schemars(range(min = 100, max = 5000))]
-    pub middle_silence_ms: u32,
+    pub possible_silence_ms: u32,
     /// Silence that ends a turn that is probably not over, or of which nothing is known, in milliseconds; at least
-    /// middle_silence_ms.
+    /// possible_silence_ms.
     #[schemars(range(min = 100, max = 5000))]
-    pub long_silence_ms: u32,
+    pub unlikely_silence_ms: u32,
     /// Silence that ends a turn that is unlikely to be over, as behind "turn on the", in milliseconds; at least
-    /// long_silence_ms.
+    /// unlikely_silence_ms.
     #[schemars(range(min = 100, max = 10000))]
-    pub hanging_silence_ms: u32,
+    pub incomplete_silence_ms: u32,
     /// Where there is a wake word: how long after it the question may begin, in milliseconds.
     #[schemars(range(min = 1000, max = 60000))]
     pub wake_window_ms: u32,
@@ -247,10 +247,10 @@ pub struct RawLlm {
     #[schemars(schema_with = "auto_or_between::<128, 262144>")]
     pub context: Option<u32>,
     /// What the conversation is remembered in: q8 takes about half the memory of f16 and rounds more.
-    pub kv: Kv,
+    pub kv_cache: KvType,
     /// Whether the next words are guessed from those before and checked together, which changes no answer: auto where it
     /// saves time.
-    pub speculation: Speculation,
+    pub speculative_decoding: SpeculativeDecoding,
     /// The most that computed system prompts may take on disk, as a size with its unit; "0" keeps none.
     #[schemars(extend("format" = "limit"))]
     pub prompt_cache: String,
@@ -284,7 +284,7 @@ pub struct RawLlm {
 /// What keys and values of attention are kept as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Kv {
+pub enum KvType {
     /// 16 bits each.
     #[default]
     F16,
@@ -320,7 +320,7 @@ pub enum Priority {
 /// Whether tokens are computed before they are certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Speculation {
+pub enum SpeculativeDecoding {
     /// Where it has been measured to save time.
     #[default]
     Auto,
@@ -391,16 +391,16 @@ impl Default for RawAudio {
 impl Default for RawHear {
     fn default() -> Self {
         RawHear {
-            model: auto(),
+            voice_activity: auto(),
             end_of_turn: auto(),
             wake_word: OFF.to_owned(),
             wake_threshold: 0.5,
-            onset: 0.5,
-            offset: 0.35,
+            speech_threshold: 0.5,
+            silence_threshold: 0.35,
             min_speech_ms: 200,
             // Of 72 recorded utterances 27 hold a pause of 200 ms, 20 one of 300 ms, 5 one of 500 ms.
-            end_silence_ms: 320,
-            padding_ms: 200,
+            min_silence_ms: 320,
+            speech_pad_ms: 200,
             max_turn_ms: 30_000,
         }
     }
@@ -410,10 +410,10 @@ impl Default for RawTurn {
     fn default() -> Self {
         // `turn::EndOfTurn` gives the reasons of the silences. Off: without a canceller Sotto would hear its own sounds.
         RawTurn {
-            short_silence_ms: 510,
-            middle_silence_ms: 800,
-            long_silence_ms: 850,
-            hanging_silence_ms: 1250,
+            likely_silence_ms: 510,
+            possible_silence_ms: 800,
+            unlikely_silence_ms: 850,
+            incomplete_silence_ms: 1250,
             wake_window_ms: 8000,
             follow_up_ms: 8000,
             barge_in: BargeInMode::On,
@@ -445,8 +445,8 @@ impl Default for RawLlm {
             threads: None,
             priority: Priority::Normal,
             context: None,
-            kv: Kv::F16,
-            speculation: Speculation::Auto,
+            kv_cache: KvType::F16,
+            speculative_decoding: SpeculativeDecoding::Auto,
             // Seven prompts of 200 tokens of Qwen3.5-0.8B, 24 to 46 MiB each.
             prompt_cache: "256MiB".to_owned(),
             max_tokens: 200,

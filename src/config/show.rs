@@ -60,8 +60,8 @@ fn chosen(entry: &ConfigEntry, plan: &Plan) -> Option<Value> {
         return None;
     }
     match entry.path.as_str() {
-        "hear.model" => Some(json!(plan.hear.model)),
-        "hear.end_of_turn" => Some(json!(plan.hear.end_of_turn)),
+        "detect.voice_activity" => Some(json!(plan.detect.voice_activity)),
+        "detect.end_of_turn" => Some(json!(plan.detect.end_of_turn)),
         "asr.model" => Some(json!(plan.asr.model)),
         "asr.threads" => Some(json!(plan.asr.threads)),
         "llm.model" => Some(json!(plan.llm.model)),

@@ -88,11 +88,17 @@ mod tests {
     #[test]
     fn slips_are_recognised_and_nonsense_is_not() {
         let table = [
-            (unknown_key("hear", "onsett"), "unknown key hear.onsett; did you mean hear.onset?"),
-            (unknown_key("hear", "End-Silence"), "unknown key hear.End-Silence; did you mean hear.end_silence_ms?"),
+            (
+                unknown_key("detect", "speech_treshold"),
+                "unknown key detect.speech_treshold; did you mean detect.speech_threshold?",
+            ),
+            (
+                unknown_key("detect", "Min-Silence"),
+                "unknown key detect.Min-Silence; did you mean detect.min_silence_ms?",
+            ),
             (unknown_key("llm", "speed"), "unknown key llm.speed; did you mean tts.speed?"),
             (unknown_key("memory", "zzz"), "unknown key memory.zzz; [memory] has budget"),
-            (unknown_section("haer"), "unknown section [haer]; did you mean [hear]?"),
+            (unknown_section("detcet"), "unknown section [detcet]; did you mean [detect]?"),
             (
                 unknown_section("temperature"),
                 "unknown key temperature outside a section; did you mean llm.temperature?",
@@ -100,7 +106,7 @@ mod tests {
             (unknown_path("llm"), "llm is a section; write section.key, as in llm.model"),
             (unknown_path("lm.top_k"), "unknown section [lm]; did you mean [llm]?"),
             (unknown_variable("SOTTO_LLM_MAX_TOKENS"), "no such setting; did you mean SOTTO_LLM__MAX_TOKENS?"),
-            (unknown_variable("SOTTO_HEAR__ONSETT"), "no such setting; did you mean SOTTO_HEAR__ONSET?"),
+            (unknown_variable("SOTTO_DETECT__WAKE_WORDD"), "no such setting; did you mean SOTTO_DETECT__WAKE_WORD?"),
             (unknown_variable("SOTTO_BUDGET"), "no such setting; did you mean SOTTO_MEMORY__BUDGET?"),
         ];
         for (message, expected) in table {
@@ -108,7 +114,7 @@ mod tests {
         }
         assert!(
             unknown_section("qqqqqqqq")
-                .ends_with("there are [models], [memory], [audio], [hear], [turn], [asr], [llm], [tts]")
+                .ends_with("there are [models], [memory], [audio], [detect], [turn], [asr], [llm], [tts]")
         );
         assert!(unknown_variable("SOTTO_QQQQQQQQ").contains("SOTTO_SECTION__KEY"));
     }

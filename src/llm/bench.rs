@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sotto_kernels::{Best, Screen, machine};
+use sotto_kernels::{Best, PrunedMatrix, machine};
 
 use super::loaded::Llm;
 pub use super::profile::ProfilePart;
@@ -43,7 +43,7 @@ pub struct BenchReport {
     /// With the logits of all tokens at each step.
     pub decode: Rates,
     /// With those of the best alone.
-    pub screened: Option<Screened>,
+    pub screened: Option<PrunedHeadUse>,
     /// Of this process, with model and state in memory; `None` where the system does not tell.
     pub resident: Option<Bytes>,
     pub reading: PrefillMeasurement,
@@ -56,7 +56,7 @@ pub struct Rates(pub Vec<f64>);
 
 /// An answer that is chosen from the best tokens, of which not all of the head is read. Measured in turn with the other.
 #[derive(Clone, Debug)]
-pub struct Screened {
+pub struct PrunedHeadUse {
     pub top_k: usize,
     pub decode: Rates,
     /// Bytes that the head saves a step.
@@ -168,13 +168,13 @@ impl<'a> Bench<'a> {
     }
 
     /// Answers with the logits of all tokens and, in turn with them, with those of the best.
-    fn answers(&mut self) -> (Rates, Option<Screened>) {
+    fn answers(&mut self) -> (Rates, Option<PrunedHeadUse>) {
         let (mut full, mut best) = (Vec::new(), Vec::new());
         for _ in 0..self.load.repeat {
             full.push(self.answer(None));
             best.extend(self.load.top_k.map(|top_k| self.answer(Some(top_k))));
         }
-        let screened = self.load.top_k.map(|top_k| Screened { top_k, decode: Rates(best), saved: self.saved() });
+        let screened = self.load.top_k.map(|top_k| PrunedHeadUse { top_k, decode: Rates(best), saved: self.saved() });
         (Rates(full), screened)
     }
 
@@ -189,7 +189,7 @@ impl<'a> Bench<'a> {
     /// Bytes of the head that a step which looked for the best did not read, over all that there were.
     fn saved(&self) -> usize {
         let (screening, screen) = (&self.state.work.screening, &self.llm.model.weights.screen);
-        let full = screen.as_ref().map_or(0, Screen::full_bytes);
+        let full = screen.as_ref().map_or(0, PrunedMatrix::full_bytes);
         full.saturating_sub(screening.bytes / screening.steps.max(1))
     }
 

@@ -51,11 +51,11 @@ pub struct ChatSettings {
     /// Most tokens of prompt and answer together; `None` takes 8,192, or what the model was trained for if that is less.
     pub context: Option<usize>,
     /// What keys and values are kept as.
-    pub kv: config::Kv,
+    pub kv_cache: config::KvType,
     /// What the model asks for its memory.
     pub budget: Budget,
     /// Whether tokens are computed ahead where that pays; answers are the same.
-    pub speculation: config::Speculation,
+    pub speculative_decoding: config::SpeculativeDecoding,
     /// Where computed system prompts are kept, and how many bytes of them; `None` keeps none.
     pub prompt_cache: Option<(PathBuf, Bytes)>,
 }
@@ -67,8 +67,8 @@ impl Default for ChatSettings {
         ChatSettings {
             threads: cores.min(4),
             context: None,
-            kv: config::Kv::F16,
-            speculation: config::Speculation::Auto,
+            kv_cache: config::KvType::F16,
+            speculative_decoding: config::SpeculativeDecoding::Auto,
             budget: Budget::new(Bytes(u64::MAX)),
             prompt_cache: None,
         }
@@ -232,8 +232,8 @@ impl ChatSettings {
             threads: self.threads,
             priority: config::Priority::Normal,
             context: self.context,
-            kv: self.kv,
-            speculation: self.speculation,
+            kv_cache: self.kv_cache,
+            speculative_decoding: self.speculative_decoding,
             prompt_cache: Bytes(0),
             max_tokens: SamplingOptions::default().max_tokens,
             sampling: SamplingOptions::default().sampling(),

@@ -1,6 +1,6 @@
 //! Whether a sentence ends here, as the language model sees it.
 //!
-//! What a person says has no end mark, and what a recogniser writes has one after every pause. But the language model knows
+//! What a person says has no end mark, and what a transcriber writes has one after every pause. But the language model knows
 //! how likely one is behind the last word. Measured with Qwen2.5-Coder-0.5B and the system prompt as it is, on 24 written
 //! questions and orders, whole and cut in the middle: behind whole ones 0.63 in the median and at least 0.17 in 22 of 24 (0.016
 //! behind "I would like to book a table for two"), behind cut ones 0.0003 in the median and at most 0.004 in 22 of 24 (0.13

@@ -1,12 +1,12 @@
 //! The head: from the last hidden values to logits, of all tokens or only of those among which the best are.
 //!
 //! An answer looks at the best token, or at the best 20; the head has a row for each of 250,000. Where its codes can be
-//! parted ([`Screen`]), a coarse pass over two thirds of its bytes tells which rows cannot be among the best, and only the
+//! parted ([`PrunedMatrix`]), a coarse pass over two thirds of its bytes tells which rows cannot be among the best, and only the
 //! others are computed, to the bit as the full head computes them. What is chosen is the same, always; how much is saved
 //! depends on the model. So a step that read more than the full head would have is followed by steps that take the full
 //! head, more of them each time it fails.
 
-use sotto_kernels::{Best, Screen, ScreenScratch};
+use sotto_kernels::{Best, PrunedMatrix, PrunedScratch};
 
 /// Steps with the full head after screening failed for the first time, and at most.
 const PAUSE: std::ops::RangeInclusive<u32> = 8..=128;
@@ -39,8 +39,8 @@ impl Wanted<'_> {
 
 /// What screening has come to so far, and the room it works in.
 #[derive(Default)]
-pub struct Screening {
-    scratch: ScreenScratch,
+pub struct HeadPruning {
+    scratch: PrunedScratch,
     /// Steps that are still to take the full head.
     paused: u32,
     /// How many it will be after the next failure; 0 before the first.
@@ -50,12 +50,12 @@ pub struct Screening {
     pub(super) bytes: usize,
 }
 
-impl Screening {
+impl HeadPruning {
     /// Has `product` find the best and tell how many strips it computed, if that may pay; returns whether it was called.
     pub(super) fn screen(
         &mut self,
-        screen: &Screen,
-        product: impl FnOnce(&mut ScreenScratch) -> Option<usize>,
+        screen: &PrunedMatrix,
+        product: impl FnOnce(&mut PrunedScratch) -> Option<usize>,
     ) -> bool {
         let tried = self.pays();
         let computed = tried.then(|| product(&mut self.scratch)).flatten();
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_does_not_pay_is_tried_less_and_less_often() {
-        let mut screening = Screening::default();
+        let mut screening = HeadPruning::default();
         let mut tries = |steps: usize, pays: bool| {
             let mut tried = Vec::new();
             for step in 0..steps {

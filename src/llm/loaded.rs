@@ -15,7 +15,7 @@ use super::speculation::Speculator;
 use super::state::{KvCacheType, SequenceState, Stamp};
 use super::template::{ChatFormat, ChatMessage, Thinking, Tool};
 use super::tokenizer::{Tokenizer, TokenizerFault};
-use crate::config::{self, Speculation};
+use crate::config::{self, SpeculativeDecoding};
 use crate::memory::{self, Permit};
 use crate::priority;
 use crate::types::Bytes;
@@ -55,7 +55,7 @@ impl Prepared {
     pub fn new(source: ModelSource, settings: config::LlmPlan) -> Result<Self, LlmError> {
         let (mut settings, model_config, mut notes) = (settings, source.model_config()?, source.notes());
         notes.extend(fit_context(&source, &model_config, &mut settings)?);
-        let drafting = settings.speculation == Speculation::Auto && source.drafts();
+        let drafting = settings.speculative_decoding == SpeculativeDecoding::Auto && source.drafts();
         let planned = planned(&source, &model_config, &settings, drafting)?;
         Ok(Prepared { source, model_config, settings, drafting, notes, planned })
     }
@@ -129,7 +129,7 @@ impl Llm {
 
     /// An empty state, for work below the level of a conversation.
     pub fn state(&self) -> SequenceState {
-        SequenceState::with_cache(&self.model.model_config, self.context(), self.settings.kv.into())
+        SequenceState::with_cache(&self.model.model_config, self.context(), self.settings.kv_cache.into())
     }
 
     /// Chooses tokens that this model's tokenizer knows.
@@ -166,7 +166,7 @@ impl Llm {
     /// A state behind `prompt`: the stored one, or one that is computed now and stored for the next time. Also says how many
     /// tokens were computed.
     pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (SequenceState, usize, Vec<CacheNote>) {
-        let form = (self.context(), self.settings.kv.into());
+        let form = (self.context(), self.settings.kv_cache.into());
         let found = cache.get(&self.stamp, &self.model.model_config, form, prompt.tokens());
         let mut notes = found.notes;
         let mut state = found.state.unwrap_or_else(|| self.state());
@@ -244,7 +244,7 @@ fn planned(
     drafting: bool,
 ) -> Result<Bytes, LlmError> {
     let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
-    let kind = KvCacheType::from(settings.kv);
+    let kind = KvCacheType::from(settings.kv_cache);
     let state = SequenceState::planned_bytes_with(model_config, settings.context(), kind).ok_or_else(too_large)?;
     let tokenizer = Tokenizer::held_bytes(model_config.vocabulary);
     let screen = model_config.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;

@@ -71,7 +71,7 @@ pub struct ReferenceState {
 
 #[derive(Clone)]
 pub enum ReferenceLayerState {
-    DeltaNetLayer {
+    DeltaNet {
         /// [taps - 1, channels]: the last rows before the convolution, the newest last.
         conv: Tensor,
         /// S of each value head: [value_heads, key_dim, value_dim]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut};
-use sotto_kernels::{BlockType, Matrix, PlaneLayout, Pool, STRIP, Screen, StripLayout, wants_strips};
+use sotto_kernels::{BitPlaneLayout, BlockType, InterleavedLayout, Matrix, Pool, PrunedMatrix, STRIP, wants_strips};
 
 use super::LlmError;
 use crate::types;
@@ -41,8 +41,8 @@ pub struct Weight {
 #[derive(Clone)]
 enum Shape {
     Rows { kind: BlockType, rows: usize, cols: usize },
-    Strips(StripLayout),
-    Planes(PlaneLayout),
+    Strips(InterleavedLayout),
+    Planes(BitPlaneLayout),
 }
 
 /// Where the bytes of a matrix are.
@@ -72,7 +72,7 @@ impl Weight {
     /// by piece, so that no more than a piece of it is held beside them.
     pub fn packed(self, pool: &Pool) -> Result<Weight, LlmError> {
         let Shape::Rows { kind, rows, cols } = self.shape else { return Ok(self) };
-        let layout = StripLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols));
+        let layout = InterleavedLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols));
         let Some((layout, row_bytes)) = layout.zip(kind.row_bytes(cols)) else { return Ok(self) };
         let bytes = match self.bytes {
             Bytes::Mapped(map, span) => packed_from_file(&layout, row_bytes, &map, span, pool)?,
@@ -83,10 +83,10 @@ impl Weight {
 
     /// The same weights with their codes parted, so that the best rows of a product can be found without reading all of
     /// it, where that pays; as they are where it does not.
-    pub fn parted(self, pool: &Pool) -> (Weight, Option<Screen>) {
+    pub fn parted(self, pool: &Pool) -> (Weight, Option<PrunedMatrix>) {
         let Weight { shape: Shape::Strips(layout), bytes: Bytes::Owned(mut bytes) } = self else { return (self, None) };
         // Whoever else has these bytes expects them as they are.
-        let screen = Arc::get_mut(&mut bytes).and_then(|bytes| Screen::part(pool, &layout, bytes));
+        let screen = Arc::get_mut(&mut bytes).and_then(|bytes| PrunedMatrix::part(pool, &layout, bytes));
         let shape = screen.as_ref().map_or(Shape::Strips(layout), |screen| Shape::Planes(*screen.layout()));
         (Weight { shape, bytes: Bytes::Owned(bytes) }, screen)
     }
@@ -125,7 +125,7 @@ impl Weight {
 
 /// Bytes that a matrix of this shape holds once it is bound for multiplying.
 pub fn held_bytes(kind: BlockType, rows: usize, cols: usize) -> Option<usize> {
-    match StripLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols)) {
+    match InterleavedLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols)) {
         Some(layout) => Some(layout.bytes()),
         None => kind.row_bytes(cols)?.checked_mul(rows),
     }
@@ -135,7 +135,7 @@ pub fn held_bytes(kind: BlockType, rows: usize, cols: usize) -> Option<usize> {
 const PIECE: usize = 16 << 20;
 
 fn packed_from_file(
-    layout: &StripLayout,
+    layout: &InterleavedLayout,
     row_bytes: usize,
     map: &Mmap,
     span: Range<usize>,
@@ -160,7 +160,7 @@ fn packed_from_file(
 
 /// In place, where a strip has as many bytes as its rows.
 fn packed_from_memory(
-    layout: &StripLayout,
+    layout: &InterleavedLayout,
     row_bytes: usize,
     bytes: Arc<MmapMut>,
     pool: &Pool,
@@ -180,7 +180,7 @@ fn packed_from_memory(
     }
 }
 
-fn packed_beside(layout: &StripLayout, rows_bytes: usize, rows: &[u8], pool: &Pool) -> Result<MmapMut, LlmError> {
+fn packed_beside(layout: &InterleavedLayout, rows_bytes: usize, rows: &[u8], pool: &Pool) -> Result<MmapMut, LlmError> {
     let mut strips = pages_for(layout)?;
     pool.for_pieces(&mut strips, layout.strip_bytes(), |strip, dst, _| {
         layout.pack(strip, &rows[strip * rows_bytes..rows.len().min((strip + 1) * rows_bytes)], dst);
@@ -188,7 +188,7 @@ fn packed_beside(layout: &StripLayout, rows_bytes: usize, rows: &[u8], pool: &Po
     Ok(strips)
 }
 
-fn pages_for(layout: &StripLayout) -> Result<MmapMut, LlmError> {
+fn pages_for(layout: &InterleavedLayout) -> Result<MmapMut, LlmError> {
     let bytes = layout.bytes();
     pages(bytes).map_err(|why| LlmError::Memory { bytes: types::Bytes(bytes as u64), why })
 }

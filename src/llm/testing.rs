@@ -229,8 +229,8 @@ pub fn settings(context: usize, max_tokens: usize) -> config::LlmPlan {
         threads: 1,
         context: Some(context),
         priority: config::Priority::Normal,
-        kv: config::Kv::F16,
-        speculation: config::Speculation::Auto,
+        kv_cache: config::KvType::F16,
+        speculative_decoding: config::SpeculativeDecoding::Auto,
         prompt_cache: Bytes(0),
         max_tokens,
         sampling: Sampling {

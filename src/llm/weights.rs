@@ -1,7 +1,7 @@
 //! The numbers of a model, found in its checkpoint. Quantised matrices are packed in the order in which kernels read them,
 //! others stay where they lie; small vectors are copied out.
 
-use sotto_kernels::{Pool, Screen};
+use sotto_kernels::{Pool, PrunedMatrix};
 
 use super::LlmError;
 use super::model_config::{DeltaNet, Family, ModelConfig};
@@ -16,7 +16,7 @@ pub struct Weights {
     /// [vocabulary, width]; the embedding where the file has no `output.weight`.
     pub head: Weight,
     /// How the best of its rows are found, where that pays.
-    pub screen: Option<Screen>,
+    pub screen: Option<PrunedMatrix>,
     /// What drafts further tokens, where it was asked for.
     pub draft: Option<Draft>,
 }
@@ -52,7 +52,7 @@ pub struct Layer {
 pub enum Mixer {
     Attention(Attention),
     Gated(GatedAttention),
-    DeltaNetLayer(Box<DeltaNetLayer>),
+    DeltaNet(Box<DeltaNetLayer>),
 }
 
 pub struct Attention {
@@ -152,7 +152,7 @@ impl Weights {
 
     /// Bytes of the matrices that are in memory. The small vectors beside them are below a thousandth of it.
     pub fn bytes(&self) -> usize {
-        let screen = self.screen.as_ref().map_or(0, Screen::bytes);
+        let screen = self.screen.as_ref().map_or(0, PrunedMatrix::bytes);
         self.held().map(|weight| weight.matrix().bytes().len()).sum::<usize>() + screen
     }
 
@@ -230,7 +230,7 @@ impl Layer {
         let mixer_norm = tensors.vector(&name("attn_norm"), width)?;
         let mixer = match (family, &model_config.delta) {
             (_, Some(delta)) if model_config.is_delta(layer) => {
-                Mixer::DeltaNetLayer(Box::new(DeltaNetLayer::bind(tensors, layer, width, delta)?))
+                Mixer::DeltaNet(Box::new(DeltaNetLayer::bind(tensors, layer, width, delta)?))
             }
             (Family::Qwen35, _) => Mixer::Gated(GatedAttention::bind(tensors, layer, model_config)?),
             (Family::Llama | Family::Qwen2, _) => Mixer::Attention(Attention::bind(tensors, layer, model_config)?),
@@ -253,7 +253,7 @@ impl Layer {
         let mixer: Vec<&Weight> = match &self.mixer {
             Mixer::Attention(Attention { q, k, v, output }) => vec![&q.weight, &k.weight, &v.weight, output],
             Mixer::Gated(GatedAttention { q, k, v, output, .. }) => vec![q, k, v, output],
-            Mixer::DeltaNetLayer(delta) => vec![&delta.qkv, &delta.z, &delta.a, &delta.b, &delta.output],
+            Mixer::DeltaNet(delta) => vec![&delta.qkv, &delta.z, &delta.a, &delta.b, &delta.output],
         };
         mixer.into_iter().chain([&self.gate, &self.up, &self.down])
     }
@@ -335,7 +335,7 @@ mod tests {
         assert!(tied.head.is(&tied.embedding));
         let bias = |layer: &Layer| match &layer.mixer {
             Mixer::Attention(attention) => attention.k.bias.as_ref().map(Vec::len),
-            Mixer::Gated(_) | Mixer::DeltaNetLayer(_) => None,
+            Mixer::Gated(_) | Mixer::DeltaNet(_) => None,
         };
         assert_eq!(bias(&tied.layers[1]), Some(16));
         let rows = tied.embedding.matrix().rows();
@@ -346,9 +346,8 @@ mod tests {
 
     #[test]
     fn a_hybrid_has_its_own_layers_and_may_bring_a_head_that_drafts() {
-        let mixers = |weights: Weights| {
-            weights.layers.iter().map(|layer| matches!(layer.mixer, Mixer::DeltaNetLayer(_))).collect()
-        };
+        let mixers =
+            |weights: Weights| weights.layers.iter().map(|layer| matches!(layer.mixer, Mixer::DeltaNet(_))).collect();
         let plain: Vec<bool> = mixers(bind(&testing::model("qwen35")).unwrap());
         assert_eq!(plain, [true, false, true, false]);
         let drafts = testing::model("qwen35").tensor("blk.3.nextn.eh_proj.weight", &[64, 32], &[0.0; 2048]);

@@ -121,7 +121,7 @@ impl<'a> ActiveQuestion<'a> {
         }
         journal.note(self.turn, Event::Done);
         let timings = Timings::of(&journal.of(self.turn)).context("the turn has no last speech sample")?;
-        Ok(Some(OnceOutcome::OnceAnswer(Box::new(OnceAnswer {
+        Ok(Some(OnceOutcome::Answered(Box::new(OnceAnswer {
             transcript: transcript.clone(),
             reply: self.reply.trim().to_owned(),
             heard,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::stage::{Result, VoiceActivityDetector};
 use crate::config::DetectPlan;
-use crate::hear::{FRAME, Segmenter, SpeechEvent, speech_end};
+use crate::detect::{FRAME, Segmenter, SpeechEvent, speech_end};
 use crate::types::{Ms, SampleRate};
 
 /// How a file's samples reach the listener.
@@ -62,10 +62,10 @@ pub fn listen(
             return Ok(());
         }
         let event = segmenter.push(detector.step(&frame)?);
-        event.into_iter().flat_map(|event| ear.hear(event)).for_each(&mut *tell);
+        event.into_iter().flat_map(|event| ear.detect(event)).for_each(&mut *tell);
     }
     let open = segmenter.finish().map(SpeechEvent::TurnEnded);
-    open.into_iter().flat_map(|event| ear.hear(event)).chain([SpeechUpdate::EndOfFile]).for_each(tell);
+    open.into_iter().flat_map(|event| ear.detect(event)).chain([SpeechUpdate::EndOfFile]).for_each(tell);
     Ok(())
 }
 
@@ -81,7 +81,7 @@ struct Ear<'a> {
 }
 
 impl Ear<'_> {
-    fn hear(&mut self, event: SpeechEvent) -> Vec<SpeechUpdate> {
+    fn detect(&mut self, event: SpeechEvent) -> Vec<SpeechUpdate> {
         match event {
             SpeechEvent::Started { at } => {
                 self.speaking = true;
@@ -111,8 +111,8 @@ impl Ear<'_> {
         let end = end.min(heard);
         let start = self.first.unwrap_or(end).min(end);
         let last = speech_end(&self.samples[..heard], end).max(start);
-        let padding = SampleRate::HEARING.samples(self.plan.padding);
-        let kept = start.saturating_sub(padding)..(end + padding).min(heard);
+        let speech_pad = SampleRate::HEARING.samples(self.plan.speech_pad);
+        let kept = start.saturating_sub(speech_pad)..(end + speech_pad).min(heard);
         SpeechClip {
             samples: self.samples[kept].into(),
             length: SampleRate::HEARING.duration(last - start),
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn silence_is_not_listened_to_once_nobody_wants_it() {
-        let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.hear;
+        let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.detect;
         let mut detector = Counts(0);
         let asked = std::cell::Cell::new(0);
         let wanted = || asked.replace(asked.get() + 1) < 3;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::stage::{Result, Stages, TurnDetector, WakeWordDetector};
 use crate::asr::Whisper;
 use crate::config::{self, Backend, Plan};
-use crate::hear::{SileroVad, SmartTurn, WakeFeatures, WakeWordModel};
+use crate::detect::{SileroVad, SmartTurn, WakeFeatures, WakeWordModel};
 use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{self, Budget, Permit};
@@ -20,7 +20,7 @@ use crate::types::Bytes;
 /// A part of the pipeline that holds memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelPart {
-    /// The library that the detector, the judge and the speaker run on.
+    /// The library that the detector, the turn detector and the speaker run on.
     Runtime,
     VoiceActivityDetector,
     TurnDetector,
@@ -49,8 +49,8 @@ impl ModelPart {
     pub fn of(plan: &Plan, purpose: Purpose) -> Vec<ModelPart> {
         let conversation = purpose == Purpose::Conversation;
         let wanted = |part: &ModelPart| match part {
-            ModelPart::TurnDetector => conversation && plan.hear.end_of_turn.is_some(),
-            ModelPart::WakeFeatures | ModelPart::WakeWord => conversation && plan.hear.wake_word.is_some(),
+            ModelPart::TurnDetector => conversation && plan.detect.end_of_turn.is_some(),
+            ModelPart::WakeFeatures | ModelPart::WakeWord => conversation && plan.detect.wake_word.is_some(),
             _ => true,
         };
         ModelPart::ALL.into_iter().filter(wanted).collect()
@@ -74,10 +74,10 @@ impl ModelPart {
     pub fn model(self, plan: &Plan) -> &str {
         match self {
             ModelPart::Runtime => RUNTIME,
-            ModelPart::VoiceActivityDetector => &plan.hear.model,
-            ModelPart::TurnDetector => plan.hear.end_of_turn.as_deref().unwrap_or_default(),
+            ModelPart::VoiceActivityDetector => &plan.detect.voice_activity,
+            ModelPart::TurnDetector => plan.detect.end_of_turn.as_deref().unwrap_or_default(),
             ModelPart::WakeFeatures => WAKE_FEATURES,
-            ModelPart::WakeWord => plan.hear.wake_word.as_ref().map(|word| word.model.as_str()).unwrap_or_default(),
+            ModelPart::WakeWord => plan.detect.wake_word.as_ref().map(|word| word.model.as_str()).unwrap_or_default(),
             ModelPart::Transcriber => &plan.asr.model,
             ModelPart::LanguageModel => &plan.llm.model,
             ModelPart::Voice => &plan.tts.voice,
@@ -268,35 +268,37 @@ impl Loader {
         self.check_language()?;
         self.admit(&parts)?;
         std::thread::scope(|scope| {
-            let speaker = scope.spawn(|| self.speaker().inspect(|_| loaded(ModelPart::Voice)));
-            let detector = self.detector().inspect(|_| loaded(ModelPart::VoiceActivityDetector))?;
-            let verdict = parts
+            let synthesizer = scope.spawn(|| self.synthesizer().inspect(|_| loaded(ModelPart::Voice)));
+            let voice_activity = self.voice_activity().inspect(|_| loaded(ModelPart::VoiceActivityDetector))?;
+            let turn_detector = parts
                 .contains(&ModelPart::TurnDetector)
-                .then(|| self.verdict().inspect(|_| loaded(ModelPart::TurnDetector)));
-            let verdict = verdict.transpose()?.map(|verdict| Box::new(verdict) as Box<dyn TurnDetector>);
-            let name = parts.contains(&ModelPart::WakeWord).then(|| self.name(loaded)).transpose()?;
-            let name = name.map(|name| Box::new(name) as Box<dyn WakeWordDetector>);
+                .then(|| self.turn_detector().inspect(|_| loaded(ModelPart::TurnDetector)));
+            let turn_detector =
+                turn_detector.transpose()?.map(|turn_detector| Box::new(turn_detector) as Box<dyn TurnDetector>);
+            let wake_word =
+                parts.contains(&ModelPart::WakeWord).then(|| self.wake_word_detector(loaded)).transpose()?;
+            let wake_word = wake_word.map(|detector| Box::new(detector) as Box<dyn WakeWordDetector>);
             let transcriber = self.transcriber().inspect(|_| loaded(ModelPart::Transcriber))?;
             let language_model = self.language_model().inspect(|_| loaded(ModelPart::LanguageModel))?;
-            let speaker = speaker.join().map_err(|_| anyhow::anyhow!("loading the voice panicked"))??;
+            let synthesizer = synthesizer.join().map_err(|_| anyhow::anyhow!("loading the voice panicked"))??;
             Ok(Stages {
-                detector: Box::new(detector),
-                verdict,
-                name,
+                voice_activity: Box::new(voice_activity),
+                turn_detector,
+                wake_word,
                 transcriber: Box::new(transcriber),
                 language_model: Box::new(language_model),
-                speaker: Box::new(speaker),
+                synthesizer: Box::new(synthesizer),
             })
         })
     }
 
-    pub fn detector(&self) -> Result<SileroVad> {
+    pub fn voice_activity(&self) -> Result<SileroVad> {
         let onnx = self.onnx()?;
         let permit = self.permit(ModelPart::VoiceActivityDetector)?;
         Ok(SileroVad::load(&onnx, &self.file(ModelPart::VoiceActivityDetector)?, permit)?)
     }
 
-    pub fn verdict(&self) -> Result<SmartTurn> {
+    pub fn turn_detector(&self) -> Result<SmartTurn> {
         let onnx = self.onnx()?;
         let permit = self.permit(ModelPart::TurnDetector)?;
         Ok(SmartTurn::load(&onnx, &self.file(ModelPart::TurnDetector)?, permit)?)
@@ -315,7 +317,7 @@ impl Loader {
         Ok(WakeWordModel::load(&onnx, features, &self.file(ModelPart::WakeWord)?, permit)?)
     }
 
-    fn name(&self, loaded: &(dyn Fn(ModelPart) + Sync)) -> Result<WakeWordModel> {
+    fn wake_word_detector(&self, loaded: &(dyn Fn(ModelPart) + Sync)) -> Result<WakeWordModel> {
         let features = self.wake_features().inspect(|_| loaded(ModelPart::WakeFeatures))?;
         self.wake_word(features).inspect(|_| loaded(ModelPart::WakeWord))
     }
@@ -361,12 +363,12 @@ impl Loader {
     /// The language model alone, for messages.
     pub fn chat(&self) -> Result<Chat> {
         memory::check_room(&self.plan.llm.model, self.planned(ModelPart::LanguageModel)?.planned)?;
-        let config::LlmPlan { threads, context, kv, speculation, prompt_cache, .. } = self.plan.llm;
+        let config::LlmPlan { threads, context, kv_cache, speculative_decoding, prompt_cache, .. } = self.plan.llm;
         let settings = ChatSettings {
             threads,
             context,
-            kv,
-            speculation,
+            kv_cache,
+            speculative_decoding,
             budget: self.budget.clone(),
             prompt_cache: prompts_dir(|name| std::env::var_os(name)).map(|dir| (dir, prompt_cache)),
         };
@@ -374,14 +376,14 @@ impl Loader {
     }
 
     /// Every voice.
-    pub fn speaker(&self) -> Result<Voices> {
+    pub fn synthesizer(&self) -> Result<Voices> {
         let main = self.load_voice(&self.plan.tts.voice)?;
         let others = self.plan.tts.voices.iter().map(|voice| self.load_voice(voice)).collect::<Result<_>>()?;
         Ok(Voices::new(main, others)?)
     }
 
     /// The voice for `language` alone, or the main one.
-    pub fn speaker_of(&self, language: Option<&str>) -> Result<Voice> {
+    pub fn voice_of(&self, language: Option<&str>) -> Result<Voice> {
         self.load_voice(language.map_or(Ok(self.plan.tts.voice.as_str()), |language| self.voice_for(language))?)
     }
 

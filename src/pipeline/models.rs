@@ -6,7 +6,7 @@ use super::stage::{
     LanguageModel, Result, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
 };
 use crate::asr::{Cancel, Transcript, Whisper};
-use crate::hear::{FRAME, SileroVad, SmartTurn, WAKE_STEP, WakeWordModel};
+use crate::detect::{FRAME, SileroVad, SmartTurn, WAKE_STEP, WakeWordModel};
 use crate::llm::Conversation;
 use crate::tts::{Sound, Voices};
 use crate::types::SampleRate;

@@ -4,7 +4,7 @@
 //! is held back; when the pause has lasted long enough the turn is decided and the sound is let go. When speech goes on
 //! instead, the turn's number advances and all that was made for the older number is dropped where it is met.
 //!
-//! Every queue is bounded. Jobs for the listener, the recogniser and the thinker sit in a place for one, where the newer
+//! Every queue is bounded. Jobs for the listener, the transcriber and the language model sit in a place for one, where the newer
 //! replaces the older; sentences, and sound on its way back, wait. The coordinator never waits to send, so nothing can lock up.
 
 use std::sync::Arc;
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What became of a clip.
 #[derive(Clone, Debug)]
 pub enum OnceOutcome {
-    OnceAnswer(Box<OnceAnswer>),
+    Answered(Box<OnceAnswer>),
     /// Nobody spoke, or what sounded like speech was none; the reason says what was there.
     Silence {
         why: String,
@@ -69,7 +69,7 @@ pub struct Pipeline {
     present: CurrentTurn,
     /// Counts clips as `present` counts turns: a clip that was given up is listened to no further.
     present_clip: CurrentTurn,
-    /// The last turn whose answer was given. What the thinker answered after it did not hold.
+    /// The last turn whose answer was given. What the language model answered after it did not hold.
     confirmed: TurnId,
     /// The next question begins a conversation of its own.
     fresh: bool,
@@ -77,7 +77,7 @@ pub struct Pipeline {
     rate: SampleRate,
     /// Two-letter codes of what can be spoken.
     languages: Vec<String>,
-    /// What the recogniser works on, to be told to stop.
+    /// What the transcriber works on, to be told to stop.
     cancel: Cancel,
     /// Taken away when the pipeline is dropped.
     queues: Option<Queues>,
@@ -114,20 +114,21 @@ impl Pipeline {
         let (answer_jobs, thinking_in) = latest();
         let (speech, speech_in) = bounded(QUEUE);
         let (begun, begun_in) = latest();
-        let (rate, languages) = (stages.speaker.rate(), stages.speaker.languages());
-        // Nobody can go on after the end of a file, so the judge is not asked.
-        let Stages { detector, verdict: _, name: _, transcriber, language_model, speaker } = stages;
+        let (rate, languages) = (stages.synthesizer.rate(), stages.synthesizer.languages());
+        // Nobody can go on after the end of a file, so the turn detector is not asked.
+        let Stages { voice_activity, turn_detector: _, wake_word: _, transcriber, language_model, synthesizer } =
+            stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
-        let (hear, clip, priority) = (plan.hear.clone(), present_clip.clone(), plan.llm.priority);
+        let (detect, clip, priority) = (plan.detect.clone(), present_clip.clone(), plan.llm.priority);
         let stages = vec![
-            spawn("listen", context(), move |worker| worker.listening(detector, &hear, &clip, &clips_in)),
-            spawn("recognise", context(), move |worker| worker.recognising(transcriber, &hearing_in)),
-            spawn("think", context(), move |worker| {
+            spawn("detector", context(), move |worker| worker.run_detector(voice_activity, &detect, &clip, &clips_in)),
+            spawn("transcriber", context(), move |worker| worker.run_transcriber(transcriber, &hearing_in)),
+            spawn("language-model", context(), move |worker| {
                 worker.lower(priority);
-                worker.answer_jobs(language_model, &thinking_in, &SynthesizerQueue { speech, begun: begun_in })
+                worker.run_language_model(language_model, &thinking_in, &SynthesizerQueue { speech, begun: begun_in })
             }),
-            spawn("speak", context(), move |worker| worker.speaking(speaker, &speech_in, &begun)),
+            spawn("synthesizer", context(), move |worker| worker.run_synthesizer(synthesizer, &speech_in, &begun)),
         ];
         let queues = Some(Queues { clips, hearing, answer_jobs, inbox });
         let (plan, confirmed, fresh, cancel) = (plan.clone(), TurnId::default(), false, Cancel::default());
@@ -166,7 +167,7 @@ impl Pipeline {
         self.queues().clips.put(DetectionJob { clip, samples, pace });
         let mut asked = ActiveQuestion::new(turn, sink);
         let outcome = self.follow(clip, &mut asked);
-        if matches!(outcome, Ok(OnceOutcome::OnceAnswer(_))) {
+        if matches!(outcome, Ok(OnceOutcome::Answered(_))) {
             self.confirmed = asked.turn;
             self.fresh = false;
         }
@@ -232,10 +233,10 @@ impl Pipeline {
     }
 
     fn recognise(&mut self, asked: &mut ActiveQuestion, utterance: SpeechClip) -> Result<()> {
-        let longest = self.plan.hear.max_turn;
+        let longest = self.plan.detect.max_turn;
         if utterance.length > longest {
             return Err(anyhow!(
-                "the speech lasts {:.1} s; a question may last at most {:.1} s ([hear] max_turn_ms); for long recordings \
+                "the speech lasts {:.1} s; a question may last at most {:.1} s ([detect] max_turn_ms); for long recordings \
                  use \"sotto transcribe\"",
                 utterance.length.0 / 1000.0,
                 longest.0 / 1000.0

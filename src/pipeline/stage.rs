@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::asr::{Cancel, Transcript};
-use crate::hear::{FRAME, WAKE_STEP};
+use crate::detect::{FRAME, WAKE_STEP};
 use crate::tts::Sound;
 use crate::types::{SampleRate, TurnId};
 
@@ -74,14 +74,14 @@ pub trait Synthesizer: Send {
 
 /// All of them, loaded.
 pub struct Stages {
-    pub detector: Box<dyn VoiceActivityDetector>,
+    pub voice_activity: Box<dyn VoiceActivityDetector>,
     /// Only a conversation asks it, and goes on without: the end of a file is the end of its question.
-    pub verdict: Option<Box<dyn TurnDetector>>,
+    pub turn_detector: Option<Box<dyn TurnDetector>>,
     /// Where there is one, a conversation listens only after it was called by it.
-    pub name: Option<Box<dyn WakeWordDetector>>,
+    pub wake_word: Option<Box<dyn WakeWordDetector>>,
     pub transcriber: Box<dyn Transcriber>,
     pub language_model: Box<dyn LanguageModel>,
-    pub speaker: Box<dyn Synthesizer>,
+    pub synthesizer: Box<dyn Synthesizer>,
 }
 
 /// Which turn is the present one. Whoever works for an older number stops; nobody has to reset a flag.

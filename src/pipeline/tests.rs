@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::asr::{Cancel, Doubt, Transcript, Verdict};
 use crate::config;
-use crate::hear::FRAME;
+use crate::detect::FRAME;
 use crate::observe::Journal;
 use crate::tts::Sound;
 use crate::types::SampleRate;
@@ -138,7 +138,7 @@ impl Sink for Collects {
     fn sound(&mut self, samples: &[f32]) -> Result<()> {
         self.samples += samples.len();
         if let Some(heard) = &self.heard {
-            let _thinker_done = heard.send(());
+            let _done = heard.send(());
         }
         Ok(())
     }
@@ -153,15 +153,15 @@ fn scripted(verdict: Verdict) -> Scripted {
     scripted_with(verdict, Box::new(Hums), None)
 }
 
-fn scripted_with(verdict: Verdict, speaker: Box<dyn Synthesizer>, heard: Option<mpsc::Receiver<()>>) -> Scripted {
+fn scripted_with(verdict: Verdict, synthesizer: Box<dyn Synthesizer>, heard: Option<mpsc::Receiver<()>>) -> Scripted {
     let history = Arc::new(Mutex::new(Vec::new()));
     let stages = Stages {
-        detector: Box::new(Loudness),
-        verdict: None,
-        name: None,
+        voice_activity: Box::new(Loudness),
+        turn_detector: None,
+        wake_word: None,
         transcriber: Box::new(CountsTenths(verdict)),
         language_model: Box::new(Echoes { history: history.clone(), heard }),
-        speaker,
+        synthesizer,
     };
     Scripted { pipeline: Pipeline::start(stages, &plan(), Journal::default()), history }
 }
@@ -179,7 +179,7 @@ fn clip(tenths: &[usize]) -> Arc<[f32]> {
 
 fn answered(outcome: OnceOutcome) -> OnceAnswer {
     match outcome {
-        OnceOutcome::OnceAnswer(answered) => *answered,
+        OnceOutcome::Answered(answered) => *answered,
         OnceOutcome::Silence { why } => panic!("no answer: {why}"),
     }
 }
@@ -219,7 +219,7 @@ fn sound_plays_before_the_last_token_exists() {
     let mut sink = Collects { heard: Some(tell), ..Collects::default() };
     let outcome = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut sink).unwrap();
     let timings = answered(outcome).timings;
-    // To the tenth of a millisecond these may be equal; what proves the point is that the thinker was not kept waiting.
+    // To the tenth of a millisecond these may be equal; what proves the point is that the language model was not kept waiting.
     assert!(timings.first_audio <= timings.last_token, "{timings:?}");
 }
 
@@ -286,12 +286,12 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
         let history = Arc::new(Mutex::new(Vec::new()));
         let spoke = Arc::new(Mutex::new(Vec::<String>::new()));
         let stages = Stages {
-            detector: Box::new(Loudness),
-            verdict: None,
-            name: None,
+            voice_activity: Box::new(Loudness),
+            turn_detector: None,
+            wake_word: None,
             transcriber: Box::new(Hears(heard)),
             language_model: Box::new(Echoes { history: history.clone(), heard: None }),
-            speaker: Box::new(Bilingual(spoke.clone())),
+            synthesizer: Box::new(Bilingual(spoke.clone())),
         };
         let mut pipeline = Pipeline::start(stages, &plan, Journal::default());
         let answered = answered(pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut Collects::default()).unwrap());
@@ -304,7 +304,7 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
 #[test]
 fn a_question_that_is_too_long_is_refused_and_the_next_is_answered() {
     let mut scripted = scripted(Verdict::Certain);
-    let longest = plan().hear.max_turn;
+    let longest = plan().detect.max_turn;
     let tenths = (longest.0 / 100.0) as usize;
     // Two halves with a pause between: the segmenter cuts neither.
     let long = clip(&[3, tenths * 2 / 3, 6, tenths * 2 / 3, 8]);
@@ -386,15 +386,15 @@ fn a_question_that_fails_costs_no_other() {
         let history = Arc::new(Mutex::new(Vec::new()));
         let at = |stage| if stage == name { good } else { usize::MAX };
         let stages = Stages {
-            detector: Box::new(FailsOnce { stage: Loudness, good: at("listen") }),
-            verdict: None,
-            name: None,
+            voice_activity: Box::new(FailsOnce { stage: Loudness, good: at("listen") }),
+            turn_detector: None,
+            wake_word: None,
             transcriber: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
             language_model: Box::new(FailsOnce {
                 stage: Echoes { history: history.clone(), heard: None },
                 good: at("think"),
             }),
-            speaker: Box::new(FailsOnce { stage: Hums, good: at("speak") }),
+            synthesizer: Box::new(FailsOnce { stage: Hums, good: at("speak") }),
         };
         let mut pipeline = Pipeline::start(stages, &plan(), Journal::default());
         let mut ask = || pipeline.ask(clip(&question), PlaybackPace::Fast, &mut Collects::default());
@@ -455,5 +455,5 @@ fn a_pipeline_that_is_dropped_has_no_thread_left() {
     let error = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut Full(is_busy)).unwrap_err();
     assert!(error.to_string().contains("disk is full"), "{error}");
     drop(scripted.pipeline);
-    assert_eq!(Arc::strong_count(&scripted.history), 1, "the thinker is gone with its thread");
+    assert_eq!(Arc::strong_count(&scripted.history), 1, "the language model is gone with its thread");
 }

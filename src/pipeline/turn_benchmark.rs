@@ -121,7 +121,7 @@ impl TurnBenchmark {
             speaker: DEFAULT.to_owned(),
         };
         // Nobody says the wake word in a recording.
-        let stages = Stages { name: None, ..stages };
+        let stages = Stages { wake_word: None, ..stages };
         let live = Live::start(stages, plan, devices, journal.clone())?;
         Ok(TurnBenchmark { card, live, journal, origin: Instant::now() })
     }
@@ -139,7 +139,7 @@ impl TurnBenchmark {
         while Instant::now() < end {
             self.step()?;
         }
-        Ok(self.verdict(first, last))
+        Ok(self.classify(first, last))
     }
 
     /// The first answer of which something is heard, if only the beginning of a word before it was held and taken back.
@@ -167,7 +167,7 @@ impl TurnBenchmark {
         self.journal.last(Event::FirstAudible).map(|stamped| stamped.at).filter(|at| *at > begin)
     }
 
-    fn verdict(&self, first: Option<(TurnId, String)>, last: Instant) -> BenchmarkedTurn {
+    fn classify(&self, first: Option<(TurnId, String)>, last: Instant) -> BenchmarkedTurn {
         let Some((turn, question)) = first else {
             return BenchmarkedTurn { outcome: TurnOutcome::Missed, question: String::new() };
         };

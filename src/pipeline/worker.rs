@@ -55,7 +55,7 @@ pub(super) struct AnswerJob {
     pub(super) sentence_end_probability: bool,
 }
 
-/// The last exchange that counts. What the thinker answered after it did not hold.
+/// The last exchange that counts. What the language model answered after it did not hold.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
     pub(super) turn: TurnId,
@@ -107,7 +107,7 @@ pub(super) enum StageMessage {
     SentenceEndScored(TurnId, Option<f32>),
     /// How likely it is that the turn is complete, 0 to 1.
     TurnScored(TurnId, f32),
-    /// The judge cannot say, and will not be asked again.
+    /// The turn detector cannot say, and will not be asked again.
     TurnDetectorFailed(anyhow::Error),
     Piece(TurnId, String),
     /// This goes to the voice now.
@@ -121,7 +121,7 @@ pub(super) enum StageMessage {
     StageDied(anyhow::Error),
 }
 
-/// The voice, as the thinker sees it.
+/// The voice, as the language model sees it.
 pub(super) struct SynthesizerQueue {
     pub(super) speech: Sender<(TurnId, Speech)>,
     /// The turn whose first sound was made last.
@@ -180,7 +180,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn listening(
+    pub(super) fn run_detector(
         &self,
         mut detector: Box<dyn VoiceActivityDetector>,
         plan: &config::DetectPlan,
@@ -196,7 +196,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn recognising(&self, mut transcriber: Box<dyn Transcriber>, jobs: &Receiver<TranscriptionJob>) {
+    pub(super) fn run_transcriber(&self, mut transcriber: Box<dyn Transcriber>, jobs: &Receiver<TranscriptionJob>) {
         for TranscriptionJob { turn, utterance, cancel, partial } in jobs {
             if !self.present.is(turn) {
                 continue;
@@ -217,25 +217,25 @@ impl Worker {
     }
 
     /// Ends with the first failure: it is told once, and a conversation needs no judge.
-    pub(super) fn turn_detection_jobs(&self, mut verdict: Box<dyn TurnDetector>, jobs: &Receiver<TurnDetectionJob>) {
+    pub(super) fn run_turn_detector(&self, mut detector: Box<dyn TurnDetector>, jobs: &Receiver<TurnDetectionJob>) {
         for TurnDetectionJob { turn, samples } in jobs {
             if !self.present.is(turn) {
                 continue;
             }
-            match verdict.complete(&samples) {
+            match detector.complete(&samples) {
                 Ok(probability) => self.send(StageMessage::TurnScored(turn, probability)),
-                Err(error) => return self.send(StageMessage::TurnDetectorFailed(failure("judge", error))),
+                Err(error) => return self.send(StageMessage::TurnDetectorFailed(failure("turn detector", error))),
             }
         }
     }
 
-    pub(super) fn answer_jobs(
+    pub(super) fn run_language_model(
         &self,
         mut language_model: Box<dyn LanguageModel>,
         jobs: &Receiver<AnswerJob>,
         voice: &SynthesizerQueue,
     ) {
-        // The turn of the last exchange in the thinker's history.
+        // The turn of the last exchange in the language model's history.
         let (mut answered, mut response_language) = (TurnId::default(), ResponseLanguage::default());
         for AnswerJob { turn, what, past, fresh, sentence_end_probability } in jobs {
             if !self.present.is(turn) {
@@ -323,13 +323,13 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn speaking(
+    pub(super) fn run_synthesizer(
         &self,
-        mut speaker: Box<dyn Synthesizer>,
+        mut synthesizer: Box<dyn Synthesizer>,
         jobs: &Receiver<(TurnId, Speech)>,
         begun: &Latest<TurnId>,
     ) {
-        let rate = speaker.rate();
+        let rate = synthesizer.rate();
         let mut first_sound_of = None;
         // The answer, and how many of its words were given to the voice before.
         let mut said = (TurnId::default(), 0);
@@ -346,13 +346,13 @@ impl Worker {
                     continue;
                 }
                 Speech::In(language) => {
-                    speaker.speak_in(&language);
+                    synthesizer.speak_in(&language);
                     continue;
                 }
                 Speech::Sentence(sentence) => sentence,
             };
             let words = words(&sentence);
-            let spoken = speaker.speak(&sentence, &mut |sound| {
+            let spoken = synthesizer.speak(&sentence, &mut |sound| {
                 if first_sound_of.replace(turn) != Some(turn) {
                     self.journal.note(turn, Event::FirstPcm);
                     begun.put(turn);
@@ -435,7 +435,7 @@ mod tests {
             jobs.send(TurnDetectionJob { turn: stale, samples: Arc::default() }).unwrap();
         }
         drop(jobs);
-        Worker { present, journal: Journal::default(), tell }.turn_detection_jobs(Box::new(Sure), &queue);
+        Worker { present, journal: Journal::default(), tell }.run_turn_detector(Box::new(Sure), &queue);
         let judged: Vec<_> = inbox.iter().collect();
         assert!(matches!(judged[..], [StageMessage::TurnScored(of, 0.9)] if of == turn));
     }
@@ -480,7 +480,7 @@ mod tests {
             jobs.send(AnswerJob { turn, what, past: Past::default(), fresh: false, sentence_end_probability }).unwrap();
             drop(jobs);
             let worker = Worker { present, journal: Journal::default(), tell };
-            worker.answer_jobs(Box::new(Echoing(weight)), &queue, &SynthesizerQueue { speech, begun: begun_in });
+            worker.run_language_model(Box::new(Echoing(weight)), &queue, &SynthesizerQueue { speech, begun: begun_in });
             drop(worker);
             let messages: Vec<_> = inbox.iter().collect();
             let weights = messages.iter().filter_map(|message| match message {
@@ -534,7 +534,7 @@ mod tests {
             jobs.send(TranscriptionJob { turn, utterance, cancel: Cancel::default(), partial }).unwrap();
         }
         drop(jobs);
-        Worker { present, journal: Journal::default(), tell }.recognising(Box::new(Counts), &queue);
+        Worker { present, journal: Journal::default(), tell }.run_transcriber(Box::new(Counts), &queue);
         let told: Vec<_> = inbox.iter().collect();
         let [StageMessage::Partial(a, so_far, _), StageMessage::Recognised(b, all)] = &told[..] else {
             panic!("{}", told.len())

@@ -185,7 +185,7 @@ pub enum NoSuchModel {
     #[error("{name} is not to be had for {platform}")]
     Platform { name: String, platform: String },
     #[error(
-        "there is no wake word {name:?}: set [hear] wake_word to one of {known}, to \"off\", or to the path of a classifier \
+        "there is no wake word {name:?}: set [detect] wake_word to one of {known}, to \"off\", or to the path of a classifier \
          with a \"/\" in it"
     )]
     WakeWord { name: String, known: String },

@@ -89,8 +89,8 @@ fn flaws_are_refused() {
 
 #[test]
 fn other_platforms_are_named_in_the_refusal() {
-    let detached = ENTRY.replace("revision = \"1\"", "revision = \"1\"\nplatform = \"plan9-mips\"");
-    let catalogue = Catalogue::parse(&detached).unwrap();
+    let elsewhere = ENTRY.replace("revision = \"1\"", "revision = \"1\"\nplatform = \"plan9-mips\"");
+    let catalogue = Catalogue::parse(&elsewhere).unwrap();
     assert_eq!(catalogue.models().count(), 0);
     assert!(matches!(catalogue.find("tiny"), Err(NoSuchModel::Platform { .. })));
 }

@@ -14,7 +14,7 @@ pub enum TurnCommand {
         turn: TurnId,
         from: Ms,
     },
-    /// Read the sound between the two moments, and score whether the turn is complete. Pad it as the recogniser needs.
+    /// Read the sound between the two moments, and score whether the turn is complete. Pad it as the transcriber needs.
     Recognise {
         turn: TurnId,
         from: Ms,

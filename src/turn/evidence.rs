@@ -1,5 +1,5 @@
 //! How likely a turn is over, by what three witnesses make of it: the end-of-turn model of how the voice fell, the
-//! recogniser of what to write behind the last word, and the language model of the words.
+//! transcriber of what to write behind the last word, and the language model of the words.
 //!
 //! None of them knows much alone. Of 97 recordings there are the ends and 484 pauses before them, 36 of the speakers' own and
 //! the others made where the voice is weakest: the witnesses rank an end above a pause in 88, 82 and 87 of 100 pairs, all of

@@ -76,14 +76,14 @@ pub enum VoiceEvent {
     Ended { since: Ms },
 }
 
-/// What the recogniser read.
+/// What the transcriber read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnTranscript {
     pub text: String,
     /// Two letters, as in "en"; empty when it is not known.
     pub language: String,
     pub verdict: TurnVerdict,
-    /// How likely, 0..=1, the recogniser finds it that a sentence ends behind the last word; `None` where it does not say.
+    /// How likely, 0..=1, the transcriber finds it that a sentence ends behind the last word; `None` where it does not say.
     pub ending: Option<f32>,
 }
 

@@ -19,7 +19,7 @@
 //!   └─ muted, no device, closed: everything under way has ended, and voices are not heard
 //! ```
 //!
-//! **When a turn ends.** The end-of-turn model, the recogniser and the language model each say how likely it is over; what they
+//! **When a turn ends.** The end-of-turn model, the transcriber and the language model each say how likely it is over; what they
 //! say is added up (`evidence`), and the likelier it is, the less silence ends the turn ([`EndOfTurn`]). Nothing shortens it
 //! below a floor.
 //!

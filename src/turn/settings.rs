@@ -39,7 +39,7 @@ pub struct TurnSettings {
     pub wake_window: Ms,
     /// How long after an answer speech may begin without the wake word.
     pub follow_up: Ms,
-    /// A recogniser that has said nothing for so long hangs: some ten times what Whisper base takes for 30 s of sound
+    /// A transcriber that has said nothing for so long hangs: some ten times what Whisper base takes for 30 s of sound
     /// on two cores.
     pub recognise_limit: Ms,
     /// The longest wait for an answer's next sign of life before its first sound; a model may have to be loaded first

@@ -61,7 +61,7 @@ pub(super) struct TurnUtterance {
 /// How far its words are.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum TranscriptState {
-    /// The recogniser may follow it as it comes.
+    /// The transcriber may follow it as it comes.
     Following,
     /// Its words were asked for.
     Asked {

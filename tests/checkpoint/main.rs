@@ -18,7 +18,7 @@ use serde_json::Value;
 use sotto::llm::checkpoint::header::{self, CheckpointTensor};
 use sotto::llm::checkpoint::inventory::{Needed, inventory};
 use sotto::llm::checkpoint::names::{self, TensorKind};
-use sotto::llm::checkpoint::writer::{TensorSpec, Writer};
+use sotto::llm::checkpoint::writer::{CheckpointWriter, TensorSpec};
 use sotto::llm::checkpoint::{CONFIG, Checkpoint, INDEX, random};
 use sotto::llm::gguf::Gguf;
 use sotto::llm::quantize::{QuantFormat, Recipe, Watch, quantize};
@@ -274,7 +274,7 @@ fn sharded(model: &Path) -> tempfile::TempDir {
         let own: Vec<&CheckpointTensor> = tensors.iter().skip(part).step_by(2).collect();
         let entries: Vec<TensorSpec> =
             own.iter().map(|tensor| TensorSpec::new(tensor.name.clone(), tensor.dtype.clone(), &tensor.dims)).collect();
-        let mut writer = Writer::create(&dir.path().join(&name), &entries, &[]).unwrap();
+        let mut writer = CheckpointWriter::create(&dir.path().join(&name), &entries, &[]).unwrap();
         own.iter().for_each(|tensor| writer.write(&file[tensor.span.clone()]).unwrap());
         writer.finish().unwrap();
         map.extend(own.iter().map(|tensor| (tensor.name.clone(), Value::from(name.clone()))));

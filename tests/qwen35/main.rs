@@ -7,7 +7,7 @@ mod goldens;
 use std::path::PathBuf;
 
 use expected::Expected;
-use sotto::llm::{KvCacheType, Model, State};
+use sotto::llm::{KvCacheType, Model, SequenceState};
 use sotto_kernels::{BlockType, unpack_row};
 
 /// SPEC 8.3: logits absolutely, states relative to the largest value of their tensor, and how clear a winner must be.
@@ -30,8 +30,8 @@ fn expected() -> Expected {
     Expected::read(&["golden.safetensors", "ref_f64.safetensors"].map(|file| goldens::model().join(file)))
 }
 
-fn state(model: &Model) -> State {
-    State::with_cache(model.model_config(), CONTEXT, KvCacheType::F32)
+fn state(model: &Model) -> SequenceState {
+    SequenceState::with_cache(model.model_config(), CONTEXT, KvCacheType::F32)
 }
 
 /// The golden model in bf16 and in Q8_0, each with what it computes.
@@ -138,7 +138,7 @@ fn states_are_those_of_the_reference_after_any_number_of_tokens() {
     }
 }
 
-fn assert_states(case: &str, model: &Model, state: &State, golden: &Expected) -> f32 {
+fn assert_states(case: &str, model: &Model, state: &SequenceState, golden: &Expected) -> f32 {
     let mut worst: f32 = 0.0;
     let prefix = format!("after{}", state.len());
     for n in 0..model.model_config().layers {
@@ -190,7 +190,7 @@ fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
     const TOKENS: usize = 10_000;
     let (path, _) = exact();
     let model = Model::open(&path, 1).unwrap();
-    let mut state = State::new(model.model_config(), TOKENS);
+    let mut state = SequenceState::new(model.model_config(), TOKENS);
     let mut held = Vec::new();
     model.forward(&mut state, &[1, 2, 3]);
     while state.len() < TOKENS {
@@ -208,7 +208,7 @@ fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
     // The two attention layers keep 2 x 2 x 32 halves a position, in segments of 128; nothing else grows.
     let grown = held[4] - held[0];
     assert!(grown.abs_diff(8_000 * 2 * 2 * 2 * 32 * 2) <= 2 * 128 * 2 * 2 * 32 * 2, "{held:?}");
-    assert!(state.bytes() <= State::planned_bytes(model.model_config(), TOKENS).unwrap());
+    assert!(state.bytes() <= SequenceState::planned_bytes(model.model_config(), TOKENS).unwrap());
 }
 
 /// What rounding keys and values costs: the golden logits are of a model that rounds nothing.
@@ -217,7 +217,7 @@ fn rounded_keys_and_values_stay_near_the_golden_logits() {
     let (path, golden) = exact();
     let model = Model::open(&path, 1).unwrap();
     for (kind, most) in [(KvCacheType::F16, 8e-3), (KvCacheType::Q8, 8e-2)] {
-        let mut state = State::with_cache(model.model_config(), CONTEXT, kind);
+        let mut state = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
         let mut worst: f32 = 0.0;
         let wanted = golden.values(golden.logits()).chunks_exact(model.model_config().vocabulary).collect::<Vec<_>>();
         model.forward_each(&mut state, &golden.tokens("input_ids"), |i, logits| {

@@ -1,6 +1,6 @@
 //! A few rows times a matrix in the cache.
 
-use super::ahead::{AHEAD, ask_for};
+use super::prefetch::{AHEAD, ask_for};
 use crate::isa::Isa;
 
 /// Rows of a left factor, two by two: row 2p + s begins at `of[s] + p * step`.

@@ -3,8 +3,8 @@
 use std::io::{self, Read, Write};
 
 use super::product::{Rows, multiply, multiply_row};
-use super::room::Room;
-use super::{CHUNK, Place, WIDEST};
+use super::scratch::HeadScratch;
+use super::{CHUNK, ChunkPosition, WIDEST};
 use crate::Simd;
 use crate::conv::HeadLayout;
 use crate::elementwise::zeros;
@@ -18,7 +18,7 @@ pub struct DeltaState {
     /// Values from a row of S to the next.
     pub(super) stride: usize,
     /// `base` is that of its border.
-    pub(super) place: Place,
+    pub(super) place: ChunkPosition,
     /// S₀ `[value_heads, key_dim, stride]`
     pub(super) base: Vec<f32>,
     /// k `[key_heads, key_dim, CHUNK]`
@@ -41,7 +41,7 @@ impl DeltaState {
         let stride = value_dim.next_multiple_of(WIDEST);
         DeltaState {
             stride,
-            place: Place::default(),
+            place: ChunkPosition::default(),
             base: zeros(value_heads * key_dim * stride),
             keys: zeros(key_heads * key_dim * CHUNK),
             errors: zeros(value_heads * CHUNK * stride),
@@ -97,14 +97,14 @@ impl DeltaState {
     /// Panics if `position` is no border, or if `base` has another size.
     pub fn set_base(&mut self, position: usize, base: &[f32]) {
         assert_eq!(base.len(), self.base.len(), "what was kept has the size of the base");
-        self.place = Place::new(position, position);
+        self.place = ChunkPosition::new(position, position);
         self.base.copy_from_slice(base);
     }
 
     /// Back to before the first token.
     pub fn clear(&mut self) {
         self.base.fill(0.0);
-        self.place = Place::default();
+        self.place = ChunkPosition::default();
     }
 
     /// Bytes that [`DeltaState::write_to`] writes.
@@ -128,7 +128,7 @@ impl DeltaState {
     /// Becomes what [`DeltaState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
     /// of no use until it is cleared. Panics unless `border` is one, and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
-        self.place = Place::new(border, len);
+        self.place = ChunkPosition::new(border, len);
         let (entries, stride) = (self.place.entries(), self.stride);
         read_numbers(&mut self.base, from)?;
         let (mut keys, mut errors) = (self.keys.chunks_exact_mut(CHUNK), self.errors.chunks_exact_mut(CHUNK * stride));
@@ -140,7 +140,7 @@ impl DeltaState {
     /// S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons, not for speed.
     pub fn dense(&self, simd: Simd) -> Vec<f32> {
         let mut folded = self.clone();
-        let mut room = Room::new(&self.heads, 1);
+        let mut room = HeadScratch::new(&self.heads, 1);
         for value_head in 0..self.heads.value_heads {
             let (key_head, size) = (self.heads.key_head(value_head), self.heads.key_dim * self.stride);
             simd.run(Fold {
@@ -182,7 +182,7 @@ pub(super) struct Fold<'a> {
     pub errors: &'a [f32],
     pub decays: &'a [f64],
     pub stride: usize,
-    pub room: &'a mut Room,
+    pub room: &'a mut HeadScratch,
 }
 
 impl Kernel for Fold<'_> {

@@ -8,9 +8,9 @@
 //! They are kept in tiles of tokens, and in a tile quad by quad: a kernel reads them from one place, in order. Where the
 //! processor multiplies tiles of bytes, those tokens that fill one are kept as it wants them.
 
+use crate::interleaved::{ForFormat, Format, PART, Scales, for_format};
 use crate::isa::{Isa, Kernel, MOST};
 use crate::pool::SharedMut;
-use crate::strips::{ForFormat, Format, PART, Scales, for_format};
 use crate::tiles::TILE;
 use crate::{BlockType, Pool, Simd};
 

@@ -12,11 +12,11 @@ mod tests;
 mod tiled;
 mod tiled_bf16;
 
+use crate::interleaved::InterleavedLayout;
 use crate::matrix::Order;
 use crate::pool::{SharedMut, lock};
-use crate::strips::StripLayout;
 use crate::tiles::bf16::Bf16Tiles;
-use crate::{BlockType, Matrix, Pool, Simd, reference, screen};
+use crate::{BlockType, Matrix, Pool, Simd, pruned, reference};
 use activations::{Activations, Grouping};
 use gemm::{Gemm, PANEL, PANEL_ROWS};
 use matvec::MatVec;
@@ -54,7 +54,7 @@ impl Scratch {
     }
 }
 
-/// Whether a matrix should be packed in strips (see [`StripLayout`]) before it is multiplied: where it is quantised and
+/// Whether a matrix should be packed in strips (see [`InterleavedLayout`]) before it is multiplied: where it is quantised and
 /// its rows are not short.
 pub fn wants_strips(kind: BlockType, cols: usize) -> bool {
     !short::is_short(cols) && Grouping::of(kind).is_some()
@@ -93,10 +93,10 @@ pub fn matmul_all<const M: usize>(
             _ if w.cols() == 0 => y.fill(0.0),
             _ if simd.is_reference() => reference::matmul(w, x, y),
             Order::Rows { .. } if Grouping::of(w.kind()).is_some() => short::short(pool, simd, w, x, y),
-            Order::Planes(layout) => {
+            Order::BitPlanes(layout) => {
                 let room = scratch.rounded.iter_mut().find(|rounded| rounded.is_free());
                 let room = room.expect("no more ways of rounding than matrices");
-                screen::full(pool, simd, &layout, w.bytes(), x, y, room);
+                pruned::full(pool, simd, &layout, w.bytes(), x, y, room);
                 room.clear();
             }
             Order::Rows { .. } if n > 1 && !scratch.steps => match simd.bf16_tiles() {
@@ -144,7 +144,7 @@ enum Work<'a> {
     /// Each token for itself; a unit is [`PIECE_ROWS`].
     Rows(Matrix<'a>),
     /// A unit is a strip; `rounded` is the number of the activations that meet it.
-    Strips { layout: StripLayout, data: &'a [u8], rounded: usize },
+    Strips { layout: InterleavedLayout, data: &'a [u8], rounded: usize },
 }
 
 impl<'a, 'y> Share<'a, 'y> {

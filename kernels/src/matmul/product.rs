@@ -3,9 +3,9 @@
 
 use super::activations::{Activations, Tile, tiles};
 use super::tiled::quads_of;
+use crate::interleaved::{BitPlanes, ForFormat, Format, InterleavedLayout, PART, STRIP, Scales, for_format};
 use crate::isa::{Isa, Kernel};
 use crate::pool::SharedMut;
-use crate::strips::{ForFormat, Format, PART, Planes, STRIP, Scales, StripLayout, for_format};
 use crate::tiles::Tiles;
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ const CACHE_LINE: usize = 64;
 
 /// y`[n, stride]`: the rows of `strips` of a matrix.
 pub(crate) struct Product<'a, 'y> {
-    pub layout: &'a StripLayout,
+    pub layout: &'a InterleavedLayout,
     /// All strips of the matrix.
     pub data: &'a [u8],
     pub strips: Range<usize>,
@@ -96,9 +96,9 @@ impl Product<'_, '_> {
         let mut totals = [isa.zero(); T];
         for part in 0..parts {
             let (span, col) = (part * PART / F::Scales::SPAN, part * PART % F::Scales::SPAN);
-            let at = part * F::Planes::BYTES;
+            let at = part * F::BitPlanes::BYTES;
             if ask {
-                for line in (0..F::Planes::BYTES).step_by(CACHE_LINE) {
+                for line in (0..F::BitPlanes::BYTES).step_by(CACHE_LINE) {
                     isa.prefetch(strip.as_ptr().wrapping_add(at + AHEAD + line));
                 }
                 let scales = scales_at + part * F::Scales::BYTES * PART / F::Scales::SPAN;
@@ -106,7 +106,7 @@ impl Product<'_, '_> {
                     isa.prefetch(strip.as_ptr().wrapping_add(scales + strip.len() + line));
                 }
             }
-            // SAFETY: `strip` has the codes of all parts and the scales of all spans (see `StripLayout`), and `lane` is
+            // SAFETY: `strip` has the codes of all parts and the scales of all spans (see `InterleavedLayout`), and `lane` is
             // below STRIP; the tile has T tokens of as many columns.
             unsafe {
                 let codes = strip.as_ptr().add(at + 4 * lane);
@@ -186,7 +186,7 @@ unsafe fn add_part<I: Isa, F: Format, const T: usize>(
                 *sums = isa.start_quads(*x.starts.add(group * T + t));
             }
             with_quads!(QUADS / groups, group * (QUADS / groups), quad => {
-                let w = F::Planes::quad(isa, codes, quad);
+                let w = F::BitPlanes::quad(isa, codes, quad);
                 // One token alone would wait for each sum before the next; with two sums it waits half as long.
                 if T == 1 && quad % 2 == 1 {
                     others = isa.add_quads(w, x.quads.add(4 * quad), others);

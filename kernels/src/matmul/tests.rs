@@ -1,8 +1,8 @@
 //! Every format against candle, every variant against the reference.
 
 use super::*;
+use crate::interleaved::STRIP;
 use crate::repack_affine;
-use crate::strips::STRIP;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
@@ -61,12 +61,12 @@ fn candle(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
 /// Weights as they are multiplied: in strips where they are quantised.
 enum Ready {
     Rows(BlockType, (usize, usize), Vec<u8>),
-    Strips(StripLayout, Vec<u8>),
+    Strips(InterleavedLayout, Vec<u8>),
 }
 
 impl Ready {
     fn new(kind: BlockType, rows: usize, cols: usize, bytes: &[u8]) -> Ready {
-        let Some(layout) = StripLayout::new(kind, rows, cols) else {
+        let Some(layout) = InterleavedLayout::new(kind, rows, cols) else {
             return Ready::Rows(kind, (rows, cols), bytes.to_vec());
         };
         let mut strips = vec![0xee; layout.bytes()];
@@ -345,8 +345,8 @@ fn short_rows_are_as_exact_as_f32() {
                 matmul(&pool, simd, &w, &x[cols..2 * cols], 1, &mut alone, &mut Scratch::default());
                 assert_eq!(all[rows..2 * rows], alone, "{kind} {} {threads}", simd.name());
                 for (row, y) in alone.iter().enumerate() {
-                    let adapters = values[row * cols..][..cols].iter().zip(&x[cols..]).map(|(w, x)| f64::from(w * x));
-                    let (exact, size) = adapters.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+                    let terms = values[row * cols..][..cols].iter().zip(&x[cols..]).map(|(w, x)| f64::from(w * x));
+                    let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
                     assert!((f64::from(*y) - exact).abs() <= 1e-6 * size, "{kind} {} row {row}", simd.name());
                 }
             }

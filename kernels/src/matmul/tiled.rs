@@ -3,8 +3,8 @@
 
 use super::activations::Tile;
 use super::product::{Product, with_quads};
+use crate::interleaved::{BitPlanes, Format, PART, STRIP, Scales};
 use crate::isa::Isa;
-use crate::strips::{Format, PART, Planes, STRIP, Scales};
 use crate::tiles::{Session, Sums, TILE};
 use std::ops::Range;
 
@@ -50,12 +50,12 @@ impl Product<'_, '_> {
     #[inline(always)]
     fn unpack<I: Isa, F: Format>(&self, isa: I, strip: &[u8], parts: Range<usize>, codes: &mut Codes) {
         for (part, to) in parts.zip(codes.0.chunks_exact_mut(CODES)) {
-            let from = &strip[part * F::Planes::BYTES..][..F::Planes::BYTES];
+            let from = &strip[part * F::BitPlanes::BYTES..][..F::BitPlanes::BYTES];
             for lane in (0..STRIP).step_by(I::LANES) {
                 with_quads!(QUADS, 0, quad => {
                     // SAFETY: `from` is a part; a quad of all rows is 64 bytes of `to`.
                     unsafe {
-                        let codes = F::Planes::quad(isa, from.as_ptr().add(4 * lane), quad);
+                        let codes = F::BitPlanes::quad(isa, from.as_ptr().add(4 * lane), quad);
                         isa.store_quads(codes, to.as_mut_ptr().add(4 * (quad * STRIP + lane)));
                     }
                 });
@@ -81,7 +81,7 @@ impl Product<'_, '_> {
         let mut sums = Sums::default();
         for (part, codes) in parts.zip(codes.0.chunks_exact(CODES)) {
             let (span, col) = (part * PART / F::Scales::SPAN, part * PART % F::Scales::SPAN);
-            // SAFETY: the tile has as many parts as the strip, which has the scales of all spans (see `StripLayout`);
+            // SAFETY: the tile has as many parts as the strip, which has the scales of all spans (see `InterleavedLayout`);
             // groups are counted out of a part.
             unsafe {
                 let (x, span) =

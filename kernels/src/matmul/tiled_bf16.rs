@@ -135,9 +135,9 @@ mod tests {
         let (unit, least) = (2f64.powi(-24), 2f64.powi(-126));
         let most = x.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs())));
         let lost = |w: f64, x: f64| if w.abs() < least { least * x.abs() } else { 0.0 };
-        let adapters = w.iter().zip(x).map(|(w, x)| (f64::from(*w), f64::from(*x)));
+        let terms = w.iter().zip(x).map(|(w, x)| (f64::from(*w), f64::from(*x)));
         let sums = (33 + w.len().div_ceil(512)) as f64 * unit;
-        adapters.map(|(w, x)| sums * (w * x).abs() + lost(w, x) + 2f64.powi(-190) * (w.abs() + 4.0) * most).sum::<f64>()
+        terms.map(|(w, x)| sums * (w * x).abs() + lost(w, x) + 2f64.powi(-190) * (w.abs() + 4.0) * most).sum::<f64>()
             + f64::from(f32::from_bits(1))
     }
 

@@ -169,8 +169,8 @@ fn proves(tiles: Bf16Tiles) -> bool {
     [1, 3].into_iter().all(|steps| {
         let (weights, x) = whole_numbers(steps);
         gives(&weights, &x)
-    }) && ROUNDED.iter().all(|(adapters, _)| {
-        let (weights, x) = terms_at(3, 5, adapters);
+    }) && ROUNDED.iter().all(|(terms, _)| {
+        let (weights, x) = terms_at(3, 5, terms);
         gives(&[weights], &[x])
     })
 }
@@ -214,9 +214,9 @@ fn whole_numbers(steps: usize) -> (Vec<WeightStep>, Vec<TokenStep>) {
 
 /// A row and a token whose products these are, in one chain of sums.
 #[cfg(any(test, target_arch = "x86_64"))]
-fn terms_at(row: usize, token: usize, adapters: &[(f32, f32)]) -> (WeightStep, TokenStep) {
+fn terms_at(row: usize, token: usize, terms: &[(f32, f32)]) -> (WeightStep, TokenStep) {
     let (mut weights, mut x) = (WeightStep::ZERO, TokenStep::ZERO);
-    for (pair, &(w, factor)) in adapters.iter().enumerate() {
+    for (pair, &(w, factor)) in terms.iter().enumerate() {
         weights.0[row][4 * pair..][..4].copy_from_slice(&pair_of(w, 0.0).to_le_bytes());
         x.0[0][pair][token] = pair_of(factor, 0.0);
     }
@@ -242,8 +242,8 @@ mod tests {
 
     #[test]
     fn sums_are_rounded_as_the_manual_says() {
-        for (adapters, expected) in ROUNDED {
-            let (weights, x) = terms_at(19, 5, adapters);
+        for (terms, expected) in ROUNDED {
+            let (weights, x) = terms_at(19, 5, terms);
             let sums = by_hand(&[weights], &[x]);
             assert_eq!(sums.high[19][5].to_bits(), expected.to_bits(), "{terms:?} gives {:e}", sums.high[19][5]);
         }

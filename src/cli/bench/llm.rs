@@ -12,7 +12,7 @@ use super::super::context::AppContext;
 use super::super::{print_json, print_text};
 use super::machine;
 use crate::config;
-use crate::llm::bench::{BenchProfile, BenchReport, ProfilePart, Rates, Screened, Workload, measure};
+use crate::llm::bench::{BenchProfile, BenchReport, ProfilePart, PrunedHeadUse, Rates, Workload, measure};
 use crate::llm::{Llm, LlmError};
 use crate::memory::peak_resident;
 use crate::pipeline::{Loader, Result};
@@ -153,7 +153,7 @@ impl BenchResult<'_> {
             reading.limit(),
             100.0 * report.decode.median() / reading.limit()
         );
-        if let Some(Screened { top_k, decode, saved }) = &report.screened {
+        if let Some(PrunedHeadUse { top_k, decode, saved }) = &report.screened {
             let (read, share) = (reading.bytes_per_token() - saved, decode.median() / report.decode.median());
             let read = Bytes(read as u64);
             let _ = writeln!(text, "one that looks for the best {top_k} reads {read} and is {share:.2} times as fast");

@@ -12,7 +12,7 @@ use super::super::{print_json, print_text};
 use super::machine;
 use crate::audio;
 use crate::config;
-use crate::hear::{SileroVad, speech_end, speech_spans};
+use crate::detect::{SileroVad, speech_end, speech_spans};
 use crate::memory::peak_resident;
 use crate::observe::Timings;
 use crate::pipeline::{BenchmarkedTurn, Purpose, Recording, Result, TurnBenchmark, TurnOutcome};
@@ -31,7 +31,7 @@ struct Question {
 pub fn run(args: &BenchTurn, context: &AppContext) -> Result<()> {
     let console = context.console();
     let loader = context.loader_with_language_model()?;
-    let questions = questions(args, &mut loader.detector()?, &loader.plan().hear)?;
+    let questions = questions(args, &mut loader.voice_activity()?, &loader.plan().detect)?;
     let mut benchmark = TurnBenchmark::start(console.loading(loader, Purpose::Conversation)?, loader.plan())?;
     let mut report = Report::default();
     for Question { file, pause, recording } in questions {
@@ -46,7 +46,7 @@ pub fn run(args: &BenchTurn, context: &AppContext) -> Result<()> {
     }
 }
 
-fn questions(args: &BenchTurn, vad: &mut SileroVad, hear: &config::DetectPlan) -> Result<Vec<Question>> {
+fn questions(args: &BenchTurn, vad: &mut SileroVad, detect: &config::DetectPlan) -> Result<Vec<Question>> {
     let mut files = Vec::new();
     for path in &args.recordings {
         files.extend(wav_files(path)?);
@@ -54,7 +54,7 @@ fn questions(args: &BenchTurn, vad: &mut SileroVad, hear: &config::DetectPlan) -
     files.truncate(args.turns.map_or(usize::MAX, usize::from));
     let mut paused = 0;
     let mut question = |(n, file): (usize, PathBuf)| {
-        let mut recording = recording(&file, vad, hear)?;
+        let mut recording = recording(&file, vad, detect)?;
         let pause = (args.pause_every > 0 && n % args.pause_every == args.pause_every - 1).then(|| {
             paused += 1;
             PAUSES[(paused - 1) % PAUSES.len()]
@@ -84,9 +84,9 @@ fn wav_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn recording(file: &Path, vad: &mut SileroVad, hear: &config::DetectPlan) -> Result<Recording> {
-    let samples = audio::load_speech(file, hear.max_turn)?.samples;
-    let bare = config::DetectPlan { padding: Ms(0.0), ..hear.clone() };
+fn recording(file: &Path, vad: &mut SileroVad, detect: &config::DetectPlan) -> Result<Recording> {
+    let samples = audio::load_speech(file, detect.max_turn)?.samples;
+    let bare = config::DetectPlan { speech_pad: Ms(0.0), ..detect.clone() };
     let spans = speech_spans(&samples, &bare, vad)?;
     let (Some(first), Some(last)) = (spans.first(), spans.last()) else {
         bail!("{} holds no speech; name recordings of spoken questions", file.display());

@@ -114,7 +114,7 @@ fn of_model(model: &TimedModel, plan: &Plan) -> Option<String> {
     match work {
         Work::Frames { .. } if lags => slow("does not keep up with the microphone".to_owned(), "close other programs"),
         Work::Judgements { each } if each.0 > SLOW_JUDGEMENT.0 => {
-            slow(format!("takes {each} for a pause"), "set hear.end_of_turn = \"off\"")
+            slow(format!("takes {each} for a pause"), "set detect.end_of_turn = \"off\"")
         }
         Work::Recognition { took, .. } if took.0 > SLOW_RECOGNITION.0 => match name.contains("tiny") {
             true => slow(
@@ -280,7 +280,7 @@ mod tests {
                 "more slowly than it is spoken",
             ),
             (|r| set(r, ModelPart::LanguageModel, Work::Tokens { read: 9.0, written: 9.0 }), "begin late"),
-            (|r| set(r, ModelPart::TurnDetector, Work::Judgements { each: Ms(300.0) }), "hear.end_of_turn = \"off\""),
+            (|r| set(r, ModelPart::TurnDetector, Work::Judgements { each: Ms(300.0) }), "detect.end_of_turn = \"off\""),
             (
                 |r| set(r, ModelPart::Voice, Work::Speech { sound: Ms(5e3), took: Ms(6e3), first: Ms(90.0) }),
                 "does not keep up with its own speech",

@@ -21,9 +21,9 @@ const SENTENCE: &str =
 const SAMPLE: &str = "speech-sample";
 /// A question lasts about so long.
 const QUESTION: Ms = Ms(4_000.0);
-/// Frames that are listened to and judgements that are timed.
+/// Frames that are listened to and detections that are timed.
 const FRAMES: usize = 300;
-const JUDGEMENTS: usize = 5;
+const DETECTIONS: usize = 5;
 /// A question with some history and a sentence of answer, three times, of which the median counts: one interruption spoils
 /// nothing, and nobody waits long. What is at work beside it shows in the figure; "sotto bench llm" measures for longer.
 const WORKLOAD: Workload = Workload { prompt: 128, generate: 32, depth: 0, repeat: 3, top_k: None, profile: false };
@@ -91,7 +91,7 @@ impl Bench<'_> {
         let (load, work) = match part {
             ModelPart::Runtime => bail!("it is no model"),
             ModelPart::VoiceActivityDetector => {
-                let mut detector = self.loader.detector()?;
+                let mut detector = self.loader.voice_activity()?;
                 (loaded(), frames(|frame| Ok(detector.step(frame).map(drop)?))?)
             }
             ModelPart::WakeFeatures => {
@@ -103,8 +103,8 @@ impl Bench<'_> {
                 (loaded(), frames(|step| Ok(word.step(step).map(drop)?))?)
             }
             ModelPart::TurnDetector => {
-                let mut verdict = self.loader.verdict()?;
-                (loaded(), self.judgements(|sound| Ok(verdict.complete(sound).map(drop)?))?)
+                let mut detector = self.loader.turn_detector()?;
+                (loaded(), self.detections(|sound| Ok(detector.complete(sound).map(drop)?))?)
             }
             ModelPart::Transcriber => {
                 let mut transcriber = self.loader.transcriber()?;
@@ -118,7 +118,7 @@ impl Bench<'_> {
                 (load, Work::Tokens { read: report.prompt.median(), written: report.decode.median() })
             }
             ModelPart::Voice => {
-                let mut voices = self.loader.speaker()?;
+                let mut voices = self.loader.synthesizer()?;
                 let load = loaded();
                 let rate = voices.rate();
                 (load, self.speaking(rate, |on_sound| Ok(voices.speak(SENTENCE, on_sound).map(drop)?))?)
@@ -136,11 +136,11 @@ impl Bench<'_> {
         Ok(&sound[..sound.len().min(SampleRate::HEARING.samples(QUESTION))])
     }
 
-    fn judgements(&self, mut verdict: impl FnMut(&[f32]) -> Result<()>) -> Result<Work> {
+    fn detections(&self, mut detector: impl FnMut(&[f32]) -> Result<()>) -> Result<Work> {
         let sound = self.question().unwrap_or_default();
         let started = Instant::now();
-        (0..JUDGEMENTS).try_for_each(|_| verdict(sound))?;
-        Ok(Work::Judgements { each: Ms(Ms::from(started.elapsed()).0 / JUDGEMENTS as f64) })
+        (0..DETECTIONS).try_for_each(|_| detector(sound))?;
+        Ok(Work::Judgements { each: Ms(Ms::from(started.elapsed()).0 / DETECTIONS as f64) })
     }
 
     /// The second time counts: the first sets things up.
@@ -172,11 +172,11 @@ impl Bench<'_> {
 }
 
 /// Silence takes as long as speech: the work does not depend on the numbers.
-fn frames<const N: usize>(mut hear: impl FnMut(&[f32; N]) -> Result<()>) -> Result<Work> {
+fn frames<const N: usize>(mut detect: impl FnMut(&[f32; N]) -> Result<()>) -> Result<Work> {
     let frame = [0.0; N];
-    hear(&frame)?;
+    detect(&frame)?;
     let started = Instant::now();
-    (0..FRAMES).try_for_each(|_| hear(&frame))?;
+    (0..FRAMES).try_for_each(|_| detect(&frame))?;
     let each = Ms(Ms::from(started.elapsed()).0 / FRAMES as f64);
     Ok(Work::Frames { each, sound: SampleRate::HEARING.duration(N) })
 }

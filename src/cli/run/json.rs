@@ -25,7 +25,7 @@ impl Frontend for Json<'_> {
 
 fn line(happening: &SessionEvent, name: Option<&str>) -> Value {
     match happening {
-        SessionEvent::DeviceKind(change) => json!({ "device": change.to_string() }),
+        SessionEvent::Device(change) => json!({ "device": change.to_string() }),
         SessionEvent::SessionState(view @ SessionState::Waiting) => json!({ "state": view.name(), "for": name }),
         SessionEvent::SessionState(view) => json!({ "state": view.name() }),
         SessionEvent::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
@@ -107,7 +107,7 @@ mod tests {
             echo_loss: Some(21.5),
         };
         let (direction, device) = (Direction::Input, "USB microphone".to_owned());
-        let mut all = vec![SessionEvent::DeviceKind(DeviceChange::Lost { direction, device, why: StreamFault::Gone })];
+        let mut all = vec![SessionEvent::Device(DeviceChange::Lost { direction, device, why: StreamFault::Gone })];
         all.extend(views.map(SessionEvent::SessionState));
         all.extend([SessionEvent::Partial(transcript()), SessionEvent::Understood(transcript())]);
         all.extend(endings.map(|how| SessionEvent::Exchange(exchange(how))));

@@ -77,7 +77,7 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
 /// Who shows it, and whether that reads the keys.
 fn face<'a>(args: &Run, context: &'a AppContext) -> (Box<dyn Frontend + 'a>, bool) {
     let (console, plan) = (context.console(), context.plan());
-    let name = plan.hear.wake_word.as_ref().map(WakeWordPlan::spoken);
+    let name = plan.detect.wake_word.as_ref().map(WakeWordPlan::spoken);
     if args.json {
         return (Box::new(Json(console, name)), false);
     }

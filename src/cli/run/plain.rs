@@ -42,7 +42,7 @@ pub enum ConsoleLine {
 pub fn lines(happening: &SessionEvent, name: Option<&str>) -> Vec<ConsoleLine> {
     let note = |text: &str| vec![ConsoleLine::Note(text.to_owned())];
     match happening {
-        SessionEvent::DeviceKind(change) => note(&change.to_string()),
+        SessionEvent::Device(change) => note(&change.to_string()),
         SessionEvent::SessionState(SessionState::Waiting) => note(&waiting(name)),
         SessionEvent::SessionState(SessionState::Listening) => note("listening"),
         SessionEvent::SessionState(SessionState::Muted) => note("muted"),

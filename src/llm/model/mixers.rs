@@ -36,7 +36,7 @@ impl Model {
         match (&layer.mixer, memory) {
             (Mixer::Attention(mixer), LayerState::Attention(cache)) => self.attend(mixer, cache, work, start, n),
             (Mixer::Gated(mixer), LayerState::Attention(cache)) => self.attend_gated(mixer, cache, work, start, n),
-            (Mixer::DeltaNetLayer(mixer), LayerState::DeltaNetLayer(memory)) => {
+            (Mixer::DeltaNet(mixer), LayerState::DeltaNet(memory)) => {
                 let border = borders.as_mut().and_then(|(position, layers)| Some((*position, layers.next()?)));
                 self.recall(mixer, memory, border, work, n);
             }

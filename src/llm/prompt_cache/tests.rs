@@ -132,11 +132,11 @@ fn files_are_for_their_owner_alone_and_links_are_not_followed() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let file = bench.files().remove(0);
     assert_eq!((mode(&bench.path()), mode(&file)), (0o700, 0o600));
-    let detached = bench.dir.path().join("elsewhere");
-    fs::rename(&file, &detached).unwrap();
-    std::os::unix::fs::symlink(&detached, &file).unwrap();
+    let elsewhere = bench.dir.path().join("elsewhere");
+    fs::rename(&file, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
     let found = bench.get(&cache, &prompt(20));
-    assert!(found.state.is_none() && found.notes.is_empty() && detached.exists());
+    assert!(found.state.is_none() && found.notes.is_empty() && elsewhere.exists());
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct ReferenceLayer {
 }
 
 enum Mixer {
-    DeltaNetLayer(DeltaNetLayer),
+    DeltaNet(DeltaNetLayer),
     Attention(Attention),
 }
 
@@ -68,7 +68,7 @@ impl ReferenceLayer {
     ) -> std::result::Result<ReferenceLayer, ReferenceError> {
         let (width, hidden) = (config.hidden_size, config.intermediate_size);
         let mixer = match config.is_delta(n) {
-            true => Mixer::DeltaNetLayer(DeltaNetLayer::load(weights, config, &format!("layers.{n}.linear_attn."))?),
+            true => Mixer::DeltaNet(DeltaNetLayer::load(weights, config, &format!("layers.{n}.linear_attn."))?),
             false => Mixer::Attention(Attention::load(weights, config, &format!("layers.{n}.self_attn."))?),
         };
         Ok(ReferenceLayer {
@@ -84,7 +84,7 @@ impl ReferenceLayer {
     pub fn memory(&self, config: &ReferenceConfig) -> Result<ReferenceLayerState> {
         let zeros = |dims: &[usize]| Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu);
         Ok(match &self.mixer {
-            Mixer::DeltaNetLayer(_) => ReferenceLayerState::DeltaNetLayer {
+            Mixer::DeltaNet(_) => ReferenceLayerState::DeltaNet {
                 conv: zeros(&[config.linear_conv_kernel_dim - 1, config.channels()])?,
                 recurrent: zeros(&[
                     config.linear_num_value_heads,
@@ -106,7 +106,7 @@ impl ReferenceLayer {
     ) -> Result<Tensor> {
         let normed = rms_norm(x, &self.mixer_norm, config.rms_norm_eps)?;
         let mixed = match (&self.mixer, memory) {
-            (Mixer::DeltaNetLayer(delta), ReferenceLayerState::DeltaNetLayer { conv, recurrent }) => {
+            (Mixer::DeltaNet(delta), ReferenceLayerState::DeltaNet { conv, recurrent }) => {
                 delta.forward(config, &normed, conv, recurrent)?
             }
             (Mixer::Attention(attention), ReferenceLayerState::Attention { kept }) => {

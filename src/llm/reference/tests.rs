@@ -52,7 +52,7 @@ fn assert_states(memory: &ReferenceState, expected: impl Fn(&str) -> Option<Vec<
     for (n, layer) in memory.layers().iter().enumerate() {
         let wanted = |part: &str| expected(&format!("after{}.layer{n}.{part}", memory.positions())).unwrap();
         match layer {
-            ReferenceLayerState::DeltaNetLayer { conv, recurrent } => {
+            ReferenceLayerState::DeltaNet { conv, recurrent } => {
                 assert_near("S", recurrent, &wanted("recurrent_state"), 1e-4);
                 assert_near("rows", &conv.t().unwrap(), &wanted("conv_state"), 1e-4);
             }

@@ -25,7 +25,7 @@ use super::loaded::Llm;
 use super::model_config::ModelConfig;
 use super::sampler::Sampler;
 use super::state::{KvCacheType, SequenceState};
-use crate::config::{self, Speculation};
+use crate::config::{self, SpeculativeDecoding};
 use lookup::Lookup;
 use mtp::Mtp;
 use pace::{MOST, Pace, Reason};
@@ -88,12 +88,12 @@ struct Ahead {
 
 impl Speculator {
     pub fn new(llm: &Llm) -> Self {
-        let ahead = match llm.settings.speculation {
-            Speculation::Off => None,
-            Speculation::Auto => {
+        let ahead = match llm.settings.speculative_decoding {
+            SpeculativeDecoding::Off => None,
+            SpeculativeDecoding::Auto => {
                 let began = Instant::now();
                 let lookup = Lookup::new(llm.settings.context());
-                let (drafts, kind) = (llm.model.drafts(), KvCacheType::from(llm.settings.kv));
+                let (drafts, kind) = (llm.model.drafts(), KvCacheType::from(llm.settings.kv_cache));
                 let mtp = drafts.then(|| Mtp::new(llm.model_config(), llm.tokenizer.used(), kind));
                 Some(Ahead::new(llm.model_config(), (Box::new(lookup), mtp), Box::new(move || began.elapsed())))
             }
@@ -105,12 +105,12 @@ impl Speculator {
     /// Bytes that it takes, with a model that `drafts` or without.
     pub fn planned_bytes(model_config: &ModelConfig, settings: &config::LlmPlan, drafts: bool) -> u64 {
         let logits = ((MOST + 1) * size_of::<f32>()) as u64 * model_config.vocabulary as u64;
-        let mtp = || Mtp::planned_bytes(model_config, settings.context(), settings.kv.into());
+        let mtp = || Mtp::planned_bytes(model_config, settings.context(), settings.kv_cache.into());
         // What does not fit the address space is refused with the state, which holds more.
         let mtp = if drafts { mtp().map_or(u64::MAX, |bytes| bytes as u64) } else { 0 };
-        match settings.speculation {
-            Speculation::Off => 0,
-            Speculation::Auto => mtp.saturating_add(logits + Lookup::planned_bytes(settings.context()) as u64),
+        match settings.speculative_decoding {
+            SpeculativeDecoding::Off => 0,
+            SpeculativeDecoding::Auto => mtp.saturating_add(logits + Lookup::planned_bytes(settings.context()) as u64),
         }
     }
 

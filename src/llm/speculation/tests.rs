@@ -44,16 +44,16 @@ fn even_clock() -> Box<dyn Fn() -> Duration + Send> {
 }
 
 fn load(file: &testing::Builder, temperature: f32) -> Llm {
-    load_for(file, temperature, Speculation::Off)
+    load_for(file, temperature, SpeculativeDecoding::Off)
 }
 
-fn load_for(file: &testing::Builder, temperature: f32, speculation: Speculation) -> Llm {
+fn load_for(file: &testing::Builder, temperature: f32, speculative_decoding: SpeculativeDecoding) -> Llm {
     let path = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(path.path(), file.build()).unwrap();
     let permit = Budget::new(Bytes::mib(64)).reserve("tiny", Bytes::mib(64)).unwrap();
     let mut settings = testing::settings(250, ANSWER);
     settings.sampling.temperature = temperature;
-    settings.speculation = speculation;
+    settings.speculative_decoding = speculative_decoding;
     Llm::load(path.path(), &settings, permit).unwrap()
 }
 
@@ -199,7 +199,7 @@ fn breaking_off_in_the_middle_of_a_guess_leaves_what_a_plain_answer_would() {
 #[test]
 fn no_draft_of_the_models_own_block_changes_an_answer() {
     for (foreseen, temperature) in [(false, 0.0), (false, 1.0), (true, 0.0), (true, 0.7)] {
-        let llm = load_for(&testing::drafting(foreseen), temperature, Speculation::Auto);
+        let llm = load_for(&testing::drafting(foreseen), temperature, SpeculativeDecoding::Auto);
         let found: [(&str, Box<dyn Drafter>); 2] =
             [("nothing found", Box::new(Silent)), ("looked up", Box::new(Lookup::new(250)))];
         for (name, drafter) in found {
@@ -219,7 +219,7 @@ fn no_draft_of_the_models_own_block_changes_an_answer() {
 
 #[test]
 fn breaking_off_in_the_middle_of_a_draft_leaves_what_a_plain_answer_would() {
-    let llm = load_for(&testing::drafting(true), 0.0, Speculation::Auto);
+    let llm = load_for(&testing::drafting(true), 0.0, SpeculativeDecoding::Auto);
     for at in 20..40 {
         let mut stop = |len: usize| if len == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         let ahead = tell(&llm, drafting(&llm, Box::new(Silent)), &mut stop);
@@ -232,7 +232,7 @@ fn breaking_off_in_the_middle_of_a_draft_leaves_what_a_plain_answer_would() {
 #[test]
 fn the_models_own_block_stays_in_step_with_the_text() {
     for (foreseen, temperature) in [(false, 1.0), (true, 0.0), (true, 0.7)] {
-        let llm = load_for(&testing::drafting(foreseen), temperature, Speculation::Auto);
+        let llm = load_for(&testing::drafting(foreseen), temperature, SpeculativeDecoding::Auto);
         let mut told = tell(&llm, drafting(&llm, Box::new(Silent)), &mut go_on);
         let (mut state, mut plain) = (begun(&llm), mtp(&llm));
         for &token in &told.state.tokens()[PROMPT..].to_vec() {
@@ -255,11 +255,12 @@ fn the_models_own_block_stays_in_step_with_the_text() {
 #[test]
 fn the_block_is_loaded_and_planned_for_only_where_it_is_wanted() {
     let file = testing::drafting(false);
-    let (with, without) = (load_for(&file, 0.0, Speculation::Auto), load_for(&file, 0.0, Speculation::Off));
+    let (with, without) =
+        (load_for(&file, 0.0, SpeculativeDecoding::Auto), load_for(&file, 0.0, SpeculativeDecoding::Off));
     assert!(with.model.drafts() && !without.model.drafts());
     // Four matrices of attention, three of the feed-forward network, and the one that joins.
     let block = 4 * (32 * 64 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 64 + 32 * 64);
     assert_eq!(with.model.bytes() - without.model.bytes(), block);
     assert!(with.planned().0 > without.planned().0 + block as u64);
-    assert!(!load_for(&testing::model("qwen35"), 0.0, Speculation::Auto).model.drafts());
+    assert!(!load_for(&testing::model("qwen35"), 0.0, SpeculativeDecoding::Auto).model.drafts());
 }

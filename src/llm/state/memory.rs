@@ -22,11 +22,11 @@ pub enum KvCacheType {
     Q8,
 }
 
-impl From<config::Kv> for KvCacheType {
-    fn from(kv: config::Kv) -> KvCacheType {
-        match kv {
-            config::Kv::F16 => KvCacheType::F16,
-            config::Kv::Q8 => KvCacheType::Q8,
+impl From<config::KvType> for KvCacheType {
+    fn from(kv_cache: config::KvType) -> KvCacheType {
+        match kv_cache {
+            config::KvType::F16 => KvCacheType::F16,
+            config::KvType::Q8 => KvCacheType::Q8,
         }
     }
 }
@@ -34,7 +34,7 @@ impl From<config::Kv> for KvCacheType {
 #[derive(Clone)]
 pub(in crate::llm) enum LayerState {
     Attention(LayerKvCache),
-    DeltaNetLayer(Box<DeltaNetState>),
+    DeltaNet(Box<DeltaNetState>),
 }
 
 /// Keys and values of an attention layer.
@@ -66,7 +66,7 @@ pub struct DeltaNetState {
 impl LayerState {
     pub fn new(model_config: &ModelConfig, layer: usize, kind: KvCacheType) -> Self {
         match &model_config.delta {
-            Some(net) if model_config.is_delta(layer) => LayerState::DeltaNetLayer(Box::new(DeltaNetState::new(net))),
+            Some(net) if model_config.is_delta(layer) => LayerState::DeltaNet(Box::new(DeltaNetState::new(net))),
             _ => LayerState::Attention(LayerKvCache::new(model_config, kind)),
         }
     }
@@ -86,14 +86,14 @@ impl LayerState {
     pub fn bytes(&self) -> usize {
         match self {
             LayerState::Attention(cache) => cache.bytes(),
-            LayerState::DeltaNetLayer(memory) => memory.conv.bytes() + memory.delta.bytes(),
+            LayerState::DeltaNet(memory) => memory.conv.bytes() + memory.delta.bytes(),
         }
     }
 
     pub fn grow(&mut self, positions: usize) {
         match self {
             LayerState::Attention(cache) => any!(cache, cache => cache.grow(positions)),
-            LayerState::DeltaNetLayer(_) => {}
+            LayerState::DeltaNet(_) => {}
         }
     }
 
@@ -101,7 +101,7 @@ impl LayerState {
     pub fn written_bytes(&self, len: usize) -> usize {
         match self {
             LayerState::Attention(cache) => any!(cache, cache => cache.written_bytes(len)),
-            LayerState::DeltaNetLayer(memory) => memory.conv.written_bytes() + memory.delta.written_bytes(),
+            LayerState::DeltaNet(memory) => memory.conv.written_bytes() + memory.delta.written_bytes(),
         }
     }
 
@@ -109,7 +109,7 @@ impl LayerState {
     pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
         match self {
             LayerState::Attention(cache) => any!(cache, cache => cache.write_to(len, to)),
-            LayerState::DeltaNetLayer(memory) => memory.conv.write_to(to).and_then(|()| memory.delta.write_to(to)),
+            LayerState::DeltaNet(memory) => memory.conv.write_to(to).and_then(|()| memory.delta.write_to(to)),
         }
     }
 
@@ -117,7 +117,7 @@ impl LayerState {
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
         match self {
             LayerState::Attention(cache) => any!(cache, cache => cache.read_from(len, from)),
-            LayerState::DeltaNetLayer(memory) => {
+            LayerState::DeltaNet(memory) => {
                 memory.conv.read_from(border, len, from)?;
                 memory.delta.read_from(border, len, from)
             }
@@ -127,21 +127,21 @@ impl LayerState {
     pub fn cache(&self) -> Option<&LayerKvCache> {
         match self {
             LayerState::Attention(cache) => Some(cache),
-            LayerState::DeltaNetLayer(_) => None,
+            LayerState::DeltaNet(_) => None,
         }
     }
 
     pub fn delta(&self) -> Option<&DeltaNetState> {
         match self {
             LayerState::Attention(_) => None,
-            LayerState::DeltaNetLayer(memory) => Some(memory),
+            LayerState::DeltaNet(memory) => Some(memory),
         }
     }
 
     pub fn delta_mut(&mut self) -> Option<&mut DeltaNetState> {
         match self {
             LayerState::Attention(_) => None,
-            LayerState::DeltaNetLayer(memory) => Some(memory),
+            LayerState::DeltaNet(memory) => Some(memory),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch, zeros};
 
-use crate::llm::head::Screening;
+use crate::llm::head::HeadPruning;
 use crate::llm::model_config::{DeltaNet, Family, ModelConfig};
 use crate::llm::profile::OperationProfile;
 
@@ -34,7 +34,7 @@ pub struct Workspace {
     pub hybrid: Option<DeltaWork>,
     pub rope: Rope,
     pub scratch: Scratch,
-    pub screening: Screening,
+    pub screening: HeadPruning,
     pub profile: OperationProfile,
 }
 
@@ -76,7 +76,7 @@ impl Workspace {
             hybrid: model_config.delta.as_ref().map(|net| DeltaWork::new(model_config, net)),
             rope: Rope::new(style, model_config.head_dim, model_config.rotated, model_config.rope_base, None),
             scratch: Scratch::default(),
-            screening: Screening::default(),
+            screening: HeadPruning::default(),
             profile: OperationProfile::default(),
         }
     }

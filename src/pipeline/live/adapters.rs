@@ -1,4 +1,4 @@
-//! What recogniser and plan say, in the terms of the turn machine.
+//! What transcriber and plan say, in the terms of the turn machine.
 
 use crate::asr;
 use crate::config::{self, Plan};
@@ -24,14 +24,14 @@ pub(super) fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
     let (usual, turn) = (TurnSettings::default(), &plan.turn);
     TurnSettings {
         end: EndOfTurn {
-            short: turn.short_silence,
-            middle: turn.middle_silence,
-            long: turn.long_silence,
-            hanging: turn.hanging_silence,
+            short: turn.likely_silence,
+            middle: turn.possible_silence,
+            long: turn.unlikely_silence,
+            hanging: turn.incomplete_silence,
             ..usual.end
         },
         use_sentence_end: true,
-        longest_turn: plan.hear.max_turn,
+        longest_turn: plan.detect.max_turn,
         barge_in: match turn.barge_in {
             config::BargeInMode::On => BargeIn::On,
             config::BargeInMode::Stop => BargeIn::Stop,

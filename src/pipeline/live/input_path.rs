@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::wake_word::WakeWordListener;
 use crate::config;
-use crate::hear::{ECHO_REACH, FRAME, Likeness, Segmenter, SpeechEvent, loudest, speech_end};
+use crate::detect::{ECHO_REACH, FRAME, Likeness, Segmenter, SpeechEvent, loudest, speech_end};
 use crate::pipeline::listen::SpeechClip;
 use crate::pipeline::stage::{Result, VoiceActivityDetector};
 use crate::turn::{TurnInput, VoiceEvent};
@@ -50,7 +50,7 @@ pub(super) struct InputPath {
     name: Option<WakeWordListener>,
     /// When the wake word had been said last.
     named: Ms,
-    padding: u64,
+    speech_pad: u64,
     /// At 16 kHz, from sample `first` of the capture on.
     sound: VecDeque<f32>,
     first: u64,
@@ -85,7 +85,7 @@ impl InputPath {
             segmenter: Segmenter::new(plan),
             name,
             named: Ms(f64::NEG_INFINITY),
-            padding: samples(plan.padding) as u64,
+            speech_pad: samples(plan.speech_pad) as u64,
             sound: VecDeque::new(),
             first: 0,
             words: VecDeque::new(),
@@ -102,7 +102,7 @@ impl InputPath {
 
     /// Takes the next sound, whose first sample was at the microphone at the moment `at`. Says what voices did and when the
     /// wake word was said, and of which sound that could not be told.
-    pub(super) fn hear(
+    pub(super) fn detect(
         &mut self,
         CapturedSound { samples, words, played }: CapturedSound,
         at: Ms,
@@ -113,7 +113,7 @@ impl InputPath {
         self.played.extend(played);
         let mut events = Vec::new();
         while self.end() - self.judged >= FRAME as u64 {
-            self.verdict(&mut events);
+            self.detect_voice(&mut events);
         }
         events.extend(self.look_ahead().map(|event| Ok(TurnInput::Voice(event))));
         let old = self.sound.len().saturating_sub(self.most);
@@ -121,7 +121,7 @@ impl InputPath {
         self.words.drain(..old);
         self.played.drain(..old);
         self.first += old as u64;
-        let named = self.name.as_mut().map_or_else(Vec::new, |name| name.hear(words, at));
+        let named = self.name.as_mut().map_or_else(Vec::new, |name| name.detect(words, at));
         for said in named {
             if let Ok(until) = said {
                 if self.is_own(Ms(until.0 - NAMED.0), until) {
@@ -152,7 +152,7 @@ impl InputPath {
         let (first, end) = (self.first, self.end());
         let (from, to) = (self.sample(from).clamp(first, end), self.sample(to).clamp(first, end));
         let named = self.sample(self.named).min(to);
-        let kept = from.saturating_sub(self.padding).max(first).max(named)..(to + self.padding).min(end);
+        let kept = from.saturating_sub(self.speech_pad).max(first).max(named)..(to + self.speech_pad).min(end);
         let origin = self.origin;
         let sound = &*self.sound.make_contiguous();
         let last = (speech_end(sound, (to - first) as usize) as u64 + first).max(from);
@@ -185,7 +185,7 @@ impl InputPath {
         self.comparer.of(&heard[from.min(to)..to], &played[reach.min(to)..to])
     }
 
-    fn verdict(&mut self, events: &mut Vec<Result<TurnInput>>) {
+    fn detect_voice(&mut self, events: &mut Vec<Result<TurnInput>>) {
         let mut frame = [0.0; FRAME];
         let from = (self.judged - self.first) as usize;
         frame.iter_mut().zip(self.sound.range(from..)).for_each(|(to, sample)| *to = *sample);
@@ -255,7 +255,7 @@ impl InputPath {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hear::WAKE_STEP;
+    use crate::detect::WAKE_STEP;
     use crate::pipeline::stage::WakeWordDetector;
 
     /// Hears a voice in what is loud.
@@ -270,11 +270,11 @@ mod tests {
     }
 
     fn input_path() -> InputPath {
-        let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.hear;
+        let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan.detect;
         InputPath::new(
             Box::new(Loud),
             None,
-            &config::DetectPlan { min_speech: Ms(96.0), end_silence: Ms(320.0), ..plan },
+            &config::DetectPlan { min_speech: Ms(96.0), min_silence: Ms(320.0), ..plan },
             0.4,
         )
     }
@@ -282,7 +282,7 @@ mod tests {
     /// So loud, with words half as loud, and nothing played.
     fn heard(input_path: &mut InputPath, level: f32, at: Ms) -> Vec<VoiceEvent> {
         let heard = CapturedSound { samples: &[level; 128], words: &[level / 2.0; 128], played: &[0.0; 128] };
-        input_path.hear(heard, at).into_iter().map(voice).collect()
+        input_path.detect(heard, at).into_iter().map(voice).collect()
     }
 
     fn voice(event: Result<TurnInput>) -> VoiceEvent {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     /// Frames of voice and silence in turns, from the moment 1000 on.
-    fn hear(input_path: &mut InputPath, frames: &[usize]) -> Vec<VoiceEvent> {
+    fn detect(input_path: &mut InputPath, frames: &[usize]) -> Vec<VoiceEvent> {
         let mut events = Vec::new();
         let mut at = 1000.0;
         for (n, count) in frames.iter().enumerate() {
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_voice_is_seen_before_it_is_speech_and_ends_with_the_silence_behind_it() {
-        let events = hear(&mut input_path(), &[10, 10, 20]);
+        let events = detect(&mut input_path(), &[10, 10, 20]);
         let [seen, confirmed, paused, ended] = events[..] else { panic!("{events:?}") };
         assert_eq!(
             (seen, confirmed),
@@ -317,14 +317,14 @@ mod tests {
             (paused, ended),
             (VoiceEvent::Paused { since: Ms(1640.0) }, VoiceEvent::Ended { since: Ms(1640.0) })
         );
-        let events = hear(&mut input_path(), &[10, 1, 20]);
+        let events = detect(&mut input_path(), &[10, 1, 20]);
         assert_eq!(events, [VoiceEvent::Seen { since: Ms(1320.0) }, VoiceEvent::Lost]);
     }
 
     #[test]
     fn a_voice_that_comes_back_is_seen_at_once_and_a_click_soon_lost() {
         let mut input_path = input_path();
-        hear(&mut input_path, &[10, 10, 5]);
+        detect(&mut input_path, &[10, 10, 5]);
         let block = |input_path: &mut InputPath, level: f32| {
             let at = Ms(9_000.0 + input_path.end() as f64 / 16.0);
             heard(input_path, level, at)
@@ -339,20 +339,21 @@ mod tests {
     #[test]
     fn the_words_between_two_moments_are_handed_out_with_their_padding() {
         let mut input_path = input_path();
-        hear(&mut input_path, &[20, 10, 20]);
+        detect(&mut input_path, &[20, 10, 20]);
         let now = Instant::now();
         let spoken_answer = input_path.utterance(Ms(1640.0), Ms(1960.0), false, (Ms(2600.0), now));
         assert_eq!((spoken_answer.length, now - spoken_answer.last_sample_at), (Ms(320.0), Duration::from_millis(640)));
         let voiced = spoken_answer.samples.iter().filter(|sample| **sample == 0.45).count();
         assert_eq!(voiced, 10 * FRAME);
-        assert_eq!(spoken_answer.samples.len() as u64, 10 * FRAME as u64 + 2 * input_path.padding);
+        assert_eq!(spoken_answer.samples.len() as u64, 10 * FRAME as u64 + 2 * input_path.speech_pad);
         // Never heard, and long forgotten.
         assert!(
-            input_path.utterance(Ms(9e9), Ms(9e9), false, (Ms(2600.0), now)).samples.len() as u64 <= input_path.padding
+            input_path.utterance(Ms(9e9), Ms(9e9), false, (Ms(2600.0), now)).samples.len() as u64
+                <= input_path.speech_pad
         );
         assert!(
             input_path.utterance(Ms(-5.0), Ms(0.0), false, (Ms(2600.0), now)).samples.len() as u64
-                <= 2 * input_path.padding
+                <= 2 * input_path.speech_pad
         );
     }
 
@@ -370,7 +371,7 @@ mod tests {
     fn hear_words(input_path: &mut InputPath, words: &[f32], played: &[f32]) -> Vec<Result<TurnInput>> {
         let blocks = words.chunks_exact(128).zip(played.chunks_exact(128)).enumerate();
         let heard = |(n, (words, played))| {
-            input_path.hear(CapturedSound { samples: &[0.0; 128], words, played }, Ms(n as f64 * 8.0))
+            input_path.detect(CapturedSound { samples: &[0.0; 128], words, played }, Ms(n as f64 * 8.0))
         };
         blocks.flat_map(heard).collect()
     }
@@ -415,7 +416,7 @@ mod tests {
     #[test]
     fn an_hour_is_not_kept() {
         let mut input_path = input_path();
-        hear(&mut input_path, &[4000]);
+        detect(&mut input_path, &[4000]);
         assert_eq!((input_path.sound.len(), input_path.end()), (input_path.most, 4000 * FRAME as u64));
     }
 }

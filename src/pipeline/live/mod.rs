@@ -1,8 +1,8 @@
 //! A conversation on real devices: the turn machine in the middle of the graph.
 //!
 //! One thread ([`Live::step`], over and over) has the microphone, voice activity, the machine and the speaker; the
-//! recogniser, the language model and the voice have theirs, and so has the judge, who hears at each pause what the
-//! recogniser hears and a little more silence, and says how likely it is that nothing more is to come. What happens is told
+//! transcriber, the language model and the voice have theirs, and so has the turn detector, who hears at each pause what the
+//! transcriber hears and a little more silence, and says how likely it is that nothing more is to come. What happens is told
 //! to the machine as it happens, and its commands are carried out here; nothing here decides. The wake word is listened for
 //! on the same thread: it costs 1.5 ms of every 80.
 //!
@@ -57,9 +57,9 @@ const QUEUE: usize = 64;
 const SOUNDS: usize = 4;
 /// Frames of the microphone, 32 ms each, that cannot be judged one after another: after a second the ears are dead.
 const MOST_DEAF: u32 = 32;
-/// Silence that the judge hears behind the speech. Asked at 96 to 160 ms Smart Turn told the ends and pauses of 97 recordings
+/// Silence that the turn detector hears behind the speech. Asked at 96 to 160 ms Smart Turn told the ends and pauses of 97 recordings
 /// from each other a little better than later (area under the curve 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the
-/// recogniser has had both cores to itself.
+/// transcriber has had both cores to itself.
 const JUDGED_SILENCE: Ms = Ms(160.0);
 /// How long the thread sleeps when nobody tells it anything: half a block of the microphone.
 pub const TICK: Duration = Duration::from_millis(5);
@@ -77,7 +77,7 @@ pub struct SessionDevices {
 /// Something that a person may want to see.
 #[derive(Clone, Debug)]
 pub enum SessionEvent {
-    DeviceKind(DeviceChange),
+    Device(DeviceChange),
     SessionState(SessionState),
     /// What was understood so far of somebody who speaks on.
     Partial(asr::Transcript),
@@ -135,9 +135,9 @@ pub struct Live {
     answering: CurrentTurn,
     journal: Journal,
     cancel: Cancel,
-    /// Where the recogniser can.
+    /// Where the transcriber can.
     partial: Option<PartialTranscription>,
-    /// The pause about which the judge is still to be asked: of which turn, and from where to where its speech goes.
+    /// The pause about which the turn detector is still to be asked: of which turn, and from where to where its speech goes.
     unscored_pause: Option<(TurnId, Ms, Ms)>,
     answer: Option<SpokenAnswer>,
     /// How far it was when that was told last.
@@ -184,36 +184,39 @@ impl Live {
     ) -> std::result::Result<Live, AudioError> {
         let (transcribing, answering) = (CurrentTurn::default(), CurrentTurn::default());
         let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
-        let ((hear, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
+        let ((detect, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
         let (speech, speech_in) = bounded(QUEUE);
-        let Stages { detector, verdict, name, transcriber, language_model, speaker } = stages;
-        let name = name.zip(plan.hear.wake_word.as_ref()).map(|(name, plan)| WakeWordListener::new(name, plan));
+        let Stages { voice_activity, turn_detector, wake_word, transcriber, language_model, synthesizer } = stages;
+        let wake_word =
+            wake_word.zip(plan.detect.wake_word.as_ref()).map(|(model, plan)| WakeWordListener::new(model, plan));
         let worker = |present: &CurrentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
-        let (rate, languages, priority) = (speaker.rate(), speaker.languages(), plan.llm.priority);
+        let (rate, languages, priority) = (synthesizer.rate(), synthesizer.languages(), plan.llm.priority);
         let partial = transcriber.can_transcribe_partially().then(PartialTranscription::default);
         let mut threads = Vec::new();
-        let turn_detection_jobs = verdict.map(|verdict| {
+        let turn_detection_jobs = turn_detector.map(|detector| {
             let (queue, jobs) = latest();
-            threads.push(spawn("judge", worker(&transcribing, tell.clone()), move |worker| {
-                worker.turn_detection_jobs(verdict, &jobs)
+            threads.push(spawn("turn-detector", worker(&transcribing, tell.clone()), move |worker| {
+                worker.run_turn_detector(detector, &jobs)
             }));
             queue
         });
         threads.extend([
-            spawn("recognise", worker(&transcribing, tell.clone()), move |worker| {
-                worker.recognising(transcriber, &hear_in)
+            spawn("transcriber", worker(&transcribing, tell.clone()), move |worker| {
+                worker.run_transcriber(transcriber, &hear_in)
             }),
-            spawn("think", worker(&answering, tell), move |worker| {
+            spawn("language-model", worker(&answering, tell), move |worker| {
                 worker.lower(priority);
-                worker.answer_jobs(language_model, &think_in, &SynthesizerQueue { speech, begun: begun_in })
+                worker.run_language_model(language_model, &think_in, &SynthesizerQueue { speech, begun: begun_in })
             }),
-            spawn("speak", worker(&answering, tell_sound), move |worker| worker.speaking(speaker, &speech_in, &begun)),
+            spawn("synthesizer", worker(&answering, tell_sound), move |worker| {
+                worker.run_synthesizer(synthesizer, &speech_in, &begun)
+            }),
         ]);
         let (card, detached) = (devices.card, detached());
         let settings = PlaybackSettings::at(rate);
         let playback = Playback::open(card.clone(), &devices.speaker, settings, detached.clone())?;
-        let turns = turn_settings(plan, name.is_some());
-        let input_path = InputPath::new(detector, name, &plan.hear, turns.own_sound);
+        let turns = turn_settings(plan, wake_word.is_some());
+        let input_path = InputPath::new(voice_activity, wake_word, &plan.detect, turns.own_sound);
         Ok(Live {
             plan: plan.clone(),
             languages,
@@ -234,7 +237,7 @@ impl Live {
             progress: None,
             past: Past::default(),
             fresh: false,
-            queues: Some(Queues { transcribing: hear, turn_detection_jobs, answer_jobs: think, inbox, sounds }),
+            queues: Some(Queues { transcribing: detect, turn_detection_jobs, answer_jobs: think, inbox, sounds }),
             stages: threads,
             happened: Vec::new(),
         })
@@ -313,7 +316,7 @@ impl Live {
             let played = self.output_path.reference(at);
             self.front.process(&mut samples, &played);
             let heard = CapturedSound { samples: &samples, words: self.front.words(), played: &played };
-            for event in self.input_path.hear(heard, at) {
+            for event in self.input_path.detect(heard, at) {
                 match event {
                     Ok(event) => self.tell(event),
                     Err(error) => self.ears_failed(error)?,
@@ -391,7 +394,7 @@ impl Live {
         // Another device, or another distance: what the canceller has learned of the room no longer holds.
         self.front.reset();
         self.meter = LevelMeter::default();
-        self.happened.push(SessionEvent::DeviceKind(change));
+        self.happened.push(SessionEvent::Device(change));
         self.tell(input);
     }
 

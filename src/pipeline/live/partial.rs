@@ -1,15 +1,15 @@
-//! Reading along: when the recogniser looks at the sound so far while somebody speaks, and when it lets go of it.
+//! Reading along: when the transcriber looks at the sound so far while somebody speaks, and when it lets go of it.
 //!
 //! What is read along is for the eye, and for words over an answer. What counts is read when the voice pauses, and must
 //! never wait for it: so a reading ends with the first quiet frame, which comes before a pause is one, or when anything else
-//! is asked of the recogniser. Where the voice was only weak for a moment, it is begun again.
+//! is asked of the transcriber. Where the voice was only weak for a moment, it is begun again.
 
 use crate::asr::Cancel;
 use crate::types::{Ms, TurnId};
 
 /// New speech from one reading to the next, and before the first: two or three words.
 const EVERY: Ms = Ms(1_000.0);
-/// So many times as long as a reading took is none: it has a third of the recogniser's time at most, however slow that is.
+/// So many times as long as a reading took is none: it has a third of the transcriber's time at most, however slow that is.
 const REST: f64 = 2.0;
 
 /// Who is followed, and what is read of it.
@@ -22,7 +22,7 @@ pub(super) struct PartialTranscription {
     rests_until: Ms,
 }
 
-/// The recogniser is at it since `since`, with the sound up to there.
+/// The transcriber is at it since `since`, with the sound up to there.
 struct Reading {
     cancel: Cancel,
     since: Ms,
@@ -55,7 +55,7 @@ impl PartialTranscription {
         }
     }
 
-    /// The recogniser is to be free at once. What was being read is still to be read.
+    /// The transcriber is to be free at once. What was being read is still to be read.
     pub(super) fn let_go(&mut self, now: Ms) {
         if let Some(reading) = self.rest(now) {
             reading.cancel.cancel();

@@ -12,7 +12,7 @@ use super::*;
 use crate::asr::{NoSpeech, Verdict};
 use crate::audio::device::{DEFAULT, DeviceEvent as Event, Moment, Simulated, SimulatedRoom};
 use crate::config::{EchoMode, Flag, Sources};
-use crate::hear::{FRAME, WAKE_STEP};
+use crate::detect::{FRAME, WAKE_STEP};
 use crate::pipeline::stage::{
     LanguageModel, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
 };
@@ -192,29 +192,43 @@ impl World {
         room: SimulatedRoom,
         echo: EchoMode,
         detector: Box<dyn VoiceActivityDetector>,
-        speaker: Box<dyn Synthesizer>,
+        synthesizer: Box<dyn Synthesizer>,
     ) -> World {
         let echo = if echo == EchoMode::Off { "off" } else { "aec3" };
-        World::set(room, &[("audio.echo", echo)], detector, None, speaker)
+        World::set(room, &[("audio.echo", echo)], detector, None, synthesizer)
     }
 
     fn set(
         room: SimulatedRoom,
         settings: &[(&str, &str)],
         detector: Box<dyn VoiceActivityDetector>,
-        verdict: Option<Box<dyn TurnDetector>>,
-        speaker: Box<dyn Synthesizer>,
+        turn_detector: Option<Box<dyn TurnDetector>>,
+        synthesizer: Box<dyn Synthesizer>,
     ) -> World {
         let (history, transcriber): (Arc<Mutex<_>>, _) = (Arc::default(), Box::new(Reads));
         let language_model = Box::new(Talks(Arc::clone(&history)));
-        let stages = Stages { detector, verdict, name: None, transcriber, language_model, speaker };
+        let stages = Stages {
+            voice_activity: detector,
+            turn_detector,
+            wake_word: None,
+            transcriber,
+            language_model,
+            synthesizer,
+        };
         World { history, ..World::start(room, settings, stages) }
     }
 
-    fn heard_by(transcriber: TranscribesPartially, speaker: Box<dyn Synthesizer>) -> World {
+    fn heard_by(transcriber: TranscribesPartially, synthesizer: Box<dyn Synthesizer>) -> World {
         let (detector, language_model, transcriber) =
             (Box::new(Loud), Box::new(Talks(Arc::default())), Box::new(transcriber));
-        let stages = Stages { detector, verdict: None, name: None, transcriber, language_model, speaker };
+        let stages = Stages {
+            voice_activity: detector,
+            turn_detector: None,
+            wake_word: None,
+            transcriber,
+            language_model,
+            synthesizer,
+        };
         World::start(SimulatedRoom::HEADPHONES, &[("audio.echo", "off")], stages)
     }
 
@@ -222,8 +236,8 @@ impl World {
         let flag = |&(path, value): &(&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
         let sources = Sources { cores: 1, flags: settings.iter().map(flag).collect(), ..Default::default() };
         let plan = crate::config::load(&sources).unwrap().plan;
-        let name = plan.hear.wake_word.is_some().then(|| Box::new(Called(false)) as Box<dyn WakeWordDetector>);
-        let stages = Stages { name, ..stages };
+        let wake_word = plan.detect.wake_word.is_some().then(|| Box::new(Called(false)) as Box<dyn WakeWordDetector>);
+        let stages = Stages { wake_word, ..stages };
         let card = Simulated::usual(room);
         card.record();
         let devices = SessionDevices {
@@ -311,9 +325,15 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
 /// A conversation with a judge that is so sure of every pause, or fails; and how often it was asked.
 fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
     let asked = Arc::default();
-    let verdict = Box::new(Judges(sure, Arc::clone(&asked)));
+    let turn_detector = Box::new(Judges(sure, Arc::clone(&asked)));
     (
-        World::set(SimulatedRoom::HEADPHONES, &[("audio.echo", "off")], Box::new(Loud), Some(verdict), Box::new(Hums)),
+        World::set(
+            SimulatedRoom::HEADPHONES,
+            &[("audio.echo", "off")],
+            Box::new(Loud),
+            Some(turn_detector),
+            Box::new(Hums),
+        ),
         asked,
     )
 }
@@ -488,7 +508,7 @@ fn the_plan_says_who_may_interrupt_and_when_a_turn_ends() {
     assert_eq!((strict.answers().len(), stopped.how), (1, Ending::Interrupted));
     assert!(!stopped.heard.is_empty() && stopped.heard.len() < ANSWER.len(), "{}", stopped.heard);
 
-    let mut patient = set(&[("turn.middle_silence_ms", "900"), ("turn.long_silence_ms", "900")]);
+    let mut patient = set(&[("turn.possible_silence_ms", "900"), ("turn.unlikely_silence_ms", "900")]);
     patient.say(0, 1000);
     patient.pass(700);
     assert_eq!(patient.live.view(), SessionState::Hearing);

@@ -1,7 +1,7 @@
 //! The ear for the wake word: blocks of any length in, the moments at which it was said out.
 
 use crate::config;
-use crate::hear::{Spotter, WAKE_STEP};
+use crate::detect::{Spotter, WAKE_STEP};
 use crate::pipeline::stage::{Result, WakeWordDetector};
 use crate::types::{Ms, SampleRate};
 
@@ -24,7 +24,7 @@ impl WakeWordListener {
 
     /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says at which moments the word
     /// had been said, and of which steps that could not be told.
-    pub(super) fn hear(&mut self, mut samples: &[f32], at: Ms) -> Vec<Result<Ms>> {
+    pub(super) fn detect(&mut self, mut samples: &[f32], at: Ms) -> Vec<Result<Ms>> {
         let (length, mut said) = (samples.len(), Vec::new());
         while !samples.is_empty() {
             let (now, later) = samples.split_at(samples.len().min(WAKE_STEP - self.filled));
@@ -80,7 +80,7 @@ mod tests {
             let (mut ear, mut at) = (ear(), 1000.0);
             let mut heard = Vec::new();
             for samples in sound.chunks(block) {
-                heard.extend(ear.hear(samples, Ms(at)).into_iter().map(|said| said.unwrap().0.round()));
+                heard.extend(ear.detect(samples, Ms(at)).into_iter().map(|said| said.unwrap().0.round()));
                 at += samples.len() as f64 / 16.0;
             }
             assert_eq!(heard, [1640.0, 3240.0, 4840.0], "{block}");
@@ -90,8 +90,8 @@ mod tests {
     #[test]
     fn steps_that_cannot_be_scored_are_counted_and_hear_nothing() {
         let mut ear = ear();
-        let said = ear.hear(&[f32::NAN; 3 * WAKE_STEP], Ms(0.0));
+        let said = ear.detect(&[f32::NAN; 3 * WAKE_STEP], Ms(0.0));
         assert!(said.len() == 3 && said.iter().all(Result::is_err) && ear.failures() == 3);
-        assert!(ear.hear(&[0.9; WAKE_STEP], Ms(240.0)).pop().is_some_and(|said| said.is_ok()) && ear.failures() == 0);
+        assert!(ear.detect(&[0.9; WAKE_STEP], Ms(240.0)).pop().is_some_and(|said| said.is_ok()) && ear.failures() == 0);
     }
 }

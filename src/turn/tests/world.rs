@@ -41,7 +41,7 @@ pub(super) struct World {
     script: Vec<Spoken>,
     /// What is to happen when.
     agenda: Vec<(f64, TurnInput)>,
-    /// How long the recogniser takes.
+    /// How long the transcriber takes.
     pub(super) recognition: f64,
     /// How long an answer takes to its first sound.
     pub(super) thinking: f64,
@@ -49,7 +49,7 @@ pub(super) struct World {
     pub(super) score: Option<f32>,
     /// What the language model says of every question, if it is asked.
     pub(super) weighed: Option<f32>,
-    /// What the recogniser says of the end of the words.
+    /// What the transcriber says of the end of the words.
     pub(super) ending: Option<f32>,
     /// How far whatever is to be recognised is like what was played.
     pub(super) likeness: f32,

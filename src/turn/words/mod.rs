@@ -200,7 +200,7 @@ fn made_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a &'static str>
 /// Words of an utterance from which on it is compared by how much it shares with what was said; below that every word
 /// has to be there, side by side.
 const ENOUGH_TO_COMPARE: usize = 3;
-/// The share of an utterance's words that come, in their order, in what was said, from which it is an echo. Recognisers
+/// The share of an utterance's words that come, in their order, in what was said, from which it is an echo. Transcribers
 /// misread about every fifth word of a soft and reverberant echo. Letters agree by chance more often than words.
 const ECHO_SHARE: f64 = 0.75;
 const ECHO_SHARE_OF_LETTERS: f64 = 0.8;
@@ -225,7 +225,7 @@ pub fn is_echo(heard: &str, said: &str, short_too: bool) -> bool {
     common_in_order(&heard, &said) as f64 >= share * heard.len() as f64
 }
 
-/// Whether somebody speaks on where the echo ends: by more than the word, of so many tokens, that a recogniser may have
+/// Whether somebody speaks on where the echo ends: by more than the word, of so many tokens, that a transcriber may have
 /// misread there.
 fn goes_beyond(heard: &[String], said: &[String], word: usize) -> bool {
     let own = heard.iter().rev().take_while(|word| !said.contains(word)).count();

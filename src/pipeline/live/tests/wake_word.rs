@@ -4,7 +4,7 @@ use super::*;
 
 /// A conversation that has a name, and lets no voice interrupt.
 fn with_name() -> World {
-    let settings = [("audio.echo", "off"), ("hear.wake_word", "alexa"), ("turn.barge_in", "off")];
+    let settings = [("audio.echo", "off"), ("detect.wake_word", "alexa"), ("turn.barge_in", "off")];
     World::set(SimulatedRoom::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
 }
 

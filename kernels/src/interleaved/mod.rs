@@ -22,7 +22,7 @@ mod scales;
 
 use crate::BlockType;
 pub(crate) use format::{ForFormat, Format, for_format};
-pub(crate) use planes::{Five, LowThree, Planes};
+pub(crate) use planes::{BitPlanes, Five, LowThree};
 pub(crate) use scales::Scales;
 
 /// Rows of a strip: as many as the widest vector has lanes.
@@ -34,7 +34,7 @@ const LINE: usize = 64;
 
 /// Where things stand in the strips of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StripLayout {
+pub struct InterleavedLayout {
     kind: BlockType,
     rows: usize,
     cols: usize,
@@ -43,16 +43,16 @@ pub struct StripLayout {
     strip_bytes: usize,
 }
 
-impl StripLayout {
+impl InterleavedLayout {
     /// `None` for weights that are not quantised, for columns that are not whole blocks, and for sizes that overflow.
-    pub fn new(kind: BlockType, rows: usize, cols: usize) -> Option<StripLayout> {
+    pub fn new(kind: BlockType, rows: usize, cols: usize) -> Option<InterleavedLayout> {
         if !cols.is_multiple_of(kind.block_len()) {
             return None;
         }
         let (code_bytes, scale_bytes) = for_format(kind, Sizes { cols })??;
         let strip_bytes = code_bytes.checked_add(scale_bytes)?.checked_next_multiple_of(LINE)?;
         strip_bytes.checked_mul(rows.div_ceil(STRIP))?;
-        Some(StripLayout { kind, rows, cols, scales_at: code_bytes, strip_bytes })
+        Some(InterleavedLayout { kind, rows, cols, scales_at: code_bytes, strip_bytes })
     }
 
     pub fn kind(&self) -> BlockType {
@@ -84,14 +84,14 @@ impl StripLayout {
     /// That of the first `rows` rows alone.
     ///
     /// Panics if there are fewer.
-    pub(crate) fn top(&self, rows: usize) -> StripLayout {
+    pub(crate) fn top(&self, rows: usize) -> InterleavedLayout {
         assert!(rows <= self.rows, "{rows} of {} rows", self.rows);
-        StripLayout { rows, ..*self }
+        InterleavedLayout { rows, ..*self }
     }
 
     /// Makes strip `strip` of its rows as they are in a file: up to [`STRIP`] rows of blocks, one after another.
     ///
-    /// Panics if `rows` are not exactly the rows of the strip or `dst` not exactly [`StripLayout::strip_bytes`].
+    /// Panics if `rows` are not exactly the rows of the strip or `dst` not exactly [`InterleavedLayout::strip_bytes`].
     pub fn pack(&self, strip: usize, rows: &[u8], dst: &mut [u8]) {
         let row_bytes = self.cols / self.kind.block_len() * self.kind.block_bytes();
         let count = STRIP.min(self.rows - strip * STRIP);
@@ -120,13 +120,13 @@ impl ForFormat for Sizes {
     type Out = Option<(usize, usize)>;
 
     fn quantised<F: Format>(self) -> Self::Out {
-        let codes = (self.cols / PART).checked_mul(F::Planes::BYTES)?;
+        let codes = (self.cols / PART).checked_mul(F::BitPlanes::BYTES)?;
         Some((codes, (self.cols / F::Scales::SPAN).checked_mul(F::Scales::BYTES)?))
     }
 }
 
 struct Pack<'a> {
-    layout: &'a StripLayout,
+    layout: &'a InterleavedLayout,
     rows: &'a [u8],
     row_bytes: usize,
     dst: &'a mut [u8],
@@ -139,13 +139,13 @@ impl ForFormat for Pack<'_> {
         let Pack { layout, rows, row_bytes, dst } = self;
         let (codes, scales) = dst.split_at_mut(layout.scales_at);
         let (len, bytes) = (F::KIND.block_len(), F::KIND.block_bytes());
-        for (part, codes) in codes.chunks_exact_mut(F::Planes::BYTES).enumerate() {
+        for (part, codes) in codes.chunks_exact_mut(F::BitPlanes::BYTES).enumerate() {
             let mut all = [[0; PART]; STRIP];
             for (row, all) in rows.chunks_exact(row_bytes).zip(&mut all) {
                 let block = &row[part * PART / len * bytes..][..bytes];
                 *all = F::codes(block, part % (len / PART));
             }
-            F::Planes::put(&all, codes);
+            F::BitPlanes::put(&all, codes);
         }
         for (span, scales) in scales.chunks_exact_mut(F::Scales::BYTES).take(layout.cols / len).enumerate() {
             for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
@@ -156,7 +156,7 @@ impl ForFormat for Pack<'_> {
 }
 
 struct Unpack<'a> {
-    layout: &'a StripLayout,
+    layout: &'a InterleavedLayout,
     strip: &'a [u8],
     row: usize,
     dst: &'a mut [f32],
@@ -172,7 +172,7 @@ impl ForFormat for Unpack<'_> {
         for (span, (dst, scales)) in spans.enumerate() {
             for (i, value) in dst.iter_mut().enumerate() {
                 let at = span * F::Scales::SPAN + i;
-                let code = F::Planes::code(&codes[at / PART * F::Planes::BYTES..], row, at % PART);
+                let code = F::BitPlanes::code(&codes[at / PART * F::BitPlanes::BYTES..], row, at % PART);
                 *value = F::Scales::value(scales, row, i, i32::from(code) - F::OFFSET);
             }
         }

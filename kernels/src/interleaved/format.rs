@@ -1,6 +1,6 @@
 //! How the blocks of each type are taken apart into codes and scales. Layouts of blocks: [`BlockType`].
 
-use super::planes::{Five, LowThree, Nibbles, Planes, Six, Two, Whole};
+use super::planes::{BitPlanes, Five, LowThree, Nibbles, Six, Two, Whole};
 use super::scales::{EightBits, FourBits, Halves, HalvesAndMins, Pairs, Scales, SixBits};
 use super::{PART, STRIP};
 use crate::BlockType;
@@ -12,7 +12,7 @@ pub(crate) trait Format {
     const KIND: BlockType;
     /// What is taken from a code before it is multiplied.
     const OFFSET: i32;
-    type Planes: Planes;
+    type BitPlanes: BitPlanes;
     type Scales: Scales;
 
     /// The codes of values `32 * part..32 * (part + 1)` of a block.
@@ -64,7 +64,7 @@ fn put_half(block: &[u8], row: usize, span: &mut [u8], number: usize) {
 impl Format for Q8_0 {
     const KIND: BlockType = BlockType::Q8_0;
     const OFFSET: i32 = 128;
-    type Planes = Whole;
+    type BitPlanes = Whole;
     type Scales = Halves;
 
     fn codes(block: &[u8], _part: usize) -> [u8; PART] {
@@ -81,7 +81,7 @@ impl Format for Q8_0 {
 impl Format for Q4_0 {
     const KIND: BlockType = BlockType::Q4_0;
     const OFFSET: i32 = 8;
-    type Planes = Nibbles;
+    type BitPlanes = Nibbles;
     type Scales = Halves;
 
     fn codes(block: &[u8], _part: usize) -> [u8; PART] {
@@ -96,7 +96,7 @@ impl Format for Q4_0 {
 impl Format for Q4_1 {
     const KIND: BlockType = BlockType::Q4_1;
     const OFFSET: i32 = 0;
-    type Planes = Nibbles;
+    type BitPlanes = Nibbles;
     type Scales = HalvesAndMins;
 
     fn codes(block: &[u8], _part: usize) -> [u8; PART] {
@@ -112,7 +112,7 @@ impl Format for Q4_1 {
 impl Format for Q5_0 {
     const KIND: BlockType = BlockType::Q5_0;
     const OFFSET: i32 = 16;
-    type Planes = Five;
+    type BitPlanes = Five;
     type Scales = Halves;
 
     fn codes(block: &[u8], _part: usize) -> [u8; PART] {
@@ -127,7 +127,7 @@ impl Format for Q5_0 {
 impl Format for Q5_1 {
     const KIND: BlockType = BlockType::Q5_1;
     const OFFSET: i32 = 0;
-    type Planes = Five;
+    type BitPlanes = Five;
     type Scales = HalvesAndMins;
 
     fn codes(block: &[u8], _part: usize) -> [u8; PART] {
@@ -151,7 +151,7 @@ fn pairs(bytes: &[u8], part: usize) -> [u8; PART] {
 impl Format for Q2K {
     const KIND: BlockType = BlockType::Q2_K;
     const OFFSET: i32 = 0;
-    type Planes = Two;
+    type BitPlanes = Two;
     type Scales = FourBits;
 
     fn codes(block: &[u8], part: usize) -> [u8; PART] {
@@ -170,7 +170,7 @@ impl Format for Q2K {
 impl Format for Q3K {
     const KIND: BlockType = BlockType::Q3_K;
     const OFFSET: i32 = 4;
-    type Planes = LowThree;
+    type BitPlanes = LowThree;
     type Scales = EightBits;
 
     fn codes(block: &[u8], part: usize) -> [u8; PART] {
@@ -211,7 +211,7 @@ fn put_six_bits(block: &[u8], row: usize, span: &mut [u8]) {
 impl Format for Q4K {
     const KIND: BlockType = BlockType::Q4_K;
     const OFFSET: i32 = 0;
-    type Planes = Nibbles;
+    type BitPlanes = Nibbles;
     type Scales = SixBits;
 
     fn codes(block: &[u8], part: usize) -> [u8; PART] {
@@ -226,7 +226,7 @@ impl Format for Q4K {
 impl Format for Q5K {
     const KIND: BlockType = BlockType::Q5_K;
     const OFFSET: i32 = 0;
-    type Planes = Five;
+    type BitPlanes = Five;
     type Scales = SixBits;
 
     fn codes(block: &[u8], part: usize) -> [u8; PART] {
@@ -243,7 +243,7 @@ impl Format for Q5K {
 impl Format for Q6K {
     const KIND: BlockType = BlockType::Q6_K;
     const OFFSET: i32 = 32;
-    type Planes = Six;
+    type BitPlanes = Six;
     type Scales = EightBits;
 
     fn codes(block: &[u8], part: usize) -> [u8; PART] {
@@ -281,7 +281,7 @@ macro_rules! affine {
         impl<const GROUP: usize> Format for $name<GROUP> {
             const KIND: BlockType = BlockType::affine($bits, GROUP);
             const OFFSET: i32 = 0;
-            type Planes = $planes;
+            type BitPlanes = $planes;
             type Scales = Pairs<GROUP>;
 
             fn codes(block: &[u8], part: usize) -> [u8; PART] {

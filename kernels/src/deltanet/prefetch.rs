@@ -23,7 +23,7 @@ pub(super) fn ask_for<I: Isa>(isa: I, from: *const f32, values: usize) {
 
 /// Where the parts of a layer's memory begin. Addresses as numbers, because nothing is read through them.
 #[derive(Clone, Copy)]
-pub(super) struct Ahead {
+pub(super) struct Prefetch {
     pub heads: HeadLayout,
     pub stride: usize,
     /// Columns of a row of keys.
@@ -39,11 +39,11 @@ pub(super) struct Ahead {
     pub errors: usize,
 }
 
-impl Ahead {
+impl Prefetch {
     /// Asks for what the task of a key head reads first, and for what no pattern foretells.
     #[inline(always)]
     pub fn ask<I: Isa>(&self, isa: I, key_head: usize) {
-        let Ahead { heads, stride, chunk, entries, taps, .. } = *self;
+        let Prefetch { heads, stride, chunk, entries, taps, .. } = *self;
         if key_head >= heads.key_heads {
             return;
         }

@@ -1,7 +1,7 @@
 //! Parted weights against strips, and the best rows against the full product.
 
 use super::*;
-use crate::strips::{LowThree, Planes};
+use crate::interleaved::{BitPlanes, LowThree};
 use crate::{BlockType, repack_affine};
 use half::f16;
 
@@ -46,10 +46,10 @@ const KINDS: [usize; 4] = [0, 32, 64, 128];
 
 /// A matrix in strips, the same parted, and what its rows are.
 struct Both {
-    layout: StripLayout,
+    layout: InterleavedLayout,
     strips: Vec<u8>,
     parted: Vec<u8>,
-    screen: Screen,
+    screen: PrunedMatrix,
 }
 
 impl Both {
@@ -59,13 +59,13 @@ impl Both {
             0 => (BlockType::Q8_0, q8_0(values)),
             _ => (BlockType::affine(8, group), affine8(values, group)),
         };
-        let layout = StripLayout::new(kind, values.len() / cols, cols).unwrap();
+        let layout = InterleavedLayout::new(kind, values.len() / cols, cols).unwrap();
         let mut strips = vec![0; layout.bytes()];
         let rows = bytes.chunks(STRIP * kind.row_bytes(cols).unwrap());
         let pieces = strips.chunks_exact_mut(layout.strip_bytes()).zip(rows);
         pieces.enumerate().for_each(|(strip, (dst, rows))| layout.pack(strip, rows, dst));
         let mut parted = strips.clone();
-        let screen = Screen::part(&Pool::new(2), &layout, &mut parted).unwrap();
+        let screen = PrunedMatrix::part(&Pool::new(2), &layout, &mut parted).unwrap();
         Both { layout, strips, parted, screen }
     }
 
@@ -78,7 +78,7 @@ impl Both {
 
     fn best(&self, simd: Simd, x: &[f32], best: &Best) -> (Option<usize>, Vec<f32>) {
         let mut y = vec![0.5; self.layout.rows()];
-        let mut scratch = ScreenScratch::default();
+        let mut scratch = PrunedScratch::default();
         let computed = self.screen.best(&Pool::new(2), simd, &self.parted, x, best, &mut y, &mut scratch);
         (computed, y)
     }
@@ -142,10 +142,10 @@ fn parted_weights_are_the_same_weights() {
 #[test]
 fn only_eight_bits_are_parted() {
     for kind in BlockType::all() {
-        let Some(layout) = StripLayout::new(kind, 16, 256) else { continue };
+        let Some(layout) = InterleavedLayout::new(kind, 16, 256) else { continue };
         let mut data = vec![0; layout.bytes()];
         let eight = kind == BlockType::Q8_0 || matches!(kind, BlockType::Affine(kind) if kind.bits() == 8);
-        assert_eq!(Screen::part(&Pool::new(1), &layout, &mut data).is_some(), eight, "{kind}");
+        assert_eq!(PrunedMatrix::part(&Pool::new(1), &layout, &mut data).is_some(), eight, "{kind}");
     }
 }
 

@@ -8,7 +8,7 @@
 //! In recordings of two real rooms every second of echo alone is at 0.51 to 0.96, and every one of a person who talks over an
 //! echo at 0.29 or below. In simulated rooms (delays of 20 to 150 ms that jump by up to 90, clocks 300 ppm apart, a speaker
 //! driven until it distorts, echoes 15 dB below a person to 5 above) nine in ten of 141 pieces of echo that canceller, voice
-//! activity and recogniser had taken for words are at 0.4 or above, and of 1500 pieces of people over an echo 2.7 %, of those
+//! activity and transcriber had taken for words are at 0.4 or above, and of 1500 pieces of people over an echo 2.7 %, of those
 //! of 400 ms or more 1.7 %. They rank right in 99 of 100 pairs. To compare two seconds takes 2 ms.
 
 use crate::level::power;

@@ -14,7 +14,7 @@ use ort::value::TensorRef;
 pub use features::WakeFeatures;
 pub use spotter::Spotter;
 
-use super::HearError;
+use super::DetectError;
 use crate::memory::Permit;
 use crate::onnx::Onnx;
 use crate::types::Bytes;
@@ -45,9 +45,9 @@ impl WakeWordModel {
     }
 
     /// Loads the classifier of a word and lets it hear silence, which shows whether it is one at all.
-    pub fn load(onnx: &Onnx, features: WakeFeatures, model: &Path, permit: Permit) -> Result<Self, HearError> {
+    pub fn load(onnx: &Onnx, features: WakeFeatures, model: &Path, permit: Permit) -> Result<Self, DetectError> {
         let classifier = onnx.session(model, 1)?;
-        let seen = window(&classifier).map_err(|why| HearError::run(model, why))?;
+        let seen = window(&classifier).map_err(|why| DetectError::run(model, why))?;
         let mut word = WakeWordModel {
             features,
             classifier,
@@ -64,12 +64,12 @@ impl WakeWordModel {
     }
 
     /// The score, 0 to 1, of the word having ended in the next 80 ms of a 16 kHz sound or a little before.
-    pub fn step(&mut self, samples: &[f32; STEP]) -> Result<f32, HearError> {
+    pub fn step(&mut self, samples: &[f32; STEP]) -> Result<f32, DetectError> {
         let embedding = self.features.step(samples)?;
         self.seen.copy_within(EMBEDDING.., 0);
         let newest = self.seen.len() - EMBEDDING;
         self.seen[newest..].copy_from_slice(embedding);
-        score(&mut self.classifier, &self.seen).map_err(|why| HearError::run(&self.model, why))
+        score(&mut self.classifier, &self.seen).map_err(|why| DetectError::run(&self.model, why))
     }
 
     /// Forgets what was heard, before another sound.

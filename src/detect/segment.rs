@@ -40,11 +40,11 @@ pub struct SegmentedTurn {
 /// Watches probabilities, one for each frame of [`FRAME`] samples.
 #[derive(Clone, Debug)]
 pub struct Segmenter {
-    onset: f32,
-    offset: f32,
+    speech_threshold: f32,
+    silence_threshold: f32,
     min_speech: u64,
-    end_silence: u64,
-    padding: u64,
+    min_silence: u64,
+    speech_pad: u64,
     max_turn: u64,
     /// Samples heard so far.
     heard: u64,
@@ -75,11 +75,11 @@ impl Segmenter {
     pub fn new(hear: &DetectPlan) -> Self {
         let samples = |span: Ms| SampleRate::HEARING.samples(span) as u64;
         Segmenter {
-            onset: hear.onset,
-            offset: hear.offset,
+            speech_threshold: hear.speech_threshold,
+            silence_threshold: hear.silence_threshold,
             min_speech: samples(hear.min_speech),
-            end_silence: samples(hear.end_silence),
-            padding: samples(hear.padding),
+            min_silence: samples(hear.min_silence),
+            speech_pad: samples(hear.speech_pad),
             max_turn: samples(hear.max_turn).max(FRAME as u64),
             heard: 0,
             free: 0,
@@ -109,7 +109,7 @@ impl Segmenter {
         let at = self.heard;
         self.heard += FRAME as u64;
         match self.state {
-            State::Silent if probability >= self.onset => {
+            State::Silent if probability >= self.speech_threshold => {
                 self.state = State::Candidate { start: at, voiced: 0, quiet: None };
                 self.confirm(at, at, 0, None)
             }
@@ -150,8 +150,8 @@ impl Segmenter {
     /// Since when there is no voice. What lies between the two thresholds leaves it as it is; no number is no voice.
     fn quiet_since(&self, quiet: Option<u64>, probability: f32, at: u64) -> Option<u64> {
         match probability {
-            p if p >= self.onset => None,
-            p if p >= self.offset => quiet,
+            p if p >= self.speech_threshold => None,
+            p if p >= self.silence_threshold => quiet,
             _ => quiet.or(Some(at)),
         }
     }
@@ -171,7 +171,7 @@ impl Segmenter {
     fn follow(&mut self, at: u64, start: u64, quiet: Option<u64>, paused: bool) -> Option<SpeechEvent> {
         let silence = quiet.map_or(0, |since| self.heard - since);
         if let Some(since) = quiet
-            && silence >= self.end_silence
+            && silence >= self.min_silence
         {
             return Some(SpeechEvent::TurnEnded(self.end_turn(start, since, false)));
         }
@@ -189,15 +189,15 @@ impl Segmenter {
     }
 
     fn end_turn(&mut self, start: u64, end: u64, cut: bool) -> SegmentedTurn {
-        let padding = if cut { 0 } else { self.padding };
-        let keep = self.keep_from(start)..(end + padding).min(self.heard);
+        let speech_pad = if cut { 0 } else { self.speech_pad };
+        let keep = self.keep_from(start)..(end + speech_pad).min(self.heard);
         self.free = keep.end;
         self.state = State::Silent;
         SegmentedTurn { start, end, keep }
     }
 
     fn keep_from(&self, start: u64) -> u64 {
-        start.saturating_sub(self.padding).max(self.free)
+        start.saturating_sub(self.speech_pad).max(self.free)
     }
 }
 

@@ -2,14 +2,16 @@
 //!
 //! | bytes of 32 columns | holds |
 //! |---|---|
-//! | 320 | the high five bits, as 5-bit codes stand in a strip ([`crate::strips`]) |
+//! | 320 | the high five bits, as 5-bit codes stand in a strip ([`crate::interleaved`]) |
 //! | 192 | of the low three, two vectors with bits 0 and 1: bit pair `j` of vector `u` is of quad `4 u + j`; then one whose bit `q` is bit 2 of quad `q` |
 //!
 //! A strip begins with the former of all columns; then come all scales as ever, then, at a whole cache line, the latter.
 
 use crate::BlockType;
+use crate::interleaved::{
+    BitPlanes, Five, ForFormat, Format, InterleavedLayout, LowThree, PART, STRIP, Scales, for_format,
+};
 use crate::isa::{Isa, Portable};
-use crate::strips::{Five, ForFormat, Format, LowThree, PART, Planes, STRIP, Scales, StripLayout, for_format};
 
 /// Bits of the low part.
 pub(super) const LOW_BITS: u32 = 3;
@@ -18,19 +20,19 @@ pub(super) const MIDDLE: f32 = 3.5;
 
 /// Where things stand in parted strips. A strip has as many bytes as before it was parted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlaneLayout {
-    strips: StripLayout,
+pub struct BitPlaneLayout {
+    strips: InterleavedLayout,
     scales_at: usize,
     low_at: usize,
 }
 
-impl PlaneLayout {
+impl BitPlaneLayout {
     /// `None` for codes of other than 8 bits, and where there are none.
-    pub(crate) fn new(strips: &StripLayout) -> Option<PlaneLayout> {
+    pub(crate) fn new(strips: &InterleavedLayout) -> Option<BitPlaneLayout> {
         (for_format(strips.kind(), HasBytes)? && strips.cols() > 0).then(|| {
             let parts = strips.cols() / PART;
             let low_at = strips.strip_bytes() - parts * LowThree::BYTES;
-            PlaneLayout { strips: *strips, scales_at: parts * Five::BYTES, low_at }
+            BitPlaneLayout { strips: *strips, scales_at: parts * Five::BYTES, low_at }
         })
     }
 
@@ -58,9 +60,9 @@ impl PlaneLayout {
         self.strips.bytes()
     }
 
-    /// That of the first `rows` rows alone, as [`StripLayout::top`].
-    pub(crate) fn top(&self, rows: usize) -> PlaneLayout {
-        PlaneLayout { strips: self.strips.top(rows), ..*self }
+    /// That of the first `rows` rows alone, as [`InterleavedLayout::top`].
+    pub(crate) fn top(&self, rows: usize) -> BitPlaneLayout {
+        BitPlaneLayout { strips: self.strips.top(rows), ..*self }
     }
 
     /// From the beginning of a strip to its scales.
@@ -78,7 +80,7 @@ impl PlaneLayout {
         for_format(self.kind(), Part { layout: self, strip, bounds });
     }
 
-    /// As [`StripLayout::unpack_row`].
+    /// As [`InterleavedLayout::unpack_row`].
     pub(crate) fn unpack_row(&self, data: &[u8], row: usize, dst: &mut [f32]) {
         assert!(row < self.rows() && dst.len() == self.cols(), "a row of {}, {row} of {}", self.cols(), self.rows());
         let strip = &data[row / STRIP * self.strip_bytes()..][..self.strip_bytes()];
@@ -92,12 +94,12 @@ impl ForFormat for HasBytes {
     type Out = bool;
 
     fn quantised<F: Format>(self) -> bool {
-        F::Planes::BITS == 8 && F::Scales::GROUP == PART
+        F::BitPlanes::BITS == 8 && F::Scales::GROUP == PART
     }
 }
 
 struct Part<'a> {
-    layout: &'a PlaneLayout,
+    layout: &'a BitPlaneLayout,
     strip: &'a mut [u8],
     bounds: &'a mut [f32],
 }
@@ -116,10 +118,10 @@ impl ForFormat for Part<'_> {
         kept[..len].copy_from_slice(&scales[..len]);
         let planes = high.chunks_exact_mut(Five::BYTES).zip(low.chunks_exact_mut(LowThree::BYTES));
         let mut sizes = [Sizes::default(); STRIP];
-        for (part, ((high, low), codes)) in planes.zip(codes.chunks_exact(F::Planes::BYTES)).enumerate() {
+        for (part, ((high, low), codes)) in planes.zip(codes.chunks_exact(F::BitPlanes::BYTES)).enumerate() {
             let mut all = [[0; PART]; STRIP];
             for (row, all) in all.iter_mut().enumerate() {
-                all.iter_mut().enumerate().for_each(|(col, code)| *code = F::Planes::code(codes, row, col));
+                all.iter_mut().enumerate().for_each(|(col, code)| *code = F::BitPlanes::code(codes, row, col));
             }
             let (span, col) = (part * PART / F::Scales::SPAN, part * PART % F::Scales::SPAN);
             let groups = scales_of::<F>(&scales[span * F::Scales::BYTES..][..F::Scales::BYTES], col);
@@ -183,7 +185,7 @@ impl Sizes {
 }
 
 struct Unpack<'a> {
-    layout: &'a PlaneLayout,
+    layout: &'a BitPlaneLayout,
     strip: &'a [u8],
     row: usize,
     dst: &'a mut [f32],

@@ -41,12 +41,12 @@ mod product;
 #[cfg(test)]
 mod tests;
 
+use crate::interleaved::{InterleavedLayout, STRIP};
 use crate::matmul::activations::{Activations, Grouping};
 use crate::matmul::{Scratch, matmul};
 use crate::pool::SharedMut;
-use crate::strips::{STRIP, StripLayout};
 use crate::{Matrix, Pool, Simd};
-pub use layout::PlaneLayout;
+pub use layout::BitPlaneLayout;
 use product::{Coarse, Exact};
 
 /// Bytes that a thread takes at a time.
@@ -59,8 +59,8 @@ const HUGE: f32 = 1.152_921_5e18;
 const TINY: f32 = 7.888_609e-31;
 
 /// Weights that were parted into planes, and how far the coarse product of each row can be off.
-pub struct Screen {
-    layout: PlaneLayout,
+pub struct PrunedMatrix {
+    layout: BitPlaneLayout,
     /// For each row of whole strips, times the norm of x.
     bounds: Vec<f32>,
 }
@@ -74,9 +74,9 @@ pub struct Best<'a> {
     pub counts: &'a dyn Fn(usize) -> bool,
 }
 
-/// Room that [`Screen::best`] works in.
+/// Room that [`PrunedMatrix::best`] works in.
 #[derive(Default)]
-pub struct ScreenScratch {
+pub struct PrunedScratch {
     x: Activations,
     /// What no product of a strip exceeds.
     uppers: Vec<f32>,
@@ -86,13 +86,13 @@ pub struct ScreenScratch {
     products: Vec<f32>,
 }
 
-impl Screen {
+impl PrunedMatrix {
     /// Parts the codes of packed weights in place. `None`, and nothing is done, for those that are not of 8 bits.
     ///
-    /// Panics if `data` has another length than [`StripLayout::bytes`].
-    pub fn part(pool: &Pool, layout: &StripLayout, data: &mut [u8]) -> Option<Screen> {
+    /// Panics if `data` has another length than [`InterleavedLayout::bytes`].
+    pub fn part(pool: &Pool, layout: &InterleavedLayout, data: &mut [u8]) -> Option<PrunedMatrix> {
         assert_eq!(data.len(), layout.bytes(), "bytes of {} strips", layout.strips());
-        let layout = PlaneLayout::new(layout)?;
+        let layout = BitPlaneLayout::new(layout)?;
         let mut bounds = vec![0.0; layout.strips() * STRIP];
         let shared = SharedMut::new(&mut bounds);
         pool.for_pieces(data, layout.strip_bytes(), |strip, data, _| {
@@ -100,10 +100,10 @@ impl Screen {
             let bounds = unsafe { shared.slice(strip * STRIP, STRIP) };
             layout.part(data, bounds);
         });
-        Some(Screen { layout, bounds })
+        Some(PrunedMatrix { layout, bounds })
     }
 
-    pub fn layout(&self) -> &PlaneLayout {
+    pub fn layout(&self) -> &BitPlaneLayout {
         &self.layout
     }
 
@@ -117,7 +117,7 @@ impl Screen {
         self.layout.bytes()
     }
 
-    /// Bytes that are read where so many strips are computed; see [`Screen::best`].
+    /// Bytes that are read where so many strips are computed; see [`PrunedMatrix::best`].
     pub fn screened_bytes(&self, computed: usize) -> usize {
         self.layout.strips() * self.layout.low_at() + self.bytes() + computed * self.layout.strip_bytes()
     }
@@ -136,7 +136,7 @@ impl Screen {
         x: &[f32],
         best: &Best,
         y: &mut [f32],
-        scratch: &mut ScreenScratch,
+        scratch: &mut PrunedScratch,
     ) -> Option<usize> {
         let layout = &self.layout;
         assert!(x.len() == layout.cols() && y.len() == layout.rows(), "x[{}], y[{}]", x.len(), y.len());
@@ -146,7 +146,7 @@ impl Screen {
             matmul(pool, simd, &Matrix::planes(layout, data), x, 1, y, &mut Scratch::default());
             return None;
         }
-        let ScreenScratch { x: rounded, uppers, strips, products } = scratch;
+        let PrunedScratch { x: rounded, uppers, strips, products } = scratch;
         rounded.round_apart(pool, simd, Grouping::of(layout.kind())?, x, layout.cols());
         self.coarse(pool, simd, data, rounded, reach(norm), y, uppers);
         likeliest(best.count, uppers, strips);
@@ -218,7 +218,15 @@ fn floor(best: &Best, y: &[f32], strips: &[u32], products: &mut Vec<f32>) -> f32
 }
 
 /// The products of the rows of these strips.
-fn exact(pool: &Pool, simd: Simd, layout: &PlaneLayout, data: &[u8], strips: &[u32], x: &Activations, y: &mut [f32]) {
+fn exact(
+    pool: &Pool,
+    simd: Simd,
+    layout: &BitPlaneLayout,
+    data: &[u8],
+    strips: &[u32],
+    x: &Activations,
+    y: &mut [f32],
+) {
     let size = (strips.len() / (PIECES * pool.threads())).clamp(1, PIECE_BYTES / layout.strip_bytes() + 1);
     let of = |i| strips.get(i).map_or(layout.strips(), |&strip| strip as usize);
     let y = SharedMut::new(y);
@@ -233,7 +241,7 @@ fn exact(pool: &Pool, simd: Simd, layout: &PlaneLayout, data: &[u8], strips: &[u
 pub(crate) fn full(
     pool: &Pool,
     simd: Simd,
-    layout: &PlaneLayout,
+    layout: &BitPlaneLayout,
     data: &[u8],
     x: &[f32],
     y: &mut [f32],

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ort::session::Session;
 use ort::value::TensorRef;
 
-use super::super::HearError;
+use super::super::DetectError;
 use super::{EMBEDDING, STEP, one};
 use crate::memory::Permit;
 use crate::onnx::Onnx;
@@ -59,7 +59,7 @@ impl WakeFeatures {
     }
 
     /// Loads both models from `folder` and lets them hear silence, which shows whether they are such models at all.
-    pub fn load(onnx: &Onnx, folder: &Path, permit: Permit) -> Result<Self, HearError> {
+    pub fn load(onnx: &Onnx, folder: &Path, permit: Permit) -> Result<Self, DetectError> {
         let session = |name: &str| onnx.session(&folder.join(name), 1);
         let heard = Heard { window: [0.0; CONTEXT + STEP], spectrogram: [0.0; SEEN * BANDS] };
         let mut features = WakeFeatures {
@@ -79,9 +79,9 @@ impl WakeFeatures {
     }
 
     /// What the last 0.8 s of a 16 kHz sound sound like, with the next 80 ms of it.
-    pub fn step(&mut self, samples: &[f32; STEP]) -> Result<&[f32; EMBEDDING], HearError> {
+    pub fn step(&mut self, samples: &[f32; STEP]) -> Result<&[f32; EMBEDDING], DetectError> {
         self.heard.take(samples);
-        let failed = |name: &str, why| HearError::run(&self.folder.join(name), why);
+        let failed = |name: &str, why| DetectError::run(&self.folder.join(name), why);
         let frames =
             spectrogram(&mut self.melspectrogram, &self.heard.window).map_err(|e| failed(MELSPECTROGRAM, e))?;
         self.heard.see(&frames);

@@ -10,14 +10,14 @@ const F: u64 = FRAME as u64;
 fn hear() -> DetectPlan {
     let frames = |count: f64| Ms(count * 32.0);
     DetectPlan {
-        model: String::new(),
+        voice_activity: String::new(),
         end_of_turn: None,
         wake_word: None,
-        onset: 0.5,
-        offset: 0.35,
+        speech_threshold: 0.5,
+        silence_threshold: 0.35,
         min_speech: frames(3.0),
-        end_silence: frames(10.0),
-        padding: frames(2.0),
+        min_silence: frames(10.0),
+        speech_pad: frames(2.0),
         max_turn: frames(100.0),
     }
 }
@@ -133,12 +133,12 @@ proptest! {
         probabilities in proptest::collection::vec(0.0f32..1.0, 0..600),
         stretch in 1usize..12,
         min_speech in 0.0f64..300.0,
-        end_silence in 0.0f64..900.0,
-        padding in 0.0f64..500.0,
+        min_silence in 0.0f64..900.0,
+        speech_pad in 0.0f64..500.0,
         max_turn in 32.0f64..5000.0,
     ) {
         let plan = DetectPlan {
-            min_speech: Ms(min_speech), end_silence: Ms(end_silence), padding: Ms(padding), max_turn: Ms(max_turn), ..hear()
+            min_speech: Ms(min_speech), min_silence: Ms(min_silence), speech_pad: Ms(speech_pad), max_turn: Ms(max_turn), ..hear()
         };
         let mut segmenter = Segmenter::new(&plan);
         let (mut open, mut paused, mut free, mut heard) = (None, false, 0, 0);

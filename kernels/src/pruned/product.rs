@@ -1,10 +1,10 @@
 //! Parted strips times activations, of tokens that were rounded apart.
 
-use super::layout::{LOW_BITS, MIDDLE, PlaneLayout};
+use super::layout::{BitPlaneLayout, LOW_BITS, MIDDLE};
+use crate::interleaved::{BitPlanes, Five, ForFormat, Format, LowThree, PART, STRIP, Scales, for_format};
 use crate::isa::{Isa, Kernel};
 use crate::matmul::activations::{Activations, Tile};
 use crate::pool::SharedMut;
-use crate::strips::{Five, ForFormat, Format, LowThree, PART, Planes, STRIP, Scales, for_format};
 use std::ops::Range;
 
 /// Bytes of codes ahead of those in use that memory is asked for; as in the product of strips.
@@ -13,7 +13,7 @@ const CACHE_LINE: usize = 64;
 
 /// What the products of the rows of each strip cannot exceed, of as many strips as `uppers`.
 pub(super) struct Coarse<'a> {
-    pub layout: &'a PlaneLayout,
+    pub layout: &'a BitPlaneLayout,
     /// All strips of the matrix.
     pub data: &'a [u8],
     pub first: usize,
@@ -27,7 +27,7 @@ pub(super) struct Coarse<'a> {
 
 /// The products of the rows of strips `of(i)` for i in `which`; memory is asked for `of(which.end)` too.
 pub(super) struct Exact<'a, 'y, F> {
-    pub layout: &'a PlaneLayout,
+    pub layout: &'a BitPlaneLayout,
     pub data: &'a [u8],
     pub which: Range<usize>,
     pub of: F,
@@ -71,7 +71,7 @@ impl<I: Isa> ForFormat for CoarseOn<'_, I> {
 
     #[inline(always)]
     fn quantised<F: Format>(self) {
-        if F::Planes::BITS != 8 {
+        if F::BitPlanes::BITS != 8 {
             return;
         }
         let CoarseOn { isa, work: Coarse { layout, data, first, x, bounds, reach, uppers } } = self;
@@ -92,7 +92,7 @@ impl<I: Isa> ForFormat for CoarseOn<'_, I> {
 
 /// The coarse products of as many rows as there are lanes.
 #[inline(always)]
-fn coarse<I: Isa, F: Format>(isa: I, layout: &PlaneLayout, strip: &[u8], lane: usize, x: Tile) -> I::Floats {
+fn coarse<I: Isa, F: Format>(isa: I, layout: &BitPlaneLayout, strip: &[u8], lane: usize, x: Tile) -> I::Floats {
     let (parts, scales_at) = (layout.cols() / PART, layout.scales_at());
     let scale_bytes = F::Scales::BYTES * PART / F::Scales::SPAN;
     let mut total = isa.zero();
@@ -110,7 +110,7 @@ fn coarse<I: Isa, F: Format>(isa: I, layout: &PlaneLayout, strip: &[u8], lane: u
                 isa.prefetch(strip.as_ptr().wrapping_add(strip.len() + scales_at + part * scale_bytes + line));
             }
         }
-        // SAFETY: `strip` has the high bits of all parts and the scales of all spans (see `PlaneLayout`), `lane` is below
+        // SAFETY: `strip` has the high bits of all parts and the scales of all spans (see `BitPlaneLayout`), `lane` is below
         // STRIP; the tile has one token of as many columns.
         unsafe {
             let high = strip.as_ptr().add(at + 4 * lane);
@@ -156,7 +156,7 @@ impl<I: Isa, Of: Fn(usize) -> usize> ForFormat for ExactOn<'_, '_, I, Of> {
 
     #[inline(always)]
     fn quantised<F: Format>(self) {
-        if F::Planes::BITS != 8 {
+        if F::BitPlanes::BITS != 8 {
             return;
         }
         let ExactOn { isa, work: Exact { layout, data, which, of, x, y } } = self;
@@ -183,7 +183,7 @@ impl<I: Isa, Of: Fn(usize) -> usize> ForFormat for ExactOn<'_, '_, I, Of> {
 #[inline(always)]
 fn exact<I: Isa, F: Format>(
     isa: I,
-    layout: &PlaneLayout,
+    layout: &BitPlaneLayout,
     strip: &[u8],
     next: Option<*const u8>,
     lane: usize,

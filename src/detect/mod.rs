@@ -34,19 +34,19 @@ pub const FRAME: usize = 512;
 
 /// Why a model of hearing could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum HearError {
+pub enum DetectError {
     #[error(transparent)]
     Onnx(#[from] OnnxError),
     #[error("the model {model} failed: {why}; run \"sotto models verify\"")]
     Run { model: PathBuf, why: String },
 }
 
-impl HearError {
+impl DetectError {
     /// The error for a run of `model` that failed.
-    fn run(model: &Path, why: String) -> HearError {
+    fn run(model: &Path, why: String) -> DetectError {
         match OnnxError::of_memory(model, &why) {
             Some(memory) => memory.into(),
-            None => HearError::Run { model: model.to_owned(), why },
+            None => DetectError::Run { model: model.to_owned(), why },
         }
     }
 }

@@ -9,20 +9,20 @@ use crate::pool::lock;
 /// Room that [`delta_rule`](crate::delta_rule) works in; one for each thread, made when it is first needed.
 #[derive(Default)]
 pub struct DeltaScratch {
-    rooms: Vec<Mutex<Room>>,
+    rooms: Vec<Mutex<HeadScratch>>,
 }
 
 impl DeltaScratch {
-    pub(super) fn rooms(&mut self, heads: &HeadLayout, taps: usize, threads: usize) -> &[Mutex<Room>] {
-        let fits = |room: &Mutex<Room>| lock(room).is_for == (*heads, taps);
+    pub(super) fn rooms(&mut self, heads: &HeadLayout, taps: usize, threads: usize) -> &[Mutex<HeadScratch>] {
+        let fits = |room: &Mutex<HeadScratch>| lock(room).is_for == (*heads, taps);
         if self.rooms.len() < threads || !self.rooms.iter().all(fits) {
-            self.rooms = (0..threads).map(|_| Mutex::new(Room::new(heads, taps))).collect();
+            self.rooms = (0..threads).map(|_| Mutex::new(HeadScratch::new(heads, taps))).collect();
         }
         &self.rooms
     }
 }
 
-pub(super) struct Room {
+pub(super) struct HeadScratch {
     is_for: (HeadLayout, usize),
     /// Channels of a key head (q, k, then v of its value heads), filled up to whole vectors of every variant.
     pub width: usize,
@@ -46,11 +46,11 @@ pub(super) struct Room {
     pub asked: Option<usize>,
 }
 
-impl Room {
-    pub fn new(heads: &HeadLayout, taps: usize) -> Room {
+impl HeadScratch {
+    pub fn new(heads: &HeadLayout, taps: usize) -> HeadScratch {
         let stride = heads.value_dim.next_multiple_of(WIDEST);
         let width = heads.width_of_parts().next_multiple_of(WIDEST);
-        Room {
+        HeadScratch {
             is_for: (*heads, taps),
             width,
             taps: vec![0.0; taps * width],

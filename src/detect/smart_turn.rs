@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ort::session::Session;
 use ort::value::TensorRef;
 
-use super::HearError;
+use super::DetectError;
 use super::log_mel::{FRAMES, LogMel};
 use crate::mel::MELS;
 use crate::memory::Permit;
@@ -29,7 +29,7 @@ impl SmartTurn {
     }
 
     /// Loads the model and runs it once: the first run takes longer, and shows whether it is such a model at all.
-    pub fn load(onnx: &Onnx, model: &Path, permit: Permit) -> Result<Self, HearError> {
+    pub fn load(onnx: &Onnx, model: &Path, permit: Permit) -> Result<Self, DetectError> {
         let session = onnx.session(model, 1)?;
         let mut smart_turn = SmartTurn { session, model: model.to_owned(), log_mel: LogMel::new(), _permit: permit };
         smart_turn.complete(&[])?;
@@ -38,9 +38,9 @@ impl SmartTurn {
 
     /// The probability, 0 to 1, that somebody who has said `samples` (16 kHz) and then paused is done. Of more than 8 s
     /// the last 8 s count.
-    pub fn complete(&mut self, samples: &[f32]) -> Result<f32, HearError> {
+    pub fn complete(&mut self, samples: &[f32]) -> Result<f32, DetectError> {
         let features = self.log_mel.of(samples);
-        run(&mut self.session, &features).map_err(|why| HearError::run(&self.model, why))
+        run(&mut self.session, &features).map_err(|why| DetectError::run(&self.model, why))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
 
-use super::{FRAME, HearError};
+use super::{DetectError, FRAME};
 use crate::memory::Permit;
 use crate::onnx::Onnx;
 use crate::types::{Bytes, SampleRate};
@@ -32,18 +32,18 @@ impl SileroVad {
         Bytes::mib(26)
     }
 
-    pub fn load(onnx: &Onnx, model: &Path, permit: Permit) -> Result<Self, HearError> {
+    pub fn load(onnx: &Onnx, model: &Path, permit: Permit) -> Result<Self, DetectError> {
         let session = onnx.session(model, 1)?;
         let window = [0.0; CONTEXT + FRAME];
         Ok(SileroVad { session, model: model.to_owned(), window, state: [0.0; STATE], _permit: permit })
     }
 
     /// The probability, 0 to 1, that the next 32 ms of a 16 kHz sound are speech.
-    pub fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32, HearError> {
+    pub fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32, DetectError> {
         self.window.copy_within(FRAME.., 0);
         self.window[CONTEXT..].copy_from_slice(frame);
         let result = run(&mut self.session, &self.window, &self.state);
-        let (probability, state) = result.map_err(|why| HearError::run(&self.model, why))?;
+        let (probability, state) = result.map_err(|why| DetectError::run(&self.model, why))?;
         self.state = state;
         Ok(probability)
     }

@@ -7,7 +7,7 @@ use crate::isa::Isa;
 const VECTOR: usize = 4 * STRIP;
 
 /// How many bits a code has, and where they are.
-pub(crate) trait Planes {
+pub(crate) trait BitPlanes {
     /// Bits of a code.
     const BITS: u32;
     /// Bytes of 32 columns.
@@ -22,7 +22,7 @@ pub(crate) trait Planes {
     /// The codes of quad `quad` of as many rows as there are lanes, from the row on whose byte `part` points at.
     ///
     /// # Safety
-    /// A part of [`Planes::BYTES`] must begin `4 · row` bytes before `part`, and have that many rows.
+    /// A part of [`BitPlanes::BYTES`] must begin `4 · row` bytes before `part`, and have that many rows.
     unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads;
 }
 
@@ -43,7 +43,7 @@ fn byte_of(vector: usize, row: usize, col: usize) -> usize {
     VECTOR * vector + 4 * row + col % 4
 }
 
-impl Planes for Nibbles {
+impl BitPlanes for Nibbles {
     const BITS: u32 = 4;
     const BYTES: usize = 4 * VECTOR;
 
@@ -68,7 +68,7 @@ impl Planes for Nibbles {
     }
 }
 
-impl Planes for Five {
+impl BitPlanes for Five {
     const BITS: u32 = 5;
     const BYTES: usize = Nibbles::BYTES + VECTOR;
 
@@ -95,7 +95,7 @@ impl Planes for Five {
     }
 }
 
-impl Planes for Six {
+impl BitPlanes for Six {
     const BITS: u32 = 6;
     const BYTES: usize = Nibbles::BYTES + 2 * VECTOR;
 
@@ -128,7 +128,7 @@ impl Planes for Six {
     }
 }
 
-impl Planes for Whole {
+impl BitPlanes for Whole {
     const BITS: u32 = 8;
     const BYTES: usize = 8 * VECTOR;
 
@@ -151,7 +151,7 @@ impl Planes for Whole {
     }
 }
 
-impl Planes for Two {
+impl BitPlanes for Two {
     const BITS: u32 = 2;
     const BYTES: usize = 2 * VECTOR;
 
@@ -176,7 +176,7 @@ impl Planes for Two {
     }
 }
 
-impl Planes for LowThree {
+impl BitPlanes for LowThree {
     const BITS: u32 = 3;
     const BYTES: usize = 3 * VECTOR;
 

@@ -4,19 +4,19 @@ use super::CHUNK;
 
 /// A position, and the border of the chunk that one can go back in.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ChunkPosition {
     /// A multiple of [`CHUNK`], and at most that many before `len`.
     pub border: usize,
     /// Positions so far.
     pub len: usize,
 }
 
-impl Place {
+impl ChunkPosition {
     /// Panics unless `border` is one, and at most [`CHUNK`] before `len`.
-    pub fn new(border: usize, len: usize) -> Place {
+    pub fn new(border: usize, len: usize) -> ChunkPosition {
         assert!(border.is_multiple_of(CHUNK), "{border} is no border of chunks of {CHUNK}");
         assert!(border <= len && len - border <= CHUNK, "position {len} is not of the chunk after {border}");
-        Place { border, len }
+        ChunkPosition { border, len }
     }
 
     /// Positions since the border.
@@ -31,9 +31,9 @@ impl Place {
     }
 
     /// The place `n` positions on. A chunk is folded when the next one begins, not when it is full.
-    pub fn after(self, n: usize) -> Place {
+    pub fn after(self, n: usize) -> ChunkPosition {
         let border = self.border + (self.entries() + n).saturating_sub(1) / CHUNK * CHUNK;
-        Place { border, len: self.len + n }
+        ChunkPosition { border, len: self.len + n }
     }
 }
 
@@ -44,14 +44,18 @@ mod tests {
     #[test]
     fn the_border_follows_when_the_next_chunk_begins() {
         for (border, len, n, then) in [(0, 0, 0, 0), (0, 0, 32, 0), (0, 32, 1, 32), (0, 5, 92, 96), (32, 64, 0, 32)] {
-            assert_eq!(Place::new(border, len).after(n), Place { border: then, len: len + n }, "{border} {len} {n}");
+            assert_eq!(
+                ChunkPosition::new(border, len).after(n),
+                ChunkPosition { border: then, len: len + n },
+                "{border} {len} {n}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_place_is_refused() {
         for (border, len) in [(1, 2), (32, 31), (0, 33), (usize::MAX, 0)] {
-            assert!(std::panic::catch_unwind(|| Place::new(border, len)).is_err(), "{border} {len}");
+            assert!(std::panic::catch_unwind(|| ChunkPosition::new(border, len)).is_err(), "{border} {len}");
         }
     }
 }
