@@ -1,6 +1,8 @@
-//! A language model as a library: loads a model of any format, streams an answer, and says what it cost.
+//! A language model as a library: loads a model of any format, streams an answer, and says what it
+//! cost.
 //!
-//! `cargo run --release --example chat -- MODEL [QUESTION]`, MODEL a GGUF file or a folder of safetensors.
+//! `cargo run --release --example chat -- MODEL [QUESTION]`, MODEL a GGUF file or a folder of
+//! safetensors.
 
 use std::io::Write;
 use std::time::Instant;

@@ -44,7 +44,8 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a prompt as long as the context, so that all that was planned is touched. Returns what is resident then.
+/// Reads a prompt as long as the context, so that all that was planned is touched. Returns what is
+/// resident then.
 fn fill_the_context(llm: &Llm, context: usize) -> Bytes {
     let mut state = llm.state();
     let words = llm.tokenizer().encode("The quick brown fox jumps over the lazy dog. ").unwrap();

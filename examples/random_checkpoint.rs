@@ -1,5 +1,6 @@
-//! Writes a checkpoint of Qwen3.5-0.8B as it is published, with random weights: the same names, shapes, types and sizes,
-//! to the byte, to measure loading, quantising and speed where the real weights cannot be had.
+//! Writes a checkpoint of Qwen3.5-0.8B as it is published, with random weights: the same names,
+//! shapes, types and sizes, to the byte, to measure loading, quantising and speed where the real
+//! weights cannot be had.
 //!
 //! `cargo run --release --example random_checkpoint -- FOLDER [SEED]`
 

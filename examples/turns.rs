@@ -1,5 +1,6 @@
-//! Measures whole turns: each WAV file is asked at the pace of a microphone, and the time from its last speech sample to
-//! each stage is printed as percentiles. The answers are transcribed again, to see that the voice says what it should.
+//! Measures whole turns: each WAV file is asked at the pace of a microphone, and the time from its
+//! last speech sample to each stage is printed as percentiles. The answers are transcribed again,
+//! to see that the voice says what it should.
 //!
 //! `cargo run --release --example turns -- QUESTION.wav…`
 //!
@@ -42,7 +43,8 @@ fn main() -> Result<()> {
             OnceOutcome::Silence { why } => silent.push(format!("{file}: {why}")),
             OnceOutcome::Answered(answered) => {
                 let sound = audio::resample(&answer.samples, pipeline.rate(), SampleRate::HEARING)?;
-                // Nobody hears an answer without the quiet before it; Whisper loses first words without.
+                // Nobody hears an answer without the quiet before it; Whisper loses first words
+                // without.
                 let sound = [&QUIET[..], &sound].concat();
                 let again = transcriber.transcribe(&sound, &Cancel::default())?;
                 let (said, heard) = (normal::words(&answered.reply), normal::words(&again.text));

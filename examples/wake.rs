@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release --example wake -- WORD CALLS... [--others FOLDER...] [--threshold T]`
 //!
-//! `CALLS` are files, or folders of files, in each of which the word is said once; `--others` are those in which nobody
-//! says it. Prints the calls that were not detected exactly once, and the false accepts per hour of the others.
+//! `CALLS` are files, or folders of files, in each of which the word is said once; `--others` are
+//! those in which nobody says it. Prints the calls that were not detected exactly once, and the
+//! false accepts per hour of the others.
 
 use std::path::{Path, PathBuf};
 

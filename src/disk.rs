@@ -17,8 +17,8 @@ pub struct NoDiskSpace {
     pub free: Bytes,
 }
 
-/// Whether `wanted` more bytes fit on the disk of `folder`, which need not be there yet. Where the system does not tell,
-/// they do.
+/// Whether `wanted` more bytes fit on the disk of `folder`, which need not be there yet. Where the
+/// system does not tell, they do.
 pub fn check(folder: &Path, wanted: Bytes) -> Result<(), NoDiskSpace> {
     match free(folder) {
         Some(free) if free < wanted => Err(NoDiskSpace { folder: folder.to_owned(), wanted, free }),
@@ -26,7 +26,8 @@ pub fn check(folder: &Path, wanted: Bytes) -> Result<(), NoDiskSpace> {
     }
 }
 
-/// The refusal of a disk that turned out to be full, for `wanted` bytes that were to go into `folder`.
+/// The refusal of a disk that turned out to be full, for `wanted` bytes that were to go into
+/// `folder`.
 pub fn full(folder: &Path, wanted: Bytes) -> NoDiskSpace {
     NoDiskSpace { folder: folder.to_owned(), wanted, free: free(folder).unwrap_or(Bytes(0)) }
 }

@@ -26,8 +26,8 @@ pub fn steps(samples: &[f32], rate: SampleRate) -> Vec<f32> {
     samples.chunks_exact((rate.0 as usize / STEPS_PER_SECOND).max(1)).map(power).collect()
 }
 
-/// Tells whether loudness never changes, as of a fan or a tone or of silence, by the powers of all steps.
-/// It needs two.
+/// Tells whether loudness never changes, as of a fan or a tone or of silence, by the powers of all
+/// steps. It needs two.
 pub fn is_steady(powers: &[f32]) -> bool {
     let mut sorted = powers.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);

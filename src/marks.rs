@@ -8,8 +8,8 @@ pub fn closes(c: char) -> bool {
     c.is_whitespace() || "\"'”“’»)]」』）".contains(c)
 }
 
-/// Whether a piece of text is an end mark and nothing but what may stand around one. An ellipsis trails off, and ends
-/// nothing.
+/// Whether a piece of text is an end mark and nothing but what may stand around one. An ellipsis
+/// trails off, and ends nothing.
 pub fn is_end_mark(text: &str) -> bool {
     let marks = text.trim_matches(closes);
     !marks.is_empty() && !marks.contains("..") && marks.chars().all(|c| END_MARKS.contains(&c))

@@ -1,8 +1,9 @@
-//! Log-mel features as Whisper was trained with, and models after it: the power of 80 bands, 100 times a second.
+//! Log-mel features as Whisper was trained with, and models after it: the power of 80 bands, 100
+//! times a second.
 //!
-//! The filters are Slaney's (scale and area normalisation; M. Slaney, Auditory Toolbox, 1998) over the bins of a 400-point
-//! transform at 16 kHz. They are written into the models of whisper.cpp as well, and Smart Turn, which was made from
-//! Whisper, sees through them too.
+//! The filters are Slaney's (scale and area normalisation; M. Slaney, Auditory Toolbox, 1998) over
+//! the bins of a 400-point transform at 16 kHz. They are written into the models of whisper.cpp as
+//! well, and Smart Turn, which was made from Whisper, sees through them too.
 
 use std::sync::Arc;
 
@@ -24,14 +25,16 @@ pub const BINS: usize = WINDOW / 2 + 1;
 const BIN_WIDTH: f64 = 40.0;
 const HIGHEST: f64 = 8000.0;
 
-/// Slaney's scale is linear below 1 kHz (3 mels per 200 Hz) and logarithmic above (27 mels per factor of 6.4).
+/// Slaney's scale is linear below 1 kHz (3 mels per 200 Hz) and logarithmic above (27 mels per
+/// factor of 6.4).
 const LINEAR_HZ_PER_MEL: f64 = 200.0 / 3.0;
 const BREAK_HZ: f64 = 1000.0;
 const BREAK_MEL: f64 = BREAK_HZ / LINEAR_HZ_PER_MEL;
 const MELS_PER_FACTOR: f64 = 27.0;
 const FACTOR: f64 = 6.4;
 
-/// `[80, 201]` row by row: how much each bin adds to each band. Computed in double precision, then rounded once.
+/// `[80, 201]` row by row: how much each bin adds to each band. Computed in double precision, then
+/// rounded once.
 pub fn filters() -> Vec<f32> {
     let top = mel_of(HIGHEST);
     let edges: Vec<f64> = (0..MELS + 2).map(|i| hz_of(top * i as f64 / (MELS + 1) as f64)).collect();
@@ -94,8 +97,9 @@ fn band(filter: &[f32]) -> (usize, Vec<f32>) {
 }
 
 impl Mel {
-    /// Features `[80, frames]` of a sound that is reflected before its start, as Whisper wants them: frame `i` has its
-    /// middle at sample 160 i. What lies behind the end of `samples` is silent.
+    /// Features `[80, frames]` of a sound that is reflected before its start, as Whisper wants
+    /// them: frame `i` has its middle at sample 160 i. What lies behind the end of `samples` is
+    /// silent.
     pub fn features(&mut self, samples: &[f32], frames: usize) -> Vec<f32> {
         let before = WINDOW / 2;
         let reflected = (1..=before).rev().map(|n| samples.get(n).copied().unwrap_or(0.0));
@@ -104,8 +108,9 @@ impl Mel {
         self.features_of_padded(&padded)
     }
 
-    /// Features `[80, frames]` of frames that begin 160 samples apart and lie within `padded`: the logarithm of each
-    /// band's power to base ten, no more than 8 below the highest, as (x + 4) / 4.
+    /// Features `[80, frames]` of frames that begin 160 samples apart and lie within `padded`: the
+    /// logarithm of each band's power to base ten, no more than 8 below the highest, as (x + 4) /
+    /// 4.
     pub fn features_of_padded(&mut self, padded: &[f32]) -> Vec<f32> {
         let frames = (padded.len() + HOP).saturating_sub(WINDOW) / HOP;
         let mut features = vec![0.0; MELS * frames];

@@ -1,7 +1,7 @@
 //! ONNX Runtime, opened once per process from the library that the catalogue brought.
 //!
-//! The library is a file like any model: nothing is linked at build time and nothing is searched on the system, so the
-//! version that was tested is the version that runs.
+//! The library is a file like any model: nothing is linked at build time and nothing is searched on
+//! the system, so the version that was tested is the version that runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -35,7 +35,8 @@ const OUT_OF_MEMORY: [&str; 5] =
     ["bad_alloc", "Failed to allocate memory", "Cannot allocate memory", "failed to map segment", "out of memory"];
 
 impl OnnxError {
-    /// The error for a run of `file` that failed for want of memory; `None` where it failed for another reason.
+    /// The error for a run of `file` that failed for want of memory; `None` where it failed for
+    /// another reason.
     pub fn of_memory(file: &Path, why: &str) -> Option<OnnxError> {
         let memory = OUT_OF_MEMORY.iter().any(|words| why.contains(words));
         memory.then(|| OnnxError::Memory { file: file.to_owned(), why: why.to_owned() })
@@ -75,8 +76,8 @@ impl Onnx {
         Ok(opened.insert(Onnx(environment)).clone())
     }
 
-    /// Loads a graph. `threads` work on one run; they sleep between runs instead of spinning, because other stages
-    /// need the cores.
+    /// Loads a graph. `threads` work on one run; they sleep between runs instead of spinning,
+    /// because other stages need the cores.
     pub fn session(&self, model: &Path, threads: usize) -> Result<Session, OnnxError> {
         let build = || -> Result<Session, Box<dyn std::error::Error>> {
             Ok(Session::builder(&self.0)?

@@ -11,7 +11,8 @@ const LOW: u8 = 25;
 #[error("the system refuses a thread of low priority: {0:?}; set llm.priority to \"normal\"")]
 pub struct PriorityError(thread_priority::Error);
 
-/// Gives the calling thread this priority for the rest of its life: Linux lets no thread rise again.
+/// Gives the calling thread this priority for the rest of its life: Linux lets no thread rise
+/// again.
 pub fn take(priority: Priority) -> Result<(), PriorityError> {
     match priority {
         Priority::Normal => Ok(()),

@@ -22,7 +22,8 @@ const KINDS: [(&[u8], &str); 10] = [
     (b"tjgg", "a model in an old format of ggml: fetch it as GGUF"),
 ];
 
-/// What a file is that begins with `start`, and what to do about it; `None` where nothing is known of it.
+/// What a file is that begins with `start`, and what to do about it; `None` where nothing is known
+/// of it.
 pub fn known(start: &[u8]) -> Option<&'static str> {
     let page = || {
         let text = without_mark(start).trim_ascii_start();

@@ -37,7 +37,8 @@ impl fmt::Display for Ms {
     }
 }
 
-/// One turn of the conversation. Whatever carries an older number than the present turn is stale and is dropped.
+/// One turn of the conversation. Whatever carries an older number than the present turn is stale
+/// and is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TurnId(pub u64);
 
@@ -89,8 +90,8 @@ pub struct NotASize(String);
 impl std::str::FromStr for Bytes {
     type Err = NotASize;
 
-    /// Reads `1500MiB`, `2 GiB`, `800MB`, `4096B`; of 0 alone the unit may be left out. Units: B, KB, KiB, MB, MiB, GB, GiB;
-    /// case does not matter.
+    /// Reads `1500MiB`, `2 GiB`, `800MB`, `4096B`; of 0 alone the unit may be left out. Units: B,
+    /// KB, KiB, MB, MiB, GB, GiB; case does not matter.
     fn from_str(text: &str) -> Result<Self, NotASize> {
         let refuse = || NotASize(text.to_owned());
         let trimmed = text.trim();

@@ -1,5 +1,5 @@
-//! Decoding allocates nothing per token: only where the cache of keys and values grows by a segment, or a checkpoint is
-//! taken for the first time.
+//! Decoding allocates nothing per token: only where the cache of keys and values grows by a
+//! segment, or a checkpoint is taken for the first time.
 
 mod common;
 

@@ -1,6 +1,8 @@
-//! What a sound card's callback calls never allocates, whatever the device's format, with its ring full or empty.
+//! What a sound card's callback calls never allocates, whatever the device's format, with its ring
+//! full or empty.
 //!
-//! That it neither locks nor waits nor logs is to be read in `src/audio/device/line.rs`: rings, atomics, copies.
+//! That it neither locks nor waits nor logs is to be read in `src/audio/device/line.rs`: rings,
+//! atomics, copies.
 
 use allocation_counter::measure;
 use cpal::{FromSample, I24, Sample, U24};

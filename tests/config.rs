@@ -16,10 +16,11 @@ fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------
 // What is wrong with a file
 
-/// The files of `tests/configs`, and everything that is to be said of each, without its name in front.
+/// The files of `tests/configs`, and everything that is to be said of each, without its name in
+/// front.
 const BROKEN: &[(&str, &[&str])] = &[
     ("byte-order-mark", &["2:9: tts.speed is 9; must be between 0.5 and 2"]),
     (
@@ -37,26 +38,26 @@ const BROKEN: &[(&str, &[&str])] = &[
             "8:14: llm.max_tokens is 1025; must be at most llm.context, which is 1024 (cross-lengths.toml:7)",
         ],
     ),
-    ("cross-not-concluded", &["3:9: detect.speech_threshold is 1.5; must be between 0 and 1"]),
+    ("cross-not-concluded", &["3:20: detect.speech_threshold is 1.5; must be between 0 and 1"]),
     (
         "cross-thresholds",
         &[
-            "3:10: detect.silence_threshold is 0.6; must be below detect.speech_threshold, which is 0.4 (cross-thresholds.toml:2)",
+            "3:21: detect.silence_threshold is 0.6; must be below detect.speech_threshold, which is 0.4 (cross-thresholds.toml:2)",
         ],
     ),
     (
         "cross-threshold-below-default",
-        &["2:9: detect.speech_threshold is 0.2; must be above detect.silence_threshold, which is 0.35 (default)"],
+        &["2:20: detect.speech_threshold is 0.2; must be above detect.silence_threshold, which is 0.35 (default)"],
     ),
     (
         "cross-silences",
         &[
-            "2:20: turn.likely_silence_ms is 900; must be at most turn.possible_silence_ms, which is 800 (default)",
-            "3:19: turn.unlikely_silence_ms is 300; must be at least turn.possible_silence_ms, which is 800 (default)",
+            "2:21: turn.likely_silence_ms is 900; must be at most turn.possible_silence_ms, which is 800 (default)",
+            "3:23: turn.unlikely_silence_ms is 300; must be at least turn.possible_silence_ms, which is 800 (default)",
         ],
     ),
     ("deep-key", &[" is nested too deeply; write [section] and key = value"]),
-    ("deep-list", &["2:89: is nested too deeply; write [section] and key = value"]),
+    ("deep-list", &["2:100: is nested too deeply; write [section] and key = value"]),
     ("duplicate-key", &[r#"4:1: "speech_threshold" stands here a second time; keep one of them"#]),
     ("duplicate-section", &[r#"5:2: "detect" stands here a second time; keep one of them"#]),
     ("key-outside-section", &["1:1: unknown key temperature outside a section; did you mean llm.temperature?"]),
@@ -67,21 +68,21 @@ const BROKEN: &[(&str, &[&str])] = &[
             r#"2:17: llm.system_prompt is "la la la la la la la la la la la la la la la la la la la la …"; must be text of at most 8000 characters"#,
         ],
     ),
-    ("no-value", &["2:8: the value is missing", "3:8: key with no value, expected `=`"]),
+    ("no-value", &["2:19: the value is missing", "3:19: key with no value, expected `=`"]),
     (
         "not-toml",
         &[
-            "1:5: invalid unquoted key, expected letters, numbers, `-`, `_`",
-            "1:6: key with no value, expected `=`",
-            "2:10: key with no value, expected `=`",
+            "1:7: invalid unquoted key, expected letters, numbers, `-`, `_`",
+            "1:8: key with no value, expected `=`",
+            "2:21: key with no value, expected `=`",
         ],
     ),
-    ("open-section", &["1:6: unclosed table, expected `]`"]),
+    ("open-section", &["1:8: unclosed table, expected `]`"]),
     ("open-string", &[r#"2:31: invalid basic string, expected `"`"#]),
     (
         "out-of-range",
         &[
-            "4:9: detect.speech_threshold is 1.5; must be between 0 and 1",
+            "4:20: detect.speech_threshold is 1.5; must be between 0 and 1",
             "5:20: detect.min_speech_ms is -1; must be between 0 and 5000",
             "6:19: detect.max_turn_ms is 99999; must be between 1000 and 30000",
             r#"8:11: asr.threads is 0; must be between 1 and 64, or "auto""#,
@@ -98,7 +99,7 @@ const BROKEN: &[(&str, &[&str])] = &[
     (
         "three-at-once",
         &[
-            "2:9: detect.speech_threshold is 2; must be between 0 and 1",
+            "2:20: detect.speech_threshold is 2; must be between 0 and 1",
             "4:1: unknown key llm.max_token; did you mean llm.max_tokens?",
             r#"6:9: tts.speed is "fast", a string; must be a number between 0.5 and 2"#,
         ],
@@ -107,9 +108,9 @@ const BROKEN: &[(&str, &[&str])] = &[
         "unknown-key",
         &[
             "2:1: unknown key detect.speech_treshold; did you mean detect.speech_threshold?",
-            "5:4: unknown key llm.end_silence_ms; did you mean detect.min_silence_ms?",
+            "5:4: unknown key llm.end_silence_ms; [llm] has model, system_prompt, threads, priority, context, kv_cache, speculative_decoding, prompt_cache, max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed",
             "6:1: unknown key llm.speed; did you mean tts.speed?",
-            "7:1: unknown key llm.zzzzzzzz; [llm] has model, system_prompt, threads, priority, context, kv, speculation, prompt_cache, max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed",
+            "7:1: unknown key llm.zzzzzzzz; [llm] has model, system_prompt, threads, priority, context, kv_cache, speculative_decoding, prompt_cache, max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed",
         ],
     ),
     (
@@ -146,9 +147,9 @@ const BROKEN: &[(&str, &[&str])] = &[
             r#"2:11: models.profile is 3, a whole number; must be one of "starter", "qwen""#,
             r#"3:7: models.dir is false; must be the path of a folder, or "auto""#,
             r#"6:10: memory.budget is 1500, which needs a unit; must be a whole number above 0 and its unit, such as "1500MiB" or "2GiB""#,
-            r#"9:9: detect.speech_threshold is "high", a string; must be a number between 0 and 1"#,
+            r#"9:20: detect.speech_threshold is "high", a string; must be a number between 0 and 1"#,
             "10:17: detect.min_speech_ms is 200.5, a number; must be a whole number between 0 and 5000",
-            "11:14: detect.speech_pad_ms is 2026-11-01, a date; must be a whole number between 0 and 2000",
+            "11:17: detect.speech_pad_ms is 2026-11-01, a date; must be a whole number between 0 and 2000",
             r#"14:12: asr.language is a list; must be the two-letter code of a language that Whisper knows, such as "en", or "auto""#,
             r#"15:11: asr.threads is "many", a string; must be a whole number between 1 and 64, or "auto""#,
             r#"17:1: llm.context is a section; must be a whole number between 128 and 262144, or "auto""#,
@@ -235,7 +236,7 @@ fn a_large_file_that_is_not_toml_costs_one_message() {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------
 // The documented file, the schema and the defaults say the same
 
 #[test]
@@ -332,7 +333,7 @@ fn the_profile_chooses_what_auto_leaves_open() {
     assert_eq!(plan(&[("llm.seed", "7")]).llm.sampling.seed, Some(7));
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------
 // Layers
 
 #[test]
@@ -412,7 +413,7 @@ fn a_variable_that_is_not_text_is_refused() {
     assert_eq!(bench.refusal(), "SOTTO_LLM__MODEL: llm.model is not UTF-8 text");
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------
 // Places
 
 #[test]
@@ -509,7 +510,7 @@ fn paths_of_models_count_from_where_they_were_written() {
     assert!(homeless.contains("given.toml:1:13: llm.model is \"~/x\", but HOME is not set"), "{homeless}");
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------
 // What is shown
 
 #[test]
@@ -538,7 +539,7 @@ fn what_is_shown_says_where_it_came_from_and_what_auto_means() {
     assert!(config::show_json(&bench.loaded(), false).get("origins").is_none());
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------
 // Hostile input
 
 /// Pieces of TOML, right and wrong, from which odd files are put together.

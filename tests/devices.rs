@@ -1,7 +1,7 @@
 //! Real streams through a real sound server.
 //!
-//! The server is found through the environment, which a running program should not change: each test runs itself again
-//! as a child that has it.
+//! The server is found through the environment, which a running program should not change: each
+//! test runs itself again as a child that has it.
 
 #![cfg(target_os = "linux")]
 
@@ -29,8 +29,8 @@ const LOOP: &str = "\
 const VOICE: SampleRate = SampleRate(22_050);
 /// Names the length of the device's blocks to the child, in milliseconds.
 const PERIOD: &str = "SOTTO_TEST_PERIOD_MS";
-/// Longer blocks than a conversation would have: the machine that tests may be busy. Where it interrupts the sound
-/// nothing can be said of it, and it is played again with longer ones.
+/// Longer blocks than a conversation would have: the machine that tests may be busy. Where it
+/// interrupts the sound nothing can be said of it, and it is played again with longer ones.
 const PERIODS_MS: [u32; 4] = [25, 100, 400, 400];
 /// Sound is prepared for so many blocks.
 const AHEAD: f64 = 8.0;
@@ -38,7 +38,8 @@ const AHEAD: f64 = 8.0;
 /// What the child prints before it tells how.
 const INTERRUPTED: &str = "interrupted: ";
 
-/// Runs the ignored test `name` of this file with the server's environment; `act` is done when it prints a line.
+/// Runs the ignored test `name` of this file with the server's environment; `act` is done when it
+/// prints a line.
 fn run_within(server: &mut Server, name: &str, period_ms: u32, mut act: impl FnMut(&mut Server, &str)) {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.env(PERIOD, period_ms.to_string());
@@ -66,7 +67,8 @@ struct Ends {
     changes: Vec<DeviceChange>,
     written: usize,
     period: Ms,
-    /// How often the microphone brought more at once than the speaker has in store: the server had stood still.
+    /// How often the microphone brought more at once than the speaker has in store: the server had
+    /// stood still.
     bursts: usize,
 }
 
@@ -117,7 +119,8 @@ impl Ends {
         self.changes.len() - self.lost()
     }
 
-    /// What the machine has done to the sound: somebody did not come in time, server, callback or this thread.
+    /// What the machine has done to the sound: somebody did not come in time, server, callback or
+    /// this thread.
     fn interruptions(&mut self) -> Interruptions {
         Interruptions {
             at_the_microphone: self.capture.xruns() + self.capture.overruns(),
@@ -213,7 +216,8 @@ fn within_a_server() {
     assert_eq!((tally.played, tally.dropped), (66_150, 0));
     let heard: Vec<f32> = ends.blocks.iter().flat_map(|block| block.samples).collect();
     let wanted = sotto::audio::resample(&sound, VOICE, SampleRate::HEARING).unwrap();
-    // By pieces of half a second: each is where it belongs to a millisecond, whatever the clocks do meanwhile.
+    // By pieces of half a second: each is where it belongs to a millisecond, whatever the clocks do
+    // meanwhile.
     let begin = place(&heard, &wanted[8_000..16_000]).0 as i64 - 8_000;
     let mut worst = 1.0f64;
     for piece in 1..5 {

@@ -1,7 +1,9 @@
-//! Sotto's own voice in its own microphone, in rooms of all sorts: it does not answer itself, and hears who talks over it.
+//! Sotto's own voice in its own microphone, in rooms of all sorts: it does not answer itself, and
+//! hears who talks over it.
 //!
-//! Voice, voice activity and canceller are the real ones. The transcriber takes everything for a question, so that whatever
-//! of the echo were taken for speech would end the answer and be answered. Time is the simulated card's.
+//! Voice, voice activity and canceller are the real ones. The transcriber takes everything for a
+//! question, so that whatever of the echo were taken for speech would end the answer and be
+//! answered. Time is the simulated card's.
 
 mod common;
 #[path = "common/conversation.rs"]
@@ -29,7 +31,8 @@ const QUESTION: &str = "What will the weather be like tomorrow?";
 const ANSWER: &str = "It will be dry and mild until the evening. Then some rain comes from the west.";
 /// Turns in each room.
 const TURNS: usize = 10;
-/// Synthesizer to microphone: by air and by the latency that a sound system hides, how loud, how long it rings.
+/// Synthesizer to microphone: by air and by the latency that a sound system hides, how loud, how
+/// long it rings.
 const ROOMS: [(u64, f32, u64); 5] = [(4, 0.3, 60), (15, 1.0, 120), (40, 0.5, 250), (80, 1.0, 120), (150, 0.3, 200)];
 
 struct Believes;

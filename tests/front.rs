@@ -1,4 +1,5 @@
-//! The front end of the microphone in simulated rooms: what it takes away, what it leaves, and what it withstands.
+//! The front end of the microphone in simulated rooms: what it takes away, what it leaves, and what
+//! it withstands.
 
 #[allow(dead_code)]
 #[path = "common/babble.rs"]
@@ -17,7 +18,8 @@ use sotto::types::SampleRate;
 /// Samples by which the canceller delays the microphone.
 const LATENCY: usize = 128;
 
-/// The most that the crate `aec3` may allocate for one block: its canceller was seen to take 45, its gain control 80.
+/// The most that the crate `aec3` may allocate for one block: its canceller was seen to take 45,
+/// its gain control 80.
 const ALLOCATIONS_PER_BLOCK: u64 = 200;
 
 const ALL: AudioPlan = AudioPlan { echo: EchoMode::Aec3, noise: Suppressed::High, gain: Gain::On };

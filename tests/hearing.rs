@@ -1,4 +1,5 @@
-//! Hearing with the real models: voice activity, turns and recognition, on a recorded question and on sound that is none.
+//! Hearing with the real models: voice activity, turns and recognition, on a recorded question and
+//! on sound that is none.
 
 mod common;
 #[path = "common/onnx.rs"]
@@ -17,7 +18,8 @@ use sotto::types::{Bytes, SampleRate};
 
 const SECOND: usize = 16_000;
 
-/// One test at a time: the models are large, and one of the tests watches the memory of the process.
+/// One test at a time: the models are large, and one of the tests watches the memory of the
+/// process.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -144,8 +146,8 @@ fn sound_that_is_no_speech_is_no_turn() {
     }
 }
 
-/// Seconds of the question, and how sure pipecat-ai 1.14.0 with numpy is that it is all: three times in the middle of a
-/// word, then at the end.
+/// Seconds of the question, and how sure pipecat-ai 1.14.0 with numpy is that it is all: three
+/// times in the middle of a word, then at the end.
 const COMPLETE: [(f64, f32); 4] = [(2.0, 0.038), (7.0, 0.026), (8.6, 0.015), (9.9, 0.928)];
 
 #[test]
@@ -155,7 +157,8 @@ fn a_question_is_complete_at_its_end_and_not_before() {
     let question = question();
     for (seconds, expected) in COMPLETE {
         let found = detector.complete(&question[..(seconds * SECOND as f64) as usize]).unwrap();
-        // The model computes with eight bits: 1e-7 more or less in its input moves a middling answer by 0.1.
+        // The model computes with eight bits: 1e-7 more or less in its input moves a middling
+        // answer by 0.1.
         assert!((found - expected).abs() < 0.15, "{seconds} s: {found}, not {expected}");
     }
     assert!(detector.complete(&[f32::NAN; 9_000]).is_ok_and(|sure| (0.0..=1.0).contains(&sure)));
@@ -339,7 +342,8 @@ fn a_damaged_model_is_an_error() {
     }
 }
 
-/// Graphs that are missing, cut short or another model's are refused by name, and so is a vocabulary cut short.
+/// Graphs that are missing, cut short or another model's are refused by name, and so is a
+/// vocabulary cut short.
 #[test]
 fn damaged_graphs_are_an_error() {
     let _alone = alone();
@@ -379,7 +383,8 @@ fn the_memory_is_what_was_planned() {
         transcribe(&mut whisper, &long);
         let held = resident().unwrap().0.saturating_sub(before.0);
         assert!(held <= planned.0, "{engine:?}: planned {planned}, held {}", Bytes(held));
-        // What other tests and the other engine gave back may be used again, so only a quarter is certain to show.
+        // What other tests and the other engine gave back may be used again, so only a quarter is
+        // certain to show.
         assert!(held >= planned.0 / 4, "{engine:?}: planned {planned}, held {}", Bytes(held));
     }
 }

@@ -1,4 +1,5 @@
-//! The language model on real files: against llama.cpp's numbers (tests/golden/README.md), and as a conversation.
+//! The language model on real files: against llama.cpp's numbers (tests/golden/README.md), and as a
+//! conversation.
 
 mod common;
 
@@ -15,8 +16,8 @@ use sotto_kernels::Best;
 const QWEN: &str = "qwen2.5-coder-0.5b";
 const SMOLLM: &str = "smollm2-135m";
 
-/// How far a logit may lie from llama.cpp's, on logits of 10 to 30. Ours differ by the f16 cache: at the positions
-/// checked here by up to 0.05 (tests/golden/README.md).
+/// How far a logit may lie from llama.cpp's, on logits of 10 to 30. Ours differ by the f16 cache:
+/// at the positions checked here by up to 0.05 (tests/golden/README.md).
 const LOGIT_TOLERANCE: f32 = 0.1;
 
 #[derive(Deserialize)]
@@ -102,7 +103,8 @@ fn logits_are_those_of_llama_cpp() {
     }
 }
 
-/// Greedy and from the best 40: what the screened head leaves out is below what is looked for, the rest is to the bit.
+/// Greedy and from the best 40: what the screened head leaves out is below what is looked for, the
+/// rest is to the bit.
 #[test]
 fn a_screened_head_has_the_best_logits_of_the_full_one() {
     for model in [QWEN, SMOLLM] {
@@ -280,7 +282,8 @@ fn a_cancelled_answer_keeps_what_was_heard() {
     let answer = answer.unwrap();
     assert_eq!((answer.finish, answer.tokens, pieces), (Finish::Cancelled, 5, 5));
     let next = ask(&mut conversation, "Go on.");
-    // The heard answer's last token, the end of its message, and the new question; nothing else is new.
+    // The heard answer's last token, the end of its message, and the new question; nothing else is
+    // new.
     let new = next.prompt_tokens - (answer.prompt_tokens + answer.tokens);
     assert_eq!(next.stats.prefilled_tokens, new + 1);
 }

@@ -63,7 +63,8 @@ fn a_spoken_question_gets_a_spoken_answer() {
     }
     assert!(once["timings"]["first_audio"].as_f64() <= once["timings"]["done"].as_f64(), "{once}");
 
-    // What the voice said is what the reply says. Letters are compared: "France is" and "Frances" sound the same.
+    // What the voice said is what the reply says. Letters are compared: "France is" and "Frances"
+    // sound the same.
     let heard = json(&sotto(&["transcribe", &answer, "--json"]));
     let (said, heard) = (words(once["reply"].as_str().unwrap()), words(heard["text"].as_str().unwrap()));
     let likeness = strsim::normalized_levenshtein(&said.concat(), &heard.concat());
@@ -346,8 +347,9 @@ fn the_plan_is_near_what_is_measured() {
     let plan = json(&sotto(&["plan", "--json"]));
     assert!(plan["minimum_budget_bytes"].as_u64().unwrap() > 100 << 20, "{plan}");
     assert_eq!(plan["phases"].as_array().unwrap().len(), 3);
-    // A promise: no part holds noticeably more than it asked for. The pages of the ONNX Runtime library are first touched
-    // by whoever runs on it, so the library is counted with its first user.
+    // A promise: no part holds noticeably more than it asked for. The pages of the ONNX Runtime
+    // library are first touched by whoever runs on it, so the library is counted with its first
+    // user.
     let parts = plan["parts"].as_array().unwrap();
     let bytes = |part: &Value, which: &str| part[which].as_f64().unwrap();
     let runtime = |which| bytes(&parts[0], which) + bytes(&parts[1], which);

@@ -1,5 +1,6 @@
-//! Word error rate of recognition on the recordings that `make test` fetches: a person who reads, a person who speaks,
-//! and a synthetic voice. `cargo run --release --example wer` measures folders of more.
+//! Word error rate of recognition on the recordings that `make test` fetches: a person who reads, a
+//! person who speaks, and a synthetic voice. `cargo run --release --example wer` measures folders
+//! of more.
 
 mod common;
 #[path = "../examples/wer/normal.rs"]
@@ -55,8 +56,8 @@ const PIECES: [(&str, f64, f64, &str); 9] = [
     ("speech-synthetic/en-counting.wav", 0.0, 9.0, "seven"),
     ("speech-synthetic/en-pangram.wav", 0.0, 9.0, "lazy"),
 ];
-/// Pieces that are joined, half a second of silence between them; of the first only the last seconds. Without timestamps
-/// Whisper base leaves out most of each.
+/// Pieces that are joined, half a second of silence between them; of the first only the last
+/// seconds. Without timestamps Whisper base leaves out most of each.
 const JOINED: [(f64, &[usize]); 5] = [
     (0.9, &[5, 4, 8, 2, 7, 3]),
     (1.5, &[7, 0, 6, 4, 3, 5]),

@@ -1,5 +1,5 @@
-//! End to end: `sotto run` with a microphone and a speaker of a real sound server, real models, and another program that
-//! speaks to it.
+//! End to end: `sotto run` with a microphone and a speaker of a real sound server, real models, and
+//! another program that speaks to it.
 
 #![cfg(target_os = "linux")]
 
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use pulse::{Server, server};
 use serde_json::Value;
 
-/// A speaker, and a microphone that hears what is played into a sink of its own, and the speaker as loud as that.
+/// A speaker, and a microphone that hears what is played into a sink of its own, and the speaker as
+/// loud as that.
 const ROOM: &str = "\
     load-module module-null-sink sink_name=spk rate=48000 channels=2\n\
     load-module module-null-sink sink_name=micfeed rate=48000 channels=1\n\
@@ -74,7 +75,8 @@ impl Conversation {
         }
     }
 
-    /// Waits for the next exchange; one that turned out to be only the beginning of a longer question is none.
+    /// Waits for the next exchange; one that turned out to be only the beginning of a longer
+    /// question is none.
     fn exchange(&mut self) -> Value {
         loop {
             let exchange = self.until("question", None);
@@ -146,7 +148,8 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(plain).filter(|word| !word.is_empty()).collect()
 }
 
-/// Whether Whisper heard more than half of the words; the voice says them a little differently each time.
+/// Whether Whisper heard more than half of the words; the voice says them a little differently each
+/// time.
 fn is_about(heard: &Value, said: &str) -> bool {
     let (heard, said) = (words(heard.as_str().unwrap()), words(said));
     said.iter().filter(|word| heard.contains(word)).count() * 2 > said.len()
@@ -201,7 +204,8 @@ fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
     assert!(told.len() > 8 && missed * 3 <= told.len(), "{told:?}\n{heard:?}");
 }
 
-/// The person is 10 dB louder than what comes from the speaker. One word that falls on words of ours may be lost.
+/// The person is 10 dB louder than what comes from the speaker. One word that falls on words of
+/// ours may be lost.
 #[test]
 fn stop_is_heard_over_an_answer_that_goes_on_under_all_else() {
     let _alone = alone();

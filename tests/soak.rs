@@ -1,6 +1,6 @@
-//! A long conversation on a simulated card, faster than real time: questions, interruptions, nods, noises, keys, devices
-//! that go and come, and stages that fail. Afterwards nothing is stuck, nothing has grown, and every question was answered
-//! or said to have failed.
+//! A long conversation on a simulated card, faster than real time: questions, interruptions, nods,
+//! noises, keys, devices that go and come, and stages that fail. Afterwards nothing is stuck,
+//! nothing has grown, and every question was answered or said to have failed.
 //!
 //! The tests hold a few minutes of it, `make soak` an hour. `SOAK_SEED` repeats one that failed.
 
@@ -27,7 +27,8 @@ use sotto::types::{Bytes, SampleRate};
 
 /// How long the conversation is, in simulated minutes, where `SOAK_MINUTES` does not say it.
 const MINUTES: u64 = 3;
-/// A share of it is for caches and buffers to find their size; what is held then may not grow by more than this.
+/// A share of it is for caches and buffers to find their size; what is held then may not grow by
+/// more than this.
 const SETTLING: f64 = 0.3;
 const GROWTH: Bytes = Bytes::mib(8);
 /// No state but rest lasts so long: what hangs is given up after a minute at most.
@@ -218,7 +219,7 @@ impl Soak {
                     SessionEvent::Notice(_) => self.count("notice"),
                     SessionEvent::Device(_) => self.count("device"),
                     SessionEvent::Partial(_) => self.count("partial"),
-                    SessionEvent::Understood(_) | SessionEvent::SessionState(_) => {}
+                    SessionEvent::Understood(_) | SessionEvent::State(_) => {}
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! The profile "qwen" where no hub can be reached, as a person meets it: one line, and the starter's language model.
+//! The profile "qwen" where no hub can be reached, as a person meets it: one line, and the
+//! starter's language model.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The store against a model hub on this machine: what must arrive, and what must never be taken as good.
+//! The store against a model hub on this machine: what must arrive, and what must never be taken as
+//! good.
 
 #[path = "common/hub.rs"]
 mod hub;
@@ -316,7 +317,8 @@ fn offline_asks_nobody_and_still_finds_what_is_there() {
     let snapshot = bench.path("hf/models--org--repo/snapshots").join(COMMIT).join("sub");
     fs::create_dir_all(&snapshot).unwrap();
     fs::create_dir_all(bench.blob().parent().unwrap()).unwrap();
-    // Small files carry a git hash as ETag, so the blob's name says nothing: the snapshot has to be followed.
+    // Small files carry a git hash as ETag, so the blob's name says nothing: the snapshot has to be
+    // followed.
     fs::write(bench.blob().with_file_name("a94a8fe5"), &bench.bytes).unwrap();
     std::os::unix::fs::symlink("../../../blobs/a94a8fe5", snapshot.join("model.bin")).unwrap();
     assert_eq!(fs::read(pull(&bench.store_with(offline())).unwrap()).unwrap(), bench.bytes);

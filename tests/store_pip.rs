@@ -207,7 +207,8 @@ fn an_entry_that_holds_more_than_it_says_is_cut_off() {
     let bench = Bench::with_first_part();
     let long = [SECOND, &[b'x'; 5000][..]].concat();
     bench.wheel("beta", &[("beta/data/part2.bin", &long)]);
-    // Both of the sizes that the zip file states are made to lie (APPNOTE 4.3.7 and 4.3.12: 22 and 24 bytes in).
+    // Both of the sizes that the zip file states are made to lie (APPNOTE 4.3.7 and 4.3.12: 22 and
+    // 24 bytes in).
     let path = bench.wheel_path("beta");
     let mut bytes = fs::read(&path).unwrap();
     let (real, lie) = ((long.len() as u32).to_le_bytes(), (SECOND.len() as u32).to_le_bytes());

@@ -1,4 +1,5 @@
-//! Files and streams as the program meets them: standard input and output, odd names, an output that is the input.
+//! Files and streams as the program meets them: standard input and output, odd names, an output
+//! that is the input.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! `sotto verify`: small models of many shapes with expected tensors beside them, quantised ones beside what they were
-//! made of, and what is wrong with others. The golden model in every format.
+//! `sotto verify`: small models of many shapes with expected tensors beside them, quantised ones
+//! beside what they were made of, and what is wrong with others. The golden model in every format.
 
 #[path = "common/goldens.rs"]
 mod goldens;

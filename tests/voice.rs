@@ -23,8 +23,8 @@ fn load(folder: &Path, speed: f32) -> Result<Voice, sotto::tts::TtsError> {
     Voice::load(&onnx::runtime(), folder, &plan, permit)
 }
 
-/// The chunks that a text becomes; the listener breaks off after `patience` of them. They say it from its beginning on,
-/// without a gap.
+/// The chunks that a text becomes; the listener breaks off after `patience` of them. They say it
+/// from its beginning on, without a gap.
 fn speak(voice: &mut Voice, text: &str, patience: usize) -> (Vec<Vec<f32>>, Spoken) {
     let (mut chunks, mut said) = (Vec::new(), 0.0);
     let spoken = voice

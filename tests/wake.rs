@@ -1,8 +1,9 @@
-//! The wake word with the real models, on our own voice that says "Alexa" and on people who do not; and whole
-//! conversations that begin with it.
+//! The wake word with the real models, on our own voice that says "Alexa" and on people who do not;
+//! and whole conversations that begin with it.
 //!
-//! No package carries people who say a wake word, so the calls are synthetic: `sotto say "Alexa."` at three speeds, with a
-//! second of silence around each. `cargo run --release --example wake` measures recordings of people.
+//! No package carries people who say a wake word, so the calls are synthetic: `sotto say "Alexa."`
+//! at three speeds, with a second of silence around each. `cargo run --release --example wake`
+//! measures recordings of people.
 
 mod common;
 #[path = "common/conversation.rs"]
@@ -101,7 +102,8 @@ fn heard(word: &mut WakeWordModel, samples: &[f32]) -> usize {
     scores(word, samples).into_iter().filter(|score| spotter.push(*score)).count()
 }
 
-/// A step of the question, and the first numbers of what openwakeword 0.5.1 for Python makes of it, with their sum.
+/// A step of the question, and the first numbers of what openwakeword 0.5.1 for Python makes of it,
+/// with their sum.
 const EMBEDDINGS: [(usize, [f32; 6], f32); 2] = [
     (20, [-11.0864, 8.8717, -10.5461, 7.0419, 0.8106, 20.7333], 1122.085),
     (59, [-8.0509, 18.159, -1.4451, -4.1088, 3.7672, 25.6547], 1164.071),
@@ -189,7 +191,8 @@ fn what_is_no_classifier_is_refused() {
 fn the_memory_is_what_was_planned() {
     let _alone = alone();
     let planned = WakeFeatures::planned_bytes().0 + WakeWordModel::planned_bytes().0;
-    // ONNX Runtime sets itself up with its first session, which in a conversation is that of voice activity.
+    // ONNX Runtime sets itself up with its first session, which in a conversation is that of voice
+    // activity.
     let _first = silero();
     let before = resident().unwrap();
     let mut word = alexa();

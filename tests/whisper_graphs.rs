@@ -1,5 +1,5 @@
-//! The graphs that are made of Whisper's weights compute what Whisper is defined to compute: a small model of made-up
-//! weights, against plain code in double precision.
+//! The graphs that are made of Whisper's weights compute what Whisper is defined to compute: a
+//! small model of made-up weights, against plain code in double precision.
 
 mod common;
 #[path = "common/onnx.rs"]

@@ -1,13 +1,15 @@
 //! What the front end of the microphone does to echo, noise and voices.
 //!
-//! `cargo run --release --example front -- rooms FOLDER` prints, for simulated rooms, how much of the echo goes and how
-//! much of a person who talks over it stays, for the canceller of Sotto and for that of the crate `sonora`.
+//! `cargo run --release --example front -- rooms FOLDER` prints, for simulated rooms, how much of
+//! the echo goes and how much of a person who talks over it stays, for the canceller of Sotto and
+//! for that of the crate `sonora`.
 //!
-//! `cargo run --release --example front -- process FOLDER OUT …` sends every recording of FOLDER through the front end,
-//! with noise or an echo added if wished, and writes OUT in the form that the example `wer` reads.
+//! `cargo run --release --example front -- process FOLDER OUT …` sends every recording of FOLDER
+//! through the front end, with noise or an echo added if wished, and writes OUT in the form that
+//! the example `wer` reads.
 //!
-//! FOLDER holds recorded voices. `--silero` and `--onnx` name the voice activity model and ONNX Runtime's library, to see
-//! what voice activity makes of it.
+//! FOLDER holds recorded voices. `--silero` and `--onnx` name the voice activity model and ONNX
+//! Runtime's library, to see what voice activity makes of it.
 
 mod process;
 mod rooms;

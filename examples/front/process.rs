@@ -34,7 +34,8 @@ pub struct Process {
     /// How far the voice is above the noise, in dB.
     #[arg(long)]
     snr: Option<f32>,
-    /// Level of an echo that is added, beside the voice, in dB: the other recordings, as if Sotto spoke.
+    /// Level of an echo that is added, beside the voice, in dB: the other recordings, as if Sotto
+    /// spoke.
     #[arg(long, allow_negative_numbers = true)]
     over: Option<f32>,
     /// How long the room with its echo dies away, in milliseconds.
@@ -46,7 +47,8 @@ pub struct Process {
     /// How far the speaker is driven: from 1 on loud syllables are squeezed.
     #[arg(long, requires = "over", default_value_t = SimulatedRoom::default().drive)]
     drive: f32,
-    /// Seconds that are heard before each recording, so that canceller and suppressor know the room.
+    /// Seconds that are heard before each recording, so that canceller and suppressor know the
+    /// room.
     #[arg(long, default_value_t = 5)]
     lead: usize,
     /// Write what words are read from, not what voices are listened for in.

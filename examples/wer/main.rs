@@ -1,14 +1,15 @@
 //! Word error rate of recognition over a folder of recordings.
 //!
-//! `cargo run --release --example wer -- MODEL.ggml FOLDER [--backend NAME…] [--threads N] [--seconds FROM TO]
-//! [--at-most PERCENT] [--scored FILE]`
+//! `cargo run --release --example wer -- MODEL.ggml FOLDER [--backend NAME…] [--threads N]
+//! [--seconds FROM TO] [--at-most PERCENT] [--scored FILE]`
 //!
-//! The model is run as it is by default, or by each backend that is named, in turns: their times are then comparable.
-//! `--seconds` leaves out recordings that are shorter or longer.
+//! The model is run as it is by default, or by each backend that is named, in turns: their times
+//! are then comparable. `--seconds` leaves out recordings that are shorter or longer.
 //!
-//! `FOLDER/transcripts.tsv` has a heading line, then lines of tab-separated file, transcript and whatever else. Text is
-//! compared after `normal::words`. `--scored` compares texts that another program has made, in a file of tab-separated
-//! file, text and milliseconds, by the same rules. With `--at-most` a higher rate is a failure.
+//! `FOLDER/transcripts.tsv` has a heading line, then lines of tab-separated file, transcript and
+//! whatever else. Text is compared after `normal::words`. `--scored` compares texts that another
+//! program has made, in a file of tab-separated file, text and milliseconds, by the same rules.
+//! With `--at-most` a higher rate is a failure.
 
 mod normal;
 
@@ -101,7 +102,8 @@ fn read_scored(file: &Path) -> Result<BTreeMap<String, Heard>> {
 /// What one program made of all recordings.
 type AllHeard = BTreeMap<String, Heard>;
 
-/// Every recording goes to each backend before the next one does. Yields each backend's name with what it heard.
+/// Every recording goes to each backend before the next one does. Yields each backend's name with
+/// what it heard.
 fn recognise<'a>(arguments: &Arguments, files: impl Iterator<Item = &'a String>) -> Result<Vec<(String, AllHeard)>> {
     let load = |name: &String| Ok((name.clone(), loader(arguments, name)?.transcriber()?, AllHeard::new()));
     let mut backends = arguments.backend.iter().map(load).collect::<Result<Vec<_>>>()?;
@@ -136,7 +138,8 @@ fn loader(arguments: &Arguments, backend: &str) -> Result<Loader> {
     Ok(Loader::new(plan, Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?))
 }
 
-/// Prints every utterance with errors, then the sums. The rate is in percent of the reference's words.
+/// Prints every utterance with errors, then the sums. The rate is in percent of the reference's
+/// words.
 fn report(references: &BTreeMap<String, String>, heard: &BTreeMap<String, Heard>) -> f64 {
     let (mut errors, mut words, mut uncertain) = (0, 0, 0);
     for (file, reference) in references {

@@ -1,6 +1,7 @@
-//! Text as it is compared: as the voice would say it ([`for_ear`]: numbers, dates and abbreviations in words), in small
-//! letters; no punctuation but the apostrophe inside words; contractions are opened ("I'm" i am, "'em" them); and words
-//! that are written in one or two are joined before they are compared ("lower case", "wood cutters").
+//! Text as it is compared: as the voice would say it ([`for_ear`]: numbers, dates and abbreviations
+//! in words), in small letters; no punctuation but the apostrophe inside words; contractions are
+//! opened ("I'm" i am, "'em" them); and words that are written in one or two are joined before they
+//! are compared ("lower case", "wood cutters").
 
 use sotto::tts::for_ear;
 

@@ -2,9 +2,10 @@
 //!
 //!     cargo run --release -p sotto-kernels --example kernel -- check|time OP [VARIANT] [THREADS]
 //!
-//! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format), `attention`, `delta`,
-//! `elementwise`, or `all`. VARIANT is one of `reference`, `portable`, `neon`, `neoni8mm`, `avx2`, `avx512`,
-//! `avx512vnni`, `amx`; without it, the one that the environment names, or else the fastest.
+//! OP is `decode` or `prefill` (one token or 128 of them times weights, for every format),
+//! `attention`, `delta`, `elementwise`, or `all`. VARIANT is one of `reference`, `portable`,
+//! `neon`, `neoni8mm`, `avx2`, `avx512`, `avx512vnni`, `amx`; without it, the one that the
+//! environment names, or else the fastest.
 
 use sotto_kernels::{
     AttentionShape, BlockType, CHUNK, ConvState, DeltaInput, DeltaScratch, DeltaState, DeltaWeights, HeadLayout,
@@ -18,7 +19,8 @@ use std::time::Instant;
 const PROMPT: usize = 128;
 /// The shape of the larger layers of a model of half a billion weights.
 const COLS: usize = 4864;
-/// Timed calls. The best of them is what the kernel can do; the median says how much the machine was disturbed.
+/// Timed calls. The best of them is what the kernel can do; the median says how much the machine
+/// was disturbed.
 const ROUNDS: usize = 41;
 /// Bytes that are read from memory, not from a cache.
 const BEYOND_CACHES: usize = 96 << 20;
@@ -202,7 +204,8 @@ impl Bench {
         self.report(name, time, bytes, 4 * seen * width);
     }
 
-    /// A token behind any number of others, or a piece of a prompt. Layers take turns, so that none is in a cache.
+    /// A token behind any number of others, or a piece of a prompt. Layers take turns, so that none
+    /// is in a cache.
     fn delta(&mut self, n: usize) {
         let heads = HEADS;
         let layer = DeltaLayer::new(n.max(CHUNK));

@@ -1,11 +1,11 @@
 //! Affine quantisation as MLX has it, in blocks of our own.
 //!
-//! In an MLX file a row is three things: a stream of codes, and for each group of them a scale and a bias. Here a block
-//! is a whole group, so that a row is read from one place, and its codes lie in the order in which kernels take them
-//! apart. Value = scale · code + bias, codes unsigned.
+//! In an MLX file a row is three things: a stream of codes, and for each group of them a scale and
+//! a bias. Here a block is a whole group, so that a row is read from one place, and its codes lie
+//! in the order in which kernels take them apart. Value = scale · code + bias, codes unsigned.
 //!
-//! A block is `scale: f32, bias: f32` (which holds f16, bf16 and f32 of any file exactly), then a part of `4 · bits`
-//! bytes for each 32 values:
+//! A block is `scale: f32, bias: f32` (which holds f16, bf16 and f32 of any file exactly), then a
+//! part of `4 · bits` bytes for each 32 values:
 //!
 //! | bits | a part, fields in order |
 //! |---|---|
@@ -71,9 +71,9 @@ impl Affine {
     }
 }
 
-/// Makes blocks of one row (or of any run of whole groups) of an MLX file: `packed` holds `group · bits / 8` bytes for
-/// each group, a little-endian stream of bits in which code `i` has bits `i · bits..(i + 1) · bits`; `scales` and `biases`
-/// one value each.
+/// Makes blocks of one row (or of any run of whole groups) of an MLX file: `packed` holds `group ·
+/// bits / 8` bytes for each group, a little-endian stream of bits in which code `i` has bits `i ·
+/// bits..(i + 1) · bits`; `scales` and `biases` one value each.
 ///
 /// Panics if the lengths do not belong to the same number of groups, `dst` to as many blocks.
 pub fn repack_affine(kind: Affine, packed: &[u8], scales: &[f32], biases: &[f32], dst: &mut [u8]) {
@@ -109,8 +109,8 @@ pub fn repack_affine(kind: Affine, packed: &[u8], scales: &[f32], biases: &[f32]
     }
 }
 
-/// A part of 32 codes from as much of a stream. The width is known when this is compiled, because a whole model goes
-/// through here while somebody waits.
+/// A part of 32 codes from as much of a stream. The width is known when this is compiled, because a
+/// whole model goes through here while somebody waits.
 fn pack_part<const BITS: usize>(stream: &[u8], part: &mut [u8]) {
     let codes = codes_of_stream::<BITS>(stream);
     let (high, low) = part.split_at_mut(part.len() - 16);

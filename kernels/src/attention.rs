@@ -11,7 +11,8 @@ use crate::{Pool, Simd, reference};
 /// How many values a query, a key and a value have, and what a query may see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
-    /// Query heads; a multiple of `kv_heads`. Query head `h` reads key head `h / (heads / kv_heads)`.
+    /// Query heads; a multiple of `kv_heads`. Query head `h` reads key head `h / (heads /
+    /// kv_heads)`.
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
@@ -52,12 +53,14 @@ pub(crate) use tiles::Tiles;
 mod tiles {
     use super::{Block, Isa, Scores};
 
-    /// The two products of attention, for a few rows at a time. Keeps other crates from adding what no kernel can read.
+    /// The two products of attention, for a few rows at a time. Keeps other crates from adding what
+    /// no kernel can read.
     pub trait Tiles: Sync {
         /// scores`[r]` = scale · q`[r]` · K
         fn score<I: Isa, const R: usize>(&self, isa: I, block: &Block<R>, scores: &mut Scores<R>);
 
-        /// outs`[r]` += weights`[r]` · V, for the positions of `span` (the first, and how many), all of one segment.
+        /// outs`[r]` += weights`[r]` · V, for the positions of `span` (the first, and how many),
+        /// all of one segment.
         fn add_values<I: Isa, const R: usize>(
             &self,
             isa: I,
@@ -69,8 +72,9 @@ mod tiles {
     }
 }
 
-/// out`[n, heads, head_dim]` = softmax(scale · q · Kᵀ) · V for queries q`[n, heads, head_dim]`, the first of which stands
-/// at position `start`. The keys and values of positions `0..start + n` must have been stored.
+/// out`[n, heads, head_dim]` = softmax(scale · q · Kᵀ) · V for queries q`[n, heads, head_dim]`, the
+/// first of which stands at position `start`. The keys and values of positions `0..start + n` must
+/// have been stored.
 ///
 /// Panics if the lengths disagree, or if a position lies beyond the cache.
 #[allow(clippy::too_many_arguments)]
@@ -103,7 +107,8 @@ pub fn attention<C: KeyValues>(
     });
 }
 
-/// Some queries of one key head. Row `r` is query head `kv_head * group + r % group` of token `r / group`.
+/// Some queries of one key head. Row `r` is query head `kv_head * group + r % group` of token `r /
+/// group`.
 struct Attend<'a, 'o, C> {
     shape: &'a AttentionShape,
     q: &'a [f32],
@@ -125,7 +130,8 @@ impl<C: KeyValues> Kernel for Attend<'_, '_, C> {
         let mut row = self.rows.start;
         while row < self.rows.end {
             let count = most.min(self.rows.end - row);
-            // Counts that the variant has no registers for are never compiled: `most` is a constant.
+            // Counts that the variant has no registers for are never compiled: `most` is a
+            // constant.
             match count {
                 1 => self.tile::<I, 1>(isa, row),
                 2 => self.tile::<I, 2>(isa, row),
@@ -159,14 +165,15 @@ impl<C: KeyValues> Attend<'_, '_, C> {
         self.start + if self.shape.causal { token + 1 } else { self.n }
     }
 
-    /// The softmax taken as positions come (Milakov and Gimelshein 2018): what was summed is scaled down whenever a
-    /// larger score appears.
+    /// The softmax taken as positions come (Milakov and Gimelshein 2018): what was summed is scaled
+    /// down whenever a larger score appears.
     #[inline(always)]
     fn tile<I: Isa, const R: usize>(&self, isa: I, row: usize) {
         let mut scores = [[0.0; POSITIONS]; R];
         let (mut max, mut sum) = ([f32::NEG_INFINITY; R], [0.0; R]);
         let mut outs: [&mut [f32]; R] = std::array::from_fn(|r| {
-            // SAFETY: the result of a row belongs to the one task that has the row, and here to one slice.
+            // SAFETY: the result of a row belongs to the one task that has the row, and here to one
+            // slice.
             unsafe { self.out.slice(self.place(row + r), self.shape.head_dim) }
         });
         for out in &mut outs {

@@ -16,8 +16,9 @@
 //! | Q5_K | 256 | 176 | `d: f16, m: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]` | `d * scale * q - m * min` |
 //! | Q6_K | 256 | 210 | `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16` | `d * scale * (q - 32)` |
 //!
-//! In the 32-value types nibble `i` of the low halves is value `i`, of the high halves value `16 + i`; bit `i` of `qh`
-//! is the fifth bit of value `i`. Blocks of affine quantisation are of our own making: [`Affine`].
+//! In the 32-value types nibble `i` of the low halves is value `i`, of the high halves value `16 +
+//! i`; bit `i` of `qh` is the fifth bit of value `i`. Blocks of affine quantisation are of our own
+//! making: [`Affine`].
 
 use crate::affine::Affine;
 
@@ -87,7 +88,8 @@ impl BlockType {
         BlockType::GGML.into_iter().chain(BlockType::AFFINE)
     }
 
-    /// The type with this number in a GGUF file (`enum ggml_type`), or `None` for one that this engine cannot read.
+    /// The type with this number in a GGUF file (`enum ggml_type`), or `None` for one that this
+    /// engine cannot read.
     pub fn from_ggml(id: u32) -> Option<BlockType> {
         BlockType::GGML.into_iter().find(|kind| kind.ggml_id() == Some(id))
     }
@@ -161,7 +163,8 @@ impl BlockType {
         }
     }
 
-    /// Bytes of a row of `cols` values; `None` if `cols` is not a whole number of blocks or the size overflows.
+    /// Bytes of a row of `cols` values; `None` if `cols` is not a whole number of blocks or the
+    /// size overflows.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
         if !cols.is_multiple_of(self.block_len()) {
             return None;

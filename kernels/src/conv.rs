@@ -1,5 +1,5 @@
-//! What stands between a DeltaNet layer's projection and its rule: a short causal convolution over each channel, SiLU,
-//! and queries and keys brought to length 1.
+//! What stands between a DeltaNet layer's projection and its rule: a short causal convolution over
+//! each channel, SiLU, and queries and keys brought to length 1.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -21,7 +21,8 @@ pub struct HeadLayout {
     pub value_heads: usize,
     pub key_dim: usize,
     pub value_dim: usize,
-    /// Whether value head h belongs to key head h mod `key_heads`, and not to h / (`value_heads` / `key_heads`).
+    /// Whether value head h belongs to key head h mod `key_heads`, and not to h / (`value_heads` /
+    /// `key_heads`).
     pub tiled: bool,
 }
 
@@ -54,7 +55,8 @@ impl HeadLayout {
         (0..group).map(move |j| first + j * step)
     }
 
-    /// The channels that a key head works with: its queries, its keys, and the values of each of its value heads.
+    /// The channels that a key head works with: its queries, its keys, and the values of each of
+    /// its value heads.
     pub(crate) fn parts_of(&self, key_head: usize) -> impl Iterator<Item = Range<usize>> {
         let HeadLayout { key_dim, value_dim, .. } = *self;
         let (queries, keys) = (key_head * key_dim, self.key_width() + key_head * key_dim);
@@ -70,8 +72,9 @@ impl HeadLayout {
     }
 }
 
-/// The raw inputs of the convolution that later tokens still see: those of the chunk of the last position and the
-/// `taps - 1` before it, so that one can go back within the chunk, as in [`DeltaState`](crate::DeltaState).
+/// The raw inputs of the convolution that later tokens still see: those of the chunk of the last
+/// position and the `taps - 1` before it, so that one can go back within the chunk, as in
+/// [`DeltaState`](crate::DeltaState).
 #[derive(Clone)]
 pub struct ConvState {
     channels: usize,
@@ -114,7 +117,8 @@ impl ConvState {
         self.place.truncate(len);
     }
 
-    /// Goes to the border `position`, before which `rows` stood. Panics if it is none, or if `rows` has another size.
+    /// Goes to the border `position`, before which `rows` stood. Panics if it is none, or if `rows`
+    /// has another size.
     pub fn set_rows(&mut self, position: usize, rows: &[f32]) {
         assert_eq!(rows.len(), self.before * self.channels, "rows are [{}, {}]", self.before, self.channels);
         self.place = ChunkPosition::new(position, position);
@@ -137,8 +141,9 @@ impl ConvState {
         write_numbers(&self.rows[..self.used()], to)
     }
 
-    /// Becomes what [`ConvState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
-    /// of no use until it is cleared. Panics unless `border` is one, and at most [`CHUNK`] before `len`.
+    /// Becomes what [`ConvState::write_to`] wrote after `len` positions with the border at
+    /// `border`. On an error it is of no use until it is cleared. Panics unless `border` is one,
+    /// and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
         self.place = ChunkPosition::new(border, len);
         let used = self.used();
@@ -194,8 +199,8 @@ impl SharedRows<'_> {
     }
 }
 
-/// mixed`[n, width]` = silu(Σⱼ taps[j] · raw[t + j]), for raw`[taps - 1 + n, width]` and taps`[taps, width]`, the newest
-/// row's last. The width is whole vectors of every variant.
+/// mixed`[n, width]` = silu(Σⱼ taps[j] · raw[t + j]), for raw`[taps - 1 + n, width]` and
+/// taps`[taps, width]`, the newest row's last. The width is whole vectors of every variant.
 #[inline(always)]
 pub(crate) fn convolve<I: Isa>(isa: I, raw: &[f32], taps: &[f32], width: usize, mixed: &mut [f32]) {
     for (t, mixed) in mixed.chunks_exact_mut(width).enumerate() {

@@ -1,7 +1,8 @@
-//! The gated delta rule (Yang et al., "Gated Delta Networks", 2024): attention with a memory of fixed size.
+//! The gated delta rule (Yang et al., "Gated Delta Networks", 2024): attention with a memory of
+//! fixed size.
 //!
-//! Each value head keeps a matrix S`[key_dim, value_dim]`. A token lets it fade, corrects what it recalls for the
-//! token's key, and reads it:
+//! Each value head keeps a matrix S`[key_dim, value_dim]`. A token lets it fade, corrects what it
+//! recalls for the token's key, and reads it:
 //! ```text
 //! S ← e^g S;   u = β (v - Sᵀ k);   S ← S + k uᵀ;   o = Sᵀ q
 //! ```
@@ -11,15 +12,17 @@
 //! oᵢ =          e^Gᵢ S₀ᵀ qᵢ + Σ_{j≤i} e^(Gᵢ-Gⱼ) (kⱼ·qᵢ) uⱼ
 //! S  =          e^Gₙ S₀     + Σ_{j≤n} e^(Gₙ-Gⱼ) kⱼ uⱼᵀ
 //! ```
-//! Here a chunk is [`CHUNK`] positions of the sequence, counted from its beginning, however the sequence is cut into
-//! calls: S₀ stays as it is until the chunk is over, and k, u and G of its tokens are kept beside it. Three things
-//! follow. A token alone and a token among many go through the same sums in the same order, so a result is the same to
-//! the bit for every cut. Within the chunk one goes back by forgetting entries. And a decoding step reads S once and
-//! does not write it: with 128 x 128 values and 32 positions that is 64 KiB + 16 KiB on average + 6 KiB for the
+//! Here a chunk is [`CHUNK`] positions of the sequence, counted from its beginning, however the
+//! sequence is cut into calls: S₀ stays as it is until the chunk is over, and k, u and G of its
+//! tokens are kept beside it. Three things follow. A token alone and a token among many go through
+//! the same sums in the same order, so a result is the same to the bit for every cut. Within the
+//! chunk one goes back by forgetting entries. And a decoding step reads S once and does not write
+//! it: with 128 x 128 values and 32 positions that is 64 KiB + 16 KiB on average + 6 KiB for the
 //! folding, where a step that reads and writes S moves 128 KiB.
 //!
-//! Differences of G are taken before the exponential and never exceed 0, and G is summed in f64, so a head that forgets
-//! everything at each token (G of some thousands) neither overflows nor loses what the next tokens say.
+//! Differences of G are taken before the exponential and never exceed 0, and G is summed in f64, so
+//! a head that forgets everything at each token (G of some thousands) neither overflows nor loses
+//! what the next tokens say.
 
 mod position;
 mod prefetch;
@@ -43,13 +46,15 @@ pub use state::DeltaState;
 use state::{Fold, fade};
 use token::{Token, gated_norm, log_decay, sigmoid};
 
-/// Positions that share a base memory. More of them make a step read more entries, fewer fold more often: a step moves
-/// 82, 86 or 99 KiB of a head of 128 x 128 with chunks of 16, 32 or 64, and a prompt multiplies longer rows.
+/// Positions that share a base memory. More of them make a step read more entries, fewer fold more
+/// often: a step moves 82, 86 or 99 KiB of a head of 128 x 128 with chunks of 16, 32 or 64, and a
+/// prompt multiplies longer rows.
 pub const CHUNK: usize = 32;
 
 /// Rows of S are padded to whole vectors of every variant.
 const WIDEST: usize = 16;
-/// Log decay of one token at least: e⁻⁸⁸ is no normal number any more, and -∞ minus -∞ would be NaN.
+/// Log decay of one token at least: e⁻⁸⁸ is no normal number any more, and -∞ minus -∞ would be
+/// NaN.
 const LOWEST_DECAY: f64 = -88.0;
 /// Above this ln(1 + eˣ) is x.
 const SOFTPLUS_IS_LINEAR: f64 = 20.0;
@@ -91,13 +96,13 @@ pub struct Keep<'a> {
 }
 
 /// out`[n, value_heads, value_dim]` = norm(o) · silu(z) for the next `n` tokens, where
-/// - mixed = silu(Σⱼ taps[j] · raw[t + j - (taps - 1)]), in which queries and keys are divided by sqrt(Σ² + 1e-6), and
-///   queries by sqrt(key_dim) as well, gives q, k and v;
+/// - mixed = silu(Σⱼ taps[j] · raw[t + j - (taps - 1)]), in which queries and keys are divided by
+///   sqrt(Σ² + 1e-6), and queries by sqrt(key_dim) as well, gives q, k and v;
 /// - β = σ(b), g = rate · softplus(a + dt_bias) and the rule give o;
 /// - norm(o) = o / sqrt(mean(o²) + eps) · norm.
 ///
-/// One pass over the memory: key heads run in parallel, each with its value heads. Panics if the lengths or the
-/// positions of the two states disagree.
+/// One pass over the memory: key heads run in parallel, each with its value heads. Panics if the
+/// lengths or the positions of the two states disagree.
 #[allow(clippy::too_many_arguments)]
 pub fn delta_rule(
     pool: &Pool,
@@ -247,7 +252,8 @@ impl OfKeyHead<'_> {
         let Shared { heads, rows, keep_rows, .. } = self.shared;
         for row in 0..rows.before {
             for part in heads.parts_of(self.key_head) {
-                // SAFETY: these channels belong to this key head, which has one task; and the rows are two.
+                // SAFETY: these channels belong to this key head, which has one task; and the rows
+                // are two.
                 let (to, from) = unsafe { (rows.row(row, part.clone()), rows.row(CHUNK + row, part.clone())) };
                 to.copy_from_slice(from);
                 if keep {
@@ -280,8 +286,8 @@ impl OfKeyHead<'_> {
         }
     }
 
-    /// q, k and v of tokens `done..done + count` of the call, which are entries `first..` of the chunk. Their raw rows
-    /// are remembered.
+    /// q, k and v of tokens `done..done + count` of the call, which are entries `first..` of the
+    /// chunk. Their raw rows are remembered.
     #[inline(always)]
     fn mix<I: Isa>(&mut self, isa: I, done: usize, first: usize, count: usize) {
         let Shared { heads, input, rows, .. } = self.shared;
@@ -342,7 +348,8 @@ impl OfKeyHead<'_> {
         }
     }
 
-    /// uᵢ and oᵢ of one head, for token `at` of the call, entry `i` of the chunk, pair `t` of the products.
+    /// uᵢ and oᵢ of one head, for token `at` of the call, entry `i` of the chunk, pair `t` of the
+    /// products.
     #[inline(always)]
     fn token<I: Isa>(&mut self, isa: I, (value_head, group): (usize, usize), at: usize, i: usize, t: usize) {
         let Shared { input, weights, heads, stride, errors, decays, out, .. } = *self.shared;

@@ -3,8 +3,8 @@
 use crate::isa::{Isa, Kernel, exp, sigmoid, silu};
 use crate::{Simd, reference};
 
-/// `len` zeros that are in memory. `vec![0.0; len]` is only a promise of the system's, kept at the first touch: in the middle
-/// of an answer, and after the bytes were counted.
+/// `len` zeros that are in memory. `vec![0.0; len]` is only a promise of the system's, kept at the
+/// first touch: in the middle of an answer, and after the bytes were counted.
 pub fn zeros(len: usize) -> Vec<f32> {
     let mut zeros = std::hint::black_box(Vec::with_capacity(len));
     zeros.resize(len, 0.0);
@@ -14,7 +14,8 @@ pub fn zeros(len: usize) -> Vec<f32> {
 /// Values that are summed in f32 lanes before they are added up in f64.
 const STRETCH: usize = 1024;
 
-/// y`[n, dim]` = x / sqrt(mean(x²) + eps) · weight, row by row; weight`[dim]`. Panics if the lengths disagree.
+/// y`[n, dim]` = x / sqrt(mean(x²) + eps) · weight, row by row; weight`[dim]`. Panics if the
+/// lengths disagree.
 pub fn rms_norm(simd: Simd, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     assert!(x.len() == y.len() && x.len().is_multiple_of(weight.len().max(1)), "x and y are [n, {}]", weight.len());
     match simd.is_reference() {
@@ -51,8 +52,9 @@ pub fn add(simd: Simd, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Whole vectors of two slices as they come, and their tails with zeros behind them: `$body` sees `$a` and `$b` as
-/// vectors and gives one, which is stored to `$to`. (A macro, because a closure cannot be made to inline.)
+/// Whole vectors of two slices as they come, and their tails with zeros behind them: `$body` sees
+/// `$a` and `$b` as vectors and gives one, which is stored to `$to`. (A macro, because a closure
+/// cannot be made to inline.)
 macro_rules! map_vectors {
     ($isa:ident, $a:ident = $from_a:expr, $b:ident = $from_b:expr, $to:expr => $body:expr) => {{
         let (from_a, from_b, to): (&[f32], &[f32], &mut [f32]) = ($from_a, $from_b, $to);
@@ -75,7 +77,8 @@ macro_rules! map_vectors {
 
 pub(crate) use map_vectors;
 
-/// Multiplies `$to` value by value with `$body` of the slice `$from`, which it sees as vectors `$a`.
+/// Multiplies `$to` value by value with `$body` of the slice `$from`, which it sees as vectors
+/// `$a`.
 macro_rules! multiply_vectors {
     ($isa:ident, $to:expr, $a:ident = $from:expr => $body:expr) => {{
         let (from, to): (&[f32], &mut [f32]) = ($from, $to);

@@ -18,8 +18,9 @@ pub(crate) const SEGMENT: usize = 128;
 
 /// What keys and values are kept as, each by itself: `f16` (half the memory) or `f32`.
 pub trait KvElement: Number + lanes::Load {
-    /// The nearest finite value; NaN stays NaN. Attention multiplies what a token does not see with 0, and infinity
-    /// would make NaN of the tokens before it. Only `f32`, which is for comparisons, takes everything as it is.
+    /// The nearest finite value; NaN stays NaN. Attention multiplies what a token does not see with
+    /// 0, and infinity would make NaN of the tokens before it. Only `f32`, which is for
+    /// comparisons, takes everything as it is.
     fn from_f32(value: f32) -> Self;
     fn to_f32(self) -> f32;
 }
@@ -66,11 +67,12 @@ impl KvElement for f32 {
     }
 }
 
-/// Keys and values of one layer. What stands beyond the positions that a call names is never read, so going back to
-/// an earlier position is simply to store there again. It grows by whole segments, and what it has stays where it is.
+/// Keys and values of one layer. What stands beyond the positions that a call names is never read,
+/// so going back to an earlier position is simply to store there again. It grows by whole segments,
+/// and what it has stays where it is.
 ///
-/// In a segment values lie as `[kv_head, position, head_dim]`, and keys as
-/// `[kv_head, position / 16, head_dim, position % 16]`: the scores of sixteen positions then come out in sixteen lanes,
+/// In a segment values lie as `[kv_head, position, head_dim]`, and keys as `[kv_head, position /
+/// 16, head_dim, position % 16]`: the scores of sixteen positions then come out in sixteen lanes,
 /// and no sum across lanes is needed.
 #[derive(Clone)]
 pub struct KvCache<E = f16> {
@@ -109,7 +111,8 @@ impl Layout {
         (0..self.kv_heads).map(move |head| self.value_at(head, 0)..self.value_at(head, 0) + count * self.head_dim)
     }
 
-    /// Where the keys of the first `count` positions lie: whole blocks, then of the last the columns that are used.
+    /// Where the keys of the first `count` positions lie: whole blocks, then of the last the
+    /// columns that are used.
     fn keys(self, count: usize) -> impl Iterator<Item = Range<usize>> {
         let (whole, columns) = (count / KEY_BLOCK * KEY_BLOCK, count % KEY_BLOCK);
         let rows = if columns == 0 { 0 } else { self.head_dim };
@@ -163,7 +166,8 @@ impl<E: Number> KvCache<E> {
         2 * self.layout.kv_heads * self.layout.head_dim * len * size_of::<E>()
     }
 
-    /// Writes the keys and values of the first `len` positions, and of no other. Panics beyond the capacity.
+    /// Writes the keys and values of the first `len` positions, and of no other. Panics beyond the
+    /// capacity.
     pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
         assert!(len <= self.capacity(), "position {len} of {}", self.capacity());
         for (n, segment) in self.segments.iter().enumerate().take(len.div_ceil(SEGMENT)) {
@@ -190,7 +194,8 @@ impl<E: Number> KvCache<E> {
         self.layout == Layout { kv_heads, head_dim }
     }
 
-    /// Keys of the sixteen positions from `position` on, `[head_dim, 16]`; `position` is a multiple of sixteen.
+    /// Keys of the sixteen positions from `position` on, `[head_dim, 16]`; `position` is a multiple
+    /// of sixteen.
     #[inline(always)]
     pub(crate) fn key_block(&self, head: usize, position: usize) -> &[E] {
         let at = self.layout.key_at(head, position);
@@ -224,8 +229,8 @@ impl<E: Number> KvCache<E> {
         self.values(head, position, 1).iter().copied()
     }
 
-    /// Calls `each(head, position, key, value)` for keys and values `[n, kv_heads, head_dim]` of positions `start..`.
-    /// Panics beyond the capacity, or if the lengths disagree.
+    /// Calls `each(head, position, key, value)` for keys and values `[n, kv_heads, head_dim]` of
+    /// positions `start..`. Panics beyond the capacity, or if the lengths disagree.
     fn each_head(
         &mut self,
         start: usize,

@@ -1,5 +1,6 @@
-//! What this machine can do at most, measured with the same vectors and threads as the kernels: the yardstick beside
-//! which `cargo run --release -p sotto-kernels --example kernel -- time …` puts its figures.
+//! What this machine can do at most, measured with the same vectors and threads as the kernels: the
+//! yardstick beside which `cargo run --release -p sotto-kernels --example kernel -- time …` puts
+//! its figures.
 
 use crate::isa::{Isa, Kernel};
 use crate::{Pool, Simd};
@@ -9,8 +10,8 @@ const PIECE: usize = 64 << 10;
 /// Independent sums: enough to hide the latency of a multiply-add.
 const CHAINS: usize = 12;
 
-/// Reads `bytes` once, with all threads, but for what is less than four vectors at the end; the result, the largest
-/// numbers of some lanes, only keeps the compiler from leaving a read out.
+/// Reads `bytes` once, with all threads, but for what is less than four vectors at the end; the
+/// result, the largest numbers of some lanes, only keeps the compiler from leaving a read out.
 pub fn read(pool: &Pool, simd: Simd, bytes: &[u8]) -> f32 {
     let mut sums = vec![0.0; bytes.len().div_ceil(PIECE)];
     pool.for_pieces(&mut sums, 1, |i, sum, _| {
@@ -19,7 +20,8 @@ pub fn read(pool: &Pool, simd: Simd, bytes: &[u8]) -> f32 {
     sums.iter().sum()
 }
 
-/// Multiply-adds without touching memory; returns how many floating-point operations were done (two for each).
+/// Multiply-adds without touching memory; returns how many floating-point operations were done (two
+/// for each).
 pub fn multiply_add(pool: &Pool, simd: Simd, rounds: usize) -> u64 {
     let mut done = vec![0; 64 * pool.threads()];
     pool.for_pieces(&mut done, 1, |_, done, _| {

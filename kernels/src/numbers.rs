@@ -1,4 +1,5 @@
-//! Numbers as the bytes they lie in, for memories that are written down and read back on the same kind of machine.
+//! Numbers as the bytes they lie in, for memories that are written down and read back on the same
+//! kind of machine.
 
 use std::io::{self, Read, Write};
 
@@ -27,14 +28,16 @@ numbers!(u8: 0, f16: f16::ZERO, f32: 0.0, f64: 0.0);
 
 /// Writes `values` in the byte order of the machine.
 pub fn write_numbers<T: Number>(values: &[T], to: &mut impl Write) -> io::Result<()> {
-    // SAFETY: the bytes are those of the slice, and a `Number` has no padding, so that all of them are initialised.
+    // SAFETY: the bytes are those of the slice, and a `Number` has no padding, so that all of them
+    // are initialised.
     to.write_all(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) })
 }
 
-/// Fills `values` with what [`write_numbers`] wrote. On an error some of them are filled and the others as before.
+/// Fills `values` with what [`write_numbers`] wrote. On an error some of them are filled and the
+/// others as before.
 pub fn read_numbers<T: Number>(values: &mut [T], from: &mut impl Read) -> io::Result<()> {
-    // SAFETY: the bytes are those of the slice, which is borrowed for as long, and whatever is written to them is a
-    // value of a `Number`.
+    // SAFETY: the bytes are those of the slice, which is borrowed for as long, and whatever is
+    // written to them is a value of a `Number`.
     from.read_exact(unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) })
 }
 

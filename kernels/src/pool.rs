@@ -1,10 +1,12 @@
 //! Threads for one operation after another.
 //!
-//! An operation is cut into many small tasks. Each thread has a range of them, which it takes one by one: one that follows
-//! the last finds its memory already asked for. Who is done with its own takes of the others', so that a thread whose core
-//! is disturbed does fewer. The caller works too, and never waits for a thread that has not begun: when no task is left it closes
-//! the job, and who comes late finds it closed. Idle threads spin for [`SPIN`], which is longer than the gaps between
-//! the operations of a token, and then sleep, because audio and speech recognition need the cores as well.
+//! An operation is cut into many small tasks. Each thread has a range of them, which it takes one
+//! by one: one that follows the last finds its memory already asked for. Who is done with its own
+//! takes of the others', so that a thread whose core is disturbed does fewer. The caller works too,
+//! and never waits for a thread that has not begun: when no task is left it closes the job, and who
+//! comes late finds it closed. Idle threads spin for [`SPIN`], which is longer than the gaps
+//! between the operations of a token, and then sleep, because audio and speech recognition need the
+//! cores as well.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -30,7 +32,8 @@ pub struct Pool {
 }
 
 struct Shared {
-    /// The number of the job in the upper half, then [`OPEN`], then how many workers are inside the job.
+    /// The number of the job in the upper half, then [`OPEN`], then how many workers are inside the
+    /// job.
     gate: AtomicU64,
     /// Written by the caller alone, while the gate is closed and no worker is inside.
     job: UnsafeCell<Option<Job>>,
@@ -49,7 +52,8 @@ struct Shared {
 #[derive(Default)]
 struct Next(AtomicUsize);
 
-/// A job whose borrow has been forgotten: [`Pool::run`] returns only when nobody can reach it any more.
+/// A job whose borrow has been forgotten: [`Pool::run`] returns only when nobody can reach it any
+/// more.
 #[derive(Clone, Copy)]
 struct Job {
     task: *const (dyn Fn(usize, usize) + Sync),
@@ -65,11 +69,12 @@ impl Job {
     }
 }
 
-// SAFETY: `job` is written only by the thread that holds `Pool::busy`, while the gate is closed and no worker is inside
-// (`Pool::open`, after `Pool::close` of the job before), and read only by workers between entering and leaving. The
-// closure behind its pointer is `Sync`.
+// SAFETY: `job` is written only by the thread that holds `Pool::busy`, while the gate is closed and
+// no worker is inside (`Pool::open`, after `Pool::close` of the job before), and read only by
+// workers between entering and leaving. The closure behind its pointer is `Sync`.
 unsafe impl Sync for Shared {}
-// SAFETY: nothing in it belongs to the thread that made it; the pointer is covered by the reasoning above.
+// SAFETY: nothing in it belongs to the thread that made it; the pointer is covered by the reasoning
+// above.
 unsafe impl Send for Shared {}
 
 const OPEN: u64 = 1 << 31;
@@ -77,8 +82,8 @@ const INSIDE: u64 = OPEN - 1;
 const NEXT_JOB: u64 = 1 << 32;
 
 impl Pool {
-    /// A pool of `threads` threads, the calling one included: 1 starts none, and 0 counts as 1. A machine that refuses
-    /// to start a thread gets a smaller pool.
+    /// A pool of `threads` threads, the calling one included: 1 starts none, and 0 counts as 1. A
+    /// machine that refuses to start a thread gets a smaller pool.
     pub fn new(threads: usize) -> Pool {
         Pool::started_by(threads, || ())
     }
@@ -113,11 +118,11 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `task(i, worker)` once for every `i` in `0..tasks` and returns when all are done. `worker` is below
-    /// [`Pool::threads`], and no two calls at the same time get the same one.
+    /// Calls `task(i, worker)` once for every `i` in `0..tasks` and returns when all are done.
+    /// `worker` is below [`Pool::threads`], and no two calls at the same time get the same one.
     ///
-    /// A panic in a task ends the job and is passed on. Called from inside a task, or while another thread uses the
-    /// pool, it runs all tasks on the calling thread.
+    /// A panic in a task ends the job and is passed on. Called from inside a task, or while another
+    /// thread uses the pool, it runs all tasks on the calling thread.
     pub fn run(&self, tasks: usize, task: impl Fn(usize, usize) + Sync) {
         let alone = || (0..tasks).for_each(|i| task(i, 0));
         if tasks <= 1 || self.workers.is_empty() {
@@ -134,8 +139,8 @@ impl Pool {
         }
     }
 
-    /// [`Pool::run`] over pieces of `data`: `task(i, piece, worker)` for piece `i` of `size` elements, the last of which
-    /// may be shorter. Panics if `size` is 0.
+    /// [`Pool::run`] over pieces of `data`: `task(i, piece, worker)` for piece `i` of `size`
+    /// elements, the last of which may be shorter. Panics if `size` is 0.
     pub fn for_pieces<T: Send>(&self, data: &mut [T], size: usize, task: impl Fn(usize, &mut [T], usize) + Sync) {
         assert!(size > 0, "pieces of at least one element");
         let len = data.len();
@@ -149,13 +154,15 @@ impl Pool {
 
     fn open(&self, job: Job) {
         let shared = &*self.shared;
-        // SAFETY: `busy` is held; the gate has been closed and empty since the job before was closed.
+        // SAFETY: `busy` is held; the gate has been closed and empty since the job before was
+        // closed.
         unsafe { *shared.job.get() = Some(job) };
         for (thread, next) in shared.next.iter().enumerate().take(job.threads) {
             next.0.store(job.first_of(thread), Ordering::Relaxed);
         }
         let before = shared.gate.load(Ordering::Relaxed);
-        // SeqCst, as in `sleep`: either the worker sees the new job or this thread sees that it sleeps.
+        // SeqCst, as in `sleep`: either the worker sees the new job or this thread sees that it
+        // sleeps.
         shared.gate.store((before & !(OPEN | INSIDE)).wrapping_add(NEXT_JOB) | OPEN, Ordering::SeqCst);
         for (worker, asleep) in self.workers.iter().zip(&shared.asleep) {
             if asleep.swap(false, Ordering::SeqCst) {
@@ -185,7 +192,8 @@ impl Drop for Pool {
         self.shared.ending.store(true, Ordering::SeqCst);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
-            // A worker catches what its tasks panic with; it cannot end otherwise than by returning.
+            // A worker catches what its tasks panic with; it cannot end otherwise than by
+            // returning.
             let _ = worker.join();
         }
     }
@@ -202,7 +210,8 @@ impl Shared {
         }
     }
 
-    /// Waits for a job that is newer than `seen` and still open, and enters it. `None` when the pool ends.
+    /// Waits for a job that is newer than `seen` and still open, and enters it. `None` when the
+    /// pool ends.
     fn wait_for_job(&self, seen: &mut u64, worker: usize) -> Option<Job> {
         let is_new = |seen: u64| self.gate.load(Ordering::SeqCst) / NEXT_JOB != seen;
         loop {
@@ -238,7 +247,8 @@ impl Shared {
                 return None;
             }
             match self.gate.compare_exchange_weak(gate, gate + 1, Ordering::AcqRel, Ordering::Acquire) {
-                // SAFETY: this worker is inside an open job, so the caller does not write until it has left.
+                // SAFETY: this worker is inside an open job, so the caller does not write until it
+                // has left.
                 Ok(_) => return unsafe { *self.job.get() },
                 Err(now) => gate = now,
             }
@@ -256,7 +266,8 @@ impl Shared {
     }
 
     fn take_tasks(&self, job: Job, worker: usize) {
-        // SAFETY: whoever is here is inside the job, or is its caller; `run` keeps the closure until all have left.
+        // SAFETY: whoever is here is inside the job, or is its caller; `run` keeps the closure
+        // until all have left.
         let task = unsafe { &*job.task };
         let mut ended = EndOnPanic { next: &self.next, tasks: job.tasks, panicking: true };
         for thread in (worker..job.threads).chain(0..worker) {
@@ -305,7 +316,8 @@ fn spin_until(done: impl Fn() -> bool) -> bool {
 }
 
 fn forget_borrow<'a>(task: &'a (dyn Fn(usize, usize) + Sync + 'a)) -> *const (dyn Fn(usize, usize) + Sync) {
-    // SAFETY: only the lifetime in the type of a raw pointer changes; who reads through it says why it still lives.
+    // SAFETY: only the lifetime in the type of a raw pointer changes; who reads through it says why
+    // it still lives.
     unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + 'a), _>(task) }
 }
 
@@ -321,7 +333,8 @@ pub(crate) struct SharedMut<'a, T> {
     slice: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the places that tasks write to do not overlap, as `slice` demands, so this is a `&mut [T]` cut into pieces.
+// SAFETY: the places that tasks write to do not overlap, as `slice` demands, so this is a `&mut
+// [T]` cut into pieces.
 unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for SharedMut<'_, T> {}

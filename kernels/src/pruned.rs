@@ -1,40 +1,44 @@
-//! The best rows of a long product, without reading all of it: for the output head of a language model, of which greedy
-//! and top-k choices need a few rows out of a hundred thousand and more.
+//! The best rows of a long product, without reading all of it: for the output head of a language
+//! model, of which greedy and top-k choices need a few rows out of a hundred thousand and more.
 //!
-//! The codes of 8-bit weights are parted into planes ([`layout`]): their high five bits with the scales stand first in a
-//! strip, the low three apart behind them. So nothing is held twice. A coarse pass reads the first 5.5 of 8.5 bits and
-//! gives each row a value that its product cannot exceed; the strips that this does not exclude are then computed as the
-//! full product computes them, to the bit.
+//! The codes of 8-bit weights are parted into planes ([`layout`]): their high five bits with the
+//! scales stand first in a strip, the low three apart behind them. So nothing is held twice. A
+//! coarse pass reads the first 5.5 of 8.5 bits and gives each row a value that its product cannot
+//! exceed; the strips that this does not exclude are then computed as the full product computes
+//! them, to the bit.
 //!
 //! # The bound
 //!
-//! A row's product with the rounded activations x̂ is e = Σ (d (8 h + l - o) + m) x̂, with scale d and minimum m of the
-//! group, high part h, low part l and offset o. The coarse pass takes the middle 3.5 for l: c = Σ (d (8 h + 3.5 - o) + m) x̂.
-//! So e - c = Δ · x̂ with Δ = d (l - 3.5), and by Cauchy and Schwarz |e - c| <= ‖Δ‖ ‖x̂‖. ‖Δ‖ is known when the weights are
-//! packed. (One inequality for each group instead of one for all would never be looser, but tightens it by 2 to 12 %
-//! only, and a number for each group is much more to read than one for each row.)
+//! A row's product with the rounded activations x̂ is e = Σ (d (8 h + l - o) + m) x̂, with scale d
+//! and minimum m of the group, high part h, low part l and offset o. The coarse pass takes the
+//! middle 3.5 for l: c = Σ (d (8 h + 3.5 - o) + m) x̂. So e - c = Δ · x̂ with Δ = d (l - 3.5), and
+//! by Cauchy and Schwarz |e - c| <= ‖Δ‖ ‖x̂‖. ‖Δ‖ is known when the weights are packed. (One
+//! inequality for each group instead of one for all would never be looser, but tightens it by 2 to
+//! 12 % only, and a number for each group is much more to read than one for each row.)
 //!
-//! Both are computed in f32. In a sum of terms tᵢ whose computation rounds n times in all, the error is at most
-//! γ Σ |tᵢ|, γ = n u / (1 - n u), u = 2⁻²⁴. The sums of whole numbers in a group are exact. The terms of e are the groups'
-//! d s Σ (8 h + l - o) q and m s Σ q, those of c are 8 d s Σ h q and (d (3.5 - o) + m) s Σ q; by Cauchy and Schwarz again
-//! the sums of their sizes are at most ‖d (8 h + l - o)‖ ‖x̂‖, ‖m‖ ‖x̂‖, ‖8 d h‖ ‖x̂‖ and ‖d (3.5 - o) + m‖ ‖x̂‖. A term rounds
-//! at most three times before it is added, and G groups add 2 G terms; n = 2 G + 8 also covers c + bound itself. What
-//! underflow may take is below 2⁻¹⁰⁰ in all and is added as such.
+//! Both are computed in f32. In a sum of terms tᵢ whose computation rounds n times in all, the
+//! error is at most γ Σ |tᵢ|, γ = n u / (1 - n u), u = 2⁻²⁴. The sums of whole numbers in a group
+//! are exact. The terms of e are the groups' d s Σ (8 h + l - o) q and m s Σ q, those of c are 8 d
+//! s Σ h q and (d (3.5 - o) + m) s Σ q; by Cauchy and Schwarz again the sums of their sizes are at
+//! most ‖d (8 h + l - o)‖ ‖x̂‖, ‖m‖ ‖x̂‖, ‖8 d h‖ ‖x̂‖ and ‖d (3.5 - o) + m‖ ‖x̂‖. A term rounds at
+//! most three times before it is added, and G groups add 2 G terms; n = 2 G + 8 also covers c +
+//! bound itself. What underflow may take is below 2⁻¹⁰⁰ in all and is added as such.
 //!
-//! Rounding moves a value by no more than 2⁻¹⁵ of the largest of its 32, so ‖x̂‖ <= (1 + 2⁻¹²) ‖x‖ + 2⁻¹⁰⁰, the latter for
-//! groups that are nearly zero. Thus a row has one number, rounded up,
-//! `bound` = ‖Δ‖ + γ (‖d (8 h + l - o)‖ + ‖m‖ + ‖8 d h‖ + ‖d (3.5 - o) + m‖), and e <= c + `bound` ‖x̂‖ as computed.
-//! Rows whose numbers are not finite or out of all proportion are never excluded, and where x is not finite the full
-//! product is computed.
+//! Rounding moves a value by no more than 2⁻¹⁵ of the largest of its 32, so ‖x̂‖ <= (1 + 2⁻¹²) ‖x‖
+//! + 2⁻¹⁰⁰, the latter for groups that are nearly zero. Thus a row has one number, rounded up,
+//! `bound` = ‖Δ‖ + γ (‖d (8 h + l - o)‖ + ‖m‖ + ‖8 d h‖ + ‖d (3.5 - o) + m‖), and e <= c + `bound`
+//! ‖x̂‖ as computed. Rows whose numbers are not finite or out of all proportion are never excluded,
+//! and where x is not finite the full product is computed.
 //!
 //! # What it leaves
 //!
-//! Share of strips computed again, with five bits, for the best 1, 20 and 40 rows: Qwen2.5-Coder-0.5B (hidden states of
-//! answers) 0.1, 2.7 and 5.4 %, and 0.7, 5.9 and 22 % while it reads the beginnings of prompts; SmolLM2-135M 8, 46 and
-//! 63 %, which for top-k does not pay; gaussian rows and x (248,320 x 1024) 1.8, 13 and 20 %. With four bits they were
-//! 2.2, 35 and 54 %; 70, 99.8 and 100 %; 50, 95 and 98 %. So five are right for 8 bits, where more than 35 % cost more
-//! than the full product. Weights of 6 bits and fewer are not parted: five of six save too little, four exclude too
-//! little, and of four bits nothing could be spared.
+//! Share of strips computed again, with five bits, for the best 1, 20 and 40 rows:
+//! Qwen2.5-Coder-0.5B (hidden states of answers) 0.1, 2.7 and 5.4 %, and 0.7, 5.9 and 22 % while it
+//! reads the beginnings of prompts; SmolLM2-135M 8, 46 and 63 %, which for top-k does not pay;
+//! gaussian rows and x (248,320 x 1024) 1.8, 13 and 20 %. With four bits they were 2.2, 35 and 54
+//! %; 70, 99.8 and 100 %; 50, 95 and 98 %. So five are right for 8 bits, where more than 35 % cost
+//! more than the full product. Weights of 6 bits and fewer are not parted: five of six save too
+//! little, four exclude too little, and of four bits nothing could be spared.
 
 mod layout;
 mod product;
@@ -87,7 +91,8 @@ pub struct PrunedScratch {
 }
 
 impl PrunedMatrix {
-    /// Parts the codes of packed weights in place. `None`, and nothing is done, for those that are not of 8 bits.
+    /// Parts the codes of packed weights in place. `None`, and nothing is done, for those that are
+    /// not of 8 bits.
     ///
     /// Panics if `data` has another length than [`InterleavedLayout::bytes`].
     pub fn part(pool: &Pool, layout: &InterleavedLayout, data: &mut [u8]) -> Option<PrunedMatrix> {
@@ -122,9 +127,9 @@ impl PrunedMatrix {
         self.layout.strips() * self.layout.low_at() + self.bytes() + computed * self.layout.strip_bytes()
     }
 
-    /// y`[rows]` = W · x for at least all rows among which the best can be, to the bit as the full product has them; -∞
-    /// for the others. Counted are rows with finite products. Returns how many strips were computed, or `None` if that
-    /// was the full product because x cannot be screened.
+    /// y`[rows]` = W · x for at least all rows among which the best can be, to the bit as the full
+    /// product has them; -∞ for the others. Counted are rows with finite products. Returns how many
+    /// strips were computed, or `None` if that was the full product because x cannot be screened.
     ///
     /// Panics if `data` are not the bytes that were parted, or if `x` or `y` has another length.
     #[allow(clippy::too_many_arguments)]
@@ -186,8 +191,8 @@ impl PrunedMatrix {
     }
 }
 
-/// The strips with the greatest uppers: twice as many as rows are looked for. In random rows nearly every one of the best
-/// is in a strip of its own.
+/// The strips with the greatest uppers: twice as many as rows are looked for. In random rows nearly
+/// every one of the best is in a strip of its own.
 fn likeliest(count: usize, uppers: &[f32], strips: &mut Vec<u32>) {
     strips.clear();
     strips.extend(0..uppers.len() as u32);
@@ -236,8 +241,8 @@ fn exact(
     });
 }
 
-/// y`[n, rows]` = x`[n, cols]` · Wᵀ of parted weights, all of it: to the bit as strips give it. Each strip meets all tokens
-/// while it is in the cache. `rounded` is room for x.
+/// y`[n, rows]` = x`[n, cols]` · Wᵀ of parted weights, all of it: to the bit as strips give it.
+/// Each strip meets all tokens while it is in the cache. `rounded` is room for x.
 pub(crate) fn full(
     pool: &Pool,
     simd: Simd,

@@ -1,4 +1,5 @@
-//! Plain scalar truth: what every other variant is compared with. Written for the eye, accumulating in f64.
+//! Plain scalar truth: what every other variant is compared with. Written for the eye, accumulating
+//! in f64.
 
 use crate::affine::{Affine, HEAD, code_in_part};
 use crate::attention::{AttentionShape, KeyValues};
@@ -8,7 +9,8 @@ use crate::deltanet::DeltaWeights;
 use crate::matrix::Matrix;
 use half::{bf16, f16};
 
-/// Unpacks whole blocks of `kind` into values: `dst[i]` = value `i`. `src` must hold exactly `dst.len()` values.
+/// Unpacks whole blocks of `kind` into values: `dst[i]` = value `i`. `src` must hold exactly
+/// `dst.len()` values.
 pub fn unpack(kind: BlockType, src: &[u8], dst: &mut [f32]) {
     assert_eq!(kind.row_bytes(dst.len()), Some(src.len()), "{kind}: {} bytes for {} values", src.len(), dst.len());
     let blocks = src.chunks_exact(kind.block_bytes()).zip(dst.chunks_exact_mut(kind.block_len()));
@@ -56,8 +58,8 @@ fn nibbles(d: f32, offset: i32, m: f32, high: u32, qs: &[u8], values: &mut [f32]
     }
 }
 
-/// Sixteen groups of 16, each with a scale and a minimum of four bits in one byte. In each half of 128 values the bit
-/// pairs of `qs` belong to the four quarters in order.
+/// Sixteen groups of 16, each with a scale and a minimum of four bits in one byte. In each half of
+/// 128 values the bit pairs of `qs` belong to the four quarters in order.
 fn q2_k(block: &[u8], values: &mut [f32]) {
     let (scales, qs, d, m) = (&block[..16], &block[16..80], half_at(block, 80), half_at(block, 82));
     for (i, value) in values.iter_mut().enumerate() {
@@ -67,7 +69,8 @@ fn q2_k(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Sixteen groups of 16. Bit pairs as in Q2_K; bit `i / 32` of `qh[i % 32]` is the third bit of value `i`.
+/// Sixteen groups of 16. Bit pairs as in Q2_K; bit `i / 32` of `qh[i % 32]` is the third bit of
+/// value `i`.
 fn q3_k(block: &[u8], values: &mut [f32]) {
     let (qh, qs, scales, d) = (&block[..32], &block[32..96], &block[96..108], half_at(block, 108));
     for (i, value) in values.iter_mut().enumerate() {
@@ -79,7 +82,8 @@ fn q3_k(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Scale `g` of the sixteen that Q3_K packs into twelve bytes: nibbles in eight, the upper bit pairs in four.
+/// Scale `g` of the sixteen that Q3_K packs into twelve bytes: nibbles in eight, the upper bit
+/// pairs in four.
 pub(crate) fn six_bits_of_sixteen(g: usize, scales: &[u8]) -> u8 {
     let low = scales[g % 8] >> (4 * (g / 8)) & 15;
     low | (scales[8 + g % 4] >> (2 * (g / 4)) & 3) << 4
@@ -109,8 +113,8 @@ fn six_bits(g: usize, scales: &[u8]) -> (u8, u8) {
     (low & 15 | scales[g - 4] >> 6 << 4, low >> 4 | scales[g] >> 6 << 4)
 }
 
-/// Sixteen groups of 16. In each half of 128 values the low nibbles of `ql` are the first 64, the high ones the rest;
-/// the bit pairs of `qh` belong to the four quarters in order.
+/// Sixteen groups of 16. In each half of 128 values the low nibbles of `ql` are the first 64, the
+/// high ones the rest; the bit pairs of `qh` belong to the four quarters in order.
 fn q6_k(block: &[u8], values: &mut [f32]) {
     let (ql, qh, scales, d) = (&block[..128], &block[128..192], &block[192..208], half_at(block, 208));
     for (i, value) in values.iter_mut().enumerate() {
@@ -175,7 +179,8 @@ pub fn add(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// The short convolution of a DeltaNet layer over all of a sequence, in f64; see [`crate::delta_rule`] for the shapes.
+/// The short convolution of a DeltaNet layer over all of a sequence, in f64; see
+/// [`crate::delta_rule`] for the shapes.
 pub fn mix_heads(heads: &HeadLayout, taps: &[f32], raw: &[f32]) -> Vec<f64> {
     let (channels, keys) = (heads.channels(), heads.key_width());
     let rows = taps.len() / channels;
@@ -200,8 +205,9 @@ pub fn mix_heads(heads: &HeadLayout, taps: &[f32], raw: &[f32]) -> Vec<f64> {
     mixed
 }
 
-/// The gated delta rule token by token, in f64, with its gated norm; see [`crate::delta_rule`] for the shapes.
-/// s`[value_heads, key_dim, value_dim]` goes from what it was to what it is after the last token.
+/// The gated delta rule token by token, in f64, with its gated norm; see [`crate::delta_rule`] for
+/// the shapes. s`[value_heads, key_dim, value_dim]` goes from what it was to what it is after the
+/// last token.
 pub fn delta_rule(
     heads: &HeadLayout,
     mixed: &[f64],
@@ -295,7 +301,8 @@ mod tests {
 
     #[test]
     fn known_super_blocks() {
-        // d = 1, m = 1; group 0 has scale 3 and minimum 5; group 4 scale 0b10_0001 = 33 and minimum 0b01_0010 = 18.
+        // d = 1, m = 1; group 0 has scale 3 and minimum 5; group 4 scale 0b10_0001 = 33 and minimum
+        // 0b01_0010 = 18.
         let mut q4_k = vec![0u8; 144];
         (q4_k[1], q4_k[3]) = (0x3c, 0x3c);
         (q4_k[4], q4_k[8], q4_k[12]) = (3 | 0b1000_0000, 5 | 0b0100_0000, 0b0010_0001);
@@ -311,7 +318,8 @@ mod tests {
         unpack(BlockType::Q2_K, &q2_k, &mut values);
         assert_eq!((values[0], values[16], values[17]), (0.0, 4.0, -2.0));
 
-        // d = 1; scale of group 9 is 0b10_0101 - 32 = 5; value 144 is in the first quarter of the second half: code 6 - 4.
+        // d = 1; scale of group 9 is 0b10_0101 - 32 = 5; value 144 is in the first quarter of the
+        // second half: code 6 - 4.
         let mut q3_k = vec![0u8; 110];
         (q3_k[109], q3_k[96 + 1], q3_k[96 + 9]) = (0x3c, 0x50, 0b10_0000);
         (q3_k[32 + 32 + 16], q3_k[16]) = (0b10, 1 << 4);

@@ -1,4 +1,5 @@
-//! Rotary position embedding (Su et al. 2021): pairs of values turn by an angle that grows with the position.
+//! Rotary position embedding (Su et al. 2021): pairs of values turn by an angle that grows with the
+//! position.
 
 /// Which values of a head form a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,8 +10,8 @@ pub enum RopeStyle {
     Neighbours,
 }
 
-/// Angles for heads of `head_dim` values, of which the first `dims` turn; keeps the angles of the last positions asked
-/// for, so that all layers of one step share them.
+/// Angles for heads of `head_dim` values, of which the first `dims` turn; keeps the angles of the
+/// last positions asked for, so that all layers of one step share them.
 pub struct Rope {
     style: RopeStyle,
     head_dim: usize,
@@ -23,10 +24,11 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Pair `i` turns by `base^(-2 i / dims)` per position, divided by `factors[i]` if there are factors
-    /// (`rope_freqs.weight` of a GGUF file).
+    /// Pair `i` turns by `base^(-2 i / dims)` per position, divided by `factors[i]` if there are
+    /// factors (`rope_freqs.weight` of a GGUF file).
     ///
-    /// Panics if `dims` is odd or larger than `head_dim`, or if there are factors but not one per pair.
+    /// Panics if `dims` is odd or larger than `head_dim`, or if there are factors but not one per
+    /// pair.
     pub fn new(style: RopeStyle, head_dim: usize, dims: usize, base: f32, factors: Option<&[f32]>) -> Rope {
         assert!(dims.is_multiple_of(2) && dims <= head_dim, "{dims} of {head_dim} values of a head turn");
         assert!(factors.is_none_or(|f| f.len() == dims / 2), "one factor for each of {} pairs", dims / 2);

@@ -1,4 +1,5 @@
-//! Which instructions the kernels use: found out once, carried as a value that proves the machine has them.
+//! Which instructions the kernels use: found out once, carried as a value that proves the machine
+//! has them.
 
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
@@ -8,8 +9,8 @@ use crate::isa::{Isa, Kernel, Portable};
 use crate::tiles::Tiles;
 use crate::tiles::bf16::Bf16Tiles;
 
-/// A variant of the kernels that this machine can run; made only by [`Simd::detect`], [`Simd::from_env`] and
-/// [`Simd::named`].
+/// A variant of the kernels that this machine can run; made only by [`Simd::detect`],
+/// [`Simd::from_env`] and [`Simd::named`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Simd {
     variant: Variant,
@@ -54,7 +55,8 @@ impl Simd {
         Simd::available().pop().unwrap_or(Simd::of(Variant::Portable))
     }
 
-    /// The variant that the environment variable `SOTTO_KERNELS` names; the fastest if it is not set or empty.
+    /// The variant that the environment variable `SOTTO_KERNELS` names; the fastest if it is not
+    /// set or empty.
     pub fn from_env() -> Result<Simd, SimdError> {
         match std::env::var_os(VARIABLE) {
             Some(name) if !name.is_empty() => Simd::named(&name.to_string_lossy()),
@@ -127,8 +129,8 @@ impl Simd {
         self.variant == Variant::Reference
     }
 
-    /// Runs `kernel` on this variant. The reference has no vectors: operations ask for it first, and what has no
-    /// reference of its own runs portably.
+    /// Runs `kernel` on this variant. The reference has no vectors: operations ask for it first,
+    /// and what has no reference of its own runs portably.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Out {
         match self.variant {
             Variant::Reference | Variant::Portable => Portable.enter(kernel),

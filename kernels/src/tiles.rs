@@ -1,10 +1,11 @@
-//! Matrices of bytes that the processor multiplies in one instruction, where it can: AMX of Sapphire Rapids (2023) and
-//! later. Those of bf16 are in [`bf16`].
+//! Matrices of bytes that the processor multiplies in one instruction, where it can: AMX of
+//! Sapphire Rapids (2023) and later. Those of bf16 are in [`bf16`].
 //!
-//! Sixteen tokens meet sixteen rows of weights. Activations are whole numbers of 16 bits, so there are two products, one
-//! of their high and one of their low bytes; sums are exact, so what comes of them is the same to the bit as without
-//! tiles. The instructions are assembly, because their intrinsics are not stable in Rust 1.95, and they are believed only
-//! after they have given the known answer to a product ([`Tiles::detect`]).
+//! Sixteen tokens meet sixteen rows of weights. Activations are whole numbers of 16 bits, so there
+//! are two products, one of their high and one of their low bytes; sums are exact, so what comes of
+//! them is the same to the bit as without tiles. The instructions are assembly, because their
+//! intrinsics are not stable in Rust 1.95, and they are believed only after they have given the
+//! known answer to a product ([`Tiles::detect`]).
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -39,7 +40,8 @@ pub(crate) struct Sums {
 impl Tiles {
     pub const NEEDS: &'static str = "AMX-INT8 or AVX-512 VNNI, or a system that lets programs use AMX";
 
-    /// `None` where the processor has no tiles, the system does not let this process use them, or a product is wrong.
+    /// `None` where the processor has no tiles, the system does not let this process use them, or a
+    /// product is wrong.
     pub fn detect() -> Option<Tiles> {
         #[cfg(target_arch = "x86_64")]
         {
@@ -50,7 +52,8 @@ impl Tiles {
         None
     }
 
-    /// Readies the calling thread for products over `quads` quads of columns, until the result is dropped.
+    /// Readies the calling thread for products over `quads` quads of columns, until the result is
+    /// dropped.
     ///
     /// Panics if `quads` is 0 or above [`MOST_QUADS`].
     pub fn begin(self, quads: usize) -> Session {
@@ -75,7 +78,8 @@ impl Session {
     /// `sums` becomes Σ code · activation over the quads of the session.
     ///
     /// # Safety
-    /// At `codes` must be the unsigned bytes `[quad][row][4]`, at `x` the signed bytes `[high, low][token][column]`.
+    /// At `codes` must be the unsigned bytes `[quad][row][4]`, at `x` the signed bytes `[high,
+    /// low][token][column]`.
     #[inline(always)]
     pub unsafe fn multiply(&self, codes: *const u8, x: *const i8, sums: &mut Sums) {
         match self.tiles {

@@ -7,15 +7,18 @@ use super::verdict::{self, Decoded, Timed};
 use crate::marks::is_end_mark;
 use crate::types::{Ms, SampleRate};
 
-/// Tokens that a sound may become: a margin, and what the quickest speaker of a language in small tokens needs.
+/// Tokens that a sound may become: a margin, and what the quickest speaker of a language in small
+/// tokens needs.
 const TOKENS_AT_LEAST: usize = 24;
 const TOKENS_PER_SECOND: usize = 16;
-/// Half of the decoder's 448 positions, which is what Whisper was trained to fill with the text of one window.
+/// Half of the decoder's 448 positions, which is what Whisper was trained to fill with the text of
+/// one window.
 const TOKENS_AT_MOST: usize = 224;
 
-/// Where the text begins again from its first word, it has ended if the end was no less likely than this. Whisper base gives
-/// the end 0.37 to 0.45 before it goes in a circle, and less than 0.1 between two sentences that were spoken (26 of 26). A
-/// circle is found when it has gone round three times, and costs half a second.
+/// Where the text begins again from its first word, it has ended if the end was no less likely than
+/// this. Whisper base gives the end 0.37 to 0.45 before it goes in a circle, and less than 0.1
+/// between two sentences that were spoken (26 of 26). A circle is found when it has gone round
+/// three times, and costs half a second.
 pub const MAY_HAVE_ENDED: f32 = 0.1;
 
 /// Whether the text would go round from its beginning with `next`.
@@ -29,7 +32,8 @@ pub fn begins_again(written: &[DecodedToken], next: &DecodedToken) -> bool {
 pub struct Attempt {
     /// Text and its end, without timestamps.
     pub tokens: Vec<DecodedToken>,
-    /// The times between which runs of `tokens` are said, in order. Empty where no timestamps were written.
+    /// The times between which runs of `tokens` are said, in order. Empty where no timestamps were
+    /// written.
     pub spans: Vec<Span>,
     /// The guard or the token limit ended it.
     pub circled: bool,
@@ -62,7 +66,8 @@ pub fn token_limit(samples: usize) -> usize {
     (TOKENS_AT_LEAST + samples * TOKENS_PER_SECOND / SampleRate::HEARING.0 as usize).min(TOKENS_AT_MOST)
 }
 
-/// Logits so far below the highest add nothing: fifty thousand of them together less than a millionth.
+/// Logits so far below the highest add nothing: fifty thousand of them together less than a
+/// millionth.
 const NEGLIGIBLE: f32 = -25.0;
 
 /// The probability of one logit among all.
@@ -74,7 +79,8 @@ pub fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32
 }
 
 impl Attempt {
-    /// Leaves one round of a circle that was stopped. `ran_out` says that the token limit ended the text.
+    /// Leaves one round of a circle that was stopped. `ran_out` says that the token limit ended the
+    /// text.
     pub fn tidied(mut self, end_of_text: i32, patience: RetryLimit, ran_out: bool) -> Self {
         let end = self.tokens.iter().position(|token| token.id >= end_of_text);
         let ids: Vec<_> = self.tokens[..end.unwrap_or(self.tokens.len())].iter().map(|token| token.id).collect();
@@ -84,8 +90,9 @@ impl Attempt {
         self
     }
 
-    /// How likely the last word ends a sentence. What is written next is an end mark or the end of the text, and as likely
-    /// as it says; or something else, and the sentence goes on with its probability.
+    /// How likely the last word ends a sentence. What is written next is an end mark or the end of
+    /// the text, and as likely as it says; or something else, and the sentence goes on with its
+    /// probability.
     fn ending(&self) -> Option<f32> {
         let word = self.tokens.iter().rposition(DecodedToken::speaks)?;
         let next = self.tokens.get(word + 1)?;

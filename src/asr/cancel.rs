@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ort::session::RunOptions;
 
-/// Stops a recognition from another thread. Clones stop the same one; a new recognition takes a new one.
+/// Stops a recognition from another thread. Clones stop the same one; a new recognition takes a new
+/// one.
 #[derive(Clone, Default)]
 pub struct Cancel(Arc<State>);
 
@@ -21,8 +22,8 @@ struct State {
 pub(super) struct Watched<'c>(&'c Cancel);
 
 impl Cancel {
-    /// The recognition ends with [`AsrError::Cancelled`](super::AsrError::Cancelled): at once in ONNX Runtime, after the
-    /// encoder pass or token it is at in whisper.cpp.
+    /// The recognition ends with [`AsrError::Cancelled`](super::AsrError::Cancelled): at once in
+    /// ONNX Runtime, after the encoder pass or token it is at in whisper.cpp.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
         if let Some(run) = &*self.running() {
@@ -39,7 +40,8 @@ impl Cancel {
         &self.0.cancelled
     }
 
-    /// From now on cancelling stops the runs with these options, those included that have not begun.
+    /// From now on cancelling stops the runs with these options, those included that have not
+    /// begun.
     pub(super) fn watch(&self, run: &Arc<RunOptions>) -> Watched<'_> {
         *self.running() = Some(run.clone());
         // Whoever cancelled before found nothing to stop.

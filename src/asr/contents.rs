@@ -1,5 +1,5 @@
-//! Is a ggml file whole? whisper.cpp does not ask: it takes what is missing at the end for zeros, and ends the process
-//! when the vocabulary lacks a token it counts on.
+//! Is a ggml file whole? whisper.cpp does not ask: it takes what is missing at the end for zeros,
+//! and ends the process when the vocabulary lacks a token it counts on.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -14,8 +14,8 @@ const MAX_ELEMENTS: u64 = 1 << 31;
 /// The token for a space, which whisper.cpp suppresses by name at the start of a text.
 const SPACE: &[u8] = b" ";
 
-/// Walks over what follows the header: filters of `mels` bands, at most `vocabulary` tokens, and `tensors` tensors that
-/// end where the file ends. The error says what is wrong.
+/// Walks over what follows the header: filters of `mels` bands, at most `vocabulary` tokens, and
+/// `tensors` tensors that end where the file ends. The error says what is wrong.
 pub fn check(file: File, start: u64, mels: usize, vocabulary: usize, tensors: usize) -> Result<(), String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     let mut walk = Walk { file: BufReader::new(file), position: 0, length };

@@ -1,16 +1,18 @@
-//! How many positions of the encoder a sound gets. Its work grows with more than the square of them, and with too few
-//! Whisper goes in circles.
+//! How many positions of the encoder a sound gets. Its work grows with more than the square of
+//! them, and with too few Whisper goes in circles.
 
 use super::guard::RetryLimit;
 use crate::types::SampleRate;
 
-/// Encoder positions per second of sound, and what is added so that the sound ends before the context does.
+/// Encoder positions per second of sound, and what is added so that the sound ends before the
+/// context does.
 const POSITIONS_PER_SECOND: usize = 50;
 const MARGIN: usize = 32;
 /// Encoder positions are rounded up to this: whole tiles for the matrix kernels.
 const POSITION_STEP: usize = 64;
-/// The smallest encoder context, by the width of the model. With less, tiny goes in circles in one of six utterances; base
-/// in 8 of 97 with 256, 2 with 320, none with 384, and each circle costs half a second.
+/// The smallest encoder context, by the width of the model. With less, tiny goes in circles in one
+/// of six utterances; base in 8 of 97 with 256, 2 with 320, none with 384, and each circle costs
+/// half a second.
 const LEAST_POSITIONS: usize = 384;
 const LEAST_POSITIONS_TINY: usize = 512;
 const TINY: usize = 384;

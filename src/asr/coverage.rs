@@ -1,5 +1,5 @@
-//! Checks whether a text accounts for the sound: Whisper may leave out whole sentences, and what it writes of the rest
-//! is fluent and likely. Pure.
+//! Checks whether a text accounts for the sound: Whisper may leave out whole sentences, and what it
+//! writes of the rest is fluent and likely. Pure.
 
 use std::ops::Range;
 
@@ -19,8 +19,8 @@ const TIME_ERROR: usize = 4_800;
 /// Voice outside all segments that is shorter, 0.5 s, is a matter of inexact times.
 const LEAST_GAP: usize = 8_000;
 
-/// Letters per second of voice below which words may be missing. Slow speech has 8, reading aloud 15; numbers written in
-/// digits have 5.
+/// Letters per second of voice below which words may be missing. Slow speech has 8, reading aloud
+/// 15; numbers written in digits have 5.
 const FEW_LETTERS: f64 = 4.0;
 /// Letters per second of voice below which words are missing.
 const TOO_FEW_LETTERS: f64 = 2.0;
@@ -76,7 +76,8 @@ fn rate(samples: &[f32], text: &str, enough: Ms) -> Option<f64> {
     (voice.0 >= enough.0).then(|| letters(text) as f64 * 1000.0 / voice.0)
 }
 
-/// Where the segments of `decoded` leave out voice, in samples, in order; of a reading without segments nothing is known.
+/// Where the segments of `decoded` leave out voice, in samples, in order; of a reading without
+/// segments nothing is known.
 pub fn gaps(samples: &[f32], decoded: &Decoded) -> Vec<Range<usize>> {
     if decoded.segments.is_empty() {
         return Vec::new();

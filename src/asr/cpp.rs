@@ -29,7 +29,8 @@ pub struct WhisperCpp {
     sizes: Context,
     /// The language to understand in; the last one heard when it is to be detected.
     language: AsrLanguage,
-    /// One for each language that was needed, without timestamps: whisper-rs leaks the string of each it makes.
+    /// One for each language that was needed, without timestamps: whisper-rs leaks the string of
+    /// each it makes.
     params: Vec<(AsrLanguage, FullParams<'static, 'static>)>,
 }
 
@@ -60,7 +61,8 @@ impl WhisperCpp {
         let dims = WhisperDims::checked(model)?;
         let fail = |why: String| AsrError::Load { model: model.to_owned(), why };
         let mut parameters = WhisperContextParameters::default();
-        // On a processor flash attention does not use the tiled kernels, and the whole takes 1.8 times as long.
+        // On a processor flash attention does not use the tiled kernels, and the whole takes 1.8
+        // times as long.
         parameters.use_gpu(false).flash_attn(false);
         let context = WhisperContext::new_with_params(model, parameters).map_err(|error| fail(error.to_string()))?;
         let language = AsrLanguage::planned(plan, context.is_multilingual(), model)?;
@@ -89,8 +91,9 @@ impl WhisperCpp {
         params.set_single_segment(!timed);
         let limit = token_limit(samples.len());
         params.set_max_tokens(limit as i32);
-        // SAFETY: whisper.cpp calls both only inside `full` below, which `cancel` and `guard` outlive; `aborted` and
-        // `filter` read what these pointers point to, and nothing writes to it but the atomic itself.
+        // SAFETY: whisper.cpp calls both only inside `full` below, which `cancel` and `guard`
+        // outlive; `aborted` and `filter` read what these pointers point to, and nothing writes to
+        // it but the atomic itself.
         unsafe {
             params.set_abort_callback(Some(aborted));
             params.set_abort_callback_user_data(std::ptr::from_ref(cancel.flag()).cast_mut().cast());
@@ -115,16 +118,16 @@ impl WhisperCpp {
         params
     }
 
-    /// Its threads wait for each other in a loop, so there are no more of them than idle cores, down to those that the
-    /// plan allows on a machine at work.
+    /// Its threads wait for each other in a loop, so there are no more of them than idle cores,
+    /// down to those that the plan allows on a machine at work.
     fn threads(&self) -> usize {
         let (least, most) = (self.plan.threads_beside, self.plan.threads);
         idle_cores().map_or(least, |idle| idle.clamp(least, most))
     }
 
-    /// Asks the decoder for its first word on the sound that was just encoded, which costs one token: is it speech, and
-    /// in which language? whisper.cpp's own no-speech probability is taken some tokens later, where it is always near
-    /// zero; this is where OpenAI takes it.
+    /// Asks the decoder for its first word on the sound that was just encoded, which costs one
+    /// token: is it speech, and in which language? whisper.cpp's own no-speech probability is taken
+    /// some tokens later, where it is always near zero; this is where OpenAI takes it.
     fn first_impression(&mut self) -> Result<Impression, AsrError> {
         let fail = |error: whisper_rs::WhisperError| AsrError::Run { why: error.to_string() };
         self.state.decode(&[self.context.token_sot()], 0, self.threads()).map_err(fail)?;
@@ -176,8 +179,8 @@ impl AsrBackend for WhisperCpp {
     }
 }
 
-/// One greedy pass, no timestamps, nothing carried over, nothing printed, and no second thoughts of whisper.cpp's own:
-/// whether to try again is decided here.
+/// One greedy pass, no timestamps, nothing carried over, nothing printed, and no second thoughts of
+/// whisper.cpp's own: whether to try again is decided here.
 fn greedy(language: Option<&'static str>) -> FullParams<'static, 'static> {
     let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
     params.set_language(language);

@@ -1,7 +1,7 @@
 //! Whisper as two ONNX graphs in eight bits: one hears, one writes.
 //!
-//! The store makes them (`store::import::whisper::onnx` states their inputs and outputs). The vocabulary comes from the
-//! ggml file that they lie beside.
+//! The store makes them (`store::import::whisper::onnx` states their inputs and outputs). The
+//! vocabulary comes from the ggml file that they lie beside.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -216,7 +216,8 @@ impl Graphs {
         self.vocabulary.prompt(self.multilingual.then_some(self.language.0), timed)
     }
 
-    /// The first pass: what the decoder thinks of the sound before it is told a language, and of the first token.
+    /// The first pass: what the decoder thinks of the sound before it is told a language, and of
+    /// the first token.
     fn begin(&mut self, sound: &[DynValue], timed: bool, run: &Run) -> Result<Step, AsrError> {
         let prompt = self.prompt(timed);
         let (heads, width) = (self.dims.heads(), self.dims.width());
@@ -227,7 +228,8 @@ impl Graphs {
         self.step(&prompt, 0, &[0, last], past, sound, run)
     }
 
-    /// One pass over `tokens`, the first of which stands at `place`. Logits are for the `rows` of them.
+    /// One pass over `tokens`, the first of which stands at `place`. Logits are for the `rows` of
+    /// them.
     fn step(
         &mut self,
         tokens: &[i64],
@@ -259,8 +261,9 @@ impl Graphs {
         pass().map_err(|error| run.failed(&self.files[1], &error))?.ok_or_else(wrong)
     }
 
-    /// The likeliest token that may be written next. A text that would begin again ends, if it may have; with timestamps
-    /// a sentence that is said twice has a time of its own, and is left to the guard.
+    /// The likeliest token that may be written next. A text that would begin again ends, if it may
+    /// have; with timestamps a sentence that is said twice has a time of its own, and is left to
+    /// the guard.
     fn next(&self, logits: &mut [f32], written: &[DecodedToken], may_end_early: bool) -> DecodedToken {
         self.vocabulary.suppress(logits, written.is_empty());
         let end_of_text = self.vocabulary.end_of_text();

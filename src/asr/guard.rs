@@ -1,5 +1,5 @@
-//! Whisper sometimes repeats itself without end, the more so the smaller its encoder context. The guard watches the
-//! tokens as they come and forces the end of the text when they go in circles.
+//! Whisper sometimes repeats itself without end, the more so the smaller its encoder context. The
+//! guard watches the tokens as they come and forces the end of the text when they go in circles.
 
 use std::ffi::{c_int, c_void};
 
@@ -8,7 +8,8 @@ use whisper_rs::{WhisperSysContext, WhisperSysState, WhisperTokenData};
 /// The longest circle that is looked for, in tokens.
 const MAX_PERIOD: usize = 24;
 
-/// How often the same must stand in a row to be a circle. People do say "no no no no", and a sentence twice.
+/// How often the same must stand in a row to be a circle. People do say "no no no no", and a
+/// sentence twice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RetryLimit {
     /// With a small encoder context, where circles are likely and another attempt follows.
@@ -58,8 +59,9 @@ pub struct Guard {
 /// whisper.cpp's logits filter.
 ///
 /// # Safety
-/// `tokens` points to `count` tokens, `logits` to as many floats as the guard's vocabulary has, and `guard` to a
-/// [`Guard`] that nobody changes meanwhile. whisper.cpp promises the first two; the caller of `full` gives the third.
+/// `tokens` points to `count` tokens, `logits` to as many floats as the guard's vocabulary has, and
+/// `guard` to a [`Guard`] that nobody changes meanwhile. whisper.cpp promises the first two; the
+/// caller of `full` gives the third.
 pub unsafe extern "C" fn filter(
     _: *mut WhisperSysContext,
     _: *mut WhisperSysState,
@@ -73,7 +75,8 @@ pub unsafe extern "C" fn filter(
     }
     // SAFETY: promised by the caller, see above; `count` is positive.
     let (guard, tokens) = unsafe { (&*guard.cast::<Guard>(), std::slice::from_raw_parts(tokens, count as usize)) };
-    // Only the tail of the text matters, and it fits on the stack. Timestamps differ in every round of a circle.
+    // Only the tail of the text matters, and it fits on the stack. Timestamps differ in every round
+    // of a circle.
     let mut tail = [0; MAX_PERIOD * 9];
     let text = tokens.iter().rev().map(|token| token.id).filter(|id| *id < guard.end_of_text);
     let kept = tail.iter_mut().rev().zip(text).map(|(place, id)| *place = id).count();

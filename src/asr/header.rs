@@ -53,11 +53,12 @@ impl WhisperDims {
         parse(&bytes, length).map_err(|why| AsrError::Format { model: model.to_owned(), why: named(why) })
     }
 
-    /// Bytes held once loaded and while running with the whole encoder context: the weights as in the file, the
-    /// caches of both attentions, and the buffers of the four graphs.
+    /// Bytes held once loaded and while running with the whole encoder context: the weights as in
+    /// the file, the caches of both attentions, and the buffers of the four graphs.
     ///
-    /// The terms reproduce what whisper.cpp 1.8 reports for tiny and base within 1 MB. The resident memory of base was
-    /// 327 MiB at its highest, of the 363 MiB planned: the decoder's buffer for 448 tokens at once is never filled.
+    /// The terms reproduce what whisper.cpp 1.8 reports for tiny and base within 1 MB. The resident
+    /// memory of base was 327 MiB at its highest, of the 363 MiB planned: the decoder's buffer for
+    /// 448 tokens at once is never filled.
     pub fn planned_bytes(&self) -> Bytes {
         let WhisperDims { audio_positions: audio, text_positions: text, width, heads, decoder_layers, .. } = *self;
         let (f16, f32) = (2, 4);
@@ -71,12 +72,13 @@ impl WhisperDims {
         Bytes(self.file + (caches + convolution + encoder + cross + decoder) as u64)
     }
 
-    /// Bytes held once the two graphs, `files` bytes together, are loaded by ONNX Runtime and have run with the whole
-    /// encoder context: the weights, the embeddings a second time in the order of the last product, the scores of one
-    /// attention and what stands around them, and what ONNX Runtime keeps besides.
+    /// Bytes held once the two graphs, `files` bytes together, are loaded by ONNX Runtime and have
+    /// run with the whole encoder context: the weights, the embeddings a second time in the order
+    /// of the last product, the scores of one attention and what stands around them, and what ONNX
+    /// Runtime keeps besides.
     ///
-    /// Resident memory grew by 247 MB with base (255 MB planned), of which 114 MB are there before the first run, and
-    /// by 148 MB with tiny (178 MB planned).
+    /// Resident memory grew by 247 MB with base (255 MB planned), of which 114 MB are there before
+    /// the first run, and by 148 MB with tiny (178 MB planned).
     pub fn planned_bytes_of_graphs(&self, files: u64) -> Bytes {
         let WhisperDims { audio_positions: audio, width, heads, vocabulary, .. } = *self;
         let run = 4 * (heads * audio * audio + 20 * width * audio);

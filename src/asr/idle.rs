@@ -1,7 +1,7 @@
 //! How much of the machine nobody uses at this moment.
 
-/// Cores on which nothing runs but the caller, by the system's count of runnable tasks; `None` where the system does not
-/// tell.
+/// Cores on which nothing runs but the caller, by the system's count of runnable tasks; `None`
+/// where the system does not tell.
 pub fn idle_cores() -> Option<usize> {
     let cores = std::thread::available_parallelism().ok()?.get();
     let others = runnable(&std::fs::read_to_string("/proc/loadavg").ok()?)?.saturating_sub(1);

@@ -8,8 +8,9 @@ use crate::config::AsrPlan;
 
 /// Below this share another language is not believed.
 const SURE: f32 = 0.5;
-/// With a lower share a sound is most probably not in that language. Whisper base gives 229 recordings of English, many
-/// with an accent, 0.6 and more; 21 of 24 samples of eight other languages at most 0.07.
+/// With a lower share a sound is most probably not in that language. Whisper base gives 229
+/// recordings of English, many with an accent, 0.6 and more; 21 of 24 samples of eight other
+/// languages at most 0.07.
 const IMPROBABLE: f32 = 0.1;
 
 /// What is known of a sound that is not in the language that is set.
@@ -34,28 +35,30 @@ impl AsrLanguage {
         Ok(language)
     }
 
-    /// The one with this code. whisper.cpp takes whole English names as well, and must not be given a text with a zero in
-    /// it; a code has at most three letters.
+    /// The one with this code. whisper.cpp takes whole English names as well, and must not be given
+    /// a text with a zero in it; a code has at most three letters.
     fn of(code: &str) -> Option<Self> {
         let is_code = (1..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase());
         let id = is_code.then(|| whisper_rs::get_lang_id(code)).flatten()?;
         usize::try_from(id).ok().map(AsrLanguage)
     }
 
-    /// Takes up the language that was heard for sure, where the plan leaves it to the model. Whether it is another than
-    /// before: then all has to be read again.
+    /// Takes up the language that was heard for sure, where the plan leaves it to the model.
+    /// Whether it is another than before: then all has to be read again.
     pub fn follow(&mut self, heard: Option<Self>, plan: &AsrPlan, multilingual: bool) -> bool {
         let heard = heard.filter(|_| plan.language.is_none() && multilingual);
         heard.is_some_and(|heard| std::mem::replace(self, heard) != heard)
     }
 
-    /// The one with the highest of `logits`, which are those of all languages in order, if that is sure enough.
+    /// The one with the highest of `logits`, which are those of all languages in order, if that is
+    /// sure enough.
     pub fn detected(logits: &[f32]) -> Option<Self> {
         let (best, logit) = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
         (share(logits.iter().copied(), Some(logit)) >= SURE).then_some(AsrLanguage(best))
     }
 
-    /// Whether a sound that Whisper gives these `logits` is most probably in another language than this one.
+    /// Whether a sound that Whisper gives these `logits` is most probably in another language than
+    /// this one.
     pub fn other(self, logits: &[f32]) -> Option<OtherLanguage> {
         let own = share(logits.iter().copied(), logits.get(self.0).copied());
         let likeliest = Self::detected(logits).map(AsrLanguage::code);
@@ -67,8 +70,8 @@ impl AsrLanguage {
     }
 }
 
-/// The English name of the language with this code, as it is written: `German` for `de`. None for a code that Whisper does
-/// not know.
+/// The English name of the language with this code, as it is written: `German` for `de`. None for a
+/// code that Whisper does not know.
 pub fn name(code: &str) -> Option<String> {
     let name = whisper_rs::get_lang_str_full(AsrLanguage::of(code)?.0 as i32)?;
     let capital = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();

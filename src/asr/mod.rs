@@ -1,7 +1,8 @@
 //! Speech recognition: sound at 16 kHz becomes text, with an honest word on how far to trust it.
 //!
-//! [`Whisper`] is run by ONNX Runtime or by whisper.cpp. Its answer is judged before anybody sees it: Whisper writes fluent sentences for silence
-//! and noise, and only a [`Verdict::Certain`] may be treated as what was said.
+//! [`Whisper`] is run by ONNX Runtime or by whisper.cpp. Its answer is judged before anybody sees
+//! it: Whisper writes fluent sentences for silence and noise, and only a [`Verdict::Certain`] may
+//! be treated as what was said.
 
 mod attempt;
 mod cancel;
@@ -39,7 +40,8 @@ pub struct Transcript {
     pub language: String,
     /// 0 to 1: the geometric mean of the probabilities of its tokens.
     pub confidence: f32,
-    /// How likely, 0 to 1, its last word ends a sentence, by what was written behind it. `None` where nothing was.
+    /// How likely, 0 to 1, its last word ends a sentence, by what was written behind it. `None`
+    /// where nothing was.
     pub ending: Option<f32>,
     pub segments: Vec<TranscriptSegment>,
     pub verdict: Verdict,

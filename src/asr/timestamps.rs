@@ -1,5 +1,5 @@
-//! Rules for text with timestamps, as OpenAI's decoder applies them: a segment of text stands between two timestamps,
-//! and time never goes back.
+//! Rules for text with timestamps, as OpenAI's decoder applies them: a segment of text stands
+//! between two timestamps, and time never goes back.
 
 use std::ops::Range;
 
@@ -37,7 +37,8 @@ impl Timestamps {
         forbid(logits, self.ids.clone());
     }
 
-    /// Takes out of `logits` what must not follow the tokens `written`, of a sound that ends at `last`.
+    /// Takes out of `logits` what must not follow the tokens `written`, of a sound that ends at
+    /// `last`.
     pub fn constrain(&self, logits: &mut [f32], written: &[i32], last: Ms) {
         let Some(latest) = self.times(logits, last) else { return };
         let is_time = |back: usize| written.len().checked_sub(back).map(|at| self.is_timestamp(written[at]));
@@ -62,7 +63,8 @@ impl Timestamps {
         self.prefer_time(logits);
     }
 
-    /// Leaves only times up to `last`. Gives the token behind them; `None` where `logits` are too few.
+    /// Leaves only times up to `last`. Gives the token behind them; `None` where `logits` are too
+    /// few.
     fn times(&self, logits: &mut [f32], last: Ms) -> Option<usize> {
         let latest = self.ids.start + (last.0 / STEP.0) as usize + 1;
         logits.get(self.ids.clone())?;
@@ -70,7 +72,8 @@ impl Timestamps {
         Some(latest.min(self.ids.end))
     }
 
-    /// Where all times together are likelier than any one token of text, it is time for one of them.
+    /// Where all times together are likelier than any one token of text, it is time for one of
+    /// them.
     fn prefer_time(&self, logits: &mut [f32]) {
         let highest = |logits: &[f32]| logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let (text, time) = (highest(&logits[..self.ids.start]), highest(&logits[self.ids.clone()]));

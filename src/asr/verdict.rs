@@ -1,4 +1,5 @@
-//! How far a transcript can be trusted. Pure: from sound levels before recognition, and from what Whisper says after.
+//! How far a transcript can be trusted. Pure: from sound levels before recognition, and from what
+//! Whisper says after.
 
 use std::fmt;
 
@@ -120,9 +121,10 @@ const SILENT: f32 = 1e-9;
 /// Nobody speaks more letters in a second. Reading aloud is about 15.
 const MOST_LETTERS_PER_SECOND: f64 = 32.0;
 const LETTERS_AT_LEAST: f64 = 16.0;
-/// Text of sound that may be no speech is none if its mean log-probability is below this share of the least that is
-/// believed. Of 138 pieces of kitchen, dishes, bicycle and music, 4 s each, Whisper base gives all but singing a mean
-/// log-probability below -0.7; of 229 utterances one is below -0.5, with a no-speech probability of 0.22.
+/// Text of sound that may be no speech is none if its mean log-probability is below this share of
+/// the least that is believed. Of 138 pieces of kitchen, dishes, bicycle and music, 4 s each,
+/// Whisper base gives all but singing a mean log-probability below -0.7; of 229 utterances one is
+/// below -0.5, with a no-speech probability of 0.22.
 const UNLIKELY: f32 = 0.5;
 /// A shorter sound does not tell its language.
 const LEAST_OF_LANGUAGE: Ms = Ms(1_000.0);
@@ -142,7 +144,8 @@ pub fn without_listening(samples: &[f32]) -> Option<NoSpeech> {
     level::is_steady(&powers).then_some(NoSpeech::Steady)
 }
 
-/// Text without what Whisper writes for sounds: notes, and remarks that are all there is, as in "[Music]".
+/// Text without what Whisper writes for sounds: notes, and remarks that are all there is, as in
+/// "[Music]".
 pub fn words(text: &str) -> String {
     let text = text.replace(['♪', '♫', '\u{FFFD}'], "");
     let text = text.trim();
@@ -160,7 +163,8 @@ pub fn verdict(decoded: &Decoded, length: Ms, plan: &AsrPlan) -> Verdict {
     }
 }
 
-/// A high probability of no speech alone is no proof: clear words after a long silence have one, too.
+/// A high probability of no speech alone is no proof: clear words after a long silence have one,
+/// too.
 fn no_speech(decoded: &Decoded, plan: &AsrPlan) -> Option<NoSpeech> {
     let Decoded { ref text, logprob, no_speech, .. } = *decoded;
     if !text.chars().any(char::is_alphanumeric) {
@@ -169,7 +173,8 @@ fn no_speech(decoded: &Decoded, plan: &AsrPlan) -> Option<NoSpeech> {
     is_noise(no_speech, logprob, plan).then_some(NoSpeech::NotSpeech { no_speech })
 }
 
-/// Whether a text with this probability of no speech and this mean log-probability was written for noise.
+/// Whether a text with this probability of no speech and this mean log-probability was written for
+/// noise.
 pub fn is_noise(no_speech: f32, logprob: f32, plan: &AsrPlan) -> bool {
     no_speech > plan.max_no_speech && logprob < plan.min_logprob * UNLIKELY
 }
@@ -194,7 +199,8 @@ fn is_monotonous(text: &str) -> bool {
     words.len() >= REPEATED_WORDS && (different.len() as f64) < words.len() as f64 * LEAST_DIFFERENT
 }
 
-/// Of several pieces: doubtful if any is, certain if any is certain and none doubtful, else nothing.
+/// Of several pieces: doubtful if any is, certain if any is certain and none doubtful, else
+/// nothing.
 pub fn overall<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Verdict {
     let rank = |verdict: &Verdict| match verdict {
         Verdict::Nothing(_) => 0,

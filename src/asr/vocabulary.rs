@@ -1,8 +1,9 @@
-//! Whisper's tokens: what they say, which of them mean something else, and which must not be written.
+//! Whisper's tokens: what they say, which of them mean something else, and which must not be
+//! written.
 //!
-//! After the tokens of text come, in this order: the end of the text, its start, a token for each language, then
-//! "translate", "transcribe", two that are not used here, "no speech", "no timestamps", and the timestamps. Models for
-//! English alone have room for 99 languages as well.
+//! After the tokens of text come, in this order: the end of the text, its start, a token for each
+//! language, then "translate", "transcribe", two that are not used here, "no speech", "no
+//! timestamps", and the timestamps. Models for English alone have room for 99 languages as well.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,8 @@ const OTHERS: usize = 8;
 /// Tokens of time: 0 to 30 s in steps of 20 ms.
 const TIMES: usize = 1501;
 
-/// What is no speech but marks of it, alone or after a space. It is the list that Whisper was published with.
+/// What is no speech but marks of it, alone or after a space. It is the list that Whisper was
+/// published with.
 const MARKS: [&str; 57] = [
     "\"",
     "#",
@@ -84,7 +86,8 @@ const MARKS: [&str; 57] = [
 pub struct WhisperVocabulary {
     text: Vec<Vec<u8>>,
     languages: usize,
-    /// Tokens that are never written, languages among them, in order. Timestamps are not: see [`Timestamps`].
+    /// Tokens that are never written, languages among them, in order. Timestamps are not: see
+    /// [`Timestamps`].
     silent: Vec<usize>,
     /// Not written as the first token: a space, or nothing at all.
     not_first: Vec<usize>,
@@ -129,8 +132,8 @@ impl WhisperVocabulary {
         Timestamps::new(first..first + TIMES, self.end_of_text())
     }
 
-    /// The tokens that text in a language begins with, with or without timestamps. A model for English alone is told no
-    /// language.
+    /// The tokens that text in a language begins with, with or without timestamps. A model for
+    /// English alone is told no language.
     pub fn prompt(&self, language: Option<usize>, timed: bool) -> Vec<i64> {
         let languages = self.languages();
         let spoken = language.map(|language| [languages.start + language, languages.end + TRANSCRIBE]);

@@ -1,4 +1,5 @@
-//! A loaded Whisper: windows go to the engine that runs it, and what comes back is judged and joined.
+//! A loaded Whisper: windows go to the engine that runs it, and what comes back is judged and
+//! joined.
 
 use std::ops::Range;
 use std::path::Path;
@@ -51,7 +52,8 @@ pub struct Whisper {
 }
 
 impl Whisper {
-    /// What the ggml file `model` will hold once loaded by whisper.cpp, caches and buffers included.
+    /// What the ggml file `model` will hold once loaded by whisper.cpp, caches and buffers
+    /// included.
     pub fn planned_bytes(model: &Path) -> Result<Bytes, AsrError> {
         WhisperCpp::planned_bytes(model)
     }
@@ -78,19 +80,21 @@ impl Whisper {
         Ok(Whisper { engine, plan: plan.clone(), _permit: permit })
     }
 
-    /// Recognises a sound at 16 kHz of any length. Longer than 28 s, it is cut where it is quietest.
+    /// Recognises a sound at 16 kHz of any length. Longer than 28 s, it is cut where it is
+    /// quietest.
     pub fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         self.transcribe_with_care(samples, &whole(samples), DecodeEffort::Full, cancel, &mut |_, _| ())
     }
 
-    /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as it does in ONNX Runtime,
-    /// so what is read along holds nothing up. whisper.cpp has to finish its pass over the sound, half a second or more.
+    /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as
+    /// it does in ONNX Runtime, so what is read along holds nothing up. whisper.cpp has to finish
+    /// its pass over the sound, half a second or more.
     pub fn can_transcribe_partially(&self) -> bool {
         self.engine.stops_at_once()
     }
 
-    /// Recognises a sound that is not over, in one attempt. Whether it ends or is cancelled, what is recognised after it
-    /// is as if it had never been.
+    /// Recognises a sound that is not over, in one attempt. Whether it ends or is cancelled, what
+    /// is recognised after it is as if it had never been.
     pub fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         let before = self.engine.language();
         let transcript =
@@ -99,8 +103,8 @@ impl Whisper {
         transcript
     }
 
-    /// Recognises only the `spans` of a sound in which voice activity heard somebody: in order, not overlapping, in
-    /// samples. Times in the transcript count from the start of `samples`.
+    /// Recognises only the `spans` of a sound in which voice activity heard somebody: in order, not
+    /// overlapping, in samples. Times in the transcript count from the start of `samples`.
     pub fn transcribe_spans(
         &mut self,
         samples: &[f32],
@@ -110,8 +114,8 @@ impl Whisper {
         self.transcribe_spans_watched(samples, spans, cancel, &mut |_, _| ())
     }
 
-    /// As [`Whisper::transcribe_spans`], and shows after each window up to which sample the sound is read, and what was said
-    /// so far.
+    /// As [`Whisper::transcribe_spans`], and shows after each window up to which sample the sound
+    /// is read, and what was said so far.
     pub fn transcribe_spans_watched(
         &mut self,
         samples: &[f32],
@@ -142,8 +146,8 @@ impl Whisper {
         Ok(assemble(pieces, self.engine.language().code()))
     }
 
-    /// Adds what is said in a window to `pieces`, and gives the sample where the next window begins: its end, or where
-    /// its text ends, if it ends before the voice does.
+    /// Adds what is said in a window to `pieces`, and gives the sample where the next window
+    /// begins: its end, or where its text ends, if it ends before the voice does.
     fn read_window(
         &mut self,
         samples: &[f32],
@@ -182,7 +186,8 @@ impl Whisper {
         })
     }
 
-    /// Reads a window once; a second time, with timestamps, if the text is too short for the voice in it.
+    /// Reads a window once; a second time, with timestamps, if the text is too short for the voice
+    /// in it.
     fn read(&mut self, sound: &[f32], effort: DecodeEffort, cancel: &Cancel) -> Result<Decoded, AsrError> {
         let timed = sound.len() > UNTIMED;
         let decoded = self.engine.read(sound, effort, timed, cancel)?;
@@ -194,7 +199,8 @@ impl Whisper {
         Ok(if more { again } else { decoded })
     }
 
-    /// Reads voice that a text leaves out. Nothing comes of it where it is no speech, or little and doubtful.
+    /// Reads voice that a text leaves out. Nothing comes of it where it is no speech, or little and
+    /// doubtful.
     fn read_gap(&mut self, samples: &[f32], gap: Range<usize>, cancel: &Cancel) -> Result<Vec<Piece>, AsrError> {
         let sound = &samples[gap.start.saturating_sub(MARGIN)..(gap.end + MARGIN).min(samples.len())];
         let decoded = self.engine.read(sound, DecodeEffort::Full, false, cancel)?;
@@ -218,8 +224,9 @@ impl Whisper {
     }
 }
 
-/// A window that is longer, 12 s, is read with timestamps: without them Whisper leaves out sentences. With them it errs a
-/// little more in short ones: base in 3.5 instead of 2.8 % of 565 words in 41 utterances, if the limit is 8 s.
+/// A window that is longer, 12 s, is read with timestamps: without them Whisper leaves out
+/// sentences. With them it errs a little more in short ones: base in 3.5 instead of 2.8 % of 565
+/// words in 41 utterances, if the limit is 8 s.
 const UNTIMED: usize = 12 * 16_000;
 /// A window is read again from the end of its text only if the text is so long, 1 s.
 const PROGRESS: usize = 16_000;
@@ -251,7 +258,8 @@ impl Piece {
         Piece { at, said: None, ending: None, verdict: Verdict::Nothing(why) }
     }
 
-    /// The pieces of a window: its segments, or all of it where there are none. The last has the reading's ending.
+    /// The pieces of a window: its segments, or all of it where there are none. The last has the
+    /// reading's ending.
     fn of(decoded: Decoded, verdict: Verdict, window: &Range<usize>) -> Vec<Piece> {
         let Decoded { text, logprob, no_speech, ending, segments, .. } = decoded;
         let sample = |time| (window.start + SampleRate::HEARING.samples(time)).min(window.end);
@@ -274,8 +282,8 @@ impl Piece {
     }
 }
 
-/// The transcript of all pieces: their texts in order, and the least certain of their verdicts among those that hold
-/// words. Only when none does, nothing was said.
+/// The transcript of all pieces: their texts in order, and the least certain of their verdicts
+/// among those that hold words. Only when none does, nothing was said.
 fn assemble(pieces: Vec<Piece>, language: &str) -> Transcript {
     let verdict = verdict::overall(pieces.iter().map(|piece| &piece.verdict));
     let said = |piece: &&Piece| !matches!(piece.verdict, Verdict::Nothing(_));

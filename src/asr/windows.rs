@@ -27,8 +27,9 @@ pub fn cut(samples: &[f32]) -> Vec<Range<usize>> {
     windows
 }
 
-/// The first window at or behind sample `from` that holds the `spans` of voice (in order, not overlapping) and as little
-/// else as possible: neighbours share it while it stays short enough, a longer span is cut where it is quietest.
+/// The first window at or behind sample `from` that holds the `spans` of voice (in order, not
+/// overlapping) and as little else as possible: neighbours share it while it stays short enough, a
+/// longer span is cut where it is quietest.
 pub fn next(samples: &[f32], spans: &[Range<usize>], from: usize) -> Option<Range<usize>> {
     let rest = |span: &Range<usize>| span.start.max(from)..span.end.min(samples.len());
     let mut rest = spans.iter().map(rest).filter(|span| span.start < span.end);

@@ -1,6 +1,7 @@
 //! Short sounds that are no speech: two sine partials under a raised cosine.
 //!
-//! They are soft, because nobody asked for them, and begin and end at zero, because a step is heard as a click.
+//! They are soft, because nobody asked for them, and begin and end at zero, because a step is heard
+//! as a click.
 
 use std::f64::consts::{PI, TAU};
 
@@ -14,8 +15,8 @@ pub struct EarconSound {
     length: Ms,
 }
 
-/// The most that a sample can be: -22 dB of full scale. The loudest sample of an answer has -5 to -6 dB: measured of three
-/// that piper-joe spoke, the starter's voice.
+/// The most that a sample can be: -22 dB of full scale. The loudest sample of an answer has -5 to
+/// -6 dB: measured of three that piper-joe spoke, the starter's voice.
 const PEAK: f64 = 0.08;
 /// What the second partial has of it: 9 dB less than the first, so that one pitch is heard.
 const SECOND: f64 = 0.26;

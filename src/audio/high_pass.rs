@@ -6,10 +6,10 @@ use crate::types::SampleRate;
 
 /// Hertz. The harmonics of a voice tell its words where its fundamental, down to 70 Hz, is lowered.
 ///
-/// Orders 2, 4, 6 and 8 were tried at corners from 70 to 100 Hz. On 12 recordings with hum as loud as
-/// 60 % of their peak, order 2 at 70 Hz lost three, order 4 at 80 Hz one, and none was lost from order
-/// 4 at 100 Hz or order 6 at 85 Hz on. On 41 clean ones Whisper base has 16 words of 565 wrong without
-/// a filter, 16 or 17 with order 4, and 18 to 20 with order 6.
+/// Orders 2, 4, 6 and 8 were tried at corners from 70 to 100 Hz. On 12 recordings with hum as loud
+/// as 60 % of their peak, order 2 at 70 Hz lost three, order 4 at 80 Hz one, and none was lost from
+/// order 4 at 100 Hz or order 6 at 85 Hz on. On 41 clean ones Whisper base has 16 words of 565
+/// wrong without a filter, 16 or 17 with order 4, and 18 to 20 with order 6.
 const CORNER: f64 = 100.0;
 /// The quality factors of a Butterworth filter of order 4: 50 Hz is lowered by 24 dB, 60 Hz by 18
 /// dB.

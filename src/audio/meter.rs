@@ -2,8 +2,8 @@
 
 use crate::level::{decibels, power};
 
-/// How much of the power shown before is still shown a block of 10 ms later: it falls by 20 dB in 200 ms, which the eye
-/// can follow.
+/// How much of the power shown before is still shown a block of 10 ms later: it falls by 20 dB in
+/// 200 ms, which the eye can follow.
 const FALL: f32 = 0.794;
 
 /// Follows the loudest of the last moments.

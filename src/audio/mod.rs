@@ -1,6 +1,6 @@
-//! Sound in files and devices: reading what people have, changing its rate, writing what Sotto says; microphone and
-//! speaker ([`device`]), what is done to the microphone's sound before anyone listens ([`front`]), and what lies between the two
-//! in this place ([`probe`]).
+//! Sound in files and devices: reading what people have, changing its rate, writing what Sotto
+//! says; microphone and speaker ([`device`]), what is done to the microphone's sound before anyone
+//! listens ([`front`]), and what lies between the two in this place ([`probe`]).
 //!
 //! Architecture invariant: nothing here knows of text.
 

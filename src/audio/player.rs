@@ -1,8 +1,9 @@
 //! The sound of an answer on its way to the speaker, and how far into it the speaker is.
 //!
-//! An answer's sound is one line of samples, counted from its first. The player hands it out as the device has room, and
-//! remembers which of the samples that were ever written began which stretch of it; so the device's own count of what
-//! has left the speaker tells to the sample how much of the answer was heard, whatever was held, dropped and said again.
+//! An answer's sound is one line of samples, counted from its first. The player hands it out as the
+//! device has room, and remembers which of the samples that were ever written began which stretch
+//! of it; so the device's own count of what has left the speaker tells to the sample how much of
+//! the answer was heard, whatever was held, dropped and said again.
 //!
 //! Architecture invariant: no clock, no device, no thread.
 
@@ -38,15 +39,16 @@ impl Player {
         Player { rate, turn: None, sound: VecDeque::new(), first: 0, next: 0, stretches: VecDeque::new() }
     }
 
-    /// The answer of `turn` begins, when so many samples have ever been written to the device. The one before is dropped.
+    /// The answer of `turn` begins, when so many samples have ever been written to the device. The
+    /// one before is dropped.
     pub fn begin(&mut self, turn: TurnId, written: u64) {
         *self = Player::new(self.rate);
         self.turn = Some(turn);
         self.stretches.push_back(Stretch { written, sound: 0 });
     }
 
-    /// Nothing of the answer was handed out yet, but something else was written: it begins when so many samples have ever
-    /// been written.
+    /// Nothing of the answer was handed out yet, but something else was written: it begins when so
+    /// many samples have ever been written.
     pub fn begin_later(&mut self, written: u64) {
         if self.turn.is_some() && self.next == 0 {
             self.stretches.clear();
@@ -92,7 +94,8 @@ impl Player {
         self.next = self.next.saturating_sub(count as u64).max(self.first);
     }
 
-    /// Goes on from `from`, when so many samples have ever been written: as far back as there is sound.
+    /// Goes on from `from`, when so many samples have ever been written: as far back as there is
+    /// sound.
     pub fn go_back(&mut self, from: Ms, written: u64) {
         if self.turn.is_some() {
             self.next = (self.rate.samples(from) as u64).clamp(self.first, self.pushed());
@@ -100,7 +103,8 @@ impl Player {
         }
     }
 
-    /// How far into the answer the speaker is, when of all samples ever written `settled` were played or dropped.
+    /// How far into the answer the speaker is, when of all samples ever written `settled` were
+    /// played or dropped.
     pub fn position(&mut self, settled: u64) -> u64 {
         while self.stretches.get(1).is_some_and(|next| next.written <= settled) {
             self.stretches.pop_front();
@@ -231,8 +235,8 @@ mod tests {
             (0..30u32).prop_map(Step::GoBack),
         ], 0..60)) {
             let mut player = saying(30);
-            // Of each sample written which of the answer's it was; how many are settled; and with which of them it went on
-            // last, from where.
+            // Of each sample written which of the answer's it was; how many are settled; and with
+            // which of them it went on last, from where.
             let (mut written, mut settled, mut went_on): (Vec<f32>, usize, (usize, f32)) = (Vec::new(), 0, (0, 0.0));
             for step in steps {
                 match step {

@@ -1,12 +1,14 @@
 //! What the speaker plays, by time: the canceller's reference.
 //!
-//! Samples count from the moment at which they were given to a device that had run dry, and then one after another. They
-//! leave the speaker later by what the device holds, which is the same as long as it does not run dry again: so the way
-//! from here to the microphone is always positive and steady, whatever a device believes of its own latency (PulseAudio's
-//! null sinks are wrong by 120 ms), and the canceller finds it by itself.
+//! Samples count from the moment at which they were given to a device that had run dry, and then
+//! one after another. They leave the speaker later by what the device holds, which is the same as
+//! long as it does not run dry again: so the way from here to the microphone is always positive and
+//! steady, whatever a device believes of its own latency (PulseAudio's null sinks are wrong by 120
+//! ms), and the canceller finds it by itself.
 //!
-//! What was given in the 10 ms of a block of the microphone is read off at the microphone's rate: interpolated with a
-//! windowed sinc (Smith, "Digital Audio Resampling", 2.2), because a block may begin between two samples.
+//! What was given in the 10 ms of a block of the microphone is read off at the microphone's rate:
+//! interpolated with a windowed sinc (Smith, "Digital Audio Resampling", 2.2), because a block may
+//! begin between two samples.
 
 use std::collections::VecDeque;
 
@@ -19,9 +21,11 @@ const REACH: usize = 16;
 const PHASES: usize = 128;
 /// Of half the microphone's rate: what is above would fold back.
 const PASS: f64 = 0.92;
-/// What is played is kept so long: blocks of the microphone come late, and the canceller looks back by itself.
+/// What is played is kept so long: blocks of the microphone come late, and the canceller looks back
+/// by itself.
 const KEPT: Ms = Ms(1_000.0);
-/// A device that is given more so late after the end of what it had has not run dry: we may have been late ourselves.
+/// A device that is given more so late after the end of what it had has not run dry: we may have
+/// been late ourselves.
 const LATE: Ms = Ms(5.0);
 
 /// The sound of a speaker in time.

@@ -1,4 +1,5 @@
-//! From one sampling rate to another, by `rubato`'s Fourier resampler: linear phase, its delay taken away again.
+//! From one sampling rate to another, by `rubato`'s Fourier resampler: linear phase, its delay
+//! taken away again.
 
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler as _, WindowFunction};
@@ -7,12 +8,13 @@ use super::AudioError;
 use super::riff::RATES;
 use crate::types::SampleRate;
 
-/// Input frames per transform: the transition band of the filter is about 4 % of the lower rate's half.
+/// Input frames per transform: the transition band of the filter is about 4 % of the lower rate's
+/// half.
 const BLOCK: usize = 1024;
 
-/// Sound goes in piece by piece and comes out at the other rate, aligned with the input: sample `n` of the output is the
-/// input at `n · from / to`. After [`Resampler::finish`] as many samples have come out as the time they stand for needs,
-/// rounded.
+/// Sound goes in piece by piece and comes out at the other rate, aligned with the input: sample `n`
+/// of the output is the input at `n · from / to`. After [`Resampler::finish`] as many samples have
+/// come out as the time they stand for needs, rounded.
 pub struct Resampler {
     from: SampleRate,
     to: SampleRate,
@@ -83,7 +85,8 @@ impl Resampler {
 impl Engine {
     fn new(from: SampleRate, to: SampleRate) -> Option<Self> {
         let (from, to) = (from.0 as usize, to.0 as usize);
-        // An even number of periods makes both transforms even, and so the filter's delay a whole number of samples.
+        // An even number of periods makes both transforms even, and so the filter's delay a whole
+        // number of samples.
         let period = from / gcd(from, to);
         let block = BLOCK.div_ceil(period).next_multiple_of(2) * period;
         let fft = Fft::new_custom(from, to, block, 1, 1, WindowFunction::BlackmanHarris2, FixedSync::Both).ok()?;

@@ -1,9 +1,9 @@
 //! Place and coding of the sound in a WAV file: RIFF, RIFX, RF64 and BW64.
 //!
-//! Read here and not by `symphonia`, which reads the other containers: of 61 odd files with words in
-//! them, as programs write them, it gives 13 wrongly or not at all, and this gives 60. Those have
-//! sizes of 0 from programs that write to a pipe, sizes above the file's, two chunks of sound or of
-//! format, an odd chunk without its pad byte, 12 bits, or one of the other three magic words.
+//! Read here and not by `symphonia`, which reads the other containers: of 61 odd files with words
+//! in them, as programs write them, it gives 13 wrongly or not at all, and this gives 60. Those
+//! have sizes of 0 from programs that write to a pipe, sizes above the file's, two chunks of sound
+//! or of format, an odd chunk without its pad byte, 12 bits, or one of the other three magic words.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Range, RangeInclusive};

@@ -13,8 +13,9 @@ use crate::types::SampleRate;
 /// Sizes in a WAV header are 32 bits wide; some room is left for the header itself.
 const MAX_SAMPLES: u64 = (u32::MAX as u64 - 1024) / 2;
 
-/// A place at which a WAV file can be written: found out before the sound, or its rate, is there. The file grows beside
-/// its target and takes its name in [`WavWriter::finish`]. Dropped before, it leaves nothing behind.
+/// A place at which a WAV file can be written: found out before the sound, or its rate, is there.
+/// The file grows beside its target and takes its name in [`WavWriter::finish`]. Dropped before, it
+/// leaves nothing behind.
 pub struct WavTarget {
     target: PathBuf,
     file: NamedTempFile,
@@ -55,7 +56,8 @@ impl WavTarget {
         Ok(WavTarget { target, file, end })
     }
 
-    /// A file that is written to standard output once it is complete, so that its header has the true sizes.
+    /// A file that is written to standard output once it is complete, so that its header has the
+    /// true sizes.
     pub fn to_stdout() -> Result<Self, AudioError> {
         let target = PathBuf::from("standard output");
         let fail = |source| AudioError::Write { path: target.clone(), source };
@@ -63,7 +65,8 @@ impl WavTarget {
         Ok(WavTarget { target, file, end: End::Stdout })
     }
 
-    /// Where the file grows until it is finished. It goes with its owner; a program that is killed leaves it.
+    /// Where the file grows until it is finished. It goes with its owner; a program that is killed
+    /// leaves it.
     pub fn temporary(&self) -> &Path {
         self.file.path()
     }

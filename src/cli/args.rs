@@ -1,5 +1,5 @@
-//! The command line: what may be written on it, and how it is explained. Help, man pages and completions all come from
-//! here ([`super::docs`]).
+//! The command line: what may be written on it, and how it is explained. Help, man pages and
+//! completions all come from here ([`super::docs`]).
 
 mod bench;
 mod models;
@@ -61,8 +61,9 @@ pub const FILES: [(&str, &str); 4] = [
 
 /// A voice assistant that never leaves the machine
 ///
-/// Sotto hears a question, thinks, and answers aloud, all on this machine: nothing is sent anywhere.
-/// To begin, fetch the models once with "sotto models pull", then try "sotto once QUESTION.wav".
+/// Sotto hears a question, thinks, and answers aloud, all on this machine: nothing is sent
+/// anywhere. To begin, fetch the models once with "sotto models pull", then try "sotto once
+/// QUESTION.wav".
 ///
 /// Results are printed on standard output, everything else on standard error.
 #[derive(Debug, Parser)]
@@ -79,8 +80,9 @@ pub struct Args {
 pub struct Global {
     /// Use this pipeline file
     ///
-    /// Without it Sotto uses the file that $SOTTO_CONFIG names, ./pipeline.toml, or sotto/pipeline.toml in your
-    /// configuration folder, whichever is there first; without any, the built-in defaults.
+    /// Without it Sotto uses the file that $SOTTO_CONFIG names, ./pipeline.toml, or
+    /// sotto/pipeline.toml in your configuration folder, whichever is there first; without any, the
+    /// built-in defaults.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -97,20 +99,23 @@ pub struct Global {
 pub enum Command {
     /// Answer one spoken question from a file with one spoken answer
     ///
-    /// Listens to the question, writes what was heard and answered, and with -o the spoken answer as a WAV file.
+    /// Listens to the question, writes what was heard and answered, and with -o the spoken answer
+    /// as a WAV file.
     Once(OnceArgs),
     /// Talk hands-free, with a microphone and a speaker
     ///
-    /// Listens, answers aloud, and can be interrupted. What was understood and what of the answer was heard is written to
-    /// stdout, a line each. A device that disappears is taken back when it returns.
+    /// Listens, answers aloud, and can be interrupted. What was understood and what of the answer
+    /// was heard is written to stdout, a line each. A device that disappears is taken back when it
+    /// returns.
     ///
-    /// A terminal shows the state, and takes keys: m mutes and unmutes, space stops the answer, q ends. Elsewhere, with
-    /// NO_COLOR and with --json, lines on stdin are commands: mute, unmute, stop, quit. The end of stdin ends nothing.
+    /// A terminal shows the state, and takes keys: m mutes and unmutes, space stops the answer, q
+    /// ends. Elsewhere, with NO_COLOR and with --json, lines on stdin are commands: mute, unmute,
+    /// stop, quit. The end of stdin ends nothing.
     Run(Run),
     /// Write down what is said in sound files
     ///
-    /// Ctrl-C prints what was recognised so far, says that it is not all, and ends with exit code 130. With --json each file
-    /// has "complete", which is false then.
+    /// Ctrl-C prints what was recognised so far, says that it is not all, and ends with exit code
+    /// 130. With --json each file has "complete", which is false then.
     Transcribe(Transcribe),
     /// Speak a text
     Say(Say),
@@ -130,45 +135,50 @@ pub enum Command {
     Models(Models),
     /// Make a Qwen3.5 checkpoint smaller
     ///
-    /// Reads a checkpoint as it was published (config.json and .safetensors files in bf16 or f32) and writes one with
-    /// fewer bits for each weight, in the layout of MLX, which Sotto and mlx-lm read.
+    /// Reads a checkpoint as it was published (config.json and .safetensors files in bf16 or f32)
+    /// and writes one with fewer bits for each weight, in the layout of MLX, which Sotto and mlx-lm
+    /// read.
     Quantize(Quantize),
     /// Say whether a model computes what it should
     ///
-    /// Reads a text with the model and with the checkpoint it was made of, computed in f32, and compares what they
-    /// expect token by token: how often the likeliest next token is the same, the divergence of their probabilities,
-    /// their perplexity, and where their greedy answers part. The reference holds four bytes for each weight; give the
-    /// room with --budget.
+    /// Reads a text with the model and with the checkpoint it was made of, computed in f32, and
+    /// compares what they expect token by token: how often the likeliest next token is the same,
+    /// the divergence of their probabilities, their perplexity, and where their greedy answers
+    /// part. The reference holds four bytes for each weight; give the room with --budget.
     ///
-    /// With --against it compares logits and states with tensors that another implementation has written instead.
+    /// With --against it compares logits and states with tensors that another implementation has
+    /// written instead.
     ///
-    /// Ends with exit code 1 when a limit is broken. With --json, "passed" and "failures" are the verdict. Beside them
-    /// stand "top1_agreement", "mean_kl", "max_kl", "mean_logit_error", "max_logit_error", "perplexity" (of model and
-    /// reference, and the increase) and "rollouts"; with --against "max_logit_error", "argmax_equal",
-    /// "argmax_equal_where_clear" (a margin above 0.01), "max_state_error" ("recurrent", "conv", "keys", "values", by the
-    /// largest value of the tensor) and "greedy_equal". An error that is no number is null.
+    /// Ends with exit code 1 when a limit is broken. With --json, "passed" and "failures" are the
+    /// verdict. Beside them stand "top1_agreement", "mean_kl", "max_kl", "mean_logit_error",
+    /// "max_logit_error", "perplexity" (of model and reference, and the increase) and "rollouts";
+    /// with --against "max_logit_error", "argmax_equal", "argmax_equal_where_clear" (a margin above
+    /// 0.01), "max_state_error" ("recurrent", "conv", "keys", "values", by the largest value of the
+    /// tensor) and "greedy_equal". An error that is no number is null.
     Verify(Verify),
     /// Measure how fast the parts are on this machine
     #[command(subcommand)]
     Bench(Bench),
     /// List microphones and speakers
     ///
-    /// The one that stands behind "default" is marked. A device is opened by the name in the first column. Ends with exit
-    /// code 4 when there is none at all.
+    /// The one that stands behind "default" is marked. A device is opened by the name in the first
+    /// column. Ends with exit code 4 when there is none at all.
     Devices {
         #[command(flatten)]
         format: Format,
     },
     /// Examine this machine and this place, and say what to change
     ///
-    /// Lists the devices, plays three chirps and some speech to measure the delay from speaker to microphone, the echo, what
-    /// the canceller leaves of it and the room's noise, and times every installed model. It makes a sound unless --no-sound
-    /// is given; be quiet meanwhile. What cannot be measured is told with the reason. Ends with exit code 4 when there is no
-    /// device at all, after everything else was told.
+    /// Lists the devices, plays three chirps and some speech to measure the delay from speaker to
+    /// microphone, the echo, what the canceller leaves of it and the room's noise, and times every
+    /// installed model. It makes a sound unless --no-sound is given; be quiet meanwhile. What
+    /// cannot be measured is told with the reason. Ends with exit code 4 when there is no device at
+    /// all, after everything else was told.
     Doctor(Doctor),
     /// Print the completions for a shell
     ///
-    /// For bash, for example: sotto completions bash > ~/.local/share/bash-completion/completions/sotto
+    /// For bash, for example: sotto completions bash >
+    /// ~/.local/share/bash-completion/completions/sotto
     Completions {
         /// The shell that will read them
         shell: Shell,
@@ -177,7 +187,8 @@ pub enum Command {
     ///
     /// To read it: sotto man | man -l -
     Man {
-        /// The page of this command, such as "once" or "models pull"; without one, the page of sotto itself
+        /// The page of this command, such as "once" or "models pull"; without one, the page of
+        /// sotto itself
         #[arg(value_name = "COMMAND")]
         command: Vec<String>,
     },
@@ -190,11 +201,13 @@ pub struct OnceArgs {
     #[arg(value_name = "QUESTION.wav")]
     pub question: PathBuf,
 
-    /// Write the spoken answer to this WAV file; "-" writes it to standard output, and the text to standard error
+    /// Write the spoken answer to this WAV file; "-" writes it to standard output, and the text to
+    /// standard error
     #[arg(short, long, value_name = "ANSWER.wav")]
     pub output: Option<PathBuf>,
 
-    /// Feed the question at the pace of speech, as a microphone would, so that the times are those of a conversation
+    /// Feed the question at the pace of speech, as a microphone would, so that the times are those
+    /// of a conversation
     #[arg(long)]
     pub realtime: bool,
 
@@ -233,7 +246,8 @@ pub struct Doctor {
     #[arg(long, value_name = "NAME")]
     pub speaker: Option<String>,
 
-    /// Play nothing and listen to nothing: models and devices alone; to have no device is no error then
+    /// Play nothing and listen to nothing: models and devices alone; to have no device is no error
+    /// then
     #[arg(long)]
     pub no_sound: bool,
 
@@ -264,7 +278,8 @@ pub struct Say {
     #[arg(value_name = "TEXT")]
     pub text: String,
 
-    /// The language of the text, as a two-letter code, for the voice that speaks it; without it, that of the main voice
+    /// The language of the text, as a two-letter code, for the voice that speaks it; without it,
+    /// that of the main voice
     #[arg(short, long, value_name = "CODE")]
     pub language: Option<String>,
 
@@ -359,15 +374,17 @@ impl Args {
         Ok(args)
     }
 
-    /// The description of the whole command line. Of a flag that clap itself hands down to the commands, only the values
-    /// behind the last command count; `--set` before and behind it is meant to add up.
+    /// The description of the whole command line. Of a flag that clap itself hands down to the
+    /// commands, only the values behind the last command count; `--set` before and behind it is
+    /// meant to add up.
     pub fn described() -> clap::Command {
         let command = Args::command();
         let set = command.get_arguments().find(|argument| argument.get_id() == SET).cloned();
         set.iter().fold(command, |command, set| command.mut_subcommands(|below| with_below(below, set)))
     }
 
-    /// What the configuration is made from: the file and the flags of this command line, and this process.
+    /// What the configuration is made from: the file and the flags of this command line, and this
+    /// process.
     pub fn sources(&self) -> Sources {
         let checked = match &self.command {
             Command::Check(check) => check.file.clone(),
@@ -376,7 +393,8 @@ impl Args {
         Sources::of_process(checked.or_else(|| self.global.config.clone()), self.flags())
     }
 
-    /// Every flag that changes a setting. The special ones come last, so that they win over `--set`.
+    /// Every flag that changes a setting. The special ones come last, so that they win over
+    /// `--set`.
     fn flags(&self) -> Vec<Flag> {
         let command = &self.command;
         let [microphone, speaker] = command.devices();

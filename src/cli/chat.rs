@@ -25,7 +25,8 @@ pub fn run(args: &args::ChatArgs, context: &AppContext) -> Result<()> {
     if session.streams { Ok(()) } else { super::print_json(&as_json(prompt, &reply)) }
 }
 
-/// Answers standard input line by line. A line that cannot be answered is told of, and the next one is read.
+/// Answers standard input line by line. A line that cannot be answered is told of, and the next one
+/// is read.
 fn converse(session: &mut Session) -> Result<()> {
     let watched = io::stdin().is_terminal() && session.context.console().watched();
     if watched {
@@ -125,7 +126,8 @@ impl<'h> Session<'h> {
         Ok(Ok(()))
     }
 
-    /// Tells of a line that is not answered: on standard error, and in its place among the answers for a script.
+    /// Tells of a line that is not answered: on standard error, and in its place among the answers
+    /// for a script.
     fn refuse(&self, number: usize, line: &Line, refused: &Refused) -> Result<()> {
         self.context.console().error(&anyhow::anyhow!("line {number}: {refused}"));
         if self.streams {
@@ -144,7 +146,8 @@ impl<'h> Session<'h> {
         self.last = None;
     }
 
-    /// A question that cannot be answered is taken back, so that the conversation goes on without it.
+    /// A question that cannot be answered is taken back, so that the conversation goes on without
+    /// it.
     fn ask(&mut self, prompt: &str) -> Result<ChatReply> {
         self.messages.push(ChatMessage::user(prompt));
         let answered = self.answer();

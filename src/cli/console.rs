@@ -1,4 +1,5 @@
-//! What the program says to a person, on stderr: progress while someone watches, quiet lines otherwise.
+//! What the program says to a person, on stderr: progress while someone watches, quiet lines
+//! otherwise.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -82,7 +83,8 @@ impl Console {
         stages
     }
 
-    /// A bar for a sound of that length that is worked through, in milliseconds; none where it is soon done.
+    /// A bar for a sound of that length that is worked through, in milliseconds; none where it is
+    /// soon done.
     pub fn sound_bar(&self, what: &str, length: Ms) -> ProgressBar {
         if length.0 < LONG_SOUND.0 {
             return ProgressBar::hidden();
@@ -109,8 +111,8 @@ impl Console {
     }
 }
 
-/// An error with its causes in one line. What a cause repeats of the line so far is left out: some errors carry the words
-/// of their cause in their own.
+/// An error with its causes in one line. What a cause repeats of the line so far is left out: some
+/// errors carry the words of their cause in their own.
 pub fn error_text(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -1,4 +1,5 @@
-//! What every mode needs: the checked plan, the store and a loader, made once and when first asked for.
+//! What every mode needs: the checked plan, the store and a loader, made once and when first asked
+//! for.
 
 use std::cell::OnceCell;
 
@@ -32,7 +33,8 @@ impl AppContext {
         Ok(store.with_quantizer(EngineQuantizer { unfinished: super::signals::unfinished }))
     }
 
-    /// The loader, for a mode that uses the language model: a line says so where another one answers.
+    /// The loader, for a mode that uses the language model: a line says so where another one
+    /// answers.
     pub fn loader_with_language_model(&self) -> Result<&Loader> {
         let loader = self.loader()?;
         loader.stand_in_note().iter().for_each(|note| self.console.note(note));

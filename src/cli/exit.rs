@@ -14,7 +14,8 @@ use crate::onnx::OnnxError;
 use crate::store::{NoSuchModel, StoreError};
 use crate::tts::TtsError;
 
-/// Several things failed, and each of them was said. The program ends as the first of them would end it.
+/// Several things failed, and each of them was said. The program ends as the first of them would
+/// end it.
 #[derive(Debug, thiserror::Error)]
 #[error("{summary}")]
 pub struct Several {

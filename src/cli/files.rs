@@ -34,8 +34,8 @@ pub fn json(path: &Path) -> Value {
     path.to_string_lossy().into()
 }
 
-/// The sound in a file, or from standard input, as the transcriber wants it: mono at 16 kHz, without offset and hum, and not too
-/// soft.
+/// The sound in a file, or from standard input, as the transcriber wants it: mono at 16 kHz,
+/// without offset and hum, and not too soft.
 pub fn read_sound(path: &Path, context: &AppContext) -> Result<Vec<f32>> {
     let clip = if is_standard(path) { sound_from_stdin()? } else { audio::load_speech(path, audio::LONGEST)? };
     clip.note.iter().for_each(|note| context.console().note(note));
@@ -83,7 +83,8 @@ pub fn check_output(output: &Path, as_json: bool) -> Result<()> {
     Err(Usage(refused.to_owned()).into())
 }
 
-/// Refuses to write over a file that is read, whatever it is called: by its own name, by a link, or as standard input.
+/// Refuses to write over a file that is read, whatever it is called: by its own name, by a link, or
+/// as standard input.
 pub fn keep_apart(input: &Path, output: &Path) -> Result<()> {
     let identity = |path: &Path| fs::metadata(path).ok().filter(|about| about.is_file() || about.is_dir());
     let read = identity(if is_standard(input) { Path::new("/dev/stdin") } else { input });

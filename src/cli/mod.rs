@@ -1,5 +1,6 @@
-//! The command line: one file per mode. A mode reads its arguments, asks the house for what it needs, and prints.
-//! Results go to stdout, talk to stderr; what went wrong decides the exit code ([`exit`]).
+//! The command line: one file per mode. A mode reads its arguments, asks the house for what it
+//! needs, and prints. Results go to stdout, talk to stderr; what went wrong decides the exit code
+//! ([`exit`]).
 
 pub mod args;
 mod bench;
@@ -116,7 +117,8 @@ fn print_text(text: &str) -> Result<()> {
     print_line(text.trim_end())
 }
 
-/// To stdout. A reader that has gone is an error like any other, so that the mode ends; it is not reported.
+/// To stdout. A reader that has gone is an error like any other, so that the mode ends; it is not
+/// reported.
 fn print_line(text: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }

@@ -11,7 +11,8 @@ use crate::memory;
 use crate::pipeline::{Loader, ModelPart, ModelPartPlan, Purpose, Result};
 use crate::types::Bytes;
 
-/// The phases of a turn and the parts each uses. Today nothing is unloaded between them, so each holds every part.
+/// The phases of a turn and the parts each uses. Today nothing is unloaded between them, so each
+/// holds every part.
 const PHASES: [(&str, &[ModelPart]); 3] = [
     (
         "hear",

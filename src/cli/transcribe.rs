@@ -90,7 +90,8 @@ fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// What is printed: of each file when it is done, and of the one at work when the program is interrupted.
+/// What is printed: of each file when it is done, and of the one at work when the program is
+/// interrupted.
 #[derive(Default)]
 struct Progress {
     as_json: bool,

@@ -47,7 +47,8 @@ fn reserve(context: &AppContext, args: &Verify, bytes: u64) -> Result<Permit> {
 fn against(args: &Verify, folder: &Path, source: &ModelSource, context: &AppContext) -> Result<()> {
     let case = Case::find(source, folder)?;
     let model_config = source.model_config()?;
-    // Plans count keys and values as f16, and they are f32 here; a second state goes into the middle of a chunk.
+    // Plans count keys and values as f16, and they are f32 here; a second state goes into the
+    // middle of a chunk.
     let state =
         SequenceState::planned_bytes(&model_config, case.context().saturating_mul(2)).unwrap_or(usize::MAX) as u64;
     let logits = (case.tokens() as u64).saturating_mul(size_of::<f32>() as u64 * model_config.vocabulary as u64);
@@ -90,7 +91,8 @@ fn gate(args: &Verify, source: &ModelSource, context: &AppContext) -> Result<()>
     verdict(args, failures)
 }
 
-/// What others measured, unless the command line says otherwise; what it says is meant to the letter.
+/// What others measured, unless the command line says otherwise; what it says is meant to the
+/// letter.
 fn limits(args: &Verify, report: &gate::GateReport) -> GateLimits {
     let usual = report.tally.limits(&GateLimits::of(&report.precision));
     let share = |percent: f64| percent / 100.0;

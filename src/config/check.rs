@@ -1,4 +1,5 @@
-//! What single values cannot say: how they stand to each other, and what `"auto"` means on this machine.
+//! What single values cannot say: how they stand to each other, and what `"auto"` means on this
+//! machine.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -91,10 +92,12 @@ impl ModelProfile {
     }
 }
 
-/// Threads where the user leaves them to Sotto. The language model runs alone and its threads sleep when they wait, so it
-/// gains up to four. Whisper's wait in a loop: with as many of them as cores they take 0.6 of the time of half as many on an
-/// idle machine, but beside another program they spend it waiting for each other (measured: 7.0 s instead of 1.4 s for a
-/// question of 9 s), so it gets the one or the other. The voice runs while the language model still writes, so on a small machine it takes one.
+/// Threads where the user leaves them to Sotto. The language model runs alone and its threads sleep
+/// when they wait, so it gains up to four. Whisper's wait in a loop: with as many of them as cores
+/// they take 0.6 of the time of half as many on an idle machine, but beside another program they
+/// spend it waiting for each other (measured: 7.0 s instead of 1.4 s for a question of 9 s), so it
+/// gets the one or the other. The voice runs while the language model still writes, so on a small
+/// machine it takes one.
 struct Threads {
     alone: usize,
     half: usize,
@@ -239,8 +242,8 @@ fn is_here(part: &Component) -> bool {
 const HOME: &str = "~/";
 
 impl Places<'_> {
-    /// Where a path leads that is written at `setting`: one that is relative counts from the folder of the file that says
-    /// it, else from where one stands.
+    /// Where a path leads that is written at `setting`: one that is relative counts from the folder
+    /// of the file that says it, else from where one stands.
     fn resolve(&self, setting: &str, written: &str) -> Result<PathBuf, Problem> {
         let entry = self.entries.iter().find(|entry| entry.path == setting);
         let origin = entry.map_or(&SettingOrigin::Default, |entry| &entry.origin);

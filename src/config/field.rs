@@ -89,7 +89,8 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let settings = settings.with_transform(RecursiveTransform(unwrap_description));
     let mut schema = settings.into_generator().into_root_schema_for::<Raw>().to_value();
-    // The defaults stand at the keys; repeated as whole sections they would only make editors insert all of them.
+    // The defaults stand at the keys; repeated as whole sections they would only make editors
+    // insert all of them.
     for section in schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         section.as_object_mut().map(|section| section.remove("default"));
     }
@@ -307,7 +308,8 @@ impl Form {
     }
 }
 
-/// The words of `enum`, or of the constants that schemars writes for an enum whose variants are documented.
+/// The words of `enum`, or of the constants that schemars writes for an enum whose variants are
+/// documented.
 fn choices(schema: &Value) -> Vec<String> {
     let listed = schema["enum"].as_array().into_iter().flatten();
     let described = schema["oneOf"].as_array().into_iter().flatten().map(|branch| &branch["const"]);

@@ -17,8 +17,9 @@ pub const FILE_NAME: &str = "pipeline.toml";
 /// No configuration is longer; what is longer was named by mistake.
 const LONGEST_FILE: u64 = 1 << 20;
 
-/// The file to read: `$SOTTO_CONFIG`, `./pipeline.toml`, or the one in the user's (under systemd: the service's)
-/// configuration folder, whichever is there first. A file named in the environment is returned even if it is missing.
+/// The file to read: `$SOTTO_CONFIG`, `./pipeline.toml`, or the one in the user's (under systemd:
+/// the service's) configuration folder, whichever is there first. A file named in the environment
+/// is returned even if it is missing.
 pub fn find(working_dir: &Path, env: &Environment) -> Option<PathBuf> {
     if let Some(named) = env.path("SOTTO_CONFIG") {
         return Some(named);
@@ -71,8 +72,8 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, Problem> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// The settings of the text, and in `errors` everything that is wrong with it. A text that is no TOML is only
-/// told where it is none: what its remains would mean is a guess.
+/// The settings of the text, and in `errors` everything that is wrong with it. A text that is no
+/// TOML is only told where it is none: what its remains would mean is a guess.
 pub fn settings(path: &Path, text: &str, errors: &mut ConfigErrors) -> Vec<Setting> {
     let lines = Lines::new(path, text);
     let document = match parse(text) {
@@ -91,8 +92,8 @@ pub fn settings(path: &Path, text: &str, errors: &mut ConfigErrors) -> Vec<Setti
     walk.settings
 }
 
-/// In a text longer than this only the first error is looked for: the parser keeps each, and a file that is not TOML at
-/// all has hundreds of thousands.
+/// In a text longer than this only the first error is looked for: the parser keeps each, and a file
+/// that is not TOML at all has hundreds of thousands.
 const LONGEST_RECOVERY: usize = 64 << 10;
 
 fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Vec<toml::de::Error>> {

@@ -1,10 +1,12 @@
 //! What the user wants, from raw text to a checked [`Plan`].
 //!
-//! Four layers, of which the later win: the defaults, the file, the environment, the flags. Each value is checked on its
-//! own against the schema ([`field`]), keeps its [`SettingOrigin`], and all of them are then checked against each other
-//! ([`check`]). Everything that is wrong is reported together; nothing below this room sees a missing or impossible value.
+//! Four layers, of which the later win: the defaults, the file, the environment, the flags. Each
+//! value is checked on its own against the schema ([`field`]), keeps its [`SettingOrigin`], and all
+//! of them are then checked against each other ([`check`]). Everything that is wrong is reported
+//! together; nothing below this room sees a missing or impossible value.
 //!
-//! Architecture invariant: loading depends on its [`Sources`] alone, never on the process around it.
+//! Architecture invariant: loading depends on its [`Sources`] alone, never on the process around
+//! it.
 
 mod check;
 mod field;
@@ -119,7 +121,8 @@ fn defaults() -> Vec<ConfigEntry> {
     field::all().iter().map(entry).collect()
 }
 
-/// Lays a layer over the entries. An entry whose value was refused goes, so that nothing is concluded from it.
+/// Lays a layer over the entries. An entry whose value was refused goes, so that nothing is
+/// concluded from it.
 fn overlay(entries: &mut Vec<ConfigEntry>, layer: Vec<Setting>) {
     for Setting { field, value, origin } in layer {
         let Some(at) = entries.iter().position(|entry| entry.path == field.path()) else { continue };

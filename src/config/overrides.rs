@@ -9,7 +9,8 @@ use super::{Setting, field, field::ConfigField, suggest};
 /// Variables of ours that are not settings.
 const RESERVED: [&str; 2] = ["SOTTO_CONFIG", "SOTTO_KERNELS"];
 
-/// A setting's other variable: shorter, and what scripts know. Where both are set, the one in the usual form wins.
+/// A setting's other variable: shorter, and what scripts know. Where both are set, the one in the
+/// usual form wins.
 const OTHER_NAME: (&str, &str) = ("SOTTO_MODELS_DIR", "SOTTO_MODELS__DIR");
 
 /// A setting as a flag gives it.
@@ -41,7 +42,8 @@ impl Environment {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
     }
 
-    /// Our own variables, in the order of their names: of a setting's two, the usual one comes last.
+    /// Our own variables, in the order of their names: of a setting's two, the usual one comes
+    /// last.
     fn settings(&self) -> Vec<(String, &OsString)> {
         let all = self.0.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
         let mut ours: Vec<_> =

@@ -1,4 +1,5 @@
-//! The checked plan: what every room below `config` receives. Nothing here is missing or impossible.
+//! The checked plan: what every room below `config` receives. Nothing here is missing or
+//! impossible.
 
 pub use super::raw::{
     Backend, BargeInMode, DEFAULT_DEVICE, EchoMode, Gain, KvType, Noise, Priority, SpeculativeDecoding,
@@ -23,7 +24,8 @@ pub struct Plan {
 pub struct ModelsPlan {
     /// `starter` or `qwen`: which set of catalogue entries stands behind `auto`.
     pub profile: String,
-    /// The language model that stands in while the profile's own is not to be had; `None` where the user named one.
+    /// The language model that stands in while the profile's own is not to be had; `None` where the
+    /// user named one.
     pub stand_in: Option<String>,
     /// Where models are kept; `None` means the user's cache directory.
     pub dir: Option<std::path::PathBuf>,
@@ -64,11 +66,13 @@ pub struct DetectPlan {
     pub silence_threshold: f32,
     /// Speech shorter than this is noise.
     pub min_speech: Ms,
-    /// Silence that ends the turn of a recording; in a conversation a voice after it must be confirmed anew.
+    /// Silence that ends the turn of a recording; in a conversation a voice after it must be
+    /// confirmed anew.
     pub min_silence: Ms,
     /// Sound kept from before the onset, and after the end, of speech.
     pub speech_pad: Ms,
-    /// The longest question that is answered; a recording that is only transcribed is cut there into pieces.
+    /// The longest question that is answered; a recording that is only transcribed is cut there
+    /// into pieces.
     pub max_turn: Ms,
 }
 
@@ -89,7 +93,8 @@ impl WakeWordPlan {
     }
 }
 
-/// Who speaks when, in a conversation. The silences end a turn, the shorter the more says that it is over.
+/// Who speaks when, in a conversation. The silences end a turn, the shorter the more says that it
+/// is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnPlan {
     pub likely_silence: Ms,
@@ -133,8 +138,8 @@ pub struct LlmPlan {
     pub threads: usize,
     /// That of its threads.
     pub priority: Priority,
-    /// Most tokens of prompt and answer together. `None`: [`USUAL_CONTEXT`], or what the model was trained for if that is
-    /// less.
+    /// Most tokens of prompt and answer together. `None`: [`USUAL_CONTEXT`], or what the model was
+    /// trained for if that is less.
     pub context: Option<usize>,
     /// What keys and values are kept as.
     pub kv_cache: KvType,

@@ -62,7 +62,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with the configuration, one problem per line. The program ends with exit code 2 on it.
+/// Everything that is wrong with the configuration, one problem per line. The program ends with
+/// exit code 2 on it.
 #[derive(Clone, Debug, Default, PartialEq, thiserror::Error)]
 pub struct ConfigErrors {
     shown: Vec<Problem>,

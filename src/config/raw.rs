@@ -1,12 +1,14 @@
-//! The settings as they are written, section by section, with their defaults. The JSON schema is derived from these
-//! types, and the loader checks types and ranges against that schema: what stands here is said once.
+//! The settings as they are written, section by section, with their defaults. The JSON schema is
+//! derived from these types, and the loader checks types and ranges against that schema: what
+//! stands here is said once.
 //!
 //! `"auto"` means everywhere that Sotto chooses; [`super::check`] says how.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Sotto's pipeline: which models it uses, how it hears, thinks and speaks, and how much memory it may hold.
+/// Sotto's pipeline: which models it uses, how it hears, thinks and speaks, and how much memory it
+/// may hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Sotto pipeline")]
@@ -27,8 +29,8 @@ pub struct Raw {
 pub struct RawModels {
     /// The set of models behind every "auto".
     pub profile: ModelProfile,
-    /// The folder in which models are kept; "auto" is Sotto's own cache folder. A relative path, here and everywhere,
-    /// counts from the folder of this file; a leading "~/" is the home folder.
+    /// The folder in which models are kept; "auto" is Sotto's own cache folder. A relative path,
+    /// here and everywhere, counts from the folder of this file; a leading "~/" is the home folder.
     #[schemars(extend("format" = "folder"))]
     pub dir: String,
 }
@@ -47,24 +49,29 @@ pub enum ModelProfile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawMemory {
-    /// The ceiling, as a size with its unit, such as "1500MiB" or "2GiB". What does not fit is refused, not swapped.
+    /// The ceiling, as a size with its unit, such as "1500MiB" or "2GiB". What does not fit is
+    /// refused, not swapped.
     #[schemars(extend("format" = "size"))]
     pub budget: String,
 }
 
-/// Which microphone and speaker, and what is done to the microphone's sound before anything listens to it.
+/// Which microphone and speaker, and what is done to the microphone's sound before anything listens
+/// to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawAudio {
-    /// The microphone, as "sotto devices" calls it; "default" is the one that the system has chosen, and follows it.
+    /// The microphone, as "sotto devices" calls it; "default" is the one that the system has
+    /// chosen, and follows it.
     #[schemars(length(min = 1, max = 200))]
     pub microphone: String,
-    /// The speaker, as "sotto devices" calls it; "default" is the one that the system has chosen, and follows it.
+    /// The speaker, as "sotto devices" calls it; "default" is the one that the system has chosen,
+    /// and follows it.
     #[schemars(length(min = 1, max = 200))]
     pub speaker: String,
     /// What takes Sotto's own voice out of the microphone.
     pub echo: EchoMode,
-    /// Whether steady noise is taken out of the sound in which voices are listened for, and how much.
+    /// Whether steady noise is taken out of the sound in which voices are listened for, and how
+    /// much.
     pub noise: Noise,
     /// Whether soft and far voices are made louder there.
     pub gain: Gain,
@@ -112,12 +119,12 @@ pub struct RawHear {
     /// Catalogue name of the voice activity model.
     #[schemars(extend("format" = "model"))]
     pub voice_activity: String,
-    /// Catalogue name of the model that judges by the sound whether a turn is complete, in a conversation; "off" leaves
-    /// that to the words and the silence.
+    /// Catalogue name of the model that judges by the sound whether a turn is complete, in a
+    /// conversation; "off" leaves that to the words and the silence.
     #[schemars(extend("format" = "model"))]
     pub end_of_turn: String,
-    /// What has to be said before Sotto listens, in a conversation: catalogue name of a wake word, or the path of a classifier
-    /// of one, made for openWakeWord; "off" listens to everything.
+    /// What has to be said before Sotto listens, in a conversation: catalogue name of a wake word,
+    /// or the path of a classifier of one, made for openWakeWord; "off" listens to everything.
     #[schemars(extend("format" = "wake-word"))]
     pub wake_word: String,
     /// The score of the wake word from which it counts as said.
@@ -132,20 +139,22 @@ pub struct RawHear {
     /// Speech shorter than this is taken for noise, in milliseconds.
     #[schemars(range(min = 0, max = 5000))]
     pub min_speech_ms: u32,
-    /// Silence that ends the question of "sotto once", in milliseconds. In "sotto run" [turn] says what ends a turn, and a
-    /// voice that comes back after so long must be min_speech_ms of speech again before it counts.
+    /// Silence that ends the question of "sotto once", in milliseconds. In "sotto run" [turn] says
+    /// what ends a turn, and a voice that comes back after so long must be min_speech_ms of speech
+    /// again before it counts.
     #[schemars(range(min = 50, max = 5000))]
     pub min_silence_ms: u32,
     /// Sound kept from before and after speech, in milliseconds.
     #[schemars(range(min = 0, max = 2000))]
     pub speech_pad_ms: u32,
-    /// The longest question that is answered, in milliseconds; a recording is cut there into pieces. Whisper hears 30
-    /// seconds at once.
+    /// The longest question that is answered, in milliseconds; a recording is cut there into
+    /// pieces. Whisper hears 30 seconds at once.
     #[schemars(range(min = 1000, max = 30000))]
     pub max_turn_ms: u32,
 }
 
-/// Who speaks when, in "sotto run": how much silence ends a turn, and whether a voice interrupts the answer.
+/// Who speaks when, in "sotto run": how much silence ends a turn, and whether a voice interrupts
+/// the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTurn {
@@ -155,18 +164,19 @@ pub struct RawTurn {
     /// Silence that ends a turn that may be over, in milliseconds; at least likely_silence_ms.
     #[schemars(range(min = 100, max = 5000))]
     pub possible_silence_ms: u32,
-    /// Silence that ends a turn that is probably not over, or of which nothing is known, in milliseconds; at least
-    /// possible_silence_ms.
+    /// Silence that ends a turn that is probably not over, or of which nothing is known, in
+    /// milliseconds; at least possible_silence_ms.
     #[schemars(range(min = 100, max = 5000))]
     pub unlikely_silence_ms: u32,
-    /// Silence that ends a turn that is unlikely to be over, as behind "turn on the", in milliseconds; at least
-    /// unlikely_silence_ms.
+    /// Silence that ends a turn that is unlikely to be over, as behind "turn on the", in
+    /// milliseconds; at least unlikely_silence_ms.
     #[schemars(range(min = 100, max = 10000))]
     pub incomplete_silence_ms: u32,
     /// Where there is a wake word: how long after it the question may begin, in milliseconds.
     #[schemars(range(min = 1000, max = 60000))]
     pub wake_window_ms: u32,
-    /// Where there is a wake word: how long after an answer a question may begin without it, in milliseconds.
+    /// Where there is a wake word: how long after an answer a question may begin without it, in
+    /// milliseconds.
     #[schemars(range(min = 0, max = 60000))]
     pub follow_up_ms: u32,
     /// Whether a voice over the answer interrupts it.
@@ -203,12 +213,14 @@ pub enum Earcons {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawAsr {
-    /// Catalogue name of the Whisper model, or the path of one: a file in the format of whisper.cpp.
+    /// Catalogue name of the Whisper model, or the path of one: a file in the format of
+    /// whisper.cpp.
     #[schemars(extend("format" = "model-or-path"))]
     pub model: String,
     /// What runs it.
     pub backend: Backend,
-    /// The language that is spoken, as a two-letter code; "auto" detects it anew in each turn, which takes longer.
+    /// The language that is spoken, as a two-letter code; "auto" detects it anew in each turn,
+    /// which takes longer.
     #[schemars(schema_with = "language")]
     pub language: String,
     /// Threads for recognition; "auto" fits them to the machine.
@@ -218,7 +230,8 @@ pub struct RawAsr {
     /// A result whose mean log-probability per token is lower is doubtful.
     #[schemars(range(min = -10, max = 0))]
     pub min_logprob: f64,
-    /// A result whose probability of being no speech is higher is dropped, unless its words are likely.
+    /// A result whose probability of being no speech is higher is dropped, unless its words are
+    /// likely.
     #[schemars(range(min = 0, max = 1))]
     pub max_no_speech: f64,
     /// What Sotto says when it could not understand the question.
@@ -230,7 +243,8 @@ pub struct RawAsr {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawLlm {
-    /// Catalogue name of the language model, or the path of one: a GGUF file, or a folder of safetensors.
+    /// Catalogue name of the language model, or the path of one: a GGUF file, or a folder of
+    /// safetensors.
     #[schemars(extend("format" = "model-or-path"))]
     pub model: String,
     /// What the model is told before every conversation.
@@ -242,16 +256,19 @@ pub struct RawLlm {
     pub threads: Option<u32>,
     /// Whether the language model gives way to other programs: "low" lets them go first.
     pub priority: Priority,
-    /// Most tokens of prompt and answer together; "auto" is 8192, or what the model was trained for if that is less.
+    /// Most tokens of prompt and answer together; "auto" is 8192, or what the model was trained for
+    /// if that is less.
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<128, 262144>")]
     pub context: Option<u32>,
-    /// What the conversation is remembered in: q8 takes about half the memory of f16 and rounds more.
+    /// What the conversation is remembered in: q8 takes about half the memory of f16 and rounds
+    /// more.
     pub kv_cache: KvType,
-    /// Whether the next words are guessed from those before and checked together, which changes no answer: auto where it
-    /// saves time.
+    /// Whether the next words are guessed from those before and checked together, which changes no
+    /// answer: auto where it saves time.
     pub speculative_decoding: SpeculativeDecoding,
-    /// The most that computed system prompts may take on disk, as a size with its unit; "0" keeps none.
+    /// The most that computed system prompts may take on disk, as a size with its unit; "0" keeps
+    /// none.
     #[schemars(extend("format" = "limit"))]
     pub prompt_cache: String,
     /// Most tokens of one answer; at most context.
@@ -332,10 +349,12 @@ pub enum SpeculativeDecoding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTts {
-    /// Catalogue name of the voice, or the path of one: a folder that "sotto models import piper" has made.
+    /// Catalogue name of the voice, or the path of one: a folder that "sotto models import piper"
+    /// has made.
     #[schemars(extend("format" = "model-or-path"))]
     pub voice: String,
-    /// Further voices, each for the language that its voice.json names: names or paths, as above. All are loaded at start.
+    /// Further voices, each for the language that its voice.json names: names or paths, as above.
+    /// All are loaded at start.
     #[schemars(schema_with = "voices")]
     pub voices: Vec<String>,
     /// What Sotto says to a question in a language that none of its voices speaks.
@@ -398,7 +417,8 @@ impl Default for RawHear {
             speech_threshold: 0.5,
             silence_threshold: 0.35,
             min_speech_ms: 200,
-            // Of 72 recorded utterances 27 hold a pause of 200 ms, 20 one of 300 ms, 5 one of 500 ms.
+            // Of 72 recorded utterances 27 hold a pause of 200 ms, 20 one of 300 ms, 5 one of 500
+            // ms.
             min_silence_ms: 320,
             speech_pad_ms: 200,
             max_turn_ms: 30_000,
@@ -408,7 +428,8 @@ impl Default for RawHear {
 
 impl Default for RawTurn {
     fn default() -> Self {
-        // `turn::EndOfTurn` gives the reasons of the silences. Off: without a canceller Sotto would hear its own sounds.
+        // `turn::EndOfTurn` gives the reasons of the silences. Off: without a canceller Sotto would
+        // hear its own sounds.
         RawTurn {
             likely_silence_ms: 510,
             possible_silence_ms: 800,
@@ -473,8 +494,9 @@ impl Default for RawTts {
     }
 }
 
-/// The answer is heard, not read: a list, a table or a line of code cannot be spoken. By the two examples a small model
-/// keeps to what it cannot do; by the list alone it still says that the timer is set.
+/// The answer is heard, not read: a list, a table or a line of code cannot be spoken. By the two
+/// examples a small model keeps to what it cannot do; by the list alone it still says that the
+/// timer is set.
 const SPOKEN_ANSWERS: &str = "You are Sotto, a friendly voice assistant. Your answer is spoken aloud. \
     Answer in one to three short, plain sentences. Never write lists, headings, code, symbols or links. \
     If you do not know something, say so. You can talk, explain and tell stories. \

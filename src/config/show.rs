@@ -1,12 +1,13 @@
-//! The configuration in force, for people (TOML) and for programs (JSON), and where each value came from.
+//! The configuration in force, for people (TOML) and for programs (JSON), and where each value came
+//! from.
 
 use serde_json::{Map, Value, json};
 
 use super::raw::AUTO;
 use super::{ConfigEntry, Loaded, Plan};
 
-/// The configuration in force as TOML that reads back to the same. Behind each `"auto"` stands what was chosen, and with
-/// `origin` behind every value where it came from.
+/// The configuration in force as TOML that reads back to the same. Behind each `"auto"` stands what
+/// was chosen, and with `origin` behind every value where it came from.
 pub fn show(loaded: &Loaded, origin: bool) -> String {
     let mut text = String::new();
     let mut section = "";
@@ -29,8 +30,8 @@ fn line(entry: &ConfigEntry, plan: &Plan, origin: bool) -> String {
     if notes.is_empty() { format!("{setting}\n") } else { format!("{setting:<36} # {}\n", one_line(&notes.join("; "))) }
 }
 
-/// The configuration in force as one JSON object: `file`, `config` (as set), `chosen` (behind each `"auto"`), and with
-/// `origin` also `origins`, all by section and key.
+/// The configuration in force as one JSON object: `file`, `config` (as set), `chosen` (behind each
+/// `"auto"`), and with `origin` also `origins`, all by section and key.
 pub fn show_json(loaded: &Loaded, origin: bool) -> Value {
     let mut shown = json!({
         "file": loaded.file.as_ref().map(|file| file.display().to_string()),
@@ -77,7 +78,8 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A scalar in TOML. JSON's numbers are TOML's; its strings too, but for DEL, which TOML wants escaped.
+/// A scalar in TOML. JSON's numbers are TOML's; its strings too, but for DEL, which TOML wants
+/// escaped.
 fn toml(value: &Value) -> String {
     value.to_string().replace('\u{7f}', "\\u007f")
 }

@@ -69,7 +69,8 @@ fn first_of(section: &str) -> String {
     field::all().iter().find(|field| field.section == section).map(ConfigField::path).unwrap_or_default()
 }
 
-/// The nearest of `known`, if it is near enough to be a slip: a third of its letters at most, or only its unit missing.
+/// The nearest of `known`, if it is near enough to be a slip: a third of its letters at most, or
+/// only its unit missing.
 fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > LONGEST_NAME {
         return None;

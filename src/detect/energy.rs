@@ -1,6 +1,6 @@
-//! Where speech ends by its energy. Voice activity models go on for some time after the voice: of 41 recorded utterances
-//! Silero by 70 ms in the median and 170 ms at the 95th percentile. Latency counted from its end would look better than
-//! it is.
+//! Where speech ends by its energy. Voice activity models go on for some time after the voice: of
+//! 41 recorded utterances Silero by 70 ms in the median and 170 ms at the 95th percentile. Latency
+//! counted from its end would look better than it is.
 
 use std::collections::VecDeque;
 
@@ -11,23 +11,26 @@ use crate::level::power;
 const STEP: usize = 160;
 /// How far before the model's end the voice may have stopped: 320 ms.
 const BEFORE: usize = 32 * STEP;
-/// How far behind the model's end the voice may go on, and how far the quiet there is looked at: 160 ms.
+/// How far behind the model's end the voice may go on, and how far the quiet there is looked at:
+/// 160 ms.
 const AFTER: usize = 16 * STEP;
 /// The loudest part is looked for in the last second before the end.
 const LOUD: usize = 100 * STEP;
-/// A step is speech when it is 8 dB above the quiet, and no more than 30 dB below the loudest: what is fainter is reverb.
+/// A step is speech when it is 8 dB above the quiet, and no more than 30 dB below the loudest: what
+/// is fainter is reverb.
 const ABOVE_QUIET: f32 = 6.0;
 const BELOW_LOUDEST: f32 = 1e-3;
 
 /// How much of the sound before a frame it is compared with: a second.
 const REMEMBERED: usize = 31;
-/// For how many frames energy is believed against voice activity: 192 ms, what the model lags at its worst. Whose voice
-/// only has become soft is heard again behind them.
+/// For how many frames energy is believed against voice activity: 192 ms, what the model lags at
+/// its worst. Whose voice only has become soft is heard again behind them.
 const BELIEVED: u32 = 6;
 
-/// Whether a voice has just fallen silent, by energy: 60 ms sooner than voice activity tells it (97 recordings: 70 ms behind
-/// the last sample instead of 132, at the 95th percentile 88 instead of 181). Closed lips are as silent, so 1.5 pauses a turn
-/// are taken back instead of 0.5. In a room whose noise is within 30 dB of the voice nothing falls, and the model decides.
+/// Whether a voice has just fallen silent, by energy: 60 ms sooner than voice activity tells it (97
+/// recordings: 70 ms behind the last sample instead of 132, at the 95th percentile 88 instead of
+/// 181). Closed lips are as silent, so 1.5 pauses a turn are taken back instead of 0.5. In a room
+/// whose noise is within 30 dB of the voice nothing falls, and the model decides.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fall {
     /// The loudest parts of the last frames.
@@ -60,8 +63,9 @@ pub fn loudest(samples: &[f32]) -> f32 {
     samples.chunks_exact(FRAME / 4).map(power).fold(0.0, f32::max)
 }
 
-/// One past the last sample of speech, by energy, near `end`, where voice activity says it ends. `samples` are the sound
-/// at 16 kHz as far as it is known; it may go on behind `end`. Where energy tells nothing, `end` itself.
+/// One past the last sample of speech, by energy, near `end`, where voice activity says it ends.
+/// `samples` are the sound at 16 kHz as far as it is known; it may go on behind `end`. Where energy
+/// tells nothing, `end` itself.
 pub fn speech_end(samples: &[f32], end: usize) -> usize {
     let end = end.min(samples.len());
     let (first, last) = (end.saturating_sub(BEFORE), (end + AFTER).min(samples.len()));

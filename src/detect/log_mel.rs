@@ -1,7 +1,8 @@
-//! What Smart Turn sees of a sound: the log-mel spectrogram of its last eight seconds, as the feature extractor of Whisper
-//! makes it with `do_normalize`. Published in transformers' `WhisperFeatureExtractor`; the steps here are, in order: zeros
-//! in front, zero mean and unit variance, both ends mirrored, a Hann window of 25 ms every 10 ms, the power of its
-//! transform through [`filters`](crate::mel::filters), the logarithm, and at most 80 dB below the loudest.
+//! What Smart Turn sees of a sound: the log-mel spectrogram of its last eight seconds, as the
+//! feature extractor of Whisper makes it with `do_normalize`. Published in transformers'
+//! `WhisperFeatureExtractor`; the steps here are, in order: zeros in front, zero mean and unit
+//! variance, both ends mirrored, a Hann window of 25 ms every 10 ms, the power of its transform
+//! through [`filters`](crate::mel::filters), the logarithm, and at most 80 dB below the loudest.
 
 use crate::mel::{HOP, Mel, WINDOW};
 
@@ -34,7 +35,8 @@ impl LogMel {
         self.mel.features_of_padded(&self.sound[..(FRAMES - 1) * HOP + WINDOW])
     }
 
-    /// Puts `samples` at the end of the span, normalised, and mirrors both ends without repeating the outermost.
+    /// Puts `samples` at the end of the span, normalised, and mirrors both ends without repeating
+    /// the outermost.
     fn lay(&mut self, samples: &[f32]) {
         let total: f64 = samples.iter().map(|&sample| f64::from(sample)).sum();
         let mean = total / SPAN as f64;
@@ -73,8 +75,8 @@ mod tests {
     /// Band, frame, and the feature there.
     type Point = (usize, usize, f32);
 
-    /// Length, mean and some features of 1.5 s and of 10 s of that sound, as pipecat-ai 1.14.0 computes them with numpy, which
-    /// took them over from transformers.
+    /// Length, mean and some features of 1.5 s and of 10 s of that sound, as pipecat-ai 1.14.0
+    /// computes them with numpy, which took them over from transformers.
     const GOLDEN: [(usize, f64, [Point; 10]); 2] = [
         (
             24_000,

@@ -1,12 +1,13 @@
 //! Voice activity: where in the sound somebody speaks, and when the turn is over.
 //!
-//! [`SileroVad`] says how likely each frame is speech, [`Segmenter`] decides from that, and [`speech_end`] finds the
-//! last sample that was speech, from which latency is counted. [`SmartTurn`] says of a pause how likely it is that nothing
-//! more is to come. [`WakeWordModel`] says how likely Sotto has just been called by its name, and [`Spotter`] decides from that.
+//! [`SileroVad`] says how likely each frame is speech, [`Segmenter`] decides from that, and
+//! [`speech_end`] finds the last sample that was speech, from which latency is counted.
+//! [`SmartTurn`] says of a pause how likely it is that nothing more is to come. [`WakeWordModel`]
+//! says how likely Sotto has just been called by its name, and [`Spotter`] decides from that.
 //! [`Likeness`] says whether a voice is only what the speaker played.
 //!
-//! Architecture invariant: the segmenter has no I/O and no clock. Its positions are samples at 16 kHz from the start of
-//! the sound.
+//! Architecture invariant: the segmenter has no I/O and no clock. Its positions are samples at 16
+//! kHz from the start of the sound.
 
 mod energy;
 mod likeness;

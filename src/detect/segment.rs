@@ -7,10 +7,12 @@ use super::energy::Fall;
 use crate::config::DetectPlan;
 use crate::types::{Ms, SampleRate};
 
-/// Silence after which a turn may be over, long before it certainly is: recognition can begin ahead. 64 ms, two
-/// frames: of 72 recorded utterances 27 contain a pause of 200 ms, so many such beginnings are taken back.
+/// Silence after which a turn may be over, long before it certainly is: recognition can begin
+/// ahead. 64 ms, two frames: of 72 recorded utterances 27 contain a pause of 200 ms, so many such
+/// beginnings are taken back.
 const PAUSE: u64 = 2 * FRAME as u64;
-/// Silence after which a sound too short for speech is forgotten. 128 ms: the closure of a stop consonant is shorter.
+/// Silence after which a sound too short for speech is forgotten. 128 ms: the closure of a stop
+/// consonant is shorter.
 const FORGOTTEN: u64 = 4 * FRAME as u64;
 
 /// What the last frame decided. Positions are samples at 16 kHz from the start of the sound.
@@ -93,7 +95,8 @@ impl Segmenter {
         self.take(probability, false)
     }
 
-    /// The same with the power of the loudest part of the frame: speech is over as soon as its energy falls.
+    /// The same with the power of the loudest part of the frame: speech is over as soon as its
+    /// energy falls.
     pub fn push_with_power(&mut self, probability: f32, loudest: f32) -> Option<SpeechEvent> {
         let silent = self.fall.is_silent(loudest);
         self.take(probability, silent)
@@ -147,7 +150,8 @@ impl Segmenter {
         Some(self.end_turn(start, quiet.unwrap_or(self.heard), false))
     }
 
-    /// Since when there is no voice. What lies between the two thresholds leaves it as it is; no number is no voice.
+    /// Since when there is no voice. What lies between the two thresholds leaves it as it is; no
+    /// number is no voice.
     fn quiet_since(&self, quiet: Option<u64>, probability: f32, at: u64) -> Option<u64> {
         match probability {
             p if p >= self.speech_threshold => None,

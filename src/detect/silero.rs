@@ -26,8 +26,9 @@ pub struct SileroVad {
 }
 
 impl SileroVad {
-    /// What the loaded model holds. Measured: resident memory grows by 25 MiB from before the load to after 1000
-    /// frames when it is the first session of the process (ONNX Runtime sets itself up then), by 10 MiB otherwise.
+    /// What the loaded model holds. Measured: resident memory grows by 25 MiB from before the load
+    /// to after 1000 frames when it is the first session of the process (ONNX Runtime sets itself
+    /// up then), by 10 MiB otherwise.
     pub fn planned_bytes() -> Bytes {
         Bytes::mib(26)
     }

@@ -1,5 +1,5 @@
-//! Smart Turn, version 3: whether a turn is complete, by how it sounds. It knows no words; a falling voice and a drawn-out
-//! last syllable are what it goes by.
+//! Smart Turn, version 3: whether a turn is complete, by how it sounds. It knows no words; a
+//! falling voice and a drawn-out last syllable are what it goes by.
 
 use std::path::{Path, PathBuf};
 
@@ -22,13 +22,15 @@ pub struct SmartTurn {
 }
 
 impl SmartTurn {
-    /// What the loaded model holds. Measured: resident memory grows by 38 MiB from before the load to after 100 runs, when
-    /// voice activity was loaded before it (ONNX Runtime sets itself up with its first session), by 51 MiB otherwise.
+    /// What the loaded model holds. Measured: resident memory grows by 38 MiB from before the load
+    /// to after 100 runs, when voice activity was loaded before it (ONNX Runtime sets itself up
+    /// with its first session), by 51 MiB otherwise.
     pub fn planned_bytes() -> Bytes {
         Bytes::mib(40)
     }
 
-    /// Loads the model and runs it once: the first run takes longer, and shows whether it is such a model at all.
+    /// Loads the model and runs it once: the first run takes longer, and shows whether it is such a
+    /// model at all.
     pub fn load(onnx: &Onnx, model: &Path, permit: Permit) -> Result<Self, DetectError> {
         let session = onnx.session(model, 1)?;
         let mut smart_turn = SmartTurn { session, model: model.to_owned(), log_mel: LogMel::new(), _permit: permit };
@@ -36,8 +38,8 @@ impl SmartTurn {
         Ok(smart_turn)
     }
 
-    /// The probability, 0 to 1, that somebody who has said `samples` (16 kHz) and then paused is done. Of more than 8 s
-    /// the last 8 s count.
+    /// The probability, 0 to 1, that somebody who has said `samples` (16 kHz) and then paused is
+    /// done. Of more than 8 s the last 8 s count.
     pub fn complete(&mut self, samples: &[f32]) -> Result<f32, DetectError> {
         let features = self.log_mel.of(samples);
         run(&mut self.session, &features).map_err(|why| DetectError::run(&self.model, why))

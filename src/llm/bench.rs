@@ -1,5 +1,5 @@
-//! How fast a model is on this machine: a prompt read at once, an answer written step by step, and the bytes that a step
-//! moves. Tokens are drawn at random, so that what is said plays no part.
+//! How fast a model is on this machine: a prompt read at once, an answer written step by step, and
+//! the bytes that a step moves. Tokens are drawn at random, so that what is said plays no part.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -13,7 +13,8 @@ use super::state::SequenceState;
 use crate::memory;
 use crate::types::Bytes;
 
-/// Steps before the first that counts: the pool has its threads, the pages are mapped, the clock of the cores is up.
+/// Steps before the first that counts: the pool has its threads, the pages are mapped, the clock of
+/// the cores is up.
 const WARM_UP_STEPS: usize = 16;
 /// Passes over the weights to find how fast they can be read; the best counts.
 const PASSES: usize = 5;
@@ -54,7 +55,8 @@ pub struct BenchReport {
 #[derive(Clone, Debug)]
 pub struct Rates(pub Vec<f64>);
 
-/// An answer that is chosen from the best tokens, of which not all of the head is read. Measured in turn with the other.
+/// An answer that is chosen from the best tokens, of which not all of the head is read. Measured in
+/// turn with the other.
 #[derive(Clone, Debug)]
 pub struct PrunedHeadUse {
     pub top_k: usize,
@@ -68,12 +70,14 @@ pub struct PrunedHeadUse {
 pub struct PrefillMeasurement {
     /// Bytes of the matrices of all layers, of the head, and of a row of the embedding.
     pub weights: usize,
-    /// Bytes of the state in the middle of the answer: keys and values, or the memory of the DeltaNet layers.
+    /// Bytes of the state in the middle of the answer: keys and values, or the memory of the
+    /// DeltaNet layers.
     pub state: usize,
     /// How the matrices are written, and the bytes in each format; the most common first.
     pub formats: Vec<(String, usize)>,
     pub bits_per_weight: f64,
-    /// Bytes per second at which these weights are read with the same threads when nothing is computed of them.
+    /// Bytes per second at which these weights are read with the same threads when nothing is
+    /// computed of them.
     pub bandwidth: f64,
 }
 
@@ -125,8 +129,8 @@ impl PrefillMeasurement {
     }
 }
 
-/// Measures `llm`, whose context must have room for [`Workload::context`] positions; panics where it has not. Warms up
-/// first.
+/// Measures `llm`, whose context must have room for [`Workload::context`] positions; panics where
+/// it has not. Warms up first.
 pub fn measure(llm: &Llm, load: &Workload) -> BenchReport {
     let mut bench = Bench::new(llm, load);
     bench.warm_up();
@@ -186,7 +190,8 @@ impl<'a> Bench<'a> {
         self.load.generate as f64 / spent.as_secs_f64()
     }
 
-    /// Bytes of the head that a step which looked for the best did not read, over all that there were.
+    /// Bytes of the head that a step which looked for the best did not read, over all that there
+    /// were.
     fn saved(&self) -> usize {
         let (screening, screen) = (&self.state.work.screening, &self.llm.model.weights.screen);
         let full = screen.as_ref().map_or(0, PrunedMatrix::full_bytes);

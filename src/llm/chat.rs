@@ -14,11 +14,13 @@
 //! }
 //! # Ok::<(), sotto::llm::LlmError>(())
 //! ```
-//! The caller owns the messages and sends all of them each time, those before unchanged and new ones behind them. What
-//! they have in common with the call before is not computed again: an answer that is sent back as it came
-//! ([`ChatReply::message`]) is known by its tokens, and so are the same messages once more, for another answer. Messages
-//! that change what was said before are rendered anew, which is right and takes longer. So are answers that were to be
-//! thought about first: the model's format leaves old thoughts out, so what followed is computed once more without.
+//! The caller owns the messages and sends all of them each time, those before unchanged and new
+//! ones behind them. What they have in common with the call before is not computed again: an answer
+//! that is sent back as it came ([`ChatReply::message`]) is known by its tokens, and so are the
+//! same messages once more, for another answer. Messages that change what was said before are
+//! rendered anew, which is right and takes longer. So are answers that were to be thought about
+//! first: the model's format leaves old thoughts out, so what followed is computed once more
+//! without.
 
 mod seen;
 mod stream;
@@ -48,7 +50,8 @@ pub use stream::{ChatDelta, ChatReply, ChatStream};
 #[derive(Clone, Debug)]
 pub struct ChatSettings {
     pub threads: usize,
-    /// Most tokens of prompt and answer together; `None` takes 8,192, or what the model was trained for if that is less.
+    /// Most tokens of prompt and answer together; `None` takes 8,192, or what the model was trained
+    /// for if that is less.
     pub context: Option<usize>,
     /// What keys and values are kept as.
     pub kv_cache: config::KvType,
@@ -88,7 +91,8 @@ pub struct Chat {
 /// What is in memory.
 enum Held {
     Loaded(Box<Loaded>),
-    /// What was computed, so that the conversation goes on after a reload, with its right to be in memory.
+    /// What was computed, so that the conversation goes on after a reload, with its right to be in
+    /// memory.
     Unloaded(Option<(SuspendedState, Permit)>),
 }
 
@@ -127,8 +131,8 @@ impl Chat {
         }
     }
 
-    /// Gives the model's memory back. What was computed of the conversation stays, in its smallest form; should the
-    /// budget not even grant that, it will be computed again.
+    /// Gives the model's memory back. What was computed of the conversation stays, in its smallest
+    /// form; should the budget not even grant that, it will be computed again.
     pub fn unload(&mut self) {
         self.held = match std::mem::replace(&mut self.held, Held::Unloaded(None)) {
             Held::Loaded(loaded) => Held::Unloaded(loaded.suspend(&self.settings.budget)),
@@ -137,8 +141,8 @@ impl Chat {
         memory::give_back_freed();
     }
 
-    /// Loads the model again, if it is not loaded. Where the budget does not grant both the model and the conversation
-    /// that was kept, the conversation is computed again.
+    /// Loads the model again, if it is not loaded. Where the budget does not grant both the model
+    /// and the conversation that was kept, the conversation is computed again.
     pub fn reload(&mut self) -> Result<(), LlmError> {
         let Held::Unloaded(parked) = &mut self.held else { return Ok(()) };
         let source = ModelSource::open(&self.path)?;
@@ -193,8 +197,8 @@ impl Chat {
         Ok(stream.into_reply())
     }
 
-    /// The answer to `messages`, piece by piece. Nothing is computed between two pieces, and nothing more once the stream
-    /// is dropped; the conversation then keeps what came out of it.
+    /// The answer to `messages`, piece by piece. Nothing is computed between two pieces, and
+    /// nothing more once the stream is dropped; the conversation then keeps what came out of it.
     pub fn generate_stream(
         &mut self,
         messages: &[ChatMessage],
@@ -255,7 +259,8 @@ impl Loaded {
         Some((parked, permit))
     }
 
-    /// What the cache knows of the beginning of a conversation need not be computed. Says how many tokens of it had to be.
+    /// What the cache knows of the beginning of a conversation need not be computed. Says how many
+    /// tokens of it had to be.
     fn begin(&mut self, request: Request, cache: &PromptCache) -> Result<(usize, Vec<CacheNote>), LlmError> {
         let Loaded { llm, state, .. } = self;
         let system = request.messages.first().filter(|message| message.role == MessageRole::System);

@@ -1,8 +1,9 @@
 //! A conversation: what was said, and how much of it the model has computed already.
 //!
-//! The history is kept as tokens, a message behind the other, so that what was once computed is never computed again:
-//! each prompt is compared with the tokens of the state, the common beginning stays, the rest is rolled back. Reading
-//! ahead ([`Conversation::prefill`]) is the same operation without an answer.
+//! The history is kept as tokens, a message behind the other, so that what was once computed is
+//! never computed again: each prompt is compared with the tokens of the state, the common beginning
+//! stays, the rest is rolled back. Reading ahead ([`Conversation::prefill`]) is the same operation
+//! without an answer.
 
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
@@ -113,29 +114,33 @@ impl Conversation {
         self.turns.len()
     }
 
-    /// Computes the system prompt, so that the first question only pays for itself. Returns the tokens computed.
+    /// Computes the system prompt, so that the first question only pays for itself. Returns the
+    /// tokens computed.
     pub fn warm_up(&mut self) -> Result<usize, LlmError> {
         let computed = self.llm.compute(&mut self.state, self.system.tokens());
         self.state.mark_turn();
         Ok(computed)
     }
 
-    /// As [`Conversation::warm_up`], with the system prompt as `cache` has it, or for `cache` to keep.
+    /// As [`Conversation::warm_up`], with the system prompt as `cache` has it, or for `cache` to
+    /// keep.
     pub fn warm_up_from(&mut self, cache: &PromptCache) -> Vec<CacheNote> {
         let (state, _, notes) = self.llm.begin(&self.system, cache);
         self.state = state;
         notes
     }
 
-    /// Keeps of the last answer only what was `heard`: the beginning of its text that reached the listener.
+    /// Keeps of the last answer only what was `heard`: the beginning of its text that reached the
+    /// listener.
     pub fn keep_heard(&mut self, heard: &str) {
         let (Some(turn), Some(answer)) = (self.turns.last_mut(), self.answered.take()) else { return };
         let Some(kept) = self.llm.tokens_heard(&turn[answer.clone()], heard) else { return };
         turn.splice(answer, kept);
     }
 
-    /// Reads a question ahead, before it is certain: computes the history and `question` as [`Conversation::ask`]
-    /// would. May be called again with another text; what the two have in common is kept. Returns the tokens computed.
+    /// Reads a question ahead, before it is certain: computes the history and `question` as
+    /// [`Conversation::ask`] would. May be called again with another text; what the two have in
+    /// common is kept. Returns the tokens computed.
     pub fn prefill(&mut self, question: &str) -> Result<usize, LlmError> {
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
@@ -143,8 +148,9 @@ impl Conversation {
         Ok(self.llm.compute(&mut self.state, &prompt))
     }
 
-    /// Reads a question ahead as [`Conversation::prefill`] does, and says how likely the language has a sentence end where
-    /// it ends, 0..=1: the probability of an end mark behind its last word. `None` where it has no word.
+    /// Reads a question ahead as [`Conversation::prefill`] does, and says how likely the language
+    /// has a sentence end where it ends, 0..=1: the probability of an end mark behind its last
+    /// word. `None` where it has no word.
     pub fn sentence_end_probability(&mut self, question: &str) -> Result<Option<f32>, LlmError> {
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
@@ -160,16 +166,18 @@ impl Conversation {
         Ok(Some(probability))
     }
 
-    /// Answers `question`, handing each piece of text to `on_piece` as soon as it is whole. `Break` ends the answer at
-    /// once; the history then keeps what was handed over, that last piece included. Where the context is full the
-    /// oldest turns are dropped, never a part of one, and never the system prompt.
+    /// Answers `question`, handing each piece of text to `on_piece` as soon as it is whole. `Break`
+    /// ends the answer at once; the history then keeps what was handed over, that last piece
+    /// included. Where the context is full the oldest turns are dropped, never a part of one, and
+    /// never the system prompt.
     pub fn ask(
         &mut self,
         question: &str,
         on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<GeneratedAnswer, LlmError> {
         let started = Instant::now();
-        // Should this fail, there is no new answer to cut back, and the one before is not to be cut in its place.
+        // Should this fail, there is no new answer to cut back, and the one before is not to be cut
+        // in its place.
         self.answered = None;
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
@@ -228,7 +236,8 @@ impl Conversation {
         self.system.tokens().iter().chain(turns).chain(question).copied().collect()
     }
 
-    /// Decodes from the state's logits until the model stops, `room` is used up or the listener breaks off.
+    /// Decodes from the state's logits until the model stops, `room` is used up or the listener
+    /// breaks off.
     fn generate(&mut self, room: usize, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Reply, LlmError> {
         let limits = GenerationLimits { tokens: room, thought: 0 };
         let behind = (&self.state, &mut self.ahead);
@@ -400,8 +409,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
-    /// 8: whatever is said of a cache, each turn computes everything again. (The other defects of that system:
-    /// `turn::tests::defects`.)
+    /// 8: whatever is said of a cache, each turn computes everything again. (The other defects of
+    /// that system: `turn::tests::defects`.)
     #[test]
     fn defect_8_a_turn_computes_only_what_is_new() {
         for family in ["llama", "qwen2", "qwen35"] {

@@ -86,7 +86,8 @@ pub enum LlmError {
     Kernels(#[from] sotto_kernels::SimdError),
 }
 
-/// Why the file of a model could not be mapped into memory: it cannot be read, or there is no room for it.
+/// Why the file of a model could not be mapped into memory: it cannot be read, or there is no room
+/// for it.
 pub(super) fn unmapped(path: &Path, why: io::Error) -> LlmError {
     match why.kind() {
         io::ErrorKind::OutOfMemory => {

@@ -140,7 +140,8 @@ impl Generator {
         self.forced.pop_front()
     }
 
-    /// The model is done. In the middle of a thought it has not answered: the thought is closed, and it goes on.
+    /// The model is done. In the middle of a thought it has not answered: the thought is closed,
+    /// and it goes on.
     fn stopped(&mut self, llm: &Llm, sampler: &mut Sampler) -> Step {
         let (Text::Split(splitter), ChatFormat::Qwen35(format)) = (&self.text, &llm.format) else {
             return self.end(Finish::Stop);

@@ -1,10 +1,12 @@
-//! The head: from the last hidden values to logits, of all tokens or only of those among which the best are.
+//! The head: from the last hidden values to logits, of all tokens or only of those among which the
+//! best are.
 //!
-//! An answer looks at the best token, or at the best 20; the head has a row for each of 250,000. Where its codes can be
-//! parted ([`PrunedMatrix`]), a coarse pass over two thirds of its bytes tells which rows cannot be among the best, and only the
-//! others are computed, to the bit as the full head computes them. What is chosen is the same, always; how much is saved
-//! depends on the model. So a step that read more than the full head would have is followed by steps that take the full
-//! head, more of them each time it fails.
+//! An answer looks at the best token, or at the best 20; the head has a row for each of 250,000.
+//! Where its codes can be parted ([`PrunedMatrix`]), a coarse pass over two thirds of its bytes
+//! tells which rows cannot be among the best, and only the others are computed, to the bit as the
+//! full head computes them. What is chosen is the same, always; how much is saved depends on the
+//! model. So a step that read more than the full head would have is followed by steps that take the
+//! full head, more of them each time it fails.
 
 use sotto_kernels::{Best, PrunedMatrix, PrunedScratch};
 
@@ -51,7 +53,8 @@ pub struct HeadPruning {
 }
 
 impl HeadPruning {
-    /// Has `product` find the best and tell how many strips it computed, if that may pay; returns whether it was called.
+    /// Has `product` find the best and tell how many strips it computed, if that may pay; returns
+    /// whether it was called.
     pub(super) fn screen(
         &mut self,
         screen: &PrunedMatrix,

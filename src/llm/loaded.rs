@@ -20,8 +20,9 @@ use crate::memory::{self, Permit};
 use crate::priority;
 use crate::types::Bytes;
 
-/// What comes on top whatever the model: thread stacks, the kernels' panels, code pages, the tokenizer's pattern, the
-/// allocator's slack. SmolLM2 with a full context of 2,048 held 1.2 MiB more than the sum of its parts.
+/// What comes on top whatever the model: thread stacks, the kernels' panels, code pages, the
+/// tokenizer's pattern, the allocator's slack. SmolLM2 with a full context of 2,048 held 1.2 MiB
+/// more than the sum of its parts.
 const OVERHEAD: u64 = 4 * Bytes::MIB;
 
 /// Where the head is screened, a token's bound, and its share of the room that screening works in.
@@ -89,8 +90,8 @@ impl Prepared {
 }
 
 impl Llm {
-    /// What [`Llm::load`] and one conversation over the full context will hold at most: the mapped file, keys and
-    /// values, activations, tokenizer.
+    /// What [`Llm::load`] and one conversation over the full context will hold at most: the mapped
+    /// file, keys and values, activations, tokenizer.
     pub fn planned_bytes(path: &Path, settings: &config::LlmPlan) -> Result<Bytes, LlmError> {
         Ok(Prepared::new(ModelSource::open(path)?, settings.clone())?.planned)
     }
@@ -137,7 +138,8 @@ impl Llm {
         Sampler::new(sampling).within(self.tokenizer.used())
     }
 
-    /// Computes `tokens` behind those of `state`; [`SequenceState::logits`] then has the logits of the last.
+    /// Computes `tokens` behind those of `state`; [`SequenceState::logits`] then has the logits of
+    /// the last.
     ///
     /// Panics when the tokens do not fit the context or are not of the vocabulary.
     pub fn forward(&self, state: &mut SequenceState, tokens: &[u32]) {
@@ -149,8 +151,8 @@ impl Llm {
         self.model.forward_best(state, tokens, best);
     }
 
-    /// Brings `state` to `prompt` with its logits at hand, computing what the two do not have in common. Returns how many
-    /// tokens had to be computed.
+    /// Brings `state` to `prompt` with its logits at hand, computing what the two do not have in
+    /// common. Returns how many tokens had to be computed.
     pub(super) fn compute(&self, state: &mut SequenceState, prompt: &[u32]) -> usize {
         let known = state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
         if known == prompt.len() && known == state.len() && state.logits().is_some() {
@@ -163,8 +165,8 @@ impl Llm {
         prompt.len() - keep
     }
 
-    /// A state behind `prompt`: the stored one, or one that is computed now and stored for the next time. Also says how many
-    /// tokens were computed.
+    /// A state behind `prompt`: the stored one, or one that is computed now and stored for the next
+    /// time. Also says how many tokens were computed.
     pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (SequenceState, usize, Vec<CacheNote>) {
         let form = (self.context(), self.settings.kv_cache.into());
         let found = cache.get(&self.stamp, &self.model.model_config, form, prompt.tokens());
@@ -188,8 +190,8 @@ impl Llm {
         self.format.prompt(&self.tokenizer, &self.format.render(messages, tools, thinking)?)
     }
 
-    /// The tokens of an answer of which only `heard` was heard: as many of its `tokens` as lie within, and what is left
-    /// of it cut anew. `None` where it cannot be cut into tokens.
+    /// The tokens of an answer of which only `heard` was heard: as many of its `tokens` as lie
+    /// within, and what is left of it cut anew. `None` where it cannot be cut into tokens.
     pub(super) fn tokens_heard(&self, tokens: &[u32], heard: &str) -> Option<Vec<u32>> {
         let mut rest = heard.as_bytes();
         let mut kept = 0;
@@ -197,7 +199,8 @@ impl Llm {
             rest = more;
             kept += 1;
         }
-        // What is left begins inside a character where a token ended inside one: that token goes too.
+        // What is left begins inside a character where a token ended inside one: that token goes
+        // too.
         while !heard.is_char_boundary(heard.len() - rest.len()) {
             kept -= 1;
             rest = &heard.as_bytes()[heard.len() - rest.len() - self.tokenizer.bytes(tokens[kept]).len()..];
@@ -206,20 +209,21 @@ impl Llm {
         Some([&tokens[..kept], &rest].concat())
     }
 
-    /// Bytes that are held now: the weights and, by experience, the tokenizer and what comes on top. States are on top of
-    /// it.
+    /// Bytes that are held now: the weights and, by experience, the tokenizer and what comes on
+    /// top. States are on top of it.
     pub fn bytes(&self) -> Bytes {
         Bytes(self.model.bytes() as u64 + Tokenizer::held_bytes(self.tokenizer.vocabulary()))
     }
 
-    /// Goes back to the first `len` positions, to the bit as if the rest had never been; see [`Model::rollback`].
+    /// Goes back to the first `len` positions, to the bit as if the rest had never been; see
+    /// [`Model::rollback`].
     pub fn rollback(&self, state: &mut SequenceState, len: usize) {
         self.model.rollback(state, len);
     }
 }
 
-/// Holds the context against what the model was trained for. One that was asked for is refused where it is larger; the
-/// usual one gives way.
+/// Holds the context against what the model was trained for. One that was asked for is refused
+/// where it is larger; the usual one gives way.
 fn fit_context(
     source: &ModelSource,
     model_config: &ModelConfig,

@@ -1,18 +1,19 @@
 //! The language model: our own engine, from the bytes on disk to a conversation.
 //!
 //! ```text
-//! GGUF file, or folder ─ source ─┬─ blueprint   what the model is: sizes, family          never changes
+//! GGUF file, or folder ─ source ─┬─ model_config what the model is: sizes, family          never changes
 //! (gguf, checkpoint)             ├─ weights     where its numbers lie, or their copy      never changes
 //!                                ├─ tokenizer   text <-> tokens  ┐
 //!                                └─ template    roles -> tokens  ├─ conversation: a voice's history, read ahead
 //!                                   state       keys, values, …  ┘  chat: messages in, an answer or a stream out
-//! model::forward(blueprint, weights, state, tokens) -> logits -> sampler -> writer -> thoughts, text, calls
+//! model::forward(config, weights, state, tokens) -> logits -> sampler -> generator -> thoughts, text, calls
 //!                                                           speculation: several tokens at once, the answer the same
 //! ```
-//! A [`checkpoint`] of transformers or MLX offers its tensors under the same names as a GGUF file; [`quantize`] makes a
-//! smaller one of it. Blueprint, weights and state are three things, so that another family is a new blueprint and new
-//! mixers, and a state can go back without touching a weight. `ends` reads from the logits whether a sentence ends where a
-//! question does ([`Conversation::sentence_end_probability`]). This room knows nothing of audio.
+//! A [`checkpoint`] of transformers or MLX offers its tensors under the same names as a GGUF file;
+//! [`quantize`] makes a smaller one of it. Blueprint, weights and state are three things, so that
+//! another family is a new blueprint and new mixers, and a state can go back without touching a
+//! weight. `ends` reads from the logits whether a sentence ends where a question does
+//! ([`Conversation::sentence_end_probability`]). This room knows nothing of audio.
 
 pub mod bench;
 mod chat;

@@ -1,8 +1,8 @@
 //! The decoder itself: tokens in, logits out.
 //!
-//! A pre-norm transformer (RMSNorm) with a SwiGLU feed-forward network. What mixes positions is attention as in Llama
-//! and Qwen 2, or, in Qwen 3.5, gated attention and gated DeltaNet ([`mixers`]). Nothing is allocated per token once
-//! the state has grown.
+//! A pre-norm transformer (RMSNorm) with a SwiGLU feed-forward network. What mixes positions is
+//! attention as in Llama and Qwen 2, or, in Qwen 3.5, gated attention and gated DeltaNet
+//! ([`mixers`]). Nothing is allocated per token once the state has grown.
 
 mod draft;
 #[cfg(test)]
@@ -34,8 +34,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Binds the tensors of a GGUF file or of a folder of safetensors. Its memory is the caller's to account for;
-    /// [`Llm`](super::Llm) does it with a permit.
+    /// Binds the tensors of a GGUF file or of a folder of safetensors. Its memory is the caller's
+    /// to account for; [`Llm`](super::Llm) does it with a permit.
     pub fn open(path: &Path, threads: usize) -> Result<Self, LlmError> {
         ModelSource::open(path)?.load(threads)
     }
@@ -62,14 +62,15 @@ impl Model {
 
     /// Computes `tokens` behind the positions of `state` and leaves the logits of the last in it.
     ///
-    /// Panics when the tokens do not fit the state's context or are not of the vocabulary; the conversation sees to
-    /// both.
+    /// Panics when the tokens do not fit the state's context or are not of the vocabulary; the
+    /// conversation sees to both.
     pub fn forward(&self, state: &mut SequenceState, tokens: &[u32]) {
         self.forward_to(state, tokens, Wanted::All);
     }
 
-    /// As [`Model::forward`], but of the logits only those among which the best are are sure to be there, the rest may be
-    /// -∞: [`SequenceState::best_logits`] has them. What is there is to the bit what [`Model::forward`] computes.
+    /// As [`Model::forward`], but of the logits only those among which the best are are sure to be
+    /// there, the rest may be -∞: [`SequenceState::best_logits`] has them. What is there is to the
+    /// bit what [`Model::forward`] computes.
     pub fn forward_best(&self, state: &mut SequenceState, tokens: &[u32], best: Best) {
         self.forward_to(state, tokens, Wanted::Best(best));
     }
@@ -101,8 +102,8 @@ impl Model {
         }
     }
 
-    /// As [`Model::forward`], and shows the logits after each token: `each(i, logits)` for token `i`. For comparisons;
-    /// the head is computed for every token.
+    /// As [`Model::forward`], and shows the logits after each token: `each(i, logits)` for token
+    /// `i`. For comparisons; the head is computed for every token.
     pub fn forward_each(&self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
         self.compute(state, tokens, |state, i, row| {
             self.head(&mut state.work, row, Wanted::All);
@@ -113,9 +114,10 @@ impl Model {
         }
     }
 
-    /// Computes up to [`BATCH`] tokens behind the positions of `state` at once, each to the bit as if it were computed
-    /// alone, and writes the logits after each to `logits` `[n, vocabulary]`; the state itself then has none. Where one of
-    /// the tokens is not what should follow, [`Model::rollback`] forgets it.
+    /// Computes up to [`BATCH`] tokens behind the positions of `state` at once, each to the bit as
+    /// if it were computed alone, and writes the logits after each to `logits` `[n, vocabulary]`;
+    /// the state itself then has none. Where one of the tokens is not what should follow,
+    /// [`Model::rollback`] forgets it.
     ///
     /// Panics as [`Model::forward`] does, or if `logits` has another length.
     pub(super) fn forward_steps(&self, state: &mut SequenceState, tokens: &[u32], logits: &mut [f32]) {
@@ -129,9 +131,10 @@ impl Model {
         profile.mark(ProfilePart::Head);
     }
 
-    /// Goes back to the first `len` positions, to the bit as if the rest had never been (see [`SequenceState`] for what that
-    /// means). Where a DeltaNet layer no longer knows the position, what stands between the newest checkpoint and it is
-    /// computed again: less than 64 positions if they are among the last 128, else up to all.
+    /// Goes back to the first `len` positions, to the bit as if the rest had never been (see
+    /// [`SequenceState`] for what that means). Where a DeltaNet layer no longer knows the position,
+    /// what stands between the newest checkpoint and it is computed again: less than 64 positions
+    /// if they are among the last 128, else up to all.
     pub fn rollback(&self, state: &mut SequenceState, len: usize) {
         if state.goes_back_by_itself(len) {
             state.rewind(len);
@@ -151,8 +154,8 @@ impl Model {
         state.set_origins(&origins);
     }
 
-    /// A token alone is a step, more are read. Calls `each(state, i, row)` when token `i` stands in row `row` of the
-    /// workspace.
+    /// A token alone is a step, more are read. Calls `each(state, i, row)` when token `i` stands in
+    /// row `row` of the workspace.
     fn compute(
         &self,
         state: &mut SequenceState,
@@ -170,8 +173,9 @@ impl Model {
         }
     }
 
-    /// Reads a piece of a prompt, batch by batch. No batch is of one token, which would be computed as a step is: the
-    /// last two are kept together, and a token that has no other is read with a second beside it that is then forgotten.
+    /// Reads a piece of a prompt, batch by batch. No batch is of one token, which would be computed
+    /// as a step is: the last two are kept together, and a token that has no other is read with a
+    /// second beside it that is then forgotten.
     fn read(&self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(&mut SequenceState, usize, usize)) {
         if let &[token] = tokens {
             self.decode(state, &[token, token], false);

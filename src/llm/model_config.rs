@@ -7,11 +7,13 @@ use sotto_kernels::HeadLayout;
 /// The architectures that this engine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Llama 2 and its kin, SmolLM2 among them. Rotary pairs lie side by side: the converter permuted q and k for it.
+    /// Llama 2 and its kin, SmolLM2 among them. Rotary pairs lie side by side: the converter
+    /// permuted q and k for it.
     Llama,
     /// Qwen 2 and 2.5: as Llama, with biases on q, k and v, and rotary pairs half a head apart.
     Qwen2,
-    /// Qwen 3.5: gated DeltaNet layers, and every few layers gated attention with normed queries and keys.
+    /// Qwen 3.5: gated DeltaNet layers, and every few layers gated attention with normed queries
+    /// and keys.
     Qwen35,
 }
 

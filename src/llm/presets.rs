@@ -1,12 +1,13 @@
-//! How freely and how long the model answers: the options of one answer, and sets of them that are known to work.
+//! How freely and how long the model answers: the options of one answer, and sets of them that are
+//! known to work.
 
 use std::ops::RangeInclusive;
 
 use super::template::Thinking;
 use crate::config::Sampling;
 
-/// The options of one answer. [`SamplingOptions::default`] has the values that the documents of the Swift package
-/// `Qwen3Chat` name.
+/// The options of one answer. [`SamplingOptions::default`] has the values that the documents of the
+/// Swift package `Qwen3Chat` name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingOptions {
     /// How freely tokens are chosen; 0 always takes the most probable.
@@ -17,7 +18,8 @@ pub struct SamplingOptions {
     pub top_p: f32,
     /// Chooses among tokens at least this fraction as probable as the best; 0 keeps all.
     pub min_p: f32,
-    /// Divides (positive) or multiplies (negative) the logits of tokens said lately; 1 changes nothing.
+    /// Divides (positive) or multiplies (negative) the logits of tokens said lately; 1 changes
+    /// nothing.
     pub repetition_penalty: f32,
     /// Subtracted once from the logit of each token of this answer; 0 changes nothing.
     pub presence_penalty: f32,
@@ -106,8 +108,9 @@ impl SamplingOptions {
     }
 }
 
-/// Sets of options with a name. They differ in how tokens are chosen and in thinking; lengths stay at their defaults,
-/// since the 32,768 tokens that the model cards suggest are more than a small memory holds and an ear can bear.
+/// Sets of options with a name. They differ in how tokens are chosen and in thinking; lengths stay
+/// at their defaults, since the 32,768 tokens that the model cards suggest are more than a small
+/// memory holds and an ear can bear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// The defaults.
@@ -120,7 +123,8 @@ pub enum Preset {
     Precise,
     /// Text without thinking, by the cards of 4B and 9B.
     Instruct,
-    /// Calls of tools. At the card's temperature of 1 the 0.8B loses the form of its calls; others report 0 to 0.3.
+    /// Calls of tools. At the card's temperature of 1 the 0.8B loses the form of its calls; others
+    /// report 0 to 0.3.
     Tools,
 }
 

@@ -41,7 +41,8 @@ impl ProfilePart {
     }
 }
 
-/// Time by kind of work: a stopwatch that the model marks as it goes. Until it is started a mark costs one branch.
+/// Time by kind of work: a stopwatch that the model marks as it goes. Until it is started a mark
+/// costs one branch.
 #[derive(Debug, Default)]
 pub(super) struct OperationProfile {
     /// The end of the work that was marked last; `None` while nobody asks.

@@ -1,20 +1,24 @@
 //! System prompts that were computed once, kept on disk.
 //!
-//! The system prompt and the descriptions of the tools are the same in every session, and reading them is most of what
-//! a model does before its first word. So their state is written down, and a later session begins behind them.
+//! The system prompt and the descriptions of the tools are the same in every session, and reading
+//! them is most of what a model does before its first word. So their state is written down, and a
+//! later session begins behind them.
 //!
-//! **Private.** Nothing that anybody said is ever written: [`PromptCache::put`] takes a state only together with the
-//! [`SystemPrompt`] it was computed from, which is made of the configuration and of the tools alone, and refuses one
-//! that holds a single token besides. A state writes only the positions it has, nothing of those it took back. Files
-//! are for their owner alone (0600, in a folder of 0700).
+//! **Private.** Nothing that anybody said is ever written: [`PromptCache::put`] takes a state only
+//! together with the [`SystemPrompt`] it was computed from, which is made of the configuration and
+//! of the tools alone, and refuses one that holds a single token besides. A state writes only the
+//! positions it has, nothing of those it took back. Files are for their owner alone (0600, in a
+//! folder of 0700).
 //!
-//! **Right.** A file is named by [`Stamp`] and prompt, but taken only if its stamp is the whole one of the model, its
-//! tokens are the beginning of those asked for, all of them compared, and its checksum holds. Template and text need no
-//! key of their own: together they make the tokens. What does not hold is deleted, told to the caller, and computed anew.
+//! **Right.** A file is named by [`Stamp`] and prompt, but taken only if its stamp is the whole one
+//! of the model, its tokens are the beginning of those asked for, all of them compared, and its
+//! checksum holds. Template and text need no key of their own: together they make the tokens. What
+//! does not hold is deleted, told to the caller, and computed anew.
 //!
-//! **Bounded.** All files together stay below a limit; those used longest ago go first. Files are written beside their
-//! place and then renamed, so another process sees a whole one or none, and whoever reads one that is removed at that
-//! moment reads it to its end. They are not synced: after a power failure a torn file fails its checksum.
+//! **Bounded.** All files together stay below a limit; those used longest ago go first. Files are
+//! written beside their place and then renamed, so another process sees a whole one or none, and
+//! whoever reads one that is removed at that moment reads it to its end. They are not synced: after
+//! a power failure a torn file fails its checksum.
 
 mod folder;
 
@@ -33,13 +37,14 @@ use super::tokenizer::Tokenizer;
 use crate::types::Bytes;
 use folder::PromptCacheFolder;
 
-/// The beginning of every conversation, in the tokens of a model: system prompt and tools, and nothing that was said.
+/// The beginning of every conversation, in the tokens of a model: system prompt and tools, and
+/// nothing that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemPrompt(Vec<u32>);
 
 impl SystemPrompt {
-    /// Renders the configured system prompt and the tools, which may be none; `None` where there are tools and the
-    /// model's chat format knows none.
+    /// Renders the configured system prompt and the tools, which may be none; `None` where there
+    /// are tools and the model's chat format knows none.
     pub fn new(
         format: &ChatFormat,
         tokenizer: &Tokenizer,
@@ -69,7 +74,8 @@ pub struct PromptCache {
     limit: Bytes,
 }
 
-/// Something about the cache that its user may want to know; nothing of it keeps a conversation from going on.
+/// Something about the cache that its user may want to know; nothing of it keeps a conversation
+/// from going on.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheNote {
     #[error("the prompt cache {path} cannot be used: {source}; the system prompt is computed instead")]
@@ -88,13 +94,15 @@ pub enum CacheNote {
 /// What [`PromptCache::get`] found.
 #[derive(Default)]
 pub struct CachedState {
-    /// Behind the longest stored beginning of the prompt, marked as the end of a turn; `None` if there is none.
+    /// Behind the longest stored beginning of the prompt, marked as the end of a turn; `None` if
+    /// there is none.
     pub state: Option<SequenceState>,
     pub notes: Vec<CacheNote>,
 }
 
-/// Where computed prompts are kept: systemd's `$CACHE_DIRECTORY`, else the user's own cache folder; `None` if neither is
-/// known. The configured folder of models does not count: several people may share it.
+/// Where computed prompts are kept: systemd's `$CACHE_DIRECTORY`, else the user's own cache folder;
+/// `None` if neither is known. The configured folder of models does not count: several people may
+/// share it.
 pub fn prompts_dir(lookup: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let var = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // systemd joins several directories with colons; the first is ours.
@@ -111,7 +119,8 @@ impl PromptCache {
         PromptCache { folder: PromptCacheFolder::new(dir), limit }
     }
 
-    /// The state of the longest stored beginning of `tokens`, for a model of this stamp and blueprint.
+    /// The state of the longest stored beginning of `tokens`, for a model of this stamp and
+    /// blueprint.
     pub fn get(
         &self,
         stamp: &Stamp,
@@ -147,7 +156,8 @@ impl PromptCache {
                     found.state = Some(state);
                     break;
                 }
-                // Stored by a session of other settings: of no use here, and nothing is wrong with it.
+                // Stored by a session of other settings: of no use here, and nothing is wrong with
+                // it.
                 Err(StateError::Kind { .. } | StateError::TooLong { .. }) => {}
                 Err(fault) => found.notes.extend(self.delete(path, fault)),
             }
@@ -155,7 +165,8 @@ impl PromptCache {
         found
     }
 
-    /// Keeps `state`, which has computed `prompt` and nothing else. Whatever fails leaves the conversation as it is.
+    /// Keeps `state`, which has computed `prompt` and nothing else. Whatever fails leaves the
+    /// conversation as it is.
     pub fn put(&self, stamp: &Stamp, prompt: &SystemPrompt, state: &SequenceState) -> Result<(), CacheNote> {
         if self.limit == Bytes(0) || prompt.0.is_empty() {
             return Ok(());

@@ -1,8 +1,10 @@
-//! Qwen3.5 a second time, in f32 with candle, from an unquantised checkpoint: slow, plain, and no kin of the engine.
+//! Qwen3.5 a second time, in f32 with candle, from an unquantised checkpoint: slow, plain, and no
+//! kin of the engine.
 //!
-//! Written from the formulas alone, so that the engine has something to be held against: it reads names and
-//! configuration itself, computes DeltaNet layers token by token and attention over all positions at once, and knows no
-//! kernel, chunk or cache of the engine's. Only whether the files are sound is asked of [`Checkpoint`].
+//! Written from the formulas alone, so that the engine has something to be held against: it reads
+//! names and configuration itself, computes DeltaNet layers token by token and attention over all
+//! positions at once, and knows no kernel, chunk or cache of the engine's. Only whether the files
+//! are sound is asked of [`Checkpoint`].
 //!
 //! It holds four bytes for each weight: 3.0 GB for Qwen3.5-0.8B, 7.5 GB for the 2B.
 
@@ -77,7 +79,8 @@ pub enum ReferenceLayerState {
         /// S of each value head: [value_heads, key_dim, value_dim]
         recurrent: Tensor,
     },
-    /// Keys, normed and rotated, and values: [kv_heads, positions, head_dim]. `None` before the first token.
+    /// Keys, normed and rotated, and values: [kv_heads, positions, head_dim]. `None` before the
+    /// first token.
     Attention { kept: Option<(Tensor, Tensor)> },
 }
 
@@ -85,13 +88,14 @@ pub enum ReferenceLayerState {
 pub struct Outcome {
     /// [tokens, vocabulary]
     pub logits: Tensor,
-    /// The residual stream, [tokens, width] each: the embedding, then behind each layer; behind the last one, normed.
+    /// The residual stream, [tokens, width] each: the embedding, then behind each layer; behind the
+    /// last one, normed.
     pub hidden: Vec<Tensor>,
 }
 
 impl ReferenceModel {
-    /// `path` is the folder of a checkpoint, or a file of weights in it. Its memory is the caller's to account for, by
-    /// [`ReferenceModel::planned_bytes`].
+    /// `path` is the folder of a checkpoint, or a file of weights in it. Its memory is the caller's
+    /// to account for, by [`ReferenceModel::planned_bytes`].
     pub fn open(path: &Path) -> Result<Self, ReferenceError> {
         // Caps every size and holds every header against its file.
         let checkpoint = Checkpoint::open(path)?;

@@ -1,21 +1,23 @@
 //! How the next token is chosen from the logits.
 //!
-//! In this order: ids that must not come are struck out; penalties; temperature; top-k; top-p; min-p; one draw. That is
-//! the order of `transformers` and vLLM. llama.cpp applies the temperature last, so there top-p cuts elsewhere wherever
-//! the temperature is not 1. The generator is `fastrand`'s (wyrand), so the same seed gives the same answer on every
-//! platform.
+//! In this order: ids that must not come are struck out; penalties; temperature; top-k; top-p;
+//! min-p; one draw. That is the order of `transformers` and vLLM. llama.cpp applies the temperature
+//! last, so there top-p cuts elsewhere wherever the temperature is not 1. The generator is
+//! `fastrand`'s (wyrand), so the same seed gives the same answer on every platform.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use crate::config::Sampling;
 
-/// How far back repetition counts, in tokens of the present answer. The question is not counted: a good answer
-/// repeats the words of the question. Presence counts over the whole answer, as the model cards mean it.
+/// How far back repetition counts, in tokens of the present answer. The question is not counted: a
+/// good answer repeats the words of the question. Presence counts over the whole answer, as the
+/// model cards mean it.
 pub const PENALTY_WINDOW: usize = 64;
 
-/// Where all tokens are kept, those so many nats below the best are not sorted: all 250,000 of a large vocabulary
-/// together would weigh 250,000 · e^-30 = 2e-8 of the best, less than the rounding of an f32 sum.
+/// Where all tokens are kept, those so many nats below the best are not sorted: all 250,000 of a
+/// large vocabulary together would weigh 250,000 · e^-30 = 2e-8 of the best, less than the rounding
+/// of an f32 sum.
 const NEGLIGIBLE: f32 = 30.0;
 
 /// Logits that are passed over together when none of them can be among the top k.
@@ -55,8 +57,8 @@ impl Sampler {
         }
     }
 
-    /// Never chooses an id of `limit` or more: an embedding may have more rows than the tokenizer has tokens
-    /// ([`Tokenizer::used`](super::Tokenizer::used)).
+    /// Never chooses an id of `limit` or more: an embedding may have more rows than the tokenizer
+    /// has tokens ([`Tokenizer::used`](super::Tokenizer::used)).
     pub fn within(self, limit: usize) -> Self {
         Sampler { limit, ..self }
     }
@@ -73,8 +75,8 @@ impl Sampler {
         self.said.clear();
     }
 
-    /// The next token, or `None` when no logit that may be chosen is a finite number. Bans and penalties are written
-    /// into `logits[vocabulary]`.
+    /// The next token, or `None` when no logit that may be chosen is a finite number. Bans and
+    /// penalties are written into `logits[vocabulary]`.
     pub fn choose(&mut self, logits: &mut [f32]) -> Option<u32> {
         let used = self.limit.min(logits.len());
         let logits = &mut logits[..used];
@@ -92,9 +94,10 @@ impl Sampler {
         Some(token)
     }
 
-    /// How many of the best logits [`Sampler::choose`] looks at, of tokens that it [leaves](Sampler::leaves) as they are:
-    /// where those are there, and of the others those that are greater than the last of them, it chooses as if all were.
-    /// `None` where it looks at all: without a top-k, or where what was said can become more probable.
+    /// How many of the best logits [`Sampler::choose`] looks at, of tokens that it
+    /// [leaves](Sampler::leaves) as they are: where those are there, and of the others those that
+    /// are greater than the last of them, it chooses as if all were. `None` where it looks at all:
+    /// without a top-k, or where what was said can become more probable.
     pub fn looks_at(&self) -> Option<usize> {
         let Sampling { temperature, top_k, repetition_penalty, presence_penalty, .. } = self.settings;
         let lowers = repetition_penalty >= 1.0 && presence_penalty >= 0.0;
@@ -148,8 +151,8 @@ impl Sampler {
         }
     }
 
-    /// Gathers the `k` greatest in one pass: whatever is above the k-th greatest so far is collected, and from time to
-    /// time the collection is cut back to `k`.
+    /// Gathers the `k` greatest in one pass: whatever is above the k-th greatest so far is
+    /// collected, and from time to time the collection is cut back to `k`.
     fn gather_top(&mut self, logits: &[f32], k: usize) {
         self.candidates.clear();
         let mut floor = f32::NEG_INFINITY;
@@ -170,7 +173,8 @@ impl Sampler {
         }
     }
 
-    /// Keeps the `k` best candidates, which are fewer than there are, and gives the least of their logits.
+    /// Keeps the `k` best candidates, which are fewer than there are, and gives the least of their
+    /// logits.
     fn cut_to(&mut self, k: usize) -> f32 {
         let (_, last, _) = self.candidates.select_nth_unstable_by(k - 1, Candidate::by_rank);
         let floor = last.logit;
@@ -284,7 +288,8 @@ mod tests {
         ];
         for (case, settings, wanted) in cases {
             for (token, (share, want)) in shares(settings.clone()).into_iter().zip(wanted).enumerate() {
-                // 4,000 draws: the standard deviation is at most 0.8 %; what must never come never does.
+                // 4,000 draws: the standard deviation is at most 0.8 %; what must never come never
+                // does.
                 let tolerance = if want == 0.0 || want == 100.0 { 0.0 } else { 3.0 };
                 assert!((share - want).abs() <= tolerance, "{case}: token {token} came in {share} %, wanted {want}");
             }

@@ -34,8 +34,8 @@ pub enum ModelSource {
 }
 
 impl ModelSource {
-    /// `path` is a GGUF file or a part of one that was split, a folder with `config.json`, a file of weights in one, or a
-    /// folder that holds one GGUF model and no `config.json`.
+    /// `path` is a GGUF file or a part of one that was split, a folder with `config.json`, a file
+    /// of weights in one, or a folder that holds one GGUF model and no `config.json`.
     pub fn open(path: &Path) -> Result<ModelSource, LlmError> {
         match gguf_at(path) {
             Some(file) => Ok(ModelSource::Gguf(Box::new(Gguf::open(&file)?))),
@@ -59,8 +59,9 @@ impl ModelSource {
         }
     }
 
-    /// The files that make the model: those its weights are bound from and, beside them, configuration, tokenizer and
-    /// template as far as they are there. What else lies in the folder is not of it.
+    /// The files that make the model: those its weights are bound from and, beside them,
+    /// configuration, tokenizer and template as far as they are there. What else lies in the folder
+    /// is not of it.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {
             ModelSource::Gguf(gguf) => gguf.paths().map(Path::to_owned).collect(),
@@ -108,7 +109,8 @@ impl ModelSource {
         self.load_on(Pool::new(threads), false)
     }
 
-    /// To be computed with by the threads of `pool`; with the block that drafts, which must be there, or without.
+    /// To be computed with by the threads of `pool`; with the block that drafts, which must be
+    /// there, or without.
     pub fn load_on(&self, pool: Pool, drafting: bool) -> Result<Model, LlmError> {
         let model_config = self.model_config()?;
         match self {
@@ -135,7 +137,8 @@ impl ModelSource {
         }
     }
 
-    /// The chat format of the model's own template. Qwen3.5 has but one, so a copy without a template is understood.
+    /// The chat format of the model's own template. Qwen3.5 has but one, so a copy without a
+    /// template is understood.
     pub fn format(&self, model_config: &ModelConfig, tokenizer: &Tokenizer) -> Result<ChatFormat, LlmError> {
         let template = match self {
             ModelSource::Gguf(gguf) => gguf.text("tokenizer.chat_template")?.map(str::to_owned),

@@ -1,19 +1,23 @@
 //! What a running model remembers of every position so far, and the room it computes in.
 //!
-//! Attention layers keep keys and values, which can be cut off anywhere. DeltaNet layers keep a memory that each token
-//! changes for good, so going back needs help: within the chunk of the last position they go back by themselves
-//! (`sotto_kernels::DeltaState`); further back, [`StateCheckpoints`] of the memory stand at some borders of chunks, and the
-//! model computes again what lies between the newest of them and the position ([`Model::rollback`]).
+//! Attention layers keep keys and values, which can be cut off anywhere. DeltaNet layers keep a
+//! memory that each token changes for good, so going back needs help: within the chunk of the last
+//! position they go back by themselves (`sotto_kernels::DeltaState`); further back,
+//! [`StateCheckpoints`] of the memory stand at some borders of chunks, and the model computes again
+//! what lies between the newest of them and the position ([`Model::rollback`]).
 //!
-//! What is exact: a position is computed in one of two ways, alone (a step of an answer, or one of several that are
-//! computed at once: [`Model::forward_steps`]) or together with others (a prompt), which differ in the last bits because
-//! the products sum in another order. Given which way, a result depends
-//! on the tokens alone, not on how they were cut into calls, on the number of threads or on what was undone before. So
-//! after [`Model::rollback`], [`SequenceState::restore`] or [`SequenceState::fork`] everything is to the bit as if the rest had never
-//! been; what has to be computed again is computed in the way it was the first time.
+//! What is exact: a position is computed in one of two ways, alone (a step of an answer, or one of
+//! several that are computed at once: [`Model::forward_steps`]) or together with others (a prompt),
+//! which differ in the last bits because the products sum in another order. Given which way, a
+//! result depends on the tokens alone, not on how they were cut into calls, on the number of
+//! threads or on what was undone before. So after [`Model::rollback`], [`SequenceState::restore`]
+//! or [`SequenceState::fork`] everything is to the bit as if the rest had never been; what has to
+//! be computed again is computed in the way it was the first time.
 //!
-//! A state can leave: as bytes that are written down ([`SequenceState::write_to`], [`SequenceState::read_from`]), or into as little memory
-//! as it takes to come back ([`SequenceState::suspend`], [`SuspendedState::wake`]). Going on from there is to the bit as if it had stayed.
+//! A state can leave: as bytes that are written down ([`SequenceState::write_to`],
+//! [`SequenceState::read_from`]), or into as little memory as it takes to come back
+//! ([`SequenceState::suspend`], [`SuspendedState::wake`]). Going on from there is to the bit as if
+//! it had stayed.
 //!
 //! [`Model::rollback`]: super::model::Model::rollback
 //! [`Model::forward_steps`]: super::model::Model::forward_steps
@@ -43,7 +47,8 @@ pub use snapshot::{Snapshot, StaleSnapshot};
 pub use stamp::Stamp;
 pub(super) use workspace::{BATCH, DeltaWork, Workspace};
 
-/// Numbers each call to the model of this process, so that a snapshot knows whether its positions are still there.
+/// Numbers each call to the model of this process, so that a snapshot knows whether its positions
+/// are still there.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
 pub struct SequenceState {
@@ -60,7 +65,8 @@ pub struct SequenceState {
     pub(super) work: Workspace,
     /// Which of `work.logits` are those of the last position.
     logits: Logits,
-    /// So many of the newest positions have their rows of the residual stream, behind the last layer, in `work`.
+    /// So many of the newest positions have their rows of the residual stream, behind the last
+    /// layer, in `work`.
     fresh: usize,
 }
 
@@ -92,8 +98,8 @@ impl SequenceState {
         }
     }
 
-    /// Bytes of a state with `context` positions and all the checkpoints it may keep, with keys and values as f16;
-    /// `None` if they overflow.
+    /// Bytes of a state with `context` positions and all the checkpoints it may keep, with keys and
+    /// values as f16; `None` if they overflow.
     pub fn planned_bytes(model_config: &ModelConfig, context: usize) -> Option<usize> {
         SequenceState::planned_bytes_with(model_config, context, KvCacheType::F16)
     }
@@ -109,8 +115,8 @@ impl SequenceState {
             .try_fold(layers, usize::checked_add)
     }
 
-    /// Bytes held now; at most [`SequenceState::planned_bytes_with`]. The scratch of the products and of the delta rule is not
-    /// counted: some hundred kilobytes for each thread.
+    /// Bytes held now; at most [`SequenceState::planned_bytes_with`]. The scratch of the products
+    /// and of the delta rule is not counted: some hundred kilobytes for each thread.
     pub fn bytes(&self) -> usize {
         let positions = self.tokens.capacity() * size_of::<u32>() + self.origins.capacity() * size_of::<StateOrigin>();
         let memories = self.layers.iter().map(LayerState::bytes).sum::<usize>();
@@ -139,13 +145,14 @@ impl SequenceState {
         &self.tokens
     }
 
-    /// The logits after the last position, `[vocabulary]`; `None` when the last position went back, was not asked, or was
-    /// asked for the best alone.
+    /// The logits after the last position, `[vocabulary]`; `None` when the last position went back,
+    /// was not asked, or was asked for the best alone.
     pub fn logits(&mut self) -> Option<&mut [f32]> {
         self.has_all_logits().then_some(&mut self.work.logits)
     }
 
-    /// As [`SequenceState::logits`], but after [`Model::forward_best`] those that it was asked for, and -∞ for others.
+    /// As [`SequenceState::logits`], but after [`Model::forward_best`] those that it was asked for,
+    /// and -∞ for others.
     ///
     /// [`Model::forward_best`]: super::model::Model::forward_best
     pub fn best_logits(&mut self) -> Option<&mut [f32]> {
@@ -156,19 +163,20 @@ impl SequenceState {
         self.logits == Logits::All
     }
 
-    /// The memory of DeltaNet layer `n`, `[value_heads, key_dim, value_dim]`, heads in the order of the checkpoint;
-    /// `None` for other layers. For comparisons.
+    /// The memory of DeltaNet layer `n`, `[value_heads, key_dim, value_dim]`, heads in the order of
+    /// the checkpoint; `None` for other layers. For comparisons.
     pub fn recurrent(&self, n: usize) -> Option<Vec<f32>> {
         self.layers.get(n)?.delta().map(|memory| memory.delta.dense(Simd::detect()))
     }
 
-    /// The raw rows that the convolution of DeltaNet layer `n` still sees, `[taps - 1, channels]`, the newest last;
-    /// `None` for other layers. For comparisons.
+    /// The raw rows that the convolution of DeltaNet layer `n` still sees, `[taps - 1, channels]`,
+    /// the newest last; `None` for other layers. For comparisons.
     pub fn convolved(&self, n: usize) -> Option<&[f32]> {
         self.layers.get(n)?.delta().map(|memory| memory.conv.last_rows())
     }
 
-    /// Key and value of one head of attention layer `n`; `None` for other layers and positions. For comparisons.
+    /// Key and value of one head of attention layer `n`; `None` for other layers and positions. For
+    /// comparisons.
     pub fn key_value(&self, n: usize, kv_head: usize, position: usize) -> Option<(Vec<f32>, Vec<f32>)> {
         let known = position < self.len() && kv_head < self.model_config.kv_heads;
         let cache = self.layers.get(n).filter(|_| known)?.cache()?;
@@ -195,15 +203,16 @@ impl SequenceState {
         }
     }
 
-    /// Marks this as a place that one will often come back to, the end of the system prompt or of a question. The first
-    /// and the last such places are kept; coming back costs at most a chunk of positions.
+    /// Marks this as a place that one will often come back to, the end of the system prompt or of a
+    /// question. The first and the last such places are kept; coming back costs at most a chunk of
+    /// positions.
     pub fn mark_turn(&mut self) {
         let Some(border) = border(&self.layers).filter(|&border| border > 0) else { return };
         self.checkpoints.mark_turn(border, &self.layers);
     }
 
-    /// Goes back to the first `len` positions or, where only the model can do that, to the nearest before them that
-    /// the state can reach. Returns how many positions are left.
+    /// Goes back to the first `len` positions or, where only the model can do that, to the nearest
+    /// before them that the state can reach. Returns how many positions are left.
     pub(super) fn rewind(&mut self, len: usize) -> usize {
         if len >= self.len() {
             return self.len();
@@ -222,8 +231,8 @@ impl SequenceState {
         len >= self.len() || border(&self.layers).is_none_or(|border| border <= len)
     }
 
-    /// So many more positions, at least one, can be computed at once and all but the first of them be taken back without
-    /// computing anything again.
+    /// So many more positions, at least one, can be computed at once and all but the first of them
+    /// be taken back without computing anything again.
     pub(super) fn reach_ahead(&self) -> usize {
         let Some(border) = border(&self.layers) else { return usize::MAX };
         // A full chunk is folded when the next position comes, which then is the first of its own.
@@ -254,8 +263,8 @@ impl SequenceState {
         }
     }
 
-    /// The residual stream behind the last layer at the newest positions, as far as it is still known, `[n, width]`; and
-    /// the first of them.
+    /// The residual stream behind the last layer at the newest positions, as far as it is still
+    /// known, `[n, width]`; and the first of them.
     pub(super) fn newest(&self) -> (usize, &[f32]) {
         (self.len() - self.fresh, &self.work.stream[..self.fresh * self.model_config.width])
     }
@@ -300,7 +309,8 @@ impl SequenceState {
         self.layers.iter_mut().for_each(|layer| layer.grow(wanted));
     }
 
-    /// A checkpoint to be filled while the next `n` positions are computed, if one is due among them.
+    /// A checkpoint to be filled while the next `n` positions are computed, if one is due among
+    /// them.
     pub(super) fn due_checkpoint(&mut self, n: usize) -> Option<StateCheckpoint> {
         let border = border(&self.layers)?;
         let next = (border / SPACING + 1) * SPACING;
@@ -312,12 +322,14 @@ impl SequenceState {
     }
 }
 
-/// How far back the DeltaNet layers go by themselves, which they do all alike; `None` where there are none.
+/// How far back the DeltaNet layers go by themselves, which they do all alike; `None` where there
+/// are none.
 fn border(layers: &[LayerState]) -> Option<usize> {
     layers.iter().find_map(|layer| layer.delta().map(DeltaNetState::border))
 }
 
-/// Positions there may be for a moment: a token read alone has a second beside it, which is then forgotten.
+/// Positions there may be for a moment: a token read alone has a second beside it, which is then
+/// forgotten.
 fn positions(context: usize) -> usize {
     context + 1
 }

@@ -1,8 +1,9 @@
-//! What a checkpoint of any format has to offer: its tensors by name, checked against the shapes that were asked for.
+//! What a checkpoint of any format has to offer: its tensors by name, checked against the shapes
+//! that were asked for.
 //!
-//! Names and conventions are GGUF's, whatever the file is, so that the model is bound in one way: `blk.3.attn_q.weight`,
-//! norms that multiply as they are (1 + w where the file is zero-centred), `ssm_a` = -exp(A_log), convolution taps
-//! `[channels, taps]` with the newest sample last.
+//! Names and conventions are GGUF's, whatever the file is, so that the model is bound in one way:
+//! `blk.3.attn_q.weight`, norms that multiply as they are (1 + w where the file is zero-centred),
+//! `ssm_a` = -exp(A_log), convolution taps `[channels, taps]` with the newest sample last.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,11 +24,13 @@ pub trait Tensors {
     /// A tensor of `len` values in all, as f32.
     fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LlmError>;
 
-    /// A tensor that nobody asked for is refused: a model that has it computes something else than we would.
+    /// A tensor that nobody asked for is refused: a model that has it computes something else than
+    /// we would.
     fn refuse_the_rest(&self) -> Result<(), LlmError>;
 
-    /// Takes the pages of all files out of this process: what was read of them has been copied. Packing gives back the
-    /// pages of each tensor, but the system had brought in some around each as well.
+    /// Takes the pages of all files out of this process: what was read of them has been copied.
+    /// Packing gives back the pages of each tensor, but the system had brought in some around each
+    /// as well.
     fn release(&self);
 }
 
@@ -50,8 +53,9 @@ enum Shape {
 enum Bytes {
     /// In a file, as the kernels read them: the system may drop the pages and read them again.
     Mapped(Arc<Mmap>, Range<usize>),
-    /// Written anew when the model was loaded, because the file has them in another order. Pages of their own, which
-    /// the system has back as soon as the model is unloaded; an allocator would keep them.
+    /// Written anew when the model was loaded, because the file has them in another order. Pages of
+    /// their own, which the system has back as soon as the model is unloaded; an allocator would
+    /// keep them.
     Owned(Arc<MmapMut>),
 }
 
@@ -68,8 +72,8 @@ impl Weight {
         Some(Weight { shape: Shape::Rows { kind, rows, cols }, bytes: Bytes::Owned(Arc::new(bytes)) })
     }
 
-    /// The same weights in strips, where that is how they are multiplied. What they were packed from is given back piece
-    /// by piece, so that no more than a piece of it is held beside them.
+    /// The same weights in strips, where that is how they are multiplied. What they were packed
+    /// from is given back piece by piece, so that no more than a piece of it is held beside them.
     pub fn packed(self, pool: &Pool) -> Result<Weight, LlmError> {
         let Shape::Rows { kind, rows, cols } = self.shape else { return Ok(self) };
         let layout = InterleavedLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols));
@@ -81,8 +85,8 @@ impl Weight {
         Ok(Weight { shape: Shape::Strips(layout), bytes: Bytes::Owned(Arc::new(bytes)) })
     }
 
-    /// The same weights with their codes parted, so that the best rows of a product can be found without reading all of
-    /// it, where that pays; as they are where it does not.
+    /// The same weights with their codes parted, so that the best rows of a product can be found
+    /// without reading all of it, where that pays; as they are where it does not.
     pub fn parted(self, pool: &Pool) -> (Weight, Option<PrunedMatrix>) {
         let Weight { shape: Shape::Strips(layout), bytes: Bytes::Owned(mut bytes) } = self else { return (self, None) };
         // Whoever else has these bytes expects them as they are.
@@ -201,7 +205,8 @@ pub fn pages(len: usize) -> std::io::Result<MmapMut> {
     Ok(pages)
 }
 
-/// Maps the pages of a span of a file now. Only a hint: where the system does not know it, they come as they are touched.
+/// Maps the pages of a span of a file now. Only a hint: where the system does not know it, they
+/// come as they are touched.
 pub fn populate_pages(map: &Mmap, span: &Range<usize>) {
     #[cfg(target_os = "linux")]
     let _ = map.advise_range(memmap2::Advice::PopulateRead, span.start, span.len());
@@ -211,8 +216,9 @@ pub fn populate_pages(map: &Mmap, span: &Range<usize>) {
 
 /// Takes the pages of a span out of this process: what was copied from them is not held twice.
 pub fn give_back(map: &Mmap, span: &Range<usize>) {
-    // SAFETY: the mapping is read-only and of a file, so a page that is dropped and touched again, by whoever else reads
-    // it, is read from the file again with the same bytes; nothing written can be lost. Only a hint.
+    // SAFETY: the mapping is read-only and of a file, so a page that is dropped and touched again,
+    // by whoever else reads it, is read from the file again with the same bytes; nothing written
+    // can be lost. Only a hint.
     #[cfg(unix)]
     let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, span.start, span.len()) };
 }

@@ -73,8 +73,8 @@ pub fn sizes(file: Builder, family: &str) -> Builder {
     sizes_but(file, family, "")
 }
 
-/// The metadata of a model of 2 layers, width 32, 4 heads over 2, context 256; all but the key `missing`. A qwen35 has 4
-/// layers, every second a DeltaNet of 4 value heads over 2 key heads.
+/// The metadata of a model of 2 layers, width 32, 4 heads over 2, context 256; all but the key
+/// `missing`. A qwen35 has 4 layers, every second a DeltaNet of 4 value heads over 2 key heads.
 pub fn sizes_but(file: Builder, family: &str, missing: &str) -> Builder {
     let numbers = [
         ("block_count", if family == "qwen35" { 4 } else { 2 }),
@@ -110,8 +110,8 @@ pub fn model(family: &str) -> Builder {
     random(model_without_embedding(family), "token_embd.weight", &[32, vocabulary])
 }
 
-/// A qwen35 with a block that drafts, and a head of its own. Where it is `foreseen`, no layer adds anything to a token, and
-/// the block drafts just what the model says.
+/// A qwen35 with a block that drafts, and a head of its own. Where it is `foreseen`, no layer adds
+/// anything to a token, and the block drafts just what the model says.
 pub fn drafting(foreseen: bool) -> Builder {
     let file = sizes_but(tables("qwen35"), "qwen35", "block_count");
     let file = file.u32("qwen35.block_count", 5).u32("qwen35.nextn_predict_layers", 1);

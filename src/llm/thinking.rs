@@ -1,8 +1,9 @@
 //! What the model thinks is kept apart from what it says.
 //!
-//! A pure splitter over tokens: each goes in with the bytes it stands for and comes out as a piece of a thought or of
-//! the answer. Only the marker tokens count, so an answer may write about `</think>`. A thought that grows too long is
-//! ended from outside ([`Splitter::must_close`]): the model cards of 0.8B and 2B warn that they think in circles.
+//! A pure splitter over tokens: each goes in with the bytes it stands for and comes out as a piece
+//! of a thought or of the answer. Only the marker tokens count, so an answer may write about
+//! `</think>`. A thought that grows too long is ended from outside ([`Splitter::must_close`]): the
+//! model cards of 0.8B and 2B warn that they think in circles.
 
 use super::template::{Qwen35, Thinking};
 use super::tokenizer::Detokenizer;
@@ -76,8 +77,9 @@ impl Splitter {
         self.thinks
     }
 
-    /// The thought has used up its tokens: the caller is to compute [`Splitter::closing`] in place of what it would
-    /// sample, to [`push`](Splitter::push) each of those tokens too, and then to go on sampling.
+    /// The thought has used up its tokens: the caller is to compute [`Splitter::closing`] in place
+    /// of what it would sample, to [`push`](Splitter::push) each of those tokens too, and then to
+    /// go on sampling.
     pub fn must_close(&self) -> bool {
         self.thinks && self.thought >= self.most
     }
@@ -137,7 +139,8 @@ mod tests {
         tokens
     }
 
-    /// Thought and answer that come of `output`, a token at a time; too long a thought is closed as a caller would.
+    /// Thought and answer that come of `output`, a token at a time; too long a thought is closed as
+    /// a caller would.
     fn split(output: &str, thinking: Thinking, most: usize) -> (String, String) {
         let tokenizer = testing::qwen35();
         let format = Qwen35::new(Path::new("m"), &tokenizer).unwrap();

@@ -1,5 +1,5 @@
-//! The numbers of a model, found in its checkpoint. Quantised matrices are packed in the order in which kernels read them,
-//! others stay where they lie; small vectors are copied out.
+//! The numbers of a model, found in its checkpoint. Quantised matrices are packed in the order in
+//! which kernels read them, others stay where they lie; small vectors are copied out.
 
 use sotto_kernels::{Pool, PrunedMatrix};
 
@@ -21,7 +21,8 @@ pub struct Weights {
     pub draft: Option<Draft>,
 }
 
-/// A block that drafts the token after the next (multi-token prediction), with the embedding and the head of the model.
+/// A block that drafts the token after the next (multi-token prediction), with the embedding and
+/// the head of the model.
 pub struct Draft {
     /// [width, 2 · width]: joins the next token with the hidden values before it.
     pub join: Weight,
@@ -115,7 +116,8 @@ impl Weights {
     pub fn bind(tensors: &mut impl Tensors, model_config: &ModelConfig, pool: &Pool) -> Result<Self, LlmError> {
         let ModelConfig { width, vocabulary, .. } = *model_config;
         let embedding = tensors.matrix("token_embd.weight", vocabulary, width)?;
-        // Of an embedding that is not the head too only a row is read for each token: it stays as it is.
+        // Of an embedding that is not the head too only a row is read for each token: it stays as
+        // it is.
         let (own, tied) = match tensors.has("output.weight") {
             true => (Some(embedding), tensors.matrix("output.weight", vocabulary, width)?),
             false => (None, embedding),
@@ -150,20 +152,23 @@ impl Weights {
         self.held().for_each(Weight::populate_pages);
     }
 
-    /// Bytes of the matrices that are in memory. The small vectors beside them are below a thousandth of it.
+    /// Bytes of the matrices that are in memory. The small vectors beside them are below a
+    /// thousandth of it.
     pub fn bytes(&self) -> usize {
         let screen = self.screen.as_ref().map_or(0, PrunedMatrix::bytes);
         self.held().map(|weight| weight.matrix().bytes().len()).sum::<usize>() + screen
     }
 
-    /// Of a mapped embedding that is not the head too, only the rows of spoken tokens are ever read, so it stays out.
+    /// Of a mapped embedding that is not the head too, only the rows of spoken tokens are ever
+    /// read, so it stays out.
     fn held(&self) -> impl Iterator<Item = &Weight> {
         let apart = self.embedding.is_owned() && !self.embedding.is(&self.head);
         let draft = self.draft.iter().flat_map(Draft::matrices);
         self.streamed().chain(apart.then_some(&self.embedding)).chain(draft)
     }
 
-    /// The matrices that a step of an answer reads from end to end. Of the embedding it reads a row besides.
+    /// The matrices that a step of an answer reads from end to end. Of the embedding it reads a row
+    /// besides.
     pub fn streamed(&self) -> impl Iterator<Item = &Weight> {
         self.layers.iter().flat_map(Layer::matrices).chain([&self.head])
     }

@@ -18,8 +18,8 @@ impl Window {
         prompt.saturating_add(self.kept_free()) > self.context
     }
 
-    /// Whether more of them should go once any do: down to three quarters of the context, so that the history is not
-    /// computed anew at every question from then on.
+    /// Whether more of them should go once any do: down to three quarters of the context, so that
+    /// the history is not computed anew at every question from then on.
     pub fn is_crowded(self, prompt: usize) -> bool {
         prompt.saturating_add(self.kept_free()) > self.context / 4 * 3
     }
@@ -33,8 +33,9 @@ impl Window {
         }
     }
 
-    /// What an answer is sure to get while there are turns to leave out. A quarter of the context at most: an answer that
-    /// is allowed to be as long as it likes must not cost all that was said before.
+    /// What an answer is sure to get while there are turns to leave out. A quarter of the context
+    /// at most: an answer that is allowed to be as long as it likes must not cost all that was said
+    /// before.
     fn kept_free(self) -> usize {
         self.max_tokens.min(self.context / 4).max(self.shortest())
     }

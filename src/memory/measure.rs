@@ -10,7 +10,8 @@ pub fn resident() -> Option<Bytes> {
 
 /// The most this process has ever held in RAM at once.
 pub fn peak_resident() -> Option<Bytes> {
-    // SAFETY: `usage` is a plain C struct for which all zeroes is a valid value, and getrusage only writes to it.
+    // SAFETY: `usage` is a plain C struct for which all zeroes is a valid value, and getrusage only
+    // writes to it.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         if libc::getrusage(libc::RUSAGE_SELF, &mut usage) != 0 {
@@ -23,10 +24,11 @@ pub fn peak_resident() -> Option<Bytes> {
     Some(Bytes(if cfg!(target_os = "macos") { peak } else { peak * 1024 }))
 }
 
-/// What this process may still map before it reaches the limit that the system sets it (`ulimit -v`). `None` where there
-/// is no such limit, or the system does not tell what is mapped.
+/// What this process may still map before it reaches the limit that the system sets it (`ulimit
+/// -v`). `None` where there is no such limit, or the system does not tell what is mapped.
 pub fn mappable() -> Option<Bytes> {
-    // SAFETY: `limit` is a plain C struct for which all zeroes is a valid value, and getrlimit only writes to it.
+    // SAFETY: `limit` is a plain C struct for which all zeroes is a valid value, and getrlimit only
+    // writes to it.
     let limit = unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         if libc::getrlimit(libc::RLIMIT_AS, &mut limit) != 0 {
@@ -52,8 +54,8 @@ fn status_field(name: &str) -> Option<Bytes> {
     if name != "VmRSS:" {
         return None;
     }
-    // SAFETY: `info` is a plain C struct for which all zeroes is a valid value; proc_pid_rusage writes at most the
-    // size that its flavour RUSAGE_INFO_V4 names, which is this struct.
+    // SAFETY: `info` is a plain C struct for which all zeroes is a valid value; proc_pid_rusage
+    // writes at most the size that its flavour RUSAGE_INFO_V4 names, which is this struct.
     unsafe {
         let mut info: libc::rusage_info_v4 = std::mem::zeroed();
         let out = (&raw mut info).cast();

@@ -1,7 +1,9 @@
-//! The memory budget. Whoever loads a model asks first, with the bytes it plans to hold, and gives them back by `Drop`.
+//! The memory budget. Whoever loads a model asks first, with the bytes it plans to hold, and gives
+//! them back by `Drop`.
 //!
-//! Architecture invariant: nothing in the house loads a model without a [`Permit`]; the constructors demand one.
-//! What is *not* here yet: eviction, phases and pressure. They will decide who must go; the asking stays as it is.
+//! Architecture invariant: nothing in the house loads a model without a [`Permit`]; the
+//! constructors demand one. What is *not* here yet: eviction, phases and pressure. They will decide
+//! who must go; the asking stays as it is.
 
 mod measure;
 mod release;
@@ -55,7 +57,8 @@ pub struct OverBudget {
     pub holders: String,
 }
 
-/// The system itself limits this process (`ulimit -v`), and what is asked for does not fit below that.
+/// The system itself limits this process (`ulimit -v`), and what is asked for does not fit below
+/// that.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error(
     "out of memory: {what} needs {wanted}, but the system lets this process have {room} more; raise the limit (ulimit -v) \
@@ -107,7 +110,8 @@ impl Budget {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Ledger> {
-        // The ledger is consistent after every statement, so a holder that panicked has left nothing half done.
+        // The ledger is consistent after every statement, so a holder that panicked has left
+        // nothing half done.
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crate::types::TurnId;
 
-/// One thing that happened on the way of a spoken word; nothing of what was said. The order of the variants is the order of a good turn.
+/// One thing that happened on the way of a spoken word; nothing of what was said. The order of the
+/// variants is the order of a good turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Words of somebody who speaks on.

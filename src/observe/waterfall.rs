@@ -29,7 +29,8 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Reads the timings of one turn out of its events. Without a last speech sample there is nothing to measure from.
+    /// Reads the timings of one turn out of its events. Without a last speech sample there is
+    /// nothing to measure from.
     pub fn of(events: &[Stamped]) -> Option<Timings> {
         let zero = events.iter().find(|stamped| stamped.event == Event::LastSpeechSample)?.at;
         let mut timings = Timings::default();

@@ -7,7 +7,8 @@ pub struct Latest<T> {
     receiver: Receiver<T>,
 }
 
-/// The queue's two ends. The receiving one is an ordinary channel that ends when the [`Latest`] is dropped.
+/// The queue's two ends. The receiving one is an ordinary channel that ends when the [`Latest`] is
+/// dropped.
 pub fn latest<T>() -> (Latest<T>, Receiver<T>) {
     let (sender, receiver) = bounded(1);
     (Latest { sender, receiver: receiver.clone() }, receiver)

@@ -1,4 +1,5 @@
-//! The listening stage: frames of a clip through voice activity, as fast as they come or at the pace of a microphone.
+//! The listening stage: frames of a clip through voice activity, as fast as they come or at the
+//! pace of a microphone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ use crate::types::{Ms, SampleRate};
 pub enum PlaybackPace {
     /// At once: the quickest answer to a file.
     Fast,
-    /// A second of sound takes a second, as from a microphone: what a person would wait is measured.
+    /// A second of sound takes a second, as from a microphone: what a person would wait is
+    /// measured.
     RealTime,
 }
 
@@ -41,7 +43,8 @@ pub struct SpeechClip {
     pub last_sample_at: Instant,
 }
 
-/// Runs `samples` (16 kHz) through voice activity and reports by `tell`, until the clip is over or no longer `wanted`.
+/// Runs `samples` (16 kHz) through voice activity and reports by `tell`, until the clip is over or
+/// no longer `wanted`.
 pub fn listen(
     samples: &[f32],
     pace: PlaybackPace,

@@ -45,7 +45,8 @@ impl ModelPart {
         ModelPart::Voice,
     ];
 
-    /// The parts that `plan` wants for `purpose`, in the order in which they are loaded one after the other.
+    /// The parts that `plan` wants for `purpose`, in the order in which they are loaded one after
+    /// the other.
     pub fn of(plan: &Plan, purpose: Purpose) -> Vec<ModelPart> {
         let conversation = purpose == Purpose::Conversation;
         let wanted = |part: &ModelPart| match part {
@@ -70,7 +71,8 @@ impl ModelPart {
         }
     }
 
-    /// The catalogue name of the model that does it, or its path; empty where the plan does without.
+    /// The catalogue name of the model that does it, or its path; empty where the plan does
+    /// without.
     pub fn model(self, plan: &Plan) -> &str {
         match self {
             ModelPart::Runtime => RUNTIME,
@@ -96,7 +98,8 @@ pub enum Purpose {
 
 /// The catalogue name of the library that runs the ONNX models.
 const RUNTIME: &str = "onnxruntime";
-/// What whisper.cpp maps beyond what it holds, about. It ends the program where it gets nothing, so it is asked for before.
+/// What whisper.cpp maps beyond what it holds, about. It ends the program where it gets nothing, so
+/// it is asked for before.
 const WHISPER_CPP_SLACK: Bytes = Bytes::mib(512);
 /// The catalogue name of what every wake word is heard through.
 const WAKE_FEATURES: &str = "openwakeword";
@@ -114,7 +117,8 @@ pub struct ModelPartPlan {
 /// Finds, admits and loads models.
 pub struct Loader {
     plan: Plan,
-    /// The language model of the profile, where another stands in for it because it is not installed.
+    /// The language model of the profile, where another stands in for it because it is not
+    /// installed.
     absent: Option<String>,
     store: Store,
     budget: Budget,
@@ -124,7 +128,8 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Where the profile's language model is not installed and the one that may stand in for it is, that is the one.
+    /// Where the profile's language model is not installed and the one that may stand in for it is,
+    /// that is the one.
     pub fn new(mut plan: Plan, store: Store) -> Self {
         let budget = Budget::new(plan.memory.budget);
         let stand_in = stand_in(&plan, &store);
@@ -231,8 +236,8 @@ impl Loader {
         Ok(ModelPartPlan { part, model: model.to_owned(), planned, installed })
     }
 
-    /// All of them together: which one is needed is known when a question comes, and loading takes longer than a person
-    /// waits for an answer.
+    /// All of them together: which one is needed is known when a question comes, and loading takes
+    /// longer than a person waits for an answer.
     fn planned_voices(&self) -> Result<ModelPartPlan> {
         let plans = self.voices().map(|voice| self.planned_voice(voice)).collect::<Result<Vec<_>>>()?;
         let model = self.voices().collect::<Vec<_>>().join(", ");
@@ -262,7 +267,8 @@ impl Loader {
         Ok(())
     }
 
-    /// Loads every stage. The voice, which takes longest, loads beside the others. `loaded` hears of each.
+    /// Loads every stage. The voice, which takes longest, loads beside the others. `loaded` hears
+    /// of each.
     pub fn stages(&self, purpose: Purpose, loaded: &(dyn Fn(ModelPart) + Sync)) -> Result<Stages> {
         let parts = ModelPart::of(&self.plan, purpose);
         self.check_language()?;
@@ -433,7 +439,8 @@ impl Loader {
         })
     }
 
-    /// The file to load, or the folder of its files for a voice, a checkpoint and what wake words are heard through.
+    /// The file to load, or the folder of its files for a voice, a checkpoint and what wake words
+    /// are heard through.
     fn file(&self, part: ModelPart) -> Result<PathBuf> {
         let model = part.model(&self.plan);
         if let Some(path) = local(part, model) {
@@ -469,7 +476,8 @@ mod tests {
     use crate::config::{Flag, Sources};
     use crate::store::{Catalogue, HubEnv};
 
-    /// A loader with voices of these languages in folders of their own, the first of them the main one.
+    /// A loader with voices of these languages in folders of their own, the first of them the main
+    /// one.
     fn loader(home: &std::path::Path, asr: &str, languages: &[&str]) -> Loader {
         let voice = |language: &&str| {
             let folder = home.join(language);

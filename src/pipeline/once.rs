@@ -1,11 +1,14 @@
-//! One spoken question from a clip to one spoken answer: the coordinator that follows a turn through the graph.
+//! One spoken question from a clip to one spoken answer: the coordinator that follows a turn
+//! through the graph.
 //!
-//! Work runs ahead of certainty. At the first pause the speech so far is recognised and answered, and the answer's sound
-//! is held back; when the pause has lasted long enough the turn is decided and the sound is let go. When speech goes on
-//! instead, the turn's number advances and all that was made for the older number is dropped where it is met.
+//! Work runs ahead of certainty. At the first pause the speech so far is recognised and answered,
+//! and the answer's sound is held back; when the pause has lasted long enough the turn is decided
+//! and the sound is let go. When speech goes on instead, the turn's number advances and all that
+//! was made for the older number is dropped where it is met.
 //!
-//! Every queue is bounded. Jobs for the listener, the transcriber and the language model sit in a place for one, where the newer
-//! replaces the older; sentences, and sound on its way back, wait. The coordinator never waits to send, so nothing can lock up.
+//! Every queue is bounded. Jobs for the listener, the transcriber and the language model sit in a
+//! place for one, where the newer replaces the older; sentences, and sound on its way back, wait.
+//! The coordinator never waits to send, so nothing can lock up.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -29,7 +32,8 @@ use crate::types::{Ms, SampleRate, TurnId};
 /// Sentences that may wait for the voice, and chunks of sound that may wait for the coordinator.
 const QUEUE: usize = 16;
 
-/// Once the file is over, a stage that says nothing for so long has hung in foreign code, and is given up.
+/// Once the file is over, a stage that says nothing for so long has hung in foreign code, and is
+/// given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What became of a clip.
@@ -59,17 +63,19 @@ pub trait Sink {
     fn sound(&mut self, samples: &[f32]) -> Result<()>;
 }
 
-/// How long a pipeline that is dropped waits for its stages. One that hangs in foreign code is left behind.
+/// How long a pipeline that is dropped waits for its stages. One that hangs in foreign code is left
+/// behind.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The graph, running. Dropping it closes its queues and waits for the threads: foreign code that still ran while the
-/// process ends would meet its own globals half torn down.
+/// The graph, running. Dropping it closes its queues and waits for the threads: foreign code that
+/// still ran while the process ends would meet its own globals half torn down.
 pub struct Pipeline {
     plan: Plan,
     present: CurrentTurn,
     /// Counts clips as `present` counts turns: a clip that was given up is listened to no further.
     present_clip: CurrentTurn,
-    /// The last turn whose answer was given. What the language model answered after it did not hold.
+    /// The last turn whose answer was given. What the language model answered after it did not
+    /// hold.
     confirmed: TurnId,
     /// The next question begins a conversation of its own.
     fresh: bool,

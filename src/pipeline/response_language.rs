@@ -1,8 +1,9 @@
 //! In which language the language model is to answer.
 //!
-//! Its system prompt is in English, and small models take that for a hint. So with a question in another language it is told
-//! to answer in that, because the voice that will read the answer was made for it. The line stands before the question: the
-//! system prompt and the turns before stay as they were computed, and the question's own words are the last it reads.
+//! Its system prompt is in English, and small models take that for a hint. So with a question in
+//! another language it is told to answer in that, because the voice that will read the answer was
+//! made for it. The line stands before the question: the system prompt and the turns before stay as
+//! they were computed, and the question's own words are the last it reads.
 
 use super::worker::ReplyText;
 use crate::asr::language_name;
@@ -23,7 +24,8 @@ impl ResponseLanguage {
         *self = ResponseLanguage::default();
     }
 
-    /// The question as the language model is given it. In a conversation in English alone, as it was asked.
+    /// The question as the language model is given it. In a conversation in English alone, as it
+    /// was asked.
     pub(super) fn tell(&mut self, what: ReplyText) -> ReplyText {
         match what {
             ReplyText::AnswerTo { question, language } => {

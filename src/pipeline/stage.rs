@@ -1,4 +1,5 @@
-//! What the graph asks of its stages. The real ones are models; tests put scripted ones in their place.
+//! What the graph asks of its stages. The real ones are models; tests put scripted ones in their
+//! place.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -20,11 +21,13 @@ pub trait VoiceActivityDetector: Send {
 
 /// End of turn by meaning: whether somebody who pauses is done.
 pub trait TurnDetector: Send {
-    /// The probability, 0 to 1, that nothing more is to come after `samples` (16 kHz): the turn so far, up to the pause.
+    /// The probability, 0 to 1, that nothing more is to come after `samples` (16 kHz): the turn so
+    /// far, up to the pause.
     fn complete(&mut self, samples: &[f32]) -> Result<f32>;
 }
 
-/// The wake word: the score, 0 to 1, of its having been said in the next [`WAKE_STEP`] samples at 16 kHz or right before.
+/// The wake word: the score, 0 to 1, of its having been said in the next [`WAKE_STEP`] samples at
+/// 16 kHz or right before.
 pub trait WakeWordDetector: Send {
     fn step(&mut self, step: &[f32; WAKE_STEP]) -> Result<f32>;
     fn reset(&mut self);
@@ -39,7 +42,8 @@ pub trait Transcriber: Send {
         false
     }
 
-    /// The words of a sound that is not over. However that ends, it changes nothing of what is transcribed after it.
+    /// The words of a sound that is not over. However that ends, it changes nothing of what is
+    /// transcribed after it.
     fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript> {
         self.transcribe(samples, cancel)
     }
@@ -47,10 +51,11 @@ pub trait Transcriber: Send {
 
 /// Text to text, a piece at a time, with the conversation so far in mind.
 pub trait LanguageModel: Send {
-    /// Reads `question` ahead, and says how likely a sentence ends where it ends, 0..=1. `None` where that cannot be told.
+    /// Reads `question` ahead, and says how likely a sentence ends where it ends, 0..=1. `None`
+    /// where that cannot be told.
     fn sentence_end_probability(&mut self, question: &str) -> Result<Option<f32>>;
-    /// Answers `question`; `on_piece` may break off the answer. Returns how many tokens were written.
-    /// An answer that fails leaves the conversation as it was.
+    /// Answers `question`; `on_piece` may break off the answer. Returns how many tokens were
+    /// written. An answer that fails leaves the conversation as it was.
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize>;
     /// Keeps of the last answer only its beginning `heard`: the listener broke it off there.
     fn keep_heard(&mut self, heard: &str);
@@ -63,7 +68,8 @@ pub trait LanguageModel: Send {
 /// Text to sound, a chunk at a time.
 pub trait Synthesizer: Send {
     fn rate(&self) -> SampleRate;
-    /// The two-letter codes of the languages it speaks; first that which it speaks unless it is told.
+    /// The two-letter codes of the languages it speaks; first that which it speaks unless it is
+    /// told.
     fn languages(&self) -> Vec<String> {
         vec!["en".to_owned()]
     }
@@ -75,7 +81,8 @@ pub trait Synthesizer: Send {
 /// All of them, loaded.
 pub struct Stages {
     pub voice_activity: Box<dyn VoiceActivityDetector>,
-    /// Only a conversation asks it, and goes on without: the end of a file is the end of its question.
+    /// Only a conversation asks it, and goes on without: the end of a file is the end of its
+    /// question.
     pub turn_detector: Option<Box<dyn TurnDetector>>,
     /// Where there is one, a conversation listens only after it was called by it.
     pub wake_word: Option<Box<dyn WakeWordDetector>>,
@@ -84,7 +91,8 @@ pub struct Stages {
     pub synthesizer: Box<dyn Synthesizer>,
 }
 
-/// Which turn is the present one. Whoever works for an older number stops; nobody has to reset a flag.
+/// Which turn is the present one. Whoever works for an older number stops; nobody has to reset a
+/// flag.
 #[derive(Clone, Debug, Default)]
 pub struct CurrentTurn(Arc<AtomicU64>);
 

@@ -219,7 +219,8 @@ fn sound_plays_before_the_last_token_exists() {
     let mut sink = Collects { heard: Some(tell), ..Collects::default() };
     let outcome = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut sink).unwrap();
     let timings = answered(outcome).timings;
-    // To the tenth of a millisecond these may be equal; what proves the point is that the language model was not kept waiting.
+    // To the tenth of a millisecond these may be equal; what proves the point is that the language
+    // model was not kept waiting.
     assert!(timings.first_audio <= timings.last_token, "{timings:?}");
 }
 
@@ -409,7 +410,7 @@ fn a_question_that_fails_costs_no_other() {
 #[test]
 fn a_panic_in_a_stage_ends_the_pipeline_and_is_said() {
     let mut scripted = scripted_with(Verdict::Certain, Box::new(Panics), None);
-    for what in ["speak stage panicked", "started again"] {
+    for what in ["synthesizer stage panicked", "started again"] {
         let error = scripted.pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut Collects::default()).unwrap_err();
         assert!(error.to_string().contains(what), "{error}");
     }

@@ -1,8 +1,9 @@
 //! Recorded turns in real time: what somebody waits for, and whether Sotto lets her finish.
 //!
-//! Each recording is said into the microphone of a simulated card whose clock runs with the system's, in a conversation of
-//! its own. Everything between microphone and speaker is what [`Live`] does. Times count from the recording's own last
-//! sample of speech, which the graph does not know, to when sound leaves the simulated speaker.
+//! Each recording is said into the microphone of a simulated card whose clock runs with the
+//! system's, in a conversation of its own. Everything between microphone and speaker is what
+//! [`Live`] does. Times count from the recording's own last sample of speech, which the graph does
+//! not know, to when sound leaves the simulated speaker.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,14 +24,16 @@ const LEAD: Duration = Duration::from_millis(500);
 const TASTE: Duration = Duration::from_millis(300);
 /// Without an answer for so long after its last sample a turn counts as missed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A pause is put where the voice is weakest in the middle of the speech: this share of it, on both sides, is no middle.
+/// A pause is put where the voice is weakest in the middle of the speech: this share of it, on both
+/// sides, is no middle.
 const EDGE: f64 = 0.3;
 /// A place for a pause is judged by the energy of so much sound around it.
 const DIP: Ms = Ms(30.0);
 
 /// Quiet around the speech of a recording that is kept.
 const MARGIN: Ms = Ms(300.0);
-/// Quiet in a recording is what has this share of the speech's power, -25 dB, looked at in steps of 10 ms.
+/// Quiet in a recording is what has this share of the speech's power, -25 dB, looked at in steps of
+/// 10 ms.
 const QUIET: f32 = 0.003;
 const STEP: usize = 160;
 
@@ -48,7 +51,8 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// A recording at 16 kHz, with the stretch of it that is speech. Of the quiet around it little is said.
+    /// A recording at 16 kHz, with the stretch of it that is speech. Of the quiet around it little
+    /// is said.
     pub fn new(samples: &[f32], speech: Range<usize>) -> Self {
         let margin = SampleRate::HEARING.samples(MARGIN);
         let from = speech.start.saturating_sub(margin);
@@ -56,8 +60,8 @@ impl Recording {
         Recording { samples, speech: speech.start - from..speech.end - from }
     }
 
-    /// The same with a pause of so long where the voice is weakest in the middle of the speech. Where it pauses there already,
-    /// only the rest is put in.
+    /// The same with a pause of so long where the voice is weakest in the middle of the speech.
+    /// Where it pauses there already, only the rest is put in.
     pub fn with_pause(&self, pause: Ms) -> Recording {
         let at = self.dip();
         let quiet = vec![0.0; SampleRate::HEARING.samples(pause).saturating_sub(self.quiet_around(at))];
@@ -142,7 +146,8 @@ impl TurnBenchmark {
         Ok(self.classify(first, last))
     }
 
-    /// The first answer of which something is heard, if only the beginning of a word before it was held and taken back.
+    /// The first answer of which something is heard, if only the beginning of a word before it was
+    /// held and taken back.
     fn first_answer(&mut self, last: Instant) -> Result<Option<(TurnId, String)>> {
         let begin = Instant::now();
         let mut heard = None;

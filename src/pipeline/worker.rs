@@ -1,6 +1,8 @@
-//! The stages at work: each on a thread of its own, with a queue of jobs before it and the coordinator behind it.
+//! The stages at work: each on a thread of its own, with a queue of jobs before it and the
+//! coordinator behind it.
 //!
-//! A stage that fails at a job says so and takes the next one. Only a panic ends it, and with it the pipeline.
+//! A stage that fails at a job says so and takes the next one. Only a panic ends it, and with it
+//! the pipeline.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -23,7 +25,8 @@ use crate::tts::{Sentences, Sound, Word, words};
 use crate::turn::TurnStage;
 use crate::types::{Frame, SampleRate, TurnId, WordMark};
 
-/// The longest that the language model waits for the voice to begin, and how soon it notices that nobody waits any more.
+/// The longest that the language model waits for the voice to begin, and how soon it notices that
+/// nobody waits any more.
 const HEAD_START: Duration = Duration::from_millis(200);
 const NOTICE: Duration = Duration::from_millis(10);
 
@@ -71,8 +74,8 @@ pub(super) enum ReplyText {
 }
 
 impl ReplyText {
-    /// What is said to a question: an answer, if one of the `voices` speaks its language. Nothing is said in a voice made
-    /// for another.
+    /// What is said to a question: an answer, if one of the `voices` speaks its language. Nothing
+    /// is said in a voice made for another.
     pub(super) fn reply_to(question: String, language: String, voices: &[String], plan: &config::TtsPlan) -> ReplyText {
         match language.is_empty() || voices.contains(&language) {
             true => ReplyText::AnswerTo { question, language },
@@ -133,8 +136,9 @@ impl SynthesizerQueue {
         let _dropped = self.speech.send((turn, speech));
     }
 
-    /// Waits until the first sound of `turn` is made. The voice then has the processor to itself while somebody waits for
-    /// it; the rest of the answer is written faster than it is spoken anyhow.
+    /// Waits until the first sound of `turn` is made. The voice then has the processor to itself
+    /// while somebody waits for it; the rest of the answer is written faster than it is spoken
+    /// anyhow.
     fn let_it_begin(&self, turn: TurnId, present: &CurrentTurn) {
         let deadline = Instant::now() + HEAD_START;
         while present.is(turn) && Instant::now() < deadline {
@@ -259,7 +263,8 @@ impl Worker {
                     ReplyText::AnswerTo { question, .. } => {
                         language_model.sentence_end_probability(question).unwrap_or_default()
                     }
-                    // It was not read. The turn must learn of it all the same, or waits for a weight in vain.
+                    // It was not read. The turn must learn of it all the same, or waits for a
+                    // weight in vain.
                     ReplyText::Words(_) => None,
                 };
                 self.send(StageMessage::SentenceEndScored(turn, probability));
@@ -369,7 +374,8 @@ impl Worker {
     }
 
     fn send(&self, message: StageMessage) {
-        // When the pipeline was dropped nobody waits for this any more; the stage's own queue ends next.
+        // When the pipeline was dropped nobody waits for this any more; the stage's own queue ends
+        // next.
         let _dropped = self.tell.send(message);
     }
 }
@@ -495,7 +501,8 @@ mod tests {
         }
     }
 
-    /// Takes each sound for as many words as it has samples. One that is read along is cancelled at two, and fails at three.
+    /// Takes each sound for as many words as it has samples. One that is read along is cancelled at
+    /// two, and fails at three.
     struct Counts;
 
     impl Transcriber for Counts {

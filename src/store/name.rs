@@ -1,16 +1,19 @@
-//! The one type for names from outside that become paths: files of a model, members of a hub repository, ETags, commits.
+//! The one type for names from outside that become paths: files of a model, members of a hub
+//! repository, ETags, commits.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest accepted name, and longest accepted component; file systems stop at 255 bytes per component.
+/// Longest accepted name, and longest accepted component; file systems stop at 255 bytes per
+/// component.
 const MAX_NAME: usize = 512;
 const MAX_COMPONENT: usize = 200;
 
-/// A relative path that cannot leave the folder it is joined to: `^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`, and no component
-/// is `.` or `..`. Whatever comes from a catalogue, a server or a package passes through here before it touches a disk.
+/// A relative path that cannot leave the folder it is joined to:
+/// `^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`, and no component is `.` or `..`. Whatever comes from a
+/// catalogue, a server or a package passes through here before it touches a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BlobName(String);
@@ -32,7 +35,8 @@ impl BlobName {
         }
     }
 
-    /// Accepts a name only if it is a single component, as an ETag, a commit or the name of a model must be.
+    /// Accepts a name only if it is a single component, as an ETag, a commit or the name of a model
+    /// must be.
     pub fn single(name: impl Into<String>) -> Result<BlobName, BadName> {
         let name = BlobName::new(name)?;
         match name.is_single() {

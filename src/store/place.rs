@@ -1,4 +1,5 @@
-//! Putting files in their place so that a reader sees a whole file or none, whenever the power goes.
+//! Putting files in their place so that a reader sees a whole file or none, whenever the power
+//! goes.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -70,7 +71,8 @@ pub(super) fn symlink(target: &Path, link: &Path) -> Result<(), FileError> {
     fs::rename(&draft, link).map_err(at(link))
 }
 
-/// Gives `file` a second name. Across file systems, or where the system forbids it, the second name is a symbolic link.
+/// Gives `file` a second name. Across file systems, or where the system forbids it, the second name
+/// is a symbolic link.
 pub(super) fn link(file: &Path, second: &Path) -> Result<(), FileError> {
     let whole = fs::canonicalize(file).map_err(at(file))?;
     remove(second)?;

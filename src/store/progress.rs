@@ -22,7 +22,8 @@ pub trait DownloadTask {
     /// So many more bytes are done.
     fn advance(&self, more: Bytes);
 
-    /// The task stands at `position`, wherever it stood before: further on, or back when something has to be done again.
+    /// The task stands at `position`, wherever it stood before: further on, or back when something
+    /// has to be done again.
     fn stand_at(&self, position: Bytes);
 
     fn done(self: Box<Self>);
@@ -108,7 +109,8 @@ impl Progress for Silent {
     fn note(&self, _line: &str) {}
 }
 
-/// A task that is announced when its first byte moves: a source that does not answer is never announced.
+/// A task that is announced when its first byte moves: a source that does not answer is never
+/// announced.
 pub(super) struct OnFirstByte<'a> {
     pub progress: &'a dyn Progress,
     pub what: &'a str,

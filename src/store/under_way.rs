@@ -1,4 +1,5 @@
-//! What is of no use once a pull is interrupted: a pip that runs, and a folder that will never be whole.
+//! What is of no use once a pull is interrupted: a pip that runs, and a folder that will never be
+//! whole.
 
 use std::io;
 use std::path::{Path, PathBuf};

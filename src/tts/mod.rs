@@ -1,7 +1,9 @@
-//! The voice: an answer's text becomes sound, a sentence at a time, while the answer is still being written.
+//! The voice: an answer's text becomes sound, a sentence at a time, while the answer is still being
+//! written.
 //!
-//! [`Sentences`] cuts the text, [`for_ear`] writes it out as it is said, [`phonemes`] turns it into sounds of speech, and
-//! [`Voice`] makes them audible. [`Voices`] are several, for several languages.
+//! [`Sentences`] cuts the text, [`for_ear`] writes it out as it is said, [`phonemes`] turns it into
+//! sounds of speech, and [`Voice`] makes them audible. [`Voices`] are several, for several
+//! languages.
 
 mod abbreviations;
 mod ear;

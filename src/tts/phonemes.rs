@@ -1,4 +1,5 @@
-//! Text to phonemes, by espeak-ng as a program of its own: its licence (GPL-3) keeps it out of this binary.
+//! Text to phonemes, by espeak-ng as a program of its own: its licence (GPL-3) keeps it out of this
+//! binary.
 //!
 //! espeak-ng drops punctuation, which shapes the melody of a sentence. So the text is cut into
 //! clauses, and the marks are put back behind their phonemes. All clauses go through one run of the
@@ -49,7 +50,8 @@ struct Clause {
 }
 
 impl Phonemizer {
-    /// Finds the program on `PATH`; relative entries do not count, so that no working directory can bring its own.
+    /// Finds the program on `PATH`; relative entries do not count, so that no working directory can
+    /// bring its own.
     pub fn find(language: &str) -> Result<Self, TtsError> {
         let known = language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !known || language.starts_with('-') || language.is_empty() {
@@ -64,12 +66,14 @@ impl Phonemizer {
         Ok(Phonemizer { program, language: language.to_owned(), waiting: None })
     }
 
-    /// Starts the program for the next text, while there is time. Should that fail, the next text will say why.
+    /// Starts the program for the next text, while there is time. Should that fail, the next text
+    /// will say why.
     pub fn prepare(&mut self) {
         self.waiting = self.waiting.take().or_else(|| self.start().ok());
     }
 
-    /// The phonemes of `text` in the alphabet of espeak-ng's IPA, punctuation kept, words parted by spaces.
+    /// The phonemes of `text` in the alphabet of espeak-ng's IPA, punctuation kept, words parted by
+    /// spaces.
     pub fn phonemes(&mut self, text: &str) -> Result<String, TtsError> {
         if text.len() > MAX_TEXT {
             return Err(TtsError::TooLong { bytes: text.len(), limit: MAX_TEXT });

@@ -1,5 +1,6 @@
-//! A Piper voice, cut in two: the first half makes latent frames of a whole sentence, the second makes sound of a few
-//! frames at a time, so that the first sound does not wait for the length of the sentence.
+//! A Piper voice, cut in two: the first half makes latent frames of a whole sentence, the second
+//! makes sound of a few frames at a time, so that the first sound does not wait for the length of
+//! the sentence.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,18 +23,21 @@ use crate::types::{Bytes, Ms, SampleRate};
 /// Numbers in one latent frame, and samples it becomes.
 const LATENT: usize = 192;
 const HOP: usize = 256;
-/// Frames that become sound at a time (279 ms at 22,050 Hz), half as many at first, and frames around them that the decoder must see: with 12
-/// on each side the sound is that of the whole sentence to 130 dB.
+/// Frames that become sound at a time (279 ms at 22,050 Hz), half as many at first, and frames
+/// around them that the decoder must see: with 12 on each side the sound is that of the whole
+/// sentence to 130 dB.
 const FIRST_CHUNK: usize = 12;
 const CHUNK: usize = 24;
 const CONTEXT: usize = 12;
-/// The most phonemes of one sentence: about a minute of speech. What is longer is said in several parts.
+/// The most phonemes of one sentence: about a minute of speech. What is longer is said in several
+/// parts.
 const MAX_PHONEMES: usize = 800;
 /// The most frames that a sentence may become: two minutes.
 const MAX_FRAMES: usize = 120 * 22_050 / HOP;
 /// A voice's settings have 5 KB.
 const MAX_SETTINGS: u64 = 1 << 20;
-/// What a loaded voice holds beside its files: ONNX Runtime's working memory for the longest sentence.
+/// What a loaded voice holds beside its files: ONNX Runtime's working memory for the longest
+/// sentence.
 const SCRATCH: u64 = 96 << 20;
 
 /// Silence behind a piece, so that sentences do not run into each other.
@@ -60,7 +64,8 @@ pub struct Voice {
 pub struct Sound<'a> {
     /// In -1.0..=1.0.
     pub samples: &'a [f32],
-    /// Which part of the text it says: 0 is its beginning, 1 its end. The silence behind it is all end.
+    /// Which part of the text it says: 0 is its beginning, 1 its end. The silence behind it is all
+    /// end.
     pub says: Range<f64>,
 }
 
@@ -116,8 +121,8 @@ struct Latent {
 }
 
 impl Voice {
-    /// What the voice in `folder` will hold: its graphs, which ONNX Runtime keeps a second time in the order it
-    /// computes in, and its working memory.
+    /// What the voice in `folder` will hold: its graphs, which ONNX Runtime keeps a second time in
+    /// the order it computes in, and its working memory.
     pub fn planned_bytes(folder: &Path) -> Result<Bytes, TtsError> {
         let mut bytes = SCRATCH;
         for name in ["encoder.onnx", "decoder.onnx"] {
@@ -169,8 +174,8 @@ impl Voice {
         Ok(())
     }
 
-    /// Says `text`, handing over samples in -1.0..=1.0 as they are made; `Break` ends it. A text without a word, such as
-    /// one of emoji alone, is no error and gives no sound.
+    /// Says `text`, handing over samples in -1.0..=1.0 as they are made; `Break` ends it. A text
+    /// without a word, such as one of emoji alone, is no error and gives no sound.
     pub fn speak(
         &mut self,
         text: &str,
@@ -216,7 +221,8 @@ impl Voice {
         samples: &mut usize,
         on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, TtsError> {
-        // Weighed so that the last place is exactly `says.end`: the parts of a text join without a gap.
+        // Weighed so that the last place is exactly `says.end`: the parts of a text join without a
+        // gap.
         let place = |frame: usize| {
             let part = frame as f64 / latent.frames as f64;
             says.start * (1.0 - part) + says.end * part
@@ -319,7 +325,8 @@ impl Settings {
         missing.map_or(Ok(()), |mark| Err(format!("its phoneme_id_map has no {mark:?}")))
     }
 
-    /// The two-letter code of the language: as the voice says it itself, else by espeak-ng's name of it.
+    /// The two-letter code of the language: as the voice says it itself, else by espeak-ng's name
+    /// of it.
     fn language(&self) -> &str {
         if let Some(language) = &self.language {
             return &language.family;
@@ -331,8 +338,9 @@ impl Settings {
         }
     }
 
-    /// Phonemes as the voice's numbers: `^`, then each phoneme, then `$`, with `_` between all of them, as Piper's voices
-    /// are trained: without the first `_` short sentences lose their first sound. Unknown phonemes are counted.
+    /// Phonemes as the voice's numbers: `^`, then each phoneme, then `$`, with `_` between all of
+    /// them, as Piper's voices are trained: without the first `_` short sentences lose their first
+    /// sound. Unknown phonemes are counted.
     fn ids(&self, phonemes: &[char], unknown: &mut usize) -> Vec<i64> {
         let of = |mark: &str| self.phoneme_id_map.get(mark).map_or(&[][..], Vec::as_slice);
         let mut ids = [of("^"), of("_")].concat();
@@ -348,8 +356,9 @@ impl Settings {
     }
 }
 
-/// The first sample of `sound` that is worth playing; `None` where nothing in it is heard. A voice is silent for some 50 ms
-/// before it speaks, at times for half a second; a listener need not wait for more than [`BREATH`] of it.
+/// The first sample of `sound` that is worth playing; `None` where nothing in it is heard. A voice
+/// is silent for some 50 ms before it speaks, at times for half a second; a listener need not wait
+/// for more than [`BREATH`] of it.
 fn behind_breath(sound: &[f32], rate: SampleRate) -> Option<usize> {
     let speech = sound.iter().position(|sample| sample.abs() >= AUDIBLE)?;
     Some(speech.saturating_sub(rate.samples(BREATH)))

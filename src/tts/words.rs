@@ -1,14 +1,16 @@
 //! When in the sound of a sentence each of its words is said, as nearly as its letters tell.
 //!
-//! The voice does not say how long it dwells on each word. It does know how long the sentence will be, and within a sentence time goes
-//! with what is spelled out for the ear: letters, and pauses at marks.
+//! The voice does not say how long it dwells on each word. It does know how long the sentence will
+//! be, and within a sentence time goes with what is spelled out for the ear: letters, and pauses at
+//! marks.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::for_ear;
 use super::sentences::is_spaceless;
 
-/// What a mark's pause is worth in letters: an English voice says some 15 letters a second, and pauses for 150 to 400 ms.
+/// What a mark's pause is worth in letters: an English voice says some 15 letters a second, and
+/// pauses for 150 to 400 ms.
 const CLAUSE_PAUSE: usize = 3;
 const SENTENCE_PAUSE: usize = 6;
 
@@ -20,8 +22,8 @@ pub struct Word<'a> {
     pub begins: f64,
 }
 
-/// The words of `sentence`, with what clings to them: a text between spaces, and where a script writes none, what Unicode
-/// calls a word (UAX #29).
+/// The words of `sentence`, with what clings to them: a text between spaces, and where a script
+/// writes none, what Unicode calls a word (UAX #29).
 pub fn words(sentence: &str) -> Vec<Word<'_>> {
     let texts: Vec<&str> = sentence.split_whitespace().flat_map(parts).collect();
     let weights: Vec<usize> = texts.iter().map(|text| weight(text)).collect();
@@ -63,8 +65,9 @@ fn is_plain(word: &str) -> bool {
     inner.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '’')
 }
 
-/// How much of the beginning of `text` the first `count` of `said` cover, in bytes. `said` are words of `text` in its order;
-/// what lies between them in `text`, be it long, was left out when it was said.
+/// How much of the beginning of `text` the first `count` of `said` cover, in bytes. `said` are
+/// words of `text` in its order; what lies between them in `text`, be it long, was left out when it
+/// was said.
 pub fn covered<'a>(text: &str, said: impl IntoIterator<Item = &'a str>) -> usize {
     said.into_iter().fold(0, |at, word| text[at..].find(word).map_or(at, |found| at + found + word.len()))
 }

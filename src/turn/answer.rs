@@ -9,7 +9,8 @@ use crate::types::{Ms, TurnId};
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) turn: TurnId,
-    /// Where its question's sound begins: speech that goes on before anything is heard belongs to it.
+    /// Where its question's sound begins: speech that goes on before anything is heard belongs to
+    /// it.
     pub(super) asked_from: Ms,
     pub(super) ledger: HeardText,
     /// All of its sound is there.
@@ -67,7 +68,8 @@ impl Answer {
         self.complete && self.ledger.is_played_out()
     }
 
-    /// When it counts as hung. While it is paused it need not move, but the loudspeaker must come back.
+    /// When it counts as hung. While it is paused it need not move, but the loudspeaker must come
+    /// back.
     pub(super) fn stalls_at(&self, settings: &TurnSettings) -> Option<Ms> {
         if let Some(since) = self.unheard_since {
             return Some(after(since, settings.speaker_limit));
@@ -76,8 +78,8 @@ impl Answer {
         (self.level != Level::Paused).then(|| after(self.last_sign, patience))
     }
 
-    /// Somebody perhaps speaks. Who asked may go on: before a word of the answer is heard it is held, so that no word of it
-    /// need be taken back.
+    /// Somebody perhaps speaks. Who asked may go on: before a word of the answer is heard it is
+    /// held, so that no word of it need be taken back.
     pub(super) fn make_room(&mut self, commands: &mut CommandBuffer) {
         if self.ledger.heard() > 0 { self.duck(commands) } else { self.pause(commands) }
     }
@@ -96,13 +98,15 @@ impl Answer {
         }
     }
 
-    /// Makes room for somebody who speaks. If it was often interrupted by nothing it is only ducked.
+    /// Makes room for somebody who speaks. If it was often interrupted by nothing it is only
+    /// ducked.
     pub(super) fn hush(&mut self, commands: &mut CommandBuffer, now: Ms, settings: &TurnSettings) {
         self.hushed.get_or_insert(now);
         if self.false_alarms < settings.false_alarms { self.pause(commands) } else { self.duck(commands) }
     }
 
-    /// The same where only a word can stop it: it goes on softly, and if that was often for nothing as if nobody spoke.
+    /// The same where only a word can stop it: it goes on softly, and if that was often for nothing
+    /// as if nobody spoke.
     pub(super) fn soften(&mut self, commands: &mut CommandBuffer, now: Ms, settings: &TurnSettings) {
         if self.false_alarms < settings.false_alarms {
             self.hushed.get_or_insert(now);
@@ -116,7 +120,8 @@ impl Answer {
         self.pause(commands);
     }
 
-    /// The loudspeaker is back: goes on from the word where it stopped, unless it makes room for somebody who speaks.
+    /// The loudspeaker is back: goes on from the word where it stopped, unless it makes room for
+    /// somebody who speaks.
     pub(super) fn find_speaker(&mut self, commands: &mut CommandBuffer, now: Ms) {
         if self.unheard_since.take().is_some() && self.hushed.is_none() {
             self.go_on(commands, now);

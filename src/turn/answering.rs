@@ -29,7 +29,8 @@ impl Machine {
     pub(super) fn follow_playback(&mut self, turn: TurnId, event: PlaybackEvent) {
         let now = self.now;
         let (TurnPhase::Answering(answer) | TurnPhase::Interrupted { answer, .. }) = &mut self.state else { return };
-        // What a lost loudspeaker had in it counts as played for the device, but nobody knows whether it was heard.
+        // What a lost loudspeaker had in it counts as played for the device, but nobody knows
+        // whether it was heard.
         if answer.turn != turn || answer.unheard_since.is_some() {
             return;
         }
@@ -53,7 +54,8 @@ impl Machine {
         }
     }
 
-    /// Ends the confirmed answer, if there is one. Who speaks over it has the floor then, unless it may be our own voice.
+    /// Ends the confirmed answer, if there is one. Who speaks over it has the floor then, unless it
+    /// may be our own voice.
     pub(super) fn finish(&mut self, how: Ending) {
         match self.take_state() {
             TurnPhase::Answering(answer) => self.end_answer(answer, how),

@@ -1,4 +1,5 @@
-//! A voice over the answer: voice ducks it, speech pauses it, words end it, and everything else lets it go on.
+//! A voice over the answer: voice ducks it, speech pauses it, words end it, and everything else
+//! lets it go on.
 
 use super::answer::Answer;
 use super::command::Ending;
@@ -10,8 +11,9 @@ use super::utterance::{TranscriptState, TurnUtterance, VoicePresence};
 use super::words::{asks_to_stop, is_backchannel, is_echo, is_stop, tokens};
 use crate::types::{Ms, TurnId};
 
-/// Whether somebody wants the floor by these words, said over `answer` in sound so like it. Doubtful words do not: what a
-/// television says from afar would end every answer, and who is not understood hears that he was not.
+/// Whether somebody wants the floor by these words, said over `answer` in sound so like it.
+/// Doubtful words do not: what a television says from afar would end every answer, and who is not
+/// understood hears that he was not.
 fn claims_floor(answer: &Answer, transcript: &TurnTranscript, likeness: f32, settings: &TurnSettings) -> bool {
     let TurnTranscript { text, language, verdict, .. } = transcript;
     if *verdict != TurnVerdict::Certain {
@@ -61,8 +63,8 @@ impl Machine {
         }
     }
 
-    /// What is said over the answer is so like it. Where only a stop word counts, an answer is softer while that is looked
-    /// for, unless it is only its own sound.
+    /// What is said over the answer is so like it. Where only a stop word counts, an answer is
+    /// softer while that is looked for, unless it is only its own sound.
     pub(super) fn compare_with_played(&mut self, turn: TurnId, likeness: f32) {
         let Some(utterance) = self.utterance_mut().filter(|it| it.turn == turn && likeness.is_finite()) else { return };
         utterance.likeness = likeness;
@@ -74,9 +76,10 @@ impl Machine {
         }
     }
 
-    /// Who spoke over the answer and paused speaks on. Words that were asked for in the pause may still show that there
-    /// are some: of speech that pauses often no other would ever be read. Where only a stop word counts, each piece between
-    /// pauses is read for itself: it may be our own voice, which goes on for long.
+    /// Who spoke over the answer and paused speaks on. Words that were asked for in the pause may
+    /// still show that there are some: of speech that pauses often no other would ever be read.
+    /// Where only a stop word counts, each piece between pauses is read for itself: it may be our
+    /// own voice, which goes on for long.
     pub(super) fn interrupt_again(&mut self, since: Ms) {
         let stops_only = self.settings.barge_in == BargeIn::Stop;
         let TurnPhase::Interrupted { answer, over } = &mut self.state else { return };
@@ -95,7 +98,8 @@ impl Machine {
         }
     }
 
-    /// When speech that goes on is looked through for words. No longer once the answer plays on under it.
+    /// When speech that goes on is looked through for words. No longer once the answer plays on
+    /// under it.
     pub(super) fn word_check_due(&self) -> Option<Ms> {
         match (&self.state, self.voice) {
             (TurnPhase::Interrupted { answer, over }, VoicePresence::Speech)
@@ -121,7 +125,8 @@ impl Machine {
         }
     }
 
-    /// A false alarm, so far: the answer plays on, and who speaks may still turn out to say something.
+    /// A false alarm, so far: the answer plays on, and who speaks may still turn out to say
+    /// something.
     pub(super) fn let_answer_go_on(&mut self) {
         let TurnPhase::Interrupted { answer, .. } = &mut self.state else { return };
         if answer.hushed.is_some() {
@@ -155,7 +160,8 @@ impl Machine {
         }
     }
 
-    /// Drops an utterance over the answer that is over and claims nothing; the answer goes on already.
+    /// Drops an utterance over the answer that is over and claims nothing; the answer goes on
+    /// already.
     pub(super) fn dismiss(&mut self) {
         match self.take_state() {
             TurnPhase::Interrupted { answer, over } if over.decided && over.words().is_some() => {
@@ -165,8 +171,8 @@ impl Machine {
         }
     }
 
-    /// Words: the answer ends for good, and what is being said is the next turn, or the rest of the question when no
-    /// word of the answer was heard yet.
+    /// Words: the answer ends for good, and what is being said is the next turn, or the rest of the
+    /// question when no word of the answer was heard yet.
     fn yield_floor(&mut self, transcript: &TurnTranscript) {
         if self.settings.barge_in == BargeIn::Stop {
             return self.finish(Ending::Interrupted);

@@ -5,8 +5,9 @@ use crate::types::{Ms, TurnId};
 
 /// Something to do, in the order given.
 ///
-/// A number is for one recognition and one answer at most. A recognition is open from `BeginRecognition` until it is
-/// cancelled or its words have come; an answer from `Prepare` until `Discard` or `End`. One of each is open at a time.
+/// A number is for one recognition and one answer at most. A recognition is open from
+/// `BeginRecognition` until it is cancelled or its words have come; an answer from `Prepare` until
+/// `Discard` or `End`. One of each is open at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TurnCommand {
     /// Somebody speaks since `from` on the session's clock. Partial transcripts are welcome.
@@ -14,13 +15,15 @@ pub enum TurnCommand {
         turn: TurnId,
         from: Ms,
     },
-    /// Read the sound between the two moments, and score whether the turn is complete. Pad it as the transcriber needs.
+    /// Read the sound between the two moments, and score whether the turn is complete. Pad it as
+    /// the transcriber needs.
     Recognise {
         turn: TurnId,
         from: Ms,
         to: Ms,
     },
-    /// Its words are not wanted any more. What is computed for it is to stop, not only to be ignored.
+    /// Its words are not wanted any more. What is computed for it is to stop, not only to be
+    /// ignored.
     CancelRecognition {
         turn: TurnId,
     },
@@ -49,12 +52,14 @@ pub enum TurnCommand {
     Pause {
         turn: TurnId,
     },
-    /// Play on at full level, from `from` of the answer's sound: the beginning of the word where it was paused.
+    /// Play on at full level, from `from` of the answer's sound: the beginning of the word where it
+    /// was paused.
     Resume {
         turn: TurnId,
         from: Ms,
     },
-    /// The answer is over: stop computing and playing it. The history keeps its first `heard` bytes.
+    /// The answer is over: stop computing and playing it. The history keeps its first `heard`
+    /// bytes.
     End {
         turn: TurnId,
         how: Ending,
@@ -83,8 +88,8 @@ pub enum Ending {
     Done,
     Interrupted,
     Failed,
-    /// The person went on before a word of it was heard: its question is part of a longer one that comes under another
-    /// number. The history keeps neither.
+    /// The person went on before a word of it was heard: its question is part of a longer one that
+    /// comes under another number. The history keeps neither.
     Revised,
 }
 

@@ -1,11 +1,13 @@
-//! How likely a turn is over, by what three witnesses make of it: the end-of-turn model of how the voice fell, the
-//! transcriber of what to write behind the last word, and the language model of the words.
+//! How likely a turn is over, by what three witnesses make of it: the end-of-turn model of how the
+//! voice fell, the transcriber of what to write behind the last word, and the language model of the
+//! words.
 //!
-//! None of them knows much alone. Of 97 recordings there are the ends and 484 pauses before them, 36 of the speakers' own and
-//! the others made where the voice is weakest: the witnesses rank an end above a pause in 88, 82 and 87 of 100 pairs, all of
-//! them together in 95. So what they say is added up, log-odds times a weight each, as logistic regression over those recordings
-//! weighs it. (The 95 are of recordings that the weights were not fitted to, a tenth at a time.) The models were Smart Turn
-//! 3.2, Whisper base in eight bits, and Qwen2.5-Coder-0.5B.
+//! None of them knows much alone. Of 97 recordings there are the ends and 484 pauses before them,
+//! 36 of the speakers' own and the others made where the voice is weakest: the witnesses rank an
+//! end above a pause in 88, 82 and 87 of 100 pairs, all of them together in 95. So what they say is
+//! added up, log-odds times a weight each, as logistic regression over those recordings weighs it.
+//! (The 95 are of recordings that the weights were not fitted to, a tenth at a time.) The models
+//! were Smart Turn 3.2, Whisper base in eight bits, and Qwen2.5-Coder-0.5B.
 
 use super::input::{TurnTranscript, TurnVerdict};
 use super::words::{Completeness, completeness, ends_with_marks};
@@ -22,7 +24,8 @@ pub(super) struct Evidence<'a> {
 /// A witness.
 struct Feature {
     weight: f32,
-    /// Log-odds that say least when it is silent: those with which the others' explain the recordings best.
+    /// Log-odds that say least when it is silent: those with which the others' explain the
+    /// recordings best.
     silent: f32,
 }
 
@@ -33,8 +36,9 @@ const BIAS: f32 = -1.28;
 
 /// No witness is believed beyond these log-odds, one in 400.
 const MOST: f32 = 6.0;
-/// What the lists of words stand for where the language model says nothing: a finished sentence for what it says of an end in
-/// the mean, and a last word that must be followed by others for more than it would ever say.
+/// What the lists of words stand for where the language model says nothing: a finished sentence for
+/// what it says of an end in the mean, and a last word that must be followed by others for more
+/// than it would ever say.
 const FINISHED: f32 = -0.9;
 const HANGING: f32 = -8.0;
 /// Log-odds of one in twenty. Below it the language model does not contradict the lists.
@@ -47,7 +51,8 @@ impl Feature {
 }
 
 impl Evidence<'_> {
-    /// The probability that the turn is over, 0..=1. `None` where no words are understood that could be over.
+    /// The probability that the turn is over, 0..=1. `None` where no words are understood that
+    /// could be over.
     pub(super) fn over(&self) -> Option<f32> {
         let TurnTranscript { language, verdict, ending, .. } = self.transcript;
         if *verdict != TurnVerdict::Certain {

@@ -113,7 +113,8 @@ impl Machine {
         self.use_words();
     }
 
-    /// The words of the utterance are there: prepares the answer to them, or listens on if they are not all.
+    /// The words of the utterance are there: prepares the answer to them, or listens on if they are
+    /// not all.
     pub(super) fn use_words(&mut self) {
         let TurnPhase::Hearing(utterance) = &mut self.state else { return };
         if utterance.is_read_in_part(self.voice) {
@@ -211,7 +212,8 @@ impl Machine {
         }
     }
 
-    /// Gives the floor to who asks for it, by key or by name. Of what is being said, all after `from` counts.
+    /// Gives the floor to who asks for it, by key or by name. Of what is being said, all after
+    /// `from` counts.
     pub(super) fn listen_from(&mut self, from: Ms) {
         self.fall_silent();
         self.attend(self.settings.wake_window);

@@ -6,19 +6,21 @@ use crate::types::{Ms, TurnId};
 #[derive(Clone, Debug, PartialEq)]
 pub enum TurnInput {
     Voice(VoiceEvent),
-    /// How likely it is that the turn is complete, 0..=1, as of the pause for which `turn` was to be recognised.
+    /// How likely it is that the turn is complete, 0..=1, as of the pause for which `turn` was to
+    /// be recognised.
     EndOfTurnScore {
         turn: TurnId,
         probability: f32,
     },
-    /// How far the sound of `turn` is like what the speaker played at the time: 1 is its echo, 0 has nothing to do with it.
-    /// Told when its recognition begins, and of all that is to be recognised before its words are.
+    /// How far the sound of `turn` is like what the speaker played at the time: 1 is its echo, 0
+    /// has nothing to do with it. Told when its recognition begins, and of all that is to be
+    /// recognised before its words are.
     LikePlayed {
         turn: TurnId,
         likeness: f32,
     },
-    /// How likely, 0..=1, the language has a sentence end behind the words of the question of `turn`, for which an answer is
-    /// prepared; `None` where that cannot be told.
+    /// How likely, 0..=1, the language has a sentence end behind the words of the question of
+    /// `turn`, for which an answer is prepared; `None` where that cannot be told.
     SentenceEndScore {
         turn: TurnId,
         probability: Option<f32>,
@@ -59,7 +61,8 @@ pub enum TurnInput {
     Shutdown,
 }
 
-/// What voice activity tells. Moments are on the session's clock and may lie a little before the input's own.
+/// What voice activity tells. Moments are on the session's clock and may lie a little before the
+/// input's own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum VoiceEvent {
     /// The first voiced frame: a voice, perhaps.
@@ -83,7 +86,8 @@ pub struct TurnTranscript {
     /// Two letters, as in "en"; empty when it is not known.
     pub language: String,
     pub verdict: TurnVerdict,
-    /// How likely, 0..=1, the transcriber finds it that a sentence ends behind the last word; `None` where it does not say.
+    /// How likely, 0..=1, the transcriber finds it that a sentence ends behind the last word;
+    /// `None` where it does not say.
     pub ending: Option<f32>,
 }
 
@@ -102,13 +106,15 @@ pub enum TurnVerdict {
 pub enum AnswerEvent {
     /// The first sentence went to the voice.
     FirstSentence,
-    /// The next piece of its sound lasts `length` and says `text`, which stands at byte `at` of the answer's text.
+    /// The next piece of its sound lasts `length` and says `text`, which stands at byte `at` of the
+    /// answer's text.
     Sound { length: Ms, at: usize, text: String },
     /// All of its sound is there.
     Complete,
 }
 
-/// What the device's clock says of the answer's sound. Best told right before anything that may end the answer.
+/// What the device's clock says of the answer's sound. Best told right before anything that may end
+/// the answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PlaybackEvent {
     /// It has left the speaker up to `position`.

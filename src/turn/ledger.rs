@@ -1,7 +1,7 @@
 //! Which words of an answer have been heard.
 //!
-//! Each piece of sound says a piece of text. Inside a piece the letters are taken to last equally long, and a word counts
-//! as heard once its last letter has left the speaker.
+//! Each piece of sound says a piece of text. Inside a piece the letters are taken to last equally
+//! long, and a word counts as heard once its last letter has left the speaker.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -63,8 +63,8 @@ impl Piece {
 }
 
 impl HeardText {
-    /// Takes the next piece. A length that is no number of milliseconds counts as 0; a text that would stand before what
-    /// is there already stands after it.
+    /// Takes the next piece. A length that is no number of milliseconds counts as 0; a text that
+    /// would stand before what is there already stands after it.
     pub(super) fn push(&mut self, length: Ms, at: usize, text: String) -> Result<(), Full> {
         self.text_bytes = self.text_bytes.saturating_add(text.len());
         if self.pieces.len() >= MOST_PIECES || self.text_bytes > MOST_TEXT {

@@ -1,5 +1,5 @@
-//! The machine: its state, its doors, its deadlines. What it does with voices stands in `hearing`, with voices over an
-//! answer in `barge_in`, with answers in `answering`.
+//! The machine: its state, its doors, its deadlines. What it does with voices stands in `hearing`,
+//! with voices over an answer in `barge_in`, with answers in `answering`.
 
 use super::answer::{Answer, Level};
 use super::command::{EarconKind, Ending, Notice, SessionState, TurnCommand};
@@ -92,8 +92,8 @@ impl Machine {
         machine
     }
 
-    /// Takes what happened at the moment `at` and says what to do. A moment before that of an earlier input counts as
-    /// that one.
+    /// Takes what happened at the moment `at` and says what to do. A moment before that of an
+    /// earlier input counts as that one.
     pub fn on(&mut self, at: Ms, input: TurnInput) -> Vec<TurnCommand> {
         if self.gates.closed {
             return Vec::new();
@@ -215,7 +215,8 @@ impl Machine {
         false
     }
 
-    /// Without a microphone everything ends. Without a loudspeaker the microphone is heard on, and an answer waits.
+    /// Without a microphone everything ends. Without a loudspeaker the microphone is heard on, and
+    /// an answer waits.
     fn device_there(&mut self, device: DeviceKind, there: bool) {
         match device {
             DeviceKind::Microphone => {

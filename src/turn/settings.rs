@@ -6,32 +6,34 @@ use crate::types::Ms;
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnSettings {
     pub end: EndOfTurn,
-    /// Whether the language model says of every question how likely a sentence ends there. It is waited for then: no sound
-    /// of the answer can be there before.
+    /// Whether the language model says of every question how likely a sentence ends there. It is
+    /// waited for then: no sound of the answer can be there before.
     pub use_sentence_end: bool,
     /// A turn is taken as it is after so long, be it finished or not: Whisper hears 30 s at once.
     pub longest_turn: Ms,
-    /// A first voiced frame that has become neither speech nor silence by now was nothing. Twice the 200 ms that voice
-    /// activity takes to confirm speech, with room for a late frame.
+    /// A first voiced frame that has become neither speech nor silence by now was nothing. Twice
+    /// the 200 ms that voice activity takes to confirm speech, with room for a late frame.
     pub candidate_limit: Ms,
     pub barge_in: BargeIn,
-    /// Speech over the answer is looked through for words each time it has gone on for so long: three syllables or so,
-    /// the shortest piece that Whisper reads dependably.
+    /// Speech over the answer is looked through for words each time it has gone on for so long:
+    /// three syllables or so, the shortest piece that Whisper reads dependably.
     pub word_check: Ms,
-    /// An interruption without words after so long was none, and the answer goes on. LiveKit's figure.
+    /// An interruption without words after so long was none, and the answer goes on. LiveKit's
+    /// figure.
     pub word_limit: Ms,
-    /// After so many false interruptions of one answer a voice only ducks it until it has words: in a room with a
-    /// television the answer would stutter.
+    /// After so many false interruptions of one answer a voice only ducks it until it has words: in
+    /// a room with a television the answer would stutter.
     pub false_alarms: u32,
-    /// Speech over the answer that is so like what was played is its echo, which the canceller has lost, unless it asks to
-    /// stop: of ten pieces of echo one still passes for a person, and of 40 pieces of a person one is taken for echo
-    /// (`hear::Likeness`). Who speaks on is heard again, and is less alike the longer it takes.
+    /// Speech over the answer that is so like what was played is its echo, which the canceller has
+    /// lost, unless it asks to stop: of ten pieces of echo one still passes for a person, and of 40
+    /// pieces of a person one is taken for echo (`hear::Likeness`). Who speaks on is heard again,
+    /// and is less alike the longer it takes.
     pub own_sound: f32,
-    /// Words said within this span may come back as echo: the longest piece that is said at a time, and the time that
-    /// recognition takes.
+    /// Words said within this span may come back as echo: the longest piece that is said at a time,
+    /// and the time that recognition takes.
     pub echo_window: Ms,
-    /// Speech that begins so soon after the answer's end may still be its echo: a living room's reverberation and the
-    /// latency of a wireless speaker.
+    /// Speech that begins so soon after the answer's end may still be its echo: a living room's
+    /// reverberation and the latency of a wireless speaker.
     pub echo_tail: Ms,
     /// Whether a wake word has to be said first.
     pub wake_word: bool,
@@ -39,19 +41,19 @@ pub struct TurnSettings {
     pub wake_window: Ms,
     /// How long after an answer speech may begin without the wake word.
     pub follow_up: Ms,
-    /// A transcriber that has said nothing for so long hangs: some ten times what Whisper base takes for 30 s of sound
-    /// on two cores.
+    /// A transcriber that has said nothing for so long hangs: some ten times what Whisper base
+    /// takes for 30 s of sound on two cores.
     pub recognise_limit: Ms,
-    /// The longest wait for an answer's next sign of life before its first sound; a model may have to be loaded first
-    /// (others report 45 s).
+    /// The longest wait for an answer's next sign of life before its first sound; a model may have
+    /// to be loaded first (others report 45 s).
     pub think_limit: Ms,
     /// The longest wait for a sign of life once the answer is heard.
     pub stall_limit: Ms,
-    /// How long an answer waits for a loudspeaker that is lost. One that is unplugged and plugged in again, or a sound server
-    /// that restarts, is back within seconds.
+    /// How long an answer waits for a loudspeaker that is lost. One that is unplugged and plugged
+    /// in again, or a sound server that restarts, is back within seconds.
     pub speaker_limit: Ms,
-    /// Silence after a question before a sound tells that Sotto thinks; `None` never does. A second is where a listener
-    /// starts to doubt that he was heard.
+    /// Silence after a question before a sound tells that Sotto thinks; `None` never does. A second
+    /// is where a listener starts to doubt that he was heard.
     pub chime_after: Option<Ms>,
 }
 
@@ -60,8 +62,8 @@ pub struct TurnSettings {
 pub enum BargeIn {
     /// Interrupt it. Without echo cancellation its own sound would hold it up again and again.
     On,
-    /// Stop it by words that ask for silence, whatever is said beside them. It goes on, softly for a while, lest it drown
-    /// them.
+    /// Stop it by words that ask for silence, whatever is said beside them. It goes on, softly for
+    /// a while, lest it drown them.
     Stop,
     /// Nothing.
     Off,
@@ -70,9 +72,9 @@ pub enum BargeIn {
 /// How much silence ends a turn, by how likely it is over (`turn::evidence`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndOfTurn {
-    /// The floor: it is most likely over. Most answers take about as long to be made, so less would gain little. Of 36
-    /// pauses that speakers made themselves eight looked so finished, and lasted up to 480 ms but for one of 830; of 448 that
-    /// were made for them, 20 (with 0.7 as the limit).
+    /// The floor: it is most likely over. Most answers take about as long to be made, so less would
+    /// gain little. Of 36 pauses that speakers made themselves eight looked so finished, and lasted
+    /// up to 480 ms but for one of 830; of 448 that were made for them, 20 (with 0.7 as the limit).
     pub short: Ms,
     /// It may be over. Of those pauses one in six looked at least so.
     pub middle: Ms,
@@ -80,8 +82,9 @@ pub struct EndOfTurn {
     pub long: Ms,
     /// It is unlikely to be over: a sentence that hangs in the air. Home Assistant's "relaxed".
     pub hanging: Ms,
-    /// The probabilities of being over from which it counts as likely, possible and doubtful; below the last it is unlikely. Of
-    /// 97 ends 73, 90 and 96 were above them, and of 472 pauses, made at other places than those above, 21, 69 and 124.
+    /// The probabilities of being over from which it counts as likely, possible and doubtful; below
+    /// the last it is unlikely. Of 97 ends 73, 90 and 96 were above them, and of 472 pauses, made
+    /// at other places than those above, 21, 69 and 124.
     pub likely: f32,
     pub possible: f32,
     pub doubtful: f32,

@@ -30,8 +30,8 @@ impl VoicePresence {
     }
 }
 
-/// One utterance. Each time it goes on after a pause it is revised: it gets a new number, and all that was made for the
-/// older one is dropped.
+/// One utterance. Each time it goes on after a pause it is revised: it gets a new number, and all
+/// that was made for the older one is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct TurnUtterance {
     pub(super) turn: TurnId,
@@ -115,13 +115,14 @@ impl TurnUtterance {
         }
     }
 
-    /// Whether more has been said than its words were asked for: they were looked for in the middle of the speech. What
-    /// is decided in the middle is as it is.
+    /// Whether more has been said than its words were asked for: they were looked for in the middle
+    /// of the speech. What is decided in the middle is as it is.
     pub(super) fn is_read_in_part(&self, voice: VoicePresence) -> bool {
         voice.quiet_since().map_or(!self.decided, |quiet| self.read_to.0 < quiet.0)
     }
 
-    /// What was read is not all of it: listens on, under a new number, and asks again if it is all by now.
+    /// What was read is not all of it: listens on, under a new number, and asks again if it is all
+    /// by now.
     pub(super) fn read_on(&mut self, commands: &mut CommandBuffer, from: Ms, voice: VoicePresence, now: Ms) {
         self.revise(commands, from, now);
         if let Some(quiet) = voice.quiet_since() {
@@ -141,8 +142,8 @@ impl TurnUtterance {
         after(latest(quiet, self.from), self.silence_needed(settings))
     }
 
-    /// The likelier it is that the turn is over, the less. Until the language model has weighed the words, as long as if
-    /// nothing were known.
+    /// The likelier it is that the turn is over, the less. Until the language model has weighed the
+    /// words, as long as if nothing were known.
     fn silence_needed(&self, TurnSettings { end, use_sentence_end, .. }: &TurnSettings) -> Ms {
         let unweighed = *use_sentence_end && self.ahead.is_some() && self.weighed.is_none();
         let evidence =

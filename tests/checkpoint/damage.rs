@@ -65,8 +65,8 @@ impl Damage {
 #[derive(Clone, Copy, Debug)]
 pub enum ModelPart {
     All,
-    /// The JSON of a safetensors header, a small part of the file. Its length is made right again, so that what the
-    /// JSON says is read.
+    /// The JSON of a safetensors header, a small part of the file. Its length is made right again,
+    /// so that what the JSON says is read.
     Header,
 }
 

@@ -104,8 +104,9 @@ fn check_packed(folder: &Path, original: &Plain) {
                 for (i, code) in plain.codes(name, bits).into_iter().enumerate() {
                     let (scale, bias) = (scales[i / group], biases[i / group]);
                     assert_eq!(values[i], scale * code as f32 + bias, "{name} {i}");
-                    // Half a step, and what rounding scale and bias to bf16 moves. MLX stretches the scale until 0 is
-                    // met exactly, so that values at an end of the range may lie a step beyond it.
+                    // Half a step, and what rounding scale and bias to bf16 moves. MLX stretches
+                    // the scale until 0 is met exactly, so that values at an end of the range may
+                    // lie a step beyond it.
                     let steps = if code == 0 || code + 1 == 1 << bits { 1.5 } else { 0.501 };
                     let rounding = (scale.abs() * code as f32 + bias.abs()) / 256.0;
                     assert!((values[i] - before[i]).abs() <= steps * scale.abs() + rounding, "{name} {i}");

@@ -1,5 +1,5 @@
-//! Checkpoints from outside: those that lie are refused with the right words, and without much memory; expected tensors
-//! of other implementations are met to the bit.
+//! Checkpoints from outside: those that lie are refused with the right words, and without much
+//! memory; expected tensors of other implementations are met to the bit.
 
 mod damage;
 mod expected;
@@ -309,7 +309,8 @@ fn files_of(model: &Path) -> Vec<PathBuf> {
 }
 
 proptest! {
-    /// Whatever a header says, the answer is an error or tensors that lie in the file one behind the other.
+    /// Whatever a header says, the answer is an error or tensors that lie in the file one behind
+    /// the other.
     #[test]
     fn fuzz_headers(seed in prop::sample::select(corpus_files("safetensors")), damage in damages(6)) {
         let mut file = seed;
@@ -323,7 +324,8 @@ proptest! {
         }
     }
 
-    /// A damaged folder is refused or gives finite work; it never panics, and holds little more than it has.
+    /// A damaged folder is refused or gives finite work; it never panics, and holds little more
+    /// than it has.
     #[test]
     fn fuzz_folders(
         seed in any::<prop::sample::Index>(),

@@ -19,7 +19,8 @@ fn count(more: usize, less: usize) {
     });
 }
 
-// SAFETY: every call goes to the system's allocator with the arguments that came; counting allocates nothing.
+// SAFETY: every call goes to the system's allocator with the arguments that came; counting
+// allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 0);

@@ -4,8 +4,8 @@ use std::f32::consts::{PI, TAU};
 
 use super::room::{Noise, RATE, TALKER_DB, scale};
 
-/// Something with the rhythm, pitch and formants of speech, and of no language: four syllables a second with a pause
-/// after every seventh, at [`TALKER_DB`].
+/// Something with the rhythm, pitch and formants of speech, and of no language: four syllables a
+/// second with a pause after every seventh, at [`TALKER_DB`].
 pub fn babble(seed: u64, seconds: usize) -> Vec<f32> {
     let mut noise = Noise(seed);
     let pitch = 120.0 + 60.0 * noise.sample();

@@ -1,4 +1,5 @@
-//! A conversation on a simulated card, on the card's own clock. Shared by the tests of echo and of the wake word.
+//! A conversation on a simulated card, on the card's own clock. Shared by the tests of echo and of
+//! the wake word.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Conversation {
     card: Simulated,
     pub live: Live,
-    /// What was asked and answered, but for answers that were taken back before a word of them was heard.
+    /// What was asked and answered, but for answers that were taken back before a word of them was
+    /// heard.
     pub answers: Vec<Exchange>,
 }
 
@@ -34,7 +36,8 @@ impl Conversation {
         conversation
     }
 
-    /// Lets time pass, in steps of 10 ms. It stands still while a stage has something to do: a busy machine is no slow stage.
+    /// Lets time pass, in steps of 10 ms. It stands still while a stage has something to do: a busy
+    /// machine is no slow stage.
     pub fn pass(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds / 10 {
             self.card.advance(Duration::from_millis(10));

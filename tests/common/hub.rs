@@ -1,5 +1,6 @@
-//! A model hub on this machine that can be told to misbehave. It serves `/{repo}/resolve/{revision}/{file}` with the
-//! headers of the real one and keeps what it was asked.
+//! A model hub on this machine that can be told to misbehave. It serves
+//! `/{repo}/resolve/{revision}/{file}` with the headers of the real one and keeps what it was
+//! asked.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};

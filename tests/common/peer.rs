@@ -19,7 +19,8 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 pub struct Peer(ByteLevelBpe);
 
 impl Peer {
-    /// A tokenizer that cuts as GGUF's `cut` says, of ordinary `tokens` with their ids and of `merges` as `a b`.
+    /// A tokenizer that cuts as GGUF's `cut` says, of ordinary `tokens` with their ids and of
+    /// `merges` as `a b`.
     pub fn new<'a>(
         cut: &str,
         tokens: impl Iterator<Item = (&'a str, u32)>,

@@ -1,5 +1,5 @@
-//! A sound server for tests: PulseAudio with null sinks, in a folder of its own, so that no sound card is needed and no
-//! session of the user is touched. `make test` installs it on Debian.
+//! A sound server for tests: PulseAudio with null sinks, in a folder of its own, so that no sound
+//! card is needed and no session of the user is touched. `make test` installs it on Debian.
 
 #[path = "skip.rs"]
 mod skip;
@@ -75,7 +75,8 @@ impl Drop for Server {
     }
 }
 
-/// Whether the server can be run; where it cannot, that is said, and the test is no proof of anything.
+/// Whether the server can be run; where it cannot, that is said, and the test is no proof of
+/// anything.
 pub fn server(modules: &str) -> Option<Server> {
     let alsa = ["/usr/lib", "/usr/lib64"].iter().any(|lib| holds_plugin(Path::new(lib)));
     let pulse = Command::new("pulseaudio").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());

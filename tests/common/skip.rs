@@ -3,7 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Reports that `what` is not tested here, and why: on stderr, and as a line of the file that `TEST_SKIPS` names.
+/// Reports that `what` is not tested here, and why: on stderr, and as a line of the file that
+/// `TEST_SKIPS` names.
 ///
 /// # Panics
 /// Where the file cannot be written: a skip that nobody counts would be silent.

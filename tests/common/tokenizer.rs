@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Token b is the byte b, as GPT-2 spells it; behind the bytes come `added`, of which `<|…|>` are control tokens.
+/// Token b is the byte b, as GPT-2 spells it; behind the bytes come `added`, of which `<|…|>` are
+/// control tokens.
 pub fn document(added: &[&str]) -> Value {
     let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let mut others = (256..).filter_map(char::from_u32);

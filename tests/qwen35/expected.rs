@@ -1,4 +1,5 @@
-//! Expected tensors out of safetensors files: eight bytes of header length, a JSON header, little-endian data.
+//! Expected tensors out of safetensors files: eight bytes of header length, a JSON header,
+//! little-endian data.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -69,8 +70,8 @@ impl Expected {
         self.values(name).iter().map(|&value| value as u32).collect()
     }
 
-    /// The rows that a convolution still sees, `[taps - 1, channels]` in the order of GGUF. Files have
-    /// `[channels, taps - 1]`, or one dead column more in front.
+    /// The rows that a convolution still sees, `[taps - 1, channels]` in the order of GGUF. Files
+    /// have `[channels, taps - 1]`, or one dead column more in front.
     pub fn conv_rows(&self, name: &str, model_config: &ModelConfig) -> Vec<f32> {
         let net = model_config.delta.as_ref().unwrap();
         let (channels, before) = (net.heads().channels(), net.taps - 1);

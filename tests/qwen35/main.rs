@@ -1,4 +1,5 @@
-//! The hybrid model of Qwen3.5 against expected tensors (tests/golden/README.md), in every form a sequence can take.
+//! The hybrid model of Qwen3.5 against expected tensors (tests/golden/README.md), in every form a
+//! sequence can take.
 //!
 mod expected;
 #[path = "../common/goldens.rs"]
@@ -10,7 +11,8 @@ use expected::Expected;
 use sotto::llm::{KvCacheType, Model, SequenceState};
 use sotto_kernels::{BlockType, unpack_row};
 
-/// SPEC 8.3: logits absolutely, states relative to the largest value of their tensor, and how clear a winner must be.
+/// SPEC 8.3: logits absolutely, states relative to the largest value of their tensor, and how clear
+/// a winner must be.
 const LOGIT_TOLERANCE: f32 = 2e-3;
 const STATE_TOLERANCE: f32 = 1e-4;
 const CLEAR_MARGIN: f32 = 1e-2;
@@ -205,7 +207,8 @@ fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
             held.push(state.bytes());
         }
     }
-    // The two attention layers keep 2 x 2 x 32 halves a position, in segments of 128; nothing else grows.
+    // The two attention layers keep 2 x 2 x 32 halves a position, in segments of 128; nothing else
+    // grows.
     let grown = held[4] - held[0];
     assert!(grown.abs_diff(8_000 * 2 * 2 * 2 * 32 * 2) <= 2 * 128 * 2 * 2 * 32 * 2, "{held:?}");
     assert!(state.bytes() <= SequenceState::planned_bytes(model.model_config(), TOKENS).unwrap());

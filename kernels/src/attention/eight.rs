@@ -1,5 +1,5 @@
-//! Attention over keys and values in 8 bits: a group of values of sixteen positions is unpacked at a time, and serves
-//! all rows of the tile.
+//! Attention over keys and values in 8 bits: a group of values of sixteen positions is unpacked at
+//! a time, and serves all rows of the tile.
 
 use std::ops::Range;
 
@@ -24,7 +24,8 @@ impl KeyValues for KvCache8 {
 }
 
 impl Tiles for KvCache8 {
-    /// Scales are of a position, so they stay out of the sum over the values of a group: Σ scale · Σ q · code.
+    /// Scales are of a position, so they stay out of the sum over the values of a group: Σ scale ·
+    /// Σ q · code.
     #[inline(always)]
     fn score<I: Isa, const R: usize>(&self, isa: I, block: &Block<R>, scores: &mut Scores<R>) {
         let (codes, scales) = self.key_block(block.head, block.position);
@@ -77,8 +78,8 @@ impl Tiles for KvCache8 {
     }
 }
 
-/// outs`[r]``[columns]` += weights`[r]` · values, for the values `[positions, 32]` of a group, the first of them at
-/// `block` of the weights. There may be fewer columns than 32.
+/// outs`[r]``[columns]` += weights`[r]` · values, for the values `[positions, 32]` of a group, the
+/// first of them at `block` of the weights. There may be fewer columns than 32.
 #[inline(always)]
 fn add_group<I: Isa, const R: usize>(
     isa: I,

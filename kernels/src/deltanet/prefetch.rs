@@ -1,14 +1,16 @@
 //! Asking for memory before it is read.
 //!
-//! A step comes by 1.6 MB of a layer with 16 heads of 128 x 128 that no cache still holds, in pieces that no processor
-//! foresees: a column of the keys here, a few rows of a convolution there. Measured on a Zen 4, a step of
-//! such a layer takes 69 to 74 µs of two threads without asking and 64 to 70 with it, 127 and 119 of one. Asking a whole
-//! head ahead, spread over the work on the one before, was no better than [`AHEAD`] bytes.
+//! A step comes by 1.6 MB of a layer with 16 heads of 128 x 128 that no cache still holds, in
+//! pieces that no processor foresees: a column of the keys here, a few rows of a convolution there.
+//! Measured on a Zen 4, a step of such a layer takes 69 to 74 µs of two threads without asking and
+//! 64 to 70 with it, 127 and 119 of one. Asking a whole head ahead, spread over the work on the one
+//! before, was no better than [`AHEAD`] bytes.
 
 use crate::conv::HeadLayout;
 use crate::isa::Isa;
 
-/// Bytes that a matrix which is read for the first time is asked for ahead. More than the start of a head takes to come.
+/// Bytes that a matrix which is read for the first time is asked for ahead. More than the start of
+/// a head takes to come.
 pub(super) const AHEAD: usize = 8192;
 /// Bytes of a cache line of the processors of today.
 const CACHE_LINE: usize = 64;
@@ -21,7 +23,8 @@ pub(super) fn ask_for<I: Isa>(isa: I, from: *const f32, values: usize) {
     }
 }
 
-/// Where the parts of a layer's memory begin. Addresses as numbers, because nothing is read through them.
+/// Where the parts of a layer's memory begin. Addresses as numbers, because nothing is read through
+/// them.
 #[derive(Clone, Copy)]
 pub(super) struct Prefetch {
     pub heads: HeadLayout,

@@ -19,9 +19,10 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// out`[rows, stride]` = scale · out + rows · w`[len, stride]`, in the first `columns` columns; without a scale, what was
-/// in `out` is not read. Each value is one chain of multiply-adds in the order of `len`, whatever the tile. With `cold`,
-/// `w` comes from memory, and what lies behind it is wanted next.
+/// out`[rows, stride]` = scale · out + rows · w`[len, stride]`, in the first `columns` columns;
+/// without a scale, what was in `out` is not read. Each value is one chain of multiply-adds in the
+/// order of `len`, whatever the tile. With `cold`, `w` comes from memory, and what lies behind it
+/// is wanted next.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn multiply<I: Isa>(
@@ -115,7 +116,8 @@ impl<I: Isa, const R: usize> Tile<'_, I, R> {
             }
             let mut vectors = [isa.zero(); V];
             for (v, vector) in vectors.iter_mut().enumerate() {
-                // SAFETY: row d of w is inside it, and so are columns at.. + V vectors, as was asserted.
+                // SAFETY: row d of w is inside it, and so are columns at.. + V vectors, as was
+                // asserted.
                 *vector = unsafe { isa.load_at(w.as_ptr().add(d * stride + at + v * I::LANES)) };
             }
             for (sums, row) in sums.iter_mut().zip(rows) {

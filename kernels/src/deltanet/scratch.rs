@@ -6,7 +6,8 @@ use super::{CHUNK, WIDEST};
 use crate::conv::HeadLayout;
 use crate::pool::lock;
 
-/// Room that [`delta_rule`](crate::delta_rule) works in; one for each thread, made when it is first needed.
+/// Room that [`delta_rule`](crate::delta_rule) works in; one for each thread, made when it is first
+/// needed.
 #[derive(Default)]
 pub struct DeltaScratch {
     rooms: Vec<Mutex<HeadScratch>>,
@@ -24,7 +25,8 @@ impl DeltaScratch {
 
 pub(super) struct HeadScratch {
     is_for: (HeadLayout, usize),
-    /// Channels of a key head (q, k, then v of its value heads), filled up to whole vectors of every variant.
+    /// Channels of a key head (q, k, then v of its value heads), filled up to whole vectors of
+    /// every variant.
     pub width: usize,
     /// `[taps, width]`
     pub taps: Vec<f32>,

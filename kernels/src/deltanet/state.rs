@@ -65,7 +65,8 @@ impl DeltaState {
         floats * size_of::<f32>() + self.decays.len() * size_of::<f64>()
     }
 
-    /// Bytes that a step reads, on the average over a chunk: S₀, and the keys and errors since, in whole cache lines.
+    /// Bytes that a step reads, on the average over a chunk: S₀, and the keys and errors since, in
+    /// whole cache lines.
     pub fn step_bytes(&self) -> usize {
         let entries = (self.keys.len() * 3 / 4) + self.errors.len() / 2;
         (self.base.len() + entries) * size_of::<f32>()
@@ -77,7 +78,8 @@ impl DeltaState {
         heads.value_heads.checked_mul(heads.key_dim)?.checked_mul(stride)
     }
 
-    /// The position that [`DeltaState::base`] belongs to: how far back [`DeltaState::truncate`] reaches.
+    /// The position that [`DeltaState::base`] belongs to: how far back [`DeltaState::truncate`]
+    /// reaches.
     pub fn border(&self) -> usize {
         self.place.border
     }
@@ -87,7 +89,8 @@ impl DeltaState {
         &self.base
     }
 
-    /// Forgets what came after the first `len` positions, to the bit as if it had never been. Panics below the border.
+    /// Forgets what came after the first `len` positions, to the bit as if it had never been.
+    /// Panics below the border.
     pub fn truncate(&mut self, len: usize) {
         self.place.truncate(len);
     }
@@ -125,8 +128,9 @@ impl DeltaState {
         self.decays.chunks_exact(CHUNK).try_for_each(|head| write_numbers(&head[..entries], to))
     }
 
-    /// Becomes what [`DeltaState::write_to`] wrote after `len` positions with the border at `border`. On an error it is
-    /// of no use until it is cleared. Panics unless `border` is one, and at most [`CHUNK`] before `len`.
+    /// Becomes what [`DeltaState::write_to`] wrote after `len` positions with the border at
+    /// `border`. On an error it is of no use until it is cleared. Panics unless `border` is one,
+    /// and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
         self.place = ChunkPosition::new(border, len);
         let (entries, stride) = (self.place.entries(), self.stride);
@@ -137,7 +141,8 @@ impl DeltaState {
         self.decays.chunks_exact_mut(CHUNK).try_for_each(|head| read_numbers(&mut head[..entries], from))
     }
 
-    /// S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons, not for speed.
+    /// S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons, not for
+    /// speed.
     pub fn dense(&self, simd: Simd) -> Vec<f32> {
         let mut folded = self.clone();
         let mut room = HeadScratch::new(&self.heads, 1);

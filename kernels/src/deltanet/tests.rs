@@ -24,7 +24,8 @@ fn noise(len: usize, seed: f32, scale: f32) -> Vec<f32> {
 impl Layer {
     fn new(heads: HeadLayout, n: usize) -> Layer {
         let h = heads.value_heads;
-        // The first head hardly forgets, the last forgets everything: its G falls by some 60 per token.
+        // The first head hardly forgets, the last forgets everything: its G falls by some 60 per
+        // token.
         let rate = (0..h).map(|i| if i == 0 { -0.01 } else { -16.0 * i as f32 / h as f32 }).collect();
         let dt_bias = (0..h).map(|i| if i + 1 == h { 3.0 } else { -4.0 }).collect();
         Layer {

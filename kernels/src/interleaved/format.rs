@@ -1,4 +1,5 @@
-//! How the blocks of each type are taken apart into codes and scales. Layouts of blocks: [`BlockType`].
+//! How the blocks of each type are taken apart into codes and scales. Layouts of blocks:
+//! [`BlockType`].
 
 use super::planes::{BitPlanes, Five, LowThree, Nibbles, Six, Two, Whole};
 use super::scales::{EightBits, FourBits, Halves, HalvesAndMins, Pairs, Scales, SixBits};
@@ -140,7 +141,8 @@ impl Format for Q5_1 {
     }
 }
 
-/// The bit pairs of part `part`: in each half of 128 values those of a byte belong to the four quarters in order.
+/// The bit pairs of part `part`: in each half of 128 values those of a byte belong to the four
+/// quarters in order.
 fn pairs(bytes: &[u8], part: usize) -> [u8; PART] {
     let mut codes = [0; PART];
     let bytes = &bytes[32 * (part / 4)..][..PART];

@@ -1,8 +1,9 @@
 //! Quantised weights in the order in which kernels read them.
 //!
-//! A strip is [`STRIP`] rows. In it the same column of all rows stands together, four columns of a row in four bytes, so
-//! that a vector of 64 bytes is a quad of columns of every row: it meets a quad of activations in one instruction, sums
-//! stay apart in its lanes, and scales are loaded as vectors too. First come the codes of all columns, then all scales:
+//! A strip is [`STRIP`] rows. In it the same column of all rows stands together, four columns of a
+//! row in four bytes, so that a vector of 64 bytes is a quad of columns of every row: it meets a
+//! quad of activations in one instruction, sums stay apart in its lanes, and scales are loaded as
+//! vectors too. First come the codes of all columns, then all scales:
 //!
 //! | codes of 32 columns | bytes | vector `v`, row `r`, column `c` of a quad at `64 v + 4 r + c` |
 //! |---|---|---|
@@ -13,8 +14,9 @@
 //! | 6 bits | 384 | the four vectors of 4 bits, then two of which bit pair `j` of vector `u` is of quad `4 u + j` |
 //! | 8 bits | 512 | quad `v` |
 //!
-//! Codes are unsigned: those that the file has signed are moved up by [`Format::OFFSET`]. Scales are as exact as they are
-//! in the file; see [`scales`]. Where the rows are not a whole number of strips, those that the last lacks are zero.
+//! Codes are unsigned: those that the file has signed are moved up by [`Format::OFFSET`]. Scales
+//! are as exact as they are in the file; see [`scales`]. Where the rows are not a whole number of
+//! strips, those that the last lacks are zero.
 
 mod format;
 mod planes;
@@ -44,7 +46,8 @@ pub struct InterleavedLayout {
 }
 
 impl InterleavedLayout {
-    /// `None` for weights that are not quantised, for columns that are not whole blocks, and for sizes that overflow.
+    /// `None` for weights that are not quantised, for columns that are not whole blocks, and for
+    /// sizes that overflow.
     pub fn new(kind: BlockType, rows: usize, cols: usize) -> Option<InterleavedLayout> {
         if !cols.is_multiple_of(kind.block_len()) {
             return None;
@@ -89,9 +92,11 @@ impl InterleavedLayout {
         InterleavedLayout { rows, ..*self }
     }
 
-    /// Makes strip `strip` of its rows as they are in a file: up to [`STRIP`] rows of blocks, one after another.
+    /// Makes strip `strip` of its rows as they are in a file: up to [`STRIP`] rows of blocks, one
+    /// after another.
     ///
-    /// Panics if `rows` are not exactly the rows of the strip or `dst` not exactly [`InterleavedLayout::strip_bytes`].
+    /// Panics if `rows` are not exactly the rows of the strip or `dst` not exactly
+    /// [`InterleavedLayout::strip_bytes`].
     pub fn pack(&self, strip: usize, rows: &[u8], dst: &mut [u8]) {
         let row_bytes = self.cols / self.kind.block_len() * self.kind.block_bytes();
         let count = STRIP.min(self.rows - strip * STRIP);
@@ -101,7 +106,8 @@ impl InterleavedLayout {
         for_format(self.kind, Pack { layout: self, rows, row_bytes, dst });
     }
 
-    /// The values of row `row` out of the bytes of all strips, to the bit as [`crate::unpack_row`] finds them in the file.
+    /// The values of row `row` out of the bytes of all strips, to the bit as [`crate::unpack_row`]
+    /// finds them in the file.
     ///
     /// Panics beyond the last row, or if `dst` is not a row.
     pub fn unpack_row(&self, data: &[u8], row: usize, dst: &mut [f32]) {

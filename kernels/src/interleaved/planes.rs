@@ -19,10 +19,12 @@ pub(crate) trait BitPlanes {
     /// One code.
     fn code(part: &[u8], row: usize, col: usize) -> u8;
 
-    /// The codes of quad `quad` of as many rows as there are lanes, from the row on whose byte `part` points at.
+    /// The codes of quad `quad` of as many rows as there are lanes, from the row on whose byte
+    /// `part` points at.
     ///
     /// # Safety
-    /// A part of [`BitPlanes::BYTES`] must begin `4 · row` bytes before `part`, and have that many rows.
+    /// A part of [`BitPlanes::BYTES`] must begin `4 · row` bytes before `part`, and have that many
+    /// rows.
     unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads;
 }
 

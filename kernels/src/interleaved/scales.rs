@@ -1,4 +1,5 @@
-//! The scales of a strip: spans of columns, in each of which the numbers of all rows stand together.
+//! The scales of a strip: spans of columns, in each of which the numbers of all rows stand
+//! together.
 //!
 //! | scales | columns of a span | bytes of a span |
 //! |---|---|---|
@@ -24,19 +25,22 @@ pub(crate) trait Scales {
     /// Whether anything is added.
     const HAS_MIN: bool;
 
-    /// Scale, and what is added, of the rows from `row` on, for the group that begins at column `col` of the span.
+    /// Scale, and what is added, of the rows from `row` on, for the group that begins at column
+    /// `col` of the span.
     ///
     /// # Safety
     /// A span must begin at `span`; `row` is a multiple of the lanes, and below [`STRIP`].
     unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, col: usize) -> (I::Floats, I::Floats);
 
-    /// The value of a code, less its offset, at column `col` of the span; rounded as [`crate::reference::unpack`] rounds.
+    /// The value of a code, less its offset, at column `col` of the span; rounded as
+    /// [`crate::reference::unpack`] rounds.
     fn value(span: &[u8], row: usize, col: usize, code: i32) -> f32;
 }
 
 pub(crate) struct Halves;
 pub(crate) struct HalvesAndMins;
-/// Scales and mins in bytes, one of each for `GROUP` columns: four bits (Q2_K) or six (Q4_K, Q5_K) of a byte are used.
+/// Scales and mins in bytes, one of each for `GROUP` columns: four bits (Q2_K) or six (Q4_K, Q5_K)
+/// of a byte are used.
 pub(crate) struct BytesAndMins<const GROUP: usize>;
 pub(crate) type FourBits = BytesAndMins<16>;
 pub(crate) type SixBits = BytesAndMins<32>;

@@ -72,8 +72,8 @@ pub(super) mod wide {
     }
 }
 
-// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
-// against the length of their slice.
+// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and
+// stores are checked against the length of their slice.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Isa for Avx2 {
     const LANES: usize = 8;

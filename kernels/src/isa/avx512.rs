@@ -1,12 +1,13 @@
-//! 512-bit vectors: Skylake-X (2017) and later; with VNNI Cascade Lake (2019), Zen 4 (2022) and later. What has 256 bits
-//! is shared with AVX2.
+//! 512-bit vectors: Skylake-X (2017) and later; with VNNI Cascade Lake (2019), Zen 4 (2022) and
+//! later. What has 256 bits is shared with AVX2.
 
 use super::avx2::wide;
 use super::{Isa, Kernel};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, DQ and VL besides AVX2, FMA and F16C; and, where `VNNI` is set, VNNI.
+/// Proof that the processor has AVX-512 F, BW, DQ and VL besides AVX2, FMA and F16C; and, where
+/// `VNNI` is set, VNNI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx512<const VNNI: bool>(());
 
@@ -42,8 +43,8 @@ fn folded(a: __m512) -> __m256 {
     _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
 }
 
-// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
-// against the length of their slice.
+// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and
+// stores are checked against the length of their slice.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl<const VNNI: bool> Isa for Avx512<VNNI> {
     const LANES: usize = 16;
@@ -51,7 +52,8 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     type Floats = __m512;
     type Ints = __m512i;
     type Quads = __m512i;
-    /// With VNNI the sums for the high and for the low bytes of the activations; else the sums and nothing.
+    /// With VNNI the sums for the high and for the low bytes of the activations; else the sums and
+    /// nothing.
     type QuadSums = [__m512i; 2];
     const TOKENS: usize = 8;
 

@@ -1,4 +1,5 @@
-//! What a kernel may ask of a processor. A kernel is written once, over [`Isa`], and compiled for each variant.
+//! What a kernel may ask of a processor. A kernel is written once, over [`Isa`], and compiled for
+//! each variant.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -18,16 +19,17 @@ pub(crate) use portable::Portable;
 
 use half::f16;
 
-/// A piece of work that can run on any variant. `run` and all it calls must be `#[inline(always)]`, so that they are
-/// compiled inside [`Isa::enter`], where the instructions of the variant are allowed. A closure cannot be made to inline:
-/// one that calls operations of [`Isa`] and stays a function makes a call of each instruction.
+/// A piece of work that can run on any variant. `run` and all it calls must be `#[inline(always)]`,
+/// so that they are compiled inside [`Isa::enter`], where the instructions of the variant are
+/// allowed. A closure cannot be made to inline: one that calls operations of [`Isa`] and stays a
+/// function makes a call of each instruction.
 pub trait Kernel {
     type Out;
     fn run<I: Isa>(self, isa: I) -> Self::Out;
 }
 
-/// The vector operations of a variant. A value of this type proves that the machine has the instructions, which makes
-/// the operations safe.
+/// The vector operations of a variant. A value of this type proves that the machine has the
+/// instructions, which makes the operations safe.
 pub trait Isa: Copy + Send + Sync {
     /// Values in a vector of f32; divides 16.
     const LANES: usize;
@@ -41,7 +43,8 @@ pub trait Isa: Copy + Send + Sync {
     type Quads: Copy;
     /// [`Isa::LANES`] sums of products of quads, in whatever parts the processor makes them.
     type QuadSums: Copy;
-    /// Tokens that meet a vector of weights together: as many as their sums fit in registers. A power of two.
+    /// Tokens that meet a vector of weights together: as many as their sums fit in registers. A
+    /// power of two.
     const TOKENS: usize;
 
     /// Runs `kernel` where the instructions of this variant are allowed.
@@ -72,7 +75,8 @@ pub trait Isa: Copy + Send + Sync {
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// The smaller; `b` if one of them is NaN.
     fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// To the nearest whole number, of two the even one, for values within ±2²²: a portable sum has no more room.
+    /// To the nearest whole number, of two the even one, for values within ±2²²: a portable sum has
+    /// no more room.
     fn round(self, a: Self::Floats) -> Self::Floats;
     /// 2ⁿ for whole n from -126 to 127.
     fn exp2_whole(self, n: Self::Floats) -> Self::Floats;
@@ -100,19 +104,23 @@ pub trait Isa: Copy + Send + Sync {
     /// # Safety
     /// At `to` must be room for `4 · LANES` bytes.
     unsafe fn store_quads(self, a: Self::Quads, to: *mut u8);
-    /// `(a >> n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask <= 255 >> n`).
+    /// `(a >> n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour
+    /// (`mask <= 255 >> n`).
     fn quads_right(self, a: Self::Quads, n: u32, mask: u8) -> Self::Quads;
-    /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour (`mask >= 1 << n`).
+    /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour
+    /// (`mask >= 1 << n`).
     fn quads_left(self, a: Self::Quads, n: u32, mask: u8) -> Self::Quads;
     fn quads_or(self, a: Self::Quads, b: Self::Quads) -> Self::Quads;
-    /// Four activations, each at most [`MOST`] in size, in the form that [`Isa::add_quads`] wants them.
+    /// Four activations, each at most [`MOST`] in size, in the form that [`Isa::add_quads`] wants
+    /// them.
     #[inline(always)]
     fn quad(self, x: [i16; 4]) -> [i16; 4] {
         [x[0], x[2], x[1], x[3]]
     }
     /// Sums that begin with `start` in each lane.
     fn start_quads(self, start: i32) -> Self::QuadSums;
-    /// `sums + Σ w · x` over the quad of each lane, with the quad at `x` for all, which [`Isa::quad`] made.
+    /// `sums + Σ w · x` over the quad of each lane, with the quad at `x` for all, which
+    /// [`Isa::quad`] made.
     ///
     /// # Safety
     /// A quad must be there.
@@ -122,8 +130,9 @@ pub trait Isa: Copy + Send + Sync {
     fn sum_quads(self, sums: Self::QuadSums) -> Self::Ints;
     /// `start + 256 · high + low`, of the first [`Isa::LANES`] of each.
     fn sum_bytes(self, high: &[i32], low: &[i32], start: i32) -> Self::Ints;
-    /// Asks for the memory at `from`, which need not exist, to come into the second-level cache: so many lines can be on
-    /// their way there that memory is kept busy, which is not so of the first level.
+    /// Asks for the memory at `from`, which need not exist, to come into the second-level cache: so
+    /// many lines can be on their way there that memory is kept busy, which is not so of the first
+    /// level.
     fn prefetch(self, from: *const u8);
 
     #[inline(always)]
@@ -132,12 +141,14 @@ pub trait Isa: Copy + Send + Sync {
     }
 }
 
-/// The largest activation in whole numbers of 16 bits: 127 · 256 + 127, so that both its bytes can be signed.
+/// The largest activation in whole numbers of 16 bits: 127 · 256 + 127, so that both its bytes can
+/// be signed.
 pub(crate) const MOST: i16 = 32639;
 
 /// eˣ, within 2 units in the last place; 0 below -87.3, and no more than e⁸⁸ above.
 ///
-/// eˣ = 2ⁿ eʳ with n = round(x / ln 2), |r| <= ln 2 / 2; the polynomial and the split of ln 2 are those of Cephes' `expf`.
+/// eˣ = 2ⁿ eʳ with n = round(x / ln 2), |r| <= ln 2 / 2; the polynomial and the split of ln 2 are
+/// those of Cephes' `expf`.
 #[inline(always)]
 pub(crate) fn exp<I: Isa>(isa: I, x: I::Floats) -> I::Floats {
     const LOWEST: f32 = -87.3;

@@ -1,6 +1,6 @@
-//! 128-bit vectors of Arm with dot products of bytes, in pairs: as many lanes as AVX2 in as many registers. Cortex-A75 and
-//! -A76 (2018), Neoverse N1 (2019), Apple A13 (2019), M1 (2020) and later; with I8MM Neoverse V1 and N2, Apple M2 (2022)
-//! and later.
+//! 128-bit vectors of Arm with dot products of bytes, in pairs: as many lanes as AVX2 in as many
+//! registers. Cortex-A75 and -A76 (2018), Neoverse N1 (2019), Apple A13 (2019), M1 (2020) and
+//! later; with I8MM Neoverse V1 and N2, Apple M2 (2022) and later.
 //!
 //! The dot products are assembly, because their intrinsics are not stable in Rust 1.95.
 
@@ -9,8 +9,8 @@ use half::f16;
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-/// Proof that the processor has the dot products of FEAT_DotProd; and, where `I8MM` is set, those of FEAT_I8MM, which
-/// multiply unsigned by signed bytes.
+/// Proof that the processor has the dot products of FEAT_DotProd; and, where `I8MM` is set, those
+/// of FEAT_I8MM, which multiply unsigned by signed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Neon<const I8MM: bool>(());
 
@@ -52,7 +52,8 @@ pub(crate) struct QuadSums {
     lacking: int32x2_t,
 }
 
-/// `sum + Σ w · x` over the four bytes of each lane, with four bytes of `x`: those of half `HALF`, for all lanes.
+/// `sum + Σ w · x` over the four bytes of each lane, with four bytes of `x`: those of half `HALF`,
+/// for all lanes.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 fn dot_signed<const HALF: i32>(mut sum: int32x4_t, w: int8x16_t, x: int8x8_t) -> int32x4_t {
@@ -88,7 +89,8 @@ fn less_128(mut sum: int32x2_t, x: int8x8_t) -> int32x2_t {
     sum
 }
 
-/// Both registers: the expression with 0 and with 1. (A closure for `array::from_fn` cannot be made to inline.)
+/// Both registers: the expression with 0 and with 1. (A closure for `array::from_fn` cannot be made
+/// to inline.)
 macro_rules! both {
     ($i:ident => $value:expr) => {
         [
@@ -120,8 +122,8 @@ macro_rules! shifted {
     };
 }
 
-// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores are checked
-// against the length of their slice.
+// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and
+// stores are checked against the length of their slice.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl<const I8MM: bool> Isa for Neon<I8MM> {
     const LANES: usize = 8;
@@ -354,7 +356,8 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
         unsafe { QuadSums { high: [vdupq_n_s32(0); 2], low: [vdupq_n_s32(start); 2], lacking: vdup_n_s32(0) } }
     }
 
-    /// Without I8MM codes must be signed: Σ w x = Σ (w - 128) x + 128 Σ x, and the second sum is the same for all lanes.
+    /// Without I8MM codes must be signed: Σ w x = Σ (w - 128) x + 128 Σ x, and the second sum is
+    /// the same for all lanes.
     #[inline(always)]
     unsafe fn add_quads(self, w: Quads, x: *const i16, sums: QuadSums) -> QuadSums {
         unsafe {

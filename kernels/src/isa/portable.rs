@@ -1,5 +1,5 @@
-//! Plain Rust over small arrays, which the compiler turns into the vector instructions that every machine of the target
-//! has: SSE2 on x86-64, NEON on Arm.
+//! Plain Rust over small arrays, which the compiler turns into the vector instructions that every
+//! machine of the target has: SSE2 on x86-64, NEON on Arm.
 
 use super::{Isa, Kernel};
 use half::{bf16, f16};
@@ -33,7 +33,8 @@ fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// The array whose element `i` is the expression. (A closure for `array::from_fn` cannot be made to inline.)
+/// The array whose element `i` is the expression. (A closure for `array::from_fn` cannot be made to
+/// inline.)
 macro_rules! each {
     ($i:ident => $value:expr) => {{
         let mut all = [Default::default(); _];
@@ -140,7 +141,8 @@ impl Isa for Portable {
 
     #[inline(always)]
     fn round(self, a: Floats) -> Floats {
-        // Rounding to nearest by way of the only binade whose unit is 1; half the range of an exponent is enough here.
+        // Rounding to nearest by way of the only binade whose unit is 1; half the range of an
+        // exponent is enough here.
         const UNIT: f32 = 12_582_912.0;
         Floats(each!(i => (a.0[i] + UNIT) - UNIT))
     }

@@ -7,19 +7,21 @@ use half::f16;
 
 /// Values of a head that share a scale, as in Q8_0.
 ///
-/// A head has channels that are always large (Qwen 2.5 adds biases of up to some hundred to its keys), which take the
-/// precision of all that share a scale with them. Measured over 200 tokens, the root mean square error of keys relative
-/// to them is, with a scale for 16, 32 and 64 values (a whole head), 6.3e-3, 8.1e-3 and 1.10e-2 for SmolLM2-135M and
-/// 6.5e-3, 9.0e-3 and 1.08e-2 for Qwen2.5-Coder-0.5B; of 9, 8.5 and 8.25 bits a value the middle gains most.
+/// A head has channels that are always large (Qwen 2.5 adds biases of up to some hundred to its
+/// keys), which take the precision of all that share a scale with them. Measured over 200 tokens,
+/// the root mean square error of keys relative to them is, with a scale for 16, 32 and 64 values (a
+/// whole head), 6.3e-3, 8.1e-3 and 1.10e-2 for SmolLM2-135M and 6.5e-3, 9.0e-3 and 1.08e-2 for
+/// Qwen2.5-Coder-0.5B; of 9, 8.5 and 8.25 bits a value the middle gains most.
 pub(crate) const GROUP: usize = 32;
 /// What attention unpacks at a time: a group of sixteen positions.
 pub(crate) const TILE: usize = GROUP * KEY_BLOCK;
 /// The largest whole number that a value becomes, of either sign.
 const LARGEST: f32 = 127.0;
 
-/// Keys and values of one layer as whole numbers of 8 bits with a scale of 16 bits for each 32: 8.5 bits a value where
-/// [`KvCache<f16>`](KvCache) takes 16. Each position is packed by itself when it is stored, so here too what is
-/// remembered of it depends on nothing that came later, and going back is to store there again.
+/// Keys and values of one layer as whole numbers of 8 bits with a scale of 16 bits for each 32: 8.5
+/// bits a value where [`KvCache<f16>`](KvCache) takes 16. Each position is packed by itself when it
+/// is stored, so here too what is remembered of it depends on nothing that came later, and going
+/// back is to store there again.
 #[derive(Clone)]
 pub struct KvCache8 {
     /// The whole numbers, as bytes in two's complement.
@@ -64,7 +66,8 @@ impl KvCache8 {
         self.codes.written_bytes(len) + self.scales.written_bytes(len)
     }
 
-    /// Writes the keys and values of the first `len` positions, and of no other. Panics beyond the capacity.
+    /// Writes the keys and values of the first `len` positions, and of no other. Panics beyond the
+    /// capacity.
     pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
         self.codes.write_to(len, to)?;
         self.scales.write_to(len, to)
@@ -97,13 +100,15 @@ impl KvCache8 {
         self.codes.is_for(kv_heads, head_dim)
     }
 
-    /// Codes `[head_dim, 16]` and scales `[groups, 16]` of the keys from `position` on, a multiple of sixteen.
+    /// Codes `[head_dim, 16]` and scales `[groups, 16]` of the keys from `position` on, a multiple
+    /// of sixteen.
     #[inline(always)]
     pub(crate) fn key_block(&self, head: usize, position: usize) -> (&[u8], &[f16]) {
         (self.codes.key_block(head, position), self.scales.key_block(head, position))
     }
 
-    /// Codes `[count, head_dim]` and scales `[count, groups]` of values from `position` on, all in one segment.
+    /// Codes `[count, head_dim]` and scales `[count, groups]` of values from `position` on, all in
+    /// one segment.
     #[inline(always)]
     pub(crate) fn values(&self, head: usize, position: usize, count: usize) -> (&[u8], &[f16]) {
         (self.codes.values(head, position, count), self.scales.values(head, position, count))
@@ -111,7 +116,8 @@ impl KvCache8 {
 }
 
 /// Rounds to the nearest multiple of a scale that brings the largest of a group to 127. A scale
-/// beyond those of 16 bits becomes the largest of them, as in [`KvElement::from_f32`], and NaN makes NaN of its group.
+/// beyond those of 16 bits becomes the largest of them, as in [`KvElement::from_f32`], and NaN
+/// makes NaN of its group.
 fn pack<'a>(values: &[f32], mut codes: impl Iterator<Item = &'a mut u8>, scales: impl Iterator<Item = &'a mut f16>) {
     for (group, scale) in values.chunks(GROUP).zip(scales) {
         let larger = |most: f32, value: &f32| if value.abs() > most || value.is_nan() { value.abs() } else { most };

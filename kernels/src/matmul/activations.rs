@@ -1,12 +1,13 @@
 //! Activations in whole numbers, for weights that are whole numbers too.
 //!
-//! Each group of values (as long as a group of the weights) becomes whole numbers of 16 bits and one scale, once for all
-//! rows: x = s · q, s = max |x| / 32639, so that no value is off by more than 2⁻¹⁶ of the largest of its group. That is
-//! eight bits more than the int8 that turned right answers of small models into wrong ones. A sum of products of codes
-//! and these numbers is exact.
+//! Each group of values (as long as a group of the weights) becomes whole numbers of 16 bits and
+//! one scale, once for all rows: x = s · q, s = max |x| / 32639, so that no value is off by more
+//! than 2⁻¹⁶ of the largest of its group. That is eight bits more than the int8 that turned right
+//! answers of small models into wrong ones. A sum of products of codes and these numbers is exact.
 //!
-//! They are kept in tiles of tokens, and in a tile quad by quad: a kernel reads them from one place, in order. Where the
-//! processor multiplies tiles of bytes, those tokens that fill one are kept as it wants them.
+//! They are kept in tiles of tokens, and in a tile quad by quad: a kernel reads them from one
+//! place, in order. Where the processor multiplies tiles of bytes, those tokens that fill one are
+//! kept as it wants them.
 
 use crate::interleaved::{ForFormat, Format, PART, Scales, for_format};
 use crate::isa::{Isa, Kernel, MOST};
@@ -14,8 +15,8 @@ use crate::pool::SharedMut;
 use crate::tiles::TILE;
 use crate::{BlockType, Pool, Simd};
 
-/// Groups with nothing larger than this, 2⁻¹⁰⁰, are rounded as if they had: scales stay normal numbers, and errors below
-/// 2⁻¹¹⁶.
+/// Groups with nothing larger than this, 2⁻¹⁰⁰, are rounded as if they had: scales stay normal
+/// numbers, and errors below 2⁻¹¹⁶.
 const LEAST: f32 = 7.888_609e-31;
 
 /// What activations must know of the weights that they are to meet.
@@ -52,7 +53,8 @@ pub(crate) struct Activations {
     /// Those of them that stand in tiles of bytes: the first.
     wide: usize,
     cols: usize,
-    /// `[tile][quad][token]`, four values each; in tiles of bytes `[tile][group][high, low][token]`, a byte for each value.
+    /// `[tile][quad][token]`, four values each; in tiles of bytes `[tile][group][high,
+    /// low][token]`, a byte for each value.
     quads: Vec<i16>,
     /// `[tile][group][token]`; NaN where a value is not finite.
     scales: Vec<f32>,
@@ -105,7 +107,8 @@ impl Tile {
     }
 }
 
-/// First token and width of each tile of `tokens` tokens: tiles of `most`, then what is left in powers of two.
+/// First token and width of each tile of `tokens` tokens: tiles of `most`, then what is left in
+/// powers of two.
 #[inline(always)]
 pub(crate) fn tiles(most: usize, tokens: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut first = 0;

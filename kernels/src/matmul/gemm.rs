@@ -1,4 +1,5 @@
-//! Many tokens and plain weights: a panel of them is widened once into the second-level cache and meets all tokens there.
+//! Many tokens and plain weights: a panel of them is widened once into the second-level cache and
+//! meets all tokens there.
 
 use super::plain::{ForPlain, Plain, for_plain};
 use crate::Matrix;
@@ -7,13 +8,16 @@ use crate::pool::SharedMut;
 
 /// Rows of weights that are unpacked together, at most.
 pub(crate) const PANEL_ROWS: usize = 32;
-/// Columns that are unpacked together: whole blocks of every type. 32 rows of them are 128 KiB in f32.
+/// Columns that are unpacked together: whole blocks of every type. 32 rows of them are 128 KiB in
+/// f32.
 const PANEL_COLS: usize = 1024;
-/// From one row of a panel to the next: not a multiple of 4 KiB, which would put all rows in the same lines of the cache.
+/// From one row of a panel to the next: not a multiple of 4 KiB, which would put all rows in the
+/// same lines of the cache.
 const PANEL_STRIDE: usize = PANEL_COLS + 16;
 /// Values of a panel.
 pub(crate) const PANEL: usize = PANEL_ROWS * PANEL_STRIDE;
-/// Tokens that go over a panel before the next: 96 x 1024 values are 384 KiB, which with the panel fits in 1 MiB.
+/// Tokens that go over a panel before the next: 96 x 1024 values are 384 KiB, which with the panel
+/// fits in 1 MiB.
 const TOKENS: usize = 96;
 /// Rows of a register tile.
 const TILE_ROWS: usize = 4;
@@ -95,7 +99,8 @@ impl Gemm<'_, '_> {
             let width = most.min(tokens.end - t);
             let x = &self.x[t * self.w.cols() + first..];
             let tile = Tile { isa, weights, count, x, stride: self.w.cols() };
-            // Widths that the variant has no registers for are never compiled: `most` is a constant.
+            // Widths that the variant has no registers for are never compiled: `most` is a
+            // constant.
             match width {
                 1 => self.put(row, t, first, tile.products::<1>()),
                 2 => self.put(row, t, first, tile.products::<2>()),
@@ -113,7 +118,8 @@ impl Gemm<'_, '_> {
         let rows = TILE_ROWS.min(self.w.rows() - row);
         for (t, products) in products.iter().enumerate() {
             let at = (token + t) * self.stride + self.first_row + row;
-            // SAFETY: rows `first_row..first_row + w.rows()` of every token belong to this call alone.
+            // SAFETY: rows `first_row..first_row + w.rows()` of every token belong to this call
+            // alone.
             let y = unsafe { self.y.slice(at, rows) };
             for (y, product) in y.iter_mut().zip(products) {
                 *y = if first_col == 0 { *product } else { *y + product };
@@ -122,7 +128,8 @@ impl Gemm<'_, '_> {
     }
 }
 
-/// Tokens of a register tile: 4 rows x 6 tokens of sums and what they are made of fit in 32 registers, 4 x 2 in 16.
+/// Tokens of a register tile: 4 rows x 6 tokens of sums and what they are made of fit in 32
+/// registers, 4 x 2 in 16.
 #[inline(always)]
 const fn tile_tokens<I: Isa>() -> usize {
     if I::REGISTERS >= 32 { 6 } else { 2 }

@@ -37,7 +37,8 @@ impl<I: Isa> ForPlain for MatVecOn<'_, I> {
     }
 }
 
-/// The products of some rows with one vector. (A trait and not a closure: a closure cannot be made to inline.)
+/// The products of some rows with one vector. (A trait and not a closure: a closure cannot be made
+/// to inline.)
 trait Dot {
     fn dot<const R: usize>(&self, rows: [&[u8]; R]) -> [f32; R];
 }

@@ -25,8 +25,9 @@ use product::Product;
 use std::sync::Mutex;
 use tiled_bf16::TiledBf16;
 
-/// Bytes of weights that a thread takes at a time when there is one token. Each piece begins with memory that nobody has
-/// asked for yet, so few are better; but each thread should take several, so that one that is disturbed takes fewer.
+/// Bytes of weights that a thread takes at a time when there is one token. Each piece begins with
+/// memory that nobody has asked for yet, so few are better; but each thread should take several, so
+/// that one that is disturbed takes fewer.
 const PIECE_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=96 << 10;
 /// Pieces that a thread takes if none is disturbed, where the limits above allow it.
 const PIECES: usize = 8;
@@ -40,34 +41,38 @@ pub struct Scratch {
     rounded: [Activations; MOST],
     /// What tiles of bf16 meet.
     parts: Parts,
-    /// One for each thread; locks that are never waited for, because no two threads have the same number.
+    /// One for each thread; locks that are never waited for, because no two threads have the same
+    /// number.
     panels: Vec<Mutex<Vec<f32>>>,
     /// See [`Scratch::as_steps`].
     steps: bool,
 }
 
 impl Scratch {
-    /// From now on several tokens are multiplied as each would be alone, to the bit, or again as is fastest. Plain
-    /// weights sum a lone token's products in another order than those of many; quantised ones always in the same.
+    /// From now on several tokens are multiplied as each would be alone, to the bit, or again as is
+    /// fastest. Plain weights sum a lone token's products in another order than those of many;
+    /// quantised ones always in the same.
     pub fn as_steps(&mut self, steps: bool) {
         self.steps = steps;
     }
 }
 
-/// Whether a matrix should be packed in strips (see [`InterleavedLayout`]) before it is multiplied: where it is quantised and
-/// its rows are not short.
+/// Whether a matrix should be packed in strips (see [`InterleavedLayout`]) before it is multiplied:
+/// where it is quantised and its rows are not short.
 pub fn wants_strips(kind: BlockType, cols: usize) -> bool {
     !short::is_short(cols) && Grouping::of(kind).is_some()
 }
 
-/// y`[n, rows]` = x`[n, cols]` · Wᵀ, W`[rows, cols]`. n = 1 is a decoding step, n > 1 a piece of a prompt.
+/// y`[n, rows]` = x`[n, cols]` · Wᵀ, W`[rows, cols]`. n = 1 is a decoding step, n > 1 a piece of a
+/// prompt.
 ///
 /// Panics if `x` or `y` has another length.
 pub fn matmul(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
     matmul_all(pool, simd, [w], x, n, [y], scratch);
 }
 
-/// [`matmul`] of the same x with up to four matrices, whose work the threads share as if it were one.
+/// [`matmul`] of the same x with up to four matrices, whose work the threads share as if it were
+/// one.
 ///
 /// Panics if `x` or a `y` has another length.
 pub fn matmul_all<const M: usize>(
@@ -205,8 +210,8 @@ fn plain_gemm(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut 
     });
 }
 
-/// However few the tokens are, so that a token's products do not depend on how many are beside it; two of them should
-/// already meet weights as fast as these come from memory.
+/// However few the tokens are, so that a token's products do not depend on how many are beside it;
+/// two of them should already meet weights as fast as these come from memory.
 fn tiled_gemm(pool: &Pool, simd: Simd, tiles: Bf16Tiles, w: &Matrix, x: &[f32], y: &mut [f32], parts: &mut Parts) {
     parts.take(pool, simd, x, w.cols());
     let (parts, y) = (&*parts, &SharedMut::new(y));

@@ -1,10 +1,12 @@
 //! Activations in parts of bf16, for a processor that multiplies tiles of them.
 //!
-//! Rounded to bf16 an activation would keep 8 of its 24 significant bits. So it is cut, not rounded, into three numbers of
-//! 8 bits each: x = h + m + l, exactly, with |m| < 2⁻⁷ |x| and |l| < 2⁻¹⁵ |x|, all of the same sign. The tiles take
-//! subnormal numbers for zeros, so each token is first multiplied by the power of two that brings its largest value to
-//! [2⁶⁴, 2⁶⁵), or by 2¹²⁶ where that is less: far from both ends of what f32 holds. What is then lost of an activation is
-//! below 2⁻¹²⁶, which is 2⁻¹⁹⁰ of the token's largest, or 2⁻²⁵². A value that is not finite stays so in some part.
+//! Rounded to bf16 an activation would keep 8 of its 24 significant bits. So it is cut, not
+//! rounded, into three numbers of 8 bits each: x = h + m + l, exactly, with |m| < 2⁻⁷ |x| and |l| <
+//! 2⁻¹⁵ |x|, all of the same sign. The tiles take subnormal numbers for zeros, so each token is
+//! first multiplied by the power of two that brings its largest value to [2⁶⁴, 2⁶⁵), or by 2¹²⁶
+//! where that is less: far from both ends of what f32 holds. What is then lost of an activation is
+//! below 2⁻¹²⁶, which is 2⁻¹⁹⁰ of the token's largest, or 2⁻²⁵². A value that is not finite stays
+//! so in some part.
 
 use crate::isa::{Isa, Kernel};
 use crate::pool::SharedMut;
@@ -24,7 +26,8 @@ pub(crate) struct Parts {
     /// Whether they are those of the x that is being multiplied.
     fresh: bool,
     steps: usize,
-    /// `[tile][step]`. Tokens that a last tile has too many hold anything: none has part in the sums of another.
+    /// `[tile][step]`. Tokens that a last tile has too many hold anything: none has part in the
+    /// sums of another.
     data: Vec<TokenStep>,
     /// What the sums of each token are to be multiplied by.
     scales: Vec<f32>,
@@ -145,7 +148,8 @@ mod tests {
     fn parts_make_the_whole() {
         let pool = Pool::new(2);
         for cols in [1, 31, 32, 33, 70] {
-            // From the smallest subnormal number to the largest of all, in tokens of about one size and in one of all.
+            // From the smallest subnormal number to the largest of all, in tokens of about one size
+            // and in one of all.
             let any = |i: u32| f32::from_bits(i.wrapping_mul(0x9e37_79b9));
             let value = |t: u32, col: u32| match t {
                 0 => f32::MAX,

@@ -1,5 +1,6 @@
-//! Strips of weights times activations: each vector of codes is loaded once for as many tokens as their sums fit in
-//! registers. Nothing is summed across lanes, and a token's product is the same to the bit whoever is beside it.
+//! Strips of weights times activations: each vector of codes is loaded once for as many tokens as
+//! their sums fit in registers. Nothing is summed across lanes, and a token's product is the same
+//! to the bit whoever is beside it.
 
 use super::activations::{Activations, Tile, tiles};
 use super::tiled::quads_of;
@@ -106,8 +107,9 @@ impl Product<'_, '_> {
                     isa.prefetch(strip.as_ptr().wrapping_add(scales + strip.len() + line));
                 }
             }
-            // SAFETY: `strip` has the codes of all parts and the scales of all spans (see `InterleavedLayout`), and `lane` is
-            // below STRIP; the tile has T tokens of as many columns.
+            // SAFETY: `strip` has the codes of all parts and the scales of all spans (see
+            // `InterleavedLayout`), and `lane` is below STRIP; the tile has T tokens of as many
+            // columns.
             unsafe {
                 let codes = strip.as_ptr().add(at + 4 * lane);
                 let span = strip.as_ptr().add(scales_at + span * F::Scales::BYTES);
@@ -141,8 +143,8 @@ impl Product<'_, '_> {
     }
 }
 
-/// The body once for each quad of a group; written out, so that shifts are constants and codes stay in registers. Quads
-/// that lie in the two halves of the same bytes follow each other.
+/// The body once for each quad of a group; written out, so that shifts are constants and codes stay
+/// in registers. Quads that lie in the two halves of the same bytes follow each other.
 macro_rules! with_quads {
     ($count:expr, $first:expr, $quad:ident => $body:block) => {
         if $count == 8 {
@@ -164,8 +166,8 @@ pub(super) use with_quads;
 /// Adds the products of 32 columns.
 ///
 /// # Safety
-/// `codes` points at row `lane` of a part, `span` at the span of its scales, which begins `col` columns before; `x` has T
-/// tokens of 32 columns.
+/// `codes` points at row `lane` of a part, `span` at the span of its scales, which begins `col`
+/// columns before; `x` has T tokens of 32 columns.
 #[inline(always)]
 unsafe fn add_part<I: Isa, F: Format, const T: usize>(
     isa: I,
@@ -187,7 +189,8 @@ unsafe fn add_part<I: Isa, F: Format, const T: usize>(
             }
             with_quads!(QUADS / groups, group * (QUADS / groups), quad => {
                 let w = F::BitPlanes::quad(isa, codes, quad);
-                // One token alone would wait for each sum before the next; with two sums it waits half as long.
+                // One token alone would wait for each sum before the next; with two sums it waits
+                // half as long.
                 if T == 1 && quad % 2 == 1 {
                     others = isa.add_quads(w, x.quads.add(4 * quad), others);
                 } else {

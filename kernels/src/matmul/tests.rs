@@ -117,8 +117,8 @@ fn unpacks_as_candle_does() {
 
 /// What f32 sums may lose against f64, relative to Σ |w| |x|.
 const SUMS: f64 = 1e-6;
-/// What activations may lose when they meet quantised weights, relative to Σ |w| max |x|, with the maximum of the group
-/// (see `activations`), and then in any case.
+/// What activations may lose when they meet quantised weights, relative to Σ |w| max |x|, with the
+/// maximum of the group (see `activations`), and then in any case.
 const ROUNDING: f64 = 1.0 / 65000.0;
 const LEAST: f64 = 1e-35;
 
@@ -259,7 +259,8 @@ fn nothing_times_something() {
     }
 }
 
-/// A token's products are the same to the bit however many threads there are and whoever is beside it.
+/// A token's products are the same to the bit however many threads there are and whoever is beside
+/// it.
 #[test]
 fn neither_threads_nor_neighbours_change_a_bit() {
     for kind in [BlockType::Q4_K, BlockType::Q6_K, BlockType::Q8_0, BlockType::affine(5, 64)] {
@@ -293,7 +294,8 @@ fn assert_as_alone(kind: BlockType, scratch: &mut Scratch) {
     }
 }
 
-/// Matrices of every order and rounding in one call, and two that share what tiles meet, against one at a time.
+/// Matrices of every order and rounding in one call, and two that share what tiles meet, against
+/// one at a time.
 #[test]
 fn several_matrices_at_once_are_each_as_alone() {
     for kinds in [

@@ -1,5 +1,6 @@
-//! Strips of weights times sixteen tokens at a time, on a processor that multiplies tiles. In whole numbers, and in the
-//! order in which [`Product`] adds what comes of them: results are the same to the bit.
+//! Strips of weights times sixteen tokens at a time, on a processor that multiplies tiles. In whole
+//! numbers, and in the order in which [`Product`] adds what comes of them: results are the same to
+//! the bit.
 
 use super::activations::Tile;
 use super::product::{Product, with_quads};
@@ -81,8 +82,8 @@ impl Product<'_, '_> {
         let mut sums = Sums::default();
         for (part, codes) in parts.zip(codes.0.chunks_exact(CODES)) {
             let (span, col) = (part * PART / F::Scales::SPAN, part * PART % F::Scales::SPAN);
-            // SAFETY: the tile has as many parts as the strip, which has the scales of all spans (see `InterleavedLayout`);
-            // groups are counted out of a part.
+            // SAFETY: the tile has as many parts as the strip, which has the scales of all spans
+            // (see `InterleavedLayout`); groups are counted out of a part.
             unsafe {
                 let (x, span) =
                     (x.part(part, groups), strip.as_ptr().add(self.layout.scales_at + span * F::Scales::BYTES));
@@ -99,7 +100,8 @@ impl Product<'_, '_> {
 /// Adds what has come of a group of columns.
 ///
 /// # Safety
-/// As for `add_part` of [`super::product`]; `x` has sixteen tokens, and column `col` of the span begins group `group`.
+/// As for `add_part` of [`super::product`]; `x` has sixteen tokens, and column `col` of the span
+/// begins group `group`.
 #[inline(always)]
 unsafe fn add_sums<I: Isa, F: Format>(
     isa: I,

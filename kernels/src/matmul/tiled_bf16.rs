@@ -1,15 +1,16 @@
 //! Many tokens and weights of bf16, on a processor that multiplies tiles of them.
 //!
-//! The error of a product, with u = 2⁻²⁴: of its f32 sums, at most (32 + ⌈columns / 512⌉) u Σ |w| |x| but for terms of
-//! u², over many columns about half of what vectors of sixteen lanes can lose. It is made of 15 roundings in a chain of
-//! sixteen, one where two chains meet, 15 where sixteen of these do, one where low parts join the high ones, and one
-//! for each 512 columns; the low parts' own sums are rounded up to 47 times, but are below 2⁻⁷ of the whole.
-//! Activations are exact ([`super::parts`]), so what tiles take for zero comes to it: weights below 2⁻¹²⁶, which is at
-//! most 2⁻¹²⁶ |x| for each, and 2⁻¹⁹⁰ (|w| + 4) max |x|, or where that is less than what f32 can hold, its smallest
-//! number.
+//! The error of a product, with u = 2⁻²⁴: of its f32 sums, at most (32 + ⌈columns / 512⌉) u Σ |w|
+//! |x| but for terms of u², over many columns about half of what vectors of sixteen lanes can lose.
+//! It is made of 15 roundings in a chain of sixteen, one where two chains meet, 15 where sixteen of
+//! these do, one where low parts join the high ones, and one for each 512 columns; the low parts'
+//! own sums are rounded up to 47 times, but are below 2⁻⁷ of the whole. Activations are exact
+//! ([`super::parts`]), so what tiles take for zero comes to it: weights below 2⁻¹²⁶, which is at
+//! most 2⁻¹²⁶ |x| for each, and 2⁻¹⁹⁰ (|w| + 4) max |x|, or where that is less than what f32 can
+//! hold, its smallest number.
 //!
-//! A sum that is not finite is computed again without tiles: a part of an infinite value may be NaN, and a large weight may
-//! overflow beside activations that were made larger.
+//! A sum that is not finite is computed again without tiles: a part of an infinite value may be
+//! NaN, and a large weight may overflow beside activations that were made larger.
 
 use super::matvec::MatVec;
 use super::parts::Parts;
@@ -19,7 +20,8 @@ use crate::pool::SharedMut;
 use crate::tiles::TILE;
 use crate::tiles::bf16::{Bf16Sums, Bf16Tiles, ROWS, STEP, WeightStep};
 
-/// Steps of columns whose sums stay in tiles: 512 columns, of which 32 rows fill 32 KiB of the first-level cache.
+/// Steps of columns whose sums stay in tiles: 512 columns, of which 32 rows fill 32 KiB of the
+/// first-level cache.
 const CHUNK: usize = 16;
 /// Tiles of tokens that meet weights once these are there: 128 tokens, whose totals are 16 KiB.
 const BLOCK: usize = 8;
@@ -28,7 +30,8 @@ pub(crate) const PIECE: usize = ROWS;
 
 type Totals = [[f32; TILE]; ROWS];
 
-/// y`[n, rows of the whole]` = x`[n, cols]` · Wᵀ, for the rows that `w` holds: at most [`PIECE`], of bf16.
+/// y`[n, rows of the whole]` = x`[n, cols]` · Wᵀ, for the rows that `w` holds: at most [`PIECE`],
+/// of bf16.
 pub(crate) struct TiledBf16<'a, 'y> {
     pub tiles: Bf16Tiles,
     pub w: Matrix<'a>,
@@ -69,8 +72,9 @@ impl Kernel for TiledBf16<'_, '_> {
 }
 
 impl TiledBf16<'_, '_> {
-    /// Some steps of weights come together: in the matrix they are often multiples of 4 KiB apart, and would meet in the
-    /// same lines of the cache. Beyond the last column are zeros; beyond the last row nothing is ever changed.
+    /// Some steps of weights come together: in the matrix they are often multiples of 4 KiB apart,
+    /// and would meet in the same lines of the cache. Beyond the last column are zeros; beyond the
+    /// last row nothing is ever changed.
     #[inline(always)]
     fn bring(&self, start: usize, to: &mut [WeightStep]) {
         for r in 0..self.w.rows() {
@@ -91,7 +95,8 @@ impl TiledBf16<'_, '_> {
         let x = self.x.chunks_exact(self.w.cols()).enumerate().skip(first).take(TILE);
         for (token, x) in x {
             let scale = self.parts.scale(token);
-            // SAFETY: rows `first_row..first_row + w.rows()` of every token belong to this call alone.
+            // SAFETY: rows `first_row..first_row + w.rows()` of every token belong to this call
+            // alone.
             let y = unsafe { self.y.slice(token * self.stride + self.first_row, self.w.rows()) };
             for ((r, y), totals) in y.iter_mut().enumerate().zip(totals) {
                 *y = totals[token - first] * scale;
@@ -119,7 +124,8 @@ mod tests {
     use crate::{BlockType, Matrix, Pool, Simd};
     use half::bf16;
 
-    /// Numbers in ±[2^least, 2^(least + span)), all of them likewise likely by their exponent, the same in every run.
+    /// Numbers in ±[2^least, 2^(least + span)), all of them likewise likely by their exponent, the
+    /// same in every run.
     fn spread(len: usize, seed: u32, least: i32, span: i32) -> Vec<f32> {
         let numbers = (0..len as u32).map(|i| {
             let bits = (i ^ seed << 20).wrapping_mul(0x9e37_79b9) ^ (i.wrapping_mul(0x85eb_ca6b) >> 11);
@@ -181,8 +187,8 @@ mod tests {
     #[test]
     fn numbers_of_every_size_are_within_the_bound() {
         let (rows, cols, n) = (5, 600, 6);
-        // Exponents of weights, then of activations: ordinary ones, both ends of what f32 holds, all sizes at once, and
-        // those that overflow once activations are made larger.
+        // Exponents of weights, then of activations: ordinary ones, both ends of what f32 holds,
+        // all sizes at once, and those that overflow once activations are made larger.
         let cases = [
             ((-10, 12), (-10, 20)),
             ((-10, 12), (-149, 12)),

@@ -5,7 +5,8 @@
 //! | 320 | the high five bits, as 5-bit codes stand in a strip ([`crate::interleaved`]) |
 //! | 192 | of the low three, two vectors with bits 0 and 1: bit pair `j` of vector `u` is of quad `4 u + j`; then one whose bit `q` is bit 2 of quad `q` |
 //!
-//! A strip begins with the former of all columns; then come all scales as ever, then, at a whole cache line, the latter.
+//! A strip begins with the former of all columns; then come all scales as ever, then, at a whole
+//! cache line, the latter.
 
 use crate::BlockType;
 use crate::interleaved::{

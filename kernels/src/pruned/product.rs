@@ -25,7 +25,8 @@ pub(super) struct Coarse<'a> {
     pub uppers: &'a mut [f32],
 }
 
-/// The products of the rows of strips `of(i)` for i in `which`; memory is asked for `of(which.end)` too.
+/// The products of the rows of strips `of(i)` for i in `which`; memory is asked for `of(which.end)`
+/// too.
 pub(super) struct Exact<'a, 'y, F> {
     pub layout: &'a BitPlaneLayout,
     pub data: &'a [u8],
@@ -36,7 +37,8 @@ pub(super) struct Exact<'a, 'y, F> {
     pub y: SharedMut<'y, f32>,
 }
 
-/// The body once for each quad, written out so that shifts are constants; see the product of strips.
+/// The body once for each quad, written out so that shifts are constants; see the product of
+/// strips.
 macro_rules! for_quads {
     ($quad:ident => $body:block) => {
         for_quads!(@ $quad, $body, 0, 4, 1, 5, 2, 6, 3, 7)
@@ -110,8 +112,8 @@ fn coarse<I: Isa, F: Format>(isa: I, layout: &BitPlaneLayout, strip: &[u8], lane
                 isa.prefetch(strip.as_ptr().wrapping_add(strip.len() + scales_at + part * scale_bytes + line));
             }
         }
-        // SAFETY: `strip` has the high bits of all parts and the scales of all spans (see `BitPlaneLayout`), `lane` is below
-        // STRIP; the tile has one token of as many columns.
+        // SAFETY: `strip` has the high bits of all parts and the scales of all spans (see
+        // `BitPlaneLayout`), `lane` is below STRIP; the tile has one token of as many columns.
         unsafe {
             let high = strip.as_ptr().add(at + 4 * lane);
             let x = x.part(part, 1);
@@ -179,7 +181,8 @@ impl<I: Isa, Of: Fn(usize) -> usize> ForFormat for ExactOn<'_, '_, I, Of> {
     }
 }
 
-/// The products of as many rows as there are lanes, in the order and rounding of the product of strips.
+/// The products of as many rows as there are lanes, in the order and rounding of the product of
+/// strips.
 #[inline(always)]
 fn exact<I: Isa, F: Format>(
     isa: I,

@@ -83,7 +83,8 @@ impl Both {
         (computed, y)
     }
 
-    /// That the best are those of the full product, to the bit and in its order, and nothing else is told wrongly.
+    /// That the best are those of the full product, to the bit and in its order, and nothing else
+    /// is told wrongly.
     fn check(&self, case: &str, x: &[f32], best: &Best) {
         for simd in Simd::available() {
             let (full, (computed, found)) = (self.full(simd, x), self.best(simd, x, best));
@@ -149,7 +150,8 @@ fn only_eight_bits_are_parted() {
     }
 }
 
-/// An x along the residual of a row takes the inequality to its limit; a bound that is short of anything fails here.
+/// An x along the residual of a row takes the inequality to its limit; a bound that is short of
+/// anything fails here.
 #[test]
 fn no_product_exceeds_its_bound() {
     for group in KINDS {

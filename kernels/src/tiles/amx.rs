@@ -5,11 +5,13 @@ use super::{Sums, TILE};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 
-/// Proof that the processor has AMX-TILE and AMX-INT8, and that the system saves the tiles of this process.
+/// Proof that the processor has AMX-TILE and AMX-INT8, and that the system saves the tiles of this
+/// process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Amx(());
 
-/// Proof that the processor has AMX-TILE and AMX-BF16, and that the system saves the tiles of this process.
+/// Proof that the processor has AMX-TILE and AMX-BF16, and that the system saves the tiles of this
+/// process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AmxBf16(());
 
@@ -49,7 +51,8 @@ impl Amx {
         may_use(INT8).then_some(Amx(()))
     }
 
-    /// Tiles 0 and 1 are sums `[token][row]`, 2 and 3 activations `[token][column]`, 4 codes `[quad][row][4]`.
+    /// Tiles 0 and 1 are sums `[token][row]`, 2 and 3 activations `[token][column]`, 4 codes
+    /// `[quad][row][4]`.
     pub fn configure(self, quads: usize) {
         let (whole, narrow) = ((TILE, ROW), (TILE, 4 * quads));
         // SAFETY: `self` exists.
@@ -99,7 +102,8 @@ impl AmxBf16 {
         may_use(BF16).then_some(AmxBf16(()))
     }
 
-    /// Tiles 0 to 3 are sums `[row][token]`, 4 and 5 weights `[row][column]`, 6 and 7 activations `[pair][token][2]`.
+    /// Tiles 0 to 3 are sums `[row][token]`, 4 and 5 weights `[row][column]`, 6 and 7 activations
+    /// `[pair][token][2]`.
     pub fn configure(self) {
         // SAFETY: `self` exists.
         unsafe { Config::new([(TILE, ROW); 8]).load() }
@@ -110,14 +114,16 @@ impl AmxBf16 {
         unsafe { release() }
     }
 
-    /// See [`super::Bf16Session::multiply`]. An instruction comes two or three after the one whose sum it goes on with,
-    /// so that it need not wait long.
+    /// See [`super::Bf16Session::multiply`]. An instruction comes two or three after the one whose
+    /// sum it goes on with, so that it need not wait long.
     ///
     /// # Safety
-    /// At `weights` and at `x` must be so many steps, and more than none; this thread must have been configured.
+    /// At `weights` and at `x` must be so many steps, and more than none; this thread must have
+    /// been configured.
     #[inline(always)]
     pub unsafe fn multiply(self, steps: usize, weights: *const WeightStep, x: *const TokenStep, sums: &mut Bf16Sums) {
-        // SAFETY: as the caller says; the sums are two times sixteen rows of 64 bytes each, high and low.
+        // SAFETY: as the caller says; the sums are two times sixteen rows of 64 bytes each, high
+        // and low.
         unsafe {
             asm!(
                 "tilezero tmm0",
@@ -191,8 +197,8 @@ fn system_saves_tiles() -> bool {
     saved & TILE_STATE == TILE_STATE
 }
 
-/// Linux gives no process tiles that has not asked for them: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). It holds
-/// for all threads of the process.
+/// Linux gives no process tiles that has not asked for them: arch_prctl(ARCH_REQ_XCOMP_PERM,
+/// XFEATURE_XTILEDATA). It holds for all threads of the process.
 #[cfg(target_os = "linux")]
 fn is_permitted() -> bool {
     const ARCH_PRCTL: u64 = 158;

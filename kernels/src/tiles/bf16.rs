@@ -1,7 +1,8 @@
 //! Tiles of bf16, for weights that are stored so, where the processor has TDPBF16PS.
 //!
-//! Weights are the left operand, as they lie in the file; activations are the right one, each in three bf16 numbers whose
-//! sum it is (see `matmul::parts`). Sums are f32, rounded in an order that the processor's manual gives ([`tdpbf16ps`]).
+//! Weights are the left operand, as they lie in the file; activations are the right one, each in
+//! three bf16 numbers whose sum it is (see `matmul::parts`). Sums are f32, rounded in an order that
+//! the processor's manual gives ([`tdpbf16ps`]).
 
 use super::TILE;
 #[cfg(target_arch = "x86_64")]
@@ -35,7 +36,8 @@ impl WeightStep {
     pub const ZERO: WeightStep = WeightStep([[0; 2 * STEP]; ROWS]);
 }
 
-/// The same columns of sixteen tokens, `[part][pair][token]`; the first of a pair is in the lower half of its number.
+/// The same columns of sixteen tokens, `[part][pair][token]`; the first of a pair is in the lower
+/// half of its number.
 #[derive(Clone)]
 #[repr(C, align(64))]
 pub(crate) struct TokenStep(pub [[[u32; TILE]; PAIRS]; PARTS]);
@@ -57,7 +59,8 @@ impl Bf16Sums {
 }
 
 impl Bf16Tiles {
-    /// `None` where the processor has no such tiles, the system does not let this process use them, or a product is wrong.
+    /// `None` where the processor has no such tiles, the system does not let this process use them,
+    /// or a product is wrong.
     pub fn detect() -> Option<Bf16Tiles> {
         #[cfg(target_arch = "x86_64")]
         {
@@ -129,9 +132,10 @@ fn by_hand(weights: &[WeightStep], x: &[TokenStep]) -> Bf16Sums {
     sums
 }
 
-/// A row of TDPBF16PS as Intel's Software Developer's Manual describes it: fused multiply-adds of the first of all pairs
-/// in order and, apart from them, of the second; their sum is added to what is there. Each step is rounded to nearest,
-/// ties to even, takes subnormal numbers for zeros and gives zeros for them.
+/// A row of TDPBF16PS as Intel's Software Developer's Manual describes it: fused multiply-adds of
+/// the first of all pairs in order and, apart from them, of the second; their sum is added to what
+/// is there. Each step is rounded to nearest, ties to even, takes subnormal numbers for zeros and
+/// gives zeros for them.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn tdpbf16ps(sums: &mut [f32; TILE], weights: &[u8; 2 * STEP], x: &[[u32; TILE]; PAIRS]) {
     for (token, sum) in sums.iter_mut().enumerate() {
@@ -157,8 +161,9 @@ fn flushed(value: f32) -> f32 {
     if value.is_subnormal() { 0.0f32.copysign(value) } else { value }
 }
 
-/// Whether tiles give what they must: for whole numbers at every place, over one and over several steps, and for sums
-/// that show how they are rounded. None of them depends on an order of summation.
+/// Whether tiles give what they must: for whole numbers at every place, over one and over several
+/// steps, and for sums that show how they are rounded. None of them depends on an order of
+/// summation.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn proves(tiles: Bf16Tiles) -> bool {
     let gives = |weights: &[WeightStep], x: &[TokenStep]| {

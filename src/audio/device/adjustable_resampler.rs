@@ -10,7 +10,8 @@ use super::super::AudioError;
 use super::drift::MOST_DRIFT;
 use crate::types::SampleRate;
 
-/// Length of the filter in periods of the lower rate: 70 dB down a fifth above the lower rate's half.
+/// Length of the filter in periods of the lower rate: 70 dB down a fifth above the lower rate's
+/// half.
 const TAPS: usize = 128;
 /// Filters between two input samples; cubic interpolation between them is exact to about -100 dB.
 const OVERSAMPLING: usize = 128;
@@ -19,8 +20,9 @@ const CHUNKS_PER_SECOND: u32 = 500;
 /// What the ratio may be corrected by; the drift, and as much again to pull a phase error in.
 pub const MOST_CORRECTION: f64 = 2.0 * MOST_DRIFT;
 
-/// Sound goes in piece by piece and comes out at the other rate, its filter's delay taken away: what went in next after
-/// [`AdjustableResampler::worked`] samples would stand at [`AdjustableResampler::due`] in the output, to a thousandth of a sample.
+/// Sound goes in piece by piece and comes out at the other rate, its filter's delay taken away:
+/// what went in next after [`AdjustableResampler::worked`] samples would stand at
+/// [`AdjustableResampler::due`] in the output, to a thousandth of a sample.
 pub struct AdjustableResampler {
     engine: Async<f32>,
     nominal: f64,
@@ -45,7 +47,8 @@ impl AdjustableResampler {
             return Err(refuse());
         }
         let nominal = f64::from(to.0) / f64::from(from.0);
-        // A filter for the lower rate is longer in samples of a higher one; a multiple of 8 for its vectors.
+        // A filter for the lower rate is longer in samples of a higher one; a multiple of 8 for its
+        // vectors.
         let length = ((TAPS as f64 / nominal.min(1.0)).ceil() as usize).next_multiple_of(8);
         let parameters = SincInterpolationParameters {
             sinc_len: length,
@@ -57,8 +60,8 @@ impl AdjustableResampler {
         let chunk = (from.0 / CHUNKS_PER_SECOND).max(1) as usize;
         let engine = Async::new_sinc(nominal, 1.0 + MOST_CORRECTION, &parameters, chunk, 1, FixedAsync::Input);
         let engine = engine.map_err(|_| refuse())?;
-        // The engine steps before its first output, and its filters lie one of the steps between them early (measured:
-        // a tone's phase is then right to 0.001 samples).
+        // The engine steps before its first output, and its filters lie one of the steps between
+        // them early (measured: a tone's phase is then right to 0.001 samples).
         let delay = (length as f64 / 2.0 - 1.0 / OVERSAMPLING as f64) * nominal - 1.0;
         let whole_delay = delay.round() as usize;
         Ok(AdjustableResampler {
@@ -113,8 +116,8 @@ impl AdjustableResampler {
         used
     }
 
-    /// Appends the rest, so that as many samples have come out as the input stands for, rounded. Then it is ready for
-    /// another sound; the correction stays.
+    /// Appends the rest, so that as many samples have come out as the input stands for, rounded.
+    /// Then it is ready for another sound; the correction stays.
     pub fn finish(&mut self, out: &mut Vec<f32>) {
         let due = (self.due + self.waiting.len() as f64 * self.ratio).round() as u64;
         let missing = due.saturating_sub(self.given) as usize;
@@ -150,7 +153,8 @@ impl AdjustableResampler {
         self.worked
     }
 
-    /// Where in the output the next input sample stands; the output of the filter's delay before it is yet to come.
+    /// Where in the output the next input sample stands; the output of the filter's delay before it
+    /// is yet to come.
     pub fn due(&self) -> f64 {
         self.due + self.offset
     }

@@ -1,4 +1,5 @@
-//! A microphone as the rest of the house sees it: blocks of 10 ms at 16 kHz that never stop, each with its place in time.
+//! A microphone as the rest of the house sees it: blocks of 10 ms at 16 kHz that never stop, each
+//! with its place in time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use crate::types::SampleRate;
 /// Samples of a block: 10 ms.
 pub const BLOCK: usize = 160;
 const RATE: f64 = SampleRate::HEARING.0 as f64;
-/// While there is no device, silence is handed out so far behind the clock: what a device brings when it opens is then
-/// not cut off.
+/// While there is no device, silence is handed out so far behind the clock: what a device brings
+/// when it opens is then not cut off.
 const BEHIND: Duration = Duration::from_millis(50);
-/// A block so much later than the device's clock says has lost something before it, reported or not.
+/// A block so much later than the device's clock says has lost something before it, reported or
+/// not.
 const LATE: f64 = 0.25;
 /// The same after the device has reported an interruption.
 const LATE_AFTER_XRUN: f64 = 0.002;
@@ -35,18 +37,21 @@ pub struct CapturedBlock {
     pub position: u64,
     /// When its first sample was at the microphone.
     pub at: Moment,
-    /// Samples that are silence because there was nothing: the device was gone, or not read in time.
+    /// Samples that are silence because there was nothing: the device was gone, or not read in
+    /// time.
     pub missing: u16,
     pub samples: [f32; BLOCK],
 }
 
-/// A microphone that is always there. [`Capture::read`] hands out blocks without end; what a device did not deliver is
-/// silence, marked in [`CapturedBlock::missing`]. Silence rather than an event, because all that follow count time in samples:
-/// the echo canceller stays aligned, and a turn ends by silence when the microphone is pulled out in the middle of a
-/// word. The event comes as well, from [`Capture::poll`].
+/// A microphone that is always there. [`Capture::read`] hands out blocks without end; what a device
+/// did not deliver is silence, marked in [`CapturedBlock::missing`]. Silence rather than an event,
+/// because all that follow count time in samples: the echo canceller stays aligned, and a turn ends
+/// by silence when the microphone is pulled out in the middle of a word. The event comes as well,
+/// from [`Capture::poll`].
 ///
-/// A position is a time: the capture's beginning and 1/16000 s of the session for each sample, whatever the device's
-/// clock does; to within a few milliseconds where the device tells its times well. [`CapturedBlock::at`] is always the better of both.
+/// A position is a time: the capture's beginning and 1/16000 s of the session for each sample,
+/// whatever the device's clock does; to within a few milliseconds where the device tells its times
+/// well. [`CapturedBlock::at`] is always the better of both.
 pub struct Capture {
     link: Link<CaptureConsumer>,
     flow: Flow,
@@ -56,8 +61,8 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// A microphone of `card` by its name or [`super::DEFAULT`]. It is opened where `spawn` puts it, and until then there
-    /// is silence. The capture begins now.
+    /// A microphone of `card` by its name or [`super::DEFAULT`]. It is opened where `spawn` puts
+    /// it, and until then there is silence. The capture begins now.
     pub fn open(card: Arc<dyn Card>, name: &str, spawn: Spawn) -> Self {
         let (clock, wanted) = (card.clock(), name.to_owned());
         let open = move || {
@@ -94,7 +99,8 @@ impl Capture {
         (self.flow.lacks() == 0).then(|| self.flow.hand_out())
     }
 
-    /// How fast the device's clock is by the session's, in parts per million; positive is fast. None without a device.
+    /// How fast the device's clock is by the session's, in parts per million; positive is fast.
+    /// None without a device.
     pub fn drift_ppm(&self) -> Option<f64> {
         self.flow.track.as_ref().map(|track| track.clock.ppm())
     }
@@ -104,7 +110,8 @@ impl Capture {
         self.flow.missing
     }
 
-    /// Frames of the device that were lost because [`Capture::read`] was not called for some seconds.
+    /// Frames of the device that were lost because [`Capture::read`] was not called for some
+    /// seconds.
     pub fn overruns(&mut self) -> u64 {
         self.overruns + self.link.end().map_or(0, |end| end.counters.overrun())
     }
@@ -168,7 +175,8 @@ impl Flow {
         (seconds - self.began.seconds()) * RATE
     }
 
-    /// Adds some of the silence that is due, or the sound of one callback. False if there is neither.
+    /// Adds some of the silence that is due, or the sound of one callback. False if there is
+    /// neither.
     fn take_in(&mut self, end: &mut CaptureConsumer) -> bool {
         if self.silence > 0 {
             self.add_silence();
@@ -290,7 +298,8 @@ impl Flow {
 }
 
 impl Track {
-    /// How many samples at 16 kHz were lost before this callback: by a ring that was full, or in the device.
+    /// How many samples at 16 kHz were lost before this callback: by a ring that was full, or in
+    /// the device.
     fn lost_before(&self, taken: &CapturedHeader) -> u64 {
         let Some(expected) = self.clock.time_of(self.next as f64) else { return 0 };
         let (at, least) = match taken.first != self.next {

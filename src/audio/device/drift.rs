@@ -3,27 +3,31 @@
 use super::Moment;
 use crate::types::SampleRate;
 
-/// The loop listens to the first blocks with a wide bandwidth, in hertz, and narrows as it knows more: to one over the
-/// time it has listened, at which it follows six times faster than it narrows.
+/// The loop listens to the first blocks with a wide bandwidth, in hertz, and narrows as it knows
+/// more: to one over the time it has listened, at which it follows six times faster than it
+/// narrows.
 const WIDEST: f64 = 0.25;
-/// In the end jitter of 1 ms in the blocks' times moves the measured rate by about 4 ppm, and a step of the true rate is
-/// followed within 20 s.
+/// In the end jitter of 1 ms in the blocks' times moves the measured rate by about 4 ppm, and a
+/// step of the true rate is followed within 20 s.
 const NARROWEST: f64 = 0.02;
-/// Jitter beyond this, in seconds, makes the loop slower in proportion: sound servers tell their times with errors of
-/// 10 ms, in which no drift can be seen in a short time.
+/// Jitter beyond this, in seconds, makes the loop slower in proportion: sound servers tell their
+/// times with errors of 10 ms, in which no drift can be seen in a short time.
 const CALM: f64 = 1e-3;
-/// An error beyond this, in seconds, is no jitter: the device was interrupted, or a sound server has just woken up.
+/// An error beyond this, in seconds, is no jitter: the device was interrupted, or a sound server
+/// has just woken up.
 const JUMP: f64 = 0.05;
 /// The jitter is averaged over so many seconds.
 const JITTER_SPAN: f64 = 1.0;
-/// A correction is made whole after so many seconds of listening, little by little; the more jitter the more.
+/// A correction is made whole after so many seconds of listening, little by little; the more jitter
+/// the more.
 const CONFIDENT: f64 = 30.0;
 /// No sound card is further off; what seems to be is jitter. In parts of one.
 pub const MOST_DRIFT: f64 = 1e-3;
 
-/// A delay-locked loop of second order over the times of a stream's blocks (F. Adriaensen, "Using a DLL to filter time",
-/// Linux Audio Conference 2005), with blocks of any length: it says when a frame passed, smoother than the callback's own
-/// times, and how many seconds of the session a frame takes.
+/// A delay-locked loop of second order over the times of a stream's blocks (F. Adriaensen, "Using a
+/// DLL to filter time", Linux Audio Conference 2005), with blocks of any length: it says when a
+/// frame passed, smoother than the callback's own times, and how many seconds of the session a
+/// frame takes.
 #[derive(Clone, Debug)]
 pub struct DelayLockedLoop {
     nominal: f64,
@@ -87,8 +91,8 @@ impl DelayLockedLoop {
         self.started.then_some(self.time + (frame - self.frame as f64) * self.per_frame)
     }
 
-    /// The device's rate by the session clock, relative to its name, as far as it is to be believed yet: above 1 it is
-    /// fast.
+    /// The device's rate by the session clock, relative to its name, as far as it is to be believed
+    /// yet: above 1 it is fast.
     pub fn relative(&self) -> f64 {
         let confidence = ((self.time - self.begun) / (CONFIDENT * self.jitter.max(CALM) / CALM)).clamp(0.0, 1.0);
         1.0 + (self.nominal / self.per_frame - 1.0) * confidence

@@ -1,4 +1,5 @@
-//! A microphone that is a WAV file and a speaker that writes one: the simulated card with nothing in between.
+//! A microphone that is a WAV file and a speaker that writes one: the simulated card with nothing
+//! in between.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ pub struct FileCard {
 }
 
 impl FileCard {
-    /// The microphone hears `question` from the beginning, and then silence. The speaker takes sound at `rate`, and what
-    /// it played is written to `answer`.
+    /// The microphone hears `question` from the beginning, and then silence. The speaker takes
+    /// sound at `rate`, and what it played is written to `answer`.
     pub fn open(question: &Path, answer: Option<&Path>, rate: SampleRate) -> Result<Self, AudioError> {
         let Clip { samples, .. } = load_at(question, LONGEST, SampleRate::HEARING)?;
         let answer = answer.map(WavTarget::claim).transpose()?;

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::types::{Ms, SampleRate};
 
-/// Rates in the order of our liking: those that most devices have natively, then those that lose little.
+/// Rates in the order of our liking: those that most devices have natively, then those that lose
+/// little.
 const RATES: [u32; 9] = [48_000, 44_100, 96_000, 32_000, 192_000, 24_000, 22_050, 16_000, 8_000];
 /// No sound takes longer from a callback to a speaker; a report beyond this is nonsense.
 const MOST_LATENCY: Duration = Duration::from_secs(2);
@@ -26,7 +27,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const NO_DEVICES: [&str; 9] =
     ["null", "lavrate", "samplerate", "speexrate", "speex", "upmix", "vdownmix", "usbstream", "jack"];
 
-/// The sound system of this machine: ALSA on Linux (with PulseAudio and PipeWire behind it), Core Audio on macOS.
+/// The sound system of this machine: ALSA on Linux (with PulseAudio and PipeWire behind it), Core
+/// Audio on macOS.
 #[derive(Clone, Copy, Debug)]
 pub struct Hardware {
     clock: SystemClock,
@@ -34,12 +36,14 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// A callback every 10 ms, where the device lets us choose: the delay of a device is about two of them.
+    /// A callback every 10 ms, where the device lets us choose: the delay of a device is about two
+    /// of them.
     pub fn new(clock: SystemClock) -> Self {
         Hardware { clock, period: Ms(10.0) }
     }
 
-    /// A callback every so often: longer blocks come later and are interrupted more rarely on a busy machine.
+    /// A callback every so often: longer blocks come later and are interrupted more rarely on a
+    /// busy machine.
     pub fn with_period(self, period: Ms) -> Self {
         Hardware { period, ..self }
     }
@@ -88,7 +92,8 @@ impl Card for Hardware {
                 let name = name_of(device);
                 let is_default = default_name.as_ref() == Some(&name);
                 let ours = is_default || supports(device, direction);
-                // Only what may be one is opened: "jack" opens JACK's library, which writes to stderr what it misses.
+                // Only what may be one is opened: "jack" opens JACK's library, which writes to
+                // stderr what it misses.
                 if ours
                     && !NO_DEVICES.contains(&name.as_str())
                     && let Ok(choice) = choose(device, direction)
@@ -148,8 +153,9 @@ impl Card for Hardware {
     }
 }
 
-/// From now on what ALSA's library has to say about its configuration while this thread looks for devices goes to nobody:
-/// a device that is missing is told by the error that is returned, and once rather than at each attempt.
+/// From now on what ALSA's library has to say about its configuration while this thread looks for
+/// devices goes to nobody: a device that is missing is told by the error that is returned, and once
+/// rather than at each attempt.
 fn hush() {
     #[cfg(target_os = "linux")]
     let _still_heard_where_there_is_no_memory = alsa::Output::local_error_handler();
@@ -215,8 +221,8 @@ fn supports(device: &cpal::Device, direction: Direction) -> bool {
     }
 }
 
-/// A device by its name, or by what it is called for people, with a host of its own: one that has seen its server end is
-/// no good any more.
+/// A device by its name, or by what it is called for people, with a host of its own: one that has
+/// seen its server end is no good any more.
 fn find(direction: Direction, name: &str) -> Result<cpal::Device, DeviceError> {
     let host = cpal::default_host();
     if name == DEFAULT {
@@ -261,7 +267,8 @@ fn rate_in(range: &SupportedStreamConfigRange) -> Option<u32> {
     usual.or_else(|| (own >= least && DEVICE_RATES.contains(&own)).then_some(own))
 }
 
-/// The less the better: first the rate, then as many channels as there is use for, then the finest samples.
+/// The less the better: first the rate, then as many channels as there is use for, then the finest
+/// samples.
 fn dislike(format: &StreamFormat, direction: Direction) -> (usize, u16, usize) {
     let rate = RATES.iter().position(|&rate| rate == format.rate.0).unwrap_or(RATES.len());
     let useful = if direction == Direction::Input { 1 } else { 2 };

@@ -1,10 +1,11 @@
 //! The two ends of a ring between a device's callback and the rest of the house.
 //!
-//! Architecture invariant: what the callback calls ([`CaptureProducer::take`], [`PlaybackConsumer::fill`], [`StreamCounters::fail`]) never allocates,
-//! locks, waits or logs: it moves samples through a ring and counts in atomics (`tests/callback.rs` proves it).
+//! Architecture invariant: what the callback calls ([`CaptureProducer::take`],
+//! [`PlaybackConsumer::fill`], [`StreamCounters::fail`]) never allocates, locks, waits or logs: it
+//! moves samples through a ring and counts in atomics (`tests/callback.rs` proves it).
 //!
-//! Every callback leaves a heading beside its samples, so that the other side knows for each sample which one it is and
-//! when it passed, also when some could not be kept.
+//! Every callback leaves a heading beside its samples, so that the other side knows for each sample
+//! which one it is and when it passed, also when some could not be kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,13 +17,13 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 use super::link::End;
 use super::{Moment, StreamFormat};
 
-/// How much sound a ring holds, in seconds: as long as the other side may be away from a microphone without loss, and
-/// more than the 2 s that PulseAudio delivers at once when it wakes up.
+/// How much sound a ring holds, in seconds: as long as the other side may be away from a microphone
+/// without loss, and more than the 2 s that PulseAudio delivers at once when it wakes up.
 const RING: u32 = 3;
 /// Headings a ring holds: a second of callbacks of a millisecond.
 const HEADINGS: usize = 1024;
-/// Gain goes from nothing to full, or back, in so many milliseconds: short enough for a person who interrupts, long
-/// enough not to click.
+/// Gain goes from nothing to full, or back, in so many milliseconds: short enough for a person who
+/// interrupts, long enough not to click.
 pub const FADE_MS: u32 = 5;
 
 /// What a stream has to tell besides its sound; the callbacks write, everybody reads.
@@ -30,13 +31,15 @@ pub const FADE_MS: u32 = 5;
 pub struct StreamCounters {
     /// Calls of the data callback.
     calls: AtomicU64,
-    /// Interruptions that the device reported: sound was lost before a callback saw it, or silence played.
+    /// Interruptions that the device reported: sound was lost before a callback saw it, or silence
+    /// played.
     xruns: AtomicU64,
     /// Frames that a callback brought and that found no room.
     overrun: AtomicU64,
     /// Errors after which the stream may be no good.
     doubts: AtomicU64,
-    /// The first error after which the stream is no good: 0 for none, or what [`StreamCounters::fail`] was given.
+    /// The first error after which the stream is no good: 0 for none, or what
+    /// [`StreamCounters::fail`] was given.
     fault: AtomicU32,
 }
 
@@ -130,8 +133,8 @@ impl CaptureProducer {
         self.counters.clone()
     }
 
-    /// Mixes a block of interleaved frames to one channel and keeps it, or counts it as lost if there is no room. `at`
-    /// is when its first frame was captured.
+    /// Mixes a block of interleaved frames to one channel and keeps it, or counts it as lost if
+    /// there is no room. `at` is when its first frame was captured.
     pub fn take<T: Sample>(&mut self, interleaved: &[T], at: Moment)
     where
         f32: FromSample<T>,
@@ -284,8 +287,8 @@ impl PlaybackConsumer {
         self.counters.clone()
     }
 
-    /// Fills a block of interleaved frames with sound, the same on every channel, and the rest with silence. `at` is when
-    /// its first frame will be at the speaker.
+    /// Fills a block of interleaved frames with sound, the same on every channel, and the rest with
+    /// silence. `at` is when its first frame will be at the speaker.
     pub fn fill<T: Sample + FromSample<f32>>(&mut self, interleaved: &mut [T], at: Moment) {
         let frames = interleaved.len() / self.channels;
         let (first, before) = (self.next, self.sound);
@@ -312,7 +315,8 @@ impl PlaybackConsumer {
         });
     }
 
-    /// Plays until the block is full, the ring empty, or the sound faded out; says how many frames it played.
+    /// Plays until the block is full, the ring empty, or the sound faded out; says how many frames
+    /// it played.
     fn play<T: Sample + FromSample<f32>>(&mut self, interleaved: &mut [T], fade_out: bool, drop_to: u64) -> usize {
         let wanted = if fade_out { 0.0 } else { f32::from_bits(self.wishes.gain.load(Ordering::Relaxed)) };
         let most = if fade_out && drop_to > self.sound { drop_to - self.sound } else { u64::MAX };

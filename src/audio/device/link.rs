@@ -1,4 +1,5 @@
-//! A stream that is watched, given up on and opened again. Nothing here waits: opening and closing run elsewhere.
+//! A stream that is watched, given up on and opened again. Nothing here waits: opening and closing
+//! run elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +9,24 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use super::line::StreamCounters;
 use super::{AudioStream, Clock, DeviceError, Direction, Moment, Spawn, StreamFormat};
 
-/// A stream whose callback was not called for so long is dead, whatever it says. On a machine with more work than cores a
-/// sound server that is alive may be late by a second.
+/// A stream whose callback was not called for so long is dead, whatever it says. On a machine with
+/// more work than cores a sound server that is alive may be late by a second.
 pub const SILENT_LIMIT: Duration = Duration::from_millis(2_000);
-/// At first it may take longer: Bluetooth has to connect, and a sound server that was idle sleeps up to 2 s.
+/// At first it may take longer: Bluetooth has to connect, and a sound server that was idle sleeps
+/// up to 2 s.
 pub const STARTING_LIMIT: Duration = Duration::from_secs(5);
 /// A stream that reports errors and brings no sound for so long has failed,
 const DOUBT_LIMIT: Duration = Duration::from_millis(250);
-/// or for so long before its first calls: PulseAudio's plugin cannot tell its latency until the server has woken up.
+/// or for so long before its first calls: PulseAudio's plugin cannot tell its latency until the
+/// server has woken up.
 const STARTING_DOUBT_LIMIT: Duration = Duration::from_millis(2_500);
 /// These many calls are its first: they fill the device's buffer.
 const FIRST_CALLS: u64 = 10;
-/// The first attempt to take a device back comes after this, each later one after twice the time of the last,
+/// The first attempt to take a device back comes after this, each later one after twice the time of
+/// the last,
 const RETRY_FIRST: Duration = Duration::from_millis(250);
-/// up to this; then as often for ever, because a kiosk's microphone may be plugged in again the next day.
+/// up to this; then as often for ever, because a kiosk's microphone may be plugged in again the
+/// next day.
 pub const RETRY_LIMIT: Duration = Duration::from_secs(5);
 /// An attempt that has not come back is given up after this.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -173,8 +178,8 @@ impl<E: End> Link<E> {
         }
     }
 
-    /// Looks after the stream; to be called every few milliseconds. When it says [`DeviceChange::Lost`] of a stream that ran,
-    /// it hands over our end for what is still in it.
+    /// Looks after the stream; to be called every few milliseconds. When it says
+    /// [`DeviceChange::Lost`] of a stream that ran, it hands over our end for what is still in it.
     pub fn poll(&mut self) -> (Option<DeviceChange>, Option<E>) {
         let now = self.clock.now();
         if let State::Waiting { until } = self.state {
@@ -193,7 +198,8 @@ impl<E: End> Link<E> {
         }
     }
 
-    /// Attempts that hang are few; those that have come back at last are forgotten, and what they opened is closed.
+    /// Attempts that hang are few; those that have come back at last are forgotten, and what they
+    /// opened is closed.
     fn may_try(&mut self) -> bool {
         let spawn = &self.spawn;
         self.hanging.retain(|answer| match answer.try_recv() {

@@ -1,19 +1,22 @@
 //! Microphone and speaker: real ones, files, and a simulated card, behind one trait.
 //!
-//! A [`Card`] only opens streams; everything above it is the same for all of them. The card's callback works on one end
-//! of a ring ([`CaptureProducer`], [`PlaybackConsumer`]), and the room's user polls the other: [`Capture`] hands out blocks of 10 ms, and
-//! [`Playback`] takes samples and says which of them have left the speaker. Both watch their stream, give up on one that
-//! has failed or fallen silent, and open it again (`link`).
+//! A [`Card`] only opens streams; everything above it is the same for all of them. The card's
+//! callback works on one end of a ring ([`CaptureProducer`], [`PlaybackConsumer`]), and the room's
+//! user polls the other: [`Capture`] hands out blocks of 10 ms, and [`Playback`] takes samples and
+//! says which of them have left the speaker. Both watch their stream, give up on one that has
+//! failed or fallen silent, and open it again (`link`).
 //!
-//! Every time is a [`Moment`] of the session clock. Sound cards keep clocks of their own, some ten to hundred parts per
-//! million off; each stream's clock is measured against the session's (`drift`), and *both* directions are resampled so
-//! that a second of sound is a second of the session. So a microphone's position, a speaker's position and a time-out
-//! all mean the same second, and the delay from speaker to microphone does not creep.
+//! Every time is a [`Moment`] of the session clock. Sound cards keep clocks of their own, some ten
+//! to hundred parts per million off; each stream's clock is measured against the session's
+//! (`drift`), and *both* directions are resampled so that a second of sound is a second of the
+//! session. So a microphone's position, a speaker's position and a time-out all mean the same
+//! second, and the delay from speaker to microphone does not creep.
 //!
-//! Architecture invariant: no thread is started here, and nothing here waits. What may hang (opening and closing a
-//! stream) runs where [`Spawn`] puts it.
+//! Architecture invariant: no thread is started here, and nothing here waits. What may hang
+//! (opening and closing a stream) runs where [`Spawn`] puts it.
 
-/// Calls `$job::<T>($($argument),*)` with the type of a sample format's samples. [`StreamFormat::new`] has refused the others.
+/// Calls `$job::<T>($($argument),*)` with the type of a sample format's samples.
+/// [`StreamFormat::new`] has refused the others.
 macro_rules! for_sample {
     ($format:expr, $job:ident($($argument:expr),*)) => {
         match $format {
@@ -126,8 +129,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// Runs a job somewhere else, so that the caller goes on at once. Threads belong to the pipeline, so it gives this; the
-/// simulated card's tests give [`run_here`].
+/// Runs a job somewhere else, so that the caller goes on at once. Threads belong to the pipeline,
+/// so it gives this; the simulated card's tests give [`run_here`].
 pub type Spawn = Arc<dyn Fn(DeviceJob) + Send + Sync>;
 pub type DeviceJob = Box<dyn FnOnce() + Send>;
 
@@ -145,7 +148,8 @@ pub struct StreamFormat {
 }
 
 impl StreamFormat {
-    /// Errors when the rate or the channels are beyond what is accepted, or the samples are no numbers (DSD).
+    /// Errors when the rate or the channels are beyond what is accepted, or the samples are no
+    /// numbers (DSD).
     pub fn new(rate: u32, channels: u16, sample: SampleFormat) -> Result<Self, DeviceError> {
         let format = StreamFormat { rate: SampleRate(rate), channels, sample };
         let accepted = DEVICE_RATES.contains(&rate) && (1..=MOST_CHANNELS).contains(&channels);
@@ -184,22 +188,24 @@ pub struct DeviceInfo {
     pub direction: Direction,
     /// It is the one that [`DEFAULT`] opens now.
     pub is_default: bool,
-    /// The format that would be used; none when the system does not say without opening it, or refuses.
+    /// The format that would be used; none when the system does not say without opening it, or
+    /// refuses.
     pub format: Option<StreamFormat>,
 }
 
 /// A running stream. Dropping it closes it, which may hang: drop it where [`Spawn`] puts it.
 pub trait AudioStream: Send {}
 
-/// A sound system. All but [`Card::clock`] may hang in foreign code and belong on a thread that nobody waits for.
+/// A sound system. All but [`Card::clock`] may hang in foreign code and belong on a thread that
+/// nobody waits for.
 pub trait Card: Send + Sync {
     fn clock(&self) -> Arc<dyn Clock>;
 
     /// Every device, each direction for itself.
     fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError>;
 
-    /// Opens a microphone by its name or as [`DEFAULT`], and starts it. `connect` makes the callback's end of the ring
-    /// once the format is known.
+    /// Opens a microphone by its name or as [`DEFAULT`], and starts it. `connect` makes the
+    /// callback's end of the ring once the format is known.
     fn open_input(
         &self,
         name: &str,

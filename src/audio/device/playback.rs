@@ -1,4 +1,5 @@
-//! A speaker as the rest of the house sees it: samples go in at one rate, and it says which of them have been heard.
+//! A speaker as the rest of the house sees it: samples go in at one rate, and it says which of them
+//! have been heard.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,8 +21,9 @@ const MOST_REPORTS: usize = 1024;
 pub struct PlaybackSettings {
     /// Of what is written, whatever the device's own.
     pub rate: SampleRate,
-    /// How much may wait for the device's callback: as much as the writer may be late, and about as much later an
-    /// interruption takes effect when it is not a flush. Two of the device's blocks at least.
+    /// How much may wait for the device's callback: as much as the writer may be late, and about as
+    /// much later an interruption takes effect when it is not a flush. Two of the device's blocks
+    /// at least.
     pub ahead: Ms,
 }
 
@@ -32,8 +34,8 @@ impl PlaybackSettings {
     }
 }
 
-/// What became of the samples written: `written` is the sum of the others. Samples are settled in the order in which
-/// they were written, so the first `played + dropped` of them are.
+/// What became of the samples written: `written` is the sum of the others. Samples are settled in
+/// the order in which they were written, so the first `played + dropped` of them are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlaybackCount {
     pub written: u64,
@@ -54,8 +56,9 @@ pub struct Flushed {
     pub lost: bool,
 }
 
-/// A speaker that may come and go. While it is away there is no [`Playback::room`]; what waited for it is dropped and
-/// reported, because nobody can say how much of the device's own buffer was heard.
+/// A speaker that may come and go. While it is away there is no [`Playback::room`]; what waited for
+/// it is dropped and reported, because nobody can say how much of the device's own buffer was
+/// heard.
 pub struct Playback {
     link: Link<PlaybackProducer>,
     clock: Arc<dyn Clock>,
@@ -68,8 +71,8 @@ pub struct Playback {
 }
 
 impl Playback {
-    /// A speaker of `card` by its name or [`super::DEFAULT`]. It is opened where `spawn` puts it, and until then there is
-    /// no room. Errors when the rate is none that can be resampled.
+    /// A speaker of `card` by its name or [`super::DEFAULT`]. It is opened where `spawn` puts it,
+    /// and until then there is no room. Errors when the rate is none that can be resampled.
     pub fn open(card: Arc<dyn Card>, name: &str, settings: PlaybackSettings, spawn: Spawn) -> Result<Self, AudioError> {
         AdjustableResampler::new(settings.rate, SampleRate::HEARING)?;
         let (clock, wanted) = (card.clock(), name.to_owned());
@@ -125,8 +128,8 @@ impl Playback {
         }
     }
 
-    /// Takes samples of -1.0..=1.0 and says how many: all of them within [`Playback::room`], at most about a second of
-    /// them beyond it, and none without a device.
+    /// Takes samples of -1.0..=1.0 and says how many: all of them within [`Playback::room`], at
+    /// most about a second of them beyond it, and none without a device.
     pub fn write(&mut self, samples: &[f32]) -> usize {
         let (Some(end), Some(track)) = (self.link.end(), &mut self.track) else { return 0 };
         let count = samples.len().min(track.fits(end));
@@ -135,17 +138,17 @@ impl Playback {
         count
     }
 
-    /// What was written is whole: its very end is played too, and running dry behind it is no underrun. To be called
-    /// after the last sample of an answer; more may be written afterwards.
+    /// What was written is whole: its very end is played too, and running dry behind it is no
+    /// underrun. To be called after the last sample of an answer; more may be written afterwards.
     pub fn end(&mut self) {
         if let (Some(end), Some(track)) = (self.link.end(), &mut self.track) {
             track.finish(end, self.ledger.written);
         }
     }
 
-    /// Drops what is queued and not yet played, but for 5 ms in which it fades; those count as played. Once silence has
-    /// reached the speaker, [`Playback::flushed`] says exactly which samples were dropped. What is written from now on
-    /// is played.
+    /// Drops what is queued and not yet played, but for 5 ms in which it fades; those count as
+    /// played. Once silence has reached the speaker, [`Playback::flushed`] says exactly which
+    /// samples were dropped. What is written from now on is played.
     pub fn flush(&mut self) {
         let written = self.ledger.written;
         match (self.link.end(), &mut self.track) {
@@ -167,7 +170,8 @@ impl Playback {
         }
     }
 
-    /// Plays nothing from the next callback on, after a fade of 5 ms, and keeps what waits; or goes on with it.
+    /// Plays nothing from the next callback on, after a fade of 5 ms, and keeps what waits; or goes
+    /// on with it.
     pub fn hold(&mut self, held: bool) {
         self.held = held;
         if let Some(end) = self.link.end() {
@@ -189,7 +193,8 @@ impl Playback {
         PlaybackCount { written, played, dropped, queued: written - played - dropped }
     }
 
-    /// How often the speaker ran dry in the middle of what was written: silence was played, which counts as nothing.
+    /// How often the speaker ran dry in the middle of what was written: silence was played, which
+    /// counts as nothing.
     pub fn underruns(&self) -> u64 {
         self.ledger.underruns
     }
@@ -199,7 +204,8 @@ impl Playback {
         self.xruns + self.link.end().map_or(0, |end| end.counters.xruns())
     }
 
-    /// How fast the device's clock is by the session's, in parts per million; positive is fast. None without a device.
+    /// How fast the device's clock is by the session's, in parts per million; positive is fast.
+    /// None without a device.
     pub fn drift_ppm(&self) -> Option<f64> {
         self.track.as_ref().map(|track| track.clock.ppm())
     }
@@ -243,8 +249,8 @@ fn report<T>(reports: &mut VecDeque<T>, new: T) {
     reports.push_back(new);
 }
 
-/// A flush that the callback has yet to obey: it drops what went into the ring before `frame`, and with it every sample
-/// before `sample`.
+/// A flush that the callback has yet to obey: it drops what went into the ring before `frame`, and
+/// with it every sample before `sample`.
 struct Flush {
     frame: u64,
     sample: u64,
@@ -289,7 +295,8 @@ impl Track {
         }
     }
 
-    /// The sample with which `frame` begins. Behind a flush that is the first sample after what was dropped.
+    /// The sample with which `frame` begins. Behind a flush that is the first sample after what was
+    /// dropped.
     fn first_of(&self, frame: u64) -> u64 {
         whole(self.exactly(frame))
     }
@@ -298,7 +305,8 @@ impl Track {
         self.between(frame as f64, self.points.partition_point(|point| point.0 <= frame as f64))
     }
 
-    /// The samples whose frames all come before `frame`. Those that a flush dropped there are not among them.
+    /// The samples whose frames all come before `frame`. Those that a flush dropped there are not
+    /// among them.
     fn before(&self, frame: u64) -> u64 {
         match self.points.partition_point(|point| point.0 < frame as f64) {
             at if self.points.get(at).is_some_and(|point| point.0 == frame as f64) => self.points[at].1 as u64,
@@ -333,7 +341,8 @@ impl Track {
         }
         self.resampler.push(samples, &mut self.waiting);
         let (frames, sample) = self.begun;
-        // Of what is in the resampler, the last few samples do not fill a chunk yet and stand for no frame.
+        // Of what is in the resampler, the last few samples do not fill a chunk yet and stand for
+        // no frame.
         let worked = (sample + self.resampler.worked()).min(written);
         let point = (frames as f64 + self.resampler.due(), worked as f64);
         if self.points.back().is_none_or(|last| last.0 < point.0) {

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::types::SampleRate;
 
-/// What a speaker has played is kept for the microphones so long, in seconds: more than any room's delay and tail.
+/// What a speaker has played is kept for the microphones so long, in seconds: more than any room's
+/// delay and tail.
 const MEMORY: f64 = 2.0;
 
 /// A device to simulate.

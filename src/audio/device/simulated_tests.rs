@@ -229,7 +229,8 @@ fn devices_that_go_come_back_and_the_session_goes_on() {
     let flushed = bench.playback.flushed().unwrap();
     let tally = bench.playback.tally();
     assert!(flushed.lost && flushed.dropped > 0 && flushed.dropped == tally.dropped, "{flushed:?}");
-    // The speaker had played to within its latency, and what had not been written waited for its return.
+    // The speaker had played to within its latency, and what had not been written waited for its
+    // return.
     assert!((flushed.from as f64 / f64::from(VOICE.0) - 1.95).abs() < 0.07, "{flushed:?}");
     assert_eq!(bench.script.len(), 0);
 }

@@ -11,9 +11,9 @@ use crate::types::SampleRate;
 /// The most by which a voice is raised: one metre to thirty.
 const MOST_DB: f32 = 30.0;
 
-/// The gain control of the crate `aec3`, WebRTC's AGC2: it follows the level of speech (by a small voice activity model
-/// of its own), raises it by at most 6 dB in a second, never lifts noise above -50 dB of full scale, and limits peaks.
-/// It delays nothing.
+/// The gain control of the crate `aec3`, WebRTC's AGC2: it follows the level of speech (by a small
+/// voice activity model of its own), raises it by at most 6 dB in a second, never lifts noise above
+/// -50 dB of full scale, and limits peaks. It delays nothing.
 pub struct GainControl {
     controller: GainController2,
     sound: Pcm,

@@ -1,5 +1,6 @@
-//! How much of its own voice Sotto still hears: a running measure of the echo return loss enhancement (ERLE, ITU-T
-//! G.168: the level of what the canceller was given over the level of what it gave, while only the echo is heard).
+//! How much of its own voice Sotto still hears: a running measure of the echo return loss
+//! enhancement (ERLE, ITU-T G.168: the level of what the canceller was given over the level of what
+//! it gave, while only the echo is heard).
 
 use super::ProcessedBlock;
 
@@ -12,7 +13,8 @@ const WINDOWS: usize = 20;
 /// Windows until anything is said: two seconds of playing.
 const ENOUGH: usize = 8;
 
-/// Windows without anything played after which what is heard is the room: the longest delay and its tail are over then.
+/// Windows without anything played after which what is heard is the room: the longest delay and its
+/// tail are over then.
 const QUIET: usize = 4;
 
 /// Power from which a block counts as played: 60 dB below full scale.
@@ -21,20 +23,24 @@ const PLAYED: f64 = 1e-6;
 /// How far an echo stands out of the room's noise to be measured: 6 dB.
 const AUDIBLE: f64 = 4.0;
 
-/// How fast the noise floor follows a room that grows louder: 0.2 dB a window, 1 dB in a second and a quarter.
+/// How fast the noise floor follows a room that grows louder: 0.2 dB a window, 1 dB in a second and
+/// a quarter.
 const RISE: f64 = 1.047;
 
-/// What is left of the echo may be taken for a person from here down. In the rooms of [`super`] Silero took none of the
-/// echo for speech where this measure was 13.5 dB or more, and 82 % of it at 2 dB.
+/// What is left of the echo may be taken for a person from here down. In the rooms of [`super`]
+/// Silero took none of the echo for speech where this measure was 13.5 dB or more, and 82 % of it
+/// at 2 dB.
 const TRUSTED: f32 = 12.0;
 
-/// Watches what goes into the canceller and what comes out of it. A person who talks over the answer lowers the ERLE of
-/// the windows in which they talk, so the median is what counts: it holds until they have talked over half of the last
-/// five seconds, which is long after an answer was paused for them. A canceller that has not found the echo still
-/// suppresses it at times, in its first seconds above all, so the measure needs ten seconds to say so for certain.
+/// Watches what goes into the canceller and what comes out of it. A person who talks over the
+/// answer lowers the ERLE of the windows in which they talk, so the median is what counts: it holds
+/// until they have talked over half of the last five seconds, which is long after an answer was
+/// paused for them. A canceller that has not found the echo still suppresses it at times, in its
+/// first seconds above all, so the measure needs ten seconds to say so for certain.
 #[derive(Clone, Debug)]
 pub struct EchoLoss {
-    /// ERLE of the last windows in which an echo was heard, in dB; those without an audible one are infinite.
+    /// ERLE of the last windows in which an echo was heard, in dB; those without an audible one are
+    /// infinite.
     windows: [f32; WINDOWS],
     /// Windows ever closed with something played.
     closed: usize,
@@ -85,8 +91,9 @@ impl EchoLoss {
         self.closed += 1;
     }
 
-    /// The echo return loss enhancement in dB: by how much the canceller lowers the echo. Infinite where no echo can be
-    /// heard above the room's noise, as with headphones; `None` until two seconds were played.
+    /// The echo return loss enhancement in dB: by how much the canceller lowers the echo. Infinite
+    /// where no echo can be heard above the room's noise, as with headphones; `None` until two
+    /// seconds were played.
     pub fn enhancement(&self) -> Option<f32> {
         let known = self.closed.min(WINDOWS);
         (known >= ENOUGH).then(|| {
@@ -96,8 +103,8 @@ impl EchoLoss {
         })
     }
 
-    /// Whether a voice behind the canceller can be trusted to be a person's while Sotto speaks. Where not, only
-    /// half-duplex will do: what is heard during an answer is not listened to.
+    /// Whether a voice behind the canceller can be trusted to be a person's while Sotto speaks.
+    /// Where not, only half-duplex will do: what is heard during an answer is not listened to.
     pub fn full_duplex(&self) -> Option<bool> {
         self.enhancement().map(|loss| loss >= TRUSTED)
     }

@@ -1,15 +1,17 @@
-//! The front end of the microphone: what the speaker played is taken out of what the microphone heard, then noise, and
-//! the level is evened out.
+//! The front end of the microphone: what the speaker played is taken out of what the microphone
+//! heard, then noise, and the level is evened out.
 //!
-//! Architecture invariant: no device, no clock, no thread. Sound goes through in blocks of [`BLOCK`] samples, and the
-//! block of the speaker that goes with a block of the microphone is the caller's to bring.
+//! Architecture invariant: no device, no clock, no thread. Sound goes through in blocks of
+//! [`BLOCK`] samples, and the block of the speaker that goes with a block of the microphone is the
+//! caller's to bring.
 //!
 //! # Echo
 //!
-//! `cargo run --release --example front -- rooms FOLDER`, 41 recorded voices, a machine of two cores at work: echo loss
-//! from 10 to 14 s of playing; the correlation of what is kept of a talker over the echo, and its gain; the share of
-//! frames of echo alone that Silero takes for speech, before and behind the canceller. A room of 120 ms, 80 ms of delay,
-//! an echo 10 dB below the talker, but for what is named.
+//! `cargo run --release --example front -- rooms FOLDER`, 41 recorded voices, a machine of two
+//! cores at work: echo loss from 10 to 14 s of playing; the correlation of what is kept of a talker
+//! over the echo, and its gain; the share of frames of echo alone that Silero takes for speech,
+//! before and behind the canceller. A room of 120 ms, 80 ms of delay, an echo 10 dB below the
+//! talker, but for what is named.
 //!
 //! | room | aec3 | talker kept | speech | sonora | talker kept | speech |
 //! |---|---|---|---|---|---|---|
@@ -25,14 +27,15 @@
 //! | all: 250 ms, 0 dB, 200 ppm, driven hard | 7 | 0.64, 0.64 | 92 -> 2 | 24 | 0.69, 0.51 | 0 |
 //! | delay of 600 ms: not found | 2 | 0.91, 0.90 | 91 -> 82 | 2 | 0.93, 0.93 | 88 |
 //!
-//! Both are ports of the same algorithm and take 55 µs for a block on a quiet core. `aec3` is used because its tuning is
-//! open: with longer filters it keeps more of the talker. It pays where clocks run apart, so they should be brought
-//! together before. From 1 s on both have 24 dB or more where the noise allows it.
+//! Both are ports of the same algorithm and take 55 µs for a block on a quiet core. `aec3` is used
+//! because its tuning is open: with longer filters it keeps more of the talker. It pays where
+//! clocks run apart, so they should be brought together before. From 1 s on both have 24 dB or more
+//! where the noise allows it.
 //!
 //! # What it does to words
 //!
-//! `front process`, then the example `wer`, Whisper tiny.en: wrong words of 565 in 41 recordings, and the share of
-//! frames in which Silero decides as it does on the clean sound (missed, added).
+//! `front process`, then the example `wer`, Whisper tiny.en: wrong words of 565 in 41 recordings,
+//! and the share of frames in which Silero decides as it does on the clean sound (missed, added).
 //!
 //! | sound | front end | wrong words | as in the clean sound |
 //! |---|---|---|---|
@@ -45,13 +48,14 @@
 //! | another voice as loud, from the speaker | off | | 89.7 % (0.2, 10.1) |
 //! | the same | echo | | 88.3 % (11.1, 0.6) |
 //!
-//! Whisper and Silero have learned noise and soft voices: suppression costs words, and gain hardly helps, so both are
-//! off unless the user asks.
+//! Whisper and Silero have learned noise and soft voices: suppression costs words, and gain hardly
+//! helps, so both are off unless the user asks.
 //!
-//! The canceller's suppressor costs words, too, while somebody speaks over the answer. So voices are listened for behind
-//! it, and words, the wake word among them, are read from what the adaptive filter leaves ([`Front::words`]). Wrong words
-//! of the same 41 recordings spoken over another voice from the speaker (`front process --over DB --echo --words`),
-//! Whisper base, without which 2.8 % are wrong:
+//! The canceller's suppressor costs words, too, while somebody speaks over the answer. So voices
+//! are listened for behind it, and words, the wake word among them, are read from what the adaptive
+//! filter leaves ([`Front::words`]). Wrong words of the same 41 recordings spoken over another
+//! voice from the speaker (`front process --over DB --echo --words`), Whisper base, without which
+//! 2.8 % are wrong:
 //!
 //! | room | microphone | behind the suppressor | behind the filter |
 //! |---|---|---|---|
@@ -60,10 +64,11 @@
 //! | 10 dB above the talker | 101.2 % | 71.0 % | 9.9 % |
 //! | nothing played | 3.2 % | 3.0 % | 3.0 % |
 //!
-//! What is like the sound that was played (`hear::Likeness`) is read behind the suppressor all the same: before it the rest
-//! of an echo that the filter has not learned yet is read as words, in 2 of 7 conversations with an echo as loud as the
-//! person. Of 53 noises over an answer in nine simulated rooms that passed for a voice 3 were then read as words that nobody
-//! said, with all behind the suppressor 7; of 37 pieces of echo that did 2, and 3.
+//! What is like the sound that was played (`hear::Likeness`) is read behind the suppressor all the
+//! same: before it the rest of an echo that the filter has not learned yet is read as words, in 2
+//! of 7 conversations with an echo as loud as the person. Of 53 noises over an answer in nine
+//! simulated rooms that passed for a voice 3 were then read as words that nobody said, with all
+//! behind the suppressor 7; of 37 pieces of echo that did 2, and 3.
 
 mod echo;
 mod gain;
@@ -110,8 +115,8 @@ impl Front {
         }
     }
 
-    /// Makes what voices are listened for in of what was heard; [`EchoCanceller::process`] says what `played` is. What comes out
-    /// is finite and in -1.0..=1.0, whatever the devices bring.
+    /// Makes what voices are listened for in of what was heard; [`EchoCanceller::process`] says
+    /// what `played` is. What comes out is finite and in -1.0..=1.0, whatever the devices bring.
     pub fn process(&mut self, microphone: &mut ProcessedBlock, played: &ProcessedBlock) {
         microphone.iter_mut().for_each(|sample| *sample = pcm::sane(*sample));
         let before = *microphone;
@@ -132,9 +137,9 @@ impl Front {
         }
     }
 
-    /// What is recognised of the last block: what the canceller's adaptive filter left of it, before
-    /// suppressor, noise suppression and gain, which cost words. Without a canceller, the microphone
-    /// without offset and hum.
+    /// What is recognised of the last block: what the canceller's adaptive filter left of it,
+    /// before suppressor, noise suppression and gain, which cost words. Without a canceller, the
+    /// microphone without offset and hum.
     pub fn words(&self) -> &ProcessedBlock {
         &self.words
     }

@@ -7,9 +7,9 @@ use super::ProcessedBlock;
 use super::pcm::{FULL_SCALE, sane};
 use crate::config::Noise;
 
-/// The noise suppressor of the crate `sonora-ns`, WebRTC's: a Wiener filter over an estimate of the noise, of which it
-/// needs a second or two. It delays the sound by 96 samples (6 ms). (That of the crate `aec3` is not used: it raises
-/// voices by 5 dB where it should lower the noise by 6.)
+/// The noise suppressor of the crate `sonora-ns`, WebRTC's: a Wiener filter over an estimate of the
+/// noise, of which it needs a second or two. It delays the sound by 96 samples (6 ms). (That of the
+/// crate `aec3` is not used: it raises voices by 5 dB where it should lower the noise by 6.)
 pub struct NoiseSuppressor {
     suppressor: Suppressor,
     level: SuppressionLevel,

@@ -1,8 +1,9 @@
 //! A chirp, and where it is in what a microphone heard.
 //!
-//! The chirp sweeps evenly over its band, so its correlation with itself is a pulse: as high as the product of band and
-//! length, 1710 (32 dB), over what noise of the same power gives, and 0.2 ms wide. Beside the pulse it falls to -0.28 of
-//! its height: that of a flat band from `f` to `g` is `(sin 2πgτ - sin 2πfτ) / (2πτ(g - f))`.
+//! The chirp sweeps evenly over its band, so its correlation with itself is a pulse: as high as the
+//! product of band and length, 1710 (32 dB), over what noise of the same power gives, and 0.2 ms
+//! wide. Beside the pulse it falls to -0.28 of its height: that of a flat band from `f` to `g` is
+//! `(sin 2πgτ - sin 2πfτ) / (2πτ(g - f))`.
 
 use std::f64::consts::{PI, TAU};
 use std::ops::RangeInclusive;
@@ -20,17 +21,18 @@ const EDGE: Ms = Ms(15.0);
 /// Peak: 12 dB below full scale, about as loud as a voice.
 const LEVEL: f64 = 0.25;
 
-/// A peak of the correlation is believed from so many times its median size on. In noise of one loudness the correlation
-/// is normal, and the median of its size is 0.674 deviations, so this is 8 deviations: by chance one of the 11 000
-/// places has that once in 10^11 chirps, and where the noise swells by 3 dB above its median once in 10^4.
+/// A peak of the correlation is believed from so many times its median size on. In noise of one
+/// loudness the correlation is normal, and the median of its size is 0.674 deviations, so this is 8
+/// deviations: by chance one of the 11 000 places has that once in 10^11 chirps, and where the
+/// noise swells by 3 dB above its median once in 10^4.
 const STANDS_OUT: f32 = 12.0;
 /// An echo 60 dB below the chirp is none: of 16 bits it would fill three.
 const LEAST_GAIN: f32 = 1e-3;
-/// The direct sound may be softer than a reflection, but not by more than 6 dB: it must not be mistaken for the -0.28
-/// beside the pulse of a louder one.
+/// The direct sound may be softer than a reflection, but not by more than 6 dB: it must not be
+/// mistaken for the -0.28 beside the pulse of a louder one.
 const DIRECT: f32 = 0.5;
-/// What comes so soon after the direct sound counts to the echo's level; and a little of what is before it, because the
-/// pulse has a width.
+/// What comes so soon after the direct sound counts to the echo's level; and a little of what is
+/// before it, because the pulse has a width.
 const EARLY: Ms = Ms(30.0);
 const BEFORE: usize = 16;
 
@@ -39,8 +41,8 @@ const BEFORE: usize = 16;
 pub struct Arrival {
     /// Its first sample.
     pub at: usize,
-    /// Its amplitude over the chirp's own, the reflections of the first 30 ms with it. Half of the pulse is missing from
-    /// what begins or ends with it, which makes it 0.8 dB less.
+    /// Its amplitude over the chirp's own, the reflections of the first 30 ms with it. Half of the
+    /// pulse is missing from what begins or ends with it, which makes it 0.8 dB less.
     pub gain: f32,
 }
 
@@ -48,7 +50,8 @@ pub struct Arrival {
 pub struct Chirp {
     samples: Vec<f32>,
     energy: f32,
-    /// The sum of squares of the correlation with itself, which is 1 at its peak: the pulse's own energy.
+    /// The sum of squares of the correlation with itself, which is 1 at its peak: the pulse's own
+    /// energy.
     pulse: f32,
 }
 
@@ -77,8 +80,8 @@ impl Chirp {
         &self.samples
     }
 
-    /// Where the chirp first is in `heard`, as a whole; none if nothing stands out as it would. What is no number counts
-    /// as silence.
+    /// Where the chirp first is in `heard`, as a whole; none if nothing stands out as it would.
+    /// What is no number counts as silence.
     pub fn find(&self, heard: &[f32]) -> Option<Arrival> {
         let lags = (heard.len() + 1).checked_sub(self.samples.len())?;
         let correlation = self.correlation(heard, lags);
@@ -96,8 +99,9 @@ impl Chirp {
         Some(Arrival { at, gain: self.gain(&correlation, at, median) })
     }
 
-    /// The energy of the pulses around `at` without that of the noise, over the energy of one pulse. By Parseval this is
-    /// the response's energy in the chirp's band, wherever between two samples it is.
+    /// The energy of the pulses around `at` without that of the noise, over the energy of one
+    /// pulse. By Parseval this is the response's energy in the chirp's band, wherever between two
+    /// samples it is.
     fn gain(&self, correlation: &[f32], at: usize, median: f32) -> f32 {
         let end = (at + SampleRate::HEARING.samples(EARLY)).min(correlation.len());
         let pulses = &correlation[at.saturating_sub(BEFORE)..end];
@@ -106,14 +110,16 @@ impl Chirp {
         (energy.max(correlation[at] * correlation[at]) / self.pulse).sqrt()
     }
 
-    /// The correlation of `heard` from each of its first `lags` samples on with the chirp, 1 for the chirp itself.
+    /// The correlation of `heard` from each of its first `lags` samples on with the chirp, 1 for
+    /// the chirp itself.
     fn correlation(&self, heard: &[f32], lags: usize) -> Vec<f32> {
         let size = (heard.len() + self.samples.len()).next_power_of_two();
         let (mut heard, chirp) = (spectrum(heard, size), spectrum(&self.samples, size));
         heard.iter_mut().zip(&chirp).for_each(|(heard, chirp)| *heard *= chirp.conj());
         let mut sound = vec![0.0; size];
         let inverse = RealFftPlanner::<f32>::new().plan_fft_inverse(size);
-        // The ends of a product of such spectra are real to rounding; the transform wants them exactly so.
+        // The ends of a product of such spectra are real to rounding; the transform wants them
+        // exactly so.
         heard[0].im = 0.0;
         heard[size / 2].im = 0.0;
         inverse.process(&mut heard, &mut sound).expect("the buffers are as long as the plan says");

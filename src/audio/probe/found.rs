@@ -3,7 +3,8 @@
 use super::super::device::{DeviceError, Direction, StreamFormat};
 use crate::types::Ms;
 
-/// Delays that are further apart are not one delay: the canceller has to find it anew whenever it jumps.
+/// Delays that are further apart are not one delay: the canceller has to find it anew whenever it
+/// jumps.
 pub const STEADY: Ms = Ms(5.0);
 /// A sample from here on was cut off by the converter.
 pub(super) const FULL: f32 = 0.999;
@@ -34,8 +35,9 @@ pub struct Opened {
 pub struct Findings {
     pub microphone: Result<Opened, Unmeasured>,
     pub speaker: Result<Opened, Unmeasured>,
-    /// Of the room, in dB of full scale: the median over 10 ms frames of a second. Minus infinity where the microphone
-    /// brought nothing but zeros meanwhile: it is mute, or a virtual one ([`Findings::chirps_heard`]).
+    /// Of the room, in dB of full scale: the median over 10 ms frames of a second. Minus infinity
+    /// where the microphone brought nothing but zeros meanwhile: it is mute, or a virtual one
+    /// ([`Findings::chirps_heard`]).
     pub noise: Result<f32, Unmeasured>,
     pub echo: Result<EchoMeasurement, Unmeasured>,
     pub loss: Result<EchoLossMeasurement, Unmeasured>,
@@ -45,8 +47,8 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Whether the microphone heard anything of what was played. One that did is not mute, even where there are zeros
-    /// between two sounds, as virtual devices give them.
+    /// Whether the microphone heard anything of what was played. One that did is not mute, even
+    /// where there are zeros between two sounds, as virtual devices give them.
     pub fn chirps_heard(&self) -> bool {
         matches!(self.echo, Ok(EchoMeasurement::Heard { .. }))
     }

@@ -1,11 +1,13 @@
 //! The sound check: what lies between the speaker and the microphone of this place.
 //!
-//! One sound is played without a gap: quiet, in which the room's noise is heard, three chirps, and some speech. Its samples
-//! count from the moment the first of them was given to the speaker, as the canceller's reference does
-//! ([`super::reference`]), so a chirp's delay is what the canceller has to find, and is the same for all three unless a
-//! device was interrupted. How much of it a device knows of is told by its own clock.
+//! One sound is played without a gap: quiet, in which the room's noise is heard, three chirps, and
+//! some speech. Its samples count from the moment the first of them was given to the speaker, as
+//! the canceller's reference does ([`super::reference`]), so a chirp's delay is what the canceller
+//! has to find, and is the same for all three unless a device was interrupted. How much of it a
+//! device knows of is told by its own clock.
 //!
-//! Architecture invariant: no thread, nothing waits. The check is driven by [`SoundCheck::step`], on any card.
+//! Architecture invariant: no thread, nothing waits. The check is driven by [`SoundCheck::step`],
+//! on any card.
 
 mod chirp;
 mod found;
@@ -28,15 +30,17 @@ use crate::level::{decibels, power};
 use crate::types::{Ms, SampleRate};
 
 const RATE: SampleRate = SampleRate::HEARING;
-/// Devices that are not open after this are not waited for: a sound server that was idle sleeps up to 2 s.
+/// Devices that are not open after this are not waited for: a sound server that was idle sleeps up
+/// to 2 s.
 const OPENING_LIMIT: Duration = Duration::from_secs(8);
 /// A speaker that has not played its first bit of silence by then takes no sound.
 const WAKING_LIMIT: Duration = Duration::from_secs(5);
 const WAKING: Ms = Ms(50.0);
-/// The microphone is listened to for so long after the last of the sound: the longest delay, and a tail.
+/// The microphone is listened to for so long after the last of the sound: the longest delay, and a
+/// tail.
 const TAIL: Ms = Ms(1_000.0);
-/// A chirp is looked for from so long before it was given: a microphone that misjudges its own latency may tell times that
-/// are too early.
+/// A chirp is looked for from so long before it was given: a microphone that misjudges its own
+/// latency may tell times that are too early.
 const EARLY: Ms = Ms(100.0);
 /// So much later than it should be over, the check ends with what it has.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -80,13 +84,15 @@ enum Stage {
 #[derive(Default)]
 struct Heard {
     samples: Vec<f32>,
-    /// When each block's first sample was at the microphone, in milliseconds, and how many of its samples there were not.
+    /// When each block's first sample was at the microphone, in milliseconds, and how many of its
+    /// samples there were not.
     blocks: Vec<(f64, u16)>,
 }
 
 impl SoundCheck {
-    /// Opens both devices where `spawn` puts it. `audio` says what the front end of the conversation would do; `speech` at
-    /// 16 kHz is what it is tried with, and without any a noise that swells like speech.
+    /// Opens both devices where `spawn` puts it. `audio` says what the front end of the
+    /// conversation would do; `speech` at 16 kHz is what it is tried with, and without any a noise
+    /// that swells like speech.
     pub fn open(
         card: Arc<dyn Card>,
         microphone: &str,
@@ -166,7 +172,8 @@ impl SoundCheck {
         }
     }
 
-    /// Goes on with what is there, once both have said what becomes of them. True if that is nothing.
+    /// Goes on with what is there, once both have said what becomes of them. True if that is
+    /// nothing.
     fn wait_for_devices(&mut self, now: Moment, since: Moment) -> bool {
         let late = now.since(since) > OPENING_LIMIT;
         let settled = |state: &Result<Opened, Unmeasured>| late || !matches!(state, Err(Unmeasured::NotOpen(_)));
@@ -186,7 +193,8 @@ impl SoundCheck {
         false
     }
 
-    /// Waits until the speaker has played its first silence: then its delay is that of a device at work.
+    /// Waits until the speaker has played its first silence: then its delay is that of a device at
+    /// work.
     fn wake(&mut self, now: Moment, since: Moment) -> bool {
         if self.playback.tally().queued == 0 {
             self.stage = Stage::Playing { since: now };
@@ -295,8 +303,8 @@ impl SoundCheck {
 }
 
 impl Heard {
-    /// What was heard around the time at which a chirp was given: from a little before it as far as its echo may be, with
-    /// the time of the first sample. None where that was not heard whole.
+    /// What was heard around the time at which a chirp was given: from a little before it as far as
+    /// its echo may be, with the time of the first sample. None where that was not heard whole.
     fn around(&self, at: f64) -> Option<(f64, &[f32])> {
         let block = self.blocks.partition_point(|(begin, _)| *begin <= at - EARLY.0).checked_sub(1)?;
         let span = RATE.samples(Ms(EARLY.0 + LONGEST_DELAY.0 * 1.25 + chirp::LENGTH.0));

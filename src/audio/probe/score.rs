@@ -8,12 +8,13 @@ use crate::level::power;
 use crate::types::{Ms, SampleRate};
 
 const RATE: SampleRate = SampleRate::HEARING;
-/// A microphone that has just been opened is let settle, then the room is heard for a second. The canceller's measure
-/// learns the room's floor in it as well.
+/// A microphone that has just been opened is let settle, then the room is heard for a second. The
+/// canceller's measure learns the room's floor in it as well.
 const SETTLING: Ms = Ms(1_000.0);
 const QUIET: Ms = Ms(1_000.0);
 pub const CHIRPS: usize = 3;
-/// From one chirp to the next: its echo may come after the longest delay the canceller finds, and a tail.
+/// From one chirp to the next: its echo may come after the longest delay the canceller finds, and a
+/// tail.
 const CHIRP_EVERY: Ms = Ms(1_000.0);
 /// The measure of the canceller needs ten seconds to be certain.
 const SPEECH: Ms = Ms(10_000.0);
@@ -72,8 +73,8 @@ fn as_loud_as_speech(sound: &[f32]) -> Vec<f32> {
     sound.iter().map(|sample| (gain * sample).clamp(-PEAK, PEAK)).collect()
 }
 
-/// Noise with the long spectrum of speech, falling by 6 dB an octave above 500 Hz and below 100 Hz, in four syllables a
-/// second with a pause after every seventh.
+/// Noise with the long spectrum of speech, falling by 6 dB an octave above 500 Hz and below 100 Hz,
+/// in four syllables a second with a pause after every seventh.
 fn swelling_noise(count: usize) -> Vec<f32> {
     use std::f32::consts::{PI, TAU};
     let mut random = fastrand::Rng::with_seed(1);

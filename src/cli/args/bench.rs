@@ -11,22 +11,25 @@ use super::{Format, Memory};
 pub enum Bench {
     /// Measure the language model
     ///
-    /// Reads a prompt of random tokens from an empty state, and writes an answer token by token; each is done several
-    /// times, after a warm-up, and the median counts. Use it on a machine that does nothing else.
+    /// Reads a prompt of random tokens from an empty state, and writes an answer token by token;
+    /// each is done several times, after a warm-up, and the median counts. Use it on a machine that
+    /// does nothing else.
     ///
-    /// With --json there are "prompt.tokens_per_second", "decode.tokens_per_second" (the medians; beside them "least",
-    /// "most" and all "runs"), "resident_bytes", "bytes_per_token" (weights and state that a step reads) and
-    /// "limit.tokens_per_second" (steps per second if reading those bytes were all there is to do).
+    /// With --json there are "prompt.tokens_per_second", "decode.tokens_per_second" (the medians;
+    /// beside them "least", "most" and all "runs"), "resident_bytes", "bytes_per_token" (weights
+    /// and state that a step reads) and "limit.tokens_per_second" (steps per second if reading
+    /// those bytes were all there is to do).
     Llm(BenchLlm),
     /// Measure whole turns, from the last sample of speech to the first sound heard
     ///
-    /// Says recordings of spoken questions into a simulated microphone, in real time, and listens for the answers at a
-    /// simulated speaker; each is a conversation of its own. Use it on a machine that does nothing else.
+    /// Says recordings of spoken questions into a simulated microphone, in real time, and listens
+    /// for the answers at a simulated speaker; each is a conversation of its own. Use it on a
+    /// machine that does nothing else.
     ///
-    /// With --json there are "turns", "first_audio_ms" with "p50", "p95" and "max", the same for "turn_end_ms",
-    /// "transcript_ms", "first_token_ms", "first_sentence_ms" and "first_pcm_ms", "false_cutoff_rate" (answers that began
-    /// before the question was over, as a share of the turns), "missed" (turns without an answer), "asked_again", and
-    /// "each" of them.
+    /// With --json there are "turns", "first_audio_ms" with "p50", "p95" and "max", the same for
+    /// "turn_end_ms", "transcript_ms", "first_token_ms", "first_sentence_ms" and "first_pcm_ms",
+    /// "false_cutoff_rate" (answers that began before the question was over, as a share of the
+    /// turns), "missed" (turns without an answer), "asked_again", and "each" of them.
     Turn(BenchTurn),
 }
 
@@ -40,7 +43,8 @@ pub struct BenchTurn {
     #[arg(long, value_name = "N")]
     pub turns: Option<NonZeroUsize>,
 
-    /// Make a pause of 300, 450 or 600 ms in every Nth of them, where the voice is weakest in its middle; 0 makes none
+    /// Make a pause of 300, 450 or 600 ms in every Nth of them, where the voice is weakest in its
+    /// middle; 0 makes none
     #[arg(long, value_name = "N", default_value = "3")]
     pub pause_every: usize,
 
@@ -77,7 +81,8 @@ pub struct BenchLlm {
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeat: u16,
 
-    /// Measure besides an answer chosen from the K best tokens, for which less of the head is read; 1 is greedy
+    /// Measure besides an answer chosen from the K best tokens, for which less of the head is read;
+    /// 1 is greedy
     #[arg(long, value_name = "K")]
     pub top_k: Option<NonZeroUsize>,
 

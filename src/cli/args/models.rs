@@ -17,7 +17,8 @@ pub enum Models {
     },
     /// Fetch models
     ///
-    /// Without names, the models that the pipeline uses. A download that was cut off goes on where it stopped.
+    /// Without names, the models that the pipeline uses. A download that was cut off goes on where
+    /// it stopped.
     Pull {
         /// The models to fetch
         #[arg(value_name = "NAME")]
@@ -54,15 +55,15 @@ pub enum Models {
     },
     /// Convert a model into the form that Sotto loads
     ///
-    /// "sotto models pull" does this by itself; use it for a model of your own, and give its path as asr.model or
-    /// tts.voice: --set asr.model=DST/whisper.ggml, --set tts.voice=./DST
+    /// "sotto models pull" does this by itself; use it for a model of your own, and give its path
+    /// as asr.model or tts.voice: --set asr.model=DST/whisper.ggml, --set tts.voice=./DST
     Import {
         /// What it is: "whisper" or "piper"
         #[arg(value_name = "KIND")]
         kind: String,
 
-        /// The model as it was published: for "whisper" the folder of a CTranslate2 model, for "piper" the .onnx file
-        /// with its .onnx.json beside it
+        /// The model as it was published: for "whisper" the folder of a CTranslate2 model, for
+        /// "piper" the .onnx file with its .onnx.json beside it
         #[arg(value_name = "SRC")]
         source: PathBuf,
 
@@ -82,11 +83,13 @@ pub struct Quantize {
     #[arg(value_name = "DST")]
     pub destination: PathBuf,
 
-    /// How many bits: "mixed" gives sensitive weights more, "int8" is nearly exact, "int4" the smallest
+    /// How many bits: "mixed" gives sensitive weights more, "int8" is nearly exact, "int4" the
+    /// smallest
     #[arg(long, value_enum, default_value = "mixed")]
     pub format: quantize::QuantFormat,
 
-    /// How many weights share a scale: 32, 64 or 128; smaller groups are larger files and smaller errors
+    /// How many weights share a scale: 32, 64 or 128; smaller groups are larger files and smaller
+    /// errors
     ///
     /// Without it 64, and 32 for "int8". "mixed" chooses for each weight.
     #[arg(long, value_name = "N")]
@@ -107,7 +110,8 @@ pub struct Verify {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
-    /// The checkpoint that MODEL was made of, as it was published; without it MODEL itself, if its weights are floats
+    /// The checkpoint that MODEL was made of, as it was published; without it MODEL itself, if its
+    /// weights are floats
     #[arg(long, value_name = "DIR", conflicts_with = "against")]
     pub reference: Option<PathBuf>,
 
@@ -117,8 +121,9 @@ pub struct Verify {
 
     /// Compare with the expected tensors in this folder: ref_f64.safetensors, golden.safetensors
     ///
-    /// Which tensors apply is decided by what MODEL is: "logits" and states for weights in floats, "gguf_q8_0.logits" for
-    /// a GGUF file in Q8_0, "logits_f32run" of its own golden.safetensors for a checkpoint of MLX.
+    /// Which tensors apply is decided by what MODEL is: "logits" and states for weights in floats,
+    /// "gguf_q8_0.logits" for a GGUF file in Q8_0, "logits_f32run" of its own golden.safetensors
+    /// for a checkpoint of MLX.
     #[arg(long, value_name = "DIR")]
     pub against: Option<PathBuf>,
 
@@ -130,15 +135,18 @@ pub struct Verify {
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
 
-    /// With --against: the largest error of a logit; without it 0.002, and 0.003 for a checkpoint of MLX
+    /// With --against: the largest error of a logit; without it 0.002, and 0.003 for a checkpoint
+    /// of MLX
     #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
     pub max_logit_error: Option<f64>,
 
-    /// With --against: the largest error of a state, relative to the largest value of its tensor; without it 0.0001
+    /// With --against: the largest error of a state, relative to the largest value of its tensor;
+    /// without it 0.0001
     #[arg(long, value_name = "ERROR", requires = "against", value_parser = parse_limit)]
     pub max_state_error: Option<f64>,
 
-    /// The likeliest token must be the same at so many percent of the tokens; without it, by the bits of the weights
+    /// The likeliest token must be the same at so many percent of the tokens; without it, by the
+    /// bits of the weights
     #[arg(long, value_name = "PERCENT", conflicts_with = "against", value_parser = parse_limit)]
     pub min_top1: Option<f64>,
 

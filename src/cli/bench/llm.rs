@@ -40,7 +40,8 @@ pub fn run(args: &BenchLlm, context: &AppContext) -> Result<()> {
     }
 }
 
-/// For the model that was named, or the pipeline's own, with room for `context` positions and no more.
+/// For the model that was named, or the pipeline's own, with room for `context` positions and no
+/// more.
 fn loader(model: Option<&str>, positions: usize, context: &AppContext) -> Result<Loader> {
     let (mut plan, store) = (context.plan().clone(), context.store()?);
     plan.llm.context = Some(positions);

@@ -1,4 +1,5 @@
-//! `sotto bench turn`: whole turns in real time, between a simulated microphone and a simulated speaker.
+//! `sotto bench turn`: whole turns in real time, between a simulated microphone and a simulated
+//! speaker.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ use crate::observe::Timings;
 use crate::pipeline::{BenchmarkedTurn, Purpose, Recording, Result, TurnBenchmark, TurnOutcome};
 use crate::types::Ms;
 
-/// The pauses that are put in, in turns. People pause for 300 to 600 ms in the middle of a sentence.
+/// The pauses that are put in, in turns. People pause for 300 to 600 ms in the middle of a
+/// sentence.
 const PAUSES: [Ms; 3] = [Ms(300.0), Ms(450.0), Ms(600.0)];
 
 /// A recording as it is said.

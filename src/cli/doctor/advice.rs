@@ -7,18 +7,21 @@ use crate::audio::probe::{EchoMeasurement, Findings};
 use crate::config::{BargeInMode, EchoMode as Canceller, Noise, Plan};
 use crate::types::Ms;
 
-/// A room louder than this, in dB of full scale, costs words: a voice at arm's length has some -26, and recognition wants
-/// it 20 dB above the noise.
+/// A room louder than this, in dB of full scale, costs words: a voice at arm's length has some -26,
+/// and recognition wants it 20 dB above the noise.
 const NOISY: f32 = -45.0;
 /// From here on the suppressor's stronger setting is worth what it costs.
 const VERY_NOISY: f32 = -35.0;
-/// An echo louder than what is played, in dB: the canceller keeps little of who talks over it ([`crate::audio::front`]).
+/// An echo louder than what is played, in dB: the canceller keeps little of who talks over it
+/// ([`crate::audio::front`]).
 const STRONG_ECHO: f32 = 0.0;
-/// The longest that a person should wait for a part of the way: together they are to be below a second.
+/// The longest that a person should wait for a part of the way: together they are to be below a
+/// second.
 const SLOW_RECOGNITION: Ms = Ms(600.0);
 const SLOW_JUDGEMENT: Ms = Ms(150.0);
 const SLOW_FIRST_SOUND: Ms = Ms(400.0);
-/// Tokens per second: a voice speaks about 3.5, and a first sentence of ten should be there in half a second.
+/// Tokens per second: a voice speaks about 3.5, and a first sentence of ten should be there in half
+/// a second.
 const TOO_SLOW_TO_SPEAK: f64 = 5.0;
 const SLOW_TO_BEGIN: f64 = 20.0;
 /// A part that is not so many times as fast as its sound does not keep up beside the others.

@@ -1,7 +1,7 @@
 //! `sotto doctor`: what this machine can do in this place, measured, and what to change.
 //!
-//! What cannot be measured is told as such, with the reason; nothing of it ends the examination. Only a machine without any
-//! sound device ends it with an error, after all else is told.
+//! What cannot be measured is told as such, with the reason; nothing of it ends the examination.
+//! Only a machine without any sound device ends it with an error, after all else is told.
 
 mod advice;
 mod models;

@@ -24,8 +24,9 @@ const QUESTION: Ms = Ms(4_000.0);
 /// Frames that are listened to and detections that are timed.
 const FRAMES: usize = 300;
 const DETECTIONS: usize = 5;
-/// A question with some history and a sentence of answer, three times, of which the median counts: one interruption spoils
-/// nothing, and nobody waits long. What is at work beside it shows in the figure; "sotto bench llm" measures for longer.
+/// A question with some history and a sentence of answer, three times, of which the median counts:
+/// one interruption spoils nothing, and nobody waits long. What is at work beside it shows in the
+/// figure; "sotto bench llm" measures for longer.
 const WORKLOAD: Workload = Workload { prompt: 128, generate: 32, depth: 0, repeat: 3, top_k: None, profile: false };
 
 /// A part of the pipeline, and what was measured of its model or why nothing was.
@@ -54,8 +55,8 @@ pub enum Work {
     Speech { sound: Ms, took: Ms, first: Ms },
 }
 
-/// Measures one model after the other, each alone in memory. Also gives what the voice said, at 16 kHz; nothing where there
-/// is no voice.
+/// Measures one model after the other, each alone in memory. Also gives what the voice said, at 16
+/// kHz; nothing where there is no voice.
 pub fn examine(loader: &Loader, store: &Store, console: &Console) -> (Vec<TimedModel>, Vec<f32>) {
     let mut bench = Bench { loader, speech: Vec::new(), sample: sample(store) };
     // The voice first: the others may have to hear it.
@@ -182,7 +183,8 @@ fn frames<const N: usize>(mut detect: impl FnMut(&[f32; N]) -> Result<()>) -> Re
 }
 
 impl Work {
-    /// How many times as fast it is as its sound passes; of the language model, which has none, nothing.
+    /// How many times as fast it is as its sound passes; of the language model, which has none,
+    /// nothing.
     pub fn times_real_time(&self) -> Option<f64> {
         match *self {
             Work::Frames { each, sound } => Some(sound.0 / each.0),

@@ -26,8 +26,8 @@ impl Frontend for Json<'_> {
 fn line(happening: &SessionEvent, name: Option<&str>) -> Value {
     match happening {
         SessionEvent::Device(change) => json!({ "device": change.to_string() }),
-        SessionEvent::SessionState(view @ SessionState::Waiting) => json!({ "state": view.name(), "for": name }),
-        SessionEvent::SessionState(view) => json!({ "state": view.name() }),
+        SessionEvent::State(view @ SessionState::Waiting) => json!({ "state": view.name(), "for": name }),
+        SessionEvent::State(view) => json!({ "state": view.name() }),
         SessionEvent::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
         SessionEvent::Understood(transcript) => json!({
             "understood": transcript.text.trim(),
@@ -108,7 +108,7 @@ mod tests {
         };
         let (direction, device) = (Direction::Input, "USB microphone".to_owned());
         let mut all = vec![SessionEvent::Device(DeviceChange::Lost { direction, device, why: StreamFault::Gone })];
-        all.extend(views.map(SessionEvent::SessionState));
+        all.extend(views.map(SessionEvent::State));
         all.extend([SessionEvent::Partial(transcript()), SessionEvent::Understood(transcript())]);
         all.extend(endings.map(|how| SessionEvent::Exchange(exchange(how))));
         all.extend(failures);

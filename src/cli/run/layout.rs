@@ -1,4 +1,5 @@
-//! What a person sees of a conversation, from what is known of it: a frame of a few rows, for a terminal of any size.
+//! What a person sees of a conversation, from what is known of it: a frame of a few rows, for a
+//! terminal of any size.
 //!
 //! Architecture invariant: no clock and no terminal; the same scene draws the same frame.
 
@@ -48,7 +49,8 @@ pub struct Layout {
     /// Of the answer what was heard, and what is written beyond.
     pub heard: String,
     pub ahead: String,
-    /// From the last speech sample of the last question to the first sound heard of its answer, in milliseconds.
+    /// From the last speech sample of the last question to the first sound heard of its answer, in
+    /// milliseconds.
     pub latency: Option<f64>,
     pub memory: Option<Bytes>,
     pub budget: Bytes,
@@ -223,8 +225,8 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
-/// The lines of a text in so many columns, as ranges of its bytes. They end behind spaces, which may hang over, and behind
-/// wide letters; a word that is longer than a line is broken.
+/// The lines of a text in so many columns, as ranges of its bytes. They end behind spaces, which
+/// may hang over, and behind wide letters; a word that is longer than a line is broken.
 pub fn wrap(text: &str, columns: usize) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
     if text.is_empty() || columns == 0 {

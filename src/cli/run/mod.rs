@@ -1,7 +1,8 @@
 //! `sotto run`: a hands-free conversation with a microphone and a speaker.
 //!
-//! What happens is shown by a [`Frontend`]: a view for who watches a terminal, plain lines where there is none or colours are
-//! not wanted, JSON for programs. Orders come by keys of the view, and as lines on stdin.
+//! What happens is shown by a [`Frontend`]: a view for who watches a terminal, plain lines where
+//! there is none or colours are not wanted, JSON for programs. Orders come by keys of the view, and
+//! as lines on stdin.
 
 mod json;
 mod layout;

@@ -43,10 +43,10 @@ pub fn lines(happening: &SessionEvent, name: Option<&str>) -> Vec<ConsoleLine> {
     let note = |text: &str| vec![ConsoleLine::Note(text.to_owned())];
     match happening {
         SessionEvent::Device(change) => note(&change.to_string()),
-        SessionEvent::SessionState(SessionState::Waiting) => note(&waiting(name)),
-        SessionEvent::SessionState(SessionState::Listening) => note("listening"),
-        SessionEvent::SessionState(SessionState::Muted) => note("muted"),
-        SessionEvent::SessionState(_) | SessionEvent::Partial(_) | SessionEvent::Understood(_) => Vec::new(),
+        SessionEvent::State(SessionState::Waiting) => note(&waiting(name)),
+        SessionEvent::State(SessionState::Listening) => note("listening"),
+        SessionEvent::State(SessionState::Muted) => note("muted"),
+        SessionEvent::State(_) | SessionEvent::Partial(_) | SessionEvent::Understood(_) => Vec::new(),
         SessionEvent::Exchange(exchange) => answered(exchange),
         SessionEvent::Notice(notice) => note(notice_text(*notice)),
         SessionEvent::Failed(why) => note(why),
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_name_says_which() {
-        let said = |name| lines(&SessionEvent::SessionState(SessionState::Waiting), name);
+        let said = |name| lines(&SessionEvent::State(SessionState::Waiting), name);
         assert_eq!(said(Some("hey jarvis")), [ConsoleLine::Note("waiting for \"hey jarvis\"".to_owned())]);
     }
 }

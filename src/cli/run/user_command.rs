@@ -40,8 +40,8 @@ impl UserCommand {
     }
 }
 
-/// Reads commands from stdin, a line each, for as long as there are any. The end of stdin is the end of the commands, and
-/// of nothing else.
+/// Reads commands from stdin, a line each, for as long as there are any. The end of stdin is the
+/// end of the commands, and of nothing else.
 pub fn commands() -> Receiver<Result<UserCommand, String>> {
     signals::read_in_background();
     let (tell, commands) = sync_channel(WAITING);

@@ -1,8 +1,10 @@
-//! A conversation for who watches a terminal: the scene at its bottom, and what is over scrolled above it as plain lines.
+//! A conversation for who watches a terminal: the scene at its bottom, and what is over scrolled
+//! above it as plain lines.
 //!
-//! The terminal is given back however the program ends: at the end of the conversation, on an error, a panic, a signal.
-//! Between two frames the cursor waits, hidden, at the scene's first column, so whoever gives it back need only clear what
-//! is behind it; and a terminal that breaks its lines anew when it gets narrower moves the cursor along.
+//! The terminal is given back however the program ends: at the end of the conversation, on an
+//! error, a panic, a signal. Between two frames the cursor waits, hidden, at the scene's first
+//! column, so whoever gives it back need only clear what is behind it; and a terminal that breaks
+//! its lines anew when it gets narrower moves the cursor along.
 
 use std::io::{self, Stdout, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +47,8 @@ const WHOLE_FRAME: usize = 100;
 
 /// Gives the terminal back, if it is ours.
 fn give_back() {
-    // Not longer: whoever writes may be the one who panics, or wait for a terminal that takes nothing any more.
+    // Not longer: whoever writes may be the one who panics, or wait for a terminal that takes
+    // nothing any more.
     let _whole = (0..WHOLE_FRAME).find_map(|_| {
         let free = WRITING.try_lock().ok();
         if free.is_none() {
@@ -108,7 +111,8 @@ impl TerminalView {
         Ok(TerminalView { terminal, size, layout: Layout::new(budget, name), next_frame: now, next_weighing: now })
     }
 
-    /// Follows a terminal that has another size. Left to itself, the library would clear all that was scrolled.
+    /// Follows a terminal that has another size. Left to itself, the library would clear all that
+    /// was scrolled.
     fn follow_size(&mut self) -> io::Result<()> {
         let size = self.terminal.size()?;
         if size != self.size {
@@ -155,7 +159,8 @@ impl TerminalView {
     }
 }
 
-/// A wide letter covers the cell behind it, of which lines that are scrolled would make a space of their own.
+/// A wide letter covers the cell behind it, of which lines that are scrolled would make a space of
+/// their own.
 fn hide_covered(frame: &mut Buffer) {
     let Rect { width, .. } = frame.area;
     for at in 1..frame.content.len() {
@@ -175,11 +180,11 @@ impl Frontend for TerminalView {
                 self.layout.latency = exchange.timings.as_ref().and_then(|timings| timings.first_audio);
             }
             // It was no question.
-            SessionEvent::SessionState(view) if view.is_at_rest() => self.layout.question.clear(),
+            SessionEvent::State(view) if view.is_at_rest() => self.layout.question.clear(),
             _ => {}
         }
         // The scene shows the state.
-        let said = if matches!(happening, SessionEvent::SessionState(_)) { Vec::new() } else { lines(happening, None) };
+        let said = if matches!(happening, SessionEvent::State(_)) { Vec::new() } else { lines(happening, None) };
         if said.is_empty() { Ok(()) } else { self.scroll(&said) }
     }
 

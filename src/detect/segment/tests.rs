@@ -1,4 +1,5 @@
-//! Tables of probabilities, one digit a frame (tenths), and what they must decide; then what must hold for any.
+//! Tables of probabilities, one digit a frame (tenths), and what they must decide; then what must
+//! hold for any.
 
 use proptest::prelude::*;
 
@@ -47,8 +48,8 @@ fn tell_turn(turn: &SegmentedTurn) -> String {
 #[test]
 fn speech_pauses_where_its_energy_falls_and_goes_on_if_the_voice_does() {
     let mut segmenter = Segmenter::new(&hear());
-    // Probabilities and loudness, a character a frame: the model goes on for three frames behind the first fall, and hears a
-    // soft voice behind the second.
+    // Probabilities and loudness, a character a frame: the model goes on for three frames behind
+    // the first fall, and hears a soft voice behind the second.
     let frames = "9999999990000099999999999999".chars().zip("LLLLLL........LLLLss.......L".chars());
     let power =
         |c| [("L", 0.1), ("s", 0.001), (".", 1e-6)].into_iter().find(|(name, _)| name.starts_with(c)).unwrap().1;
@@ -126,8 +127,8 @@ fn no_number_is_no_voice() {
 }
 
 proptest! {
-    /// Whatever is heard: events alternate as they must, every turn ends exactly once, kept sound lies inside what was
-    /// heard and never twice in a turn, no turn is longer than allowed.
+    /// Whatever is heard: events alternate as they must, every turn ends exactly once, kept sound
+    /// lies inside what was heard and never twice in a turn, no turn is longer than allowed.
     #[test]
     fn turns_are_orderly(
         probabilities in proptest::collection::vec(0.0f32..1.0, 0..600),

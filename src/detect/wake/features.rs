@@ -1,7 +1,9 @@
-//! What openWakeWord's classifiers hear: a mel spectrogram, and an embedding of its last 0.8 s every 80 ms.
+//! What openWakeWord's classifiers hear: a mel spectrogram, and an embedding of its last 0.8 s
+//! every 80 ms.
 //!
-//! Both graphs are those of Google's speech embedding (Lin et al., "Training keyword spotters with limited and synthesized
-//! speech data", 2020). Their figures and how they are chained are checked against the Python package in the tests.
+//! Both graphs are those of Google's speech embedding (Lin et al., "Training keyword spotters with
+//! limited and synthesized speech data", 2020). Their figures and how they are chained are checked
+//! against the Python package in the tests.
 
 use std::path::{Path, PathBuf};
 
@@ -52,13 +54,15 @@ struct Heard {
 }
 
 impl WakeFeatures {
-    /// What the loaded models hold. Measured: resident memory grows by 4 MiB from before the load to after 1000 steps, when
-    /// voice activity was loaded before it (ONNX Runtime sets itself up with its first session).
+    /// What the loaded models hold. Measured: resident memory grows by 4 MiB from before the load
+    /// to after 1000 steps, when voice activity was loaded before it (ONNX Runtime sets itself up
+    /// with its first session).
     pub fn planned_bytes() -> Bytes {
         Bytes::mib(6)
     }
 
-    /// Loads both models from `folder` and lets them hear silence, which shows whether they are such models at all.
+    /// Loads both models from `folder` and lets them hear silence, which shows whether they are
+    /// such models at all.
     pub fn load(onnx: &Onnx, folder: &Path, permit: Permit) -> Result<Self, DetectError> {
         let session = |name: &str| onnx.session(&folder.join(name), 1);
         let heard = Heard { window: [0.0; CONTEXT + STEP], spectrogram: [0.0; SEEN * BANDS] };

@@ -1,7 +1,8 @@
-//! The wake word, by openWakeWord's chain: a spectrogram, an embedding of it every 80 ms, and a small classifier for each
-//! word that sees the last of them (D. Scripka, openWakeWord, 2023).
+//! The wake word, by openWakeWord's chain: a spectrogram, an embedding of it every 80 ms, and a
+//! small classifier for each word that sees the last of them (D. Scripka, openWakeWord, 2023).
 //!
-//! [`WakeWordModel`] says how likely the word has just been said, [`Spotter`] decides from that when it was.
+//! [`WakeWordModel`] says how likely the word has just been said, [`Spotter`] decides from that
+//! when it was.
 
 mod features;
 mod spotter;
@@ -38,13 +39,14 @@ pub struct WakeWordModel {
 }
 
 impl WakeWordModel {
-    /// What the loaded classifier holds beside its features. Measured: 1 MiB for "Alexa"; the catalogue's
-    /// largest has half as many weights again.
+    /// What the loaded classifier holds beside its features. Measured: 1 MiB for "Alexa"; the
+    /// catalogue's largest has half as many weights again.
     pub fn planned_bytes() -> Bytes {
         Bytes::mib(3)
     }
 
-    /// Loads the classifier of a word and lets it hear silence, which shows whether it is one at all.
+    /// Loads the classifier of a word and lets it hear silence, which shows whether it is one at
+    /// all.
     pub fn load(onnx: &Onnx, features: WakeFeatures, model: &Path, permit: Permit) -> Result<Self, DetectError> {
         let classifier = onnx.session(model, 1)?;
         let seen = window(&classifier).map_err(|why| DetectError::run(model, why))?;
@@ -63,7 +65,8 @@ impl WakeWordModel {
         Ok(word)
     }
 
-    /// The score, 0 to 1, of the word having ended in the next 80 ms of a 16 kHz sound or a little before.
+    /// The score, 0 to 1, of the word having ended in the next 80 ms of a 16 kHz sound or a little
+    /// before.
     pub fn step(&mut self, samples: &[f32; STEP]) -> Result<f32, DetectError> {
         let embedding = self.features.step(samples)?;
         self.seen.copy_within(EMBEDDING.., 0);
@@ -104,7 +107,8 @@ fn score(classifier: &mut Session, seen: &[f32]) -> Result<f32, String> {
     (0.0..=1.0).contains(&score).then_some(score).ok_or_else(|| format!("it answers {score}, which is no score"))
 }
 
-/// Runs a graph of one input and one output, whatever they are called, which is to answer `N` numbers.
+/// Runs a graph of one input and one output, whatever they are called, which is to answer `N`
+/// numbers.
 fn one<const N: usize>(
     session: &mut Session,
     input: ort::Result<TensorRef<'_, f32>>,

@@ -3,8 +3,9 @@
 use super::STEP;
 use crate::types::{Ms, SampleRate};
 
-/// After a word was heard no other is for so long: the scores of a word fall and rise again 0.6 to 0.9 s after it (in 8 of
-/// 12 recordings of people who said "Alexa"), and nobody says it twice within a second.
+/// After a word was heard no other is for so long: the scores of a word fall and rise again 0.6 to
+/// 0.9 s after it (in 8 of 12 recordings of people who said "Alexa"), and nobody says it twice
+/// within a second.
 const REFRACTORY: Ms = Ms(1_200.0);
 
 /// Turns a classifier's scores into words that were said.

@@ -1,4 +1,5 @@
-//! What a chat was last asked and answered, in tokens, so that none of it is rendered or computed anew.
+//! What a chat was last asked and answered, in tokens, so that none of it is rendered or computed
+//! anew.
 
 use super::super::LlmError;
 use super::super::loaded::Llm;
@@ -25,13 +26,15 @@ pub(super) struct Seen {
     pub dropped_turns: usize,
     /// The prompt.
     pub prompt: Vec<u32>,
-    /// The answer with its tokens and what closes it; `None` where later prompts have it in another form.
+    /// The answer with its tokens and what closes it; `None` where later prompts have it in another
+    /// form.
     pub answer: Option<(ChatMessage, Vec<u32>)>,
 }
 
 impl Seen {
-    /// Brings `request` into tokens, and says how many of the answer there is room for. Where it does not fit, the
-    /// oldest turns are left out, whole, never the system prompt; and those that were left out before stay out.
+    /// Brings `request` into tokens, and says how many of the answer there is room for. Where it
+    /// does not fit, the oldest turns are left out, whole, never the system prompt; and those that
+    /// were left out before stay out.
     pub fn new(llm: &Llm, before: Option<&Seen>, request: Request, window: Window) -> Result<(Seen, usize), LlmError> {
         let Request { messages, tools, thinking } = request;
         let before = before.filter(|seen| seen.tools == tools && messages.starts_with(&seen.messages));
@@ -55,8 +58,8 @@ impl Seen {
         Ok((Seen { stamp: llm.stamp, messages, tools, thinking, dropped_turns, prompt, answer: None }, room))
     }
 
-    /// The tokens of `request`, which begins with what was asked here: the same once more, or the answer and what was
-    /// said then. `None` where only rendering all of it is right.
+    /// The tokens of `request`, which begins with what was asked here: the same once more, or the
+    /// answer and what was said then. `None` where only rendering all of it is right.
     fn known(&self, llm: &Llm, request: Request) -> Option<Result<Vec<u32>, LlmError>> {
         let Some((answer, new)) = request.messages[self.messages.len()..].split_first() else {
             return (request.thinking == self.thinking).then(|| Ok(self.prompt.clone()));

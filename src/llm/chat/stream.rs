@@ -167,11 +167,12 @@ impl<'c> ChatStream<'c> {
         *self.seen = Some(asked);
     }
 
-    /// The answer in the tokens that the next prompt has it in: as it came where it came whole, else as far as it was
-    /// heard. `None` where the format has it otherwise.
+    /// The answer in the tokens that the next prompt has it in: as it came where it came whole,
+    /// else as far as it was heard. `None` where the format has it otherwise.
     fn answer(&self, thinking: Thinking) -> Option<(ChatMessage, Vec<u32>)> {
         let (llm, whole) = (&self.loaded.llm, self.reply.finish != Finish::Cancelled);
-        // Of an answer that was to be thought about first, prompts leave out the thought and what frames it.
+        // Of an answer that was to be thought about first, prompts leave out the thought and what
+        // frames it.
         let comes_again = thinking == Thinking::Off && self.reply.broken_calls.is_empty();
         if !comes_again || !(whole || self.reply.tool_calls.is_empty()) {
             return None;

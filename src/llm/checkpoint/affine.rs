@@ -1,9 +1,11 @@
-//! MLX's affine quantisation: packed codes, scales and biases in three tensors, laid out anew in one.
+//! MLX's affine quantisation: packed codes, scales and biases in three tensors, laid out anew in
+//! one.
 //!
-//! A module X with W [rows, cols] has `X.weight` U32 [rows, cols * bits / 32], and `X.scales` and `X.biases` [rows, cols /
-//! group]. Bits and group follow from the shapes and must be what config.json declares. The blocks that kernels read hold
-//! scale and bias beside the codes ([`sotto_kernels::Affine`]), so the weights are written into memory once, and the
-//! pages of the file are given back piece by piece.
+//! A module X with W [rows, cols] has `X.weight` U32 [rows, cols * bits / 32], and `X.scales` and
+//! `X.biases` [rows, cols / group]. Bits and group follow from the shapes and must be what
+//! config.json declares. The blocks that kernels read hold scale and bias beside the codes
+//! ([`sotto_kernels::Affine`]), so the weights are written into memory once, and the pages of the
+//! file are given back piece by piece.
 
 use std::ops::Range;
 
@@ -151,8 +153,8 @@ impl<'a> Parameters<'a> {
         [&self.scales, &self.biases].into_iter().for_each(|floats| give_back(floats.map, &floats.span));
     }
 
-    /// Symmetric codes of 8 bits in groups of 32, as `sotto quantize --format int8` writes them, are Q8_0 to the bit where
-    /// the scales are f16: 34 bytes instead of 40, and no bias to add.
+    /// Symmetric codes of 8 bits in groups of 32, as `sotto quantize --format int8` writes them,
+    /// are Q8_0 to the bit where the scales are f16: 34 bytes instead of 40, and no bias to add.
     fn blocks_for(&self, affine: Affine) -> BlockType {
         let symmetric =
             |(scale, bias): (&f32, &f32)| *bias == -128.0 * scale && f16::from_f32(*scale).to_f32() == *scale;
@@ -194,7 +196,8 @@ fn repack_q8_0(codes: &[u8], scales: &[f32], blocks: &mut [u8]) {
     }
 }
 
-/// Bytes of the blocks that a module's tensors become: codes as they are, and for each group a head.
+/// Bytes of the blocks that a module's tensors become: codes as they are, and for each group a
+/// head.
 pub fn block_bytes(checkpoint: &Checkpoint, codes: &Place, name: &str) -> u64 {
     let part = |part: &str| checkpoint.get(&format!("{}.{part}", module(name)));
     let parts = part("scales").zip(part("biases"));

@@ -1,8 +1,8 @@
 //! `config.json`: what the model is, in the words of transformers.
 //!
-//! The fields stand in `text_config` where the model also sees, else at the top. Null is as good as absent, and fields
-//! that nobody here knows are ignored, except those that change the computation: what we would compute differently is
-//! refused by name.
+//! The fields stand in `text_config` where the model also sees, else at the top. Null is as good as
+//! absent, and fields that nobody here knows are ignored, except those that change the computation:
+//! what we would compute differently is refused by name.
 
 use serde_json::{Map, Value};
 
@@ -18,7 +18,8 @@ const MAX_WIDTH: usize = 1 << 16;
 const MAX_HIDDEN: usize = 1 << 20;
 const MAX_HEADS: usize = 1024;
 const MAX_HEAD_DIM: usize = 1 << 12;
-/// The widest convolution and attention: far above any model, far below where products could overflow.
+/// The widest convolution and attention: far above any model, far below where products could
+/// overflow.
 const MAX_CHANNELS: usize = 1 << 20;
 const MAX_TAPS: usize = 64;
 const MAX_VOCABULARY: usize = 1 << 22;
@@ -120,7 +121,8 @@ fn delta_net(text: &Fields, layers: usize) -> Result<DeltaNet, LlmError> {
     Ok(delta)
 }
 
-/// For each layer whether it is a DeltaNet: as `layer_types` lists them, else all but every so many-th.
+/// For each layer whether it is a DeltaNet: as `layer_types` lists them, else all but every so
+/// many-th.
 fn layer_kinds(text: &Fields, layers: usize) -> Result<Vec<bool>, LlmError> {
     let key = "layer_types";
     let kinds: Vec<bool> = match text.get(key) {

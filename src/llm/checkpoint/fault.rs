@@ -1,4 +1,5 @@
-//! What can be wrong with a checkpoint. The path of the file and the next step are added by [`LlmError`](super::LlmError).
+//! What can be wrong with a checkpoint. The path of the file and the next step are added by
+//! [`LlmError`](super::LlmError).
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum CheckpointFault {

@@ -1,4 +1,5 @@
-//! Which files a checkpoint is made of: `config.json`, and the weights by their index or by their names.
+//! Which files a checkpoint is made of: `config.json`, and the weights by their index or by their
+//! names.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -114,8 +115,9 @@ fn read_index(path: &Path) -> Result<Vec<(String, String)>, LlmError> {
     Err(damaged(path, fault))
 }
 
-/// Without an index: `model.safetensors`, or all files whose names begin with "model", or the only file of weights. Other
-/// names are other things (adapters, expected results), so they are not guessed at.
+/// Without an index: `model.safetensors`, or all files whose names begin with "model", or the only
+/// file of weights. Other names are other things (adapters, expected results), so they are not
+/// guessed at.
 fn weights_in(dir: &Path) -> Result<Vec<String>, LlmError> {
     let mut names = Vec::new();
     for (seen, entry) in std::fs::read_dir(dir).map_err(unreadable(dir))?.enumerate() {
@@ -139,7 +141,8 @@ fn weights_in(dir: &Path) -> Result<Vec<String>, LlmError> {
     Err(damaged(dir, CheckpointFault::Files(why)))
 }
 
-/// A whole file that should be small. Pipes and folders are refused, because reading one could wait for ever.
+/// A whole file that should be small. Pipes and folders are refused, because reading one could wait
+/// for ever.
 fn read_small(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, LlmError> {
     let unreadable = unreadable(path);
     if !std::fs::metadata(path).map_err(&unreadable)?.is_file() {

@@ -1,9 +1,11 @@
-//! The header of a safetensors file: a length of eight bytes, then JSON that says where each tensor lies.
+//! The header of a safetensors file: a length of eight bytes, then JSON that says where each tensor
+//! lies.
 //!
-//! After the format's own description: offsets count from the end of the header, tensors follow each other without
-//! holes, and the last one ends with the file. The header is material from outside, so its length and everything in it
-//! is capped by a named constant and checked before anything is allocated by it. [`parse`] is a pure function of the
-//! bytes. Tensors may begin at any byte: MLX does not pad its headers.
+//! After the format's own description: offsets count from the end of the header, tensors follow
+//! each other without holes, and the last one ends with the file. The header is material from
+//! outside, so its length and everything in it is capped by a named constant and checked before
+//! anything is allocated by it. [`parse`] is a pure function of the bytes. Tensors may begin at any
+//! byte: MLX does not pad its headers.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -97,7 +99,8 @@ impl Dtype {
         }
     }
 
-    /// Little-endian elements, rounded where they are narrower than f32; `None` of a type that is no float.
+    /// Little-endian elements, rounded where they are narrower than f32; `None` of a type that is
+    /// no float.
     pub fn encode(&self, values: &[f32]) -> Option<Vec<u8>> {
         Some(match self {
             Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -208,7 +211,8 @@ impl<'de> Visitor<'de> for DimsVisitor {
     }
 }
 
-/// Turns offsets into spans of the file: each of the size of its shape, one behind the other, to the end of the file.
+/// Turns offsets into spans of the file: each of the size of its shape, one behind the other, to
+/// the end of the file.
 fn place(
     entries: Vec<(String, TensorSpec)>,
     data_start: u64,
@@ -235,7 +239,8 @@ fn place(
             return Err(CheckpointFault::Hole { before: format!("tensor {name:?}"), bytes: begin - free_from });
         }
         free_from = end;
-        // Inside the mapped file, so both fit in usize; each dimension is at most MAX_ELEMENTS or stands beside a 0.
+        // Inside the mapped file, so both fit in usize; each dimension is at most MAX_ELEMENTS or
+        // stands beside a 0.
         let span = (data_start + begin) as usize..(data_start + end) as usize;
         tensors.push(CheckpointTensor { name, dtype, dims: dims.into_iter().map(|dim| dim as usize).collect(), span });
     }

@@ -1,5 +1,5 @@
-//! JSON from outside, read strictly: a key that stands twice is refused, because two readers could believe different
-//! halves of the file.
+//! JSON from outside, read strictly: a key that stands twice is refused, because two readers could
+//! believe different halves of the file.
 
 use std::collections::HashSet;
 use std::fmt;

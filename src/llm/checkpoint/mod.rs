@@ -5,8 +5,9 @@
 //!         └─ *.safetensors ─ header ── names ─────── binder ── tensors, by GGUF's names
 //!                                        affine ────────┘  (MLX's packed codes, laid out anew)
 //! ```
-//! All of it is material from outside: every size is capped by a named constant, held against the file, and added with
-//! checked arithmetic before anything is allocated by it. What is not known is refused by name.
+//! All of it is material from outside: every size is capped by a named constant, held against the
+//! file, and added with checked arithmetic before anything is allocated by it. What is not known is
+//! refused by name.
 
 mod affine;
 mod binder;
@@ -108,8 +109,8 @@ impl Checkpoint {
         &self.config.file
     }
 
-    /// Whether the head is the embedding: as config.json says, else by whether there is a head. A head beside a tied
-    /// embedding is not used, as in transformers.
+    /// Whether the head is the embedding: as config.json says, else by whether there is a head. A
+    /// head beside a tied embedding is not used, as in transformers.
     pub fn tied(&self) -> bool {
         self.config.tied.unwrap_or(!self.tensors.contains_key(names::HEAD))
     }
@@ -130,7 +131,8 @@ impl Checkpoint {
         self.block(self.place(name)?)
     }
 
-    /// A tensor that is not `needed` is refused: a model that has it computes something else than we would.
+    /// A tensor that is not `needed` is refused: a model that has it computes something else than
+    /// we would.
     pub fn refuse_all_but(&self, needed: &[Needed]) -> Result<(), LlmError> {
         let needed: HashSet<&str> = needed.iter().map(|needed| needed.name.as_str()).collect();
         self.refuse_unless(|own| needed.contains(own) || PARAMETERS.iter().any(|part| own.ends_with(part)))
@@ -155,9 +157,9 @@ impl Checkpoint {
         names::can_draft(|name| self.drafting.contains_key(name))
     }
 
-    /// What the weights will hold once bound: mapped spans, and the blocks that packed codes become. An embedding that
-    /// is not the head is left out where it is mapped, because only the rows of spoken tokens are read. The block that
-    /// drafts counts where it is bound too.
+    /// What the weights will hold once bound: mapped spans, and the blocks that packed codes
+    /// become. An embedding that is not the head is left out where it is mapped, because only the
+    /// rows of spoken tokens are read. The block that drafts counts where it is bound too.
     pub fn resident_bytes(&self, drafting: bool) -> u64 {
         let counted = |(name, place): (&String, &Place)| match (name.as_str(), &place.tensor.dtype) {
             (name, _) if self.is_unused_head(name) => 0,
@@ -195,8 +197,9 @@ impl Checkpoint {
         self.tensors.get(name).or_else(|| self.drafting.get(name))
     }
 
-    /// Whether the norms of the block that drafts are zero-centred. Some who convert a checkpoint shift the model's and
-    /// leave these: those of its layer are near 0 as published, and near 1 shifted; the others follow them.
+    /// Whether the norms of the block that drafts are zero-centred. Some who convert a checkpoint
+    /// shift the model's and leave these: those of its layer are near 0 as published, and near 1
+    /// shifted; the others follow them.
     pub fn drafts_raw(&self) -> Result<bool, LlmError> {
         let mut means = 0.0;
         for name in names::DRAFT_NORMS {
@@ -206,7 +209,8 @@ impl Checkpoint {
         Ok(self.raw || means / (names::DRAFT_NORMS.len() as f32) < 0.5)
     }
 
-    /// By the layout of the convolutions, which whoever shifts the norms moves too; nothing else tells dependably.
+    /// By the layout of the convolutions, which whoever shifts the norms moves too; nothing else
+    /// tells dependably.
     fn has_raw_norms(&self) -> Result<bool, LlmError> {
         let delta = self.config.model_config.delta.as_ref();
         let (layers, taps) = delta.map_or((&[][..], 0), |delta| (&delta.layers[..], delta.taps));
@@ -241,7 +245,8 @@ struct Mapped {
     drafting: HashMap<String, Place>,
 }
 
-/// Maps every shard and reads its header. No tensor may stand in two of them, and none elsewhere than the index says.
+/// Maps every shard and reads its header. No tensor may stand in two of them, and none elsewhere
+/// than the index says.
 fn map_all(folder: &CheckpointFolder) -> Result<Mapped, LlmError> {
     let Mapped { mut shards, mut tensors, mut drafting } = Mapped::default();
     // Those of skipped towers too.
@@ -291,8 +296,8 @@ pub fn map_file(path: &Path) -> io::Result<Mmap> {
         return Err(io::Error::other("it is not a regular file"));
     }
     let file = File::open(path)?;
-    // SAFETY: the mapping is private and read-only, and nothing of Sotto's writes into a file of a model: new ones take
-    // their place by rename. Another program that cuts the file short in place would end this process with SIGBUS, as
-    // with every memory-mapped model.
+    // SAFETY: the mapping is private and read-only, and nothing of Sotto's writes into a file of a
+    // model: new ones take their place by rename. Another program that cuts the file short in place
+    // would end this process with SIGBUS, as with every memory-mapped model.
     unsafe { Mmap::map(&file) }
 }

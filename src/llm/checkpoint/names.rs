@@ -1,7 +1,8 @@
-//! One model, two sets of names: GGUF's, by which tensors are asked for, and those of transformers and mlx-lm.
+//! One model, two sets of names: GGUF's, by which tensors are asked for, and those of transformers
+//! and mlx-lm.
 
-/// What stands before the names of the text model: as published, as mlx-lm writes it, and text alone. The longer first,
-/// because the last is a beginning of the first.
+/// What stands before the names of the text model: as published, as mlx-lm writes it, and text
+/// alone. The longer first, because the last is a beginning of the first.
 const PREFIXES: [&str; 3] = ["model.language_model.", "language_model.model.", "model."];
 /// The head stands beside the text model, not in it.
 const HEADS: [&str; 3] = ["language_model.lm_head.", "model.lm_head.", "lm_head."];
@@ -85,8 +86,8 @@ pub const DRAFT_NORMS: [&str; 4] = [
     "mtp.layers.0.self_attn.k_norm.weight",
 ];
 
-/// The name below the prefix, and the kind, of what GGUF calls `name` in a model of so many layers, behind which comes the
-/// block that drafts.
+/// The name below the prefix, and the kind, of what GGUF calls `name` in a model of so many layers,
+/// behind which comes the block that drafts.
 pub fn from_gguf_of(layers: usize, name: &str) -> Option<(String, TensorKind)> {
     let (own, kind) = from_gguf(name)?;
     match own.strip_prefix(&format!("layers.{layers}.")) {
@@ -108,8 +109,8 @@ pub fn from_gguf(name: &str) -> Option<(String, TensorKind)> {
     Some((format!("layers.{layer}.{own}"), *kind))
 }
 
-/// The kind of the tensor that is called `name` below the prefix, or in the block that drafts; `None` for one that no
-/// Qwen3.5 has.
+/// The kind of the tensor that is called `name` below the prefix, or in the block that drafts;
+/// `None` for one that no Qwen3.5 has.
 pub fn kind(name: &str) -> Option<TensorKind> {
     let table = match in_layer(name) {
         Some(part) => return LAYER.iter().find(|(_, own, _)| *own == part).map(|(.., kind)| *kind),
@@ -118,7 +119,8 @@ pub fn kind(name: &str) -> Option<TensorKind> {
     table.into_iter().find(|(_, own, _)| *own == name).map(|(.., kind)| *kind)
 }
 
-/// What the tensor called `name` is called within its layer, be it the model's or that of the block that drafts.
+/// What the tensor called `name` is called within its layer, be it the model's or that of the block
+/// that drafts.
 pub fn in_layer(name: &str) -> Option<&str> {
     let of_model = || name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')).map(|(_, part)| part);
     name.strip_prefix(DRAFTING_LAYER).or_else(of_model)
@@ -145,13 +147,15 @@ pub fn module(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(module, _)| module)
 }
 
-/// The name of a tensor of the block that drafts, without what stands before; `None` for other tensors.
+/// The name of a tensor of the block that drafts, without what stands before; `None` for other
+/// tensors.
 pub fn drafting(name: &str) -> Option<&str> {
     let mut below = DRAFTING_PREFIXES.iter().filter_map(|prefix| name.strip_prefix(prefix));
     below.find(|own| own.starts_with(DRAFTING))
 }
 
-/// Whether tensors of these names are a block that drafts as it is run here: with the embedding and the head of the model.
+/// Whether tensors of these names are a block that drafts as it is run here: with the embedding and
+/// the head of the model.
 pub fn can_draft(has: impl Fn(&str) -> bool) -> bool {
     has(JOIN) && !DRAFTING_OWN.into_iter().any(has)
 }

@@ -1,9 +1,10 @@
-//! What config.json declares about quantised tensors, in the spellings of those who write MLX files.
+//! What config.json declares about quantised tensors, in the spellings of those who write MLX
+//! files.
 //!
-//! `quantization` (mirrored as `quantization_config`) holds `bits`, `group_size` and `mode` for all modules, and under the
-//! path of a module an object of its own, or `false` for one that is not quantised. Others write `quantization_bits` and
-//! `quantization_group_size`, or only the text "int8". What a file really holds is read from the shapes of its tensors
-//! and compared with this.
+//! `quantization` (mirrored as `quantization_config`) holds `bits`, `group_size` and `mode` for all
+//! modules, and under the path of a module an object of its own, or `false` for one that is not
+//! quantised. Others write `quantization_bits` and `quantization_group_size`, or only the text
+//! "int8". What a file really holds is read from the shapes of its tensors and compared with this.
 
 use std::collections::HashMap;
 
@@ -89,7 +90,8 @@ impl Quantization {
         Ok(Quantization { all: declared(object)?, modules })
     }
 
-    /// Why a module that is quantised to `bits` in groups of `group` contradicts what was declared; `None` if it does not.
+    /// Why a module that is quantised to `bits` in groups of `group` contradicts what was declared;
+    /// `None` if it does not.
     pub fn contradicts(&self, module: &str, bits: usize, group: usize) -> Option<String> {
         let declared = match self.modules.get(names::below_prefix(module)) {
             Some(Module::Float) => return Some("not quantised".to_owned()),

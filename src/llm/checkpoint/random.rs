@@ -1,5 +1,5 @@
-//! Checkpoints with random weights in the published layout, for tests and measurements: a model with random weights is
-//! as fast and as large as a real one.
+//! Checkpoints with random weights in the published layout, for tests and measurements: a model
+//! with random weights is as fast and as large as a real one.
 
 use std::io;
 use std::path::Path;
@@ -62,7 +62,8 @@ fn write_values(writer: &mut CheckpointWriter, entry: &TensorSpec, mut values: V
     Ok(())
 }
 
-/// The values of one tensor, one after the other: always the same for the same name and seed, and all of them bf16.
+/// The values of one tensor, one after the other: always the same for the same name and seed, and
+/// all of them bf16.
 pub struct Values {
     random: fastrand::Rng,
     kind: TensorKind,

@@ -124,7 +124,8 @@ impl Layout {
         self.write_tensors(&self.tensors())
     }
 
-    /// Writes the folder with `tensors` instead of the layout's own, split over as many files as it says.
+    /// Writes the folder with `tensors` instead of the layout's own, split over as many files as it
+    /// says.
     pub fn write_tensors(&self, tensors: &[Data]) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.json"), self.config.to_string()).unwrap();
@@ -157,7 +158,8 @@ pub fn open(dir: &TempDir) -> Result<Checkpoint, LlmError> {
     Checkpoint::open(dir.path())
 }
 
-/// Quantises plainly, bit by bit as the format is described: values that come back, and the three tensors.
+/// Quantises plainly, bit by bit as the format is described: values that come back, and the three
+/// tensors.
 fn pack(name: &str, values: &[f32], dims: &[usize], bits: usize, group: usize) -> (Vec<f32>, Vec<Data>) {
     let (rows, cols) = (dims[0], dims[1]);
     let (mut packed, mut scales, mut biases) = (vec![0u8; rows * cols / 8 * bits], Vec::new(), Vec::new());

@@ -339,7 +339,8 @@ fn packed_tensors_that_do_not_fit_are_counted_without_being_read() {
     }
 }
 
-/// What a model will hold is said before anything is bound. A head beside a tied embedding is not read.
+/// What a model will hold is said before anything is bound. A head beside a tied embedding is not
+/// read.
 #[test]
 fn resident_bytes_are_those_of_the_weights() {
     for layout in [Layout::mlx(4, 32), Layout::mlx(8, 64), Layout::published()] {
@@ -363,7 +364,8 @@ fn resident_bytes_are_those_of_the_weights() {
     }
 }
 
-/// The tensors of a block that drafts, its norms all `layer` and those before the matrix that joins all `join`.
+/// The tensors of a block that drafts, its norms all `layer` and those before the matrix that joins
+/// all `join`.
 fn block(prefix: &str, layer: f32, join: f32) -> Vec<Data> {
     let matrices: [(&str, [usize; 2]); 8] = [
         ("fc", [128, 256]),

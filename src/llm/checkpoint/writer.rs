@@ -1,4 +1,5 @@
-//! Writes a safetensors file tensor by tensor: what it will hold must be known first, the data come as they are made.
+//! Writes a safetensors file tensor by tensor: what it will hold must be known first, the data come
+//! as they are made.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -8,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::header::Dtype;
 
-/// The data of the first tensor begin at a multiple of this, so that the elements of all lie on their own size.
+/// The data of the first tensor begin at a multiple of this, so that the elements of all lie on
+/// their own size.
 const ALIGNMENT: usize = 8;
 
 /// A tensor that will be written.

@@ -49,8 +49,9 @@ pub struct Blocks {
     pub all: u64,
     /// How many of them, at the end, are said to predict further tokens.
     pub claimed: u64,
-    /// The number of the first that does: one that has `nextn.*` tensors, or none at all. Some converters count a block
-    /// that they left out; others say that there is one where the last is an ordinary layer.
+    /// The number of the first that does: one that has `nextn.*` tensors, or none at all. Some
+    /// converters count a block that they left out; others say that there is one where the last is
+    /// an ordinary layer.
     pub drafts_from: u64,
 }
 
@@ -62,8 +63,8 @@ impl Default for Blocks {
 }
 
 impl Gguf {
-    /// Finds out what the blocks of a qwen35 are; no other family here has any that predict. A number that cannot be is
-    /// refused by whoever asks for it.
+    /// Finds out what the blocks of a qwen35 are; no other family here has any that predict. A
+    /// number that cannot be is refused by whoever asks for it.
     pub(super) fn count_blocks(&self) -> Blocks {
         let count = |name: &str| self.number(&format!("qwen35.{name}")).ok().flatten();
         let is_qwen35 = matches!(self.text("general.architecture"), Ok(Some("qwen35")));
@@ -98,7 +99,8 @@ impl Gguf {
         shares_head && DRAFTING.iter().all(|part| self.has_of_draft(part))
     }
 
-    /// The first tensor that is missing from a block that has `nextn.*` tensors and so should draft.
+    /// The first tensor that is missing from a block that has `nextn.*` tensors and so should
+    /// draft.
     pub fn missing_of_draft(&self) -> Option<String> {
         let missing = DRAFTING.iter().find(|part| !self.has_of_draft(part))?;
         let begun = DRAFTING.iter().any(|part| part.starts_with("nextn.") && self.has_of_draft(part));
@@ -146,8 +148,8 @@ impl Tensors for GgufBinder<'_> {
     }
 
     fn refuse_the_rest(&self) -> Result<(), LlmError> {
-        // The first by name, so that the same file always gives the same message. Blocks that predict further tokens add
-        // nothing to the next one, so they may stay unbound.
+        // The first by name, so that the same file always gives the same message. Blocks that
+        // predict further tokens add nothing to the next one, so they may stay unbound.
         let ours = |name: &&String| !self.gguf.is_drafting(name);
         let names = self.gguf.tensors().map(|tensor| &tensor.name).filter(ours);
         match names.filter(|name| !self.bound.contains(*name)).min() {

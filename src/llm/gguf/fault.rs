@@ -1,4 +1,5 @@
-//! What can be wrong with a GGUF file. The path and the next step are added by [`LlmError`](super::LlmError).
+//! What can be wrong with a GGUF file. The path and the next step are added by
+//! [`LlmError`](super::LlmError).
 
 use super::{MAX_ALIGNMENT, MAX_DIMS};
 

@@ -1,8 +1,10 @@
-//! GGUF, the container of llama.cpp's models: typed metadata, then a table of tensors, then their data.
+//! GGUF, the container of llama.cpp's models: typed metadata, then a table of tensors, then their
+//! data.
 //!
-//! The layout follows the GGUF specification, versions 2 and 3, little-endian. A file is material from outside: every
-//! count and size in it is capped by a named constant, checked against what is left of the file, and added with
-//! checked arithmetic before anything is allocated. [`Header::parse`] is a pure function of the bytes.
+//! The layout follows the GGUF specification, versions 2 and 3, little-endian. A file is material
+//! from outside: every count and size in it is capped by a named constant, checked against what is
+//! left of the file, and added with checked arithmetic before anything is allocated.
+//! [`Header::parse`] is a pure function of the bytes.
 
 mod binder;
 mod fault;
@@ -51,7 +53,8 @@ pub const MAX_ELEMENTS: u64 = 1 << 40;
 pub const DEFAULT_ALIGNMENT: u64 = 32;
 pub const MAX_ALIGNMENT: u64 = 1 << 16;
 
-/// A model file, or the parts that one was split into, mapped into memory, with its tables of contents checked.
+/// A model file, or the parts that one was split into, mapped into memory, with its tables of
+/// contents checked.
 pub struct Gguf {
     /// In order; there is at least one. The metadata are those of the first.
     files: Vec<Mapped>,
@@ -76,7 +79,8 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufTensor {
     pub name: String,
-    /// Innermost (contiguous) dimension first, as in the file: a matrix W[rows, cols] has `[cols, rows]`.
+    /// Innermost (contiguous) dimension first, as in the file: a matrix W[rows, cols] has `[cols,
+    /// rows]`.
     pub dims: Vec<usize>,
     pub kind: BlockType,
     /// The number of the file among those of the model.
@@ -103,7 +107,8 @@ pub struct List {
 }
 
 impl Gguf {
-    /// Opens a file. Of a model that was split into parts it may be any; the others must lie beside it.
+    /// Opens a file. Of a model that was split into parts it may be any; the others must lie beside
+    /// it.
     pub fn open(path: &Path) -> Result<Self, LlmError> {
         let (file, header) = Mapped::open(path)?;
         let mut gguf = parts::gather(file, header)?;
@@ -149,8 +154,8 @@ impl Gguf {
         self.header.tensors.values()
     }
 
-    /// What the weights will hold once bound: the file, and what its matrices grow by when they are packed. Blocks that
-    /// draft count where they are bound too.
+    /// What the weights will hold once bound: the file, and what its matrices grow by when they are
+    /// packed. Blocks that draft count where they are bound too.
     pub fn resident_bytes(&self, drafting: bool) -> u64 {
         let grows = |tensor: &GgufTensor| match tensor.dims[..] {
             [cols, rows] => {
@@ -258,8 +263,8 @@ impl Mapped {
     }
 }
 
-/// What is wrong with a file whose header is not one. A type of tensor that is not read is no damage, and neither is
-/// another kind of file.
+/// What is wrong with a file whose header is not one. A type of tensor that is not read is no
+/// damage, and neither is another kind of file.
 fn refused(path: &Path, bytes: &[u8], fault: GgufFault) -> LlmError {
     let path = path.to_owned();
     match (fault, sniff::known(bytes)) {

@@ -1,7 +1,8 @@
 //! A model that was split into several files, as llama.cpp does with large ones.
 //!
-//! Part `n` of `m` ends in `-n-of-m.gguf`, both with five digits, and says so in its metadata: `split.no`, from 0, and
-//! `split.count`. All other metadata stand in the first part; each part has the table of its own tensors.
+//! Part `n` of `m` ends in `-n-of-m.gguf`, both with five digits, and says so in its metadata:
+//! `split.no`, from 0, and `split.count`. All other metadata stand in the first part; each part has
+//! the table of its own tensors.
 
 use std::path::{Path, PathBuf};
 

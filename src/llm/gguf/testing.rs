@@ -1,4 +1,5 @@
-//! Builds GGUF files for tests, field by field, so that each hostile one differs from a good one in one place.
+//! Builds GGUF files for tests, field by field, so that each hostile one differs from a good one in
+//! one place.
 
 /// ggml's number for f32 tensors.
 pub const F32: u32 = 0;

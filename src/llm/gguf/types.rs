@@ -1,4 +1,5 @@
-//! The types of tensors that are in GGUF files and that this engine does not read, by their numbers in `enum ggml_type`.
+//! The types of tensors that are in GGUF files and that this engine does not read, by their numbers
+//! in `enum ggml_type`.
 
 use sotto_kernels::BlockType;
 

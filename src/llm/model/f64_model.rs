@@ -1,4 +1,5 @@
-//! The hybrid model in f64, token by token, written from its mathematics: what random geometries are compared with.
+//! The hybrid model in f64, token by token, written from its mathematics: what random geometries
+//! are compared with.
 
 use std::collections::HashMap;
 
@@ -87,7 +88,8 @@ impl<'a> F64Model<'a> {
         self.linear(if own { "output.weight" } else { "token_embd.weight" }, x)
     }
 
-    /// What the block that drafts makes of `hidden` and of the token behind it, and the logits of the token after that.
+    /// What the block that drafts makes of `hidden` and of the token behind it, and the logits of
+    /// the token after that.
     pub fn draft(&mut self, hidden: &[f64], next: u32) -> (Vec<f64>, Vec<f64>) {
         let (n, width) = (self.model_config.layers, self.model_config.width);
         let part = |part: &str| format!("blk.{n}.nextn.{part}.weight");
@@ -172,7 +174,8 @@ impl<'a> F64Model<'a> {
         self.linear(&name("attn_output"), &out)
     }
 
-    /// Rotary positions on the first `rotated` values of a head, value i with value i + rotated / 2.
+    /// Rotary positions on the first `rotated` values of a head, value i with value i + rotated /
+    /// 2.
     fn turned(&self, mut x: Vec<f64>) -> Vec<f64> {
         let half = self.model_config.rotated / 2;
         for i in 0..half {

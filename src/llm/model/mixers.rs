@@ -63,7 +63,8 @@ impl Model {
         self.multiply(&mixer.output, &attended[..n * query], n, &mut normed[..n * width], scratch);
     }
 
-    /// normed = Wo · (attention(rope(norm(Wq · h)), rope(norm(Wk · h)), Wv · h) ∘ σ(gate)), h = normed
+    /// normed = Wo · (attention(rope(norm(Wq · h)), rope(norm(Wk · h)), Wv · h) ∘ σ(gate)), h =
+    /// normed
     fn attend_gated(
         &self,
         mixer: &GatedAttention,
@@ -114,7 +115,8 @@ impl Model {
         cache.attend(&self.pool, self.simd, &shape, q, start, &mut attended[..query]);
     }
 
-    /// normed = Wo · delta(Wqkv · h, Wz · h, Wa · h, Wb · h), h = normed. Keeps what the memory was at `border`.
+    /// normed = Wo · delta(Wqkv · h, Wz · h, Wa · h, Wb · h), h = normed. Keeps what the memory was
+    /// at `border`.
     fn recall(
         &self,
         mixer: &DeltaNetLayer,

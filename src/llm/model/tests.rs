@@ -111,7 +111,8 @@ impl Geometry {
         shapes
     }
 
-    /// Weights that keep the stream of order 1; heads that hardly forget beside heads that forget everything.
+    /// Weights that keep the stream of order 1; heads that hardly forget beside heads that forget
+    /// everything.
     fn tensors(&self) -> RandomTensors {
         let mut random = fastrand::Rng::with_seed(u64::from(self.key_dim * 31 + self.value_dim * 7 + self.group));
         let mut fill = |(name, dims): (String, Vec<u64>)| {
@@ -336,7 +337,8 @@ fn a_lone_token_of_a_prompt_is_read_as_among_others() {
     }
 }
 
-/// Families with each type of weight that the models of the catalogue have in products of any length.
+/// Families with each type of weight that the models of the catalogue have in products of any
+/// length.
 #[test]
 fn steps_at_once_are_to_the_bit_as_one_by_one() {
     let geometry = Geometry { key_dim: 128, value_dim: 128, head_dim: 64, rotated: 16, group: 2, ..PLAIN };
@@ -401,7 +403,8 @@ fn going_far_back_leaves_what_was_computed_again_where_snapshots_look_for_it() {
     );
 }
 
-/// Root mean square of the error over that of the logits. These models attend far more sharply than trained ones.
+/// Root mean square of the error over that of the logits. These models attend far more sharply than
+/// trained ones.
 #[test]
 fn eight_bits_stay_near_what_is_not_rounded() {
     for (family, kind, most) in [

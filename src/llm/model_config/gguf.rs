@@ -11,7 +11,8 @@ const MAX_HEADS: usize = 1024;
 const MAX_CONTEXT: usize = 1 << 24;
 /// Key or value dimension of a DeltaNet head; 128 in all published models.
 const MAX_DELTA_DIM: usize = 1024;
-/// Every so many-th layer of a hybrid attends; in all published models, and in llama.cpp where a file does not say.
+/// Every so many-th layer of a hybrid attends; in all published models, and in llama.cpp where a
+/// file does not say.
 const USUAL_INTERVAL: usize = 4;
 /// Taps of a short convolution; 4 in all published models.
 const MAX_TAPS: usize = 16;
@@ -113,7 +114,8 @@ impl Keys<'_> {
         }
     }
 
-    /// The layers of the model itself: qwen35 counts the blocks that predict further tokens among its blocks.
+    /// The layers of the model itself: qwen35 counts the blocks that predict further tokens among
+    /// its blocks.
     fn layers(&self, family: Family) -> Result<usize, LlmError> {
         let blocks = self.size("block_count", MAX_LAYERS)?;
         if family != Family::Qwen35 {
@@ -162,7 +164,8 @@ impl Keys<'_> {
         })
     }
 
-    /// A flag for each layer in recent files, else every n-th layer attends: the fourth where the file does not say.
+    /// A flag for each layer in recent files, else every n-th layer attends: the fourth where the
+    /// file does not say.
     fn recurrent_layers(&self, layers: usize) -> Result<Vec<bool>, LlmError> {
         let name = "attention.recurrent_layers";
         let Some(mut flags) = self.gguf.flags(&self.key(name))? else {

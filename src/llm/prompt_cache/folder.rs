@@ -47,8 +47,8 @@ impl PromptCacheFolder {
         Ok(listed.filter_map(Result::ok).filter(ours).filter_map(CachedPrompt::of).take(MOST_FILES).collect())
     }
 
-    /// Removes those used longest ago until `size` more bytes fit below `limit`, a file of the name `replaced` not
-    /// counted, and drafts that nobody finishes.
+    /// Removes those used longest ago until `size` more bytes fit below `limit`, a file of the name
+    /// `replaced` not counted, and drafts that nobody finishes.
     pub fn make_room(&self, limit: Bytes, size: Bytes, replaced: &str) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
         self.remove_abandoned()?;
@@ -74,7 +74,8 @@ impl PromptCacheFolder {
         draft.persist(self.0.join(name)).map(drop).map_err(|error| error.error)
     }
 
-    /// Notes that a file was used. Where that is not allowed, it goes sooner than it should: no harm.
+    /// Notes that a file was used. Where that is not allowed, it goes sooner than it should: no
+    /// harm.
     pub fn touch(&self, path: &Path) {
         let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
     }

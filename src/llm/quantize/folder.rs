@@ -26,7 +26,8 @@ const COMPANIONS: [&str; 9] = [
     "generation_config.json",
     "LICENSE",
 ];
-/// What was at the destination, in a folder beside it for as long as it takes to put the new one there.
+/// What was at the destination, in a folder beside it for as long as it takes to put the new one
+/// there.
 const OLD: &str = "old";
 
 /// A folder under way. Dropped before it is complete, it leaves nothing behind.
@@ -54,8 +55,9 @@ impl Destination {
         self.partial.path()
     }
 
-    /// Which tensor is in which file: there is one, but readers expect to be told. Other engines look for the block that
-    /// drafts in files that are named here, and take its presence for a sign that norms are zero-centred.
+    /// Which tensor is in which file: there is one, but readers expect to be told. Other engines
+    /// look for the block that drafts in files that are named here, and take its presence for a
+    /// sign that norms are zero-centred.
     pub fn write_index(&self, plan: &QuantizePlan) -> Result<(), QuantizeError> {
         let names = plan::entries(&plan.jobs).into_iter().map(|entry| entry.name);
         let map: Map<String, Value> = names.map(|name| (name, WEIGHTS.into())).collect();
@@ -105,8 +107,9 @@ impl Destination {
     }
 }
 
-/// Returns what went `aside` to `path`, and says what failed. Where not even that is possible it stays where it is: a
-/// folder of the user's is never deleted before the new one has taken its place.
+/// Returns what went `aside` to `path`, and says what failed. Where not even that is possible it
+/// stays where it is: a folder of the user's is never deleted before the new one has taken its
+/// place.
 fn bring_back(aside: TempDir, path: &Path, why: io::Error) -> QuantizeError {
     match std::fs::rename(aside.path().join(OLD), path) {
         Ok(()) => writing(path)(why),
@@ -139,7 +142,8 @@ fn check_disposable(path: &Path) -> Result<(), QuantizeError> {
     }
 }
 
-/// A plain file that is called as those of a checkpoint are. What a folder or a link leads to is not ours to judge.
+/// A plain file that is called as those of a checkpoint are. What a folder or a link leads to is
+/// not ours to judge.
 fn is_of_a_checkpoint(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) else { return false };
@@ -147,7 +151,8 @@ fn is_of_a_checkpoint(entry: &DirEntry) -> bool {
     is_weights || [CONFIG, INDEX, DRAFTING].contains(&name) || COMPANIONS.contains(&name)
 }
 
-/// A new folder in `parent`, on the same disk, so that a rename is enough; readable as any folder of the user's.
+/// A new folder in `parent`, on the same disk, so that a rename is enough; readable as any folder
+/// of the user's.
 fn beside(parent: &Path) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".sotto-quantize-");

@@ -3,9 +3,10 @@
 //! ```text
 //! SRC ── checkpoint ── plan (recipe: which tensor how) ── pack, piece by piece ── a folder beside DST ── rename ── DST
 //! ```
-//! Names are `language_model.model.…`, norms 1 + w, convolutions `[channels, taps, 1]`, A_log in f32; what sees is
-//! left out, and what drafts goes into a file of its own, because other engines take the presence of its tensors among the
-//! model's for a sign that norms are zero-centred. Tensors are read, packed and written piece by piece, so that memory stays far below one tensor.
+//! Names are `language_model.model.…`, norms 1 + w, convolutions `[channels, taps, 1]`, A_log in
+//! f32; what sees is left out, and what drafts goes into a file of its own, because other engines
+//! take the presence of its tensors among the model's for a sign that norms are zero-centred.
+//! Tensors are read, packed and written piece by piece, so that memory stays far below one tensor.
 //! Until everything is on the disk nothing stands at the destination.
 
 mod error;
@@ -41,7 +42,8 @@ const PIECE: usize = 64 << 10;
 
 /// Who watches a checkpoint being quantised.
 pub trait Watch {
-    /// Work begins: `partial` is the folder that must go if it ends early, `total` the bytes that will be read.
+    /// Work begins: `partial` is the folder that must go if it ends early, `total` the bytes that
+    /// will be read.
     fn begin(&self, partial: &Path, total: u64);
 
     /// So many more bytes were read.
@@ -62,8 +64,9 @@ impl Summary {
     }
 }
 
-/// Writes the checkpoint `source`, quantised by `recipe`, into the folder `destination`. With `replace` a model that is
-/// there already goes, once the new one is complete; a folder that holds anything else is left alone.
+/// Writes the checkpoint `source`, quantised by `recipe`, into the folder `destination`. With
+/// `replace` a model that is there already goes, once the new one is complete; a folder that holds
+/// anything else is left alone.
 pub fn quantize(
     source: &Path,
     destination: &Path,

@@ -1,8 +1,8 @@
 //! Values into codes, scales and biases, as MLX's affine quantisation has them.
 //!
-//! Scale and bias are stored in bf16, and codes are chosen for what is stored, not for what was computed before rounding:
-//! both are rounded away from zero, so that the codes still reach every value of the group, and no value comes back
-//! further than half a step from where it was.
+//! Scale and bias are stored in bf16, and codes are chosen for what is stored, not for what was
+//! computed before rounding: both are rounded away from zero, so that the codes still reach every
+//! value of the group, and no value comes back further than half a step from where it was.
 
 use half::bf16;
 
@@ -38,8 +38,8 @@ pub fn pack(scheme: Scheme, values: &[f32]) -> Option<Packed> {
     Some(packed)
 }
 
-/// The step between the smallest numbers of f16, and below which bf16 is finer than f16: scales of symmetric codes stay
-/// on both grids, so that blocks with an f16 scale hold them exactly.
+/// The step between the smallest numbers of f16, and below which bf16 is finer than f16: scales of
+/// symmetric codes stay on both grids, so that blocks with an f16 scale hold them exactly.
 const SMALLEST_F16: f32 = 1.0 / 16_777_216.0;
 const FINE: f32 = 128.0 * SMALLEST_F16;
 
@@ -181,7 +181,8 @@ mod tests {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
                 let mut values = vec![0.5; 2 * scheme.group];
                 values[scheme.group + 3] = bad;
-                // The greatest f32 is beyond the greatest bf16; divided by 127 it is not, but its bias is.
+                // The greatest f32 is beyond the greatest bf16; divided by 127 it is not, but its
+                // bias is.
                 assert_eq!(pack(scheme, &values), None, "{scheme:?} {bad}");
             }
         }

@@ -1,4 +1,5 @@
-//! What will be read, what will be written, and what config.json will say of it: all known before the first byte.
+//! What will be read, what will be written, and what config.json will say of it: all known before
+//! the first byte.
 
 use serde_json::{Map, Value, json};
 
@@ -23,7 +24,8 @@ pub struct QuantizePlan {
     pub parameters: u64,
     tied: bool,
     base: Scheme,
-    /// What config.json says of modules that are not quantised like most: path, and how, or `None` for not at all.
+    /// What config.json says of modules that are not quantised like most: path, and how, or `None`
+    /// for not at all.
     overrides: Vec<(String, Option<Scheme>)>,
     source_bytes: u64,
 }
@@ -83,7 +85,8 @@ impl QuantizePlan {
         Ok(plan)
     }
 
-    /// The tensor `needed` of the source is written as `name`, `full` with its prefix. Norms are zero-centred if `raw`.
+    /// The tensor `needed` of the source is written as `name`, `full` with its prefix. Norms are
+    /// zero-centred if `raw`.
     fn job(
         &mut self,
         checkpoint: &Checkpoint,
@@ -127,8 +130,8 @@ impl QuantizePlan {
         self.source_bytes
     }
 
-    /// config.json of the source, without what was left out, and with what was done. Of the block that drafts it says
-    /// nothing: the files that it is about hold none.
+    /// config.json of the source, without what was left out, and with what was done. Of the block
+    /// that drafts it says nothing: the files that it is about hold none.
     pub fn config(&self, checkpoint: &Checkpoint) -> Value {
         let mut file = checkpoint.config().clone();
         let mut text = match file.get("text_config") {

@@ -6,25 +6,31 @@
 //! | `int8` | symmetric, groups of 32 | head apart, symmetric in groups of 32; embedding as it was | 9.0 of each matrix |
 //! | `mixed` | by how sensitive they are, below | affine, 6 bits in groups of 64 | 6.05 |
 //!
-//! **int8** follows the Core AI conversions of this model: linear, symmetric, one scale for 32 inputs by plain absolute
-//! maximum, and a head of its own. A clipping scale on the head flipped 6 of 16 greedy tokens there, the plain one none.
-//! In MLX's terms that is 8-bit affine with bias = -128 · scale, so code - 128 is the signed code, -127 to 127, and
-//! mlx-lm reads it as any other file. The embedding stays as it was: one row of it is read for a token, so it costs no
-//! traffic, and its pages stay out of memory. In memory these blocks are Q8_0, to the bit.
+//! **int8** follows the Core AI conversions of this model: linear, symmetric, one scale for 32
+//! inputs by plain absolute maximum, and a head of its own. A clipping scale on the head flipped 6
+//! of 16 greedy tokens there, the plain one none. In MLX's terms that is 8-bit affine with bias =
+//! -128 · scale, so code - 128 is the signed code, -127 to 127, and mlx-lm reads it as any other
+//! file. The embedding stays as it was: one row of it is read for a token, so it costs no traffic,
+//! and its pages stay out of memory. In memory these blocks are Q8_0, to the bit.
 //!
-//! **mixed** spends bits where others measured that the model needs them (sources in the specification, 5.6):
-//! - `mlp.gate_proj` and `up_proj`, 23 % of the weights, tolerate 4 bits best; small groups cut the loss: 4 bits, 32.
+//! **mixed** spends bits where others measured that the model needs them (sources in the
+//! specification, 5.6):
+//! - `mlp.gate_proj` and `up_proj`, 23 % of the weights, tolerate 4 bits best; small groups cut the
+//!   loss: 4 bits, 32.
 //! - `mlp.down_proj` a little less: 5 bits, 64.
-//! - The projections of DeltaNet and attention, `out_proj` and `o_proj` first, are the most sensitive: 6 bits, 64.
-//! - `in_proj_a` and `in_proj_b` set decay and write strength, whose errors multiply over the whole sequence, and are a
-//!   thousandth of the weights: not quantised.
+//! - The projections of DeltaNet and attention, `out_proj` and `o_proj` first, are the most
+//!   sensitive: 6 bits, 64.
+//! - `in_proj_a` and `in_proj_b` set decay and write strength, whose errors multiply over the whole
+//!   sequence, and are a thousandth of the weights: not quantised.
 //! - The embedding is the head too, and a third of the weights of the 0.8B: 6 bits, 64.
 //! - Convolutions, norms, A_log and dt_bias are never quantised.
 //!
-//! The layer of the block that drafts is quantised as the others are; the matrix before it, which joins a token with what
-//! the model made of the text, to 8 bits in every format: with fewer, others saw drafts come true less often.
+//! The layer of the block that drafts is quantised as the others are; the matrix before it, which
+//! joins a token with what the model made of the text, to 8 bits in every format: with fewer,
+//! others saw drafts come true less often.
 //!
-//! A matrix whose width is no multiple of its group takes the largest smaller group that fits, or stays as it was.
+//! A matrix whose width is no multiple of its group takes the largest smaller group that fits, or
+//! stays as it was.
 
 use super::error::QuantizeError;
 use crate::llm::checkpoint::names;
@@ -32,7 +38,8 @@ use crate::llm::checkpoint::names;
 /// Groups that kernels know.
 const GROUPS: [usize; 3] = [32, 64, 128];
 
-/// How one matrix is quantised: value = scale · code + bias, for each group of inputs its own scale and bias.
+/// How one matrix is quantised: value = scale · code + bias, for each group of inputs its own scale
+/// and bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scheme {
     pub bits: usize,
@@ -100,7 +107,8 @@ impl Recipe {
         self.format == QuantFormat::Int8
     }
 
-    /// How the matrix called `name` below the prefix is quantised, whose rows are `cols` wide; `None` where it stays.
+    /// How the matrix called `name` below the prefix is quantised, whose rows are `cols` wide;
+    /// `None` where it stays.
     pub fn scheme(&self, name: &str, cols: usize) -> Option<Scheme> {
         let affine = |bits, group| Some(Scheme { bits, group, symmetric: false });
         let wanted = match (self.format, names::in_layer(name).unwrap_or(name)) {

@@ -1,4 +1,5 @@
-//! What is written is what the recipe says, reads back within half a step, and nothing is left of what fails.
+//! What is written is what the recipe says, reads back within half a step, and nothing is left of
+//! what fails.
 
 use std::cell::Cell;
 use std::fs;
@@ -238,7 +239,8 @@ fn a_destination_is_replaced_only_when_it_should_be() {
     assert_eq!(left, ["model"]);
 }
 
-/// Somebody's folder that happens to hold a config.json is no model, and one file of theirs in a model keeps it.
+/// Somebody's folder that happens to hold a config.json is no model, and one file of theirs in a
+/// model keeps it.
 #[test]
 fn what_is_not_of_a_checkpoint_survives_force() {
     let source = Layout::published().write();

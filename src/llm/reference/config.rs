@@ -8,7 +8,8 @@ const DEFAULT_INTERVAL: usize = 4;
 const DEFAULT_ROTATED: f64 = 0.25;
 const DEFAULT_BASE: f64 = 1e7;
 
-/// Fields under their own names. What the file says besides has been looked at when the checkpoint was opened.
+/// Fields under their own names. What the file says besides has been looked at when the checkpoint
+/// was opened.
 #[derive(Debug, Deserialize)]
 pub struct ReferenceConfig {
     pub vocab_size: usize,

@@ -160,7 +160,8 @@ impl DeltaNetLayer {
         linear(&gated.reshape((tokens, values))?, &self.output)
     }
 
-    /// y[t, c] = silu(Σ_j w[c, j] · m[t - (taps - 1) + j, c]); `before` are the rows before the first.
+    /// y[t, c] = silu(Σ_j w[c, j] · m[t - (taps - 1) + j, c]); `before` are the rows before the
+    /// first.
     fn convolve(&self, m: &Tensor, before: &mut Tensor) -> Result<Tensor> {
         let (tokens, taps) = (m.dim(0)?, self.conv.dim(1)?);
         let rows = Tensor::cat(&[&*before, m], 0)?;
@@ -174,8 +175,8 @@ impl DeltaNetLayer {
     }
 }
 
-/// The delta rule, token by token. q, k: [tokens, value_heads, key_dim]; v: [tokens, value_heads, value_dim]; what is
-/// kept and beta: [tokens, value_heads]; S: [value_heads, key_dim, value_dim].
+/// The delta rule, token by token. q, k: [tokens, value_heads, key_dim]; v: [tokens, value_heads,
+/// value_dim]; what is kept and beta: [tokens, value_heads]; S: [value_heads, key_dim, value_dim].
 ///
 /// S ← kept · S, u ← beta · (v - Sᵀk), S ← S + k·uᵀ, o = Sᵀq
 fn recur(q: &Tensor, k: &Tensor, v: &Tensor, kept: &Tensor, beta: &Tensor, s: &mut Tensor) -> Result<Tensor> {
@@ -244,7 +245,8 @@ fn remember(kept: &mut Option<(Tensor, Tensor)>, k: Tensor, v: Tensor) -> Result
     Ok(all)
 }
 
-/// x: [tokens, heads, head_dim]. Of the first R values of a head, i and i + R/2 are turned by position · base^(-2i/R).
+/// x: [tokens, heads, head_dim]. Of the first R values of a head, i and i + R/2 are turned by
+/// position · base^(-2i/R).
 fn rotate(config: &ReferenceConfig, x: &Tensor, position: usize) -> Result<Tensor> {
     let (tokens, rotated) = (x.dim(0)?, config.rotated());
     let half = rotated / 2;

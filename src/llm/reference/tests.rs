@@ -1,4 +1,5 @@
-//! The reference against expected tensors and against the engine: two implementations that share nothing but formulas.
+//! The reference against expected tensors and against the engine: two implementations that share
+//! nothing but formulas.
 
 use std::path::Path;
 
@@ -65,8 +66,8 @@ fn assert_states(memory: &ReferenceState, expected: impl Fn(&str) -> Option<Vec<
     }
 }
 
-/// Two models of other shapes than the golden ones: value heads for each key head, unequal dimensions, interval 2, a head
-/// of its own, all of a head rotated.
+/// Two models of other shapes than the golden ones: value heads for each key head, unequal
+/// dimensions, interval 2, a head of its own, all of a head rotated.
 fn other_config(ratio: usize, tied: bool, rotated: f64) -> Value {
     json!({
         "vocab_size": 96, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,

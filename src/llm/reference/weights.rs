@@ -21,7 +21,8 @@ pub struct ReferenceWeights<'a> {
     prefix: String,
     /// The whole name of the head, where there is one.
     head: Option<String>,
-    /// What norms are short of: 1 where they are zero-centred, as published; 0 where they have been converted.
+    /// What norms are short of: 1 where they are zero-centred, as published; 0 where they have been
+    /// converted.
     shift: f64,
 }
 
@@ -44,7 +45,8 @@ impl<'a> ReferenceWeights<'a> {
         Ok(weights)
     }
 
-    /// Published convolutions are [channels, 1, taps]; whoever makes them [channels, taps, 1] adds 1 to the norms too.
+    /// Published convolutions are [channels, 1, taps]; whoever makes them [channels, taps, 1] adds
+    /// 1 to the norms too.
     fn norm_shift(&self, config: &ReferenceConfig) -> Result<f64, ReferenceError> {
         let Some(layer) = (0..config.num_hidden_layers).find(|&n| config.is_delta(n)) else { return Ok(1.0) };
         let tensor = self.load(&format!("{}layers.{layer}.linear_attn.conv1d.weight", self.prefix))?;

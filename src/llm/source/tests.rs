@@ -1,5 +1,5 @@
-//! Models as people have them: made by other converters, cut into parts, half fetched. Each is used, with a word on what is
-//! unusual, or refused with its name and the next step.
+//! Models as people have them: made by other converters, cut into parts, half fetched. Each is
+//! used, with a word on what is unusual, or refused with its name and the next step.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,9 @@
-//! What may come next, looked up in what was already said: where the last few tokens stood before, what followed them.
+//! What may come next, looked up in what was already said: where the last few tokens stood before,
+//! what followed them.
 //!
-//! Places are found through chains of hashes as in DEFLATE (RFC 1951, section 4): each pair of tokens leads to where it
-//! stood last, and from there to where it stood before that. So a token costs the same however long the text is.
+//! Places are found through chains of hashes as in DEFLATE (RFC 1951, section 4): each pair of
+//! tokens leads to where it stood last, and from there to where it stood before that. So a token
+//! costs the same however long the text is.
 
 use super::Drafter;
 
@@ -55,7 +57,8 @@ impl Lookup {
     fn bucket(&self, place: usize) -> Option<usize> {
         let first = self.tokens[place.checked_sub(1)?];
         let pair = u64::from(first) << 32 | u64::from(self.tokens[place]);
-        // Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4): the upper bits of a product.
+        // Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4): the upper bits of a
+        // product.
         let hash = pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         Some(hash as usize & (self.last.len() - 1))
     }

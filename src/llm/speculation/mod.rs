@@ -1,15 +1,16 @@
-//! Computing ahead of what is certain: the next tokens are guessed, computed in one go with the one before them, and
-//! kept as far as they turn out to be what the sampler draws.
+//! Computing ahead of what is certain: the next tokens are guessed, computed in one go with the one
+//! before them, and kept as far as they turn out to be what the sampler draws.
 //!
-//! A step reads every weight for one token; several tokens at once read them once together, and cost little more. What
-//! is guessed changes nothing in an answer: each token is computed to the bit as if it were alone
-//! ([`Model::forward_steps`](super::model::Model::forward_steps)), and the sampler draws each token from the same logits,
-//! with the same random numbers, as without. A guess is right if and only if it is the token that was drawn; so answers
-//! are the same token for token, greedy and sampled alike, and their distribution with them. The logits behind a guess
-//! that was wrong are thrown away, and the state goes back to before it.
+//! A step reads every weight for one token; several tokens at once read them once together, and
+//! cost little more. What is guessed changes nothing in an answer: each token is computed to the
+//! bit as if it were alone ([`Model::forward_steps`](super::model::Model::forward_steps)), and the
+//! sampler draws each token from the same logits, with the same random numbers, as without. A guess
+//! is right if and only if it is the token that was drawn; so answers are the same token for token,
+//! greedy and sampled alike, and their distribution with them. The logits behind a guess that was
+//! wrong are thrown away, and the state goes back to before it.
 //!
-//! Guesses come from where the text said the same before ([`lookup`]); where that has none worth computing, from the block
-//! that some models bring for it ([`mtp`]), which costs some time itself.
+//! Guesses come from where the text said the same before ([`lookup`]); where that has none worth
+//! computing, from the block that some models bring for it ([`mtp`]), which costs some time itself.
 
 mod lookup;
 mod mtp;
@@ -38,8 +39,8 @@ pub(super) trait Drafter: Send {
     /// The text goes on with `token`.
     fn push(&mut self, token: u32);
 
-    /// Writes to `draft` up to `most` tokens that may come next. Returns how many tokens of the text speak for them;
-    /// where none do, `draft` is empty.
+    /// Writes to `draft` up to `most` tokens that may come next. Returns how many tokens of the
+    /// text speak for them; where none do, `draft` is empty.
     fn propose(&self, most: usize, draft: &mut Vec<u32>) -> usize;
 }
 
@@ -49,7 +50,8 @@ pub struct Guesses {
     pub computed: usize,
     /// Those of them that came true.
     pub right: usize,
-    /// Those of `computed` that the model's own block drafted; the others were looked up in the text.
+    /// Those of `computed` that the model's own block drafted; the others were looked up in the
+    /// text.
     pub drafted: usize,
     /// Those of `drafted` that came true.
     pub drafted_right: usize,
@@ -80,7 +82,8 @@ struct Ahead {
     watched: Option<(Reason, u32)>,
     /// Tokens of the draft that came true.
     right: usize,
-    /// Rows of `logits` that are computed: behind the last certain token, and behind each of the draft.
+    /// Rows of `logits` that are computed: behind the last certain token, and behind each of the
+    /// draft.
     rows: usize,
     /// `[MOST + 1, vocabulary]`
     logits: Vec<f32>,
@@ -127,8 +130,8 @@ impl Speculator {
         }
     }
 
-    /// Computes `token`, behind which the answer has room for `room` more, or finds it computed. Of the logits there are
-    /// as many as `sampler` looks at.
+    /// Computes `token`, behind which the answer has room for `room` more, or finds it computed. Of
+    /// the logits there are as many as `sampler` looks at.
     pub fn advance(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, room: usize, sampler: &Sampler) {
         match &mut self.ahead {
             Some(ahead) => ahead.advance(llm, state, (token, room), sampler, &mut self.guesses),
@@ -227,7 +230,8 @@ impl Ahead {
         guess == token
     }
 
-    /// Drafts up to `most` tokens behind `token`, as many as pay. Nothing follows the end of an answer.
+    /// Drafts up to `most` tokens behind `token`, as many as pay. Nothing follows the end of an
+    /// answer.
     fn guess(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, most: usize) {
         self.reason = Reason::Text(self.drafter.propose(MOST, &mut self.draft));
         let end = self.draft.iter().position(|&token| llm.tokenizer.is_control(token));
@@ -241,7 +245,8 @@ impl Ahead {
         self.rows = if self.draft.is_empty() { 0 } else { 1 + self.draft.len() };
     }
 
-    /// Has the model's own block draft, if nothing was looked up and it pays. What it looks back over is kept up in any case.
+    /// Has the model's own block draft, if nothing was looked up and it pays. What it looks back
+    /// over is kept up in any case.
     fn guess_with_model(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, most: usize) {
         let Some(mtp) = &mut self.mtp else { return };
         mtp.watch(&llm.model, state);
@@ -290,7 +295,8 @@ fn step(llm: &Llm, state: &mut SequenceState, token: u32, sampler: &Sampler) {
     }
 }
 
-/// Tokens that can be computed behind the next one, and taken back without computing anything again.
+/// Tokens that can be computed behind the next one, and taken back without computing anything
+/// again.
 fn ahead_room(state: &SequenceState) -> usize {
     state.reach_ahead().min(state.context() - state.len()).saturating_sub(1)
 }

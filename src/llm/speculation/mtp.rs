@@ -1,9 +1,11 @@
-//! What may come next as the model's own block drafts it (see [`model::draft`](super::super::model)).
+//! What may come next as the model's own block drafts it (see
+//! [`model::draft`](super::super::model)).
 //!
-//! The block looks back over entries of its own, one for each position: made of the hidden values behind it, which the
-//! model leaves in its workspace, and of the token that came next. What it knows begins with each answer anew, at the
-//! last batch of the prompt, so that reading a prompt costs nothing more and a state that was stored or forked needs
-//! nothing beside it. Entries of drafts are written over by those of what came true.
+//! The block looks back over entries of its own, one for each position: made of the hidden values
+//! behind it, which the model leaves in its workspace, and of the token that came next. What it
+//! knows begins with each answer anew, at the last batch of the prompt, so that reading a prompt
+//! costs nothing more and a state that was stored or forked needs nothing beside it. Entries of
+//! drafts are written over by those of what came true.
 
 use super::super::model::{DRAFTED, Model};
 use super::super::model_config::ModelConfig;
@@ -17,8 +19,8 @@ pub struct Mtp {
     first: usize,
     /// Entries that are certain.
     entries: usize,
-    /// Positions behind them that wait to become entries, because nobody asked for a draft. At most [`BATCH`] between
-    /// calls.
+    /// Positions behind them that wait to become entries, because nobody asked for a draft. At most
+    /// [`BATCH`] between calls.
     waiting: usize,
     /// `[2 · BATCH, width]`: their hidden values.
     hidden: Vec<f32>,
@@ -55,7 +57,8 @@ impl Mtp {
         (self.first, self.entries, self.waiting) = (0, 0, 0);
     }
 
-    /// Takes over what `state` has of positions that are new. Where positions between are lost, it begins anew.
+    /// Takes over what `state` has of positions that are new. Where positions between are lost, it
+    /// begins anew.
     pub fn watch(&mut self, model: &Model, state: &mut SequenceState) {
         let (first, rows) = state.newest();
         let (width, len, known) = (model.model_config().width, state.len(), self.first + self.entries + self.waiting);
@@ -75,8 +78,8 @@ impl Mtp {
         }
     }
 
-    /// Drafts up to `most` tokens behind `token`, which comes behind the last position of `state`; none from the first on
-    /// that `ends` the text.
+    /// Drafts up to `most` tokens behind `token`, which comes behind the last position of `state`;
+    /// none from the first on that `ends` the text.
     pub fn propose(
         &mut self,
         model: &Model,
@@ -104,8 +107,8 @@ impl Mtp {
         }
     }
 
-    /// Makes entries of the `n` oldest of those that wait, and leaves what the block makes of them in their place. `token`
-    /// comes behind the last position of `state`.
+    /// Makes entries of the `n` oldest of those that wait, and leaves what the block makes of them
+    /// in their place. `token` comes behind the last position of `state`.
     fn enter(&mut self, model: &Model, state: &mut SequenceState, n: usize, token: Option<u32>) {
         let mut next = [0; BATCH];
         let behind = state.tokens()[self.first + self.entries + 1..].iter().copied().chain(token);

@@ -1,22 +1,26 @@
-//! How far ahead it pays to compute, by what was measured: what several tokens at once cost against one, and how often
-//! guesses of the same worth came true.
+//! How far ahead it pays to compute, by what was measured: what several tokens at once cost against
+//! one, and how often guesses of the same worth came true.
 //!
-//! If each guess comes true with probability p, given that those before it did, k guesses bring
-//! 1 + p + p² + … + pᵏ tokens (Leviathan, Kalman and Matias 2023, section 3.1) for the cost of k + 1 at once. The k that
-//! brings most for its cost is taken, and none where that is not more than a step brings.
+//! If each guess comes true with probability p, given that those before it did, k guesses bring 1 +
+//! p + p² + … + pᵏ tokens (Leviathan, Kalman and Matias 2023, section 3.1) for the cost of k + 1 at
+//! once. The k that brings most for its cost is taken, and none where that is not more than a step
+//! brings.
 //!
-//! Guesses that were looked up are watched even where they are not computed, so what they are worth is always known. Those
-//! of the model's own block cost time, which is counted; where they do not pay, one is made now and then. What several
-//! tokens cost is only known from doing it: with each plain step it is believed to be a little less, so that it is tried
-//! again when what slowed it down may be over.
+//! Guesses that were looked up are watched even where they are not computed, so what they are worth
+//! is always known. Those of the model's own block cost time, which is counted; where they do not
+//! pay, one is made now and then. What several tokens cost is only known from doing it: with each
+//! plain step it is believed to be a little less, so that it is tried again when what slowed it
+//! down may be over.
 
-/// Most tokens that are guessed at once. With the one before them they are a tile of the matrix kernels.
+/// Most tokens that are guessed at once. With the one before them they are a tile of the matrix
+/// kernels.
 pub const MOST: usize = 7;
 
-/// Guesses are of one sort for which 2, 3, 4 or 5, 6 to 9, 10 or more tokens speak, and of one those of the model itself.
+/// Guesses are of one sort for which 2, 3, 4 or 5, 6 to 9, 10 or more tokens speak, and of one
+/// those of the model itself.
 const SORTS: usize = 6;
-/// How often a guess of each sort is believed to come true before any has been seen. The model's own block is said to be
-/// right in 60 to 85 of 100 cases.
+/// How often a guess of each sort is believed to come true before any has been seen. The model's
+/// own block is said to be right in 60 to 85 of 100 cases.
 const AT_FIRST: [f64; SORTS] = [0.25, 0.4, 0.5, 0.6, 0.7, 0.6];
 /// What a draft of the model's own block is believed to cost, in steps, before it is known.
 const DRAFT_AT_FIRST: f64 = 0.1;
@@ -32,8 +36,8 @@ const PER_STEP: f64 = 1.0 / 8.0;
 const PER_TRIAL: f64 = 1.0 / 4.0;
 /// What it changes in that of other numbers: what slows down one slows down the others.
 const PER_OTHER: f64 = 1.0 / 8.0;
-/// A time counts as no more than so many times what was expected, and no less than its inverse: another program may
-/// have had the core.
+/// A time counts as no more than so many times what was expected, and no less than its inverse:
+/// another program may have had the core.
 const OUTLIER: f64 = 2.0;
 /// What each plain step takes of what several at once are believed to cost beyond one.
 const DOUBT: f64 = 1.0 / 1024.0;
@@ -72,7 +76,8 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// How many of `most` tokens should be drafted by the model's own block, which is then to be done.
+    /// How many of `most` tokens should be drafted by the model's own block, which is then to be
+    /// done.
     pub fn draft_length(&mut self, most: usize) -> usize {
         let length = self.length(Reason::Model, most);
         self.declined = if length > 0 { 0 } else { self.declined + 1 };
@@ -159,7 +164,8 @@ fn sort(reason: Reason) -> usize {
 mod tests {
     use super::*;
 
-    /// A machine on which `n` tokens at once take 1 + slope · (n - 1) steps, and guesses come true `odds` of the time.
+    /// A machine on which `n` tokens at once take 1 + slope · (n - 1) steps, and guesses come true
+    /// `odds` of the time.
     struct World {
         slope: f64,
         odds: f64,
@@ -171,7 +177,8 @@ mod tests {
             World { slope, odds, random: fastrand::Rng::with_seed(1) }
         }
 
-        /// Runs `pace` for so many calls. Returns how many tokens were guessed, and tokens per second.
+        /// Runs `pace` for so many calls. Returns how many tokens were guessed, and tokens per
+        /// second.
         fn run(&mut self, pace: &mut Pace, calls: usize) -> (usize, f64) {
             let (mut guessed, mut tokens, mut seconds) = (0, 0, 0.0);
             for _ in 0..calls {
@@ -240,8 +247,9 @@ mod tests {
         assert!(pace.costs.is_sorted() && pace.costs.iter().all(|cost| cost.is_finite()));
     }
 
-    /// Runs the model's own drafts where `k` of them cost `each · k` steps and come true `odds` of the time. Returns how many
-    /// were made in the last half of the calls, and tokens per second where a step brings 100.
+    /// Runs the model's own drafts where `k` of them cost `each · k` steps and come true `odds` of
+    /// the time. Returns how many were made in the last half of the calls, and tokens per second
+    /// where a step brings 100.
     fn run_drafts(pace: &mut Pace, each: f64, odds: f64) -> (usize, f64) {
         let mut random = fastrand::Rng::with_seed(2);
         let (mut made, mut tokens, mut seconds) = (0, 0, 0.0);

@@ -57,8 +57,8 @@ fn load_for(file: &testing::Builder, temperature: f32, speculative_decoding: Spe
     Llm::load(path.path(), &settings, permit).unwrap()
 }
 
-/// An answer of the model, after each token of which `each` may break off; and what the state and the random numbers
-/// are then.
+/// An answer of the model, after each token of which `each` may break off; and what the state and
+/// the random numbers are then.
 struct Told {
     tokens: Vec<u32>,
     state: SequenceState,
@@ -113,7 +113,8 @@ fn mtp(llm: &Llm) -> Mtp {
     Mtp::new(llm.model_config(), llm.tokenizer.used(), KvCacheType::F16)
 }
 
-/// The model's own block drafts where `drafter` has nothing. No time passes, so that only what comes true counts.
+/// The model's own block drafts where `drafter` has nothing. No time passes, so that only what
+/// comes true counts.
 fn drafting(llm: &Llm, drafter: Box<dyn Drafter>) -> Speculator {
     let ahead = Ahead::new(llm.model_config(), (drafter, Some(mtp(llm))), Box::new(|| Duration::ZERO));
     Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
@@ -227,8 +228,8 @@ fn breaking_off_in_the_middle_of_a_draft_leaves_what_a_plain_answer_would() {
     }
 }
 
-/// Whatever was drafted, kept and taken back: the block then looks back over what it would have, had it followed the text
-/// token by token.
+/// Whatever was drafted, kept and taken back: the block then looks back over what it would have,
+/// had it followed the text token by token.
 #[test]
 fn the_models_own_block_stays_in_step_with_the_text() {
     for (foreseen, temperature) in [(false, 1.0), (true, 0.0), (true, 0.7)] {

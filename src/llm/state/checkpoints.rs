@@ -1,11 +1,13 @@
 //! Copies of the DeltaNet memories at earlier borders, to go back to.
 //!
-//! A checkpoint is the memory of all DeltaNet layers with the rows that their convolutions see: 19.3 MiB for
-//! Qwen3.5-0.8B and 2B (18 layers of 16 x 128 x 128 and 3 x 6144 values). Of those taken every [`SPACING`] positions
-//! only the newest are kept, of the ends of turns the first (the system prompt) and the newest; so there are never
-//! more than [`MOST`] (97 MiB for 0.8B and 2B), and a barge-in some hundred tokens into an answer costs less than
-//! [`SPACING`] tokens. The one that a new one would drive out is dropped first, and filled again. A log of each token's k, u and g would save those, but it takes 296 KiB a token and the rows of the
-//! convolutions 432 KiB more: as much as a checkpoint every 27 tokens.
+//! A checkpoint is the memory of all DeltaNet layers with the rows that their convolutions see:
+//! 19.3 MiB for Qwen3.5-0.8B and 2B (18 layers of 16 x 128 x 128 and 3 x 6144 values). Of those
+//! taken every [`SPACING`] positions only the newest are kept, of the ends of turns the first (the
+//! system prompt) and the newest; so there are never more than [`MOST`] (97 MiB for 0.8B and 2B),
+//! and a barge-in some hundred tokens into an answer costs less than [`SPACING`] tokens. The one
+//! that a new one would drive out is dropped first, and filled again. A log of each token's k, u
+//! and g would save those, but it takes 296 KiB a token and the rows of the convolutions 432 KiB
+//! more: as much as a checkpoint every 27 tokens.
 
 use std::io::{self, Read, Write};
 
@@ -140,8 +142,8 @@ impl StateCheckpoints {
         }
     }
 
-    /// One for `position` with room for the memories of `layers`, used again where there is one. What it will drive out
-    /// is dropped.
+    /// One for `position` with room for the memories of `layers`, used again where there is one.
+    /// What it will drive out is dropped.
     pub fn blank(&mut self, position: usize, layers: &[LayerState]) -> StateCheckpoint {
         self.blank_of_sort(false, position, layers)
     }
@@ -174,8 +176,8 @@ impl StateCheckpoints {
         self.keep(checkpoint);
     }
 
-    /// Drops what is too much of either sort, or will be once another is `coming`: of turns the second oldest, of others
-    /// the oldest.
+    /// Drops what is too much of either sort, or will be once another is `coming`: of turns the
+    /// second oldest, of others the oldest.
     fn thin(&mut self, coming: Option<bool>) {
         for (turn, most, oldest) in [(true, TURNS, 1), (false, NEWEST, 0)] {
             let of_sort = |checkpoint: &StateCheckpoint| checkpoint.turn == turn;

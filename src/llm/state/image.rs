@@ -5,8 +5,9 @@
 //! tokens [positions] u32   alone [positions] u8   logits [vocabulary] f32, if there
 //! memory of each layer     checkpoints            SHA-256 of all before it
 //! ```
-//! Numbers in the header are little-endian, memories as they lie ([`Stamp`] covers the machine). No size is taken from
-//! the file: given the blueprint, positions, border and number of checkpoints say all of them.
+//! Numbers in the header are little-endian, memories as they lie ([`Stamp`] covers the machine). No
+//! size is taken from the file: given the blueprint, positions, border and number of checkpoints
+//! say all of them.
 
 use std::borrow::Borrow;
 use std::io::{self, Read, Write};
@@ -24,7 +25,8 @@ const VERSION: u32 = 1;
 const HEAD: usize = 8 + 2 * 4 + Stamp::LEN + 4 * 8;
 const DIGEST: usize = 32;
 
-/// Which checkpoints are written with a state: without them it goes on just the same, but going far back takes longer.
+/// Which checkpoints are written with a state: without them it goes on just the same, but going far
+/// back takes longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointRange {
     None,
@@ -80,8 +82,9 @@ impl SequenceState {
         to.inner.flush()
     }
 
-    /// The state that [`SequenceState::write_to`] wrote with the same stamp; `from` must end with it. What it allocates is at
-    /// most [`SequenceState::planned_bytes_with`] of `context`, whatever the bytes say.
+    /// The state that [`SequenceState::write_to`] wrote with the same stamp; `from` must end with
+    /// it. What it allocates is at most [`SequenceState::planned_bytes_with`] of `context`,
+    /// whatever the bytes say.
     pub fn read_from(
         stamp: &Stamp,
         model_config: &ModelConfig,
@@ -227,7 +230,8 @@ pub(in crate::llm) struct Peek {
 }
 
 impl Peek {
-    /// Most positions that are believed before a context is known: the longest that `[llm] context` may ask for.
+    /// Most positions that are believed before a context is known: the longest that `[llm] context`
+    /// may ask for.
     const LONGEST: u64 = 1 << 18;
 
     pub fn read_from(from: &mut impl Read) -> Result<Peek, StateError> {

@@ -16,9 +16,10 @@ pub enum KvCacheType {
     F16,
     /// For comparisons: nothing is rounded.
     F32,
-    /// Whole numbers of 8 bits with a scale for each 32: 0.53 of the memory of f16. Against f32, over 512 tokens of
-    /// prose and code, SmolLM2-135M has a mean KL divergence of 4.5e-4 (f16: 4.5e-7) and the same most probable token 500
-    /// times; Qwen2.5-Coder-0.5B, whose keys have large biases, 1.5e-2 (f16: 3.2e-6) and 481 times.
+    /// Whole numbers of 8 bits with a scale for each 32: 0.53 of the memory of f16. Against f32,
+    /// over 512 tokens of prose and code, SmolLM2-135M has a mean KL divergence of 4.5e-4 (f16:
+    /// 4.5e-7) and the same most probable token 500 times; Qwen2.5-Coder-0.5B, whose keys have
+    /// large biases, 1.5e-2 (f16: 3.2e-6) and 481 times.
     Q8,
 }
 
@@ -113,7 +114,8 @@ impl LayerState {
         }
     }
 
-    /// Becomes what [`LayerState::write_to`] wrote after `len` positions with the border at `border`, which must be one.
+    /// Becomes what [`LayerState::write_to`] wrote after `len` positions with the border at
+    /// `border`, which must be one.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
         match self {
             LayerState::Attention(cache) => any!(cache, cache => cache.read_from(len, from)),

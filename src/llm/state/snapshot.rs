@@ -2,8 +2,9 @@
 
 use super::{DeltaNetState, Logits, SequenceState, StateOrigin};
 
-/// The DeltaNet memories at one position. Keys and values it keeps by their number alone, so it can be restored only to
-/// a state that still has them: the one it was taken of, or a fork of it, that has not gone back behind it.
+/// The DeltaNet memories at one position. Keys and values it keeps by their number alone, so it can
+/// be restored only to a state that still has them: the one it was taken of, or a fork of it, that
+/// has not gone back behind it.
 pub struct Snapshot {
     len: usize,
     /// Of the last position.

@@ -12,17 +12,19 @@ use crate::llm::LlmError;
 use crate::llm::model::Model;
 use crate::llm::source::ModelSource;
 
-/// What the bits of a state depend on besides its tokens: the weights, their arrangement, the kernels and the program. A
-/// state is taken over only by a model whose stamp is the same. Tokenizer and template count too, so that whatever is
-/// known in tokens of what was said holds as long as the stamp does.
+/// What the bits of a state depend on besides its tokens: the weights, their arrangement, the
+/// kernels and the program. A state is taken over only by a model whose stamp is the same.
+/// Tokenizer and template count too, so that whatever is known in tokens of what was said holds as
+/// long as the stamp does.
 ///
-/// Weights are not read through for it: of a file of a gigabyte that takes as long as the prompt that a stored state is
-/// to save. Instead of each file its name, its size, its time of change, its first 64 KiB (which name and size every
-/// tensor) and 4 KiB at each of 64 places evenly through it. Another model, another quantisation or another training of
-/// the same model differs in all but the size; only an edit of a few bytes that also sets the time back goes unseen.
+/// Weights are not read through for it: of a file of a gigabyte that takes as long as the prompt
+/// that a stored state is to save. Instead of each file its name, its size, its time of change, its
+/// first 64 KiB (which name and size every tensor) and 4 KiB at each of 64 places evenly through
+/// it. Another model, another quantisation or another training of the same model differs in all but
+/// the size; only an edit of a few bytes that also sets the time back goes unseen.
 ///
-/// The program counts with version, size and time of change, because the kernels change between releases too; so a
-/// rebuilt program computes its prompts anew once.
+/// The program counts with version, size and time of change, because the kernels change between
+/// releases too; so a rebuilt program computes its prompts anew once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp([u8; Stamp::LEN]);
 
@@ -39,7 +41,8 @@ impl Stamp {
         for file in source.files() {
             add_file(&mut hasher, &file).map_err(|why| LlmError::Unreadable { path: file.clone(), why })?;
         }
-        // A blueprint is written without doubt: each field by name, floats as their shortest exact decimals.
+        // A blueprint is written without doubt: each field by name, floats as their shortest exact
+        // decimals.
         hasher.update(format!("{:?}", model.model_config()));
         let Program { version, size, changed } = Program::running();
         let kernels = model.simd().name();

@@ -53,7 +53,8 @@ fn going_back_forgets_tokens_and_logits() {
 
 #[test]
 fn what_is_planned_is_what_can_be_held() {
-    // Qwen3.5-0.8B: 18 DeltaNet layers of 16 heads of 128 x 128 and 6144 channels, 6 of attention over 2 x 256.
+    // Qwen3.5-0.8B: 18 DeltaNet layers of 16 heads of 128 x 128 and 6144 channels, 6 of attention
+    // over 2 x 256.
     let delta = crate::llm::model_config::DeltaNet {
         layers: (1..=24).map(|n| n % 4 != 0).collect(),
         key_heads: 16,
@@ -160,7 +161,8 @@ fn parked_is_what_is_used_and_no_more() {
     let (held, positions) = (state.bytes(), state.len());
     let parked = state.suspend(&STAMP);
     assert_eq!((parked.len(), parked.is_empty()), (positions, false));
-    // Two DeltaNet layers with two checkpoints of turns at most, two of attention over 2 x 8 as f16, tokens, logits.
+    // Two DeltaNet layers with two checkpoints of turns at most, two of attention over 2 x 8 as
+    // f16, tokens, logits.
     let net = model_config.delta.as_ref().unwrap();
     let memory = sotto_kernels::DeltaState::planned_bytes(&net.heads()).unwrap()
         + sotto_kernels::ConvState::planned_bytes(net.heads().channels(), net.taps).unwrap();

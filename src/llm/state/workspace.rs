@@ -6,11 +6,12 @@ use crate::llm::head::HeadPruning;
 use crate::llm::model_config::{DeltaNet, Family, ModelConfig};
 use crate::llm::profile::OperationProfile;
 
-/// Positions that are computed together when a prompt is read: enough for the matrix kernels to use each weight many
-/// times, few enough for the activations to stay in the second-level cache.
+/// Positions that are computed together when a prompt is read: enough for the matrix kernels to use
+/// each weight many times, few enough for the activations to stay in the second-level cache.
 pub const BATCH: usize = 64;
 
-/// Activations of up to [`BATCH`] positions, and of the last one's logits. Sized once; nothing is allocated per token.
+/// Activations of up to [`BATCH`] positions, and of the last one's logits. Sized once; nothing is
+/// allocated per token.
 pub struct Workspace {
     /// [n, width]: the residual stream.
     pub stream: Vec<f32>,
@@ -40,7 +41,8 @@ pub struct Workspace {
 
 /// What the layers of a hybrid model need besides.
 pub struct DeltaWork {
-    /// What a mixer projects first. [n, 2 · query_width]: of each head the query and the gate, before they part; or
+    /// What a mixer projects first. [n, 2 · query_width]: of each head the query and the gate,
+    /// before they part; or
     /// [n, channels]: what the convolution sees.
     pub projected: Vec<f32>,
     /// [n, kv_width]: keys before they are normed.
@@ -95,7 +97,8 @@ impl Workspace {
 }
 
 impl Workspace {
-    /// Bytes of the buffers that [`Workspace::planned_bytes`] plans: all but the products' own scratch.
+    /// Bytes of the buffers that [`Workspace::planned_bytes`] plans: all but the products' own
+    /// scratch.
     pub fn bytes(&self) -> usize {
         let Workspace { stream, normed, q, k, v, attended, gate, up, logits, hybrid, .. } = self;
         let own = [stream, normed, q, k, v, attended, gate, up, logits];

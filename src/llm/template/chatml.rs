@@ -1,8 +1,9 @@
 //! ChatML, the chat format of Qwen2.5, SmolLM2 and many others.
 //!
-//! `<|im_start|>ROLE\nTEXT<|im_end|>\n` for each message, and `<|im_start|>assistant\n` where the answer begins. A model
-//! whose own template (`tokenizer.chat_template`) is of another kind is refused by name. The default system prompts that
-//! such templates carry never apply, since Sotto always passes its own.
+//! `<|im_start|>ROLE\nTEXT<|im_end|>\n` for each message, and `<|im_start|>assistant\n` where the
+//! answer begins. A model whose own template (`tokenizer.chat_template`) is of another kind is
+//! refused by name. The default system prompts that such templates carry never apply, since Sotto
+//! always passes its own.
 
 use std::path::Path;
 
@@ -62,7 +63,8 @@ pub(super) fn question(text: &str) -> Vec<TemplateSegment> {
     turn(MessageRole::User, text).into_iter().chain(answer()).collect()
 }
 
-/// Role and text are one segment, as the models saw them in training: a newline may join what follows it.
+/// Role and text are one segment, as the models saw them in training: a newline may join what
+/// follows it.
 fn turn(role: MessageRole, text: &str) -> [TemplateSegment; 4] {
     let text = format!("{}\n{text}", role.name());
     [

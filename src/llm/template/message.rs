@@ -26,8 +26,8 @@ impl MessageRole {
 pub struct ChatMessage {
     pub role: MessageRole,
     pub content: String,
-    /// What the assistant thought before it spoke. Where there is none it is looked for in `content`, as the text up
-    /// to `</think>`.
+    /// What the assistant thought before it spoke. Where there is none it is looked for in
+    /// `content`, as the text up to `</think>`.
     pub reasoning: Option<String>,
     /// What the assistant called, in order.
     pub tool_calls: Vec<ToolCall>,
@@ -63,8 +63,9 @@ pub struct ToolCall {
     pub arguments: Map<String, Value>,
 }
 
-/// A function the assistant may call, as its JSON description: `{"type": "function", "function": {"name", …}}` or
-/// the inner object alone. It is shown to the model as it is, with the order of its keys.
+/// A function the assistant may call, as its JSON description: `{"type": "function", "function":
+/// {"name", …}}` or the inner object alone. It is shown to the model as it is, with the order of
+/// its keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tool(pub Value);
 

@@ -1,8 +1,8 @@
 //! From messages to a prompt: the chat formats of the supported models.
 //!
-//! The renderers are our own and write [`TemplateSegment`]s: markers, which become tokens by id, and ordinary text, which the
-//! tokenizer cuts and in which nothing can become a marker, whoever wrote it. One rendering serves the model (as
-//! tokens) and the eye (as text).
+//! The renderers are our own and write [`TemplateSegment`]s: markers, which become tokens by id,
+//! and ordinary text, which the tokenizer cuts and in which nothing can become a marker, whoever
+//! wrote it. One rendering serves the model (as tokens) and the eye (as text).
 
 mod chatml;
 mod message;
@@ -75,8 +75,8 @@ impl std::fmt::Display for TemplateSegment {
     }
 }
 
-/// The whole prompt as one text, for people and for tests. It must never be tokenized: in it a marker that somebody
-/// typed looks like a real one.
+/// The whole prompt as one text, for people and for tests. It must never be tokenized: in it a
+/// marker that somebody typed looks like a real one.
 pub fn text(segments: &[TemplateSegment]) -> String {
     segments.iter().map(TemplateSegment::to_string).collect()
 }
@@ -104,7 +104,8 @@ pub enum ChatFormat {
 impl ChatFormat {
     /// The format that `template` (a Jinja text) asks for. `path` is the model's, for the error.
     pub fn from_template(path: &Path, template: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
-        // Qwen3 thinks too but calls tools in JSON, Qwen3-Coder calls them in this way but does not think.
+        // Qwen3 thinks too but calls tools in JSON, Qwen3-Coder calls them in this way but does not
+        // think.
         let is_qwen35 = |text: &str| text.contains("<function=") && text.contains("enable_thinking");
         match template {
             Some(text) if is_qwen35(text) => Qwen35::new(path, tokenizer).map(ChatFormat::Qwen35),
@@ -133,8 +134,8 @@ impl ChatFormat {
         }
     }
 
-    /// What follows a history that ends with an answer: questions of the user and results of tools, and the opening of
-    /// the next answer. `None` where only the whole prompt is right.
+    /// What follows a history that ends with an answer: questions of the user and results of tools,
+    /// and the opening of the next answer. `None` where only the whole prompt is right.
     pub fn more(&self, messages: &[ChatMessage], thinking: Thinking) -> Option<Vec<TemplateSegment>> {
         let is = |role: MessageRole| move |message: &ChatMessage| message.role == role;
         match self {
@@ -160,7 +161,8 @@ impl ChatFormat {
                 TemplateSegment::Text(text) => tokens.extend(tokenizer.encode(text)?),
                 TemplateSegment::Marker(marker) => match tokenizer.control(marker.name()) {
                     Some(token) => tokens.push(token),
-                    // A small vocabulary may lack the markers of tools; then they are text, as for every tokenizer.
+                    // A small vocabulary may lack the markers of tools; then they are text, as for
+                    // every tokenizer.
                     None => tokens.extend(tokenizer.encode(marker.name())?),
                 },
             }

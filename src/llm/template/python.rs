@@ -1,4 +1,5 @@
-//! Values in Python's notation, in which the models saw them in training: their templates were rendered by Python.
+//! Values in Python's notation, in which the models saw them in training: their templates were
+//! rendered by Python.
 
 use std::io::{self, Write};
 
@@ -6,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 
-/// As `json.dumps(value, ensure_ascii=False)`: `", "` and `": "`, letters of all scripts as they are.
+/// As `json.dumps(value, ensure_ascii=False)`: `", "` and `": "`, letters of all scripts as they
+/// are.
 pub fn json(value: &Value) -> String {
     let mut bytes = Vec::new();
     let written = value.serialize(&mut Serializer::with_formatter(&mut bytes, Python));
@@ -45,7 +47,8 @@ impl Formatter for Python {
     }
 }
 
-/// As `repr(value)`: the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
+/// As `repr(value)`: the shortest digits that read back, with an exponent below 1e-4 and from 1e16
+/// on.
 fn float(value: f64) -> String {
     let scientific = format!("{value:e}");
     match scientific.split_once('e').map(|(digits, exponent)| (digits, exponent.parse::<i32>())) {

@@ -1,4 +1,5 @@
-//! The chat format of Qwen3.5, as in the template published with the 0.8B and 2B (SHA-256 273d8e0e…): the same bytes.
+//! The chat format of Qwen3.5, as in the template published with the 0.8B and 2B (SHA-256
+//! 273d8e0e…): the same bytes.
 
 use std::path::Path;
 
@@ -150,8 +151,8 @@ fn is_query(message: &ChatMessage) -> bool {
     message.role == MessageRole::User && !is_result
 }
 
-/// A prompt in the making. [`Prompt::write`] is for the template's own words, in which markers are meant;
-/// [`Prompt::quote`] for words of others, in which they are not.
+/// A prompt in the making. [`Prompt::write`] is for the template's own words, in which markers are
+/// meant; [`Prompt::quote`] for words of others, in which they are not.
 #[derive(Default)]
 struct Prompt(Vec<TemplateSegment>);
 

@@ -21,7 +21,8 @@ fn message(value: &Value) -> ChatMessage {
     }
 }
 
-/// Renders a case of the published cases: the 4B thinks unless told not to, the 0.8B and 2B do the opposite.
+/// Renders a case of the published cases: the 4B thinks unless told not to, the 0.8B and 2B do the
+/// opposite.
 fn rendered(case: &Value) -> String {
     let list = |key: &str| case[key].as_array().cloned().unwrap_or_default();
     let messages: Vec<_> = list("messages").iter().map(message).collect();

@@ -1,7 +1,8 @@
-//! Byte pair encoding in flat tables: the bytes of a word become tokens, and neighbours merge as the vocabulary says.
+//! Byte pair encoding in flat tables: the bytes of a word become tokens, and neighbours merge as
+//! the vocabulary says.
 //!
-//! The tables take 4 bytes for each token and 8 or 12 for each merge. Hash maps over strings, as libraries hold them,
-//! take some 240 for each token, and are read for nothing but this.
+//! The tables take 4 bytes for each token and 8 or 12 for each merge. Hash maps over strings, as
+//! libraries hold them, take some 240 for each token, and are read for nothing but this.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -16,16 +17,19 @@ pub const MAX_WORD: usize = NONE as usize - 1;
 pub(super) struct Bpe {
     /// The token of each byte, or [`NONE`]: then the byte is left out.
     letters: [u32; 256],
-    /// What merges with left token `t` on its right is `pairs[starts[t]..starts[t + 1]]`, ascending.
+    /// What merges with left token `t` on its right is `pairs[starts[t]..starts[t + 1]]`,
+    /// ascending.
     starts: Vec<u32>,
     pairs: Vec<Pair>,
     /// The token that the merge of each rank makes. Empty where that has the rank's number.
     made: Vec<u32>,
-    /// Where whole words are looked up before they are merged: the ordinary tokens in the order of their bytes.
+    /// Where whole words are looked up before they are merged: the ordinary tokens in the order of
+    /// their bytes.
     whole: Option<Vec<u32>>,
 }
 
-/// The merge of a left token with `right`. The lower rank goes first; only the order of ranks matters.
+/// The merge of a left token with `right`. The lower rank goes first; only the order of ranks
+/// matters.
 struct Pair {
     right: u32,
     rank: u32,
@@ -42,7 +46,8 @@ struct Symbol {
 #[derive(Default)]
 pub(super) struct BpeScratch {
     symbols: Vec<Symbol>,
-    /// Merges to come, lowest first: the rank in the upper half, the place of the left part in the lower.
+    /// Merges to come, lowest first: the rank in the upper half, the place of the left part in the
+    /// lower.
     queue: BinaryHeap<Reverse<u64>>,
 }
 
@@ -63,7 +68,8 @@ impl<'a> BpeVocabulary<'a> {
         letters
     }
 
-    /// The tokens whose text is in the byte alphabet, in the order of their bytes. No two have the same.
+    /// The tokens whose text is in the byte alphabet, in the order of their bytes. No two have the
+    /// same.
     fn sorted(&self, pieces: &Pieces) -> Vec<u32> {
         let bytes = byte_alphabet();
         let in_alphabet = self.0.iter().filter(|(text, _)| text.chars().all(|c| bytes.contains_key(&c)));
@@ -72,7 +78,8 @@ impl<'a> BpeVocabulary<'a> {
         ids
     }
 
-    /// A merge of a and b as ids of a, b and ab, which all have to be ordinary tokens. `joined` is room for the text.
+    /// A merge of a and b as ids of a, b and ab, which all have to be ordinary tokens. `joined` is
+    /// room for the text.
     fn merge(&self, (left, right): (&str, &str), joined: &mut String) -> Result<[u32; 3], String> {
         joined.clear();
         joined.extend([left, right]);
@@ -85,8 +92,8 @@ impl<'a> BpeVocabulary<'a> {
 }
 
 impl Bpe {
-    /// `merges` in the order of their ranks; of equal ones the last counts. With `whole_words`, a word that is a token by
-    /// itself is not merged, as Llama 3 has it.
+    /// `merges` in the order of their ranks; of equal ones the last counts. With `whole_words`, a
+    /// word that is a token by itself is not merged, as Llama 3 has it.
     pub fn new<'a>(
         vocabulary: &BpeVocabulary,
         merges: impl Iterator<Item = Result<(&'a str, &'a str), String>>,
@@ -99,7 +106,8 @@ impl Bpe {
             ranked.push((left, right, rank));
             made.push(joint);
         }
-        // Most vocabularies list what merges make in the order of the merges: then those ids do for ranks as well.
+        // Most vocabularies list what merges make in the order of the merges: then those ids do for
+        // ranks as well.
         if made.is_sorted_by(|a, b| a < b) {
             ranked.iter_mut().zip(&made).for_each(|((.., rank), &id)| *rank = id);
             made = Vec::new();
@@ -123,7 +131,8 @@ impl Bpe {
         tokens.extend(room.symbols.iter().map(|symbol| symbol.token).filter(|&token| token != NONE));
     }
 
-    /// Merges neighbours until none is left that merges: the lowest rank first, of equal ones the leftmost.
+    /// Merges neighbours until none is left that merges: the lowest rank first, of equal ones the
+    /// leftmost.
     fn merge(&self, room: &mut BpeScratch) {
         let BpeScratch { symbols, queue } = room;
         let pairs = symbols.windows(2).zip(0u32..);

@@ -1,8 +1,8 @@
 //! How text is cut into words before the merges apply.
 //!
-//! Each cut does what the published `tokenizer.json` of its family asks of the `tokenizers` crate, which composes and
-//! matches here. A GGUF names it (`tokenizer.ggml.pre`), a Hugging Face file spells it out as normalizer and
-//! pre-tokenizer.
+//! Each cut does what the published `tokenizer.json` of its family asks of the `tokenizers` crate,
+//! which composes and matches here. A GGUF names it (`tokenizer.ggml.pre`), a Hugging Face file
+//! spells it out as normalizer and pre-tokenizer.
 
 use std::borrow::Cow;
 use std::iter;
@@ -78,8 +78,9 @@ impl Cut {
         matches!(self, Cut::Qwen2 | Cut::Qwen35)
     }
 
-    /// The pattern of a word. The families differ in how many digits go together, and in whether marks (the vowel signs
-    /// of Hindi and Thai, accents that stand alone) belong to the letters. None where it is [`GPT2`]'s.
+    /// The pattern of a word. The families differ in how many digits go together, and in whether
+    /// marks (the vowel signs of Hindi and Thai, accents that stand alone) belong to the letters.
+    /// None where it is [`GPT2`]'s.
     fn pattern(self) -> Option<String> {
         let (letter, not_punctuation, number) = match self {
             Cut::Gpt2 | Cut::SmolLm => return None,
@@ -103,7 +104,8 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// The text that is cut: `text` with its accents joined to their letters, where the family does so.
+    /// The text that is cut: `text` with its accents joined to their letters, where the family does
+    /// so.
     pub fn composed<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if !self.composes || text.is_ascii() {
             return Cow::Borrowed(text);

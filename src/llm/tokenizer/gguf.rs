@@ -15,7 +15,8 @@ const UNKNOWN_CUT: &str = "default";
 /// What a vocabulary of Llama 3 has, and no other that is called llama.
 const LLAMA3_BEGIN: &str = "<|begin_of_text|>";
 
-/// How the tables of a file are to be read: as it says, or as its family suggests where it does not.
+/// How the tables of a file are to be read: as it says, or as its family suggests where it does
+/// not.
 struct Reading {
     cut: Cut,
     /// Whether the file names its cut.
@@ -107,7 +108,8 @@ fn looks(token: &str) -> Kind {
     }
 }
 
-/// The tokens that the file wants before and behind every text. Where it does not say, texts of Llama 3 begin with one.
+/// The tokens that the file wants before and behind every text. Where it does not say, texts of
+/// Llama 3 begin with one.
 fn frame(gguf: &Gguf, cut: Cut, tokens: usize) -> Result<Frame, LlmError> {
     let token = |what: &str, usual: bool| -> Result<Option<u32>, LlmError> {
         let id = gguf.number(&format!("tokenizer.ggml.{what}_token_id"))?;

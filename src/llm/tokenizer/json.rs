@@ -1,7 +1,8 @@
 //! The tables in a Hugging Face `tokenizer.json`.
 //!
-//! Two generations are read: merges as `"a b"`, as the models are published, and as `["a", "b"]`, as newer libraries
-//! write them. What the file asks for beyond a byte-level BPE with a known cut is refused by name.
+//! Two generations are read: merges as `"a b"`, as the models are published, and as `["a", "b"]`,
+//! as newer libraries write them. What the file asks for beyond a byte-level BPE with a known cut
+//! is refused by name.
 
 use std::borrow::Cow;
 use std::fmt::Formatter;
@@ -64,7 +65,8 @@ struct Model<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Read by hand, as [`entries`] is: of hundreds of thousands each would be copied and looked at twice otherwise.
+/// Read by hand, as [`entries`] is: of hundreds of thousands each would be copied and looked at
+/// twice otherwise.
 enum Merge<'a> {
     Joined(Cow<'a, str>),
     Pair([Text<'a>; 2]),
@@ -153,7 +155,8 @@ fn read(path: &Path) -> Result<String, Error> {
     }
 }
 
-/// The cut of a tokenizer that this engine runs exactly; otherwise what it asks for and what there is.
+/// The cut of a tokenizer that this engine runs exactly; otherwise what it asks for and what there
+/// is.
 fn supported(document: &Document) -> Result<Cut, (String, String)> {
     let model = &document.model;
     let set = |text: &Option<Cow<str>>| text.as_ref().is_some_and(|text| !text.is_empty());

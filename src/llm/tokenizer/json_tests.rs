@@ -9,7 +9,8 @@ use super::super::testing::goldens;
 use super::testing::{self, added, read};
 use super::{Kind, Tokenizer};
 
-/// A small tokenizer in the structure of the published one: two letters, their merges, control tokens and markers.
+/// A small tokenizer in the structure of the published one: two letters, their merges, control
+/// tokens and markers.
 fn document() -> Value {
     let vocab = json!({"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4});
     let added = json!([

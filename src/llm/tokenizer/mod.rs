@@ -1,9 +1,10 @@
 //! From text to tokens and back, as the model's own files say.
 //!
-//! The byte-level BPE is rebuilt from the tables of a GGUF (`tokenizer.ggml.*`) or of a Hugging Face `tokenizer.json`
-//! as flat tables of our own; text is composed and cut by the `tokenizers` crate. Architecture invariant: only ordinary
-//! tokens are in the tables, so no text whatever can become a control token or a marker. The chat format asks for those
-//! by name ([`Tokenizer::control`]).
+//! The byte-level BPE is rebuilt from the tables of a GGUF (`tokenizer.ggml.*`) or of a Hugging
+//! Face `tokenizer.json` as flat tables of our own; text is composed and cut by the `tokenizers`
+//! crate. Architecture invariant: only ordinary tokens are in the tables, so no text whatever can
+//! become a control token or a marker. The chat format asks for those by name
+//! ([`Tokenizer::control`]).
 
 mod bpe;
 #[cfg(test)]
@@ -27,16 +28,19 @@ use cut::{Cut, Words};
 pub use pieces::Detokenizer;
 use pieces::Pieces;
 
-/// Markers that the models write into their answers. Files disagree on whether these are special; here they never are.
+/// Markers that the models write into their answers. Files disagree on whether these are special;
+/// here they never are.
 const MARKERS: [&str; 6] =
     ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"];
 
-/// What a tokenizer holds per token: 8 or 12 bytes of a merge, 8 of places in the tables, its kind and its text, with
-/// Llama 3 its place in the order of words. Measured as growth of the resident memory: 31 bytes with 248,320 tokens, 36
-/// with 151,936 and 58 with 49,152, of which 1.3 MiB are the compiled pattern and code, whatever the vocabulary.
+/// What a tokenizer holds per token: 8 or 12 bytes of a merge, 8 of places in the tables, its kind
+/// and its text, with Llama 3 its place in the order of words. Measured as growth of the resident
+/// memory: 31 bytes with 248,320 tokens, 36 with 151,936 and 58 with 49,152, of which 1.3 MiB are
+/// the compiled pattern and code, whatever the vocabulary.
 const HELD_PER_TOKEN: u64 = 36;
-/// What is there at most while it is built: the file's text, its entries, and the ids by their text. 272 bytes with a
-/// `tokenizer.json` of 248,077 tokens, its merges as pairs; 247 with merges in one; 181 with a GGUF.
+/// What is there at most while it is built: the file's text, its entries, and the ids by their
+/// text. 272 bytes with a `tokenizer.json` of 248,077 tokens, its merges as pairs; 247 with merges
+/// in one; 181 with a GGUF.
 const BUILDING_PER_TOKEN: u64 = 300;
 
 pub struct Tokenizer {
@@ -141,13 +145,14 @@ impl Tokenizer {
         self.named.get(name).copied()
     }
 
-    /// Whether `token` is for the model alone: it is never shown, and an answer ends where it comes.
+    /// Whether `token` is for the model alone: it is never shown, and an answer ends where it
+    /// comes.
     pub fn is_control(&self, token: u32) -> bool {
         self.kind(token) == Kind::Control
     }
 
-    /// The bytes a token stands for; a character may be spread over several tokens. A marker stands for its name,
-    /// a control token for nothing.
+    /// The bytes a token stands for; a character may be spread over several tokens. A marker stands
+    /// for its name, a control token for nothing.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.pieces.get(token)
     }
@@ -167,7 +172,8 @@ impl Tokenizer {
         self.kinds.len()
     }
 
-    /// One more than the highest id with a meaning. The embedding may have more rows; those are never to be sampled.
+    /// One more than the highest id with a meaning. The embedding may have more rows; those are
+    /// never to be sampled.
     pub fn used(&self) -> usize {
         self.kinds.iter().rposition(|&kind| kind != Kind::Unused).map_or(0, |last| last + 1)
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::Kind;
 
-/// The bytes that each token stands for, one behind the other. Control and unused tokens stand for none.
+/// The bytes that each token stands for, one behind the other. Control and unused tokens stand for
+/// none.
 pub(super) struct Pieces {
     bytes: Vec<u8>,
     /// Token `id` has `bytes[ends[id - 1]..ends[id]]`.
@@ -43,8 +44,8 @@ fn push_char(bytes: &mut Vec<u8>, byte_of: &HashMap<char, u8>, c: char) {
     }
 }
 
-/// GPT-2's alphabet: a printable character for every byte. The printable ones of Latin-1 stand for themselves, the
-/// others are counted up from U+0100 (`bytes_to_unicode` of the GPT-2 release).
+/// GPT-2's alphabet: a printable character for every byte. The printable ones of Latin-1 stand for
+/// themselves, the others are counted up from U+0100 (`bytes_to_unicode` of the GPT-2 release).
 pub(super) fn byte_alphabet() -> HashMap<char, u8> {
     let printable = |b: &u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
     let themselves = (0..=255u8).filter(printable).map(|b| (char::from(b), b));

@@ -1,4 +1,5 @@
-//! A tokenizer for tests in the structure of the published one of Qwen3.5: the 256 bytes, control tokens and markers.
+//! A tokenizer for tests in the structure of the published one of Qwen3.5: the 256 bytes, control
+//! tokens and markers.
 
 use std::io::Write;
 

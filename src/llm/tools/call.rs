@@ -64,8 +64,8 @@ fn parameters<'a>(mut rest: &'a str, arguments: &mut Map<String, Value>, tool: O
     ""
 }
 
-/// A value up to its end, or up to the tag on a new line that shows that its end was forgotten, without the newline
-/// on each side; and what comes behind.
+/// A value up to its end, or up to the tag on a new line that shows that its end was forgotten,
+/// without the newline on each side; and what comes behind.
 fn value(text: &str) -> (&str, &str) {
     let forgotten = ["\n<parameter=", "\n</function>"];
     let (value, rest) = match (text.find(END_PARAMETER), first_of(text, &forgotten)) {
@@ -98,7 +98,8 @@ fn retyped(key: String, value: Value, tool: Option<&Tool>) -> (String, Value) {
     (key, value)
 }
 
-/// What `text` means for a parameter of that schema. What does not fit its type stays text: the tool will say so.
+/// What `text` means for a parameter of that schema. What does not fit its type stays text: the
+/// tool will say so.
 fn typed(text: &str, schema: Option<&Value>) -> Value {
     let types = schema.map(types).unwrap_or_default();
     let may_be = |name: &str| types.contains(&name);

@@ -13,8 +13,8 @@ pub fn calls(body: &str) -> Vec<ToolCall> {
     flat.filter_map(call).collect()
 }
 
-/// `{"name": NAME, "arguments": {…}}`, as other families of models write it, with `parameters` for `arguments` and
-/// with `function` around both.
+/// `{"name": NAME, "arguments": {…}}`, as other families of models write it, with `parameters` for
+/// `arguments` and with `function` around both.
 fn call(mut value: Value) -> Option<ToolCall> {
     if value["function"].is_object() {
         value = value["function"].take();
@@ -43,7 +43,8 @@ pub fn value(text: &str) -> Option<Value> {
     }
 }
 
-/// The values in `text` up to the first that cannot be read. The last is closed where it was left open.
+/// The values in `text` up to the first that cannot be read. The last is closed where it was left
+/// open.
 fn values(text: &str) -> Vec<Value> {
     let mut stream = Deserializer::from_str(text).into_iter();
     let mut values = Vec::new();

@@ -1,9 +1,10 @@
 //! What the assistant calls, read from what it says.
 //!
-//! The grammar is `<tool_call>\n<function=NAME>\n(<parameter=KEY>\nVALUE\n</parameter>\n)*</function>\n</tool_call>`,
-//! and the parser forgives what small models do to it: tags that are never closed, parameters in any order, JSON in
-//! place of the tags, a call without its outer tag. The end of the turn closes everything. Text before a call is passed
-//! on as it comes, and never a part of a tag.
+//! The grammar is
+//! `<tool_call>\n<function=NAME>\n(<parameter=KEY>\nVALUE\n</parameter>\n)*</function>\n</tool_call>`,
+//! and the parser forgives what small models do to it: tags that are never closed, parameters in
+//! any order, JSON in place of the tags, a call without its outer tag. The end of the turn closes
+//! everything. Text before a call is passed on as it comes, and never a part of a tag.
 
 mod call;
 mod json;
@@ -12,7 +13,8 @@ mod tests;
 
 use super::template::{Tool, ToolCall};
 
-/// The longest body of a call. The longest arguments of the training format are files, some kilobytes.
+/// The longest body of a call. The longest arguments of the training format are files, some
+/// kilobytes.
 pub const MAX_CALL_BYTES: usize = 64 << 10;
 /// Calls in one turn; more are a model that goes round in circles.
 pub const MAX_CALLS: usize = 32;
@@ -23,8 +25,8 @@ const FUNCTION: &str = "<function=";
 const END_FUNCTION: &str = "</function>";
 /// The tags that mean something outside of a call.
 const TAGS: [&str; 4] = [OPEN, CLOSE, FUNCTION, END_FUNCTION];
-/// A piece of a tag at the end of a turn is dropped if it is at least this long. A shorter one may be the end of
-/// `1 <` or of `</p`.
+/// A piece of a tag at the end of a turn is dropped if it is at least this long. A shorter one may
+/// be the end of `1 <` or of `</p`.
 const HALF_TAG: usize = "<func".len();
 
 /// A part of what the assistant said, in order.
@@ -38,11 +40,13 @@ pub enum ParsedPart {
     },
 }
 
-/// Takes the answer piece by piece. How it is cut into pieces changes nothing but the cuts between texts.
+/// Takes the answer piece by piece. How it is cut into pieces changes nothing but the cuts between
+/// texts.
 pub struct ToolParser {
     tools: Vec<Tool>,
     place: Place,
-    /// Outside of calls: what may become a tag or stands as white space before one. Inside: the body so far.
+    /// Outside of calls: what may become a tag or stands as white space before one. Inside: the
+    /// body so far.
     pending: String,
     calls: usize,
 }
@@ -59,7 +63,8 @@ enum Place {
 }
 
 impl ToolParser {
-    /// The tools give the values their types. Calls of others are read too: the caller decides what to do with them.
+    /// The tools give the values their types. Calls of others are read too: the caller decides what
+    /// to do with them.
     pub fn new(tools: &[Tool]) -> Self {
         ToolParser { tools: tools.to_vec(), place: Place::Text, pending: String::new(), calls: 0 }
     }
@@ -83,7 +88,8 @@ impl ToolParser {
             Place::Text => {
                 let half = half_tag(&rest);
                 let kept = if half >= HALF_TAG { rest.len() - half } else { rest.len() };
-                // White space at the end is not said, as there is none in the history of a conversation.
+                // White space at the end is not said, as there is none in the history of a
+                // conversation.
                 say(rest[..kept].trim_end(), &mut parts);
             }
             Place::Call { too_long, .. } => self.close(&rest, too_long, &mut parts),

@@ -68,7 +68,8 @@ fn well_formed_calls_are_read() {
     }
 }
 
-/// 6: tools are called, but with no arguments. (The other defects of that system: `turn::tests::defects`.)
+/// 6: tools are called, but with no arguments. (The other defects of that system:
+/// `turn::tests::defects`.)
 #[test]
 fn defect_6_the_arguments_reach_the_tool() {
     /// A tool that does what it is told, and nothing where it is told too little.

@@ -1,4 +1,5 @@
-//! The engine held against expected tensors: logits of every token, states after some of them, a greedy answer.
+//! The engine held against expected tensors: logits of every token, states after some of them, a
+//! greedy answer.
 //!
 //! | model | logits | states, greedy answer |
 //! |---|---|---|
@@ -6,7 +7,8 @@
 //! | a quantised GGUF, such as Q8_0 | `gguf_q8_0.logits` | none: they belong to other weights |
 //! | a checkpoint of MLX | `logits_f32run` of its own file | none |
 //!
-//! The tokens are `input_ids`. Keys and values are kept in f32 here, so that nothing but the arithmetic differs.
+//! The tokens are `input_ids`. Keys and values are kept in f32 here, so that nothing but the
+//! arithmetic differs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,9 +34,11 @@ pub struct Tolerances {
 }
 
 impl Tolerances {
-    /// For an engine in f32 (specification, 8.3): transformers in f32 is up to 4.5e-4 from f64 itself.
+    /// For an engine in f32 (specification, 8.3): transformers in f32 is up to 4.5e-4 from f64
+    /// itself.
     pub const EXACT: Tolerances = Tolerances { logits: 2e-3, states: 1e-4 };
-    /// Against mlx-lm's run in f32, which is up to 2.4e-3 from f64 over the same codes itself (8.3).
+    /// Against mlx-lm's run in f32, which is up to 2.4e-3 from f64 over the same codes itself
+    /// (8.3).
     pub const MLX: Tolerances = Tolerances { logits: 3e-3, ..Tolerances::EXACT };
 
     pub fn of(precision: &Precision) -> Tolerances {
@@ -72,7 +76,8 @@ pub struct Share {
     pub of: usize,
 }
 
-/// The largest error of each kind of state, relative to the largest value of its tensor; `None` where none was expected.
+/// The largest error of each kind of state, relative to the largest value of its tensor; `None`
+/// where none was expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct States {
     pub recurrent: Option<f32>,
@@ -179,8 +184,8 @@ impl Case {
         self.tokens.len().max(greedy.map_or(0, |(prompt, tokens)| len(prompt).saturating_add(len(tokens))))
     }
 
-    /// Feeds the tokens `chunk` at a time and compares. States are compared wherever they are expected; what lies inside
-    /// a chunk is computed apart, from the end of the chunk before it.
+    /// Feeds the tokens `chunk` at a time and compares. States are compared wherever they are
+    /// expected; what lies inside a chunk is computed apart, from the end of the chunk before it.
     pub fn compare(&self, model: &Model, chunk: usize) -> Result<ComparisonReport, VerifyError> {
         let model_config = model.model_config();
         let found = self.expected.get(&self.tensor).expect("the case was made of it");
@@ -248,7 +253,8 @@ impl Case {
         Ok(())
     }
 
-    /// Says the expected greedy answer token by token, and counts where the model would have said the same.
+    /// Says the expected greedy answer token by token, and counts where the model would have said
+    /// the same.
     fn greedy(&self, model: &Model) -> Result<Option<Share>, VerifyError> {
         let get = |name| self.expected.get(name).filter(|_| self.whole);
         let (Some(prompt), Some(answer)) = (get("greedy_prompt"), get("greedy_tokens")) else { return Ok(None) };
@@ -302,7 +308,8 @@ fn recurrent(net: &DeltaNet, state: &SequenceState, n: usize, found: ExpectedTen
     Ok(relative_error(in_order.copied(), &wanted))
 }
 
-/// Rows before the convolution: [channels, taps - 1] with the newest last, or one column more in front, which is dead.
+/// Rows before the convolution: [channels, taps - 1] with the newest last, or one column more in
+/// front, which is dead.
 fn convolved(net: &DeltaNet, state: &SequenceState, n: usize, found: ExpectedTensor) -> Result<f32, VerifyError> {
     let (channels, rows) = (net.heads().channels(), net.taps - 1);
     let columns = if found.dims() == [channels, rows + 1] { rows + 1 } else { rows };

@@ -68,7 +68,8 @@ impl VerifyError {
         }
     }
 
-    /// What was wrong with the model or the checkpoint of the reference, where that is what went wrong.
+    /// What was wrong with the model or the checkpoint of the reference, where that is what went
+    /// wrong.
     pub fn of_model(&self) -> Option<&LlmError> {
         match self {
             VerifyError::Model(error) | VerifyError::Reference(ReferenceError::Checkpoint(error)) => Some(error),

@@ -1,7 +1,8 @@
 //! Expected tensors: what another implementation computed from the same weights.
 //!
-//! A folder of them holds `ref_f64.safetensors` (computed in f64) or `golden.safetensors` (by transformers in f32), or
-//! both; the first wins where both have a tensor. A folder of an MLX checkpoint holds a `golden.safetensors` of its own.
+//! A folder of them holds `ref_f64.safetensors` (computed in f64) or `golden.safetensors` (by
+//! transformers in f32), or both; the first wins where both have a tensor. A folder of an MLX
+//! checkpoint holds a `golden.safetensors` of its own.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,20 +36,21 @@ pub struct ExpectedTensor<'a> {
 }
 
 impl Expected {
-    /// Those that belong to a model: what is in the folder `against`, else in the folder around it; of a file, only what
-    /// is in it.
+    /// Those that belong to a model: what is in the folder `against`, else in the folder around it;
+    /// of a file, only what is in it.
     pub fn of_model(against: &Path) -> Result<Expected, VerifyError> {
         let found = std::fs::metadata(against);
         if found.map_err(|why| VerifyError::Unreadable { path: against.to_owned(), why })?.is_file() {
             return Expected::open(&[against.to_owned()]);
         }
-        // An MLX folder's own file names its tensors otherwise, so nothing is taken from it by mistake.
+        // An MLX folder's own file names its tensors otherwise, so nothing is taken from it by
+        // mistake.
         let in_folder = |dir: PathBuf| [EXACT, GOLDEN].map(|name| dir.join(name));
         Expected::open(&[against.to_owned(), around(against)].map(in_folder).concat())
     }
 
-    /// Those of an MLX checkpoint that lies in `model`: `against` itself, the folder in it of the same name, or `model`; of
-    /// a file, only what is in it.
+    /// Those of an MLX checkpoint that lies in `model`: `against` itself, the folder in it of the
+    /// same name, or `model`; of a file, only what is in it.
     pub fn of_mlx(against: &Path, model: &Path) -> Result<Expected, VerifyError> {
         if against.is_file() {
             return Expected::of_model(against);

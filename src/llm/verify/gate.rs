@@ -1,9 +1,10 @@
 //! The gate before a quantised model is shipped: does it still say what the unquantised one says?
 //!
-//! Both read the same text, whatever they would have said themselves ("teacher forcing"), and what they expect next is
-//! compared at each token. A text is cut into windows, each read from an empty memory, and both models go through them a
-//! few tokens at a time, so that never more than a few rows of logits are held. Then both answer some prompts greedily,
-//! side by side; that is shown and not judged, because one close call early on changes all the rest.
+//! Both read the same text, whatever they would have said themselves ("teacher forcing"), and what
+//! they expect next is compared at each token. A text is cut into windows, each read from an empty
+//! memory, and both models go through them a few tokens at a time, so that never more than a few
+//! rows of logits are held. Then both answer some prompts greedily, side by side; that is shown and
+//! not judged, because one close call early on changes all the rest.
 
 use std::fs::File;
 use std::io::Read;
@@ -36,14 +37,15 @@ pub struct GateLimits {
     pub perplexity: f64,
     /// Mean divergence in nats, if it matters.
     pub kl: Option<f64>,
-    /// Whether the first two were measured on another, longer text: then they are broken only by more than chance, two
-    /// standard errors of what is measured here.
+    /// Whether the first two were measured on another, longer text: then they are broken only by
+    /// more than chance, two standard errors of what is measured here.
     pub by_chance: bool,
 }
 
-/// From so many bits of a weight's code on: agreement and perplexity of Qwen3.5-0.8B against bf16 over 32k tokens, as
-/// published for 4, 5 and 8 bits (specification, 5.2). 6 bits lie between: from 5 to 8 each bit takes disagreement times
-/// 0.59 and the increase times 0.45. Floats are our own arithmetic beside another: next to nothing may change.
+/// From so many bits of a weight's code on: agreement and perplexity of Qwen3.5-0.8B against bf16
+/// over 32k tokens, as published for 4, 5 and 8 bits (specification, 5.2). 6 bits lie between: from
+/// 5 to 8 each bit takes disagreement times 0.59 and the increase times 0.45. Floats are our own
+/// arithmetic beside another: next to nothing may change.
 const MEASURED: [(f64, f64, f64); 5] =
     [(16.0, 0.995, 0.001), (8.0, 0.979, 0.002), (6.0, 0.939, 0.010), (5.0, 0.896, 0.022), (0.0, 0.783, 0.199)];
 
@@ -225,8 +227,8 @@ pub fn planned_bytes(source: &ModelSource, reference: &Path) -> Result<u64, Veri
     Ok(parts.into_iter().fold(0, u64::saturating_add))
 }
 
-/// Lets `source` and the checkpoint at `reference` read a text, the built-in one if there is none, and answer. Says what
-/// it does with `tell`.
+/// Lets `source` and the checkpoint at `reference` read a text, the built-in one if there is none,
+/// and answer. Says what it does with `tell`.
 pub fn measure(
     source: &ModelSource,
     reference: &Path,

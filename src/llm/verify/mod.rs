@@ -1,9 +1,10 @@
 //! Whether a model computes what it should.
 //!
 //! Two questions, each with an answer in figures and a verdict:
-//! - [`against`]: does the engine compute what others computed from the same weights? Expected tensors out of files.
-//! - [`gate`]: does a quantised model still say what the unquantised one says? Held against [`super::reference`], token
-//!   by token over a text.
+//! - [`against`]: does the engine compute what others computed from the same weights? Expected
+//!   tensors out of files.
+//! - [`gate`]: does a quantised model still say what the unquantised one says? Held against
+//!   [`super::reference`], token by token over a text.
 
 pub mod against;
 mod error;

@@ -1,5 +1,5 @@
-//! What a model is made to read when nobody brings a text: about five hundred tokens of what an assistant meets. Written
-//! for this purpose, so that no model has learnt them by heart.
+//! What a model is made to read when nobody brings a text: about five hundred tokens of what an
+//! assistant meets. Written for this purpose, so that no model has learnt them by heart.
 
 pub const PASSAGES: [&str; 7] = [
     "The lighthouse keeper's daughter had learned to tell the weather by the sound of the pump. When it coughed twice \

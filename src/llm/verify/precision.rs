@@ -97,7 +97,8 @@ impl Written {
 }
 
 impl Precision {
-    /// Floats beside quantised matrices are left out: an embedding in bf16 would hide that the rest has 4 bits.
+    /// Floats beside quantised matrices are left out: an embedding in bf16 would hide that the rest
+    /// has 4 bits.
     fn of(matrices: impl Iterator<Item = Written>, converted: bool) -> Precision {
         let (floats, quantised): (Vec<Written>, Vec<Written>) = matrices.partition(|matrix| matrix.float);
         let exact = quantised.is_empty() && !floats.is_empty();

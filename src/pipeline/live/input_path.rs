@@ -1,4 +1,5 @@
-//! What the microphone hears: voice activity and the wake word over it, and the sound of the last while, to be recognised.
+//! What the microphone hears: voice activity and the wake word over it, and the sound of the last
+//! while, to be recognised.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,15 +12,17 @@ use crate::pipeline::stage::{Result, VoiceActivityDetector};
 use crate::turn::{TurnInput, VoiceEvent};
 use crate::types::{Ms, SampleRate};
 
-/// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that ends it.
+/// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that
+/// ends it.
 const MORE: Ms = Ms(5_000.0);
 
 /// How much of an utterance, at its end, is compared with what was played: some six words.
 const COMPARED: Ms = Ms(2_000.0);
 
-/// The same of the wake word, with what is before it. Of 144 that 12 people said over another voice from the speaker, 10 dB
-/// softer than theirs to 5 dB louder, one was as like it as our own sound (in the conversations of `tests/wake.rs`, four of
-/// 46); of four moments in 45 minutes of echo alone that were taken for the word, all.
+/// The same of the wake word, with what is before it. Of 144 that 12 people said over another voice
+/// from the speaker, 10 dB softer than theirs to 5 dB louder, one was as like it as our own sound
+/// (in the conversations of `tests/wake.rs`, four of 46); of four moments in 45 minutes of echo
+/// alone that were taken for the word, all.
 const NAMED: Ms = Ms(1_500.0);
 
 /// Whole frames that Silero is given to take a sound in a pause for a voice that comes back.
@@ -29,7 +32,8 @@ const HOPE: u32 = 2;
 pub(super) struct CapturedSound<'a> {
     /// In which voices are listened for.
     pub(super) samples: &'a [f32],
-    /// In which words are read, the wake word among them; see [`crate::audio::front::Front::words`].
+    /// In which words are read, the wake word among them; see
+    /// [`crate::audio::front::Front::words`].
     pub(super) words: &'a [f32],
     /// Given to the speaker.
     pub(super) played: &'a [f32],
@@ -100,8 +104,8 @@ impl InputPath {
         }
     }
 
-    /// Takes the next sound, whose first sample was at the microphone at the moment `at`. Says what voices did and when the
-    /// wake word was said, and of which sound that could not be told.
+    /// Takes the next sound, whose first sample was at the microphone at the moment `at`. Says what
+    /// voices did and when the wake word was said, and of which sound that could not be told.
     pub(super) fn detect(
         &mut self,
         CapturedSound { samples, words, played }: CapturedSound,
@@ -144,9 +148,10 @@ impl InputPath {
         self.name.as_ref().map_or(0, WakeWordListener::failures).max(self.failures)
     }
 
-    /// The speech between two moments of the session, and a little around it, as far as it was heard by now. Nothing of the
-    /// wake word before it. Where the sound in which words are read is Sotto's own, a person is to be heard in the other one
-    /// or not at all; but who `tries` reads it all the same.
+    /// The speech between two moments of the session, and a little around it, as far as it was
+    /// heard by now. Nothing of the wake word before it. Where the sound in which words are read is
+    /// Sotto's own, a person is to be heard in the other one or not at all; but who `tries` reads
+    /// it all the same.
     pub(super) fn utterance(&mut self, from: Ms, to: Ms, tries: bool, now: (Ms, Instant)) -> SpeechClip {
         let is_own = !tries && self.is_own(from, to);
         let (first, end) = (self.first, self.end());
@@ -165,7 +170,8 @@ impl InputPath {
         }
     }
 
-    /// How far the sound between two moments of the session, or the end of it, is like what was played; see [`Likeness`].
+    /// How far the sound between two moments of the session, or the end of it, is like what was
+    /// played; see [`Likeness`].
     pub(super) fn likeness(&mut self, from: Ms, to: Ms) -> f32 {
         self.compared(Sound::Cleaned, from, to)
     }
@@ -209,8 +215,8 @@ impl InputPath {
         events.extend(event.or(lost).map(|event| Ok(TurnInput::Voice(event))));
     }
 
-    /// A voice that comes back in a pause is seen in the frame that is still incomplete: up to 32 ms before it is judged, in
-    /// which the turn could end.
+    /// A voice that comes back in a pause is seen in the frame that is still incomplete: up to 32
+    /// ms before it is judged, in which the turn could end.
     fn look_ahead(&mut self) -> Option<VoiceEvent> {
         if self.hopeful.is_some() {
             return None;
@@ -367,7 +373,8 @@ mod tests {
         [(); 2].map(|()| (0..20).flat_map(|_| syllable()).collect())
     }
 
-    /// Hears nothing behind the suppressor, and `words` before it, while `played` is given to the speaker.
+    /// Hears nothing behind the suppressor, and `words` before it, while `played` is given to the
+    /// speaker.
     fn hear_words(input_path: &mut InputPath, words: &[f32], played: &[f32]) -> Vec<Result<TurnInput>> {
         let blocks = words.chunks_exact(128).zip(played.chunks_exact(128)).enumerate();
         let heard = |(n, (words, played))| {

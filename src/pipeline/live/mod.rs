@@ -1,16 +1,19 @@
 //! A conversation on real devices: the turn machine in the middle of the graph.
 //!
-//! One thread ([`Live::step`], over and over) has the microphone, voice activity, the machine and the speaker; the
-//! transcriber, the language model and the voice have theirs, and so has the turn detector, who hears at each pause what the
-//! transcriber hears and a little more silence, and says how likely it is that nothing more is to come. What happens is told
-//! to the machine as it happens, and its commands are carried out here; nothing here decides. The wake word is listened for
-//! on the same thread: it costs 1.5 ms of every 80.
+//! One thread ([`Live::step`], over and over) has the microphone, voice activity, the machine and
+//! the speaker; the transcriber, the language model and the voice have theirs, and so has the turn
+//! detector, who hears at each pause what the transcriber hears and a little more silence, and says
+//! how likely it is that nothing more is to come. What happens is told to the machine as it
+//! happens, and its commands are carried out here; nothing here decides. The wake word is listened
+//! for on the same thread: it costs 1.5 ms of every 80.
 //!
-//! Recognitions and answers have present turns of their own, because somebody may speak while an answer is being given. The
-//! sound of an answer comes through a queue of its own, which is not emptied while much of it waits to be heard: so the
-//! voice, and through it the language model, wait for the listener.
+//! Recognitions and answers have present turns of their own, because somebody may speak while an
+//! answer is being given. The sound of an answer comes through a queue of its own, which is not
+//! emptied while much of it waits to be heard: so the voice, and through it the language model,
+//! wait for the listener.
 
 mod adapters;
+mod event;
 mod input_path;
 mod output_path;
 mod partial;
@@ -34,17 +37,18 @@ use super::worker::{
     AnswerJob, Past, ReplyText, StageMessage, SynthesizerQueue, TranscriptionJob, TurnDetectionJob, Worker, spawn,
 };
 use crate::asr::{self, Cancel};
-use crate::audio::device::{Capture, Card, Clock, DeviceChange, Direction, Playback, PlaybackSettings};
+use crate::audio::device::{Capture, Clock, DeviceChange, Direction, Playback, PlaybackSettings};
 use crate::audio::front::Front;
 use crate::audio::{AudioError, EarconSound, LevelMeter};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, BargeIn, Control, DeviceKind, Ending, Machine, Notice, PlaybackEvent, Reply, SessionState,
-    TurnCommand, TurnInput, TurnStage, TurnVerdict,
+    self, AnswerEvent, BargeIn, Control, DeviceKind, Ending, Machine, PlaybackEvent, Reply, SessionState, TurnCommand,
+    TurnInput, TurnStage, TurnVerdict,
 };
 use crate::types::{Ms, TurnId};
 use adapters::{turn_settings, words};
+pub use event::{Exchange, SessionDevices, SessionEvent, StatusSnapshot};
 use input_path::{CapturedSound, InputPath};
 use output_path::{OutputPath, PlaybackProgress};
 use partial::PartialTranscription;
@@ -55,67 +59,19 @@ use wake_word::WakeWordListener;
 const QUEUE: usize = 64;
 /// Chunks of sound that may wait.
 const SOUNDS: usize = 4;
-/// Frames of the microphone, 32 ms each, that cannot be judged one after another: after a second the ears are dead.
+/// Frames of the microphone, 32 ms each, that cannot be judged one after another: after a second
+/// the ears are dead.
 const MOST_DEAF: u32 = 32;
-/// Silence that the turn detector hears behind the speech. Asked at 96 to 160 ms Smart Turn told the ends and pauses of 97 recordings
-/// from each other a little better than later (area under the curve 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the
-/// transcriber has had both cores to itself.
+/// Silence that the turn detector hears behind the speech. Asked at 96 to 160 ms Smart Turn told
+/// the ends and pauses of 97 recordings from each other a little better than later (area under the
+/// curve 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the transcriber has had both cores to
+/// itself.
 const JUDGED_SILENCE: Ms = Ms(160.0);
 /// How long the thread sleeps when nobody tells it anything: half a block of the microphone.
 pub const TICK: Duration = Duration::from_millis(5);
-/// How long a conversation that ends waits for its stages. One that hangs in foreign code is left behind.
+/// How long a conversation that ends waits for its stages. One that hangs in foreign code is left
+/// behind.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// Which devices.
-pub struct SessionDevices {
-    pub card: Arc<dyn Card>,
-    /// Names, or [`DEFAULT`](crate::audio::device::DEFAULT).
-    pub microphone: String,
-    pub speaker: String,
-}
-
-/// Something that a person may want to see.
-#[derive(Clone, Debug)]
-pub enum SessionEvent {
-    Device(DeviceChange),
-    SessionState(SessionState),
-    /// What was understood so far of somebody who speaks on.
-    Partial(asr::Transcript),
-    /// What was understood, before it is certain that it was all.
-    Understood(asr::Transcript),
-    /// An answer has ended.
-    Exchange(Exchange),
-    Notice(Notice),
-    /// A stage failed, in its own words.
-    Failed(String),
-}
-
-/// One exchange.
-#[derive(Clone, Debug)]
-pub struct Exchange {
-    pub turn: TurnId,
-    /// Empty where Sotto asked for it again.
-    pub question: String,
-    /// What of the answer was heard.
-    pub heard: String,
-    pub how: Ending,
-    pub timings: Option<Timings>,
-    /// How often the speaker ran dry, or was interrupted by the system.
-    pub glitches: u64,
-    /// By how many decibels Sotto's own voice was weaker behind the canceller, where that is known.
-    pub echo_loss: Option<f32>,
-}
-
-/// What a person may want to see at this moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StatusSnapshot<'a> {
-    pub view: SessionState,
-    /// Of the microphone, in decibels of full scale; minus infinity where it gives none.
-    pub level: f32,
-    /// What was heard of the answer that is being given, and what is written beyond.
-    pub heard: &'a str,
-    pub ahead: &'a str,
-}
 
 /// The conversation, running.
 pub struct Live {
@@ -137,7 +93,8 @@ pub struct Live {
     cancel: Cancel,
     /// Where the transcriber can.
     partial: Option<PartialTranscription>,
-    /// The pause about which the turn detector is still to be asked: of which turn, and from where to where its speech goes.
+    /// The pause about which the turn detector is still to be asked: of which turn, and from where
+    /// to where its speech goes.
     unscored_pause: Option<(TurnId, Ms, Ms)>,
     answer: Option<SpokenAnswer>,
     /// How far it was when that was told last.
@@ -175,7 +132,8 @@ impl Drop for Live {
 }
 
 impl Live {
-    /// Opens the devices and starts a thread for each stage. Devices that are not there are waited for.
+    /// Opens the devices and starts a thread for each stage. Devices that are not there are waited
+    /// for.
     pub fn start(
         stages: Stages,
         plan: &Plan,
@@ -243,8 +201,9 @@ impl Live {
         })
     }
 
-    /// Waits up to `patience`, or until something is due, for a stage to say something, looks after everything, and says what
-    /// happened. To be called over and over, every [`TICK`]. Errors when the conversation cannot go on: a stage has ended.
+    /// Waits up to `patience`, or until something is due, for a stage to say something, looks after
+    /// everything, and says what happened. To be called over and over, every [`TICK`]. Errors when
+    /// the conversation cannot go on: a stage has ended.
     pub fn step(&mut self, patience: Duration) -> Result<Vec<SessionEvent>> {
         let patience = (self.until_due().0 / 1000.0).clamp(0.0, patience.as_secs_f64());
         let first = self.queues().inbox.recv_timeout(Duration::from_secs_f64(patience)).ok();
@@ -280,8 +239,8 @@ impl Live {
         self.machine.view()
     }
 
-    /// Whether words that were asked for, or the first sentence of an answer, are still to come: a clock that can stand still
-    /// may wait for them.
+    /// Whether words that were asked for, or the first sentence of an answer, are still to come: a
+    /// clock that can stand still may wait for them.
     pub fn is_awaiting(&self) -> bool {
         self.machine.awaits_words() || self.answer.as_ref().is_some_and(|answer| answer.is_silent() && !answer.made)
     }
@@ -346,7 +305,8 @@ impl Live {
         self.partial.iter_mut().for_each(|partial| partial.end(now));
     }
 
-    /// A frame that could not be judged counts as silence; ears that judge none any more are the end.
+    /// A frame that could not be judged counts as silence; ears that judge none any more are the
+    /// end.
     fn ears_failed(&mut self, error: anyhow::Error) -> Result<()> {
         match self.input_path.failures() {
             1 => {
@@ -391,7 +351,8 @@ impl Live {
             DeviceChange::Opened { .. } => TurnInput::DeviceBack(device),
             DeviceChange::Lost { .. } => TurnInput::DeviceLost(device),
         };
-        // Another device, or another distance: what the canceller has learned of the room no longer holds.
+        // Another device, or another distance: what the canceller has learned of the room no longer
+        // holds.
         self.front.reset();
         self.meter = LevelMeter::default();
         self.happened.push(SessionEvent::Device(change));
@@ -511,7 +472,7 @@ impl Live {
             TurnCommand::Resume { from, .. } => self.output_path.resume(from, self.now()),
             TurnCommand::End { turn, how, heard } => self.end(turn, how, heard),
             TurnCommand::Notice(notice) => self.happened.push(SessionEvent::Notice(notice)),
-            TurnCommand::Show(view) => self.happened.push(SessionEvent::SessionState(view)),
+            TurnCommand::Show(view) => self.happened.push(SessionEvent::State(view)),
             TurnCommand::Earcon(turn::EarconKind::Listening) if self.plan.turn.earcons => {
                 self.output_path.ring(EarconSound::LISTENING)
             }
@@ -539,8 +500,8 @@ impl Live {
         self.compare(turn, from, to);
     }
 
-    /// What is to be understood of the speech between two moments. Where a stop word alone ends an answer, it is worth a try
-    /// in what sounds like the answer, too.
+    /// What is to be understood of the speech between two moments. Where a stop word alone ends an
+    /// answer, it is worth a try in what sounds like the answer, too.
     fn utterance(&mut self, from: Ms, to: Ms) -> SpeechClip {
         let tries = self.machine.settings().barge_in == BargeIn::Stop && self.machine.answering().is_some();
         self.input_path.utterance(from, to, tries, (self.now(), Instant::now()))

@@ -1,5 +1,5 @@
-//! What the speaker says: an answer's sound, held until its turn is certain, ducked, paused, taken up again, ended. And
-//! earcons, which give way to it.
+//! What the speaker says: an answer's sound, held until its turn is certain, ducked, paused, taken
+//! up again, ended. And earcons, which give way to it.
 
 use std::collections::VecDeque;
 
@@ -8,13 +8,13 @@ use crate::audio::front::ProcessedBlock;
 use crate::audio::{EarconSound, EchoReference, Player};
 use crate::types::{Frame, Ms, SampleRate, TurnId};
 
-/// How loud an answer is while somebody may be speaking over it: -14 dB. Still to be followed, and no obstacle to hearing
-/// who speaks.
+/// How loud an answer is while somebody may be speaking over it: -14 dB. Still to be followed, and
+/// no obstacle to hearing who speaks.
 const DUCKED: f32 = 0.2;
 /// A sample from which a listener hears something: -50 dB of full scale.
 const AUDIBLE: f32 = 0.003;
-/// Sound that is made ahead of what is heard, at most. The voice is ten times as fast as speech, and could otherwise
-/// fill the memory with a long answer.
+/// Sound that is made ahead of what is heard, at most. The voice is ten times as fast as speech,
+/// and could otherwise fill the memory with a long answer.
 const AHEAD: Ms = Ms(20_000.0);
 
 pub(super) struct OutputPath {
@@ -43,7 +43,8 @@ pub(super) struct PlaybackProgress {
     pub(super) turn: TurnId,
     pub(super) position: Ms,
     pub(super) drained: bool,
-    /// How long the speaker has been behind the first audible sample, in the answer's own time, once it is.
+    /// How long the speaker has been behind the first audible sample, in the answer's own time,
+    /// once it is.
     pub(super) audible_for: Option<Ms>,
 }
 
@@ -126,7 +127,8 @@ impl OutputPath {
         self.speak_up();
     }
 
-    /// The answer is over. What the device still has runs out, lest a device that is early in its count cuts its end off.
+    /// The answer is over. What the device still has runs out, lest a device that is early in its
+    /// count cuts its end off.
     pub(super) fn fall_silent(&mut self) {
         self.player.stop();
         self.held.clear();
@@ -165,7 +167,8 @@ impl OutputPath {
         change
     }
 
-    /// Writes more of an earcon. It ends where the answer begins, which does not wait for what the device still has of it.
+    /// Writes more of an earcon. It ends where the answer begins, which does not wait for what the
+    /// device still has of it.
     fn ring_on(&mut self, now: Ms) {
         let Some(rest) = &mut self.earcon else { return };
         let answered = self.player.waiting().0 > 0.0;
@@ -236,7 +239,8 @@ mod tests {
     use crate::audio::device::{Card, DEFAULT, Moment, PlaybackSettings, Simulated, SimulatedRoom, run_here};
 
     const RATE: SampleRate = SampleRate(16_000);
-    /// What the answer says all the time, and from where on a sample is the answer's and no earcon's.
+    /// What the answer says all the time, and from where on a sample is the answer's and no
+    /// earcon's.
     const SAYS: f32 = 0.5;
     const LOUD: f32 = 0.3;
 
@@ -297,7 +301,8 @@ mod tests {
         }
     }
 
-    /// Where in what was played, in milliseconds, the answer begins when its sound comes so long after the earcon.
+    /// Where in what was played, in milliseconds, the answer begins when its sound comes so long
+    /// after the earcon.
     fn begins(earcon: Option<EarconSound>, after: u64) -> f64 {
         let mut speaker = Speaker::new();
         speaker.answer();

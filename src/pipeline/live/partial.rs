@@ -1,15 +1,18 @@
-//! Reading along: when the transcriber looks at the sound so far while somebody speaks, and when it lets go of it.
+//! Reading along: when the transcriber looks at the sound so far while somebody speaks, and when it
+//! lets go of it.
 //!
-//! What is read along is for the eye, and for words over an answer. What counts is read when the voice pauses, and must
-//! never wait for it: so a reading ends with the first quiet frame, which comes before a pause is one, or when anything else
-//! is asked of the transcriber. Where the voice was only weak for a moment, it is begun again.
+//! What is read along is for the eye, and for words over an answer. What counts is read when the
+//! voice pauses, and must never wait for it: so a reading ends with the first quiet frame, which
+//! comes before a pause is one, or when anything else is asked of the transcriber. Where the voice
+//! was only weak for a moment, it is begun again.
 
 use crate::asr::Cancel;
 use crate::types::{Ms, TurnId};
 
 /// New speech from one reading to the next, and before the first: two or three words.
 const EVERY: Ms = Ms(1_000.0);
-/// So many times as long as a reading took is none: it has a third of the transcriber's time at most, however slow that is.
+/// So many times as long as a reading took is none: it has a third of the transcriber's time at
+/// most, however slow that is.
 const REST: f64 = 2.0;
 
 /// Who is followed, and what is read of it.
@@ -85,8 +88,8 @@ impl PartialTranscription {
 mod tests {
     use super::*;
 
-    /// Follows from the moment 500 on for so long, by readings that each take so long; the voice is weak in `weak`. When
-    /// readings begin, and whether each came to its end.
+    /// Follows from the moment 500 on for so long, by readings that each take so long; the voice is
+    /// weak in `weak`. When readings begin, and whether each came to its end.
     fn followed(length: u32, takes: f64, weak: &[f64]) -> Vec<(f64, bool)> {
         let (mut partial, mut readings): (PartialTranscription, Vec<(f64, bool)>) = Default::default();
         partial.follow(TurnId(1), Ms(500.0));

@@ -1,4 +1,5 @@
-//! The text of an answer beside its sound: which words are said when, and how much of what was written that is.
+//! The text of an answer beside its sound: which words are said when, and how much of what was
+//! written that is.
 
 use crate::tts::{covered, words};
 use crate::turn::AnswerEvent;
@@ -63,7 +64,8 @@ impl SpokenAnswer {
         self.said.push(' ');
     }
 
-    /// A piece of its sound, for the machine: what goes on of a word that began before, and then word by word.
+    /// A piece of its sound, for the machine: what goes on of a word that began before, and then
+    /// word by word.
     pub(super) fn sound(&mut self, frame: &Frame) -> Vec<AnswerEvent> {
         let first = frame.words.first().map_or(frame.samples.len(), |word| word.at);
         let at = self.begun.checked_sub(1).and_then(|last| self.words.get(last)).map_or(0, |word| word.1);

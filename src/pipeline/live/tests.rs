@@ -1,4 +1,5 @@
-//! Whole conversations on a simulated card, with scripted models: what is heard, what stops, what the history keeps.
+//! Whole conversations on a simulated card, with scripted models: what is heard, what stops, what
+//! the history keeps.
 
 mod partial;
 mod wake_word;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::asr::{NoSpeech, Verdict};
-use crate::audio::device::{DEFAULT, DeviceEvent as Event, Moment, Simulated, SimulatedRoom};
+use crate::audio::device::{Card, DEFAULT, DeviceEvent as Event, Moment, Simulated, SimulatedRoom};
 use crate::config::{EchoMode, Flag, Sources};
 use crate::detect::{FRAME, WAKE_STEP};
 use crate::pipeline::stage::{
@@ -81,8 +82,8 @@ impl Transcriber for Reads {
     }
 }
 
-/// Reads along as well: a word for each half second of voice, unless it has other words for what has none, or never comes
-/// to an end.
+/// Reads along as well: a word for each half second of voice, unless it has other words for what
+/// has none, or never comes to an end.
 #[derive(Default)]
 struct TranscribesPartially {
     words: Option<&'static str>,
@@ -322,7 +323,8 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
     assert_eq!(world.history(), [WORDS[0].1; 2], "all of each was heard");
 }
 
-/// A conversation with a judge that is so sure of every pause, or fails; and how often it was asked.
+/// A conversation with a judge that is so sure of every pause, or fails; and how often it was
+/// asked.
 fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
     let asked = Arc::default();
     let turn_detector = Box::new(Judges(sure, Arc::clone(&asked)));
@@ -442,7 +444,8 @@ fn a_question_asked_while_the_loudspeaker_is_away_is_answered_when_it_is_back() 
     assert_eq!((question.as_str(), heard.as_str()), (WORDS[1].1, ANSWER));
 }
 
-/// The speaker is louder at the microphone than the person; even ducked, the detector takes it for a voice.
+/// The speaker is louder at the microphone than the person; even ducked, the detector takes it for
+/// a voice.
 #[test]
 fn its_own_voice_from_the_speaker_does_not_interrupt_it() {
     let (delay, tail) = (Duration::from_millis(8), Duration::from_millis(60));
@@ -528,7 +531,8 @@ fn a_question_in_a_language_without_a_voice_is_told_so_and_never_reaches_the_mod
     assert_eq!(world.history(), [WORDS[0].1]);
 }
 
-/// Hums the first sentence, and never comes back from the second until the other end of this is dropped.
+/// Hums the first sentence, and never comes back from the second until the other end of this is
+/// dropped.
 struct Hangs(std::sync::mpsc::Receiver<()>, usize);
 
 impl Synthesizer for Hangs {

@@ -22,8 +22,8 @@ impl WakeWordListener {
         WakeWordListener { name, spotter, step, filled: 0, failures: 0 }
     }
 
-    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says at which moments the word
-    /// had been said, and of which steps that could not be told.
+    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says at
+    /// which moments the word had been said, and of which steps that could not be told.
     pub(super) fn detect(&mut self, mut samples: &[f32], at: Ms) -> Vec<Result<Ms>> {
         let (length, mut said) = (samples.len(), Vec::new());
         while !samples.is_empty() {

@@ -1,5 +1,6 @@
-//! The cache layout of `huggingface_hub`: `models--ORG--NAME/{refs/REVISION, blobs/ETAG, snapshots/COMMIT/FILE}`, where a
-//! snapshot's file is a relative link to its blob, and `.locks/models--ORG--NAME/ETAG.lock` beside them.
+//! The cache layout of `huggingface_hub`: `models--ORG--NAME/{refs/REVISION, blobs/ETAG,
+//! snapshots/COMMIT/FILE}`, where a snapshot's file is a relative link to its blob, and
+//! `.locks/models--ORG--NAME/ETAG.lock` beside them.
 
 use std::fs::{self, File};
 use std::io;
@@ -32,8 +33,8 @@ impl RepoCache {
         &self.folder
     }
 
-    /// Bytes that `members` still take: those of an unfinished download are there. The name of a large file's blob is its
-    /// digest.
+    /// Bytes that `members` still take: those of an unfinished download are there. The name of a
+    /// large file's blob is its digest.
     pub fn wanted<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Bytes {
         let rest = |member: &Member| {
             let unfinished = self.folder.join("blobs").join(format!("{}.incomplete", member.pin().sha256));
@@ -50,7 +51,8 @@ impl RepoCache {
         self.blob(etag).with_file_name(format!("{etag}.incomplete"))
     }
 
-    /// A file that is already here, whoever brought it. Only one that is what the catalogue pins counts.
+    /// A file that is already here, whoever brought it. Only one that is what the catalogue pins
+    /// counts.
     pub fn find(&self, revision: &BlobName, member: &Member) -> Result<Option<PathBuf>, HubError> {
         let blob = self.folder.join("blobs").join(member.pin().sha256.to_string());
         let snapshots = self.snapshots(revision).into_iter().map(|snapshot| member.from.below(&snapshot));
@@ -62,7 +64,8 @@ impl RepoCache {
         Ok(None)
     }
 
-    /// The snapshot that `revision` points to, then the others: what is pinned by digest may stand in any of them.
+    /// The snapshot that `revision` points to, then the others: what is pinned by digest may stand
+    /// in any of them.
     fn snapshots(&self, revision: &BlobName) -> Vec<PathBuf> {
         let folder = self.folder.join("snapshots");
         let commit = fs::read_to_string(revision.below(&self.folder.join("refs"))).ok();
@@ -90,7 +93,8 @@ impl RepoCache {
         Ok(file)
     }
 
-    /// Makes the blob findable: the link in its snapshot, and the reference that points to the snapshot.
+    /// Makes the blob findable: the link in its snapshot, and the reference that points to the
+    /// snapshot.
     pub fn record(&self, revision: &BlobName, head: &Head, member: &Member) -> Result<(), FileError> {
         let link = member.from.below(&head.commit.below(&self.folder.join("snapshots")));
         place::create_folder(link.parent().unwrap_or(&self.folder))?;
@@ -105,7 +109,8 @@ impl RepoCache {
     }
 }
 
-/// True if `path` is a file with exactly the pinned bytes. Its size is looked at first: hashing is for likely ones.
+/// True if `path` is a file with exactly the pinned bytes. Its size is looked at first: hashing is
+/// for likely ones.
 pub(super) fn holds(path: &Path, pin: Pin) -> Result<bool, FileError> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() && meta.len() == pin.size.0 => Ok(Pin::of_file(path).map_err(at(path))? == pin),

@@ -84,7 +84,8 @@ impl Client {
         Client { agent: config.into(), endpoint: env.endpoint.clone(), token: env.token.clone(), patience }
     }
 
-    /// Asks what a file is. Redirects to other hosts are not followed: the hub itself knows commit, ETag and size.
+    /// Asks what a file is. Redirects to other hosts are not followed: the hub itself knows commit,
+    /// ETag and size.
     pub fn head(&self, source: &HubSource, member: &Member) -> Result<Head, HubError> {
         let place = Place { client: self, source, member };
         self.persist(&place, || {
@@ -93,8 +94,8 @@ impl Client {
         })
     }
 
-    /// Fetches a file into `incomplete`, going on where an earlier attempt stopped, and renames it to `blob` once size
-    /// and digest are right. What is wrong is removed.
+    /// Fetches a file into `incomplete`, going on where an earlier attempt stopped, and renames it
+    /// to `blob` once size and digest are right. What is wrong is removed.
     pub fn download(
         &self,
         source: &HubSource,
@@ -106,7 +107,8 @@ impl Client {
     ) -> Result<(), HubError> {
         let place = Place { client: self, source, member };
         let fetch = || self.persist(&place, || place.resume(head, incomplete, meter));
-        // A file that another program left unfinished may hold anything: if it turns out wrong, one fresh start is due.
+        // A file that another program left unfinished may hold anything: if it turns out wrong, one
+        // fresh start is due.
         let inherited = fs::metadata(incomplete).is_ok_and(|meta| meta.len() > 0);
         let mut verdict = member.pin().check(fetch()?);
         if verdict.is_err() {
@@ -173,7 +175,8 @@ impl Place<'_> {
         }
     }
 
-    /// Sends a request and follows its redirects by hand, so that the token goes to the hub's own host and no other.
+    /// Sends a request and follows its redirects by hand, so that the token goes to the hub's own
+    /// host and no other.
     fn request(&self, method: Method, from: Option<u64>, follow: Follow) -> Result<Response<Body>, Setback> {
         let hub = self.url()?;
         let mut uri = hub.clone();
@@ -340,7 +343,8 @@ impl Draft<'_> {
     }
 }
 
-/// Where in the file the body of an answer begins; `None` for an answer that has no part of the file.
+/// Where in the file the body of an answer begins; `None` for an answer that has no part of the
+/// file.
 fn begins_at(response: &Response<Body>, size: u64) -> Option<u64> {
     match response.status() {
         StatusCode::OK => Some(0),
@@ -354,8 +358,8 @@ fn begins_at(response: &Response<Body>, size: u64) -> Option<u64> {
     }
 }
 
-/// No connection came about. Before the first byte there is no reason to insist: a machine without network should know at
-/// once.
+/// No connection came about. Before the first byte there is no reason to insist: a machine without
+/// network should know at once.
 fn is_out_of_reach(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
@@ -376,7 +380,8 @@ fn same_host(a: &Uri, b: &Uri) -> bool {
     a.scheme() == b.scheme() && host(a) == host(b) && port(a) == port(b)
 }
 
-/// A `Location`, absolute or relative to `from` (RFC 3986, 4.2). `None` if it is neither http nor https.
+/// A `Location`, absolute or relative to `from` (RFC 3986, 4.2). `None` if it is neither http nor
+/// https.
 fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (from.scheme_str()?, from.authority()?.as_str());
     let absolute = match location {

@@ -1,4 +1,5 @@
-//! Where the hub is, who we are there, and where its cache lies: the variables that `huggingface_hub` reads.
+//! Where the hub is, who we are there, and where its cache lies: the variables that
+//! `huggingface_hub` reads.
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! A model hub that speaks Hugging Face's protocol, and the cache that programs share.
 //!
-//! What is downloaded is written in the cache layout of `huggingface_hub` (huggingface_hub, guides/manage-cache.md), under
-//! its locks, so that a file which another program has fetched is found and what we fetch is found by others.
+//! What is downloaded is written in the cache layout of `huggingface_hub` (huggingface_hub,
+//! guides/manage-cache.md), under its locks, so that a file which another program has fetched is
+//! found and what we fetch is found by others.
 
 mod cache;
 mod client;
@@ -58,8 +59,8 @@ impl Hub {
         Hub { client: Client::new(&env), env }
     }
 
-    /// Puts every file of `source` into the folder `raw`, under its `to`. What is not in the shared cache is downloaded
-    /// to it, or to a cache of one's `own`.
+    /// Puts every file of `source` into the folder `raw`, under its `to`. What is not in the shared
+    /// cache is downloaded to it, or to a cache of one's `own`.
     pub fn fetch(
         &self,
         source: &HubSource,

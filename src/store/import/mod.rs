@@ -42,11 +42,12 @@ impl ImportError {
     }
 }
 
-/// Makes smaller checkpoints of published ones. The language model's own room can do that, and the store knows nothing of
-/// it: whoever opens a store brings this along.
+/// Makes smaller checkpoints of published ones. The language model's own room can do that, and the
+/// store knows nothing of it: whoever opens a store brings this along.
 pub trait Quantizer: Send + Sync {
-    /// Writes the checkpoint in the folder `source`, quantised to `format`, as the folder `destination`, which appears
-    /// whole or not at all. `progress` is told how far it is with `what`.
+    /// Writes the checkpoint in the folder `source`, quantised to `format`, as the folder
+    /// `destination`, which appears whole or not at all. `progress` is told how far it is with
+    /// `what`.
     fn quantize(
         &self,
         source: &Path,
@@ -57,8 +58,8 @@ pub trait Quantizer: Send + Sync {
     ) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
-/// Turns what a source brought (in `raw`) into what is installed. Yields the folder, within the empty folder `ready`, that
-/// holds the entry's files.
+/// Turns what a source brought (in `raw`) into what is installed. Yields the folder, within the
+/// empty folder `ready`, that holds the entry's files.
 pub(super) fn convert(
     entry: &CatalogueEntry,
     raw: &Path,

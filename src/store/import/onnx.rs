@@ -1,9 +1,10 @@
-//! Writes ONNX graphs, as far as converting weights needs it: nodes, weights, inputs and outputs. Field numbers are those
-//! of `onnx.proto3`.
+//! Writes ONNX graphs, as far as converting weights needs it: nodes, weights, inputs and outputs.
+//! Field numbers are those of `onnx.proto3`.
 
 use super::wire::{put_bytes, put_float, put_number};
 
-/// The version of the file format, and those of the operations: ONNX's own, and ONNX Runtime's fused ones.
+/// The version of the file format, and those of the operations: ONNX's own, and ONNX Runtime's
+/// fused ones.
 const IR_VERSION: u64 = 9;
 const OPERATIONS: u64 = 20;
 const FUSED: (&str, u64) = ("com.microsoft", 1);

@@ -1,12 +1,13 @@
-//! Cuts a Piper voice in two, so that sound starts after a short piece whatever the length of the sentence.
+//! Cuts a Piper voice in two, so that sound starts after a short piece whatever the length of the
+//! sentence.
 //!
-//! A Piper voice is one ONNX graph from phonemes to samples. Its last part, the decoder, is convolutions over a sequence
-//! of latent frames, each of which becomes 256 samples: it can run on a few frames at a time. The graph is cut at the
-//! tensor that enters it ([`CUT`]): the first file makes the frames of a whole sentence, the second makes sound of any
-//! stretch of them.
+//! A Piper voice is one ONNX graph from phonemes to samples. Its last part, the decoder, is
+//! convolutions over a sequence of latent frames, each of which becomes 256 samples: it can run on
+//! a few frames at a time. The graph is cut at the tensor that enters it ([`CUT`]): the first file
+//! makes the frames of a whole sentence, the second makes sound of any stretch of them.
 //!
-//! An ONNX file is protobuf. Nodes and weights are carried over byte for byte; only the lists that hold them are made
-//! anew, so nothing can be lost that this code does not know.
+//! An ONNX file is protobuf. Nodes and weights are carried over byte for byte; only the lists that
+//! hold them are made anew, so nothing can be lost that this code does not know.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -30,7 +31,8 @@ const MODEL_GRAPH: u64 = 7;
 /// The files of a voice that is cut in two.
 pub const FILES: [&str; 3] = ["encoder.onnx", "decoder.onnx", "voice.json"];
 
-/// Writes the voice `onnx` and its settings, which Piper publishes beside it as `NAME.onnx.json`, into `folder`.
+/// Writes the voice `onnx` and its settings, which Piper publishes beside it as `NAME.onnx.json`,
+/// into `folder`.
 pub fn convert(onnx: &Path, folder: &Path) -> Result<(), ImportError> {
     let mut settings = onnx.as_os_str().to_owned();
     settings.push(".json");
@@ -126,7 +128,8 @@ impl<'a> Model<'a> {
         self.half(&needed, &|_| false, &[(graph::INPUT, cut_value())], graph::INPUT)
     }
 
-    /// The nodes, in the order of the file, without which `tensor` cannot be made; `given` is at hand.
+    /// The nodes, in the order of the file, without which `tensor` cannot be made; `given` is at
+    /// hand.
     fn needed_for(&self, tensor: &'a str, given: Option<&str>) -> Vec<usize> {
         let made_by: HashMap<_, _> = self
             .nodes
@@ -151,7 +154,8 @@ impl<'a> Model<'a> {
         needed
     }
 
-    /// A model of the `needed` nodes with the weights they use. `added` takes the place of the list `replaced`.
+    /// A model of the `needed` nodes with the weights they use. `added` takes the place of the list
+    /// `replaced`.
     fn half(
         &self,
         needed: &[usize],

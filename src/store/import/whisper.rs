@@ -1,9 +1,10 @@
-//! Whisper weights: from CTranslate2's `model.bin`, as package registries carry them, to whisper.cpp's ggml file and to
-//! two ONNX graphs ([`onnx`]).
+//! Whisper weights: from CTranslate2's `model.bin`, as package registries carry them, to
+//! whisper.cpp's ggml file and to two ONNX graphs ([`onnx`]).
 //!
-//! The first two hold the same numbers under other names: CTranslate2 joins the rows of query, key and value in one matrix,
-//! whisper.cpp wants them apart, with the mel filters and the vocabulary in front. The result depends on nothing but the
-//! source, byte for byte, so that a catalogue can list its digest.
+//! The first two hold the same numbers under other names: CTranslate2 joins the rows of query, key
+//! and value in one matrix, whisper.cpp wants them apart, with the mel filters and the vocabulary
+//! in front. The result depends on nothing but the source, byte for byte, so that a catalogue can
+//! list its digest.
 
 mod ct2;
 mod ggml;
@@ -16,7 +17,8 @@ use super::ImportError;
 use crate::mel::MELS;
 use ct2::Ct2Checkpoint;
 
-/// Audio positions and text positions of every Whisper up to large-v2, whose mel bands are [`MELS`].
+/// Audio positions and text positions of every Whisper up to large-v2, whose mel bands are
+/// [`MELS`].
 const AUDIO_POSITIONS: usize = 1500;
 const TEXT_POSITIONS: usize = 448;
 /// Largest accepted sizes: those of Whisper large, with room above.
@@ -34,8 +36,8 @@ struct WhisperDims {
     decoder_layers: usize,
 }
 
-/// Converts `source/model.bin` with `source/vocabulary.txt` into the file `target`: one of [`onnx::FILES`] by its name,
-/// otherwise a ggml file. It appears whole or not at all.
+/// Converts `source/model.bin` with `source/vocabulary.txt` into the file `target`: one of
+/// [`onnx::FILES`] by its name, otherwise a ggml file. It appears whole or not at all.
 ///
 /// Memory stays below a megabyte plus the vocabulary for a ggml file; a graph is held whole, twice.
 pub fn convert(source: &Path, target: &Path) -> Result<(), ImportError> {

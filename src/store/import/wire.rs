@@ -1,4 +1,5 @@
-//! Protobuf's wire format, as far as carrying fields over needs it: numbers, lengths and the bytes between.
+//! Protobuf's wire format, as far as carrying fields over needs it: numbers, lengths and the bytes
+//! between.
 
 /// One field of a message.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,5 @@
-//! Files that grow part by part. No state is kept beside the files: what has been taken out is found again by hashing it.
+//! Files that grow part by part. No state is kept beside the files: what has been taken out is
+//! found again by hashing it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -44,8 +45,8 @@ impl<'a> Assembly<'a> {
         wheel.files.iter().all(|member| self.has(member))
     }
 
-    /// The most that is taken of the disk at once while the missing wheels come in: each beside what is already out, and
-    /// either twice, as pip copies it, or together with what is in it.
+    /// The most that is taken of the disk at once while the missing wheels come in: each beside
+    /// what is already out, and either twice, as pip copies it, or together with what is in it.
     pub fn peak(&self, wheels: &[Wheel]) -> Bytes {
         let (mut kept, mut peak) = (0u64, 0u64);
         for wheel in wheels {

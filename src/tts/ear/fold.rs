@@ -55,7 +55,8 @@ fn is_styled(c: char) -> bool {
         | '\u{1D400}'..='\u{1D7FF}' | '\u{1F110}'..='\u{1F189}')
 }
 
-/// Marks that change how a character looks (emoji selectors, the keycap, joiners), not what it says.
+/// Marks that change how a character looks (emoji selectors, the keycap, joiners), not what it
+/// says.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\r' | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
         | '\u{2060}'..='\u{206F}' | '\u{20E3}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E01EF}')

@@ -2,8 +2,8 @@
 
 use super::rewrite::{pattern, rewrite};
 
-/// Reads Markdown (and the little HTML models mix into it) as plain text on one line. Code blocks are dropped: nobody
-/// wants them read out. A fence that never closes takes the rest of the text.
+/// Reads Markdown (and the little HTML models mix into it) as plain text on one line. Code blocks
+/// are dropped: nobody wants them read out. A fence that never closes takes the rest of the text.
 pub(super) fn strip(text: &str) -> String {
     let mut prose = Prose::default();
     let mut fence: Option<&str> = None;
@@ -29,8 +29,8 @@ fn fence_mark(line: &str) -> Option<&'static str> {
     ["```", "~~~"].into_iter().find(|mark| line.strip_prefix(mark).is_some_and(|rest| !rest.contains(mark)))
 }
 
-/// Lines joined into running text. A block (heading, list item, table row, paragraph) ends as a sentence does, or the
-/// voice would run it into the next.
+/// Lines joined into running text. A block (heading, list item, table row, paragraph) ends as a
+/// sentence does, or the voice would run it into the next.
 #[derive(Default)]
 struct Prose {
     text: String,
@@ -138,7 +138,8 @@ fn entities(text: &str) -> String {
     })
 }
 
-/// Stars, underscores, ticks and tildes that dress words go; those that calculate are kept as words.
+/// Stars, underscores, ticks and tildes that dress words go; those that calculate are kept as
+/// words.
 fn emphasis(text: &str) -> String {
     let text = pattern!(r"\b([0-9]+|[a-z])\*\*([0-9]+|[a-z]\b)").replace_all(text, "$1^$2");
     let text = products(&text);

@@ -1,9 +1,10 @@
 //! What the ear should get of what a language model wrote.
 //!
-//! A model writes for a screen: headings, links, `$3.50`, `14:05`. A voice needs words. [`for_ear`] rewrites one
-//! sentence (or a whole answer) in passes, each of which knows one thing and leaves the rest of the text alone. The
-//! order carries meaning: whatever looks most special is taken first, so that by the time plain numbers are read, no
-//! digit belongs to a date, a price or a telephone any more.
+//! A model writes for a screen: headings, links, `$3.50`, `14:05`. A voice needs words. [`for_ear`]
+//! rewrites one sentence (or a whole answer) in passes, each of which knows one thing and leaves
+//! the rest of the text alone. The order carries meaning: whatever looks most special is taken
+//! first, so that by the time plain numbers are read, no digit belongs to a date, a price or a
+//! telephone any more.
 //!
 //! Before the passes of [`english`] variants of one character are folded into one, letters of other
 //! scripts and emoticons go, and formulas and Markdown become plain text; behind them only what a
@@ -45,8 +46,9 @@ mod units;
 
 /// Rewrites a sentence so that an English voice reads it right.
 ///
-/// The result holds letters, spaces, apostrophes, hyphens inside words and the punctuation that shapes speech
-/// (`. , ; : ? !`), and nothing else. A text with nothing to say, such as a lone emoji or a code block, gives `""`.
+/// The result holds letters, spaces, apostrophes, hyphens inside words and the punctuation that
+/// shapes speech (`. , ; : ? !`), and nothing else. A text with nothing to say, such as a lone
+/// emoji or a code block, gives `""`.
 #[must_use]
 pub fn for_ear(text: &str) -> String {
     let folded = emoticons::strip(&scripts::latin(&fold::fold(text)));
@@ -54,8 +56,8 @@ pub fn for_ear(text: &str) -> String {
     tidy::tidy(&english::read(&plain))
 }
 
-/// Rewrites a sentence for a voice of the language with this two-letter code. Only English is written out in words; of
-/// any other what cannot be said is taken away.
+/// Rewrites a sentence for a voice of the language with this two-letter code. Only English is
+/// written out in words; of any other what cannot be said is taken away.
 #[must_use]
 pub fn for_ear_in(text: &str, language: &str) -> String {
     if language == "en" { for_ear(text) } else { any::read(text, language) }

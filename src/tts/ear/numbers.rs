@@ -3,11 +3,12 @@
 use super::english::{cardinal, digits, ordinal, plural, year};
 use super::rewrite::{Site, number, pattern, rewrite};
 
-/// The longest number said as one. Beyond it nobody follows, and it is an identifier more often than an amount.
+/// The longest number said as one. Beyond it nobody follows, and it is an identifier more often
+/// than an amount.
 const LONGEST: usize = 15;
 
-/// A number as the number pattern finds it, in words: grouped by commas, with decimals, a version, an IP address or a
-/// list.
+/// A number as the number pattern finds it, in words: grouped by commas, with decimals, a version,
+/// an IP address or a list.
 pub(super) fn spoken(number: &str) -> String {
     if pattern!(r"^[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?$").is_match(number) {
         return dotted(&number.replace(',', ""));
@@ -89,7 +90,8 @@ pub(super) fn ordinals(text: &str) -> String {
     })
 }
 
-/// Every digit left. A bare four-digit number of the last nine centuries is a year: English says 1999 bottles as one.
+/// Every digit left. A bare four-digit number of the last nine centuries is a year: English says
+/// 1999 bottles as one.
 pub(super) fn numbers(text: &str) -> String {
     let text = rewrite(text, pattern!(r"([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,3})\b"), |site| {
         let letters = site.previous().is_some_and(char::is_alphanumeric);
@@ -156,8 +158,8 @@ fn glued(site: &Site) -> bool {
     site.next().is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | ')'))
 }
 
-/// The sign of a number, whose pattern's first group is the hyphen before it: a minus where a word could start, a joint
-/// elsewhere (`GPT-4`).
+/// The sign of a number, whose pattern's first group is the hyphen before it: a minus where a word
+/// could start, a joint elsewhere (`GPT-4`).
 pub(super) fn sign(site: &Site) -> &'static str {
     match site.previous() {
         _ if site.group(1).is_empty() => "",

@@ -2,8 +2,8 @@
 
 use regex::{Captures, Regex};
 
-/// A regular expression, compiled once. Only constants come here and the tests run every one of them, so a pattern that
-/// does not compile cannot ship.
+/// A regular expression, compiled once. Only constants come here and the tests run every one of
+/// them, so a pattern that does not compile cannot ship.
 macro_rules! pattern {
     ($($source:expr),+ $(,)?) => {{
         static PATTERN: std::sync::LazyLock<regex::Regex> =
@@ -12,7 +12,8 @@ macro_rules! pattern {
     }};
 }
 
-/// Anything that reads as one number: `7`, `1,234.5`, `1.2.3`. [`super::numbers::spoken`] decides what it means.
+/// Anything that reads as one number: `7`, `1,234.5`, `1.2.3`. [`super::numbers::spoken`] decides
+/// what it means.
 macro_rules! number {
     () => {
         r"[0-9](?:[0-9.,]*[0-9])?"
@@ -21,7 +22,8 @@ macro_rules! number {
 
 pub(super) use {number, pattern};
 
-/// One place where a pattern matched, with the text around it: the regex crate cannot look around, so passes look here.
+/// One place where a pattern matched, with the text around it: the regex crate cannot look around,
+/// so passes look here.
 pub(super) struct Site<'t> {
     pub caps: Captures<'t>,
     pub before: &'t str,
@@ -48,9 +50,9 @@ impl<'t> Site<'t> {
     }
 }
 
-/// Replaces each match by the words for it; where there are none (`None`) the match stays. New words never run
-/// into neighbouring letters or digits (`H2O` becomes `H two O`), while an end of the match that stays as it was stays
-/// joined to what it was part of.
+/// Replaces each match by the words for it; where there are none (`None`) the match stays. New
+/// words never run into neighbouring letters or digits (`H2O` becomes `H two O`), while an end of
+/// the match that stays as it was stays joined to what it was part of.
 pub(super) fn rewrite(text: &str, pattern: &Regex, words: impl Fn(&Site) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut done = 0;

@@ -105,8 +105,8 @@ fn name(sign: &str) -> Option<&'static str> {
     })
 }
 
-/// A slash between words is a choice (`he/she`), between initials nothing (`TCP/IP`), after a price a rate, and in a
-/// path it is a slash.
+/// A slash between words is a choice (`he/she`), between initials nothing (`TCP/IP`), after a price
+/// a rate, and in a path it is a slash.
 fn slashes(text: &str) -> String {
     rewrite(text, pattern!(r"[^\s/]*(?:/[^\s/]*)+"), |site| {
         let whole = site.group(0);

@@ -2,8 +2,8 @@
 
 use super::rewrite::{pattern, rewrite};
 
-/// Drops every character that is not speech, joins runs of punctuation into the one that matters most, and sets the
-/// spaces right.
+/// Drops every character that is not speech, joins runs of punctuation into the one that matters
+/// most, and sets the spaces right.
 pub(super) fn tidy(text: &str) -> String {
     let text = pattern!(r"[^\p{L}\p{M}.,;:?!'-]+").replace_all(text, " ");
     let text = rewrite(&text, pattern!(r"['-]+"), |site| Some(joint(site.group(0), site.previous(), site.next())));

@@ -8,7 +8,8 @@ use super::amounts::counted;
 use super::numbers::{is_one, sign, spoken};
 use super::rewrite::{Site, number, pattern, rewrite};
 
-/// `5 km` is "five kilometers", `60 km/h` "sixty kilometers per hour", `20 °C` "twenty degrees Celsius".
+/// `5 km` is "five kilometers", `60 km/h` "sixty kilometers per hour", `20 °C` "twenty degrees
+/// Celsius".
 pub(super) fn units(text: &str) -> String {
     // Two measures of one thing: `20°C/68°F`.
     let text = pattern!(r"([0-9] ?(?:\p{L}{1,4}|°[CF]?))/(-?[0-9][0-9.,]* ?(?:\p{L}{1,4}\b|°[CF]?))")

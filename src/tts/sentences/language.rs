@@ -13,11 +13,13 @@ pub(super) struct SentenceRules {
     /// Two letters.
     code: &'static str,
     shortening: Shortening,
-    /// Words before which a speaker may draw breath: the first piece may end there too. Without them a model that writes
-    /// long sentences keeps the listener waiting (measured: 740 ms from the first token to the first piece, at the median).
+    /// Words before which a speaker may draw breath: the first piece may end there too. Without
+    /// them a model that writes long sentences keeps the listener waiting (measured: 740 ms from
+    /// the first token to the first piece, at the median).
     pub(super) joints: &'static [&'static str],
-    /// What is said before anything else, in small letters: at the comma behind it the first piece may end, however short it is.
-    /// Half the answers of the starter model begin so, and its sound lasts while the next piece is made.
+    /// What is said before anything else, in small letters: at the comma behind it the first piece
+    /// may end, however short it is. Half the answers of the starter model begin so, and its sound
+    /// lasts while the next piece is made.
     pub(super) openers: &'static [&'static str],
     /// Words that are frequent in it and rare in the others.
     frequent: &'static [&'static str],

@@ -1,15 +1,17 @@
 //! Cuts an answer into speakable pieces while it is still being written.
 //!
-//! A piece is handed on as soon as its end is certain: an end mark counts once what follows it shows that it was one.
-//! The first piece may end at a clause, or behind a "Sure,", so that sound starts early. What is not for the ear is left out
-//! on the way: what a model thinks between `<think>` and `</think>`, and fenced code.
+//! A piece is handed on as soon as its end is certain: an end mark counts once what follows it
+//! shows that it was one. The first piece may end at a clause, or behind a "Sure,", so that sound
+//! starts early. What is not for the ear is left out on the way: what a model thinks between
+//! `<think>` and `</think>`, and fenced code.
 //!
-//! Where a sentence ends is a matter of the script first: Chinese and Japanese have marks of their own, Thai has spaces
-//! instead of marks. In Latin script it is a matter of the language ([`language`]), for its abbreviations and ordinals;
-//! which one it is the words of the text itself tell, and what the caller expects.
+//! Where a sentence ends is a matter of the script first: Chinese and Japanese have marks of their
+//! own, Thai has spaces instead of marks. In Latin script it is a matter of the language
+//! ([`language`]), for its abbreviations and ordinals; which one it is the words of the text itself
+//! tell, and what the caller expects.
 //!
-//! Invariant: nothing is judged by anything but the text before it and some that follows it, so the pieces are the same
-//! however the text comes in.
+//! Invariant: nothing is judged by anything but the text before it and some that follows it, so the
+//! pieces are the same however the text comes in.
 
 mod language;
 mod screen;
@@ -26,20 +28,22 @@ use script::{is_ideographic, is_thai};
 
 use super::abbreviations::{Stop, ends_in_day};
 
-/// A first piece may end at a clause mark once it holds so many words, or letters of a script without spaces: about a
-/// second of sound, time enough to make the next piece.
+/// A first piece may end at a clause mark once it holds so many words, or letters of a script
+/// without spaces: about a second of sound, time enough to make the next piece.
 const FIRST_PIECE_WORDS: usize = 4;
 const FIRST_PIECE_LETTERS: usize = 6;
-/// A piece without any end mark is cut at a space near so many bytes, so that the voice need not wait for ever. In scripts of
-/// three bytes a letter it lasts about as long as in Latin script.
+/// A piece without any end mark is cut at a space near so many bytes, so that the voice need not
+/// wait for ever. In scripts of three bytes a letter it lasts about as long as in Latin script.
 const LONGEST: usize = 240;
 /// How far behind that what follows a mark is looked at, in bytes.
 const LOOKAHEAD: usize = 32;
 
-/// Marks that end a sentence wherever they stand, of Chinese and Japanese, and of Hindi, Arabic and Urdu.
+/// Marks that end a sentence wherever they stand, of Chinese and Japanese, and of Hindi, Arabic and
+/// Urdu.
 const END_MARKS: [char; 9] = ['。', '！', '？', '．', '｡', '；', '।', '؟', '۔'];
 
-/// Marks after which a clause ends, in the first piece: those that a space follows, and those that need none.
+/// Marks after which a clause ends, in the first piece: those that a space follows, and those that
+/// need none.
 const CLAUSE_MARKS: [char; 4] = [',', ';', ':', '—'];
 const WIDE_CLAUSE_MARKS: [char; 3] = ['，', '、', '：'];
 
@@ -62,8 +66,8 @@ impl Sentences {
         Self::default()
     }
 
-    /// For an answer that is expected in the language of this two-letter code; should its words say otherwise, they are
-    /// believed.
+    /// For an answer that is expected in the language of this two-letter code; should its words say
+    /// otherwise, they are believed.
     pub fn expecting(language: &str) -> Self {
         Sentences { tally: MarkCount::expecting(language), ..Self::default() }
     }
@@ -182,7 +186,8 @@ impl View<'_> {
         }
     }
 
-    /// An end mark of Latin script counts when white space follows it (and closing quotes) and it is no abbreviation's.
+    /// An end mark of Latin script counts when white space follows it (and closing quotes) and it
+    /// is no abbreviation's.
     fn latin_end(&self, at: usize, mark: char, after: usize) -> Judged {
         let Judged::End(end) = self.with_closing(after) else { return Judged::Unknown };
         let Some(next) = self.text[end..].chars().next() else { return Judged::Unknown };
@@ -210,7 +215,8 @@ impl View<'_> {
         between && matches!(mark, '.' | '!' | '?')
     }
 
-    /// An end mark that ends a sentence wherever it stands, but in a quotation that the sentence goes on from: 「はい。」と
+    /// An end mark that ends a sentence wherever it stands, but in a quotation that the sentence
+    /// goes on from: 「はい。」と
     fn wide_end(&self, after: usize) -> Judged {
         let Judged::End(end) = self.with_closing(after) else { return Judged::Unknown };
         let quoted = self.text[..end].ends_with(['」', '』']);
@@ -218,8 +224,8 @@ impl View<'_> {
         if quoted && goes_on { Judged::NoEnd } else { Judged::End(end) }
     }
 
-    /// In the first piece: a clause of enough words, followed by a space, or by the next letter where none are written.
-    /// Between a day and its year a comma ends none: "May 5, 2024".
+    /// In the first piece: a clause of enough words, followed by a space, or by the next letter
+    /// where none are written. Between a day and its year a comma ends none: "May 5, 2024".
     fn clause_end(&self, at: usize, after: usize) -> Judged {
         if self.text[at..].starts_with(',') && ends_in_day(&self.text[..at]) {
             match self.text[after..].chars().find(|c| !c.is_whitespace()) {
@@ -241,7 +247,8 @@ impl View<'_> {
         }
     }
 
-    /// In the first piece: a space behind enough words and before a word at which a speaker may draw breath.
+    /// In the first piece: a space behind enough words and before a word at which a speaker may
+    /// draw breath.
     fn joint(&self, at: usize, after: usize) -> Judged {
         if !self.is_enough(at) {
             return Judged::NoEnd;
@@ -273,8 +280,8 @@ impl View<'_> {
         words * FIRST_PIECE_LETTERS + letters * FIRST_PIECE_WORDS >= FIRST_PIECE_WORDS * FIRST_PIECE_LETTERS
     }
 
-    /// One past the quotes and brackets that close behind an end mark, and past more end marks. Unknown while the text
-    /// ends there: another one may follow.
+    /// One past the quotes and brackets that close behind an end mark, and past more end marks.
+    /// Unknown while the text ends there: another one may follow.
     fn with_closing(&self, after: usize) -> Judged {
         let closing =
             |c: char| END_MARKS.contains(&c) || matches!(c, '.' | '!' | '?' | '*' | '_') || script::CLOSING.contains(c);

@@ -19,7 +19,8 @@ impl StreamFilter {
         }
     }
 
-    /// Handles what is certain at the start of `held` and says how much of it that was; `None` when it needs more.
+    /// Handles what is certain at the start of `held` and says how much of it that was; `None` when
+    /// it needs more.
     fn step(&mut self, out: &mut String) -> Option<usize> {
         let markers: Vec<&str> = match self.hiding {
             Some(end) => vec![end],

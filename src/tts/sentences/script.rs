@@ -1,7 +1,9 @@
-//! Scripts that put no spaces between words, and where a text may be cut that offers no better place.
+//! Scripts that put no spaces between words, and where a text may be cut that offers no better
+//! place.
 //!
-//! A dictionary of Thai and the line breaks of UAX #14 (`icu_segmenter`) were weighed and left out: they would serve only
-//! stretches of 80 letters without a space or a mark, which models hardly write, for 400 KB and a dozen crates.
+//! A dictionary of Thai and the line breaks of UAX #14 (`icu_segmenter`) were weighed and left out:
+//! they would serve only stretches of 80 letters without a space or a mark, which models hardly
+//! write, for 400 KB and a dozen crates.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -13,7 +15,8 @@ pub(super) const CLOSING: &str = "\"'”’“‘)]»«›‹」』）］】》�
 /// What opens one: no piece ends behind it.
 const OPENING: &str = "([„‚「『（［【《〈｢¿¡";
 
-/// Marks that belong to what stands before them, so that no piece begins with one. Small kana and the length mark do.
+/// Marks that belong to what stands before them, so that no piece begins with one. Small kana and
+/// the length mark do.
 const BOUND: &str = "!?;:,.…%、。，！？；：・ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ๆฯ";
 
 /// Where a clause ends, when a piece has to end somewhere.
@@ -22,7 +25,8 @@ const CLAUSES: &str = "，、；：,;:—…";
 /// Graphemes of Thai from which on a space ends a piece: a second of sound or more.
 const THAI_PIECE: usize = 12;
 
-/// Particles with which Thai sentences end; a space behind one is the end of a sentence, whatever its length.
+/// Particles with which Thai sentences end; a space behind one is the end of a sentence, whatever
+/// its length.
 const THAI_PARTICLES: [&str; 6] = ["ครับ", "ค่ะ", "คะ", "จ้ะ", "จ๊ะ", "ฮะ"];
 
 pub(super) fn is_thai(letter: char) -> bool {
@@ -40,7 +44,8 @@ pub(in crate::tts) fn is_spaceless(letter: char) -> bool {
     is_thai(letter) || is_ideographic(letter)
 }
 
-/// Thai writes a space where others write a full stop or a comma, and around numbers and foreign words.
+/// Thai writes a space where others write a full stop or a comma, and around numbers and foreign
+/// words.
 pub(super) fn thai_space(text: &str, at: usize) -> Judged {
     let next = &text[at + 1..];
     let Some(letter) = next.chars().next() else { return Judged::Unknown };
@@ -60,8 +65,9 @@ pub(super) fn thai_space(text: &str, at: usize) -> Judged {
     if ends || said.graphemes(true).count() >= THAI_PIECE { Judged::End(at + 1) } else { Judged::NoEnd }
 }
 
-/// Where a text that goes on and on without an end is cut: at its last space, else behind its last clause, else between two
-/// words or syllables, if only it is longer than `least` bytes then. Never inside what a reader takes for one letter.
+/// Where a text that goes on and on without an end is cut: at its last space, else behind its last
+/// clause, else between two words or syllables, if only it is longer than `least` bytes then. Never
+/// inside what a reader takes for one letter.
 pub(super) fn forced_end(text: &str, least: usize) -> usize {
     let space = |(at, space): (usize, char)| {
         let bound = text[at + space.len_utf8()..].starts_with(|c: char| BOUND.contains(c) || c == '»');
@@ -76,8 +82,9 @@ pub(super) fn forced_end(text: &str, least: usize) -> usize {
     spaces.chain(clauses).chain(words).chain(graphemes).find(long).unwrap_or(text.len())
 }
 
-/// Whether a piece may end and the next begin between two words as Unicode cuts them (UAX #29). It takes every Thai letter
-/// for a word; a vowel that is written before its consonant always begins a syllable.
+/// Whether a piece may end and the next begin between two words as Unicode cuts them (UAX #29). It
+/// takes every Thai letter for a word; a vowel that is written before its consonant always begins a
+/// syllable.
 fn may_part(before: &str, after: &str) -> bool {
     let (Some(last), Some(next)) = (before.chars().next_back(), after.chars().next()) else { return false };
     let syllable = !is_thai(next) || ('\u{0E40}'..='\u{0E44}').contains(&next);

@@ -75,7 +75,8 @@ impl Checked {
             self.now = Ms(self.now.0.max(at));
         }
         let overdue = self.machine.next_deadline().is_some_and(|due| due.0 <= self.now.0);
-        // What falls due first is said first: it is checked against what was known before the input.
+        // What falls due first is said first: it is checked against what was known before the
+        // input.
         let before = if overdue { self.machine.on(Ms(at), TurnInput::Tick) } else { Vec::new() };
         before.iter().for_each(|command| self.check(command));
         let shut = self.closed;

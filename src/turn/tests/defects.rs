@@ -1,7 +1,8 @@
-//! The defects of the system that Sotto grew out of, as far as they are about turns. Each test bears its number there.
+//! The defects of the system that Sotto grew out of, as far as they are about turns. Each test
+//! bears its number there.
 //!
-//! The other two are the language model's: `defect_6_…` stands in `llm::tools::tests`, `defect_8_…` in
-//! `llm::conversation::tests`.
+//! The other two are the language model's: `defect_6_…` stands in `llm::tools::tests`, `defect_8_…`
+//! in `llm::conversation::tests`.
 
 use super::world::{World, settings, spoken};
 use crate::turn::{Control, Ending, SessionState, TurnCommand, TurnInput, TurnSettings};

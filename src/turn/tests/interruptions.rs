@@ -159,7 +159,8 @@ fn without_barge_in_nobody_interrupts() {
     }
 }
 
-/// It is softer while a stop word is looked for, but not for its own sound, and not again and again.
+/// It is softer while a stop word is looked for, but not for its own sound, and not again and
+/// again.
 #[test]
 fn where_only_a_stop_word_counts_an_answer_goes_on_under_all_else() {
     let talk = |n: u32| spoken(2_200.0 + 700.0 * f64::from(n), 2_500.0 + 700.0 * f64::from(n), "And then he said");

@@ -209,8 +209,8 @@ proptest! {
         checked.rest();
     }
 
-    /// People who speak, cough and pause at any times, before stages of any speed: nothing that is said is lost, and
-    /// every answer is accounted for.
+    /// People who speak, cough and pause at any times, before stages of any speed: nothing that is
+    /// said is lost, and every answer is accounted for.
     #[test]
     fn what_is_said_is_answered(
         script in script(),

@@ -1,5 +1,5 @@
-//! A world for the machine: people who speak by a script, stages that take their time, a speaker that plays. All of it on
-//! a virtual clock in steps of 10 ms.
+//! A world for the machine: people who speak by a script, stages that take their time, a speaker
+//! that plays. All of it on a virtual clock in steps of 10 ms.
 
 use super::checker::Checked;
 use crate::turn::{
@@ -9,7 +9,8 @@ use crate::turn::{
 use crate::types::{Ms, TurnId};
 
 const STEP: f64 = 10.0;
-/// Voice activity: a frame, the speech that confirms, the silences that it tells and that end its segment or candidate.
+/// Voice activity: a frame, the speech that confirms, the silences that it tells and that end its
+/// segment or candidate.
 const FRAME: f64 = 32.0;
 const MIN_SPEECH: f64 = 200.0;
 const PAUSE: f64 = 64.0;
@@ -70,7 +71,8 @@ struct Playing {
     complete: bool,
 }
 
-/// The usual settings, with silences that are far enough apart to be told from each other and from all else that takes time.
+/// The usual settings, with silences that are far enough apart to be told from each other and from
+/// all else that takes time.
 pub(super) fn settings() -> TurnSettings {
     let end = EndOfTurn { short: Ms(200.0), middle: Ms(400.0), long: Ms(700.0), ..EndOfTurn::default() };
     TurnSettings { end, ..TurnSettings::default() }

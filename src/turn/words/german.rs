@@ -1,7 +1,7 @@
 use super::Language;
 
-/// Not hanging are "an", "aus", "ab", "zu", "ein", "auf" and the like, which part from their verb ("mach das Licht an"), nor
-/// verbs: in a clause they come last ("wie spät es ist").
+/// Not hanging are "an", "aus", "ab", "zu", "ein", "auf" and the like, which part from their verb
+/// ("mach das Licht an"), nor verbs: in a clause they come last ("wie spät es ist").
 pub(super) static GERMAN: Language = Language {
     code: "de",
     hanging: &[

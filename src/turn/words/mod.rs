@@ -1,7 +1,9 @@
-//! What words say about turns: is the sentence finished, does somebody only nod, is it our own voice.
+//! What words say about turns: is the sentence finished, does somebody only nod, is it our own
+//! voice.
 //!
-//! Lists, not models: each is short, and a word that is missing costs a little time and never a turn. There is a table for
-//! each language; one without a table gets the neutral answer. Where a script writes no spaces, letters stand for words.
+//! Lists, not models: each is short, and a word that is missing costs a little time and never a
+//! turn. There is a table for each language; one without a table gets the neutral answer. Where a
+//! script writes no spaces, letters stand for words.
 
 mod chinese;
 mod english;
@@ -154,14 +156,16 @@ impl Language {
 /// The most words of a nod: "yeah, okay, right".
 const LONGEST_NOD: usize = 4;
 
-/// Whether the whole utterance only shows that somebody listens. A language that is not known is looked up in all.
+/// Whether the whole utterance only shows that somebody listens. A language that is not known is
+/// looked up in all.
 pub fn is_backchannel(text: &str, language: &str) -> bool {
     let words = tokens(text);
     let of = |known: &&&Language| language.is_empty() || language == known.code;
     LANGUAGES.iter().filter(of).any(|known| !made_of(&words, known.nods.iter()).is_empty())
 }
 
-/// Whether the whole utterance asks for silence and for nothing else, in any of the languages; "okay, stop" does.
+/// Whether the whole utterance asks for silence and for nothing else, in any of the languages;
+/// "okay, stop" does.
 pub fn is_stop(text: &str) -> bool {
     let words = tokens(text);
     LANGUAGES.iter().any(|known| {
@@ -174,16 +178,17 @@ pub fn is_stop(text: &str) -> bool {
 /// Marks within sentences that part what is said by itself: "hey, stop".
 const CLAUSE_MARKS: [char; 8] = [',', ';', ':', '，', '、', '；', '：', '،'];
 
-/// Whether somebody asks for silence, perhaps behind or before other words, and while our own voice says `said` into it: of
-/// what is heard beyond `said` a clause, or a part of one that stands between our words, asks for it.
+/// Whether somebody asks for silence, perhaps behind or before other words, and while our own voice
+/// says `said` into it: of what is heard beyond `said` a clause, or a part of one that stands
+/// between our words, asks for it.
 pub fn asks_to_stop(heard: &str, said: &str) -> bool {
     let said = tokens(said);
     let asks = |clause: &str| tokens(clause).split(|word| said.contains(word)).any(|words| is_stop(&words.join(" ")));
     is_stop(heard) || heard.split(|c| END_MARKS.contains(&c) || CLAUSE_MARKS.contains(&c)).any(asks)
 }
 
-/// The `phrases` of which the words are made, if they are made of one or several and of nothing else. Spaces and hyphens
-/// do not matter.
+/// The `phrases` of which the words are made, if they are made of one or several and of nothing
+/// else. Spaces and hyphens do not matter.
 fn made_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a &'static str> + Clone) -> Vec<&'static str> {
     let mut rest = words.concat();
     let mut taken = Vec::new();
@@ -197,18 +202,19 @@ fn made_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a &'static str>
     if rest.is_empty() { taken } else { Vec::new() }
 }
 
-/// Words of an utterance from which on it is compared by how much it shares with what was said; below that every word
-/// has to be there, side by side.
+/// Words of an utterance from which on it is compared by how much it shares with what was said;
+/// below that every word has to be there, side by side.
 const ENOUGH_TO_COMPARE: usize = 3;
-/// The share of an utterance's words that come, in their order, in what was said, from which it is an echo. Transcribers
-/// misread about every fifth word of a soft and reverberant echo. Letters agree by chance more often than words.
+/// The share of an utterance's words that come, in their order, in what was said, from which it is
+/// an echo. Transcribers misread about every fifth word of a soft and reverberant echo. Letters
+/// agree by chance more often than words.
 const ECHO_SHARE: f64 = 0.75;
 const ECHO_SHARE_OF_LETTERS: f64 = 0.8;
 /// Letters of a script without spaces that make a word: in Chinese and Japanese about two.
 const LETTERS_OF_A_WORD: usize = 2;
 
-/// Whether `heard` is an echo of `said`. A word or two that agree are one only when `short_too`: they may as well be the
-/// choice that we offered.
+/// Whether `heard` is an echo of `said`. A word or two that agree are one only when `short_too`:
+/// they may as well be the choice that we offered.
 pub fn is_echo(heard: &str, said: &str, short_too: bool) -> bool {
     let (heard, said) = (tokens(heard), tokens(said));
     if heard.is_empty() || said.is_empty() {
@@ -225,15 +231,15 @@ pub fn is_echo(heard: &str, said: &str, short_too: bool) -> bool {
     common_in_order(&heard, &said) as f64 >= share * heard.len() as f64
 }
 
-/// Whether somebody speaks on where the echo ends: by more than the word, of so many tokens, that a transcriber may have
-/// misread there.
+/// Whether somebody speaks on where the echo ends: by more than the word, of so many tokens, that a
+/// transcriber may have misread there.
 fn goes_beyond(heard: &[String], said: &[String], word: usize) -> bool {
     let own = heard.iter().rev().take_while(|word| !said.contains(word)).count();
     own > word || is_stop(&heard[heard.len() - own..].join(" "))
 }
 
-/// The length of the longest common subsequence that spans at most half as many words again of `said` as were heard:
-/// common words far apart are no echo.
+/// The length of the longest common subsequence that spans at most half as many words again of
+/// `said` as were heard: common words far apart are no echo.
 fn common_in_order(heard: &[String], said: &[String]) -> usize {
     let span = (heard.len() * 3 / 2).min(said.len());
     said.windows(span).map(|window| common_subsequence(heard, window)).max().unwrap_or(0)
@@ -255,7 +261,8 @@ fn common_subsequence(a: &[String], b: &[String]) -> usize {
 /// Tokens beyond this are not looked at: more than is said in 30 s, where letters stand for words.
 const MOST_TOKENS: usize = 400;
 
-/// The words in lower case; of scripts without spaces the letters, with the vowels and accents that belong to each.
+/// The words in lower case; of scripts without spaces the letters, with the vowels and accents that
+/// belong to each.
 pub(super) fn tokens(text: &str) -> Vec<String> {
     let plain = |word: &str| word.to_lowercase().replace('’', "'");
     let parts = |word| -> Vec<&str> {

@@ -1,6 +1,7 @@
 use super::Language;
 
-/// Accents tell the words that hang ("que", "si", "como", "mi") from those that do not ("qué", "sí", "cómo", "mí").
+/// Accents tell the words that hang ("que", "si", "como", "mi") from those that do not ("qué",
+/// "sí", "cómo", "mí").
 pub(super) static SPANISH: Language = Language {
     code: "es",
     hanging: &[

@@ -12,8 +12,8 @@ use crate::llm::testing;
 /// Positions that are computed at once.
 const CHUNK: usize = 50;
 
-/// The logits that the block makes behind every position of `tokens`, with the first of `then` behind the last; and as many
-/// more as `then` has, each with what the block left before.
+/// The logits that the block makes behind every position of `tokens`, with the first of `then`
+/// behind the last; and as many more as `then` has, each with what the block left before.
 fn drafts(model: &Model, tokens: &[u32], then: &[u32]) -> Vec<Vec<f32>> {
     let Model { model_config, .. } = model;
     let (width, layer) = (model_config.width, model_config.layers);

@@ -51,7 +51,8 @@ fn what_is_read_along_holds_nothing_up() {
     assert_eq!(understood(&world), [None]);
 }
 
-/// A mumble over the answer, which is held for two seconds and then goes on, and the words that it turns into.
+/// A mumble over the answer, which is held for two seconds and then goes on, and the words that it
+/// turns into.
 fn mumbled(speaker: Box<dyn Synthesizer>) -> World {
     let reads = TranscribesPartially { words: Some(WORDS[1].1), ..TranscribesPartially::default() };
     let mut world = World::heard_by(reads, speaker);

@@ -1,8 +1,10 @@
-//! CTranslate2's `model.bin`, version 6: a table of named, row-major variables, little-endian throughout.
+//! CTranslate2's `model.bin`, version 6: a table of named, row-major variables, little-endian
+//! throughout.
 //!
-//! A string is its length as u16 (the closing NUL counted), its bytes, and NUL. The file is: u32 version; string, the
-//! kind of model; u32 revision; u32 number of variables; then each variable as string name, u8 rank, that many u32
-//! dimensions, u8 type, u32 number of bytes, data. Aliases follow, which Whisper's conversion does not need.
+//! A string is its length as u16 (the closing NUL counted), its bytes, and NUL. The file is: u32
+//! version; string, the kind of model; u32 revision; u32 number of variables; then each variable as
+//! string name, u8 rank, that many u32 dimensions, u8 type, u32 number of bytes, data. Aliases
+//! follow, which Whisper's conversion does not need.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -109,8 +111,8 @@ impl Ct2Checkpoint {
         (0..self.variables.len()).take_while(present).count()
     }
 
-    /// Hands `rows` (of the first dimension) of a variable to `sink`, in order, some thousand numbers at a time.
-    /// `shape` is what the whole variable must look like.
+    /// Hands `rows` (of the first dimension) of a variable to `sink`, in order, some thousand
+    /// numbers at a time. `shape` is what the whole variable must look like.
     pub fn rows(
         &mut self,
         name: &str,

@@ -1,6 +1,6 @@
-//! whisper.cpp's ggml file: a header of eleven numbers, the mel filters, the vocabulary, then every tensor as number of
-//! dimensions, length of its name, type (0 f32, 1 f16), dimensions with the fastest first, name, data. All integers are
-//! i32, little-endian.
+//! whisper.cpp's ggml file: a header of eleven numbers, the mel filters, the vocabulary, then every
+//! tensor as number of dimensions, length of its name, type (0 f32, 1 f16), dimensions with the
+//! fastest first, name, data. All integers are i32, little-endian.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -87,7 +87,8 @@ pub fn write(
     file.persist(target).map(|_: File| ()).map_err(|error| io(error.error))
 }
 
-/// A temporary file in the folder of `target`, with the rights that any new file gets; it is removed if dropped.
+/// A temporary file in the folder of `target`, with the rights that any new file gets; it is
+/// removed if dropped.
 fn beside(target: &Path) -> io::Result<NamedTempFile> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();

@@ -1,18 +1,21 @@
-//! Whisper as two ONNX graphs with weights in eight bits, several times as fast on a processor as whisper.cpp.
+//! Whisper as two ONNX graphs with weights in eight bits, several times as fast on a processor as
+//! whisper.cpp.
 //!
-//! `encoder.onnx` makes of log-mel features what each decoder layer attends to; `decoder.onnx` makes of tokens, of what
-//! earlier tokens left behind and of the encoder's outputs the logits of the next token. Names and shapes of their inputs
-//! and outputs are in [`encoder`] and [`decoder`].
+//! `encoder.onnx` makes of log-mel features what each decoder layer attends to; `decoder.onnx`
+//! makes of tokens, of what earlier tokens left behind and of the encoder's outputs the logits of
+//! the next token. Names and shapes of their inputs and outputs are in [`encoder`] and [`decoder`].
 //!
-//! Matrices become whole numbers of -64 to 64 with a scale for each output; the activations are quantised anew in each
-//! run, to whole numbers of 0 to 255 (`DynamicQuantizeLinear`). One bit of the weights is given away: processors with
-//! AVX2 but without VNNI add two products in sixteen bits, which 2 · 64 · 255 still fits.
+//! Matrices become whole numbers of -64 to 64 with a scale for each output; the activations are
+//! quantised anew in each run, to whole numbers of 0 to 255 (`DynamicQuantizeLinear`). One bit of
+//! the weights is given away: processors with AVX2 but without VNNI add two products in sixteen
+//! bits, which 2 · 64 · 255 still fits.
 //!
-//! Two things keep the activations from losing much, for one scale holds for a whole tensor of them. Channels that a norm
-//! makes large are made smaller and their weights larger ([`balance`]); and behind the GELU, where single positions are
-//! far above all others, each is divided by its highest number before and multiplied by it after. Together they halve the
-//! error of what the encoder gives out: 0.16 to 0.087 of its size, over seven recordings, against 0.08 were those layers
-//! not quantised at all.
+//! Two things keep the activations from losing much, for one scale holds for a whole tensor of
+//! them. Channels that a norm makes large are made smaller and their weights larger ([`balance`]);
+//! and behind the GELU, where single positions are far above all others, each is divided by its
+//! highest number before and multiplied by it after. Together they halve the error of what the
+//! encoder gives out: 0.16 to 0.087 of its size, over seven recordings, against 0.08 were those
+//! layers not quantised at all.
 
 mod decoder;
 mod encoder;
@@ -31,8 +34,8 @@ pub const FILES: [&str; 2] = ["encoder.onnx", "decoder.onnx"];
 const TOP: f32 = 64.0;
 /// Rows of a matrix that are quantised at a time.
 const ROWS: usize = 1024;
-/// How far the sizes of activations are moved into the weights, 0 to 1, and how many deviations from the mean count as
-/// their size. Of 0.3, 0.5, 0.7, 0.85 and 1 this had the smallest error.
+/// How far the sizes of activations are moved into the weights, 0 to 1, and how many deviations
+/// from the mean count as their size. Of 0.3, 0.5, 0.7, 0.85 and 1 this had the smallest error.
 const SHIFT: f32 = 0.7;
 const DEVIATIONS: f32 = 3.0;
 /// Sizes below this count as this.
@@ -68,7 +71,8 @@ struct Builder<'c> {
     quantised: HashMap<AttributeValue, [AttributeValue; 3]>,
 }
 
-/// A layer of weights `[outputs, inputs]`: the part `index` of `parts` that a variable of the checkpoint joins row-wise.
+/// A layer of weights `[outputs, inputs]`: the part `index` of `parts` that a variable of the
+/// checkpoint joins row-wise.
 #[derive(Clone, Copy)]
 struct Linear<'n> {
     name: &'n str,
@@ -123,7 +127,8 @@ impl Builder<'_> {
         Ok(self.balanced_norm(x, name, &[])?.0)
     }
 
-    /// A norm, and what its channels were divided by for the sake of the matrices behind it: variables and their rows.
+    /// A norm, and what its channels were divided by for the sake of the matrices behind it:
+    /// variables and their rows.
     fn balanced_norm(
         &mut self,
         x: &AttributeValue,
@@ -168,7 +173,8 @@ impl Builder<'_> {
         Ok(self.add(&y, &bias))
     }
 
-    /// The product with a quantised matrix `[inputs, outputs]`, in the form that ONNX Runtime makes one operation of.
+    /// The product with a quantised matrix `[inputs, outputs]`, in the form that ONNX Runtime makes
+    /// one operation of.
     fn product(&mut self, x: &AttributeValue, matrix: &AttributeValue, scales: &AttributeValue) -> AttributeValue {
         let [numbers, scale, zero] = self.quantised(x);
         let sums = self.op("MatMulInteger", &[&numbers, matrix, &zero], &[]);
@@ -244,9 +250,10 @@ impl Builder<'_> {
     }
 }
 
-/// What to divide the channels of a norm by, and multiply the columns behind it by, so that both quantise well: a balance
-/// of what the norm makes of its channels against the `highest` weight of each column, as SmoothQuant has it (G. Xiao and
-/// others, 2023), but by the norm's own numbers instead of recorded activations. Its geometric mean is 1.
+/// What to divide the channels of a norm by, and multiply the columns behind it by, so that both
+/// quantise well: a balance of what the norm makes of its channels against the `highest` weight of
+/// each column, as SmoothQuant has it (G. Xiao and others, 2023), but by the norm's own numbers
+/// instead of recorded activations. Its geometric mean is 1.
 fn balance(gamma: &[f32], beta: &[f32], highest: &[f32]) -> Vec<f32> {
     let sizes = gamma.iter().zip(beta).map(|(gamma, beta)| DEVIATIONS * gamma.abs() + beta.abs());
     let balances = sizes

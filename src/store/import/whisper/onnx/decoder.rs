@@ -1,17 +1,20 @@
 //! The decoder. Inputs:
-//! - `tokens` i64 `[1, n]`, `places` i64 `[1, n]`: the new tokens, and where in the text each stands;
+//! - `tokens` i64 `[1, n]`, `places` i64 `[1, n]`: the new tokens, and where in the text each
+//!   stands;
 //! - `rows` i64 `[m]`: which of them logits are wanted for;
-//! - for each layer `i`, `past_k_i` and `past_v_i` f32 `[1, heads, past, width / heads]`: what earlier tokens left behind;
+//! - for each layer `i`, `past_k_i` and `past_v_i` f32 `[1, heads, past, width / heads]`: what
+//!   earlier tokens left behind;
 //! - for each layer `i`, `cross_k_i` and `cross_v_i` from the encoder.
 //!
-//! Outputs: `logits` f32 `[1, m, vocabulary]`, and for each layer `present_k_i` and `present_v_i`, the next pass's past.
+//! Outputs: `logits` f32 `[1, m, vocabulary]`, and for each layer `present_k_i` and `present_v_i`,
+//! the next pass's past.
 
 use super::super::TEXT_POSITIONS;
 use super::{Builder, ImportError, Linear, ROWS, TO_F32, quantise};
 use crate::store::import::onnx::{Attribute, AttributeValue, Dimension, Element, Operation};
 
-/// The embeddings: whole numbers `[vocabulary, width]` and the scale of each row `[vocabulary]`. They are the output
-/// matrix as well.
+/// The embeddings: whole numbers `[vocabulary, width]` and the scale of each row `[vocabulary]`.
+/// They are the output matrix as well.
 struct Embeddings {
     numbers: AttributeValue,
     scales: AttributeValue,

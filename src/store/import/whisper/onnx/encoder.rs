@@ -1,6 +1,6 @@
-//! The encoder: `mel` f32 `[1, 80, frames]` to, for each decoder layer `i`, `cross_k_i` and `cross_v_i` f32
-//! `[1, heads, positions, width / heads]`, the keys and values of its attention to the sound. Positions are half as many
-//! as frames, at most 1500.
+//! The encoder: `mel` f32 `[1, 80, frames]` to, for each decoder layer `i`, `cross_k_i` and
+//! `cross_v_i` f32 `[1, heads, positions, width / heads]`, the keys and values of its attention to
+//! the sound. Positions are half as many as frames, at most 1500.
 
 use super::super::{AUDIO_POSITIONS, MELS};
 use super::{Builder, ImportError, Linear};
@@ -19,7 +19,8 @@ impl Builder<'_> {
         self.give_out(&x)
     }
 
-    /// Two convolutions, of which the second halves the number of frames, and where each position stands.
+    /// Two convolutions, of which the second halves the number of frames, and where each position
+    /// stands.
     fn positions_of(&mut self, mel: &AttributeValue) -> Result<AttributeValue, ImportError> {
         let x = self.convolution(mel, "encoder/conv1", MELS, 1)?;
         let x = self.convolution(&x, "encoder/conv2", self.size.width, 2)?;
