@@ -1,5 +1,5 @@
-//! Checks the documents against the repository: links lead somewhere, and the paths, settings and targets that
-//! are named exist.
+//! Checks the documents against the repository: links lead somewhere, and the paths, settings
+//! and targets that are named exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
