@@ -2,13 +2,12 @@
 
 SOTTO := target/release/sotto
 
-.PHONY: demo test test-neon setup setup-tests build fixtures lint fuzz soak bench
+.PHONY: demo test test-neon setup setup-tests build fixtures lint fuzz soak bench bench-turns
 
 demo: build
 	@$(SOTTO) models pull
 	@$(SOTTO) models pull speech-sample
-	$(SOTTO) once --realtime "$$($(SOTTO) models path speech-sample speech.wav)" -o answer.wav
-	@echo "The answer is in answer.wav."
+	@sh scripts/demo.sh $(SOTTO)
 
 # The last line counts what could not be tested on this machine.
 SKIPS := target/skipped-tests.txt
@@ -44,6 +43,11 @@ MODELS :=
 bench: build
 	@$(SOTTO) models pull $(STARTERS)
 	python3 benches/llm.py $(STARTERS) $(MODELS)
+
+# Whole turns: twelve questions, spoken by the synthesizer, from the last sample of speech to the first sound heard.
+bench-turns: build
+	@$(SOTTO) models pull
+	@sh benches/turns.sh $(SOTTO)
 
 lint:
 	cargo fmt --all --check
