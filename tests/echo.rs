@@ -119,6 +119,7 @@ fn within(room: Room, voice: Said, echo: Echo) -> Conversation {
         recogniser: Box::new(Believes),
         thinker: Box::new(Knows),
         speaker: Box::new(voice),
+        turn_weights: None,
     };
     let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
     let plan = Plan { audio: Audio { echo, ..plan.audio }, ..plan };

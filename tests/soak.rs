@@ -175,6 +175,7 @@ impl Soak {
             speaker: Box::new(Hums(chance)),
             judge: None,
             name: None,
+            turn_weights: None,
         };
         let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
         let card = card();

@@ -264,6 +264,7 @@ impl World {
             recogniser: Box::new(Believes(Arc::clone(&read))),
             thinker: Box::new(Knows),
             speaker: Box::new(Recorded(question[..6 * 16_000].to_vec())),
+            turn_weights: None,
         };
         let settings = [("hear.wake_word", "alexa"), ("turn.barge_in", "off")];
         let flag = |(path, value): (&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };

@@ -22,7 +22,7 @@ const PHASES: [(&str, &[Part]); 3] = [
 const PROCESS: Bytes = Bytes::mib(16);
 
 pub fn run(args: &Plan, house: &House) -> Result<()> {
-    let loader = house.loader_with_thinker()?;
+    let loader = house.loader_for_turns()?;
     let parts = Part::of(loader.plan(), Purpose::Conversation);
     let plans = parts.iter().map(|part| loader.planned(*part)).collect::<Result<Vec<_>>>()?;
     let fits = loader.admit(&parts);

@@ -13,8 +13,9 @@ use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{self, Budget, Permit};
 use crate::onnx::Onnx;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Weighed};
 use crate::tts::{TtsError, Voice, Voices};
+use crate::turn::Weights;
 use crate::types::Bytes;
 
 /// A part of the pipeline that holds memory.
@@ -155,6 +156,28 @@ impl Loader {
         ))
     }
 
+    /// The models that say whether a turn is over.
+    pub fn weighed(&self) -> Weighed<'_> {
+        let Plan { hear, asr, llm, .. } = &self.plan;
+        Weighed { end_of_turn: hear.end_of_turn.as_deref(), asr: &asr.model, llm: &llm.model }
+    }
+
+    /// The weights of turn taking that were fitted to these models, if some were.
+    pub fn turn_weights(&self) -> Option<Weights> {
+        self.store.catalogue().turn_weights().find(self.weighed())
+    }
+
+    /// The line for a person whose models have no weights.
+    pub fn weights_note(&self) -> Option<String> {
+        let unfitted = self.turn_weights().is_none();
+        unfitted.then(|| {
+            format!(
+                "the weights of turn taking were not fitted to {}: a turn ends after middle_silence_ms of [turn] at the earliest",
+                self.weighed()
+            )
+        })
+    }
+
     /// Refuses a pipeline that names a model nobody knows, whether or not its models are here.
     pub fn check_names(&self) -> Result<()> {
         for part in Part::of(&self.plan, Purpose::Conversation) {
@@ -278,6 +301,7 @@ impl Loader {
                 recogniser: Box::new(recogniser),
                 thinker: Box::new(thinker),
                 speaker: Box::new(speaker),
+                turn_weights: self.turn_weights(),
             })
         })
     }

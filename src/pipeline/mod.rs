@@ -28,5 +28,5 @@ pub use live::{Answered as Exchange, Devices, Glance, Happening, Live, TICK};
 pub use load::{Loader, Part, PartPlan, Purpose, local};
 pub use once::{Answered, Outcome, Pipeline, Sink};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};
-pub use rehearse::{Fate, Recording, Rehearsal, Rehearsed};
+pub use rehearse::{Fate, Kind as PauseKind, Pause, Recording, Rehearsal, Rehearsed, without_ends};
 pub use stage::{Detector, Judge, Name, Recogniser, Result, Speaker, Stages, Thinker};

@@ -114,7 +114,7 @@ impl Pipeline {
         let (begun, begun_in) = latest();
         let (rate, languages) = (stages.speaker.rate(), stages.speaker.languages());
         // Nobody can go on after the end of a file, so the judge is not asked.
-        let Stages { detector, judge: _, name: _, recogniser, thinker, speaker } = stages;
+        let Stages { detector, recogniser, thinker, speaker, .. } = stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
         let (hear, clip, priority) = (plan.hear.clone(), present_clip.clone(), plan.llm.priority);

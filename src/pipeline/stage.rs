@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::asr::{Cancel, Transcript};
 use crate::hear::{FRAME, WAKE_STEP};
 use crate::tts::Sound;
+use crate::turn::Weights;
 use crate::types::{SampleRate, TurnId};
 
 /// A stage's failure, with the stage's own words in its chain.
@@ -82,6 +83,8 @@ pub struct Stages {
     pub recogniser: Box<dyn Recogniser>,
     pub thinker: Box<dyn Thinker>,
     pub speaker: Box<dyn Speaker>,
+    /// How what they say of a turn's end is added up; `None` where that was not fitted to these models.
+    pub turn_weights: Option<Weights>,
 }
 
 /// Which turn is the present one. Whoever works for an older number stops; nobody has to reset a flag.

@@ -162,6 +162,7 @@ fn scripted_with(verdict: Verdict, speaker: Box<dyn Speaker>, heard: Option<mpsc
         recogniser: Box::new(CountsTenths(verdict)),
         thinker: Box::new(Echoes { history: history.clone(), heard }),
         speaker,
+        turn_weights: None,
     };
     Scripted { pipeline: Pipeline::start(stages, &plan(), Journal::default()), history }
 }
@@ -292,6 +293,7 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
             recogniser: Box::new(Hears(heard)),
             thinker: Box::new(Echoes { history: history.clone(), heard: None }),
             speaker: Box::new(Bilingual(spoke.clone())),
+            turn_weights: None,
         };
         let mut pipeline = Pipeline::start(stages, &plan, Journal::default());
         let answered = answered(pipeline.ask(clip(&[3, 10, 8]), Pace::Fast, &mut Collects::default()).unwrap());
@@ -392,6 +394,7 @@ fn a_question_that_fails_costs_no_other() {
             recogniser: Box::new(FailsOnce { stage: CountsTenths(Verdict::Certain), good: at("recognise") }),
             thinker: Box::new(FailsOnce { stage: Echoes { history: history.clone(), heard: None }, good: at("think") }),
             speaker: Box::new(FailsOnce { stage: Hums, good: at("speak") }),
+            turn_weights: None,
         };
         let mut pipeline = Pipeline::start(stages, &plan(), Journal::default());
         let mut ask = || pipeline.ask(clip(&question), Pace::Fast, &mut Collects::default());

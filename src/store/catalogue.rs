@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::digest::{Digest, Pin};
 use super::name::BlobName;
+use super::turn_weights::TurnWeights;
 use crate::types::Bytes;
 
 /// The sets of models that can be fetched together. `[models] profile` may name the first two; the third holds what the
@@ -24,6 +25,8 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub struct Catalogue {
     #[serde(rename = "model")]
     models: Vec<Entry>,
+    #[serde(default)]
+    turn_weights: TurnWeights,
 }
 
 /// One model, as one platform installs it.
@@ -226,6 +229,11 @@ impl Catalogue {
         })
     }
 
+    /// The weights of turn taking, by the models they were fitted to.
+    pub fn turn_weights(&self) -> &TurnWeights {
+        &self.turn_weights
+    }
+
     fn explain_absence(&self, name: &str) -> NoSuchModel {
         let owned = name.to_owned();
         if self.models.iter().any(|entry| entry.name.as_str() == name) {
@@ -246,6 +254,11 @@ impl Catalogue {
             if !seen.insert(key) {
                 return Err(CatalogueError::Entry { model: key.0.to_string(), why: "it is listed twice".into() });
             }
+        }
+        self.turn_weights.check()?;
+        let known = |name: &BlobName| self.models.iter().any(|entry| entry.name == *name);
+        if let Some(name) = self.turn_weights.models().find(|name| !known(name)) {
+            return Err(CatalogueError::Entry { model: name.to_string(), why: "weights are for it, but it is none".into() });
         }
         self.models.iter().try_for_each(|entry| {
             entry.check().map_err(|why| CatalogueError::Entry { model: entry.name.to_string(), why })

@@ -14,6 +14,7 @@ mod name;
 mod pip;
 mod place;
 pub mod progress;
+mod turn_weights;
 mod under_way;
 
 use std::cell::OnceCell;
@@ -32,6 +33,7 @@ pub use name::{BadName, BlobName};
 pub use pip::{Pip, PipError};
 pub use place::FileError;
 pub use progress::{Progress, Task};
+pub use turn_weights::{TurnWeights, Weighed};
 pub use under_way::UnderWay;
 
 use self::catalogue::MANIFEST;

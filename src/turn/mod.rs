@@ -62,6 +62,7 @@ mod words;
 mod tests;
 
 pub use command::{Command, Earcon, Ending, Notice, Reply, View};
+pub use evidence::LogOdds;
 pub use input::{AnswerEvent, Control, Device, Input, PlaybackEvent, Stage, Transcript, Verdict, VoiceEvent};
-pub use machine::Machine;
-pub use settings::{BargeIn, EndOfTurn, TurnSettings};
+pub use machine::{Machine, Pause};
+pub use settings::{BargeIn, EndOfTurn, TurnSettings, Weight, Weights};

@@ -1,11 +1,15 @@
 //! The figures of turn taking, each with its reason.
 
+use serde::Deserialize;
+
 use crate::types::Ms;
 
 /// How the conversation behaves. Spans are finite and not negative.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnSettings {
     pub end: EndOfTurn,
+    /// How the evidence of an end is added up.
+    pub weights: Weights,
     /// Whether the language model says of every question how likely a sentence ends there. It is waited for then: no sound
     /// of the answer can be there before.
     pub weigh_words: bool,
@@ -67,6 +71,30 @@ pub enum BargeIn {
     Off,
 }
 
+/// The coefficients of the logistic regression that says how likely a turn is over (`turn::evidence`). They hold for the models
+/// whose probabilities they were fitted to.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weights {
+    /// Of the end-of-turn model.
+    pub voice: Weight,
+    /// Of the language model.
+    pub words: Weight,
+    /// Of the recogniser.
+    pub written: Weight,
+    pub bias: f32,
+}
+
+/// The coefficient of one input.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weight {
+    /// Multiplies the input's log-odds.
+    pub factor: f32,
+    /// Log-odds that stand for an input that is missing: those with which the others explain the recordings best.
+    pub missing: f32,
+}
+
 /// How much silence ends a turn, by how likely it is over (`turn::evidence`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndOfTurn {
@@ -101,10 +129,22 @@ impl Default for EndOfTurn {
     }
 }
 
+impl Default for Weights {
+    fn default() -> Self {
+        Weights {
+            voice: Weight { factor: 0.67, missing: 1.5 },
+            words: Weight { factor: 0.59, missing: -2.0 },
+            written: Weight { factor: 0.78, missing: 1.5 },
+            bias: -1.28,
+        }
+    }
+}
+
 impl Default for TurnSettings {
     fn default() -> Self {
         TurnSettings {
             end: EndOfTurn::default(),
+            weights: Weights::default(),
             weigh_words: false,
             longest_turn: Ms(30_000.0),
             candidate_limit: Ms(500.0),

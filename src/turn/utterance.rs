@@ -141,13 +141,17 @@ impl Utterance {
         after(latest(quiet, self.from), self.silence_needed(settings))
     }
 
+    /// What is known of it at a pause, once its words are there.
+    pub(super) fn evidence(&self) -> Option<Evidence<'_>> {
+        self.words().map(|transcript| Evidence { transcript, voice: self.score, words: self.weighed.flatten() })
+    }
+
     /// The likelier it is that the turn is over, the less. Until the language model has weighed the words, as long as if
     /// nothing were known.
-    fn silence_needed(&self, TurnSettings { end, weigh_words, .. }: &TurnSettings) -> Ms {
+    fn silence_needed(&self, TurnSettings { end, weights, weigh_words, .. }: &TurnSettings) -> Ms {
         let unweighed = *weigh_words && self.ahead.is_some() && self.weighed.is_none();
-        let evidence =
-            self.words().map(|transcript| Evidence { transcript, voice: self.score, words: self.weighed.flatten() });
-        let needed = match evidence.filter(|_| !unweighed).and_then(|evidence| evidence.over()) {
+        let evidence = self.evidence().filter(|_| !unweighed);
+        let needed = match evidence.and_then(|evidence| evidence.over(weights)) {
             None => end.long,
             Some(over) if over >= end.likely => end.short,
             Some(over) if over >= end.possible => end.middle,

@@ -1,6 +1,8 @@
 //! `sotto bench turn`: whole turns in real time, between a simulated microphone and a simulated speaker.
 
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -15,11 +17,15 @@ use crate::config;
 use crate::hear::{SileroVad, speech_end, speech_spans};
 use crate::memory::peak_resident;
 use crate::observe::Timings;
-use crate::pipeline::{Fate, Purpose, Recording, Rehearsal, Rehearsed, Result};
-use crate::types::Ms;
+use crate::pipeline::{Fate, Pace, Purpose, Recording, Rehearsal, Rehearsed, Result, Stages};
+use crate::store::{TurnWeights, Weighed};
+use crate::turn::Weights;
+use crate::types::{Bytes, Ms};
 
 /// The pauses that are put in, in turns. People pause for 300 to 600 ms in the middle of a sentence.
 const PAUSES: [Ms; 3] = [Ms(300.0), Ms(450.0), Ms(600.0)];
+/// The largest file of weights that is read.
+const MOST_TEXT: Bytes = Bytes::mib(1);
 
 /// A recording as it is said.
 struct Question {
@@ -29,10 +35,16 @@ struct Question {
 }
 
 pub fn run(args: &BenchTurn, house: &House) -> Result<()> {
+    if args.pauses {
+        return super::pauses::run(args, house);
+    }
     let talk = house.talk();
-    let loader = house.loader_with_thinker()?;
+    let loader = house.loader_for_turns()?;
+    let weights = args.weights.as_ref().map(|file| weights(file, loader.weighed())).transpose()?;
     let questions = questions(args, &mut loader.detector()?, &loader.plan().hear)?;
-    let mut rehearsal = Rehearsal::start(talk.loading(loader, Purpose::Conversation)?, loader.plan())?;
+    let stages = talk.loading(loader, Purpose::Conversation)?;
+    let stages = Stages { turn_weights: weights.or(stages.turn_weights), ..stages };
+    let mut rehearsal = Rehearsal::start(stages, loader.plan(), Pace::RealTime)?;
     let mut report = Report::default();
     for Question { file, pause, recording } in questions {
         let Rehearsed { fate, question } = rehearsal.play(&recording)?;
@@ -46,12 +58,30 @@ pub fn run(args: &BenchTurn, house: &House) -> Result<()> {
     }
 }
 
-fn questions(args: &BenchTurn, vad: &mut SileroVad, hear: &config::Hear) -> Result<Vec<Question>> {
+/// The weights for `models` in a file.
+fn weights(file: &Path, models: Weighed) -> Result<Weights> {
+    let mut text = String::new();
+    let name = file.display();
+    let opened = File::open(file).with_context(|| format!("{name} cannot be opened"))?;
+    opened.take(MOST_TEXT.0 + 1).read_to_string(&mut text).with_context(|| format!("{name} cannot be read"))?;
+    if text.len() as u64 > MOST_TEXT.0 {
+        bail!("{name} is larger than {MOST_TEXT}; name a file that benches/fit_turn.py wrote");
+    }
+    let found = TurnWeights::parse(&text).with_context(|| format!("{name} holds no weights"))?.find(models);
+    found.with_context(|| format!("{name} holds no weights for {models}; fit some to these models"))
+}
+
+/// The recordings that are to be said.
+pub(super) fn files(args: &BenchTurn) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in &args.recordings {
         files.extend(wav_files(path)?);
     }
     files.truncate(args.turns.map_or(usize::MAX, usize::from));
+    Ok(files)
+}
+
+fn questions(args: &BenchTurn, vad: &mut SileroVad, hear: &config::Hear) -> Result<Vec<Question>> {
     let mut paused = 0;
     let mut question = |(n, file): (usize, PathBuf)| {
         let mut recording = recording(&file, vad, hear)?;
@@ -64,7 +94,7 @@ fn questions(args: &BenchTurn, vad: &mut SileroVad, hear: &config::Hear) -> Resu
         }
         Ok(Question { file, pause, recording })
     };
-    files.into_iter().enumerate().map(&mut question).collect()
+    files(args)?.into_iter().enumerate().map(&mut question).collect()
 }
 
 /// A file itself; of a folder the WAV files in it, by name.
@@ -84,7 +114,7 @@ fn wav_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn recording(file: &Path, vad: &mut SileroVad, hear: &config::Hear) -> Result<Recording> {
+pub(super) fn recording(file: &Path, vad: &mut SileroVad, hear: &config::Hear) -> Result<Recording> {
     let samples = audio::load_speech(file, hear.max_turn)?.samples;
     let bare = config::Hear { padding: Ms(0.0), ..hear.clone() };
     let spans = speech_spans(&samples, &bare, vad)?;

@@ -45,7 +45,7 @@ trait Face {
 }
 
 pub fn run(args: &Run, house: &House) -> Result<()> {
-    let stages = house.talk().loading(house.loader_with_thinker()?, Purpose::Conversation)?;
+    let stages = house.talk().loading(house.loader_for_turns()?, Purpose::Conversation)?;
     let card = Arc::new(Hardware::new(SystemClock::start()));
     let named = &house.plan().devices;
     let devices = Devices { card, microphone: named.microphone.clone(), speaker: named.speaker.clone() };

@@ -12,6 +12,7 @@
 
 mod along;
 mod ears;
+mod judging;
 mod mouth;
 mod name;
 mod spoken;
@@ -38,12 +39,13 @@ use crate::audio::{AudioError, Earcon, Meter};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, BargeIn, Command, Control, Device, Ending, Input, Machine, Notice, PlaybackEvent, Reply, Stage,
-    Verdict, View,
+    self, AnswerEvent, BargeIn, Command, Control, Device, Ending, Input, Machine, Notice, Pause, PlaybackEvent, Reply,
+    Stage, Verdict, View,
 };
 use crate::types::{Ms, TurnId};
 use along::Along;
 use ears::{Ears, Heard};
+use judging::Judging;
 use mouth::{Mouth, Progress};
 use name::NameEar;
 use spoken::Spoken;
@@ -55,10 +57,6 @@ const QUEUE: usize = 64;
 const SOUNDS: usize = 4;
 /// Frames of the microphone, 32 ms each, that cannot be judged one after another: after a second the ears are dead.
 const MOST_DEAF: u32 = 32;
-/// Silence that the judge hears behind the speech. Asked at 96 to 160 ms Smart Turn told the ends and pauses of 97 recordings
-/// from each other a little better than later (area under the curve 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the
-/// recogniser has had both cores to itself.
-const JUDGED_SILENCE: Ms = Ms(160.0);
 /// How long the thread sleeps when nobody tells it anything: half a block of the microphone.
 pub const TICK: Duration = Duration::from_millis(5);
 /// How long a conversation that ends waits for its stages. One that hangs in foreign code is left behind.
@@ -135,8 +133,7 @@ pub struct Live {
     cancel: Cancel,
     /// Where the recogniser can.
     along: Option<Along>,
-    /// The pause about which the judge is still to be asked: of which turn, and from where to where its speech goes.
-    to_be_judged: Option<(TurnId, Ms, Ms)>,
+    judging: Judging,
     answer: Option<Spoken>,
     /// How far it was when that was told last.
     progress: Option<Progress>,
@@ -184,7 +181,7 @@ impl Live {
         let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
         let ((hear, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
         let (speech, speech_in) = bounded(QUEUE);
-        let Stages { detector, judge, name, recogniser, thinker, speaker } = stages;
+        let Stages { detector, judge, name, recogniser, thinker, speaker, turn_weights } = stages;
         let name = name.zip(plan.hear.wake_word.as_ref()).map(|(name, plan)| NameEar::new(name, plan));
         let worker = |present: &PresentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
         let (rate, languages, priority) = (speaker.rate(), speaker.languages(), plan.llm.priority);
@@ -206,7 +203,7 @@ impl Live {
         let (card, elsewhere) = (devices.card, elsewhere());
         let settings = PlaybackSettings::at(rate);
         let playback = Playback::open(card.clone(), &devices.speaker, settings, elsewhere.clone())?;
-        let turns = turn_settings(plan, name.is_some());
+        let turns = turn_settings(plan, name.is_some(), turn_weights);
         let ears = Ears::new(detector, name, &plan.hear, turns.own_sound);
         Ok(Live {
             plan: plan.clone(),
@@ -223,7 +220,7 @@ impl Live {
             journal,
             cancel: Cancel::default(),
             along,
-            to_be_judged: None,
+            judging: Judging::default(),
             answer: None,
             progress: None,
             past: Past::default(),
@@ -271,10 +268,16 @@ impl Live {
         self.machine.view()
     }
 
-    /// Whether words that were asked for, or the first sentence of an answer, are still to come: a clock that can stand still
-    /// may wait for them.
+    /// The pause in what is being said, if there is one now.
+    pub fn pause(&self) -> Option<Pause> {
+        self.machine.pause()
+    }
+
+    /// Whether words that were asked for, what the judge says of them, or the first sentence of an answer are still to come: a
+    /// clock that can stand still may wait for them.
     pub fn is_awaiting(&self) -> bool {
-        self.machine.awaits_words() || self.answer.as_ref().is_some_and(|answer| answer.is_silent() && !answer.made)
+        let awaited = self.machine.awaits_words() || self.judging.is_awaited(&self.hearing);
+        awaited || self.answer.as_ref().is_some_and(|answer| answer.is_silent() && !answer.made)
     }
 
     pub fn glance(&self) -> Glance<'_> {
@@ -404,8 +407,15 @@ impl Live {
             }
             Message::Partial(..) => {}
             Message::Weighed(turn, probability) => self.tell(Input::WordsWeighed { turn, probability }),
-            Message::Judged(turn, probability) => self.tell(Input::EndOfTurnScore { turn, probability }),
-            Message::JudgeFailed(error) => self.happened.push(Happening::Failed(format!("{error:#}"))),
+            Message::Judged(turn, probability) => {
+                self.judging.end(turn);
+                self.tell(Input::EndOfTurnScore { turn, probability });
+            }
+            Message::JudgeFailed(error) => {
+                self.judging = Judging::default();
+                self.queues.iter_mut().for_each(|queues| queues.judging = None);
+                self.happened.push(Happening::Failed(format!("{error:#}")));
+            }
             Message::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
             Message::Sentence(turn, sentence) => {
                 let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
@@ -514,7 +524,7 @@ impl Live {
         self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.hearing.set(turn);
         self.cancel = Cancel::default();
-        self.to_be_judged = Some((turn, from, to));
+        self.judging.pause((turn, from, to));
         self.queues().hearing.put(HearingJob { turn, utterance, cancel: self.cancel.clone(), along: false });
         self.compare(turn, from, to);
     }
@@ -534,16 +544,13 @@ impl Live {
 
     /// Lets the pause be judged once there is enough of it.
     fn ask_judge(&mut self) {
-        let now = self.now();
-        let Some((turn, from, to)) = self.to_be_judged.take_if(|(.., to)| now.0 >= to.0 + JUDGED_SILENCE.0) else {
-            return;
-        };
-        if !self.hearing.is(turn) {
+        if self.queues().judging.is_none() {
             return;
         }
-        let samples = self.utterance(from, to).samples;
-        if let Some(judging) = &self.queues().judging {
-            judging.put(JudgingJob { turn, samples });
+        let Some((turn, from, to)) = self.judging.take_due(&self.hearing, self.now()) else { return };
+        let job = JudgingJob { turn, samples: self.utterance(from, to).samples };
+        if let Some(judge) = &self.queues().judging {
+            judge.put(job);
         }
     }
 

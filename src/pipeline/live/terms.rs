@@ -2,7 +2,7 @@
 
 use crate::asr;
 use crate::config::{self, Plan};
-use crate::turn::{BargeIn, EndOfTurn, Transcript, TurnSettings, Verdict};
+use crate::turn::{BargeIn, EndOfTurn, Transcript, TurnSettings, Verdict, Weights};
 
 /// A transcript, for the machine.
 pub(super) fn words(transcript: &asr::Transcript) -> Transcript {
@@ -19,17 +19,19 @@ pub(super) fn words(transcript: &asr::Transcript) -> Transcript {
     }
 }
 
-/// How the plan wants the conversation to behave, where it has a name or none.
-pub(super) fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
+/// How the plan wants the conversation to behave, where it has a name or none, and weights that were fitted to its models or
+/// none.
+pub(super) fn turn_settings(plan: &Plan, wake_word: bool, weights: Option<Weights>) -> TurnSettings {
     let (usual, turn) = (TurnSettings::default(), &plan.turn);
     TurnSettings {
         end: EndOfTurn {
-            short: turn.short_silence,
+            short: if weights.is_some() { turn.short_silence } else { turn.middle_silence },
             middle: turn.middle_silence,
             long: turn.long_silence,
             hanging: turn.hanging_silence,
             ..usual.end
         },
+        weights: weights.unwrap_or(usual.weights),
         weigh_words: true,
         longest_turn: plan.hear.max_turn,
         barge_in: match turn.barge_in {

@@ -200,13 +200,13 @@ impl World {
     ) -> World {
         let (history, recogniser): (Arc<Mutex<_>>, _) = (Arc::default(), Box::new(Reads));
         let thinker = Box::new(Talks(Arc::clone(&history)));
-        let stages = Stages { detector, judge, name: None, recogniser, thinker, speaker };
+        let stages = Stages { detector, judge, name: None, recogniser, thinker, speaker, turn_weights: Some(Weights::default()) };
         World { history, ..World::start(room, settings, stages) }
     }
 
     fn heard_by(recogniser: ReadsAlong, speaker: Box<dyn Speaker>) -> World {
         let (detector, thinker, recogniser) = (Box::new(Loud), Box::new(Talks(Arc::default())), Box::new(recogniser));
-        let stages = Stages { detector, judge: None, name: None, recogniser, thinker, speaker };
+        let stages = Stages { detector, judge: None, name: None, recogniser, thinker, speaker, turn_weights: Some(Weights::default()) };
         World::start(Room::HEADPHONES, &[("audio.echo", "off")], stages)
     }
 
