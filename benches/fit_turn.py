@@ -26,6 +26,10 @@ STEPS = [(0.75, 510), (0.3, 800), (0.1, 850), (0.0, 1250)]
 NOT_UNDERSTOOD = 850
 # Pauses that count as much as one end in the fit, so that a probability means the same whatever was recorded.
 PAUSES_PER_END = 5.0
+# The share of ends that is to count as over at once. The bias is set by it, so that fits are compared at the same wait.
+SHORT = 0.75
+# A shorter pause ends no turn, and is over before all models have said something.
+SHORTEST = 200
 RIDGES = [0.0, 0.01, 0.1]
 
 
@@ -66,6 +70,10 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-np.clip(x, -50, 50)))
 
 
+def log_odds(p):
+    return np.log(p / (1 - p))
+
+
 def balance(end):
     """Each row's share of the loss."""
     pauses = max(np.sum(~end), 1)
@@ -74,7 +82,7 @@ def balance(end):
 
 
 def fit(pauses, ridge=0.0, used=(True, True, True)):
-    """Logistic regression by Newton's method; the ridge is on the factors alone."""
+    """Logistic regression by Newton's method, the ridge on the factors alone; the bias is set by the ends' share."""
     known = pauses.complete()
     inputs = known.inputs * np.array(used)
     x = np.column_stack([inputs, np.ones(len(inputs))])
@@ -86,7 +94,10 @@ def fit(pauses, ridge=0.0, used=(True, True, True)):
         slope = x.T @ (share * (p - target)) + penalty @ theta
         theta -= np.linalg.solve((x * (share * p * (1 - p))[:, None]).T @ x + penalty, slope)
     missing = [best_constant(known, theta, n) if used[n] else 0.0 for n in range(3)]
-    return Weights(theta[:3], theta[3], missing)
+    weights = Weights(theta[:3], theta[3], missing)
+    ends = weights.over(pauses.where(pauses.end & pauses.understood))
+    weights.bias += log_odds(STEPS[0][0]) - np.quantile(log_odds(ends), 1 - SHORT)
+    return weights
 
 
 def best_constant(known, theta, n):
@@ -142,7 +153,8 @@ def report(name, over, pauses, floor=0):
     waits = np.maximum(wait(over), floor)
     own, made = pauses.kind == "own", pauses.kind == "made"
     cut = own & (pauses.silence > waits)
-    p50, mean, p95 = np.percentile(waits[pauses.end], 50), waits[pauses.end].mean(), np.percentile(waits[pauses.end], 95)
+    p50, p95 = np.percentile(waits[pauses.end], [50, 95])
+    mean = waits[pauses.end].mean()
     files = len(set(pauses.file))
     print(
         f"{name:<42}{pairs_right(over, pauses.end, ~pauses.end):>7.3f}{pairs_right(over, pauses.end, own):>7.3f}"
@@ -169,7 +181,8 @@ def read(path, recordings):
                 about[name] = {"speaker": speaker, "set": row.get("set", "all")}
     with open(path) as file:
         models, *rows = [json.loads(line) for line in file]
-    return models, [row | about[row["file"]] for row in rows if row["file"] in about]
+    long = [row for row in rows if row["silence_ms"] >= SHORTEST]
+    return models, [row | about[row["file"]] for row in long if row["file"] in about]
 
 
 def listed(models):

@@ -528,6 +528,29 @@ mod tests {
     }
 
     #[test]
+    fn weights_hold_for_the_models_they_were_fitted_to() {
+        let home = tempfile::tempdir().unwrap();
+        let loader = |settings: &[(&str, &str)]| {
+            let flag =
+                |&(path, value): &(&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
+            let flags = settings.iter().map(flag).collect();
+            let plan = config::load(&Sources { flags, cores: 1, ..Sources::default() }).unwrap().plan;
+            Loader::new(plan, Store::open(Catalogue::builtin(), home.path().into(), HubEnv::from_env()).unwrap())
+        };
+        let starter = loader(&[]);
+        assert!(starter.turn_weights().is_some());
+        assert_eq!(starter.weights_note(), None);
+        for (path, model) in
+            [("llm.model", "./own.gguf"), ("asr.model", "whisper-tiny.en"), ("llm.model", "smollm2-135m")]
+        {
+            let other = loader(&[(path, model)]);
+            assert_eq!(other.turn_weights(), None, "{model}");
+            let note = other.weights_note().unwrap();
+            assert!(note.contains(model) && note.contains("middle_silence_ms"), "{note}");
+        }
+    }
+
+    #[test]
     fn every_voice_counts() {
         let home = tempfile::tempdir().unwrap();
         let planned = |languages: &[&str]| loader(home.path(), "auto", languages).planned(Part::Speaker).unwrap();

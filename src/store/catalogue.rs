@@ -258,7 +258,10 @@ impl Catalogue {
         self.turn_weights.check()?;
         let known = |name: &BlobName| self.models.iter().any(|entry| entry.name == *name);
         if let Some(name) = self.turn_weights.models().find(|name| !known(name)) {
-            return Err(CatalogueError::Entry { model: name.to_string(), why: "weights are for it, but it is none".into() });
+            return Err(CatalogueError::Entry {
+                model: name.to_string(),
+                why: "weights are for it, but it is none".into(),
+            });
         }
         self.models.iter().try_for_each(|entry| {
             entry.check().map_err(|why| CatalogueError::Entry { model: entry.name.to_string(), why })

@@ -65,7 +65,9 @@ impl TurnWeights {
             let numbers = [voice, words, written].into_iter().flat_map(|weight| [weight.factor, weight.missing]);
             let why = match numbers.chain([bias]).find(|number| !(-MOST..=MOST).contains(number)) {
                 Some(odd) => format!("a weight of {odd} is not within -{MOST}..={MOST}"),
-                None if !seen.insert((&fit.end_of_turn, &fit.asr, &fit.llm)) => "its weights are listed twice".to_owned(),
+                None if !seen.insert((&fit.end_of_turn, &fit.asr, &fit.llm)) => {
+                    "its weights are listed twice".to_owned()
+                }
                 None => continue,
             };
             return Err(CatalogueError::Entry { model: format!("turn_weights for {}", fit.models()), why });

@@ -79,13 +79,12 @@ fn log_odds(probability: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::WEIGHTS;
     use super::*;
 
     fn over(text: &str, voice: Option<f32>, words: Option<f32>, ending: Option<f32>) -> f32 {
         let language = "en".to_owned();
         let transcript = Transcript { text: text.to_owned(), language, verdict: Verdict::Certain, ending };
-        Evidence { transcript: &transcript, voice, words }.over(&WEIGHTS).unwrap()
+        Evidence { transcript: &transcript, voice, words }.over(&Weights::default()).unwrap()
     }
 
     /// Recordings, and what was said of them.
@@ -140,11 +139,11 @@ mod tests {
             verdict: Verdict::Doubtful,
             ending: Some(1.0),
         };
-        assert_eq!(Evidence { transcript: &transcript, voice: Some(1.0), words: None }.over(&WEIGHTS), None);
+        assert_eq!(Evidence { transcript: &transcript, voice: Some(1.0), words: None }.over(&Weights::default()), None);
         let thai = |ending, words| {
             let (text, language) = ("สวัสดีครับ".to_owned(), "th".to_owned());
             let transcript = Transcript { text, language, verdict: Verdict::Certain, ending };
-            Evidence { transcript: &transcript, voice: Some(0.9), words }.over(&WEIGHTS)
+            Evidence { transcript: &transcript, voice: Some(0.9), words }.over(&Weights::default())
         };
         assert_eq!(thai(None, None), thai(Some(0.01), Some(0.0001)));
     }

@@ -43,6 +43,8 @@ pub(super) enum State {
 pub struct Pause {
     /// When the voice fell silent, on the session's clock.
     pub since: Ms,
+    /// Whether a voice may be coming back. No silence ends the turn meanwhile.
+    pub seen: bool,
     /// What the models say so far; `None` where no words are understood that could be over.
     pub evidence: Option<LogOdds>,
     /// The probability that the turn is over, 0..=1, by the settings' weights.
@@ -145,6 +147,7 @@ impl Machine {
         let evidence = utterance.evidence();
         Some(Pause {
             since,
+            seen: matches!(self.voice, Voice::Seen { .. }),
             evidence: evidence.as_ref().and_then(Evidence::log_odds),
             over: evidence.and_then(|evidence| evidence.over(&self.settings.weights)),
         })

@@ -57,14 +57,18 @@ fn as_json(file: &Path, pause: &Pause) -> Value {
         "at_ms": whole(pause.at),
         "silence_ms": whole(pause.silence),
         "understood": pause.evidence.is_some(),
-        "voice": said.voice,
-        "words": said.words,
-        "written": said.written,
+        "voice": said.voice.map(thousandths),
+        "words": said.words.map(thousandths),
+        "written": said.written.map(thousandths),
     })
 }
 
 fn whole(Ms(time): Ms) -> f64 {
     time.round()
+}
+
+fn thousandths(log_odds: f32) -> f64 {
+    (f64::from(log_odds) * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

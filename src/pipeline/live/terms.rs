@@ -46,3 +46,19 @@ pub(super) fn turn_settings(plan: &Plan, wake_word: bool, weights: Option<Weight
         ..usual
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Ms;
+
+    #[test]
+    fn without_weights_of_its_models_no_turn_ends_soon() {
+        let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
+        let end = |weights| turn_settings(&plan, false, weights).end;
+        let fitted = end(Some(Weights::default()));
+        assert_eq!((fitted.short, fitted.middle), (Ms(510.0), Ms(800.0)));
+        let unfitted = end(None);
+        assert_eq!((unfitted.short, unfitted.hanging), (Ms(800.0), fitted.hanging));
+    }
+}

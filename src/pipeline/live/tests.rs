@@ -15,6 +15,7 @@ use crate::config::{Echo, Flag, Sources};
 use crate::hear::{FRAME, WAKE_STEP};
 use crate::pipeline::stage::{Detector, Judge, Name, Recogniser, Speaker, Thinker};
 use crate::tts::Sound;
+use crate::turn::Weights;
 use crate::types::SampleRate;
 
 const RATE: SampleRate = SampleRate(8000);
@@ -200,13 +201,29 @@ impl World {
     ) -> World {
         let (history, recogniser): (Arc<Mutex<_>>, _) = (Arc::default(), Box::new(Reads));
         let thinker = Box::new(Talks(Arc::clone(&history)));
-        let stages = Stages { detector, judge, name: None, recogniser, thinker, speaker, turn_weights: Some(Weights::default()) };
+        let stages = Stages {
+            detector,
+            judge,
+            name: None,
+            recogniser,
+            thinker,
+            speaker,
+            turn_weights: Some(Weights::default()),
+        };
         World { history, ..World::start(room, settings, stages) }
     }
 
     fn heard_by(recogniser: ReadsAlong, speaker: Box<dyn Speaker>) -> World {
         let (detector, thinker, recogniser) = (Box::new(Loud), Box::new(Talks(Arc::default())), Box::new(recogniser));
-        let stages = Stages { detector, judge: None, name: None, recogniser, thinker, speaker, turn_weights: Some(Weights::default()) };
+        let stages = Stages {
+            detector,
+            judge: None,
+            name: None,
+            recogniser,
+            thinker,
+            speaker,
+            turn_weights: Some(Weights::default()),
+        };
         World::start(Room::HEADPHONES, &[("audio.echo", "off")], stages)
     }
 

@@ -16,8 +16,8 @@ use crate::types::{Ms, SampleRate};
 const ENDLESS: Ms = Ms(5_000.0);
 /// How long the end of a recording is observed: all that is said of it is said by then.
 const TAIL: Ms = Ms(700.0);
-/// A pause within this span of the last sample of speech is the end, and one within it of a pause put in is that one: voice
-/// activity and energy do not see a voice fall silent at the same sample.
+/// A pause within this span of one that was put in is that one: voice activity and energy do not see a voice fall silent at the
+/// same sample.
 const NEAR: Ms = Ms(250.0);
 /// How long the pauses are that are put in.
 const MADE: Ms = Ms(600.0);
@@ -101,7 +101,10 @@ impl Rehearsal {
             watched.see(self.live.pause(), self.now());
         }
         watched.see(None, self.now());
-        Ok(watched.over.into_iter().map(|(pause, silence)| recording.pause(pause, silence, begin)).collect())
+        let pause = |(pause, silence)| recording.pause(pause, silence, begin);
+        let mut pauses: Vec<_> = watched.over.into_iter().map(pause).collect();
+        pauses.iter_mut().last().into_iter().for_each(|last| last.kind = Kind::End);
+        Ok(pauses)
     }
 }
 
@@ -110,32 +113,28 @@ impl Rehearsal {
 struct Watched {
     /// Each with how long it lasted.
     over: Vec<(turn::Pause, Ms)>,
-    /// The one that lasts, as it was seen last, and when.
+    /// The one that lasts, and how long it was quiet so far.
     now: Option<(turn::Pause, Ms)>,
 }
 
 impl Watched {
     fn see(&mut self, pause: Option<turn::Pause>, at: Ms) {
-        if let Some((last, seen)) = self.now.take_if(|(last, _)| pause.is_none_or(|pause| pause.since != last.since)) {
-            self.over.push((last, Ms(seen.0 - last.since.0)));
-        }
-        self.now = pause.map(|pause| (pause, at));
+        self.over.extend(self.now.take_if(|(last, _)| pause.is_none_or(|pause| pause.since != last.since)));
+        let Some(pause) = pause else { return };
+        let lasts = self.now.map_or(Ms(0.0), |(_, lasts)| lasts);
+        self.now = Some((pause, if pause.seen { lasts } else { Ms(at.0 - pause.since.0) }));
     }
 }
 
 impl Recording {
-    /// A pause that was observed in this recording, which began at the moment `begin`.
+    /// A pause that was observed in this recording, which began at the moment `begin`, and was not its end.
     fn pause(&self, pause: turn::Pause, silence: Ms, begin: Ms) -> Pause {
         let at = Ms(pause.since.0 - begin.0);
         let is_within = |range: &Range<usize>| {
             let [from, to] = [range.start, range.end].map(|sample| SampleRate::HEARING.duration(sample).0);
             (from - NEAR.0..to + NEAR.0).contains(&at.0)
         };
-        let kind = match at.0 + NEAR.0 > SampleRate::HEARING.duration(self.speech.end).0 {
-            true => Kind::End,
-            false if self.made.iter().any(is_within) => Kind::Made,
-            false => Kind::Own,
-        };
+        let kind = if self.made.iter().any(is_within) { Kind::Made } else { Kind::Own };
         Pause { kind, at, silence, evidence: pause.evidence }
     }
 }
@@ -163,24 +162,29 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_the_end_or_made_or_the_speakers_own() {
+    fn a_pause_is_made_or_the_speakers_own() {
         let paused = recording().with_pauses(1);
         let made = SampleRate::HEARING.duration(paused.made[0].start).0;
-        let end = SampleRate::HEARING.duration(paused.speech.end).0;
-        for (at, kind) in
-            [(made - 100.0, Kind::Made), (made + 900.0, Kind::Own), (end - 200.0, Kind::End), (end + 60.0, Kind::End)]
-        {
-            let pause = turn::Pause { since: Ms(1_000.0 + at), evidence: None, over: None };
+        for (at, kind) in [(made - 100.0, Kind::Made), (made + 500.0, Kind::Made), (made + 900.0, Kind::Own)] {
+            let pause = turn::Pause { since: Ms(1_000.0 + at), seen: false, evidence: None, over: None };
             assert_eq!(paused.pause(pause, Ms(400.0), Ms(1_000.0)).kind, kind, "{at}");
         }
     }
 
     #[test]
     fn a_pause_lasts_until_the_voice_is_back() {
-        let pause = |since| Some(turn::Pause { since: Ms(since), evidence: None, over: None });
+        let pause = |since, seen| Some(turn::Pause { since: Ms(since), seen, evidence: None, over: None });
         let mut watched = Watched::default();
-        for (seen, at) in [(None, 0.0), (pause(5.0), 10.0), (pause(5.0), 20.0), (None, 30.0), (pause(40.0), 45.0)] {
-            watched.see(seen, Ms(at));
+        for (told, at) in [
+            (None, 0.0),
+            (pause(5.0, false), 10.0),
+            (pause(5.0, true), 15.0),
+            (pause(5.0, false), 20.0),
+            (pause(5.0, true), 25.0),
+            (None, 30.0),
+            (pause(40.0, false), 45.0),
+        ] {
+            watched.see(told, Ms(at));
         }
         watched.see(None, Ms(60.0));
         let lasted: Vec<_> = watched.over.iter().map(|(pause, lasted)| (pause.since.0, lasted.0)).collect();
