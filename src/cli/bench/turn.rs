@@ -39,7 +39,10 @@ pub fn run(args: &BenchTurn, house: &House) -> Result<()> {
         return super::pauses::run(args, house);
     }
     let talk = house.talk();
-    let loader = house.loader_for_turns()?;
+    let loader = match args.weights {
+        Some(_) => house.loader_with_thinker()?,
+        None => house.loader_for_turns()?,
+    };
     let weights = args.weights.as_ref().map(|file| weights(file, loader.weighed())).transpose()?;
     let questions = questions(args, &mut loader.detector()?, &loader.plan().hear)?;
     let stages = talk.loading(loader, Purpose::Conversation)?;
