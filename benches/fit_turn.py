@@ -31,6 +31,7 @@ SHORT = 0.75
 # A shorter pause ends no turn, and is over before all models have said something.
 SHORTEST = 200
 RIDGES = [0.0, 0.01, 0.1]
+RESAMPLES = 200
 
 
 class Pauses:
@@ -141,6 +142,17 @@ def pairs_right(over, end, other):
     return above + 0.5 * (ends[:, None] == others[None, :]).mean()
 
 
+def interval(over, pauses):
+    """Bounds the share of right pairs: 95 of 100 samples of as many speakers lie within."""
+    random = np.random.default_rng(1)
+    rows = {speaker: np.flatnonzero(pauses.speaker == speaker) for speaker in sorted(set(pauses.speaker))}
+    each = []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([rows[speaker] for speaker in random.choice(list(rows), len(rows))])
+        each.append(pairs_right(over[drawn], pauses.end[drawn], ~pauses.end[drawn]))
+    return np.nanpercentile(each, [2.5, 97.5])
+
+
 def wait(over):
     silence = np.full(len(over), float(NOT_UNDERSTOOD))
     for least, needed in reversed(STEPS):
@@ -156,8 +168,9 @@ def report(name, over, pauses, floor=0):
     p50, p95 = np.percentile(waits[pauses.end], [50, 95])
     mean = waits[pauses.end].mean()
     files = len(set(pauses.file))
+    low, high = interval(over, pauses)
     print(
-        f"{name:<42}{pairs_right(over, pauses.end, ~pauses.end):>7.3f}{pairs_right(over, pauses.end, own):>7.3f}"
+        f"{name:<40}{pairs_right(over, pauses.end, ~pauses.end):>7.3f} {low:.2f}-{high:.2f}{pairs_right(over, pauses.end, own):>7.3f}"
         f"{np.mean(waits[pauses.end] <= 510):>8.0%}{p50:>6.0f}{mean:>6.0f}{p95:>6.0f}"
         f"{len(set(pauses.file[cut])):>5}/{files:<5}{np.mean(waits[made] < 600) if made.any() else 0:>6.1%}"
     )
@@ -167,7 +180,7 @@ def head(title, pauses):
     counts = {kind: int(np.sum(pauses.kind == kind)) for kind in ["end", "own", "made"]}
     print(f"\n{title}: {counts['end']} ends, {counts['own']} own pauses, {counts['made']} made, "
           f"{len(set(pauses.speaker))} speakers, {len(pauses.rows) - len(pauses.complete().rows)} incomplete")
-    print(f"{'':<42}{'pairs':>7}{'own':>7}{'short':>8}{'p50':>6}{'mean':>6}{'p95':>6}{'own cut':>10}{'made':>8}")
+    print(f"{'':<40}{'pairs':>7}{'95 %':>10}{'own':>7}{'short':>8}{'p50':>6}{'mean':>6}{'p95':>6}{'own cut':>10}{'made':>8}")
 
 
 def read(path, recordings):

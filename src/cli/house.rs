@@ -39,7 +39,8 @@ impl House {
         Ok(loader)
     }
 
-    /// The loader, for a mode that takes turns: a second line says so where the weights were fitted to other models.
+    /// The loader, for a mode that takes turns: a second line says so where the weights were fitted
+    /// to other models.
     pub fn loader_for_turns(&self) -> Result<&Loader> {
         let loader = self.loader_with_thinker()?;
         loader.weights_note().iter().for_each(|note| self.talk.note(note));

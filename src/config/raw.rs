@@ -149,8 +149,8 @@ pub struct Hear {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Turn {
-    /// Silence that ends a turn that is most likely over, in milliseconds. Not used with models that the weights of turn taking
-    /// were not fitted to.
+    /// Silence that ends a turn that is most likely over, in milliseconds. Not used with models
+    /// that the weights of turn taking were not fitted to.
     #[schemars(range(min = 100, max = 5000))]
     pub short_silence_ms: u32,
     /// Silence that ends a turn that may be over, in milliseconds; at least short_silence_ms.

@@ -208,8 +208,8 @@ impl Rehearsal {
         Ok(())
     }
 
-    /// Lets some time pass: what has passed of the system's, or a tick and as long as the stages take for what is wanted of
-    /// them.
+    /// Lets some time pass: what has passed of the system's, or a tick and as long as the stages
+    /// take for what is wanted of them.
     fn step(&mut self) -> Result<Vec<Happening>> {
         if self.pace == Pace::RealTime {
             let passed = Moment(self.origin.elapsed().as_nanos() as u64).since(self.card.clock().now());

@@ -83,7 +83,8 @@ pub struct Stages {
     pub recogniser: Box<dyn Recogniser>,
     pub thinker: Box<dyn Thinker>,
     pub speaker: Box<dyn Speaker>,
-    /// How what they say of a turn's end is added up; `None` where that was not fitted to these models.
+    /// How what they say of a turn's end is added up; `None` where that was not fitted to these
+    /// models.
     pub turn_weights: Option<Weights>,
 }
 

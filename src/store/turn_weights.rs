@@ -20,7 +20,7 @@ pub struct Weighed<'a> {
     pub llm: &'a str,
 }
 
-/// One fit.
+/// Weights and the models they were fitted to.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 struct Fit {
@@ -30,13 +30,14 @@ struct Fit {
     weights: Weights,
 }
 
-/// All of them.
+/// A table of weights by models.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(transparent)]
 pub struct TurnWeights(Vec<Fit>);
 
 impl TurnWeights {
-    /// Reads a text of the catalogue's form that holds nothing else: what `benches/fit_turn.py` writes.
+    /// Reads a text of the catalogue's form that holds nothing else: what `benches/fit_turn.py`
+    /// writes.
     pub fn parse(text: &str) -> Result<TurnWeights, CatalogueError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]

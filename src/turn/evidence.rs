@@ -1,8 +1,9 @@
-//! How likely a turn is over, from three inputs: what the end-of-turn model makes of how the voice fell, what the recogniser
-//! would write behind the last word, and how the language model finds the words.
+//! How likely a turn is over, from three inputs: what the end-of-turn model makes of how the voice
+//! fell, what the recogniser would write behind the last word, and how the language model finds the
+//! words.
 //!
-//! None of them knows much alone, so they are added up as logistic regression does: log-odds times a weight each, and a bias.
-//! The weights hold for the models they were fitted to ([`Weights`]).
+//! None of them knows much alone, so they are added up as logistic regression does: log-odds times
+//! a weight each, and a bias. The weights hold for the models they were fitted to ([`Weights`]).
 
 use super::input::{Transcript, Verdict};
 use super::settings::{Weight, Weights};
@@ -17,7 +18,8 @@ pub(super) struct Evidence<'a> {
     pub(super) words: Option<f32>,
 }
 
-/// The inputs as they are added up: log-odds that the turn is over, each `None` where it is missing.
+/// The inputs as they are added up: log-odds that the turn is over, each `None` where it is
+/// missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LogOdds {
     /// Of the end-of-turn model.
@@ -55,7 +57,8 @@ impl Evidence<'_> {
         Some(LogOdds { voice: self.voice.map(log_odds), words: self.of_words(marked), written })
     }
 
-    /// The probability that the turn is over, 0..=1. `None` where no words are understood that could be over.
+    /// The probability that the turn is over, 0..=1. `None` where no words are understood that
+    /// could be over.
     pub(super) fn over(&self, weights: &Weights) -> Option<f32> {
         let Weights { voice, words, written, bias } = weights;
         let inputs = self.log_odds()?;

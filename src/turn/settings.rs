@@ -71,8 +71,8 @@ pub enum BargeIn {
     Off,
 }
 
-/// The coefficients of the logistic regression that says how likely a turn is over (`turn::evidence`). They hold for the models
-/// whose probabilities they were fitted to.
+/// The coefficients of the logistic regression that says how likely a turn is over
+/// (`turn::evidence`). They hold for the models whose probabilities they were fitted to.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weights {
@@ -91,11 +91,13 @@ pub struct Weights {
 pub struct Weight {
     /// Multiplies the input's log-odds.
     pub factor: f32,
-    /// Log-odds that stand for an input that is missing: those with which the others explain the recordings best.
+    /// Log-odds that stand for an input that is missing: those with which the others explain the
+    /// recordings best.
     pub missing: f32,
 }
 
-/// How much silence ends a turn, by how likely it is over (`turn::evidence`).
+/// How much silence ends a turn, by how likely it is over (`turn::evidence`). The counts are of the
+/// recordings on which the figures were chosen; `benches/turn-taking.md` has those of others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndOfTurn {
     /// The floor: it is most likely over. Most answers take about as long to be made, so less would gain little. Of 36
@@ -129,8 +131,9 @@ impl Default for EndOfTurn {
     }
 }
 
-/// Those for models that none were fitted to: the starter's in round figures. The order of ends and pauses holds for other
-/// models too, the probability less so, and therefore they go with longer silences (`pipeline::live`).
+/// Those for models that none were fitted to: the starter's in round figures. They rank ends above
+/// pauses nearly as often as weights that were fitted (`benches/turn-taking.md`). The probability
+/// may be off, so they go with longer silences (`pipeline::live`).
 impl Default for Weights {
     fn default() -> Self {
         Weights {

@@ -48,8 +48,8 @@ pub struct BenchTurn {
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
-    /// Tell instead what the models say of every pause, one JSON object a line, never the words; each recording is said as it
-    /// is and a second time with pauses put in
+    /// Tell instead what the models say of every pause, one JSON object a line, never the words;
+    /// each recording is said as it is and a second time with pauses put in
     #[arg(long, conflicts_with_all = ["pause_every", "weights", "json"])]
     pub pauses: bool,
 

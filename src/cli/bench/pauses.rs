@@ -1,5 +1,5 @@
-//! `sotto bench turn --pauses`: what the models say of every pause of some recordings. `benches/fit_turn.py` fits the weights
-//! of turn taking to it.
+//! `sotto bench turn --pauses`: what the models say of every pause of some recordings.
+//! `benches/fit_turn.py` fits the weights of turn taking to it.
 
 use std::io::Write;
 use std::path::Path;

@@ -3,9 +3,9 @@
 use crate::pipeline::stage::PresentTurn;
 use crate::types::{Ms, TurnId};
 
-/// Silence that the judge hears behind the speech. Asked at 96 to 160 ms Smart Turn told the ends and pauses of 97 recordings
-/// from each other a little better than later (area under the curve 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the
-/// recogniser has had both cores to itself.
+/// Silence that the judge hears behind the speech. Asked at 96 to 160 ms Smart Turn told the ends
+/// and pauses of 97 recordings from each other a little better than later (area under the curve
+/// 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the recogniser has had both cores to itself.
 const JUDGED_SILENCE: Ms = Ms(160.0);
 
 /// A turn, and from where to where its speech goes.
@@ -25,7 +25,8 @@ impl Judging {
         *self = Judging { waits: Some(speech), asked: None };
     }
 
-    /// Takes the speech that is to be judged now: there is silence enough behind it, and its turn is the present one.
+    /// Takes the speech that is to be judged now: there is silence enough behind it, and its turn
+    /// is the present one.
     pub(super) fn take_due(&mut self, present: &PresentTurn, now: Ms) -> Option<Speech> {
         let due = self.waits.take_if(|(.., to)| now.0 >= to.0 + JUDGED_SILENCE.0);
         due.filter(|(turn, ..)| present.is(*turn)).inspect(|(turn, ..)| self.asked = Some(*turn))

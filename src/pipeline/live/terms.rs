@@ -19,8 +19,8 @@ pub(super) fn words(transcript: &asr::Transcript) -> Transcript {
     }
 }
 
-/// How the plan wants the conversation to behave, where it has a name or none, and weights that were fitted to its models or
-/// none.
+/// How the plan wants the conversation to behave, where it has a name or none, and weights that
+/// were fitted to its models or none.
 pub(super) fn turn_settings(plan: &Plan, wake_word: bool, weights: Option<Weights>) -> TurnSettings {
     let (usual, turn) = (TurnSettings::default(), &plan.turn);
     TurnSettings {

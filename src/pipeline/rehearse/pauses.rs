@@ -1,7 +1,9 @@
-//! Every pause of a recording with what the models say of it: what the weights of turn taking are fitted to.
+//! Every pause of a recording with what the models say of it: what the weights of turn taking are
+//! fitted to.
 //!
-//! Nothing is timed here, so the card's clock stands still while a model works, and what is observed does not depend on the
-//! machine. No turn ends in the recording: the silences are longer than its pauses.
+//! Nothing is timed here, so the card's clock stands still while a model works, and what is
+//! observed does not depend on the machine. No turn ends in the recording: the silences are longer
+//! than its pauses.
 
 use std::ops::Range;
 
@@ -16,8 +18,8 @@ use crate::types::{Ms, SampleRate};
 const ENDLESS: Ms = Ms(5_000.0);
 /// How long the end of a recording is observed: all that is said of it is said by then.
 const TAIL: Ms = Ms(700.0);
-/// A pause within this span of one that was put in is that one: voice activity and energy do not see a voice fall silent at the
-/// same sample.
+/// A pause within this span of one that was put in is that one: voice activity and energy do not
+/// see a voice fall silent at the same sample.
 const NEAR: Ms = Ms(250.0);
 /// How long the pauses are that are put in.
 const MADE: Ms = Ms(600.0);
@@ -34,7 +36,8 @@ pub struct Pause {
     pub at: Ms,
     /// How long it was silent: at the end, as long as that was observed.
     pub silence: Ms,
-    /// What the models said before the voice was back; `None` where no words were understood that could be over.
+    /// What the models said before the voice was back; `None` where no words were understood that
+    /// could be over.
     pub evidence: Option<LogOdds>,
 }
 
@@ -69,7 +72,8 @@ impl Recording {
         places.iter().rev().fold(self.clone(), |recording, at| recording.paused_at(*at, MADE))
     }
 
-    /// The places where the voice is weakest, that are far enough from each other, the weakest first.
+    /// The places where the voice is weakest, that are far enough from each other, the weakest
+    /// first.
     fn weakest(&self, most: usize) -> Vec<usize> {
         let (width, apart) = (SampleRate::HEARING.samples(super::DIP), SampleRate::HEARING.samples(APART));
         let edge = (self.speech.len() as f64 * EDGE) as usize;
@@ -88,7 +92,8 @@ impl Recording {
 }
 
 impl Rehearsal {
-    /// Says a recording and tells its pauses, each with all that is said of it until the voice is back.
+    /// Says a recording and tells its pauses, each with all that is said of it until the voice is
+    /// back.
     pub fn pauses(&mut self, recording: &Recording) -> Result<Vec<Pause>> {
         self.rest()?;
         self.live.forget();
@@ -127,7 +132,8 @@ impl Watched {
 }
 
 impl Recording {
-    /// A pause that was observed in this recording, which began at the moment `begin`, and was not its end.
+    /// A pause that was observed in this recording, which began at the moment `begin`, and was not
+    /// its end.
     fn pause(&self, pause: turn::Pause, silence: Ms, begin: Ms) -> Pause {
         let at = Ms(pause.since.0 - begin.0);
         let is_within = |range: &Range<usize>| {
