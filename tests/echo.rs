@@ -122,6 +122,7 @@ fn within(room: SimulatedRoom, voice: Said, echo: EchoMode) -> Conversation {
         transcriber: Box::new(Believes),
         language_model: Box::new(Knows),
         synthesizer: Box::new(voice),
+        turn_weights: None,
     };
     let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
     let plan = Plan { audio: AudioPlan { echo, ..plan.audio }, ..plan };

@@ -179,6 +179,7 @@ impl Soak {
             synthesizer: Box::new(Hums(chance)),
             turn_detector: None,
             wake_word: None,
+            turn_weights: None,
         };
         let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;
         let card = card();

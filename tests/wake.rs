@@ -267,6 +267,7 @@ impl World {
             transcriber: Box::new(Believes(Arc::clone(&read))),
             language_model: Box::new(Knows),
             synthesizer: Box::new(Recorded(question[..6 * 16_000].to_vec())),
+            turn_weights: None,
         };
         let settings = [("detect.wake_word", "alexa"), ("turn.barge_in", "off")];
         let flag = |(path, value): (&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };

@@ -41,6 +41,14 @@ impl AppContext {
         Ok(loader)
     }
 
+    /// The loader, for a mode that takes turns: a second line says so where the weights were fitted
+    /// to other models.
+    pub fn loader_for_turns(&self) -> Result<&Loader> {
+        let loader = self.loader_with_language_model()?;
+        loader.weights_note().iter().for_each(|note| self.console.note(note));
+        Ok(loader)
+    }
+
     pub fn loader(&self) -> Result<&Loader> {
         if let Some(loader) = self.loader.get() {
             return Ok(loader);

@@ -33,7 +33,7 @@ const PHASES: [(&str, &[ModelPart]); 3] = [
 const PROCESS: Bytes = Bytes::mib(16);
 
 pub fn run(args: &PlanArgs, context: &AppContext) -> Result<()> {
-    let loader = context.loader_with_language_model()?;
+    let loader = context.loader_for_turns()?;
     let parts = ModelPart::of(loader.plan(), Purpose::Conversation);
     let plans = parts.iter().map(|part| loader.planned(*part)).collect::<Result<Vec<_>>>()?;
     let fits = loader.admit(&parts);

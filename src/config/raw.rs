@@ -158,7 +158,8 @@ pub struct RawHear {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTurn {
-    /// Silence that ends a turn that is most likely over, in milliseconds.
+    /// Silence that ends a turn that is most likely over, in milliseconds. Not used with models
+    /// that the weights of turn taking were not fitted to.
     #[schemars(range(min = 100, max = 5000))]
     pub likely_silence_ms: u32,
     /// Silence that ends a turn that may be over, in milliseconds; at least likely_silence_ms.

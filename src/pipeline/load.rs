@@ -13,8 +13,9 @@ use crate::llm::checkpoint::CONFIG;
 use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
 use crate::memory::{self, Budget, Permit};
 use crate::onnx::Onnx;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, TurnModels};
 use crate::tts::{TtsError, Voice, Voices};
+use crate::turn::TurnWeights;
 use crate::types::Bytes;
 
 /// A part of the pipeline that holds memory.
@@ -160,6 +161,28 @@ impl Loader {
         ))
     }
 
+    /// The models that say whether a turn is over.
+    pub fn turn_models(&self) -> TurnModels<'_> {
+        let Plan { detect, asr, llm, .. } = &self.plan;
+        TurnModels { end_of_turn: detect.end_of_turn.as_deref(), asr: &asr.model, llm: &llm.model }
+    }
+
+    /// The weights of turn taking that were fitted to these models, if some were.
+    pub fn turn_weights(&self) -> Option<TurnWeights> {
+        self.store.catalogue().turn_weights().find(self.turn_models())
+    }
+
+    /// The line for a person whose models have no weights.
+    pub fn weights_note(&self) -> Option<String> {
+        let unfitted = self.turn_weights().is_none();
+        unfitted.then(|| {
+            format!(
+                "the weights of turn taking were not fitted to {}: a turn ends after possible_silence_ms of [turn] at the earliest",
+                self.turn_models()
+            )
+        })
+    }
+
     /// Refuses a pipeline that names a model nobody knows, whether or not its models are here.
     pub fn check_names(&self) -> Result<()> {
         for part in ModelPart::of(&self.plan, Purpose::Conversation) {
@@ -294,6 +317,7 @@ impl Loader {
                 transcriber: Box::new(transcriber),
                 language_model: Box::new(language_model),
                 synthesizer: Box::new(synthesizer),
+                turn_weights: self.turn_weights(),
             })
         })
     }
@@ -520,6 +544,29 @@ mod tests {
             assert!(refusal.contains(part), "{refusal}");
         }
         assert!(loader(home.path(), "de", &["en-us"]).has_voices());
+    }
+
+    #[test]
+    fn weights_hold_for_the_models_they_were_fitted_to() {
+        let home = tempfile::tempdir().unwrap();
+        let loader = |settings: &[(&str, &str)]| {
+            let flag =
+                |&(path, value): &(&str, &str)| Flag { path: path.into(), value: value.into(), name: path.into() };
+            let flags = settings.iter().map(flag).collect();
+            let plan = config::load(&Sources { flags, cores: 1, ..Sources::default() }).unwrap().plan;
+            Loader::new(plan, Store::open(Catalogue::builtin(), home.path().into(), HubEnv::from_env()).unwrap())
+        };
+        let starter = loader(&[]);
+        assert!(starter.turn_weights().is_some());
+        assert_eq!(starter.weights_note(), None);
+        for (path, model) in
+            [("llm.model", "./own.gguf"), ("asr.model", "whisper-tiny.en"), ("llm.model", "smollm2-135m")]
+        {
+            let other = loader(&[(path, model)]);
+            assert_eq!(other.turn_weights(), None, "{model}");
+            let note = other.weights_note().unwrap();
+            assert!(note.contains(model) && note.contains("possible_silence_ms"), "{note}");
+        }
     }
 
     #[test]

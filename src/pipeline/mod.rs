@@ -32,4 +32,6 @@ pub use quantizer::{EngineQuantizer, QuantizeProgress};
 pub use stage::{
     LanguageModel, Result, Stages, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
 };
-pub use turn_benchmark::{BenchmarkedTurn, Recording, TurnBenchmark, TurnOutcome};
+pub use turn_benchmark::{
+    BenchmarkedTurn, PauseFeatures, PauseKind, Recording, TurnBenchmark, TurnOutcome, without_ends,
+};

@@ -122,8 +122,7 @@ impl Pipeline {
         let (begun, begun_in) = latest();
         let (rate, languages) = (stages.synthesizer.rate(), stages.synthesizer.languages());
         // Nobody can go on after the end of a file, so the turn detector is not asked.
-        let Stages { voice_activity, turn_detector: _, wake_word: _, transcriber, language_model, synthesizer } =
-            stages;
+        let Stages { voice_activity, transcriber, language_model, synthesizer, .. } = stages;
         let context = || Worker { present: present.clone(), journal: journal.clone(), tell: tell.clone() };
 
         let (detect, clip, priority) = (plan.detect.clone(), present_clip.clone(), plan.llm.priority);

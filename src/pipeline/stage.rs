@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::asr::{Cancel, Transcript};
 use crate::detect::{FRAME, WAKE_STEP};
 use crate::tts::Sound;
+use crate::turn::TurnWeights;
 use crate::types::{SampleRate, TurnId};
 
 /// A stage's failure, with the stage's own words in its chain.
@@ -89,6 +90,9 @@ pub struct Stages {
     pub transcriber: Box<dyn Transcriber>,
     pub language_model: Box<dyn LanguageModel>,
     pub synthesizer: Box<dyn Synthesizer>,
+    /// Weights of the three probabilities that a turn is over; `None` where none were fitted to
+    /// these models.
+    pub turn_weights: Option<TurnWeights>,
 }
 
 /// Which turn is the present one. Whoever works for an older number stops; nobody has to reset a

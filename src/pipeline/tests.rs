@@ -162,6 +162,7 @@ fn scripted_with(verdict: Verdict, synthesizer: Box<dyn Synthesizer>, heard: Opt
         transcriber: Box::new(CountsTenths(verdict)),
         language_model: Box::new(Echoes { history: history.clone(), heard }),
         synthesizer,
+        turn_weights: None,
     };
     Scripted { pipeline: Pipeline::start(stages, &plan(), Journal::default()), history }
 }
@@ -293,6 +294,7 @@ fn a_question_is_answered_in_its_language_or_not_at_all() {
             transcriber: Box::new(Hears(heard)),
             language_model: Box::new(Echoes { history: history.clone(), heard: None }),
             synthesizer: Box::new(Bilingual(spoke.clone())),
+            turn_weights: None,
         };
         let mut pipeline = Pipeline::start(stages, &plan, Journal::default());
         let answered = answered(pipeline.ask(clip(&[3, 10, 8]), PlaybackPace::Fast, &mut Collects::default()).unwrap());
@@ -396,6 +398,7 @@ fn a_question_that_fails_costs_no_other() {
                 good: at("think"),
             }),
             synthesizer: Box::new(FailsOnce { stage: Hums, good: at("speak") }),
+            turn_weights: None,
         };
         let mut pipeline = Pipeline::start(stages, &plan(), Journal::default());
         let mut ask = || pipeline.ask(clip(&question), PlaybackPace::Fast, &mut Collects::default());

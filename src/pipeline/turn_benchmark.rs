@@ -5,10 +5,15 @@
 //! [`Live`] does. Times count from the recording's own last sample of speech, which the graph does
 //! not know, to when sound leaves the simulated speaker.
 
+mod pauses;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use pauses::{PauseFeatures, PauseKind, without_ends};
+
+use super::listen::PlaybackPace;
 use super::live::{Live, SessionDevices, SessionEvent, TICK};
 use super::stage::{Result, Stages};
 use crate::audio::device::{Card, DEFAULT, Moment, Simulated, SimulatedRoom};
@@ -48,6 +53,8 @@ pub struct Recording {
     samples: Vec<f32>,
     /// From the first to the last sample of speech.
     speech: Range<usize>,
+    /// The quiet that was put in.
+    made: Vec<Range<usize>>,
 }
 
 impl Recording {
@@ -57,16 +64,22 @@ impl Recording {
         let margin = SampleRate::HEARING.samples(MARGIN);
         let from = speech.start.saturating_sub(margin);
         let samples = samples[from..(speech.end + margin).min(samples.len())].to_vec();
-        Recording { samples, speech: speech.start - from..speech.end - from }
+        Recording { samples, speech: speech.start - from..speech.end - from, made: Vec::new() }
     }
 
     /// The same with a pause of so long where the voice is weakest in the middle of the speech.
     /// Where it pauses there already, only the rest is put in.
     pub fn with_pause(&self, pause: Ms) -> Recording {
-        let at = self.dip();
+        self.paused_at(self.dip(), pause)
+    }
+
+    /// The same with a pause at sample `at`, before any that was put in.
+    fn paused_at(&self, at: usize, pause: Ms) -> Recording {
         let quiet = vec![0.0; SampleRate::HEARING.samples(pause).saturating_sub(self.quiet_around(at))];
         let samples = [&self.samples[..at], &quiet, &self.samples[at..]].concat();
-        Recording { samples, speech: self.speech.start..self.speech.end + quiet.len() }
+        let later = self.made.iter().map(|made| made.start + quiet.len()..made.end + quiet.len());
+        let made = std::iter::once(at..at + quiet.len()).chain(later).collect();
+        Recording { samples, speech: self.speech.start..self.speech.end + quiet.len(), made }
     }
 
     /// How long it is quiet around sample `at`.
@@ -112,12 +125,14 @@ pub struct TurnBenchmark {
     card: Simulated,
     live: Live,
     journal: Journal,
-    /// The moment 0 of the card's clock.
+    /// The moment 0 of the card's clock, where that runs with the system's.
     origin: Instant,
+    pace: PlaybackPace,
 }
 
 impl TurnBenchmark {
-    pub fn start(stages: Stages, plan: &Plan) -> Result<TurnBenchmark> {
+    /// Turns are timed in real time only.
+    pub fn start(stages: Stages, plan: &Plan, pace: PlaybackPace) -> Result<TurnBenchmark> {
         let (card, journal) = (Simulated::usual(ROOM), Journal::default());
         let devices = SessionDevices {
             card: Arc::new(card.clone()),
@@ -127,7 +142,7 @@ impl TurnBenchmark {
         // Nobody says the wake word in a recording.
         let stages = Stages { wake_word: None, ..stages };
         let live = Live::start(stages, plan, devices, journal.clone())?;
-        Ok(TurnBenchmark { card, live, journal, origin: Instant::now() })
+        Ok(TurnBenchmark { card, live, journal, origin: Instant::now(), pace })
     }
 
     /// Says a recording and waits for what comes of it.
@@ -190,22 +205,37 @@ impl TurnBenchmark {
     /// Waits until nothing is under way any more.
     fn rest(&mut self) -> Result<()> {
         self.live.control(Control::Stop);
-        let mut quiet_since = Instant::now();
-        while quiet_since.elapsed() < LEAD {
+        let mut quiet_since = self.now();
+        while self.now().0 - quiet_since.0 < Ms::from(LEAD).0 {
             self.step()?;
             if !matches!(self.live.view(), SessionState::Listening | SessionState::Waiting) {
-                quiet_since = Instant::now();
+                quiet_since = self.now();
                 self.live.control(Control::Stop);
             }
         }
         Ok(())
     }
 
-    /// Lets the card catch up with the system's clock.
+    /// Lets some time pass: what has passed of the system's, or a tick and as long as the stages
+    /// take for what is wanted of them.
     fn step(&mut self) -> Result<Vec<SessionEvent>> {
-        let passed = Moment(self.origin.elapsed().as_nanos() as u64).since(self.card.clock().now());
-        self.card.advance(passed);
-        self.live.step(TICK)
+        if self.pace == PlaybackPace::RealTime {
+            let passed = Moment(self.origin.elapsed().as_nanos() as u64).since(self.card.clock().now());
+            self.card.advance(passed);
+            return self.live.step(TICK);
+        }
+        self.card.advance(TICK);
+        let mut happened = self.live.step(Duration::ZERO)?;
+        let asked = Instant::now();
+        while self.live.is_awaiting() && asked.elapsed() < PATIENCE {
+            happened.extend(self.live.step(TICK)?);
+        }
+        Ok(happened)
+    }
+
+    /// By the card's clock.
+    fn now(&self) -> Ms {
+        Ms::from(self.card.clock().now())
     }
 
     fn at(&self, moment: Moment) -> Instant {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::digest::{Digest, Pin};
 use super::name::BlobName;
+use super::turn_weights::TurnWeightsTable;
 use crate::types::Bytes;
 
 /// The sets of models that can be fetched together. `[models] profile` may name the first two; the
@@ -25,6 +26,8 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub struct Catalogue {
     #[serde(rename = "model")]
     models: Vec<CatalogueEntry>,
+    #[serde(default)]
+    turn_weights: TurnWeightsTable,
 }
 
 /// One model, as one platform installs it.
@@ -229,6 +232,11 @@ impl Catalogue {
         })
     }
 
+    /// The weights of turn taking, by the models they were fitted to.
+    pub fn turn_weights(&self) -> &TurnWeightsTable {
+        &self.turn_weights
+    }
+
     fn explain_absence(&self, name: &str) -> NoSuchModel {
         let owned = name.to_owned();
         if self.models.iter().any(|entry| entry.name.as_str() == name) {
@@ -252,6 +260,14 @@ impl Catalogue {
                     why: "it is listed twice".into(),
                 });
             }
+        }
+        self.turn_weights.check()?;
+        let known = |name: &BlobName| self.models.iter().any(|entry| entry.name == *name);
+        if let Some(name) = self.turn_weights.models().find(|name| !known(name)) {
+            return Err(CatalogueError::CatalogueEntry {
+                model: name.to_string(),
+                why: "weights are for it, but it is none".into(),
+            });
         }
         self.models.iter().try_for_each(|entry| {
             entry.check().map_err(|why| CatalogueError::CatalogueEntry { model: entry.name.to_string(), why })

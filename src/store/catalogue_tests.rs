@@ -88,6 +88,19 @@ fn flaws_are_refused() {
 }
 
 #[test]
+fn turn_weights_are_for_models_of_the_catalogue() {
+    let weights = r#"
+[[turn_weights]]
+asr = "tiny"
+llm = "tiny"
+weights = { bias = 0.0, voice = { factor = 1.0, missing = 0.0 }, words = { factor = 1.0, missing = 0.0 }, written = { factor = 1.0, missing = 0.0 } }
+"#;
+    assert!(Catalogue::parse(&format!("{ENTRY}{weights}")).is_ok());
+    let unknown = format!("{ENTRY}{}", weights.replacen("asr = \"tiny\"", "asr = \"small\"", 1));
+    assert!(Catalogue::parse(&unknown).unwrap_err().to_string().contains("small"));
+}
+
+#[test]
 fn other_platforms_are_named_in_the_refusal() {
     let elsewhere = ENTRY.replace("revision = \"1\"", "revision = \"1\"\nplatform = \"plan9-mips\"");
     let catalogue = Catalogue::parse(&elsewhere).unwrap();

@@ -16,6 +16,7 @@ mod name;
 mod pip;
 mod place;
 pub mod progress;
+mod turn_weights;
 mod under_way;
 
 use std::cell::OnceCell;
@@ -35,6 +36,7 @@ pub use name::{BadName, BlobName};
 pub use pip::{Pip, PipError};
 pub use place::FileError;
 pub use progress::{DownloadTask, Progress};
+pub use turn_weights::{TurnModels, TurnWeightsTable};
 pub use under_way::UnderWay;
 
 use self::catalogue::MANIFEST;

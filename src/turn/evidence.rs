@@ -1,15 +1,12 @@
-//! How likely a turn is over, by what three witnesses make of it: the end-of-turn model of how the
-//! voice fell, the transcriber of what to write behind the last word, and the language model of the
-//! words.
+//! How likely a turn is over, from three inputs: what the end-of-turn model makes of how the voice
+//! fell, what the transcriber would write behind the last word, and how the language model finds
+//! the words.
 //!
-//! None of them knows much alone. Of 97 recordings there are the ends and 484 pauses before them,
-//! 36 of the speakers' own and the others made where the voice is weakest: the witnesses rank an
-//! end above a pause in 88, 82 and 87 of 100 pairs, all of them together in 95. So what they say is
-//! added up, log-odds times a weight each, as logistic regression over those recordings weighs it.
-//! (The 95 are of recordings that the weights were not fitted to, a tenth at a time.) The models
-//! were Smart Turn 3.2, Whisper base in eight bits, and Qwen2.5-Coder-0.5B.
+//! None of them knows much alone, so they are added up as logistic regression does: log-odds times
+//! a weight each, and a bias. The weights hold for the models they were fitted to ([`TurnWeights`]).
 
 use super::input::{TurnTranscript, TurnVerdict};
+use super::settings::{FeatureWeight, TurnWeights};
 use super::words::{Completeness, completeness, ends_with_marks};
 
 /// What is known of an utterance that has paused.
@@ -21,20 +18,19 @@ pub(super) struct Evidence<'a> {
     pub(super) words: Option<f32>,
 }
 
-/// A witness.
-struct Feature {
-    weight: f32,
-    /// Log-odds that say least when it is silent: those with which the others' explain the
-    /// recordings best.
-    silent: f32,
+/// The inputs as they are added up: log-odds that the turn is over, each `None` where it is
+/// missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LogOdds {
+    /// Of the end-of-turn model.
+    pub voice: Option<f32>,
+    /// Of the language model, or of the lists of words where those know better.
+    pub words: Option<f32>,
+    /// Of the transcriber.
+    pub written: Option<f32>,
 }
 
-const VOICE: Feature = Feature { weight: 0.67, silent: 1.5 };
-const WORDS: Feature = Feature { weight: 0.59, silent: -2.0 };
-const WRITTEN: Feature = Feature { weight: 0.78, silent: 1.5 };
-const BIAS: f32 = -1.28;
-
-/// No witness is believed beyond these log-odds, one in 400.
+/// Bounds an input's log-odds, at one in 400: no model is right more often.
 const MOST: f32 = 6.0;
 /// What the lists of words stand for where the language model says nothing: a finished sentence for
 /// what it says of an end in the mean, and a last word that must be followed by others for more
@@ -44,24 +40,31 @@ const HANGING: f32 = -8.0;
 /// Log-odds of one in twenty. Below it the language model does not contradict the lists.
 const DOUBTED: f32 = -2.9;
 
-impl Feature {
-    fn says(&self, log_odds: Option<f32>) -> f32 {
-        self.weight * log_odds.unwrap_or(self.silent)
+impl FeatureWeight {
+    fn times(&self, log_odds: Option<f32>) -> f32 {
+        self.factor * log_odds.unwrap_or(self.missing)
     }
 }
 
 impl Evidence<'_> {
-    /// The probability that the turn is over, 0..=1. `None` where no words are understood that
-    /// could be over.
-    pub(super) fn over(&self) -> Option<f32> {
+    /// The inputs of the sum. `None` where no words are understood that could be over.
+    pub(super) fn log_odds(&self) -> Option<LogOdds> {
         let TurnTranscript { language, verdict, ending, .. } = self.transcript;
         if *verdict != TurnVerdict::Certain {
             return None;
         }
         let marked = ends_with_marks(language);
         let written = ending.filter(|_| marked).map(log_odds);
-        let sum = VOICE.says(self.voice.map(log_odds)) + WORDS.says(self.of_words(marked)) + WRITTEN.says(written);
-        Some(1.0 / (1.0 + (-(sum + BIAS)).exp()))
+        Some(LogOdds { voice: self.voice.map(log_odds), words: self.of_words(marked), written })
+    }
+
+    /// The probability that the turn is over, 0..=1. `None` where no words are understood that
+    /// could be over.
+    pub(super) fn over(&self, weights: &TurnWeights) -> Option<f32> {
+        let TurnWeights { voice, words, written, bias } = weights;
+        let inputs = self.log_odds()?;
+        let sum = voice.times(inputs.voice) + words.times(inputs.words) + written.times(inputs.written) + bias;
+        Some(1.0 / (1.0 + (-sum).exp()))
     }
 
     fn of_words(&self, marked: bool) -> Option<f32> {
@@ -85,7 +88,7 @@ mod tests {
     fn over(text: &str, voice: Option<f32>, words: Option<f32>, ending: Option<f32>) -> f32 {
         let language = "en".to_owned();
         let transcript = TurnTranscript { text: text.to_owned(), language, verdict: TurnVerdict::Certain, ending };
-        Evidence { transcript: &transcript, voice, words }.over().unwrap()
+        Evidence { transcript: &transcript, voice, words }.over(&TurnWeights::default()).unwrap()
     }
 
     /// Recordings, and what was said of them.
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_witness_counts_and_none_is_needed() {
+    fn every_input_counts_and_none_is_needed() {
         let text = "How is the weather";
         let all = |p| over(text, Some(p), Some(p), Some(p));
         assert!(all(0.0) < 0.01 && all(1.0) > 0.99 && [0.0, 1.0].map(all).iter().all(|over| over.is_finite()));
@@ -140,11 +143,14 @@ mod tests {
             verdict: TurnVerdict::Doubtful,
             ending: Some(1.0),
         };
-        assert_eq!(Evidence { transcript: &transcript, voice: Some(1.0), words: None }.over(), None);
+        assert_eq!(
+            Evidence { transcript: &transcript, voice: Some(1.0), words: None }.over(&TurnWeights::default()),
+            None
+        );
         let thai = |ending, words| {
             let (text, language) = ("สวัสดีครับ".to_owned(), "th".to_owned());
             let transcript = TurnTranscript { text, language, verdict: TurnVerdict::Certain, ending };
-            Evidence { transcript: &transcript, voice: Some(0.9), words }.over()
+            Evidence { transcript: &transcript, voice: Some(0.9), words }.over(&TurnWeights::default())
         };
         assert_eq!(thai(None, None), thai(Some(0.01), Some(0.0001)));
     }

@@ -4,6 +4,7 @@
 use super::answer::{Answer, Level};
 use super::command::{EarconKind, Ending, Notice, SessionState, TurnCommand};
 use super::command_buffer::{CommandBuffer, after, latest};
+use super::evidence::{Evidence, LogOdds};
 use super::input::{Control, DeviceKind, TurnInput};
 use super::settings::TurnSettings;
 use super::utterance::{TranscriptState, TurnUtterance, VoicePresence};
@@ -35,6 +36,19 @@ pub(super) enum TurnPhase {
     Answering(Answer),
     /// Somebody speaks over it.
     Interrupted { answer: Answer, over: TurnUtterance },
+}
+
+/// A pause in what is being said, by which its end is judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pause {
+    /// When the voice fell silent, on the session's clock.
+    pub since: Ms,
+    /// Whether a voice may be coming back. No silence ends the turn meanwhile.
+    pub seen: bool,
+    /// What the models say so far; `None` where no words are understood that could be over.
+    pub evidence: Option<LogOdds>,
+    /// The probability that the turn is over, 0..=1, by the settings' weights.
+    pub over: Option<f32>,
 }
 
 /// What keeps the conversation from going on.
@@ -124,6 +138,19 @@ impl Machine {
     /// The confirmed answer, and up to which byte its text was heard.
     pub fn answering(&self) -> Option<(TurnId, usize)> {
         self.active().map(|answer| (answer.turn, answer.ledger.heard()))
+    }
+
+    /// The pause in what is being said, if there is one now.
+    pub fn pause(&self) -> Option<Pause> {
+        let TurnPhase::Hearing(utterance) = &self.state else { return None };
+        let since = self.voice.quiet_since()?;
+        let evidence = utterance.evidence();
+        Some(Pause {
+            since,
+            seen: matches!(self.voice, VoicePresence::Seen { .. }),
+            evidence: evidence.as_ref().and_then(Evidence::log_odds),
+            over: evidence.and_then(|evidence| evidence.over(&self.settings.weights)),
+        })
     }
 
     /// Whether words were asked for and are not there.

@@ -68,8 +68,9 @@ mod words;
 mod tests;
 
 pub use command::{EarconKind, Ending, Notice, Reply, SessionState, TurnCommand};
+pub use evidence::LogOdds;
 pub use input::{
     AnswerEvent, Control, DeviceKind, PlaybackEvent, TurnInput, TurnStage, TurnTranscript, TurnVerdict, VoiceEvent,
 };
-pub use machine::Machine;
-pub use settings::{BargeIn, EndOfTurn, TurnSettings};
+pub use machine::{Machine, Pause};
+pub use settings::{BargeIn, EndOfTurn, FeatureWeight, TurnSettings, TurnWeights};

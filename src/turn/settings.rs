@@ -1,11 +1,15 @@
 //! The figures of turn taking, each with its reason.
 
+use serde::Deserialize;
+
 use crate::types::Ms;
 
 /// How the conversation behaves. Spans are finite and not negative.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnSettings {
     pub end: EndOfTurn,
+    /// How the evidence of an end is added up.
+    pub weights: TurnWeights,
     /// Whether the language model says of every question how likely a sentence ends there. It is
     /// waited for then: no sound of the answer can be there before.
     pub use_sentence_end: bool,
@@ -69,7 +73,33 @@ pub enum BargeIn {
     Off,
 }
 
-/// How much silence ends a turn, by how likely it is over (`turn::evidence`).
+/// The coefficients of the logistic regression that says how likely a turn is over
+/// (`turn::evidence`). They hold for the models whose probabilities they were fitted to.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnWeights {
+    /// Of the end-of-turn model.
+    pub voice: FeatureWeight,
+    /// Of the language model.
+    pub words: FeatureWeight,
+    /// Of the transcriber.
+    pub written: FeatureWeight,
+    pub bias: f32,
+}
+
+/// The coefficient of one input.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureWeight {
+    /// Multiplies the input's log-odds.
+    pub factor: f32,
+    /// Log-odds that stand for an input that is missing: those with which the others explain the
+    /// recordings best.
+    pub missing: f32,
+}
+
+/// How much silence ends a turn, by how likely it is over (`turn::evidence`). The counts are of the
+/// recordings on which the figures were chosen; `benches/turn-taking.md` has those of others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndOfTurn {
     /// The floor: it is most likely over. Most answers take about as long to be made, so less would
@@ -104,10 +134,25 @@ impl Default for EndOfTurn {
     }
 }
 
+/// Those for models that none were fitted to: the starter's in round figures. They rank ends above
+/// pauses nearly as often as weights that were fitted (`benches/turn-taking.md`). The probability
+/// may be off, so they go with longer silences (`pipeline::live`).
+impl Default for TurnWeights {
+    fn default() -> Self {
+        TurnWeights {
+            voice: FeatureWeight { factor: 0.7, missing: 1.5 },
+            words: FeatureWeight { factor: 0.6, missing: -2.0 },
+            written: FeatureWeight { factor: 0.8, missing: 1.5 },
+            bias: -1.3,
+        }
+    }
+}
+
 impl Default for TurnSettings {
     fn default() -> Self {
         TurnSettings {
             end: EndOfTurn::default(),
+            weights: TurnWeights::default(),
             use_sentence_end: false,
             longest_turn: Ms(30_000.0),
             candidate_limit: Ms(500.0),

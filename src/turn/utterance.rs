@@ -142,13 +142,17 @@ impl TurnUtterance {
         after(latest(quiet, self.from), self.silence_needed(settings))
     }
 
+    /// What is known of it at a pause, once its words are there.
+    pub(super) fn evidence(&self) -> Option<Evidence<'_>> {
+        self.words().map(|transcript| Evidence { transcript, voice: self.score, words: self.weighed.flatten() })
+    }
+
     /// The likelier it is that the turn is over, the less. Until the language model has weighed the
     /// words, as long as if nothing were known.
-    fn silence_needed(&self, TurnSettings { end, use_sentence_end, .. }: &TurnSettings) -> Ms {
+    fn silence_needed(&self, TurnSettings { end, weights, use_sentence_end, .. }: &TurnSettings) -> Ms {
         let unweighed = *use_sentence_end && self.ahead.is_some() && self.weighed.is_none();
-        let evidence =
-            self.words().map(|transcript| Evidence { transcript, voice: self.score, words: self.weighed.flatten() });
-        let needed = match evidence.filter(|_| !unweighed).and_then(|evidence| evidence.over()) {
+        let evidence = self.evidence().filter(|_| !unweighed);
+        let needed = match evidence.and_then(|evidence| evidence.over(weights)) {
             None => end.long,
             Some(over) if over >= end.likely => end.short,
             Some(over) if over >= end.possible => end.middle,

@@ -48,6 +48,15 @@ pub struct BenchTurn {
     #[arg(long, value_name = "N", default_value = "3")]
     pub pause_every: usize,
 
+    /// Weigh the evidence of a turn's end by those in this file, which benches/fit_turn.py writes
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+
+    /// Tell instead what the models say of every pause, one JSON object a line, never the words;
+    /// each recording is said as it is and a second time with pauses put in
+    #[arg(long, conflicts_with_all = ["pause_every", "weights", "json"])]
+    pub pauses: bool,
+
     #[command(flatten)]
     pub memory: Memory,
 

@@ -44,6 +44,8 @@ fn the_contract_parses() {
         "verify a --against b --device cpu --chunk 1 --json --max-logit-error 1e-3 --max-state-error 1e-4",
         "bench llm",
         "bench llm m.gguf -p 128 -g 256 --depth 2048 --threads 2 --repeat 3 --profile --json --budget 5GiB",
+        "bench turn a b.wav --turns 9 --pause-every 3 --weights w.toml --json",
+        "bench turn a --pauses",
         "devices",
         "devices --json",
         "doctor",
@@ -82,6 +84,8 @@ fn misuse_ends_with_code_2() {
         "bench llm -g 0",
         "bench llm --depth -1",
         "bench llm --repeat 0",
+        "bench turn a --pauses --json",
+        "bench turn a --pauses --weights w.toml",
     ];
     for line in lines {
         let error = Args::read(std::iter::once("sotto").chain(line.split(' '))).unwrap_err();

@@ -2,6 +2,7 @@
 
 mod llm;
 pub(super) mod machine;
+mod pauses;
 mod turn;
 
 use super::args::Bench;

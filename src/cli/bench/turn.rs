@@ -2,6 +2,8 @@
 //! speaker.
 
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,12 +18,16 @@ use crate::config;
 use crate::detect::{SileroVad, speech_end, speech_spans};
 use crate::memory::peak_resident;
 use crate::observe::Timings;
-use crate::pipeline::{BenchmarkedTurn, Purpose, Recording, Result, TurnBenchmark, TurnOutcome};
-use crate::types::Ms;
+use crate::pipeline::{BenchmarkedTurn, PlaybackPace, Purpose, Recording, Result, Stages, TurnBenchmark, TurnOutcome};
+use crate::store::{TurnModels, TurnWeightsTable};
+use crate::turn::TurnWeights;
+use crate::types::{Bytes, Ms};
 
 /// The pauses that are put in, in turns. People pause for 300 to 600 ms in the middle of a
 /// sentence.
 const PAUSES: [Ms; 3] = [Ms(300.0), Ms(450.0), Ms(600.0)];
+/// The largest file of weights that is read.
+const MOST_TEXT: Bytes = Bytes::mib(1);
 
 /// A recording as it is said.
 struct Question {
@@ -31,10 +37,19 @@ struct Question {
 }
 
 pub fn run(args: &BenchTurn, context: &AppContext) -> Result<()> {
+    if args.pauses {
+        return super::pauses::run(args, context);
+    }
     let console = context.console();
-    let loader = context.loader_with_language_model()?;
+    let loader = match args.weights {
+        Some(_) => context.loader_with_language_model()?,
+        None => context.loader_for_turns()?,
+    };
+    let weights = args.weights.as_ref().map(|file| weights(file, loader.turn_models())).transpose()?;
     let questions = questions(args, &mut loader.voice_activity()?, &loader.plan().detect)?;
-    let mut benchmark = TurnBenchmark::start(console.loading(loader, Purpose::Conversation)?, loader.plan())?;
+    let stages = console.loading(loader, Purpose::Conversation)?;
+    let stages = Stages { turn_weights: weights.or(stages.turn_weights), ..stages };
+    let mut benchmark = TurnBenchmark::start(stages, loader.plan(), PlaybackPace::RealTime)?;
     let mut report = Report::default();
     for Question { file, pause, recording } in questions {
         let BenchmarkedTurn { outcome, question } = benchmark.play(&recording)?;
@@ -48,12 +63,30 @@ pub fn run(args: &BenchTurn, context: &AppContext) -> Result<()> {
     }
 }
 
-fn questions(args: &BenchTurn, vad: &mut SileroVad, detect: &config::DetectPlan) -> Result<Vec<Question>> {
+/// The weights for `models` in a file.
+fn weights(file: &Path, models: TurnModels) -> Result<TurnWeights> {
+    let mut text = String::new();
+    let name = file.display();
+    let opened = File::open(file).with_context(|| format!("{name} cannot be opened"))?;
+    opened.take(MOST_TEXT.0 + 1).read_to_string(&mut text).with_context(|| format!("{name} cannot be read"))?;
+    if text.len() as u64 > MOST_TEXT.0 {
+        bail!("{name} is larger than {MOST_TEXT}; name a file that benches/fit_turn.py wrote");
+    }
+    let found = TurnWeightsTable::parse(&text).with_context(|| format!("{name} holds no weights"))?.find(models);
+    found.with_context(|| format!("{name} holds no weights for {models}; fit some to these models"))
+}
+
+/// The recordings that are to be said.
+pub(super) fn files(args: &BenchTurn) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in &args.recordings {
         files.extend(wav_files(path)?);
     }
     files.truncate(args.turns.map_or(usize::MAX, usize::from));
+    Ok(files)
+}
+
+fn questions(args: &BenchTurn, vad: &mut SileroVad, detect: &config::DetectPlan) -> Result<Vec<Question>> {
     let mut paused = 0;
     let mut question = |(n, file): (usize, PathBuf)| {
         let mut recording = recording(&file, vad, detect)?;
@@ -66,7 +99,7 @@ fn questions(args: &BenchTurn, vad: &mut SileroVad, detect: &config::DetectPlan)
         }
         Ok(Question { file, pause, recording })
     };
-    files.into_iter().enumerate().map(&mut question).collect()
+    files(args)?.into_iter().enumerate().map(&mut question).collect()
 }
 
 /// A file itself; of a folder the WAV files in it, by name.
@@ -86,7 +119,7 @@ fn wav_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn recording(file: &Path, vad: &mut SileroVad, detect: &config::DetectPlan) -> Result<Recording> {
+pub(super) fn recording(file: &Path, vad: &mut SileroVad, detect: &config::DetectPlan) -> Result<Recording> {
     let samples = audio::load_speech(file, detect.max_turn)?.samples;
     let bare = config::DetectPlan { speech_pad: Ms(0.0), ..detect.clone() };
     let spans = speech_spans(&samples, &bare, vad)?;

@@ -46,7 +46,7 @@ trait Frontend {
 }
 
 pub fn run(args: &Run, context: &AppContext) -> Result<()> {
-    let stages = context.console().loading(context.loader_with_language_model()?, Purpose::Conversation)?;
+    let stages = context.console().loading(context.loader_for_turns()?, Purpose::Conversation)?;
     let card = Arc::new(Hardware::new(SystemClock::start()));
     let named = &context.plan().devices;
     let devices = SessionDevices { card, microphone: named.microphone.clone(), speaker: named.speaker.clone() };

@@ -2,7 +2,7 @@
 
 use crate::asr;
 use crate::config::{self, Plan};
-use crate::turn::{BargeIn, EndOfTurn, TurnSettings, TurnTranscript, TurnVerdict};
+use crate::turn::{BargeIn, EndOfTurn, TurnSettings, TurnTranscript, TurnVerdict, TurnWeights};
 
 /// A transcript, for the machine.
 pub(super) fn words(transcript: &asr::Transcript) -> TurnTranscript {
@@ -19,17 +19,19 @@ pub(super) fn words(transcript: &asr::Transcript) -> TurnTranscript {
     }
 }
 
-/// How the plan wants the conversation to behave, where it has a name or none.
-pub(super) fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
+/// How the plan wants the conversation to behave, where it has a name or none, and weights that
+/// were fitted to its models or none.
+pub(super) fn turn_settings(plan: &Plan, wake_word: bool, weights: Option<TurnWeights>) -> TurnSettings {
     let (usual, turn) = (TurnSettings::default(), &plan.turn);
     TurnSettings {
         end: EndOfTurn {
-            short: turn.likely_silence,
+            short: if weights.is_some() { turn.likely_silence } else { turn.possible_silence },
             middle: turn.possible_silence,
             long: turn.unlikely_silence,
             hanging: turn.incomplete_silence,
             ..usual.end
         },
+        weights: weights.unwrap_or(usual.weights),
         use_sentence_end: true,
         longest_turn: plan.detect.max_turn,
         barge_in: match turn.barge_in {
@@ -42,5 +44,21 @@ pub(super) fn turn_settings(plan: &Plan, wake_word: bool) -> TurnSettings {
         follow_up: turn.follow_up,
         chime_after: usual.chime_after.filter(|_| turn.earcons),
         ..usual
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Ms;
+
+    #[test]
+    fn without_weights_of_its_models_no_turn_ends_soon() {
+        let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
+        let end = |weights| turn_settings(&plan, false, weights).end;
+        let fitted = end(Some(TurnWeights::default()));
+        assert_eq!((fitted.short, fitted.middle), (Ms(510.0), Ms(800.0)));
+        let unfitted = end(None);
+        assert_eq!((unfitted.short, unfitted.hanging), (Ms(800.0), fitted.hanging));
     }
 }

@@ -18,6 +18,7 @@ mod input_path;
 mod output_path;
 mod partial;
 mod spoken_answer;
+mod turn_detection;
 mod wake_word;
 
 #[cfg(test)]
@@ -43,8 +44,8 @@ use crate::audio::{AudioError, EarconSound, LevelMeter};
 use crate::config::Plan;
 use crate::observe::{Event, Journal, Timings};
 use crate::turn::{
-    self, AnswerEvent, BargeIn, Control, DeviceKind, Ending, Machine, PlaybackEvent, Reply, SessionState, TurnCommand,
-    TurnInput, TurnStage, TurnVerdict,
+    self, AnswerEvent, BargeIn, Control, DeviceKind, Ending, Machine, Pause, PlaybackEvent, Reply, SessionState,
+    TurnCommand, TurnInput, TurnStage, TurnVerdict,
 };
 use crate::types::{Ms, TurnId};
 use adapters::{turn_settings, words};
@@ -53,6 +54,7 @@ use input_path::{CapturedSound, InputPath};
 use output_path::{OutputPath, PlaybackProgress};
 use partial::PartialTranscription;
 use spoken_answer::SpokenAnswer;
+use turn_detection::PendingDetection;
 use wake_word::WakeWordListener;
 
 /// Messages that may wait: sentences and pieces of text are small, and stages wait for room.
@@ -62,11 +64,6 @@ const SOUNDS: usize = 4;
 /// Frames of the microphone, 32 ms each, that cannot be judged one after another: after a second
 /// the ears are dead.
 const MOST_DEAF: u32 = 32;
-/// Silence that the turn detector hears behind the speech. Asked at 96 to 160 ms Smart Turn told
-/// the ends and pauses of 97 recordings from each other a little better than later (area under the
-/// curve 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the transcriber has had both cores to
-/// itself.
-const JUDGED_SILENCE: Ms = Ms(160.0);
 /// How long the thread sleeps when nobody tells it anything: half a block of the microphone.
 pub const TICK: Duration = Duration::from_millis(5);
 /// How long a conversation that ends waits for its stages. One that hangs in foreign code is left
@@ -93,9 +90,7 @@ pub struct Live {
     cancel: Cancel,
     /// Where the transcriber can.
     partial: Option<PartialTranscription>,
-    /// The pause about which the turn detector is still to be asked: of which turn, and from where
-    /// to where its speech goes.
-    unscored_pause: Option<(TurnId, Ms, Ms)>,
+    detection: PendingDetection,
     answer: Option<SpokenAnswer>,
     /// How far it was when that was told last.
     progress: Option<PlaybackProgress>,
@@ -144,7 +139,8 @@ impl Live {
         let ((tell, inbox), (tell_sound, sounds)) = (bounded(QUEUE), bounded(SOUNDS));
         let ((detect, hear_in), (think, think_in), (begun, begun_in)) = (latest(), latest(), latest());
         let (speech, speech_in) = bounded(QUEUE);
-        let Stages { voice_activity, turn_detector, wake_word, transcriber, language_model, synthesizer } = stages;
+        let Stages { voice_activity, turn_detector, wake_word, transcriber, language_model, synthesizer, turn_weights } =
+            stages;
         let wake_word =
             wake_word.zip(plan.detect.wake_word.as_ref()).map(|(model, plan)| WakeWordListener::new(model, plan));
         let worker = |present: &CurrentTurn, tell| Worker { present: present.clone(), journal: journal.clone(), tell };
@@ -173,7 +169,7 @@ impl Live {
         let (card, detached) = (devices.card, detached());
         let settings = PlaybackSettings::at(rate);
         let playback = Playback::open(card.clone(), &devices.speaker, settings, detached.clone())?;
-        let turns = turn_settings(plan, wake_word.is_some());
+        let turns = turn_settings(plan, wake_word.is_some(), turn_weights);
         let input_path = InputPath::new(voice_activity, wake_word, &plan.detect, turns.own_sound);
         Ok(Live {
             plan: plan.clone(),
@@ -190,7 +186,7 @@ impl Live {
             journal,
             cancel: Cancel::default(),
             partial,
-            unscored_pause: None,
+            detection: PendingDetection::default(),
             answer: None,
             progress: None,
             past: Past::default(),
@@ -239,10 +235,16 @@ impl Live {
         self.machine.view()
     }
 
-    /// Whether words that were asked for, or the first sentence of an answer, are still to come: a
-    /// clock that can stand still may wait for them.
+    /// The pause in what is being said, if there is one now.
+    pub fn pause(&self) -> Option<Pause> {
+        self.machine.pause()
+    }
+
+    /// Whether words that were asked for, what the judge says of them, or the first sentence of an
+    /// answer are still to come: a clock that can stand still may wait for them.
     pub fn is_awaiting(&self) -> bool {
-        self.machine.awaits_words() || self.answer.as_ref().is_some_and(|answer| answer.is_silent() && !answer.made)
+        let awaited = self.machine.awaits_words() || self.detection.is_awaited(&self.transcribing);
+        awaited || self.answer.as_ref().is_some_and(|answer| answer.is_silent() && !answer.made)
     }
 
     pub fn glance(&self) -> StatusSnapshot<'_> {
@@ -376,8 +378,15 @@ impl Live {
             StageMessage::SentenceEndScored(turn, probability) => {
                 self.tell(TurnInput::SentenceEndScore { turn, probability })
             }
-            StageMessage::TurnScored(turn, probability) => self.tell(TurnInput::EndOfTurnScore { turn, probability }),
-            StageMessage::TurnDetectorFailed(error) => self.happened.push(SessionEvent::Failed(format!("{error:#}"))),
+            StageMessage::TurnScored(turn, probability) => {
+                self.detection.end(turn);
+                self.tell(TurnInput::EndOfTurnScore { turn, probability });
+            }
+            StageMessage::TurnDetectorFailed(error) => {
+                self.detection = PendingDetection::default();
+                self.queues.iter_mut().for_each(|queues| queues.turn_detection_jobs = None);
+                self.happened.push(SessionEvent::Failed(format!("{error:#}")));
+            }
             StageMessage::Piece(turn, piece) => self.follow(turn, |answer| answer.written(&piece)),
             StageMessage::Sentence(turn, sentence) => {
                 let begun = self.answer.as_ref().is_some_and(|answer| answer.turn == turn && answer.is_silent());
@@ -490,7 +499,7 @@ impl Live {
         self.journal.note_at(turn, utterance.last_sample_at, Event::LastSpeechSample);
         self.transcribing.set(turn);
         self.cancel = Cancel::default();
-        self.unscored_pause = Some((turn, from, to));
+        self.detection.pause((turn, from, to));
         self.queues().transcribing.put(TranscriptionJob {
             turn,
             utterance,
@@ -515,16 +524,13 @@ impl Live {
 
     /// Lets the pause be judged once there is enough of it.
     fn ask_judge(&mut self) {
-        let now = self.now();
-        let Some((turn, from, to)) = self.unscored_pause.take_if(|(.., to)| now.0 >= to.0 + JUDGED_SILENCE.0) else {
-            return;
-        };
-        if !self.transcribing.is(turn) {
+        if self.queues().turn_detection_jobs.is_none() {
             return;
         }
-        let samples = self.utterance(from, to).samples;
-        if let Some(turn_detection_jobs) = &self.queues().turn_detection_jobs {
-            turn_detection_jobs.put(TurnDetectionJob { turn, samples });
+        let Some((turn, from, to)) = self.detection.take_due(&self.transcribing, self.now()) else { return };
+        let job = TurnDetectionJob { turn, samples: self.utterance(from, to).samples };
+        if let Some(verdict) = &self.queues().turn_detection_jobs {
+            verdict.put(job);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::pipeline::stage::{
     LanguageModel, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
 };
 use crate::tts::Sound;
+use crate::turn::TurnWeights;
 use crate::types::SampleRate;
 
 const RATE: SampleRate = SampleRate(8000);
@@ -215,6 +216,7 @@ impl World {
             transcriber,
             language_model,
             synthesizer,
+            turn_weights: Some(TurnWeights::default()),
         };
         World { history, ..World::start(room, settings, stages) }
     }
@@ -229,6 +231,7 @@ impl World {
             transcriber,
             language_model,
             synthesizer,
+            turn_weights: Some(TurnWeights::default()),
         };
         World::start(SimulatedRoom::HEADPHONES, &[("audio.echo", "off")], stages)
     }
