@@ -331,7 +331,7 @@ fn a_full_standard_error_is_no_panic() {
 }
 
 #[test]
-fn a_voice_and_a_recogniser_may_lie_elsewhere() {
+fn a_voice_and_a_transcriber_may_lie_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
     let spoken = dir.path().join("spoken.wav").to_str().unwrap().to_owned();
     let voice = common::model_file("piper-joe", "voice.json");

@@ -3,7 +3,8 @@
 //! the words.
 //!
 //! None of them knows much alone, so they are added up as logistic regression does: log-odds times
-//! a weight each, and a bias. The weights hold for the models they were fitted to ([`TurnWeights`]).
+//! a weight each, and a bias. The weights hold for the models they were fitted to
+//! ([`TurnWeights`]).
 
 use super::input::{TurnTranscript, TurnVerdict};
 use super::settings::{FeatureWeight, TurnWeights};

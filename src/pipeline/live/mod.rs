@@ -240,8 +240,8 @@ impl Live {
         self.machine.pause()
     }
 
-    /// Whether words that were asked for, what the judge says of them, or the first sentence of an
-    /// answer are still to come: a clock that can stand still may wait for them.
+    /// Whether words that were asked for, what the turn detector says of them, or the first
+    /// sentence of an answer are still to come: a clock that can stand still may wait for them.
     pub fn is_awaiting(&self) -> bool {
         let awaited = self.machine.awaits_words() || self.detection.is_awaited(&self.transcribing);
         awaited || self.answer.as_ref().is_some_and(|answer| answer.is_silent() && !answer.made)

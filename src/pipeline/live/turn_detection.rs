@@ -3,30 +3,31 @@
 use crate::pipeline::stage::CurrentTurn;
 use crate::types::{Ms, TurnId};
 
-/// Silence behind the speech that the turn detector is given. Asked at 96 to 160 ms Smart Turn told the ends
-/// and pauses of 97 recordings from each other a little better than later (area under the curve
-/// 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the transcriber has had both cores to itself.
+/// Silence behind the speech that the turn detector is given. Asked at 96 to 160 ms Smart Turn told
+/// the ends and pauses of 97 recordings from each other a little better than later (area under the
+/// curve 0.88; 0.86 at 200 ms, 0.85 at 400), and by now the transcriber has had both cores to
+/// itself.
 const SCORED_SILENCE: Ms = Ms(160.0);
 
 /// Turn, and where its speech begins and ends.
-pub(super) type Speech = (TurnId, Ms, Ms);
+pub(super) type PausedSpeech = (TurnId, Ms, Ms);
 
 #[derive(Default)]
 pub(super) struct PendingDetection {
     /// Pause that is still to be scored.
-    waits: Option<Speech>,
+    waits: Option<PausedSpeech>,
     /// Turn whose score is still to come.
     asked: Option<TurnId>,
 }
 
 impl PendingDetection {
     /// Begins a pause.
-    pub(super) fn pause(&mut self, speech: Speech) {
+    pub(super) fn pause(&mut self, speech: PausedSpeech) {
         *self = PendingDetection { waits: Some(speech), asked: None };
     }
 
     /// Takes the speech to be scored now: enough silence follows it, and its turn is current.
-    pub(super) fn take_due(&mut self, present: &CurrentTurn, now: Ms) -> Option<Speech> {
+    pub(super) fn take_due(&mut self, present: &CurrentTurn, now: Ms) -> Option<PausedSpeech> {
         let due = self.waits.take_if(|(.., to)| now.0 >= to.0 + SCORED_SILENCE.0);
         due.filter(|(turn, ..)| present.is(*turn)).inspect(|(turn, ..)| self.asked = Some(*turn))
     }

@@ -239,7 +239,7 @@ fn our_own_last_words_are_not_answered() {
 }
 
 #[test]
-fn a_recogniser_that_hangs_over_an_answer_lets_it_go_on() {
+fn a_transcriber_that_hangs_over_an_answer_lets_it_go_on() {
     let mut world = asked(spoken(3_000.0, 4_000.0, "What about Paris?"));
     world.run(2_900.0);
     world.recognition = 1e9;

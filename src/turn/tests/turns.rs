@@ -40,7 +40,7 @@ fn silence_is_weighed_with_what_is_said() {
 }
 
 #[test]
-fn the_language_model_and_the_recogniser_are_weighed_with_the_voice() {
+fn turn_ends_by_all_three_probabilities() {
     for (text, score, weighed, ending, needed) in [
         ("How is the weather?", Some(0.95), Some(0.5), Some(0.95), 200.0),
         ("How is the weather?", Some(0.95), Some(0.5), Some(0.4), 400.0),

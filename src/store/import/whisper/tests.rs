@@ -189,7 +189,7 @@ fn read_graph(file: &[u8], list: u64) -> (Vec<String>, usize) {
 }
 
 #[test]
-fn graphs_take_and_give_what_the_recogniser_names() {
+fn graphs_take_and_give_what_the_transcriber_names() {
     let folder = tempfile::tempdir().unwrap();
     let (model, _) = checkpoint().finish();
     let encoder = convert_to(folder.path(), &model, onnx::FILES[0]).unwrap();
