@@ -25,7 +25,7 @@ pub enum ModelPart {
     Runtime,
     VoiceActivityDetector,
     TurnDetector,
-    /// What every wake word is heard through.
+    /// Feature extractor that all wake words share.
     WakeFeatures,
     WakeWord,
     Transcriber,
@@ -58,7 +58,7 @@ impl ModelPart {
         ModelPart::ALL.into_iter().filter(wanted).collect()
     }
 
-    /// What the part does, for a person.
+    /// Task of the part, for a person.
     pub fn task(self) -> &'static str {
         match self {
             ModelPart::Runtime => "ONNX Runtime",
@@ -88,7 +88,7 @@ impl ModelPart {
     }
 }
 
-/// What the parts are loaded for.
+/// Use for which the parts are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Questions from files, each of which ends with its file.
@@ -99,13 +99,13 @@ pub enum Purpose {
 
 /// The catalogue name of the library that runs the ONNX models.
 const RUNTIME: &str = "onnxruntime";
-/// What whisper.cpp maps beyond what it holds, about. It ends the program where it gets nothing, so
-/// it is asked for before.
+/// Address space that whisper.cpp maps beyond what it holds, roughly. It ends the program where it
+/// gets nothing, so it is asked for before.
 const WHISPER_CPP_SLACK: Bytes = Bytes::mib(512);
-/// The catalogue name of what every wake word is heard through.
+/// Catalogue name of the feature extractor that all wake words share.
 const WAKE_FEATURES: &str = "openwakeword";
 
-/// What a part will hold when it is loaded.
+/// Memory of a part once it is loaded.
 #[derive(Clone, Debug)]
 pub struct ModelPartPlan {
     pub part: ModelPart,
@@ -129,8 +129,8 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Where the profile's language model is not installed and the one that may stand in for it is,
-    /// that is the one.
+    /// Stand-in: where the profile's language model is not installed and the one that may replace
+    /// it is, that is the one.
     pub fn new(mut plan: Plan, store: Store) -> Self {
         let budget = Budget::new(plan.memory.budget);
         let stand_in = stand_in(&plan, &store);
@@ -143,12 +143,12 @@ impl Loader {
         own.extend(notes.iter().map(ToString::to_string));
     }
 
-    /// What there is to say to a person about the loading so far.
+    /// Notes for a person about the loading so far.
     pub fn take_notes(&self) -> Vec<String> {
         std::mem::take(&mut *self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
-    /// What is loaded: as the user wants it, but for a stand-in.
+    /// Plan that is loaded: the user's, except for a stand-in.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -243,7 +243,7 @@ impl Loader {
         &self.budget
     }
 
-    /// What `part` will hold. A model that is not installed is planned with the catalogue's figure.
+    /// Memory of `part`. A model that is not installed is planned with the catalogue's figure.
     pub fn planned(&self, part: ModelPart) -> Result<ModelPartPlan> {
         if part == ModelPart::Voice {
             return self.planned_voices();
@@ -273,7 +273,7 @@ impl Loader {
         })
     }
 
-    /// What one voice will hold, and whether it is installed.
+    /// Memory of one voice, and whether it is installed.
     fn planned_voice(&self, voice: &str) -> Result<(Bytes, bool)> {
         if local(ModelPart::Voice, voice).is_none() && self.store.locate(voice).is_err() {
             return Ok((self.store.catalogue().find(voice)?.loaded_bytes(), false));

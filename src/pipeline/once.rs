@@ -36,7 +36,7 @@ const QUEUE: usize = 16;
 /// given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What became of a clip.
+/// Result of a clip.
 #[derive(Clone, Debug)]
 pub enum OnceOutcome {
     Answered(Box<OnceAnswer>),
@@ -55,7 +55,7 @@ pub struct OnceAnswer {
     pub timings: Timings,
 }
 
-/// Where the answer goes while it is made.
+/// Destination of the answer while it is made.
 pub trait Sink {
     /// The reply starts (again): what came before belongs to a turn that did not hold.
     fn begin(&mut self) -> Result<()>;
@@ -83,7 +83,7 @@ pub struct Pipeline {
     rate: SampleRate,
     /// Two-letter codes of what can be spoken.
     languages: Vec<String>,
-    /// What the transcriber works on, to be told to stop.
+    /// Cancels the transcriber's current run.
     cancel: Cancel,
     /// Taken away when the pipeline is dropped.
     queues: Option<Queues>,

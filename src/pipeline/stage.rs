@@ -1,4 +1,4 @@
-//! What the graph asks of its stages. The real ones are models; tests put scripted ones in their
+//! Traits of the stages. The real stages are models; tests put scripted ones in their
 //! place.
 
 use std::ops::ControlFlow;
@@ -14,13 +14,13 @@ use crate::types::{SampleRate, TurnId};
 /// A stage's failure, with the stage's own words in its chain.
 pub type Result<T> = std::result::Result<T, anyhow::Error>;
 
-/// Voice activity: the probability of speech in one frame of [`FRAME`] samples at 16 kHz.
+/// Voice activity detector: the probability of speech in one frame of [`FRAME`] samples at 16 kHz.
 pub trait VoiceActivityDetector: Send {
     fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32>;
     fn reset(&mut self);
 }
 
-/// End of turn by meaning: whether somebody who pauses is done.
+/// Turn detector: the probability that a person who pauses has finished.
 pub trait TurnDetector: Send {
     /// The probability, 0 to 1, that nothing more is to come after `samples` (16 kHz): the turn so
     /// far, up to the pause.
@@ -38,7 +38,7 @@ pub trait WakeWordDetector: Send {
 pub trait Transcriber: Send {
     fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript>;
 
-    /// Whether it can read along while somebody speaks: a run that is cancelled stops at once.
+    /// Whether it can give partial transcripts: a run that is cancelled must stop at once.
     fn can_transcribe_partially(&self) -> bool {
         false
     }
@@ -85,7 +85,7 @@ pub struct Stages {
     /// Only a conversation asks it, and goes on without: the end of a file is the end of its
     /// question.
     pub turn_detector: Option<Box<dyn TurnDetector>>,
-    /// Where there is one, a conversation listens only after it was called by it.
+    /// Wake word detector; a conversation that has one listens only after the wake word.
     pub wake_word: Option<Box<dyn WakeWordDetector>>,
     pub transcriber: Box<dyn Transcriber>,
     pub language_model: Box<dyn LanguageModel>,
@@ -95,7 +95,7 @@ pub struct Stages {
     pub turn_weights: Option<TurnWeights>,
 }
 
-/// Which turn is the present one. Whoever works for an older number stops; nobody has to reset a
+/// Number of the current turn. Work for an older number stops by itself; nobody has to reset a
 /// flag.
 #[derive(Clone, Debug, Default)]
 pub struct CurrentTurn(Arc<AtomicU64>);

@@ -46,7 +46,7 @@ const STEP: usize = 160;
 const ROOM: SimulatedRoom =
     SimulatedRoom { delay: Duration::from_millis(6), gain: 0.25, tail: Duration::from_millis(150), noise: 0.000_5 };
 
-/// What is said in one turn.
+/// Recording of one turn.
 #[derive(Clone, Debug)]
 pub struct Recording {
     /// At 16 kHz.
@@ -67,13 +67,13 @@ impl Recording {
         Recording { samples, speech: speech.start - from..speech.end - from, made: Vec::new() }
     }
 
-    /// The same with a pause of so long where the voice is weakest in the middle of the speech.
+    /// Copy with a pause of length `pause` where the voice is weakest in the middle of the speech.
     /// Where it pauses there already, only the rest is put in.
     pub fn with_pause(&self, pause: Ms) -> Recording {
         self.paused_at(self.dip(), pause)
     }
 
-    /// The same with a pause at sample `at`, before any that was put in.
+    /// Copy with a pause at sample `at`, counted before any pause was inserted.
     fn paused_at(&self, at: usize, pause: Ms) -> Recording {
         let quiet = vec![0.0; SampleRate::HEARING.samples(pause).saturating_sub(self.quiet_around(at))];
         let samples = [&self.samples[..at], &quiet, &self.samples[at..]].concat();
@@ -100,11 +100,11 @@ impl Recording {
     }
 }
 
-/// What became of a recording.
+/// Result of one recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchmarkedTurn {
     pub outcome: TurnOutcome,
-    /// What was understood.
+    /// Transcript of the question.
     pub question: String,
 }
 
@@ -243,7 +243,7 @@ impl TurnBenchmark {
     }
 }
 
-/// The same with `last` as the last sample of speech.
+/// Events with `last` as the last sample of speech.
 fn counted_from(last: Instant, events: Vec<Stamped>) -> Vec<Stamped> {
     let zero = |stamped: Stamped| match stamped.event {
         Event::LastSpeechSample => Stamped { at: last, ..stamped },

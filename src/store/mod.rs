@@ -65,7 +65,7 @@ pub struct Installed {
     files: Vec<BlobName>,
 }
 
-/// What `sotto models list` says of a model.
+/// Row of `sotto models list`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileState {
     Installed,
@@ -127,7 +127,7 @@ impl StoreError {
     }
 }
 
-/// Where models are kept: the configured folder, systemd's `$CACHE_DIRECTORY`, the user's cache.
+/// Folder of the models: the configured folder, systemd's `$CACHE_DIRECTORY`, the user's cache.
 pub fn models_dir(configured: Option<&Path>, lookup: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, StoreError> {
     let var = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // systemd joins several directories with colons; the first is ours.
@@ -161,7 +161,7 @@ impl Store {
         Store { pip, ..self }
     }
 
-    /// What must end, and go, when the program is interrupted while it pulls.
+    /// Processes and files to end and remove when the program is interrupted during a pull.
     pub fn under_way(&self) -> UnderWay {
         self.pip.under_way.clone()
     }
@@ -232,7 +232,7 @@ impl Store {
         entry.name.below(&self.dir)
     }
 
-    /// Where a model is put together; it stays when that is interrupted.
+    /// Folder in which a model is put together; it stays when that is interrupted.
     fn work(&self, entry: &CatalogueEntry) -> PathBuf {
         entry.name.below(&self.dir.join(".work"))
     }

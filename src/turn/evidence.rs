@@ -1,6 +1,6 @@
-//! How likely a turn is over, from three inputs: what the end-of-turn model makes of how the voice
-//! fell, what the transcriber would write behind the last word, and how the language model finds
-//! the words.
+//! Probability that a turn is over, from three inputs: the turn detector's (prosody), the
+//! transcriber's probability of an end mark, and the language model's probability of a sentence
+//! end.
 //!
 //! None of them knows much alone, so they are added up as logistic regression does: log-odds times
 //! a weight each, and a bias. The weights hold for the models they were fitted to
@@ -10,7 +10,7 @@ use super::input::{TurnTranscript, TurnVerdict};
 use super::settings::{FeatureWeight, TurnWeights};
 use super::words::{Completeness, completeness, ends_with_marks};
 
-/// What is known of an utterance that has paused.
+/// Inputs of the decision at a pause.
 pub(super) struct Evidence<'a> {
     pub(super) transcript: &'a TurnTranscript,
     /// The end-of-turn model's probability that the turn is complete.
@@ -23,21 +23,20 @@ pub(super) struct Evidence<'a> {
 /// missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LogOdds {
-    /// Of the end-of-turn model.
+    /// Log-odds by the turn detector.
     pub voice: Option<f32>,
-    /// Of the language model, or of the lists of words where those know better.
+    /// Log-odds by the language model, or by the lists of words where those know better.
     pub words: Option<f32>,
-    /// Of the transcriber.
+    /// Log-odds by the transcriber's end mark.
     pub written: Option<f32>,
 }
 
 /// Bounds an input's log-odds, at one in 400: no model is right more often.
 const MOST: f32 = 6.0;
-/// What the lists of words stand for where the language model says nothing: a finished sentence for
-/// what it says of an end in the mean, and a last word that must be followed by others for more
-/// than it would ever say.
+/// Log-odds by the lists of words where the language model gives none: for a finished sentence the
+/// mean of what the model gives, for a last word that others must follow more than it ever gives.
 const FINISHED: f32 = -0.9;
-const HANGING: f32 = -8.0;
+const INCOMPLETE: f32 = -8.0;
 /// Log-odds of one in twenty. Below it the language model does not contradict the lists.
 const DOUBTED: f32 = -2.9;
 
@@ -71,9 +70,9 @@ impl Evidence<'_> {
     fn of_words(&self, marked: bool) -> Option<f32> {
         let weighed = self.words.filter(|_| marked).map(log_odds);
         match completeness(&self.transcript.text, &self.transcript.language) {
-            Completeness::Hanging if weighed.is_none_or(|weighed| weighed < DOUBTED) => Some(HANGING),
+            Completeness::Incomplete if weighed.is_none_or(|weighed| weighed < DOUBTED) => Some(INCOMPLETE),
             Completeness::Finished => weighed.or(Some(FINISHED)),
-            Completeness::Hanging | Completeness::Unknown => weighed,
+            Completeness::Incomplete | Completeness::Unknown => weighed,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The machine: its state, its doors, its deadlines. What it does with voices stands in `hearing`,
-//! with voices over an answer in `barge_in`, with answers in `answering`.
+//! The state machine: its state, inputs, outputs and deadlines. `hearing` handles utterances,
+//! `barge_in` speech over an answer, `answering` answers.
 
 use super::answer::{Answer, Level};
 use super::command::{EarconKind, Ending, Notice, SessionState, TurnCommand};
@@ -21,7 +21,7 @@ pub struct Machine {
     pub(super) attentive_until: Option<Ms>,
     pub(super) voice: VoicePresence,
     pub(super) state: TurnPhase,
-    /// What was said last: it may still echo.
+    /// Last answer, which may still echo.
     pub(super) recent: Option<Recent>,
     shown: SessionState,
 }
@@ -45,13 +45,13 @@ pub struct Pause {
     pub since: Ms,
     /// Whether a voice may be coming back. No silence ends the turn meanwhile.
     pub seen: bool,
-    /// What the models say so far; `None` where no words are understood that could be over.
+    /// Log-odds by the models so far; `None` where no words are transcribed that could be over.
     pub evidence: Option<LogOdds>,
     /// The probability that the turn is over, 0..=1, by the settings' weights.
     pub over: Option<f32>,
 }
 
-/// What keeps the conversation from going on.
+/// Conditions under which the conversation stands still.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gates {
     muted: bool,
@@ -68,7 +68,7 @@ pub(super) struct Recent {
     pub(super) until: Ms,
 }
 
-/// What a deadline is for.
+/// Purpose of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     /// A first voiced frame came to nothing.
@@ -79,7 +79,7 @@ enum Due {
     Unread,
     /// Speech over the answer is to be looked through.
     WordCheck,
-    /// It has no words.
+    /// Speech over the answer has no words.
     NoWords,
     /// The answer does not move.
     Stalled,
@@ -130,7 +130,7 @@ impl Machine {
         self.earliest().map(|(at, _)| at)
     }
 
-    /// What it was made with.
+    /// Settings that it was made with.
     pub fn settings(&self) -> &TurnSettings {
         &self.settings
     }

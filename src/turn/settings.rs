@@ -4,40 +4,40 @@ use serde::Deserialize;
 
 use crate::types::Ms;
 
-/// How the conversation behaves. Spans are finite and not negative.
+/// Settings of turn taking. Times are finite and not negative.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnSettings {
     pub end: EndOfTurn,
-    /// How the evidence of an end is added up.
+    /// Weights of the probabilities that a turn is over.
     pub weights: TurnWeights,
-    /// Whether the language model says of every question how likely a sentence ends there. It is
-    /// waited for then: no sound of the answer can be there before.
+    /// Whether the language model computes for every question how likely a sentence ends there. The
+    /// turn then waits for it, which costs nothing: no sound of the answer is there before.
     pub use_sentence_end: bool,
-    /// A turn is taken as it is after so long, be it finished or not: Whisper hears 30 s at once.
+    /// Longest turn; it ends there, finished or not. Whisper transcribes 30 s at once.
     pub longest_turn: Ms,
-    /// A first voiced frame that has become neither speech nor silence by now was nothing. Twice
-    /// the 200 ms that voice activity takes to confirm speech, with room for a late frame.
+    /// Time after which a first voiced frame counts as nothing if it became neither speech nor
+    /// silence. Twice the 200 ms that the VAD takes to confirm speech, with room for a late frame.
     pub candidate_limit: Ms,
     pub barge_in: BargeIn,
-    /// Speech over the answer is looked through for words each time it has gone on for so long:
-    /// three syllables or so, the shortest piece that Whisper reads dependably.
+    /// Interval at which speech over the answer is transcribed to find words: about three
+    /// syllables, the shortest piece that Whisper transcribes dependably.
     pub word_check: Ms,
-    /// An interruption without words after so long was none, and the answer goes on. LiveKit's
+    /// Time after which an interruption without words is dropped and the answer goes on. LiveKit's
     /// figure.
     pub word_limit: Ms,
-    /// After so many false interruptions of one answer a voice only ducks it until it has words: in
-    /// a room with a television the answer would stutter.
+    /// Number of false interruptions of one answer after which a voice only ducks it until there
+    /// are words: in a room with a television the answer would stutter.
     pub false_alarms: u32,
-    /// Speech over the answer that is so like what was played is its echo, which the canceller has
-    /// lost, unless it asks to stop: of ten pieces of echo one still passes for a person, and of 40
-    /// pieces of a person one is taken for echo (`hear::Likeness`). Who speaks on is heard again,
+    /// Likeness to the played sound from which speech over the answer counts as residual echo,
+    /// unless it asks to stop. One of ten pieces of echo still passes for a person, and one of 40
+    /// pieces of a person is taken for echo (`detect::Likeness`). Longer speech is compared again,
     /// and is less alike the longer it takes.
     pub own_sound: f32,
-    /// Words said within this span may come back as echo: the longest piece that is said at a time,
-    /// and the time that recognition takes.
+    /// Span within which spoken words may come back as echo: the longest piece that is spoken at a
+    /// time, and the time that transcription takes.
     pub echo_window: Ms,
-    /// Speech that begins so soon after the answer's end may still be its echo: a living room's
-    /// reverberation and the latency of a wireless speaker.
+    /// Time after the answer's end in which speech may still be its echo: a living room's
+    /// reverberation and the latency of a wireless loudspeaker.
     pub echo_tail: Ms,
     /// Whether a wake word has to be said first.
     pub wake_word: bool,
@@ -45,13 +45,13 @@ pub struct TurnSettings {
     pub wake_window: Ms,
     /// How long after an answer speech may begin without the wake word.
     pub follow_up: Ms,
-    /// A transcriber that has said nothing for so long hangs: some ten times what Whisper base
-    /// takes for 30 s of sound on two cores.
+    /// Time without a result after which the transcriber counts as hung: some ten times what
+    /// Whisper base takes for 30 s of sound on two cores.
     pub recognise_limit: Ms,
-    /// The longest wait for an answer's next sign of life before its first sound; a model may have
-    /// to be loaded first (others report 45 s).
+    /// Longest wait for progress of an answer before its first sound; a model may have to be loaded
+    /// first (others report 45 s).
     pub think_limit: Ms,
-    /// The longest wait for a sign of life once the answer is heard.
+    /// Longest wait for progress once the answer is heard.
     pub stall_limit: Ms,
     /// How long an answer waits for a loudspeaker that is lost. One that is unplugged and plugged
     /// in again, or a sound server that restarts, is back within seconds.
@@ -61,13 +61,13 @@ pub struct TurnSettings {
     pub chime_after: Option<Ms>,
 }
 
-/// What somebody who speaks over the answer can do. The wake word and the keys stop it always.
+/// Effect of speech over the answer (barge-in). The wake word and the keys always stop it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BargeIn {
     /// Interrupt it. Without echo cancellation its own sound would hold it up again and again.
     On,
-    /// Stop it by words that ask for silence, whatever is said beside them. It goes on, softly for
-    /// a while, lest it drown them.
+    /// Stop it by words that ask for silence, whatever is said beside them. It goes on, and is
+    /// ducked for a while so that it does not drown them.
     Stop,
     /// Nothing.
     Off,
@@ -78,11 +78,11 @@ pub enum BargeIn {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TurnWeights {
-    /// Of the end-of-turn model.
+    /// Weight of the turn detector's probability.
     pub voice: FeatureWeight,
-    /// Of the language model.
+    /// Weight of the language model's sentence-end probability.
     pub words: FeatureWeight,
-    /// Of the transcriber.
+    /// Weight of the transcriber's end-mark probability.
     pub written: FeatureWeight,
     pub bias: f32,
 }
@@ -102,16 +102,18 @@ pub struct FeatureWeight {
 /// recordings on which the figures were chosen; `benches/turn-taking.md` has those of others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndOfTurn {
-    /// The floor: it is most likely over. Most answers take about as long to be made, so less would
-    /// gain little. Of 36 pauses that speakers made themselves eight looked so finished, and lasted
-    /// up to 480 ms but for one of 830; of 448 that were made for them, 20 (with 0.7 as the limit).
-    pub short: Ms,
-    /// It may be over. Of those pauses one in six looked at least so.
-    pub middle: Ms,
-    /// It is probably not over, or nothing is known.
-    pub long: Ms,
-    /// It is unlikely to be over: a sentence that hangs in the air. Home Assistant's "relaxed".
-    pub hanging: Ms,
+    /// Shortest silence: the turn is most likely over. Most answers take about as long to compute,
+    /// so less would gain little. Of 36 pauses that speakers made themselves, eight looked as
+    /// finished and lasted up to 480 ms, except one of 830; of 448 inserted ones, 20 did (with 0.7
+    /// as the limit).
+    pub likely_silence: Ms,
+    /// Silence where the turn is possibly over. One in six of those pauses looked at least so.
+    pub possible_silence: Ms,
+    /// Silence where the turn is probably not over, or nothing is known.
+    pub unlikely_silence: Ms,
+    /// Silence where the turn is unlikely to be over, as behind an incomplete sentence. Home
+    /// Assistant's "relaxed".
+    pub incomplete_silence: Ms,
     /// The probabilities of being over from which it counts as likely, possible and doubtful; below
     /// the last it is unlikely. Of 97 ends 73, 90 and 96 were above them, and of 472 pauses, made
     /// at other places than those above, 21, 69 and 124.
@@ -123,10 +125,10 @@ pub struct EndOfTurn {
 impl Default for EndOfTurn {
     fn default() -> Self {
         EndOfTurn {
-            short: Ms(510.0),
-            middle: Ms(800.0),
-            long: Ms(850.0),
-            hanging: Ms(1_250.0),
+            likely_silence: Ms(510.0),
+            possible_silence: Ms(800.0),
+            unlikely_silence: Ms(850.0),
+            incomplete_silence: Ms(1_250.0),
             likely: 0.75,
             possible: 0.3,
             doubtful: 0.1,
@@ -134,7 +136,7 @@ impl Default for EndOfTurn {
     }
 }
 
-/// Those for models that none were fitted to: the starter's in round figures. They rank ends above
+/// Weights for models that none were fitted to: the starter's, rounded. They rank ends above
 /// pauses nearly as often as weights that were fitted (`benches/turn-taking.md`). The probability
 /// may be off, so they go with longer silences (`pipeline::live`).
 impl Default for TurnWeights {

@@ -1,4 +1,4 @@
-//! What a person is saying, from the first voiced sample to the moment when the turn is certain.
+//! Utterance of a person, from the first voiced sample to the moment when the turn is certain.
 
 use super::answer::Answer;
 use super::command::{Notice, TurnCommand};
@@ -35,12 +35,12 @@ impl VoicePresence {
 #[derive(Clone, Debug)]
 pub(super) struct TurnUtterance {
     pub(super) turn: TurnId,
-    /// Its first moment.
+    /// Moment at which it begins.
     pub(super) from: Ms,
     /// When it began under this number.
     pub(super) since: Ms,
     pub(super) reading: TranscriptState,
-    /// Up to where its words were asked for.
+    /// Moment up to which a transcript was asked for.
     pub(super) read_to: Ms,
     /// How likely the turn is complete, if anything has said so.
     pub(super) score: Option<f32>,
@@ -54,7 +54,7 @@ pub(super) struct TurnUtterance {
     pub(super) decided: bool,
     /// Why no answer to it could be prepared.
     pub(super) failed: Option<Notice>,
-    /// It began over an answer.
+    /// Whether it began over an answer.
     pub(super) over_answer: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct TurnUtterance {
 pub(super) enum TranscriptState {
     /// The transcriber may follow it as it comes.
     Following,
-    /// Its words were asked for.
+    /// A transcript was asked for.
     Asked {
         at: Ms,
     },
@@ -90,7 +90,7 @@ impl TurnUtterance {
         }
     }
 
-    /// It goes on, or begins elsewhere: what was made of it does not hold.
+    /// Revises it: it goes on, or begins elsewhere, so its transcript and answer no longer hold.
     pub(super) fn revise(&mut self, commands: &mut CommandBuffer, from: Ms, now: Ms) {
         self.give_up(commands);
         *self = TurnUtterance { over_answer: self.over_answer, ..TurnUtterance::open(commands, from, now) };
@@ -121,8 +121,8 @@ impl TurnUtterance {
         voice.quiet_since().map_or(!self.decided, |quiet| self.read_to.0 < quiet.0)
     }
 
-    /// What was read is not all of it: listens on, under a new number, and asks again if it is all
-    /// by now.
+    /// Goes on under a new number where the transcript is not all of it, and asks again if it is
+    /// all by now.
     pub(super) fn read_on(&mut self, commands: &mut CommandBuffer, from: Ms, voice: VoicePresence, now: Ms) {
         self.revise(commands, from, now);
         if let Some(quiet) = voice.quiet_since() {
@@ -142,7 +142,7 @@ impl TurnUtterance {
         after(latest(quiet, self.from), self.silence_needed(settings))
     }
 
-    /// What is known of it at a pause, once its words are there.
+    /// Evidence at a pause, once the transcript is there.
     pub(super) fn evidence(&self) -> Option<Evidence<'_>> {
         self.words().map(|transcript| Evidence { transcript, voice: self.score, words: self.weighed.flatten() })
     }
@@ -153,13 +153,13 @@ impl TurnUtterance {
         let unweighed = *use_sentence_end && self.ahead.is_some() && self.weighed.is_none();
         let evidence = self.evidence().filter(|_| !unweighed);
         let needed = match evidence.and_then(|evidence| evidence.over(weights)) {
-            None => end.long,
-            Some(over) if over >= end.likely => end.short,
-            Some(over) if over >= end.possible => end.middle,
-            Some(over) if over >= end.doubtful => end.long,
-            Some(_) => end.hanging,
+            None => end.unlikely_silence,
+            Some(over) if over >= end.likely => end.likely_silence,
+            Some(over) if over >= end.possible => end.possible_silence,
+            Some(over) if over >= end.doubtful => end.unlikely_silence,
+            Some(_) => end.incomplete_silence,
         };
-        latest(needed, end.short)
+        latest(needed, end.likely_silence)
     }
 }
 

@@ -130,7 +130,7 @@ pub(super) fn recording(file: &Path, vad: &mut SileroVad, detect: &config::Detec
     Ok(Recording::new(&samples, first.start..end.max(first.start)))
 }
 
-/// What became of a recording.
+/// Result of a recording.
 struct Played {
     file: PathBuf,
     pause: Option<Ms>,

@@ -1,4 +1,4 @@
-//! What transcriber and plan say, in the terms of the turn machine.
+//! Conversions of transcripts and of the plan to the types of the turn machine.
 
 use crate::asr;
 use crate::config::{self, Plan};
@@ -25,10 +25,10 @@ pub(super) fn turn_settings(plan: &Plan, wake_word: bool, weights: Option<TurnWe
     let (usual, turn) = (TurnSettings::default(), &plan.turn);
     TurnSettings {
         end: EndOfTurn {
-            short: if weights.is_some() { turn.likely_silence } else { turn.possible_silence },
-            middle: turn.possible_silence,
-            long: turn.unlikely_silence,
-            hanging: turn.incomplete_silence,
+            likely_silence: if weights.is_some() { turn.likely_silence } else { turn.possible_silence },
+            possible_silence: turn.possible_silence,
+            unlikely_silence: turn.unlikely_silence,
+            incomplete_silence: turn.incomplete_silence,
             ..usual.end
         },
         weights: weights.unwrap_or(usual.weights),
@@ -57,8 +57,8 @@ mod tests {
         let plan = config::load(&config::Sources { cores: 1, ..Default::default() }).unwrap().plan;
         let end = |weights| turn_settings(&plan, false, weights).end;
         let fitted = end(Some(TurnWeights::default()));
-        assert_eq!((fitted.short, fitted.middle), (Ms(510.0), Ms(800.0)));
+        assert_eq!((fitted.likely_silence, fitted.possible_silence), (Ms(510.0), Ms(800.0)));
         let unfitted = end(None);
-        assert_eq!((unfitted.short, unfitted.hanging), (Ms(800.0), fitted.hanging));
+        assert_eq!((unfitted.likely_silence, unfitted.incomplete_silence), (Ms(800.0), fitted.incomplete_silence));
     }
 }

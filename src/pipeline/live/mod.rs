@@ -61,9 +61,8 @@ use wake_word::WakeWordListener;
 const QUEUE: usize = 64;
 /// Chunks of sound that may wait.
 const SOUNDS: usize = 4;
-/// Frames of the microphone, 32 ms each, that cannot be judged one after another: after a second
-/// the ears are dead.
-const MOST_DEAF: u32 = 32;
+/// Most frames in a row, 32 ms each, on which voice activity detection may fail: one second.
+const MOST_FAILED_FRAMES: u32 = 32;
 /// How long the thread sleeps when nobody tells it anything: half a block of the microphone.
 pub const TICK: Duration = Duration::from_millis(5);
 /// How long a conversation that ends waits for its stages. One that hangs in foreign code is left
@@ -78,27 +77,27 @@ pub struct Live {
     clock: Arc<dyn Clock>,
     machine: Machine,
     capture: Capture,
-    /// What the microphone gives, before anything is done to it.
+    /// Level of the microphone's raw sound.
     meter: LevelMeter,
     front: Front,
     input_path: InputPath,
     output_path: OutputPath,
-    /// The turns that are worth recognising, and answering.
+    /// Turns that are still worth transcribing, and answering.
     transcribing: CurrentTurn,
     answering: CurrentTurn,
     journal: Journal,
     cancel: Cancel,
-    /// Where the transcriber can.
+    /// Schedule of partial transcripts, where the transcriber can give them.
     partial: Option<PartialTranscription>,
     detection: PendingDetection,
     answer: Option<SpokenAnswer>,
-    /// How far it was when that was told last.
+    /// Progress that was reported last.
     progress: Option<PlaybackProgress>,
     /// The last exchange of the history.
     past: Past,
-    /// The next answer is to know of none.
+    /// Whether the next answer begins a new history.
     fresh: bool,
-    /// Taken away when the conversation is dropped.
+    /// `None` once the conversation is dropped.
     queues: Option<Queues>,
     stages: Vec<JoinHandle<()>>,
     happened: Vec<SessionEvent>,
@@ -214,7 +213,7 @@ impl Live {
         }
         self.listen()?;
         self.transcribe_partially();
-        self.ask_judge();
+        self.ask_turn_detector();
         if self.until_due().0 <= 0.0 {
             self.tell(TurnInput::Tick);
         }
@@ -254,7 +253,7 @@ impl Live {
         StatusSnapshot { view: self.view(), level: self.meter.decibels(), heard, ahead }
     }
 
-    /// What is asked from now on is a new conversation.
+    /// Begins a new conversation with the next question.
     pub fn forget(&mut self) {
         self.fresh = true;
     }
@@ -316,7 +315,7 @@ impl Live {
                 self.tell(TurnInput::StageFailed { stage: TurnStage::Detector, turn: None });
                 Ok(())
             }
-            MOST_DEAF.. => Err(error),
+            MOST_FAILED_FRAMES.. => Err(error),
             _ => Ok(()),
         }
     }
@@ -367,7 +366,7 @@ impl Live {
         waiting.into_iter().try_for_each(|message| self.take(message))
     }
 
-    /// What a stage says.
+    /// Handles the message of a stage.
     fn take(&mut self, message: StageMessage) -> Result<()> {
         match message {
             StageMessage::Recognised(turn, transcript) => self.recognised(turn, transcript),
@@ -509,7 +508,7 @@ impl Live {
         self.compare(turn, from, to);
     }
 
-    /// What is to be understood of the speech between two moments. Where a stop word alone ends an
+    /// Samples to transcribe between two moments. Where a stop word alone ends an
     /// answer, it is worth a try in what sounds like the answer, too.
     fn utterance(&mut self, from: Ms, to: Ms) -> SpeechClip {
         let tries = self.machine.settings().barge_in == BargeIn::Stop && self.machine.answering().is_some();
@@ -523,7 +522,7 @@ impl Live {
     }
 
     /// Lets the pause be judged once there is enough of it.
-    fn ask_judge(&mut self) {
+    fn ask_turn_detector(&mut self) {
         if self.queues().turn_detection_jobs.is_none() {
             return;
         }

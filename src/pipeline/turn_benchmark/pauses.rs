@@ -36,8 +36,8 @@ pub struct PauseFeatures {
     pub at: Ms,
     /// How long it was silent: at the end, as long as that was observed.
     pub silence: Ms,
-    /// What the models said before the voice was back; `None` where no words were understood that
-    /// could be over.
+    /// Log-odds by the models before the voice was back; `None` where no words were transcribed
+    /// that could be over.
     pub evidence: Option<LogOdds>,
 }
 
@@ -47,11 +47,11 @@ pub enum PauseKind {
     End,
     /// The speaker paused.
     Own,
-    /// It was put in.
+    /// Inserted pause.
     Made,
 }
 
-/// The same plan for a conversation in which no pause ends a turn.
+/// Plan for a conversation in which no pause ends a turn.
 pub fn without_ends(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     let turn = &mut plan.turn;
@@ -64,7 +64,7 @@ pub fn without_ends(plan: &Plan) -> Plan {
 }
 
 impl Recording {
-    /// The same with pauses where the voice is weakest, at most so many.
+    /// Copy with up to `most` pauses where the voice is weakest.
     pub fn with_pauses(&self, most: usize) -> Recording {
         let mut places = self.weakest(most);
         places.sort_unstable();

@@ -158,8 +158,8 @@ fn settings() -> impl Strategy<Value = TurnSettings> {
     (any::<bool>(), barge_in, 0u32..4, prop_oneof![Just(1.0), Just(0.0)]).prop_map(
         |(wake_word, barge_in, false_alarms, scale)| {
             let plain = TurnSettings::default();
-            let long = Ms(plain.end.long.0 * scale);
-            let end = EndOfTurn { long, ..plain.end };
+            let unlikely_silence = Ms(plain.end.unlikely_silence.0 * scale);
+            let end = EndOfTurn { unlikely_silence, ..plain.end };
             let use_sentence_end = (barge_in == BargeIn::On) ^ wake_word;
             TurnSettings { wake_word, barge_in, false_alarms, use_sentence_end, end, ..plain }
         },

@@ -36,7 +36,7 @@ fn silence_is_weighed_with_what_is_said() {
         world.run(10_000.0);
         assert_eq!(world.when(0.0, confirmed), Some(1_500.0 + needed), "{text}, {score:?}");
     }
-    assert_eq!(completeness("I would like to", "en"), Completeness::Hanging);
+    assert_eq!(completeness("I would like to", "en"), Completeness::Incomplete);
 }
 
 #[test]

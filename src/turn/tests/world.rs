@@ -74,7 +74,12 @@ struct Playing {
 /// The usual settings, with silences that are far enough apart to be told from each other and from
 /// all else that takes time.
 pub(super) fn settings() -> TurnSettings {
-    let end = EndOfTurn { short: Ms(200.0), middle: Ms(400.0), long: Ms(700.0), ..EndOfTurn::default() };
+    let end = EndOfTurn {
+        likely_silence: Ms(200.0),
+        possible_silence: Ms(400.0),
+        unlikely_silence: Ms(700.0),
+        ..EndOfTurn::default()
+    };
     TurnSettings { end, ..TurnSettings::default() }
 }
 

@@ -3,7 +3,7 @@ use super::Language;
 /// Both ways of writing: Whisper mixes them.
 pub(super) static CHINESE: Language = Language {
     code: "zh",
-    hanging: &[
+    incomplete: &[
         "和",
         "跟",
         "与",

@@ -4,7 +4,7 @@ use super::Language;
 /// ("turn it on", "what is that").
 pub(super) static ENGLISH: Language = Language {
     code: "en",
-    hanging: &[
+    incomplete: &[
         "a", "an", "the", "and", "or", "but", "nor", "because", "if", "whether", "although", "unless", "until",
         "while", "to", "of", "from", "into", "onto", "with", "without", "between", "at", "my", "your", "our", "their",
         "its", "is", "are", "am", "was", "were", "be", "i", "i'm", "we", "we're", "they're", "he's", "she's", "could",

@@ -4,7 +4,7 @@ use super::Language;
 /// est"), and what hangs by a hyphen on a verb ("prends-le").
 pub(super) static FRENCH: Language = Language {
     code: "fr",
-    hanging: &[
+    incomplete: &[
         "et", "ou", "mais", "car", "parce", "que", "qu", "si", "de", "du", "des", "d", "le", "la", "les", "l", "un",
         "une", "mon", "ma", "mes", "ton", "ta", "tes", "sa", "ses", "notre", "nos", "votre", "vos", "leurs", "à", "au",
         "aux", "dans", "sur", "avec", "pour", "par", "chez", "vers", "entre", "depuis", "pendant", "je", "j", "très",

@@ -4,7 +4,7 @@ use super::Language;
 /// ("mach das Licht an"), nor verbs: in a clause they come last ("wie spät es ist").
 pub(super) static GERMAN: Language = Language {
     code: "de",
-    hanging: &[
+    incomplete: &[
         "und", "oder", "aber", "denn", "weil", "dass", "daß", "wenn", "ob", "obwohl", "damit", "sondern", "sowie",
         "als", "der", "die", "den", "dem", "des", "eine", "einen", "einem", "einer", "eines", "mein", "meine",
         "meinen", "meinem", "meiner", "dein", "deine", "deinen", "unser", "unsere", "unseren", "kein", "keine",

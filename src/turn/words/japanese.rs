@@ -3,7 +3,7 @@ use super::Language;
 /// "て" and "で" do not hang: requests end so ("電気をつけて").
 pub(super) static JAPANESE: Language = Language {
     code: "ja",
-    hanging: &[
+    incomplete: &[
         "は",
         "が",
         "を",

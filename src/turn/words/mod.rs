@@ -24,7 +24,7 @@ use crate::marks::{END_MARKS, closes};
 pub enum Completeness {
     Finished,
     /// It cannot end here.
-    Hanging,
+    Incomplete,
     /// The words do not say.
     Unknown,
 }
@@ -34,7 +34,7 @@ struct Language {
     /// Two letters.
     code: &'static str,
     /// Words after which more must come; in a script without spaces, endings.
-    hanging: &'static [&'static str],
+    incomplete: &'static [&'static str],
     /// Endings after which more is to come unless a mark ends the sentence.
     hanging_unmarked: &'static [&'static str],
     /// Endings that finish a sentence without a mark.
@@ -57,7 +57,7 @@ impl Language {
     /// A table without words.
     const NONE: Language = Language {
         code: "",
-        hanging: &[],
+        incomplete: &[],
         hanging_unmarked: &[],
         finished: &[],
         numbers: &[],
@@ -92,7 +92,7 @@ pub fn completeness(text: &str, language: &str) -> Completeness {
     let text = text.trim_end_matches(closes);
     let trails_off = text.ends_with([',', ';', ':', '-', '—', '–', '、', '，', '；', '：', '…', '〜', '～']);
     if trails_off || text.ends_with("..") {
-        return Completeness::Hanging;
+        return Completeness::Incomplete;
     }
     let code = if language.is_empty() { "en" } else { language };
     let Some(language) = LANGUAGES.iter().find(|language| language.code == code) else {
@@ -113,11 +113,11 @@ impl Language {
         if numbers > 0 {
             let before = words.len().checked_sub(numbers + 1).map(|at| words[at].as_str());
             let lacks_unit = before.is_some_and(|word| self.counting.contains(&word));
-            return if lacks_unit || numbers >= DICTATED { Completeness::Hanging } else { Completeness::Unknown };
+            return if lacks_unit || numbers >= DICTATED { Completeness::Incomplete } else { Completeness::Unknown };
         }
         match text.ends_with(END_MARKS) {
-            _ if self.hanging.contains(&last.as_str()) && !self.is_bound(text) && !(self.is_whole)(words) => {
-                Completeness::Hanging
+            _ if self.incomplete.contains(&last.as_str()) && !self.is_bound(text) && !(self.is_whole)(words) => {
+                Completeness::Incomplete
             }
             true => Completeness::Finished,
             false => Completeness::Unknown,
@@ -132,10 +132,10 @@ impl Language {
         match text.ends_with(['?', '？']) {
             // "お名前は？"
             true => Completeness::Finished,
-            _ if self.numbers_at_the_end(words) >= DICTATED => Completeness::Hanging,
+            _ if self.numbers_at_the_end(words) >= DICTATED => Completeness::Incomplete,
             _ if ends_in(self.finished) => Completeness::Finished,
-            _ if ends_in(self.hanging) => Completeness::Hanging,
-            _ if ends_in(self.hanging_unmarked) && !marked => Completeness::Hanging,
+            _ if ends_in(self.incomplete) => Completeness::Incomplete,
+            _ if ends_in(self.hanging_unmarked) && !marked => Completeness::Incomplete,
             _ if marked && !ends_in(self.hanging_unmarked) => Completeness::Finished,
             _ => Completeness::Unknown,
         }

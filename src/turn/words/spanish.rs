@@ -4,7 +4,7 @@ use super::Language;
 /// "sí", "cómo", "mí").
 pub(super) static SPANISH: Language = Language {
     code: "es",
-    hanging: &[
+    incomplete: &[
         "y", "e", "o", "u", "pero", "porque", "que", "si", "aunque", "cuando", "donde", "como", "el", "la", "los",
         "las", "un", "una", "unos", "unas", "de", "del", "a", "al", "en", "con", "sin", "por", "para", "entre",
         "hasta", "desde", "mi", "mis", "tu", "tus", "su", "sus", "nuestra", "nuestros", "muy", "eh", "em", "lo", "le",

@@ -4,7 +4,7 @@ use super::Language;
 /// too and are left out.
 pub(super) static THAI: Language = Language {
     code: "th",
-    hanging: &[
+    incomplete: &[
         "และ",
         "หรือ",
         "แต่",
