@@ -1,5 +1,5 @@
-//! How fast a model is on this machine: a prompt read at once, an answer written step by step, and
-//! the bytes that a step moves. Tokens are drawn at random, so that what is said plays no part.
+//! Speed of a model on this machine: prefill of a prompt, decode of an answer step by step, and the
+//! bytes that one step reads. Tokens are drawn at random, so the speed does not depend on the text.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -13,39 +13,40 @@ use super::state::SequenceState;
 use crate::memory;
 use crate::types::Bytes;
 
-/// Steps before the first that counts: the pool has its threads, the pages are mapped, the clock of
-/// the cores is up.
+/// Unmeasured steps at the start: they start the threads of the pool, map the pages and raise the
+/// clock of the cores.
 const WARM_UP_STEPS: usize = 16;
-/// Passes over the weights to find how fast they can be read; the best counts.
+/// Passes over the weights that measure the read bandwidth; the fastest counts.
 const PASSES: usize = 5;
 const SEED: u64 = 1;
 
-/// What is measured.
+/// Workload of a benchmark run.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// Tokens of the prompt, read from an empty state; at least one.
+    /// Tokens of the prompt, read into an empty state; at least one.
     pub prompt: usize,
-    /// Steps of the answer; at least one.
+    /// Decode steps of the answer; at least one.
     pub generate: usize,
-    /// Positions that are there before the first step of the answer.
+    /// Positions in the state before the first decode step.
     pub depth: usize,
-    /// How often each is measured; at least once.
+    /// Repeats of each measurement; at least one.
     pub repeat: usize,
-    /// Whether to measure besides an answer that is chosen from so many of the best tokens.
+    /// Number of best tokens for a second measured answer that only needs those; `None` to skip it.
     pub top_k: Option<usize>,
-    /// Whether to tell where the time goes, in one more run of each.
+    /// Whether to add one run of each kind that reports time by kind of work.
     pub profile: bool,
 }
 
-/// What was found.
+/// Results of a benchmark run.
 #[derive(Clone, Debug)]
 pub struct BenchReport {
     pub prompt: Rates,
-    /// With the logits of all tokens at each step.
+    /// Decode rates with the logits of all tokens at each step.
     pub decode: Rates,
-    /// With those of the best alone.
+    /// Decode rates with the logits of the best tokens alone.
     pub screened: Option<PrunedHeadUse>,
-    /// Of this process, with model and state in memory; `None` where the system does not tell.
+    /// Resident memory of this process with model and state loaded; `None` where the system does
+    /// not report it.
     pub resident: Option<Bytes>,
     pub reading: PrefillMeasurement,
     pub profile: Option<BenchProfile>,
@@ -55,43 +56,42 @@ pub struct BenchReport {
 #[derive(Clone, Debug)]
 pub struct Rates(pub Vec<f64>);
 
-/// An answer that is chosen from the best tokens, of which not all of the head is read. Measured in
-/// turn with the other.
+/// Decode rates when only the best tokens are computed, so that part of the head is not read.
+/// Measured in alternation with the full head.
 #[derive(Clone, Debug)]
 pub struct PrunedHeadUse {
     pub top_k: usize,
     pub decode: Rates,
-    /// Bytes that the head saves a step.
+    /// Bytes of the head that a step does not read.
     pub saved: usize,
 }
 
-/// What one step of the answer reads.
+/// Bytes read by one decode step.
 #[derive(Clone, Debug)]
 pub struct PrefillMeasurement {
     /// Bytes of the matrices of all layers, of the head, and of a row of the embedding.
     pub weights: usize,
-    /// Bytes of the state in the middle of the answer: keys and values, or the memory of the
-    /// DeltaNet layers.
+    /// Bytes of the state halfway through the answer: keys and values, or the recurrent state of
+    /// the DeltaNet layers.
     pub state: usize,
-    /// How the matrices are written, and the bytes in each format; the most common first.
+    /// Formats of the matrices and the bytes in each; the most common first.
     pub formats: Vec<(String, usize)>,
     pub bits_per_weight: f64,
-    /// Bytes per second at which these weights are read with the same threads when nothing is
-    /// computed of them.
+    /// Bytes per second at which the same threads read these weights without computing.
     pub bandwidth: f64,
 }
 
 /// Time for each of [`ProfilePart::ALL`].
 #[derive(Clone, Debug)]
 pub struct BenchProfile {
-    /// Of the whole prompt.
+    /// Time of the whole prefill.
     pub prompt: [Duration; ProfilePart::ALL.len()],
-    /// Of all steps of the answer.
+    /// Time of all decode steps.
     pub decode: [Duration; ProfilePart::ALL.len()],
 }
 
 impl Workload {
-    /// Positions that a state must have room for.
+    /// Number of positions that a state needs for this workload.
     pub fn context(&self) -> usize {
         self.prompt.max(self.depth.saturating_add(self.generate))
     }
@@ -123,14 +123,14 @@ impl PrefillMeasurement {
         self.weights + self.state
     }
 
-    /// Steps per second if reading were all there is to do.
+    /// Steps per second if reading were the only cost.
     pub fn limit(&self) -> f64 {
         self.bandwidth / self.bytes_per_token() as f64
     }
 }
 
-/// Measures `llm`, whose context must have room for [`Workload::context`] positions; panics where
-/// it has not. Warms up first.
+/// Measures `llm` after a warm-up. Panics if its context has fewer than [`Workload::context`]
+/// positions.
 pub fn measure(llm: &Llm, load: &Workload) -> BenchReport {
     let mut bench = Bench::new(llm, load);
     bench.warm_up();
@@ -148,7 +148,7 @@ struct Bench<'a> {
     load: &'a Workload,
     tokens: Vec<u32>,
     state: SequenceState,
-    /// How many of the best tokens a step looks for; `None` for all.
+    /// Number of best tokens that a step needs; `None` for all.
     top_k: Option<usize>,
 }
 
@@ -166,12 +166,12 @@ impl<'a> Bench<'a> {
         self.steps(0..self.load.generate.min(WARM_UP_STEPS));
     }
 
-    /// Tokens per second of `tokens` tokens, as often as asked for.
+    /// Measures tokens per second of `tokens` tokens, once per repeat.
     fn rates(&mut self, tokens: usize, run: impl Fn(&mut Self) -> Duration) -> Rates {
         Rates((0..self.load.repeat).map(|_| tokens as f64 / run(self).as_secs_f64()).collect())
     }
 
-    /// Answers with the logits of all tokens and, in turn with them, with those of the best.
+    /// Measures answers with the logits of all tokens and, in alternation, with those of the best.
     fn answers(&mut self) -> (Rates, Option<PrunedHeadUse>) {
         let (mut full, mut best) = (Vec::new(), Vec::new());
         for _ in 0..self.load.repeat {
@@ -182,7 +182,7 @@ impl<'a> Bench<'a> {
         (Rates(full), screened)
     }
 
-    /// Tokens per second.
+    /// Measures one answer in tokens per second.
     fn answer(&mut self, top_k: Option<usize>) -> f64 {
         self.top_k = top_k;
         let spent = self.write();
@@ -190,22 +190,21 @@ impl<'a> Bench<'a> {
         self.load.generate as f64 / spent.as_secs_f64()
     }
 
-    /// Bytes of the head that a step which looked for the best did not read, over all that there
-    /// were.
+    /// Mean bytes of the head that a step did not read when it needed only the best tokens.
     fn saved(&self) -> usize {
         let (screening, screen) = (&self.state.work.screening, &self.llm.model.weights.screen);
         let full = screen.as_ref().map_or(0, PrunedMatrix::full_bytes);
         full.saturating_sub(screening.bytes / screening.steps.max(1))
     }
 
-    /// Once more, with a stopwatch in the model.
+    /// Measures one more run by kind of work.
     fn profiled(&mut self, run: impl Fn(&mut Self) -> Duration) -> [Duration; ProfilePart::ALL.len()] {
         self.state.work.profile.start();
         run(self);
         self.state.work.profile.stop()
     }
 
-    /// The prompt, from an empty state.
+    /// Times the prefill of the prompt, from an empty state.
     fn read(&mut self) -> Duration {
         self.llm.rollback(&mut self.state, 0);
         let started = Instant::now();
@@ -213,14 +212,15 @@ impl<'a> Bench<'a> {
         started.elapsed()
     }
 
-    /// What the answer stands behind. Marked, so that coming back does not compute it all again.
+    /// Fills the state with the positions before the answer. Marks the end of a turn there, so that
+    /// going back does not compute them again.
     fn fill(&mut self) {
         self.llm.rollback(&mut self.state, 0);
         self.llm.forward(&mut self.state, &self.tokens[..self.load.depth]);
         self.state.mark_turn();
     }
 
-    /// The answer, step by step.
+    /// Times the answer, step by step.
     fn write(&mut self) -> Duration {
         self.llm.rollback(&mut self.state, self.load.depth);
         let started = Instant::now();
@@ -263,7 +263,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The least time in which all threads read the weights and do nothing with them.
+    /// Shortest time in which all threads read the weights without computing.
     fn fastest_pass(&self) -> Duration {
         let model = &self.llm.model;
         let pass = || {

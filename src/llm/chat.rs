@@ -14,13 +14,12 @@
 //! }
 //! # Ok::<(), sotto::llm::LlmError>(())
 //! ```
-//! The caller owns the messages and sends all of them each time, those before unchanged and new
-//! ones behind them. What they have in common with the call before is not computed again: an answer
-//! that is sent back as it came ([`ChatReply::message`]) is known by its tokens, and so are the
-//! same messages once more, for another answer. Messages that change what was said before are
-//! rendered anew, which is right and takes longer. So are answers that were to be thought about
-//! first: the model's format leaves old thoughts out, so what followed is computed once more
-//! without.
+//! The caller owns the messages and sends all of them with each call: the old ones unchanged, new
+//! ones after them. The part in common with the call before is not computed again. An answer that
+//! is sent back as it came ([`ChatReply::message`]) is recognised by its tokens, and so are the
+//! same messages sent again for another answer. Messages that change earlier text are rendered
+//! anew, which is correct and takes longer. So are answers given with thinking on: the model's
+//! format leaves old thoughts out, so the text after them is computed again.
 
 mod seen;
 mod stream;
@@ -46,25 +45,25 @@ use crate::types::{Bytes, Ms};
 use seen::{Request, Seen};
 pub use stream::{ChatDelta, ChatReply, ChatStream};
 
-/// What a model is loaded with.
+/// Settings a model is loaded with.
 #[derive(Clone, Debug)]
 pub struct ChatSettings {
     pub threads: usize,
-    /// Most tokens of prompt and answer together; `None` takes 8,192, or what the model was trained
-    /// for if that is less.
+    /// Largest number of tokens of prompt and answer together; `None` takes 8,192, or the context
+    /// the model was trained for if that is less.
     pub context: Option<usize>,
-    /// What keys and values are kept as.
+    /// Number format of the KV cache.
     pub kv_cache: config::KvType,
-    /// What the model asks for its memory.
+    /// Memory budget that the model reserves from.
     pub budget: Budget,
-    /// Whether tokens are computed ahead where that pays; answers are the same.
+    /// Whether to use speculative decoding where it is faster; answers are the same.
     pub speculative_decoding: config::SpeculativeDecoding,
-    /// Where computed system prompts are kept, and how many bytes of them; `None` keeps none.
+    /// Folder for computed system prompts and its limit in bytes; `None` stores none.
     pub prompt_cache: Option<(PathBuf, Bytes)>,
 }
 
 impl Default for ChatSettings {
-    /// Up to four of the machine's cores, as much memory as it takes, and nothing on disk.
+    /// Default settings: up to four of the machine's cores, no memory limit, nothing on disk.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         ChatSettings {
@@ -78,25 +77,24 @@ impl Default for ChatSettings {
     }
 }
 
-/// A model that answers messages. It can be unloaded and goes on later where it was.
+/// A model that answers messages. It can be unloaded, and later continues the same conversation.
 pub struct Chat {
     path: PathBuf,
     settings: ChatSettings,
     held: Held,
-    /// The last request, its answer among it.
+    /// The last request with its answer.
     seen: Option<Seen>,
     notes: Vec<Note>,
 }
 
-/// What is in memory.
+/// Memory contents: the loaded model, or a suspended conversation.
 enum Held {
     Loaded(Box<Loaded>),
-    /// What was computed, so that the conversation goes on after a reload, with its right to be in
-    /// memory.
+    /// A suspended conversation, which continues after a reload, with the permit for its memory.
     Unloaded(Option<(SuspendedState, Permit)>),
 }
 
-/// A model, and what it has computed of the conversation.
+/// A model and the computed state of the conversation.
 struct Loaded {
     llm: Llm,
     state: SequenceState,
@@ -123,7 +121,7 @@ impl Chat {
         matches!(self.held, Held::Loaded(_))
     }
 
-    /// Most tokens of prompt and answer together; 0 while the model is not loaded.
+    /// Largest number of tokens of prompt and answer together; 0 while the model is not loaded.
     pub fn context(&self) -> usize {
         match &self.held {
             Held::Loaded(loaded) => loaded.llm.context(),
@@ -131,8 +129,8 @@ impl Chat {
         }
     }
 
-    /// Gives the model's memory back. What was computed of the conversation stays, in its smallest
-    /// form; should the budget not even grant that, it will be computed again.
+    /// Frees the memory of the model. The conversation's state stays in its smallest form; if the
+    /// budget does not grant even that, it is computed again later.
     pub fn unload(&mut self) {
         self.held = match std::mem::replace(&mut self.held, Held::Unloaded(None)) {
             Held::Loaded(loaded) => Held::Unloaded(loaded.suspend(&self.settings.budget)),
@@ -141,8 +139,8 @@ impl Chat {
         memory::give_back_freed();
     }
 
-    /// Loads the model again, if it is not loaded. Where the budget does not grant both the model
-    /// and the conversation that was kept, the conversation is computed again.
+    /// Loads the model again, if it is not loaded. If the budget does not grant both the model and
+    /// the suspended conversation, the conversation is computed again.
     pub fn reload(&mut self) -> Result<(), LlmError> {
         let Held::Unloaded(parked) = &mut self.held else { return Ok(()) };
         let source = ModelSource::open(&self.path)?;
@@ -151,7 +149,7 @@ impl Chat {
         let permit = permit(&self.settings.budget, prepared.planned(), parked)?;
         let llm = prepared.load(permit)?;
         self.notes.extend(llm.notes().iter().cloned().map(Note::from));
-        // A model that has changed meanwhile begins anew.
+        // If the model has changed meanwhile, the conversation starts from an empty state.
         let woken = parked.take().and_then(|(parked, _permit)| parked.resume(&llm.stamp, llm.model_config()).ok());
         self.seen = self.seen.take().filter(|seen| seen.stamp == llm.stamp);
         let state = woken.unwrap_or_else(|| llm.state());
@@ -159,12 +157,12 @@ impl Chat {
         Ok(())
     }
 
-    /// Forgets what was computed and said, and gives the memory of it back.
+    /// Drops the computed state and the last request, and frees their memory.
     pub fn reset_state(&mut self) {
         self.seen = None;
         if let Held::Loaded(loaded) = std::mem::replace(&mut self.held, Held::Unloaded(None)) {
             let Loaded { llm, state, ahead } = *loaded;
-            // Before there is another: the permit covers one.
+            // Dropped before the new one is made: the permit covers only one.
             drop((state, ahead));
             memory::give_back_freed();
             let state = llm.state();
@@ -172,12 +170,12 @@ impl Chat {
         }
     }
 
-    /// What there is to say about the model and about the prompt cache since the last time.
+    /// Returns the notes about the model and the prompt cache since the last call.
     pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
-    /// Bytes that are held now: weights, tokenizer and what is computed of the conversation.
+    /// Bytes held now: weights, tokenizer and the state of the conversation.
     pub fn memory_footprint(&self) -> Bytes {
         match &self.held {
             Held::Loaded(loaded) => Bytes(loaded.state.bytes() as u64 + loaded.llm.bytes().0 + loaded.ahead.bytes()),
@@ -185,7 +183,7 @@ impl Chat {
         }
     }
 
-    /// The answer to `messages`.
+    /// Returns the answer to `messages`.
     pub fn generate(
         &mut self,
         messages: &[ChatMessage],
@@ -197,8 +195,8 @@ impl Chat {
         Ok(stream.into_reply())
     }
 
-    /// The answer to `messages`, piece by piece. Nothing is computed between two pieces, and
-    /// nothing more once the stream is dropped; the conversation then keeps what came out of it.
+    /// Returns the answer to `messages` as a stream. Nothing is computed between two pieces, or
+    /// after the stream is dropped; the conversation then keeps the pieces that were returned.
     pub fn generate_stream(
         &mut self,
         messages: &[ChatMessage],
@@ -228,7 +226,7 @@ impl Chat {
 }
 
 impl ChatSettings {
-    /// The house's settings for a model, with what the model itself leaves open.
+    /// Completes these settings with defaults from the model.
     fn of_model(&self, source: &ModelSource) -> config::LlmPlan {
         config::LlmPlan {
             model: source.path().display().to_string(),
@@ -246,21 +244,21 @@ impl ChatSettings {
 }
 
 impl Loaded {
-    /// Gives the model back and keeps the conversation, if there is one and the budget grants it.
+    /// Unloads the model and keeps the conversation, if there is one and the budget grants it.
     fn suspend(self, budget: &Budget) -> Option<(SuspendedState, Permit)> {
         let Loaded { llm, state, .. } = self;
         if state.is_empty() {
             return None;
         }
         let parked = state.suspend(&llm.stamp);
-        // Its permit may be what the conversation needs.
+        // Freed first: the conversation may need the bytes of this permit.
         drop(llm);
         let permit = budget.reserve("the conversation", Bytes(parked.bytes() as u64)).ok()?;
         Some((parked, permit))
     }
 
-    /// What the cache knows of the beginning of a conversation need not be computed. Says how many
-    /// tokens of it had to be.
+    /// Brings the state to the prompt of `request`; a stored beginning in `cache` is not computed
+    /// again. Returns the number of tokens computed.
     fn begin(&mut self, request: Request, cache: &PromptCache) -> Result<(usize, Vec<CacheNote>), LlmError> {
         let Loaded { llm, state, .. } = self;
         let system = request.messages.first().filter(|message| message.role == MessageRole::System);
@@ -277,7 +275,7 @@ impl Loaded {
     }
 }
 
-/// The right to load a model. A conversation that was kept gives way to it where that is enough.
+/// Reserves memory to load a model. Drops the suspended conversation if that frees enough.
 fn permit(budget: &Budget, planned: Bytes, parked: &mut Option<(SuspendedState, Permit)>) -> Result<Permit, LlmError> {
     let what = "the language model";
     let refused = match budget.reserve(what, planned) {

@@ -1,9 +1,8 @@
-//! A conversation: what was said, and how much of it the model has computed already.
+//! A conversation: its turns, and the part of them that the model has computed already.
 //!
-//! The history is kept as tokens, a message behind the other, so that what was once computed is
-//! never computed again: each prompt is compared with the tokens of the state, the common beginning
-//! stays, the rest is rolled back. Reading ahead ([`Conversation::prefill`]) is the same operation
-//! without an answer.
+//! The history is kept as tokens, message after message, so that nothing is computed twice: each
+//! prompt is compared with the tokens of the state, the common beginning stays, and the rest is
+//! rolled back. Prefill ([`Conversation::prefill`]) is the same operation without an answer.
 
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
@@ -31,11 +30,11 @@ pub struct Conversation {
     system: SystemPrompt,
     /// Question and answer of each turn, rendered, the oldest first.
     turns: Vec<Vec<u32>>,
-    /// Where the answer lies in the last turn.
+    /// Range of the answer in the last turn.
     answered: Option<Range<usize>>,
 }
 
-/// What came of a question.
+/// Outcome of a question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeneratedAnswer {
     pub text: String,
@@ -47,28 +46,28 @@ pub struct GeneratedAnswer {
     pub stats: GenerationStats,
 }
 
-/// What the two halves of an answer cost.
+/// Cost of prefill and decode for one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GenerationStats {
-    /// Tokens of the prompt that had to be computed now.
+    /// Tokens of the prompt computed for this answer.
     pub prefilled_tokens: usize,
-    /// Computing the prompt.
+    /// Time to compute the prompt.
     pub prefill: Ms,
-    /// Computing the answer, the listener's time included.
+    /// Time to compute the answer, including the time spent in `on_piece`.
     pub decode: Ms,
-    /// Tokens of the answer that were computed in `decode`, one by one or ahead.
+    /// Tokens of the answer computed during `decode`, one by one or speculatively.
     pub steps: usize,
-    /// Tokens that were computed ahead, right or wrong.
+    /// Draft tokens that were computed, accepted or rejected.
     pub guesses: Guesses,
 }
 
 impl GenerationStats {
-    /// How fast the prompt was read; `None` where nothing of it was left to compute.
+    /// Prefill speed; `None` if every token of the prompt was already computed.
     pub fn prefill_tokens_per_second(&self) -> Option<f64> {
         per_second(self.prefilled_tokens, self.prefill)
     }
 
-    /// How fast the answer came; `None` where it took no step.
+    /// Decode speed; `None` if no step was needed.
     pub fn decode_tokens_per_second(&self) -> Option<f64> {
         per_second(self.steps, self.decode)
     }
@@ -78,15 +77,15 @@ fn per_second(tokens: usize, span: Ms) -> Option<f64> {
     (tokens > 0 && span.0 > 0.0).then(|| tokens as f64 * 1000.0 / span.0)
 }
 
-/// What an answer may cost, decided before anything is computed.
+/// How a question fits the context, decided before anything is computed.
 struct Fit {
-    /// So many of the oldest turns no longer fit.
+    /// Number of oldest turns to drop.
     dropped: usize,
     /// Tokens left for the answer.
     room: usize,
 }
 
-/// What the model said.
+/// Answer of the model.
 struct Reply {
     text: String,
     tokens: Vec<u32>,
@@ -109,38 +108,37 @@ impl Conversation {
         &self.llm
     }
 
-    /// Turns in the history.
+    /// Number of turns in the history.
     pub fn turns(&self) -> usize {
         self.turns.len()
     }
 
-    /// Computes the system prompt, so that the first question only pays for itself. Returns the
-    /// tokens computed.
+    /// Computes the system prompt, so that the first question does not wait for it. Returns the
+    /// number of tokens computed.
     pub fn warm_up(&mut self) -> Result<usize, LlmError> {
         let computed = self.llm.compute(&mut self.state, self.system.tokens());
         self.state.mark_turn();
         Ok(computed)
     }
 
-    /// As [`Conversation::warm_up`], with the system prompt as `cache` has it, or for `cache` to
-    /// keep.
+    /// Does [`Conversation::warm_up`] with the state stored in `cache`, or stores the computed
+    /// state there.
     pub fn warm_up_from(&mut self, cache: &PromptCache) -> Vec<CacheNote> {
         let (state, _, notes) = self.llm.begin(&self.system, cache);
         self.state = state;
         notes
     }
 
-    /// Keeps of the last answer only what was `heard`: the beginning of its text that reached the
-    /// listener.
+    /// Cuts the last answer to `heard`: the beginning of its text that was played to the user.
     pub fn keep_heard(&mut self, heard: &str) {
         let (Some(turn), Some(answer)) = (self.turns.last_mut(), self.answered.take()) else { return };
         let Some(kept) = self.llm.tokens_heard(&turn[answer.clone()], heard) else { return };
         turn.splice(answer, kept);
     }
 
-    /// Reads a question ahead, before it is certain: computes the history and `question` as
-    /// [`Conversation::ask`] would. May be called again with another text; what the two have in
-    /// common is kept. Returns the tokens computed.
+    /// Computes the history and `question` as [`Conversation::ask`] would, before the question is
+    /// final. May be called again with another text; the common beginning is kept. Returns the
+    /// number of tokens computed.
     pub fn prefill(&mut self, question: &str) -> Result<usize, LlmError> {
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
@@ -148,9 +146,9 @@ impl Conversation {
         Ok(self.llm.compute(&mut self.state, &prompt))
     }
 
-    /// Reads a question ahead as [`Conversation::prefill`] does, and says how likely the language
-    /// has a sentence end where it ends, 0..=1: the probability of an end mark behind its last
-    /// word. `None` where it has no word.
+    /// Computes a question as [`Conversation::prefill`] does, and returns the probability, 0..=1,
+    /// that a sentence ends after its last word: that of an end mark as the next token. `None` if
+    /// the question has no word.
     pub fn sentence_end_probability(&mut self, question: &str) -> Result<Option<f32>, LlmError> {
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
@@ -166,18 +164,18 @@ impl Conversation {
         Ok(Some(probability))
     }
 
-    /// Answers `question`, handing each piece of text to `on_piece` as soon as it is whole. `Break`
-    /// ends the answer at once; the history then keeps what was handed over, that last piece
-    /// included. Where the context is full the oldest turns are dropped, never a part of one, and
-    /// never the system prompt.
+    /// Answers `question` and passes each piece of text to `on_piece` as soon as it is complete.
+    /// `Break` ends the answer at once; the history then keeps the pieces passed so far, the last
+    /// one included. If the context is full, the oldest turns are dropped, each as a whole, never
+    /// the system prompt.
     pub fn ask(
         &mut self,
         question: &str,
         on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<GeneratedAnswer, LlmError> {
         let started = Instant::now();
-        // Should this fail, there is no new answer to cut back, and the one before is not to be cut
-        // in its place.
+        // If this call fails there is no new answer, and the one before must not be cut in its
+        // place.
         self.answered = None;
         let question = self.llm.format.question(&self.llm.tokenizer, question)?;
         let fit = self.fit(&question)?;
@@ -204,19 +202,19 @@ impl Conversation {
         })
     }
 
-    /// Forgets the last turn, as if it had not been asked.
+    /// Removes the last turn, as if it had not been asked.
     pub fn forget_last(&mut self) {
         self.turns.pop();
         self.answered = None;
     }
 
-    /// Forgets all turns. What is computed of the system prompt stays.
+    /// Removes all turns. The computed system prompt stays.
     pub fn reset(&mut self) {
         self.turns.clear();
         self.answered = None;
     }
 
-    /// How the next question fits the context.
+    /// Returns how the next question fits the context.
     fn fit(&self, question: &[u32]) -> Result<Fit, LlmError> {
         let window = Window { context: self.state.context(), max_tokens: self.llm.settings.max_tokens };
         let turns = self.turns.iter().map(Vec::len).sum::<usize>();
@@ -236,7 +234,7 @@ impl Conversation {
         self.system.tokens().iter().chain(turns).chain(question).copied().collect()
     }
 
-    /// Decodes from the state's logits until the model stops, `room` is used up or the listener
+    /// Decodes from the state's logits until the model stops, `room` is used up or `on_piece`
     /// breaks off.
     fn generate(&mut self, room: usize, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Reply, LlmError> {
         let limits = GenerationLimits { tokens: room, thought: 0 };
@@ -268,7 +266,7 @@ mod tests {
     use crate::memory::Budget;
     use crate::types::Bytes;
 
-    /// A tiny random model: its answers are noise, but always the same noise.
+    /// A tiny random model: its answers are noise, but deterministic.
     fn conversation(family: &str, context: usize, max_tokens: usize) -> Conversation {
         let settings = testing::settings(context, max_tokens);
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -371,7 +369,7 @@ mod tests {
             let whole = ask(&mut cut, "Say something.");
             let half = whole.text.char_indices().nth(whole.text.chars().count() / 2).unwrap().0;
             cut.keep_heard(&whole.text[..half]);
-            // The same as a conversation whose listener left at that point.
+            // The same as a conversation whose caller stopped the answer at that point.
             let mut left = conversation(family, 256, 30);
             let mut heard = String::new();
             left.ask("Say something.", &mut |piece| {
@@ -409,8 +407,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
-    /// 8: whatever is said of a cache, each turn computes everything again. (The other defects of
-    /// that system: `turn::tests::defects`.)
+    /// Defect 8: a system claims a cache, but each turn computes everything again. (Its other
+    /// defects: `turn::tests::defects`.)
     #[test]
     fn defect_8_a_turn_computes_only_what_is_new() {
         for family in ["llama", "qwen2", "qwen35"] {

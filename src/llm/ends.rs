@@ -1,13 +1,13 @@
-//! Whether a sentence ends here, as the language model sees it.
+//! Probability of a sentence end, from the logits of the language model.
 //!
-//! What a person says has no end mark, and what a transcriber writes has one after every pause. But
-//! the language model knows how likely one is behind the last word. Measured with
-//! Qwen2.5-Coder-0.5B and the system prompt as it is, on 24 written questions and orders, whole and
-//! cut in the middle: behind whole ones 0.63 in the median and at least 0.17 in 22 of 24 (0.016
-//! behind "I would like to book a table for two"), behind cut ones 0.0003 in the median and at most
-//! 0.004 in 22 of 24 (0.13 behind "What time is it", which is a question by itself). Of each pair
-//! the whole one had at least 7 times as much. So it tells most sentences that go on from most that
-//! are over, and proves nothing of one (`tests/llm.rs`).
+//! A user's speech has no end marks, and a transcriber writes one after every pause. The language
+//! model gives the probability of an end mark after the last word. Measured with Qwen2.5-Coder-0.5B
+//! and the default system prompt, on 24 written questions and commands, complete and cut in the
+//! middle: after complete ones the median is 0.63, and 22 of 24 have at least 0.17 (0.016 after "I
+//! would like to book a table for two"). After cut ones the median is 0.0003, and 22 of 24 have at
+//! most 0.004 (0.13 after "What time is it", which is a question by itself). In each pair the
+//! complete one had at least 7 times as much. The probability separates most complete sentences
+//! from most incomplete ones, but is no proof for a single sentence (`tests/llm.rs`).
 
 use super::tokenizer::Tokenizer;
 use crate::marks::is_end_mark;
@@ -21,8 +21,8 @@ impl Ends {
         Ends(tokens.filter(|&token| std::str::from_utf8(tokenizer.bytes(token)).is_ok_and(is_end_mark)).collect())
     }
 
-    /// Where in a message the last token of words stands: before its end marks, and what ends the
-    /// message.
+    /// Returns the index of the last token that belongs to a word, before the end marks and the
+    /// tokens that end the message.
     pub fn last_word(&self, tokenizer: &Tokenizer, message: &[u32]) -> Option<usize> {
         let start = message.iter().position(|&token| tokenizer.is_control(token))?;
         let end = start + 1 + message[start + 1..].iter().position(|&token| tokenizer.is_control(token))?;
@@ -31,7 +31,7 @@ impl Ends {
         Some(start + 1 + word)
     }
 
-    /// Their share of all that may follow.
+    /// Sum of the probabilities of the tokens that end a sentence.
     pub fn probability(&self, logits: &[f32]) -> f32 {
         let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weight = |logit: f32| f64::from((logit - highest).exp());

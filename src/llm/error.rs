@@ -1,4 +1,4 @@
-//! Everything that can go wrong in this room.
+//! Errors of this module.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -86,8 +86,8 @@ pub enum LlmError {
     Kernels(#[from] sotto_kernels::SimdError),
 }
 
-/// Why the file of a model could not be mapped into memory: it cannot be read, or there is no room
-/// for it.
+/// Error for a model file that could not be mapped into memory: it cannot be read, or memory is
+/// short.
 pub(super) fn unmapped(path: &Path, why: io::Error) -> LlmError {
     match why.kind() {
         io::ErrorKind::OutOfMemory => {

@@ -1,4 +1,4 @@
-//! An answer while it is written, token by token.
+//! Generation of an answer, token by token.
 
 use std::collections::VecDeque;
 
@@ -11,19 +11,19 @@ use super::template::{ChatFormat, Thinking};
 use super::thinking::{Piece, Splitter};
 use super::tokenizer::Detokenizer;
 
-/// Why an answer ended.
+/// Reason why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// The model was done.
+    /// The model ended its answer.
     Stop,
     /// `max_tokens` or the end of the context was reached.
     Length,
-    /// The listener wanted no more.
+    /// The caller stopped it.
     Cancelled,
 }
 
 impl Finish {
-    /// In lower case, for `--json`.
+    /// Name in lower case, for `--json`.
     pub fn name(self) -> &'static str {
         match self {
             Finish::Stop => "stop",
@@ -33,20 +33,20 @@ impl Finish {
     }
 }
 
-/// What one more token brought.
+/// Result of one more token.
 pub(super) enum Step {
     Piece(Piece),
-    /// Nothing that can be shown yet.
+    /// No text yet.
     Nothing,
     End(Finish),
 }
 
-/// How long an answer may become.
+/// Length limits of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GenerationLimits {
-    /// Tokens of the whole answer.
+    /// Largest number of tokens of the whole answer.
     pub tokens: usize,
-    /// Those of its thoughts.
+    /// Largest number of tokens of its thoughts.
     pub thought: usize,
 }
 
@@ -54,21 +54,21 @@ pub(super) struct Generator {
     tokens: Vec<u32>,
     limits: GenerationLimits,
     text: Text,
-    /// Tokens that come next whatever the model says.
+    /// Tokens that come next regardless of the model's choice.
     forced: VecDeque<u32>,
-    /// Tokens that were computed so far.
+    /// Tokens computed so far.
     steps: usize,
     finish: Option<Finish>,
 }
 
-/// Tokens to text, with thoughts told apart where the format has them.
+/// Conversion of tokens to text; separates thoughts where the format has them.
 enum Text {
     Plain(Detokenizer),
     Split(Splitter),
 }
 
 impl Generator {
-    /// For an answer behind a prompt that `state` has computed.
+    /// Creates a generator for an answer after a prompt that `state` has computed.
     pub fn new(
         llm: &Llm,
         (state, ahead): (&SequenceState, &mut Speculator),
@@ -89,7 +89,7 @@ impl Generator {
         Generator { tokens, limits, text, forced: VecDeque::new(), steps: 0, finish: None }
     }
 
-    /// The tokens of the answer so far.
+    /// Tokens of the answer so far.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }
@@ -98,7 +98,7 @@ impl Generator {
         self.steps
     }
 
-    /// Computes the next token. After the end, says the end again.
+    /// Computes the next token. After the end, returns the end again.
     pub fn step(
         &mut self,
         llm: &Llm,
@@ -129,7 +129,8 @@ impl Generator {
         Ok(self.take(llm, token))
     }
 
-    /// The thought is over its limit, or was ended by force before: the tokens that close it.
+    /// Returns the next token that closes a thought, if the thought is over its limit or is already
+    /// being closed.
     fn forced(&mut self, llm: &Llm) -> Option<u32> {
         if let (Text::Split(splitter), ChatFormat::Qwen35(format)) = (&self.text, &llm.format)
             && splitter.must_close()
@@ -140,8 +141,8 @@ impl Generator {
         self.forced.pop_front()
     }
 
-    /// The model is done. In the middle of a thought it has not answered: the thought is closed,
-    /// and it goes on.
+    /// Handles the model's end of the answer. If it ends within a thought, the thought is closed
+    /// and generation continues.
     fn stopped(&mut self, llm: &Llm, sampler: &mut Sampler) -> Step {
         let (Text::Split(splitter), ChatFormat::Qwen35(format)) = (&self.text, &llm.format) else {
             return self.end(Finish::Stop);
@@ -165,7 +166,7 @@ impl Generator {
         piece.map_or(Step::Nothing, Step::Piece)
     }
 
-    /// What was held back comes out first; the next step says the end.
+    /// Ends the answer. Returns held-back text first; the next step then returns the end.
     fn end(&mut self, finish: Finish) -> Step {
         self.finish = Some(finish);
         let rest = match &mut self.text {

@@ -1,29 +1,27 @@
-//! The head: from the last hidden values to logits, of all tokens or only of those among which the
-//! best are.
+//! The head: logits from the last hidden values, for all tokens or only for candidates of the best.
 //!
-//! An answer looks at the best token, or at the best 20; the head has a row for each of 250,000.
-//! Where its codes can be parted ([`PrunedMatrix`]), a coarse pass over two thirds of its bytes
-//! tells which rows cannot be among the best, and only the others are computed, to the bit as the
-//! full head computes them. What is chosen is the same, always; how much is saved depends on the
-//! model. So a step that read more than the full head would have is followed by steps that take the
-//! full head, more of them each time it fails.
+//! Sampling needs the best token or the best 20; the head has one row for each of 250,000. If its
+//! codes can be split ([`PrunedMatrix`]), a coarse pass over two thirds of its bytes finds the rows
+//! that cannot be among the best. Only the others are computed, bit-identical to the full head. The
+//! sampled token is always the same; the saving depends on the model. If a step read more than the
+//! full head would have, the next steps use the full head, and more of them after each failure.
 
 use sotto_kernels::{Best, PrunedMatrix, PrunedScratch};
 
-/// Steps with the full head after screening failed for the first time, and at most.
+/// Steps with the full head after screening failed: at the first failure, and at most.
 const PAUSE: std::ops::RangeInclusive<u32> = 8..=128;
 
-/// Which logits of the last position are there.
+/// Logits available at the last position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Logits {
     #[default]
     None,
-    /// At least those of the tokens that were looked for; -∞ for others.
+    /// Logits of at least the requested tokens; -∞ for others.
     Best,
     All,
 }
 
-/// Which logits are wanted.
+/// Logits requested of the head.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'a> {
     Best(Best<'a>),
@@ -39,22 +37,22 @@ impl Wanted<'_> {
     }
 }
 
-/// What screening has come to so far, and the room it works in.
+/// Statistics of screening, and its working memory.
 #[derive(Default)]
 pub struct HeadPruning {
     scratch: PrunedScratch,
-    /// Steps that are still to take the full head.
+    /// Remaining steps that use the full head.
     paused: u32,
-    /// How many it will be after the next failure; 0 before the first.
+    /// Length of the last pause in steps; 0 before the first failure.
     pause: u32,
-    /// Steps that asked for the best, and the bytes that the head read for them.
+    /// Steps that requested the best tokens, and the bytes that the head read for them.
     pub(super) steps: usize,
     pub(super) bytes: usize,
 }
 
 impl HeadPruning {
-    /// Has `product` find the best and tell how many strips it computed, if that may pay; returns
-    /// whether it was called.
+    /// Calls `product` to find the best rows and return the number of computed strips, if that may
+    /// save time. Returns whether it was called.
     pub(super) fn screen(
         &mut self,
         screen: &PrunedMatrix,
@@ -73,7 +71,7 @@ impl HeadPruning {
         self.paused == 0
     }
 
-    /// Whether screening paid, if it was tried.
+    /// Records whether screening saved time, if it was tried.
     fn learn(&mut self, paid: Option<bool>) {
         match paid {
             None => self.paused = self.paused.saturating_sub(1),

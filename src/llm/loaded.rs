@@ -1,4 +1,4 @@
-//! A language model in memory, and what it takes to have one there.
+//! A language model in memory, and the memory it needs.
 
 use std::path::Path;
 
@@ -20,33 +20,33 @@ use crate::memory::{self, Permit};
 use crate::priority;
 use crate::types::Bytes;
 
-/// What comes on top whatever the model: thread stacks, the kernels' panels, code pages, the
-/// tokenizer's pattern, the allocator's slack. SmolLM2 with a full context of 2,048 held 1.2 MiB
-/// more than the sum of its parts.
+/// Memory needed on top for any model: thread stacks, the kernels' panels, code pages, the
+/// tokenizer's pattern, allocator overhead. SmolLM2 with a full context of 2,048 held 1.2 MiB more
+/// than the sum of its parts.
 const OVERHEAD: u64 = 4 * Bytes::MIB;
 
-/// Where the head is screened, a token's bound, and its share of the room that screening works in.
+/// Bytes for each token if the head is screened: its bound, and its share of the working memory.
 const SCREEN_BYTES_PER_TOKEN: u64 = 5;
 
-/// A model ready to answer, together with its right to be in memory.
+/// A model ready to answer, with the permit for its memory.
 pub struct Llm {
     pub(super) model: Model,
     pub(super) tokenizer: Tokenizer,
     pub(super) format: ChatFormat,
     pub(super) settings: config::LlmPlan,
-    /// What a stored state must have been computed by.
+    /// Identity of the model, which stored states must match.
     pub(super) stamp: Stamp,
     notes: Vec<ModelNote>,
     planned: Bytes,
     _permit: Permit,
 }
 
-/// A model whose headers are checked and whose weights are not loaded: what it takes is known.
+/// A model with checked headers and no loaded weights: its memory needs are known.
 pub(super) struct Prepared {
     source: ModelSource,
     model_config: ModelConfig,
     settings: config::LlmPlan,
-    /// Whether the model's own block that drafts is to be loaded.
+    /// Whether to load the model's own draft block.
     drafting: bool,
     notes: Vec<ModelNote>,
     planned: Bytes,
@@ -80,7 +80,7 @@ impl Prepared {
         }
         let format = source.format(&model_config, &tokenizer)?;
         memory::give_back_freed();
-        // The thread that answers lowers itself, and says so where the system refuses.
+        // The thread that answers lowers its own priority and reports a refusal by the system.
         let wanted = settings.priority;
         let begin = move || drop(priority::take(wanted));
         let model = source.load_on(Pool::started_by(settings.threads, begin), drafting)?;
@@ -90,8 +90,8 @@ impl Prepared {
 }
 
 impl Llm {
-    /// What [`Llm::load`] and one conversation over the full context will hold at most: the mapped
-    /// file, keys and values, activations, tokenizer.
+    /// Returns the most memory that [`Llm::load`] and one conversation over the full context will
+    /// hold: mapped file, keys and values, activations, tokenizer.
     pub fn planned_bytes(path: &Path, settings: &config::LlmPlan) -> Result<Bytes, LlmError> {
         Ok(Prepared::new(ModelSource::open(path)?, settings.clone())?.planned)
     }
@@ -105,12 +105,12 @@ impl Llm {
         self.planned
     }
 
-    /// What there is to say about the model.
+    /// Notes about the model.
     pub fn notes(&self) -> &[ModelNote] {
         &self.notes
     }
 
-    /// Most tokens of prompt and answer together.
+    /// Largest number of tokens of prompt and answer together.
     pub fn context(&self) -> usize {
         self.settings.context()
     }
@@ -123,36 +123,36 @@ impl Llm {
         &self.tokenizer
     }
 
-    /// The name of the instructions that are computed with.
+    /// Name of the instruction set in use.
     pub fn kernels(&self) -> &'static str {
         self.model.simd().name()
     }
 
-    /// An empty state, for work below the level of a conversation.
+    /// Creates an empty state, for work below the level of a conversation.
     pub fn state(&self) -> SequenceState {
         SequenceState::with_cache(&self.model.model_config, self.context(), self.settings.kv_cache.into())
     }
 
-    /// Chooses tokens that this model's tokenizer knows.
+    /// Creates a sampler that only chooses tokens in this model's tokenizer.
     pub(super) fn sampler(&self, sampling: &config::Sampling) -> Sampler {
         Sampler::new(sampling).within(self.tokenizer.used())
     }
 
-    /// Computes `tokens` behind those of `state`; [`SequenceState::logits`] then has the logits of
-    /// the last.
+    /// Computes `tokens` after those of `state`; [`SequenceState::logits`] then returns the logits
+    /// of the last.
     ///
     /// Panics when the tokens do not fit the context or are not of the vocabulary.
     pub fn forward(&self, state: &mut SequenceState, tokens: &[u32]) {
         self.model.forward(state, tokens);
     }
 
-    /// As [`Llm::forward`], with logits only where the best can be: see [`Model::forward_best`].
+    /// Does [`Llm::forward`] with logits for the best tokens only: see [`Model::forward_best`].
     pub fn forward_best(&self, state: &mut SequenceState, tokens: &[u32], best: Best) {
         self.model.forward_best(state, tokens, best);
     }
 
-    /// Brings `state` to `prompt` with its logits at hand, computing what the two do not have in
-    /// common. Returns how many tokens had to be computed.
+    /// Brings `state` to `prompt` with its logits available; computes only the tokens after the
+    /// common beginning. Returns the number of tokens computed.
     pub(super) fn compute(&self, state: &mut SequenceState, prompt: &[u32]) -> usize {
         let known = state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
         if known == prompt.len() && known == state.len() && state.logits().is_some() {
@@ -165,8 +165,8 @@ impl Llm {
         prompt.len() - keep
     }
 
-    /// A state behind `prompt`: the stored one, or one that is computed now and stored for the next
-    /// time. Also says how many tokens were computed.
+    /// Returns a state after `prompt`: the stored one, or one computed now and stored for the next
+    /// time. Also returns the number of tokens computed.
     pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (SequenceState, usize, Vec<CacheNote>) {
         let form = (self.context(), self.settings.kv_cache.into());
         let found = cache.get(&self.stamp, &self.model.model_config, form, prompt.tokens());
@@ -180,7 +180,7 @@ impl Llm {
         (state, computed, notes)
     }
 
-    /// The tokens of a prompt for the next answer to `messages`.
+    /// Renders the tokens of a prompt for the next answer to `messages`.
     pub(super) fn prompt(
         &self,
         messages: &[ChatMessage],
@@ -190,8 +190,8 @@ impl Llm {
         self.format.prompt(&self.tokenizer, &self.format.render(messages, tools, thinking)?)
     }
 
-    /// The tokens of an answer of which only `heard` was heard: as many of its `tokens` as lie
-    /// within, and what is left of it cut anew. `None` where it cannot be cut into tokens.
+    /// Returns the tokens of an answer cut to `heard`: the `tokens` that lie within it, and the
+    /// remaining text tokenized anew. `None` if that text cannot be tokenized.
     pub(super) fn tokens_heard(&self, tokens: &[u32], heard: &str) -> Option<Vec<u32>> {
         let mut rest = heard.as_bytes();
         let mut kept = 0;
@@ -199,7 +199,7 @@ impl Llm {
             rest = more;
             kept += 1;
         }
-        // What is left begins inside a character where a token ended inside one: that token goes
+        // If a token ended inside a character, the rest begins inside it: that token is dropped
         // too.
         while !heard.is_char_boundary(heard.len() - rest.len()) {
             kept -= 1;
@@ -209,21 +209,21 @@ impl Llm {
         Some([&tokens[..kept], &rest].concat())
     }
 
-    /// Bytes that are held now: the weights and, by experience, the tokenizer and what comes on
-    /// top. States are on top of it.
+    /// Bytes held now: the weights and estimates for the tokenizer and the overhead. States are not
+    /// included.
     pub fn bytes(&self) -> Bytes {
         Bytes(self.model.bytes() as u64 + Tokenizer::held_bytes(self.tokenizer.vocabulary()))
     }
 
-    /// Goes back to the first `len` positions, to the bit as if the rest had never been; see
-    /// [`Model::rollback`].
+    /// Rolls back to the first `len` positions, bit-identical to never having computed the rest;
+    /// see [`Model::rollback`].
     pub fn rollback(&self, state: &mut SequenceState, len: usize) {
         self.model.rollback(state, len);
     }
 }
 
-/// Holds the context against what the model was trained for. One that was asked for is refused
-/// where it is larger; the usual one gives way.
+/// Checks the context against the one the model was trained for. A requested context that is larger
+/// is refused; the default is reduced.
 fn fit_context(
     source: &ModelSource,
     model_config: &ModelConfig,
@@ -255,7 +255,7 @@ fn planned(
     let ahead = Speculator::planned_bytes(model_config, settings, drafting);
     let weights = source.resident_bytes(drafting);
     let running = [state as u64, ahead, tokenizer, screen].into_iter().fold(weights, u64::saturating_add);
-    // What it takes to build the tokenizer is given back before the first weight is read.
+    // Memory for building the tokenizer is freed before the first weight is read.
     Ok(Bytes(running.max(Tokenizer::building_bytes(model_config.vocabulary)).saturating_add(OVERHEAD)))
 }
 
@@ -314,7 +314,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// A damaged file is refused, or answers nonsense; it never panics.
+        /// A damaged file is refused, or gives meaningless answers; it never panics.
         #[test]
         fn damage_anywhere_never_panics(
             hits in proptest::collection::vec((0usize..200_000, 0u8..=255), 1..5),

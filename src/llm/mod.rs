@@ -1,19 +1,20 @@
-//! The language model: our own engine, from the bytes on disk to a conversation.
+//! The language model: an inference engine, from the model file to a conversation.
 //!
 //! ```text
-//! GGUF file, or folder ─ source ─┬─ model_config what the model is: sizes, family          never changes
-//! (gguf, checkpoint)             ├─ weights     where its numbers lie, or their copy      never changes
-//!                                ├─ tokenizer   text <-> tokens  ┐
-//!                                └─ template    roles -> tokens  ├─ conversation: a voice's history, read ahead
-//!                                   state       keys, values, …  ┘  chat: messages in, an answer or a stream out
-//! model::forward(config, weights, state, tokens) -> logits -> sampler -> generator -> thoughts, text, calls
-//!                                                           speculation: several tokens at once, the answer the same
+//! GGUF file, or folder ─ source ─┬─ model_config  sizes and family of the model   immutable
+//! (gguf, checkpoint)             ├─ weights       mapped or packed matrices       immutable
+//!                                ├─ tokenizer     text <-> tokens   ┐
+//!                                └─ template      roles -> tokens   ├─ conversation: voice turns
+//!                                   state         keys, values, …   ┘  chat: reply or stream
+//! model::forward(config, weights, state, tokens) -> logits -> sampler -> generator
+//!                                                          -> thoughts, text, calls
+//! speculation: speculative decoding, with the same answer
 //! ```
-//! A [`checkpoint`] of transformers or MLX offers its tensors under the same names as a GGUF file;
-//! [`quantize`] makes a smaller one of it. Blueprint, weights and state are three things, so that
-//! another family is a new blueprint and new mixers, and a state can go back without touching a
-//! weight. `ends` reads from the logits whether a sentence ends where a question does
-//! ([`Conversation::sentence_end_probability`]). This room knows nothing of audio.
+//! A [`checkpoint`] of transformers or MLX provides its tensors under the same names as a GGUF
+//! file; [`quantize`] makes a smaller one of it. Configuration, weights and state are separate, so
+//! that another family needs only a new configuration and new mixers, and a state can roll back
+//! without touching a weight. `ends` reads from the logits whether a sentence ends after the
+//! question ([`Conversation::sentence_end_probability`]). Nothing here depends on audio.
 
 pub mod bench;
 mod chat;

@@ -1,8 +1,8 @@
-//! The decoder itself: tokens in, logits out.
+//! The decoder: tokens in, logits out.
 //!
-//! A pre-norm transformer (RMSNorm) with a SwiGLU feed-forward network. What mixes positions is
-//! attention as in Llama and Qwen 2, or, in Qwen 3.5, gated attention and gated DeltaNet
-//! ([`mixers`]). Nothing is allocated per token once the state has grown.
+//! A pre-norm transformer (RMSNorm) with a SwiGLU feed-forward network. Its mixers are attention in
+//! Llama and Qwen 2, and gated attention and gated DeltaNet in Qwen 3.5 ([`mixers`]). Nothing is
+//! allocated per token once the state has grown.
 
 mod draft;
 #[cfg(test)]
@@ -25,7 +25,7 @@ use super::state::{BATCH, SequenceState, Workspace};
 use super::tensors::{Tensors, Weight};
 use super::weights::{Layer, Linear, Weights};
 
-/// The network of a checkpoint, without tokenizer and conversation: for work on tokens and logits.
+/// The network of a checkpoint without tokenizer and conversation, for work on tokens and logits.
 pub struct Model {
     pub(super) model_config: ModelConfig,
     pub(super) weights: Weights,
@@ -34,8 +34,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Binds the tensors of a GGUF file or of a folder of safetensors. Its memory is the caller's
-    /// to account for; [`Llm`](super::Llm) does it with a permit.
+    /// Binds the tensors of a GGUF file or of a folder of safetensors. The caller accounts for the
+    /// memory; [`Llm`](super::Llm) does so with a permit.
     pub fn open(path: &Path, threads: usize) -> Result<Self, LlmError> {
         ModelSource::open(path)?.load(threads)
     }
@@ -55,12 +55,12 @@ impl Model {
         &self.model_config
     }
 
-    /// The instructions that its results come from.
+    /// Instruction set that the results are computed with.
     pub fn simd(&self) -> Simd {
         self.simd
     }
 
-    /// Computes `tokens` behind the positions of `state` and leaves the logits of the last in it.
+    /// Computes `tokens` after the positions of `state` and stores the logits of the last there.
     ///
     /// Panics when the tokens do not fit the state's context or are not of the vocabulary; the
     /// conversation sees to both.
@@ -68,9 +68,9 @@ impl Model {
         self.forward_to(state, tokens, Wanted::All);
     }
 
-    /// As [`Model::forward`], but of the logits only those among which the best are are sure to be
-    /// there, the rest may be -∞: [`SequenceState::best_logits`] has them. What is there is to the
-    /// bit what [`Model::forward`] computes.
+    /// Does [`Model::forward`], but only computes the logits that can be among the best; the rest
+    /// may be -∞. [`SequenceState::best_logits`] returns them. Computed logits are bit-identical to
+    /// those of [`Model::forward`].
     pub fn forward_best(&self, state: &mut SequenceState, tokens: &[u32], best: Best) {
         self.forward_to(state, tokens, Wanted::Best(best));
     }
@@ -84,7 +84,7 @@ impl Model {
         }
     }
 
-    /// As [`Model::forward`], and shows the logits after token `at` of them as well.
+    /// Does [`Model::forward`] and also passes the logits after token `at` of them to `watch`.
     pub fn forward_watching(&self, state: &mut SequenceState, tokens: &[u32], at: usize, watch: impl FnOnce(&[f32])) {
         let (mut last, mut watch) = (None, Some(watch));
         self.compute(state, tokens, |state, i, row| {
@@ -102,8 +102,8 @@ impl Model {
         }
     }
 
-    /// As [`Model::forward`], and shows the logits after each token: `each(i, logits)` for token
-    /// `i`. For comparisons; the head is computed for every token.
+    /// Does [`Model::forward`] and passes the logits after each token to `each(i, logits)`. For
+    /// comparisons; the head is computed for every token.
     pub fn forward_each(&self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
         self.compute(state, tokens, |state, i, row| {
             self.head(&mut state.work, row, Wanted::All);
@@ -114,10 +114,9 @@ impl Model {
         }
     }
 
-    /// Computes up to [`BATCH`] tokens behind the positions of `state` at once, each to the bit as
-    /// if it were computed alone, and writes the logits after each to `logits` `[n, vocabulary]`;
-    /// the state itself then has none. Where one of the tokens is not what should follow,
-    /// [`Model::rollback`] forgets it.
+    /// Computes up to [`BATCH`] tokens after the positions of `state` at once, each bit-identical
+    /// to a step of its own, and writes the logits after each to `logits` `[n, vocabulary]`; the
+    /// state then has no logits. [`Model::rollback`] removes rejected tokens.
     ///
     /// Panics as [`Model::forward`] does, or if `logits` has another length.
     pub(super) fn forward_steps(&self, state: &mut SequenceState, tokens: &[u32], logits: &mut [f32]) {
@@ -131,10 +130,10 @@ impl Model {
         profile.mark(ProfilePart::Head);
     }
 
-    /// Goes back to the first `len` positions, to the bit as if the rest had never been (see
-    /// [`SequenceState`] for what that means). Where a DeltaNet layer no longer knows the position,
-    /// what stands between the newest checkpoint and it is computed again: less than 64 positions
-    /// if they are among the last 128, else up to all.
+    /// Rolls back to the first `len` positions, bit-identical to never having computed the rest
+    /// (see [`SequenceState`]). If a DeltaNet layer cannot go back that far, the positions after
+    /// the newest checkpoint before it are computed again: fewer than 64 if `len` is among the last
+    /// 128, else up to all.
     pub fn rollback(&self, state: &mut SequenceState, len: usize) {
         if state.goes_back_by_itself(len) {
             state.rewind(len);
@@ -154,8 +153,8 @@ impl Model {
         state.set_origins(&origins);
     }
 
-    /// A token alone is a step, more are read. Calls `each(state, i, row)` when token `i` stands in
-    /// row `row` of the workspace.
+    /// Computes one token as a decode step, several as prefill. Calls `each(state, i, row)` when
+    /// token `i` is in row `row` of the workspace.
     fn compute(
         &self,
         state: &mut SequenceState,
@@ -173,9 +172,9 @@ impl Model {
         }
     }
 
-    /// Reads a piece of a prompt, batch by batch. No batch is of one token, which would be computed
-    /// as a step is: the last two are kept together, and a token that has no other is read with a
-    /// second beside it that is then forgotten.
+    /// Prefills part of a prompt, batch by batch. No batch has one token, because that would be
+    /// computed as a decode step: the last two stay together, and a single token is read with a
+    /// dummy second token that is then rolled back.
     fn read(&self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(&mut SequenceState, usize, usize)) {
         if let &[token] = tokens {
             self.decode(state, &[token, token], false);
@@ -192,7 +191,8 @@ impl Model {
         }
     }
 
-    /// All layers over up to [`BATCH`] positions, each `alone` or together with the others.
+    /// Runs all layers over up to [`BATCH`] positions, computed `alone` or together with the
+    /// others.
     fn decode(&self, state: &mut SequenceState, tokens: &[u32], alone: bool) {
         let (start, n) = (state.len(), tokens.len());
         state.work.scratch.as_steps(alone);
@@ -234,7 +234,7 @@ impl Model {
         profile.mark(ProfilePart::FeedForward);
     }
 
-    /// The logits of one row of the batch: only a token that is asked for meets the head.
+    /// Computes the logits of one row of the batch; other rows skip the head.
     fn head(&self, work: &mut Workspace, row: usize, wanted: Wanted) {
         let width = self.model_config.width;
         let Workspace { stream, normed, logits, scratch, screening, profile, .. } = work;
@@ -262,7 +262,7 @@ impl Model {
         self.multiply_all([weight], x, n, [y], scratch);
     }
 
-    /// Several products of the same x, whose work is shared out as if it were one.
+    /// Computes several products of the same x as one parallel task.
     fn multiply_all<const M: usize>(
         &self,
         weights: [&Weight; M],

@@ -1,4 +1,4 @@
-//! What a model is, read from the metadata of its file and checked once.
+//! Configuration of a model, read from its metadata and checked once.
 
 mod gguf;
 
@@ -22,9 +22,9 @@ pub enum Family {
 pub struct ModelConfig {
     pub family: Family,
     pub layers: usize,
-    /// Values per position between layers.
+    /// Values per position between layers (hidden size).
     pub width: usize,
-    /// Values inside the feed-forward network.
+    /// Values inside the feed-forward network (intermediate size).
     pub hidden: usize,
     /// Query heads.
     pub heads: usize,
@@ -32,21 +32,21 @@ pub struct ModelConfig {
     pub kv_heads: usize,
     /// Values per head.
     pub head_dim: usize,
-    /// The first so many values of a head are rotated.
+    /// Number of values of each head that are rotated, from the first on.
     pub rotated: usize,
     pub rope_base: f32,
     pub norm_eps: f32,
     pub vocabulary: usize,
-    /// Most positions the model was trained for.
+    /// Number of positions the model was trained for.
     pub context: usize,
-    /// What the layers are that do not attend; `None` in families where all do.
+    /// DeltaNet layers; `None` in families where all layers are attention.
     pub delta: Option<DeltaNet>,
 }
 
 /// The gated DeltaNet layers of a hybrid model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeltaNet {
-    /// One for each layer: true where it is a DeltaNet, false where it attends.
+    /// Kind of each layer: true for DeltaNet, false for attention.
     pub layers: Vec<bool>,
     pub key_heads: usize,
     /// A multiple of `key_heads`.
@@ -58,7 +58,7 @@ pub struct DeltaNet {
     pub order: HeadOrder,
 }
 
-/// Which key head a value head listens to, where there are `r` value heads for each key head.
+/// Order of value heads, if there are `r` value heads for each key head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadOrder {
     /// Value head h belongs to key head h / r: Hugging Face and MLX.
@@ -69,10 +69,10 @@ pub enum HeadOrder {
 
 /// A size that contradicts another.
 pub struct Misfit {
-    /// As in the metadata of a GGUF file, without the architecture.
+    /// Key in the metadata of a GGUF file, without the architecture.
     pub key: &'static str,
     pub value: usize,
-    /// What would be possible.
+    /// Values that are allowed.
     pub limit: String,
 }
 
@@ -92,7 +92,7 @@ impl ModelConfig {
         self.delta.as_ref().is_some_and(|delta| delta.layers.get(n).copied().unwrap_or(false))
     }
 
-    /// Whether the sizes can belong to one model; the first that cannot.
+    /// Checks that the sizes fit together; returns the first that does not.
     pub fn check(&self) -> Result<(), Misfit> {
         let rule = |key, value, holds, limit: String| if holds { Ok(()) } else { Err(Misfit { key, value, limit }) };
         let ModelConfig { heads, kv_heads, head_dim, rotated, .. } = *self;

@@ -1,10 +1,10 @@
-//! What there is to say about a model that is used all the same.
+//! Notes about a model that is used despite something unusual.
 
 use std::path::PathBuf;
 
 use super::prompt_cache::CacheNote;
 
-/// Something that the user of a model may want to know.
+/// A note for the user of a model.
 #[derive(Debug, thiserror::Error)]
 pub enum Note {
     #[error(transparent)]
@@ -13,7 +13,7 @@ pub enum Note {
     Cache(#[from] CacheNote),
 }
 
-/// How a model was taken where its files leave something open, or contradict themselves.
+/// How a model was interpreted if its files leave something open or contradict themselves.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelNote {
     #[error("{path} was trained for {own} tokens, so the context is {own} instead of {usual}")]

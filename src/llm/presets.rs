@@ -1,5 +1,4 @@
-//! How freely and how long the model answers: the options of one answer, and sets of them that are
-//! known to work.
+//! Options of one answer: randomness and length; and tested presets of them.
 
 use std::ops::RangeInclusive;
 
@@ -10,16 +9,16 @@ use crate::config::Sampling;
 /// Swift package `Qwen3Chat` name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingOptions {
-    /// How freely tokens are chosen; 0 always takes the most probable.
+    /// Sampling temperature; 0 always takes the most probable token.
     pub temperature: f32,
-    /// Chooses among this many of the most probable tokens; 0 keeps all.
+    /// Samples from this many of the most probable tokens; 0 keeps all.
     pub top_k: usize,
-    /// Chooses among the most probable tokens that together reach this probability; 1 keeps all.
+    /// Samples from the most probable tokens that together reach this probability; 1 keeps all.
     pub top_p: f32,
-    /// Chooses among tokens at least this fraction as probable as the best; 0 keeps all.
+    /// Samples from tokens at least this fraction as probable as the best; 0 keeps all.
     pub min_p: f32,
-    /// Divides (positive) or multiplies (negative) the logits of tokens said lately; 1 changes
-    /// nothing.
+    /// Divides (positive) or multiplies (negative) the logits of recent tokens of the answer; 1
+    /// changes nothing.
     pub repetition_penalty: f32,
     /// Subtracted once from the logit of each token of this answer; 0 changes nothing.
     pub presence_penalty: f32,
@@ -27,9 +26,9 @@ pub struct SamplingOptions {
     pub max_tokens: usize,
     /// Answers without thinking first.
     pub disable_thinking: bool,
-    /// Most tokens of thoughts; then the thought is closed and the model answers.
+    /// Largest number of tokens of thoughts; then the thought is closed and the model answers.
     pub max_thinking_tokens: usize,
-    /// `None` draws a fresh one.
+    /// Random seed; `None` draws a new one.
     pub seed: Option<u64>,
 }
 
@@ -61,7 +60,7 @@ pub struct OptionError {
 }
 
 impl SamplingOptions {
-    /// Whether every value is in the range that `pipeline.toml` allows for it.
+    /// Checks that every value is in the range that `pipeline.toml` allows.
     pub fn check(&self) -> Result<(), OptionError> {
         let ranges: [(&str, f32, RangeInclusive<f32>); 5] = [
             ("temperature", self.temperature, 0.0..=2.0),
@@ -76,7 +75,7 @@ impl SamplingOptions {
         }
     }
 
-    /// The options of a plan, with everything else at its default.
+    /// Takes the options of a plan, with everything else at its default.
     pub fn of(sampling: &Sampling) -> Self {
         SamplingOptions {
             temperature: sampling.temperature,
@@ -90,7 +89,7 @@ impl SamplingOptions {
         }
     }
 
-    /// What the [`Sampler`](super::Sampler) needs of them.
+    /// Returns the options that the [`Sampler`](super::Sampler) needs.
     pub fn sampling(&self) -> Sampling {
         Sampling {
             temperature: self.temperature,
@@ -108,9 +107,9 @@ impl SamplingOptions {
     }
 }
 
-/// Sets of options with a name. They differ in how tokens are chosen and in thinking; lengths stay
-/// at their defaults, since the 32,768 tokens that the model cards suggest are more than a small
-/// memory holds and an ear can bear.
+/// Named sets of options. They differ in sampling and thinking. Lengths stay at their defaults,
+/// because the 32,768 tokens that the model cards suggest exceed a small memory and are too long
+/// for speech.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// The defaults.
@@ -123,7 +122,7 @@ pub enum Preset {
     Precise,
     /// Text without thinking, by the cards of 4B and 9B.
     Instruct,
-    /// Calls of tools. At the card's temperature of 1 the 0.8B loses the form of its calls; others
+    /// Tool calls. At the card's temperature of 1 the 0.8B breaks the format of its calls; others
     /// report 0 to 0.3.
     Tools,
 }
@@ -177,7 +176,8 @@ mod tests {
         for preset in Preset::ALL {
             assert_eq!(Preset::named(preset.name()), Some(preset));
             assert_eq!(preset.options().check(), Ok(()));
-            // The model cards: never greedy while thinking, it ends in circles.
+            // The model cards say never greedy while thinking: the model then repeats itself
+            // without end.
             assert!(preset.options().temperature > 0.0 || preset.options().thinking() == Thinking::Off);
         }
         assert_eq!(Preset::named("Default"), None);

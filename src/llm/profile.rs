@@ -1,4 +1,4 @@
-//! Where the time of a forward goes, by kind of work.
+//! Time of a forward pass by kind of work.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ pub enum ProfilePart {
     Projections,
     /// Convolution and recurrence of the DeltaNet layers.
     DeltaNetLayer,
-    /// Norms of heads, rotation, keys and values, and looking back over them.
+    /// Norms of heads, rotary embedding, KV cache updates, and attention over the cache.
     Attention,
     /// The feed-forward network with its norm.
     FeedForward,
-    /// Norm and head: the logits.
+    /// The final norm and the head: the logits.
     Head,
     /// Rows of the embedding, norms before the mixers, the residual stream, bookkeeping.
     Other,
@@ -41,11 +41,11 @@ impl ProfilePart {
     }
 }
 
-/// Time by kind of work: a stopwatch that the model marks as it goes. Until it is started a mark
-/// costs one branch.
+/// Time by kind of work: a stopwatch that the model marks at each change of work. While it is
+/// stopped a mark costs one branch.
 #[derive(Debug, Default)]
 pub(super) struct OperationProfile {
-    /// The end of the work that was marked last; `None` while nobody asks.
+    /// Time of the last mark; `None` while it is stopped.
     since: Option<Instant>,
     spent: [Duration; ProfilePart::ALL.len()],
 }
@@ -55,19 +55,19 @@ impl OperationProfile {
         *self = OperationProfile { since: Some(Instant::now()), ..OperationProfile::default() };
     }
 
-    /// What was spent on each of [`ProfilePart::ALL`] since the start. It stops.
+    /// Stops and returns the time of each of [`ProfilePart::ALL`] since the start.
     pub fn stop(&mut self) -> [Duration; ProfilePart::ALL.len()] {
         std::mem::take(self).spent
     }
 
-    /// What the model does begins now: the time since the last mark was another's.
+    /// Begins the model's work: the time since the last mark is not counted.
     pub fn begin(&mut self) {
         if let Some(since) = &mut self.since {
             *since = Instant::now();
         }
     }
 
-    /// The work since the last mark was `part`.
+    /// Counts the time since the last mark as `part`.
     pub fn mark(&mut self, part: ProfilePart) {
         if let Some(since) = &mut self.since {
             let now = Instant::now();

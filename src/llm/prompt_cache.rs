@@ -1,24 +1,24 @@
-//! System prompts that were computed once, kept on disk.
+//! Cache of computed system prompts on disk.
 //!
-//! The system prompt and the descriptions of the tools are the same in every session, and reading
-//! them is most of what a model does before its first word. So their state is written down, and a
-//! later session begins behind them.
+//! The system prompt and the tool descriptions are the same in every session, and their prefill is
+//! most of the work before the first word. So their state is stored, and later sessions start from
+//! it.
 //!
-//! **Private.** Nothing that anybody said is ever written: [`PromptCache::put`] takes a state only
-//! together with the [`SystemPrompt`] it was computed from, which is made of the configuration and
-//! of the tools alone, and refuses one that holds a single token besides. A state writes only the
-//! positions it has, nothing of those it took back. Files are for their owner alone (0600, in a
-//! folder of 0700).
+//! **Private.** Nothing from a conversation is ever written: [`PromptCache::put`] takes a state
+//! only together with the [`SystemPrompt`] it was computed from, which is made of the configuration
+//! and the tools alone, and refuses a state with any further token. Only current positions are
+//! written, not those rolled back. Files are readable by their owner alone (0600, in a folder of
+//! 0700).
 //!
-//! **Right.** A file is named by [`Stamp`] and prompt, but taken only if its stamp is the whole one
-//! of the model, its tokens are the beginning of those asked for, all of them compared, and its
-//! checksum holds. Template and text need no key of their own: together they make the tokens. What
-//! does not hold is deleted, told to the caller, and computed anew.
+//! **Correct.** A file is named by [`Stamp`] and prompt. It is used only if its stamp is the whole
+//! one of the model, its tokens are the beginning of those requested (all are compared), and its
+//! checksum matches. Template and text need no key of their own: together they make the tokens.
+//! Files that fail a check are deleted, reported to the caller, and computed anew.
 //!
-//! **Bounded.** All files together stay below a limit; those used longest ago go first. Files are
-//! written beside their place and then renamed, so another process sees a whole one or none, and
-//! whoever reads one that is removed at that moment reads it to its end. They are not synced: after
-//! a power failure a torn file fails its checksum.
+//! **Bounded.** All files together stay below a limit; the least recently used go first. Files are
+//! written beside their destination and then renamed, so another process sees a complete file or
+//! none, and a reader of a removed file can finish reading it. They are not synced: after a power
+//! failure a torn file fails its checksum.
 
 mod folder;
 
@@ -37,14 +37,13 @@ use super::tokenizer::Tokenizer;
 use crate::types::Bytes;
 use folder::PromptCacheFolder;
 
-/// The beginning of every conversation, in the tokens of a model: system prompt and tools, and
-/// nothing that was said.
+/// The beginning of every conversation as tokens: system prompt and tools, and no messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemPrompt(Vec<u32>);
 
 impl SystemPrompt {
-    /// Renders the configured system prompt and the tools, which may be none; `None` where there
-    /// are tools and the model's chat format knows none.
+    /// Renders the configured system prompt and the tools, which may be none; `None` if there are
+    /// tools and the model's chat format does not support them.
     pub fn new(
         format: &ChatFormat,
         tokenizer: &Tokenizer,
@@ -58,7 +57,7 @@ impl SystemPrompt {
         format.prompt(tokenizer, &segments).map(|tokens| Some(SystemPrompt(tokens)))
     }
 
-    /// The configured system prompt alone.
+    /// Renders the configured system prompt alone.
     pub fn of_text(format: &ChatFormat, tokenizer: &Tokenizer, text: &str) -> Result<Self, LlmError> {
         format.system(tokenizer, text).map(SystemPrompt)
     }
@@ -74,8 +73,7 @@ pub struct PromptCache {
     limit: Bytes,
 }
 
-/// Something about the cache that its user may want to know; nothing of it keeps a conversation
-/// from going on.
+/// A note about the cache for the user; the conversation continues in any case.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheNote {
     #[error("the prompt cache {path} cannot be used: {source}; the system prompt is computed instead")]
@@ -91,36 +89,37 @@ pub enum CacheNote {
     TooLarge { size: Bytes, limit: Bytes },
 }
 
-/// What [`PromptCache::get`] found.
+/// Result of [`PromptCache::get`].
 #[derive(Default)]
 pub struct CachedState {
-    /// Behind the longest stored beginning of the prompt, marked as the end of a turn; `None` if
-    /// there is none.
+    /// State after the longest stored beginning of the prompt, marked as the end of a turn; `None`
+    /// if there is none.
     pub state: Option<SequenceState>,
     pub notes: Vec<CacheNote>,
 }
 
-/// Where computed prompts are kept: systemd's `$CACHE_DIRECTORY`, else the user's own cache folder;
-/// `None` if neither is known. The configured folder of models does not count: several people may
-/// share it.
+/// Returns the folder for computed prompts: systemd's `$CACHE_DIRECTORY`, else the user's own cache
+/// folder; `None` if neither is known. The configured folder of models is not used: several people
+/// may share it.
 pub fn prompts_dir(lookup: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let var = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    // systemd joins several directories with colons; the first is ours.
+    // systemd joins several directories with colons; the first belongs to this program.
     let service = var("CACHE_DIRECTORY").and_then(|dirs| Some(PathBuf::from(dirs.to_str()?.split(':').next()?)));
-    // The XDG specification says that a relative path is to be ignored.
+    // The XDG specification says to ignore a relative path.
     let user = var("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let own = user.or_else(|| var("HOME").map(|home| home.join(".cache")));
     service.or_else(|| own.map(|cache| cache.join("sotto"))).map(|dir| dir.join("prompts"))
 }
 
 impl PromptCache {
-    /// The cache in `dir`, of at most `limit` together. Nothing is created before something is put.
+    /// Opens the cache in `dir` with a total of at most `limit`. Creates nothing before the first
+    /// file is stored.
     pub fn open(dir: &Path, limit: Bytes) -> PromptCache {
         PromptCache { folder: PromptCacheFolder::new(dir), limit }
     }
 
-    /// The state of the longest stored beginning of `tokens`, for a model of this stamp and
-    /// blueprint.
+    /// Returns the state of the longest stored beginning of `tokens`, for a model of this stamp and
+    /// configuration.
     pub fn get(
         &self,
         stamp: &Stamp,
@@ -156,8 +155,7 @@ impl PromptCache {
                     found.state = Some(state);
                     break;
                 }
-                // Stored by a session of other settings: of no use here, and nothing is wrong with
-                // it.
+                // Stored by a session with other settings: unusable here, but not damaged.
                 Err(StateError::Kind { .. } | StateError::TooLong { .. }) => {}
                 Err(fault) => found.notes.extend(self.delete(path, fault)),
             }
@@ -165,8 +163,8 @@ impl PromptCache {
         found
     }
 
-    /// Keeps `state`, which has computed `prompt` and nothing else. Whatever fails leaves the
-    /// conversation as it is.
+    /// Stores `state`, which has computed `prompt` and nothing else. A failure does not affect the
+    /// conversation.
     pub fn put(&self, stamp: &Stamp, prompt: &SystemPrompt, state: &SequenceState) -> Result<(), CacheNote> {
         if self.limit == Bytes(0) || prompt.0.is_empty() {
             return Ok(());
@@ -188,7 +186,7 @@ impl PromptCache {
         CacheNote::Unusable { path: self.folder.path().to_owned(), source }
     }
 
-    /// Deletes what is damaged. A file that is gone already or cannot be read is left alone.
+    /// Deletes a damaged file. One that is gone already or cannot be read is ignored.
     fn delete(&self, path: PathBuf, fault: StateError) -> Option<CacheNote> {
         match fault {
             StateError::Read(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -201,7 +199,8 @@ impl PromptCache {
     }
 }
 
-/// The model, what keys and values are kept as, and the prompt; what is equal replaces each other.
+/// Name from the model, the number format of the KV cache, and the prompt; an equal name is
+/// replaced.
 fn name(stamp: &Stamp, state: &SequenceState) -> String {
     let mut hasher = Sha256::new();
     hasher.update(format!("{:?}", state.kind()));
@@ -210,7 +209,7 @@ fn name(stamp: &Stamp, state: &SequenceState) -> String {
     format!("{}-{hash}{}", stamp.short(), folder::EXTENSION)
 }
 
-/// How many tokens the file holds, if they are the beginning of `tokens`.
+/// Returns the number of tokens in the file, if they are the beginning of `tokens`.
 fn beginning(path: &Path, stamp: &Stamp, tokens: &[u32]) -> Result<Option<usize>, StateError> {
     let mut file = BufReader::new(folder::open(path)?);
     let mut read = || -> Result<Option<usize>, StateError> {

@@ -1,12 +1,12 @@
-//! Qwen3.5 a second time, in f32 with candle, from an unquantised checkpoint: slow, plain, and no
-//! kin of the engine.
+//! Reference implementation of Qwen3.5 in f32 with candle, from an unquantised checkpoint: slow,
+//! simple, and independent of the engine.
 //!
-//! Written from the formulas alone, so that the engine has something to be held against: it reads
-//! names and configuration itself, computes DeltaNet layers token by token and attention over all
-//! positions at once, and knows no kernel, chunk or cache of the engine's. Only whether the files
-//! are sound is asked of [`Checkpoint`].
+//! Written from the formulas alone, as a check of the engine: it reads names and configuration
+//! itself, computes DeltaNet layers token by token and attention over all positions at once, and
+//! shares no kernel, chunking or cache with the engine. Only the validation of the files is done by
+//! [`Checkpoint`].
 //!
-//! It holds four bytes for each weight: 3.0 GB for Qwen3.5-0.8B, 7.5 GB for the 2B.
+//! Memory use is four bytes for each weight: 3.0 GB for Qwen3.5-0.8B, 7.5 GB for the 2B.
 
 mod config;
 mod layers;
@@ -64,7 +64,7 @@ pub struct ReferenceModel {
     head: Tensor,
 }
 
-/// What a sequence leaves behind: nothing but what the formulas carry from one token to the next.
+/// State of a sequence: the values that the formulas carry from one token to the next.
 #[derive(Clone)]
 pub struct ReferenceState {
     positions: usize,
@@ -74,9 +74,9 @@ pub struct ReferenceState {
 #[derive(Clone)]
 pub enum ReferenceLayerState {
     DeltaNet {
-        /// [taps - 1, channels]: the last rows before the convolution, the newest last.
+        /// Last rows before the convolution, the newest last: [taps - 1, channels].
         conv: Tensor,
-        /// S of each value head: [value_heads, key_dim, value_dim]
+        /// Recurrent state S of each value head: [value_heads, key_dim, value_dim].
         recurrent: Tensor,
     },
     /// Keys, normed and rotated, and values: [kv_heads, positions, head_dim]. `None` before the
@@ -84,20 +84,20 @@ pub enum ReferenceLayerState {
     Attention { kept: Option<(Tensor, Tensor)> },
 }
 
-/// What the tokens of one call became.
+/// Results for the tokens of one call.
 pub struct Outcome {
     /// [tokens, vocabulary]
     pub logits: Tensor,
-    /// The residual stream, [tokens, width] each: the embedding, then behind each layer; behind the
-    /// last one, normed.
+    /// Residual stream, [tokens, width] each: the embedding, then after each layer; after the last
+    /// one, normed.
     pub hidden: Vec<Tensor>,
 }
 
 impl ReferenceModel {
-    /// `path` is the folder of a checkpoint, or a file of weights in it. Its memory is the caller's
-    /// to account for, by [`ReferenceModel::planned_bytes`].
+    /// Opens the folder of a checkpoint, or a file of weights in it. The caller accounts for the
+    /// memory, by [`ReferenceModel::planned_bytes`].
     pub fn open(path: &Path) -> Result<Self, ReferenceError> {
-        // Caps every size and holds every header against its file.
+        // Caps every size and checks every header against its file.
         let checkpoint = Checkpoint::open(path)?;
         let dir = checkpoint.dir();
         let config = ReferenceConfig::read(checkpoint.config())
@@ -119,7 +119,7 @@ impl ReferenceModel {
         })
     }
 
-    /// Bytes of the weights in f32, and of `tokens` rows of logits.
+    /// Bytes of the weights in f32 and of `tokens` rows of logits.
     pub fn planned_bytes(path: &Path, tokens: usize) -> Result<u64, LlmError> {
         let checkpoint = Checkpoint::open(path)?;
         let model_config = checkpoint.model_config();
@@ -134,13 +134,13 @@ impl ReferenceModel {
         self.config.vocab_size
     }
 
-    /// What is there before the first token.
+    /// Creates the state before the first token.
     pub fn memory(&self) -> Result<ReferenceState, ReferenceError> {
         let layers = self.layers.iter().map(|layer| layer.memory(&self.config)).collect::<Result<_, _>>()?;
         Ok(ReferenceState { positions: 0, layers })
     }
 
-    /// Computes `tokens` behind those that `memory` has seen. At least one, all of the vocabulary.
+    /// Computes `tokens` after those in `memory`. At least one, all in the vocabulary.
     pub fn forward(&self, tokens: &[u32], memory: &mut ReferenceState) -> Result<Outcome, ReferenceError> {
         let ids = Tensor::new(tokens, &Device::Cpu)?;
         let mut x = self.embedding.index_select(&ids, 0)?;
@@ -157,14 +157,14 @@ impl ReferenceModel {
         Ok(Outcome { logits: linear(&x, &self.head)?, hidden })
     }
 
-    /// The logits of `tokens`, row after row.
+    /// Returns the logits of `tokens`, row after row.
     pub fn logits(&self, tokens: &[u32], memory: &mut ReferenceState) -> Result<Vec<f32>, ReferenceError> {
         Ok(values(&self.forward(tokens, memory)?.logits)?)
     }
 }
 
 impl ReferenceState {
-    /// Tokens seen.
+    /// Number of tokens computed.
     pub fn positions(&self) -> usize {
         self.positions
     }
@@ -174,7 +174,7 @@ impl ReferenceState {
     }
 }
 
-/// The values of a tensor, the last dimension innermost.
+/// Returns the values of a tensor, the last dimension innermost.
 pub fn values(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
     tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
 }

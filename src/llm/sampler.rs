@@ -1,32 +1,32 @@
-//! How the next token is chosen from the logits.
+//! Sampling of the next token from the logits.
 //!
-//! In this order: ids that must not come are struck out; penalties; temperature; top-k; top-p;
-//! min-p; one draw. That is the order of `transformers` and vLLM. llama.cpp applies the temperature
-//! last, so there top-p cuts elsewhere wherever the temperature is not 1. The generator is
-//! `fastrand`'s (wyrand), so the same seed gives the same answer on every platform.
+//! The order is: banned ids; penalties; temperature; top-k; top-p; min-p; one draw. It is the order
+//! of `transformers` and vLLM. llama.cpp applies the temperature last, so its top-p cuts elsewhere
+//! if the temperature is not 1. The random generator is `fastrand`'s (wyrand), so the same seed
+//! gives the same answer on every platform.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use crate::config::Sampling;
 
-/// How far back repetition counts, in tokens of the present answer. The question is not counted: a
-/// good answer repeats the words of the question. Presence counts over the whole answer, as the
-/// model cards mean it.
+/// Window of the repetition penalty, in tokens of the present answer. The question is not counted,
+/// because a good answer repeats words of the question. The presence penalty covers the whole
+/// answer, as the model cards define it.
 pub const PENALTY_WINDOW: usize = 64;
 
-/// Where all tokens are kept, those so many nats below the best are not sorted: all 250,000 of a
-/// large vocabulary together would weigh 250,000 · e^-30 = 2e-8 of the best, less than the rounding
-/// of an f32 sum.
+/// Distance in nats below the best logit, beyond which tokens are not sorted if all are kept: all
+/// 250,000 of a large vocabulary together would weigh 250,000 · e^-30 = 2e-8 of the best, less than
+/// the rounding of an f32 sum.
 const NEGLIGIBLE: f32 = 30.0;
 
-/// Logits that are passed over together when none of them can be among the top k.
+/// Number of logits that are skipped together if none of them can be among the top k.
 const STRIDE: usize = 64;
 
 pub struct Sampler {
     settings: Sampling,
     random: fastrand::Rng,
-    /// Ids from here on have no meaning.
+    /// First id that has no token.
     limit: usize,
     banned: Vec<u32>,
     /// The last tokens of this answer, oldest first.
@@ -40,7 +40,7 @@ pub struct Sampler {
 struct Candidate {
     token: u32,
     logit: f32,
-    /// Relative to the best candidate, not normalised.
+    /// Probability relative to the best candidate, not normalised.
     weight: f32,
 }
 
@@ -57,26 +57,26 @@ impl Sampler {
         }
     }
 
-    /// Never chooses an id of `limit` or more: an embedding may have more rows than the tokenizer
-    /// has tokens ([`Tokenizer::used`](super::Tokenizer::used)).
+    /// Excludes ids of `limit` or more: an embedding may have more rows than the tokenizer has
+    /// tokens ([`Tokenizer::used`](super::Tokenizer::used)).
     pub fn within(self, limit: usize) -> Self {
         Sampler { limit, ..self }
     }
 
-    /// Never chooses these from now on, in place of those banned before.
+    /// Bans these tokens from now on, in place of those banned before.
     pub fn ban(&mut self, tokens: impl IntoIterator<Item = u32>) {
         self.banned.clear();
         self.banned.extend(tokens);
     }
 
-    /// Forgets the tokens of the answer before. The random sequence goes on, bans stay.
+    /// Clears the tokens of the previous answer. The random sequence continues, bans stay.
     pub fn start_answer(&mut self) {
         self.recent.clear();
         self.said.clear();
     }
 
-    /// The next token, or `None` when no logit that may be chosen is a finite number. Bans and
-    /// penalties are written into `logits[vocabulary]`.
+    /// Chooses the next token; `None` if no allowed logit is finite. Bans and penalties are written
+    /// into `logits[vocabulary]`.
     pub fn choose(&mut self, logits: &mut [f32]) -> Option<u32> {
         let used = self.limit.min(logits.len());
         let logits = &mut logits[..used];
@@ -94,10 +94,10 @@ impl Sampler {
         Some(token)
     }
 
-    /// How many of the best logits [`Sampler::choose`] looks at, of tokens that it
-    /// [leaves](Sampler::leaves) as they are: where those are there, and of the others those that
-    /// are greater than the last of them, it chooses as if all were. `None` where it looks at all:
-    /// without a top-k, or where what was said can become more probable.
+    /// Number of best logits that [`Sampler::choose`] needs, counted over tokens that it
+    /// [leaves](Sampler::leaves) unchanged. If those are present, and of the other tokens all that
+    /// exceed the last of them, the choice is the same as with all logits. `None` if it needs all:
+    /// without a top-k, or if a penalty can make tokens more probable.
     pub fn looks_at(&self) -> Option<usize> {
         let Sampling { temperature, top_k, repetition_penalty, presence_penalty, .. } = self.settings;
         let lowers = repetition_penalty >= 1.0 && presence_penalty >= 0.0;
@@ -105,7 +105,7 @@ impl Sampler {
         (lowers && count > 0).then_some(count)
     }
 
-    /// Whether the logit of a token would be neither struck out nor made less by a penalty.
+    /// Whether the logit of a token is neither banned nor lowered by a penalty.
     pub fn leaves(&self, token: usize) -> bool {
         let Sampling { repetition_penalty, presence_penalty, .. } = self.settings;
         let penalised = |token: &u32| match (repetition_penalty > 1.0, presence_penalty > 0.0) {
@@ -117,7 +117,7 @@ impl Sampler {
         within.is_some_and(|token| !self.banned.contains(&token) && !penalised(&token))
     }
 
-    /// Counts `token` as said, when it was not chosen but forced.
+    /// Counts `token` as part of the answer although it was forced, not sampled.
     pub fn remember(&mut self, token: u32) {
         if self.recent.len() == PENALTY_WINDOW {
             self.recent.remove(0);
@@ -151,19 +151,19 @@ impl Sampler {
         }
     }
 
-    /// Gathers the `k` greatest in one pass: whatever is above the k-th greatest so far is
-    /// collected, and from time to time the collection is cut back to `k`.
+    /// Gathers the `k` greatest in one pass: logits above the k-th greatest so far are collected,
+    /// and the collection is cut back to `k` from time to time.
     fn gather_top(&mut self, logits: &[f32], k: usize) {
         self.candidates.clear();
         let mut floor = f32::NEG_INFINITY;
         for (at, stride) in logits.chunks(STRIDE).enumerate() {
-            // Without a branch inside, so that the compiler can compare several at once.
+            // No branch inside, so that the compiler can compare several at once.
             if !stride.iter().fold(false, |any, &logit| any | (logit > floor)) {
                 continue;
             }
             let above = stride.iter().zip(at * STRIDE..).filter(|&(&logit, _)| logit > floor && logit.is_finite());
             self.candidates.extend(above.map(|(&logit, token)| Candidate::new(token, logit)));
-            // Twice as many, so that the cuts cost little even where k is large.
+            // Twice as many, so that cutting costs little even for a large k.
             if self.candidates.len() >= k.saturating_mul(2).saturating_add(STRIDE) {
                 floor = self.cut_to(k);
             }
@@ -173,8 +173,7 @@ impl Sampler {
         }
     }
 
-    /// Keeps the `k` best candidates, which are fewer than there are, and gives the least of their
-    /// logits.
+    /// Keeps the `k` best of more than `k` candidates, and returns the least of their logits.
     fn cut_to(&mut self, k: usize) -> f32 {
         let (_, last, _) = self.candidates.select_nth_unstable_by(k - 1, Candidate::by_rank);
         let floor = last.logit;
@@ -182,7 +181,7 @@ impl Sampler {
         floor
     }
 
-    /// Gathers all that are likely enough to matter.
+    /// Gathers all tokens with a significant probability.
     fn gather_likely(&mut self, logits: &[f32]) {
         self.gather_top(logits, 1);
         let Some(best) = self.candidates.first() else { return };
@@ -192,7 +191,7 @@ impl Sampler {
         self.candidates.extend(likely.map(|(token, &logit)| Candidate::new(token, logit)));
     }
 
-    /// One of the candidates, which are sorted, the most probable first.
+    /// Draws one of the candidates, which are sorted, the most probable first.
     fn draw(&mut self) -> Option<u32> {
         let best = self.candidates.first()?.logit;
         for candidate in &mut self.candidates {
@@ -206,7 +205,7 @@ impl Sampler {
             left -= candidate.weight;
             left < 0.0
         });
-        // Where rounding used up the whole sum: the most probable.
+        // Falls back to the most probable if rounding used up the whole sum.
         drawn.or(self.candidates.first()).map(|candidate| candidate.token)
     }
 
@@ -223,7 +222,7 @@ impl Sampler {
     }
 
     fn keep_min_p(&mut self) {
-        // The best candidate weighs 1.
+        // The weight of the best candidate is 1.
         let floor = self.settings.min_p.min(1.0);
         let keep = self.candidates.iter().take_while(|candidate| candidate.weight >= floor).count();
         self.candidates.truncate(keep);
@@ -235,7 +234,7 @@ impl Candidate {
         Candidate { token: token as u32, logit, weight: 0.0 }
     }
 
-    /// Higher logit first; equal ones in the order of the vocabulary.
+    /// Orders by logit, higher first, and equal ones by token id.
     fn by_rank(a: &Self, b: &Self) -> Ordering {
         b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
     }
@@ -260,7 +259,7 @@ mod tests {
         [0.125f32, 0.25, 0.0625, 0.5, 0.0625].map(f32::ln).to_vec()
     }
 
-    /// How often each token comes in 4,000 draws, in percent.
+    /// Share of each token in 4,000 draws, in percent.
     fn shares(settings: Sampling) -> [f32; 5] {
         let mut sampler = Sampler::new(&settings);
         let mut counts = [0f32; 5];
@@ -288,8 +287,8 @@ mod tests {
         ];
         for (case, settings, wanted) in cases {
             for (token, (share, want)) in shares(settings.clone()).into_iter().zip(wanted).enumerate() {
-                // 4,000 draws: the standard deviation is at most 0.8 %; what must never come never
-                // does.
+                // 4,000 draws: the standard deviation is at most 0.8 %; excluded tokens never
+                // occur.
                 let tolerance = if want == 0.0 || want == 100.0 { 0.0 } else { 3.0 };
                 assert!((share - want).abs() <= tolerance, "{case}: token {token} came in {share} %, wanted {want}");
             }
@@ -393,7 +392,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// What a screened head leaves out changes no choice.
+        /// Logits left out by a screened head change no choice.
         #[test]
         fn the_best_logits_are_enough(
             seed: u64,
@@ -422,7 +421,7 @@ mod tests {
             }
         }
 
-        /// One pass finds what a full sort finds.
+        /// One pass finds the same tokens as a full sort.
         #[test]
         fn the_top_k_are_those_of_a_sort(
             seed: u64,

@@ -1,4 +1,4 @@
-//! A model on disk, whatever its format: a GGUF file, or a folder of safetensors.
+//! A model on disk, in any format: a GGUF file, or a folder of safetensors.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,24 +18,24 @@ use super::tensors::Tensors;
 use super::tokenizer::Tokenizer;
 use crate::sniff;
 
-/// Templates are a few kilobytes, `tokenizer_config.json` some more.
+/// Size limit of templates (a few kilobytes in practice) and `tokenizer_config.json` (some more).
 const MAX_TEMPLATE: u64 = 1 << 20;
 const GGUF_ENDING: &str = "gguf";
 const WEIGHTS_ENDING: &str = "safetensors";
-/// Beside the weights of a checkpoint.
+/// Name of the tokenizer file in the folder of a checkpoint.
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
 
-/// A model file or folder, its headers checked and its weights not yet loaded.
+/// A model file or folder with checked headers and no loaded weights.
 pub enum ModelSource {
     Gguf(Box<Gguf>),
     Checkpoint(Box<Checkpoint>),
 }
 
 impl ModelSource {
-    /// `path` is a GGUF file or a part of one that was split, a folder with `config.json`, a file
-    /// of weights in one, or a folder that holds one GGUF model and no `config.json`.
+    /// Opens a GGUF file or one part of a split one, a folder with `config.json`, a file of weights
+    /// in such a folder, or a folder that holds one GGUF model and no `config.json`.
     pub fn open(path: &Path) -> Result<ModelSource, LlmError> {
         match gguf_at(path) {
             Some(file) => Ok(ModelSource::Gguf(Box::new(Gguf::open(&file)?))),
@@ -44,7 +44,7 @@ impl ModelSource {
         }
     }
 
-    /// The folder the model lies in.
+    /// Folder that holds the model.
     pub fn dir(&self) -> &Path {
         match self {
             ModelSource::Gguf(gguf) => folder_of(gguf.path()),
@@ -59,9 +59,8 @@ impl ModelSource {
         }
     }
 
-    /// The files that make the model: those its weights are bound from and, beside them,
-    /// configuration, tokenizer and template as far as they are there. What else lies in the folder
-    /// is not of it.
+    /// Files of the model: its weights and, beside them, configuration, tokenizer and template if
+    /// present. Other files in the folder are ignored.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {
             ModelSource::Gguf(gguf) => gguf.paths().map(Path::to_owned).collect(),
@@ -80,7 +79,7 @@ impl ModelSource {
         }
     }
 
-    /// Whether the model comes with a block that drafts tokens ahead (multi-token prediction).
+    /// Whether the model has a draft block (multi-token prediction).
     pub fn drafts(&self) -> bool {
         match self {
             ModelSource::Gguf(gguf) => gguf.drafts(),
@@ -88,7 +87,7 @@ impl ModelSource {
         }
     }
 
-    /// What there is to say about the model before it is loaded.
+    /// Notes about the model before it is loaded.
     pub fn notes(&self) -> Vec<ModelNote> {
         match self {
             ModelSource::Gguf(gguf) => [gguf.notes(), Tokenizer::notes(gguf)].concat(),
@@ -96,7 +95,7 @@ impl ModelSource {
         }
     }
 
-    /// What the weights will hold once bound, with the block that drafts or without.
+    /// Bytes that the weights will hold once bound, with or without the draft block.
     pub fn resident_bytes(&self, drafting: bool) -> u64 {
         match self {
             ModelSource::Gguf(gguf) => gguf.resident_bytes(drafting),
@@ -104,13 +103,13 @@ impl ModelSource {
         }
     }
 
-    /// Without the block that drafts.
+    /// Loads the model without the draft block.
     pub fn load(&self, threads: usize) -> Result<Model, LlmError> {
         self.load_on(Pool::new(threads), false)
     }
 
-    /// To be computed with by the threads of `pool`; with the block that drafts, which must be
-    /// there, or without.
+    /// Loads the model for the threads of `pool`; with the draft block, which must exist, or
+    /// without.
     pub fn load_on(&self, pool: Pool, drafting: bool) -> Result<Model, LlmError> {
         let model_config = self.model_config()?;
         match self {
@@ -137,8 +136,8 @@ impl ModelSource {
         }
     }
 
-    /// The chat format of the model's own template. Qwen3.5 has but one, so a copy without a
-    /// template is understood.
+    /// Returns the chat format of the model's own template. Qwen3.5 has only one, so a copy without
+    /// a template is accepted.
     pub fn format(&self, model_config: &ModelConfig, tokenizer: &Tokenizer) -> Result<ChatFormat, LlmError> {
         let template = match self {
             ModelSource::Gguf(gguf) => gguf.text("tokenizer.chat_template")?.map(str::to_owned),
@@ -163,7 +162,7 @@ fn bind(tensors: &mut impl Tensors, model_config: ModelConfig, pool: Pool, draft
     Ok(model)
 }
 
-/// The one GGUF file that `path` means, if it means one.
+/// Returns the single GGUF file at `path`, if there is one.
 fn gguf_at(path: &Path) -> Option<PathBuf> {
     if path.is_file() {
         return (is_called(path, GGUF_ENDING) || begins_as_gguf(path)).then(|| path.to_owned());
@@ -179,7 +178,7 @@ fn is_called(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending))
 }
 
-/// What is wrong with a file that is neither GGUF nor called as weights are.
+/// Error for a file that is neither GGUF nor named as a weights file.
 fn neither(path: &Path) -> LlmError {
     let path = path.to_owned();
     match sniff::file(&path) {
@@ -188,24 +187,24 @@ fn neither(path: &Path) -> LlmError {
     }
 }
 
-/// Files of a model cache have no ending.
+/// Whether a file begins with the GGUF magic. Files in a model cache have no extension.
 fn begins_as_gguf(path: &Path) -> bool {
     let mut magic = [0; gguf::MAGIC.len()];
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == gguf::MAGIC
 }
 
-/// The template of a folder: a file of its own, or an entry of the tokenizer's configuration.
+/// Reads the template of a folder: from a file of its own, or from the tokenizer's configuration.
 fn template_in(dir: &Path) -> Result<Option<String>, LlmError> {
     if let Some(template) = read(dir.join(TEMPLATE))? {
         return Ok(Some(template));
     }
     let Some(config) = read(dir.join(TOKENIZER_CONFIG))? else { return Ok(None) };
-    // What is no JSON is no template either; the tokenizer itself is in another file.
+    // Invalid JSON means no template; the tokenizer itself is in another file.
     let config: Value = serde_json::from_slice(sniff::without_mark(config.as_bytes())).unwrap_or_default();
     Ok(config.get("chat_template").and_then(Value::as_str).map(str::to_owned))
 }
 
-/// The text of a file, if there is one.
+/// Reads the text of a file, if there is one.
 fn read(path: PathBuf) -> Result<Option<String>, LlmError> {
     let unreadable = |why| LlmError::Unreadable { path: path.clone(), why };
     let length = match std::fs::metadata(&path) {

@@ -1,23 +1,22 @@
-//! What a running model remembers of every position so far, and the room it computes in.
+//! State of a running model: the memory of every position so far, and its workspace.
 //!
-//! Attention layers keep keys and values, which can be cut off anywhere. DeltaNet layers keep a
-//! memory that each token changes for good, so going back needs help: within the chunk of the last
-//! position they go back by themselves (`sotto_kernels::DeltaState`); further back,
-//! [`StateCheckpoints`] of the memory stand at some borders of chunks, and the model computes again
-//! what lies between the newest of them and the position ([`Model::rollback`]).
+//! Attention layers keep keys and values, which can be truncated anywhere. DeltaNet layers keep a
+//! recurrent state that each token overwrites, so rollback needs help: within the chunk of the last
+//! position they go back by themselves (`sotto_kernels::DeltaState`). For positions further back,
+//! [`StateCheckpoints`] hold copies of the recurrent state at some chunk borders, and the model
+//! computes the positions after the newest suitable one again ([`Model::rollback`]).
 //!
-//! What is exact: a position is computed in one of two ways, alone (a step of an answer, or one of
-//! several that are computed at once: [`Model::forward_steps`]) or together with others (a prompt),
-//! which differ in the last bits because the products sum in another order. Given which way, a
-//! result depends on the tokens alone, not on how they were cut into calls, on the number of
-//! threads or on what was undone before. So after [`Model::rollback`], [`SequenceState::restore`]
-//! or [`SequenceState::fork`] everything is to the bit as if the rest had never been; what has to
-//! be computed again is computed in the way it was the first time.
+//! Reproducibility: a position is computed in one of two ways, alone (a decode step, or one of
+//! several computed at once: [`Model::forward_steps`]) or together with others (prefill). The two
+//! differ in the last bits, because the products sum in another order. For a given way, a result
+//! depends on the tokens alone, not on how they were split into calls, on the number of threads or
+//! on earlier rollbacks. After [`Model::rollback`], [`SequenceState::restore`] or
+//! [`SequenceState::fork`] the state is bit-identical to one that never computed the rest;
+//! positions computed again use the same way as the first time.
 //!
-//! A state can leave: as bytes that are written down ([`SequenceState::write_to`],
-//! [`SequenceState::read_from`]), or into as little memory as it takes to come back
-//! ([`SequenceState::suspend`], [`SuspendedState::wake`]). Going on from there is to the bit as if
-//! it had stayed.
+//! A state can be written as bytes ([`SequenceState::write_to`], [`SequenceState::read_from`]), or
+//! be reduced to the least memory it can be resumed from ([`SequenceState::suspend`],
+//! [`SuspendedState::resume`]). Continuing from there is bit-identical.
 //!
 //! [`Model::rollback`]: super::model::Model::rollback
 //! [`Model::forward_steps`]: super::model::Model::forward_steps
@@ -47,30 +46,30 @@ pub use snapshot::{Snapshot, StaleSnapshot};
 pub use stamp::Stamp;
 pub(super) use workspace::{BATCH, DeltaWork, Workspace};
 
-/// Numbers each call to the model of this process, so that a snapshot knows whether its positions
-/// are still there.
+/// Numbers each call to the model in this process, so that a snapshot can tell whether its
+/// positions still exist.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
 pub struct SequenceState {
     model_config: ModelConfig,
     kind: KvCacheType,
-    /// Most positions there may ever be.
+    /// Largest number of positions.
     context: usize,
     /// The token at each computed position.
     tokens: Vec<u32>,
-    /// How each of them was computed.
+    /// How each position was computed.
     origins: Vec<StateOrigin>,
     pub(super) layers: Vec<LayerState>,
     checkpoints: StateCheckpoints,
     pub(super) work: Workspace,
-    /// Which of `work.logits` are those of the last position.
+    /// Extent to which `work.logits` holds the logits of the last position.
     logits: Logits,
-    /// So many of the newest positions have their rows of the residual stream, behind the last
-    /// layer, in `work`.
+    /// Number of newest positions whose rows of the residual stream, after the last layer, are
+    /// still in `work`.
     fresh: usize,
 }
 
-/// Which call computed a position, and whether as if the position were alone in it.
+/// The call that computed a position, and whether it was computed as if alone in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StateOrigin {
     call: u64,
@@ -78,7 +77,7 @@ pub(super) struct StateOrigin {
 }
 
 impl SequenceState {
-    /// Keys and values are kept as f16.
+    /// Creates an empty state with keys and values in f16.
     pub fn new(model_config: &ModelConfig, context: usize) -> Self {
         SequenceState::with_cache(model_config, context, KvCacheType::F16)
     }
@@ -99,12 +98,12 @@ impl SequenceState {
     }
 
     /// Bytes of a state with `context` positions and all the checkpoints it may keep, with keys and
-    /// values as f16; `None` if they overflow.
+    /// values in f16; `None` if they overflow.
     pub fn planned_bytes(model_config: &ModelConfig, context: usize) -> Option<usize> {
         SequenceState::planned_bytes_with(model_config, context, KvCacheType::F16)
     }
 
-    /// As [`SequenceState::planned_bytes`], for keys and values of `kind`.
+    /// Does [`SequenceState::planned_bytes`] for keys and values of `kind`.
     pub fn planned_bytes_with(model_config: &ModelConfig, context: usize, kind: KvCacheType) -> Option<usize> {
         let memory = |sum: usize, n| sum.checked_add(LayerState::planned_bytes(model_config, n, context, kind)?);
         let layers = (0..model_config.layers).try_fold(0, memory)?;
@@ -115,15 +114,15 @@ impl SequenceState {
             .try_fold(layers, usize::checked_add)
     }
 
-    /// Bytes held now; at most [`SequenceState::planned_bytes_with`]. The scratch of the products
-    /// and of the delta rule is not counted: some hundred kilobytes for each thread.
+    /// Bytes held now; at most [`SequenceState::planned_bytes_with`]. The scratch memory of the
+    /// products and the delta rule is not counted: some hundred kilobytes for each thread.
     pub fn bytes(&self) -> usize {
         let positions = self.tokens.capacity() * size_of::<u32>() + self.origins.capacity() * size_of::<StateOrigin>();
         let memories = self.layers.iter().map(LayerState::bytes).sum::<usize>();
         positions + memories + self.checkpoints.bytes() + self.work.bytes()
     }
 
-    /// Computed positions.
+    /// Number of computed positions.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
@@ -136,7 +135,7 @@ impl SequenceState {
         self.context
     }
 
-    /// What keys and values are kept as.
+    /// Number format of the KV cache.
     pub fn kind(&self) -> KvCacheType {
         self.kind
     }
@@ -145,14 +144,14 @@ impl SequenceState {
         &self.tokens
     }
 
-    /// The logits after the last position, `[vocabulary]`; `None` when the last position went back,
-    /// was not asked, or was asked for the best alone.
+    /// Logits after the last position, `[vocabulary]`; `None` after a rollback, or if they were not
+    /// requested, or only those of the best were.
     pub fn logits(&mut self) -> Option<&mut [f32]> {
         self.has_all_logits().then_some(&mut self.work.logits)
     }
 
-    /// As [`SequenceState::logits`], but after [`Model::forward_best`] those that it was asked for,
-    /// and -∞ for others.
+    /// Logits after the last position as in [`SequenceState::logits`]; after
+    /// [`Model::forward_best`] only the requested ones, and -∞ for others.
     ///
     /// [`Model::forward_best`]: super::model::Model::forward_best
     pub fn best_logits(&mut self) -> Option<&mut [f32]> {
@@ -163,13 +162,13 @@ impl SequenceState {
         self.logits == Logits::All
     }
 
-    /// The memory of DeltaNet layer `n`, `[value_heads, key_dim, value_dim]`, heads in the order of
-    /// the checkpoint; `None` for other layers. For comparisons.
+    /// Recurrent state of DeltaNet layer `n`, `[value_heads, key_dim, value_dim]`, heads in the
+    /// order of the checkpoint; `None` for other layers. For comparisons.
     pub fn recurrent(&self, n: usize) -> Option<Vec<f32>> {
         self.layers.get(n)?.delta().map(|memory| memory.delta.dense(Simd::detect()))
     }
 
-    /// The raw rows that the convolution of DeltaNet layer `n` still sees, `[taps - 1, channels]`,
+    /// Input rows that the convolution of DeltaNet layer `n` still needs, `[taps - 1, channels]`,
     /// the newest last; `None` for other layers. For comparisons.
     pub fn convolved(&self, n: usize) -> Option<&[f32]> {
         self.layers.get(n)?.delta().map(|memory| memory.conv.last_rows())
@@ -185,7 +184,7 @@ impl SequenceState {
         Some((key, value))
     }
 
-    /// A state of its own that goes on from here.
+    /// Copies the state into an independent one that continues from here.
     pub fn fork(&self) -> SequenceState {
         let mut work = Workspace::new(&self.model_config);
         work.logits.copy_from_slice(&self.work.logits);
@@ -203,16 +202,16 @@ impl SequenceState {
         }
     }
 
-    /// Marks this as a place that one will often come back to, the end of the system prompt or of a
-    /// question. The first and the last such places are kept; coming back costs at most a chunk of
+    /// Marks the end of the system prompt or of a question, a place that rollback often returns to.
+    /// The first and the last such places are kept; going back there computes at most a chunk of
     /// positions.
     pub fn mark_turn(&mut self) {
         let Some(border) = border(&self.layers).filter(|&border| border > 0) else { return };
         self.checkpoints.mark_turn(border, &self.layers);
     }
 
-    /// Goes back to the first `len` positions or, where only the model can do that, to the nearest
-    /// before them that the state can reach. Returns how many positions are left.
+    /// Goes back to the first `len` positions or, if only the model can do that, to the nearest
+    /// position before them that the state can reach. Returns the number of positions left.
     pub(super) fn rewind(&mut self, len: usize) -> usize {
         if len >= self.len() {
             return self.len();
@@ -226,16 +225,16 @@ impl SequenceState {
         reached
     }
 
-    /// Whether [`SequenceState::rewind`] reaches the first `len` positions.
+    /// Whether [`SequenceState::rewind`] reaches exactly the first `len` positions.
     pub(super) fn goes_back_by_itself(&self, len: usize) -> bool {
         len >= self.len() || border(&self.layers).is_none_or(|border| border <= len)
     }
 
-    /// So many more positions, at least one, can be computed at once and all but the first of them
-    /// be taken back without computing anything again.
+    /// Number of further positions, at least one, that can be computed at once so that all but the
+    /// first can be rolled back without computing anything again.
     pub(super) fn reach_ahead(&self) -> usize {
         let Some(border) = border(&self.layers) else { return usize::MAX };
-        // A full chunk is folded when the next position comes, which then is the first of its own.
+        // A full chunk is folded when the next position comes, which then starts a new chunk.
         match self.len() - border {
             CHUNK => CHUNK,
             entries => CHUNK - entries,
@@ -263,13 +262,13 @@ impl SequenceState {
         }
     }
 
-    /// The residual stream behind the last layer at the newest positions, as far as it is still
-    /// known, `[n, width]`; and the first of them.
+    /// Residual stream after the last layer at the newest positions, as far as it is still
+    /// available, `[n, width]`; and the first of these positions.
     pub(super) fn newest(&self) -> (usize, &[f32]) {
         (self.len() - self.fresh, &self.work.stream[..self.fresh * self.model_config.width])
     }
 
-    /// Room to compute something else in. [`SequenceState::newest`] is lost.
+    /// Workspace for another computation. [`SequenceState::newest`] is lost.
     pub(super) fn room(&mut self) -> &mut Workspace {
         self.fresh = 0;
         &mut self.work
@@ -279,7 +278,7 @@ impl SequenceState {
         self.logits = logits;
     }
 
-    /// Records that `tokens` have been computed in one call, each as if `alone` or not.
+    /// Records that `tokens` were computed in one call, each as if `alone` or not.
     pub(super) fn advance(&mut self, tokens: &[u32], alone: bool) {
         let origin = StateOrigin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone };
         self.tokens.extend_from_slice(tokens);
@@ -293,7 +292,7 @@ impl SequenceState {
         &self.origins[..len]
     }
 
-    /// Records that positions were computed again as they had been.
+    /// Records that positions were computed again in their original way.
     pub(super) fn set_origins(&mut self, origins: &[StateOrigin]) {
         self.origins.copy_from_slice(origins);
     }
@@ -309,7 +308,7 @@ impl SequenceState {
         self.layers.iter_mut().for_each(|layer| layer.grow(wanted));
     }
 
-    /// A checkpoint to be filled while the next `n` positions are computed, if one is due among
+    /// Returns a checkpoint to fill while the next `n` positions are computed, if one is due among
     /// them.
     pub(super) fn due_checkpoint(&mut self, n: usize) -> Option<StateCheckpoint> {
         let border = border(&self.layers)?;
@@ -322,14 +321,14 @@ impl SequenceState {
     }
 }
 
-/// How far back the DeltaNet layers go by themselves, which they do all alike; `None` where there
-/// are none.
+/// Earliest position that the DeltaNet layers can go back to by themselves, the same for all;
+/// `None` if there are none.
 fn border(layers: &[LayerState]) -> Option<usize> {
     layers.iter().find_map(|layer| layer.delta().map(DeltaNetState::border))
 }
 
-/// Positions there may be for a moment: a token read alone has a second beside it, which is then
-/// forgotten.
+/// Largest number of positions at any moment: a prefill of one token has a dummy second token,
+/// which is then rolled back.
 fn positions(context: usize) -> usize {
     context + 1
 }

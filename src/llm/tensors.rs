@@ -1,7 +1,6 @@
-//! What a checkpoint of any format has to offer: its tensors by name, checked against the shapes
-//! that were asked for.
+//! Tensors of a checkpoint of any format: by name, checked against the expected shapes.
 //!
-//! Names and conventions are GGUF's, whatever the file is, so that the model is bound in one way:
+//! Names and conventions are GGUF's for every format, so that the model is bound in one way:
 //! `blk.3.attn_q.weight`, norms that multiply as they are (1 + w where the file is zero-centred),
 //! `ssm_a` = -exp(A_log), convolution taps `[channels, taps]` with the newest sample last.
 
@@ -18,23 +17,23 @@ use crate::types;
 pub trait Tensors {
     fn has(&self, name: &str) -> bool;
 
-    /// W `[rows, cols]`.
+    /// Binds a matrix W `[rows, cols]`.
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, LlmError>;
 
-    /// A tensor of `len` values in all, as f32.
+    /// Reads a tensor of `len` values in all, as f32.
     fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LlmError>;
 
-    /// A tensor that nobody asked for is refused: a model that has it computes something else than
-    /// we would.
+    /// Refuses tensors that were never requested: the model would compute something else than this
+    /// engine.
     fn refuse_the_rest(&self) -> Result<(), LlmError>;
 
-    /// Takes the pages of all files out of this process: what was read of them has been copied.
-    /// Packing gives back the pages of each tensor, but the system had brought in some around each
+    /// Unmaps the pages of all files from this process: the data read from them were copied.
+    /// Packing already frees the pages of each tensor, but the system reads ahead pages around each
     /// as well.
     fn release(&self);
 }
 
-/// A matrix of a checkpoint: its bytes were held against its shape when it was bound.
+/// A matrix of a checkpoint, its bytes checked against its shape when it was bound.
 #[derive(Clone)]
 pub struct Weight {
     shape: Shape,
@@ -48,32 +47,33 @@ enum Shape {
     Planes(BitPlaneLayout),
 }
 
-/// Where the bytes of a matrix are.
+/// Storage of the bytes of a matrix.
 #[derive(Clone)]
 enum Bytes {
-    /// In a file, as the kernels read them: the system may drop the pages and read them again.
+    /// In a file, in the layout of the kernels: the system may drop the pages and read them again.
     Mapped(Arc<Mmap>, Range<usize>),
-    /// Written anew when the model was loaded, because the file has them in another order. Pages of
-    /// their own, which the system has back as soon as the model is unloaded; an allocator would
-    /// keep them.
+    /// Repacked when the model was loaded, because the file has another layout. They have pages of
+    /// their own, which return to the system when the model is unloaded; an allocator would keep
+    /// them.
     Owned(Arc<MmapMut>),
 }
 
 impl Weight {
-    /// `None` if `span` of `map` is not exactly `rows` rows of `cols` values.
+    /// Creates a mapped matrix; `None` if `span` of `map` is not exactly `rows` rows of `cols`
+    /// values.
     pub fn mapped(kind: BlockType, rows: usize, cols: usize, map: &Arc<Mmap>, span: Range<usize>) -> Option<Weight> {
         Matrix::new(kind, rows, cols, map.get(span.clone())?).ok()?;
         Some(Weight { shape: Shape::Rows { kind, rows, cols }, bytes: Bytes::Mapped(Arc::clone(map), span) })
     }
 
-    /// `None` if `bytes` are not exactly `rows` rows of `cols` values.
+    /// Creates an owned matrix; `None` if `bytes` are not exactly `rows` rows of `cols` values.
     pub fn owned(kind: BlockType, rows: usize, cols: usize, bytes: MmapMut) -> Option<Weight> {
         Matrix::new(kind, rows, cols, &bytes).ok()?;
         Some(Weight { shape: Shape::Rows { kind, rows, cols }, bytes: Bytes::Owned(Arc::new(bytes)) })
     }
 
-    /// The same weights in strips, where that is how they are multiplied. What they were packed
-    /// from is given back piece by piece, so that no more than a piece of it is held beside them.
+    /// Packs the weights in strips, if they are multiplied in that layout. The source is freed
+    /// piece by piece, so that no more than one piece is held twice.
     pub fn packed(self, pool: &Pool) -> Result<Weight, LlmError> {
         let Shape::Rows { kind, rows, cols } = self.shape else { return Ok(self) };
         let layout = InterleavedLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols));
@@ -85,11 +85,11 @@ impl Weight {
         Ok(Weight { shape: Shape::Strips(layout), bytes: Bytes::Owned(Arc::new(bytes)) })
     }
 
-    /// The same weights with their codes parted, so that the best rows of a product can be found
-    /// without reading all of it, where that pays; as they are where it does not.
+    /// Splits the codes of the weights, so that the best rows of a product can be found without
+    /// reading all of it, if that saves time; otherwise returns them unchanged.
     pub fn parted(self, pool: &Pool) -> (Weight, Option<PrunedMatrix>) {
         let Weight { shape: Shape::Strips(layout), bytes: Bytes::Owned(mut bytes) } = self else { return (self, None) };
-        // Whoever else has these bytes expects them as they are.
+        // Another holder of these bytes needs them unchanged.
         let screen = Arc::get_mut(&mut bytes).and_then(|bytes| PrunedMatrix::part(pool, &layout, bytes));
         let shape = screen.as_ref().map_or(Shape::Strips(layout), |screen| Shape::Planes(*screen.layout()));
         (Weight { shape, bytes: Bytes::Owned(bytes) }, screen)
@@ -116,18 +116,18 @@ impl Weight {
         }
     }
 
-    /// Whether its bytes are a copy in memory and not pages of a file.
+    /// Whether its bytes are a copy in memory, not pages of a file.
     pub fn is_owned(&self) -> bool {
         matches!(self.bytes, Bytes::Owned(_))
     }
 
-    /// Whether both are the same bytes, not merely equal ones: a tied head.
+    /// Whether both share the same bytes (not only equal ones): a tied head.
     pub fn is(&self, other: &Weight) -> bool {
         std::ptr::eq(self.matrix().bytes(), other.matrix().bytes())
     }
 }
 
-/// Bytes that a matrix of this shape holds once it is bound for multiplying.
+/// Bytes that a matrix of this shape holds once it is bound for multiplication.
 pub fn held_bytes(kind: BlockType, rows: usize, cols: usize) -> Option<usize> {
     match InterleavedLayout::new(kind, rows, cols).filter(|_| wants_strips(kind, cols)) {
         Some(layout) => Some(layout.bytes()),
@@ -135,7 +135,7 @@ pub fn held_bytes(kind: BlockType, rows: usize, cols: usize) -> Option<usize> {
     }
 }
 
-/// Bytes that are packed before what they were packed from is given back.
+/// Bytes that are packed before their source is freed.
 const PIECE: usize = 16 << 20;
 
 fn packed_from_file(
@@ -162,7 +162,7 @@ fn packed_from_file(
     Ok(strips)
 }
 
-/// In place, where a strip has as many bytes as its rows.
+/// Packs in place if a strip has as many bytes as its rows.
 fn packed_from_memory(
     layout: &InterleavedLayout,
     row_bytes: usize,
@@ -197,7 +197,7 @@ fn pages_for(layout: &InterleavedLayout) -> Result<MmapMut, LlmError> {
     pages(bytes).map_err(|why| LlmError::Memory { bytes: types::Bytes(bytes as u64), why })
 }
 
-/// Pages for a copy of a matrix, large ones where the system has them.
+/// Allocates pages for a copy of a matrix, huge pages if the system has them.
 pub fn pages(len: usize) -> std::io::Result<MmapMut> {
     let pages = MmapMut::map_anon(len)?;
     #[cfg(target_os = "linux")]
@@ -205,8 +205,8 @@ pub fn pages(len: usize) -> std::io::Result<MmapMut> {
     Ok(pages)
 }
 
-/// Maps the pages of a span of a file now. Only a hint: where the system does not know it, they
-/// come as they are touched.
+/// Maps the pages of a span of a file now. Only a hint: if the system does not support it, pages
+/// are mapped at first access.
 pub fn populate_pages(map: &Mmap, span: &Range<usize>) {
     #[cfg(target_os = "linux")]
     let _ = map.advise_range(memmap2::Advice::PopulateRead, span.start, span.len());
@@ -214,11 +214,10 @@ pub fn populate_pages(map: &Mmap, span: &Range<usize>) {
     let _ = map.advise_range(memmap2::Advice::WillNeed, span.start, span.len());
 }
 
-/// Takes the pages of a span out of this process: what was copied from them is not held twice.
+/// Unmaps the pages of a span from this process, so that copied data is not held twice.
 pub fn give_back(map: &Mmap, span: &Range<usize>) {
-    // SAFETY: the mapping is read-only and of a file, so a page that is dropped and touched again,
-    // by whoever else reads it, is read from the file again with the same bytes; nothing written
-    // can be lost. Only a hint.
+    // SAFETY: the mapping is read-only and of a file, so a dropped page that is accessed again is
+    // read from the file again with the same bytes; no written data can be lost. Only a hint.
     #[cfg(unix)]
     let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, span.start, span.len()) };
 }

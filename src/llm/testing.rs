@@ -22,7 +22,7 @@ pub fn open(file: &Builder) -> Gguf {
     Gguf::open(path.path()).unwrap()
 }
 
-/// Tokenizer and chat format: the 256 bytes, a few merges, the control tokens.
+/// Builds tokenizer and chat format: the 256 bytes, a few merges, the control tokens.
 pub fn tables(cut: &str) -> Builder {
     let mut tokens: Vec<String> = (0..=255u8).map(|b| byte_char(b).to_string()).collect();
     tokens.extend(MERGES.map(|merge| merge.replace(' ', "")));
@@ -47,7 +47,7 @@ fn controls(cut: &str) -> Vec<&'static str> {
     [&CONTROLS[..], thoughts].concat()
 }
 
-/// How a model of this family cuts text.
+/// Name of the pre-tokenizer of a family.
 fn cut_of(family: &str) -> &str {
     if family == "qwen35" { family } else { "qwen2" }
 }
@@ -104,14 +104,14 @@ pub fn sizes_but(file: Builder, family: &str, missing: &str) -> Builder {
     }
 }
 
-/// A whole model of `family` with random weights, the head tied to the embedding.
+/// Builds a model of `family` with random weights, the head tied to the embedding.
 pub fn model(family: &str) -> Builder {
     let vocabulary = (256 + MERGES.len() + controls(cut_of(family)).len()) as u64;
     random(model_without_embedding(family), "token_embd.weight", &[32, vocabulary])
 }
 
-/// A qwen35 with a block that drafts, and a head of its own. Where it is `foreseen`, no layer adds
-/// anything to a token, and the block drafts just what the model says.
+/// Builds a qwen35 with a draft block and a separate head. If `foreseen`, no layer adds anything to
+/// a token, and the drafts are exactly what the model generates.
 pub fn drafting(foreseen: bool) -> Builder {
     let file = sizes_but(tables("qwen35"), "qwen35", "block_count");
     let file = file.u32("qwen35.block_count", 5).u32("qwen35.nextn_predict_layers", 1);
@@ -119,7 +119,7 @@ pub fn drafting(foreseen: bool) -> Builder {
     let file = attention_weights(file, 4, !foreseen);
     let (norms, vocabulary) = (["enorm", "hnorm", "shared_head_norm"], 256 + MERGES.len() as u64 + 5);
     let join = "blk.4.nextn.eh_proj.weight";
-    // The first of the two that are joined is the token.
+    // The first of the two joined inputs is the token.
     let diagonal: Vec<f32> = (0..32 * 64).map(|i| f32::from(u8::from(i / 64 == i % 64))).collect();
     let file = match foreseen {
         true => file.tensor(join, &[64, 32], &diagonal),
@@ -163,7 +163,7 @@ fn weights(mut file: Builder, biased: bool) -> Builder {
     file
 }
 
-/// Layers that add something to a token only if they are `loud`.
+/// Builds layers that add something to a token only if `loud`.
 fn hybrid_weights(file: Builder, loud: bool) -> Builder {
     (0..4).fold(file, |file, layer| match layer % 2 {
         0 => delta_weights(file, layer, loud),
@@ -212,7 +212,7 @@ fn feed_forward_weights(mut file: Builder, layer: usize, loud: bool) -> Builder 
     out(file, layer, "ffn_down", [64, 32], loud)
 }
 
-/// What a part of a layer adds to a token.
+/// Builds the output matrix of part of a layer, which is zero unless `loud`.
 fn out(file: Builder, layer: usize, part: &str, dims: [u64; 2], loud: bool) -> Builder {
     let name = format!("blk.{layer}.{part}.weight");
     match loud {
@@ -221,7 +221,7 @@ fn out(file: Builder, layer: usize, part: &str, dims: [u64; 2], loud: bool) -> B
     }
 }
 
-/// Greedy, with a penalty so that noise does not turn in circles.
+/// Settings with greedy sampling, and a penalty that keeps noise from repeating itself.
 pub fn settings(context: usize, max_tokens: usize) -> config::LlmPlan {
     config::LlmPlan {
         model: "tiny".to_owned(),
@@ -245,7 +245,7 @@ pub fn settings(context: usize, max_tokens: usize) -> config::LlmPlan {
     }
 }
 
-/// Values in -0.4..0.4, always the same for the same name.
+/// Builds a tensor of values in -0.4..0.4, deterministic by name.
 fn random(file: Builder, name: &str, dims: &[u64]) -> Builder {
     let seed = name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let mut random = fastrand::Rng::with_seed(seed);

@@ -1,21 +1,21 @@
-//! What the model thinks is kept apart from what it says.
+//! Separation of the model's thoughts from its answer.
 //!
-//! A pure splitter over tokens: each goes in with the bytes it stands for and comes out as a piece
-//! of a thought or of the answer. Only the marker tokens count, so an answer may write about
+//! A pure splitter over tokens: each token goes in with its bytes and comes out as a piece of a
+//! thought or of the answer. Only the marker tokens count, so an answer may contain the text
 //! `</think>`. A thought that grows too long is ended from outside ([`Splitter::must_close`]): the
-//! model cards of 0.8B and 2B warn that they think in circles.
+//! model cards of 0.8B and 2B warn of endless thoughts.
 
 use super::template::{Qwen35, Thinking};
 use super::tokenizer::Detokenizer;
 
-/// A piece of what the model produced, never empty.
+/// A piece of the output, never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     Thought(String),
     GeneratedAnswer(String),
 }
 
-/// The ids that begin and end thoughts.
+/// Ids of the tokens that begin and end thoughts.
 #[derive(Clone, Copy, Debug)]
 struct Marks {
     think: u32,
@@ -26,19 +26,20 @@ struct Marks {
 pub struct Splitter {
     marks: Marks,
     thinks: bool,
-    /// Nothing of the present thought or answer came out yet. Newlines before it are the format's.
+    /// Whether nothing of the present thought or answer has been returned yet. Newlines before it
+    /// belong to the format.
     fresh: bool,
-    /// Tokens of thoughts so far, and how many there may be.
+    /// Tokens of thoughts so far, and their limit.
     thought: usize,
     most: usize,
     detokenizer: Detokenizer,
-    /// Newlines at the end of a thought, which come out only when it goes on.
+    /// Newlines at the end of a thought, returned only if it continues.
     held: String,
 }
 
 impl Splitter {
-    /// For an answer behind the opening of a prompt with `thinking`. All thoughts together may have
-    /// `max_thinking_tokens`.
+    /// Creates a splitter for an answer after a prompt with `thinking`. All thoughts together may
+    /// have `max_thinking_tokens`.
     pub fn new(format: &Qwen35, thinking: Thinking, max_thinking_tokens: usize) -> Self {
         let marks = Marks { think: format.think(), end_think: format.end_think(), tool_call: format.tool_call() };
         Splitter {
@@ -52,34 +53,35 @@ impl Splitter {
         }
     }
 
-    /// Takes the next token, sampled or forced, and the bytes it stands for.
+    /// Takes the next token, sampled or forced, with its bytes.
     pub fn push(&mut self, token: u32, bytes: &[u8]) -> Option<Piece> {
         let Marks { think, end_think, tool_call } = self.marks;
         if token == think || token == end_think {
-            // One that changes nothing is a slip of a small model; it is no text either way.
+            // A marker that changes nothing is an error of a small model; it is not text in any
+            // case.
             return self.turn_to(token == think);
         }
         if self.thinks && Some(token) == tool_call {
-            // Some models forget to end the thought before they act.
+            // Some models do not end the thought before a tool call.
             self.turn_to(false);
         }
         self.thought += usize::from(self.thinks);
         self.write(|detokenizer, text| detokenizer.push(bytes, text))
     }
 
-    /// Ends the output: what is held back of the answer comes out.
+    /// Ends the output and returns held-back text of the answer.
     pub fn finish(&mut self) -> Option<Piece> {
         self.write(|detokenizer, text| detokenizer.finish(text))
     }
 
-    /// Whether the model is thinking. Where it stops like this, it has not answered.
+    /// Whether the model is thinking. If it stops here, it has not answered.
     pub fn is_thinking(&self) -> bool {
         self.thinks
     }
 
-    /// The thought has used up its tokens: the caller is to compute [`Splitter::closing`] in place
-    /// of what it would sample, to [`push`](Splitter::push) each of those tokens too, and then to
-    /// go on sampling.
+    /// Whether the thought has used up its tokens. The caller then computes [`Splitter::closing`]
+    /// instead of sampling, passes each of those tokens to [`push`](Splitter::push), and continues
+    /// sampling.
     pub fn must_close(&self) -> bool {
         self.thinks && self.thought >= self.most
     }
@@ -96,7 +98,7 @@ impl Splitter {
         let rest = self.finish();
         (self.thinks, self.fresh) = (thinks, true);
         self.held.clear();
-        // Half a character at the end of a thought is not worth a piece of its own.
+        // Half a character at the end of a thought is dropped.
         rest.filter(|piece| matches!(piece, Piece::GeneratedAnswer(_)))
     }
 
@@ -124,7 +126,7 @@ mod tests {
     use super::super::tokenizer::{Tokenizer, testing};
     use super::*;
 
-    /// The ids of `text`, in which markers are meant.
+    /// Tokenizes `text`, including its markers.
     fn tokens(tokenizer: &Tokenizer, mut text: &str) -> Vec<u32> {
         let mut tokens = Vec::new();
         while !text.is_empty() {
@@ -139,8 +141,8 @@ mod tests {
         tokens
     }
 
-    /// Thought and answer that come of `output`, a token at a time; too long a thought is closed as
-    /// a caller would.
+    /// Splits `output` token by token into thought and answer; closes a thought that is too long,
+    /// as a caller would.
     fn split(output: &str, thinking: Thinking, most: usize) -> (String, String) {
         let tokenizer = testing::qwen35();
         let format = Qwen35::new(Path::new("m"), &tokenizer).unwrap();
@@ -233,7 +235,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever comes, nothing is lost but markers, and newlines at the edges.
+        /// Nothing is lost except markers, and newlines at the edges.
         #[test]
         fn nothing_else_is_lost(output in "([ab\n é🙂]|<think>|</think>|<tool_call>){0,20}", on: bool) {
             let thinking = if on { Thinking::On } else { Thinking::Off };

@@ -1,5 +1,5 @@
-//! The numbers of a model, found in its checkpoint. Quantised matrices are packed in the order in
-//! which kernels read them, others stay where they lie; small vectors are copied out.
+//! Weights of a model, bound from its checkpoint. Quantised matrices are packed in the kernels'
+//! layout, others stay mapped; small vectors are copied.
 
 use sotto_kernels::{Pool, PrunedMatrix};
 
@@ -15,16 +15,16 @@ pub struct Weights {
     pub norm: Vec<f32>,
     /// [vocabulary, width]; the embedding where the file has no `output.weight`.
     pub head: Weight,
-    /// How the best of its rows are found, where that pays.
+    /// Split codes of the head for finding the best rows, if that saves time.
     pub screen: Option<PrunedMatrix>,
-    /// What drafts further tokens, where it was asked for.
+    /// Draft block, if it was requested.
     pub draft: Option<Draft>,
 }
 
-/// A block that drafts the token after the next (multi-token prediction), with the embedding and
+/// A block that drafts the token after the next (multi-token prediction). It uses the embedding and
 /// the head of the model.
 pub struct Draft {
-    /// [width, 2 · width]: joins the next token with the hidden values before it.
+    /// [width, 2 · width]: joins the next token with the hidden values of the position before it.
     pub join: Weight,
     /// [width]
     pub token_norm: Vec<f32>,
@@ -49,7 +49,7 @@ pub struct Layer {
     pub down: Weight,
 }
 
-/// What lets a position see those before it.
+/// Mixer of a layer, which lets a position read earlier ones.
 pub enum Mixer {
     Attention(Attention),
     Gated(GatedAttention),
@@ -89,11 +89,11 @@ pub struct DeltaNetLayer {
     pub qkv: Weight,
     /// [value_width, width]: the gate of the result.
     pub z: Weight,
-    /// [value_heads, width]: how fast a head forgets.
+    /// [value_heads, width]: decay of a head.
     pub a: Weight,
-    /// [value_heads, width]: how much it learns.
+    /// [value_heads, width]: write strength of a head.
     pub b: Weight,
-    /// [taps, channels], the newest token's last.
+    /// [taps, channels], the tap of the newest token last.
     pub taps: Vec<f32>,
     /// [value_heads]: -exp(A_log)
     pub rate: Vec<f32>,
@@ -112,12 +112,11 @@ pub struct Linear {
 }
 
 impl Weights {
-    /// Finds every tensor that `model_config` asks for. One that it does not ask for is refused.
+    /// Binds every tensor that `model_config` needs. Others are refused.
     pub fn bind(tensors: &mut impl Tensors, model_config: &ModelConfig, pool: &Pool) -> Result<Self, LlmError> {
         let ModelConfig { width, vocabulary, .. } = *model_config;
         let embedding = tensors.matrix("token_embd.weight", vocabulary, width)?;
-        // Of an embedding that is not the head too only a row is read for each token: it stays as
-        // it is.
+        // An embedding that is not also the head is read one row per token: it stays mapped.
         let (own, tied) = match tensors.has("output.weight") {
             true => (Some(embedding), tensors.matrix("output.weight", vocabulary, width)?),
             false => (None, embedding),
@@ -135,7 +134,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Finds the tensors of the block that drafts.
+    /// Binds the tensors of the draft block.
     pub fn bind_draft(
         &mut self,
         tensors: &mut impl Tensors,
@@ -152,28 +151,26 @@ impl Weights {
         self.held().for_each(Weight::populate_pages);
     }
 
-    /// Bytes of the matrices that are in memory. The small vectors beside them are below a
-    /// thousandth of it.
+    /// Bytes of the matrices in memory. The small vectors beside them are below a thousandth of it.
     pub fn bytes(&self) -> usize {
         let screen = self.screen.as_ref().map_or(0, PrunedMatrix::bytes);
         self.held().map(|weight| weight.matrix().bytes().len()).sum::<usize>() + screen
     }
 
-    /// Of a mapped embedding that is not the head too, only the rows of spoken tokens are ever
-    /// read, so it stays out.
+    /// Matrices that count as memory. A mapped embedding that is not also the head is left out:
+    /// only the rows of used tokens are ever read.
     fn held(&self) -> impl Iterator<Item = &Weight> {
         let apart = self.embedding.is_owned() && !self.embedding.is(&self.head);
         let draft = self.draft.iter().flat_map(Draft::matrices);
         self.streamed().chain(apart.then_some(&self.embedding)).chain(draft)
     }
 
-    /// The matrices that a step of an answer reads from end to end. Of the embedding it reads a row
-    /// besides.
+    /// Matrices that a decode step reads completely. It also reads a row of the embedding.
     pub fn streamed(&self) -> impl Iterator<Item = &Weight> {
         self.layers.iter().flat_map(Layer::matrices).chain([&self.head])
     }
 
-    /// Bytes of weights that a step of an answer reads.
+    /// Bytes of weights that a decode step reads.
     pub fn bytes_per_step(&self) -> usize {
         let embedding = self.embedding.matrix();
         let row = embedding.bytes().len() / embedding.rows();
@@ -181,7 +178,7 @@ impl Weights {
     }
 }
 
-/// The tensors of a checkpoint, matrices ready to be multiplied.
+/// The tensors of a checkpoint, with matrices packed for multiplication.
 struct Packing<'a, T> {
     tensors: &'a mut T,
     pool: &'a Pool,
@@ -210,7 +207,7 @@ impl<T: Tensors> Tensors for Packing<'_, T> {
 }
 
 impl Draft {
-    /// Its layer has the number after the last of the model.
+    /// Binds the draft block, whose layer is numbered after the last of the model.
     fn bind(tensors: &mut impl Tensors, model_config: &ModelConfig) -> Result<Draft, LlmError> {
         let ModelConfig { width, layers, .. } = *model_config;
         let name = |part: &str| format!("blk.{layers}.nextn.{part}.weight");

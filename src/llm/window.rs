@@ -1,11 +1,11 @@
-//! How a prompt and its answer share the context.
+//! Division of the context between a prompt and its answer.
 
 use super::LlmError;
 
-/// Fewest tokens worth answering with. Where less room is left a question is refused.
+/// Shortest answer in tokens. If less room is left, the question is refused.
 const SHORTEST_ANSWER: usize = 16;
 
-/// A context, and the most tokens that an answer in it may have.
+/// A context, and the token limit of an answer in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub context: usize,
@@ -13,18 +13,18 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Whether old turns have to go before a prompt of so many tokens is answered.
+    /// Whether old turns must be dropped before a prompt of this length is answered.
     pub fn is_full(self, prompt: usize) -> bool {
         prompt.saturating_add(self.kept_free()) > self.context
     }
 
-    /// Whether more of them should go once any do: down to three quarters of the context, so that
-    /// the history is not computed anew at every question from then on.
+    /// Whether further turns should be dropped once any are: down to three quarters of the context,
+    /// so that the history is not computed again at every question from then on.
     pub fn is_crowded(self, prompt: usize) -> bool {
         prompt.saturating_add(self.kept_free()) > self.context / 4 * 3
     }
 
-    /// Tokens left for the answer to a prompt that no turn can leave any more.
+    /// Tokens left for the answer to a prompt from which no turn can be dropped.
     pub fn room(self, prompt: usize) -> Result<usize, LlmError> {
         let (context, answer) = (self.context, self.shortest());
         match prompt.saturating_add(answer) <= context {
@@ -33,9 +33,8 @@ impl Window {
         }
     }
 
-    /// What an answer is sure to get while there are turns to leave out. A quarter of the context
-    /// at most: an answer that is allowed to be as long as it likes must not cost all that was said
-    /// before.
+    /// Tokens reserved for the answer while there are turns to drop: a quarter of the context at
+    /// most, because an answer without a length limit must not remove the whole history.
     fn kept_free(self) -> usize {
         self.max_tokens.min(self.context / 4).max(self.shortest())
     }
@@ -57,7 +56,7 @@ mod tests {
             (1000, 1000, 750, 500),
             (1000, usize::MAX, 750, 500),
             (1000, 1, 999, 749),
-            // Small contexts keep free what is worth answering with.
+            // Small contexts reserve the shortest answer.
             (40, 40, 24, 14),
         ] {
             let window = Window { context, max_tokens };

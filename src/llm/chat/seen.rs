@@ -1,5 +1,5 @@
-//! What a chat was last asked and answered, in tokens, so that none of it is rendered or computed
-//! anew.
+//! The last request of a chat and its answer, as tokens, so that they are not rendered or computed
+//! again.
 
 use super::super::LlmError;
 use super::super::loaded::Llm;
@@ -7,7 +7,7 @@ use super::super::state::Stamp;
 use super::super::template::{ChatMessage, MessageRole, Thinking, Tool};
 use super::super::window::Window;
 
-/// What is asked of the model.
+/// A request to the model.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'r> {
     pub messages: &'r [ChatMessage],
@@ -15,26 +15,26 @@ pub(super) struct Request<'r> {
     pub thinking: Thinking,
 }
 
-/// A request in the tokens of a model, and what came of it.
+/// A request in the tokens of a model, with its answer.
 pub(super) struct Seen {
-    /// Of the model whose tokens these are.
+    /// Identity of the model that the tokens belong to.
     pub stamp: Stamp,
     messages: Vec<ChatMessage>,
     tools: Vec<Tool>,
     pub thinking: Thinking,
-    /// Turns, the oldest, that are not in the prompt.
+    /// Number of oldest turns left out of the prompt.
     pub dropped_turns: usize,
     /// The prompt.
     pub prompt: Vec<u32>,
-    /// The answer with its tokens and what closes it; `None` where later prompts have it in another
-    /// form.
+    /// The answer as a message, and its tokens with those that close it; `None` if later prompts
+    /// contain it in another form.
     pub answer: Option<(ChatMessage, Vec<u32>)>,
 }
 
 impl Seen {
-    /// Brings `request` into tokens, and says how many of the answer there is room for. Where it
-    /// does not fit, the oldest turns are left out, whole, never the system prompt; and those that
-    /// were left out before stay out.
+    /// Tokenizes `request`, and returns how many tokens the answer may have. If the request does
+    /// not fit, the oldest turns are left out, each as a whole, never the system prompt; turns left
+    /// out before stay out.
     pub fn new(llm: &Llm, before: Option<&Seen>, request: Request, window: Window) -> Result<(Seen, usize), LlmError> {
         let Request { messages, tools, thinking } = request;
         let before = before.filter(|seen| seen.tools == tools && messages.starts_with(&seen.messages));
@@ -58,8 +58,8 @@ impl Seen {
         Ok((Seen { stamp: llm.stamp, messages, tools, thinking, dropped_turns, prompt, answer: None }, room))
     }
 
-    /// The tokens of `request`, which begins with what was asked here: the same once more, or the
-    /// answer and what was said then. `None` where only rendering all of it is right.
+    /// Returns the tokens of `request` if it begins with this one: the same request again, or the
+    /// answer and further messages. `None` if the whole must be rendered.
     fn known(&self, llm: &Llm, request: Request) -> Option<Result<Vec<u32>, LlmError>> {
         let Some((answer, new)) = request.messages[self.messages.len()..].split_first() else {
             return (request.thinking == self.thinking).then(|| Ok(self.prompt.clone()));
@@ -71,7 +71,7 @@ impl Seen {
     }
 }
 
-/// `None` where there is but one turn left.
+/// Removes the oldest turn; `None` if only one is left.
 fn without_oldest_turn(messages: &[ChatMessage]) -> Option<Vec<ChatMessage>> {
     let is_question = |message: &ChatMessage| message.role == MessageRole::User;
     let mut questions = messages.iter().enumerate().filter(|(_, message)| is_question(message)).map(|(at, _)| at);

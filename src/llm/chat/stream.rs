@@ -1,4 +1,4 @@
-//! An answer on its way, and what came of it.
+//! A streamed answer and its result.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,15 +19,15 @@ use crate::types::Ms;
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChatDelta {
     Text(String),
-    /// What the model thinks before it answers.
+    /// A thought of the model before its answer.
     Thought(String),
     Call(ToolCall),
-    /// A call of a tool that cannot be understood, and why.
+    /// A tool call that cannot be parsed, and the reason.
     BrokenCall(String),
 }
 
 impl ChatDelta {
-    /// What is to be shown to a person: empty for thoughts and calls.
+    /// Text to show to the user: empty for thoughts and calls.
     pub fn text(&self) -> &str {
         if let ChatDelta::Text(text) = self { text } else { "" }
     }
@@ -40,12 +40,13 @@ pub struct ChatReply {
     pub thought: String,
     pub tool_calls: Vec<ToolCall>,
     pub broken_calls: Vec<String>,
-    /// [`Finish::Cancelled`] too where the stream was dropped before its last piece, or failed.
+    /// Reason for the end; [`Finish::Cancelled`] also if the stream was dropped before its last
+    /// piece, or failed.
     pub finish: Finish,
     /// Tokens of the answer, thoughts included.
     pub tokens: usize,
     pub prompt_tokens: usize,
-    /// Turns, the oldest, that no longer fit the context and are not in the prompt.
+    /// Number of oldest turns that no longer fit the context and are left out of the prompt.
     pub dropped_turns: usize,
     pub stats: GenerationStats,
 }
@@ -67,10 +68,10 @@ impl ChatReply {
     }
 }
 
-/// An answer on its way. An iterator over its pieces; dropping it stops the model.
+/// A streamed answer: an iterator over its pieces. Dropping it stops the model.
 pub struct ChatStream<'c> {
     pub(super) loaded: &'c mut Loaded,
-    /// Where the chat keeps what it knows at the next call.
+    /// Place where the chat keeps the request and its answer for the next call.
     seen: &'c mut Option<Seen>,
     asked: Option<Seen>,
     sampler: Sampler,
@@ -83,7 +84,8 @@ pub struct ChatStream<'c> {
 }
 
 impl<'c> ChatStream<'c> {
-    /// Behind the prompt of `asked`, which is computed. The answer may have `room` tokens.
+    /// Creates a stream after the prompt of `asked`, which is computed. The answer may have `room`
+    /// tokens.
     pub(super) fn new(
         loaded: &'c mut Loaded,
         seen: &'c mut Option<Seen>,
@@ -121,7 +123,7 @@ impl<'c> ChatStream<'c> {
         }
     }
 
-    /// What came out so far.
+    /// The answer so far.
     pub fn reply(&self) -> &ChatReply {
         &self.reply
     }
@@ -151,7 +153,7 @@ impl<'c> ChatStream<'c> {
         Ok(())
     }
 
-    /// Figures of the answer, and what the chat will know of it at the next call; once.
+    /// Sets the statistics of the answer and keeps it for the next call; once.
     fn close(&mut self) {
         let Some(mut asked) = self.asked.take() else { return };
         if !self.waiting.is_empty() {
@@ -167,12 +169,11 @@ impl<'c> ChatStream<'c> {
         *self.seen = Some(asked);
     }
 
-    /// The answer in the tokens that the next prompt has it in: as it came where it came whole,
-    /// else as far as it was heard. `None` where the format has it otherwise.
+    /// Returns the answer in the tokens that the next prompt has it in: unchanged if it is
+    /// complete, else as far as it was returned. `None` if the format renders it differently.
     fn answer(&self, thinking: Thinking) -> Option<(ChatMessage, Vec<u32>)> {
         let (llm, whole) = (&self.loaded.llm, self.reply.finish != Finish::Cancelled);
-        // Of an answer that was to be thought about first, prompts leave out the thought and what
-        // frames it.
+        // For an answer with thinking, prompts leave out the thought and the markers around it.
         let comes_again = thinking == Thinking::Off && self.reply.broken_calls.is_empty();
         if !comes_again || !(whole || self.reply.tool_calls.is_empty()) {
             return None;

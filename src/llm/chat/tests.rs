@@ -3,7 +3,7 @@ use super::super::speculation::Guesses;
 use super::super::testing;
 use super::*;
 
-/// A tiny random model: its answers are noise, but always the same noise.
+/// A tiny random model: its answers are noise, but deterministic.
 fn chat(family: &str, context: usize) -> (tempfile::NamedTempFile, Chat) {
     chat_with(family, ChatSettings { context: Some(context), ..ChatSettings::default() })
 }
@@ -30,7 +30,7 @@ fn ask(chat: &mut Chat, messages: &[ChatMessage], options: &SamplingOptions) -> 
     chat.generate(messages, &[], options).unwrap()
 }
 
-/// A conversation of three questions; `between` happens before each but the first.
+/// A conversation of three questions; `between` runs before each except the first.
 fn three_turns(chat: &mut Chat, between: impl Fn(&mut Chat)) -> Vec<ChatReply> {
     let mut messages = vec![ChatMessage::system("Be brief.")];
     let mut replies: Vec<ChatReply> = Vec::new();
@@ -58,7 +58,7 @@ fn a_conversation_never_computes_a_turn_twice() {
         for pair in replies.windows(2) {
             let told = pair[0].prompt_tokens + pair[0].tokens;
             let new = pair[1].prompt_tokens - told;
-            // What the model said last was chosen but not computed yet.
+            // The last token of the answer was sampled but not computed yet.
             assert_eq!(pair[1].stats.prefilled_tokens, new + 1, "{family}");
         }
     }
@@ -113,7 +113,7 @@ fn a_thought_that_grows_too_long_is_closed_and_the_model_answers() {
     let (_file, mut fresh) = self::chat("qwen35", 256);
     let apart = ask(&mut fresh, &history, &greedy(8, Some(6)));
     assert_eq!((next.text, next.prompt_tokens), (apart.text, apart.prompt_tokens));
-    // And without thinking there is none.
+    // Without thinking there is no thought.
     let plain = ask(&mut chat, &messages, &greedy(20, None));
     assert!(plain.thought.is_empty());
 }
@@ -157,7 +157,7 @@ fn the_same_messages_again_cost_one_token() {
         assert_eq!((&first.text, &first.thought), (&again.text, &again.thought), "{family}");
         assert_eq!((again.stats.prefilled_tokens, again.prompt_tokens), (1, first.prompt_tokens), "{family}");
         if family == "qwen35" {
-            // Asked to think, or no longer to, it is another prompt.
+            // A request with the other thinking mode has another prompt.
             let other = if thoughts.is_none() { Some(4) } else { None };
             let (_file, mut fresh) = self::chat(family, 256);
             let [known, fresh] = [&mut chat, &mut fresh].map(|chat| ask(chat, &messages, &greedy(10, other)));
@@ -183,7 +183,7 @@ fn what_was_said_before_can_be_changed() {
 fn an_answer_that_was_to_be_thought_about_is_rendered_as_the_format_has_it() {
     let (_file, mut chat) = chat("qwen35", 256);
     let mut messages = vec![ChatMessage::user("What is it?")];
-    // The thought is closed before it begins: there is none, but its frame is among the tokens.
+    // The thought is closed before it begins: there is none, but its markers are among the tokens.
     let reply = ask(&mut chat, &messages, &greedy(12, Some(0)));
     assert!(reply.thought.is_empty() && !reply.text.is_empty(), "{reply:?}");
     messages.extend([reply.message(), ChatMessage::user("And?")]);
@@ -191,7 +191,7 @@ fn an_answer_that_was_to_be_thought_about_is_rendered_as_the_format_has_it() {
     let (_file, mut fresh) = self::chat("qwen35", 256);
     let fresh = ask(&mut fresh, &messages, &greedy(8, Some(0)));
     assert_eq!(next.prompt_tokens, fresh.prompt_tokens);
-    // ChatML knows no thoughts, so asking for them changes nothing.
+    // ChatML has no thoughts, so requesting them changes nothing.
     let (_file, mut plain) = self::chat("llama", 256);
     let first = ask(&mut plain, &messages[..1], &greedy(12, Some(0)));
     messages[1] = first.message();
@@ -206,7 +206,7 @@ fn what_was_not_delivered_was_not_said() {
         let mut messages = vec![ChatMessage::user("What is it?")];
         let mut stream = chat.generate_stream(&messages, &[], &greedy(8, None)).unwrap();
         stream.next().unwrap().unwrap();
-        // The model comes to its end, and nobody takes what it says.
+        // The model reaches the end of its answer, and nobody takes the pieces.
         (0..20).for_each(|_| stream.step().unwrap());
         assert!(!stream.waiting.is_empty());
         let cut = stream.into_reply();
@@ -252,7 +252,7 @@ fn what_the_prompt_cache_computes_is_counted() {
     assert!(again.stats.prefilled_tokens < again.prompt_tokens && again.text == first.text);
 }
 
-/// What is held of a budget, as its refusal tells it.
+/// Bytes reserved from a budget, as its refusal reports them.
 fn held(budget: &Budget) -> Bytes {
     let refused = budget.reserve("all there is", Bytes(u64::MAX)).unwrap_err();
     Bytes(refused.limit.0 - refused.free.0)
@@ -273,7 +273,7 @@ fn a_kept_conversation_gives_way_to_its_model() {
             chat.unload();
             let parked = chat.memory_footprint();
             assert!(parked > Bytes(0) && held(&budget) == parked);
-            // Where even that does not help it stays.
+            // If even that does not help, the conversation stays.
             let other = budget.reserve("another", Bytes(more.0 + 1)).unwrap();
             let refused = chat.reload().unwrap_err();
             assert!(matches!(refused, LlmError::Budget(_)) && chat.memory_footprint() == parked, "{refused}");

@@ -1,11 +1,10 @@
-//! MLX's affine quantisation: packed codes, scales and biases in three tensors, laid out anew in
-//! one.
+//! MLX's affine quantisation: packed codes, scales and biases in three tensors, repacked into one.
 //!
 //! A module X with W [rows, cols] has `X.weight` U32 [rows, cols * bits / 32], and `X.scales` and
-//! `X.biases` [rows, cols / group]. Bits and group follow from the shapes and must be what
-//! config.json declares. The blocks that kernels read hold scale and bias beside the codes
-//! ([`sotto_kernels::Affine`]), so the weights are written into memory once, and the pages of the
-//! file are given back piece by piece.
+//! `X.biases` [rows, cols / group]. Bits and group size follow from the shapes and must agree with
+//! config.json. The kernels read blocks with scale and bias beside the codes
+//! ([`sotto_kernels::Affine`]), so the weights are written to memory once, and the pages of the
+//! file are freed piece by piece.
 
 use std::ops::Range;
 
@@ -20,14 +19,14 @@ use crate::llm::LlmError;
 use crate::llm::tensors::{Weight, give_back, pages, populate_pages};
 use crate::types::Bytes;
 
-/// Bytes of the file that are in memory twice at a time.
+/// Bytes of the file that are held twice at a time.
 const CHUNK: usize = 16 << 20;
-/// Bytes of blocks that a thread takes at a time.
+/// Bytes of blocks that a thread packs at a time.
 const PIECE: usize = 256 << 10;
 
 const SUPPORTED: &str = "affine quantisation to 4, 5, 6 or 8 bits in groups of 32, 64 or 128";
 
-/// The weights of the tensor called `name`, which is packed.
+/// Binds the weights of the packed tensor called `name`.
 pub fn bind(checkpoint: &Checkpoint, name: &str, rows: usize, cols: usize, pool: &Pool) -> Result<Weight, LlmError> {
     let codes = checkpoint.place(name)?;
     let part = |part: &str| {
@@ -43,7 +42,7 @@ pub fn bind(checkpoint: &Checkpoint, name: &str, rows: usize, cols: usize, pool:
     packed.repack(checkpoint, pool)
 }
 
-/// Bits and group from the shapes, held against what config.json says.
+/// Derives bits and group size from the shapes, and checks them against config.json.
 fn derive(
     checkpoint: &Checkpoint,
     codes: &Place,
@@ -89,7 +88,7 @@ impl Packed<'_> {
         let kind = parameters.blocks_for(self.affine);
         let too_large = || checkpoint.unsupported(format!("{:?}: its size", self.codes.tensor.name), "smaller tensors");
         let row_bytes = kind.row_bytes(self.cols).ok_or_else(too_large)?;
-        // About as much as the codes and parameters in the file.
+        // About as many bytes as the codes and parameters in the file.
         let bytes = row_bytes.checked_mul(self.rows).ok_or_else(too_large)?;
         let mut blocks = pages(bytes).map_err(|why| LlmError::Memory { bytes: Bytes(bytes as u64), why })?;
         let (map, span) = (&checkpoint.shards[self.codes.shard].map, self.codes.tensor.span.clone());
@@ -117,7 +116,7 @@ impl Packed<'_> {
     }
 }
 
-/// Scales and biases where they lie.
+/// Scales and biases in the file.
 struct Parameters<'a> {
     scales: Floats<'a>,
     biases: Floats<'a>,
@@ -129,7 +128,7 @@ struct Floats<'a> {
     span: Range<usize>,
 }
 
-/// Parameters that are looked at at a time.
+/// Number of parameters that are checked at a time.
 const LOOK: usize = 1 << 16;
 
 impl<'a> Parameters<'a> {
@@ -153,8 +152,9 @@ impl<'a> Parameters<'a> {
         [&self.scales, &self.biases].into_iter().for_each(|floats| give_back(floats.map, &floats.span));
     }
 
-    /// Symmetric codes of 8 bits in groups of 32, as `sotto quantize --format int8` writes them,
-    /// are Q8_0 to the bit where the scales are f16: 34 bytes instead of 40, and no bias to add.
+    /// Chooses the block type. Symmetric codes of 8 bits in groups of 32, as `sotto quantize
+    /// --format int8` writes them, are bit-identical to Q8_0 if the scales are f16: 34 bytes
+    /// instead of 40, and no bias to add.
     fn blocks_for(&self, affine: Affine) -> BlockType {
         let symmetric =
             |(scale, bias): (&f32, &f32)| *bias == -128.0 * scale && f16::from_f32(*scale).to_f32() == *scale;
@@ -185,7 +185,7 @@ impl Floats<'_> {
     }
 }
 
-/// Blocks of a scale and 32 signed codes.
+/// Packs blocks of a scale and 32 signed codes.
 fn repack_q8_0(codes: &[u8], scales: &[f32], blocks: &mut [u8]) {
     let blocks = blocks.chunks_exact_mut(BlockType::Q8_0.block_bytes());
     for ((block, codes), scale) in blocks.zip(codes.chunks_exact(BlockType::Q8_0.block_len())).zip(scales) {
@@ -196,12 +196,12 @@ fn repack_q8_0(codes: &[u8], scales: &[f32], blocks: &mut [u8]) {
     }
 }
 
-/// Bytes of the blocks that a module's tensors become: codes as they are, and for each group a
-/// head.
+/// Bytes of the blocks that a module's tensors become: the codes unchanged, and a head for each
+/// group.
 pub fn block_bytes(checkpoint: &Checkpoint, codes: &Place, name: &str) -> u64 {
     let part = |part: &str| checkpoint.get(&format!("{}.{part}", module(name)));
     let parts = part("scales").zip(part("biases"));
-    // Others are refused when they are bound.
+    // Other shapes are refused when they are bound.
     let Some((scales, biases)) = parts.filter(|(scales, biases)| scales.tensor.dims == biases.tensor.dims) else {
         return 0;
     };

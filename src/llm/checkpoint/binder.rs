@@ -1,4 +1,4 @@
-//! The tensors of a checkpoint, as a model binds them.
+//! Binding of the tensors of a checkpoint to a model.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -13,9 +13,9 @@ use crate::llm::tensors::{Tensors, Weight, give_back};
 
 pub struct CheckpointBinder<'a> {
     checkpoint: &'a Checkpoint,
-    /// Names below the prefix.
+    /// Names below the prefix that were bound.
     bound: HashSet<String>,
-    /// For laying out packed codes anew; started when the first are met.
+    /// Threads for repacking codes; started at the first packed tensor.
     pool: OnceCell<Pool>,
 }
 
@@ -100,7 +100,7 @@ impl<'a> CheckpointBinder<'a> {
 }
 
 impl Checkpoint {
-    /// How kernels read the tensor.
+    /// Block type in which kernels read the tensor.
     pub(super) fn block(&self, place: &Place) -> Result<BlockType, LlmError> {
         let tensor = &place.tensor;
         let unsupported =
@@ -108,10 +108,10 @@ impl Checkpoint {
         tensor.dtype.kind().ok_or_else(unsupported)
     }
 
-    /// All values of a tensor that is not packed.
+    /// Reads all values of a tensor that is not packed.
     pub(super) fn values(&self, place: &Place) -> Result<Vec<f32>, LlmError> {
         let (block, bytes) = (self.block(place)?, &self.shards[place.shard].map[place.tensor.span.clone()]);
-        // As many as the file holds.
+        // As many values as the file holds.
         let mut values = vec![0.0; bytes.len() / block.block_bytes()];
         unpack_row(block, bytes, &mut values);
         Ok(values)

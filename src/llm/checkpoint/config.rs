@@ -1,8 +1,8 @@
-//! `config.json`: what the model is, in the words of transformers.
+//! `config.json`: the configuration of the model in the terms of transformers.
 //!
-//! The fields stand in `text_config` where the model also sees, else at the top. Null is as good as
-//! absent, and fields that nobody here knows are ignored, except those that change the computation:
-//! what we would compute differently is refused by name.
+//! The fields are in `text_config` if the model also has a vision part, else at the top. Null
+//! counts as absent. Unknown fields are ignored, except those that change the computation: the ones
+//! this engine does not implement are refused by name.
 
 use serde_json::{Map, Value};
 
@@ -18,13 +18,13 @@ const MAX_WIDTH: usize = 1 << 16;
 const MAX_HIDDEN: usize = 1 << 20;
 const MAX_HEADS: usize = 1024;
 const MAX_HEAD_DIM: usize = 1 << 12;
-/// The widest convolution and attention: far above any model, far below where products could
-/// overflow.
+/// Width limit of convolution and attention: far above any model, far below a possible overflow of
+/// products.
 const MAX_CHANNELS: usize = 1 << 20;
 const MAX_TAPS: usize = 64;
 const MAX_VOCABULARY: usize = 1 << 22;
 const MAX_CONTEXT: usize = 1 << 24;
-/// Transformers' own, where a file does not say.
+/// Default of transformers, if a file does not state the interval.
 const DEFAULT_INTERVAL: u64 = 4;
 const DEFAULT_ROTATED: f64 = 0.25;
 
@@ -35,10 +35,10 @@ const FULL: &str = "full_attention";
 #[derive(Debug)]
 pub struct CheckpointConfig {
     pub model_config: ModelConfig,
-    /// Whether the head is the embedding; `None` where the file does not say.
+    /// Whether the head is the embedding; `None` if the file does not state it.
     pub tied: Option<bool>,
     pub quantization: Quantization,
-    /// The whole file, for whoever writes another from it.
+    /// The whole file, for writing a changed copy.
     pub file: Map<String, Value>,
 }
 
@@ -93,7 +93,7 @@ fn rotated(rope: &Fields, text: &Fields, head_dim: usize) -> Result<usize, LlmEr
         Some(factor) => factor,
         None => text.number(key)?.unwrap_or(DEFAULT_ROTATED),
     };
-    // Rounded down, as transformers does it.
+    // Rounded down, as in transformers.
     let rotated = (head_dim as f64 * factor) as usize;
     let fits = factor > 0.0 && factor <= 1.0 && rotated >= 2 && rotated.is_multiple_of(2);
     rope.rule(key, factor, fits, || format!("an even part of {head_dim} values must be rotated"))?;
@@ -113,7 +113,8 @@ fn delta_net(text: &Fields, layers: usize) -> Result<DeltaNet, LlmError> {
     let DeltaNet { key_heads, value_heads, key_dim, value_dim, taps, .. } = delta;
     let whole = value_heads.is_multiple_of(key_heads);
     text.rule("linear_num_value_heads", value_heads, whole, || format!("it must be a multiple of {key_heads}"))?;
-    // With one tap the layout of the convolution would not tell raw norms from converted ones.
+    // With one tap the layout of the convolution does not distinguish raw norms from converted
+    // ones.
     text.rule("linear_conv_kernel_dim", taps, taps >= 2, || "at least 2 taps are needed".to_owned())?;
     let channels = 2 * key_heads * key_dim + value_heads * value_dim;
     let limit = || format!("the limit for all channels of the convolution is {MAX_CHANNELS}");
@@ -121,8 +122,7 @@ fn delta_net(text: &Fields, layers: usize) -> Result<DeltaNet, LlmError> {
     Ok(delta)
 }
 
-/// For each layer whether it is a DeltaNet: as `layer_types` lists them, else all but every so
-/// many-th.
+/// Reads for each layer whether it is a DeltaNet: from `layer_types`, else all but every n-th.
 fn layer_kinds(text: &Fields, layers: usize) -> Result<Vec<bool>, LlmError> {
     let key = "layer_types";
     let kinds: Vec<bool> = match text.get(key) {
@@ -151,10 +151,10 @@ fn layer_kind(text: &Fields, name: &Value) -> Result<bool, LlmError> {
     }
 }
 
-/// What changes the computation; ignoring one would give fluent nonsense.
+/// Refuses settings that change the computation; ignoring one would give fluent nonsense.
 fn refuse_what_forward_lacks(top: &Fields, text: &Fields) -> Result<(), LlmError> {
     let models = "qwen3_5 and qwen3_5_text";
-    // Top and text are the same where the configuration is flat.
+    // Top and text are the same object if the configuration is flat.
     for fields in [top, text] {
         fields.only("model_type", "the model type", &["qwen3_5", "qwen3_5_text"], models)?;
     }
@@ -230,7 +230,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A positive number, here or else in `other`.
+    /// Reads a positive number, here or else in `other`.
     fn positive_or(&self, key: &str, other: &Fields) -> Result<f32, LlmError> {
         let value = match self.number(key)? {
             Some(value) => value,
@@ -241,7 +241,7 @@ impl<'a> Fields<'a> {
         Ok(value)
     }
 
-    /// Refuses any text but those that are known; an absent one is fine.
+    /// Refuses any text except the known ones; absence is accepted.
     pub fn only(&self, key: &str, what: &str, known: &[&str], supported: &str) -> Result<(), LlmError> {
         match self.text(key)? {
             Some(text) if !known.contains(&text) => {
@@ -274,7 +274,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A value for a message, cut short.
+/// Formats a value for a message, shortened.
 pub fn shown(value: &Value) -> String {
     const MOST: usize = 60;
     value.to_string().chars().take(MOST).collect()

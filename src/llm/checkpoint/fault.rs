@@ -1,5 +1,5 @@
-//! What can be wrong with a checkpoint. The path of the file and the next step are added by
-//! [`LlmError`](super::LlmError).
+//! Faults of a checkpoint. [`LlmError`](super::LlmError) adds the path of the file and the next
+//! step.
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum CheckpointFault {

@@ -1,5 +1,4 @@
-//! Which files a checkpoint is made of: `config.json`, and the weights by their index or by their
-//! names.
+//! Files of a checkpoint: `config.json`, and the weights by their index or by their names.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,19 +14,20 @@ use crate::llm::LlmError;
 pub const CONFIG: &str = "config.json";
 pub const INDEX: &str = "model.safetensors.index.json";
 const ENDING: &str = ".safetensors";
-/// The file that holds everything when it is there, as transformers and mlx-lm have it.
+/// Name of the file that holds all weights if it exists, as in transformers and mlx-lm.
 const WHOLE: &str = "model.safetensors";
 
-/// A published config.json has 3 kB; overrides for every module of a large model stay under 100 kB.
+/// Size limit of config.json: a published one has 3 kB, and overrides for every module of a large
+/// model stay under 100 kB.
 const MAX_CONFIG: u64 = 1 << 20;
-/// The published indices have 100 bytes a tensor.
+/// Size limit of the index: published ones have 100 bytes a tensor.
 const MAX_INDEX: u64 = 512 * MAX_TENSORS as u64;
-/// Files of one checkpoint: a model of 400 GB comes in about 100.
+/// Limit of files in one checkpoint: a model of 400 GB comes in about 100.
 const MAX_SHARDS: usize = 256;
-/// Files of one folder: one with more is no checkpoint.
+/// Limit of files in one folder: one with more is not a checkpoint.
 const MAX_FILES: usize = 4096;
 
-/// The block that drafts in a file of its own, which no index names, as `sotto quantize` writes it.
+/// File of the draft block, which no index names, as `sotto quantize` writes it.
 pub const DRAFTING: &str = "mtp.safetensors";
 
 /// The files of a checkpoint.
@@ -36,7 +36,7 @@ pub struct CheckpointFolder {
     pub dir: PathBuf,
     /// Names of files in `dir`, in order.
     pub shards: Vec<String>,
-    /// Tensor and file, where there is an index.
+    /// Names of tensor and file, if there is an index.
     pub index: Vec<(String, String)>,
 }
 
@@ -46,7 +46,7 @@ struct Index {
 }
 
 impl CheckpointFolder {
-    /// `path` is the folder, or one file of weights in it.
+    /// Finds the files of a checkpoint; `path` is the folder, or one file of weights in it.
     pub fn find(path: &Path) -> Result<Self, LlmError> {
         let kind = std::fs::metadata(path).map_err(unreadable(path))?;
         let (dir, asked) = match kind.is_dir() {
@@ -81,7 +81,7 @@ impl CheckpointFolder {
     }
 }
 
-/// The folder that the file `path` lies in: for a bare name, where we are.
+/// Folder that holds the file `path`: the current one for a bare name.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -94,7 +94,7 @@ fn file_name(path: &Path) -> Result<String, LlmError> {
     }
 }
 
-/// Whether `name` is that of a file right here: an index must not lead anywhere else.
+/// Whether `name` is a file in this folder: an index must not point anywhere else.
 fn is_plain_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name);
@@ -115,9 +115,9 @@ fn read_index(path: &Path) -> Result<Vec<(String, String)>, LlmError> {
     Err(damaged(path, fault))
 }
 
-/// Without an index: `model.safetensors`, or all files whose names begin with "model", or the only
-/// file of weights. Other names are other things (adapters, expected results), so they are not
-/// guessed at.
+/// Finds the weights without an index: `model.safetensors`, or all files whose names begin with
+/// "model", or the only file of weights. Other names mean other contents (adapters, expected
+/// results) and are not used.
 fn weights_in(dir: &Path) -> Result<Vec<String>, LlmError> {
     let mut names = Vec::new();
     for (seen, entry) in std::fs::read_dir(dir).map_err(unreadable(dir))?.enumerate() {
@@ -141,8 +141,8 @@ fn weights_in(dir: &Path) -> Result<Vec<String>, LlmError> {
     Err(damaged(dir, CheckpointFault::Files(why)))
 }
 
-/// A whole file that should be small. Pipes and folders are refused, because reading one could wait
-/// for ever.
+/// Reads a whole file that should be small. Pipes and folders are refused, because reading one
+/// could block forever.
 fn read_small(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, LlmError> {
     let unreadable = unreadable(path);
     if !std::fs::metadata(path).map_err(&unreadable)?.is_file() {

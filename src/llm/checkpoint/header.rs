@@ -1,11 +1,11 @@
-//! The header of a safetensors file: a length of eight bytes, then JSON that says where each tensor
-//! lies.
+//! The header of a safetensors file: a length of eight bytes, then JSON with the place of each
+//! tensor.
 //!
-//! After the format's own description: offsets count from the end of the header, tensors follow
-//! each other without holes, and the last one ends with the file. The header is material from
-//! outside, so its length and everything in it is capped by a named constant and checked before
-//! anything is allocated by it. [`parse`] is a pure function of the bytes. Tensors may begin at any
-//! byte: MLX does not pad its headers.
+//! As in the format's own description, offsets count from the end of the header, tensors are
+//! contiguous, and the last one ends with the file. The header is untrusted input, so its length
+//! and everything in it is capped by a named constant and checked before any allocation depends on
+//! it. [`parse`] is a pure function of the bytes. Tensors may begin at any byte: MLX does not pad
+//! its headers.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,27 +19,29 @@ use sotto_kernels::BlockType;
 use super::{CheckpointFault, json};
 use crate::sniff;
 
-/// Qwen3.5-2B has 632 tensors, the largest mixture of experts of its family some thousands.
+/// Limit of tensors in a file: Qwen3.5-2B has 632, the largest mixture of experts of its family
+/// some thousands.
 pub const MAX_TENSORS: usize = 16_384;
-/// Published headers take about 120 bytes a tensor.
+/// Limit of header bytes: published headers take about 120 bytes a tensor.
 pub const MAX_HEADER: u64 = 512 * MAX_TENSORS as u64;
-/// The convolution over video patches of the vision tower has five.
+/// Limit of dimensions: the convolution over video patches of the vision tower has five.
 pub const MAX_DIMS: usize = 8;
-/// Elements of one tensor: far above any single matrix, far below where its bytes could overflow.
+/// Limit of elements of one tensor: far above any single matrix, far below a possible overflow of
+/// its bytes.
 pub const MAX_ELEMENTS: u64 = 1 << 40;
-/// Names of element types are short.
+/// Limit of the name of an element type, in bytes.
 const MAX_DTYPE: usize = 16;
-/// Bytes of the length before the header.
+/// Bytes of the length field before the header.
 const LENGTH: usize = 8;
 
-/// Where a tensor lies and how it is written.
+/// Place and format of a tensor in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckpointTensor {
     pub name: String,
     pub dtype: Dtype,
     /// Outermost dimension first: a matrix W[rows, cols] has `[rows, cols]`.
     pub dims: Vec<usize>,
-    /// In the file.
+    /// Byte range in the file.
     pub span: Range<usize>,
 }
 
@@ -49,13 +51,13 @@ pub enum Dtype {
     F32,
     F16,
     BF16,
-    /// MLX packs codes of a few bits into these.
+    /// Words of 32 bits, into which MLX packs codes of a few bits.
     U32,
-    /// One that a text model here does not have; a skipped tower may.
+    /// A type that text models here do not use; a skipped vision tower may.
     Other(String),
 }
 
-/// Bits of an element of the types that only skipped tensors may have.
+/// Bits of an element for types that occur only in skipped tensors.
 const OTHER_BITS: [(&str, u64); 14] = [
     ("BOOL", 8),
     ("U8", 8),
@@ -89,7 +91,7 @@ impl Dtype {
         known.unwrap_or(Dtype::Other(name))
     }
 
-    /// The blocks that kernels read; `None` where the elements are no numbers of theirs.
+    /// Block type of the kernels; `None` if the elements are not numbers that they read.
     pub fn kind(&self) -> Option<BlockType> {
         match self {
             Dtype::F32 => Some(BlockType::F32),
@@ -99,8 +101,8 @@ impl Dtype {
         }
     }
 
-    /// Little-endian elements, rounded where they are narrower than f32; `None` of a type that is
-    /// no float.
+    /// Encodes values as little-endian elements, rounded if these are narrower than f32; `None` for
+    /// types that are not floats.
     pub fn encode(&self, values: &[f32]) -> Option<Vec<u8>> {
         Some(match self {
             Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -110,7 +112,7 @@ impl Dtype {
         })
     }
 
-    /// `None` for a type that nobody has heard of.
+    /// Bits of an element; `None` for an unknown type.
     fn bits(&self) -> Option<u64> {
         match self {
             Dtype::F32 | Dtype::U32 => Some(32),
@@ -120,7 +122,8 @@ impl Dtype {
     }
 }
 
-/// All tensors of a file, in the order of their data. A file that is something else is named.
+/// Parses all tensors of a file, in the order of their data. Names the format of a file that is
+/// something else.
 pub fn parse(file: &[u8]) -> Result<Vec<CheckpointTensor>, CheckpointFault> {
     read(file).map_err(|fault| sniff::known(file).map_or(fault, CheckpointFault::OtherFile))
 }
@@ -141,7 +144,7 @@ fn read(file: &[u8]) -> Result<Vec<CheckpointTensor>, CheckpointFault> {
     place(entries, LENGTH as u64 + length, left - length)
 }
 
-/// What the JSON says, not yet held against the file.
+/// Contents of the JSON, not yet checked against the file.
 struct Table(Vec<(String, TensorSpec)>);
 
 #[derive(Deserialize)]
@@ -211,8 +214,8 @@ impl<'de> Visitor<'de> for DimsVisitor {
     }
 }
 
-/// Turns offsets into spans of the file: each of the size of its shape, one behind the other, to
-/// the end of the file.
+/// Turns offsets into spans of the file: each has the size of its shape, and together they are
+/// contiguous up to the end of the file.
 fn place(
     entries: Vec<(String, TensorSpec)>,
     data_start: u64,
@@ -239,8 +242,8 @@ fn place(
             return Err(CheckpointFault::Hole { before: format!("tensor {name:?}"), bytes: begin - free_from });
         }
         free_from = end;
-        // Inside the mapped file, so both fit in usize; each dimension is at most MAX_ELEMENTS or
-        // stands beside a 0.
+        // Inside the mapped file, so both fit in usize; each dimension is at most MAX_ELEMENTS, or
+        // another one is 0.
         let span = (data_start + begin) as usize..(data_start + end) as usize;
         tensors.push(CheckpointTensor { name, dtype, dims: dims.into_iter().map(|dim| dim as usize).collect(), span });
     }

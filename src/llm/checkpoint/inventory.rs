@@ -1,4 +1,4 @@
-//! Every tensor that a Qwen3.5 text model has, from its sizes.
+//! Inventory of the tensors that a Qwen3.5 text model has, from its sizes.
 
 use super::names::{self, TensorKind};
 use crate::llm::model_config::{DeltaNet, ModelConfig};
@@ -6,14 +6,14 @@ use crate::llm::model_config::{DeltaNet, ModelConfig};
 /// A tensor that a checkpoint must have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Needed {
-    /// Below the prefix.
+    /// Name below the prefix.
     pub name: String,
     pub kind: TensorKind,
-    /// Outermost first; convolutions as published, `[channels, 1, taps]`.
+    /// Dimensions, outermost first; convolutions as published, `[channels, 1, taps]`.
     pub dims: Vec<usize>,
 }
 
-/// The tensors of the text model, layer by layer. Without a head where it is the embedding.
+/// Tensors of the text model, layer by layer. Without a head if it is the embedding.
 pub fn inventory(model_config: &ModelConfig, tied: bool) -> Vec<Needed> {
     let ModelConfig { width, vocabulary, .. } = *model_config;
     let mut all = vec![needed(names::EMBEDDING, &[vocabulary, width])];
@@ -33,7 +33,7 @@ pub fn inventory(model_config: &ModelConfig, tied: bool) -> Vec<Needed> {
     all
 }
 
-/// The tensors of the block that drafts.
+/// Tensors of the draft block.
 pub fn draft_inventory(model_config: &ModelConfig) -> Vec<Needed> {
     let width = model_config.width;
     let own = [
@@ -70,7 +70,7 @@ fn attention(model_config: &ModelConfig) -> Vec<Part> {
     let (width, head_dim) = (model_config.width, model_config.head_dim);
     let (query, kv) = (model_config.query_width(), model_config.kv_width());
     vec![
-        // For each head its query, then its gate.
+        // For each head the query, then the gate.
         ("self_attn.q_proj.weight", vec![2 * query, width]),
         ("self_attn.k_proj.weight", vec![kv, width]),
         ("self_attn.v_proj.weight", vec![kv, width]),

@@ -1,5 +1,5 @@
-//! JSON from outside, read strictly: a key that stands twice is refused, because two readers could
-//! believe different halves of the file.
+//! Strict parsing of untrusted JSON: a duplicate key is refused, because two readers could use
+//! different values.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 use super::CheckpointFault;
 use crate::sniff;
 
-/// Parser messages quote what they found, which may be megabytes.
+/// Limit of a parser message in bytes: it quotes its input, which may be megabytes.
 const MAX_MESSAGE: usize = 200;
-/// Longest key: tensor names stay under 100 bytes.
+/// Limit of a key in bytes: tensor names stay under 100.
 const MAX_KEY: usize = 256;
 
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CheckpointFault> {
@@ -22,12 +22,13 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CheckpointFault> {
         .map_err(|error| CheckpointFault::Json(error.to_string().chars().take(MAX_MESSAGE).collect()))
 }
 
-/// Parses a whole file, with or without a byte order mark. One that is something else is named.
+/// Parses a whole file, with or without a byte order mark. Names the format of a file that is
+/// something else.
 pub fn parse_file<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CheckpointFault> {
     parse(sniff::without_mark(bytes)).map_err(|fault| sniff::known(bytes).map_or(fault, CheckpointFault::OtherFile))
 }
 
-/// A key of an object, of a bounded length and not seen before.
+/// Reads a key of an object, of a bounded length and not seen before.
 pub fn next_key<'de, A: MapAccess<'de>>(map: &mut A, seen: &mut HashSet<String>) -> Result<Option<String>, A::Error> {
     let Some(key) = map.next_key::<String>()? else { return Ok(None) };
     if key.len() > MAX_KEY {
@@ -73,7 +74,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
     }
 }
 
-/// Any JSON, no object of which has a key twice. The parser bounds how deep it goes.
+/// Any JSON value without duplicate keys in its objects. The parser limits its depth.
 pub struct Strict(pub Value);
 
 impl<'de> Deserialize<'de> for Strict {

@@ -1,13 +1,13 @@
 //! Checkpoints of transformers and of MLX: a folder with `config.json` and safetensors files.
 //!
 //! ```text
-//! folder ─┬─ config.json ── config, quantization ─── blueprint
+//! folder ─┬─ config.json ── config, quantization ─── model configuration
 //!         └─ *.safetensors ─ header ── names ─────── binder ── tensors, by GGUF's names
-//!                                        affine ────────┘  (MLX's packed codes, laid out anew)
+//!                                        affine ────────┘  (repacks MLX's packed codes)
 //! ```
-//! All of it is material from outside: every size is capped by a named constant, held against the
-//! file, and added with checked arithmetic before anything is allocated by it. What is not known is
-//! refused by name.
+//! All of it is untrusted input: every size is capped by a named constant, checked against the
+//! file, and added with checked arithmetic before any allocation depends on it. Unknown tensors and
+//! settings are refused by name.
 
 mod affine;
 mod binder;
@@ -52,15 +52,15 @@ pub struct Checkpoint {
     dir: PathBuf,
     config: CheckpointConfig,
     shards: Vec<Shard>,
-    /// By the name below the prefix; without the parts that are not run.
+    /// Tensors by the name below the prefix; without the parts that are not run.
     tensors: HashMap<String, Place>,
-    /// Those of the block that drafts, by their names from "mtp." on.
+    /// Tensors of the draft block, by their names from "mtp." on.
     drafting: HashMap<String, Place>,
-    /// Norms are zero-centred and convolutions as transformers has them.
+    /// Whether norms are zero-centred and convolutions are in the layout of transformers.
     raw: bool,
 }
 
-/// What stands beside packed codes.
+/// Suffixes of the tensors beside packed codes.
 const PARAMETERS: [&str; 2] = [".scales", ".biases"];
 
 /// A file of weights.
@@ -76,7 +76,7 @@ struct Place {
 }
 
 impl Checkpoint {
-    /// `path` is the folder, or a file of weights in it.
+    /// Opens a checkpoint; `path` is the folder, or a file of weights in it.
     pub fn open(path: &Path) -> Result<Self, LlmError> {
         let folder = CheckpointFolder::find(path)?;
         let config = CheckpointConfig::parse(&folder.config()?, &folder.dir.join(folder::CONFIG))?;
@@ -95,7 +95,7 @@ impl Checkpoint {
         self.shards.iter().map(|shard| &*shard.path)
     }
 
-    /// The files of weights as they are mapped, for whoever reads them otherwise.
+    /// The mapped files of weights, for other readers.
     pub fn maps(&self) -> impl Iterator<Item = &Mmap> {
         self.shards.iter().map(|shard| &*shard.map)
     }
@@ -104,12 +104,12 @@ impl Checkpoint {
         &self.config.model_config
     }
 
-    /// All of config.json.
+    /// Contents of config.json.
     pub fn config(&self) -> &Map<String, Value> {
         &self.config.file
     }
 
-    /// Whether the head is the embedding: as config.json says, else by whether there is a head. A
+    /// Whether the head is the embedding: as config.json states, else by whether there is a head. A
     /// head beside a tied embedding is not used, as in transformers.
     pub fn tied(&self) -> bool {
         self.config.tied.unwrap_or(!self.tensors.contains_key(names::HEAD))
@@ -120,19 +120,19 @@ impl Checkpoint {
         self.raw
     }
 
-    /// The tensor called `name` below the prefix, and the file that its span is of.
+    /// Finds the tensor called `name` below the prefix, and the file that holds it.
     pub fn find(&self, name: &str) -> Result<(&CheckpointTensor, &Arc<Mmap>), LlmError> {
         let place = self.place(name)?;
         Ok((&place.tensor, &self.shards[place.shard].map))
     }
 
-    /// How kernels read the tensor called `name` below the prefix; one that is no float is refused.
+    /// Block type of the tensor called `name` below the prefix; one that is not a float is refused.
     pub fn float(&self, name: &str) -> Result<BlockType, LlmError> {
         self.block(self.place(name)?)
     }
 
-    /// A tensor that is not `needed` is refused: a model that has it computes something else than
-    /// we would.
+    /// Refuses any tensor that is not `needed`: the model would compute something else than this
+    /// engine.
     pub fn refuse_all_but(&self, needed: &[Needed]) -> Result<(), LlmError> {
         let needed: HashSet<&str> = needed.iter().map(|needed| needed.name.as_str()).collect();
         self.refuse_unless(|own| needed.contains(own) || PARAMETERS.iter().any(|part| own.ends_with(part)))
@@ -152,14 +152,14 @@ impl Checkpoint {
         self.tied() && names::module(name) == names::module(names::HEAD)
     }
 
-    /// Whether the checkpoint has a block that drafts.
+    /// Whether the checkpoint has a draft block.
     pub fn drafts(&self) -> bool {
         names::can_draft(|name| self.drafting.contains_key(name))
     }
 
-    /// What the weights will hold once bound: mapped spans, and the blocks that packed codes
-    /// become. An embedding that is not the head is left out where it is mapped, because only the
-    /// rows of spoken tokens are read. The block that drafts counts where it is bound too.
+    /// Bytes that the weights will hold once bound: mapped spans, and the blocks that packed codes
+    /// become. A mapped embedding that is not also the head is left out, because only the rows of
+    /// used tokens are read. The draft block counts if it is bound too.
     pub fn resident_bytes(&self, drafting: bool) -> u64 {
         let counted = |(name, place): (&String, &Place)| match (name.as_str(), &place.tensor.dtype) {
             (name, _) if self.is_unused_head(name) => 0,
@@ -175,7 +175,7 @@ impl Checkpoint {
         LlmError::Unsupported { path: self.dir.clone(), what: what.into(), supported: supported.into() }
     }
 
-    /// Something is wrong with the tensor called `name` below the prefix.
+    /// Error for the tensor called `name` below the prefix.
     pub fn damaged_at(&self, name: &str, fault: CheckpointFault) -> LlmError {
         self.get(name).map_or_else(|| self.missing(name), |place| self.damaged(place, fault))
     }
@@ -192,14 +192,14 @@ impl Checkpoint {
         self.get(name).ok_or_else(|| self.missing(name))
     }
 
-    /// Of the model or of the block that drafts.
+    /// Looks up a tensor of the model or of the draft block.
     fn get(&self, name: &str) -> Option<&Place> {
         self.tensors.get(name).or_else(|| self.drafting.get(name))
     }
 
-    /// Whether the norms of the block that drafts are zero-centred. Some who convert a checkpoint
-    /// shift the model's and leave these: those of its layer are near 0 as published, and near 1
-    /// shifted; the others follow them.
+    /// Whether the norms of the draft block are zero-centred. Some converters shift the norms of
+    /// the model and not these: those of its layer are near 0 as published, and near 1 shifted; its
+    /// other norms are assumed to be like them.
     pub fn drafts_raw(&self) -> Result<bool, LlmError> {
         let mut means = 0.0;
         for name in names::DRAFT_NORMS {
@@ -209,8 +209,8 @@ impl Checkpoint {
         Ok(self.raw || means / (names::DRAFT_NORMS.len() as f32) < 0.5)
     }
 
-    /// By the layout of the convolutions, which whoever shifts the norms moves too; nothing else
-    /// tells dependably.
+    /// Detects zero-centred norms by the layout of the convolutions, which converters change
+    /// together with the norms; no other sign is reliable.
     fn has_raw_norms(&self) -> Result<bool, LlmError> {
         let delta = self.config.model_config.delta.as_ref();
         let (layers, taps) = delta.map_or((&[][..], 0), |delta| (&delta.layers[..], delta.taps));
@@ -237,7 +237,7 @@ impl Checkpoint {
     }
 }
 
-/// The files of a checkpoint, and what is where in them.
+/// Mapped files of a checkpoint, and the places of the tensors in them.
 #[derive(Default)]
 struct Mapped {
     shards: Vec<Shard>,
@@ -245,11 +245,11 @@ struct Mapped {
     drafting: HashMap<String, Place>,
 }
 
-/// Maps every shard and reads its header. No tensor may stand in two of them, and none elsewhere
-/// than the index says.
+/// Maps every shard and reads its header. No tensor may be in two of them, or elsewhere than the
+/// index states.
 fn map_all(folder: &CheckpointFolder) -> Result<Mapped, LlmError> {
     let Mapped { mut shards, mut tensors, mut drafting } = Mapped::default();
-    // Those of skipped towers too.
+    // Includes tensors of skipped towers.
     let mut all: HashSet<(String, &str)> = HashSet::new();
     for (number, file) in folder.shards.iter().enumerate() {
         let shard = Shard::open(folder.dir.join(file))?;
@@ -289,15 +289,15 @@ impl Shard {
     }
 }
 
-/// A file of tensors in memory, if it is a regular one.
+/// Maps a file of tensors into memory, if it is a regular one.
 pub fn map_file(path: &Path) -> io::Result<Mmap> {
     if !std::fs::metadata(path)?.is_file() {
-        // Opening a pipe would wait for a writer for ever.
+        // Opening a pipe would block until there is a writer.
         return Err(io::Error::other("it is not a regular file"));
     }
     let file = File::open(path)?;
-    // SAFETY: the mapping is private and read-only, and nothing of Sotto's writes into a file of a
-    // model: new ones take their place by rename. Another program that cuts the file short in place
-    // would end this process with SIGBUS, as with every memory-mapped model.
+    // SAFETY: the mapping is private and read-only, and Sotto never writes into a model file: new
+    // ones replace it by rename. If another program truncates the file in place, this process ends
+    // with SIGBUS, as with every memory-mapped model.
     unsafe { Mmap::map(&file) }
 }

@@ -1,43 +1,43 @@
-//! One model, two sets of names: GGUF's, by which tensors are asked for, and those of transformers
-//! and mlx-lm.
+//! Mapping between two sets of tensor names: GGUF's, which the engine uses, and those of
+//! transformers and mlx-lm.
 
-/// What stands before the names of the text model: as published, as mlx-lm writes it, and text
-/// alone. The longer first, because the last is a beginning of the first.
+/// Prefixes of the names of the text model: as published, as mlx-lm writes it, and text alone. The
+/// longer first, because the last is a prefix of the first.
 const PREFIXES: [&str; 3] = ["model.language_model.", "language_model.model.", "model."];
-/// The head stands beside the text model, not in it.
+/// Names of the head, which is beside the text model, not in it.
 const HEADS: [&str; 3] = ["language_model.lm_head.", "model.lm_head.", "lm_head."];
-/// What sees: not part of the text model as it is run here.
+/// Prefixes of the vision tower, which is not run.
 const SKIPPED: [&str; 3] = ["model.visual.", "visual.", "vision_tower."];
-/// What stands before the names of the block that drafts.
+/// Prefixes of the names of the draft block.
 const DRAFTING_PREFIXES: [&str; 4] = ["", "model.", "language_model.", "model.language_model."];
-/// With this the names of the block that drafts begin, below what stands before them.
+/// Beginning of the names of the draft block, after their prefix.
 const DRAFTING: &str = "mtp.";
-/// The layer of the block that drafts.
+/// Layer of the draft block.
 pub const DRAFTING_LAYER: &str = "mtp.layers.0.";
-/// Matrices of its own for tokens, which no published Qwen3.5 has.
+/// Separate token matrices of the draft block, which no published Qwen3.5 has.
 const DRAFTING_OWN: [&str; 3] = ["mtp.embed_tokens.weight", "mtp.lm_head.weight", "mtp.shared_head.head.weight"];
 pub const EMBEDDING: &str = "embed_tokens.weight";
 pub const HEAD: &str = "lm_head.weight";
 pub const CONVOLUTION: &str = "linear_attn.conv1d.weight";
 
-/// What a tensor is, which says what becomes of its values.
+/// Kind of a tensor, which determines the conversion of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorKind {
-    /// W [rows, cols]; may be quantised.
+    /// Matrix W [rows, cols]; may be quantised.
     Matrix,
-    /// Zero-centred in raw files: multiplies by 1 + w there, by w in converted files.
+    /// Norm, zero-centred in raw files: multiplies by 1 + w there, by w in converted files.
     Norm,
-    /// Multiplies by w everywhere.
+    /// Norm that multiplies by w in every file.
     GatedNorm,
-    /// A_log; asked for as -exp(A_log).
+    /// A_log; returned as -exp(A_log).
     Decay,
-    /// [channels, 1, taps] in raw files, [channels, taps, 1] in converted ones.
+    /// Convolution, [channels, 1, taps] in raw files, [channels, taps, 1] in converted ones.
     Convolution,
-    /// Added to the decay's input.
+    /// Bias added to the input of the decay.
     Bias,
 }
 
-/// GGUF's name and transformers' within a layer.
+/// Names within a layer: GGUF's and transformers'.
 const LAYER: [(&str, &str, TensorKind); 20] = [
     ("attn_norm.weight", "input_layernorm.weight", TensorKind::Norm),
     ("post_attention_norm.weight", "post_attention_layernorm.weight", TensorKind::Norm),
@@ -66,19 +66,19 @@ const WHOLE: [(&str, &str, TensorKind); 3] = [
     ("output.weight", HEAD, TensorKind::Matrix),
 ];
 
-/// What the block that drafts has beside its layer.
+/// Tensors of the draft block outside its layer.
 const DRAFT: [(&str, &str, TensorKind); 4] = [
     ("nextn.eh_proj.weight", JOIN, TensorKind::Matrix),
     ("nextn.enorm.weight", TOKEN_NORM, TensorKind::Norm),
     ("nextn.hnorm.weight", HIDDEN_NORM, TensorKind::Norm),
     ("nextn.shared_head_norm.weight", DRAFT_NORM, TensorKind::Norm),
 ];
-/// The matrix by which the block that drafts is known.
+/// Name of the matrix that identifies the draft block.
 pub const JOIN: &str = "mtp.fc.weight";
 pub const TOKEN_NORM: &str = "mtp.pre_fc_norm_embedding.weight";
 pub const HIDDEN_NORM: &str = "mtp.pre_fc_norm_hidden.weight";
 pub const DRAFT_NORM: &str = "mtp.norm.weight";
-/// The norms of its layer: together they tell whether norms of the block are zero-centred.
+/// Norms of its layer: together they show whether norms of the block are zero-centred.
 pub const DRAFT_NORMS: [&str; 4] = [
     "mtp.layers.0.input_layernorm.weight",
     "mtp.layers.0.post_attention_layernorm.weight",
@@ -86,8 +86,8 @@ pub const DRAFT_NORMS: [&str; 4] = [
     "mtp.layers.0.self_attn.k_norm.weight",
 ];
 
-/// The name below the prefix, and the kind, of what GGUF calls `name` in a model of so many layers,
-/// behind which comes the block that drafts.
+/// Returns the name below the prefix, and the kind, of GGUF's `name` in a model of this many layers
+/// followed by the draft block.
 pub fn from_gguf_of(layers: usize, name: &str) -> Option<(String, TensorKind)> {
     let (own, kind) = from_gguf(name)?;
     match own.strip_prefix(&format!("layers.{layers}.")) {
@@ -96,7 +96,7 @@ pub fn from_gguf_of(layers: usize, name: &str) -> Option<(String, TensorKind)> {
     }
 }
 
-/// The name below the prefix, and the kind, of what GGUF calls `name`.
+/// Returns the name below the prefix, and the kind, of GGUF's `name`.
 pub fn from_gguf(name: &str) -> Option<(String, TensorKind)> {
     if let Some((_, own, kind)) = WHOLE.iter().find(|(gguf, ..)| *gguf == name) {
         return Some(((*own).to_owned(), *kind));
@@ -109,8 +109,8 @@ pub fn from_gguf(name: &str) -> Option<(String, TensorKind)> {
     Some((format!("layers.{layer}.{own}"), *kind))
 }
 
-/// The kind of the tensor that is called `name` below the prefix, or in the block that drafts;
-/// `None` for one that no Qwen3.5 has.
+/// Returns the kind of the tensor called `name` below the prefix, or in the draft block; `None` for
+/// one that no Qwen3.5 has.
 pub fn kind(name: &str) -> Option<TensorKind> {
     let table = match in_layer(name) {
         Some(part) => return LAYER.iter().find(|(_, own, _)| *own == part).map(|(.., kind)| *kind),
@@ -119,14 +119,13 @@ pub fn kind(name: &str) -> Option<TensorKind> {
     table.into_iter().find(|(_, own, _)| *own == name).map(|(.., kind)| *kind)
 }
 
-/// What the tensor called `name` is called within its layer, be it the model's or that of the block
-/// that drafts.
+/// Name within its layer of the tensor called `name`, in the model or in the draft block.
 pub fn in_layer(name: &str) -> Option<&str> {
     let of_model = || name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')).map(|(_, part)| part);
     name.strip_prefix(DRAFTING_LAYER).or_else(of_model)
 }
 
-/// GGUF's name of what is called `name` below the prefix.
+/// GGUF's name of the tensor called `name` below the prefix.
 pub fn to_gguf(name: &str) -> Option<String> {
     if let Some((layer, part)) = name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) {
         return LAYER.iter().find(|(_, own, _)| *own == part).map(|(gguf, ..)| format!("blk.{layer}.{gguf}"));
@@ -134,7 +133,7 @@ pub fn to_gguf(name: &str) -> Option<String> {
     WHOLE.iter().find(|(_, own, _)| *own == name).map(|(gguf, ..)| (*gguf).to_owned())
 }
 
-/// A tensor's or a module's name without what stands before the text model.
+/// Name of a tensor or module without the prefix of the text model.
 pub fn below_prefix(name: &str) -> &str {
     if let Some(head) = HEADS.iter().find(|head| name.starts_with(**head) || name == head.trim_end_matches('.')) {
         return &name[head.len() - "lm_head.".len()..];
@@ -142,19 +141,18 @@ pub fn below_prefix(name: &str) -> &str {
     PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
-/// The module whose tensor is called `name`.
+/// Module of the tensor called `name`.
 pub fn module(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(module, _)| module)
 }
 
-/// The name of a tensor of the block that drafts, without what stands before; `None` for other
-/// tensors.
+/// Name of a tensor of the draft block without its prefix; `None` for other tensors.
 pub fn drafting(name: &str) -> Option<&str> {
     let mut below = DRAFTING_PREFIXES.iter().filter_map(|prefix| name.strip_prefix(prefix));
     below.find(|own| own.starts_with(DRAFTING))
 }
 
-/// Whether tensors of these names are a block that drafts as it is run here: with the embedding and
+/// Whether tensors of these names are a draft block that this engine runs: with the embedding and
 /// the head of the model.
 pub fn can_draft(has: impl Fn(&str) -> bool) -> bool {
     has(JOIN) && !DRAFTING_OWN.into_iter().any(has)

@@ -1,10 +1,10 @@
-//! What config.json declares about quantised tensors, in the spellings of those who write MLX
-//! files.
+//! Declarations of quantised tensors in config.json, in the variants that writers of MLX files use.
 //!
 //! `quantization` (mirrored as `quantization_config`) holds `bits`, `group_size` and `mode` for all
 //! modules, and under the path of a module an object of its own, or `false` for one that is not
-//! quantised. Others write `quantization_bits` and `quantization_group_size`, or only the text
-//! "int8". What a file really holds is read from the shapes of its tensors and compared with this.
+//! quantised. Other files have `quantization_bits` and `quantization_group_size`, or only the text
+//! "int8". The actual contents are read from the shapes of the tensors and compared with the
+//! declaration.
 
 use std::collections::HashMap;
 
@@ -16,11 +16,11 @@ use crate::llm::LlmError;
 
 const MODES: &str = "affine";
 
-/// What is declared; nothing where the file says nothing.
+/// Declarations of a file; empty if it has none.
 #[derive(Debug, Default)]
 pub struct Quantization {
     all: Declared,
-    /// By the path of the module below its prefix.
+    /// Declarations by the path of the module below its prefix.
     modules: HashMap<String, Module>,
 }
 
@@ -30,7 +30,7 @@ enum Module {
     Affine(Declared),
 }
 
-/// Bits of a code and values of a group, as far as somebody said.
+/// Bits of a code and values of a group, as far as they are declared.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Declared {
     bits: Option<u64>,
@@ -82,7 +82,7 @@ impl Quantization {
             let module = match value {
                 Value::Object(own) => Module::Affine(declared(&object.of(own))?),
                 Value::Bool(false) => Module::Float,
-                // True says no more than is said for all modules.
+                // True adds nothing to the declaration for all modules.
                 _ => continue,
             };
             modules.insert(names::below_prefix(path).to_owned(), module);
@@ -90,7 +90,7 @@ impl Quantization {
         Ok(Quantization { all: declared(object)?, modules })
     }
 
-    /// Why a module that is quantised to `bits` in groups of `group` contradicts what was declared;
+    /// Describes how a module quantised to `bits` in groups of `group` contradicts its declaration;
     /// `None` if it does not.
     pub fn contradicts(&self, module: &str, bits: usize, group: usize) -> Option<String> {
         let declared = match self.modules.get(names::below_prefix(module)) {

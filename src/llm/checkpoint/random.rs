@@ -1,5 +1,5 @@
-//! Checkpoints with random weights in the published layout, for tests and measurements: a model
-//! with random weights is as fast and as large as a real one.
+//! Checkpoints with random weights in the published layout, for tests and measurements: they have
+//! the speed and size of real ones.
 
 use std::io;
 use std::path::Path;
@@ -16,12 +16,13 @@ use super::names::TensorKind;
 use super::writer::{CheckpointWriter, TensorSpec};
 use crate::llm::LlmError;
 
-/// Before the names of the text model, as published.
+/// Prefix of the names of the text model, as published.
 pub const PREFIX: &str = "model.language_model.";
-/// Values that are made at a time.
+/// Number of values that are generated at a time.
 const CHUNK: usize = 1 << 20;
 
-/// Writes `config` and weights for it, and for `others`, into the folder `dir` as `file`.
+/// Writes a checkpoint into the folder `dir`: `config`, and `file` with weights for it and for
+/// `others`.
 pub fn write(dir: &Path, file: &str, config: &Value, others: &[TensorSpec], seed: u64) -> Result<Checkpoint, LlmError> {
     let text = config.to_string();
     let parsed = CheckpointConfig::parse(text.as_bytes(), &dir.join(CONFIG))?;
@@ -36,7 +37,7 @@ pub fn write(dir: &Path, file: &str, config: &Value, others: &[TensorSpec], seed
     }
     let random = |entry: &TensorSpec| (entry.clone(), Values::new(TensorKind::Matrix, &entry.name, &entry.dims, seed));
     tensors.extend(others.iter().map(random));
-    // The order of the reference implementation: wide elements first, then by name.
+    // Order of the reference implementation: wide elements first, then by name.
     tensors.sort_by(|(a, _), (b, _)| (a.dtype != Dtype::F32, &a.name).cmp(&(b.dtype != Dtype::F32, &b.name)));
     let entries: Vec<TensorSpec> = tensors.iter().map(|(entry, _)| entry.clone()).collect();
     let path = dir.join(file);
@@ -62,12 +63,11 @@ fn write_values(writer: &mut CheckpointWriter, entry: &TensorSpec, mut values: V
     Ok(())
 }
 
-/// The values of one tensor, one after the other: always the same for the same name and seed, and
-/// all of them bf16.
+/// Generator of the values of one tensor, deterministic by name and seed; all values are bf16.
 pub struct Values {
     random: fastrand::Rng,
     kind: TensorKind,
-    /// Of a matrix, so that its products are as large as its inputs.
+    /// Scale of a matrix, so that its products are as large as its inputs.
     scale: f32,
 }
 
@@ -78,7 +78,7 @@ impl Values {
         Values { random: fastrand::Rng::with_seed(seed), kind, scale }
     }
 
-    /// Mean 0, deviation 1, near enough to normal: the sum of four uniform numbers.
+    /// Draws with mean 0 and deviation 1, nearly normal: the sum of four uniform numbers.
     fn normal(&mut self) -> f32 {
         const SIXTEEN: u64 = 0xffff;
         let bits = self.random.u64(..);
@@ -97,7 +97,7 @@ impl Iterator for Values {
             TensorKind::Norm => self.normal() * 0.1,
             TensorKind::GatedNorm => self.normal() * 0.1 + 1.0,
             TensorKind::Convolution => self.normal() * 0.5,
-            // From heads that hardly forget to heads that forget at once.
+            // From heads with hardly any decay to heads that decay at once.
             TensorKind::Decay => (self.random.f32() * 15.99 + 0.01).ln(),
             TensorKind::Bias => self.random.f32() * 6.0 - 5.0,
         };

@@ -1,4 +1,4 @@
-//! Small checkpoints for tests, in every layout that is found in the world.
+//! Small checkpoints for tests, in every layout that occurs in practice.
 
 use std::path::Path;
 
@@ -14,25 +14,26 @@ use super::writer::{CheckpointWriter, TensorSpec};
 use super::{Checkpoint, config};
 use crate::llm::LlmError;
 
-/// A layout. All widths are multiples of 128, so that every group fits.
+/// Layout of a checkpoint. All widths are multiples of 128, so that every group fits.
 #[derive(Clone)]
 pub struct Layout {
     pub prefix: &'static str,
     pub head: &'static str,
-    /// Norms hold 1 + w, convolutions are [channels, taps, 1].
+    /// Whether norms hold 1 + w and convolutions are [channels, taps, 1].
     pub converted: bool,
     pub dtype: Dtype,
     pub tied: bool,
-    /// Bits and group of every matrix.
+    /// Bits and group size of every matrix.
     pub packed: Option<(usize, usize)>,
     pub shards: usize,
     pub config: Value,
 }
 
-/// A tensor to write: what it is called, and its bytes.
+/// A tensor to write: its specification and its bytes.
 pub type Data = (TensorSpec, Vec<u8>);
 
-/// Two layers, a DeltaNet with twice as many value heads as key heads, and attention.
+/// Configuration of two layers, a DeltaNet with twice as many value heads as key heads, and
+/// attention.
 pub fn text_config() -> Value {
     json!({
         "model_type": "qwen3_5_text", "vocab_size": 64, "hidden_size": 128, "intermediate_size": 256,
@@ -76,7 +77,7 @@ impl Layout {
         inventory(&config.model_config, self.tied)
     }
 
-    /// What a model binds for `needed`, and the tensors that say so.
+    /// Values that a model binds for `needed`, and the tensors that encode them.
     pub fn tensor(&self, needed: &Needed) -> (Vec<f32>, Vec<Data>) {
         let Needed { name, kind, dims } = needed;
         let count = dims.iter().product();
@@ -86,7 +87,7 @@ impl Layout {
         }
         let full = match name.as_str() {
             names::HEAD => self.head.to_owned(),
-            // As published: beside the text model, not in it.
+            // As published: outside the text model.
             name if names::drafting(name).is_some() => name.to_owned(),
             name => format!("{}{name}", self.prefix),
         };
@@ -109,7 +110,7 @@ impl Layout {
         (values, vec![data])
     }
 
-    /// The tensors of a block that drafts.
+    /// Tensors of a draft block.
     pub fn draft_inventory(&self) -> Vec<Needed> {
         let config =
             config::CheckpointConfig::parse(self.config.to_string().as_bytes(), Path::new("config.json")).unwrap();
@@ -124,8 +125,8 @@ impl Layout {
         self.write_tensors(&self.tensors())
     }
 
-    /// Writes the folder with `tensors` instead of the layout's own, split over as many files as it
-    /// says.
+    /// Writes the folder with `tensors` instead of the layout's own, split over the layout's number
+    /// of files.
     pub fn write_tensors(&self, tensors: &[Data]) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.json"), self.config.to_string()).unwrap();
@@ -158,8 +159,8 @@ pub fn open(dir: &TempDir) -> Result<Checkpoint, LlmError> {
     Checkpoint::open(dir.path())
 }
 
-/// Quantises plainly, bit by bit as the format is described: values that come back, and the three
-/// tensors.
+/// Quantises in a simple way, bit by bit, following the description of the format. Returns the
+/// decoded values and the three tensors.
 fn pack(name: &str, values: &[f32], dims: &[usize], bits: usize, group: usize) -> (Vec<f32>, Vec<Data>) {
     let (rows, cols) = (dims[0], dims[1]);
     let (mut packed, mut scales, mut biases) = (vec![0u8; rows * cols / 8 * bits], Vec::new(), Vec::new());
@@ -167,7 +168,7 @@ fn pack(name: &str, values: &[f32], dims: &[usize], bits: usize, group: usize) -
     for (number, group_values) in values.chunks(group).enumerate() {
         let low = group_values.iter().copied().fold(f32::INFINITY, f32::min);
         let high = group_values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // Every other group counts down from its greatest value, as MLX's do.
+        // Every other group counts down from its greatest value, as in MLX.
         let (bias, step) = if number % 2 == 0 { (low, high - low) } else { (high, low - high) };
         let round = |x: f32| bf16::from_f32(x).to_f32();
         let (scale, bias) = (round(step / ((1 << bits) - 1) as f32), round(bias));

@@ -1,4 +1,5 @@
-//! A good checkpoint of every layout is read back; each lie is refused with the right words.
+//! Tests that a good checkpoint of every layout is read back, and each fault is refused with the
+//! right message.
 
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ fn values(weight: &Weight) -> Vec<f32> {
     values
 }
 
-/// Asks for everything by GGUF's names, as a model does, and compares to the bit.
+/// Requests every tensor by GGUF's name, as a model does, and compares it to the bit.
 fn check(layout: &Layout, what: &str) {
     let dir = layout.write();
     let checkpoint = open(&dir).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -181,7 +182,7 @@ fn a_configuration_that_lies_or_asks_for_what_is_not_run_is_refused() {
     }
 }
 
-/// Shows what a model that binds the whole layout is told.
+/// Error of a model that binds the whole layout.
 fn refusal(layout: &Layout, tensors: &[Data]) -> String {
     let dir = layout.write_tensors(tensors);
     let bind = || -> Result<(), LlmError> {
@@ -241,7 +242,7 @@ fn other_towers_are_skipped_whatever_their_types() {
     tensors.extend([
         plain("model.visual.patch_embed.proj.weight", Dtype::BF16, &[8, 3, 2, 4, 4]),
         plain("mtp.fc.weight", Dtype::F16, &[128, 256]),
-        // Beside a tied embedding a head is not used.
+        // A head beside a tied embedding is not used.
         plain("lm_head.weight", Dtype::BF16, &[64, 128]),
     ]);
     let dir = layout.write_tensors(&tensors);
@@ -318,7 +319,8 @@ fn packed_tensors_of_other_shapes_are_refused() {
     assert!(message.contains("without \"biases\""), "{message}");
 }
 
-/// What a file claims is counted before anything is bound, so before it is held against its shapes.
+/// The size that a file declares is counted before anything is bound, so before it is checked
+/// against the shapes.
 #[test]
 fn packed_tensors_that_do_not_fit_are_counted_without_being_read() {
     let layout = Layout::mlx(8, 32);
@@ -339,8 +341,8 @@ fn packed_tensors_that_do_not_fit_are_counted_without_being_read() {
     }
 }
 
-/// What a model will hold is said before anything is bound. A head beside a tied embedding is not
-/// read.
+/// The bytes that a model will hold are known before anything is bound. A head beside a tied
+/// embedding is not read.
 #[test]
 fn resident_bytes_are_those_of_the_weights() {
     for layout in [Layout::mlx(4, 32), Layout::mlx(8, 64), Layout::published()] {
@@ -364,8 +366,8 @@ fn resident_bytes_are_those_of_the_weights() {
     }
 }
 
-/// The tensors of a block that drafts, its norms all `layer` and those before the matrix that joins
-/// all `join`.
+/// Tensors of a draft block. All norms of its layer are `layer`, and those before the joining
+/// matrix are `join`.
 fn block(prefix: &str, layer: f32, join: f32) -> Vec<Data> {
     let matrices: [(&str, [usize; 2]); 8] = [
         ("fc", [128, 256]),
@@ -395,7 +397,7 @@ fn block(prefix: &str, layer: f32, join: f32) -> Vec<Data> {
     matrices.into_iter().chain(norms).collect()
 }
 
-/// As published, as somebody converts all of it, and as somebody forgets the block.
+/// Cases: as published, fully converted, and converted without the draft block.
 #[test]
 fn norms_of_the_block_that_drafts_go_by_those_of_its_own_layer() {
     let (raw, converted) = (Layout::published(), Layout::mlx(8, 64));
@@ -424,7 +426,7 @@ fn a_block_that_drafts_is_loaded_whole_or_refused_by_name() {
         let dir = layout.write_tensors(&[layout.tensors(), block].concat());
         let source = crate::llm::ModelSource::open(dir.path()).unwrap();
         assert!(source.drafts() && source.resident_bytes(true) > source.resident_bytes(false));
-        // Whoever does not want it does not look at it.
+        // A model without the draft block does not read it.
         assert!(!source.load(1).unwrap().drafts());
         source.load_on(sotto_kernels::Pool::new(1), true).map(|model| model.drafts())
     };

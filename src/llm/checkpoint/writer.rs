@@ -1,5 +1,5 @@
-//! Writes a safetensors file tensor by tensor: what it will hold must be known first, the data come
-//! as they are made.
+//! Writes a safetensors file tensor by tensor: the entries must be known first, the data follow as
+//! they are computed.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -9,8 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::header::Dtype;
 
-/// The data of the first tensor begin at a multiple of this, so that the elements of all lie on
-/// their own size.
+/// Alignment of the data of the first tensor, so that all elements are aligned to their own size.
 const ALIGNMENT: usize = 8;
 
 /// A tensor that will be written.
@@ -18,7 +17,7 @@ const ALIGNMENT: usize = 8;
 pub struct TensorSpec {
     pub name: String,
     pub dtype: Dtype,
-    /// Outermost first.
+    /// Dimensions, outermost first.
     pub dims: Vec<usize>,
 }
 
@@ -33,7 +32,7 @@ impl TensorSpec {
     }
 }
 
-/// A file under way. The data of the entries are written in their order.
+/// A file being written. The data of the entries are written in their order.
 pub struct CheckpointWriter {
     file: BufWriter<File>,
     left: u64,
@@ -49,14 +48,14 @@ impl CheckpointWriter {
         Ok(CheckpointWriter { file, left: entries.iter().map(TensorSpec::bytes).sum() })
     }
 
-    /// The next bytes of data.
+    /// Writes the next bytes of data.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let more = || io::Error::other("more data than the header promises");
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(more)?;
         self.file.write_all(bytes)
     }
 
-    /// Ends the file, once all data were written, and waits until it is on the disk.
+    /// Ends the file after all data, and waits until it is on disk.
     pub fn finish(self) -> io::Result<()> {
         if self.left > 0 {
             return Err(io::Error::other("less data than the header promises"));
@@ -80,7 +79,7 @@ fn header(entries: &[TensorSpec], metadata: &[(&str, &str)]) -> Vec<u8> {
         begin = end;
     }
     let mut header = Value::from(table).to_string().into_bytes();
-    // The format allows spaces behind the JSON for this.
+    // The format allows spaces after the JSON for alignment.
     header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
     header
 }

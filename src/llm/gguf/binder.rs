@@ -1,4 +1,4 @@
-//! The tensors of a GGUF file, as a model binds them.
+//! Binding of the tensors of a GGUF file to a model.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ impl Gguf {
     }
 }
 
-/// What a block that drafts has: its own tensors, and those of a layer that attends.
+/// Tensors of a draft block: its own, and those of an attention layer.
 const DRAFTING: [&str; 15] = [
     "nextn.eh_proj",
     "nextn.enorm",
@@ -39,7 +39,7 @@ const DRAFTING: [&str; 15] = [
     "ffn_down",
 ];
 
-/// The most blocks that are looked at: no model has so many.
+/// Limit of blocks: no model has so many.
 const MAX_BLOCKS: u64 = 1 << 12;
 
 /// The blocks of a model, and which of them predict further tokens.
@@ -47,30 +47,30 @@ const MAX_BLOCKS: u64 = 1 << 12;
 pub struct Blocks {
     /// Blocks that the metadata count.
     pub all: u64,
-    /// How many of them, at the end, are said to predict further tokens.
+    /// Number of blocks, at the end, that the metadata declare as predicting further tokens.
     pub claimed: u64,
-    /// The number of the first that does: one that has `nextn.*` tensors, or none at all. Some
-    /// converters count a block that they left out; others say that there is one where the last is
-    /// an ordinary layer.
+    /// Number of the first block that predicts further tokens: one that has `nextn.*` tensors, or
+    /// no tensors. Some converters count a block that they left out; others declare one although
+    /// the last block is an ordinary layer.
     pub drafts_from: u64,
 }
 
 impl Default for Blocks {
-    /// None that predicts.
+    /// No block that predicts further tokens.
     fn default() -> Self {
         Blocks { all: 0, claimed: 0, drafts_from: u64::MAX }
     }
 }
 
 impl Gguf {
-    /// Finds out what the blocks of a qwen35 are; no other family here has any that predict. A
-    /// number that cannot be is refused by whoever asks for it.
+    /// Determines the kinds of the blocks of a qwen35; no other family here predicts further
+    /// tokens. An impossible number is refused later, when it is used.
     pub(super) fn count_blocks(&self) -> Blocks {
         let count = |name: &str| self.number(&format!("qwen35.{name}")).ok().flatten();
         let is_qwen35 = matches!(self.text("general.architecture"), Ok(Some("qwen35")));
         let Some(all) = count("block_count").filter(|_| is_qwen35) else { return Blocks::default() };
         let claimed = count("nextn_predict_layers").unwrap_or(0);
-        // Of each block that has tensors, whether it has those of one that predicts.
+        // For each block with tensors, whether it predicts further tokens.
         let mut predicts: HashMap<u64, bool> = HashMap::new();
         for tensor in self.tensors() {
             if let Some((block, part)) = block_and_part(&tensor.name) {
@@ -83,7 +83,7 @@ impl Gguf {
         Blocks { all, claimed, drafts_from }
     }
 
-    /// What there is to say about the blocks that predict further tokens.
+    /// Notes about the blocks that predict further tokens.
     pub fn notes(&self) -> Vec<ModelNote> {
         let Blocks { all, claimed, drafts_from } = self.blocks;
         let path = || self.path().to_owned();
@@ -93,14 +93,14 @@ impl Gguf {
         ordinary.into_iter().chain(lacks).collect()
     }
 
-    /// Whether there is a block that drafts with the embedding and the head of the model.
+    /// Whether there is a draft block that uses the embedding and the head of the model.
     pub fn drafts(&self) -> bool {
         let shares_head = !self.has_of_draft("nextn.embed_tokens") && !self.has_of_draft("nextn.shared_head_head");
         shares_head && DRAFTING.iter().all(|part| self.has_of_draft(part))
     }
 
-    /// The first tensor that is missing from a block that has `nextn.*` tensors and so should
-    /// draft.
+    /// Name of the first tensor missing from a block that has `nextn.*` tensors and should
+    /// therefore draft.
     pub fn missing_of_draft(&self) -> Option<String> {
         let missing = DRAFTING.iter().find(|part| !self.has_of_draft(part))?;
         let begun = DRAFTING.iter().any(|part| part.starts_with("nextn.") && self.has_of_draft(part));
@@ -115,13 +115,13 @@ impl Gguf {
         format!("blk.{}.{part}.weight", self.blocks.drafts_from)
     }
 
-    /// Whether the tensor is of a block that predicts further tokens.
+    /// Whether the tensor belongs to a block that predicts further tokens.
     pub(super) fn is_drafting(&self, name: &str) -> bool {
         block_and_part(name).is_some_and(|(block, _)| block >= self.blocks.drafts_from)
     }
 }
 
-/// 7 and "attn_q.weight" of "blk.7.attn_q.weight".
+/// Splits "blk.7.attn_q.weight" into 7 and "attn_q.weight".
 fn block_and_part(name: &str) -> Option<(u64, &str)> {
     let (block, part) = name.strip_prefix("blk.")?.split_once('.')?;
     Some((block.parse().ok()?, part))
@@ -149,7 +149,7 @@ impl Tensors for GgufBinder<'_> {
 
     fn refuse_the_rest(&self) -> Result<(), LlmError> {
         // The first by name, so that the same file always gives the same message. Blocks that
-        // predict further tokens add nothing to the next one, so they may stay unbound.
+        // predict further tokens do not affect the next one, so they may stay unbound.
         let ours = |name: &&String| !self.gguf.is_drafting(name);
         let names = self.gguf.tensors().map(|tensor| &tensor.name).filter(ours);
         match names.filter(|name| !self.bound.contains(*name)).min() {

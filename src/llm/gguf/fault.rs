@@ -1,5 +1,4 @@
-//! What can be wrong with a GGUF file. The path and the next step are added by
-//! [`LlmError`](super::LlmError).
+//! Faults of a GGUF file. [`LlmError`](super::LlmError) adds the path and the next step.
 
 use super::{MAX_ALIGNMENT, MAX_DIMS};
 

@@ -1,10 +1,10 @@
 //! GGUF, the container of llama.cpp's models: typed metadata, then a table of tensors, then their
 //! data.
 //!
-//! The layout follows the GGUF specification, versions 2 and 3, little-endian. A file is material
-//! from outside: every count and size in it is capped by a named constant, checked against what is
-//! left of the file, and added with checked arithmetic before anything is allocated.
-//! [`Header::parse`] is a pure function of the bytes.
+//! The layout follows the GGUF specification, versions 2 and 3, little-endian. A file is untrusted
+//! input: every count and size in it is capped by a named constant, checked against the rest of the
+//! file, and added with checked arithmetic before any allocation depends on it. [`Header::parse`]
+//! is a pure function of the bytes.
 
 mod binder;
 mod fault;
@@ -34,29 +34,32 @@ pub use fault::GgufFault;
 pub(super) use parts::first_of;
 use reader::Reader;
 
-/// The first bytes of a file.
+/// First bytes of a file.
 pub const MAGIC: [u8; 4] = *b"GGUF";
 const VERSIONS: [u32; 2] = [2, 3];
 
-/// The largest models have about 60 entries and 1,200 tensors; mixtures of experts some thousands.
+/// Limit of metadata entries: the largest models have about 60 entries and 1,200 tensors, mixtures
+/// of experts some thousands.
 pub const MAX_METADATA: u64 = 4096;
 pub const MAX_TENSORS: u64 = 16_384;
-/// Vocabularies of today reach 262,144 tokens, their merges about twice that.
+/// Limit of array elements: present vocabularies reach 262,144 tokens, their merges about twice
+/// that.
 pub const MAX_ARRAY: u64 = 1 << 22;
-/// The longest strings are chat templates, a few kilobytes.
+/// Limit of a string in bytes: the longest are chat templates, a few kilobytes.
 pub const MAX_STRING: u64 = 1 << 20;
-/// The specification allows keys of 65,535 and tensor names of 64 bytes; real ones stay under 50.
+/// Limit of a name in bytes: the specification allows keys of 65,535 and tensor names of 64; real
+/// ones stay under 50.
 pub const MAX_NAME: u64 = 256;
 pub const MAX_DIMS: u32 = 4;
-/// Elements of one tensor: far above any single matrix, far below where its bytes could overflow.
+/// Limit of elements of one tensor: far above any single matrix, far below a possible overflow of
+/// its bytes.
 pub const MAX_ELEMENTS: u64 = 1 << 40;
 pub const DEFAULT_ALIGNMENT: u64 = 32;
 pub const MAX_ALIGNMENT: u64 = 1 << 16;
 
-/// A model file, or the parts that one was split into, mapped into memory, with its tables of
-/// contents checked.
+/// A model file, or the parts of a split one, mapped into memory, with a checked header.
 pub struct Gguf {
-    /// In order; there is at least one. The metadata are those of the first.
+    /// Files in order, at least one. The metadata are those of the first.
     files: Vec<Mapped>,
     header: Header,
     blocks: Blocks,
@@ -68,22 +71,22 @@ struct Mapped {
     map: Arc<Mmap>,
 }
 
-/// What stands before the tensor data of a file. Spans point into it.
+/// Header of a file: everything before the tensor data. Spans point into the file.
 #[derive(Debug)]
 pub struct Header {
     metadata: HashMap<String, GgufValue>,
     tensors: HashMap<String, GgufTensor>,
 }
 
-/// Where a tensor lies and how it is written.
+/// Place and format of a tensor in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufTensor {
     pub name: String,
-    /// Innermost (contiguous) dimension first, as in the file: a matrix W[rows, cols] has `[cols,
+    /// Dimensions, innermost (contiguous) first as in the file: a matrix W[rows, cols] has `[cols,
     /// rows]`.
     pub dims: Vec<usize>,
     pub kind: BlockType,
-    /// The number of the file among those of the model.
+    /// Number of the file among those of the model.
     pub file: usize,
     pub span: Range<usize>,
 }
@@ -98,7 +101,7 @@ pub enum GgufValue {
     List(List),
 }
 
-/// An array of scalars or strings. It stays in the file until somebody walks it.
+/// An array of scalars or strings. It stays in the file until it is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct List {
     of: reader::ValueKind,
@@ -107,8 +110,7 @@ pub struct List {
 }
 
 impl Gguf {
-    /// Opens a file. Of a model that was split into parts it may be any; the others must lie beside
-    /// it.
+    /// Opens a file. Any part of a split model will do; the others must be beside it.
     pub fn open(path: &Path) -> Result<Self, LlmError> {
         let (file, header) = Mapped::open(path)?;
         let mut gguf = parts::gather(file, header)?;
@@ -116,7 +118,7 @@ impl Gguf {
         Ok(gguf)
     }
 
-    /// Which blocks are layers, and which predict further tokens.
+    /// Kinds of the blocks: layers, and those that predict further tokens.
     pub fn blocks(&self) -> Blocks {
         self.blocks
     }
@@ -141,7 +143,7 @@ impl Gguf {
         &self.map_of(tensor)[tensor.span.clone()]
     }
 
-    /// The file that the metadata are in.
+    /// File that holds the metadata.
     fn front(&self) -> &[u8] {
         &self.files[0].map
     }
@@ -154,8 +156,8 @@ impl Gguf {
         self.header.tensors.values()
     }
 
-    /// What the weights will hold once bound: the file, and what its matrices grow by when they are
-    /// packed. Blocks that draft count where they are bound too.
+    /// Bytes that the weights will hold once bound: the file, and the growth of its matrices when
+    /// they are packed. Draft blocks count if they are bound too.
     pub fn resident_bytes(&self, drafting: bool) -> u64 {
         let grows = |tensor: &GgufTensor| match tensor.dims[..] {
             [cols, rows] => {
@@ -170,7 +172,7 @@ impl Gguf {
         })
     }
 
-    /// A whole number; `None` when the key is absent.
+    /// Reads a whole number; `None` if the key is absent.
     pub fn number(&self, key: &str) -> Result<Option<u64>, LlmError> {
         self.read(key, "a whole number", |value| match *value {
             GgufValue::Unsigned(n) => Some(n),
@@ -202,7 +204,7 @@ impl Gguf {
         })
     }
 
-    /// The strings of an array, in order.
+    /// Reads the strings of an array, in order.
     pub fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, LlmError> {
         self.read(key, "an array of texts", |value| match value {
             GgufValue::List(list) => list.texts(self.front()),
@@ -210,7 +212,7 @@ impl Gguf {
         })
     }
 
-    /// The whole numbers of an array, in order.
+    /// Reads the whole numbers of an array, in order.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<i64>>, LlmError> {
         self.read(key, "an array of whole numbers", |value| match value {
             GgufValue::List(list) => list.numbers(self.front()),
@@ -218,12 +220,12 @@ impl Gguf {
         })
     }
 
-    /// The whole numbers of an array; `None` where the key is absent or holds no such array.
+    /// Reads the whole numbers of an array; `None` if the key is absent or holds no such array.
     pub fn numbers_or_none(&self, key: &str) -> Option<Vec<i64>> {
         self.numbers(key).ok().flatten()
     }
 
-    /// The flags of an array, in order.
+    /// Reads the flags of an array, in order.
     pub fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, LlmError> {
         self.read(key, "an array of true or false", |value| match value {
             GgufValue::List(list) => list.flags(self.front()),
@@ -263,8 +265,8 @@ impl Mapped {
     }
 }
 
-/// What is wrong with a file whose header is not one. A type of tensor that is not read is no
-/// damage, and neither is another kind of file.
+/// Error for a file whose header cannot be read. An unsupported tensor type is not damage, and
+/// neither is another kind of file.
 fn refused(path: &Path, bytes: &[u8], fault: GgufFault) -> LlmError {
     let path = path.to_owned();
     match (fault, sniff::known(bytes)) {
@@ -329,7 +331,7 @@ fn alignment(metadata: &HashMap<String, GgufValue>) -> Result<u64, GgufFault> {
     }
 }
 
-/// A tensor as its table entry says, not yet held against the file.
+/// A tensor as its table entry declares it, not yet checked against the file.
 struct TensorEntry {
     name: String,
     dims: Vec<usize>,
@@ -371,7 +373,7 @@ fn tensor_bytes(name: &str, dims: &[u64], kind: BlockType) -> Result<u64, GgufFa
     (elements / block).checked_mul(kind.block_bytes() as u64).ok_or_else(shape)
 }
 
-/// Turns offsets into spans of the file: aligned, inside it, and no two sharing a byte.
+/// Turns offsets into spans of the file: aligned, inside it, and without overlap.
 fn place_tensors(
     mut entries: Vec<TensorEntry>,
     data_start: u64,

@@ -1,7 +1,7 @@
-//! A model that was split into several files, as llama.cpp does with large ones.
+//! Models split into several files, as llama.cpp does with large ones.
 //!
-//! Part `n` of `m` ends in `-n-of-m.gguf`, both with five digits, and says so in its metadata:
-//! `split.no`, from 0, and `split.count`. All other metadata stand in the first part; each part has
+//! Part `n` of `m` ends in `-n-of-m.gguf`, both with five digits, and repeats this in its metadata:
+//! `split.no`, from 0, and `split.count`. All other metadata are in the first part; each part has
 //! the table of its own tensors.
 
 use std::path::{Path, PathBuf};
@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 use super::{Blocks, Gguf, GgufFault, GgufValue, Header, MAX_TENSORS, Mapped, capped};
 use crate::llm::LlmError;
 
-/// The most parts of a model: one of 1 TB in parts of 2 GB has 500.
+/// Limit of parts of a model: one of 1 TB in parts of 2 GB has 500.
 const MAX_PARTS: u64 = 1024;
 const ENDING: &str = ".gguf";
 
-/// Which part of a model a file is.
+/// Position of a file among the parts of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Split {
-    /// From 0.
+    /// Number of the part, from 0.
     number: u64,
     count: u64,
 }
 
 impl Split {
-    /// `None` for a file that is a whole model.
+    /// Reads the split metadata; `None` for a file that is a whole model.
     fn of(header: &Header) -> Result<Option<Split>, GgufFault> {
         let number = |key: &str| match header.metadata.get(key) {
             None => Ok(0),
@@ -39,7 +39,7 @@ impl Split {
         Ok((split.count > 1).then_some(split))
     }
 
-    /// Where part `number` lies, if `path` is called as this part is.
+    /// Path of part `number`, if `path` follows the naming of parts.
     fn sibling(self, path: &Path, number: u64) -> Option<PathBuf> {
         let name = path.file_name()?.to_str()?;
         let stem = name.strip_suffix(&self.suffix(self.number))?;
@@ -55,7 +55,7 @@ impl Split {
     }
 }
 
-/// The model that `file` is, or is a part of.
+/// Opens the model that consists of `file`, or that `file` is a part of.
 pub(super) fn gather(file: Mapped, header: Header) -> Result<Gguf, LlmError> {
     let damaged = |path: &Path, fault| LlmError::Damaged { path: path.to_owned(), fault };
     let Some(split) = Split::of(&header).map_err(|fault| damaged(&file.path, fault))? else {
@@ -76,7 +76,7 @@ pub(super) fn gather(file: Mapped, header: Header) -> Result<Gguf, LlmError> {
     Ok(whole.expect("a split has at least two parts"))
 }
 
-/// Part `number` of the model of which `path` is another.
+/// Opens part `number` of the model that `path` is another part of.
 fn open(split: Split, path: &Path, number: u64) -> Result<(Mapped, Header), LlmError> {
     let misnamed =
         || format!("its name does not end in {:?}, by which the others are found", split.suffix(split.number));
@@ -93,7 +93,7 @@ fn open(split: Split, path: &Path, number: u64) -> Result<(Mapped, Header), LlmE
 }
 
 impl Gguf {
-    /// Adds the tensors of the next part. No two parts may have one of the same name.
+    /// Adds the tensors of the next part. No two parts may share a tensor name.
     fn add(&mut self, file: Mapped, header: Header) -> Result<(), (PathBuf, GgufFault)> {
         let number = self.files.len();
         let all = (self.header.tensors.len() + header.tensors.len()) as u64;
@@ -109,7 +109,8 @@ impl Gguf {
     }
 }
 
-/// The one model that `files` are: the only file, or the first of the parts that all of them are.
+/// Returns the single model that `files` form: the only file, or the first of a complete list of
+/// parts.
 pub fn first_of(mut files: Vec<PathBuf>) -> Option<PathBuf> {
     files.sort();
     let first = files.first()?.clone();
@@ -126,7 +127,7 @@ mod tests {
     use crate::llm::ModelSource;
     use crate::llm::gguf::testing::Builder;
 
-    /// Part `number` of `count` with one tensor called `tensor`; the first also has a key.
+    /// Builds part `number` of `count` with one tensor called `tensor`; the first also has a key.
     fn part(number: u32, count: u32, tensor: &str) -> Vec<u8> {
         let file = Builder::default().u32("split.no", number).u32("split.count", count);
         let file = if number == 0 { file.u32("own", 7) } else { file };

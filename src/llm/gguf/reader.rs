@@ -1,4 +1,4 @@
-//! Reads little-endian fields off the front of a GGUF header and never past its end.
+//! Reader of little-endian fields from a GGUF header, with bounds checks.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ impl ValueKind {
         KINDS.get(usize::try_from(code).ok()?).copied()
     }
 
-    /// The fewest bytes one value of this kind can take.
+    /// Fewest bytes that one value of this kind can take.
     fn min_bytes(self) -> u64 {
         match self {
             ValueKind::U8 | ValueKind::I8 | ValueKind::Bool => 1,
@@ -79,13 +79,13 @@ impl<'a> Reader<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    /// A short string that names something.
+    /// Reads a short string that is a name.
     pub fn name(&mut self, what: &'static str) -> Result<&'a str, GgufFault> {
         let len = capped(what, self.u64(what)?, MAX_NAME)?;
         std::str::from_utf8(self.take(len, what)?).map_err(|_| GgufFault::NotUtf8 { what })
     }
 
-    /// The bytes of a string value.
+    /// Reads the byte range of a string value.
     fn text(&mut self) -> Result<Range<usize>, GgufFault> {
         let len = capped("string length", self.u64("string length")?, MAX_STRING)?;
         self.take(len, "string")?;
@@ -111,7 +111,8 @@ impl<'a> Reader<'a> {
         }
         let count = capped("array length", self.u64("array length")?, MAX_ARRAY)?;
         let start = self.at;
-        // Refused before walking: the shortest such array would already be longer than the file.
+        // Refused before reading the elements: the shortest such array would already exceed the
+        // file.
         let fewest = count * of.min_bytes();
         let left = (self.bytes.len() - self.at) as u64;
         if fewest > left {
@@ -145,7 +146,7 @@ impl<'a> Reader<'a> {
 }
 
 impl List {
-    /// The elements as text; `None` when they are not, or one is not UTF-8.
+    /// Elements as text; `None` if they are not, or one is not UTF-8.
     pub(super) fn texts<'a>(&self, file: &'a [u8]) -> Option<Vec<&'a str>> {
         if self.of != ValueKind::Text {
             return None;
@@ -159,13 +160,13 @@ impl List {
         Some(texts)
     }
 
-    /// The elements as flags; `None` when they are not.
+    /// Elements as flags; `None` if they are not.
     pub(super) fn flags(&self, file: &[u8]) -> Option<Vec<bool>> {
         let bytes = &file[self.span.clone()];
         (self.of == ValueKind::Bool).then(|| bytes.iter().map(|&byte| byte != 0).collect())
     }
 
-    /// The elements as whole numbers; `None` when they are not.
+    /// Elements as whole numbers; `None` if they are not.
     pub(super) fn numbers(&self, file: &[u8]) -> Option<Vec<i64>> {
         let mut reader = Reader::new(&file[self.span.clone()]);
         let mut numbers = Vec::with_capacity(self.len);

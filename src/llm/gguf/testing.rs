@@ -1,5 +1,5 @@
-//! Builds GGUF files for tests, field by field, so that each hostile one differs from a good one in
-//! one place.
+//! Builder of GGUF files for tests, field by field, so that each hostile file differs from a good
+//! one in one place.
 
 /// ggml's number for f32 tensors.
 pub const F32: u32 = 0;
@@ -12,9 +12,9 @@ pub const ARRAY: u32 = 9;
 /// A file under construction.
 #[derive(Clone, Default)]
 pub struct Builder {
-    /// By key, with the key.
+    /// Metadata entries by key, with the key.
     metadata: Vec<(String, Vec<u8>)>,
-    /// By name, with the name.
+    /// Table entries by name, with the name.
     table: Vec<(String, Vec<u8>)>,
     data: Vec<u8>,
 }
@@ -25,7 +25,7 @@ impl Builder {
         self
     }
 
-    /// The same file without the key, or the tensor, that is called `name`.
+    /// Removes the key or the tensor called `name`.
     pub fn without(mut self, name: &str) -> Self {
         let before = self.metadata.len() + self.table.len();
         self.metadata.retain(|(key, _)| key != name);
@@ -64,7 +64,7 @@ impl Builder {
         self.raw(key, ARRAY, &list)
     }
 
-    /// An f32 tensor behind the others, padded to the default alignment.
+    /// Adds an f32 tensor after the others, padded to the default alignment.
     pub fn tensor(mut self, name: &str, dims: &[u64], values: &[f32]) -> Self {
         let offset = self.data.len().next_multiple_of(32);
         self.data.resize(offset, 0);
@@ -76,7 +76,7 @@ impl Builder {
         self.raw(key, 7, &[u8::from(value)])
     }
 
-    /// Only the table entry, true or not.
+    /// Adds only the table entry, true or not.
     pub fn tensor_entry(mut self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
         let mut entry = string(name);
         entry.extend((dims.len() as u32).to_le_bytes());
@@ -114,7 +114,7 @@ pub fn string(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The start of an array value: element type and count.
+/// Encodes the start of an array value: element type and count.
 pub fn array(kind: u32, count: u64) -> Vec<u8> {
     let mut bytes = kind.to_le_bytes().to_vec();
     bytes.extend(count.to_le_bytes());

@@ -1,4 +1,5 @@
-//! A good file is read back; one hostile file per attack shape is refused with the right words.
+//! Tests that a good file is read back, and one hostile file per kind of attack is refused with the
+//! right message.
 
 use super::testing::{ARRAY, Builder, F32, TEXT, U32, array, head, string};
 use super::*;
@@ -135,7 +136,7 @@ fn what_is_no_file_is_named() {
 }
 
 proptest::proptest! {
-    /// Whatever single byte is changed, the reader answers and never panics.
+    /// For any changed byte, the reader returns a result and never panics.
     #[test]
     fn no_byte_can_break_the_reader(at in 0usize..1000, byte in 0u8..=255) {
         let mut file = good().build();

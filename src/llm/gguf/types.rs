@@ -1,9 +1,8 @@
-//! The types of tensors that are in GGUF files and that this engine does not read, by their numbers
-//! in `enum ggml_type`.
+//! Tensor types of GGUF files that this engine does not read, by their numbers in `enum ggml_type`.
 
 use sotto_kernels::BlockType;
 
-/// What llama.cpp and its tools write or have written besides the types of [`BlockType::GGML`].
+/// Types that llama.cpp and its tools write or have written, beyond those of [`BlockType::GGML`].
 const UNREAD: [(u32, &str); 30] = [
     (4, "Q4_2"),
     (5, "Q4_3"),
@@ -37,13 +36,13 @@ const UNREAD: [(u32, &str); 30] = [
     (42, "Q2_0"),
 ];
 
-/// The name of a type that is not read, such as "IQ4_XS"; its number where nobody has named it.
+/// Name of an unsupported type, such as "IQ4_XS"; its number if it is unknown.
 pub fn name(code: u32) -> String {
     let known = UNREAD.iter().find(|(number, _)| *number == code);
     known.map_or_else(|| format!("number {code}"), |(_, name)| (*name).to_owned())
 }
 
-/// The names of the types that are read.
+/// Names of the supported types.
 pub fn read() -> String {
     BlockType::GGML.map(BlockType::name).join(", ")
 }

@@ -1,10 +1,10 @@
-//! The block that drafts further tokens (multi-token prediction, as Qwen 3.5 and DeepSeek-V3 have
-//! it).
+//! The draft block: predicts further tokens (multi-token prediction, as in Qwen 3.5 and
+//! DeepSeek-V3).
 //!
-//! From the hidden values h behind a position, normed as for the head, and from the token x that
-//! comes next: e = W · (norm(embedding(x)) ‖ norm(h)), then one layer of attention with keys and
-//! values of its own, then y = norm(e). The head makes of y the logits of the token after x; with y
-//! in the place of h, and that token in the place of x, it goes on.
+//! Inputs are the hidden values h after a position, normed as for the head, and the next token x.
+//! It computes e = W · (norm(embedding(x)) ‖ norm(h)), then one attention layer with a KV cache of
+//! its own, then y = norm(e). The head turns y into the logits of the token after x. To draft
+//! further, y takes the place of h, and the drafted token that of x.
 
 #[cfg(test)]
 mod tests;
@@ -17,12 +17,12 @@ use crate::llm::state::{LayerState, Workspace};
 use crate::llm::tensors::Tensors;
 use crate::llm::weights::Draft;
 
-/// Drafted are only tokens below this id: tokens of byte pair encodings are numbered in the order
-/// of their merges, the frequent first, and the head is most of what a draft costs.
+/// Limit of drafted token ids: byte pair encodings number their tokens in the order of the merges,
+/// frequent ones first, and the head is most of the cost of a draft.
 pub const DRAFTED: usize = 1 << 15;
 
 impl Model {
-    /// Binds the block that drafts, which the checkpoint must have.
+    /// Binds the draft block, which the checkpoint must have.
     pub(in crate::llm) fn bind_draft(&mut self, tensors: &mut impl Tensors) -> Result<(), LlmError> {
         self.weights.bind_draft(tensors, &self.model_config, &self.pool)
     }
@@ -31,17 +31,17 @@ impl Model {
         self.weights.draft.is_some()
     }
 
-    /// Of rows of the residual stream behind the last layer the hidden values that the head sees,
-    /// `[n, width]`.
+    /// Computes from rows of the residual stream after the last layer the hidden values that the
+    /// head reads, `[n, width]`.
     pub(in crate::llm) fn hidden(&self, stream: &[f32], hidden: &mut [f32]) {
         rms_norm(self.simd, stream, &self.weights.norm, self.model_config.norm_eps, hidden);
     }
 
     /// Runs the block over entries `start..start + next.len()` of `memory`, at most a batch:
-    /// `hidden` `[n, width]` are the hidden values of as many positions, `next` the tokens behind
-    /// them. Leaves y in `hidden`. `pairs` has room for `[n, 2 · width]`.
+    /// `hidden` `[n, width]` are the hidden values of as many positions, `next` the tokens after
+    /// them. Writes y to `hidden`. `pairs` needs space for `[n, 2 · width]`.
     ///
-    /// Panics if there is no such block.
+    /// Panics if there is no draft block.
     pub(in crate::llm) fn draft(
         &self,
         work: &mut Workspace,
@@ -71,8 +71,8 @@ impl Model {
         rms_norm(self.simd, &work.stream[..n * width], norm, eps, hidden);
     }
 
-    /// The most probable token by the head, of as many as `logits` has room for, behind `hidden`
-    /// `[width]`; `None` where no logit is a number.
+    /// Returns the most probable token by the head, among as many as `logits` has elements, after
+    /// `hidden` `[width]`; `None` if no logit is a number.
     pub(in crate::llm) fn draft_token(&self, work: &mut Workspace, hidden: &[f32], logits: &mut [f32]) -> Option<u32> {
         let head = self.weights.head.matrix().top(logits.len());
         matmul(&self.pool, self.simd, &head, hidden, 1, logits, &mut work.scratch);

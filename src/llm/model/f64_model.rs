@@ -1,5 +1,5 @@
-//! The hybrid model in f64, token by token, written from its mathematics: what random geometries
-//! are compared with.
+//! The hybrid model in f64, token by token, written from its formulas; the reference for models of
+//! random sizes.
 
 use std::collections::HashMap;
 
@@ -7,19 +7,19 @@ use crate::llm::model_config::{HeadOrder, ModelConfig};
 
 pub type RandomTensors = HashMap<String, Vec<f32>>;
 
-/// A sequence under way.
+/// A sequence in progress.
 pub struct F64Model<'a> {
     pub model_config: &'a ModelConfig,
     pub tensors: &'a RandomTensors,
     layers: Vec<Memory>,
     pub position: usize,
-    /// What the head saw last.
+    /// Hidden values that the head read last.
     pub hidden: Vec<f64>,
 }
 
 #[derive(Clone, Default)]
 struct Memory {
-    /// Raw rows of all positions.
+    /// Input rows of the convolution for all positions.
     rows: Vec<Vec<f64>>,
     /// `[value_head][key_dim * value_dim]`
     s: Vec<Vec<f64>>,
@@ -58,7 +58,7 @@ impl<'a> F64Model<'a> {
         x.iter().zip(self.tensor(name)).map(|(x, w)| x / scale * w).collect()
     }
 
-    /// The logits after the next token.
+    /// Returns the logits after the next token.
     pub fn step(&mut self, token: u32) -> Vec<f64> {
         let width = self.model_config.width;
         let mut h = self.tensor("token_embd.weight")[token as usize * width..][..width].to_vec();
@@ -72,7 +72,7 @@ impl<'a> F64Model<'a> {
         self.head(&self.hidden)
     }
 
-    /// h += mixed, then what the feed-forward network adds.
+    /// h += mixed, then adds the output of the feed-forward network.
     fn feed_forward(&self, n: usize, h: &mut [f64], mixed: Vec<f64>) {
         h.iter_mut().zip(mixed).for_each(|(h, m)| *h += m);
         let x = self.norm(&format!("blk.{n}.post_attention_norm.weight"), h);
@@ -88,8 +88,8 @@ impl<'a> F64Model<'a> {
         self.linear(if own { "output.weight" } else { "token_embd.weight" }, x)
     }
 
-    /// What the block that drafts makes of `hidden` and of the token behind it, and the logits of
-    /// the token after that.
+    /// Runs the draft block on `hidden` and the token after it. Returns its output, and the logits
+    /// of the token after that.
     pub fn draft(&mut self, hidden: &[f64], next: u32) -> (Vec<f64>, Vec<f64>) {
         let (n, width) = (self.model_config.layers, self.model_config.width);
         let part = |part: &str| format!("blk.{n}.nextn.{part}.weight");
@@ -174,8 +174,8 @@ impl<'a> F64Model<'a> {
         self.linear(&name("attn_output"), &out)
     }
 
-    /// Rotary positions on the first `rotated` values of a head, value i with value i + rotated /
-    /// 2.
+    /// Applies rotary positions to the first `rotated` values of a head, value i with value i +
+    /// rotated / 2.
     fn turned(&self, mut x: Vec<f64>) -> Vec<f64> {
         let half = self.model_config.rotated / 2;
         for i in 0..half {

@@ -1,4 +1,4 @@
-//! What lets a position see those before it. Each adds to the residual stream.
+//! Mixers, which let a position read earlier ones. Each adds to the residual stream.
 
 use std::slice::IterMut;
 
@@ -10,7 +10,7 @@ use crate::llm::profile::ProfilePart;
 use crate::llm::state::{DeltaNetState, DeltaSnapshot, DeltaWork, LayerKvCache, LayerState, Workspace};
 use crate::llm::weights::{Attention, DeltaNetLayer, GatedAttention, Layer, Mixer};
 
-/// The position of a checkpoint that is due, and what is left of its layers.
+/// Position of a checkpoint that is due, and its layers that are not filled yet.
 pub(super) type Borders<'a> = Option<(usize, IterMut<'a, DeltaSnapshot>)>;
 
 impl Model {
@@ -115,8 +115,8 @@ impl Model {
         cache.attend(&self.pool, self.simd, &shape, q, start, &mut attended[..query]);
     }
 
-    /// normed = Wo · delta(Wqkv · h, Wz · h, Wa · h, Wb · h), h = normed. Keeps what the memory was
-    /// at `border`.
+    /// normed = Wo · delta(Wqkv · h, Wz · h, Wa · h, Wb · h), h = normed. Keeps a copy of the
+    /// recurrent state at `border`.
     fn recall(
         &self,
         mixer: &DeltaNetLayer,

@@ -18,7 +18,7 @@ fn tokens(n: usize) -> Vec<u32> {
     (0..n as u32).map(|i| i.wrapping_mul(2_654_435_761) >> 24).collect()
 }
 
-/// Sizes of a random hybrid.
+/// Sizes of a random hybrid model.
 #[derive(Clone, Copy, Debug)]
 struct Geometry {
     key_heads: u32,
@@ -111,8 +111,8 @@ impl Geometry {
         shapes
     }
 
-    /// Weights that keep the stream of order 1; heads that hardly forget beside heads that forget
-    /// everything.
+    /// Weights that keep the stream of order 1; heads with hardly any decay beside heads that decay
+    /// at once.
     fn tensors(&self) -> RandomTensors {
         let mut random = fastrand::Rng::with_seed(u64::from(self.key_dim * 31 + self.value_dim * 7 + self.group));
         let mut fill = |(name, dims): (String, Vec<u64>)| {
@@ -191,7 +191,7 @@ fn assert_follows(case: &str, model: &Model, model_config: &ModelConfig, tensors
     }
 }
 
-/// Everything that a state remembers, to the bit.
+/// Complete contents of a state, to the bit.
 fn remembered(state: &SequenceState) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
     for n in 0..4 {
@@ -204,7 +204,7 @@ fn remembered(state: &SequenceState) -> Vec<Vec<f32>> {
     all
 }
 
-/// How a straight run computes the same positions: alone, or together with others.
+/// State of a straight run over the same positions, each alone or together with others.
 fn straight(model: &Model, kind: KvCacheType, history: &[(u32, bool)]) -> SequenceState {
     let mut state = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
     for run in history.chunk_by(|a, b| a.1 == b.1) {
@@ -221,16 +221,16 @@ fn straight(model: &Model, kind: KvCacheType, history: &[(u32, bool)]) -> Sequen
 enum Deed {
     Read(usize),
     Step(usize),
-    /// So many tokens as steps at once, of which so many stay.
+    /// Number of tokens computed as steps at once, and how many of them are kept.
     Steps(usize, usize),
     Snapshot,
     Restore(usize),
     Rollback(f64),
     Fork,
     Mark,
-    /// The model is unloaded and loaded again.
+    /// Unload the model and load it again.
     Park,
-    /// Another process goes on.
+    /// Continue in another process.
     WriteAndRead(CheckpointRange),
 }
 
@@ -337,7 +337,7 @@ fn a_lone_token_of_a_prompt_is_read_as_among_others() {
     }
 }
 
-/// Families with each type of weight that the models of the catalogue have in products of any
+/// Cases: families with each type of weight that the models of the catalogue use in products of any
 /// length.
 #[test]
 fn steps_at_once_are_to_the_bit_as_one_by_one() {
@@ -403,8 +403,8 @@ fn going_far_back_leaves_what_was_computed_again_where_snapshots_look_for_it() {
     );
 }
 
-/// Root mean square of the error over that of the logits. These models attend far more sharply than
-/// trained ones.
+/// The root mean square of the error is compared with that of the logits. These models have far
+/// sharper attention than trained ones.
 #[test]
 fn eight_bits_stay_near_what_is_not_rounded() {
     for (family, kind, most) in [

@@ -1,4 +1,4 @@
-//! The sizes of a model from the metadata of a GGUF file.
+//! Configuration of a model from the metadata of a GGUF file.
 
 use super::{DeltaNet, Family, HeadOrder, Misfit, ModelConfig};
 use crate::llm::LlmError;
@@ -9,12 +9,12 @@ const MAX_WIDTH: usize = 1 << 16;
 const MAX_HIDDEN: usize = 1 << 20;
 const MAX_HEADS: usize = 1024;
 const MAX_CONTEXT: usize = 1 << 24;
-/// Key or value dimension of a DeltaNet head; 128 in all published models.
+/// Limit of the key or value dimension of a DeltaNet head; 128 in all published models.
 const MAX_DELTA_DIM: usize = 1024;
-/// Every so many-th layer of a hybrid attends; in all published models, and in llama.cpp where a
-/// file does not say.
+/// Interval of the attention layers of a hybrid: in all published models, and in llama.cpp if a
+/// file does not state it.
 const USUAL_INTERVAL: usize = 4;
-/// Taps of a short convolution; 4 in all published models.
+/// Limit of the taps of a short convolution; 4 in all published models.
 const MAX_TAPS: usize = 16;
 
 const FAMILIES: [(&str, Family); 3] = [("llama", Family::Llama), ("qwen2", Family::Qwen2), ("qwen35", Family::Qwen35)];
@@ -40,7 +40,7 @@ impl ModelConfig {
             kv_heads: keys.size_of_all("attention.head_count_kv", MAX_HEADS)?.unwrap_or(heads),
             head_dim,
             rotated: match family {
-                // A fraction of the head that the file alone knows.
+                // A fraction of the head that only the file states.
                 Family::Qwen35 => keys.size("rope.dimension_count", MAX_WIDTH)?,
                 Family::Llama | Family::Qwen2 => keys.size_or("rope.dimension_count", MAX_WIDTH, head_dim)?,
             },
@@ -114,15 +114,15 @@ impl Keys<'_> {
         }
     }
 
-    /// The layers of the model itself: qwen35 counts the blocks that predict further tokens among
-    /// its blocks.
+    /// Number of layers of the model itself: qwen35 counts the blocks that predict further tokens
+    /// among its blocks.
     fn layers(&self, family: Family) -> Result<usize, LlmError> {
         let blocks = self.size("block_count", MAX_LAYERS)?;
         if family != Family::Qwen35 {
             return Ok(blocks);
         }
         let claimed = self.gguf.number(&self.key("nextn_predict_layers"))?.unwrap_or(0);
-        // No more than there are blocks, of which there are at most MAX_LAYERS.
+        // At most the number of blocks, which is at most MAX_LAYERS.
         let layers = self.gguf.blocks().drafts_from as usize;
         match layers > 0 && claimed < blocks as u64 {
             true => Ok(layers),
@@ -130,7 +130,8 @@ impl Keys<'_> {
         }
     }
 
-    /// A size that some files give once, and some for each layer. Layers that do not attend have 0.
+    /// Reads a size that some files give once, and some for each layer. Layers without attention
+    /// have 0.
     fn size_of_all(&self, name: &str, most: usize) -> Result<Option<usize>, LlmError> {
         let Some(sizes) = self.gguf.numbers_or_none(&self.key(name)) else { return self.optional_size(name, most) };
         let mut sizes = sizes.into_iter().filter(|&size| size != 0);
@@ -164,8 +165,8 @@ impl Keys<'_> {
         })
     }
 
-    /// A flag for each layer in recent files, else every n-th layer attends: the fourth where the
-    /// file does not say.
+    /// Reads a flag for each layer in recent files, else every n-th layer is attention: the fourth
+    /// if the file does not state n.
     fn recurrent_layers(&self, layers: usize) -> Result<Vec<bool>, LlmError> {
         let name = "attention.recurrent_layers";
         let Some(mut flags) = self.gguf.flags(&self.key(name))? else {
@@ -186,7 +187,7 @@ impl Keys<'_> {
         }
     }
 
-    /// Rows of the embedding; the tokenizer is held against them when the model is loaded.
+    /// Rows of the embedding; the tokenizer is checked against them when the model is loaded.
     fn vocabulary(&self) -> Result<usize, LlmError> {
         let tensor = "token_embd.weight";
         let embedding = self.gguf.tensor(tensor);
@@ -195,7 +196,7 @@ impl Keys<'_> {
         Ok(embedding.dims.get(1).copied().unwrap_or(1))
     }
 
-    /// Features that change the computation; ignoring one would give fluent nonsense.
+    /// Refuses features that change the computation; ignoring one would give fluent nonsense.
     fn refuse_what_forward_lacks(&self) -> Result<(), LlmError> {
         let scaling = self.gguf.text(&self.key("rope.scaling.type"))?.unwrap_or("none");
         let factor = self.gguf.float(&self.key("rope.scaling.factor"))?;

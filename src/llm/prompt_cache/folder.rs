@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use crate::types::Bytes;
 
-/// What the names of our files end with; others are never touched.
+/// Extension of cache files; other files are never touched.
 pub const EXTENSION: &str = ".prompt";
-/// What those begin with that are still being written.
+/// Prefix of files that are still being written.
 const DRAFT: &str = ".draft-";
-/// A draft that old was left behind by a process that ended.
+/// Age at which a draft counts as left behind by a process that ended.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// Most files that are looked at; the limit in bytes is reached long before.
+/// Limit of files that are examined; the limit in bytes is reached long before.
 const MOST_FILES: usize = 1000;
 
 pub struct PromptCacheFolder(PathBuf);
@@ -34,7 +34,7 @@ impl PromptCacheFolder {
         &self.0
     }
 
-    /// Our files whose names begin with `start`; none if there is no folder.
+    /// Lists the cache files whose names begin with `start`; none if there is no folder.
     pub fn files(&self, start: &str) -> io::Result<Vec<CachedPrompt>> {
         let listed = match fs::read_dir(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -47,8 +47,8 @@ impl PromptCacheFolder {
         Ok(listed.filter_map(Result::ok).filter(ours).filter_map(CachedPrompt::of).take(MOST_FILES).collect())
     }
 
-    /// Removes those used longest ago until `size` more bytes fit below `limit`, a file of the name
-    /// `replaced` not counted, and drafts that nobody finishes.
+    /// Removes the least recently used files until `size` more bytes fit below `limit`, not
+    /// counting a file called `replaced`, and removes abandoned drafts.
     pub fn make_room(&self, limit: Bytes, size: Bytes, replaced: &str) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
         self.remove_abandoned()?;
@@ -66,21 +66,21 @@ impl PromptCacheFolder {
         Ok(())
     }
 
-    /// Writes a file whole: beside its place, then renamed.
+    /// Writes a file completely: beside its destination, then renamed.
     pub fn write(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-        // Files of this kind are made with mode 0600, and removed where one of these steps fails.
+        // The library creates files with mode 0600, and removes them if one of these steps fails.
         let mut draft = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.0)?;
         write(draft.as_file_mut())?;
         draft.persist(self.0.join(name)).map(drop).map_err(|error| error.error)
     }
 
-    /// Notes that a file was used. Where that is not allowed, it goes sooner than it should: no
-    /// harm.
+    /// Updates the time of use of a file. If that is not allowed, the file is removed earlier than
+    /// it should, which is harmless.
     pub fn touch(&self, path: &Path) {
         let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
     }
 
-    /// Another process may have been faster, and what cannot be removed now will be tried again.
+    /// Removes a file. Another process may have been faster, and a failure is retried later.
     pub fn remove(&self, path: &Path) {
         let _ = fs::remove_file(path);
     }
@@ -99,7 +99,7 @@ impl PromptCacheFolder {
 }
 
 impl CachedPrompt {
-    /// `None` for what is no plain file: a link could point anywhere.
+    /// Describes a plain file; `None` for others: a link could point anywhere.
     fn of(entry: fs::DirEntry) -> Option<CachedPrompt> {
         let about = entry.metadata().ok()?;
         let used = about.modified().ok()?;
@@ -107,7 +107,7 @@ impl CachedPrompt {
     }
 }
 
-/// Opens a file to read it, but follows no link that took its place.
+/// Opens a file for reading, but follows no link that replaced it.
 pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
 }

@@ -72,7 +72,7 @@ fn the_longest_stored_beginning_is_found_and_gone_on_from_to_the_bit() {
         for state in [&mut state, &mut straight] {
             bench.model.forward(state, &prompt(90)[70..]);
             (0..20).for_each(|token| bench.model.forward(state, &[token]));
-            // Back to the prompt, as a conversation does that begins anew.
+            // Rolls back to the prompt, as a new conversation does.
             bench.model.rollback(state, 69);
             bench.model.forward(state, &[1, 2, 3]);
         }
@@ -86,7 +86,7 @@ fn other_models_kinds_and_contexts_find_nothing_and_delete_nothing() {
     let bench = Bench::new("qwen35");
     let cache = bench.cache(Bytes::mib(8));
     bench.put(&cache, &prompt(70));
-    // The same beginning of the name, another rest: the whole stamp counts.
+    // The name begins the same and the rest differs: the whole stamp is compared.
     let mut near = [7; 32];
     near[31] = 8;
     for (stamp, form) in [
@@ -113,7 +113,7 @@ fn nothing_but_the_system_prompt_is_ever_written() {
     assert!(matches!(cache.put(&bench.stamp, &prompt, &state), Err(CacheNote::NotThePrompt)));
     assert_eq!(bench.files(), [] as [PathBuf; 0]);
 
-    // What was taken back leaves no trace in the bytes.
+    // Positions that were rolled back leave no trace in the bytes.
     bench.model.rollback(&mut state, 0);
     bench.model.forward(&mut state, prompt.tokens());
     state.logits().unwrap();
@@ -181,7 +181,7 @@ fn those_used_longest_ago_go_first_and_the_limit_holds() {
     for (n, tokens) in prompts.iter().enumerate() {
         bench.put(&cache, tokens);
         bench.put(&cache, tokens);
-        // The first is used again after each other one.
+        // The first is used again after each of the others.
         assert!(bench.get(&cache, &prompts[0]).state.is_some(), "after {n}");
         let total: u64 = bench.files().iter().map(|file| fs::metadata(file).unwrap().len()).sum();
         assert!(total <= limit.0);

@@ -1,4 +1,4 @@
-//! What can go wrong while a checkpoint is quantised.
+//! Errors of quantising a checkpoint.
 
 use std::ffi::OsString;
 use std::io;
@@ -55,7 +55,7 @@ pub enum QuantizeError {
 }
 
 impl QuantizeError {
-    /// Whether the caller asked for what cannot be, rather than that something failed.
+    /// Whether the request was invalid, in contrast to a failure.
     pub fn is_misuse(&self) -> bool {
         use QuantizeError::*;
         match self {

@@ -1,4 +1,4 @@
-//! The folder that is written: beside the destination until it is complete, then in its place.
+//! The output folder: written beside the destination until it is complete, then moved there.
 
 use std::fs::DirEntry;
 use std::io;
@@ -14,7 +14,7 @@ use crate::llm::checkpoint::{CONFIG, DRAFTING, INDEX, folder_of};
 use crate::types::Bytes;
 
 pub const WEIGHTS: &str = "model.safetensors";
-/// What goes with the weights as it is, where it is there: tokenizer, chat format, licence.
+/// Files that are copied beside the weights if they exist: tokenizer, chat format, licence.
 const COMPANIONS: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -26,18 +26,18 @@ const COMPANIONS: [&str; 9] = [
     "generation_config.json",
     "LICENSE",
 ];
-/// What was at the destination, in a folder beside it for as long as it takes to put the new one
-/// there.
+/// Name of the previous contents of the destination, in a folder beside it while the new one is
+/// moved in.
 const OLD: &str = "old";
 
-/// A folder under way. Dropped before it is complete, it leaves nothing behind.
+/// A folder being written. If it is dropped before it is complete, it is removed.
 pub struct Destination {
     path: PathBuf,
     partial: TempDir,
 }
 
 impl Destination {
-    /// Claims a place for a model of so many `bytes`.
+    /// Prepares the destination for a model of this many `bytes`.
     pub fn new(source: &Path, path: &Path, bytes: Bytes, replace: bool) -> Result<Self, QuantizeError> {
         if path.symlink_metadata().is_ok() {
             check_apart(source, path)?;
@@ -55,9 +55,9 @@ impl Destination {
         self.partial.path()
     }
 
-    /// Which tensor is in which file: there is one, but readers expect to be told. Other engines
-    /// look for the block that drafts in files that are named here, and take its presence for a
-    /// sign that norms are zero-centred.
+    /// Writes the index of tensors and files: there is one file, but readers expect an index. Other
+    /// engines search the files named here for the draft block, and take its presence as a sign
+    /// that norms are zero-centred.
     pub fn write_index(&self, plan: &QuantizePlan) -> Result<(), QuantizeError> {
         let names = plan::entries(&plan.jobs).into_iter().map(|entry| entry.name);
         let map: Map<String, Value> = names.map(|name| (name, WEIGHTS.into())).collect();
@@ -85,14 +85,15 @@ impl Destination {
         Ok(())
     }
 
-    /// Puts the folder in its place. What was there goes aside first, and comes back if that fails.
+    /// Moves the folder to the destination. The previous contents are moved aside first, and
+    /// restored if that fails.
     pub fn complete(self) -> Result<(), QuantizeError> {
         let path = self.path.clone();
         let failed = writing(&path);
         if path.symlink_metadata().is_err() {
             return self.put().map_err(failed);
         }
-        // Quantising took its time: somebody may have put a file there meanwhile.
+        // Checked again, because quantising takes long: a file may have been put there meanwhile.
         check_disposable(&path)?;
         let aside = beside(folder_of(&path)).map_err(&failed)?;
         std::fs::rename(&path, aside.path().join(OLD)).map_err(&failed)?;
@@ -101,15 +102,14 @@ impl Destination {
 
     fn put(self) -> io::Result<()> {
         std::fs::rename(self.partial.path(), &self.path)?;
-        // Nothing is left at its old place.
+        // Its old path is empty now.
         let _moved = self.partial.keep();
         Ok(())
     }
 }
 
-/// Returns what went `aside` to `path`, and says what failed. Where not even that is possible it
-/// stays where it is: a folder of the user's is never deleted before the new one has taken its
-/// place.
+/// Moves the contents of `aside` back to `path`, and reports the failure. If that fails too, they
+/// stay there: the user's folder is never deleted before the new one is in its place.
 fn bring_back(aside: TempDir, path: &Path, why: io::Error) -> QuantizeError {
     match std::fs::rename(aside.path().join(OLD), path) {
         Ok(()) => writing(path)(why),
@@ -117,7 +117,7 @@ fn bring_back(aside: TempDir, path: &Path, why: io::Error) -> QuantizeError {
     }
 }
 
-/// What is replaced must not be the source, nor hold it.
+/// Checks that the replaced folder is not the source, and does not contain it.
 fn check_apart(source: &Path, path: &Path) -> Result<(), QuantizeError> {
     match (source.canonicalize(), path.canonicalize()) {
         (Ok(source), Ok(path)) if source.starts_with(&path) => {
@@ -127,7 +127,7 @@ fn check_apart(source: &Path, path: &Path) -> Result<(), QuantizeError> {
     }
 }
 
-/// Whether `path` is a folder, no link to one, that is empty or holds a model and nothing else.
+/// Checks that `path` is a folder (not a link) that is empty or holds a model and nothing else.
 fn check_disposable(path: &Path) -> Result<(), QuantizeError> {
     let entries: Vec<DirEntry> = match path.symlink_metadata() {
         Ok(kind) if kind.is_dir() => path.read_dir().and_then(Iterator::collect).map_err(writing(path))?,
@@ -142,8 +142,8 @@ fn check_disposable(path: &Path) -> Result<(), QuantizeError> {
     }
 }
 
-/// A plain file that is called as those of a checkpoint are. What a folder or a link leads to is
-/// not ours to judge.
+/// Whether an entry is a plain file with a name that checkpoints use. The targets of folders and
+/// links are not checked.
 fn is_of_a_checkpoint(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) else { return false };
@@ -151,8 +151,8 @@ fn is_of_a_checkpoint(entry: &DirEntry) -> bool {
     is_weights || [CONFIG, INDEX, DRAFTING].contains(&name) || COMPANIONS.contains(&name)
 }
 
-/// A new folder in `parent`, on the same disk, so that a rename is enough; readable as any folder
-/// of the user's.
+/// Creates a folder in `parent`, on the same disk, so that a rename suffices; with the permissions
+/// of an ordinary folder.
 fn beside(parent: &Path) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".sotto-quantize-");

@@ -1,13 +1,13 @@
 //! Quantises a checkpoint of transformers into MLX's layout, which Sotto and mlx-lm read.
 //!
 //! ```text
-//! SRC ── checkpoint ── plan (recipe: which tensor how) ── pack, piece by piece ── a folder beside DST ── rename ── DST
+//! SRC ── checkpoint ── plan (recipe: format of each tensor) ── pack ── folder beside DST ── rename
 //! ```
 //! Names are `language_model.model.…`, norms 1 + w, convolutions `[channels, taps, 1]`, A_log in
-//! f32; what sees is left out, and what drafts goes into a file of its own, because other engines
-//! take the presence of its tensors among the model's for a sign that norms are zero-centred.
-//! Tensors are read, packed and written piece by piece, so that memory stays far below one tensor.
-//! Until everything is on the disk nothing stands at the destination.
+//! f32. The vision part is left out. The draft block goes into a file of its own, because other
+//! engines take its presence among the model's tensors as a sign that norms are zero-centred.
+//! Tensors are read, packed and written piece by piece, so that memory use stays far below one
+//! tensor. The destination is unchanged until everything is on disk.
 
 mod error;
 mod folder;
@@ -37,23 +37,23 @@ use crate::types::Bytes;
 
 /// Bytes of the source that are read at a time.
 const CHUNK: usize = 16 << 20;
-/// Values that a thread takes at a time.
+/// Values that a thread packs at a time.
 const PIECE: usize = 64 << 10;
 
-/// Who watches a checkpoint being quantised.
+/// Observer of a quantisation.
 pub trait Watch {
-    /// Work begins: `partial` is the folder that must go if it ends early, `total` the bytes that
-    /// will be read.
+    /// Reports the start: `partial` is the folder to remove if the work is interrupted, `total` the
+    /// number of bytes to read.
     fn begin(&self, partial: &Path, total: u64);
 
-    /// So many more bytes were read.
+    /// Reports that `more` bytes were read.
     fn advance(&self, more: u64);
 }
 
-/// What came of it.
+/// Result of a quantisation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Of the weights on the disk.
+    /// Size of the weights on disk.
     pub bytes: u64,
     pub parameters: u64,
 }
@@ -65,8 +65,8 @@ impl Summary {
 }
 
 /// Writes the checkpoint `source`, quantised by `recipe`, into the folder `destination`. With
-/// `replace` a model that is there already goes, once the new one is complete; a folder that holds
-/// anything else is left alone.
+/// `replace` an existing model there is removed once the new one is complete; a folder with
+/// anything else is never removed.
 pub fn quantize(
     source: &Path,
     destination: &Path,
@@ -109,7 +109,7 @@ fn write(
     work.writer.finish().map_err(&failed)
 }
 
-/// A file of weights under way.
+/// A file of weights being written.
 struct Work<'a> {
     checkpoint: &'a Checkpoint,
     writer: CheckpointWriter,
@@ -143,7 +143,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A small tensor, value by value.
+    /// Converts a small tensor, value by value.
     fn rewrite(
         &mut self,
         tensor: &CheckpointTensor,
@@ -161,7 +161,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Codes as they are made; scales and biases, a small part, behind them.
+    /// Packs a tensor: writes codes as they are computed, then scales and biases, which are small.
     fn pack(&mut self, tensor: &CheckpointTensor, map: &Mmap, scheme: Scheme) -> Result<(), QuantizeError> {
         let (kind, cols) = (float_kind(tensor), tensor.dims[1]);
         let row_bytes = cols * kind.block_bytes();
@@ -184,7 +184,8 @@ impl Work<'_> {
         self.write(&biases)
     }
 
-    /// Whole rows, `piece_bytes` of them for each result; `None` where a value is not finite.
+    /// Packs whole rows in parallel, `piece_bytes` for each result; `None` if a value is not
+    /// finite.
     fn pack_chunk(&self, kind: BlockType, bytes: &[u8], piece_bytes: usize, scheme: Scheme) -> Vec<Option<Packed>> {
         let pieces: Vec<&[u8]> = bytes.chunks(piece_bytes).collect();
         let mut packed = vec![None; pieces.len()];
@@ -197,7 +198,7 @@ impl Work<'_> {
     }
 }
 
-/// The plan lets only these through.
+/// Block type of a float tensor; the plan allows no others.
 fn float_kind(tensor: &CheckpointTensor) -> BlockType {
     tensor.dtype.kind().expect("the plan refuses tensors that are not floats")
 }

@@ -1,25 +1,25 @@
-//! Values into codes, scales and biases, as MLX's affine quantisation has them.
+//! Encoding of values as codes, scales and biases, as in MLX's affine quantisation.
 //!
-//! Scale and bias are stored in bf16, and codes are chosen for what is stored, not for what was
-//! computed before rounding: both are rounded away from zero, so that the codes still reach every
-//! value of the group, and no value comes back further than half a step from where it was.
+//! Scale and bias are stored in bf16, and codes are chosen for the stored values, not for those
+//! before rounding. Both are rounded away from zero, so that the codes still reach every value of
+//! the group, and no decoded value is further than half a step from the original.
 
 use half::bf16;
 
 use super::recipe::Scheme;
 
-/// The three tensors of a module, or a run of whole rows of them, as bytes of a file.
+/// The three tensors of a module, or of a run of its rows, as bytes of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packed {
-    /// A stream of bits, code `i` of a row in the bits from `i * bits` on.
+    /// Stream of bits; code `i` of a row is in the bits from `i * bits` on.
     pub codes: Vec<u8>,
-    /// bf16, one for each group.
+    /// Scales in bf16, one for each group.
     pub scales: Vec<u8>,
-    /// bf16, one for each group.
+    /// Biases in bf16, one for each group.
     pub biases: Vec<u8>,
 }
 
-/// Quantises whole groups; `None` if a value is not finite, or too large for the scale to be.
+/// Quantises whole groups; `None` if a value is not finite, or too large for a finite scale.
 pub fn pack(scheme: Scheme, values: &[f32]) -> Option<Packed> {
     let groups = values.len() / scheme.group;
     let mut packed = Packed {
@@ -38,17 +38,18 @@ pub fn pack(scheme: Scheme, values: &[f32]) -> Option<Packed> {
     Some(packed)
 }
 
-/// The step between the smallest numbers of f16, and below which bf16 is finer than f16: scales of
-/// symmetric codes stay on both grids, so that blocks with an f16 scale hold them exactly.
+/// Step between the smallest numbers of f16, below which bf16 is finer than f16: scales of
+/// symmetric codes are representable in both, so that blocks with an f16 scale hold them exactly.
 const SMALLEST_F16: f32 = 1.0 / 16_777_216.0;
 const FINE: f32 = 128.0 * SMALLEST_F16;
 
-/// The greatest code.
+/// Greatest code.
 fn levels(scheme: Scheme) -> f32 {
     ((1u32 << scheme.bits) - 1) as f32
 }
 
-/// From the value of the greatest magnitude, which is met exactly if it is bf16, to the other end.
+/// Scale and bias from the value of the greatest magnitude, which is represented exactly if it is
+/// bf16, to the other end.
 fn affine(scheme: Scheme, group: &[f32]) -> Option<(bf16, bf16)> {
     let (low, high) = bounds(group)?;
     let (edge, other) = if low.abs() > high.abs() { (low, high) } else { (high, low) };
@@ -57,13 +58,13 @@ fn affine(scheme: Scheme, group: &[f32]) -> Option<(bf16, bf16)> {
     Some((scale, bias))
 }
 
-/// Codes around 0, of which the lowest is not used: -127 to 127 for 8 bits.
+/// Scale and bias of codes around 0, whose lowest is not used: -127 to 127 for 8 bits.
 fn symmetric(scheme: Scheme, group: &[f32]) -> Option<(bf16, bf16)> {
     let (low, high) = bounds(group)?;
     let half = (1u32 << (scheme.bits - 1)) as f32;
     let scale = away_from_zero(low.abs().max(high.abs()) / (half - 1.0))?.to_f32();
     let scale = if scale < FINE { (scale / SMALLEST_F16).ceil() * SMALLEST_F16 } else { scale };
-    // Exact: a power of two.
+    // Exact, because it is a power of two.
     let bias = scale * -half;
     bias.is_finite().then(|| (bf16::from_f32(scale), bf16::from_f32(bias)))
 }
@@ -72,12 +73,12 @@ fn symmetric(scheme: Scheme, group: &[f32]) -> Option<(bf16, bf16)> {
 fn bounds(group: &[f32]) -> Option<(f32, f32)> {
     let bounds = (f32::INFINITY, f32::NEG_INFINITY);
     let (low, high) = group.iter().fold(bounds, |(low, high), &value| (low.min(value), high.max(value)));
-    // Comparisons pass over NaN, sums do not.
+    // Comparisons ignore NaN, sums do not.
     let sum: f32 = group.iter().map(|value| value * 0.0).sum();
     (sum == 0.0 && low <= high).then_some((low, high))
 }
 
-/// The next bf16 whose magnitude is not smaller; `None` beyond the greatest.
+/// Rounds to the next bf16 whose magnitude is not smaller; `None` beyond the greatest.
 fn away_from_zero(value: f32) -> Option<bf16> {
     const CUT: u32 = 0xffff;
     let bits = value.to_bits();
@@ -88,7 +89,7 @@ fn away_from_zero(value: f32) -> Option<bf16> {
 fn encode(scheme: Scheme, group: &[f32], scale: f32, bias: f32, codes: &mut [u8]) {
     let levels = levels(scheme);
     for (code, value) in codes.iter_mut().zip(group) {
-        // A scale of 0 has all values equal to the bias: 0 / 0 becomes code 0.
+        // With a scale of 0 all values equal the bias: 0 / 0 becomes code 0.
         *code = ((value - bias) / scale).round().clamp(0.0, levels) as u8;
     }
 }
@@ -141,7 +142,7 @@ mod tests {
                 for (i, (value, back)) in values.iter().zip(unpack(scheme, &packed)).enumerate() {
                     let at = 2 * (i / scheme.group);
                     let scale = bf16::from_le_bytes([packed.scales[at], packed.scales[at + 1]]).to_f32().abs();
-                    // Beside half a step, what f32 loses around a large bias.
+                    // Half a step, plus the rounding error of f32 around a large bias.
                     let limit = 0.5001 * scale + 2e-7 * centre.abs();
                     assert!((value - back).abs() <= limit, "{scheme:?} {spread} {centre}: {value} {back}");
                 }

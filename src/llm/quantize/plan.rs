@@ -1,5 +1,5 @@
-//! What will be read, what will be written, and what config.json will say of it: all known before
-//! the first byte.
+//! Plan of a quantisation: input, output and config.json, all known before the first byte is
+//! written.
 
 use serde_json::{Map, Value, json};
 
@@ -11,21 +11,21 @@ use crate::llm::checkpoint::names::{self, TensorKind, module};
 use crate::llm::checkpoint::writer::TensorSpec;
 use crate::llm::checkpoint::{Checkpoint, CheckpointFault};
 
-/// Before the names of the text model, and the head, as mlx-lm has them.
+/// Prefix of the names of the text model, and the name of the head, as in mlx-lm.
 const PREFIX: &str = "language_model.model.";
 const HEAD_PREFIX: &str = "language_model.";
 
-/// What becomes of every tensor.
+/// Jobs for every tensor.
 pub struct QuantizePlan {
     pub jobs: Vec<QuantizeJob>,
-    /// Those of the block that drafts, which goes into a file of its own.
+    /// Jobs of the draft block, which goes into a file of its own.
     pub draft_jobs: Vec<QuantizeJob>,
-    /// Values of all weights, however they are written.
+    /// Number of values of all weights, in any format.
     pub parameters: u64,
     tied: bool,
     base: Scheme,
-    /// What config.json says of modules that are not quantised like most: path, and how, or `None`
-    /// for not at all.
+    /// Modules in config.json that differ from the default format: path and scheme, or `None` if
+    /// not quantised.
     overrides: Vec<(String, Option<Scheme>)>,
     source_bytes: u64,
 }
@@ -33,20 +33,20 @@ pub struct QuantizePlan {
 /// One tensor of the source.
 #[derive(Debug, PartialEq)]
 pub struct QuantizeJob {
-    /// Its name below the prefix.
+    /// Name below the prefix.
     pub source: String,
     pub task: QuantizeTask,
-    /// What is written for it, in this order.
+    /// Tensors written for it, in this order.
     pub entries: Vec<TensorSpec>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum QuantizeTask {
-    /// Byte for byte.
+    /// Copy byte for byte.
     Copy,
-    /// A zero-centred norm becomes one that multiplies as it is.
+    /// Turn a zero-centred norm into one that multiplies as it is.
     AddOne,
-    /// Any float to f32.
+    /// Convert any float to f32.
     Widen,
     Pack(Scheme),
 }
@@ -85,8 +85,8 @@ impl QuantizePlan {
         Ok(plan)
     }
 
-    /// The tensor `needed` of the source is written as `name`, `full` with its prefix. Norms are
-    /// zero-centred if `raw`.
+    /// Job that writes the tensor `needed` of the source as `name`, or `full` with its prefix.
+    /// Norms are zero-centred if `raw`.
     fn job(
         &mut self,
         checkpoint: &Checkpoint,
@@ -109,7 +109,7 @@ impl QuantizePlan {
                 }
             }
             (TensorKind::Norm, _) if raw => (QuantizeTask::AddOne, whole(dtype, dims)),
-            // The same order in memory, only called otherwise.
+            // The bytes are in the same order, only the shape differs.
             (TensorKind::Convolution, _) => (QuantizeTask::Copy, whole(dtype, &[dims[0], dims[2], dims[1]])),
             (TensorKind::Decay, _) => (QuantizeTask::Widen, whole(Dtype::F32, dims)),
             (TensorKind::Norm | TensorKind::GatedNorm | TensorKind::Bias, _) => {
@@ -121,7 +121,7 @@ impl QuantizePlan {
         Ok(QuantizeJob { source: needed.name.clone(), task, entries })
     }
 
-    /// Bytes of all data that will be written.
+    /// Bytes of all data to write.
     pub fn bytes(&self) -> u64 {
         bytes(&self.jobs) + bytes(&self.draft_jobs)
     }
@@ -130,8 +130,8 @@ impl QuantizePlan {
         self.source_bytes
     }
 
-    /// config.json of the source, without what was left out, and with what was done. Of the block
-    /// that drafts it says nothing: the files that it is about hold none.
+    /// config.json of the source without the parts left out, and with the quantisation. The draft
+    /// block is not mentioned: the files it describes hold none.
     pub fn config(&self, checkpoint: &Checkpoint) -> Value {
         let mut file = checkpoint.config().clone();
         let mut text = match file.get("text_config") {
@@ -164,7 +164,7 @@ impl QuantizePlan {
     }
 }
 
-/// What so many jobs write.
+/// Entries that these jobs write.
 pub fn entries(jobs: &[QuantizeJob]) -> Vec<TensorSpec> {
     jobs.iter().flat_map(|job| job.entries.iter().cloned()).collect()
 }
@@ -174,7 +174,7 @@ pub fn bytes(jobs: &[QuantizeJob]) -> u64 {
     jobs.iter().flat_map(|job| &job.entries).map(TensorSpec::bytes).sum()
 }
 
-/// The tensor of the source, held against what it must be.
+/// Returns the tensor of the source, checked against its expected shape.
 fn source<'a>(checkpoint: &'a Checkpoint, needed: &Needed) -> Result<&'a CheckpointTensor, QuantizeError> {
     let (tensor, _) = checkpoint.find(&needed.name)?;
     if tensor.dtype == Dtype::U32 {
@@ -182,7 +182,7 @@ fn source<'a>(checkpoint: &'a Checkpoint, needed: &Needed) -> Result<&'a Checkpo
     }
     checkpoint.float(&needed.name)?;
     let same = match needed.kind {
-        // Which of the two layouts it has was seen when the checkpoint was opened.
+        // The layout was determined when the checkpoint was opened.
         TensorKind::Convolution => tensor.dims[0] == needed.dims[0],
         _ => tensor.dims == needed.dims,
     };

@@ -1,19 +1,20 @@
-//! Which tensor is quantised how, and why.
+//! Quantisation format of each tensor, with reasons.
 //!
 //! | format | matrices | embedding and head | bits per weight, 0.8B |
 //! |---|---|---|---|
-//! | `int4`, `int5`, `int6` | affine, groups of 64 | the same, tied as in the source | 4.5, 5.5, 6.5 |
-//! | `int8` | symmetric, groups of 32 | head apart, symmetric in groups of 32; embedding as it was | 9.0 of each matrix |
-//! | `mixed` | by how sensitive they are, below | affine, 6 bits in groups of 64 | 6.05 |
+//! | `int4`, `int5`, `int6` | affine, groups of 64 | same, tied as source | 4.5, 5.5, 6.5 |
+//! | `int8` | symmetric, groups of 32 | head same, embedding unchanged | 9.0 per matrix |
+//! | `mixed` | by sensitivity, see below | affine, 6 bits in groups of 64 | 6.05 |
 //!
 //! **int8** follows the Core AI conversions of this model: linear, symmetric, one scale for 32
-//! inputs by plain absolute maximum, and a head of its own. A clipping scale on the head flipped 6
-//! of 16 greedy tokens there, the plain one none. In MLX's terms that is 8-bit affine with bias =
-//! -128 · scale, so code - 128 is the signed code, -127 to 127, and mlx-lm reads it as any other
-//! file. The embedding stays as it was: one row of it is read for a token, so it costs no traffic,
-//! and its pages stay out of memory. In memory these blocks are Q8_0, to the bit.
+//! inputs by plain absolute maximum, and a separate head in the same format. A clipping scale on
+//! the head flipped 6 of 16 greedy tokens there, the plain one none. In MLX's terms that is 8-bit
+//! affine with bias = -128 · scale, so code - 128 is the signed code, -127 to 127, and mlx-lm reads
+//! it as any other file. The embedding stays unquantised: one row of it is read for a token, so it
+//! costs no bandwidth, and its pages stay out of memory. In memory these blocks are bit-identical
+//! to Q8_0.
 //!
-//! **mixed** spends bits where others measured that the model needs them (sources in the
+//! **mixed** spends bits on the tensors that published measurements found sensitive (sources in the
 //! specification, 5.6):
 //! - `mlp.gate_proj` and `up_proj`, 23 % of the weights, tolerate 4 bits best; small groups cut the
 //!   loss: 4 bits, 32.
@@ -25,21 +26,21 @@
 //! - The embedding is the head too, and a third of the weights of the 0.8B: 6 bits, 64.
 //! - Convolutions, norms, A_log and dt_bias are never quantised.
 //!
-//! The layer of the block that drafts is quantised as the others are; the matrix before it, which
-//! joins a token with what the model made of the text, to 8 bits in every format: with fewer,
-//! others saw drafts come true less often.
+//! The layer of the draft block is quantised as the others are. The matrix before it, which joins a
+//! token with the hidden values, has 8 bits in every format: with fewer, others report that drafts
+//! are accepted less often.
 //!
 //! A matrix whose width is no multiple of its group takes the largest smaller group that fits, or
-//! stays as it was.
+//! stays unquantised.
 
 use super::error::QuantizeError;
 use crate::llm::checkpoint::names;
 
-/// Groups that kernels know.
+/// Group sizes that the kernels support.
 const GROUPS: [usize; 3] = [32, 64, 128];
 
-/// How one matrix is quantised: value = scale · code + bias, for each group of inputs its own scale
-/// and bias.
+/// Quantisation of one matrix: value = scale · code + bias, with a scale and a bias for each group
+/// of inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scheme {
     pub bits: usize,
@@ -48,7 +49,7 @@ pub struct Scheme {
     pub symmetric: bool,
 }
 
-/// What may be asked for.
+/// Formats that can be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuantFormat {
     Int4,
@@ -73,7 +74,7 @@ impl QuantFormat {
     }
 }
 
-/// A format with its groups settled.
+/// A format with a fixed group size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     format: QuantFormat,
@@ -97,7 +98,7 @@ impl Recipe {
         Ok(Recipe { format, base: Scheme { bits, group: group.unwrap_or(usual), symmetric } })
     }
 
-    /// How most matrices are quantised; what config.json says for all modules.
+    /// Format of most matrices; config.json declares it for all modules.
     pub fn base(&self) -> Scheme {
         self.base
     }
@@ -107,8 +108,8 @@ impl Recipe {
         self.format == QuantFormat::Int8
     }
 
-    /// How the matrix called `name` below the prefix is quantised, whose rows are `cols` wide;
-    /// `None` where it stays.
+    /// Scheme of the matrix called `name` below the prefix, whose rows have `cols` values; `None`
+    /// if it stays unquantised.
     pub fn scheme(&self, name: &str, cols: usize) -> Option<Scheme> {
         let affine = |bits, group| Some(Scheme { bits, group, symmetric: false });
         let wanted = match (self.format, names::in_layer(name).unwrap_or(name)) {

@@ -1,5 +1,5 @@
-//! What is written is what the recipe says, reads back within half a step, and nothing is left of
-//! what fails.
+//! Tests that the output follows the recipe and reads back within half a step, and that a failure
+//! leaves nothing behind.
 
 use std::cell::Cell;
 use std::fs;
@@ -54,7 +54,7 @@ fn values(weight: &Weight) -> Vec<f32> {
     values
 }
 
-/// The matrices with their blocks, after everything else was found to be right.
+/// Checks everything else and returns the matrices with their blocks.
 fn check(layout: &Layout, destination: &Path, coarsest: f32) -> Vec<(String, BlockType)> {
     let checkpoint = Checkpoint::open(destination).unwrap();
     assert!(!checkpoint.raw());
@@ -67,7 +67,7 @@ fn check(layout: &Layout, destination: &Path, coarsest: f32) -> Vec<(String, Blo
     }
     for needed in needed {
         let gguf = names::to_gguf(&needed.name).unwrap();
-        // A head apart has the values of the embedding.
+        // A separate head has the values of the embedding.
         let own = if layout.tied && needed.name == names::HEAD { names::EMBEDDING } else { &needed.name };
         let (expected, _) = layout.tensor(&Needed { name: own.to_owned(), ..needed.clone() });
         let (found, tolerance) = match needed.kind {
@@ -87,7 +87,8 @@ fn check(layout: &Layout, destination: &Path, coarsest: f32) -> Vec<(String, Blo
     kinds
 }
 
-/// Values of the test's matrices lie within ±0.35: the largest half step of each format.
+/// Values of the test's matrices are within ±0.35: the limits are the largest half step of each
+/// format.
 #[test]
 fn every_format_reads_back_within_half_a_step() {
     let layout = Layout::published();
@@ -132,7 +133,7 @@ fn every_source_is_read() {
     }
 }
 
-/// The file that other engines read has nothing of it.
+/// The main file, which other engines read, does not contain the block.
 #[test]
 fn the_block_that_drafts_goes_into_a_file_of_its_own() {
     let layout = Layout::published();
@@ -239,8 +240,8 @@ fn a_destination_is_replaced_only_when_it_should_be() {
     assert_eq!(left, ["model"]);
 }
 
-/// Somebody's folder that happens to hold a config.json is no model, and one file of theirs in a
-/// model keeps it.
+/// A user's folder that happens to hold a config.json is not a model, and one foreign file in a
+/// model's folder protects it.
 #[test]
 fn what_is_not_of_a_checkpoint_survives_force() {
     let source = Layout::published().write();
@@ -277,7 +278,7 @@ fn what_is_not_of_a_checkpoint_survives_force() {
     }
 }
 
-/// Watches, and puts a file into the destination once work has begun.
+/// Observer that puts a file into the destination once work has begun.
 struct Meddling(PathBuf);
 
 impl Watch for Meddling {

@@ -1,15 +1,14 @@
-//! The sizes that the reference computes with, out of `config.json`.
+//! Configuration of the reference, from `config.json`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Transformers' own, where a file does not say.
+/// Default of transformers, if a file does not state the interval.
 const DEFAULT_INTERVAL: usize = 4;
 const DEFAULT_ROTATED: f64 = 0.25;
 const DEFAULT_BASE: f64 = 1e7;
 
-/// Fields under their own names. What the file says besides has been looked at when the checkpoint
-/// was opened.
+/// Fields under their names in the file. Other fields were checked when the checkpoint was opened.
 #[derive(Debug, Deserialize)]
 pub struct ReferenceConfig {
     pub vocab_size: usize,
@@ -68,7 +67,7 @@ impl ReferenceConfig {
         }
     }
 
-    /// Values of a head that are rotated: the first so many.
+    /// Number of values of a head that are rotated, from the first on.
     pub fn rotated(&self) -> usize {
         let rope = self.rope_parameters.as_ref().and_then(|rope| rope.partial_rotary_factor);
         (self.head_dim as f64 * rope.or(self.partial_rotary_factor).unwrap_or(DEFAULT_ROTATED)) as usize
@@ -79,7 +78,7 @@ impl ReferenceConfig {
         rope.or(self.rope_theta).unwrap_or(DEFAULT_BASE)
     }
 
-    /// What the convolution of a DeltaNet runs over: queries, keys, values.
+    /// Number of channels of the convolution of a DeltaNet: queries, keys, values.
     pub fn channels(&self) -> usize {
         2 * self.key_width() + self.value_width()
     }

@@ -6,7 +6,7 @@ use super::config::ReferenceConfig;
 use super::weights::ReferenceWeights;
 use super::{ReferenceError, ReferenceLayerState};
 
-/// Under the root of the length of queries and keys of a DeltaNet; the same in every file.
+/// Epsilon in the norm of queries and keys of a DeltaNet; the same in every file.
 const LENGTH_EPS: f64 = 1e-6;
 
 /// h += mixer(norm(h)), then h += mlp(norm(h)). Matrices are [out, in].
@@ -152,7 +152,7 @@ impl DeltaNetLayer {
         let k = unit(&part(keys)?)?;
         let v = mixed.narrow(1, 2 * keys, values)?.reshape((tokens, heads, config.linear_value_head_dim))?;
         let beta = sigmoid(&linear(x, &self.b)?)?;
-        // g = -exp(A_log) · softplus(a + dt_bias), the logarithm of what is kept.
+        // g = -exp(A_log) · softplus(a + dt_bias), the logarithm of the decay factor.
         let g = softplus(&linear(x, &self.a)?.broadcast_add(&self.dt_bias)?)?.broadcast_mul(&self.decay.neg()?)?;
         let o = recur(&repeat(&q, heads)?, &repeat(&k, heads)?, &v, &g.exp()?, &beta, s)?;
         let z = linear(x, &self.z)?.reshape(v.dims())?;
@@ -176,7 +176,8 @@ impl DeltaNetLayer {
 }
 
 /// The delta rule, token by token. q, k: [tokens, value_heads, key_dim]; v: [tokens, value_heads,
-/// value_dim]; what is kept and beta: [tokens, value_heads]; S: [value_heads, key_dim, value_dim].
+/// value_dim]; kept (the decay factor) and beta: [tokens, value_heads]; S: [value_heads, key_dim,
+/// value_dim].
 ///
 /// S ← kept · S, u ← beta · (v - Sᵀk), S ← S + k·uᵀ, o = Sᵀq
 fn recur(q: &Tensor, k: &Tensor, v: &Tensor, kept: &Tensor, beta: &Tensor, s: &mut Tensor) -> Result<Tensor> {
@@ -235,7 +236,7 @@ impl Attention {
     }
 }
 
-/// Puts keys and values behind those that are kept, and gives all of them.
+/// Appends keys and values to the kept ones, and returns all of them.
 fn remember(kept: &mut Option<(Tensor, Tensor)>, k: Tensor, v: Tensor) -> Result<(Tensor, Tensor)> {
     let all = match kept.take() {
         Some((keys, values)) => (Tensor::cat(&[&keys, &k], 1)?, Tensor::cat(&[&values, &v], 1)?),
@@ -268,7 +269,7 @@ fn rotate(config: &ReferenceConfig, x: &Tensor, position: usize) -> Result<Tenso
     Tensor::cat(&parts, 2)
 }
 
-/// [tokens, positions]: 0 where a token may look, else -∞.
+/// Causal mask, [tokens, positions]: 0 where a token may attend, else -∞.
 fn causal(tokens: usize, position: usize) -> Result<Tensor> {
     let seen = |t: usize, s: usize| if s <= position + t { 0.0 } else { f32::NEG_INFINITY };
     let positions = position + tokens;
@@ -293,7 +294,7 @@ fn unit(x: &Tensor) -> Result<Tensor> {
 }
 
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    // exp(-x) may become ∞, and 1 / (1 + ∞) is the 0 that is meant.
+    // exp(-x) may become ∞, and 1 / (1 + ∞) is the correct 0.
     (x.neg()?.exp()? + 1.0)?.recip()
 }
 
@@ -312,7 +313,7 @@ fn heads_first(x: &Tensor) -> Result<Tensor> {
     x.transpose(0, 1)?.contiguous()
 }
 
-/// [tokens, h, dim] -> [tokens, heads, dim]: each head stands heads / h times in a row.
+/// [tokens, h, dim] -> [tokens, heads, dim]: each head is repeated heads / h times in a row.
 fn repeat(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (tokens, h, dim) = x.dims3()?;
     x.unsqueeze(2)?.expand((tokens, h, heads / h, dim))?.reshape((tokens, heads, dim))

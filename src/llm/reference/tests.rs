@@ -1,5 +1,5 @@
-//! The reference against expected tensors and against the engine: two implementations that share
-//! nothing but formulas.
+//! Tests of the reference against expected tensors and against the engine: two implementations that
+//! share only the formulas.
 
 use std::path::Path;
 
@@ -66,8 +66,8 @@ fn assert_states(memory: &ReferenceState, expected: impl Fn(&str) -> Option<Vec<
     }
 }
 
-/// Two models of other shapes than the golden ones: value heads for each key head, unequal
-/// dimensions, interval 2, a head of its own, all of a head rotated.
+/// Two models with other shapes than the golden ones: several value heads for each key head,
+/// unequal dimensions, interval 2, a separate head, all of a head rotated.
 fn other_config(ratio: usize, tied: bool, rotated: f64) -> Value {
     json!({
         "vocab_size": 96, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,
@@ -79,7 +79,7 @@ fn other_config(ratio: usize, tied: bool, rotated: f64) -> Value {
     })
 }
 
-/// The largest difference of a logit between the engine and the reference over 70 tokens.
+/// Largest difference of a logit between the engine and the reference over 70 tokens.
 fn between(dir: &Path) -> f32 {
     let model = ModelSource::open(dir).unwrap().load(2).unwrap();
     let reference = ReferenceModel::open(dir).unwrap();
@@ -100,7 +100,7 @@ fn the_engine_computes_the_same_from_the_same_checkpoint() {
         let off = between(dir.path());
         assert!(off < 2e-3, "{ratio} value heads for a key head: off by {off}");
     }
-    // Nested and in two files; and converted, whose norms hold 1 + w.
+    // Nested and in two files; and converted, with norms that hold 1 + w.
     let converted = Layout { converted: true, ..Layout::published() };
     for layout in [Layout { shards: 2, ..Layout::published() }, converted] {
         let off = between(layout.write().path());

@@ -1,4 +1,4 @@
-//! The tensors of the reference by transformers' names, in f32.
+//! Tensors of the reference by transformers' names, in f32.
 
 use std::path::{Path, PathBuf};
 
@@ -15,13 +15,13 @@ const HEAD: &str = "lm_head.weight";
 
 pub struct ReferenceWeights<'a> {
     dir: PathBuf,
-    /// Of each file what candle reads in it, and its mapping.
+    /// Files: candle's view of each, and its mapping.
     files: Vec<(SliceSafetensors<'a>, &'a Mmap)>,
-    /// What stands before the names of the text model.
+    /// Prefix of the names of the text model.
     prefix: String,
-    /// The whole name of the head, where there is one.
+    /// Full name of the head, if there is one.
     head: Option<String>,
-    /// What norms are short of: 1 where they are zero-centred, as published; 0 where they have been
+    /// Offset to add to norms: 1 if they are zero-centred, as published; 0 if they have been
     /// converted.
     shift: f64,
 }
@@ -45,8 +45,8 @@ impl<'a> ReferenceWeights<'a> {
         Ok(weights)
     }
 
-    /// Published convolutions are [channels, 1, taps]; whoever makes them [channels, taps, 1] adds
-    /// 1 to the norms too.
+    /// Determines the offset of norms. Published convolutions are [channels, 1, taps]; converters
+    /// that make them [channels, taps, 1] also add 1 to the norms.
     fn norm_shift(&self, config: &ReferenceConfig) -> Result<f64, ReferenceError> {
         let Some(layer) = (0..config.num_hidden_layers).find(|&n| config.is_delta(n)) else { return Ok(1.0) };
         let tensor = self.load(&format!("{}layers.{layer}.linear_attn.conv1d.weight", self.prefix))?;
@@ -61,12 +61,12 @@ impl<'a> ReferenceWeights<'a> {
         self.shaped(self.head.as_deref().unwrap_or(HEAD), dims)
     }
 
-    /// The tensor called `name` below the prefix, as `dims`.
+    /// Reads the tensor called `name` below the prefix, with shape `dims`.
     pub fn get(&self, name: &str, dims: &[usize]) -> Result<Tensor, ReferenceError> {
         self.shaped(&format!("{}{name}", self.prefix), dims)
     }
 
-    /// A zero-centred norm as what it multiplies by.
+    /// Reads a norm as the factor that it multiplies by.
     pub fn norm(&self, name: &str, len: usize) -> Result<Tensor, ReferenceError> {
         Ok((self.get(name, &[len])? + self.shift)?)
     }
@@ -88,7 +88,7 @@ impl<'a> ReferenceWeights<'a> {
         let missing = || read(candle_core::Error::CannotFindTensor { path: full.to_owned() });
         let (file, map) = file.ok_or_else(missing)?;
         let tensor = file.get(full).and_then(|view| view.load(&Device::Cpu)).map_err(read)?;
-        // What has been copied is not held twice.
+        // Copied data is not held twice.
         give_back(map, &(0..map.len()));
         match tensor.dtype() {
             DType::F32 | DType::F16 | DType::BF16 => Ok(tensor),

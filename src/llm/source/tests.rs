@@ -1,5 +1,6 @@
-//! Models as people have them: made by other converters, cut into parts, half fetched. Each is
-//! used, with a word on what is unusual, or refused with its name and the next step.
+//! Tests with models as they occur in practice: made by other converters, split into parts, partly
+//! downloaded. Each is used, with a note on its peculiarity, or refused with its name and the next
+//! step.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +24,7 @@ fn source(file: &Builder) -> (tempfile::NamedTempFile, ModelSource) {
     (path, source)
 }
 
-/// The logits after three tokens.
+/// Returns the logits after three tokens.
 fn logits(source: &ModelSource) -> Vec<f32> {
     let model = source.load(1).unwrap();
     let mut state = SequenceState::new(model.model_config(), 4);
@@ -31,7 +32,7 @@ fn logits(source: &ModelSource) -> Vec<f32> {
     state.logits().unwrap().to_vec()
 }
 
-/// A qwen35 of so many blocks, of which the last is said to predict further tokens.
+/// Builds a qwen35 with this many blocks, the last declared to predict further tokens.
 fn claiming(blocks: u32) -> Builder {
     let file = testing::model("qwen35").without("qwen35.block_count");
     file.u32("qwen35.block_count", blocks).u32("qwen35.nextn_predict_layers", 1)
@@ -119,7 +120,8 @@ fn markers_are_known_by_their_looks_where_classes_are_missing() {
     assert!(matches!(Tokenizer::notes(&gguf)[..], [ModelNote::Markers { .. }]));
 }
 
-/// The tables of a cut with tokens before and behind every text, and whether the file wants them.
+/// Builds tokenizer tables with tokens before and after every text, and whether the file wants
+/// them.
 fn framed(cut: &str, ids: [Option<u32>; 2], adds: [Option<bool>; 2]) -> Builder {
     let mut file = testing::tables(cut);
     for ((what, id), add) in ["bos", "eos"].into_iter().zip(ids).zip(adds) {
@@ -168,7 +170,7 @@ fn weights_in_a_type_that_is_not_read_are_named() {
     }
 }
 
-/// A whole folder with every kind of file that is read.
+/// Builds a complete folder with every kind of file that is read.
 fn folder() -> tempfile::TempDir {
     let folder = Layout { shards: 2, ..Layout::published() }.write();
     let tokenizer = document(json!({ "a": 0 }), json!([]), json!([]));

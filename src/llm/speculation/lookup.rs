@@ -1,31 +1,31 @@
-//! What may come next, looked up in what was already said: where the last few tokens stood before,
-//! what followed them.
+//! Drafts by lookup in the text so far: the tokens that followed an earlier occurrence of the last
+//! few tokens.
 //!
-//! Places are found through chains of hashes as in DEFLATE (RFC 1951, section 4): each pair of
-//! tokens leads to where it stood last, and from there to where it stood before that. So a token
-//! costs the same however long the text is.
+//! Occurrences are found through hash chains as in DEFLATE (RFC 1951, section 4): each pair of
+//! tokens links to its last occurrence, and from there to the one before. The cost per token does
+//! not depend on the length of the text.
 
 use super::Drafter;
 
-/// Tokens that must agree, at least. One alone says too little.
+/// Fewest tokens that must agree; one alone is too weak as evidence.
 const PAIR: usize = 2;
-/// Places that are looked at.
+/// Limit of occurrences that are compared.
 const PLACES: usize = 16;
-/// Agreement beyond so many tokens is not counted.
+/// Limit of agreement in tokens; longer agreement is not counted.
 const LONGEST: usize = 32;
 const NONE: u32 = u32::MAX;
 
-/// An index over a growing text of tokens.
+/// An index over a growing sequence of tokens.
 pub struct Lookup {
     tokens: Vec<u32>,
-    /// The last place of each hash of a pair: where its second token stands.
+    /// Last occurrence for each hash of a pair: the index of its second token.
     last: Vec<u32>,
-    /// For each token, where a pair of the same hash ended before.
+    /// For each token, the previous occurrence of a pair with the same hash.
     before: Vec<u32>,
 }
 
 impl Lookup {
-    /// For texts of up to `most` tokens.
+    /// Creates an index for texts of up to `most` tokens.
     pub fn new(most: usize) -> Self {
         Lookup { tokens: Vec::with_capacity(most), last: vec![NONE; buckets(most)], before: Vec::with_capacity(most) }
     }
@@ -35,7 +35,7 @@ impl Lookup {
         (2 * most + buckets(most)) * size_of::<u32>()
     }
 
-    /// Forgets what came after the first `len` tokens.
+    /// Removes the tokens after the first `len`.
     fn truncate(&mut self, len: usize) {
         while self.tokens.len() > len {
             let place = self.tokens.len() - 1;
@@ -47,13 +47,13 @@ impl Lookup {
         }
     }
 
-    /// How many tokens up to `place` are those up to the end of the text.
+    /// Number of tokens before and at `place` that equal those at the end of the text.
     fn agreeing(&self, place: usize) -> usize {
         let end = self.tokens.iter().rev();
         end.zip(self.tokens[..=place].iter().rev()).take(LONGEST).take_while(|(a, b)| a == b).count()
     }
 
-    /// Of the pair that ends at `place`.
+    /// Hash bucket of the pair that ends at `place`.
     fn bucket(&self, place: usize) -> Option<usize> {
         let first = self.tokens[place.checked_sub(1)?];
         let pair = u64::from(first) << 32 | u64::from(self.tokens[place]);
@@ -81,7 +81,7 @@ impl Drafter for Lookup {
         self.before.push(before);
     }
 
-    /// Taken from where most tokens agree, of several such places the newest.
+    /// Drafts from the occurrence with the longest agreement; of several, the newest.
     fn propose(&self, most: usize, draft: &mut Vec<u32>) -> usize {
         draft.clear();
         let mut best = (0, 0);
@@ -101,7 +101,8 @@ impl Drafter for Lookup {
         if agreeing < PAIR {
             return 0;
         }
-        // Where the place is so near that its text runs into the end, it goes on with itself.
+        // If the occurrence is so near that its continuation reaches the end of the text, the
+        // continuation repeats.
         let period = self.tokens.len() - 1 - place;
         draft.extend((0..most).map(|i| self.tokens[place + 1 + i % period]));
         agreeing
@@ -128,13 +129,13 @@ mod tests {
             (&[], 4, &[], 0),
             (&[1], 4, &[], 0),
             (&[1, 2, 3, 4], 4, &[], 0),
-            // One token that agrees is not enough.
+            // One agreeing token is too few.
             (&[1, 2, 3, 2], 4, &[], 0),
             (&[1, 2, 3, 4, 1, 2], 2, &[3, 4], 2),
             (&[1, 2, 3, 4, 1, 2], 9, &[3, 4, 1, 2, 3, 4, 1, 2, 3], 2),
-            // The longer agreement is older than the shorter.
+            // The longer agreement is older than the shorter one.
             (&[7, 1, 2, 3, 8, 1, 2, 4, 7, 1, 2], 1, &[3], 3),
-            // Of equal ones the newest.
+            // Of equal ones the newest counts.
             (&[1, 2, 3, 1, 2, 4, 1, 2], 1, &[4], 2),
             (&[5, 5, 5, 5], 3, &[5, 5, 5], 3),
             (&[1, 2, 1, 2, 1], 4, &[2, 1, 2, 1], 3),

@@ -1,16 +1,16 @@
-//! Computing ahead of what is certain: the next tokens are guessed, computed in one go with the one
-//! before them, and kept as far as they turn out to be what the sampler draws.
+//! Speculative decoding: the next tokens are drafted, computed together with the token before them,
+//! and accepted as long as they equal the tokens that the sampler draws.
 //!
-//! A step reads every weight for one token; several tokens at once read them once together, and
-//! cost little more. What is guessed changes nothing in an answer: each token is computed to the
-//! bit as if it were alone ([`Model::forward_steps`](super::model::Model::forward_steps)), and the
-//! sampler draws each token from the same logits, with the same random numbers, as without. A guess
-//! is right if and only if it is the token that was drawn; so answers are the same token for token,
-//! greedy and sampled alike, and their distribution with them. The logits behind a guess that was
-//! wrong are thrown away, and the state goes back to before it.
+//! A decode step reads every weight for one token; several tokens at once share one read, and cost
+//! little more. Drafts do not change an answer: each token is computed bit-identical to a step of
+//! its own ([`Model::forward_steps`](super::model::Model::forward_steps)), and the sampler draws
+//! each token from the same logits, with the same random numbers, as without drafts. A draft token
+//! is accepted if and only if it equals the drawn token. So answers are the same token for token,
+//! greedy and sampled alike, and so is their distribution. The logits after a rejected token are
+//! discarded, and the state is rolled back.
 //!
-//! Guesses come from where the text said the same before ([`lookup`]); where that has none worth
-//! computing, from the block that some models bring for it ([`mtp`]), which costs some time itself.
+//! Drafts come from an earlier occurrence in the text ([`lookup`]); if that has none worth
+//! computing, from the draft block of some models ([`mtp`]), which takes some time itself.
 
 mod lookup;
 mod mtp;
@@ -31,35 +31,35 @@ use lookup::Lookup;
 use mtp::Mtp;
 use pace::{MOST, Pace, Reason};
 
-/// Guesses what comes next.
+/// Source of draft tokens.
 pub(super) trait Drafter: Send {
-    /// The text so far is `tokens`.
+    /// Replaces the text so far by `tokens`.
     fn follow(&mut self, tokens: &[u32]);
 
-    /// The text goes on with `token`.
+    /// Appends `token` to the text.
     fn push(&mut self, token: u32);
 
-    /// Writes to `draft` up to `most` tokens that may come next. Returns how many tokens of the
-    /// text speak for them; where none do, `draft` is empty.
+    /// Writes up to `most` draft tokens to `draft`. Returns the number of tokens of the text that
+    /// agree with its source; `draft` is empty if there are none.
     fn propose(&self, most: usize, draft: &mut Vec<u32>) -> usize;
 }
 
-/// How many tokens of an answer were computed before they were certain.
+/// Statistics of draft tokens in an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guesses {
     pub computed: usize,
-    /// Those of them that came true.
+    /// Draft tokens that were accepted.
     pub right: usize,
-    /// Those of `computed` that the model's own block drafted; the others were looked up in the
-    /// text.
+    /// Draft tokens among `computed` that came from the model's draft block; the others came from
+    /// lookup in the text.
     pub drafted: usize,
-    /// Those of `drafted` that came true.
+    /// Draft tokens among `drafted` that were accepted.
     pub drafted_right: usize,
 }
 
-/// Brings a state forward token by token, and computes ahead where that pays.
+/// Decoder that advances a state token by token, and computes draft tokens where that saves time.
 pub(super) struct Speculator {
-    /// `None` where nothing is to be guessed.
+    /// Speculative decoding; `None` if it is off.
     ahead: Option<Ahead>,
     guesses: Guesses,
     bytes: u64,
@@ -67,23 +67,22 @@ pub(super) struct Speculator {
 
 struct Ahead {
     drafter: Box<dyn Drafter>,
-    /// Where the model brings a block that drafts.
+    /// Draft block, if the model has one.
     mtp: Option<Mtp>,
     pace: Pace,
-    /// Time since some moment.
+    /// Time since a fixed moment.
     clock: Box<dyn Fn() -> Duration + Send>,
-    /// Positions of the state that are certain.
+    /// Number of positions of the state that are final.
     certain: usize,
-    /// What should follow them.
+    /// Draft tokens that follow the final positions.
     draft: Vec<u32>,
-    /// What spoke for the draft.
+    /// Evidence for the draft.
     reason: Reason,
-    /// A token that was looked up and not computed: it is only watched whether it follows.
+    /// A token that was found by lookup and not computed: it is only recorded whether it follows.
     watched: Option<(Reason, u32)>,
-    /// Tokens of the draft that came true.
+    /// Number of draft tokens accepted so far.
     right: usize,
-    /// Rows of `logits` that are computed: behind the last certain token, and behind each of the
-    /// draft.
+    /// Number of computed rows of `logits`: after the last final token, and after each draft token.
     rows: usize,
     /// `[MOST + 1, vocabulary]`
     logits: Vec<f32>,
@@ -105,11 +104,11 @@ impl Speculator {
         Speculator { ahead, guesses: Guesses::default(), bytes }
     }
 
-    /// Bytes that it takes, with a model that `drafts` or without.
+    /// Bytes that it takes, for a model that `drafts` or does not.
     pub fn planned_bytes(model_config: &ModelConfig, settings: &config::LlmPlan, drafts: bool) -> u64 {
         let logits = ((MOST + 1) * size_of::<f32>()) as u64 * model_config.vocabulary as u64;
         let mtp = || Mtp::planned_bytes(model_config, settings.context(), settings.kv_cache.into());
-        // What does not fit the address space is refused with the state, which holds more.
+        // A size beyond the address space is refused with the state, which holds more.
         let mtp = if drafts { mtp().map_or(u64::MAX, |bytes| bytes as u64) } else { 0 };
         match settings.speculative_decoding {
             SpeculativeDecoding::Off => 0,
@@ -122,7 +121,7 @@ impl Speculator {
         self.bytes
     }
 
-    /// An answer begins behind what `state` has computed.
+    /// Begins an answer after the positions that `state` has computed.
     pub fn begin(&mut self, state: &SequenceState) {
         self.guesses = Guesses::default();
         if let Some(ahead) = &mut self.ahead {
@@ -130,8 +129,8 @@ impl Speculator {
         }
     }
 
-    /// Computes `token`, behind which the answer has room for `room` more, or finds it computed. Of
-    /// the logits there are as many as `sampler` looks at.
+    /// Advances by `token`, which is computed now or was an accepted draft. The answer may have
+    /// `room` more tokens. Computes as many logits as `sampler` needs.
     pub fn advance(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, room: usize, sampler: &Sampler) {
         match &mut self.ahead {
             Some(ahead) => ahead.advance(llm, state, (token, room), sampler, &mut self.guesses),
@@ -139,7 +138,7 @@ impl Speculator {
         }
     }
 
-    /// The logits behind the last token, as [`SequenceState::best_logits`].
+    /// Logits after the last token, as in [`SequenceState::best_logits`].
     pub fn logits<'a>(&'a mut self, state: &'a mut SequenceState) -> Option<&'a mut [f32]> {
         match &mut self.ahead {
             Some(ahead) if ahead.rows > 0 => {
@@ -150,14 +149,15 @@ impl Speculator {
         }
     }
 
-    /// Takes back what was computed beyond the last token. Its logits are lost if there was such.
+    /// Rolls back the positions after the last final token. Its logits are lost if there were such
+    /// positions.
     pub fn settle(&mut self, llm: &Llm, state: &mut SequenceState) {
         if let Some(ahead) = &mut self.ahead {
             ahead.settle(llm, state);
         }
     }
 
-    /// Of the present answer.
+    /// Statistics of the present answer.
     pub fn guesses(&self) -> Guesses {
         self.guesses
     }
@@ -219,7 +219,7 @@ impl Ahead {
         guesses.drafted += if self.reason == Reason::Model { more } else { 0 };
     }
 
-    /// Whether `token` was guessed and is computed.
+    /// Returns whether `token` was drafted and is computed.
     fn came_true(&mut self, token: u32) -> bool {
         if let Some((reason, guess)) = self.watched.take() {
             self.pace.learn(reason, guess == token);
@@ -230,8 +230,8 @@ impl Ahead {
         guess == token
     }
 
-    /// Drafts up to `most` tokens behind `token`, as many as pay. Nothing follows the end of an
-    /// answer.
+    /// Drafts up to `most` tokens after `token`, as many as are worthwhile. Nothing follows the end
+    /// of an answer.
     fn guess(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, most: usize) {
         self.reason = Reason::Text(self.drafter.propose(MOST, &mut self.draft));
         let end = self.draft.iter().position(|&token| llm.tokenizer.is_control(token));
@@ -245,8 +245,8 @@ impl Ahead {
         self.rows = if self.draft.is_empty() { 0 } else { 1 + self.draft.len() };
     }
 
-    /// Has the model's own block draft, if nothing was looked up and it pays. What it looks back
-    /// over is kept up in any case.
+    /// Drafts with the model's draft block, if lookup found nothing and it is worthwhile. The KV
+    /// cache of the block is kept up to date in any case.
     fn guess_with_model(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, most: usize) {
         let Some(mtp) = &mut self.mtp else { return };
         mtp.watch(&llm.model, state);
@@ -284,7 +284,7 @@ impl Ahead {
     }
 }
 
-/// Computes the logits behind one more token, as many of them as the choice looks at.
+/// Computes the logits after one more token, as many as the sampler needs.
 fn step(llm: &Llm, state: &mut SequenceState, token: u32, sampler: &Sampler) {
     match sampler.looks_at() {
         Some(count) => {
@@ -295,8 +295,8 @@ fn step(llm: &Llm, state: &mut SequenceState, token: u32, sampler: &Sampler) {
     }
 }
 
-/// Tokens that can be computed behind the next one, and taken back without computing anything
-/// again.
+/// Number of tokens that can be computed after the next one, and rolled back without computing
+/// anything again.
 fn ahead_room(state: &SequenceState) -> usize {
     state.reach_ahead().min(state.context() - state.len()).saturating_sub(1)
 }

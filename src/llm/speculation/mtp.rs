@@ -1,37 +1,36 @@
-//! What may come next as the model's own block drafts it (see
-//! [`model::draft`](super::super::model)).
+//! Drafts by the model's draft block (see [`model::draft`](super::super::model)).
 //!
-//! The block looks back over entries of its own, one for each position: made of the hidden values
-//! behind it, which the model leaves in its workspace, and of the token that came next. What it
-//! knows begins with each answer anew, at the last batch of the prompt, so that reading a prompt
-//! costs nothing more and a state that was stored or forked needs nothing beside it. Entries of
-//! drafts are written over by those of what came true.
+//! The block attends over a KV cache of its own, with one entry for each position. An entry is made
+//! of the hidden values after the position, which the model leaves in its workspace, and of the
+//! next token. For each answer the cache starts empty, at the last batch of the prompt, so that
+//! prefill costs nothing more and a stored or forked state needs no further data. Entries of draft
+//! tokens are overwritten by those of the accepted ones.
 
 use super::super::model::{DRAFTED, Model};
 use super::super::model_config::ModelConfig;
 use super::super::state::{BATCH, KvCacheType, LayerState, SequenceState};
 use super::pace::MOST;
 
-/// The drafts of one text under way.
+/// Draft block with its cache for one text.
 pub struct Mtp {
     memory: LayerState,
-    /// The position that the first entry is of.
+    /// Position of the first entry.
     first: usize,
-    /// Entries that are certain.
+    /// Number of final entries.
     entries: usize,
-    /// Positions behind them that wait to become entries, because nobody asked for a draft. At most
+    /// Number of positions after them without an entry, because no draft was requested. At most
     /// [`BATCH`] between calls.
     waiting: usize,
-    /// `[2 · BATCH, width]`: their hidden values.
+    /// Hidden values of these positions, `[2 · BATCH, width]`.
     hidden: Vec<f32>,
     /// `[BATCH, 2 · width]`
     pairs: Vec<f32>,
-    /// Of the tokens that are drafted.
+    /// Logits of the tokens that can be drafted.
     logits: Vec<f32>,
 }
 
 impl Mtp {
-    /// For texts of the first `used` tokens of the vocabulary.
+    /// Creates it for texts of the first `used` tokens of the vocabulary.
     pub fn new(model_config: &ModelConfig, used: usize, kind: KvCacheType) -> Mtp {
         let width = model_config.width;
         Mtp {
@@ -45,20 +44,21 @@ impl Mtp {
         }
     }
 
-    /// Bytes that it takes at most, with a context of so many positions; `None` if they overflow.
+    /// Largest number of bytes that it takes, with a context of this many positions; `None` if they
+    /// overflow.
     pub fn planned_bytes(model_config: &ModelConfig, context: usize, kind: KvCacheType) -> Option<usize> {
         let memory = LayerState::planned_bytes(model_config, model_config.layers, context.checked_add(MOST)?, kind)?;
         let values = model_config.width.checked_mul(4 * BATCH)?.checked_add(DRAFTED)?;
         memory.checked_add(values.checked_mul(size_of::<f32>())?)
     }
 
-    /// Forgets the text.
+    /// Clears the text.
     pub fn begin(&mut self) {
         (self.first, self.entries, self.waiting) = (0, 0, 0);
     }
 
-    /// Takes over what `state` has of positions that are new. Where positions between are lost, it
-    /// begins anew.
+    /// Takes the hidden values of new positions from `state`. If positions in between are lost, it
+    /// starts again from empty.
     pub fn watch(&mut self, model: &Model, state: &mut SequenceState) {
         let (first, rows) = state.newest();
         let (width, len, known) = (model.model_config().width, state.len(), self.first + self.entries + self.waiting);
@@ -72,14 +72,14 @@ impl Mtp {
         model.hidden(rows, &mut self.hidden[self.waiting * width..][..rows.len()]);
         self.waiting += len - known;
         if self.waiting > BATCH {
-            // All of these have a token behind them.
+            // Each of these positions has a next token.
             self.enter(model, state, BATCH, None);
             self.hidden.copy_within(BATCH * width..(BATCH + self.waiting) * width, 0);
         }
     }
 
-    /// Drafts up to `most` tokens behind `token`, which comes behind the last position of `state`;
-    /// none from the first on that `ends` the text.
+    /// Drafts up to `most` tokens after `token`, which follows the last position of `state`; stops
+    /// before the first token that `ends` the text.
     pub fn propose(
         &mut self,
         model: &Model,
@@ -107,8 +107,8 @@ impl Mtp {
         }
     }
 
-    /// Makes entries of the `n` oldest of those that wait, and leaves what the block makes of them
-    /// in their place. `token` comes behind the last position of `state`.
+    /// Makes entries of the `n` oldest waiting positions, and replaces their hidden values by the
+    /// block's output. `token` follows the last position of `state`.
     fn enter(&mut self, model: &Model, state: &mut SequenceState, n: usize, token: Option<u32>) {
         let mut next = [0; BATCH];
         let behind = state.tokens()[self.first + self.entries + 1..].iter().copied().chain(token);
@@ -121,7 +121,7 @@ impl Mtp {
 
 #[cfg(test)]
 impl Mtp {
-    /// How far a key or a value of two that know the same positions is apart at most.
+    /// Largest difference of a key or a value between two caches of the same positions.
     pub fn furthest_apart(&self, other: &Mtp, model_config: &ModelConfig) -> f32 {
         assert_eq!((self.first, self.entries, self.waiting), (other.first, other.entries, other.waiting));
         let load = |mtp: &Mtp, head, entry| {

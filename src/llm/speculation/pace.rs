@@ -1,70 +1,70 @@
-//! How far ahead it pays to compute, by what was measured: what several tokens at once cost against
-//! one, and how often guesses of the same worth came true.
+//! Choice of the draft length, from measurements: the cost of several tokens at once relative to
+//! one, and the acceptance rate of drafts with the same evidence.
 //!
-//! If each guess comes true with probability p, given that those before it did, k guesses bring 1 +
-//! p + p² + … + pᵏ tokens (Leviathan, Kalman and Matias 2023, section 3.1) for the cost of k + 1 at
-//! once. The k that brings most for its cost is taken, and none where that is not more than a step
-//! brings.
+//! If each draft token is accepted with probability p, given that those before it were, k draft
+//! tokens yield 1 + p + p² + … + pᵏ tokens (Leviathan, Kalman and Matias 2023, section 3.1) for the
+//! cost of k + 1 at once. The k with the best ratio is chosen, or none if no ratio exceeds that of
+//! a plain step.
 //!
-//! Guesses that were looked up are watched even where they are not computed, so what they are worth
-//! is always known. Those of the model's own block cost time, which is counted; where they do not
-//! pay, one is made now and then. What several tokens cost is only known from doing it: with each
-//! plain step it is believed to be a little less, so that it is tried again when what slowed it
-//! down may be over.
+//! Drafts from lookup are checked even if they are not computed, so their acceptance rate is always
+//! known. Drafts of the model's draft block take time, which is counted; if they are not
+//! worthwhile, one is made occasionally. The cost of several tokens is only known from computing
+//! them: with each plain step the estimate is lowered a little, so that they are tried again after
+//! a temporary slowdown.
 
-/// Most tokens that are guessed at once. With the one before them they are a tile of the matrix
-/// kernels.
+/// Largest number of draft tokens at once. With the token before them they fill a tile of the
+/// matrix kernels.
 pub const MOST: usize = 7;
 
-/// Guesses are of one sort for which 2, 3, 4 or 5, 6 to 9, 10 or more tokens speak, and of one
-/// those of the model itself.
+/// Classes of drafts by evidence: 2, 3, 4 or 5, 6 to 9, 10 or more tokens that agree; and one for
+/// the draft block.
 const SORTS: usize = 6;
-/// How often a guess of each sort is believed to come true before any has been seen. The model's
-/// own block is said to be right in 60 to 85 of 100 cases.
+/// Initial acceptance rate of each class. The model's draft block is reported to be right in 60 to
+/// 85 of 100 cases.
 const AT_FIRST: [f64; SORTS] = [0.25, 0.4, 0.5, 0.6, 0.7, 0.6];
-/// What a draft of the model's own block is believed to cost, in steps, before it is known.
+/// Initial estimate of the cost of a draft by the draft block, in steps.
 const DRAFT_AT_FIRST: f64 = 0.1;
-/// Where the model's own drafts do not pay, they are tried once in so many steps.
+/// Interval of trial drafts, in steps, if the draft block is not worthwhile.
 const TRIAL: usize = 64;
-/// What each of several tokens is believed to cost beyond the first, in steps, before it is known.
+/// Initial estimate of the cost of each further token, in steps.
 const COST_AT_FIRST: f64 = 0.1;
-/// What a guess changes in the belief about its sort.
+/// Weight of a new result in the acceptance rate of its class.
 const PER_GUESS: f64 = 1.0 / 16.0;
-/// What the time of a step changes in the mean.
+/// Weight of the time of a step in the mean.
 const PER_STEP: f64 = 1.0 / 8.0;
-/// What the time of several at once changes in theirs: they are measured less often.
+/// Weight of the time of several tokens in its mean: they are measured less often.
 const PER_TRIAL: f64 = 1.0 / 4.0;
-/// What it changes in that of other numbers: what slows down one slows down the others.
+/// Weight of a change in the estimates for other numbers of tokens: a slowdown affects all of them.
 const PER_OTHER: f64 = 1.0 / 8.0;
-/// A time counts as no more than so many times what was expected, and no less than its inverse:
-/// another program may have had the core.
+/// Limit of a measured time relative to the estimate, and of its inverse: another program may have
+/// used the core.
 const OUTLIER: f64 = 2.0;
-/// What each plain step takes of what several at once are believed to cost beyond one.
+/// Fraction by which each plain step lowers the estimated cost of further tokens.
 const DOUBT: f64 = 1.0 / 1024.0;
-/// Several at once are never believed to cost less beyond one, in steps.
+/// Least estimate of the cost of further tokens, in steps.
 const LEAST: f64 = 0.01;
-/// Guessing must bring so much more than a step: the measures are noisy.
+/// Least gain over a plain step for drafts to be used: the measurements are noisy.
 const WORTHWHILE: f64 = 1.05;
 
-/// What speaks for a guess.
+/// Evidence for a draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// So many tokens of the text.
+    /// Number of tokens in the text that agree.
     Text(usize),
-    /// The model's own block that drafts.
+    /// Draft block of the model.
     Model,
 }
 
 pub struct Pace {
     /// Seconds of a step; `None` before the first.
     step: Option<f64>,
-    /// `[k - 1]`: what k more tokens cost beyond the one, in steps. Never falls with k.
+    /// Cost of k more tokens beyond the first, in steps, `[k - 1]`. Never falls with k.
     costs: [f64; MOST],
-    /// How often guesses come true.
+    /// Acceptance rate of each class.
     odds: [f64; SORTS],
-    /// What a draft of the model's own block costs, in steps.
+    /// Cost of a draft by the draft block, in steps.
     draft: f64,
-    /// Steps since the model's own drafts were tried.
+    /// Steps since the draft block was last tried.
     declined: usize,
 }
 
@@ -76,8 +76,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// How many of `most` tokens should be drafted by the model's own block, which is then to be
-    /// done.
+    /// Number of tokens, up to `most`, that the draft block should draft; the caller then runs it.
     pub fn draft_length(&mut self, most: usize) -> usize {
         let length = self.length(Reason::Model, most);
         self.declined = if length > 0 { 0 } else { self.declined + 1 };
@@ -90,7 +89,7 @@ impl Pace {
         }
     }
 
-    /// How many of `most` tokens should be guessed for which `reason` speaks.
+    /// Number of draft tokens, up to `most`, that should be computed with this evidence.
     pub fn length(&self, reason: Reason, most: usize) -> usize {
         if self.step.is_none() {
             return 0;
@@ -110,13 +109,13 @@ impl Pace {
         length
     }
 
-    /// A guess for which `reason` spoke was right or wrong.
+    /// Records whether a draft token with this evidence was right.
     pub fn learn(&mut self, reason: Reason, right: bool) {
         let odds = &mut self.odds[sort(reason)];
         *odds += (f64::from(u8::from(right)) - *odds) * PER_GUESS;
     }
 
-    /// A token and `more` beside it, at most [`MOST`], took so many seconds.
+    /// Records the seconds for a token and `more` others, at most [`MOST`].
     pub fn took(&mut self, more: usize, seconds: f64) {
         match self.step {
             None if more == 0 => self.step = Some(seconds.max(f64::MIN_POSITIVE)),
@@ -130,7 +129,7 @@ impl Pace {
         }
     }
 
-    /// The model's own block took so many seconds for `count` drafts, which are not part of a step.
+    /// Records the seconds of the draft block for `count` drafts, which are not part of a step.
     pub fn drafted(&mut self, count: usize, seconds: f64) {
         let Some(step) = self.step.filter(|_| count > 0) else { return };
         let each = (seconds / step / count as f64).clamp(self.draft / OUTLIER, self.draft * OUTLIER);
@@ -164,8 +163,8 @@ fn sort(reason: Reason) -> usize {
 mod tests {
     use super::*;
 
-    /// A machine on which `n` tokens at once take 1 + slope · (n - 1) steps, and guesses come true
-    /// `odds` of the time.
+    /// A simulated machine where `n` tokens at once take 1 + slope · (n - 1) steps, and drafts are
+    /// accepted at a rate of `odds`.
     struct World {
         slope: f64,
         odds: f64,
@@ -177,13 +176,13 @@ mod tests {
             World { slope, odds, random: fastrand::Rng::with_seed(1) }
         }
 
-        /// Runs `pace` for so many calls. Returns how many tokens were guessed, and tokens per
+        /// Runs `pace` for this many calls. Returns the number of drafted tokens, and tokens per
         /// second.
         fn run(&mut self, pace: &mut Pace, calls: usize) -> (usize, f64) {
             let (mut guessed, mut tokens, mut seconds) = (0, 0, 0.0);
             for _ in 0..calls {
                 let length = pace.length(Reason::Text(4), MOST);
-                // One guess is watched where none is computed.
+                // One draft token is checked even if none is computed.
                 let right = (0..length.max(1)).take_while(|_| self.random.f64() < self.odds).count();
                 (0..right).for_each(|_| pace.learn(Reason::Text(4), true));
                 if right < length.max(1) {
@@ -200,9 +199,9 @@ mod tests {
     #[test]
     fn what_pays_is_done_and_what_does_not_is_left() {
         for (slope, odds, at_least, at_most) in [
-            // Nearly free, nearly always right: as much as there is.
+            // Nearly free, nearly always right: the longest draft.
             (0.05, 0.98, 6.5, 7.0),
-            // Each costs a step: now and then, to see whether it still does.
+            // Each costs a step: only occasional trials.
             (1.0, 0.9, 0.0, 0.2),
             // Nearly never right, and not free.
             (0.3, 0.05, 0.0, 0.1),
@@ -247,9 +246,9 @@ mod tests {
         assert!(pace.costs.is_sorted() && pace.costs.iter().all(|cost| cost.is_finite()));
     }
 
-    /// Runs the model's own drafts where `k` of them cost `each · k` steps and come true `odds` of
-    /// the time. Returns how many were made in the last half of the calls, and tokens per second
-    /// where a step brings 100.
+    /// Runs the draft block where `k` drafts cost `each · k` steps and are accepted at a rate of
+    /// `odds`. Returns the number of drafts in the last half of the calls, and tokens per second
+    /// where a plain step yields 100.
     fn run_drafts(pace: &mut Pace, each: f64, odds: f64) -> (usize, f64) {
         let mut random = fastrand::Rng::with_seed(2);
         let (mut made, mut tokens, mut seconds) = (0, 0, 0.0);
@@ -272,7 +271,7 @@ mod tests {
         for (each, odds, made, speed) in [
             (0.05, 0.9, 4000..=10500, 200.0..=400.0),
             (0.1, 0.7, 1500..=6000, 130.0..=250.0),
-            // Too dear, and too often wrong: one in 64 steps.
+            // Too expensive, and too often wrong: one in 64 steps.
             (1.5, 0.9, 10..=40, 97.0..=101.0),
             (0.1, 0.05, 10..=40, 97.0..=101.0),
         ] {

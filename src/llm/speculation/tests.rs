@@ -9,14 +9,14 @@ use crate::llm::testing;
 use crate::memory::Budget;
 use crate::types::Bytes;
 
-/// Tokens of the prompt, not a whole number of chunks.
+/// Number of tokens of the prompt, not a whole number of chunks.
 const PROMPT: usize = 75;
-/// Most tokens of an answer.
+/// Largest number of tokens of an answer.
 const ANSWER: usize = 120;
 
-/// Guesses as a test wants it to.
+/// A drafter that follows the script of a test.
 struct Scripted {
-    /// Tokens so far.
+    /// Number of tokens so far.
     len: usize,
     guess: Box<dyn Fn(usize) -> u32 + Send>,
 }
@@ -37,7 +37,7 @@ impl Drafter for Scripted {
     }
 }
 
-/// Every call takes the same time, however many tokens it computes.
+/// A clock on which every call takes the same time, however many tokens it computes.
 fn even_clock() -> Box<dyn Fn() -> Duration + Send> {
     let calls = AtomicU64::new(0);
     Box::new(move || Duration::from_millis(calls.fetch_add(1, Ordering::Relaxed)))
@@ -57,8 +57,8 @@ fn load_for(file: &testing::Builder, temperature: f32, speculative_decoding: Spe
     Llm::load(path.path(), &settings, permit).unwrap()
 }
 
-/// An answer of the model, after each token of which `each` may break off; and what the state and
-/// the random numbers are then.
+/// An answer of the model, which `each` may stop after any token; with the final state and random
+/// numbers.
 struct Told {
     tokens: Vec<u32>,
     state: SequenceState,
@@ -95,7 +95,7 @@ fn guessing(llm: &Llm, guess: impl Fn(usize) -> u32 + Send + 'static) -> Specula
     Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
 }
 
-/// Finds nothing in the text.
+/// A drafter that never finds a draft.
 struct Silent;
 
 impl Drafter for Silent {
@@ -113,8 +113,8 @@ fn mtp(llm: &Llm) -> Mtp {
     Mtp::new(llm.model_config(), llm.tokenizer.used(), KvCacheType::F16)
 }
 
-/// The model's own block drafts where `drafter` has nothing. No time passes, so that only what
-/// comes true counts.
+/// A speculator that uses the model's draft block if `drafter` has no draft. No time passes, so
+/// that only acceptance counts.
 fn drafting(llm: &Llm, drafter: Box<dyn Drafter>) -> Speculator {
     let ahead = Ahead::new(llm.model_config(), (drafter, Some(mtp(llm))), Box::new(|| Duration::ZERO));
     Speculator { ahead: Some(ahead), guesses: Guesses::default(), bytes: 0 }
@@ -128,7 +128,7 @@ fn go_on(_: usize) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The same tokens, the same state to the bit, and the same random numbers left.
+/// Asserts the same tokens, the same state to the bit, and the same remaining random numbers.
 fn assert_same(case: &str, llm: &Llm, plain: Told, mut ahead: Told) {
     assert_eq!(plain.tokens, ahead.tokens, "{case}");
     assert_eq!(plain.state.tokens(), ahead.state.tokens(), "{case}");
@@ -170,7 +170,7 @@ fn no_guess_changes_an_answer() {
             let ahead = tell(&llm, ahead, &mut go_on);
             let Guesses { computed, right, .. } = ahead.guesses;
             match name {
-                // Behind the end of the answer nothing is right.
+                // After the end of the answer no draft is right.
                 "always right" => {
                     assert!(right + MOST >= computed && right > whole / 2, "{case}: {right} of {computed} for {whole}");
                 }
@@ -228,8 +228,8 @@ fn breaking_off_in_the_middle_of_a_draft_leaves_what_a_plain_answer_would() {
     }
 }
 
-/// Whatever was drafted, kept and taken back: the block then looks back over what it would have,
-/// had it followed the text token by token.
+/// After any sequence of drafts, acceptances and rollbacks the cache of the block equals one that
+/// followed the text token by token.
 #[test]
 fn the_models_own_block_stays_in_step_with_the_text() {
     for (foreseen, temperature) in [(false, 1.0), (true, 0.0), (true, 0.7)] {
@@ -259,7 +259,7 @@ fn the_block_is_loaded_and_planned_for_only_where_it_is_wanted() {
     let (with, without) =
         (load_for(&file, 0.0, SpeculativeDecoding::Auto), load_for(&file, 0.0, SpeculativeDecoding::Off));
     assert!(with.model.drafts() && !without.model.drafts());
-    // Four matrices of attention, three of the feed-forward network, and the one that joins.
+    // Four matrices of attention, three of the feed-forward network, and the joining one.
     let block = 4 * (32 * 64 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 64 + 32 * 64);
     assert_eq!(with.model.bytes() - without.model.bytes(), block);
     assert!(with.planned().0 > without.planned().0 + block as u64);

@@ -1,13 +1,13 @@
-//! Copies of the DeltaNet memories at earlier borders, to go back to.
+//! Checkpoints: copies of the DeltaNet states at earlier chunk borders, for rollback.
 //!
-//! A checkpoint is the memory of all DeltaNet layers with the rows that their convolutions see:
-//! 19.3 MiB for Qwen3.5-0.8B and 2B (18 layers of 16 x 128 x 128 and 3 x 6144 values). Of those
-//! taken every [`SPACING`] positions only the newest are kept, of the ends of turns the first (the
-//! system prompt) and the newest; so there are never more than [`MOST`] (97 MiB for 0.8B and 2B),
-//! and a barge-in some hundred tokens into an answer costs less than [`SPACING`] tokens. The one
-//! that a new one would drive out is dropped first, and filled again. A log of each token's k, u
-//! and g would save those, but it takes 296 KiB a token and the rows of the convolutions 432 KiB
-//! more: as much as a checkpoint every 27 tokens.
+//! A checkpoint holds the recurrent state of all DeltaNet layers and the input rows of their
+//! convolutions: 19.3 MiB for Qwen3.5-0.8B and 2B (18 layers of 16 x 128 x 128 and 3 x 6144
+//! values). Of those taken every [`SPACING`] positions only the newest are kept, of the ends of
+//! turns the first (the system prompt) and the newest. There are never more than [`MOST`] (97 MiB
+//! for 0.8B and 2B), and a barge-in some hundred tokens into an answer costs less than [`SPACING`]
+//! tokens. A checkpoint that a new one will replace is dropped first, and its memory is reused. A
+//! log of each token's k, u and g would avoid copies, but takes 296 KiB a token and 432 KiB more
+//! for the rows of the convolutions: as much as a checkpoint every 27 tokens.
 
 use std::io::{self, Read, Write};
 
@@ -19,26 +19,26 @@ use crate::llm::model_config::ModelConfig;
 /// Positions from one checkpoint to the next; at most one falls into a batch.
 pub const SPACING: usize = 64;
 const _: () = assert!(SPACING.is_multiple_of(CHUNK) && SPACING >= super::BATCH);
-/// The newest so many are kept.
+/// Number of regular checkpoints that are kept, the newest.
 const NEWEST: usize = 2;
-/// So many ends of turns are kept: the first, and the newest.
+/// Number of checkpoints at ends of turns that are kept: the first, and the newest.
 const TURNS: usize = 3;
 pub(in crate::llm) const MOST: usize = NEWEST + TURNS;
 
 #[derive(Clone, Default)]
 pub(in crate::llm) struct StateCheckpoints {
-    /// By position.
+    /// Checkpoints by position.
     kept: Vec<StateCheckpoint>,
-    /// One that was dropped, to be filled again.
+    /// A dropped checkpoint whose memory is reused.
     spare: Option<StateCheckpoint>,
 }
 
-/// The DeltaNet memories before `position`, a border of chunks.
+/// The DeltaNet states before `position`, a chunk border.
 #[derive(Clone)]
 pub(in crate::llm) struct StateCheckpoint {
     pub position: usize,
     turn: bool,
-    /// One for each DeltaNet layer.
+    /// States, one for each DeltaNet layer.
     pub layers: Vec<DeltaSnapshot>,
 }
 
@@ -49,7 +49,7 @@ pub(in crate::llm) struct DeltaSnapshot {
 }
 
 impl StateCheckpoint {
-    /// Copies the memories at the border they stand at.
+    /// Copies the states at their border.
     pub fn take(&mut self, layers: &[LayerState]) {
         for (to, from) in self.layers.iter_mut().zip(layers.iter().filter_map(LayerState::delta)) {
             to.base.copy_from_slice(from.delta.base());
@@ -57,7 +57,7 @@ impl StateCheckpoint {
         }
     }
 
-    /// Brings the memories back to the border.
+    /// Restores the states at the border.
     pub fn give_back<'a>(&self, layers: impl Iterator<Item = &'a mut DeltaNetState>) {
         for (from, to) in self.layers.iter().zip(layers) {
             to.delta.set_base(self.position, &from.base);
@@ -85,11 +85,11 @@ impl StateCheckpoint {
         })
     }
 
-    /// Reads what [`StateCheckpoint::write_to`] wrote into one that has room for the same memories.
+    /// Reads the output of [`StateCheckpoint::write_to`] into a checkpoint of the same size.
     pub fn read_from(&mut self, from: &mut impl Read) -> io::Result<()> {
         let mut word = [0; size_of::<u64>()];
         from.read_exact(&mut word)?;
-        // What does not fit is no position that anybody could want.
+        // A position that does not fit is never a valid one.
         self.position = usize::try_from(u64::from_le_bytes(word)).unwrap_or(usize::MAX);
         from.read_exact(&mut word)?;
         self.turn = u64::from_le_bytes(word) != 0;
@@ -105,7 +105,7 @@ impl StateCheckpoint {
 }
 
 impl StateCheckpoints {
-    /// Bytes of as many as are ever held; `None` if they overflow.
+    /// Bytes of the largest number of checkpoints; `None` if they overflow.
     pub fn planned_bytes(model_config: &ModelConfig) -> Option<usize> {
         let Some(net) = &model_config.delta else { return Some(0) };
         let layers = net.layers.iter().filter(|&&delta| delta).count();
@@ -118,7 +118,7 @@ impl StateCheckpoints {
         self.kept.iter().chain(&self.spare).map(StateCheckpoint::bytes).sum()
     }
 
-    /// By position.
+    /// Checkpoints by position.
     pub fn iter(&self) -> impl Iterator<Item = &StateCheckpoint> {
         self.kept.iter()
     }
@@ -131,7 +131,7 @@ impl StateCheckpoints {
         self.kept.iter().any(|checkpoint| checkpoint.position == position)
     }
 
-    /// The newest at or before `position`.
+    /// Newest checkpoint at or before `position`.
     pub fn before(&self, position: usize) -> Option<&StateCheckpoint> {
         self.kept.iter().rfind(|checkpoint| checkpoint.position <= position)
     }
@@ -142,8 +142,8 @@ impl StateCheckpoints {
         }
     }
 
-    /// One for `position` with room for the memories of `layers`, used again where there is one.
-    /// What it will drive out is dropped.
+    /// Creates a checkpoint for `position` with the size for `layers`, in reused memory if there is
+    /// any. Drops the checkpoint that it will replace.
     pub fn blank(&mut self, position: usize, layers: &[LayerState]) -> StateCheckpoint {
         self.blank_of_sort(false, position, layers)
     }
@@ -165,7 +165,7 @@ impl StateCheckpoints {
         self.thin(None);
     }
 
-    /// Keeps the memories of `layers`, which stand at `border`, as the end of a turn.
+    /// Keeps the states of `layers` at `border` as the end of a turn.
     pub fn mark_turn(&mut self, border: usize, layers: &[LayerState]) {
         if let Some(there) = self.kept.iter_mut().find(|checkpoint| checkpoint.position == border) {
             there.turn = true;
@@ -176,8 +176,8 @@ impl StateCheckpoints {
         self.keep(checkpoint);
     }
 
-    /// Drops what is too much of either sort, or will be once another is `coming`: of turns the
-    /// second oldest, of others the oldest.
+    /// Drops surplus checkpoints of either kind, or those that will be surplus once another is
+    /// `coming`: of turns the second oldest, of others the oldest.
     fn thin(&mut self, coming: Option<bool>) {
         for (turn, most, oldest) in [(true, TURNS, 1), (false, NEWEST, 0)] {
             let of_sort = |checkpoint: &StateCheckpoint| checkpoint.turn == turn;

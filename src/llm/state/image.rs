@@ -1,13 +1,13 @@
-//! A state as bytes.
+//! Serialisation of a state.
 //!
 //! ```text
-//! "sotto-st"  version u32  kind u32  stamp [32]  positions u64  border u64  checkpoints u64  logits u64
-//! tokens [positions] u32   alone [positions] u8   logits [vocabulary] f32, if there
+//! "sotto-st"  version u32  kind u32  stamp [32]  positions u64  border u64  checkpoints u64
+//! logits u64  tokens [positions] u32   alone [positions] u8   logits [vocabulary] f32, if present
 //! memory of each layer     checkpoints            SHA-256 of all before it
 //! ```
-//! Numbers in the header are little-endian, memories as they lie ([`Stamp`] covers the machine). No
-//! size is taken from the file: given the blueprint, positions, border and number of checkpoints
-//! say all of them.
+//! Numbers in the header are little-endian, memories are in the machine's byte order ([`Stamp`]
+//! covers the machine). No size is read from the file: with the model configuration, the positions,
+//! border and number of checkpoints determine all of them.
 
 use std::borrow::Borrow;
 use std::io::{self, Read, Write};
@@ -21,21 +21,21 @@ use crate::llm::model_config::ModelConfig;
 
 const MAGIC: [u8; 8] = *b"sotto-st";
 const VERSION: u32 = 1;
-/// Bytes before the tokens.
+/// Bytes of the header, before the tokens.
 const HEAD: usize = 8 + 2 * 4 + Stamp::LEN + 4 * 8;
 const DIGEST: usize = 32;
 
-/// Which checkpoints are written with a state: without them it goes on just the same, but going far
-/// back takes longer.
+/// Checkpoints that are written with a state: without them it continues in the same way, but
+/// rolling back far takes longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointRange {
     None,
-    /// The ends of turns ([`SequenceState::mark_turn`]).
+    /// Ends of turns ([`SequenceState::mark_turn`]).
     Turns,
     All,
 }
 
-/// Why stored bytes are no state that could be gone on from.
+/// Reason why stored bytes are not a usable state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error("a stored state cannot be read: {0}; compute its tokens again")]
@@ -54,7 +54,7 @@ pub enum StateError {
     Damaged { what: &'static str },
 }
 
-/// What stands before the memories.
+/// Header of a stored state.
 struct Head<'a> {
     stamp: Stamp,
     kind: KvCacheType,
@@ -71,7 +71,7 @@ impl SequenceState {
         self.body_bytes(waypoints) + DIGEST
     }
 
-    /// Writes everything that going on from here depends on, and nothing of what was taken back.
+    /// Writes everything that the continuation depends on, and nothing that was rolled back.
     pub fn write_to(&self, stamp: &Stamp, waypoints: CheckpointRange, to: impl Write) -> io::Result<()> {
         let mut to = Hashing { inner: io::BufWriter::new(to), hasher: Sha256::new() };
         let checkpoints: Vec<&StateCheckpoint> = self.checkpoints.iter().filter(|c| waypoints.include(c)).collect();
@@ -82,9 +82,9 @@ impl SequenceState {
         to.inner.flush()
     }
 
-    /// The state that [`SequenceState::write_to`] wrote with the same stamp; `from` must end with
-    /// it. What it allocates is at most [`SequenceState::planned_bytes_with`] of `context`,
-    /// whatever the bytes say.
+    /// Reads a state that [`SequenceState::write_to`] wrote with the same stamp; `from` must end
+    /// with it. Allocates at most [`SequenceState::planned_bytes_with`] of `context`, for any input
+    /// bytes.
     pub fn read_from(
         stamp: &Stamp,
         model_config: &ModelConfig,
@@ -113,7 +113,7 @@ impl SequenceState {
         HEAD + self.len() * (size_of::<u32>() + 1) + logits + layers.chain(checkpoints).sum::<usize>()
     }
 
-    /// Writes all but the checksum, letting go of each memory once it is written.
+    /// Writes everything except the checksum, and frees each memory once it is written.
     pub(super) fn pour_into(
         mut self,
         stamp: &Stamp,
@@ -138,7 +138,7 @@ impl SequenceState {
         }
     }
 
-    /// Reads all but the checksum.
+    /// Reads everything except the checksum.
     pub(super) fn read_body(
         stamp: &Stamp,
         model_config: &ModelConfig,
@@ -166,7 +166,7 @@ impl SequenceState {
         Ok(state)
     }
 
-    /// Reads tokens, how they were computed, and logits.
+    /// Reads tokens, the way they were computed, and logits.
     fn read_positions(&mut self, peek: &Peek, from: &mut impl Read) -> Result<(), StateError> {
         peek.read_tokens(from, &mut self.tokens)?;
         if self.tokens.iter().any(|&token| token as usize >= self.model_config.vocabulary) {
@@ -219,7 +219,7 @@ impl Head<'_> {
     }
 }
 
-/// The header of stored bytes: enough to know whether one wants the rest.
+/// Header of stored bytes: enough to decide whether to read the rest.
 pub(in crate::llm) struct Peek {
     stamp: [u8; Stamp::LEN],
     kind: Option<KvCacheType>,
@@ -230,8 +230,7 @@ pub(in crate::llm) struct Peek {
 }
 
 impl Peek {
-    /// Most positions that are believed before a context is known: the longest that `[llm] context`
-    /// may ask for.
+    /// Limit of positions before the context is known: the longest that `[llm] context` allows.
     const LONGEST: u64 = 1 << 18;
 
     pub fn read_from(from: &mut impl Read) -> Result<Peek, StateError> {
@@ -266,7 +265,7 @@ impl Peek {
         self.stamp == *stamp.bytes()
     }
 
-    /// Adds the tokens, which follow the header, to `to`.
+    /// Appends the tokens, which follow the header, to `to`.
     pub fn read_tokens(&self, from: &mut impl Read, to: &mut Vec<u32>) -> Result<(), StateError> {
         let mut bytes = vec![0; self.len * size_of::<u32>()];
         from.read_exact(&mut bytes)?;
@@ -317,7 +316,7 @@ impl KvCacheType {
 }
 
 impl StateError {
-    /// What ends early is damaged; nothing is wrong with reading it.
+    /// Turns an early end of the input into damage; it is not a read error.
     pub(in crate::llm) fn or_short(self) -> StateError {
         match self {
             StateError::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -328,7 +327,7 @@ impl StateError {
     }
 }
 
-/// Passes bytes on and adds them to a checksum.
+/// Forwards bytes and adds them to a checksum.
 struct Hashing<T> {
     inner: T,
     hasher: Sha256,

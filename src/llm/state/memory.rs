@@ -1,4 +1,4 @@
-//! What one layer remembers.
+//! Memory of one layer.
 
 use std::io::{self, Read, Write};
 
@@ -8,18 +8,18 @@ use sotto_kernels::{AttentionShape, ConvState, DeltaState, KvCache, KvCache8, Po
 use crate::config;
 use crate::llm::model_config::{DeltaNet, ModelConfig};
 
-/// What keys and values are kept as.
+/// Number format of the KV cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvCacheType {
     /// Half the memory of f32.
     #[default]
     F16,
-    /// For comparisons: nothing is rounded.
+    /// Without rounding, for comparisons.
     F32,
-    /// Whole numbers of 8 bits with a scale for each 32: 0.53 of the memory of f16. Against f32,
-    /// over 512 tokens of prose and code, SmolLM2-135M has a mean KL divergence of 4.5e-4 (f16:
-    /// 4.5e-7) and the same most probable token 500 times; Qwen2.5-Coder-0.5B, whose keys have
-    /// large biases, 1.5e-2 (f16: 3.2e-6) and 481 times.
+    /// Integers of 8 bits with a scale for each 32: 0.53 of the memory of f16. Against f32, over
+    /// 512 tokens of prose and code, SmolLM2-135M has a mean KL divergence of 4.5e-4 (f16: 4.5e-7)
+    /// and the same most probable token 500 times; Qwen2.5-Coder-0.5B, whose keys have large
+    /// biases, 1.5e-2 (f16: 3.2e-6) and 481 times.
     Q8,
 }
 
@@ -46,7 +46,7 @@ pub enum LayerKvCache {
     Q8(KvCache8),
 }
 
-/// The same for a cache of any kind.
+/// Runs the same expression on a cache of any format.
 macro_rules! any {
     ($cache:expr, $kind:pat => $what:expr) => {
         match $cache {
@@ -57,7 +57,7 @@ macro_rules! any {
     };
 }
 
-/// The memory of a DeltaNet layer.
+/// The recurrent state of a DeltaNet layer.
 #[derive(Clone)]
 pub struct DeltaNetState {
     pub conv: ConvState,
@@ -79,7 +79,7 @@ impl LayerState {
                 let conv = ConvState::planned_bytes(net.heads().channels(), net.taps)?;
                 conv.checked_add(DeltaState::planned_bytes(&net.heads())?)
             }
-            // One more position than the context: a lone token of a prompt is computed as a pair.
+            // One more position than the context: a prefill of one token computes a pair.
             _ => LayerKvCache::planned_bytes(model_config, context.checked_add(1)?, kind),
         }
     }
@@ -106,7 +106,7 @@ impl LayerState {
         }
     }
 
-    /// Writes what is remembered of the first `len` positions, which are all.
+    /// Writes the memory of the first `len` positions, which are all.
     pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
         match self {
             LayerState::Attention(cache) => any!(cache, cache => cache.write_to(len, to)),
@@ -114,8 +114,8 @@ impl LayerState {
         }
     }
 
-    /// Becomes what [`LayerState::write_to`] wrote after `len` positions with the border at
-    /// `border`, which must be one.
+    /// Restores the output of [`LayerState::write_to`] after `len` positions with the border at
+    /// `border`, which must be a chunk border.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
         match self {
             LayerState::Attention(cache) => any!(cache, cache => cache.read_from(len, from)),
@@ -149,7 +149,7 @@ impl LayerState {
 }
 
 impl LayerKvCache {
-    /// Empty; it grows with the positions.
+    /// Creates an empty cache; it grows with the positions.
     fn new(model_config: &ModelConfig, kind: KvCacheType) -> Self {
         let ModelConfig { kv_heads, head_dim, .. } = *model_config;
         match kind {
@@ -191,7 +191,7 @@ impl DeltaNetState {
         DeltaNetState { conv: ConvState::new(heads.channels(), net.taps), delta: DeltaState::new(heads) }
     }
 
-    /// How far back [`DeltaNetState::truncate`] reaches.
+    /// Earliest position that [`DeltaNetState::truncate`] reaches.
     pub fn border(&self) -> usize {
         self.delta.border()
     }

@@ -1,16 +1,16 @@
-//! A moment of a state, to come back to.
+//! Snapshots of a state, for returning to one moment.
 
 use super::{DeltaNetState, Logits, SequenceState, StateOrigin};
 
-/// The DeltaNet memories at one position. Keys and values it keeps by their number alone, so it can
-/// be restored only to a state that still has them: the one it was taken of, or a fork of it, that
-/// has not gone back behind it.
+/// The DeltaNet states at one position. Keys and values are recorded by their number alone, so a
+/// snapshot can be restored only to a state that still has them: the one it was taken from, or a
+/// fork of it, that has not been rolled back further.
 pub struct Snapshot {
     len: usize,
-    /// Of the last position.
+    /// Origin of the last position.
     origin: Option<StateOrigin>,
     layers: Vec<Option<DeltaNetState>>,
-    /// Those of the last position, if they were known.
+    /// Logits of the last position, if they were known.
     logits: Option<Vec<f32>>,
 }
 
@@ -24,7 +24,7 @@ pub struct StaleSnapshot {
 }
 
 impl Snapshot {
-    /// Positions it holds.
+    /// Number of positions.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -49,7 +49,7 @@ impl SequenceState {
         }
     }
 
-    /// Goes back to the moment of the snapshot, to the bit.
+    /// Goes back to the moment of the snapshot, bit-identical.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), StaleSnapshot> {
         let last = snapshot.len.checked_sub(1);
         let same = last.map_or(Some(None), |last| self.origins.get(last).map(|origin| Some(*origin)));

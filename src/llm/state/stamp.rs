@@ -1,4 +1,4 @@
-//! Which states may be exchanged.
+//! Identity of a model, which decides whether a stored state may be used.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,19 +12,19 @@ use crate::llm::LlmError;
 use crate::llm::model::Model;
 use crate::llm::source::ModelSource;
 
-/// What the bits of a state depend on besides its tokens: the weights, their arrangement, the
-/// kernels and the program. A state is taken over only by a model whose stamp is the same.
-/// Tokenizer and template count too, so that whatever is known in tokens of what was said holds as
-/// long as the stamp does.
+/// Hash of everything that the bits of a state depend on besides its tokens: the weights, their
+/// layout, the kernels and the program. A state is used only by a model with the same stamp.
+/// Tokenizer and template are included, so that tokens of earlier text stay valid as long as the
+/// stamp is equal.
 ///
-/// Weights are not read through for it: of a file of a gigabyte that takes as long as the prompt
-/// that a stored state is to save. Instead of each file its name, its size, its time of change, its
-/// first 64 KiB (which name and size every tensor) and 4 KiB at each of 64 places evenly through
-/// it. Another model, another quantisation or another training of the same model differs in all but
-/// the size; only an edit of a few bytes that also sets the time back goes unseen.
+/// The weights are not read completely: for a file of a gigabyte that takes as long as the prefill
+/// that a stored state avoids. For each file the hash covers its name, size, modification time,
+/// first 64 KiB (with the name and size of every tensor) and 4 KiB at each of 64 places spread
+/// evenly over it. Another model, another quantisation or another training of the same model
+/// differs in all but the size; only an edit of a few bytes that also resets the time is missed.
 ///
-/// The program counts with version, size and time of change, because the kernels change between
-/// releases too; so a rebuilt program computes its prompts anew once.
+/// The program is included by version, size and modification time, because the kernels change
+/// between releases too; a rebuilt program computes its prompts once more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp([u8; Stamp::LEN]);
 
@@ -35,13 +35,13 @@ const SAMPLES: u64 = 64;
 impl Stamp {
     pub(super) const LEN: usize = 32;
 
-    /// The stamp of `model`, which was loaded from `source`.
+    /// Computes the stamp of `model`, which was loaded from `source`.
     pub fn new(source: &ModelSource, model: &Model) -> Result<Stamp, LlmError> {
         let mut hasher = Sha256::new();
         for file in source.files() {
             add_file(&mut hasher, &file).map_err(|why| LlmError::Unreadable { path: file.clone(), why })?;
         }
-        // A blueprint is written without doubt: each field by name, floats as their shortest exact
+        // The debug format is unambiguous: each field by name, floats as their shortest exact
         // decimals.
         hasher.update(format!("{:?}", model.model_config()));
         let Program { version, size, changed } = Program::running();
@@ -55,7 +55,7 @@ impl Stamp {
         &self.0
     }
 
-    /// The beginning of it as text, for the names of files.
+    /// Beginning of the stamp as text, for file names.
     pub fn short(&self) -> String {
         self.0[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -66,7 +66,7 @@ impl Stamp {
     }
 }
 
-/// The program that runs. Where the system does not show its file, the version stands alone.
+/// The running program. If the system does not reveal its file, only the version counts.
 struct Program {
     version: &'static str,
     size: u64,
@@ -98,7 +98,7 @@ fn add_file(hasher: &mut Sha256, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Adds what there is of `buffer.len()` bytes at `offset`.
+/// Adds the bytes at `offset`, up to `buffer.len()` of them.
 fn add_piece(hasher: &mut Sha256, file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -113,7 +113,7 @@ fn add_piece(hasher: &mut Sha256, file: &File, offset: u64, buffer: &mut [u8]) -
     Ok(())
 }
 
-/// Nanoseconds since 1970; 0 where the system does not tell.
+/// Modification time in nanoseconds since 1970; 0 if the system does not report it.
 fn changed(about: &fs::Metadata) -> u128 {
     let since = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_nanos())
@@ -130,14 +130,14 @@ mod tests {
         Stamp::new(&source, &source.load(1).unwrap()).unwrap()
     }
 
-    /// Puts `bytes` in the place of a file and leaves its time of change as it was.
+    /// Replaces the contents of a file and keeps its modification time.
     fn replace(path: &Path, bytes: &[u8]) {
         let time = fs::metadata(path).unwrap().modified().unwrap();
         fs::write(path, bytes).unwrap();
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     }
 
-    /// Changes one byte of a sample in the middle, among the weights.
+    /// Changes one byte of a sampled place in the middle, among the weights.
     fn change(path: &Path) {
         let mut bytes = fs::read(path).unwrap();
         let middle = bytes.len() / SAMPLES as usize * 40;

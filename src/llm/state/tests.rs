@@ -190,7 +190,7 @@ fn what_does_not_fit_is_refused_by_name() {
     assert!(state.suspend(&STAMP).resume(&other, model.model_config()).is_err());
 }
 
-/// Bytes made to pass the checksum: it keeps out chance, not malice.
+/// Stored bytes with a valid checksum, which protects against accidents, not against an attacker.
 fn sealed(body: &[u8]) -> Vec<u8> {
     use sha2::Digest;
     [body, &sha2::Sha256::digest(body)].concat()
@@ -213,7 +213,7 @@ proptest! {
         prop_assert!(read(&whole[..cut.index(whole.len())]).is_err());
     }
 
-    /// With a checksum that holds, any bytes are refused or make a state that can be gone on from.
+    /// With a valid checksum, any bytes are either refused or make a usable state.
     #[test]
     fn hostile_bytes_never_panic(hits in prop::collection::vec((0usize..120, any::<u8>()), 1..6), far in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
         let model = model("qwen35");
@@ -234,7 +234,7 @@ proptest! {
     }
 }
 
-/// Asks a process of its own, where nothing else is allocated meanwhile.
+/// Runs in a process of its own, where nothing else is allocated meanwhile.
 #[test]
 fn what_is_counted_is_what_the_process_holds() {
     let own = std::env::current_exe().unwrap();
@@ -248,7 +248,7 @@ fn what_is_counted_is_what_the_process_holds() {
 #[ignore = "run by what_is_counted_is_what_the_process_holds"]
 fn alone_what_is_counted_is_what_the_process_holds() {
     use crate::memory::resident;
-    // Kept, so that no state is made of what another gave back.
+    // Kept, so that no state reuses memory that another freed.
     let mut kept = Vec::new();
     for kind in [KvCacheType::F16, KvCacheType::Q8] {
         let model_config = ModelConfig { kv_heads: 8, head_dim: 512, heads: 8, ..model_config("qwen35") };
@@ -262,7 +262,7 @@ fn alone_what_is_counted_is_what_the_process_holds() {
             }
         }
         state.advance(&[1; 4000], false);
-        // As a model does that computes: memory counts once it is touched.
+        // As in a computing model: memory counts once it is touched.
         let Workspace { stream, normed, q, k, v, attended, gate, up, logits, hybrid, .. } = &mut state.work;
         let work = hybrid.as_mut().unwrap();
         [stream, normed, q, k, v, attended, gate, up, logits].into_iter().for_each(|buffer| buffer.fill(1.0));

@@ -1,4 +1,4 @@
-//! The room a model computes in.
+//! Workspace of a model: buffers for activations and logits.
 
 use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch, zeros};
 
@@ -6,16 +6,16 @@ use crate::llm::head::HeadPruning;
 use crate::llm::model_config::{DeltaNet, Family, ModelConfig};
 use crate::llm::profile::OperationProfile;
 
-/// Positions that are computed together when a prompt is read: enough for the matrix kernels to use
-/// each weight many times, few enough for the activations to stay in the second-level cache.
+/// Positions per batch of a prefill: enough for the matrix kernels to use each weight many times,
+/// few enough for the activations to stay in the second-level cache.
 pub const BATCH: usize = 64;
 
-/// Activations of up to [`BATCH`] positions, and of the last one's logits. Sized once; nothing is
+/// Activations of up to [`BATCH`] positions, and the logits of the last. Allocated once; nothing is
 /// allocated per token.
 pub struct Workspace {
     /// [n, width]: the residual stream.
     pub stream: Vec<f32>,
-    /// [n, width]: the stream normed, then what a block adds to it.
+    /// Normed stream, then the output of the block that is added to it, [n, width].
     pub normed: Vec<f32>,
     /// [n, query_width]
     pub q: Vec<f32>,
@@ -31,7 +31,7 @@ pub struct Workspace {
     pub up: Vec<f32>,
     /// [vocabulary]
     pub logits: Vec<f32>,
-    /// Only in hybrid models.
+    /// Buffers of hybrid models.
     pub hybrid: Option<DeltaWork>,
     pub rope: Rope,
     pub scratch: Scratch,
@@ -39,11 +39,10 @@ pub struct Workspace {
     pub profile: OperationProfile,
 }
 
-/// What the layers of a hybrid model need besides.
+/// Additional buffers for the layers of a hybrid model.
 pub struct DeltaWork {
-    /// What a mixer projects first. [n, 2 · query_width]: of each head the query and the gate,
-    /// before they part; or
-    /// [n, channels]: what the convolution sees.
+    /// First projection of a mixer. [n, 2 · query_width]: of each head the query and the gate,
+    /// before they are separated; or [n, channels]: input of the convolution.
     pub projected: Vec<f32>,
     /// [n, kv_width]: keys before they are normed.
     pub keys: Vec<f32>,
@@ -83,7 +82,8 @@ impl Workspace {
         }
     }
 
-    /// Bytes of all buffers together. The blueprint's limits keep this far from overflowing.
+    /// Bytes of all buffers together. The limits of the model configuration keep this far from
+    /// overflow.
     pub fn planned_bytes(model_config: &ModelConfig) -> Option<usize> {
         let ModelConfig { width, hidden, vocabulary, .. } = *model_config;
         let (query, kv) = (model_config.query_width(), model_config.kv_width());
@@ -97,8 +97,8 @@ impl Workspace {
 }
 
 impl Workspace {
-    /// Bytes of the buffers that [`Workspace::planned_bytes`] plans: all but the products' own
-    /// scratch.
+    /// Bytes of the buffers counted by [`Workspace::planned_bytes`], without the scratch memory of
+    /// the products.
     pub fn bytes(&self) -> usize {
         let Workspace { stream, normed, q, k, v, attended, gate, up, logits, hybrid, .. } = self;
         let own = [stream, normed, q, k, v, attended, gate, up, logits];

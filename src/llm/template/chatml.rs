@@ -1,9 +1,9 @@
 //! ChatML, the chat format of Qwen2.5, SmolLM2 and many others.
 //!
-//! `<|im_start|>ROLE\nTEXT<|im_end|>\n` for each message, and `<|im_start|>assistant\n` where the
-//! answer begins. A model whose own template (`tokenizer.chat_template`) is of another kind is
-//! refused by name. The default system prompts that such templates carry never apply, since Sotto
-//! always passes its own.
+//! Each message is `<|im_start|>ROLE\nTEXT<|im_end|>\n`, and the answer begins after
+//! `<|im_start|>assistant\n`. A model whose own template (`tokenizer.chat_template`) is of another
+//! kind is refused by name. The default system prompts in such templates never apply, since Sotto
+//! always sends its own.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::super::LlmError;
 use super::super::tokenizer::Tokenizer;
 use super::{ChatMessage, Marker, MessageRole, TemplateError, TemplateSegment, Tool};
 
-/// The ids that this format needs from a vocabulary.
+/// Token ids that this format needs from a vocabulary.
 #[derive(Clone, Debug)]
 pub struct ChatMl {
     end: u32,
@@ -41,7 +41,7 @@ impl ChatMl {
     }
 }
 
-/// The prompt for the next answer to `messages`.
+/// Renders the prompt for the next answer to `messages`.
 pub(super) fn render(messages: &[ChatMessage], tools: &[Tool]) -> Result<Vec<TemplateSegment>, TemplateError> {
     if messages.is_empty() {
         return Err(TemplateError::Empty);
@@ -53,18 +53,18 @@ pub(super) fn render(messages: &[ChatMessage], tools: &[Tool]) -> Result<Vec<Tem
     Ok(turns.chain(answer()).collect())
 }
 
-/// A system turn alone.
+/// Renders a system turn alone.
 pub(super) fn system(text: &str) -> Vec<TemplateSegment> {
     turn(MessageRole::System, text).into()
 }
 
-/// A turn of the user and the opening of the answer.
+/// Renders a turn of the user and the opening of the answer.
 pub(super) fn question(text: &str) -> Vec<TemplateSegment> {
     turn(MessageRole::User, text).into_iter().chain(answer()).collect()
 }
 
-/// Role and text are one segment, as the models saw them in training: a newline may join what
-/// follows it.
+/// Renders a turn. Role and text are one segment, as in training: a newline may merge with the text
+/// after it.
 fn turn(role: MessageRole, text: &str) -> [TemplateSegment; 4] {
     let text = format!("{}\n{text}", role.name());
     [

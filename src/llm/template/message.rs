@@ -1,4 +1,4 @@
-//! What is said in a conversation, and with which tools.
+//! Messages and tools of a conversation.
 
 use serde_json::{Map, Value};
 
@@ -26,10 +26,10 @@ impl MessageRole {
 pub struct ChatMessage {
     pub role: MessageRole,
     pub content: String,
-    /// What the assistant thought before it spoke. Where there is none it is looked for in
-    /// `content`, as the text up to `</think>`.
+    /// Thought of the assistant before its answer. If absent, it is looked for in `content`, as the
+    /// text up to `</think>`.
     pub reasoning: Option<String>,
-    /// What the assistant called, in order.
+    /// Tool calls of the assistant, in order.
     pub tool_calls: Vec<ToolCall>,
 }
 
@@ -50,13 +50,13 @@ impl ChatMessage {
         Self::new(MessageRole::Assistant, content)
     }
 
-    /// What a tool answered.
+    /// Creates a message with the result of a tool.
     pub fn tool(content: impl Into<String>) -> Self {
         Self::new(MessageRole::Tool, content)
     }
 }
 
-/// A function that the assistant wants called. The arguments keep their order.
+/// A call of a function by the assistant. The arguments keep their order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
     pub name: String,
@@ -64,7 +64,7 @@ pub struct ToolCall {
 }
 
 /// A function the assistant may call, as its JSON description: `{"type": "function", "function":
-/// {"name", …}}` or the inner object alone. It is shown to the model as it is, with the order of
+/// {"name", …}}` or the inner object alone. It is shown to the model unchanged, with the order of
 /// its keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tool(pub Value);
@@ -74,7 +74,7 @@ impl Tool {
         self.function()["name"].as_str()
     }
 
-    /// The schema of one of its parameters.
+    /// Schema of one of its parameters.
     pub fn parameter(&self, name: &str) -> Option<&Value> {
         self.function()["parameters"]["properties"].get(name)
     }

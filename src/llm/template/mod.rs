@@ -1,8 +1,8 @@
-//! From messages to a prompt: the chat formats of the supported models.
+//! Rendering of messages to a prompt: the chat formats of the supported models.
 //!
-//! The renderers are our own and write [`TemplateSegment`]s: markers, which become tokens by id,
-//! and ordinary text, which the tokenizer cuts and in which nothing can become a marker, whoever
-//! wrote it. One rendering serves the model (as tokens) and the eye (as text).
+//! The renderers write [`TemplateSegment`]s: markers, which become tokens by id, and ordinary text,
+//! which the tokenizer splits and which can never become a marker. The same rendering serves the
+//! model (as tokens) and people (as text).
 
 mod chatml;
 mod message;
@@ -19,14 +19,14 @@ pub use chatml::ChatMl;
 pub use message::{ChatMessage, MessageRole, Thinking, Tool, ToolCall};
 pub use qwen35::{Qwen35, history, render};
 
-/// A part of a prompt. No two texts stand side by side.
+/// A part of a prompt. Two texts are never adjacent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TemplateSegment {
     Marker(Marker),
     Text(String),
 }
 
-/// The tokens that a chat format puts in by id.
+/// Tokens that a chat format inserts by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marker {
     Start,
@@ -51,7 +51,7 @@ impl Marker {
         Marker::EndToolResponse,
     ];
 
-    /// Its name in the vocabulary.
+    /// Name of the marker in the vocabulary.
     pub fn name(self) -> &'static str {
         match self {
             Marker::Start => "<|im_start|>",
@@ -75,13 +75,13 @@ impl std::fmt::Display for TemplateSegment {
     }
 }
 
-/// The whole prompt as one text, for people and for tests. It must never be tokenized: in it a
-/// marker that somebody typed looks like a real one.
+/// Joins the whole prompt as one text, for people and tests. It must never be tokenized: a marker
+/// typed by a user is indistinguishable from a real one in it.
 pub fn text(segments: &[TemplateSegment]) -> String {
     segments.iter().map(TemplateSegment::to_string).collect()
 }
 
-/// What is wrong with the messages of a conversation.
+/// Errors in the messages of a conversation.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     #[error("there are no messages; send at least one of the user")]
@@ -94,7 +94,7 @@ pub enum TemplateError {
     NotInChatMl { what: &'static str },
 }
 
-/// The chat format of a model, as its own template says.
+/// Chat format of a model, according to its own template.
 #[derive(Clone, Debug)]
 pub enum ChatFormat {
     ChatMl(ChatMl),
@@ -102,9 +102,9 @@ pub enum ChatFormat {
 }
 
 impl ChatFormat {
-    /// The format that `template` (a Jinja text) asks for. `path` is the model's, for the error.
+    /// Detects the format of `template` (a Jinja text). `path` is the model's, for the error.
     pub fn from_template(path: &Path, template: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
-        // Qwen3 thinks too but calls tools in JSON, Qwen3-Coder calls them in this way but does not
+        // Qwen3 thinks too but calls tools in JSON; Qwen3-Coder calls them in this way but does not
         // think.
         let is_qwen35 = |text: &str| text.contains("<function=") && text.contains("enable_thinking");
         match template {
@@ -113,7 +113,7 @@ impl ChatFormat {
         }
     }
 
-    /// What comes of asking for `thinking`: ChatML knows none.
+    /// Returns the thinking mode in effect if `asked` is requested: ChatML has none.
     pub fn thinking(&self, asked: Thinking) -> Thinking {
         match self {
             ChatFormat::ChatMl(_) => Thinking::Off,
@@ -121,7 +121,8 @@ impl ChatFormat {
         }
     }
 
-    /// The prompt for the next answer to `messages`. ChatML knows neither tools nor thinking.
+    /// Renders the prompt for the next answer to `messages`. ChatML supports neither tools nor
+    /// thinking.
     pub fn render(
         &self,
         messages: &[ChatMessage],
@@ -134,8 +135,8 @@ impl ChatFormat {
         }
     }
 
-    /// What follows a history that ends with an answer: questions of the user and results of tools,
-    /// and the opening of the next answer. `None` where only the whole prompt is right.
+    /// Renders the messages that follow an answer: questions of the user and results of tools, and
+    /// the opening of the next answer. `None` if the whole prompt must be rendered.
     pub fn more(&self, messages: &[ChatMessage], thinking: Thinking) -> Option<Vec<TemplateSegment>> {
         let is = |role: MessageRole| move |message: &ChatMessage| message.role == role;
         match self {
@@ -148,12 +149,12 @@ impl ChatFormat {
         }
     }
 
-    /// A prompt from its very beginning in the tokens of the model.
+    /// Tokenizes a prompt from its beginning.
     pub fn prompt(&self, tokenizer: &Tokenizer, segments: &[TemplateSegment]) -> Result<Vec<u32>, LlmError> {
         Ok(tokenizer.begin().into_iter().chain(self.tokens(tokenizer, segments)?).collect())
     }
 
-    /// A part of a prompt in the tokens of the model.
+    /// Tokenizes a part of a prompt.
     pub fn tokens(&self, tokenizer: &Tokenizer, segments: &[TemplateSegment]) -> Result<Vec<u32>, LlmError> {
         let mut tokens = Vec::new();
         for segment in segments {
@@ -161,7 +162,7 @@ impl ChatFormat {
                 TemplateSegment::Text(text) => tokens.extend(tokenizer.encode(text)?),
                 TemplateSegment::Marker(marker) => match tokenizer.control(marker.name()) {
                     Some(token) => tokens.push(token),
-                    // A small vocabulary may lack the markers of tools; then they are text, as for
+                    // A small vocabulary may lack the markers of tools; then they are text, as in
                     // every tokenizer.
                     None => tokens.extend(tokenizer.encode(marker.name())?),
                 },
@@ -170,7 +171,7 @@ impl ChatFormat {
         Ok(tokens)
     }
 
-    /// The system turn, which begins every prompt.
+    /// Tokenizes the system turn, which begins every prompt.
     pub fn system(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, LlmError> {
         let segments = match self {
             ChatFormat::ChatMl(_) => chatml::system(text),
@@ -179,7 +180,7 @@ impl ChatFormat {
         self.prompt(tokenizer, &segments)
     }
 
-    /// A system turn that describes `tools`; `None` where the format knows none.
+    /// Renders a system turn that describes `tools`; `None` if the format does not support them.
     pub fn system_with_tools(&self, text: &str, tools: &[Tool]) -> Option<Vec<TemplateSegment>> {
         match self {
             ChatFormat::ChatMl(_) => None,
@@ -187,7 +188,7 @@ impl ChatFormat {
         }
     }
 
-    /// The user's message and the opening of the answer, without thinking.
+    /// Tokenizes the user's message and the opening of the answer, without thinking.
     pub fn question(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, LlmError> {
         let segments = match self {
             ChatFormat::ChatMl(_) => chatml::question(text),
@@ -196,7 +197,7 @@ impl ChatFormat {
         self.tokens(tokenizer, &segments)
     }
 
-    /// What ends a message.
+    /// Tokens that end a message.
     pub fn closing(&self) -> impl Iterator<Item = u32> {
         let (end, newline) = match self {
             ChatFormat::ChatMl(format) => format.ending(),

@@ -1,5 +1,5 @@
-//! Values in Python's notation, in which the models saw them in training: their templates were
-//! rendered by Python.
+//! Formatting of values in Python's notation, as in the training data: the templates were rendered
+//! by Python.
 
 use std::io::{self, Write};
 
@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 
-/// As `json.dumps(value, ensure_ascii=False)`: `", "` and `": "`, letters of all scripts as they
-/// are.
+/// Formats like `json.dumps(value, ensure_ascii=False)`: with `", "` and `": "`, letters of all
+/// scripts unescaped.
 pub fn json(value: &Value) -> String {
     let mut bytes = Vec::new();
     let written = value.serialize(&mut Serializer::with_formatter(&mut bytes, Python));
@@ -16,7 +16,7 @@ pub fn json(value: &Value) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// As `str(value)`, but objects and lists as JSON.
+/// Formats like `str(value)`, but objects and lists as JSON.
 pub fn plain(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
@@ -47,8 +47,8 @@ impl Formatter for Python {
     }
 }
 
-/// As `repr(value)`: the shortest digits that read back, with an exponent below 1e-4 and from 1e16
-/// on.
+/// Formats like `repr(value)`: the shortest digits that read back, with an exponent below 1e-4 and
+/// from 1e16 on.
 fn float(value: f64) -> String {
     let scientific = format!("{value:e}");
     match scientific.split_once('e').map(|(digits, exponent)| (digits, exponent.parse::<i32>())) {

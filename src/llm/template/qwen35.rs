@@ -1,5 +1,5 @@
-//! The chat format of Qwen3.5, as in the template published with the 0.8B and 2B (SHA-256
-//! 273d8e0e…): the same bytes.
+//! The chat format of Qwen3.5, byte for byte as the template published with the 0.8B and 2B
+//! (SHA-256 273d8e0e…).
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ Reminder:
 the user about function calls
 </IMPORTANT>";
 
-/// The ids that this format needs from a vocabulary.
+/// Token ids that this format needs from a vocabulary.
 #[derive(Clone, Debug)]
 pub struct Qwen35 {
     end: u32,
@@ -48,7 +48,8 @@ pub struct Qwen35 {
 }
 
 impl Qwen35 {
-    /// Fails where the vocabulary lacks a marker. `path` is the model's, for the error.
+    /// Looks up the markers; fails if the vocabulary lacks one. `path` is the model's, for the
+    /// error.
     pub fn new(path: &Path, tokenizer: &Tokenizer) -> Result<Self, LlmError> {
         let find = |marker: Marker| {
             tokenizer.control(marker.name()).ok_or_else(|| LlmError::Unsupported {
@@ -68,7 +69,7 @@ impl Qwen35 {
         })
     }
 
-    /// `<think>`; never to be sampled while thinking is off.
+    /// Id of `<think>`, which must never be sampled while thinking is off.
     pub fn think(&self) -> u32 {
         self.think
     }
@@ -81,7 +82,7 @@ impl Qwen35 {
         self.tool_call
     }
 
-    /// What closes a thought: `\n</think>\n\n`, without the first newline `after_newline`.
+    /// Tokens that close a thought: `\n</think>\n\n`, without the first newline `after_newline`.
     pub fn close_thought(&self, after_newline: bool) -> impl Iterator<Item = u32> {
         let newline = if after_newline { &[] } else { &self.newline[..] };
         newline.iter().chain([&self.end_think]).chain(&self.blank_line).copied()
@@ -92,7 +93,7 @@ impl Qwen35 {
     }
 }
 
-/// The prompt for the next answer to `messages`.
+/// Renders the prompt for the next answer to `messages`.
 pub fn render(
     messages: &[ChatMessage],
     tools: &[Tool],
@@ -103,7 +104,7 @@ pub fn render(
     Ok(prompt.0)
 }
 
-/// `messages` without the opening of a next answer.
+/// Renders `messages` without the opening of a next answer.
 pub fn history(messages: &[ChatMessage], tools: &[Tool]) -> Result<Vec<TemplateSegment>, TemplateError> {
     let first = messages.first().ok_or(TemplateError::Empty)?;
     if let Some(at) = messages.iter().skip(1).position(|message| message.role == MessageRole::System) {
@@ -121,7 +122,7 @@ pub fn history(messages: &[ChatMessage], tools: &[Tool]) -> Result<Vec<TemplateS
     Ok(prompt.0)
 }
 
-/// Questions and results of tools behind an answer, and the opening of the next answer.
+/// Renders questions and results of tools after an answer, and the opening of the next answer.
 pub(super) fn more(messages: &[ChatMessage], thinking: Thinking) -> Vec<TemplateSegment> {
     let mut prompt = Prompt::default();
     prompt.turns(messages, None);
@@ -129,14 +130,14 @@ pub(super) fn more(messages: &[ChatMessage], thinking: Thinking) -> Vec<Template
     prompt.0
 }
 
-/// A system turn alone.
+/// Renders a system turn alone.
 pub(super) fn system(text: &str, tools: &[Tool]) -> Vec<TemplateSegment> {
     let mut prompt = Prompt::default();
     prompt.system(text, tools);
     prompt.0
 }
 
-/// A turn of the user and the opening of the answer.
+/// Renders a turn of the user and the opening of the answer.
 pub(super) fn question(text: &str, thinking: Thinking) -> Vec<TemplateSegment> {
     let mut prompt = Prompt::default();
     prompt.user(text);
@@ -144,20 +145,20 @@ pub(super) fn question(text: &str, thinking: Thinking) -> Vec<TemplateSegment> {
     prompt.0
 }
 
-/// Whether the user asks something; results of tools may come dressed as the user's words.
+/// Whether the message is a question of the user; results of tools may have the user's role.
 fn is_query(message: &ChatMessage) -> bool {
     let content = strip(&message.content);
     let is_result = content.starts_with("<tool_response>") && content.ends_with("</tool_response>");
     message.role == MessageRole::User && !is_result
 }
 
-/// A prompt in the making. [`Prompt::write`] is for the template's own words, in which markers are
-/// meant; [`Prompt::quote`] for words of others, in which they are not.
+/// A prompt being rendered. [`Prompt::write`] is for the template's own text, which may contain
+/// markers; [`Prompt::quote`] for other text, which may not.
 #[derive(Default)]
 struct Prompt(Vec<TemplateSegment>);
 
 impl Prompt {
-    /// What was thought is shown in answers behind the `last_query`.
+    /// Renders the turns. Thoughts are shown in answers after the `last_query`.
     fn turns(&mut self, messages: &[ChatMessage], last_query: Option<usize>) {
         let is_tool = |at: usize| messages.get(at).is_some_and(|message| message.role == MessageRole::Tool);
         for (at, message) in messages.iter().enumerate() {
@@ -196,7 +197,7 @@ impl Prompt {
         self.write("<|im_end|>\n");
     }
 
-    /// What was thought is shown only while the present question is being worked on.
+    /// Renders an answer. Its thought is shown only while the present question is being answered.
     fn assistant(&mut self, message: &ChatMessage, shows_thought: bool) {
         let (thought, content) = thought_and_content(message);
         self.write("<|im_start|>assistant\n");
@@ -231,7 +232,7 @@ impl Prompt {
         self.write("</function>\n</tool_call>");
     }
 
-    /// Results that follow each other share one turn of the user.
+    /// Renders a result. Consecutive results share one turn of the user.
     fn result(&mut self, content: &str, is_first: bool, is_last: bool) {
         self.write(if is_first { "<|im_start|>user" } else { "" });
         self.write("\n<tool_response>\n");
@@ -270,7 +271,7 @@ impl Prompt {
     }
 }
 
-/// What the assistant thought, and what it said.
+/// Separates the assistant's thought from its answer.
 fn thought_and_content(message: &ChatMessage) -> (&str, &str) {
     let content = strip(&message.content);
     let close = Marker::EndThink.name();
@@ -285,7 +286,8 @@ fn thought_and_content(message: &ChatMessage) -> (&str, &str) {
     }
 }
 
-/// As Python's `str.strip`, which also counts the four separators U+001C to U+001F as white space.
+/// Strips like Python's `str.strip`, which also treats the four separators U+001C to U+001F as
+/// white space.
 fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }

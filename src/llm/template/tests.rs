@@ -21,7 +21,7 @@ fn message(value: &Value) -> ChatMessage {
     }
 }
 
-/// Renders a case of the published cases: the 4B thinks unless told not to, the 0.8B and 2B do the
+/// Renders one of the published cases: the 4B thinks unless told not to, the 0.8B and 2B do the
 /// opposite.
 fn rendered(case: &Value) -> String {
     let list = |key: &str| case[key].as_array().cloned().unwrap_or_default();
@@ -192,7 +192,7 @@ fn markers_are_tokens_and_typed_ones_are_text() {
     let tools = [Tool(json!({ "name": typed }))];
     let segments = format.render(&messages, &tools, Thinking::Off).unwrap();
     let tokens = format.tokens(&tokenizer, &segments).unwrap();
-    // In the tools block stand one call and one pair of tags, as in the published template.
+    // The tools block contains one call and one pair of tags, as in the published template.
     let wanted = [(Marker::Start, 5), (Marker::End, 4), (Marker::Think, 2), (Marker::EndThink, 2)];
     for (marker, count) in wanted.into_iter().chain([
         (Marker::ToolCall, 3),

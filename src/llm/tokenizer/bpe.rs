@@ -1,35 +1,34 @@
-//! Byte pair encoding in flat tables: the bytes of a word become tokens, and neighbours merge as
-//! the vocabulary says.
+//! Byte pair encoding in flat tables: the bytes of a word become tokens, and neighbours merge by
+//! the rules of the vocabulary.
 //!
 //! The tables take 4 bytes for each token and 8 or 12 for each merge. Hash maps over strings, as
-//! libraries hold them, take some 240 for each token, and are read for nothing but this.
+//! libraries hold them, take some 240 for each token, and are needed for nothing else.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::pieces::{Pieces, byte_alphabet};
 
-/// No token, no neighbour: ids and places stay below it.
+/// No token or no neighbour: ids and places are below it.
 const NONE: u32 = u32::MAX;
-/// The longest word that is merged; places in it are counted in 32 bits.
+/// Length limit of a word that is merged; places in it are counted in 32 bits.
 pub const MAX_WORD: usize = NONE as usize - 1;
 
 pub(super) struct Bpe {
-    /// The token of each byte, or [`NONE`]: then the byte is left out.
+    /// Token of each byte, or [`NONE`]: then the byte is left out.
     letters: [u32; 256],
-    /// What merges with left token `t` on its right is `pairs[starts[t]..starts[t + 1]]`,
-    /// ascending.
+    /// Start of each row of `pairs`: the merges with left token `t` are `pairs[starts[t]..starts[t
+    /// + 1]]`, by ascending right token.
     starts: Vec<u32>,
     pairs: Vec<Pair>,
-    /// The token that the merge of each rank makes. Empty where that has the rank's number.
+    /// Token that the merge of each rank makes. Empty if it equals the rank.
     made: Vec<u32>,
-    /// Where whole words are looked up before they are merged: the ordinary tokens in the order of
-    /// their bytes.
+    /// Ordinary tokens in the order of their bytes, if whole words are looked up before they are
+    /// merged.
     whole: Option<Vec<u32>>,
 }
 
-/// The merge of a left token with `right`. The lower rank goes first; only the order of ranks
-/// matters.
+/// Merge of a left token with `right`. The lower rank goes first; only the order of ranks matters.
 struct Pair {
     right: u32,
     rank: u32,
@@ -42,20 +41,20 @@ struct Symbol {
     right: u32,
 }
 
-/// Room to merge in, for one word after the other.
+/// Working memory for merging one word after another.
 #[derive(Default)]
 pub(super) struct BpeScratch {
     symbols: Vec<Symbol>,
-    /// Merges to come, lowest first: the rank in the upper half, the place of the left part in the
+    /// Queue of merges, lowest first: the rank in the upper half, the place of the left part in the
     /// lower.
     queue: BinaryHeap<Reverse<u64>>,
 }
 
-/// The ids of ordinary tokens by their text, while the tables are built.
+/// Ids of ordinary tokens by their text, while the tables are built.
 pub(super) struct BpeVocabulary<'a>(HashMap<&'a str, u32>);
 
 impl<'a> BpeVocabulary<'a> {
-    /// Of several tokens with one text the last counts.
+    /// Collects the tokens. Of several with the same text the last counts.
     pub fn new(tokens: impl Iterator<Item = (u32, &'a str)>) -> Self {
         BpeVocabulary(tokens.map(|(id, text)| (text, id)).collect())
     }
@@ -68,8 +67,7 @@ impl<'a> BpeVocabulary<'a> {
         letters
     }
 
-    /// The tokens whose text is in the byte alphabet, in the order of their bytes. No two have the
-    /// same.
+    /// Tokens whose text is in the byte alphabet, in the order of their bytes. All are different.
     fn sorted(&self, pieces: &Pieces) -> Vec<u32> {
         let bytes = byte_alphabet();
         let in_alphabet = self.0.iter().filter(|(text, _)| text.chars().all(|c| bytes.contains_key(&c)));
@@ -78,8 +76,8 @@ impl<'a> BpeVocabulary<'a> {
         ids
     }
 
-    /// A merge of a and b as ids of a, b and ab, which all have to be ordinary tokens. `joined` is
-    /// room for the text.
+    /// Finds a merge of a and b as ids of a, b and ab, which must all be ordinary tokens. `joined`
+    /// is a buffer for the text.
     fn merge(&self, (left, right): (&str, &str), joined: &mut String) -> Result<[u32; 3], String> {
         joined.clear();
         joined.extend([left, right]);
@@ -92,8 +90,8 @@ impl<'a> BpeVocabulary<'a> {
 }
 
 impl Bpe {
-    /// `merges` in the order of their ranks; of equal ones the last counts. With `whole_words`, a
-    /// word that is a token by itself is not merged, as Llama 3 has it.
+    /// Builds the tables. `merges` are in the order of their ranks; of equal ones the last counts.
+    /// With `whole_words`, a word that is a token by itself is not merged, as in Llama 3.
     pub fn new<'a>(
         vocabulary: &BpeVocabulary,
         merges: impl Iterator<Item = Result<(&'a str, &'a str), String>>,
@@ -106,8 +104,8 @@ impl Bpe {
             ranked.push((left, right, rank));
             made.push(joint);
         }
-        // Most vocabularies list what merges make in the order of the merges: then those ids do for
-        // ranks as well.
+        // Most vocabularies list the results of merges in the order of the merges: then those ids
+        // serve as ranks too.
         if made.is_sorted_by(|a, b| a < b) {
             ranked.iter_mut().zip(&made).for_each(|((.., rank), &id)| *rank = id);
             made = Vec::new();
@@ -131,8 +129,7 @@ impl Bpe {
         tokens.extend(room.symbols.iter().map(|symbol| symbol.token).filter(|&token| token != NONE));
     }
 
-    /// Merges neighbours until none is left that merges: the lowest rank first, of equal ones the
-    /// leftmost.
+    /// Merges neighbours until no merge is left: the lowest rank first, of equal ones the leftmost.
     fn merge(&self, room: &mut BpeScratch) {
         let BpeScratch { symbols, queue } = room;
         let pairs = symbols.windows(2).zip(0u32..);
@@ -158,7 +155,7 @@ impl Bpe {
         }
     }
 
-    /// The merge of the symbol at place `at` with its right neighbour, as it stands in the queue.
+    /// Queue entry for merging the symbol at place `at` with its right neighbour.
     fn turn(&self, left: &Symbol, right: &Symbol, at: u32) -> Option<Reverse<u64>> {
         self.rank(left.token, right.token).map(|rank| Reverse(u64::from(rank) << 32 | u64::from(at)))
     }
@@ -172,7 +169,7 @@ impl Bpe {
 }
 
 impl BpeScratch {
-    /// Begins with a word of these tokens.
+    /// Starts a word of these tokens.
     fn fill(&mut self, tokens: impl Iterator<Item = u32>) {
         self.queue.clear();
         self.symbols.clear();
@@ -181,7 +178,7 @@ impl BpeScratch {
     }
 }
 
-/// The table of merges by their left parts. `ranked` is in ascending order.
+/// Builds the table of merges by their left parts. `ranked` is in ascending order.
 fn rows(ranked: &[(u32, u32, u32)]) -> (Vec<u32>, Vec<Pair>) {
     let left_parts = ranked.last().map_or(0, |&(highest, ..)| highest as usize + 1);
     let mut starts = Vec::with_capacity(left_parts + 1);
@@ -195,7 +192,7 @@ fn rows(ranked: &[(u32, u32, u32)]) -> (Vec<u32>, Vec<Pair>) {
     (starts, pairs)
 }
 
-/// The token that stands for just these bytes.
+/// Finds the token with exactly these bytes.
 fn find(sorted: &[u32], bytes: &[u8], pieces: &Pieces) -> Option<u32> {
     sorted.binary_search_by(|&id| pieces.get(id).cmp(bytes)).ok().map(|at| sorted[at])
 }

@@ -10,10 +10,10 @@ use peer::Peer;
 mod peer;
 
 const CUTS: [&str; 5] = ["qwen2", "qwen35", "smollm", "gpt-2", "llama-bpe"];
-/// What the texts here are made of.
+/// Pieces that the texts are made of.
 const PARTS: &[&str] = &["a", "b", "ab", "é", "e\u{301}", " ", "  ", "\n", "1", "½", "'s", "!", "日", "🙂", "नि"];
 
-/// A vocabulary with the bytes of [`PARTS`], or most of them, and merges of what there is.
+/// A random vocabulary with the bytes of [`PARTS`], or most of them, and merges of its tokens.
 #[derive(Debug)]
 struct Drawn {
     tokens: Vec<String>,
@@ -37,7 +37,7 @@ impl Drawn {
     }
 }
 
-/// The bytes of [`PARTS`] as the vocabulary spells them.
+/// Bytes of [`PARTS`] in the spelling of the vocabulary.
 fn letters() -> Vec<String> {
     let bytes: Vec<u8> = PARTS.iter().flat_map(|part| part.bytes()).collect();
     byte_alphabet().into_iter().filter(|(_, byte)| bytes.contains(byte)).map(|(c, _)| c.to_string()).collect()
@@ -53,14 +53,14 @@ fn drawn() -> impl Strategy<Value = Drawn> {
             for (left, right) in pairs {
                 let (left, right) = (left.get(&tokens).clone(), right.get(&tokens).clone());
                 merges.push(format!("{left} {right}"));
-                // Where it is a token already, as from other parts, two merges make the same.
+                // If it is a token already, two different merges make the same token.
                 if !tokens.contains(&(left.clone() + &right)) && left.len() + right.len() < 20 {
                     tokens.push(left + &right);
                 } else if !tokens.contains(&(left + &right)) {
                     merges.pop();
                 }
             }
-            // No words in the byte alphabet: they never match, whatever their bytes are.
+            // Not in the byte alphabet: they never match, whatever their bytes are.
             tokens.extend(["日", "é日"].map(str::to_owned));
             tokens.extend(vec![String::new(); unused]);
             (tokens, merges)
@@ -72,7 +72,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever the vocabulary, its ids and the order of its merges.
+    /// Holds for any vocabulary, ids and order of merges.
     #[test]
     fn tokens_are_those_of_the_crate(
         drawn in drawn(),

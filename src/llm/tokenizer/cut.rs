@@ -1,8 +1,8 @@
-//! How text is cut into words before the merges apply.
+//! Pre-tokenization: splitting text into words before the merges apply.
 //!
-//! Each cut does what the published `tokenizer.json` of its family asks of the `tokenizers` crate,
-//! which composes and matches here. A GGUF names it (`tokenizer.ggml.pre`), a Hugging Face file
-//! spells it out as normalizer and pre-tokenizer.
+//! Each variant does what the published `tokenizer.json` of its family requires of the `tokenizers`
+//! crate, which composes and matches here. A GGUF names the variant (`tokenizer.ggml.pre`), a
+//! Hugging Face file spells it out as normalizer and pre-tokenizer.
 
 use std::borrow::Cow;
 use std::iter;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokenizers::NormalizedString;
 use tokenizers::utils::SysRegex;
 
-/// GPT-2's own pattern of a word.
+/// Pattern of a word in GPT-2.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,12 +32,12 @@ const NAMES: [(&str, Cut); 5] = [
 ];
 
 impl Cut {
-    /// The cut that GGUF calls `name`.
+    /// Finds the variant that GGUF calls `name`.
     pub fn named(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| *known == name).map(|&(_, cut)| cut)
     }
 
-    /// What GGUF calls it.
+    /// Name of the variant in GGUF.
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(_, cut)| *cut == self).map_or("", |(name, _)| name)
     }
@@ -46,7 +46,7 @@ impl Cut {
         NAMES.map(|(name, _)| name).join(", ")
     }
 
-    /// The cut whose published settings these are.
+    /// Finds the variant with these published settings.
     pub fn of_settings(normalizer: &Value, pre_tokenizer: &Value) -> Option<Self> {
         let composes = match normalizer {
             Value::Null => false,
@@ -78,9 +78,9 @@ impl Cut {
         matches!(self, Cut::Qwen2 | Cut::Qwen35)
     }
 
-    /// The pattern of a word. The families differ in how many digits go together, and in whether
-    /// marks (the vowel signs of Hindi and Thai, accents that stand alone) belong to the letters.
-    /// None where it is [`GPT2`]'s.
+    /// Pattern of a word. The families differ in how many digits are grouped, and in whether marks
+    /// (the vowel signs of Hindi and Thai, separate accents) belong to the letters. `None` for
+    /// [`GPT2`]'s pattern.
     fn pattern(self) -> Option<String> {
         let (letter, not_punctuation, number) = match self {
             Cut::Gpt2 | Cut::SmolLm => return None,
@@ -95,7 +95,7 @@ impl Cut {
     }
 }
 
-/// Cuts text into words.
+/// Splitter of text into words.
 pub(super) struct Words {
     pattern: SysRegex,
     composes: bool,
@@ -104,8 +104,8 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// The text that is cut: `text` with its accents joined to their letters, where the family does
-    /// so.
+    /// Returns the text to split: `text` with its accents joined to their letters, if the family
+    /// does so.
     pub fn composed<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if !self.composes || text.is_ascii() {
             return Cow::Borrowed(text);
@@ -115,7 +115,7 @@ impl Words {
         Cow::Owned(composed.get().to_owned())
     }
 
-    /// The words of a composed text. One behind the other they are the text again.
+    /// Splits a composed text into words. Concatenated they are the text again.
     pub fn of<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
         let alone = |c: char| self.lone_digits && c.is_numeric();
         let runs = text.split_inclusive(alone).flat_map(move |run| {
@@ -125,7 +125,7 @@ impl Words {
         runs.flat_map(|run| self.matches(run)).filter(|word| !word.is_empty())
     }
 
-    /// What the pattern matches in `run`, and what lies between.
+    /// Returns the matches of the pattern in `run`, and the text between them.
     fn matches<'t>(&self, run: &'t str) -> impl Iterator<Item = &'t str> {
         let mut done = 0;
         let end = (run.len(), run.len());
@@ -161,7 +161,7 @@ impl Step {
                 settings["pattern"]["Regex"].as_str().map_or(Step::Unknown, |pattern| Step::Split(pattern.to_owned()))
             }
             Some("Digits") if is("individual_digits", true) => Step::Digits,
-            // Files older than `use_regex` mean true.
+            // Files older than `use_regex` behave as if it were true.
             Some("ByteLevel") if is("add_prefix_space", false) => {
                 Step::Bytes { cut_words: settings["use_regex"].as_bool().unwrap_or(true) }
             }

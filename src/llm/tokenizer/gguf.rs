@@ -1,4 +1,4 @@
-//! The tables in a GGUF file: `tokenizer.ggml.*`.
+//! Tokenizer tables in a GGUF file: `tokenizer.ggml.*`.
 
 use super::super::LlmError;
 use super::super::gguf::{Gguf, GgufFault};
@@ -10,16 +10,15 @@ const NORMAL: i64 = 1;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-/// What newer converters write where they know none of the published cuts.
+/// Name that newer converters write for an unknown pre-tokenizer.
 const UNKNOWN_CUT: &str = "default";
-/// What a vocabulary of Llama 3 has, and no other that is called llama.
+/// Token that identifies a vocabulary of Llama 3; no other one called llama has it.
 const LLAMA3_BEGIN: &str = "<|begin_of_text|>";
 
-/// How the tables of a file are to be read: as it says, or as its family suggests where it does
-/// not.
+/// Interpretation of the tables in a file: as it declares, or as its family suggests.
 struct Reading {
     cut: Cut,
-    /// Whether the file names its cut.
+    /// Whether the file names its pre-tokenizer.
     names_cut: bool,
     /// Whether the file has the classes of its tokens.
     has_classes: bool,
@@ -38,7 +37,7 @@ impl Reading {
     }
 }
 
-/// The cut of the published tokenizers of the model's architecture.
+/// Pre-tokenizer of the published tokenizers for the model's architecture.
 fn cut_of_family(gguf: &Gguf) -> Result<Cut, LlmError> {
     Ok(match gguf.text("general.architecture")? {
         Some("qwen2") => Cut::Qwen2,
@@ -79,9 +78,9 @@ impl Tokenizer {
         Ok(Tokenizer { frame, ..tokenizer })
     }
 
-    /// What a file leaves open of its tokenizer, and how it is read all the same.
+    /// Notes on what a file leaves open about its tokenizer, and how it is interpreted.
     pub fn notes(gguf: &Gguf) -> Vec<ModelNote> {
-        // What cannot be read at all is refused by whoever reads it.
+        // A tokenizer that cannot be read is refused later, when it is loaded.
         let Ok(Reading { cut, names_cut, has_classes }) = Reading::of(gguf) else { return Vec::new() };
         let path = || gguf.path().to_owned();
         let cut = (!names_cut).then(|| ModelNote::Cut { path: path(), cut: cut.name() });
@@ -99,7 +98,7 @@ fn kind(class: i64) -> Kind {
     }
 }
 
-/// The kind of a token whose class the file does not say, by its looks.
+/// Kind of a token guessed from its text, if the file does not state its class.
 fn looks(token: &str) -> Kind {
     let inner = token.strip_prefix("<|").and_then(|rest| rest.strip_suffix("|>"));
     match inner.is_some_and(|name| !name.is_empty() && !name.contains(char::is_whitespace)) {
@@ -108,8 +107,8 @@ fn looks(token: &str) -> Kind {
     }
 }
 
-/// The tokens that the file wants before and behind every text. Where it does not say, texts of
-/// Llama 3 begin with one.
+/// Reads the tokens that the file requires before and after every text. If it does not say, texts
+/// of Llama 3 begin with one.
 fn frame(gguf: &Gguf, cut: Cut, tokens: usize) -> Result<Frame, LlmError> {
     let token = |what: &str, usual: bool| -> Result<Option<u32>, LlmError> {
         let id = gguf.number(&format!("tokenizer.ggml.{what}_token_id"))?;

@@ -1,8 +1,8 @@
-//! The tables in a Hugging Face `tokenizer.json`.
+//! Tokenizer tables in a Hugging Face `tokenizer.json`.
 //!
 //! Two generations are read: merges as `"a b"`, as the models are published, and as `["a", "b"]`,
-//! as newer libraries write them. What the file asks for beyond a byte-level BPE with a known cut
-//! is refused by name.
+//! as newer libraries write them. Anything beyond a byte-level BPE with a known pre-tokenizer is
+//! refused by name.
 
 use std::borrow::Cow;
 use std::fmt::Formatter;
@@ -18,9 +18,9 @@ use super::super::LlmError;
 use super::{Cut, Kind, Tables, Tokenizer, TokenizerFault, parts};
 use crate::sniff;
 
-/// The largest file that is read. Those of Qwen3.5 have 12.8 MB, and 20.0 MB with merges as pairs.
+/// Size limit of a file. Those of Qwen3.5 have 12.8 MB, and 20.0 MB with merges as pairs.
 pub const MAX_FILE: u64 = 64 << 20;
-/// Ids from here on are refused. Vocabularies of today end at 262,144.
+/// First id that is refused. Present vocabularies end at 262,144.
 const MAX_TOKENS: usize = 1 << 20;
 
 #[derive(Deserialize)]
@@ -61,12 +61,12 @@ struct Model<'a> {
     ignore_merges: bool,
 }
 
-/// A string that stays in the file's text where it needs no unescaping.
+/// A string that borrows from the file's text unless it needs unescaping.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Read by hand, as [`entries`] is: of hundreds of thousands each would be copied and looked at
-/// twice otherwise.
+/// A merge, deserialised by hand like [`entries`]: otherwise each of hundreds of thousands would be
+/// copied and checked twice.
 enum Merge<'a> {
     Joined(Cow<'a, str>),
     Pair([Text<'a>; 2]),
@@ -97,7 +97,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
     }
 }
 
-/// The entries of an object in the order of the file.
+/// Deserialises the entries of an object in the order of the file.
 fn entries<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Text<'a>, u32)>, D::Error> {
     struct Entries;
     impl<'de> Visitor<'de> for Entries {
@@ -117,7 +117,7 @@ fn entries<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Te
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. The file may have [`MAX_FILE`] bytes.
+    /// Reads a `tokenizer.json` of at most [`MAX_FILE`] bytes.
     pub fn from_json(path: &Path) -> Result<Self, LlmError> {
         let text = read(path).map_err(|why| LlmError::Unreadable { path: path.to_owned(), why })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -137,12 +137,12 @@ impl Tokenizer {
     }
 }
 
-/// The whole file as text. Its size is checked first, and again while reading.
+/// Reads the whole file as text. Its size is checked first, and again while reading.
 fn read(path: &Path) -> Result<String, Error> {
     let file = std::fs::metadata(path)?;
     let too_large = |size: u64| Error::other(format!("it has {size} bytes, the limit for a tokenizer is {MAX_FILE}"));
     if !file.is_file() {
-        // Opening a pipe would wait for a writer for ever.
+        // Opening a pipe would block until there is a writer.
         return Err(Error::other("it is not a regular file"));
     }
     if file.len() > MAX_FILE {
@@ -155,8 +155,8 @@ fn read(path: &Path) -> Result<String, Error> {
     }
 }
 
-/// The cut of a tokenizer that this engine runs exactly; otherwise what it asks for and what there
-/// is.
+/// Returns the pre-tokenizer if this engine implements it exactly; otherwise the requirement of the
+/// file and the supported values.
 fn supported(document: &Document) -> Result<Cut, (String, String)> {
     let model = &document.model;
     let set = |text: &Option<Cow<str>>| text.as_ref().is_some_and(|text| !text.is_empty());

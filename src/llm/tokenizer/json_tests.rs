@@ -55,7 +55,7 @@ fn control_tokens_and_markers_are_told_apart() {
         (4, " ab", false, false),
         (6, "", true, false),
         (7, "<think>", false, true),
-        // Whatever the file says, these are part of what the model says.
+        // Whatever the file declares, these are part of the model's text.
         (8, "<tool_call>", false, true),
         (9, "<tts_pad>", false, true),
         (10, "", false, false),
@@ -133,7 +133,7 @@ fn a_file_that_is_too_large_or_none_is_refused_unread() {
 }
 
 proptest::proptest! {
-    /// Damage gives an error or a working tokenizer, never a panic.
+    /// A damaged file gives an error or a working tokenizer, never a panic.
     #[test]
     fn damage_never_panics(hits in proptest::collection::vec((0usize..10_000, 0x20u8..0x7f), 1..6)) {
         let mut text = document().to_string().into_bytes();
@@ -164,7 +164,7 @@ fn json_and_gguf_of_one_model_agree() {
     assert!(is_marker(&json, 510) && json.is_control(502) && !json.is_control(503));
 }
 
-/// `SOTTO_QWEN35_TOKENIZER` names a tokenizer.json with the published vocabulary.
+/// Reads a tokenizer.json with the published vocabulary, named by `SOTTO_QWEN35_TOKENIZER`.
 #[test]
 #[ignore = "needs the published vocabulary of Qwen3.5, which is in no package registry"]
 fn the_published_ids_come_out() {

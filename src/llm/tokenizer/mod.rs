@@ -1,10 +1,9 @@
-//! From text to tokens and back, as the model's own files say.
+//! Conversion of text to tokens and back, according to the model's own files.
 //!
-//! The byte-level BPE is rebuilt from the tables of a GGUF (`tokenizer.ggml.*`) or of a Hugging
-//! Face `tokenizer.json` as flat tables of our own; text is composed and cut by the `tokenizers`
-//! crate. Architecture invariant: only ordinary tokens are in the tables, so no text whatever can
-//! become a control token or a marker. The chat format asks for those by name
-//! ([`Tokenizer::control`]).
+//! The byte-level BPE uses flat tables built from a GGUF (`tokenizer.ggml.*`) or a Hugging Face
+//! `tokenizer.json`; the `tokenizers` crate normalises and splits text. Architecture invariant:
+//! only ordinary tokens are in the tables, so no text can become a control token or a marker. The
+//! chat format requests those by name ([`Tokenizer::control`]).
 
 mod bpe;
 #[cfg(test)]
@@ -33,34 +32,34 @@ use pieces::Pieces;
 const MARKERS: [&str; 6] =
     ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"];
 
-/// What a tokenizer holds per token: 8 or 12 bytes of a merge, 8 of places in the tables, its kind
-/// and its text, with Llama 3 its place in the order of words. Measured as growth of the resident
-/// memory: 31 bytes with 248,320 tokens, 36 with 151,936 and 58 with 49,152, of which 1.3 MiB are
-/// the compiled pattern and code, whatever the vocabulary.
+/// Bytes that a tokenizer holds per token: 8 or 12 of a merge, 8 of places in the tables, its kind
+/// and its text, and with Llama 3 its place in the order of words. Measured as growth of the
+/// resident memory: 31 bytes with 248,320 tokens, 36 with 151,936 and 58 with 49,152, of which 1.3
+/// MiB are the compiled pattern and code for any vocabulary.
 const HELD_PER_TOKEN: u64 = 36;
-/// What is there at most while it is built: the file's text, its entries, and the ids by their
-/// text. 272 bytes with a `tokenizer.json` of 248,077 tokens, its merges as pairs; 247 with merges
-/// in one; 181 with a GGUF.
+/// Largest number of bytes per token during construction: the file's text, its entries, and the ids
+/// by their text. 272 bytes with a `tokenizer.json` of 248,077 tokens and merges as pairs; 247 with
+/// merges as one string; 181 with a GGUF.
 const BUILDING_PER_TOKEN: u64 = 300;
 
 pub struct Tokenizer {
     words: Words,
     bpe: Bpe,
-    /// Control tokens and markers.
+    /// Control tokens and markers by name.
     named: HashMap<String, u32>,
     kinds: Vec<Kind>,
     pieces: Pieces,
     frame: Frame,
 }
 
-/// The tokens that stand before and behind every text, where the model's file asks for them.
+/// Tokens before and after every text, if the model's file requires them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Frame {
     begin: Option<u32>,
     end: Option<u32>,
 }
 
-/// What can be wrong with a tokenizer, whatever file it comes in.
+/// Faults of a tokenizer in any file format.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerFault {
     #[error("the tokenizer is broken: {0}")]
@@ -69,20 +68,21 @@ pub enum TokenizerFault {
     TooMany { rows: usize, tokens: usize },
 }
 
-/// What a token is for.
+/// Kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A piece of text, in the byte alphabet.
     Text,
-    /// Added to the vocabulary and meant to be read, as `<tool_call>`. Stands for its own name.
+    /// Marker that was added to the vocabulary and is readable, such as `<tool_call>`. Its text is
+    /// its name.
     Marker,
-    /// For the model alone, as `<|im_end|>`. Stands for nothing.
+    /// Control token for the model alone, such as `<|im_end|>`. It has no text.
     Control,
-    /// A row of the embedding without a meaning.
+    /// Row of the embedding without a token.
     Unused,
 }
 
-/// The tables of a tokenizer, from whatever file. `kinds` is as long as `tokens`.
+/// Tables of a tokenizer from any file. `kinds` is as long as `tokens`.
 struct Tables<'a> {
     cut: Cut,
     tokens: Vec<&'a str>,
@@ -90,7 +90,7 @@ struct Tables<'a> {
 }
 
 impl Tokenizer {
-    /// `merges` are pairs of texts in the order of their ranks.
+    /// Builds a tokenizer. `merges` are pairs of texts in the order of their ranks.
     fn new<'a>(
         mut tables: Tables,
         merges: impl Iterator<Item = Result<(&'a str, &'a str), String>>,
@@ -116,7 +116,7 @@ impl Tokenizer {
         })
     }
 
-    /// The ordinary tokens of `text`; never a control token or a marker.
+    /// Tokenizes `text` into ordinary tokens, never a control token or a marker.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, LlmError> {
         let text = self.words.composed(text);
         if text.len() > MAX_WORD {
@@ -129,51 +129,51 @@ impl Tokenizer {
         Ok(tokens)
     }
 
-    /// The token before every text, a prompt among them; `None` where the model wants none.
+    /// Token at the beginning of every text, such as a prompt; `None` if the model requires none.
     pub fn begin(&self) -> Option<u32> {
         self.frame.begin
     }
 
-    /// A whole text: its ordinary tokens between those that the model wants before and behind each.
+    /// Tokenizes a whole text: ordinary tokens between those that the model requires before and
+    /// after.
     pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, LlmError> {
         let Frame { begin, end } = self.frame;
         Ok(begin.into_iter().chain(self.encode(text)?).chain(end).collect())
     }
 
-    /// The control token or marker of that name.
+    /// Returns the control token or marker of that name.
     pub fn control(&self, name: &str) -> Option<u32> {
         self.named.get(name).copied()
     }
 
-    /// Whether `token` is for the model alone: it is never shown, and an answer ends where it
-    /// comes.
+    /// Whether `token` is a control token: it is never shown, and ends an answer.
     pub fn is_control(&self, token: u32) -> bool {
         self.kind(token) == Kind::Control
     }
 
-    /// The bytes a token stands for; a character may be spread over several tokens. A marker stands
-    /// for its name, a control token for nothing.
+    /// Bytes of a token; a character may be spread over several tokens. A marker has the bytes of
+    /// its name, a control token has none.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.pieces.get(token)
     }
 
-    /// Bytes that a tokenizer of so many tokens holds.
+    /// Bytes that a tokenizer with this many tokens holds.
     pub(super) fn held_bytes(tokens: usize) -> u64 {
         tokens as u64 * HELD_PER_TOKEN
     }
 
-    /// Bytes that it takes to read it from a file, those included that it then holds.
+    /// Bytes needed to read a tokenizer from a file, including those it then holds.
     pub(super) fn building_bytes(tokens: usize) -> u64 {
         tokens as u64 * BUILDING_PER_TOKEN
     }
 
-    /// Tokens in the table, unused ones included.
+    /// Number of tokens in the table, unused ones included.
     pub fn vocabulary(&self) -> usize {
         self.kinds.len()
     }
 
-    /// One more than the highest id with a meaning. The embedding may have more rows; those are
-    /// never to be sampled.
+    /// One more than the highest used id. The embedding may have more rows; those must never be
+    /// sampled.
     pub fn used(&self) -> usize {
         self.kinds.iter().rposition(|&kind| kind != Kind::Unused).map_or(0, |last| last + 1)
     }
@@ -183,7 +183,7 @@ impl Tokenizer {
     }
 }
 
-/// The parts of a merge that is written as `a b`.
+/// Splits a merge that is written as `a b`.
 fn parts(merge: &str) -> Result<(&str, &str), String> {
     merge.split_once(' ').ok_or_else(|| format!("merge {merge:?} is not of two parts"))
 }

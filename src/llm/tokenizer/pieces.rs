@@ -1,14 +1,13 @@
-//! What each token stands for, and how the pieces become text again.
+//! Bytes of the tokens, and their conversion back to text.
 
 use std::collections::HashMap;
 
 use super::Kind;
 
-/// The bytes that each token stands for, one behind the other. Control and unused tokens stand for
-/// none.
+/// Bytes of all tokens, concatenated. Control and unused tokens have none.
 pub(super) struct Pieces {
     bytes: Vec<u8>,
-    /// Token `id` has `bytes[ends[id - 1]..ends[id]]`.
+    /// End of each token: token `id` has `bytes[ends[id - 1]..ends[id]]`.
     ends: Vec<u32>,
 }
 
@@ -22,7 +21,7 @@ impl Pieces {
                 Kind::Marker => pieces.bytes.extend(token.as_bytes()),
                 Kind::Control | Kind::Unused => {}
             }
-            // The strings come from a file whose size is capped, in practice a few MB.
+            // The strings come from a file of limited size, in practice a few MB.
             pieces.ends.push(u32::try_from(pieces.bytes.len()).unwrap_or(u32::MAX));
         }
         pieces.bytes.shrink_to_fit();
@@ -44,8 +43,8 @@ fn push_char(bytes: &mut Vec<u8>, byte_of: &HashMap<char, u8>, c: char) {
     }
 }
 
-/// GPT-2's alphabet: a printable character for every byte. The printable ones of Latin-1 stand for
-/// themselves, the others are counted up from U+0100 (`bytes_to_unicode` of the GPT-2 release).
+/// GPT-2's alphabet: a printable character for every byte. The printable ones of Latin-1 represent
+/// themselves, the others are numbered from U+0100 (`bytes_to_unicode` of the GPT-2 release).
 pub(super) fn byte_alphabet() -> HashMap<char, u8> {
     let printable = |b: &u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
     let themselves = (0..=255u8).filter(printable).map(|b| (char::from(b), b));
@@ -53,14 +52,14 @@ pub(super) fn byte_alphabet() -> HashMap<char, u8> {
     themselves.chain(others).collect()
 }
 
-/// Joins the bytes of tokens to text and holds back what is not yet a whole character.
+/// Converter of token bytes to text; holds back incomplete characters.
 #[derive(Default)]
 pub struct Detokenizer {
     held: Vec<u8>,
 }
 
 impl Detokenizer {
-    /// Appends to `text` what `bytes` completes. Bytes that can never be UTF-8 become U+FFFD.
+    /// Appends to `text` the characters that `bytes` completes. Invalid UTF-8 becomes U+FFFD.
     pub fn push(&mut self, bytes: &[u8], text: &mut String) {
         self.held.extend_from_slice(bytes);
         let mut done = 0;
@@ -77,7 +76,7 @@ impl Detokenizer {
         self.held.drain(..done);
     }
 
-    /// Ends the text: what is still held will not be completed.
+    /// Ends the text: a held incomplete character becomes U+FFFD.
     pub fn finish(&mut self, text: &mut String) {
         if !self.held.is_empty() {
             text.push(char::REPLACEMENT_CHARACTER);
@@ -86,7 +85,7 @@ impl Detokenizer {
     }
 }
 
-/// Whether more bytes can make a character of these.
+/// Whether more bytes can complete a character.
 fn is_incomplete(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

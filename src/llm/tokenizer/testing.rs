@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Tokenizer;
 use super::pieces::byte_alphabet;
 
-/// The control tokens and markers behind the bytes, from 256 on.
+/// Control tokens and markers after the bytes, from 256 on.
 pub const ADDED: [&str; 9] = [
     "<|endoftext|>",
     "<|im_start|>",
@@ -23,7 +23,7 @@ pub const ADDED: [&str; 9] = [
 
 const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// A `tokenizer.json` of `vocab`, the merges and added tokens.
+/// Builds a `tokenizer.json` of `vocab`, the merges and added tokens.
 pub fn document(vocab: Value, merges: Value, added: Value) -> Value {
     json!({
         "version": "1.0",
@@ -56,7 +56,7 @@ pub fn read(document: &str) -> Result<Tokenizer, super::super::LlmError> {
     Tokenizer::from_json(file.path())
 }
 
-/// Token b is the byte b; one merge makes token 265 of two newlines.
+/// Builds a tokenizer where token b is the byte b, and one merge makes token 265 of two newlines.
 pub fn qwen35() -> Tokenizer {
     let mut vocab: serde_json::Map<_, _> =
         byte_alphabet().into_iter().map(|(c, byte)| (c.to_string(), json!(byte))).collect();

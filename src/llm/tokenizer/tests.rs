@@ -86,7 +86,7 @@ fn characters_are_held_back_until_whole() {
     }
 }
 
-/// The words of `text`, before the merges.
+/// Splits `text` into words, before the merges.
 fn words<'t>(tokenizer: &Tokenizer, text: &'t str) -> Vec<&'t str> {
     tokenizer.words.of(text).collect()
 }
@@ -142,7 +142,7 @@ fn long_runs_are_cut_like_short_ones() {
 }
 
 proptest::proptest! {
-    /// Control tokens are the chat format's alone, whatever a user writes.
+    /// Only the chat format inserts control tokens; no user text becomes one.
     #[test]
     fn no_text_becomes_a_control_token(parts in proptest::collection::vec(spoken_or_hostile(), 0..12)) {
         let text = parts.concat();

@@ -1,4 +1,4 @@
-//! The body of a tool call: its functions, their parameters, and the values by their schema.
+//! Parser of the body of a tool call: functions, parameters, and values by their schema.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use super::{END_FUNCTION, FUNCTION, first_of, json};
 const PARAMETER: &str = "<parameter=";
 const END_PARAMETER: &str = "</parameter>";
 
-/// The calls in a body; none where there is no function's name in it.
+/// Reads the calls in a body; none if it contains no function name.
 pub fn read(body: &str, tools: &[Tool]) -> Vec<ToolCall> {
     let body = body.trim();
     match body.starts_with(['{', '[']) {
@@ -30,14 +30,15 @@ fn functions(mut rest: &str, tools: &[Tool]) -> Vec<ToolCall> {
     calls
 }
 
-/// A name and what comes behind its `>`, which a small model may have replaced by a new line.
+/// Splits off a name from the text after its `>`, which a small model may have replaced by a
+/// newline.
 fn name(text: &str) -> (&str, &str) {
     let end = text.find(['>', '\n']).unwrap_or(text.len());
     let (name, behind) = text.split_at(end);
     (name.trim().trim_matches('"'), behind.strip_prefix('>').unwrap_or(behind))
 }
 
-/// Reads the parameters of a function into `arguments`; what comes behind them is returned.
+/// Reads the parameters of a function into `arguments`, and returns the text after them.
 fn parameters<'a>(mut rest: &'a str, arguments: &mut Map<String, Value>, tool: Option<&Tool>) -> &'a str {
     if rest.trim_start().starts_with('{') {
         let end = rest.find(END_FUNCTION).unwrap_or(rest.len());
@@ -64,14 +65,14 @@ fn parameters<'a>(mut rest: &'a str, arguments: &mut Map<String, Value>, tool: O
     ""
 }
 
-/// A value up to its end, or up to the tag on a new line that shows that its end was forgotten,
-/// without the newline on each side; and what comes behind.
+/// Splits off a value, without the newline on each side. It ends at its end tag, or at a tag on a
+/// new line if the end tag is missing.
 fn value(text: &str) -> (&str, &str) {
     let forgotten = ["\n<parameter=", "\n</function>"];
     let (value, rest) = match (text.find(END_PARAMETER), first_of(text, &forgotten)) {
         (Some(end), next) if next.is_none_or(|(at, _)| end < at) => (&text[..end], &text[end + END_PARAMETER.len()..]),
         (_, Some((at, _))) => text.split_at(at + 1),
-        // Not even a new line before the next tag.
+        // There is not even a newline before the next tag.
         _ => text.split_at(first_of(text, &[PARAMETER, END_FUNCTION]).map_or(text.len(), |(at, _)| at)),
     };
     let value = value.strip_prefix('\n').unwrap_or(value);
@@ -82,7 +83,7 @@ fn find<'a>(tools: &'a [Tool], name: &str) -> Option<&'a Tool> {
     tools.iter().find(|tool| tool.name() == Some(name))
 }
 
-/// Gives the values of a call in JSON the types of its tool.
+/// Converts the values of a JSON call to the types in the tool's schema.
 fn retype(call: ToolCall, tools: &[Tool]) -> ToolCall {
     let tool = find(tools, &call.name);
     let arguments = call.arguments.into_iter().map(|(key, value)| retyped(key, value, tool)).collect();
@@ -91,15 +92,15 @@ fn retype(call: ToolCall, tools: &[Tool]) -> ToolCall {
 
 fn retyped(key: String, value: Value, tool: Option<&Tool>) -> (String, Value) {
     let value = match (value, tool.and_then(|tool| tool.parameter(&key))) {
-        // In JSON a string is one, unless the schema says that it must be something else.
+        // A string in JSON stays one, unless the schema requires another type.
         (Value::String(text), Some(schema)) if !types(schema).is_empty() => typed(&text, Some(schema)),
         (value, _) => value,
     };
     (key, value)
 }
 
-/// What `text` means for a parameter of that schema. What does not fit its type stays text: the
-/// tool will say so.
+/// Value of `text` for a parameter of that schema. Text that does not fit the type stays text: the
+/// tool will report it.
 fn typed(text: &str, schema: Option<&Value>) -> Value {
     let types = schema.map(types).unwrap_or_default();
     let may_be = |name: &str| types.contains(&name);
@@ -122,14 +123,14 @@ fn typed(text: &str, schema: Option<&Value>) -> Value {
     }
 }
 
-/// 5 for 5.0.
+/// Converts a number without fraction to an integer, such as 5.0 to 5.
 fn whole(number: &serde_json::Number) -> Option<i64> {
     let value = number.as_f64().filter(|_| number.is_f64())?;
     // Up to 2^53 every whole number has its own f64.
     (value.fract() == 0.0 && value.abs() <= (1u64 << 53) as f64).then_some(value as i64)
 }
 
-/// The types a schema allows, those of its alternatives included.
+/// Types that a schema allows, including those of its alternatives.
 fn types(schema: &Value) -> Vec<&str> {
     let alternatives = ["anyOf", "oneOf"].iter().filter_map(|key| schema[key].as_array()).flatten();
     std::iter::once(schema).chain(alternatives).flat_map(own_types).collect()

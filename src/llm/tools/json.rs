@@ -1,10 +1,10 @@
-//! JSON as small models write it: unbalanced at the end, or with too much behind it.
+//! Tolerant parser for JSON from small models: unbalanced at the end, or followed by surplus text.
 
 use serde_json::{Deserializer, Map, Value};
 
 use super::super::template::ToolCall;
 
-/// The calls in a body of JSON: one object, several, or a list of them.
+/// Reads the calls in a body of JSON: one object, several, or a list of them.
 pub fn calls(body: &str) -> Vec<ToolCall> {
     let flat = values(body).into_iter().flat_map(|value| match value {
         Value::Array(several) => several,
@@ -13,8 +13,8 @@ pub fn calls(body: &str) -> Vec<ToolCall> {
     flat.filter_map(call).collect()
 }
 
-/// `{"name": NAME, "arguments": {…}}`, as other families of models write it, with `parameters` for
-/// `arguments` and with `function` around both.
+/// Reads a call as `{"name": NAME, "arguments": {…}}`, as other model families write it; also with
+/// `parameters` for `arguments`, and with `function` around both.
 fn call(mut value: Value) -> Option<ToolCall> {
     if value["function"].is_object() {
         value = value["function"].take();
@@ -24,7 +24,7 @@ fn call(mut value: Value) -> Option<ToolCall> {
     let given = ["arguments", "parameters"].iter().find_map(|key| value.get(key)).cloned();
     let arguments = match given {
         Some(Value::Object(arguments)) => arguments,
-        // Some write the arguments as JSON within a string.
+        // Some models write the arguments as JSON within a string.
         Some(Value::String(text)) => match self::value(&text) {
             Some(Value::Object(arguments)) => arguments,
             _ => return None,
@@ -35,7 +35,7 @@ fn call(mut value: Value) -> Option<ToolCall> {
     Some(ToolCall { name, arguments })
 }
 
-/// The value that `text` is. Only an object or a list may be damaged.
+/// Parses `text` as a value. Only an object or a list may be damaged.
 pub fn value(text: &str) -> Option<Value> {
     match text.starts_with(['{', '[']) {
         true => values(text).into_iter().next(),
@@ -43,8 +43,8 @@ pub fn value(text: &str) -> Option<Value> {
     }
 }
 
-/// The values in `text` up to the first that cannot be read. The last is closed where it was left
-/// open.
+/// Parses the values in `text` up to the first that cannot be read. The last one is closed if it is
+/// incomplete.
 fn values(text: &str) -> Vec<Value> {
     let mut stream = Deserializer::from_str(text).into_iter();
     let mut values = Vec::new();
@@ -61,7 +61,7 @@ fn values(text: &str) -> Vec<Value> {
     }
 }
 
-/// `text` with the quote and the brackets that it lacks.
+/// Adds the missing quote and brackets to `text`.
 fn closed(text: &str) -> String {
     let (mut open, mut in_string, mut escaped) = (Vec::new(), false, false);
     for byte in text.bytes() {

@@ -1,10 +1,11 @@
-//! What the assistant calls, read from what it says.
+//! Parser of tool calls in the assistant's answer.
 //!
 //! The grammar is
-//! `<tool_call>\n<function=NAME>\n(<parameter=KEY>\nVALUE\n</parameter>\n)*</function>\n</tool_call>`,
-//! and the parser forgives what small models do to it: tags that are never closed, parameters in
-//! any order, JSON in place of the tags, a call without its outer tag. The end of the turn closes
-//! everything. Text before a call is passed on as it comes, and never a part of a tag.
+//! `<tool_call>\n<function=NAME>\n(<parameter=KEY>\nVALUE\n</parameter>\n)*`
+//! `</function>\n</tool_call>`. The parser accepts typical errors of small models: tags that are
+//! never closed, parameters in any order, JSON in place of the tags, a call without its outer tag.
+//! The end of the turn closes everything. Text before a call is passed on at once, but never a part
+//! of a tag.
 
 mod call;
 mod json;
@@ -13,40 +14,39 @@ mod tests;
 
 use super::template::{Tool, ToolCall};
 
-/// The longest body of a call. The longest arguments of the training format are files, some
+/// Size limit of the body of a call. The longest arguments in the training format are files, some
 /// kilobytes.
 pub const MAX_CALL_BYTES: usize = 64 << 10;
-/// Calls in one turn; more are a model that goes round in circles.
+/// Limit of calls in one turn; more mean that the model repeats itself.
 pub const MAX_CALLS: usize = 32;
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
 const FUNCTION: &str = "<function=";
 const END_FUNCTION: &str = "</function>";
-/// The tags that mean something outside of a call.
+/// Tags that are recognised outside of a call.
 const TAGS: [&str; 4] = [OPEN, CLOSE, FUNCTION, END_FUNCTION];
-/// A piece of a tag at the end of a turn is dropped if it is at least this long. A shorter one may
-/// be the end of `1 <` or of `</p`.
+/// Shortest piece of a tag that is dropped at the end of a turn. A shorter one may be the end of `1
+/// <` or of `</p`.
 const HALF_TAG: usize = "<func".len();
 
-/// A part of what the assistant said, in order.
+/// A part of the assistant's answer, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ParsedPart {
     Text(String),
     Call(ToolCall),
-    /// A call that cannot be understood, and why.
+    /// A call that cannot be parsed, and the reason.
     Broken {
         why: String,
     },
 }
 
-/// Takes the answer piece by piece. How it is cut into pieces changes nothing but the cuts between
-/// texts.
+/// Incremental parser of an answer. The division into pieces only affects how text is divided.
 pub struct ToolParser {
     tools: Vec<Tool>,
     place: Place,
-    /// Outside of calls: what may become a tag or stands as white space before one. Inside: the
-    /// body so far.
+    /// Pending text. Outside of calls: the possible beginning of a tag, or white space before one.
+    /// Inside: the body so far.
     pending: String,
     calls: usize,
 }
@@ -55,21 +55,21 @@ pub struct ToolParser {
 enum Place {
     Text,
     Call {
-        /// Begun by a `<function=` that has no `<tool_call>` around it.
+        /// Whether the call began with a `<function=` without a `<tool_call>` around it.
         bare: bool,
-        /// More than can be kept.
+        /// Whether the body exceeded the size limit.
         too_long: bool,
     },
 }
 
 impl ToolParser {
-    /// The tools give the values their types. Calls of others are read too: the caller decides what
-    /// to do with them.
+    /// Creates a parser. The tools determine the types of the values. Calls of unknown tools are
+    /// parsed too: the caller decides about them.
     pub fn new(tools: &[Tool]) -> Self {
         ToolParser { tools: tools.to_vec(), place: Place::Text, pending: String::new(), calls: 0 }
     }
 
-    /// Takes the next piece of the answer, and gives what is certain by now.
+    /// Takes the next piece of the answer, and returns the complete parts.
     pub fn push(&mut self, text: &str) -> Vec<ParsedPart> {
         self.pending.push_str(text);
         let mut parts = Vec::new();
@@ -88,8 +88,7 @@ impl ToolParser {
             Place::Text => {
                 let half = half_tag(&rest);
                 let kept = if half >= HALF_TAG { rest.len() - half } else { rest.len() };
-                // White space at the end is not said, as there is none in the history of a
-                // conversation.
+                // White space at the end is dropped, as the history of a conversation has none.
                 say(rest[..kept].trim_end(), &mut parts);
             }
             Place::Call { too_long, .. } => self.close(&rest, too_long, &mut parts),
@@ -97,7 +96,7 @@ impl ToolParser {
         parts
     }
 
-    /// Passes text on up to the next tag. False when more has to come first.
+    /// Passes text on up to the next tag. Returns false if more input is needed.
     fn read_text(&mut self, parts: &mut Vec<ParsedPart>) -> bool {
         let Some((at, tag)) = first_of(&self.pending, &TAGS) else {
             let certain = self.pending.len() - half_tag(&self.pending);
@@ -107,7 +106,8 @@ impl ToolParser {
             return false;
         };
         say(self.pending[..at].trim_end(), parts);
-        // The body of a bare function begins with its tag. An end without a beginning is dropped.
+        // The body of a bare function begins with its tag. An end tag without a beginning is
+        // dropped.
         self.pending.drain(..if tag == FUNCTION { at } else { at + tag.len() });
         if tag == FUNCTION || tag == OPEN {
             self.place = Place::Call { bare: tag == FUNCTION, too_long: false };
@@ -115,7 +115,7 @@ impl ToolParser {
         true
     }
 
-    /// Waits for the end of a call. False when more has to come first.
+    /// Waits for the end of a call. Returns false if more input is needed.
     fn read_call(&mut self, bare: bool, too_long: bool, parts: &mut Vec<ParsedPart>) -> bool {
         let ends: &[&str] = if bare { &[CLOSE, END_FUNCTION, OPEN] } else { &[CLOSE, OPEN] };
         let Some((at, tag)) = first_of(&self.pending, ends) else {
@@ -130,7 +130,7 @@ impl ToolParser {
         true
     }
 
-    /// Lets go of a body that has become too long, but for what may be the beginning of its end.
+    /// Discards a body that exceeds the limit, except for the possible beginning of its end tag.
     fn bound(&mut self, bare: bool, mut too_long: bool, parts: &mut Vec<ParsedPart>) {
         if !too_long && self.pending.len() > MAX_CALL_BYTES + CLOSE.len() {
             too_long = true;
@@ -180,12 +180,12 @@ fn say(text: &str, parts: &mut Vec<ParsedPart>) {
     }
 }
 
-/// The tag that comes first in `text`, and where.
+/// First tag in `text`, and its offset.
 fn first_of<'a>(text: &str, tags: &[&'a str]) -> Option<(usize, &'a str)> {
     tags.iter().filter_map(|&tag| Some((text.find(tag)?, tag))).min()
 }
 
-/// How many bytes at the end of `text` may be the beginning of a tag.
+/// Number of bytes at the end of `text` that may be the beginning of a tag.
 fn half_tag(text: &str) -> usize {
     let beginning = |tag: &str| (1..tag.len()).rev().find(|&n| text.ends_with(&tag[..n])).unwrap_or(0);
     TAGS.into_iter().map(beginning).max().unwrap_or(0)

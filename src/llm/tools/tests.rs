@@ -68,11 +68,11 @@ fn well_formed_calls_are_read() {
     }
 }
 
-/// 6: tools are called, but with no arguments. (The other defects of that system:
+/// Defect 6: tools are called, but without arguments. (The other defects of that system:
 /// `turn::tests::defects`.)
 #[test]
 fn defect_6_the_arguments_reach_the_tool() {
-    /// A tool that does what it is told, and nothing where it is told too little.
+    /// A tool that returns nothing if an argument is missing.
     fn forecast(arguments: &Map<String, Value>) -> Option<String> {
         let (city, days) = (arguments.get("city")?.as_str()?, arguments.get("days")?.as_i64()?);
         Some(format!("{days} days of rain in {city}"))
@@ -81,7 +81,7 @@ fn defect_6_the_arguments_reach_the_tool() {
                 </parameter>\n</function>\n</tool_call>";
     let json = r#"<tool_call>{"name": "weather", "arguments": {"city": "São Paulo", "days": 3}}</tool_call>"#;
     for output in [tags, json] {
-        // As the model writes them: a token, or a character, at a time.
+        // As the model writes them: one token, or one character, at a time.
         for pieces in [vec![output.to_owned()], output.chars().map(String::from).collect()] {
             let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
             let parts = parse(&pieces);
@@ -272,7 +272,7 @@ fn text_comes_as_soon_as_it_is_certain() {
     assert_eq!(parser.finish(), [call("f", json!({}))]);
 }
 
-/// Words of the grammar and of its neighbours, in any order.
+/// Elements of the grammar and similar text, in any order.
 fn fragments() -> impl Strategy<Value = Vec<String>> {
     let words = [
         "<tool_call>",
@@ -321,7 +321,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The schema that a value of that kind has.
+/// Schema for a value of that kind.
 fn schema(value: &Value) -> Value {
     let kind = match value {
         Value::Null => "null",
@@ -335,7 +335,7 @@ fn schema(value: &Value) -> Value {
 }
 
 proptest! {
-    /// Nothing panics, no tag comes out as text, and the cuts between pieces change nothing.
+    /// Nothing panics, no tag becomes text, and the division into pieces does not matter.
     #[test]
     fn any_output_can_come_in_any_pieces(words in fragments(), size in 1usize..9) {
         let whole = words.concat();
@@ -351,7 +351,7 @@ proptest! {
         }
     }
 
-    /// What the template writes is read back.
+    /// The output of the template is parsed back.
     #[test]
     fn rendered_calls_are_read_back(arguments in proptest::collection::btree_map("[a-z_]{1,8}", value(), 0..5)) {
         let arguments: Map<String, Value> = arguments.into_iter().collect();

@@ -1,5 +1,5 @@
-//! The engine held against expected tensors: logits of every token, states after some of them, a
-//! greedy answer.
+//! Comparison of the engine with expected tensors: logits of every token, states after some of
+//! them, a greedy answer.
 //!
 //! | model | logits | states, greedy answer |
 //! |---|---|---|
@@ -7,8 +7,8 @@
 //! | a quantised GGUF, such as Q8_0 | `gguf_q8_0.logits` | none: they belong to other weights |
 //! | a checkpoint of MLX | `logits_f32run` of its own file | none |
 //!
-//! The tokens are `input_ids`. Keys and values are kept in f32 here, so that nothing but the
-//! arithmetic differs.
+//! The tokens are `input_ids`. Keys and values are kept in f32 here, so that only the arithmetic
+//! differs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,26 +19,26 @@ use crate::llm::ModelSource;
 use crate::llm::model_config::{DeltaNet, HeadOrder, ModelConfig};
 use crate::llm::{KvCacheType, Model, SequenceState};
 
-/// The tokens that were fed; if not in the file of the logits, then beside it or beside the model.
+/// Name of the input tokens, in the file of the logits, or beside it or beside the model.
 const TOKENS: &str = "input_ids";
-/// How clear a winner must be for another one to count as a mistake.
+/// Margin of the best logit above which another choice counts as an error.
 pub const CLEAR_MARGIN: f32 = 1e-2;
 
-/// How far a model may be from what is expected.
+/// Allowed differences of a model from the expected values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerances {
-    /// Of a logit, absolute.
+    /// Absolute difference of a logit.
     pub logits: f32,
-    /// Of a state, relative to the largest value of its tensor.
+    /// Difference of a state, relative to the largest value of its tensor.
     pub states: f32,
 }
 
 impl Tolerances {
-    /// For an engine in f32 (specification, 8.3): transformers in f32 is up to 4.5e-4 from f64
-    /// itself.
+    /// Tolerances for an engine in f32 (specification, 8.3): transformers in f32 differs from f64
+    /// by up to 4.5e-4.
     pub const EXACT: Tolerances = Tolerances { logits: 2e-3, states: 1e-4 };
-    /// Against mlx-lm's run in f32, which is up to 2.4e-3 from f64 over the same codes itself
-    /// (8.3).
+    /// Tolerances for mlx-lm's run in f32, which differs from f64 over the same codes by up to
+    /// 2.4e-3 (8.3).
     pub const MLX: Tolerances = Tolerances { logits: 3e-3, ..Tolerances::EXACT };
 
     pub fn of(precision: &Precision) -> Tolerances {
@@ -46,11 +46,11 @@ impl Tolerances {
     }
 }
 
-/// What was found.
+/// Results of a comparison.
 #[derive(Clone, Debug)]
 pub struct ComparisonReport {
     pub precision: Precision,
-    /// Where the expected logits come from.
+    /// File of the expected logits.
     pub file: PathBuf,
     pub tensor: String,
     pub tokens: usize,
@@ -59,14 +59,14 @@ pub struct ComparisonReport {
     pub logits: f32,
     pub argmax: Argmax,
     pub states: States,
-    /// Equal and all tokens of the greedy answer whose winner is clear.
+    /// Share of equal tokens in the greedy answer, counting those with a clear winner.
     pub greedy: Option<Share>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Argmax {
     pub all: Share,
-    /// Where the expected winner is clear by [`CLEAR_MARGIN`].
+    /// Share of equal tokens where the expected winner is clear by [`CLEAR_MARGIN`].
     pub clear: Share,
 }
 
@@ -76,15 +76,15 @@ pub struct Share {
     pub of: usize,
 }
 
-/// The largest error of each kind of state, relative to the largest value of its tensor; `None`
-/// where none was expected.
+/// Largest error of each kind of state, relative to the largest value of its tensor; `None` if none
+/// was expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct States {
     pub recurrent: Option<f32>,
     pub conv: Option<f32>,
     pub keys: Option<f32>,
     pub values: Option<f32>,
-    /// Moments at which they were compared.
+    /// Number of moments at which states were compared.
     pub moments: usize,
 }
 
@@ -98,21 +98,21 @@ impl Share {
         self.equal == self.of
     }
 
-    /// Equal ones of all; 1 of none.
+    /// Fraction of equal ones; 1 if there are none.
     pub fn part(&self) -> f64 {
         if self.of == 0 { 1.0 } else { self.equal as f64 / self.of as f64 }
     }
 }
 
 impl States {
-    /// With their names.
+    /// Errors with their names.
     pub fn kinds(&self) -> [(&'static str, Option<f32>); 4] {
         [("recurrent", self.recurrent), ("conv", self.conv), ("keys", self.keys), ("values", self.values)]
     }
 }
 
 impl ComparisonReport {
-    /// What is not as it should be, a line each.
+    /// Descriptions of all failed checks, a line each.
     pub fn failures(&self, tolerances: &Tolerances) -> Vec<String> {
         let Tolerances { logits, states } = *tolerances;
         let mut failures = Vec::new();
@@ -135,11 +135,11 @@ impl ComparisonReport {
     }
 }
 
-/// Expected tensors that were found for a model, and the tokens they belong to.
+/// Expected tensors for a model, and the tokens they belong to.
 pub struct Case {
     precision: Precision,
     expected: Expected,
-    /// Name of the logits.
+    /// Name of the tensor of logits.
     tensor: String,
     tokens: Vec<u32>,
     /// Whether states and greedy answers belong to these weights.
@@ -147,7 +147,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// Chooses by what the model is which tensors of `against` belong to it.
+    /// Chooses the tensors of `against` that belong to this kind of model.
     pub fn find(source: &ModelSource, against: &Path) -> Result<Case, VerifyError> {
         let (precision, vocabulary) = (source.precision(), source.model_config()?.vocabulary);
         let (expected, tensor) = match source {
@@ -172,20 +172,21 @@ impl Case {
         Ok(Case { precision, expected, tensor, tokens, whole })
     }
 
-    /// How many tokens are fed.
+    /// Number of input tokens.
     pub fn tokens(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Positions that a state must have room for.
+    /// Number of positions that a state needs.
     pub fn context(&self) -> usize {
         let greedy = self.expected.get("greedy_prompt").zip(self.expected.get("greedy_tokens"));
         let len = |found: ExpectedTensor| found.dims().iter().product::<usize>();
         self.tokens.len().max(greedy.map_or(0, |(prompt, tokens)| len(prompt).saturating_add(len(tokens))))
     }
 
-    /// Feeds the tokens `chunk` at a time and compares. States are compared wherever they are
-    /// expected; what lies inside a chunk is computed apart, from the end of the chunk before it.
+    /// Computes the tokens `chunk` at a time and compares. States are compared wherever they are
+    /// expected; positions inside a chunk are computed separately, from the end of the chunk
+    /// before.
     pub fn compare(&self, model: &Model, chunk: usize) -> Result<ComparisonReport, VerifyError> {
         let model_config = model.model_config();
         let found = self.expected.get(&self.tensor).expect("the case was made of it");
@@ -224,7 +225,7 @@ impl Case {
         })
     }
 
-    /// After how many tokens states are expected.
+    /// Numbers of tokens after which states are expected.
     fn moments(&self) -> BTreeSet<usize> {
         let names = self.expected.names().into_iter().filter(|_| self.whole);
         let moment = |name: &str| name.strip_prefix("after")?.split_once('.')?.0.parse().ok();
@@ -253,8 +254,8 @@ impl Case {
         Ok(())
     }
 
-    /// Says the expected greedy answer token by token, and counts where the model would have said
-    /// the same.
+    /// Feeds the expected greedy answer token by token, and counts where the model chooses the same
+    /// token.
     fn greedy(&self, model: &Model) -> Result<Option<Share>, VerifyError> {
         let get = |name| self.expected.get(name).filter(|_| self.whole);
         let (Some(prompt), Some(answer)) = (get("greedy_prompt"), get("greedy_tokens")) else { return Ok(None) };
@@ -286,7 +287,7 @@ impl Argmax {
     }
 }
 
-/// Takes the error of a state into the largest of its kind.
+/// Includes the error of a state in the largest of its kind.
 fn note(
     most: &mut Option<f32>,
     found: Option<ExpectedTensor>,
@@ -298,7 +299,7 @@ fn note(
     Ok(())
 }
 
-/// S: [value_heads, key_dim, value_dim], the value heads of a key head side by side.
+/// Compares S: [value_heads, key_dim, value_dim], with the value heads of a key head adjacent.
 fn recurrent(net: &DeltaNet, state: &SequenceState, n: usize, found: ExpectedTensor) -> Result<f32, VerifyError> {
     let DeltaNet { value_heads, key_dim, value_dim, .. } = *net;
     let wanted = found.values(&[value_heads, key_dim, value_dim])?;
@@ -308,8 +309,8 @@ fn recurrent(net: &DeltaNet, state: &SequenceState, n: usize, found: ExpectedTen
     Ok(relative_error(in_order.copied(), &wanted))
 }
 
-/// Rows before the convolution: [channels, taps - 1] with the newest last, or one column more in
-/// front, which is dead.
+/// Compares the rows before the convolution: [channels, taps - 1] with the newest last, or with one
+/// unused column more in front.
 fn convolved(net: &DeltaNet, state: &SequenceState, n: usize, found: ExpectedTensor) -> Result<f32, VerifyError> {
     let (channels, rows) = (net.heads().channels(), net.taps - 1);
     let columns = if found.dims() == [channels, rows + 1] { rows + 1 } else { rows };
@@ -325,7 +326,7 @@ fn convolved(net: &DeltaNet, state: &SequenceState, n: usize, found: ExpectedTen
     Ok(relative_error(in_order, &wanted))
 }
 
-/// Keys (or values): [kv_heads, positions, head_dim].
+/// Compares keys (or values): [kv_heads, positions, head_dim].
 fn kept(
     model_config: &ModelConfig,
     state: &SequenceState,
@@ -343,7 +344,7 @@ fn kept(
     Ok(relative_error(got, &wanted))
 }
 
-/// Where the model has the value head that transformers calls `head`.
+/// Index in the model of the value head that transformers calls `head`.
 fn own_head(net: &DeltaNet, head: usize) -> usize {
     let each = net.value_heads / net.key_heads;
     match net.order {
@@ -356,7 +357,7 @@ fn largest_difference(got: &[f32], wanted: &[f32]) -> f32 {
     worst(got.iter().zip(wanted).map(|(got, wanted)| (got - wanted).abs()))
 }
 
-/// The largest difference, by the largest of the values that are expected.
+/// Largest difference, relative to the largest expected value.
 fn relative_error(got: impl Iterator<Item = f32>, wanted: &[f32]) -> f32 {
     let scale = worst(wanted.iter().map(|value| value.abs()));
     let off = worst(got.zip(wanted).map(|(got, wanted)| (got - wanted).abs()));

@@ -1,4 +1,4 @@
-//! What can go wrong while a model is verified. That it is found wanting is no error but a result.
+//! Errors of a verification. A model that fails its checks is not an error but a result.
 
 use std::path::PathBuf;
 
@@ -57,7 +57,7 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// Whether the caller asked for what cannot be, rather than that a model is missing or damaged.
+    /// Whether the request was invalid, in contrast to a missing or damaged model.
     pub fn is_misuse(&self) -> bool {
         use VerifyError::*;
         match self {
@@ -68,8 +68,7 @@ impl VerifyError {
         }
     }
 
-    /// What was wrong with the model or the checkpoint of the reference, where that is what went
-    /// wrong.
+    /// Fault of the model or of the reference's checkpoint, if that was the cause.
     pub fn of_model(&self) -> Option<&LlmError> {
         match self {
             VerifyError::Model(error) | VerifyError::Reference(ReferenceError::Checkpoint(error)) => Some(error),

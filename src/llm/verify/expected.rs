@@ -1,8 +1,8 @@
-//! Expected tensors: what another implementation computed from the same weights.
+//! Expected tensors: results of another implementation with the same weights.
 //!
-//! A folder of them holds `ref_f64.safetensors` (computed in f64) or `golden.safetensors` (by
-//! transformers in f32), or both; the first wins where both have a tensor. A folder of an MLX
-//! checkpoint holds a `golden.safetensors` of its own.
+//! A folder holds `ref_f64.safetensors` (computed in f64) or `golden.safetensors` (by transformers
+//! in f32), or both; the first takes precedence. A folder of an MLX checkpoint holds a
+//! `golden.safetensors` of its own.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::llm::checkpoint::{folder_of, map_file};
 const EXACT: &str = "ref_f64.safetensors";
 const GOLDEN: &str = "golden.safetensors";
 
-/// Several files of expected tensors. Of the same name, the earlier file's.
+/// Several files of expected tensors. For equal names, the earlier file counts.
 pub struct Expected {
     files: Vec<Tensors>,
 }
@@ -36,21 +36,21 @@ pub struct ExpectedTensor<'a> {
 }
 
 impl Expected {
-    /// Those that belong to a model: what is in the folder `against`, else in the folder around it;
-    /// of a file, only what is in it.
+    /// Opens the expected tensors of a model: in the folder `against`, else in its parent folder;
+    /// if `against` is a file, only in that.
     pub fn of_model(against: &Path) -> Result<Expected, VerifyError> {
         let found = std::fs::metadata(against);
         if found.map_err(|why| VerifyError::Unreadable { path: against.to_owned(), why })?.is_file() {
             return Expected::open(&[against.to_owned()]);
         }
-        // An MLX folder's own file names its tensors otherwise, so nothing is taken from it by
+        // The file in an MLX folder uses other tensor names, so nothing is taken from it by
         // mistake.
         let in_folder = |dir: PathBuf| [EXACT, GOLDEN].map(|name| dir.join(name));
         Expected::open(&[against.to_owned(), around(against)].map(in_folder).concat())
     }
 
-    /// Those of an MLX checkpoint that lies in `model`: `against` itself, the folder in it of the
-    /// same name, or `model`; of a file, only what is in it.
+    /// Opens the expected tensors of an MLX checkpoint in `model`: from `against` itself, the
+    /// folder in it of the same name, or `model`; if `against` is a file, only from that.
     pub fn of_mlx(against: &Path, model: &Path) -> Result<Expected, VerifyError> {
         if against.is_file() {
             return Expected::of_model(against);
@@ -63,7 +63,7 @@ impl Expected {
         Expected::open(&paths)
     }
 
-    /// Those that lie where `against` does, whether it is a file or a folder.
+    /// Opens the expected tensors in the folder of `against`, whether it is a file or a folder.
     pub fn beside(against: &Path) -> Result<Expected, VerifyError> {
         match against.is_file() {
             true => Expected::of_model(folder_of(against)),
@@ -71,7 +71,7 @@ impl Expected {
         }
     }
 
-    /// What there is of `paths`.
+    /// Opens the files of `paths` that exist.
     fn open(paths: &[PathBuf]) -> Result<Expected, VerifyError> {
         let mut files: Vec<Tensors> = Vec::new();
         for path in paths.iter().filter(|path| path.is_file()) {
@@ -88,7 +88,7 @@ impl Expected {
         Some(ExpectedTensor { file, tensor: &file.tensors[name] })
     }
 
-    /// All names, each once, in order.
+    /// Names of all tensors, each once, in order.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.files.iter().flat_map(|file| file.tensors.keys().map(String::as_str)).collect();
         names.sort_unstable();
@@ -96,14 +96,14 @@ impl Expected {
         names
     }
 
-    /// For a message.
+    /// Paths for a message.
     pub fn places(&self) -> String {
         let paths: Vec<String> = self.files.iter().map(|file| file.path.display().to_string()).collect();
         if paths.is_empty() { "no file that is there".to_owned() } else { paths.join(", ") }
     }
 }
 
-/// The folder that holds `path`.
+/// Parent folder of `path`.
 fn around(path: &Path) -> PathBuf {
     match path.canonicalize().ok().as_deref().and_then(Path::parent) {
         Some(dir) => dir.to_owned(),
@@ -134,7 +134,7 @@ impl ExpectedTensor<'_> {
         &self.tensor.dims
     }
 
-    /// All values; refused where they are no numbers or the shape is not `dims`.
+    /// Reads all values; refused if they are not numbers or the shape is not `dims`.
     pub fn values(&self, dims: &[usize]) -> Result<Vec<f32>, VerifyError> {
         if self.dims() != dims {
             return Err(self.misfit(format!("{dims:?}")));
@@ -149,7 +149,7 @@ impl ExpectedTensor<'_> {
         })
     }
 
-    /// A list of tokens of a vocabulary.
+    /// Reads a list of tokens of a vocabulary.
     pub fn tokens(&self, vocabulary: usize) -> Result<Vec<u32>, VerifyError> {
         let bytes = &self.file.map[self.tensor.span.clone()];
         let ids: Vec<i64> = match &self.tensor.dtype {

@@ -1,10 +1,10 @@
-//! The gate before a quantised model is shipped: does it still say what the unquantised one says?
+//! Release check of a quantised model: agreement with the unquantised model.
 //!
-//! Both read the same text, whatever they would have said themselves ("teacher forcing"), and what
-//! they expect next is compared at each token. A text is cut into windows, each read from an empty
-//! memory, and both models go through them a few tokens at a time, so that never more than a few
-//! rows of logits are held. Then both answer some prompts greedily, side by side; that is shown and
-//! not judged, because one close call early on changes all the rest.
+//! Both read the same text, regardless of their own predictions ("teacher forcing"), and their
+//! next-token distributions are compared at each token. A text is divided into windows, each read
+//! from an empty state, and both models compute a few tokens at a time, so that never more than a
+//! few rows of logits are held. Then both answer some prompts greedily; the answers are shown and
+//! not judged, because one close choice early on changes all the rest.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,47 +17,47 @@ use crate::llm::model_config::ModelConfig;
 use crate::llm::reference::ReferenceModel;
 use crate::llm::{Model, SequenceState, Tokenizer};
 
-/// Tokens read from an empty memory at most.
+/// Largest number of tokens read from an empty state.
 pub const WINDOW: usize = 512;
-/// Tokens whose logits are held at a time: 32 MB of them with Qwen3.5's vocabulary.
+/// Number of tokens whose logits are held at a time: 32 MB with Qwen3.5's vocabulary.
 const BLOCK: usize = 32;
-/// Tokens of an answer.
+/// Number of tokens of an answer.
 const ANSWER: usize = 24;
-/// Fewer say nothing.
+/// Fewest tokens for a meaningful result.
 const LEAST_TOKENS: usize = 16;
-/// About 250,000 tokens of English.
+/// Size limit of a text, about 250,000 tokens of English.
 pub const MAX_TEXT: u64 = 1 << 20;
 
-/// How much worse than the reference a model may be.
+/// Allowed degradation of a model against the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GateLimits {
-    /// Share of tokens at which both expect the same one most.
+    /// Share of tokens with the same most probable token.
     pub top1: f64,
     /// Relative increase of the perplexity.
     pub perplexity: f64,
-    /// Mean divergence in nats, if it matters.
+    /// Mean KL divergence in nats, if it is limited.
     pub kl: Option<f64>,
-    /// Whether the first two were measured on another, longer text: then they are broken only by
-    /// more than chance, two standard errors of what is measured here.
+    /// Whether the first two were measured on another, longer text: then they count as exceeded
+    /// only beyond two standard errors of this measurement.
     pub by_chance: bool,
 }
 
-/// From so many bits of a weight's code on: agreement and perplexity of Qwen3.5-0.8B against bf16
-/// over 32k tokens, as published for 4, 5 and 8 bits (specification, 5.2). 6 bits lie between: from
-/// 5 to 8 each bit takes disagreement times 0.59 and the increase times 0.45. Floats are our own
-/// arithmetic beside another: next to nothing may change.
+/// Limits by least number of bits of a weight's code: agreement and perplexity of Qwen3.5-0.8B
+/// against bf16 over 32k tokens, as published for 4, 5 and 8 bits (specification, 5.2). 6 bits are
+/// interpolated: from 5 to 8 each bit multiplies disagreement by 0.59 and the increase by 0.45.
+/// Float weights compare two implementations of the same arithmetic: hardly any change is allowed.
 const MEASURED: [(f64, f64, f64); 5] =
     [(16.0, 0.995, 0.001), (8.0, 0.979, 0.002), (6.0, 0.939, 0.010), (5.0, 0.896, 0.022), (0.0, 0.783, 0.199)];
 
 impl GateLimits {
-    /// What others reached with as many bits.
+    /// Limits from published results for the same number of bits.
     pub fn of(precision: &Precision) -> GateLimits {
         let row = MEASURED.iter().find(|(bits, ..)| precision.bits >= *bits).unwrap_or(&MEASURED[MEASURED.len() - 1]);
         GateLimits { top1: row.1, perplexity: row.2, kl: None, by_chance: true }
     }
 }
 
-/// What was found.
+/// Results of the check.
 #[derive(Clone, Debug)]
 pub struct GateReport {
     pub precision: Precision,
@@ -65,39 +65,39 @@ pub struct GateReport {
     pub rollouts: Vec<Rollout>,
 }
 
-/// A greedy answer by both.
+/// A greedy answer by both models.
 #[derive(Clone, Debug)]
 pub struct Rollout {
     pub prompt: String,
     pub model: String,
     pub reference: String,
-    /// Tokens from the first on that are the same, of so many.
+    /// Number of equal tokens from the first on.
     pub common: usize,
     pub of: usize,
 }
 
-/// Sums over all tokens that were compared.
+/// Sums over all compared tokens.
 #[derive(Clone, Debug, Default)]
 pub struct AgreementCount {
     pub tokens: usize,
-    /// Tokens after which a number of either was not finite.
+    /// Number of tokens for which a logit of either model was not finite.
     pub broken: usize,
     equal: usize,
     divergence: f64,
     max_divergence: f64,
     difference: f64,
     max_difference: f32,
-    /// Tokens that were to be foreseen.
+    /// Number of tokens that had to be predicted.
     foreseen: usize,
-    /// Sums of -ln p of the token that came, by the model and by the reference.
+    /// Sums of -ln p of the actual token, by the model and by the reference.
     model_loss: f64,
     reference_loss: f64,
-    /// Σ of the squared difference of both.
+    /// Sum of the squared difference of both.
     squared: f64,
 }
 
 impl AgreementCount {
-    /// What both expect after one token, [vocabulary] each, and the token that came.
+    /// Adds the predictions of both after one token, [vocabulary] each, and the actual next token.
     fn row(&mut self, model: &[f32], reference: &[f32], next: Option<u32>) {
         self.tokens += 1;
         if !model.iter().chain(reference).all(|logit| logit.is_finite()) {
@@ -112,7 +112,7 @@ impl AgreementCount {
             divergence += (wanted - of_reference).exp() * ((wanted - of_reference) - (got - of_model));
             difference += (got - wanted).abs();
         }
-        // Rounding may leave a little less than nothing.
+        // Rounding may give a slightly negative value.
         let divergence = divergence.max(0.0);
         self.divergence += divergence;
         self.max_divergence = self.max_divergence.max(divergence);
@@ -128,7 +128,7 @@ impl AgreementCount {
         }
     }
 
-    /// Share of tokens at which both expect the same one most.
+    /// Share of tokens with the same most probable token.
     pub fn top1(&self) -> f64 {
         self.equal as f64 / self.tokens.max(1) as f64
     }
@@ -137,7 +137,7 @@ impl AgreementCount {
         (self.tokens - self.broken).max(1) as f64
     }
 
-    /// Mean divergence of the model's probabilities from the reference's, in nats.
+    /// Mean KL divergence of the model's probabilities from the reference's, in nats.
     pub fn mean_kl(&self) -> f64 {
         self.divergence / self.whole()
     }
@@ -178,7 +178,7 @@ impl AgreementCount {
         (variance / (n - 1.0)).sqrt()
     }
 
-    /// The limits as they hold for a text of this length.
+    /// Limits adjusted to the length of the text.
     pub fn limits(&self, limits: &GateLimits) -> GateLimits {
         if !limits.by_chance {
             return *limits;
@@ -188,7 +188,7 @@ impl AgreementCount {
         GateLimits { top1, perplexity, ..*limits }
     }
 
-    /// What breaks a limit, a line each.
+    /// Descriptions of all exceeded limits, a line each.
     pub fn failures(&self, limits: &GateLimits) -> Vec<String> {
         let GateLimits { top1, perplexity, kl, .. } = self.limits(limits);
         let mut failures = Vec::new();
@@ -217,7 +217,7 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
     most + logits.iter().map(|&logit| (f64::from(logit) - most).exp()).sum::<f64>().ln()
 }
 
-/// What the comparison of `source` with the checkpoint at `reference` will hold.
+/// Bytes that the comparison of `source` with the checkpoint at `reference` will hold.
 pub fn planned_bytes(source: &ModelSource, reference: &Path) -> Result<u64, VerifyError> {
     check_reference(&ModelSource::open(reference)?)?;
     let model_config = source.model_config()?;
@@ -227,8 +227,8 @@ pub fn planned_bytes(source: &ModelSource, reference: &Path) -> Result<u64, Veri
     Ok(parts.into_iter().fold(0, u64::saturating_add))
 }
 
-/// Lets `source` and the checkpoint at `reference` read a text, the built-in one if there is none,
-/// and answer. Says what it does with `tell`.
+/// Runs `source` and the checkpoint at `reference` over a text, or the built-in one, and lets them
+/// answer. Reports progress with `tell`.
 pub fn measure(
     source: &ModelSource,
     reference: &Path,
@@ -254,7 +254,7 @@ pub fn measure(
     Ok(GateReport { precision: source.precision(), tally, rollouts })
 }
 
-/// The reference reads floats out of a checkpoint, nothing else.
+/// Checks that the reference is a checkpoint of floats.
 fn check_reference(published: &ModelSource) -> Result<(), VerifyError> {
     let weights = match published {
         ModelSource::Checkpoint(_) if published.is_unquantised_checkpoint() => return Ok(()),
@@ -264,7 +264,7 @@ fn check_reference(published: &ModelSource) -> Result<(), VerifyError> {
     Err(VerifyError::NoReference { path: published.path().to_owned(), weights })
 }
 
-/// Models of other sizes are not two forms of one.
+/// Checks that both models have the same sizes.
 fn check_kinship(model: &ModelConfig, reference: &ModelConfig) -> Result<(), VerifyError> {
     let sizes = |model_config: &ModelConfig| {
         let ModelConfig { layers, width, heads, kv_heads, head_dim, vocabulary, .. } = *model_config;
@@ -287,7 +287,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// A text in windows; of the built-in one each passage begins anew.
+    /// Divides a text into windows; each passage of the built-in text starts a window.
     fn windows(&self, text: Option<&str>) -> Result<Vec<Vec<u32>>, VerifyError> {
         let passages = text.map_or(PASSAGES.to_vec(), |text| vec![text]);
         let mut windows = Vec::new();
@@ -367,7 +367,7 @@ impl Pair {
     }
 }
 
-/// Reads a text to compare over. Its size is checked first, and again while reading.
+/// Reads a text for comparison. Its size is checked first, and again while reading.
 pub fn read_text(path: &Path) -> Result<String, VerifyError> {
     let unreadable = |why| VerifyError::Unreadable { path: path.to_owned(), why };
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -412,7 +412,7 @@ mod tests {
         );
         assert!((tally.max_logit_error() - 2f32.ln()).abs() < 1e-6);
         assert!((tally.mean_logit_error() - 2f64.ln() / 3.0).abs() < 1e-6);
-        // The model gave the tokens that came 1/4 and 1/2, the reference 1/2 and 1/2.
+        // The model gave the actual tokens 1/4 and 1/2, the reference 1/2 and 1/2.
         assert!(
             (tally.model_perplexity() - 8f64.sqrt()).abs() < 1e-6 && (tally.reference_perplexity() - 2.0).abs() < 1e-6
         );
@@ -425,7 +425,7 @@ mod tests {
         let rows: Vec<_> = (0..100).map(|n| (if n < 3 { b } else { a }, a, 2)).collect();
         let mut tally = tally(&rows);
         let limits = GateLimits { top1: 0.98, perplexity: 0.01, kl: None, by_chance: true };
-        // 97 % is less than 98 %, but not less than two standard errors of 1.4 % below.
+        // 97 % is less than 98 %, but within two standard errors of 1.4 %.
         assert!(tally.failures(&limits).is_empty(), "{:?}", tally.failures(&limits));
         let exact = GateLimits { by_chance: false, kl: Some(1e-6), ..limits };
         let failures = tally.failures(&exact).join("\n");
@@ -437,7 +437,7 @@ mod tests {
         assert!(tally.failures(&limits).join("").contains("after 1 of 101 tokens"));
     }
 
-    /// Neither side may hide that it computed nothing.
+    /// Non-finite values on either side count as failures.
     #[test]
     fn what_is_not_finite_fails_on_either_side() {
         let limits = GateLimits { top1: 0.0, perplexity: 1e9, kl: Some(1e9), by_chance: true };

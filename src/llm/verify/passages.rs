@@ -1,5 +1,5 @@
-//! What a model is made to read when nobody brings a text: about five hundred tokens of what an
-//! assistant meets. Written for this purpose, so that no model has learnt them by heart.
+//! Built-in text for the comparison: about five hundred tokens of typical input of an assistant.
+//! Written for this purpose, so that no model was trained on it.
 
 pub const PASSAGES: [&str; 7] = [
     "The lighthouse keeper's daughter had learned to tell the weather by the sound of the pump. When it coughed twice \
@@ -24,7 +24,7 @@ pub const PASSAGES: [&str; 7] = [
      découvrir dans la poche du manteau que grand-mère avait prêté au facteur.",
 ];
 
-/// Where answers begin that are compared token by token.
+/// Prompts of the answers that are compared token by token.
 pub const PROMPTS: [&str; 4] = [
     "The three largest cities of Italy are",
     "To make a pot of strong black tea, first",

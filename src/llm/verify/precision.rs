@@ -1,4 +1,4 @@
-//! How the weights of a model are written.
+//! Number formats of the weights of a model.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,30 @@ use crate::llm::checkpoint::header::{CheckpointTensor, Dtype};
 use crate::llm::checkpoint::inventory::{Needed, inventory};
 use crate::llm::checkpoint::names::TensorKind;
 
-/// How the matrices of a model are written: those that are quantised, or all of them where none is.
+/// Format of the matrices of a model: the quantised ones, or all if none is quantised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Precision {
-    /// That of most weights, such as "bf16", "q8_0" or "int4".
+    /// Format of most weights, such as "bf16", "q8_0" or "int4".
     pub name: String,
-    /// Bits of the code of a weight, scales aside, on average.
+    /// Mean bits of the code of a weight, without scales.
     pub bits: f64,
-    /// Whether every matrix is of floats.
+    /// Whether every matrix is stored as floats.
     pub exact: bool,
-    /// Norms and quantised matrices as MLX has them.
+    /// Whether norms and quantised matrices are in MLX's layout.
     pub converted: bool,
 }
 
-/// How one matrix is written.
+/// Format of one matrix.
 struct Written {
     name: String,
-    /// Of a code.
+    /// Bits of a code.
     bits: f64,
     float: bool,
     weights: f64,
 }
 
 impl ModelSource {
-    /// Whether the reference can be made of it: a checkpoint that nobody quantised.
+    /// Whether the reference can load it: an unquantised checkpoint.
     pub fn is_unquantised_checkpoint(&self) -> bool {
         matches!(self, ModelSource::Checkpoint(_)) && self.precision().exact
     }
@@ -59,7 +59,7 @@ impl ModelSource {
     }
 }
 
-/// Never quantised, whatever the format: converters keep convolutions in f32.
+/// Whether a tensor is never quantised in any format: converters keep convolutions in f32.
 fn is_small(name: &str) -> bool {
     name.ends_with("ssm_conv1d.weight")
 }
@@ -85,7 +85,7 @@ impl Written {
         Written { name: kind.name().to_lowercase(), bits, float, weights: weights(dims) }
     }
 
-    /// Codes of a matrix of `dims` in words, or what nobody can read.
+    /// Describes the packed codes of a matrix of `dims`; other element types by their name.
     fn packed(tensor: &CheckpointTensor, dims: &[usize]) -> Written {
         let (words, cols) = (tensor.dims.last().copied().unwrap_or(0), dims.last().copied().unwrap_or(0).max(1));
         let (name, bits) = match &tensor.dtype {
@@ -97,8 +97,8 @@ impl Written {
 }
 
 impl Precision {
-    /// Floats beside quantised matrices are left out: an embedding in bf16 would hide that the rest
-    /// has 4 bits.
+    /// Determines the common format. Floats beside quantised matrices are left out: an embedding in
+    /// bf16 would hide that the rest has 4 bits.
     fn of(matrices: impl Iterator<Item = Written>, converted: bool) -> Precision {
         let (floats, quantised): (Vec<Written>, Vec<Written>) = matrices.partition(|matrix| matrix.float);
         let exact = quantised.is_empty() && !floats.is_empty();

@@ -9,11 +9,11 @@ use crate::llm::source::ModelSource;
 use crate::llm::state::{KvCacheType, SequenceState};
 use crate::llm::testing;
 
-/// Positions that are computed at once.
+/// Number of positions computed at once.
 const CHUNK: usize = 50;
 
-/// The logits that the block makes behind every position of `tokens`, with the first of `then`
-/// behind the last; and as many more as `then` has, each with what the block left before.
+/// Returns the logits of the block after every position of `tokens`, the last one followed by the
+/// first of `then`; then one more for each of `then`, with the block's previous output as input.
 fn drafts(model: &Model, tokens: &[u32], then: &[u32]) -> Vec<Vec<f32>> {
     let Model { model_config, .. } = model;
     let (width, layer) = (model_config.width, model_config.layers);
@@ -93,7 +93,7 @@ fn golden(file: &Path, name: &str) -> Vec<f64> {
     }
 }
 
-/// Model and block in files of their own, as safetensors.
+/// Model and block are in separate safetensors files.
 #[test]
 fn the_block_computes_the_golden_logits() {
     let model = testing::goldens::model();
