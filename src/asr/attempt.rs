@@ -91,9 +91,8 @@ impl Attempt {
         self
     }
 
-    /// Probability that the last word ends a sentence. If an end mark or the end of the text comes
-    /// next, it is that token's probability; otherwise it is what the probability of the next token
-    /// leaves.
+    /// Probability that the last word ends a sentence: the probability of the next token if that is
+    /// an end mark or the end of the text, otherwise one minus it.
     fn ending(&self) -> Option<f32> {
         let word = self.tokens.iter().rposition(DecodedToken::speaks)?;
         let next = self.tokens.get(word + 1)?;
