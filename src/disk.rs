@@ -1,11 +1,11 @@
-//! Room on disks: asked for before much is written, and named where it ran out.
+//! Free space on disks: checked before much is written, and reported where it ran out.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::types::Bytes;
 
-/// What is to be written does not fit on the disk.
+/// Data to be written does not fit on the disk.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error(
     "there is no room on the disk of {folder}: {wanted} are needed and {free} are free; make room there, or choose a \
@@ -17,8 +17,8 @@ pub struct NoDiskSpace {
     pub free: Bytes,
 }
 
-/// Whether `wanted` more bytes fit on the disk of `folder`, which need not be there yet. Where the
-/// system does not tell, they do.
+/// Checks that `wanted` more bytes fit on the disk of `folder`, which need not exist yet. Succeeds
+/// where the system does not report the free space.
 pub fn check(folder: &Path, wanted: Bytes) -> Result<(), NoDiskSpace> {
     match free(folder) {
         Some(free) if free < wanted => Err(NoDiskSpace { folder: folder.to_owned(), wanted, free }),
@@ -26,7 +26,7 @@ pub fn check(folder: &Path, wanted: Bytes) -> Result<(), NoDiskSpace> {
     }
 }
 
-/// The refusal of a disk that turned out to be full, for `wanted` bytes that were to go into
+/// Makes the error for a disk that turned out to be full while `wanted` bytes were written into
 /// `folder`.
 pub fn full(folder: &Path, wanted: Bytes) -> NoDiskSpace {
     NoDiskSpace { folder: folder.to_owned(), wanted, free: free(folder).unwrap_or(Bytes(0)) }
@@ -37,7 +37,7 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Bytes that this user may still write. A disk that counts no blocks at all does not tell.
+/// Bytes that this user may still write. `None` for a disk that counts no blocks at all.
 fn free(folder: &Path) -> Option<Bytes> {
     let there = folder.ancestors().find(|path| path.exists()).filter(|path| !path.as_os_str().is_empty());
     let disk = rustix::fs::statvfs(there.unwrap_or(Path::new("."))).ok()?;

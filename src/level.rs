@@ -1,33 +1,34 @@
-//! How loud sound is.
+//! Loudness of sound: powers, decibels and steps.
 
 use crate::types::SampleRate;
 
-/// Loudness is compared over 20 ms.
+/// Number of steps per second over which loudness is compared: 20 ms each.
 pub const STEPS_PER_SECOND: usize = 50;
-/// Steps of a passage, 400 ms, and how many of them are as loud as the passage is said to be: a
-/// word has 80 ms of vowels, a click is shorter.
+/// Steps of a passage, 400 ms, and the number of its loudest steps that give its loudness: a word
+/// has 80 ms of vowels, a click is shorter.
 const PASSAGE: usize = 20;
 const HELD: usize = 4;
-/// Speech rises and falls by 20 dB and more; a fan, hiss or tone by under 3.
+/// Ratio below which loudness is steady, 3 dB: speech varies by 20 dB and more; a fan, hiss or tone
+/// by less than this.
 const STEADY: f32 = 2.0;
 
-/// The mean square of some samples; none have none. A sine of full level has a half.
+/// Mean square of some samples; zero for none. A sine of full level has a half.
 pub fn power(samples: &[f32]) -> f32 {
     samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len().max(1) as f32
 }
 
-/// A power in decibels of full scale: a sine of full level has -3, silence is minus infinity.
+/// Converts a power to dBFS: a sine of full level has -3, silence is minus infinity.
 pub fn decibels(power: f32) -> f32 {
     10.0 * power.log10()
 }
 
-/// The power of each whole step of 20 ms.
+/// Powers of each whole step of 20 ms.
 pub fn steps(samples: &[f32], rate: SampleRate) -> Vec<f32> {
     samples.chunks_exact((rate.0 as usize / STEPS_PER_SECOND).max(1)).map(power).collect()
 }
 
-/// Tells whether loudness never changes, as of a fan or a tone or of silence, by the powers of all
-/// steps. It needs two.
+/// Detects by the powers of all steps whether loudness never changes, as of a fan, a tone or
+/// silence. At least two steps are needed.
 pub fn is_steady(powers: &[f32]) -> bool {
     let mut sorted = powers.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
@@ -35,8 +36,8 @@ pub fn is_steady(powers: &[f32]) -> bool {
     sorted.len() > 1 && at(0.95).max(sustained(powers)) <= at(0.05) * STEADY
 }
 
-/// The power of the loudest passage, by the powers of all steps: what its louder steps hold, so
-/// that a click does not count.
+/// Power of the loudest passage, by the powers of all steps: the level of its louder steps, so that
+/// a click does not count.
 pub fn sustained(powers: &[f32]) -> f32 {
     let held = |passage: &[f32]| {
         let mut sorted = passage.to_vec();

@@ -1,24 +1,25 @@
-//! Sotto: a voice assistant that never leaves the machine. This is the tour of the house, in the
-//! order sound flows.
+//! Sotto: a voice assistant that never leaves the machine. The modules, in the order in which sound
+//! flows:
 //!
-//! A question comes in through [`audio`] (a microphone or a file), is cut out of the silence by
+//! A question comes in through [`audio`] (a microphone or a file), is separated from the silence by
 //! [`detect`], becomes text in [`asr`], is answered token by token in [`llm`], and the answer is
-//! spoken sentence by sentence in [`tts`]. What `detect` and `asr` see of a sound is made in `mel`,
-//! and how loud it is told by `level`. [`turn`] decides who has the floor; whether a sentence is
-//! over it learns from `detect`, by the voice, from the transcriber, by what it writes, and from
-//! the language model, by the words (`llm::ends`). What ends a sentence in writing says `marks`.
+//! spoken sentence by sentence in [`tts`]. `mel` computes the features for `detect` and `asr`, and
+//! `level` the loudness of a sound. [`turn`] manages turn taking. Whether a sentence is over is
+//! judged by `detect` from the sound, by the transcriber from its text, and by the language model
+//! from the words (`llm::ends`). `marks` lists the marks that end a sentence in writing.
 //!
-//! [`pipeline`] starts these stages and joins them with bounded queues. [`memory`] says who may
-//! load a model, [`store`] where its files are, [`config`] what the user wants of all of them,
-//! `sniff` what a file is that is no model, `disk` whether there is room for one, [`priority`]
-//! which threads give way, and [`observe`] what happened and when.
+//! [`pipeline`] starts these stages and connects them with bounded queues. [`memory`] decides
+//! whether a model may be loaded, [`store`] finds its files, and [`config`] holds the user's
+//! settings for all of them. `sniff` identifies a file that is not a model, `disk` checks for free
+//! space, [`priority`] lowers the priority of threads, and [`observe`] records events and their
+//! times.
 //!
-//! Two commands look at the whole from outside: `sotto bench turn` says recorded questions to it
-//! and times the answers (`pipeline::turn_benchmark`), and `sotto doctor` measures the machine and
-//! the way from speaker to microphone ([`audio::probe`]).
+//! Two commands test the whole: `sotto bench turn` feeds it recorded questions and times the
+//! answers (`pipeline::turn_benchmark`), and `sotto doctor` measures the machine and the path from
+//! loudspeaker to microphone ([`audio::probe`]).
 //!
-//! Imports point one way: `types` <- `config`, `turn` <- the rooms <- `pipeline` <- `cli` <-
-//! `main`. A tidy test holds this.
+//! Imports point one way: `types` <- `config`, `turn` <- the stages and their helpers <- `pipeline`
+//! <- `cli` <- `main`. A tidy test enforces this.
 
 pub mod asr;
 pub mod audio;

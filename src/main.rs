@@ -1,4 +1,5 @@
-//! `sotto`: arguments, a mode, an exit code. Everything else stands in the library.
+//! Program `sotto`: parses the arguments, runs a command, and returns its exit code. Everything
+//! else is in the library.
 
 fn main() -> std::process::ExitCode {
     sotto::cli::run()

@@ -1,15 +1,16 @@
-//! The marks that end sentences, in the scripts that Sotto speaks and hears.
+//! Marks that end sentences, in the scripts of the languages that Sotto supports.
 
-/// One of them alone ends a sentence.
+/// Marks of which one alone ends a sentence.
 pub const END_MARKS: [char; 13] = ['.', '!', '?', '。', '！', '？', '．', '｡', '؟', '۔', '।', '။', '។'];
 
-/// What may stand between a sentence and its end: quotation marks and brackets that close.
+/// Whether a character may stand between a sentence and its end mark: closing quotation marks and
+/// brackets.
 pub fn closes(c: char) -> bool {
     c.is_whitespace() || "\"'”“’»)]」』）".contains(c)
 }
 
-/// Whether a piece of text is an end mark and nothing but what may stand around one. An ellipsis
-/// trails off, and ends nothing.
+/// Whether a piece of text is an end mark, with nothing but marks that may stand around one. An
+/// ellipsis does not end a sentence.
 pub fn is_end_mark(text: &str) -> bool {
     let marks = text.trim_matches(closes);
     !marks.is_empty() && !marks.contains("..") && marks.chars().all(|c| END_MARKS.contains(&c))

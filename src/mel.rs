@@ -1,23 +1,24 @@
-//! Log-mel features as Whisper was trained with, and models after it: the power of 80 bands, 100
-//! times a second.
+//! Log-mel features as Whisper and models derived from it were trained with: the power of 80 bands,
+//! 100 times a second.
 //!
 //! The filters are Slaney's (scale and area normalisation; M. Slaney, Auditory Toolbox, 1998) over
-//! the bins of a 400-point transform at 16 kHz. They are written into the models of whisper.cpp as
-//! well, and Smart Turn, which was made from Whisper, sees through them too.
+//! the bins of a 400-point transform at 16 kHz. The models of whisper.cpp contain them as well, and
+//! Smart Turn, which was derived from Whisper, uses them too.
 
 use std::sync::Arc;
 
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
-/// Bands.
+/// Number of bands.
 pub const MELS: usize = 80;
-/// Samples that a frame sees (25 ms), and from one frame to the next (10 ms).
+/// Samples of a frame's window (25 ms), and from one frame to the next (10 ms).
 pub const WINDOW: usize = 400;
 pub const HOP: usize = 160;
-/// Powers below this count as this.
+/// Smallest power; smaller ones are raised to it.
 const FLOOR: f32 = 1e-10;
-/// What is more than 80 dB below the loudest counts as 80 dB below, in powers of ten.
+/// Range below the loudest value in powers of ten: 80 dB. Softer values are raised to its lower
+/// end.
 const RANGE: f32 = 8.0;
 /// Bins of a 400-point transform of real input.
 pub const BINS: usize = WINDOW / 2 + 1;
@@ -25,16 +26,16 @@ pub const BINS: usize = WINDOW / 2 + 1;
 const BIN_WIDTH: f64 = 40.0;
 const HIGHEST: f64 = 8000.0;
 
-/// Slaney's scale is linear below 1 kHz (3 mels per 200 Hz) and logarithmic above (27 mels per
-/// factor of 6.4).
+/// Hertz per mel of Slaney's scale in its linear part. The scale is linear below 1 kHz (3 mels per
+/// 200 Hz) and logarithmic above (27 mels per factor of 6.4).
 const LINEAR_HZ_PER_MEL: f64 = 200.0 / 3.0;
 const BREAK_HZ: f64 = 1000.0;
 const BREAK_MEL: f64 = BREAK_HZ / LINEAR_HZ_PER_MEL;
 const MELS_PER_FACTOR: f64 = 27.0;
 const FACTOR: f64 = 6.4;
 
-/// `[80, 201]` row by row: how much each bin adds to each band. Computed in double precision, then
-/// rounded once.
+/// Filter weights `[80, 201]` row by row: the share of each bin in each band. They are computed in
+/// double precision, then rounded once.
 pub fn filters() -> Vec<f32> {
     let top = mel_of(HIGHEST);
     let edges: Vec<f64> = (0..MELS + 2).map(|i| hz_of(top * i as f64 / (MELS + 1) as f64)).collect();
@@ -59,12 +60,12 @@ fn hz_of(mel: f64) -> f64 {
     if mel < BREAK_MEL { mel * LINEAR_HZ_PER_MEL } else { BREAK_HZ * FACTOR.powf((mel - BREAK_MEL) / MELS_PER_FACTOR) }
 }
 
-/// Makes features of sound at 16 kHz.
+/// Computes features of sound at 16 kHz.
 pub struct Mel {
     transform: Arc<dyn RealToComplex<f32>>,
     /// A periodic Hann window.
     window: [f32; WINDOW],
-    /// For each band its first bin that counts, and the weights from there.
+    /// For each band its first bin with a weight, and the weights from there.
     bands: Vec<(usize, Vec<f32>)>,
     frame: Vec<f32>,
     bins: Vec<Complex<f32>>,
@@ -88,7 +89,7 @@ impl Default for Mel {
     }
 }
 
-/// A filter's first bin that counts, and its weights from there to the last one that does.
+/// First bin of a filter with a weight, and the weights up to the last one.
 fn band(filter: &[f32]) -> (usize, Vec<f32>) {
     let counts = |weight: &f32| *weight > 0.0;
     let first = filter.iter().position(counts).unwrap_or(0);
@@ -97,9 +98,8 @@ fn band(filter: &[f32]) -> (usize, Vec<f32>) {
 }
 
 impl Mel {
-    /// Features `[80, frames]` of a sound that is reflected before its start, as Whisper wants
-    /// them: frame `i` has its middle at sample 160 i. What lies behind the end of `samples` is
-    /// silent.
+    /// Features `[80, frames]` of a sound that is reflected before its start, as Whisper expects:
+    /// frame `i` has its middle at sample 160 i. After the end of `samples` there is silence.
     pub fn features(&mut self, samples: &[f32], frames: usize) -> Vec<f32> {
         let before = WINDOW / 2;
         let reflected = (1..=before).rev().map(|n| samples.get(n).copied().unwrap_or(0.0));
@@ -108,14 +108,14 @@ impl Mel {
         self.features_of_padded(&padded)
     }
 
-    /// Features `[80, frames]` of frames that begin 160 samples apart and lie within `padded`: the
-    /// logarithm of each band's power to base ten, no more than 8 below the highest, as (x + 4) /
-    /// 4.
+    /// Features `[80, frames]` of frames that begin 160 samples apart and lie within
+    /// `padded`: the logarithm of each band's power to base ten, no more than 8 below the
+    /// highest, as (x + 4) / 4.
     pub fn features_of_padded(&mut self, padded: &[f32]) -> Vec<f32> {
         let frames = (padded.len() + HOP).saturating_sub(WINDOW) / HOP;
         let mut features = vec![0.0; MELS * frames];
         for (index, frame) in padded.windows(WINDOW).step_by(HOP).enumerate() {
-            // Silence around the sound is most of many a window.
+            // Many windows are mostly silence around the sound.
             if index > 0 && frame == &padded[(index - 1) * HOP..][..WINDOW] {
                 (0..MELS).for_each(|band| features[band * frames + index] = features[band * frames + index - 1]);
                 continue;
@@ -131,7 +131,7 @@ impl Mel {
         features
     }
 
-    /// The powers of a frame's bins.
+    /// Computes the powers of a frame's bins.
     fn transform(&mut self, frame: &[f32]) {
         let windowed = frame.iter().zip(&self.window).map(|(sample, weight)| sample * weight);
         self.frame.iter_mut().zip(windowed).for_each(|(slot, sample)| *slot = sample);
@@ -145,7 +145,7 @@ impl Mel {
 mod tests {
     use super::*;
 
-    /// The figures are those of the filters that OpenAI ships.
+    /// Checks the figures of the filters that OpenAI ships.
     #[test]
     fn filters_are_those_of_the_training() {
         let filters = filters();
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// Against the definition, in double precision, with a transform by the book.
+    /// Compares with the definition, in double precision, with a textbook transform.
     #[test]
     fn features_are_those_of_the_definition() {
         let sound: Vec<f32> = (0..1_000).map(|n| 0.3 * (n as f32 * 0.2).sin() + 0.1 * (n as f32 * 1.7).cos()).collect();

@@ -1,7 +1,7 @@
-//! ONNX Runtime, opened once per process from the library that the catalogue brought.
+//! ONNX Runtime, opened once per process from the library in the catalogue.
 //!
-//! The library is a file like any model: nothing is linked at build time and nothing is searched on
-//! the system, so the version that was tested is the version that runs.
+//! The library is a file like any model: nothing is linked at build time and no library of the
+//! system is searched, so the version that was tested is the version that runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -30,24 +30,24 @@ pub enum OnnxError {
     Memory { file: PathBuf, why: String },
 }
 
-/// What ONNX Runtime and the system's loader say when there is no memory.
+/// Messages of ONNX Runtime and of the system's loader for a lack of memory.
 const OUT_OF_MEMORY: [&str; 5] =
     ["bad_alloc", "Failed to allocate memory", "Cannot allocate memory", "failed to map segment", "out of memory"];
 
 impl OnnxError {
-    /// The error for a run of `file` that failed for want of memory; `None` where it failed for
-    /// another reason.
+    /// Makes the error for a run of `file` that failed for lack of memory; `None` where it failed
+    /// for another reason.
     pub fn of_memory(file: &Path, why: &str) -> Option<OnnxError> {
         let memory = OUT_OF_MEMORY.iter().any(|words| why.contains(words));
         memory.then(|| OnnxError::Memory { file: file.to_owned(), why: why.to_owned() })
     }
 
-    /// The error for a library that could not be loaded.
+    /// Makes the error for a library that could not be loaded.
     fn of_library(library: &Path, why: String) -> OnnxError {
         OnnxError::of_memory(library, &why).unwrap_or(OnnxError::Library { library: library.to_owned(), why })
     }
 
-    /// The error for a graph that could not be opened.
+    /// Makes the error for a graph that could not be opened.
     fn of_model(model: &Path, why: String) -> OnnxError {
         let file = model.to_owned();
         match (OnnxError::of_memory(model, &why), sniff::file(model)) {
@@ -61,7 +61,8 @@ impl OnnxError {
 static OPENED: Mutex<Option<Onnx>> = Mutex::new(None);
 
 impl Onnx {
-    /// Opens the library, or returns the one this process has opened before: there can be only one.
+    /// Opens the library, or returns the one that this process has opened before: there can be only
+    /// one.
     pub fn open(library: &Path) -> Result<Onnx, OnnxError> {
         let mut opened = OPENED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(onnx) = &*opened {

@@ -1,18 +1,18 @@
-//! How much of a busy machine a thread gets.
+//! Priority of threads on a busy machine.
 
 use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
 use crate::config::Priority;
 
-/// Of 0 to 99, where 50 is what threads have at first: a nice value of 10 on Linux.
+/// Low priority on the scale of 0 to 99, where 50 is the default: a nice value of 10 on Linux.
 const LOW: u8 = 25;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the system refuses a thread of low priority: {0:?}; set llm.priority to \"normal\"")]
 pub struct PriorityError(thread_priority::Error);
 
-/// Gives the calling thread this priority for the rest of its life: Linux lets no thread rise
-/// again.
+/// Gives the calling thread this priority for the rest of its life: Linux lets no thread raise its
+/// own again.
 pub fn take(priority: Priority) -> Result<(), PriorityError> {
     match priority {
         Priority::Normal => Ok(()),
@@ -28,7 +28,7 @@ pub fn take(priority: Priority) -> Result<(), PriorityError> {
 mod tests {
     use super::*;
 
-    /// The nineteenth field, seventeen behind the name: proc(5).
+    /// Nice value of this thread: the nineteenth field, seventeen after the name (proc(5)).
     fn nice() -> i32 {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap()

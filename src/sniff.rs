@@ -1,6 +1,7 @@
-//! What a file is that should have been a model: told by its first bytes, for an error that helps.
+//! Identification, by its first bytes, of a file that should have been a model, for a helpful
+//! error.
 
-/// Bytes that are enough for [`known`].
+/// Number of bytes that are enough for [`known`].
 pub const ENOUGH: usize = 512;
 
 const LFS_POINTER: &str =
@@ -8,7 +9,7 @@ const LFS_POINTER: &str =
 const WEB_PAGE: &str =
     "a web page, as a server sends it in place of a file: fetch the file itself, signed in if need be";
 
-/// What begins how.
+/// First bytes of kinds of files, and the description of each.
 const KINDS: [(&[u8], &str); 10] = [
     (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
     (b"version https://hawser.github.com/spec/", LFS_POINTER),
@@ -22,8 +23,8 @@ const KINDS: [(&[u8], &str); 10] = [
     (b"tjgg", "a model in an old format of ggml: fetch it as GGUF"),
 ];
 
-/// What a file is that begins with `start`, and what to do about it; `None` where nothing is known
-/// of it.
+/// Description of a file that begins with `start`, and what to do about it; `None` for an unknown
+/// kind.
 pub fn known(start: &[u8]) -> Option<&'static str> {
     let page = || {
         let text = without_mark(start).trim_ascii_start();
@@ -33,7 +34,7 @@ pub fn known(start: &[u8]) -> Option<&'static str> {
     KINDS.iter().find(|(begin, _)| start.starts_with(begin)).map(|(_, what)| *what).or_else(page)
 }
 
-/// What the file at `path` is, as far as it can be read.
+/// Description of the file at `path`, if it can be read and its kind is known.
 pub fn file(path: &std::path::Path) -> Option<&'static str> {
     use std::io::Read;
     let mut start = Vec::new();
@@ -43,7 +44,7 @@ pub fn file(path: &std::path::Path) -> Option<&'static str> {
     known(&start)
 }
 
-/// UTF-8 text without the byte order mark that some editors put in front.
+/// Removes the byte order mark that some editors put in front of UTF-8 text.
 pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }

@@ -1,4 +1,4 @@
-//! The units that travel between rooms. A number with a unit is a type; a bare number is a count.
+//! Units shared by all modules. A number with a unit is a type; a bare number is a count.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use std::fmt;
 pub struct SampleRate(pub u32);
 
 impl SampleRate {
-    /// What the transcriber and voice activity work at.
+    /// Sample rate of the transcriber and the voice activity detector.
     pub const HEARING: SampleRate = SampleRate(16_000);
 
-    /// How long `samples` of one channel last.
+    /// Duration of `samples` samples of one channel.
     pub fn duration(self, samples: usize) -> Ms {
         Ms(samples as f64 * 1000.0 / f64::from(self.0))
     }
 
-    /// How many whole samples of one channel fit in `span`.
+    /// Number of whole samples of one channel in `span`.
     pub fn samples(self, span: Ms) -> usize {
         (span.0 * f64::from(self.0) / 1000.0) as usize
     }
@@ -37,29 +37,29 @@ impl fmt::Display for Ms {
     }
 }
 
-/// One turn of the conversation. Whatever carries an older number than the present turn is stale
-/// and is dropped.
+/// Number of a turn of the conversation. Messages with an older number than the current turn are
+/// stale and are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TurnId(pub u64);
 
-/// A stretch of mono sound, samples in -1.0..=1.0, and what of an answer it says.
+/// Stretch of mono sound, samples in -1.0..=1.0, and the part of an answer that it says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     pub turn: TurnId,
     pub rate: SampleRate,
     pub samples: Vec<f32>,
-    /// Where in it words begin.
+    /// Positions at which words begin.
     pub words: Vec<WordMark>,
 }
 
-/// At sample `at` a word begins, before which an answer has `word` others.
+/// Beginning of a word at sample `at`, preceded in the answer by `word` others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WordMark {
     pub at: usize,
     pub word: usize,
 }
 
-/// A size in memory or on disk.
+/// Size in memory or on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
@@ -82,7 +82,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Why a text is not a size.
+/// Reason why a text is not a size.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{0:?} is not a size: write a whole number and a unit, as in \"1500MiB\" or \"2GiB\"")]
 pub struct NotASize(String);
@@ -90,7 +90,7 @@ pub struct NotASize(String);
 impl std::str::FromStr for Bytes {
     type Err = NotASize;
 
-    /// Reads `1500MiB`, `2 GiB`, `800MB`, `4096B`; of 0 alone the unit may be left out. Units: B,
+    /// Reads `1500MiB`, `2 GiB`, `800MB`, `4096B`; the unit may be left out only for 0. Units: B,
     /// KB, KiB, MB, MiB, GB, GiB; case does not matter.
     fn from_str(text: &str) -> Result<Self, NotASize> {
         let refuse = || NotASize(text.to_owned());

@@ -1,4 +1,4 @@
-//! The tokens of one pass over a window, and what they say.
+//! Tokens of one pass over a window, and their text.
 
 use std::ops::Range;
 
@@ -7,21 +7,21 @@ use super::verdict::{self, Decoded, Timed};
 use crate::marks::is_end_mark;
 use crate::types::{Ms, SampleRate};
 
-/// Tokens that a sound may become: a margin, and what the quickest speaker of a language in small
-/// tokens needs.
+/// Least limit of tokens for a sound: a margin, and what the fastest talker of a language with
+/// short tokens needs.
 const TOKENS_AT_LEAST: usize = 24;
 const TOKENS_PER_SECOND: usize = 16;
-/// Half of the decoder's 448 positions, which is what Whisper was trained to fill with the text of
-/// one window.
+/// Largest limit of tokens: half of the decoder's 448 positions, which Whisper was trained to fill
+/// with the text of one window.
 const TOKENS_AT_MOST: usize = 224;
 
-/// Where the text begins again from its first word, it has ended if the end was no less likely than
-/// this. Whisper base gives the end 0.37 to 0.45 before it goes in a circle, and less than 0.1
-/// between two sentences that were spoken (26 of 26). A circle is found when it has gone round
-/// three times, and costs half a second.
+/// Probability of the end of text from which a text ends where it would begin again from its first
+/// word. Whisper base gives the end 0.37 to 0.45 before it starts to repeat itself, and less than
+/// 0.1 between two sentences that were spoken (26 of 26). A repetition is detected after three
+/// rounds, which costs half a second.
 pub const MAY_HAVE_ENDED: f32 = 0.1;
 
-/// Whether the text would go round from its beginning with `next`.
+/// Whether the text would begin again from its start with `next`.
 pub fn begins_again(written: &[DecodedToken], next: &DecodedToken) -> bool {
     let ended = |token: &DecodedToken| str::from_utf8(&token.bytes).is_ok_and(is_end_mark);
     written.first().is_some_and(|first| first.id == next.id) && written.last().is_some_and(ended)
@@ -30,16 +30,16 @@ pub fn begins_again(written: &[DecodedToken], next: &DecodedToken) -> bool {
 /// The tokens of one pass over a window.
 #[derive(Default)]
 pub struct Attempt {
-    /// Text and its end, without timestamps.
+    /// Tokens of the text and its end, without timestamps.
     pub tokens: Vec<DecodedToken>,
-    /// The times between which runs of `tokens` are said, in order. Empty where no timestamps were
+    /// Times and token ranges of the segments in `tokens`, in order. Empty where no timestamps were
     /// written.
     pub spans: Vec<Span>,
-    /// The guard or the token limit ended it.
+    /// Whether the repetition guard or the token limit ended it.
     pub circled: bool,
 }
 
-/// A segment between two timestamps.
+/// Segment between two timestamps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     pub start: Ms,
@@ -50,27 +50,28 @@ pub struct Span {
 pub struct DecodedToken {
     pub id: i32,
     pub logprob: f32,
-    /// Empty for tokens that are no text. A character may be spread over several.
+    /// Bytes of the token; empty for one that is not text. A character may be spread over several
+    /// tokens.
     pub bytes: Vec<u8>,
 }
 
 impl DecodedToken {
-    /// Whether it is a word or a part of one; of a letter, too.
+    /// Whether the token is a word or a part of one, or part of a letter.
     fn speaks(&self) -> bool {
         str::from_utf8(&self.bytes).map_or(true, |text| text.contains(char::is_alphanumeric))
     }
 }
 
-/// The most tokens that so many samples may become.
+/// Largest number of tokens for so many samples.
 pub fn token_limit(samples: usize) -> usize {
     (TOKENS_AT_LEAST + samples * TOKENS_PER_SECOND / SampleRate::HEARING.0 as usize).min(TOKENS_AT_MOST)
 }
 
-/// Logits so far below the highest add nothing: fifty thousand of them together less than a
-/// millionth.
+/// Distance below the highest logit at which a logit adds nothing: fifty thousand of them together
+/// are less than a millionth.
 const NEGLIGIBLE: f32 = -25.0;
 
-/// The probability of one logit among all.
+/// Probability of one logit among all.
 pub fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32 {
     let Some(one) = one else { return 0.0 };
     let highest = logits.clone().fold(f32::NEG_INFINITY, f32::max);
@@ -79,8 +80,8 @@ pub fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32
 }
 
 impl Attempt {
-    /// Leaves one round of a circle that was stopped. `ran_out` says that the token limit ended the
-    /// text.
+    /// Leaves one round of a repetition that was stopped. `ran_out` tells that the token limit
+    /// ended the text.
     pub fn tidied(mut self, end_of_text: i32, patience: RetryLimit, ran_out: bool) -> Self {
         let end = self.tokens.iter().position(|token| token.id >= end_of_text);
         let ids: Vec<_> = self.tokens[..end.unwrap_or(self.tokens.len())].iter().map(|token| token.id).collect();
@@ -90,9 +91,8 @@ impl Attempt {
         self
     }
 
-    /// How likely the last word ends a sentence. What is written next is an end mark or the end of
-    /// the text, and as likely as it says; or something else, and the sentence goes on with its
-    /// probability.
+    /// Probability that the last word ends a sentence: the probability of the next token if that is
+    /// an end mark or the end of the text, otherwise one minus it.
     fn ending(&self) -> Option<f32> {
         let word = self.tokens.iter().rposition(DecodedToken::speaks)?;
         let next = self.tokens.get(word + 1)?;
@@ -113,7 +113,7 @@ impl Attempt {
         }
     }
 
-    /// The segment of a span, if it has words that a circle has left over.
+    /// Segment of a span, if it has words after the repetition was removed.
     fn segment(&self, span: &Span) -> Option<Timed> {
         let tokens = self.tokens.get(span.tokens.start..span.tokens.end.min(self.tokens.len()))?;
         let text = text(tokens);
@@ -135,7 +135,7 @@ fn logprob(tokens: &[DecodedToken]) -> f32 {
 mod tests {
     use super::*;
 
-    /// Tokens below 9 are text, 9 ends it.
+    /// Makes an attempt: tokens below 9 are text, 9 ends it.
     fn attempt(ids: &[i32]) -> Attempt {
         let token = |&id: &i32| DecodedToken { id, logprob: -0.5, bytes: format!(" {id}").into_bytes() };
         let tokens = ids.iter().map(token).collect();

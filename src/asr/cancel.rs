@@ -1,4 +1,4 @@
-//! Stopping a recognition from another thread.
+//! Cancellation of a recognition from another thread.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,28 +6,29 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ort::session::RunOptions;
 
-/// Stops a recognition from another thread. Clones stop the same one; a new recognition takes a new
-/// one.
+/// Handle that stops a recognition from another thread. Clones stop the same one; a new recognition
+/// takes a new handle.
 #[derive(Clone, Default)]
 pub struct Cancel(Arc<State>);
 
 #[derive(Default)]
 struct State {
     cancelled: AtomicBool,
-    /// What ONNX Runtime runs at this moment: it is told, because it asks nobody.
+    /// Current run of ONNX Runtime: it has to be told to stop, because it never checks.
     running: Mutex<Option<Arc<RunOptions>>>,
 }
 
-/// While it lives, cancelling stops a run of ONNX Runtime.
+/// Guard during which cancelling stops a run of ONNX Runtime.
 pub(super) struct Watched<'c>(&'c Cancel);
 
 impl Cancel {
-    /// The recognition ends with [`AsrError::Cancelled`](super::AsrError::Cancelled): at once in
-    /// ONNX Runtime, after the encoder pass or token it is at in whisper.cpp.
+    /// Cancels the recognition, which ends with
+    /// [`AsrError::Cancelled`](super::AsrError::Cancelled): at once in ONNX Runtime, after the
+    /// current encoder pass or token in whisper.cpp.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
         if let Some(run) = &*self.running() {
-            // It fails only for options that are none.
+            // It fails only for invalid options.
             let _ = run.terminate();
         }
     }
@@ -40,11 +41,11 @@ impl Cancel {
         &self.0.cancelled
     }
 
-    /// From now on cancelling stops the runs with these options, those included that have not
+    /// Lets cancelling stop the runs with these options from now on, including those that have not
     /// begun.
     pub(super) fn watch(&self, run: &Arc<RunOptions>) -> Watched<'_> {
         *self.running() = Some(run.clone());
-        // Whoever cancelled before found nothing to stop.
+        // A cancel before this call found nothing to stop.
         if self.is_cancelled() {
             let _ = run.terminate();
         }

@@ -1,21 +1,21 @@
-//! Is a ggml file whole? whisper.cpp does not ask: it takes what is missing at the end for zeros,
-//! and ends the process when the vocabulary lacks a token it counts on.
+//! Check that a ggml file is complete. whisper.cpp does not check: it takes missing data at the end
+//! for zeros, and ends the process when the vocabulary lacks a token that it needs.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 
-/// Bins of the mel filters.
+/// Number of bins of the mel filters.
 const BINS: usize = 201;
 const MAX_TOKEN: usize = 1 << 10;
 const MAX_NAME: usize = 128;
 const MAX_RANK: usize = 4;
-/// More numbers than this are in no tensor of any Whisper.
+/// Largest number of elements in a tensor of any Whisper model.
 const MAX_ELEMENTS: u64 = 1 << 31;
-/// The token for a space, which whisper.cpp suppresses by name at the start of a text.
+/// Token for a space, which whisper.cpp suppresses by name at the start of a text.
 const SPACE: &[u8] = b" ";
 
-/// Walks over what follows the header: filters of `mels` bands, at most `vocabulary` tokens, and
-/// `tensors` tensors that end where the file ends. The error says what is wrong.
+/// Checks the data after the header: filters of `mels` bands, at most `vocabulary` tokens, and
+/// `tensors` tensors that end where the file ends. The error describes the fault.
 pub fn check(file: File, start: u64, mels: usize, vocabulary: usize, tensors: usize) -> Result<(), String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     let mut walk = Walk { file: BufReader::new(file), position: 0, length };
@@ -31,7 +31,7 @@ pub fn check(file: File, start: u64, mels: usize, vocabulary: usize, tensors: us
     }
 }
 
-/// The tokens of text of such a file, as bytes.
+/// Text tokens of such a file, as bytes.
 pub fn tokens(file: File, start: u64, mels: usize, vocabulary: usize) -> Result<Vec<Vec<u8>>, String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     let mut walk = Walk { file: BufReader::new(file), position: 0, length };
@@ -85,7 +85,7 @@ impl<R: Read + Seek> Walk<R> {
         self.skip(elements.div_ceil(numbers) * bytes)
     }
 
-    /// A count that the file states, at most `most`.
+    /// Reads a count from the file, at most `most`.
     fn size(&mut self, most: usize) -> Result<usize, String> {
         let mut bytes = [0; 4];
         self.fill(&mut bytes)?;
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// One mel band, the given tokens, and one tensor of 2 x 3 in f16.
+    /// Makes one mel band, the given tokens, and one tensor of 2 x 3 in f16.
     fn file(tokens: &[&[u8]]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let numbers = |bytes: &mut Vec<u8>, numbers: &[i32]| bytes.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));

@@ -1,25 +1,25 @@
-//! How many positions of the encoder a sound gets. Its work grows with more than the square of
-//! them, and with too few Whisper goes in circles.
+//! Number of encoder positions for a sound. The encoder's work grows with more than the square of
+//! them, and with too few Whisper repeats itself.
 
 use super::guard::RetryLimit;
 use crate::types::SampleRate;
 
-/// Encoder positions per second of sound, and what is added so that the sound ends before the
-/// context does.
+/// Encoder positions per second of sound, and a margin so that the sound ends before the context
+/// does.
 const POSITIONS_PER_SECOND: usize = 50;
 const MARGIN: usize = 32;
-/// Encoder positions are rounded up to this: whole tiles for the matrix kernels.
+/// Multiple to which encoder positions are rounded up: whole tiles for the matrix kernels.
 const POSITION_STEP: usize = 64;
-/// The smallest encoder context, by the width of the model. With less, tiny goes in circles in one
-/// of six utterances; base in 8 of 97 with 256, 2 with 320, none with 384, and each circle costs
-/// half a second.
+/// Smallest encoder context, by the width of the model. With less, tiny repeats itself in one of
+/// six utterances; base in 8 of 97 with 256, in 2 with 320, and in none with 384. Each repetition
+/// costs half a second.
 const LEAST_POSITIONS: usize = 384;
 const LEAST_POSITIONS_TINY: usize = 512;
 const TINY: usize = 384;
-/// A context in which circles are rare in any model.
+/// Context in which repetitions are rare in any model.
 const SAFE_POSITIONS: usize = 512;
 
-/// The smallest and the largest encoder context of a model.
+/// Smallest and largest encoder context of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Context {
     least: usize,
@@ -27,18 +27,18 @@ pub struct Context {
 }
 
 impl Context {
-    /// Of a model so wide whose encoder has `whole` positions.
+    /// Makes the limits for a model of this width whose encoder has `whole` positions.
     pub fn new(width: usize, whole: usize) -> Self {
         Context { least: if width > TINY { LEAST_POSITIONS } else { LEAST_POSITIONS_TINY }, whole }
     }
 
-    /// The context for so many samples.
+    /// Context for so many samples.
     pub fn fitted(self, samples: usize) -> usize {
         let needed = (samples * POSITIONS_PER_SECOND).div_ceil(SampleRate::HEARING.0 as usize) + MARGIN;
         needed.next_multiple_of(POSITION_STEP).clamp(self.least, self.whole)
     }
 
-    /// What is tried, in order, when the text went in circles with the fitted context.
+    /// Contexts to try next, in order, when the text repeated itself with the fitted context.
     pub fn more(self, fitted: usize) -> impl Iterator<Item = (usize, RetryLimit)> + use<> {
         let Context { whole, .. } = self;
         let twice = (2 * fitted).max(SAFE_POSITIONS).min(whole);

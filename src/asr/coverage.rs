@@ -1,5 +1,5 @@
-//! Checks whether a text accounts for the sound: Whisper may leave out whole sentences, and what it
-//! writes of the rest is fluent and likely. Pure.
+//! Check that a text accounts for the sound: Whisper may leave out whole sentences, and the text of
+//! the rest is still fluent and probable. Pure functions.
 
 use std::ops::Range;
 
@@ -7,30 +7,30 @@ use super::verdict::Decoded;
 use crate::level::power;
 use crate::types::{Ms, SampleRate};
 
-/// Loudness is compared over 20 ms.
+/// Samples of a step, 20 ms, over which loudness is compared.
 const STEP: usize = 320;
-/// A step is voiced if it is at most 25 dB below the loudest steps, and 6 dB above the quietest.
+/// Limits of a voiced step: at most 25 dB below the loudest steps, and 6 dB above the quietest.
 const BELOW_LOUDEST: f32 = 0.003;
 const ABOVE_QUIETEST: f32 = 4.0;
-/// A pause that is shorter, 200 ms, belongs to the voice around it.
+/// Shortest pause in steps, 200 ms; a shorter one belongs to the voice around it.
 const PAUSE: usize = 10;
-/// Whisper's times are good to about 0.3 s, and it likes whole seconds.
+/// Error of Whisper's times, about 0.3 s; it prefers whole seconds.
 const TIME_ERROR: usize = 4_800;
-/// Voice outside all segments that is shorter, 0.5 s, is a matter of inexact times.
+/// Shortest voice outside all segments that counts, 0.5 s; less is explained by inexact times.
 const LEAST_GAP: usize = 8_000;
 
 /// Letters per second of voice below which words may be missing. Slow speech has 8, reading aloud
 /// 15; numbers written in digits have 5.
 const FEW_LETTERS: f64 = 4.0;
-/// Letters per second of voice below which words are missing.
+/// Letters per second of voice below which words are certainly missing.
 const TOO_FEW_LETTERS: f64 = 2.0;
-/// Less voice than this says nothing of a rate.
+/// Least amount of voice that allows a judgement of the rate.
 const LEAST_VOICE: Ms = Ms(1_500.0);
 const ENOUGH_VOICE: Ms = Ms(3_000.0);
-/// A sign of Chinese, Japanese or Korean takes as long to say as so many letters.
+/// Letters that take as long to say as one Chinese, Japanese or Korean character.
 const LETTERS_PER_IDEOGRAPH: usize = 3;
 
-/// The stretches of `samples` (16 kHz) that are loud enough to be voice. In noise all of it is.
+/// Ranges of `samples` (16 kHz) that are loud enough to be voice. In noise all of it is.
 pub fn voiced(samples: &[f32]) -> Vec<Range<usize>> {
     let powers: Vec<f32> = samples.chunks(STEP).map(power).collect();
     let mut sorted = powers.clone();
@@ -51,7 +51,7 @@ fn length(stretches: &[Range<usize>]) -> Ms {
     SampleRate::HEARING.duration(stretches.iter().map(Range::len).sum())
 }
 
-/// The letters of a text, as far as they take time to say.
+/// Number of letters in a text that take time to say.
 pub fn letters(text: &str) -> usize {
     let weight = |letter: char| match letter {
         '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7AF}' => LETTERS_PER_IDEOGRAPH,
@@ -70,14 +70,14 @@ pub fn is_incomplete(samples: &[f32], text: &str) -> bool {
     rate(samples, text, ENOUGH_VOICE).is_some_and(|rate| rate < TOO_FEW_LETTERS)
 }
 
-/// Letters per second of voice, where there is enough voice to tell.
+/// Letters per second of voice, where there is enough voice for a judgement.
 fn rate(samples: &[f32], text: &str, enough: Ms) -> Option<f64> {
     let voice = length(&voiced(samples));
     (voice.0 >= enough.0).then(|| letters(text) as f64 * 1000.0 / voice.0)
 }
 
-/// Where the segments of `decoded` leave out voice, in samples, in order; of a reading without
-/// segments nothing is known.
+/// Ranges of samples with voice outside the segments of `decoded`, in order. Empty for a result
+/// without segments, whose coverage is unknown.
 pub fn gaps(samples: &[f32], decoded: &Decoded) -> Vec<Range<usize>> {
     if decoded.segments.is_empty() {
         return Vec::new();
@@ -90,9 +90,9 @@ pub fn gaps(samples: &[f32], decoded: &Decoded) -> Vec<Range<usize>> {
     between.filter_map(|(from, to)| uncovered(&voice, from, to, samples.len())).collect()
 }
 
-/// The voice between two segments, if it is more than inexact times explain.
+/// Voice between two segments, if it is more than inexact times explain.
 fn uncovered(voice: &[Range<usize>], from: usize, to: usize, end: usize) -> Option<Range<usize>> {
-    // Before the first segment and behind the last nobody else can have said it.
+    // Before the first segment and after the last, the voice can only be missing text.
     let inner =
         if from == 0 { 0 } else { from + TIME_ERROR }..if to == end { end } else { to.saturating_sub(TIME_ERROR) };
     let inside = |stretch: &Range<usize>| stretch.start.max(inner.start)..stretch.end.min(inner.end);
@@ -108,7 +108,7 @@ mod tests {
 
     const SECOND: usize = 16_000;
 
-    /// A voice at these seconds, over faint noise.
+    /// Voice at these seconds, over faint noise.
     fn voice(seconds: usize, at: &[Range<f64>]) -> Vec<f32> {
         let speaks = |second: f64| at.iter().any(|range| range.contains(&second));
         let level = |n: usize| if speaks(n as f64 / SECOND as f64) { 0.3 } else { 0.001 };

@@ -1,4 +1,4 @@
-//! whisper.cpp at work: one context, one state, used again and again.
+//! Whisper in whisper.cpp: one context and one state, used again and again.
 
 use std::ffi::c_void;
 use std::path::Path;
@@ -20,29 +20,29 @@ use super::{AsrError, Cancel};
 use crate::config::AsrPlan;
 use crate::types::{Bytes, Ms};
 
-/// A ggml file in whisper.cpp.
+/// Whisper model loaded into whisper.cpp.
 pub struct WhisperCpp {
-    // Before the context it points into: fields are dropped in order.
+    // The state comes before the context it points into: fields are dropped in order.
     state: WhisperState,
     context: WhisperContext,
     plan: AsrPlan,
     sizes: Context,
-    /// The language to understand in; the last one heard when it is to be detected.
+    /// Language of the transcription; the last one detected when it is detected automatically.
     language: AsrLanguage,
-    /// One for each language that was needed, without timestamps: whisper-rs leaks the string of
-    /// each it makes.
+    /// Parameters for each language used so far, without timestamps: whisper-rs leaks the string of
+    /// each that it makes.
     params: Vec<(AsrLanguage, FullParams<'static, 'static>)>,
 }
 
-/// What the decoder thinks before it writes anything.
+/// The decoder's judgement of the sound before the first text token.
 struct Impression {
     no_speech: f32,
-    /// The language, where it is sure of one.
+    /// Language, where the decoder is certain of one.
     language: Option<AsrLanguage>,
     other_language: Option<OtherLanguage>,
 }
 
-/// How a text is to be written.
+/// Options of one transcription.
 #[derive(Clone, Copy)]
 struct Task {
     positions: usize,
@@ -51,7 +51,7 @@ struct Task {
 }
 
 impl WhisperCpp {
-    /// What `model` will hold once loaded, caches and buffers included.
+    /// Bytes that `model` will hold once loaded, caches and buffers included.
     pub fn planned_bytes(model: &Path) -> Result<Bytes, AsrError> {
         Ok(WhisperDims::read(model)?.planned_bytes())
     }
@@ -61,8 +61,8 @@ impl WhisperCpp {
         let dims = WhisperDims::checked(model)?;
         let fail = |why: String| AsrError::Load { model: model.to_owned(), why };
         let mut parameters = WhisperContextParameters::default();
-        // On a processor flash attention does not use the tiled kernels, and the whole takes 1.8
-        // times as long.
+        // On a CPU flash attention does not use the tiled kernels, and the whole takes 1.8 times as
+        // long.
         parameters.use_gpu(false).flash_attn(false);
         let context = WhisperContext::new_with_params(model, parameters).map_err(|error| fail(error.to_string()))?;
         let language = AsrLanguage::planned(plan, context.is_multilingual(), model)?;
@@ -108,7 +108,7 @@ impl WhisperCpp {
         Ok(collect(&self.state, end_of_text, task, limit).decoded())
     }
 
-    /// The parameters for the present language, made once.
+    /// Parameters for the current language, made once.
     fn params(&mut self) -> FullParams<'static, 'static> {
         if let Some((_, params)) = self.params.iter().find(|(language, _)| *language == self.language) {
             return params.clone();
@@ -118,16 +118,17 @@ impl WhisperCpp {
         params
     }
 
-    /// Its threads wait for each other in a loop, so there are no more of them than idle cores,
-    /// down to those that the plan allows on a machine at work.
+    /// Number of threads: the idle cores, but at least the number that the plan allows on a busy
+    /// machine. whisper.cpp's threads wait for each other in a busy loop, so more than the idle
+    /// cores would slow it down.
     fn threads(&self) -> usize {
         let (least, most) = (self.plan.threads_beside, self.plan.threads);
         idle_cores().map_or(least, |idle| idle.clamp(least, most))
     }
 
-    /// Asks the decoder for its first word on the sound that was just encoded, which costs one
-    /// token: is it speech, and in which language? whisper.cpp's own no-speech probability is taken
-    /// some tokens later, where it is always near zero; this is where OpenAI takes it.
+    /// Asks the decoder for its first token on the sound that was just encoded: is it speech, and
+    /// in which language? It costs one token. whisper.cpp's own no-speech probability is taken some
+    /// tokens later, where it is always near zero; OpenAI takes it here.
     fn first_impression(&mut self) -> Result<Impression, AsrError> {
         let fail = |error: whisper_rs::WhisperError| AsrError::Run { why: error.to_string() };
         self.state.decode(&[self.context.token_sot()], 0, self.threads()).map_err(fail)?;
@@ -165,7 +166,8 @@ impl AsrBackend for WhisperCpp {
         Ok(Decoded { no_speech, other_language: other_language.filter(|_| self.plan.language.is_some()), ..decoded })
     }
 
-    /// Its abort callback is asked between passes, and one over the sound takes most of the time.
+    /// Whether a cancelled run stops at once. The abort callback is called between passes, and the
+    /// pass over the sound takes most of the time.
     fn stops_at_once(&self) -> bool {
         false
     }
@@ -179,8 +181,8 @@ impl AsrBackend for WhisperCpp {
     }
 }
 
-/// One greedy pass, no timestamps, nothing carried over, nothing printed, and no second thoughts of
-/// whisper.cpp's own: whether to try again is decided here.
+/// Parameters of one greedy pass: no timestamps, no context carried over, no output, and none of
+/// whisper.cpp's own retries, since this module decides on them.
 fn greedy(language: Option<&'static str>) -> FullParams<'static, 'static> {
     let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
     params.set_language(language);
@@ -201,7 +203,7 @@ fn greedy(language: Option<&'static str>) -> FullParams<'static, 'static> {
     params
 }
 
-/// whisper.cpp's abort callback: true ends the call.
+/// Abort callback of whisper.cpp: true ends the call.
 ///
 /// # Safety
 /// `flag` points to an [`AtomicBool`].
@@ -217,7 +219,7 @@ fn collect(state: &WhisperState, end_of_text: WhisperTokenId, task: Task, limit:
         let from = tokens.len();
         for token in (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)) {
             let id = token.token_id();
-            // Timestamps, with which it writes no end of the text.
+            // With timestamps, after which it writes no end of the text.
             if timed && id >= end_of_text {
                 continue;
             }

@@ -1,7 +1,7 @@
-//! Whisper as two ONNX graphs in eight bits: one hears, one writes.
+//! Whisper as two ONNX graphs in eight bits: an encoder and a decoder.
 //!
 //! The store makes them (`store::import::whisper::onnx` states their inputs and outputs). The
-//! vocabulary comes from the ggml file that they lie beside.
+//! vocabulary comes from the ggml file beside them.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -25,10 +25,10 @@ use crate::memory;
 use crate::onnx::{Onnx, OnnxError};
 use crate::types::{Bytes, Ms, SampleRate};
 
-/// Frames of features for one position of the encoder.
+/// Feature frames per encoder position.
 const FRAMES: usize = 2;
 
-/// The loaded graphs.
+/// Loaded graphs of a Whisper model.
 pub struct Graphs {
     encoder: Session,
     decoder: Session,
@@ -39,51 +39,51 @@ pub struct Graphs {
     dims: WhisperDims,
     names: Names,
     plan: AsrPlan,
-    /// The language to understand in; the last one heard when it is to be detected.
+    /// Language of the transcription; the last one detected when it is detected automatically.
     language: AsrLanguage,
     multilingual: bool,
 }
 
-/// What the decoder's caches are called, two for each layer.
+/// Names of the decoder's caches, two for each layer.
 struct Names {
-    /// What it attends to: outputs of the encoder.
+    /// Caches of the cross-attention: outputs of the encoder.
     cross: Vec<String>,
     past: Vec<String>,
     present: Vec<String>,
 }
 
-/// What the decoder says of the next token, and what it needs to go on.
+/// Output of a decoder pass: logits and caches.
 struct Step {
-    /// A row for each token that was asked for.
+    /// Logits, a row for each token requested.
     logits: Vec<Vec<f32>>,
     past: Vec<DynValue>,
 }
 
-/// Text as it is written, before it is looked at.
+/// Text as the decoder wrote it, before any check.
 struct Writing {
     attempt: Attempt,
     no_speech: f32,
-    /// Set where it sounds like another language.
+    /// Other language that the sound seems to be in, if any.
     other_language: Option<OtherLanguage>,
 }
 
-/// How a text is to be written.
+/// Options of one transcription.
 #[derive(Clone, Copy)]
 struct Task {
-    /// The most tokens, timestamps included.
+    /// Largest number of tokens, timestamps included.
     limit: usize,
     patience: RetryLimit,
-    /// With timestamps, of a sound that ends there.
+    /// End of the sound, where timestamps are written.
     timed: Option<Ms>,
 }
 
 impl Graphs {
-    /// The graphs that belong to the ggml file `model`.
+    /// Paths of the graphs that belong to the ggml file `model`.
     pub fn beside(model: &Path) -> [PathBuf; 2] {
         ["encoder.onnx", "decoder.onnx"].map(|name| model.with_file_name(name))
     }
 
-    /// What the graphs hold when they are loaded and have run.
+    /// Bytes that the graphs hold when they are loaded and have run.
     pub fn planned_bytes(model: &Path) -> Result<Bytes, AsrError> {
         let size = |file: PathBuf| match std::fs::metadata(&file) {
             Ok(about) => Ok(about.len()),
@@ -115,12 +115,12 @@ impl Graphs {
         };
         graphs.check(model)?;
         graphs.warm_up()?;
-        // The files as they were read: 65 MB of base.
+        // Frees the files as they were read: 65 MB for base.
         memory::give_back_freed();
         Ok(graphs)
     }
 
-    /// Hears silence, so that the first question pays for no first times.
+    /// Transcribes silence, so that the first question does not pay for one-time costs.
     fn warm_up(&mut self) -> Result<(), AsrError> {
         let cancel = Cancel::default();
         let run = Run::new(&cancel)?;
@@ -132,7 +132,7 @@ impl Graphs {
         Context::new(self.dims.width(), self.dims.audio_positions())
     }
 
-    /// Refuses graphs that are not those of the ggml file.
+    /// Refuses graphs that do not match the ggml file.
     fn check(&self, model: &Path) -> Result<(), AsrError> {
         let sides = [(&self.encoder, &self.files[0]), (&self.decoder, &self.files[1])];
         for (session, file) in sides {
@@ -153,7 +153,7 @@ impl Graphs {
         Ok(())
     }
 
-    /// What the decoder attends to, of a sound in so many positions.
+    /// Runs the encoder with so many positions; returns the caches of the cross-attention.
     fn hear(&mut self, samples: &[f32], positions: usize, run: &Run) -> Result<Vec<DynValue>, AsrError> {
         let frames = positions * FRAMES;
         let features = self.mel.features(&samples[..samples.len().min(frames * HOP)], frames);
@@ -165,7 +165,7 @@ impl Graphs {
         hear().map_err(|error| run.failed(&self.files[0], &error))
     }
 
-    /// Writes what was heard, in the language that it is heard in.
+    /// Transcribes the encoded sound, in its detected language where the plan asks for detection.
     fn write(&mut self, sound: &[DynValue], task: Task, run: &Run) -> Result<Writing, AsrError> {
         let timed = task.timed.is_some();
         let mut step = self.begin(sound, timed, run)?;
@@ -182,7 +182,7 @@ impl Graphs {
         Ok(Writing { attempt, no_speech, other_language })
     }
 
-    /// Writes the tokens that follow the first pass.
+    /// Decodes the tokens that follow the first pass.
     fn write_tokens(&mut self, first: Step, sound: &[DynValue], task: Task, run: &Run) -> Result<Attempt, AsrError> {
         let end_of_text = self.vocabulary.end_of_text() as i32;
         let prompt = self.prompt(task.timed.is_some()).len();
@@ -216,7 +216,7 @@ impl Graphs {
         self.vocabulary.prompt(self.multilingual.then_some(self.language.0), timed)
     }
 
-    /// The first pass: what the decoder thinks of the sound before it is told a language, and of
+    /// Runs the first pass: the judgement of the sound before a language is set, and the logits of
     /// the first token.
     fn begin(&mut self, sound: &[DynValue], timed: bool, run: &Run) -> Result<Step, AsrError> {
         let prompt = self.prompt(timed);
@@ -228,8 +228,8 @@ impl Graphs {
         self.step(&prompt, 0, &[0, last], past, sound, run)
     }
 
-    /// One pass over `tokens`, the first of which stands at `place`. Logits are for the `rows` of
-    /// them.
+    /// Runs one pass over `tokens`, the first of which has position `place`. Returns logits for the
+    /// `rows` of them.
     fn step(
         &mut self,
         tokens: &[i64],
@@ -261,9 +261,9 @@ impl Graphs {
         pass().map_err(|error| run.failed(&self.files[1], &error))?.ok_or_else(wrong)
     }
 
-    /// The likeliest token that may be written next. A text that would begin again ends, if it may
-    /// have; with timestamps a sentence that is said twice has a time of its own, and is left to
-    /// the guard.
+    /// Picks the most probable token that may come next. A text that would begin again ends there,
+    /// if the end is probable enough. With timestamps a sentence that is spoken twice has a time of
+    /// its own, so the repetition guard decides instead.
     fn next(&self, logits: &mut [f32], written: &[DecodedToken], may_end_early: bool) -> DecodedToken {
         self.vocabulary.suppress(logits, written.is_empty());
         let end_of_text = self.vocabulary.end_of_text();
@@ -322,15 +322,15 @@ impl AsrBackend for Graphs {
     }
 }
 
-/// Text and its times as they are written.
+/// Text and its times while they are decoded.
 #[derive(Default)]
 struct Text {
     tokens: Vec<DecodedToken>,
     ids: Vec<i32>,
     spans: Vec<Span>,
-    /// When the present segment began, and with which token.
+    /// Start of the current segment, and the number of its first token.
     open: Option<(Ms, usize)>,
-    /// The token limit ended it.
+    /// Whether the token limit ended it.
     ran_out: bool,
 }
 
@@ -340,7 +340,7 @@ impl Text {
         self.tokens.push(token);
     }
 
-    /// A timestamp begins a segment, or ends the one that has text.
+    /// Takes a timestamp, which begins a segment, or ends the one that has text.
     fn stamp(&mut self, time: Ms) {
         match self.open.take() {
             Some((start, from)) if from < self.tokens.len() => {
@@ -350,7 +350,7 @@ impl Text {
         }
     }
 
-    /// A segment that is still open when the text ends lasts as long as the sound.
+    /// Ends the text. A segment that is still open lasts as long as the sound.
     fn finish(mut self, end_of_text: i32, task: Task) -> Attempt {
         if let Some(last) = task.timed {
             self.stamp(last);
@@ -360,7 +360,7 @@ impl Text {
     }
 }
 
-/// One recognition: what stops its passes, and why they may have stopped.
+/// State of one recognition: how its passes are stopped, and why they may have stopped.
 struct Run<'c> {
     options: std::sync::Arc<RunOptions>,
     cancel: &'c Cancel,
@@ -390,7 +390,7 @@ impl Names {
     }
 }
 
-/// The named outputs, as far as they are there.
+/// Takes the named outputs, as far as they exist.
 fn take(outputs: &mut SessionOutputs, names: &[String]) -> Vec<DynValue> {
     names.iter().filter_map(|name| outputs.remove(name)).collect()
 }

@@ -1,20 +1,22 @@
-//! Whisper sometimes repeats itself without end, the more so the smaller its encoder context. The
-//! guard watches the tokens as they come and forces the end of the text when they go in circles.
+//! Guard against repetition. Whisper sometimes repeats itself without end, more often with a
+//! smaller encoder context. The guard watches the tokens as they come and forces the end of the
+//! text when they repeat.
 
 use std::ffi::{c_int, c_void};
 
 use whisper_rs::{WhisperSysContext, WhisperSysState, WhisperTokenData};
 
-/// The longest circle that is looked for, in tokens.
+/// Longest period of a repetition that is detected, in tokens.
 const MAX_PERIOD: usize = 24;
 
-/// How often the same must stand in a row to be a circle. People do say "no no no no", and a
-/// sentence twice.
+/// Number of rounds in a row that make a repetition. People do say "no no no no", and a sentence
+/// twice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RetryLimit {
-    /// With a small encoder context, where circles are likely and another attempt follows.
+    /// Few rounds, with a small encoder context, where repetitions are likely and another attempt
+    /// follows.
     Short,
-    /// With the whole context.
+    /// More rounds, with the whole context.
     Long,
 }
 
@@ -29,7 +31,7 @@ impl RetryLimit {
     }
 }
 
-/// The period of the circle that `tokens` end in.
+/// Period of the repetition at the end of `tokens`; `None` if there is none.
 pub fn circle(tokens: &[i32], patience: RetryLimit) -> Option<usize> {
     (1..=MAX_PERIOD).find(|&period| {
         let span = period * patience.copies(period);
@@ -40,7 +42,7 @@ pub fn circle(tokens: &[i32], patience: RetryLimit) -> Option<usize> {
     })
 }
 
-/// How many of `tokens` are left when a circle at their end is reduced to going round once.
+/// Number of `tokens` left when a repetition at their end is reduced to one round.
 pub fn without_circle(tokens: &[i32], patience: RetryLimit) -> usize {
     let Some(period) = circle(tokens, patience) else { return tokens.len() };
     let first = &tokens[tokens.len() - period..];
@@ -48,20 +50,20 @@ pub fn without_circle(tokens: &[i32], patience: RetryLimit) -> usize {
     tokens.len() - (copies - 1) * period
 }
 
-/// What the filter needs to know; whisper.cpp hands it back with each token.
+/// Data for the filter; whisper.cpp passes it back with each token.
 pub struct Guard {
     pub patience: RetryLimit,
-    /// Tokens below this one are text, this one ends it.
+    /// Token that ends the text; all below it are text.
     pub end_of_text: i32,
     pub vocabulary: usize,
 }
 
-/// whisper.cpp's logits filter.
+/// Logits filter of whisper.cpp.
 ///
 /// # Safety
-/// `tokens` points to `count` tokens, `logits` to as many floats as the guard's vocabulary has, and
-/// `guard` to a [`Guard`] that nobody changes meanwhile. whisper.cpp promises the first two; the
-/// caller of `full` gives the third.
+/// `tokens` must point to `count` tokens, `logits` to as many floats as the guard's vocabulary has,
+/// and `guard` to a [`Guard`] that is not changed meanwhile. whisper.cpp promises the first two;
+/// the caller of `full` gives the third.
 pub unsafe extern "C" fn filter(
     _: *mut WhisperSysContext,
     _: *mut WhisperSysState,
@@ -75,8 +77,8 @@ pub unsafe extern "C" fn filter(
     }
     // SAFETY: promised by the caller, see above; `count` is positive.
     let (guard, tokens) = unsafe { (&*guard.cast::<Guard>(), std::slice::from_raw_parts(tokens, count as usize)) };
-    // Only the tail of the text matters, and it fits on the stack. Timestamps differ in every round
-    // of a circle.
+    // Only the tail of the text matters, and it fits on the stack. Timestamps are left out, since
+    // they differ in every round.
     let mut tail = [0; MAX_PERIOD * 9];
     let text = tokens.iter().rev().map(|token| token.id).filter(|id| *id < guard.end_of_text);
     let kept = tail.iter_mut().rev().zip(text).map(|(place, id)| *place = id).count();

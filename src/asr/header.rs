@@ -1,4 +1,4 @@
-//! The header of a ggml file, read before whisper.cpp does: it believes what it reads.
+//! Header of a ggml file, checked before whisper.cpp reads it, because whisper.cpp trusts it.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,14 +10,14 @@ use crate::sniff;
 use crate::types::Bytes;
 
 const MAGIC: i32 = 0x6767_6d6c;
-/// Twelve numbers of four bytes.
+/// Bytes of the header: twelve numbers of four bytes.
 const HEADER: u64 = 48;
 /// Vocabulary sizes of Whisper: 51 864 English only, 51 865 multilingual, 51 866 large-v3.
 const VOCABULARY: RangeInclusive<usize> = 51_864..=51_866;
-/// Text positions are rounded up to this in the decoder's cache.
+/// Multiple to which text positions are rounded up in the decoder's cache.
 const CACHE_STEP: usize = 256;
 
-/// The sizes that decide how much memory a model takes.
+/// Dimensions of a Whisper model, which determine its memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WhisperDims {
     vocabulary: usize,
@@ -32,7 +32,7 @@ pub struct WhisperDims {
 }
 
 impl WhisperDims {
-    /// Reads the header and checks that all that it promises is in the file.
+    /// Reads the header and checks that the file holds all that it promises.
     pub fn checked(model: &Path) -> Result<Self, AsrError> {
         let dims = Self::read(model)?;
         let file = File::open(model).map_err(|source| AsrError::Read { model: model.to_owned(), source })?;
@@ -98,7 +98,7 @@ impl WhisperDims {
         self.vocabulary
     }
 
-    /// Models for English alone have one token less.
+    /// Whether the model is multilingual; English-only models have one token less.
     pub fn is_multilingual(&self) -> bool {
         self.vocabulary > *VOCABULARY.start()
     }

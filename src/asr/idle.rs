@@ -1,14 +1,15 @@
-//! How much of the machine nobody uses at this moment.
+//! Number of cores that are idle at this moment.
 
-/// Cores on which nothing runs but the caller, by the system's count of runnable tasks; `None`
-/// where the system does not tell.
+/// Number of cores on which only the caller runs, by the system's count of runnable tasks; `None`
+/// where the system does not report it.
 pub fn idle_cores() -> Option<usize> {
     let cores = std::thread::available_parallelism().ok()?.get();
     let others = runnable(&std::fs::read_to_string("/proc/loadavg").ok()?)?.saturating_sub(1);
     Some(cores.saturating_sub(others))
 }
 
-/// Tasks that run or could run: the fourth field of `/proc/loadavg`, "runnable/all" (proc(5)).
+/// Number of tasks that run or could run: the fourth field of `/proc/loadavg`, "runnable/all"
+/// (proc(5)).
 fn runnable(loadavg: &str) -> Option<usize> {
     loadavg.split_ascii_whitespace().nth(3)?.split('/').next()?.parse().ok()
 }

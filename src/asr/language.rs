@@ -6,26 +6,26 @@ use super::AsrError;
 use super::attempt::share;
 use crate::config::AsrPlan;
 
-/// Below this share another language is not believed.
+/// Least probability with which another language is accepted.
 const SURE: f32 = 0.5;
-/// With a lower share a sound is most probably not in that language. Whisper base gives 229
+/// Probability below which a sound is most probably not in a language. Whisper base gives 229
 /// recordings of English, many with an accent, 0.6 and more; 21 of 24 samples of eight other
 /// languages at most 0.07.
 const IMPROBABLE: f32 = 0.1;
 
-/// What is known of a sound that is not in the language that is set.
+/// Finding that a sound is not in the language that is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OtherLanguage {
-    /// The code of the likeliest language, if one is likelier than all others together.
+    /// Code of the most probable language, if its probability exceeds that of all others together.
     pub likeliest: Option<&'static str>,
 }
 
-/// A language that Whisper knows.
+/// Language that Whisper knows, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AsrLanguage(pub usize);
 
 impl AsrLanguage {
-    /// The planned language. Until one is detected, English is assumed.
+    /// Language that the plan sets. Until one is detected, it is English.
     pub fn planned(plan: &AsrPlan, multilingual: bool, model: &Path) -> Result<Self, AsrError> {
         let code = plan.language.as_deref().unwrap_or("en");
         let language = AsrLanguage::of(code).ok_or_else(|| AsrError::Language { language: code.to_owned() })?;
@@ -35,30 +35,30 @@ impl AsrLanguage {
         Ok(language)
     }
 
-    /// The one with this code. whisper.cpp takes whole English names as well, and must not be given
-    /// a text with a zero in it; a code has at most three letters.
+    /// Language with this code. whisper.cpp takes whole English names as well, and must not be
+    /// given a text with a zero byte; a code has at most three letters.
     fn of(code: &str) -> Option<Self> {
         let is_code = (1..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase());
         let id = is_code.then(|| whisper_rs::get_lang_id(code)).flatten()?;
         usize::try_from(id).ok().map(AsrLanguage)
     }
 
-    /// Takes up the language that was heard for sure, where the plan leaves it to the model.
-    /// Whether it is another than before: then all has to be read again.
+    /// Takes over the language that was detected with certainty, where the plan leaves it to the
+    /// model. Returns whether it changed: then the sound has to be transcribed again.
     pub fn follow(&mut self, heard: Option<Self>, plan: &AsrPlan, multilingual: bool) -> bool {
         let heard = heard.filter(|_| plan.language.is_none() && multilingual);
         heard.is_some_and(|heard| std::mem::replace(self, heard) != heard)
     }
 
-    /// The one with the highest of `logits`, which are those of all languages in order, if that is
-    /// sure enough.
+    /// Language with the highest of `logits`, which are those of all languages in order, if it is
+    /// probable enough.
     pub fn detected(logits: &[f32]) -> Option<Self> {
         let (best, logit) = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
         (share(logits.iter().copied(), Some(logit)) >= SURE).then_some(AsrLanguage(best))
     }
 
-    /// Whether a sound that Whisper gives these `logits` is most probably in another language than
-    /// this one.
+    /// Checks `logits` of all languages: returns another language if the sound is most probably not
+    /// in this one.
     pub fn other(self, logits: &[f32]) -> Option<OtherLanguage> {
         let own = share(logits.iter().copied(), logits.get(self.0).copied());
         let likeliest = Self::detected(logits).map(AsrLanguage::code);
@@ -70,7 +70,7 @@ impl AsrLanguage {
     }
 }
 
-/// The English name of the language with this code, as it is written: `German` for `de`. None for a
+/// English name of the language with this code, with a capital: `German` for `de`. `None` for a
 /// code that Whisper does not know.
 pub fn name(code: &str) -> Option<String> {
     let name = whisper_rs::get_lang_str_full(AsrLanguage::of(code)?.0 as i32)?;
@@ -131,7 +131,7 @@ mod tests {
         for code in ["", "tlh", "german", "DE", "d\0", "é"] {
             assert_eq!(name(code), None, "{code:?}");
         }
-        // None of Whisper's own names makes it fail.
+        // No name of Whisper's own makes it fail.
         (0..99).for_each(|n| assert!(name(AsrLanguage(n).code()).is_some_and(|name| !name.is_empty()), "{n}"));
     }
 }

@@ -1,8 +1,8 @@
-//! Speech recognition: sound at 16 kHz becomes text, with an honest word on how far to trust it.
+//! Speech recognition: sound at 16 kHz becomes text, with a measure of how far to trust it.
 //!
-//! [`Whisper`] is run by ONNX Runtime or by whisper.cpp. Its answer is judged before anybody sees
-//! it: Whisper writes fluent sentences for silence and noise, and only a [`Verdict::Certain`] may
-//! be treated as what was said.
+//! [`Whisper`] runs in ONNX Runtime or in whisper.cpp. Its result is judged before it is used:
+//! Whisper writes fluent sentences for silence and noise, and only a [`Verdict::Certain`] may be
+//! treated as what was said.
 
 mod attempt;
 mod cancel;
@@ -32,33 +32,33 @@ use std::path::PathBuf;
 use crate::onnx::OnnxError;
 use crate::types::Ms;
 
-/// What was said.
+/// Transcription of a sound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcript {
     pub text: String,
-    /// Two-letter code of the language it was understood in.
+    /// Two-letter code of the language of the transcription.
     pub language: String,
-    /// 0 to 1: the geometric mean of the probabilities of its tokens.
+    /// Confidence, 0 to 1: the geometric mean of the probabilities of its tokens.
     pub confidence: f32,
-    /// How likely, 0 to 1, its last word ends a sentence, by what was written behind it. `None`
-    /// where nothing was.
+    /// Probability, 0 to 1, that its last word ends a sentence, by the tokens after it. `None`
+    /// without text.
     pub ending: Option<f32>,
     pub segments: Vec<TranscriptSegment>,
     pub verdict: Verdict,
 }
 
-/// One piece of a longer sound; times are from its start.
+/// Segment of a longer sound; times are from its start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TranscriptSegment {
     pub start: Ms,
     pub end: Ms,
     pub text: String,
     pub confidence: f32,
-    /// Whisper's own probability that nobody speaks.
+    /// Probability by Whisper that nobody speaks.
     pub no_speech: f32,
 }
 
-/// Why there is no transcript.
+/// Reason why there is no transcript.
 #[derive(Debug, thiserror::Error)]
 pub enum AsrError {
     #[error("{model} could not be read: {source}; run \"sotto models pull\"")]

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use crate::types::Ms;
 
-/// Length of a timestamp's step.
+/// Time between two timestamp tokens.
 const STEP: Ms = Ms(20.0);
-/// Text begins in the first second of a window.
+/// Latest start of the text, in steps: the first second of a window.
 const LATEST_START: usize = 50;
 
-/// The tokens of time of a vocabulary.
+/// Timestamp tokens of a vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timestamps {
     ids: Range<usize>,
@@ -18,7 +18,7 @@ pub struct Timestamps {
 }
 
 impl Timestamps {
-    /// `ids` are the tokens of 0 to 30 s; all tokens below `end_of_text` are text.
+    /// Makes the rules. `ids` are the tokens of 0 to 30 s; all tokens below `end_of_text` are text.
     pub fn new(ids: Range<usize>, end_of_text: usize) -> Self {
         Timestamps { ids, end_of_text }
     }
@@ -27,24 +27,24 @@ impl Timestamps {
         self.ids.contains(&(id as usize))
     }
 
-    /// The time that a token says, from the start of the window.
+    /// Time of a timestamp token, from the start of the window.
     pub fn time(&self, id: i32) -> Option<Ms> {
         self.is_timestamp(id).then(|| Ms((id as usize - self.ids.start) as f64 * STEP.0))
     }
 
-    /// Takes all times out of `logits`.
+    /// Removes all timestamps from `logits`.
     pub fn forbid(&self, logits: &mut [f32]) {
         forbid(logits, self.ids.clone());
     }
 
-    /// Takes out of `logits` what must not follow the tokens `written`, of a sound that ends at
+    /// Removes from `logits` the tokens that must not follow `written`, in a sound that ends at
     /// `last`.
     pub fn constrain(&self, logits: &mut [f32], written: &[i32], last: Ms) {
         let Some(latest) = self.times(logits, last) else { return };
         let is_time = |back: usize| written.len().checked_sub(back).map(|at| self.is_timestamp(written[at]));
         let previous = written.iter().rev().find(|&&id| self.is_timestamp(id)).map(|&id| id as usize);
         match (is_time(1), is_time(2)) {
-            // Text begins with a time.
+            // The text begins with a timestamp.
             (None, _) => {
                 forbid(logits, 0..self.ids.start);
                 forbid(logits, (self.ids.start + LATEST_START).min(latest)..self.ids.end);
@@ -56,15 +56,15 @@ impl Timestamps {
             (Some(false), _) => {}
         }
         if let Some(previous) = previous {
-            // Only the beginning of the next segment may repeat a time.
+            // Only the start of the next segment may repeat a time.
             let earliest = if is_time(1) == Some(true) { previous } else { previous + 1 };
             forbid(logits, self.ids.start..earliest.max(self.ids.start));
         }
         self.prefer_time(logits);
     }
 
-    /// Leaves only times up to `last`. Gives the token behind them; `None` where `logits` are too
-    /// few.
+    /// Leaves only timestamps up to `last`. Returns the token behind them; `None` where `logits`
+    /// are too few.
     fn times(&self, logits: &mut [f32], last: Ms) -> Option<usize> {
         let latest = self.ids.start + (last.0 / STEP.0) as usize + 1;
         logits.get(self.ids.clone())?;
@@ -72,8 +72,7 @@ impl Timestamps {
         Some(latest.min(self.ids.end))
     }
 
-    /// Where all times together are likelier than any one token of text, it is time for one of
-    /// them.
+    /// Removes text tokens where all timestamps together are more probable than any one of them.
     fn prefer_time(&self, logits: &mut [f32]) {
         let highest = |logits: &[f32]| logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let (text, time) = (highest(&logits[..self.ids.start]), highest(&logits[self.ids.clone()]));
@@ -98,7 +97,7 @@ mod tests {
     use super::*;
 
     const END: i32 = 4;
-    /// The tokens of 0 to 100 ms.
+    /// Number of timestamp tokens, for 0 to 100 ms.
     const TIMES: i32 = 6;
     const SIZE: usize = 12;
 
@@ -106,7 +105,7 @@ mod tests {
         Timestamps::new(TIMES as usize..SIZE, END as usize)
     }
 
-    /// The tokens that may follow `written` when all are about as likely, text a little more.
+    /// Tokens that may follow `written` when all are about as probable, text a little more.
     fn allowed(written: &[i32], last: f64) -> Vec<i32> {
         let mut logits: Vec<f32> = (0..SIZE).map(|id| if id < TIMES as usize { 9.0 } else { 0.0 }).collect();
         timestamps().constrain(&mut logits, written, Ms(last));
@@ -116,14 +115,14 @@ mod tests {
     #[test]
     fn segments_stand_between_rising_times() {
         for (written, last, expected) in [
-            // Text begins with a time, within the sound.
+            // The text begins with a timestamp, within the sound.
             (&[][..], 100.0, vec![6, 7, 8, 9, 10, 11]),
             (&[], 40.0, vec![6, 7, 8]),
-            // Behind the first time comes text.
+            // Text follows the first timestamp.
             (&[7], 100.0, vec![0, 1, 2, 3, 4, 5]),
-            // Within text anything but a time that is not later.
+            // Within text anything but a timestamp that is not later.
             (&[7, 1], 100.0, vec![0, 1, 2, 3, 4, 5, 8, 9, 10, 11]),
-            // Behind the end of a segment its end again, a later time, or the end of the text.
+            // After the end of a segment: its end again, a later timestamp, or the end of the text.
             (&[7, 1, 9], 100.0, vec![4, 5, 9, 10, 11]),
             (&[7, 1, 9, 9], 100.0, vec![0, 1, 2, 3, 4, 5]),
         ] {

@@ -1,5 +1,5 @@
-//! How far a transcript can be trusted. Pure: from sound levels before recognition, and from what
-//! Whisper says after.
+//! Judgement of a transcript. Pure functions: from sound levels before recognition, and from
+//! Whisper's probabilities after.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use crate::config::AsrPlan;
 use crate::level;
 use crate::types::{Ms, SampleRate};
 
-/// Is it what was said?
+/// Judgement whether the text is what was said.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     Certain,
-    /// Something was said, but perhaps not this: ask again rather than answer.
+    /// Something was said, but perhaps not this text: ask again rather than answer.
     Doubtful(Doubt),
     /// Nobody spoke: there is nothing to answer.
     Nothing(NoSpeech),
 }
 
 impl Verdict {
-    /// In lower case, for `--json`.
+    /// Name in lower case, for `--json`.
     pub fn name(&self) -> &'static str {
         match self {
             Verdict::Certain => "certain",
@@ -33,29 +33,29 @@ impl Verdict {
 pub enum Doubt {
     /// The mean log-probability of its tokens is too low.
     Unlikely { logprob: f32 },
-    /// It went in circles until it was stopped, or repeats itself.
+    /// The text repeats itself, or did until it was stopped.
     Repeats,
-    /// More text than anybody can speak in the time.
+    /// The text is longer than anybody can speak in the time.
     TooMuchText,
-    /// Less text than the voice in it accounts for.
+    /// The text is shorter than the voice in the sound implies.
     TooLittleText,
-    /// It is spoken in another language than the one that is set.
+    /// The sound is in another language than the one that is set.
     OtherLanguage(OtherLanguage),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NoSpeech {
-    /// Shorter than 100 ms.
+    /// The sound is shorter than 100 ms.
     TooShort,
     /// No sample is loud enough to be heard.
     Silence,
-    /// Its loudness never changes, as of a fan or a tone; speech goes up and down.
+    /// The loudness never changes, as of a fan or a tone; speech rises and falls.
     Steady,
-    /// Voice activity detection found no voice in it.
+    /// The voice activity detector found no voice.
     NoVoice,
-    /// Whisper hears no speech in it.
+    /// Whisper detects no speech.
     NotSpeech { no_speech: f32 },
-    /// It has no words.
+    /// The text has no words.
     NoWords,
 }
 
@@ -87,24 +87,24 @@ impl fmt::Display for NoSpeech {
     }
 }
 
-/// What Whisper says of a piece of sound.
+/// Whisper's result for a piece of sound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
     pub text: String,
     /// Mean log-probability of the tokens, the end of text included.
     pub logprob: f32,
     pub no_speech: f32,
-    /// How likely, 0 to 1, its last word ends a sentence; `None` where that cannot be told.
+    /// Probability, 0 to 1, that its last word ends a sentence; `None` where it is unknown.
     pub ending: Option<f32>,
-    /// It had to be stopped.
+    /// Whether it had to be stopped.
     pub circled: bool,
-    /// The text in segments with their times, in order. Empty where it was written without times.
+    /// Segments of the text with their times, in order. Empty where it was written without times.
     pub segments: Vec<Timed>,
-    /// Set where it sounds like another language than the one that it was written in.
+    /// Other language that the sound seems to be in, if not that of the text.
     pub other_language: Option<OtherLanguage>,
 }
 
-/// A piece of text, and where it is said, from the start of the sound.
+/// Piece of text with its time from the start of the sound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timed {
     pub start: Ms,
@@ -114,25 +114,25 @@ pub struct Timed {
     pub logprob: f32,
 }
 
-/// Samples at 16 kHz below which whisper.cpp does not begin: 100 ms.
+/// Shortest sound that whisper.cpp accepts, in samples at 16 kHz: 100 ms.
 const SHORTEST: usize = 1_600;
-/// -90 dB of full scale: the last of 16 bits. What is softer was not heard by a microphone.
+/// Power of -90 dBFS, the lowest of 16 bits. Softer sound does not come from a microphone.
 const SILENT: f32 = 1e-9;
-/// Nobody speaks more letters in a second. Reading aloud is about 15.
+/// Letters in a second that nobody exceeds. Reading aloud is about 15.
 const MOST_LETTERS_PER_SECOND: f64 = 32.0;
 const LETTERS_AT_LEAST: f64 = 16.0;
-/// Text of sound that may be no speech is none if its mean log-probability is below this share of
-/// the least that is believed. Of 138 pieces of kitchen, dishes, bicycle and music, 4 s each,
-/// Whisper base gives all but singing a mean log-probability below -0.7; of 229 utterances one is
-/// below -0.5, with a no-speech probability of 0.22.
+/// Share of the least accepted log-probability below which text of sound that may be no speech is
+/// dropped. Of 138 pieces of kitchen, dishes, bicycle and music, 4 s each, Whisper base gives all
+/// but singing a mean log-probability below -0.7; of 229 utterances one is below -0.5, with a
+/// no-speech probability of 0.22.
 const UNLIKELY: f32 = 0.5;
-/// A shorter sound does not tell its language.
+/// Shortest sound whose language can be judged.
 const LEAST_OF_LANGUAGE: Ms = Ms(1_000.0);
-/// At least so many words, so few of them different, are no sentence.
+/// Number of words from which a text with few different words is no sentence.
 const REPEATED_WORDS: usize = 12;
 const LEAST_DIFFERENT: f64 = 0.34;
 
-/// Sound that cannot be speech, by its levels alone.
+/// Judges by its levels alone whether a sound cannot be speech.
 pub fn without_listening(samples: &[f32]) -> Option<NoSpeech> {
     if samples.len() < SHORTEST {
         return Some(NoSpeech::TooShort);
@@ -144,7 +144,7 @@ pub fn without_listening(samples: &[f32]) -> Option<NoSpeech> {
     level::is_steady(&powers).then_some(NoSpeech::Steady)
 }
 
-/// Text without what Whisper writes for sounds: notes, and remarks that are all there is, as in
+/// Text without what Whisper writes for sounds: notes, and remarks that are the whole text, as in
 /// "[Music]".
 pub fn words(text: &str) -> String {
     let text = text.replace(['♪', '♫', '\u{FFFD}'], "");
@@ -163,8 +163,8 @@ pub fn verdict(decoded: &Decoded, length: Ms, plan: &AsrPlan) -> Verdict {
     }
 }
 
-/// A high probability of no speech alone is no proof: clear words after a long silence have one,
-/// too.
+/// Reason why the text is not speech, if so. A high no-speech probability alone is no proof: clear
+/// words after a long silence have one, too.
 fn no_speech(decoded: &Decoded, plan: &AsrPlan) -> Option<NoSpeech> {
     let Decoded { ref text, logprob, no_speech, .. } = *decoded;
     if !text.chars().any(char::is_alphanumeric) {
@@ -173,7 +173,7 @@ fn no_speech(decoded: &Decoded, plan: &AsrPlan) -> Option<NoSpeech> {
     is_noise(no_speech, logprob, plan).then_some(NoSpeech::NotSpeech { no_speech })
 }
 
-/// Whether a text with this probability of no speech and this mean log-probability was written for
+/// Whether a text with this no-speech probability and this mean log-probability was written for
 /// noise.
 pub fn is_noise(no_speech: f32, logprob: f32, plan: &AsrPlan) -> bool {
     no_speech > plan.max_no_speech && logprob < plan.min_logprob * UNLIKELY
@@ -192,14 +192,14 @@ fn doubt(decoded: &Decoded, length: Ms, plan: &AsrPlan) -> Option<Doubt> {
     }
 }
 
-/// Many words, few of them different.
+/// Whether a text has many words, few of them different.
 fn is_monotonous(text: &str) -> bool {
     let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
     let different: std::collections::BTreeSet<&String> = words.iter().collect();
     words.len() >= REPEATED_WORDS && (different.len() as f64) < words.len() as f64 * LEAST_DIFFERENT
 }
 
-/// Of several pieces: doubtful if any is, certain if any is certain and none doubtful, else
+/// Verdict on several pieces: doubtful if any is, certain if any is certain and none doubtful, else
 /// nothing.
 pub fn overall<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Verdict {
     let rank = |verdict: &Verdict| match verdict {
@@ -232,7 +232,7 @@ mod tests {
         Decoded { text, logprob, no_speech, ending: None, circled: false, segments: Vec::new(), other_language: None }
     }
 
-    /// The figures are those of real recordings.
+    /// Checks figures from real recordings.
     #[test]
     fn speech_is_certain_noise_is_nothing_and_the_rest_is_doubtful() {
         let two = Ms(2000.0);

@@ -1,26 +1,26 @@
-//! Whisper's tokens: what they say, which of them mean something else, and which must not be
+//! Whisper's tokens: their text, the tokens with a special meaning, and those that must not be
 //! written.
 //!
-//! After the tokens of text come, in this order: the end of the text, its start, a token for each
+//! After the text tokens come, in this order: the end of the text, its start, a token for each
 //! language, then "translate", "transcribe", two that are not used here, "no speech", "no
-//! timestamps", and the timestamps. Models for English alone have room for 99 languages as well.
+//! timestamps", and the timestamps. English-only models have room for 99 languages as well.
 
 use std::collections::HashMap;
 
 use super::timestamps::Timestamps;
 
-/// The languages that every model has room for.
+/// Number of languages that every model has room for.
 const LANGUAGES: usize = 99;
-/// Tokens behind those of the languages.
+/// Offsets of tokens behind those of the languages.
 const TRANSCRIBE: usize = 1;
 const NO_SPEECH: usize = 4;
 const NO_TIMESTAMPS: usize = 5;
-/// What neither text nor languages nor timestamps are: end, start and the six tokens above.
+/// Number of tokens beside text, languages and timestamps: end, start and the six tokens above.
 const OTHERS: usize = 8;
-/// Tokens of time: 0 to 30 s in steps of 20 ms.
+/// Number of timestamp tokens: 0 to 30 s in steps of 20 ms.
 const TIMES: usize = 1501;
 
-/// What is no speech but marks of it, alone or after a space. It is the list that Whisper was
+/// Marks that are not speech, alone or after a space. The list is the one that Whisper was
 /// published with.
 const MARKS: [&str; 57] = [
     "\"",
@@ -82,19 +82,19 @@ const MARKS: [&str; 57] = [
     "♪♪♪♪",
 ];
 
-/// The tokens of one model.
+/// Vocabulary of one model.
 pub struct WhisperVocabulary {
     text: Vec<Vec<u8>>,
     languages: usize,
-    /// Tokens that are never written, languages among them, in order. Timestamps are not: see
-    /// [`Timestamps`].
+    /// Tokens that are never written, languages included, in order. Timestamps are not among them:
+    /// see [`Timestamps`].
     silent: Vec<usize>,
-    /// Not written as the first token: a space, or nothing at all.
+    /// Tokens not written first: a space, or the end of the text.
     not_first: Vec<usize>,
 }
 
 impl WhisperVocabulary {
-    /// Of the tokens of text, of `size` in all.
+    /// Makes the vocabulary of `size` tokens from its text tokens. The error describes the fault.
     pub fn new(text: Vec<Vec<u8>>, size: usize) -> Result<Self, String> {
         let others = size.checked_sub(text.len() + OTHERS + TIMES);
         let languages = others.filter(|&languages| languages >= LANGUAGES);
@@ -117,7 +117,7 @@ impl WhisperVocabulary {
         self.text.len() + 1
     }
 
-    /// The tokens of all languages.
+    /// Language tokens.
     pub fn languages(&self) -> std::ops::Range<usize> {
         self.start() + 1..self.start() + 1 + self.languages
     }
@@ -126,14 +126,14 @@ impl WhisperVocabulary {
         self.languages().end + NO_SPEECH
     }
 
-    /// The tokens of time.
+    /// Timestamp tokens.
     pub fn timestamps(&self) -> Timestamps {
         let first = self.languages().end + NO_TIMESTAMPS + 1;
         Timestamps::new(first..first + TIMES, self.end_of_text())
     }
 
-    /// The tokens that text in a language begins with, with or without timestamps. A model for
-    /// English alone is told no language.
+    /// Tokens of the prompt for a language, with or without timestamps. An English-only model gets
+    /// no language.
     pub fn prompt(&self, language: Option<usize>, timed: bool) -> Vec<i64> {
         let languages = self.languages();
         let spoken = language.map(|language| [languages.start + language, languages.end + TRANSCRIBE]);
@@ -142,7 +142,7 @@ impl WhisperVocabulary {
         tokens.chain(untimed).map(|token| token as i64).collect()
     }
 
-    /// Takes out of `logits` what must not be written next.
+    /// Removes from `logits` the tokens that must not be written next.
     pub fn suppress(&self, logits: &mut [f32], first: bool) {
         let not_now: &[usize] = if first { &self.not_first } else { &[] };
         for &id in self.silent.iter().chain(not_now) {
@@ -152,7 +152,7 @@ impl WhisperVocabulary {
         }
     }
 
-    /// The bytes of a token; none for one that is no text.
+    /// Bytes of a token; none for one that is not text.
     pub fn bytes(&self, id: usize) -> &[u8] {
         self.text.get(id).map_or(&[], |bytes| bytes)
     }
@@ -167,7 +167,7 @@ mod tests {
         WhisperVocabulary::new(text.to_vec(), 6 + OTHERS + 99 + TIMES).unwrap()
     }
 
-    /// The numbers of the published models.
+    /// Checks the token numbers of the published models.
     #[test]
     fn special_tokens_stand_where_whisper_has_them() {
         let of = |text: usize, size: usize| {
@@ -190,7 +190,7 @@ mod tests {
         let left = |first: bool| {
             let mut logits = vec![0.0f32; 6 + OTHERS + 99 + TIMES];
             vocabulary.suppress(&mut logits, first);
-            // Of times the rules of their own say which may follow.
+            // Rules of their own decide which timestamps may follow.
             vocabulary.timestamps().forbid(&mut logits);
             logits.iter().enumerate().filter(|(_, logit)| logit.is_finite()).map(|(id, _)| id).collect::<Vec<_>>()
         };

@@ -1,4 +1,4 @@
-//! A loaded Whisper: windows go to the engine that runs it, and what comes back is judged and
+//! Loaded Whisper model: windows go to the backend that runs it, and the results are judged and
 //! joined.
 
 use std::ops::Range;
@@ -14,18 +14,18 @@ use crate::memory::Permit;
 use crate::onnx::Onnx;
 use crate::types::{Bytes, SampleRate};
 
-/// How much is done for a text.
+/// Effort of a transcription.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum DecodeEffort {
-    /// One attempt: the sound is not over.
+    /// One attempt, for a sound that is not complete.
     Draft,
-    /// As many attempts as it takes.
+    /// Further attempts as needed.
     Full,
 }
 
-/// What runs Whisper.
+/// Backend that runs Whisper.
 pub(super) trait AsrBackend: Send {
-    /// The text of a window of at most 28 s at 16 kHz, with or without timestamps.
+    /// Transcribes a window of at most 28 s at 16 kHz, with or without timestamps.
     fn read(
         &mut self,
         samples: &[f32],
@@ -34,13 +34,13 @@ pub(super) trait AsrBackend: Send {
         cancel: &Cancel,
     ) -> Result<Decoded, AsrError>;
 
-    /// Whether a run that is cancelled stops at once.
+    /// Whether a cancelled run stops at once.
     fn stops_at_once(&self) -> bool;
 
-    /// The language it understands in, or understood in last when it is to be detected.
+    /// Language of the transcription, or the last one when it is detected.
     fn language(&self) -> AsrLanguage;
 
-    /// From now on it understands in this one.
+    /// Sets the language of the transcription.
     fn understand_in(&mut self, language: AsrLanguage);
 }
 
@@ -52,13 +52,13 @@ pub struct Whisper {
 }
 
 impl Whisper {
-    /// What the ggml file `model` will hold once loaded by whisper.cpp, caches and buffers
+    /// Bytes that the ggml file `model` will hold once loaded by whisper.cpp, caches and buffers
     /// included.
     pub fn planned_bytes(model: &Path) -> Result<Bytes, AsrError> {
         WhisperCpp::planned_bytes(model)
     }
 
-    /// What the graphs beside the ggml file `model` will hold once loaded by ONNX Runtime.
+    /// Bytes that the graphs beside the ggml file `model` will hold once loaded by ONNX Runtime.
     pub fn planned_bytes_of_graphs(model: &Path) -> Result<Bytes, AsrError> {
         Graphs::planned_bytes(model)
     }
@@ -74,27 +74,27 @@ impl Whisper {
         Ok(Whisper { engine, plan: plan.clone(), _permit: permit })
     }
 
-    /// Loads the graphs beside the ggml file `model`, which is asked for its vocabulary alone.
+    /// Loads the graphs beside the ggml file `model`, from which only the vocabulary is read.
     pub fn load_graphs(onnx: &Onnx, model: &Path, plan: &AsrPlan, permit: Permit) -> Result<Whisper, AsrError> {
         let engine = Box::new(Graphs::load(onnx, model, plan)?);
         Ok(Whisper { engine, plan: plan.clone(), _permit: permit })
     }
 
-    /// Recognises a sound at 16 kHz of any length. Longer than 28 s, it is cut where it is
+    /// Transcribes a sound at 16 kHz of any length. A sound longer than 28 s is cut where it is
     /// quietest.
     pub fn transcribe(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         self.transcribe_with_care(samples, &whole(samples), DecodeEffort::Full, cancel, &mut |_, _| ())
     }
 
-    /// Whether it can read along while somebody speaks: a run that is cancelled stops at once, as
-    /// it does in ONNX Runtime, so what is read along holds nothing up. whisper.cpp has to finish
-    /// its pass over the sound, half a second or more.
+    /// Whether it can transcribe while somebody still speaks. That requires a cancelled run to stop
+    /// at once, as in ONNX Runtime, so that a partial transcription delays nothing. whisper.cpp has
+    /// to finish its pass over the sound, half a second or more.
     pub fn can_transcribe_partially(&self) -> bool {
         self.engine.stops_at_once()
     }
 
-    /// Recognises a sound that is not over, in one attempt. Whether it ends or is cancelled, what
-    /// is recognised after it is as if it had never been.
+    /// Transcribes a sound that is not complete, in one attempt. Whether it ends or is cancelled,
+    /// it has no effect on later transcriptions.
     pub fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<Transcript, AsrError> {
         let before = self.engine.language();
         let transcript =
@@ -103,8 +103,9 @@ impl Whisper {
         transcript
     }
 
-    /// Recognises only the `spans` of a sound in which voice activity heard somebody: in order, not
-    /// overlapping, in samples. Times in the transcript count from the start of `samples`.
+    /// Transcribes only the `spans` of a sound in which the voice activity detector found speech:
+    /// in order, not overlapping, in samples. Times in the transcript count from the start of
+    /// `samples`.
     pub fn transcribe_spans(
         &mut self,
         samples: &[f32],
@@ -114,8 +115,8 @@ impl Whisper {
         self.transcribe_spans_watched(samples, spans, cancel, &mut |_, _| ())
     }
 
-    /// As [`Whisper::transcribe_spans`], and shows after each window up to which sample the sound
-    /// is read, and what was said so far.
+    /// Does the same as [`Whisper::transcribe_spans`], and reports after each window the sample up
+    /// to which the sound is transcribed, and the text so far.
     pub fn transcribe_spans_watched(
         &mut self,
         samples: &[f32],
@@ -146,8 +147,8 @@ impl Whisper {
         Ok(assemble(pieces, self.engine.language().code()))
     }
 
-    /// Adds what is said in a window to `pieces`, and gives the sample where the next window
-    /// begins: its end, or where its text ends, if it ends before the voice does.
+    /// Adds the text of a window to `pieces`, and returns the sample at which the next window
+    /// begins: its end, or the end of its text, if that comes before the end of the voice.
     fn read_window(
         &mut self,
         samples: &[f32],
@@ -156,12 +157,12 @@ impl Whisper {
         cancel: &Cancel,
         pieces: &mut Vec<Piece>,
     ) -> Result<usize, AsrError> {
-        // Before its features are computed: nothing stops that.
+        // Checked before the features are computed, which cannot be stopped.
         if cancel.is_cancelled() {
             return Err(AsrError::Cancelled);
         }
         let sound = &samples[window.clone()];
-        // Sound in which nobody can be speaking never reaches Whisper.
+        // Sound that cannot be speech never reaches Whisper.
         if let Some(nothing) = verdict::without_listening(sound) {
             pieces.push(Piece::nothing(window, nothing));
             return Ok(pieces[pieces.len() - 1].at.end);
@@ -186,8 +187,8 @@ impl Whisper {
         })
     }
 
-    /// Reads a window once; a second time, with timestamps, if the text is too short for the voice
-    /// in it.
+    /// Transcribes a window once; a second time, with timestamps, if the text is too short for the
+    /// voice in it.
     fn read(&mut self, sound: &[f32], effort: DecodeEffort, cancel: &Cancel) -> Result<Decoded, AsrError> {
         let timed = sound.len() > UNTIMED;
         let decoded = self.engine.read(sound, effort, timed, cancel)?;
@@ -199,8 +200,8 @@ impl Whisper {
         Ok(if more { again } else { decoded })
     }
 
-    /// Reads voice that a text leaves out. Nothing comes of it where it is no speech, or little and
-    /// doubtful.
+    /// Transcribes voice that a text leaves out. The result is empty where it is no speech, or
+    /// short and doubtful.
     fn read_gap(&mut self, samples: &[f32], gap: Range<usize>, cancel: &Cancel) -> Result<Vec<Piece>, AsrError> {
         let sound = &samples[gap.start.saturating_sub(MARGIN)..(gap.end + MARGIN).min(samples.len())];
         let decoded = self.engine.read(sound, DecodeEffort::Full, false, cancel)?;
@@ -224,30 +225,30 @@ impl Whisper {
     }
 }
 
-/// A window that is longer, 12 s, is read with timestamps: without them Whisper leaves out
-/// sentences. With them it errs a little more in short ones: base in 3.5 instead of 2.8 % of 565
-/// words in 41 utterances, if the limit is 8 s.
+/// Longest window transcribed without timestamps, 12 s: in longer ones Whisper leaves out sentences
+/// without them. With them it makes a few more errors in short ones: base in 3.5 instead of 2.8 %
+/// of 565 words in 41 utterances, if the limit is 8 s.
 const UNTIMED: usize = 12 * 16_000;
-/// A window is read again from the end of its text only if the text is so long, 1 s.
+/// Least length of a text, 1 s, from whose end a window is transcribed again.
 const PROGRESS: usize = 16_000;
-/// The end of a window is good to 20 ms.
+/// Precision of the end of a window, 20 ms.
 const STEP: usize = 320;
-/// Sound around a gap that is read with it, 200 ms.
+/// Sound on each side of a gap that is transcribed with it, 200 ms.
 const MARGIN: usize = 3_200;
-/// A doubtful text of a gap that is longer, 1.5 s, counts.
+/// Least length of a gap, 1.5 s, whose doubtful text counts.
 const LONG_GAP: usize = 24_000;
 
-/// All of a sound as one span.
+/// Whole sound as one span.
 fn whole(samples: &[f32]) -> Vec<Range<usize>> {
     std::iter::once(0..samples.len()).collect()
 }
 
-/// A piece of text, or the reason why there is none.
+/// Piece of text, or the reason why there is none.
 #[derive(Clone)]
 struct Piece {
-    /// Samples.
+    /// Range of samples.
     at: Range<usize>,
-    /// Text, mean log-probability and probability of no speech.
+    /// Text, mean log-probability and no-speech probability.
     said: Option<(String, f32, f32)>,
     ending: Option<f32>,
     verdict: Verdict,
@@ -258,8 +259,8 @@ impl Piece {
         Piece { at, said: None, ending: None, verdict: Verdict::Nothing(why) }
     }
 
-    /// The pieces of a window: its segments, or all of it where there are none. The last has the
-    /// reading's ending.
+    /// Pieces of a window: its segments, or all of it where there are none. The last has the ending
+    /// of the whole result.
     fn of(decoded: Decoded, verdict: Verdict, window: &Range<usize>) -> Vec<Piece> {
         let Decoded { text, logprob, no_speech, ending, segments, .. } = decoded;
         let sample = |time| (window.start + SampleRate::HEARING.samples(time)).min(window.end);
@@ -282,8 +283,8 @@ impl Piece {
     }
 }
 
-/// The transcript of all pieces: their texts in order, and the least certain of their verdicts
-/// among those that hold words. Only when none does, nothing was said.
+/// Joins all pieces to a transcript: their texts in order, and the least certain of their verdicts
+/// among those that hold words. The verdict is "nothing" only when none does.
 fn assemble(pieces: Vec<Piece>, language: &str) -> Transcript {
     let verdict = verdict::overall(pieces.iter().map(|piece| &piece.verdict));
     let said = |piece: &&Piece| !matches!(piece.verdict, Verdict::Nothing(_));

@@ -1,18 +1,19 @@
-//! Whisper hears at most 30 s at once. Longer sound is cut where it is quietest.
+//! Windows of a sound. Whisper takes at most 30 s at once; longer sound is cut where it is
+//! quietest.
 
 use std::ops::Range;
 
-/// 28 s at 16 kHz: with the margin of the encoder context it fits in the 30 s.
+/// Longest window: 28 s at 16 kHz, which with the margin of the encoder context fits in the 30 s.
 pub const LONGEST: usize = 28 * 16_000;
-/// A cut is looked for in the last 10 s of a window.
+/// Part at the end of a window in which a cut is searched: 10 s.
 const SEARCH: usize = 10 * 16_000;
-/// 20 ms: what is compared; and how many of them in a row, 200 ms, a pause is judged by.
+/// Step over which loudness is compared, 20 ms; and the number of steps that make a pause, 200 ms.
 const STEP: usize = 320;
 const PAUSE: usize = 10;
-/// 300 ms: Whisper's times are about as good.
+/// Distance in which a cut is searched, 300 ms: the precision of Whisper's times.
 const NEAR: usize = 4_800;
 
-/// Windows of at most 28 s that cover all of `samples`, in order, without gaps.
+/// Cuts all of `samples` into windows of at most 28 s, in order, without gaps.
 pub fn cut(samples: &[f32]) -> Vec<Range<usize>> {
     let mut windows = Vec::new();
     let mut start = 0;
@@ -27,7 +28,7 @@ pub fn cut(samples: &[f32]) -> Vec<Range<usize>> {
     windows
 }
 
-/// The first window at or behind sample `from` that holds the `spans` of voice (in order, not
+/// First window at or after sample `from` that holds the `spans` of voice (in order, not
 /// overlapping) and as little else as possible: neighbours share it while it stays short enough, a
 /// longer span is cut where it is quietest.
 pub fn next(samples: &[f32], spans: &[Range<usize>], from: usize) -> Option<Range<usize>> {
@@ -45,13 +46,13 @@ pub fn next(samples: &[f32], spans: &[Range<usize>], from: usize) -> Option<Rang
     Some(window)
 }
 
-/// The quietest place within 300 ms of sample `at`.
+/// Quietest position within 300 ms of sample `at`.
 pub fn quietest_near(samples: &[f32], at: usize) -> usize {
     let range = at.saturating_sub(NEAR)..(at + NEAR).min(samples.len());
     if range.len() < PAUSE * STEP { at.min(samples.len()) } else { quietest(samples, range) }
 }
 
-/// The middle of the quietest 200 ms in `range`.
+/// Middle of the quietest 200 ms in `range`.
 fn quietest(samples: &[f32], range: Range<usize>) -> usize {
     let powers: Vec<f32> =
         samples[range.clone()].chunks_exact(STEP).map(|step| step.iter().map(|s| s * s).sum()).collect();
@@ -66,7 +67,7 @@ mod tests {
 
     const SECOND: usize = 16_000;
 
-    /// Noise with silence of half a second at the given seconds.
+    /// Noise with half a second of silence at each of the given seconds.
     fn sound(seconds: usize, pauses: &[usize]) -> Vec<f32> {
         let loud = |i: usize| (i as f32 * 12.9898).sin() * 0.1;
         let quiet = |i: usize| pauses.iter().any(|&at| (at * SECOND..at * SECOND + SECOND / 2).contains(&i));

@@ -1,7 +1,7 @@
-//! Short sounds that are no speech: two sine partials under a raised cosine.
+//! Short sounds without speech: two sine partials under a raised cosine.
 //!
-//! They are soft, because nobody asked for them, and begin and end at zero, because a step is heard
-//! as a click.
+//! Each is soft, because it comes unasked, and its samples begin and end at zero, because a step is
+//! heard as a click.
 
 use std::f64::consts::{PI, TAU};
 
@@ -10,24 +10,24 @@ use crate::types::{Ms, SampleRate};
 /// A short soft sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EarconSound {
-    /// In hertz, the louder first.
+    /// Frequencies in hertz, the louder first.
     partials: [f64; 2],
     length: Ms,
 }
 
-/// The most that a sample can be: -22 dB of full scale. The loudest sample of an answer has -5 to
-/// -6 dB: measured of three that piper-joe spoke, the starter's voice.
+/// Largest possible sample: -22 dB of full scale. The loudest sample of an answer has -5 to -6 dB:
+/// measured on three that piper-joe, the voice of the starter profile, spoke.
 const PEAK: f64 = 0.08;
-/// What the second partial has of it: 9 dB less than the first, so that one pitch is heard.
+/// Amplitude of the second partial relative to the first: 9 dB less, so that one pitch is heard.
 const SECOND: f64 = 0.26;
 
 impl EarconSound {
-    /// Somebody is listened to: high, as a question ends (A5 and the E above).
+    /// Sound for listening: high, as a question ends (A5 and the E above).
     pub const LISTENING: EarconSound = EarconSound { partials: [880.0, 1318.5], length: Ms(120.0) };
-    /// The answer takes a while: low and longer (E4 and the B above).
+    /// Sound for an answer that takes a while: low and longer (E4 and the B above).
     pub const THINKING: EarconSound = EarconSound { partials: [329.6, 493.9], length: Ms(180.0) };
 
-    /// Its sound, from zero to zero.
+    /// Samples of the sound, from zero to zero.
     pub fn samples(&self, rate: SampleRate) -> Vec<f32> {
         let count = rate.samples(self.length);
         let last = count.saturating_sub(1).max(1) as f64;
@@ -51,7 +51,7 @@ mod tests {
             for rate in [SampleRate(16_000), SampleRate(22_050)] {
                 let samples = earcon.samples(rate);
                 let loudest = samples.iter().fold(0.0f32, |loudest, sample| loudest.max(sample.abs()));
-                // -20 dB at most, and nevertheless to be heard.
+                // -20 dB at most, and still audible.
                 assert!((0.04..=0.1).contains(&loudest), "{loudest}");
                 assert!(samples[0].abs() < 1e-6 && samples[samples.len() - 1].abs() < 1e-6);
                 // No step is larger than those of the tone itself at its loudest.

@@ -1,10 +1,11 @@
-//! A high-pass filter takes out what lies below every voice: offset, rumble, hum of the mains.
+//! High-pass filter that removes everything below a voice: offset, rumble, mains hum.
 
 use biquad::{Biquad, Coefficients, DirectForm2Transposed, ToHertz, Type};
 
 use crate::types::SampleRate;
 
-/// Hertz. The harmonics of a voice tell its words where its fundamental, down to 70 Hz, is lowered.
+/// Corner frequency in hertz. Words are recognised by the harmonics of a voice when its
+/// fundamental, down to 70 Hz, is lowered.
 ///
 /// Orders 2, 4, 6 and 8 were tried at corners from 70 to 100 Hz. On 12 recordings with hum as loud
 /// as 60 % of their peak, order 2 at 70 Hz lost three, order 4 at 80 Hz one, and none was lost from
@@ -14,19 +15,19 @@ const CORNER: f64 = 100.0;
 /// The quality factors of a Butterworth filter of order 4: 50 Hz is lowered by 24 dB, 60 Hz by 18
 /// dB.
 const QUALITIES: [f64; 2] = [0.541_196_10, 1.306_562_97];
-/// Less than this is nothing: 1e-20 of full scale is 400 dB down.
+/// Level below which a value is taken as zero: 1e-20 of full scale is 400 dB down.
 const NOTHING: f64 = 1e-20;
 
 /// A Butterworth high-pass of order 4 at 100 Hz, sample by sample.
 #[derive(Clone, Debug)]
 pub struct HighPass {
     sections: [DirectForm2Transposed<f64>; 2],
-    /// The first sample, at which the sound is taken to have stood before: an offset makes no jump.
+    /// First sample, taken as the level before the sound: so an offset makes no jump.
     rest: Option<f64>,
 }
 
 impl HighPass {
-    /// For sound of `rate`, at least 4 kHz.
+    /// Makes a filter for sound of `rate`, at least 4 kHz.
     pub fn new(rate: SampleRate) -> HighPass {
         let section = |quality| {
             let corner = Coefficients::from_params(Type::HighPass, f64::from(rate.0).hz(), CORNER.hz(), quality);
@@ -38,14 +39,14 @@ impl HighPass {
     /// Filters one sample, which must be finite.
     pub fn next(&mut self, sample: f32) -> f32 {
         let sample = f64::from(sample);
-        // The last term keeps the filter from numbers too small to be held in full, which make it
-        // many times slower.
+        // The last term keeps the filter's state from denormal numbers, which make it many times
+        // slower.
         let moved = sample - *self.rest.get_or_insert(sample) + NOTHING;
         let filtered = self.sections.iter_mut().fold(moved, |sample, section| section.run(sample));
         if filtered.abs() > NOTHING { filtered as f32 } else { 0.0 }
     }
 
-    /// Filters `samples` where they stand.
+    /// Filters `samples` in place.
     pub fn process(&mut self, samples: &mut [f32]) {
         samples.iter_mut().for_each(|sample| *sample = self.next(*sample));
     }

@@ -1,12 +1,12 @@
-//! How loud a microphone is, for the eye.
+//! Level meter of a microphone, for display.
 
 use crate::level::{decibels, power};
 
-/// How much of the power shown before is still shown a block of 10 ms later: it falls by 20 dB in
-/// 200 ms, which the eye can follow.
+/// Share of the displayed power that remains in the next block of 10 ms: the display falls by 20 dB
+/// in 200 ms, which the eye can follow.
 const FALL: f32 = 0.794;
 
-/// Follows the loudest of the last moments.
+/// Follows the peak power of the last moments.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LevelMeter {
     power: f32,
@@ -18,7 +18,7 @@ impl LevelMeter {
         self.power = power(block).max(self.power * FALL);
     }
 
-    /// In decibels of full scale: a sine of full level has -3, silence is minus infinity.
+    /// Level in dBFS: a sine of full level has -3, silence is minus infinity.
     pub fn decibels(&self) -> f32 {
         decibels(self.power)
     }

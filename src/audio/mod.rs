@@ -1,8 +1,8 @@
-//! Sound in files and devices: reading what people have, changing its rate, writing what Sotto
-//! says; microphone and speaker ([`device`]), what is done to the microphone's sound before anyone
-//! listens ([`front`]), and what lies between the two in this place ([`probe`]).
+//! Sound in files and devices: reads files of many kinds, resamples, and writes WAV files; connects
+//! to microphones and loudspeakers ([`device`]), cleans the microphone's signal ([`front`]), and
+//! measures the acoustic path between the two ([`probe`]).
 //!
-//! Architecture invariant: nothing here knows of text.
+//! Architecture invariant: nothing here uses text.
 
 pub mod device;
 mod earcon;
@@ -33,7 +33,7 @@ use std::path::PathBuf;
 
 use crate::types::{Ms, SampleRate};
 
-/// Why a sound could not be read, changed or written. Each names the file and what to do.
+/// Reason why a sound could not be read, resampled or written. Each names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum AudioError {
     #[error("{path} could not be read: {source}")]

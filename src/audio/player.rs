@@ -1,9 +1,9 @@
-//! The sound of an answer on its way to the speaker, and how far into it the speaker is.
+//! Player of an answer's sound, with the exact position of the loudspeaker in it.
 //!
-//! An answer's sound is one line of samples, counted from its first. The player hands it out as the
-//! device has room, and remembers which of the samples that were ever written began which stretch
-//! of it; so the device's own count of what has left the speaker tells to the sample how much of
-//! the answer was heard, whatever was held, dropped and said again.
+//! The sound of an answer is one sequence of samples, counted from its first. The player hands it
+//! out as the device has space, and remembers the start of each stretch of the answer among all
+//! samples ever written. So the device's count of samples that have left the loudspeaker gives, to
+//! the sample, how much of the answer was heard, even when it was paused, dropped or repeated.
 //!
 //! Architecture invariant: no clock, no device, no thread.
 
@@ -11,20 +11,21 @@ use std::collections::VecDeque;
 
 use crate::types::{Frame, Ms, SampleRate, TurnId};
 
-/// Sound that was heard and is kept, to go back into: more than a long word and a pause before it.
+/// Amount of sound kept after it was heard, to go back to: more than a long word and a pause before
+/// it.
 const KEPT: Ms = Ms(4_000.0);
 
-/// The sound of one answer at a time.
+/// Player for the sound of one answer at a time.
 #[derive(Debug)]
 pub struct Player {
     rate: SampleRate,
     turn: Option<TurnId>,
-    /// The answer's samples from `first` on.
+    /// Samples of the answer from `first` on.
     sound: VecDeque<f32>,
     first: u64,
-    /// The next sample to hand out.
+    /// Next sample to hand out.
     next: u64,
-    /// With which samples written which of the answer began, oldest first.
+    /// Stretches of the answer by the samples written at which they begin, oldest first.
     stretches: VecDeque<Stretch>,
 }
 
@@ -39,16 +40,16 @@ impl Player {
         Player { rate, turn: None, sound: VecDeque::new(), first: 0, next: 0, stretches: VecDeque::new() }
     }
 
-    /// The answer of `turn` begins, when so many samples have ever been written to the device. The
-    /// one before is dropped.
+    /// Begins the answer of `turn`, after `written` samples have ever been written to the device.
+    /// An earlier answer is dropped.
     pub fn begin(&mut self, turn: TurnId, written: u64) {
         *self = Player::new(self.rate);
         self.turn = Some(turn);
         self.stretches.push_back(Stretch { written, sound: 0 });
     }
 
-    /// Nothing of the answer was handed out yet, but something else was written: it begins when so
-    /// many samples have ever been written.
+    /// Moves the beginning of an answer of which nothing was handed out: other sound was written
+    /// first, `written` samples by now.
     pub fn begin_later(&mut self, written: u64) {
         if self.turn.is_some() && self.next == 0 {
             self.stretches.clear();
@@ -61,14 +62,14 @@ impl Player {
         *self = Player::new(self.rate);
     }
 
-    /// The turn whose answer it is.
+    /// Turn whose answer it is.
     pub fn turn(&self) -> Option<TurnId> {
         self.turn
     }
 
-    /// More of the answer. What belongs to another turn is dropped.
+    /// Adds more of the answer. Sound of another turn is dropped.
     ///
-    /// Panics if the rate is another than the player's.
+    /// Panics if the rate is not the player's.
     pub fn push(&mut self, frame: &Frame) {
         assert_eq!(frame.rate, self.rate, "sound is played at the rate of the voice");
         if self.turn == Some(frame.turn) {
@@ -76,12 +77,12 @@ impl Player {
         }
     }
 
-    /// How much sound waits to be handed out.
+    /// Amount of sound that waits to be handed out.
     pub fn waiting(&self) -> Ms {
         self.rate.duration((self.pushed() - self.next) as usize)
     }
 
-    /// The next samples of the answer, at most `most`.
+    /// Returns the next samples of the answer, at most `most`.
     pub fn hand_out(&mut self, most: usize) -> Vec<f32> {
         let from = (self.next - self.first) as usize;
         let count = most.min(self.sound.len() - from);
@@ -89,13 +90,13 @@ impl Player {
         self.sound.range(from..from + count).copied().collect()
     }
 
-    /// The device did not take the last `count` that were handed out.
+    /// Takes back the last `count` samples handed out, which the device did not take.
     pub fn not_written(&mut self, count: usize) {
         self.next = self.next.saturating_sub(count as u64).max(self.first);
     }
 
-    /// Goes on from `from`, when so many samples have ever been written: as far back as there is
-    /// sound.
+    /// Continues from `from`, or from the earliest sound kept, after `written` samples have ever
+    /// been written.
     pub fn go_back(&mut self, from: Ms, written: u64) {
         if self.turn.is_some() {
             self.next = (self.rate.samples(from) as u64).clamp(self.first, self.pushed());
@@ -103,7 +104,7 @@ impl Player {
         }
     }
 
-    /// How far into the answer the speaker is, when of all samples ever written `settled` were
+    /// Position of the loudspeaker in the answer, when `settled` of all samples ever written were
     /// played or dropped.
     pub fn position(&mut self, settled: u64) -> u64 {
         while self.stretches.get(1).is_some_and(|next| next.written <= settled) {
@@ -116,7 +117,7 @@ impl Player {
         position
     }
 
-    /// Whether everything was handed out, and the speaker has it all behind it.
+    /// Whether everything was handed out, and was played or dropped.
     pub fn is_drained(&mut self, settled: u64) -> bool {
         self.next == self.pushed() && self.position(settled) == self.pushed()
     }
@@ -147,7 +148,7 @@ mod tests {
         player
     }
 
-    /// Samples that say their own number.
+    /// Adds samples whose values are their own numbers.
     fn say_more(player: &mut Player, count: usize) {
         let samples = (player.pushed()..).take(count).map(|n| n as f32).collect();
         player.push(&Frame { turn: TurnId(1), rate: RATE, samples, words: Vec::new() });
@@ -171,7 +172,7 @@ mod tests {
         let mut player = saying(60);
         player.hand_out(40);
         assert_eq!(player.position(23), 23);
-        // The device drops the 17 it had left.
+        // The device drops its last 17 samples.
         player.go_back(Ms(20.0), 40);
         assert_eq!(player.position(23), 23);
         assert_eq!(player.position(40), 20);
@@ -226,7 +227,7 @@ mod tests {
     }
 
     proptest! {
-        /// A device that remembers each sample by itself agrees.
+        /// Compares with a device that remembers each sample by itself.
         #[test]
         fn the_position_is_that_of_the_sample_that_comes_next(steps in proptest::collection::vec(prop_oneof![
             (0..90usize).prop_map(Step::Say),
@@ -235,8 +236,8 @@ mod tests {
             (0..30u32).prop_map(Step::GoBack),
         ], 0..60)) {
             let mut player = saying(30);
-            // Of each sample written which of the answer's it was; how many are settled; and with
-            // which of them it went on last, from where.
+            // For each sample written: its number in the answer. Then the number of settled
+            // samples, and the sample and position at which it last continued.
             let (mut written, mut settled, mut went_on): (Vec<f32>, usize, (usize, f32)) = (Vec::new(), 0, (0, 0.0));
             for step in steps {
                 match step {

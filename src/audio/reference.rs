@@ -1,49 +1,49 @@
-//! What the speaker plays, by time: the canceller's reference.
+//! Played sound by time: the echo canceller's reference.
 //!
-//! Samples count from the moment at which they were given to a device that had run dry, and then
-//! one after another. They leave the speaker later by what the device holds, which is the same as
-//! long as it does not run dry again: so the way from here to the microphone is always positive and
-//! steady, whatever a device believes of its own latency (PulseAudio's null sinks are wrong by 120
-//! ms), and the canceller finds it by itself.
+//! Samples are placed one after another, from the moment at which the first was given to a device
+//! that had run dry. They leave the loudspeaker later, by the amount that the device holds, which
+//! stays the same as long as it does not run dry again. So the delay from here to the microphone is
+//! always positive and steady, even when a device misreports its own latency (PulseAudio's null
+//! sinks are wrong by 120 ms), and the canceller finds it by itself.
 //!
-//! What was given in the 10 ms of a block of the microphone is read off at the microphone's rate:
-//! interpolated with a windowed sinc (Smith, "Digital Audio Resampling", 2.2), because a block may
-//! begin between two samples.
+//! The reference for a block of the microphone is read at the microphone's rate. It is interpolated
+//! with a windowed sinc (Smith, "Digital Audio Resampling", 2.2), because a block may begin between
+//! two samples.
 
 use std::collections::VecDeque;
 
 use super::front::{BLOCK, ProcessedBlock};
 use crate::types::{Ms, SampleRate};
 
-/// Samples of the speaker on each side of a point that make its value.
+/// Samples on each side of a point that determine its value.
 const REACH: usize = 16;
-/// Places between two samples for which the weights are kept.
+/// Number of positions between two samples with stored weights.
 const PHASES: usize = 128;
-/// Of half the microphone's rate: what is above would fold back.
+/// Cutoff relative to half the microphone's rate: higher frequencies would alias.
 const PASS: f64 = 0.92;
-/// What is played is kept so long: blocks of the microphone come late, and the canceller looks back
-/// by itself.
+/// Time for which played sound is kept: blocks of the microphone arrive late, and the canceller
+/// also looks back by itself.
 const KEPT: Ms = Ms(1_000.0);
-/// A device that is given more so late after the end of what it had has not run dry: we may have
-/// been late ourselves.
+/// Largest delay of new sound after the end of the last at which a device has not run dry: the
+/// program may have been late itself.
 const LATE: Ms = Ms(5.0);
 
-/// The sound of a speaker in time.
+/// Sound of a loudspeaker by time.
 pub struct EchoReference {
     rate: SampleRate,
     strips: VecDeque<Strip>,
-    /// `[PHASES][2 · REACH]`
+    /// Weights `[PHASES][2 · REACH]`.
     weights: Vec<[f32; 2 * REACH]>,
 }
 
-/// Samples one after another, the first of them at `at` milliseconds.
+/// Consecutive samples, the first of them at `at` milliseconds.
 struct Strip {
     at: f64,
     samples: VecDeque<f32>,
 }
 
 impl EchoReference {
-    /// For a speaker that is given samples at `rate`.
+    /// Makes the reference of a loudspeaker that takes samples at `rate`.
     pub fn new(rate: SampleRate) -> EchoReference {
         EchoReference {
             rate,
@@ -52,7 +52,7 @@ impl EchoReference {
         }
     }
 
-    /// The device was given these samples at the moment `at`.
+    /// Adds samples given to the device at the moment `at`.
     pub fn push(&mut self, at: Ms, samples: impl IntoIterator<Item = f32>) {
         let end = |strip: &Strip| strip.at + self.rate.duration(strip.samples.len()).0;
         match self.strips.back_mut() {
@@ -61,14 +61,14 @@ impl EchoReference {
         }
     }
 
-    /// At the moment `at` the device dropped what it had.
+    /// Notes that the device dropped its waiting samples at the moment `at`.
     pub fn cut(&mut self, at: Ms) {
         for strip in &mut self.strips {
             strip.samples.truncate(self.rate.samples(Ms((at.0 - strip.at).max(0.0))));
         }
     }
 
-    /// What goes with the microphone's 10 ms from `at` on.
+    /// Reference for the microphone's 10 ms from `at` on.
     pub fn block(&mut self, at: Ms) -> ProcessedBlock {
         self.forget_before(at.0 - KEPT.0);
         let mut block = [0.0; BLOCK];
@@ -79,7 +79,7 @@ impl EchoReference {
         block
     }
 
-    /// What `strip` gives at the moment `time`.
+    /// Value of `strip` at the moment `time`.
     fn sample(&self, strip: &Strip, time: f64) -> f32 {
         let place = (time - strip.at) * f64::from(self.rate.0) / 1000.0;
         let (whole, part) = (place.floor(), place.fract().rem_euclid(1.0));
@@ -102,7 +102,7 @@ impl EchoReference {
     }
 }
 
-/// Of the samples around a point that is `phase / PHASES` behind one of them.
+/// Weights of the samples around a point that is `phase / PHASES` behind one of them.
 fn weights(rate: SampleRate, phase: usize) -> [f32; 2 * REACH] {
     use std::f64::consts::PI;
     let cutoff = (PASS * f64::from(SampleRate::HEARING.0) / f64::from(rate.0)).min(1.0);
@@ -125,13 +125,13 @@ mod tests {
         (std::f64::consts::TAU * hertz * seconds).sin() as f32
     }
 
-    /// What is off at most in blocks from 20 ms on, of a tone that is pushed in uneven stretches.
+    /// Largest error in blocks from 20 ms on, for a tone that is pushed in uneven stretches.
     fn worst(hertz: f64, wanted: f64, offset: f64) -> f32 {
         let mut reference = EchoReference::new(RATE);
         let mut from = 0;
         for count in [700, 13, 2_000, 441, 3_000] {
             let samples = (from..from + count).map(|n| tone(hertz, f64::from(n) / 22_050.0));
-            // The first as it comes, the others while the device still has some.
+            // The first is given at its time, the others while the device still has some.
             let early = if count == 700 { 0.0 } else { 11.0 };
             reference.push(Ms(offset + f64::from(from) * 1000.0 / 22_050.0 - early), samples);
             from += count;

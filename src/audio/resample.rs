@@ -1,5 +1,5 @@
-//! From one sampling rate to another, by `rubato`'s Fourier resampler: linear phase, its delay
-//! taken away again.
+//! Resampling at a fixed ratio, by `rubato`'s Fourier resampler: linear phase, with its delay
+//! removed.
 
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler as _, WindowFunction};
@@ -8,17 +8,16 @@ use super::AudioError;
 use super::riff::RATES;
 use crate::types::SampleRate;
 
-/// Input frames per transform: the transition band of the filter is about 4 % of the lower rate's
-/// half.
+/// Input frames per transform: the filter's transition band is about 4 % of half the lower rate.
 const BLOCK: usize = 1024;
 
-/// Sound goes in piece by piece and comes out at the other rate, aligned with the input: sample `n`
-/// of the output is the input at `n · from / to`. After [`Resampler::finish`] as many samples have
-/// come out as the time they stand for needs, rounded.
+/// Resampler of a sound that comes in pieces. The output is aligned with the input: its sample `n`
+/// is the input at `n · from / to`. After [`Resampler::finish`] the output has the length of the
+/// input, rounded to a sample.
 pub struct Resampler {
     from: SampleRate,
     to: SampleRate,
-    /// `None` when there is nothing to change.
+    /// The resampler; `None` when both rates are equal.
     engine: Option<Engine>,
     taken: u64,
     given: u64,
@@ -29,11 +28,11 @@ struct Engine {
     /// Input that does not fill a block yet.
     waiting: Vec<f32>,
     block: Vec<f32>,
-    /// Output samples that are still the filter's delay.
+    /// Number of output samples of the filter's delay yet to be dropped.
     delay: usize,
 }
 
-/// A whole sound at once.
+/// Resamples a whole sound at once.
 pub fn resample(samples: &[f32], from: SampleRate, to: SampleRate) -> Result<Vec<f32>, AudioError> {
     let mut resampler = Resampler::new(from, to)?;
     let mut out = Vec::with_capacity(samples.len() * to.0 as usize / from.0 as usize + BLOCK);
@@ -43,7 +42,7 @@ pub fn resample(samples: &[f32], from: SampleRate, to: SampleRate) -> Result<Vec
 }
 
 impl Resampler {
-    /// Both rates must be 4 to 384 kHz.
+    /// Makes a resampler. Errors unless both rates are 4 to 384 kHz.
     pub fn new(from: SampleRate, to: SampleRate) -> Result<Self, AudioError> {
         let refuse = || AudioError::rates(from, to);
         if !RATES.contains(&from.0) || !RATES.contains(&to.0) {
@@ -53,7 +52,7 @@ impl Resampler {
         Ok(Resampler { from, to, engine, taken: 0, given: 0 })
     }
 
-    /// Takes `samples` in and appends to `out` what is ready.
+    /// Takes in `samples` and appends the finished output to `out`.
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.taken += samples.len() as u64;
         let before = out.len();
@@ -68,7 +67,7 @@ impl Resampler {
     pub fn finish(&mut self, out: &mut Vec<f32>) {
         let (from, to) = (u128::from(self.from.0), u128::from(self.to.0));
         let due = (u128::from(self.taken) * to + from / 2) / from;
-        // The delay of the filter keeps what was given below what is due.
+        // The delay of the filter keeps the output shorter than it has to be.
         let missing = due.saturating_sub(u128::from(self.given)) as usize;
         let start = out.len();
         if let Some(engine) = &mut self.engine {
@@ -104,7 +103,7 @@ impl Engine {
         self.waiting.drain(..used);
     }
 
-    /// One block, from `at` in what waits; says how much was used.
+    /// Resamples one block, from `at` in the waiting input; returns the number of samples used.
     fn turn(&mut self, at: usize, out: &mut Vec<f32>) -> usize {
         let wanted = self.fft.input_frames_next();
         let input = SequentialSlice::new(&self.waiting[at..at + wanted], 1, wanted).expect("one channel");
@@ -172,7 +171,7 @@ mod tests {
         let whole = resample(&sound, SampleRate(44_100), SampleRate::HEARING).unwrap();
         for piece in [1, 7, 1_000, 44_100] {
             let mut resampler = Resampler::new(SampleRate(44_100), SampleRate::HEARING).unwrap();
-            // Twice: finishing leaves it as new.
+            // Twice: after finishing the resampler is like new.
             for _ in 0..2 {
                 let mut out = Vec::new();
                 sound.chunks(piece).for_each(|chunk| resampler.push(chunk, &mut out));

@@ -1,22 +1,23 @@
-//! Place and coding of the sound in a WAV file: RIFF, RIFX, RF64 and BW64.
+//! Position and encoding of the sound in a WAV file: RIFF, RIFX, RF64 and BW64.
 //!
-//! Read here and not by `symphonia`, which reads the other containers: of 61 odd files with words
-//! in them, as programs write them, it gives 13 wrongly or not at all, and this gives 60. Those
-//! have sizes of 0 from programs that write to a pipe, sizes above the file's, two chunks of sound
-//! or of format, an odd chunk without its pad byte, 12 bits, or one of the other three magic words.
+//! Sotto uses it in place of the one of `symphonia`, which reads the other containers. Of 61
+//! unusual files with speech, as programs write them, `symphonia` reads 13 wrongly or not at all,
+//! and this reader gets 60 right. The files have sizes of 0 from programs that write to a pipe,
+//! sizes above the file's, two chunks of sound or of format, an odd chunk without its pad byte, 12
+//! bits, or one of the other three magic words.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Range, RangeInclusive};
 
 use symphonia::core::codecs::audio::{AudioCodecId, well_known as codecs};
 
-/// Samples per second that are accepted.
+/// Sample rates that are accepted, in samples per second.
 pub const RATES: RangeInclusive<u32> = 4_000..=384_000;
 pub const MAX_CHANNELS: u16 = 32;
-/// Chunks that are looked at before we give up.
+/// Largest number of chunks examined.
 const MAX_CHUNKS: usize = 1_000;
-/// A size from here on, 2 GiB less 64 KiB, was written before it was known: `sox` writes 0x7FFFF000
-/// to a pipe, `arecord` 0x80000000, `ffmpeg` 0xFFFFFFFF.
+/// Size, 2 GiB less 64 KiB, from which a size is a placeholder: `sox` writes 0x7FFFF000 to a pipe,
+/// `arecord` 0x80000000, `ffmpeg` 0xFFFFFFFF.
 const UNKNOWN_SIZE: u64 = 0x7FFF_0000;
 
 const TAG_UNKNOWN: u16 = 0;
@@ -43,7 +44,7 @@ const OTHER_TAGS: [(u16, &str); 11] = [
     (0x704F, "Opus"),
 ];
 
-/// Coding of the sound.
+/// Encoding of the sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WavFormat {
     pub codec: AudioCodecId,
@@ -92,7 +93,7 @@ pub fn is_wav(start: &[u8]) -> bool {
 }
 
 /// Reads all chunks of a WAV file of `length` bytes, see [`is_wav`]. The first format counts, as it
-/// stands before the sound.
+/// precedes the sound.
 pub fn read_layout(file: &mut (impl Read + Seek), length: u64) -> Result<WavLayout, Trouble> {
     let mut magic = [0; 12];
     file.seek(SeekFrom::Start(0))?;
@@ -152,8 +153,7 @@ struct Chunks<'a, F> {
 }
 
 impl<F: Read + Seek> Chunks<'_, F> {
-    /// Reads the head of the next chunk, and stands before its content; `None` where the file is
-    /// over.
+    /// Reads the header of the next chunk, up to its content; `None` at the end of the file.
     fn next(&mut self) -> Result<Option<Chunk>, Trouble> {
         if self.length.saturating_sub(self.at) < 8 {
             return Ok(None);
@@ -169,8 +169,8 @@ impl<F: Read + Seek> Chunks<'_, F> {
         if self.big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
     }
 
-    /// Goes behind a chunk that ends at `end`. An odd one has a zero byte behind it, which some
-    /// writers forget; no chunk's name begins with a zero.
+    /// Skips to the end of a chunk that ends at `end`. An odd one has a zero byte behind it, which
+    /// some writers forget; no chunk's name begins with a zero.
     fn skip_to(&mut self, end: u64) -> Result<(), Trouble> {
         self.at = end;
         if end % 2 == 1 && end < self.length {
@@ -182,14 +182,15 @@ impl<F: Read + Seek> Chunks<'_, F> {
         Ok(())
     }
 
-    /// Reads the size of the sound in a file that may pass 4 GiB, behind the size of the file.
+    /// Reads the size of the sound in a file that may exceed 4 GiB, which follows the size of the
+    /// file.
     fn read_sizes(&mut self) -> Result<u64, Trouble> {
         let mut fields = [0; 16];
         self.file.read_exact(&mut fields)?;
         Ok(u64::from_le_bytes(fields[8..].try_into().expect("eight bytes")))
     }
 
-    /// Finds the stretch of a data chunk's sound, and how many bytes are missing of it.
+    /// Finds the sound of a data chunk, and the number of its bytes that are missing.
     fn extent(&mut self, chunk: &Chunk, sizes: Option<u64>) -> Result<(Range<u64>, u64), Trouble> {
         let size = sizes.filter(|_| chunk.size == u64::from(u32::MAX)).unwrap_or(chunk.size);
         let left = self.length - chunk.start;
@@ -200,8 +201,8 @@ impl<F: Read + Seek> Chunks<'_, F> {
         Ok((chunk.start..chunk.start + used, missing))
     }
 
-    /// Tells whether the rest of the file, from `start` on, is nothing but chunks: then a size of 0
-    /// before it means no sound.
+    /// Detects whether the rest of the file, from `start` on, is nothing but chunks: then a size of
+    /// 0 before it means no sound.
     fn chunks_follow(&mut self, start: u64) -> Result<bool, Trouble> {
         self.at = start;
         for _ in 0..MAX_CHUNKS {
@@ -215,8 +216,8 @@ impl<F: Read + Seek> Chunks<'_, F> {
         Ok(self.at == self.length)
     }
 
-    /// WAVEFORMAT, WAVEFORMATEX or WAVEFORMATEXTENSIBLE. Bits that are fewer than their container
-    /// fill it from the top, so only the container matters.
+    /// Reads WAVEFORMAT, WAVEFORMATEX or WAVEFORMATEXTENSIBLE. Bits that are fewer than their
+    /// container fill it from the top, so only the container matters.
     fn read_format(&mut self, size: u64) -> Result<WavFormat, Trouble> {
         let mut bytes = [0; 40];
         let present = size.min(40) as usize;
@@ -239,7 +240,7 @@ impl<F: Read + Seek> Chunks<'_, F> {
     }
 }
 
-/// The fields of a format chunk.
+/// Fields of a format chunk.
 struct Fields {
     tag: u16,
     channels: u16,
@@ -272,9 +273,9 @@ impl Fields {
         Ok(WavFormat { codec, rate, channels, block: u64::from(container) * u64::from(channels), frames: 1 })
     }
 
-    /// Bytes of one sample. Writers err in the frame's size more than in the bits: some leave it 0,
-    /// or write bits, or one channel's bytes. The bits count where the frame is impossible, or the
-    /// byte rate agrees with them.
+    /// Bytes of one sample. Writers get the frame's size wrong more often than the bits: some leave
+    /// it 0, or write bits, or one channel's bytes. The bits count where the frame is impossible,
+    /// or the byte rate agrees with them.
     fn container(&self) -> Result<u16, Trouble> {
         let &Fields { channels, frame, bits, .. } = self;
         let (stated, needed) = (frame / channels, bits.div_ceil(8));
@@ -294,8 +295,8 @@ impl Fields {
         let either = |little, big| Ok(if self.big { big } else { little });
         match (self.tag, container) {
             (TAG_PCM | TAG_UNKNOWN, 1) => Ok(codecs::CODEC_ID_PCM_U8),
-            // A tag that tells nothing stands before plain samples; of four bytes they could be
-            // integers or floats.
+            // A tag without meaning precedes plain samples; with four bytes they could be integers
+            // or floats.
             (TAG_PCM | TAG_UNKNOWN, 2) => either(codecs::CODEC_ID_PCM_S16LE, codecs::CODEC_ID_PCM_S16BE),
             (TAG_PCM | TAG_UNKNOWN, 3) => either(codecs::CODEC_ID_PCM_S24LE, codecs::CODEC_ID_PCM_S24BE),
             (TAG_PCM, 4) => either(codecs::CODEC_ID_PCM_S32LE, codecs::CODEC_ID_PCM_S32BE),
@@ -309,8 +310,8 @@ impl Fields {
         }
     }
 
-    /// Four bits a sample, in blocks that begin with a header and the first samples of each
-    /// channel.
+    /// Format of ADPCM: four bits a sample, in blocks that begin with a header and the first
+    /// samples of each channel.
     fn adpcm(&self) -> Result<WavFormat, Trouble> {
         let &Fields { channels, rate, frame, .. } = self;
         let (codec, header, first) = match self.tag {

@@ -1,4 +1,4 @@
-//! Recorded speech made ready for those who listen to it: voice activity and recognition.
+//! Recorded speech prepared for voice activity detection and recognition.
 
 use std::path::Path;
 
@@ -6,20 +6,19 @@ use super::{AudioError, Clip, HighPass, load_at};
 use crate::level;
 use crate::types::{Ms, SampleRate};
 
-/// Least level of a recording's loudest passage: -23 dB of full scale, as of a voice
-/// near its microphone. Voice activity misses first words of speech that peaks at -40 dB, and all
-/// of it at -52 dB.
+/// Least level of a recording's loudest passage: -23 dBFS, as of a voice near its microphone. Voice
+/// activity detection misses first words of speech that peaks at -40 dB, and all of it at -52 dB.
 const LOUDEST: f32 = 0.07;
-/// The steady noise of 16 bits themselves, about one of their steps: it is silence, not a noise
-/// that somebody recorded.
+/// Level of the quantisation noise of 16 bits, about one step: it counts as silence, not as
+/// recorded noise.
 const DIGITAL_NOISE: f32 = 1.0 / 32_768.0;
-/// Below this there is nothing to be raised: -180 dB.
+/// Level below which a sound is not raised: -180 dB.
 const NOTHING: f32 = 1e-9;
 
-/// Reads a recording of speech at 16 kHz for recognition: what [`load_at`] gives, without offset
-/// and hum, and a soft one as loud as others. `[audio] gain` has no part in it.
+/// Reads a recording of speech at 16 kHz for recognition: the sound of [`load_at`] without offset
+/// and hum, with a soft one made as loud as others. `[audio] gain` has no effect on it.
 ///
-/// Errors as [`load_at`] does.
+/// Errors are those of [`load_at`].
 pub fn load_speech(path: &Path, limit: Ms) -> Result<Clip, AudioError> {
     let mut clip = load_at(path, limit, SampleRate::HEARING)?;
     HighPass::new(SampleRate::HEARING).process(&mut clip.samples);
@@ -27,8 +26,8 @@ pub fn load_speech(path: &Path, limit: Ms) -> Result<Clip, AudioError> {
     Ok(clip)
 }
 
-/// Raises a soft sound as a whole. By its loudest passage, not by its peak: a click does not count,
-/// nor how much of it is silence.
+/// Raises a soft sound as a whole, by its loudest passage and not by its peak: clicks and the
+/// amount of silence have no effect.
 fn raise(samples: &mut [f32]) {
     let powers = level::steps(samples, SampleRate::HEARING);
     let loudest = level::sustained(&powers).sqrt();
@@ -42,7 +41,7 @@ mod tests {
     use super::*;
     use crate::audio::WavWriter;
 
-    /// Two seconds of a tone that comes and goes, as speech does.
+    /// Two seconds of a tone that comes and goes, like speech.
     fn voice(level: f32) -> Vec<f32> {
         (0..32_000).map(|n| if n % 8_000 < 4_000 { level * (n as f32 * 0.3).sin() } else { 0.0 }).collect()
     }

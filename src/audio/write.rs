@@ -1,4 +1,4 @@
-//! Writing 16-bit mono WAV files that appear whole or not at all.
+//! Writer of 16-bit mono WAV files that appear whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -13,28 +13,27 @@ use crate::types::SampleRate;
 /// Sizes in a WAV header are 32 bits wide; some room is left for the header itself.
 const MAX_SAMPLES: u64 = (u32::MAX as u64 - 1024) / 2;
 
-/// A place at which a WAV file can be written: found out before the sound, or its rate, is there.
-/// The file grows beside its target and takes its name in [`WavWriter::finish`]. Dropped before, it
-/// leaves nothing behind.
+/// Target of a WAV file, checked before the sound or its rate is known. The file grows beside its
+/// target and takes its name in [`WavWriter::finish`]. If it is dropped before, no file is left.
 pub struct WavTarget {
     target: PathBuf,
     file: NamedTempFile,
-    /// What becomes of the file once it is complete.
+    /// Destination of the complete file.
     end: End,
 }
 
-/// Where a complete file goes.
+/// Destination of a complete file.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
-    /// It takes the place of its target.
+    /// The file replaces its target.
     Replace,
-    /// The target is a pipe or a device: it cannot be replaced, so it gets the bytes.
+    /// The target is a pipe or a device, which cannot be replaced, so it gets the bytes.
     Fill,
     /// Standard output gets the bytes.
     Stdout,
 }
 
-/// A WAV file that grows.
+/// Writer of a WAV file.
 pub struct WavWriter {
     place: WavTarget,
     wav: hound::WavWriter<BufWriter<File>>,
@@ -56,8 +55,8 @@ impl WavTarget {
         Ok(WavTarget { target, file, end })
     }
 
-    /// A file that is written to standard output once it is complete, so that its header has the
-    /// true sizes.
+    /// Makes a file that is written to standard output once it is complete, so that its header has
+    /// the true sizes.
     pub fn to_stdout() -> Result<Self, AudioError> {
         let target = PathBuf::from("standard output");
         let fail = |source| AudioError::Write { path: target.clone(), source };
@@ -65,8 +64,8 @@ impl WavTarget {
         Ok(WavTarget { target, file, end: End::Stdout })
     }
 
-    /// Where the file grows until it is finished. It goes with its owner; a program that is killed
-    /// leaves it.
+    /// Path at which the file grows until it is finished. It is removed with its owner; a killed
+    /// program leaves it.
     pub fn temporary(&self) -> &Path {
         self.file.path()
     }
@@ -97,21 +96,21 @@ impl WavWriter {
         WavTarget::claim(path)?.write_at(rate)
     }
 
-    /// Appends samples of -1.0..=1.0; what is beyond is clipped.
+    /// Appends samples in -1.0..=1.0; larger ones are clipped.
     pub fn write(&mut self, samples: &[f32]) -> Result<(), AudioError> {
         self.written += samples.len() as u64;
         if self.written > MAX_SAMPLES {
             return Err(AudioError::TooLarge { path: self.place.target.clone(), limit: MAX_SAMPLES });
         }
         for &sample in samples {
-            // A float that is not a number casts to 0.
+            // A NaN casts to 0.
             let level = (sample.clamp(-1.0, 1.0) * f32::from(i16::MAX)).round() as i16;
             self.wav.write_sample(level).map_err(|error| self.place.fail(io_of(error)))?;
         }
         Ok(())
     }
 
-    /// Completes the header and puts the file in its place.
+    /// Completes the header and moves the file to its place.
     pub fn finish(self) -> Result<(), AudioError> {
         let WavWriter { place: WavTarget { target, file, end }, wav, .. } = self;
         let fail = |source| AudioError::Write { path: target.clone(), source };
@@ -133,7 +132,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A hidden file with the rights that any new file gets.
+/// Makes a hidden file with the permissions of any new file.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]

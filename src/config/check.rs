@@ -1,5 +1,4 @@
-//! What single values cannot say: how they stand to each other, and what `"auto"` means on this
-//! machine.
+//! Checks across several settings, and the values behind `"auto"` on this machine.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -12,7 +11,7 @@ use super::{
 };
 use crate::types::{Bytes, Ms};
 
-/// `smaller` must not exceed `larger`, nor equal it where `strictly`.
+/// Rule that `smaller` must not exceed `larger`, nor equal it where `strictly`.
 struct Order {
     smaller: &'static str,
     larger: &'static str,
@@ -45,7 +44,7 @@ impl Order {
         if low < high || (low == high && !self.strictly) {
             return None;
         }
-        // The value that was set last is the one to look at.
+        // The value that was set last is reported.
         let (blamed, word, other) = match (smaller.origin >= larger.origin, self.strictly) {
             (true, true) => (smaller, "below", larger),
             (true, false) => (smaller, "at most", larger),
@@ -60,7 +59,7 @@ impl Order {
     }
 }
 
-/// The catalogue names behind `"auto"`.
+/// Catalogue names behind `"auto"`.
 struct Names {
     detect: &'static str,
     end_of_turn: &'static str,
@@ -92,12 +91,12 @@ impl ModelProfile {
     }
 }
 
-/// Threads where the user leaves them to Sotto. The language model runs alone and its threads sleep
-/// when they wait, so it gains up to four. Whisper's wait in a loop: with as many of them as cores
-/// they take 0.6 of the time of half as many on an idle machine, but beside another program they
-/// spend it waiting for each other (measured: 7.0 s instead of 1.4 s for a question of 9 s), so it
-/// gets the one or the other. The voice runs while the language model still writes, so on a small
-/// machine it takes one.
+/// Numbers of threads where the user leaves them to Sotto. The language model runs alone and its
+/// threads sleep when they wait, so it gains from up to four. Whisper's threads wait in a busy
+/// loop: with one per core they take 0.6 of the time of half as many on an idle machine, but beside
+/// another program they spend the time waiting for each other (measured: 7.0 s instead of 1.4 s for
+/// a question of 9 s), so there is a number for each case. The synthesizer runs while the language
+/// model still writes, so on a small machine it gets one.
 struct Threads {
     alone: usize,
     half: usize,
@@ -110,22 +109,22 @@ impl Threads {
     }
 }
 
-/// What a relative path and `~/` count from.
+/// Folders from which a relative path and `~/` count.
 pub struct Places<'a> {
     pub entries: &'a [ConfigEntry],
     pub working_dir: &'a Path,
     pub env: &'a Environment,
 }
 
-/// The plan of settings that have all been checked.
+/// Makes the plan from settings that have all been checked.
 pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     let names = raw.models.profile.models();
     let threads = Threads::of(cores);
-    // Accepted texts are sizes, so this says nothing new.
+    // Accepted texts are sizes, so this error cannot occur.
     let size = |text: &str| text.parse::<Bytes>().map_err(|error| Problem::at(&SettingOrigin::Default, error));
     let (budget, prompt_cache) = (size(&raw.memory.budget)?, size(&raw.llm.prompt_cache)?);
     let profile = raw.models.profile;
-    // The starter's models can be had everywhere.
+    // The starter profile's models are available everywhere.
     let starter = ModelProfile::Starter.models().llm;
     let stand_in = (raw.llm.model == AUTO && names.llm != starter).then(|| starter.to_owned());
     let dir = (raw.models.dir != AUTO).then(|| places.resolve("models.dir", &raw.models.dir)).transpose()?;
@@ -150,7 +149,7 @@ pub fn plan(raw: &Raw, places: &Places, cores: usize) -> Result<Plan, Problem> {
     Ok(plan)
 }
 
-/// Makes of each model that is named by a path where that path leads.
+/// Resolves the path of each model that is named by one.
 fn find_models(plan: &mut Plan, places: &Places) -> Result<(), Problem> {
     let wake_word = plan.detect.wake_word.as_mut().map(|word| ("detect.wake_word", &mut word.model));
     let single =
@@ -238,12 +237,12 @@ fn is_here(part: &Component) -> bool {
     *part == Component::CurDir
 }
 
-/// What begins a path in the home folder.
+/// Prefix of a path in the home folder.
 const HOME: &str = "~/";
 
 impl Places<'_> {
-    /// Where a path leads that is written at `setting`: one that is relative counts from the folder
-    /// of the file that says it, else from where one stands.
+    /// Resolves a path written at `setting`: a relative one counts from the folder of the file that
+    /// holds it, else from the working directory.
     fn resolve(&self, setting: &str, written: &str) -> Result<PathBuf, Problem> {
         let entry = self.entries.iter().find(|entry| entry.path == setting);
         let origin = entry.map_or(&SettingOrigin::Default, |entry| &entry.origin);
@@ -266,7 +265,7 @@ impl Places<'_> {
         }
     }
 
-    /// A model as the plan has it: its catalogue name, or where its path leads.
+    /// Model for the plan: its catalogue name, or its resolved path.
     fn model(&self, setting: &str, written: String) -> Result<String, Problem> {
         if !written.contains('/') {
             return Ok(written);

@@ -1,4 +1,4 @@
-//! Every setting as the schema describes it, and the check of one value against it.
+//! Every setting as described by the schema, and the check of one value against it.
 
 use std::sync::LazyLock;
 
@@ -11,13 +11,13 @@ use toml::de::DeValue;
 use super::raw::{AUTO, Raw};
 use crate::types::Bytes;
 
-/// One setting: `detect.speech_threshold`, and what may stand there.
+/// One setting, such as `detect.speech_threshold`, with the values that it accepts.
 #[derive(Debug)]
 pub struct ConfigField {
     pub section: String,
     pub key: String,
     form: Form,
-    /// Whether `"auto"` may stand for a value.
+    /// Whether `"auto"` is accepted.
     auto: bool,
 }
 
@@ -35,14 +35,14 @@ enum Form {
     Language(Vec<String>),
     Model,
     ModelOrPath,
-    /// The name or path of one, or "off".
+    /// Name or path of a wake word model, or "off".
     WakeWord,
-    /// A list of them, so many at most.
+    /// List of models, of limited length.
     Models {
         most: usize,
     },
     Size,
-    /// A size, or 0.
+    /// Size, or 0.
     Limit,
     Folder,
     Text {
@@ -51,10 +51,10 @@ enum Form {
     },
 }
 
-/// Longest piece of a value that a message repeats, in characters.
+/// Longest part of a value that a message repeats, in characters.
 const SHOWN: usize = 60;
 
-/// The JSON schema of `pipeline.toml`, pretty-printed, with a newline at its end.
+/// JSON schema of `pipeline.toml`, pretty-printed, with a newline at its end.
 pub fn schema() -> String {
     let mut text = serde_json::to_string_pretty(&SCHEMA.clone()).unwrap_or_default();
     text.push('\n');
@@ -74,22 +74,22 @@ pub fn all() -> &'static [ConfigField] {
     &FIELDS
 }
 
-/// The setting at `section`.`key`.
+/// Finds the setting at `section`.`key`.
 pub fn find(section: &str, key: &str) -> Option<&'static ConfigField> {
     all().iter().find(|field| field.section == section && field.key == key)
 }
 
-/// The names of the sections, in the order in which they are documented.
+/// Names of the sections, in the order in which they are documented.
 pub fn sections() -> impl Iterator<Item = &'static str> {
     properties(&SCHEMA).into_iter().flatten().map(|(name, _)| name.as_str())
 }
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-    // Draft 7 is what the TOML extensions of editors read.
+    // The TOML extensions of editors read draft 7.
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let settings = settings.with_transform(RecursiveTransform(unwrap_description));
     let mut schema = settings.into_generator().into_root_schema_for::<Raw>().to_value();
-    // The defaults stand at the keys; repeated as whole sections they would only make editors
+    // The defaults stand at the keys. Repeated for whole sections, they would only make editors
     // insert all of them.
     for section in schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         section.as_object_mut().map(|section| section.remove("default"));
@@ -97,7 +97,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema
 });
 
-/// The descriptions are comments of the source, broken where its lines end.
+/// Joins the lines of a description, which is a comment of the source.
 fn unwrap_description(schema: &mut Schema) {
     if let Some(Value::String(text)) = schema.get_mut("description") {
         *text = text.replace('\n', " ");
@@ -119,17 +119,17 @@ impl ConfigField {
         ConfigField { section: section.to_owned(), key: key.to_owned(), form, auto }
     }
 
-    /// `detect.speech_threshold`
+    /// Path of the setting, such as `detect.speech_threshold`.
     pub fn path(&self) -> String {
         format!("{}.{}", self.section, self.key)
     }
 
-    /// `SOTTO_DETECT__SPEECH_THRESHOLD`
+    /// Environment variable of the setting, such as `SOTTO_DETECT__SPEECH_THRESHOLD`.
     pub fn variable(&self) -> String {
         format!("SOTTO_{}__{}", self.section, self.key).to_ascii_uppercase()
     }
 
-    /// Checks a value of a file; the error says what is there and what must be.
+    /// Checks a value of a file; the error names the value and what is accepted.
     pub fn accept(&self, value: &DeValue) -> Result<Value, String> {
         match value {
             DeValue::String(text) if self.is_numeric() && !self.takes_auto(text) => {
@@ -153,7 +153,7 @@ impl ConfigField {
         }
     }
 
-    /// Checks a value that came as plain text: from the environment or from a flag.
+    /// Checks a value given as plain text: from the environment or from a flag.
     pub fn accept_text(&self, text: &str) -> Result<Value, String> {
         match self.form {
             _ if self.takes_auto(text) => self.accept_word(text),
@@ -198,7 +198,7 @@ impl ConfigField {
         Err(self.refuse(&found, &self.form.expected()))
     }
 
-    /// A list of names; `Err` stands for what is no text.
+    /// Checks a list of names; `Err` holds an item that is not text.
     fn accept_list<'a>(&self, names: impl Iterator<Item = Result<&'a str, String>>) -> Result<Value, String> {
         let mut list = Vec::new();
         for name in names {
@@ -264,7 +264,7 @@ impl Form {
         match self {
             Form::Choice(words) | Form::Language(words) => words.iter().any(|word| word == text),
             Form::Model => is_model_name(text),
-            // "auto" is no word that anybody says.
+            // "auto" is not accepted: no wake word can be chosen for the user.
             Form::WakeWord if text == AUTO => false,
             Form::ModelOrPath | Form::WakeWord => is_model_name(text) || (text.contains('/') && !text.contains('\0')),
             Form::Size => text.parse::<Bytes>().is_ok_and(|size| size.0 > 0),
@@ -275,7 +275,7 @@ impl Form {
         }
     }
 
-    /// What must stand there, in full: `a number between 0 and 1`.
+    /// Description of what is accepted, such as `a number between 0 and 1`.
     fn expected(&self) -> String {
         match self {
             Form::Integer { .. } => format!("a whole number {}", self.bounds()),
@@ -308,21 +308,21 @@ impl Form {
     }
 }
 
-/// The words of `enum`, or of the constants that schemars writes for an enum whose variants are
-/// documented.
+/// Values of an `enum`, or of the constants that schemars writes for an enum with documented
+/// variants.
 fn choices(schema: &Value) -> Vec<String> {
     let listed = schema["enum"].as_array().into_iter().flatten();
     let described = schema["oneOf"].as_array().into_iter().flatten().map(|branch| &branch["const"]);
     listed.chain(described).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Names become folders below the cache: nothing that could leave it.
+/// Whether a text is a model's name. Names become folders below the cache, so no path is accepted.
 fn is_model_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain)
 }
 
-/// A size as a bare number: bytes, or MiB? It is not guessed.
+/// Error for a size without a unit, which could mean bytes or MiB.
 fn without_unit(number: &str) -> String {
     format!("{number}, which needs a unit")
 }
@@ -339,7 +339,7 @@ fn describe(value: &DeValue) -> String {
     }
 }
 
-/// A piece of foreign text, short and harmless enough for a terminal.
+/// Part of a foreign text, short and harmless enough for a terminal.
 pub fn clipped(text: &str) -> String {
     let shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN).is_some() { format!("{shown}…") } else { shown }

@@ -1,4 +1,4 @@
-//! The file: where it is looked for, how it is read, and what of it is a setting.
+//! Configuration file: the search for it, its text, and its settings.
 
 use std::fs;
 use std::io::Read;
@@ -11,15 +11,15 @@ use super::field::quoted;
 use super::problem::{ConfigErrors, Problem, SettingOrigin};
 use super::{Environment, Setting, field, suggest};
 
-/// The name under which a configuration is looked for.
+/// File name under which a configuration is searched.
 pub const FILE_NAME: &str = "pipeline.toml";
 
-/// No configuration is longer; what is longer was named by mistake.
+/// Largest configuration file in bytes; a longer file was named by mistake.
 const LONGEST_FILE: u64 = 1 << 20;
 
-/// The file to read: `$SOTTO_CONFIG`, `./pipeline.toml`, or the one in the user's (under systemd:
-/// the service's) configuration folder, whichever is there first. A file named in the environment
-/// is returned even if it is missing.
+/// Finds the file to read, the first that exists of: `$SOTTO_CONFIG`, `./pipeline.toml`, and the
+/// one in the user's (under systemd: the service's) configuration folder. A file named in the
+/// environment is returned even if it is missing.
 pub fn find(working_dir: &Path, env: &Environment) -> Option<PathBuf> {
     if let Some(named) = env.path("SOTTO_CONFIG") {
         return Some(named);
@@ -40,7 +40,7 @@ fn configuration_dir(env: &Environment) -> Option<PathBuf> {
     base.map(|base| base.join("sotto"))
 }
 
-/// The whole text, without the byte order mark that some editors put in front.
+/// Reads the whole text, without the byte order mark that some editors put in front.
 pub fn read(path: &Path) -> Result<String, Problem> {
     let problem = |message: &str| Problem::with(path, message);
     if path.is_dir() {
@@ -72,8 +72,9 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, Problem> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// The settings of the text, and in `errors` everything that is wrong with it. A text that is no
-/// TOML is only told where it is none: what its remains would mean is a guess.
+/// Settings of the text; everything that is wrong with it goes to `errors`. For a text that is not
+/// TOML only the places of those errors are reported, because the meaning of the rest would be a
+/// guess.
 pub fn settings(path: &Path, text: &str, errors: &mut ConfigErrors) -> Vec<Setting> {
     let lines = Lines::new(path, text);
     let document = match parse(text) {
@@ -92,8 +93,8 @@ pub fn settings(path: &Path, text: &str, errors: &mut ConfigErrors) -> Vec<Setti
     walk.settings
 }
 
-/// In a text longer than this only the first error is looked for: the parser keeps each, and a file
-/// that is not TOML at all has hundreds of thousands.
+/// Longest text in bytes of which all errors are reported. In a longer one only the first is: the
+/// parser keeps each, and a file that is not TOML at all has hundreds of thousands.
 const LONGEST_RECOVERY: usize = 64 << 10;
 
 fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Vec<toml::de::Error>> {
@@ -111,7 +112,7 @@ fn syntax_problem(lines: &Lines, error: &toml::de::Error) -> Problem {
             let name = quoted(lines.text.get(span.clone()).unwrap_or_default());
             format!("{name} stands here a second time; keep one of them")
         }
-        // What the parser says of "onset =" with nothing behind it.
+        // The parser reports this for "onset =" without a value.
         message if message.starts_with("string values must be quoted") && span.is_empty() => {
             "the value is missing".to_owned()
         }
@@ -127,11 +128,11 @@ fn syntax_problem(lines: &Lines, error: &toml::de::Error) -> Problem {
 struct Walk<'a> {
     lines: Lines<'a>,
     settings: Vec<Setting>,
-    /// With their byte offsets.
+    /// Problems with their byte offsets.
     problems: Vec<(usize, Problem)>,
 }
 
-/// So many problems are worked out; a file with more is not a configuration.
+/// Largest number of problems that are collected; a file with more is not a configuration.
 const MOST_PROBLEMS: usize = 1000;
 
 impl Walk<'_> {
@@ -176,7 +177,7 @@ impl Walk<'_> {
 struct Lines<'a> {
     path: &'a Path,
     text: &'a str,
-    /// The offset at which each line starts.
+    /// Offset at which each line starts.
     starts: Vec<usize>,
 }
 

@@ -1,9 +1,9 @@
-//! What the user wants, from raw text to a checked [`Plan`].
+//! Configuration: from raw text to a checked [`Plan`].
 //!
-//! Four layers, of which the later win: the defaults, the file, the environment, the flags. Each
-//! value is checked on its own against the schema ([`field`]), keeps its [`SettingOrigin`], and all
-//! of them are then checked against each other ([`check`]). Everything that is wrong is reported
-//! together; nothing below this room sees a missing or impossible value.
+//! There are four layers, and later ones override earlier ones: the defaults, the file, the
+//! environment, the flags. Each value is checked on its own against the schema ([`field`]) and
+//! keeps its [`SettingOrigin`]; then all of them are checked against each other ([`check`]). All
+//! problems are reported together, so no later module gets a missing or impossible value.
 //!
 //! Architecture invariant: loading depends on its [`Sources`] alone, never on the process around
 //! it.
@@ -29,44 +29,44 @@ pub use plan::*;
 pub use problem::{ConfigErrors, Problem, SettingOrigin};
 pub use show::{show, show_json};
 
-/// All that a configuration is made from.
+/// Inputs of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The file that a flag names; without one the usual places are searched.
+    /// File named by a flag; without one the usual places are searched.
     pub file: Option<PathBuf>,
     pub env: Environment,
-    /// In the order of the command line; of two for one setting the later wins.
+    /// Flags in the order of the command line; of two for one setting the later wins.
     pub flags: Vec<Flag>,
-    /// Where `./pipeline.toml` is looked for; empty is the process's own.
+    /// Folder of `./pipeline.toml`; empty for the process's working directory.
     pub working_dir: PathBuf,
-    /// How many threads the machine runs at once.
+    /// Number of threads that the machine runs at once.
     pub cores: usize,
 }
 
 impl Sources {
-    /// The sources of this process.
+    /// Collects the sources of this process.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Sources { file, env: Environment::of_process(), flags, working_dir: PathBuf::new(), cores }
     }
 }
 
-/// A configuration that holds.
+/// Loaded and checked configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub plan: Plan,
     /// Every setting, in the order in which they are documented.
     pub entries: Vec<ConfigEntry>,
-    /// The file that was read, if one was.
+    /// File that was read, if any.
     pub file: Option<PathBuf>,
 }
 
 /// One setting in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigEntry {
-    /// `section.key`
+    /// Path `section.key`.
     pub path: String,
-    /// As it was written: `"auto"` stays `"auto"`.
+    /// Value as written: `"auto"` stays `"auto"`.
     pub value: Value,
     pub origin: SettingOrigin,
 }
@@ -81,15 +81,15 @@ impl ConfigEntry {
     }
 }
 
-/// What one layer says of one setting.
+/// Setting in one layer.
 struct Setting {
     field: &'static field::ConfigField,
-    /// `None` when it was refused, and reported.
+    /// Value; `None` when it was refused, and reported.
     value: Option<Value>,
     origin: SettingOrigin,
 }
 
-/// Reads every layer and checks the whole, or says everything that is wrong with it.
+/// Reads every layer and checks the whole. The error lists everything that is wrong.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     let mut entries = defaults();
@@ -121,8 +121,8 @@ fn defaults() -> Vec<ConfigEntry> {
     field::all().iter().map(entry).collect()
 }
 
-/// Lays a layer over the entries. An entry whose value was refused goes, so that nothing is
-/// concluded from it.
+/// Applies a layer to the entries. An entry whose value was refused is removed, so that no other
+/// check depends on it.
 fn overlay(entries: &mut Vec<ConfigEntry>, layer: Vec<Setting>) {
     for Setting { field, value, origin } in layer {
         let Some(at) = entries.iter().position(|entry| entry.path == field.path()) else { continue };
@@ -133,7 +133,8 @@ fn overlay(entries: &mut Vec<ConfigEntry>, layer: Vec<Setting>) {
     }
 }
 
-/// The entries as the types from which the schema was made; what the schema let pass, they take.
+/// Converts the entries to the types from which the schema was made; they accept all that the
+/// schema accepts.
 fn typed(entries: &[ConfigEntry]) -> Result<raw::Raw, Problem> {
     let mut sections = Map::new();
     for entry in entries {

@@ -6,24 +6,24 @@ use std::path::PathBuf;
 use super::problem::{ConfigErrors, Problem, SettingOrigin};
 use super::{Setting, field, field::ConfigField, suggest};
 
-/// Variables of ours that are not settings.
+/// Environment variables of Sotto that are not settings.
 const RESERVED: [&str; 2] = ["SOTTO_CONFIG", "SOTTO_KERNELS"];
 
-/// A setting's other variable: shorter, and what scripts know. Where both are set, the one in the
-/// usual form wins.
+/// Shorter second variable of a setting, for scripts. Where both are set, the one in the usual form
+/// wins.
 const OTHER_NAME: (&str, &str) = ("SOTTO_MODELS_DIR", "SOTTO_MODELS__DIR");
 
-/// A setting as a flag gives it.
+/// Setting given by a flag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flag {
-    /// `section.key`
+    /// Path `section.key`.
     pub path: String,
     pub value: String,
-    /// The flag as the user knows it, such as `--budget`, for messages.
+    /// Flag as the user knows it, such as `--budget`, for messages.
     pub name: String,
 }
 
-/// The variables of the process. An empty one counts as not set, as is the custom.
+/// Environment variables of the process. An empty one counts as not set, as is usual.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(Vec<(OsString, OsString)>);
 
@@ -42,7 +42,7 @@ impl Environment {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
     }
 
-    /// Our own variables, in the order of their names: of a setting's two, the usual one comes
+    /// Sotto's own variables, in the order of their names: of a setting's two, the usual one comes
     /// last.
     fn settings(&self) -> Vec<(String, &OsString)> {
         let all = self.0.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
@@ -78,7 +78,7 @@ pub fn from_flags(flags: &[Flag], errors: &mut ConfigErrors) -> Vec<Setting> {
     settings
 }
 
-/// `text` is `None` when it was not UTF-8.
+/// Makes a setting from `text`, which is `None` when it was not UTF-8.
 fn setting(
     field: &'static ConfigField,
     text: Option<&str>,

@@ -1,21 +1,21 @@
-//! Where a value came from, and what is wrong with it.
+//! Origin of a value, and what is wrong with it.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from. Later ones win over earlier ones.
+/// Origin of a value. Later ones win over earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SettingOrigin {
     Default,
-    /// Line and column (in characters) count from 1.
+    /// File, with line and column (in characters) from 1.
     File {
         path: PathBuf,
         line: usize,
         column: usize,
     },
-    /// The name of an environment variable.
+    /// Name of an environment variable.
     Env(String),
-    /// The flag as the user knows it, such as `--budget`.
+    /// Flag as the user knows it, such as `--budget`.
     Flag(String),
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for SettingOrigin {
 }
 
 impl SettingOrigin {
-    /// How a message about a value from here begins: `pipeline.toml:12:9`.
+    /// Beginning of a message about a value from here: `pipeline.toml:12:9`.
     fn place(&self) -> String {
         match self {
             SettingOrigin::File { path, line, column } => format!("{}:{line}:{column}", path.display()),
@@ -41,7 +41,7 @@ impl SettingOrigin {
     }
 }
 
-/// One thing that is wrong: the place, the value, the limit, and what to write instead.
+/// One problem: the place, the value, the limit, and what to write instead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem(String);
 
@@ -50,7 +50,7 @@ impl Problem {
         Problem(format!("{}: {message}", origin.place()))
     }
 
-    /// A problem with a whole file.
+    /// Makes a problem with a whole file.
     pub fn with(file: &std::path::Path, message: impl fmt::Display) -> Problem {
         Problem(format!("{}: {message}", file.display()))
     }
@@ -67,11 +67,11 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, Default, PartialEq, thiserror::Error)]
 pub struct ConfigErrors {
     shown: Vec<Problem>,
-    /// How many more there were than anyone would read.
+    /// Number of further problems, which are only counted.
     more: usize,
 }
 
-/// So many problems are kept; a file with more of them is not a configuration.
+/// Largest number of problems kept; a file with more of them is not a configuration.
 const MOST_SHOWN: usize = 50;
 
 impl ConfigErrors {

@@ -1,14 +1,13 @@
-//! The settings as they are written, section by section, with their defaults. The JSON schema is
-//! derived from these types, and the loader checks types and ranges against that schema: what
-//! stands here is said once.
+//! Settings as they are written, section by section, with their defaults. The JSON schema is
+//! derived from these types, and the loader checks types and ranges against that schema, so each
+//! rule stands in one place.
 //!
-//! `"auto"` means everywhere that Sotto chooses; [`super::check`] says how.
+//! The value `"auto"` always means that Sotto chooses; [`super::check`] holds the rules.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Sotto's pipeline: which models it uses, how it hears, thinks and speaks, and how much memory it
-/// may hold.
+/// Sotto's pipeline: its models, its devices, its turn taking, and how much memory it may hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Sotto pipeline")]
@@ -23,7 +22,7 @@ pub struct Raw {
     pub tts: RawTts,
 }
 
-/// Which set of models, and where they are kept.
+/// Set of models, and the folder in which they are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawModels {
@@ -38,14 +37,14 @@ pub struct RawModels {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelProfile {
-    /// Small models that package registries carry: they can be fetched anywhere.
+    /// Small models from package registries, which can be fetched anywhere.
     #[default]
     Starter,
     /// Qwen3.5 as the language model; needs a model hub.
     Qwen,
 }
 
-/// The memory that all models together may hold.
+/// Memory that all models together may hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawMemory {
@@ -55,8 +54,8 @@ pub struct RawMemory {
     pub budget: String,
 }
 
-/// Which microphone and speaker, and what is done to the microphone's sound before anything listens
-/// to it.
+/// Microphone and speaker, and the processing of the microphone's sound before detection and
+/// recognition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawAudio {
@@ -68,36 +67,35 @@ pub struct RawAudio {
     /// and follows it.
     #[schemars(length(min = 1, max = 200))]
     pub speaker: String,
-    /// What takes Sotto's own voice out of the microphone.
+    /// Echo canceller, which removes Sotto's own voice from the microphone's sound.
     pub echo: EchoMode,
-    /// Whether steady noise is taken out of the sound in which voices are listened for, and how
-    /// much.
+    /// Whether steady noise is removed from the sound in which voices are detected, and how much.
     pub noise: Noise,
-    /// Whether soft and far voices are made louder there.
+    /// Whether soft and far voices are made louder in that sound.
     pub gain: Gain,
 }
 
-/// What takes the echo away.
+/// Echo canceller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EchoMode {
-    /// The canceller that WebRTC calls AEC3.
+    /// AEC3, the echo canceller of WebRTC.
     #[default]
     Aec3,
-    /// Nothing: for headphones.
+    /// No echo canceller: for headphones.
     Off,
 }
 
-/// How much of the noise is taken away.
+/// Amount of noise suppression.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Noise {
-    /// None of it.
+    /// No noise suppression.
     #[default]
     Off,
-    /// 6 dB.
+    /// Suppression by 6 dB.
     Low,
-    /// 18 dB.
+    /// Suppression by 18 dB.
     High,
 }
 
@@ -105,56 +103,56 @@ pub enum Noise {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Gain {
-    /// The sound is as loud as the microphone gives it.
+    /// No gain control: the sound is as loud as the microphone delivers it.
     #[default]
     Off,
-    /// The level of speech is followed and raised.
+    /// Gain control: the level of speech is followed and raised.
     On,
 }
 
-/// Voice activity: when speech starts, and when a turn is over.
+/// Voice activity detection: the start of speech, and the end of a turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawHear {
-    /// Catalogue name of the voice activity model.
+    /// Catalogue name of the voice activity detector.
     #[schemars(extend("format" = "model"))]
     pub voice_activity: String,
-    /// Catalogue name of the model that judges by the sound whether a turn is complete, in a
-    /// conversation; "off" leaves that to the words and the silence.
+    /// Catalogue name of the turn detector, which judges by the sound whether a turn is complete,
+    /// in a conversation; "off" leaves that to the words and the silence.
     #[schemars(extend("format" = "model"))]
     pub end_of_turn: String,
-    /// What has to be said before Sotto listens, in a conversation: catalogue name of a wake word,
-    /// or the path of a classifier of one, made for openWakeWord; "off" listens to everything.
+    /// Wake word that has to come first in a conversation: its catalogue name, or the path of a
+    /// classifier made for openWakeWord; "off" listens to everything.
     #[schemars(extend("format" = "wake-word"))]
     pub wake_word: String,
-    /// The score of the wake word from which it counts as said.
+    /// Score of the wake word from which it counts as spoken.
     #[schemars(range(min = 0.01, max = 1))]
     pub wake_threshold: f64,
-    /// Probability of speech from which a frame opens speech.
+    /// Probability of speech from which a frame starts speech.
     #[schemars(range(min = 0, max = 1))]
     pub speech_threshold: f64,
-    /// Probability of speech below which a frame counts as silence again; below onset.
+    /// Probability of speech below which a frame counts as silence again; below speech_threshold.
     #[schemars(range(min = 0, max = 1))]
     pub silence_threshold: f64,
-    /// Speech shorter than this is taken for noise, in milliseconds.
+    /// Shortest speech that is not taken for noise, in milliseconds.
     #[schemars(range(min = 0, max = 5000))]
     pub min_speech_ms: u32,
-    /// Silence that ends the question of "sotto once", in milliseconds. In "sotto run" [turn] says
-    /// what ends a turn, and a voice that comes back after so long must be min_speech_ms of speech
-    /// again before it counts.
+    /// Silence that ends the question of "sotto once", in milliseconds. In "sotto run" the silences
+    /// of [turn] end a turn, and a voice that comes back after this silence must be min_speech_ms
+    /// of speech again before it counts.
     #[schemars(range(min = 50, max = 5000))]
     pub min_silence_ms: u32,
     /// Sound kept from before and after speech, in milliseconds.
     #[schemars(range(min = 0, max = 2000))]
     pub speech_pad_ms: u32,
-    /// The longest question that is answered, in milliseconds; a recording is cut there into
-    /// pieces. Whisper hears 30 seconds at once.
+    /// Longest question that is answered, in milliseconds; a recording is cut there into pieces.
+    /// Whisper takes 30 seconds at once.
     #[schemars(range(min = 1000, max = 30000))]
     pub max_turn_ms: u32,
 }
 
-/// Who speaks when, in "sotto run": how much silence ends a turn, and whether a voice interrupts
-/// the answer.
+/// Turn taking in "sotto run": how much silence ends a turn, and whether a voice interrupts the
+/// answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTurn {
@@ -165,48 +163,48 @@ pub struct RawTurn {
     /// Silence that ends a turn that may be over, in milliseconds; at least likely_silence_ms.
     #[schemars(range(min = 100, max = 5000))]
     pub possible_silence_ms: u32,
-    /// Silence that ends a turn that is probably not over, or of which nothing is known, in
+    /// Silence that ends a turn that is probably not over, or about which nothing is known, in
     /// milliseconds; at least possible_silence_ms.
     #[schemars(range(min = 100, max = 5000))]
     pub unlikely_silence_ms: u32,
-    /// Silence that ends a turn that is unlikely to be over, as behind "turn on the", in
+    /// Silence that ends a turn that is unlikely to be over, as after "turn on the", in
     /// milliseconds; at least unlikely_silence_ms.
     #[schemars(range(min = 100, max = 10000))]
     pub incomplete_silence_ms: u32,
-    /// Where there is a wake word: how long after it the question may begin, in milliseconds.
+    /// Time after the wake word within which the question may begin, in milliseconds.
     #[schemars(range(min = 1000, max = 60000))]
     pub wake_window_ms: u32,
-    /// Where there is a wake word: how long after an answer a question may begin without it, in
+    /// Time after an answer within which a question may begin without the wake word, in
     /// milliseconds.
     #[schemars(range(min = 0, max = 60000))]
     pub follow_up_ms: u32,
     /// Whether a voice over the answer interrupts it.
     pub barge_in: BargeInMode,
-    /// Whether short sounds tell that Sotto listens, or thinks about a long answer.
+    /// Whether short sounds signal that Sotto listens, or works on a long answer.
     pub earcons: Earcons,
 }
 
-/// What a voice over the answer does.
+/// Effect of a voice over the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BargeInMode {
-    /// It makes the answer soft, speech holds it, and words end it.
+    /// A voice makes the answer soft, speech pauses it, and words end it.
     #[default]
     On,
-    /// Nothing, unless it says "stop" or something of its kind, which stops the answer.
+    /// A voice has no effect, unless it says "stop" or a similar word, which stops the answer.
     Stop,
-    /// Nothing: only the keys and the wake word stop the answer.
+    /// A voice has no effect: only the keys and the wake word stop the answer.
     Off,
 }
 
-/// Whether Sotto makes sounds that are no speech.
+/// Whether Sotto plays short signal sounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Earcons {
-    /// It does not.
+    /// No sounds.
     #[default]
     Off,
-    /// It does.
+    /// Sounds.
     On,
 }
 
@@ -218,7 +216,7 @@ pub struct RawAsr {
     /// whisper.cpp.
     #[schemars(extend("format" = "model-or-path"))]
     pub model: String,
-    /// What runs it.
+    /// Runtime of the Whisper model.
     pub backend: Backend,
     /// The language that is spoken, as a two-letter code; "auto" detects it anew in each turn,
     /// which takes longer.
@@ -228,14 +226,13 @@ pub struct RawAsr {
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<1, 64>")]
     pub threads: Option<u32>,
-    /// A result whose mean log-probability per token is lower is doubtful.
+    /// Mean log-probability per token below which a result is doubtful.
     #[schemars(range(min = -10, max = 0))]
     pub min_logprob: f64,
-    /// A result whose probability of being no speech is higher is dropped, unless its words are
-    /// likely.
+    /// No-speech probability above which a result is dropped, unless its words are probable.
     #[schemars(range(min = 0, max = 1))]
     pub max_no_speech: f64,
-    /// What Sotto says when it could not understand the question.
+    /// Reply when the question was not understood.
     #[schemars(length(min = 1, max = 500))]
     pub unclear_reply: String,
 }
@@ -248,58 +245,59 @@ pub struct RawLlm {
     /// safetensors.
     #[schemars(extend("format" = "model-or-path"))]
     pub model: String,
-    /// What the model is told before every conversation.
+    /// System prompt, which the model gets before every conversation.
     #[schemars(length(max = 8000))]
     pub system_prompt: String,
     /// Threads for the language model; "auto" fits them to the machine.
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<1, 64>")]
     pub threads: Option<u32>,
-    /// Whether the language model gives way to other programs: "low" lets them go first.
+    /// Priority of the language model beside other programs: "low" lets them go first.
     pub priority: Priority,
-    /// Most tokens of prompt and answer together; "auto" is 8192, or what the model was trained for
-    /// if that is less.
+    /// Largest number of tokens of prompt and answer together; "auto" is 8192, or the context that
+    /// the model was trained for if that is less.
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<128, 262144>")]
     pub context: Option<u32>,
-    /// What the conversation is remembered in: q8 takes about half the memory of f16 and rounds
-    /// more.
+    /// Number format of the KV cache, which holds the conversation: q8 takes about half the memory
+    /// of f16 and rounds more.
     pub kv_cache: KvType,
-    /// Whether the next words are guessed from those before and checked together, which changes no
-    /// answer: auto where it saves time.
+    /// Whether draft tokens are guessed from the text before and checked together, which changes no
+    /// answer; "auto" does so where it saves time.
     pub speculative_decoding: SpeculativeDecoding,
-    /// The most that computed system prompts may take on disk, as a size with its unit; "0" keeps
-    /// none.
+    /// Largest size of the stored system prompts on disk, as a size with its unit; "0" keeps none.
     #[schemars(extend("format" = "limit"))]
     pub prompt_cache: String,
-    /// Most tokens of one answer; at most context.
+    /// Largest number of tokens of one answer; at most context.
     #[schemars(range(min = 1, max = 8192))]
     pub max_tokens: u32,
-    /// How freely tokens are chosen; 0 always takes the most probable.
+    /// Temperature of the sampling; 0 always takes the most probable token.
     #[schemars(range(min = 0, max = 2))]
     pub temperature: f64,
-    /// Chooses among this many of the most probable tokens; 0 keeps all.
+    /// Number of most probable tokens among which one is chosen; 0 keeps all.
     #[schemars(range(min = 0, max = 1000))]
     pub top_k: u32,
-    /// Chooses among the most probable tokens that together reach this probability; 1 keeps all.
+    /// Probability that the most probable tokens together reach, among which one is chosen; 1 keeps
+    /// all.
     #[schemars(range(min = 0, max = 1))]
     pub top_p: f64,
-    /// Chooses among tokens at least this fraction as probable as the best; 0 keeps all.
+    /// Least probability of a token that may be chosen, as a fraction of the best; 0 keeps all.
     #[schemars(range(min = 0, max = 1))]
     pub min_p: f64,
-    /// Makes tokens that were said before less probable; 1 changes nothing.
+    /// Penalty that makes tokens seen before less probable; 1 changes nothing.
     #[schemars(range(min = 1, max = 2))]
     pub repetition_penalty: f64,
-    /// Subtracted once from the logit of each token that was said before; 0 changes nothing.
+    /// Amount subtracted once from the logit of each token seen before; 0 changes nothing.
     #[schemars(range(min = -2, max = 2))]
     pub presence_penalty: f64,
-    /// The same seed gives the same answer to the same question; "auto" draws a fresh one.
+    /// Seed of the sampling: with one seed the same question gets the same answer; "auto" draws a
+    /// fresh one.
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<0, 4294967295>")]
     pub seed: Option<u32>,
 }
 
-/// What keys and values of attention are kept as.
+/// Number format of the KV cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KvType {
@@ -310,7 +308,7 @@ pub enum KvType {
     Q8,
 }
 
-/// What runs the Whisper model.
+/// Runtime of the Whisper model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
@@ -324,25 +322,25 @@ pub enum Backend {
     WhisperCpp,
 }
 
-/// How much of a busy machine threads get.
+/// Priority of threads on a busy machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// As much as any other program.
+    /// Equal to any other program.
     #[default]
     Normal,
-    /// What others leave.
+    /// Below other programs, which go first.
     Low,
 }
 
-/// Whether tokens are computed before they are certain.
+/// Use of speculative decoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SpeculativeDecoding {
-    /// Where it has been measured to save time.
+    /// Speculative decoding where it has been measured to save time.
     #[default]
     Auto,
-    /// Never.
+    /// No speculative decoding.
     Off,
 }
 
@@ -358,22 +356,22 @@ pub struct RawTts {
     /// All are loaded at start.
     #[schemars(schema_with = "voices")]
     pub voices: Vec<String>,
-    /// What Sotto says to a question in a language that none of its voices speaks.
+    /// Reply to a question in a language that none of the voices speaks.
     #[schemars(length(min = 1, max = 500))]
     pub no_voice_reply: String,
     /// Threads for the voice; "auto" fits them to the machine.
     #[serde(with = "or_auto")]
     #[schemars(schema_with = "auto_or_between::<1, 64>")]
     pub threads: Option<u32>,
-    /// 1 is the voice's own pace, 2 twice as fast.
+    /// Speed of the voice: 1 is its own pace, 2 twice as fast.
     #[schemars(range(min = 0.5, max = 2))]
     pub speed: f64,
 }
 
-/// The word by which a setting is left to Sotto.
+/// Value that leaves a setting to Sotto.
 pub const AUTO: &str = "auto";
 
-/// The word by which a model is done without.
+/// Value that does without a model.
 pub const OFF: &str = "off";
 
 fn auto() -> String {
@@ -392,7 +390,7 @@ impl Default for RawMemory {
     }
 }
 
-/// The device that the system has chosen.
+/// Name of the device that the system has chosen.
 pub const DEFAULT_DEVICE: &str = "default";
 
 impl Default for RawAudio {
@@ -429,8 +427,8 @@ impl Default for RawHear {
 
 impl Default for RawTurn {
     fn default() -> Self {
-        // `turn::EndOfTurn` gives the reasons of the silences. Off: without a canceller Sotto would
-        // hear its own sounds.
+        // `turn::EndOfTurn` explains the silences. Earcons are off: without a canceller Sotto would
+        // pick up its own sounds.
         RawTurn {
             likely_silence_ms: 510,
             possible_silence_ms: 800,
@@ -446,7 +444,7 @@ impl Default for RawTurn {
 
 impl Default for RawAsr {
     fn default() -> Self {
-        // The two gates are those that Whisper was published with.
+        // Both thresholds are those that Whisper was published with.
         RawAsr {
             model: auto(),
             backend: Backend::Auto,
@@ -495,9 +493,9 @@ impl Default for RawTts {
     }
 }
 
-/// The answer is heard, not read: a list, a table or a line of code cannot be spoken. By the two
-/// examples a small model keeps to what it cannot do; by the list alone it still says that the
-/// timer is set.
+/// System prompt for answers that are heard and not read: a list, a table or a line of code cannot
+/// be spoken. The two examples keep a small model from promising what it cannot do; with the list
+/// alone it still says that the timer is set.
 const SPOKEN_ANSWERS: &str = "You are Sotto, a friendly voice assistant. Your answer is spoken aloud. \
     Answer in one to three short, plain sentences. Never write lists, headings, code, symbols or links. \
     If you do not know something, say so. You can talk, explain and tell stories. \
@@ -513,7 +511,7 @@ fn language(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "const": AUTO }, { "type": "string", "format": "language", "enum": codes }] })
 }
 
-/// More voices than anybody has languages.
+/// Largest number of voices.
 const MOST_VOICES: usize = 16;
 
 fn voices(_: &mut SchemaGenerator) -> Schema {
@@ -521,7 +519,7 @@ fn voices(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "items": items, "maxItems": MOST_VOICES })
 }
 
-/// The two-letter codes of Whisper's multilingual vocabulary, in its order.
+/// Two-letter codes of Whisper's multilingual vocabulary, in its order.
 const WHISPER_LANGUAGES: &str = "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu \
     ta no th ur hr bg lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn \
     yo so af oc ka be tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt ln ha ba jw su";

@@ -1,13 +1,13 @@
-//! The configuration in force, for people (TOML) and for programs (JSON), and where each value came
-//! from.
+//! Output of the configuration in force, for people (TOML) and for programs (JSON), with the origin
+//! of each value.
 
 use serde_json::{Map, Value, json};
 
 use super::raw::AUTO;
 use super::{ConfigEntry, Loaded, Plan};
 
-/// The configuration in force as TOML that reads back to the same. Behind each `"auto"` stands what
-/// was chosen, and with `origin` behind every value where it came from.
+/// Configuration in force as TOML that reads back to the same. After each `"auto"` comes the chosen
+/// value, and with `origin` after every value its origin.
 pub fn show(loaded: &Loaded, origin: bool) -> String {
     let mut text = String::new();
     let mut section = "";
@@ -30,7 +30,7 @@ fn line(entry: &ConfigEntry, plan: &Plan, origin: bool) -> String {
     if notes.is_empty() { format!("{setting}\n") } else { format!("{setting:<36} # {}\n", one_line(&notes.join("; "))) }
 }
 
-/// The configuration in force as one JSON object: `file`, `config` (as set), `chosen` (behind each
+/// Configuration in force as one JSON object: `file`, `config` (as set), `chosen` (behind each
 /// `"auto"`), and with `origin` also `origins`, all by section and key.
 pub fn show_json(loaded: &Loaded, origin: bool) -> Value {
     let mut shown = json!({
@@ -55,7 +55,7 @@ fn by_section(loaded: &Loaded, value: impl Fn(&ConfigEntry) -> Option<Value>) ->
     Value::Object(sections)
 }
 
-/// What stands behind the `"auto"` of an entry, where the plan already knows it.
+/// Value behind the `"auto"` of an entry, where the plan already knows it.
 fn chosen(entry: &ConfigEntry, plan: &Plan) -> Option<Value> {
     if entry.value != AUTO {
         return None;
@@ -69,7 +69,7 @@ fn chosen(entry: &ConfigEntry, plan: &Plan) -> Option<Value> {
         "llm.threads" => Some(json!(plan.llm.threads)),
         "tts.voice" => Some(json!(plan.tts.voice)),
         "tts.threads" => Some(json!(plan.tts.threads)),
-        // The cache folder, the language and the seed are found out later.
+        // The cache folder, the language and the seed are determined later.
         _ => None,
     }
 }
@@ -78,13 +78,13 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A scalar in TOML. JSON's numbers are TOML's; its strings too, but for DEL, which TOML wants
-/// escaped.
+/// Scalar in TOML. JSON's numbers are valid TOML; its strings too, except for DEL, which TOML
+/// requires to be escaped.
 fn toml(value: &Value) -> String {
     value.to_string().replace('\u{7f}', "\\u007f")
 }
 
-/// A comment ends with its line, and a path may hold anything.
+/// Puts a text on one line: a comment ends with its line, and a path may hold anything.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,11 +1,12 @@
-//! What the user may have meant by a name that does not exist.
+//! Suggestions for a name that does not exist.
 
 use super::field::{self, ConfigField, clipped};
 
-/// A name longer than this is no misspelt setting, and comparing it would cost time.
+/// Longest name that is compared: a longer one is no misspelt setting, and comparing it would take
+/// time.
 const LONGEST_NAME: usize = 64;
 
-/// The message for a key that `section` does not have.
+/// Message for a key that `section` does not have.
 pub fn unknown_key(section: &str, key: &str) -> String {
     let unknown = format!("unknown key {}.{}", clipped(section), clipped(key));
     if let Some(field) = meant(section, key) {
@@ -15,7 +16,7 @@ pub fn unknown_key(section: &str, key: &str) -> String {
     format!("{unknown}; [{section}] has {}", known.join(", "))
 }
 
-/// The message for a section, or a key outside any section, that does not exist.
+/// Message for a section, or a key outside any section, that does not exist.
 pub fn unknown_section(name: &str) -> String {
     let unknown = format!("unknown section [{}]", clipped(name));
     if let Some(section) = closest(name, field::sections()) {
@@ -28,7 +29,7 @@ pub fn unknown_section(name: &str) -> String {
     format!("{unknown}; there are {}", known.join(", "))
 }
 
-/// The message for a `section.key` of a flag.
+/// Message for a `section.key` of a flag.
 pub fn unknown_path(path: &str) -> String {
     match path.split_once('.') {
         Some((section, key)) if field::sections().any(|known| known == section) => unknown_key(section, key),
@@ -40,9 +41,9 @@ pub fn unknown_path(path: &str) -> String {
     }
 }
 
-/// The message for a variable that begins like ours and names no setting.
+/// Message for a variable that has Sotto's prefix and names no setting.
 pub fn unknown_variable(name: &str) -> String {
-    // What follows the prefix, with either one or two underscores after the section.
+    // Name after the prefix, with either one or two underscores after the section.
     let tail = name.trim_start_matches("SOTTO_").to_ascii_lowercase();
     let flat: Vec<(String, &ConfigField)> =
         field::all().iter().map(|field| (format!("{}_{}", field.section, field.key), field)).collect();
@@ -59,7 +60,7 @@ fn meant(section: &str, key: &str) -> Option<&'static ConfigField> {
     only_key(key).or_else(|| field::find(section, closest(key, keys)?))
 }
 
-/// The setting of this key, if exactly one section has it.
+/// Setting with this key, if exactly one section has it.
 fn only_key(key: &str) -> Option<&'static ConfigField> {
     let mut with_key = field::all().iter().filter(|field| field.key == key);
     with_key.next().filter(|_| with_key.next().is_none())
@@ -69,8 +70,8 @@ fn first_of(section: &str) -> String {
     field::all().iter().find(|field| field.section == section).map(ConfigField::path).unwrap_or_default()
 }
 
-/// The nearest of `known`, if it is near enough to be a slip: a third of its letters at most, or
-/// only its unit missing.
+/// Nearest of `known`, if it may be a misspelling: at most a third of its letters differ, or only
+/// its unit is missing.
 fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > LONGEST_NAME {
         return None;

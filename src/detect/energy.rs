@@ -1,5 +1,5 @@
-//! Where speech ends by its energy. Voice activity models go on for some time after the voice: of
-//! 41 recorded utterances Silero by 70 ms in the median and 170 ms at the 95th percentile. Latency
+//! End of speech by energy. Voice activity detectors continue for some time after the voice: on 41
+//! recorded utterances Silero by 70 ms in the median and 170 ms at the 95th percentile. Latency
 //! counted from its end would look better than it is.
 
 use std::collections::VecDeque;
@@ -7,39 +7,41 @@ use std::collections::VecDeque;
 use super::FRAME;
 use crate::level::power;
 
-/// 10 ms at 16 kHz.
+/// Samples of a step: 10 ms at 16 kHz.
 const STEP: usize = 160;
-/// How far before the model's end the voice may have stopped: 320 ms.
+/// Furthest distance before the detector's end at which the voice may have stopped: 320 ms.
 const BEFORE: usize = 32 * STEP;
-/// How far behind the model's end the voice may go on, and how far the quiet there is looked at:
-/// 160 ms.
+/// Furthest distance after the detector's end at which the voice may still go on, and in which the
+/// quiet level is measured: 160 ms.
 const AFTER: usize = 16 * STEP;
-/// The loudest part is looked for in the last second before the end.
+/// Time before the end in which the loudest part is searched: one second.
 const LOUD: usize = 100 * STEP;
-/// A step is speech when it is 8 dB above the quiet, and no more than 30 dB below the loudest: what
-/// is fainter is reverb.
+/// Limits of a speech step: at least 8 dB above the quiet level, and at most 30 dB below the
+/// loudest step. Fainter sound is reverberation.
 const ABOVE_QUIET: f32 = 6.0;
 const BELOW_LOUDEST: f32 = 1e-3;
 
-/// How much of the sound before a frame it is compared with: a second.
+/// Number of frames with which a frame is compared: one second before it.
 const REMEMBERED: usize = 31;
-/// For how many frames energy is believed against voice activity: 192 ms, what the model lags at
-/// its worst. Whose voice only has become soft is heard again behind them.
+/// Number of frames for which energy overrules the detector: 192 ms, the detector's longest lag. A
+/// voice that has only become soft counts as speech again after them.
 const BELIEVED: u32 = 6;
 
-/// Whether a voice has just fallen silent, by energy: 60 ms sooner than voice activity tells it (97
-/// recordings: 70 ms behind the last sample instead of 132, at the 95th percentile 88 instead of
-/// 181). Closed lips are as silent, so 1.5 pauses a turn are taken back instead of 0.5. In a room
-/// whose noise is within 30 dB of the voice nothing falls, and the model decides.
+/// Detection, by energy, that a voice has just fallen silent: 60 ms sooner than the voice activity
+/// detector (97 recordings: 70 ms after the last sample instead of 132, at the 95th percentile 88
+/// instead of 181). Closed lips are just as silent, so 1.5 pauses a turn are withdrawn instead of
+/// 0.5. In a room whose noise is within 30 dB of the voice the energy never falls, and the detector
+/// decides.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fall {
-    /// The loudest parts of the last frames.
+    /// Levels of the loudest parts of the last frames.
     recent: VecDeque<f32>,
     silent: u32,
 }
 
 impl Fall {
-    /// Takes the loudest part of the next frame; see [`loudest`].
+    /// Takes the level of the loudest part of the next frame, see [`loudest`]; returns whether the
+    /// voice is silent.
     pub(super) fn is_silent(&mut self, loudest: f32) -> bool {
         let before = self.loudest();
         self.recent.truncate(REMEMBERED - 1);
@@ -48,7 +50,7 @@ impl Fall {
         (1..=BELIEVED).contains(&self.silent)
     }
 
-    /// Whether sound so loud ends the silence.
+    /// Whether sound of this level ends the silence.
     pub(super) fn is_broken_by(&self, loudest: f32) -> bool {
         self.silent > 0 && loudest >= self.loudest() * BELOW_LOUDEST
     }
@@ -58,14 +60,14 @@ impl Fall {
     }
 }
 
-/// The power of the loudest 8 ms of some sound, as far as it goes in whole ones.
+/// Power of the loudest 8 ms of a sound; a shorter rest is ignored.
 pub fn loudest(samples: &[f32]) -> f32 {
     samples.chunks_exact(FRAME / 4).map(power).fold(0.0, f32::max)
 }
 
-/// One past the last sample of speech, by energy, near `end`, where voice activity says it ends.
-/// `samples` are the sound at 16 kHz as far as it is known; it may go on behind `end`. Where energy
-/// tells nothing, `end` itself.
+/// Position after the last sample of speech, by energy, near `end`, the detector's end of speech.
+/// `samples` are the sound at 16 kHz as far as it is known; it may go on after `end`. Returns `end`
+/// itself where energy gives no result.
 pub fn speech_end(samples: &[f32], end: usize) -> usize {
     let end = end.min(samples.len());
     let (first, last) = (end.saturating_sub(BEFORE), (end + AFTER).min(samples.len()));
@@ -81,7 +83,7 @@ pub fn speech_end(samples: &[f32], end: usize) -> usize {
     }
 }
 
-/// Nothing is quieter than no sound at all.
+/// Median; zero, the level of silence, for no powers at all.
 fn median(mut powers: Vec<f32>) -> f32 {
     powers.sort_unstable_by(f32::total_cmp);
     powers.get(powers.len() / 2).copied().unwrap_or(0.0)
@@ -91,7 +93,7 @@ fn median(mut powers: Vec<f32>) -> f32 {
 mod tests {
     use super::*;
 
-    /// Sound that is `voice` loud up to `end` and `room` loud behind it.
+    /// Sound of level `voice` up to `end` and of level `room` after it.
     fn sound(voice: f32, room: f32, end: usize, length: usize) -> Vec<f32> {
         let level = |i: usize| if i < end { voice } else { room };
         (0..length).map(|i| level(i) * (i as f32 * 1.7).sin()).collect()
@@ -129,7 +131,7 @@ mod tests {
         // 29 dB are not enough, and a voice that comes back may fall again.
         levels[42..].copy_from_slice(&[0.0106, 0.0, 0.3, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(silent(&levels)[42..], [false, true, false, true, true, false, true, true, true, true]);
-        // A voice begins before it is voiced.
+        // A voice begins before the detector finds it.
         let mut fall = Fall::default();
         for (level, quiet, broken) in [(0.3, 0.0, 0.9), (0.001, 0.005, 0.0096), (0.001, 0.009, 0.0096), (0.3, 0.0, 0.9)]
         {
@@ -137,7 +139,7 @@ mod tests {
             assert!(!fall.is_broken_by(quiet * quiet));
             assert_eq!(fall.is_broken_by(broken * broken), level < 0.1);
         }
-        // What was loud more than a second ago does not count.
+        // Levels from more than a second ago do not count.
         assert!(silent(&[&[0.9][..], &[0.02; 40], &[0.02; 10]].concat())[32..].iter().all(|told| !told));
     }
 

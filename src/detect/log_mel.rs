@@ -1,25 +1,25 @@
-//! What Smart Turn sees of a sound: the log-mel spectrogram of its last eight seconds, as the
-//! feature extractor of Whisper makes it with `do_normalize`. Published in transformers'
-//! `WhisperFeatureExtractor`; the steps here are, in order: zeros in front, zero mean and unit
-//! variance, both ends mirrored, a Hann window of 25 ms every 10 ms, the power of its transform
-//! through [`filters`](crate::mel::filters), the logarithm, and at most 80 dB below the loudest.
+//! Input of Smart Turn: the log-mel spectrogram of the last eight seconds, as the feature extractor
+//! of Whisper makes it with `do_normalize`. It is published as transformers'
+//! `WhisperFeatureExtractor`. The steps are, in order: zeros in front, zero mean and unit variance,
+//! both ends mirrored, a Hann window of 25 ms every 10 ms, the power of its transform through
+//! [`filters`](crate::mel::filters), the logarithm, and at most 80 dB below the loudest.
 
 use crate::mel::{HOP, Mel, WINDOW};
 
-/// Samples at 16 kHz that are looked at: 8 s.
+/// Samples of the input at 16 kHz: 8 s.
 pub(super) const SPAN: usize = 8 * 16_000;
-/// Frames of the span.
+/// Frames of the input.
 pub(super) const FRAMES: usize = SPAN / HOP;
 /// Half a window: frames are centred.
 const EDGE: usize = WINDOW / 2;
 
-/// Added to the variance, so that silence is divided by something.
+/// Constant added to the variance, so that silence is not divided by zero.
 const LEAST_VARIANCE: f64 = 1e-7;
 
 /// The transform and its buffers.
 pub(super) struct LogMel {
     mel: Mel,
-    /// The span with its mirrored ends.
+    /// Input samples with mirrored ends.
     sound: Vec<f32>,
 }
 
@@ -28,15 +28,15 @@ impl LogMel {
         LogMel { mel: Mel::default(), sound: vec![0.0; SPAN + 2 * EDGE] }
     }
 
-    /// The features `[MELS, FRAMES]` of the last [`SPAN`] of `samples` (16 kHz).
+    /// Features `[MELS, FRAMES]` of the last [`SPAN`] of `samples` (16 kHz).
     pub(super) fn of(&mut self, samples: &[f32]) -> Vec<f32> {
         self.lay(&samples[samples.len().saturating_sub(SPAN)..]);
         // The extractor drops the last frame.
         self.mel.features_of_padded(&self.sound[..(FRAMES - 1) * HOP + WINDOW])
     }
 
-    /// Puts `samples` at the end of the span, normalised, and mirrors both ends without repeating
-    /// the outermost.
+    /// Copies `samples` to the end of the input, normalised, and mirrors both ends without
+    /// repeating the outermost sample.
     fn lay(&mut self, samples: &[f32]) {
         let total: f64 = samples.iter().map(|&sample| f64::from(sample)).sum();
         let mean = total / SPAN as f64;
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::mel::MELS;
 
-    /// A tone that swells and fades, one that rises, and a faint high one.
+    /// Test sound: a tone that swells and fades, one that rises, and a faint high one.
     fn sound(length: usize) -> Vec<f32> {
         let tone = |hertz: f64, t: f64| (std::f64::consts::TAU * hertz * t).sin();
         let at = |t: f64| 0.4 * tone(150.0, t) * tone(2.0, t) + 0.1 * tone(600.0 + 400.0 * t, t) + 0.02 * tone(5e3, t);
@@ -76,7 +76,7 @@ mod tests {
     type Point = (usize, usize, f32);
 
     /// Length, mean and some features of 1.5 s and of 10 s of that sound, as pipecat-ai 1.14.0
-    /// computes them with numpy, which took them over from transformers.
+    /// computes them with numpy, in code taken over from transformers.
     const GOLDEN: [(usize, f64, [Point; 10]); 2] = [
         (
             24_000,

@@ -1,10 +1,10 @@
-//! Voice activity: where in the sound somebody speaks, and when the turn is over.
+//! Voice activity detection, turn detection and wake word detection.
 //!
-//! [`SileroVad`] says how likely each frame is speech, [`Segmenter`] decides from that, and
-//! [`speech_end`] finds the last sample that was speech, from which latency is counted.
-//! [`SmartTurn`] says of a pause how likely it is that nothing more is to come. [`WakeWordModel`]
-//! says how likely Sotto has just been called by its name, and [`Spotter`] decides from that.
-//! [`Likeness`] says whether a voice is only what the speaker played.
+//! [`SileroVad`] returns the probability that a frame is speech, [`Segmenter`] decides from it, and
+//! [`speech_end`] finds the last sample of speech, from which latency is counted. [`SmartTurn`]
+//! returns for a pause the probability that the turn is complete. [`WakeWordModel`] returns the
+//! probability that Sotto's name has just been spoken, and [`Spotter`] decides from it.
+//! [`Likeness`] tells whether a voice is only an echo of the loudspeaker.
 //!
 //! Architecture invariant: the segmenter has no I/O and no clock. Its positions are samples at 16
 //! kHz from the start of the sound.
@@ -30,10 +30,10 @@ use std::path::{Path, PathBuf};
 
 use crate::onnx::OnnxError;
 
-/// Samples at 16 kHz that voice activity judges at a time: 32 ms.
+/// Samples at 16 kHz in a frame of the voice activity detector: 32 ms.
 pub const FRAME: usize = 512;
 
-/// Why a model of hearing could not be used.
+/// Reason why a detection model could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
     #[error(transparent)]
@@ -43,7 +43,7 @@ pub enum DetectError {
 }
 
 impl DetectError {
-    /// The error for a run of `model` that failed.
+    /// Makes the error for a run of `model` that failed.
     fn run(model: &Path, why: String) -> DetectError {
         match OnnxError::of_memory(model, &why) {
             Some(memory) => memory.into(),

@@ -1,4 +1,4 @@
-//! From probabilities to turns: a pure state machine.
+//! Segmentation of sound into turns by the probability of speech: a pure state machine.
 
 use std::ops::Range;
 
@@ -7,22 +7,22 @@ use super::energy::Fall;
 use crate::config::DetectPlan;
 use crate::types::{Ms, SampleRate};
 
-/// Silence after which a turn may be over, long before it certainly is: recognition can begin
-/// ahead. 64 ms, two frames: of 72 recorded utterances 27 contain a pause of 200 ms, so many such
-/// beginnings are taken back.
+/// Silence after which a turn may be over, long before that is certain: recognition can begin
+/// early. 64 ms, two frames: of 72 recorded utterances 27 contain a pause of 200 ms, so many of
+/// these early starts are withdrawn.
 const PAUSE: u64 = 2 * FRAME as u64;
-/// Silence after which a sound too short for speech is forgotten. 128 ms: the closure of a stop
+/// Silence after which a sound too short for speech is discarded: 128 ms; the closure of a stop
 /// consonant is shorter.
 const FORGOTTEN: u64 = 4 * FRAME as u64;
 
-/// What the last frame decided. Positions are samples at 16 kHz from the start of the sound.
+/// Event at a frame. Positions are samples at 16 kHz from the start of the sound.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SpeechEvent {
-    /// Somebody speaks since `at`.
+    /// Speech began at `at`.
     Started { at: u64 },
-    /// A short silence since `at`: perhaps the end.
+    /// A short silence began at `at`: perhaps the end of the turn.
     Paused { at: u64 },
-    /// It was not: the voice is back.
+    /// The voice is back: the pause was not the end.
     Resumed { at: u64 },
     /// The turn is over.
     TurnEnded(SegmentedTurn),
@@ -33,13 +33,14 @@ pub enum SpeechEvent {
 pub struct SegmentedTurn {
     /// First sample of speech.
     pub start: u64,
-    /// One past the last sample of speech, as voice activity sees it; see [`super::speech_end`].
+    /// Position after the last sample of speech, by the voice activity detector; see
+    /// [`super::speech_end`].
     pub end: u64,
-    /// What to recognise: the speech with its padding. Never overlaps the turn before.
+    /// Range to recognise: the speech with its padding. It never overlaps the previous turn.
     pub keep: Range<u64>,
 }
 
-/// Watches probabilities, one for each frame of [`FRAME`] samples.
+/// Segments a sound by its probabilities of speech, one for each frame of [`FRAME`] samples.
 #[derive(Clone, Debug)]
 pub struct Segmenter {
     speech_threshold: f32,
@@ -48,9 +49,9 @@ pub struct Segmenter {
     min_silence: u64,
     speech_pad: u64,
     max_turn: u64,
-    /// Samples heard so far.
+    /// Number of samples so far.
     heard: u64,
-    /// Where the last turn's kept sound ended: the next begins no earlier.
+    /// End of the last turn's kept range: the next begins no earlier.
     free: u64,
     fall: Fall,
     state: State,
@@ -59,13 +60,13 @@ pub struct Segmenter {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Silent,
-    /// A voice perhaps: `voiced` samples of it since `start`.
+    /// Possible voice: `voiced` samples of it since `start`.
     Candidate {
         start: u64,
         voiced: u64,
         quiet: Option<u64>,
     },
-    /// A turn. `quiet` is since when there is no voice, `paused` whether that was told.
+    /// Turn in progress. `quiet` is the start of a silence, `paused` whether it was reported.
     Speaking {
         start: u64,
         quiet: Option<u64>,
@@ -95,14 +96,14 @@ impl Segmenter {
         self.take(probability, false)
     }
 
-    /// The same with the power of the loudest part of the frame: speech is over as soon as its
-    /// energy falls.
+    /// Takes the probability of the next frame and the power of its loudest part: speech is over as
+    /// soon as its energy falls.
     pub fn push_with_power(&mut self, probability: f32, loudest: f32) -> Option<SpeechEvent> {
         let silent = self.fall.is_silent(loudest);
         self.take(probability, silent)
     }
 
-    /// Whether a voice may be coming back, by so much power in sound that is no whole frame yet.
+    /// Whether a voice may be coming back, by the power of sound that is not yet a whole frame.
     pub fn may_resume(&self, loudest: f32) -> bool {
         let quiet = matches!(self.state, State::Silent | State::Speaking { paused: true, .. });
         quiet && self.fall.is_broken_by(loudest)
@@ -131,7 +132,7 @@ impl Segmenter {
         }
     }
 
-    /// Where a voice perhaps began that is not speech yet.
+    /// Start of a possible voice that is not yet speech.
     pub fn candidate(&self) -> Option<u64> {
         match self.state {
             State::Candidate { start, .. } => Some(start),
@@ -139,19 +140,19 @@ impl Segmenter {
         }
     }
 
-    /// Whether a turn is open and its voice is there: no frame of silence has begun a pause.
+    /// Whether a turn is in progress with its voice present: no frame of silence has begun a pause.
     pub fn is_voiced(&self) -> bool {
         matches!(self.state, State::Speaking { quiet: None, .. })
     }
 
-    /// The sound is over: the turn that is still open, if any, ends here.
+    /// Ends the sound, and with it the turn in progress, if any.
     pub fn finish(&mut self) -> Option<SegmentedTurn> {
         let State::Speaking { start, quiet, .. } = self.state else { return None };
         Some(self.end_turn(start, quiet.unwrap_or(self.heard), false))
     }
 
-    /// Since when there is no voice. What lies between the two thresholds leaves it as it is; no
-    /// number is no voice.
+    /// Start of the silence, updated by a frame. Between the two thresholds it stays unchanged; a
+    /// probability that is not a number counts as silence.
     fn quiet_since(&self, quiet: Option<u64>, probability: f32, at: u64) -> Option<u64> {
         match probability {
             p if p >= self.speech_threshold => None,
@@ -160,7 +161,8 @@ impl Segmenter {
         }
     }
 
-    /// A candidate becomes a turn when enough of it was voice, and nothing when it pauses before.
+    /// Turns a candidate into a turn when enough of it was voice, and discards it when a pause
+    /// comes first.
     fn confirm(&mut self, at: u64, start: u64, voiced: u64, quiet: Option<u64>) -> Option<SpeechEvent> {
         let voiced = voiced + if quiet.is_none() { FRAME as u64 } else { 0 };
         if voiced >= self.min_speech {

@@ -1,4 +1,4 @@
-//! Silero's voice activity model, version 5 and later.
+//! Silero's voice activity detection model, version 5 and later.
 
 use std::path::{Path, PathBuf};
 
@@ -10,25 +10,25 @@ use crate::memory::Permit;
 use crate::onnx::Onnx;
 use crate::types::{Bytes, SampleRate};
 
-/// Samples before a frame that the model wants to see again; without them it never fires.
+/// Samples before a frame that the model needs again; without them it never detects speech.
 const CONTEXT: usize = 64;
-/// Two layers of 128.
+/// Size of the recurrent state: two layers of 128.
 const STATE: usize = 2 * 128;
 
-/// The model with the memory of what it heard so far.
+/// Voice activity detector with its recurrent state.
 pub struct SileroVad {
     session: Session,
     model: PathBuf,
-    /// The context, then the frame.
+    /// Samples of the context, then of the frame.
     window: [f32; CONTEXT + FRAME],
     state: [f32; STATE],
     _permit: Permit,
 }
 
 impl SileroVad {
-    /// What the loaded model holds. Measured: resident memory grows by 25 MiB from before the load
-    /// to after 1000 frames when it is the first session of the process (ONNX Runtime sets itself
-    /// up then), by 10 MiB otherwise.
+    /// Bytes that the loaded model holds. Measured: resident memory grows by 25 MiB from before the
+    /// load to after 1000 frames when it is the first session of the process (ONNX Runtime
+    /// initialises itself then), by 10 MiB otherwise.
     pub fn planned_bytes() -> Bytes {
         Bytes::mib(26)
     }
@@ -39,7 +39,7 @@ impl SileroVad {
         Ok(SileroVad { session, model: model.to_owned(), window, state: [0.0; STATE], _permit: permit })
     }
 
-    /// The probability, 0 to 1, that the next 32 ms of a 16 kHz sound are speech.
+    /// Returns the probability, 0 to 1, that the next 32 ms of a 16 kHz sound are speech.
     pub fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32, DetectError> {
         self.window.copy_within(FRAME.., 0);
         self.window[CONTEXT..].copy_from_slice(frame);
@@ -49,7 +49,7 @@ impl SileroVad {
         Ok(probability)
     }
 
-    /// Forgets what was heard, before another sound.
+    /// Resets the state, before another sound.
     pub fn reset(&mut self) {
         self.window.fill(0.0);
         self.state.fill(0.0);

@@ -1,12 +1,11 @@
-//! Where in a recording somebody speaks.
+//! Ranges of a recording that hold speech.
 
 use std::ops::Range;
 
 use super::{DetectError, FRAME, Segmenter, SileroVad, SpeechEvent};
 use crate::config::DetectPlan;
 
-/// The stretches of `samples` (16 kHz) that hold speech, with their padding: in order, not
-/// overlapping.
+/// Ranges of `samples` (16 kHz) that hold speech, with their padding: in order, not overlapping.
 pub fn speech_spans(samples: &[f32], plan: &DetectPlan, vad: &mut SileroVad) -> Result<Vec<Range<usize>>, DetectError> {
     vad.reset();
     let mut segmenter = Segmenter::new(plan);

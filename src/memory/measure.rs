@@ -1,14 +1,14 @@
-//! What the process really holds, as the operating system counts it.
+//! Memory that the process really holds, by the operating system's count.
 
 use crate::types::Bytes;
 
 /// Memory of this process that is in RAM now: anonymous pages and the touched part of mapped files.
-/// `None` where the system does not tell.
+/// `None` where the system does not report it.
 pub fn resident() -> Option<Bytes> {
     status_field("VmRSS:")
 }
 
-/// The most this process has ever held in RAM at once.
+/// Largest amount of RAM that this process has ever held at once.
 pub fn peak_resident() -> Option<Bytes> {
     // SAFETY: `usage` is a plain C struct for which all zeroes is a valid value, and getrusage only
     // writes to it.
@@ -24,8 +24,8 @@ pub fn peak_resident() -> Option<Bytes> {
     Some(Bytes(if cfg!(target_os = "macos") { peak } else { peak * 1024 }))
 }
 
-/// What this process may still map before it reaches the limit that the system sets it (`ulimit
-/// -v`). `None` where there is no such limit, or the system does not tell what is mapped.
+/// Bytes that this process may still map before it reaches the system's limit (`ulimit -v`). `None`
+/// where there is no limit, or the system does not report what is mapped.
 pub fn mappable() -> Option<Bytes> {
     // SAFETY: `limit` is a plain C struct for which all zeroes is a valid value, and getrlimit only
     // writes to it.
@@ -81,7 +81,7 @@ mod tests {
         let block = std::hint::black_box(vec![1u8; 64 << 20]);
         let after = resident().unwrap();
         assert!(after.0 >= before.0 + (48 << 20), "{before} -> {after}");
-        // The kernel brings the peak up to date now and then, not at every page.
+        // The kernel updates the peak now and then, not at every page.
         assert!(peak_resident().unwrap().0 + (16 << 20) >= after.0);
         drop(block);
     }

@@ -1,9 +1,9 @@
-//! The memory budget. Whoever loads a model asks first, with the bytes it plans to hold, and gives
-//! them back by `Drop`.
+//! Memory budget. Code that loads a model asks first, with the bytes that it plans to hold, and
+//! gives them back by `Drop`.
 //!
-//! Architecture invariant: nothing in the house loads a model without a [`Permit`]; the
-//! constructors demand one. What is *not* here yet: eviction, phases and pressure. They will decide
-//! who must go; the asking stays as it is.
+//! Architecture invariant: no model is loaded without a [`Permit`]; the constructors require one.
+//! Eviction, phases and memory pressure do *not* exist yet: they will decide which model to unload,
+//! and requests will stay as they are.
 
 mod measure;
 mod release;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::types::Bytes;
 
-/// A promised ceiling on what all models together may hold. Clones share the one ledger.
+/// Ceiling on the memory of all models together. Clones share one ledger.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Mutex<Ledger>>);
 
@@ -33,7 +33,7 @@ struct Holding {
     bytes: Bytes,
 }
 
-/// The right to hold so many bytes; dropping it gives them back.
+/// Right to hold so many bytes; dropping it gives them back.
 #[derive(Debug)]
 pub struct Permit {
     budget: Budget,
@@ -41,7 +41,7 @@ pub struct Permit {
     bytes: Bytes,
 }
 
-/// The request did not fit. The program ends with exit code 5 on this error.
+/// Request that did not fit. The program ends with exit code 5 on this error.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error(
     "{what} needs {wanted}, but only {free} of the {limit} memory budget is free (held: {holders}); \
@@ -52,13 +52,12 @@ pub struct OverBudget {
     pub wanted: Bytes,
     pub free: Bytes,
     pub limit: Bytes,
-    /// The smallest budget, in whole MiB, that would grant this request on top of what is held.
+    /// Smallest budget, in whole MiB, that would grant this request on top of what is held.
     pub enough: Bytes,
     pub holders: String,
 }
 
-/// The system itself limits this process (`ulimit -v`), and what is asked for does not fit below
-/// that.
+/// Request beyond the system's limit for this process (`ulimit -v`).
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error(
     "out of memory: {what} needs {wanted}, but the system lets this process have {room} more; raise the limit (ulimit -v) \
@@ -70,7 +69,8 @@ pub struct NoMemory {
     pub room: Bytes,
 }
 
-/// Whether the system would give this process so many bytes more. Where it does not say, it would.
+/// Checks that the system would give this process so many more bytes. Succeeds where the system
+/// does not report its limit.
 pub fn check_room(what: &str, wanted: Bytes) -> Result<(), NoMemory> {
     match mappable() {
         Some(room) if room < wanted => Err(NoMemory { what: what.to_owned(), wanted, room }),
@@ -83,7 +83,7 @@ impl Budget {
         Budget(Arc::new(Mutex::new(Ledger { limit, held: Vec::new(), next_id: 0 })))
     }
 
-    /// Asks for `bytes` in the name of `what`.
+    /// Reserves `bytes` for `what`.
     pub fn reserve(&self, what: &str, bytes: Bytes) -> Result<Permit, OverBudget> {
         let mut ledger = self.lock();
         let used = ledger.used();
@@ -110,8 +110,8 @@ impl Budget {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Ledger> {
-        // The ledger is consistent after every statement, so a holder that panicked has left
-        // nothing half done.
+        // The ledger is consistent after every statement, so a panic of a holder leaves it
+        // complete.
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -1,4 +1,4 @@
-//! What happened, and when: one event enum that the waterfall and the tests read.
+//! Events of a session with their times: one enum that the waterfall and the tests read.
 
 mod waterfall;
 
@@ -9,23 +9,23 @@ use std::time::Instant;
 
 use crate::types::TurnId;
 
-/// One thing that happened on the way of a spoken word; nothing of what was said. The order of the
-/// variants is the order of a good turn.
+/// Event on the way from a question to its answer, without any of its words. The order of the
+/// variants is the order of a successful turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Words of somebody who speaks on.
+    /// Words were recognised while somebody still speaks.
     PartialTranscript,
-    /// The last sample of speech entered the house. Zero of the waterfall.
+    /// The last sample of speech was captured: zero of the waterfall.
     LastSpeechSample,
     /// The silence after it was long enough (or the file ended): the turn is certain.
     TurnDecided,
     Transcript,
     FirstToken,
-    /// The first piece of the answer was handed to the voice.
+    /// The first piece of the answer was handed to the synthesizer.
     FirstSentence,
-    /// The first sound left the voice, be it silent.
+    /// The synthesizer returned its first sound, even if silent.
     FirstPcm,
-    /// The first sample that a listener would hear.
+    /// The first audible sample was played.
     FirstAudible,
     /// The language model wrote its last token.
     LastToken,
@@ -40,9 +40,9 @@ pub struct Stamped {
     pub event: Event,
 }
 
-/// The events of a session in the order they were noted. Clones share one journal.
+/// Events of a session in the order they were noted. Clones share one journal.
 ///
-/// It keeps at most [`Journal::CAPACITY`] events and forgets the oldest beyond that.
+/// At most [`Journal::CAPACITY`] events are kept; the oldest are dropped first.
 #[derive(Clone, Debug, Default)]
 pub struct Journal(Arc<Mutex<Vec<Stamped>>>);
 
@@ -61,12 +61,12 @@ impl Journal {
         events.push(Stamped { turn, at, event });
     }
 
-    /// Everything noted of `turn`.
+    /// Events of `turn`.
     pub fn of(&self, turn: TurnId) -> Vec<Stamped> {
         self.lock().iter().filter(|stamped| stamped.turn == turn).cloned().collect()
     }
 
-    /// The last time that this was noted, of whichever turn.
+    /// Latest occurrence of `event`, in any turn.
     pub fn last(&self, event: Event) -> Option<Stamped> {
         self.lock().iter().rfind(|stamped| stamped.event == event).cloned()
     }

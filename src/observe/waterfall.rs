@@ -29,8 +29,8 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Reads the timings of one turn out of its events. Without a last speech sample there is
-    /// nothing to measure from.
+    /// Computes the timings of one turn from its events. `None` without a last speech sample, from
+    /// which they are measured.
     pub fn of(events: &[Stamped]) -> Option<Timings> {
         let zero = events.iter().find(|stamped| stamped.event == Event::LastSpeechSample)?.at;
         let mut timings = Timings::default();
@@ -74,7 +74,7 @@ fn milliseconds(zero: Instant, at: Instant) -> f64 {
     (signed * 10_000.0).round() / 10.0
 }
 
-/// The timings as a chart for a person.
+/// Chart of the timings for a person.
 pub struct Waterfall<'a>(pub &'a Timings);
 
 impl fmt::Display for Waterfall<'_> {

@@ -1,9 +1,8 @@
-//! The voice: an answer's text becomes sound, a sentence at a time, while the answer is still being
-//! written.
+//! Speech synthesis: an answer's text becomes sound, a sentence at a time, while the answer is
+//! still being written.
 //!
-//! [`Sentences`] cuts the text, [`for_ear`] writes it out as it is said, [`phonemes`] turns it into
-//! sounds of speech, and [`Voice`] makes them audible. [`Voices`] are several, for several
-//! languages.
+//! [`Sentences`] splits the text, [`for_ear`] normalises it to words, [`phonemes`] converts it to
+//! phonemes, and [`Voice`] synthesizes the sound. [`Voices`] holds several, for several languages.
 
 mod abbreviations;
 mod ear;
@@ -25,7 +24,7 @@ use std::path::PathBuf;
 
 use crate::onnx::OnnxError;
 
-/// Why something could not be said.
+/// Reason why something could not be synthesized.
 #[derive(Debug, thiserror::Error)]
 pub enum TtsError {
     #[error(transparent)]
@@ -56,7 +55,7 @@ pub enum TtsError {
 }
 
 impl TtsError {
-    /// The error for a run of the graph in `file` that failed.
+    /// Makes the error for a run of the graph in `file` that failed.
     fn run(file: PathBuf, why: String) -> TtsError {
         match OnnxError::of_memory(&file, &why) {
             Some(memory) => memory.into(),

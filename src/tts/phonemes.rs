@@ -1,13 +1,13 @@
-//! Text to phonemes, by espeak-ng as a program of its own: its licence (GPL-3) keeps it out of this
-//! binary.
+//! Conversion of text to phonemes by espeak-ng, run as a separate program: its licence (GPL-3)
+//! keeps it out of this binary.
 //!
 //! espeak-ng drops punctuation, which shapes the melody of a sentence. So the text is cut into
-//! clauses, and the marks are put back behind their phonemes. All clauses go through one run of the
+//! clauses, and the marks are put back after their phonemes. All clauses go through one run of the
 //! program, which reads its standard input line by line (with `--stdin` it would join the lines).
-//! Behind each clause stands an empty line, which comes back as one: that tells the clauses apart
-//! even where the program breaks one into several lines.
+//! Each clause is followed by an empty line, which comes back as one: it separates the clauses even
+//! where the program breaks one into several lines.
 //!
-//! Most of a run is the start of the program, so the next one is started ahead and waits for its
+//! Most of a run is the start of the program, so the next run is started ahead and waits for its
 //! text.
 
 use std::io::{Read, Write};
@@ -18,31 +18,30 @@ use std::time::Duration;
 
 use super::TtsError;
 
-/// The program answers in about 10 ms; after so long it hangs.
+/// Time after which the program has hung; it answers in about 10 ms.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The most bytes of one text: the pieces that reach it are far shorter.
+/// Largest text in bytes: real pieces are far shorter.
 const MAX_TEXT: usize = 16 << 10;
-/// The most bytes of one line: the program reads lines of up to 1000, and cuts what is longer
-/// anywhere.
+/// Longest line in bytes: the program reads lines of up to 1000, and cuts longer ones anywhere.
 const MAX_LINE: usize = 600;
-/// The most bytes of phonemes that are read back.
+/// Most bytes of phonemes that are read back.
 const MAX_PHONEMES: u64 = 1 << 20;
-/// The letter A as espeak-ng's own phonemes: as a word it is read as the article.
+/// Letter A in espeak-ng's own phonemes: the plain word is read as the article.
 const LETTER_A: &str = "[['eI]]";
 
-/// espeak-ng, found on the system.
+/// Phonemizer that runs the system's espeak-ng.
 pub struct Phonemizer {
     program: PathBuf,
-    /// espeak-ng's name of the voice's language, as in `en-us`.
+    /// Name of the voice's language in espeak-ng, such as `en-us`.
     language: String,
-    /// Started, and waiting for the next text.
+    /// Run that was started and waits for the next text.
     waiting: Option<Run>,
 }
 
-/// One run of the program. Dropping it ends it.
+/// One run of the program. Dropping it ends the program.
 struct Run(Child);
 
-/// A clause and the mark that ended it.
+/// Clause, and the mark that ended it.
 #[derive(Debug, PartialEq)]
 struct Clause {
     words: String,
@@ -50,8 +49,8 @@ struct Clause {
 }
 
 impl Phonemizer {
-    /// Finds the program on `PATH`; relative entries do not count, so that no working directory can
-    /// bring its own.
+    /// Finds the program on `PATH`. Relative entries are ignored, so that a working directory
+    /// cannot bring its own.
     pub fn find(language: &str) -> Result<Self, TtsError> {
         let known = language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !known || language.starts_with('-') || language.is_empty() {
@@ -66,14 +65,13 @@ impl Phonemizer {
         Ok(Phonemizer { program, language: language.to_owned(), waiting: None })
     }
 
-    /// Starts the program for the next text, while there is time. Should that fail, the next text
-    /// will say why.
+    /// Starts the program for the next text, while there is time. If that fails, the next text
+    /// returns the error.
     pub fn prepare(&mut self) {
         self.waiting = self.waiting.take().or_else(|| self.start().ok());
     }
 
-    /// The phonemes of `text` in the alphabet of espeak-ng's IPA, punctuation kept, words parted by
-    /// spaces.
+    /// Phonemes of `text` in espeak-ng's IPA alphabet, with punctuation, words separated by spaces.
     pub fn phonemes(&mut self, text: &str) -> Result<String, TtsError> {
         if text.len() > MAX_TEXT {
             return Err(TtsError::TooLong { bytes: text.len(), limit: MAX_TEXT });
@@ -88,13 +86,13 @@ impl Phonemizer {
         let answer = without_language_names(&self.run(&lines)?);
         Ok(match grouped(&answer, clauses.len()) {
             Some(spoken) => join(&clauses, &spoken),
-            // A program that answers otherwise still said every word; only the marks inside are
-            // lost.
+            // A program with another kind of output still returned every word; only the marks
+            // inside are lost.
             None => join(&clauses[clauses.len() - 1..], &[answer]),
         })
     }
 
-    /// Lets the program that waits speak; one that has died while it waited is replaced.
+    /// Gives `text` to the waiting program; one that has died meanwhile is replaced.
     fn run(&mut self, text: &str) -> Result<String, TtsError> {
         let ahead = self.waiting.take().and_then(|mut run| run.is_alive().then_some(run));
         let run = ahead.map_or_else(|| self.start(), Ok)?;
@@ -138,7 +136,7 @@ impl Drop for Run {
     }
 }
 
-/// Writes the text to the program and reads its answer, for as long as [`PATIENCE`] lasts.
+/// Writes the text to the program and reads its output, for at most [`PATIENCE`].
 fn converse(child: &mut Child, text: &str) -> Result<String, String> {
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err("it has no standard streams".to_owned());
@@ -158,8 +156,8 @@ fn converse(child: &mut Child, text: &str) -> Result<String, String> {
     }
 }
 
-/// Cuts at the marks that shape the melody, and at spaces where a line would grow too long. What
-/// espeak-ng would take for commands (`[[`) is left out.
+/// Cuts at the marks that shape the melody, and at spaces where a line would grow too long.
+/// Commands of espeak-ng (`[[`) are removed.
 fn clauses(text: &str) -> Vec<Clause> {
     let mut clauses = Vec::new();
     let mut words = String::new();
@@ -190,12 +188,12 @@ fn clauses(text: &str) -> Vec<Clause> {
     clauses
 }
 
-/// The lines of each of `count` clauses, joined; `None` if the program answered with other lines
-/// than it was asked for.
+/// Lines of each of `count` clauses, joined; `None` if the program returned another number of
+/// groups.
 fn grouped(answer: &str, count: usize) -> Option<Vec<String>> {
     let mut lines = answer.lines().map(str::trim);
     let mut clause = || {
-        // The first line may be empty itself: that of a clause of which nothing can be said.
+        // The first line may be empty itself: for a clause without phonemes.
         let lines = lines.by_ref().enumerate().take_while(|(n, line)| *n == 0 || !line.is_empty());
         lines.map(|(_, line)| line).collect::<Vec<_>>().join(" ")
     };
@@ -203,8 +201,7 @@ fn grouped(answer: &str, count: usize) -> Option<Vec<String>> {
     lines.next().is_none().then_some(groups)
 }
 
-/// Takes out the names of languages, as in `(en)həlˈəʊ(de)`, with which espeak-ng marks foreign
-/// words.
+/// Removes the names of languages with which espeak-ng marks foreign words, as in `(en)həlˈəʊ(de)`.
 fn without_language_names(phonemes: &str) -> String {
     let mut kept = String::with_capacity(phonemes.len());
     let mut rest = phonemes;
@@ -273,13 +270,13 @@ mod tests {
         let mut phonemizer = Phonemizer::find("en-us").unwrap();
         assert_eq!(phonemizer.phonemes("Hello, world!").unwrap(), "həlˈoʊ, wˈɜːld!");
         assert_eq!(phonemizer.phonemes("").unwrap(), "");
-        // Options are read from the command line alone.
+        // Options are read only from the command line.
         let harmless = phonemizer.phonemes("--version").unwrap();
         assert!(harmless.contains("vˈɜːʒən"), "{harmless}");
         // espeak-ng cuts this one itself; the clauses still belong together.
         let cut = phonemizer.phonemes("He said (quietly) that – it … works, well.").unwrap();
         assert_eq!(cut.matches(',').count(), 2, "{cut}");
-        // Nothing of the middle clause can be said.
+        // The middle clause has no phonemes.
         assert_eq!(phonemizer.phonemes("Yes, \u{16a0}, no.").unwrap().matches(',').count(), 2);
         let long = phonemizer.phonemes(&"very ".repeat(1000)).unwrap();
         assert_eq!(long.matches("vˈɛɹi").count(), 1000);
@@ -299,8 +296,7 @@ mod tests {
         }
     }
 
-    /// A phonemiser whose program writes a line into the file "runs" of `folder` each time it is
-    /// started.
+    /// Phonemizer whose program writes a line into the file "runs" of `folder` at each start.
     fn counting(folder: &std::path::Path) -> Phonemizer {
         use std::os::unix::fs::PermissionsExt;
         let mut phonemizer = Phonemizer::find("en-us").unwrap();

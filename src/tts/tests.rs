@@ -1,10 +1,10 @@
-//! The way of a text to the voice as a whole: cut into pieces, and each piece said.
+//! Tests of the text for the voice as a whole: split into pieces, and each piece normalised.
 
 use super::{Sentences, for_ear};
 
 const TEXTS: &str = include_str!("../../tests/ear/texts.tsv");
 
-/// Puts characters in place of their numbers, `\u00AD`.
+/// Replaces the numbers of characters, such as `\u00AD`, by the characters.
 fn unescaped(text: &str) -> String {
     let mut parts = text.split("\\u");
     let mut plain = parts.next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! A Piper voice, cut in two: the first half makes latent frames of a whole sentence, the second
+//! Piper voice in two graphs: the encoder makes latent frames of a whole sentence, the decoder
 //! makes sound of a few frames at a time, so that the first sound does not wait for the length of
 //! the sentence.
 
@@ -20,35 +20,35 @@ use crate::onnx::Onnx;
 use crate::sniff;
 use crate::types::{Bytes, Ms, SampleRate};
 
-/// Numbers in one latent frame, and samples it becomes.
+/// Numbers in one latent frame, and samples per frame.
 const LATENT: usize = 192;
 const HOP: usize = 256;
-/// Frames that become sound at a time (279 ms at 22,050 Hz), half as many at first, and frames
-/// around them that the decoder must see: with 12 on each side the sound is that of the whole
-/// sentence to 130 dB.
+/// Frames decoded at a time (279 ms at 22,050 Hz), half as many at first, and frames around them
+/// that the decoder needs: with 12 on each side the sound equals that of the whole sentence to 130
+/// dB.
 const FIRST_CHUNK: usize = 12;
 const CHUNK: usize = 24;
 const CONTEXT: usize = 12;
-/// The most phonemes of one sentence: about a minute of speech. What is longer is said in several
+/// Most phonemes of one sentence: about a minute of speech. A longer one is spoken in several
 /// parts.
 const MAX_PHONEMES: usize = 800;
-/// The most frames that a sentence may become: two minutes.
+/// Most frames of a sentence: two minutes.
 const MAX_FRAMES: usize = 120 * 22_050 / HOP;
-/// A voice's settings have 5 KB.
+/// Most bytes of a voice's settings, which have 5 KB.
 const MAX_SETTINGS: u64 = 1 << 20;
-/// What a loaded voice holds beside its files: ONNX Runtime's working memory for the longest
+/// Bytes that a loaded voice holds beside its files: ONNX Runtime's working memory for the longest
 /// sentence.
 const SCRATCH: u64 = 96 << 20;
 
-/// Silence behind a piece, so that sentences do not run into each other.
+/// Silence after a piece, so that sentences do not run into each other.
 const AFTER_SENTENCE: Ms = Ms(180.0);
 const AFTER_CLAUSE: Ms = Ms(60.0);
 
-/// Silence that is left before a piece, and what counts as silence: below -50 dB of full scale.
+/// Silence that is left before a piece, and the level of silence: below -50 dBFS.
 const BREATH: Ms = Ms(5.0);
 const AUDIBLE: f32 = 0.003;
 
-/// A loaded voice.
+/// Loaded voice.
 pub struct Voice {
     encoder: Session,
     decoder: Session,
@@ -59,33 +59,33 @@ pub struct Voice {
     _permit: Permit,
 }
 
-/// Some of the sound of a text.
+/// Part of the sound of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sound<'a> {
-    /// In -1.0..=1.0.
+    /// Samples in -1.0..=1.0.
     pub samples: &'a [f32],
-    /// Which part of the text it says: 0 is its beginning, 1 its end. The silence behind it is all
-    /// end.
+    /// Part of the text that it says: 0 is its beginning, 1 its end. The silence after the text
+    /// counts as its end.
     pub says: Range<f64>,
 }
 
-/// What was said.
+/// Result of speaking a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spoken {
-    /// Samples that were handed over.
+    /// Number of samples handed over.
     pub samples: usize,
-    /// Phonemes that the voice does not know; they were left out.
+    /// Number of phonemes that the voice does not know; they were left out.
     pub unknown: usize,
-    /// Whether the listener broke off.
+    /// Whether the callback ended it.
     pub cancelled: bool,
 }
 
-/// `voice.json`, as Piper writes it.
+/// Settings from `voice.json`, as Piper writes it.
 #[derive(Debug, Deserialize)]
 struct Settings {
     audio: AudioSettings,
     espeak: EspeakSettings,
-    /// Older voices do without it.
+    /// Language; older voices do without it.
     language: Option<LanguageSettings>,
     inference: InferenceSettings,
     phoneme_id_map: HashMap<String, Vec<i64>>,
@@ -103,7 +103,7 @@ struct EspeakSettings {
 
 #[derive(Debug, Deserialize)]
 struct LanguageSettings {
-    /// The language's two letters.
+    /// Two-letter code of the language.
     family: String,
 }
 
@@ -121,8 +121,8 @@ struct Latent {
 }
 
 impl Voice {
-    /// What the voice in `folder` will hold: its graphs, which ONNX Runtime keeps a second time in
-    /// the order it computes in, and its working memory.
+    /// Bytes that the voice in `folder` will hold: its graphs, which ONNX Runtime keeps a second
+    /// time in its order of computation, and its working memory.
     pub fn planned_bytes(folder: &Path) -> Result<Bytes, TtsError> {
         let mut bytes = SCRATCH;
         for name in ["encoder.onnx", "decoder.onnx"] {
@@ -150,12 +150,12 @@ impl Voice {
         })
     }
 
-    /// The two-letter code of the language that the voice in `folder` speaks.
+    /// Two-letter code of the language that the voice in `folder` speaks.
     pub fn language_of(folder: &Path) -> Result<String, TtsError> {
         Ok(Settings::read(&folder.join("voice.json"))?.language().to_owned())
     }
 
-    /// The two-letter code of its language.
+    /// Two-letter code of its language.
     pub fn language(&self) -> &str {
         self.settings.language()
     }
@@ -168,13 +168,14 @@ impl Voice {
         SampleRate(self.settings.audio.sample_rate)
     }
 
-    /// Says something unheard, so that the first sentence pays for no first times.
+    /// Synthesizes a sound that is discarded, so that the first sentence does not pay for one-time
+    /// costs.
     pub fn warm_up(&mut self) -> Result<(), TtsError> {
         self.speak("Hello, I am ready to speak.", &mut |_| ControlFlow::Continue(()))?;
         Ok(())
     }
 
-    /// Says `text`, handing over samples in -1.0..=1.0 as they are made; `Break` ends it. A text
+    /// Speaks `text`, handing over samples in -1.0..=1.0 as they are made; `Break` ends it. A text
     /// without a word, such as one of emoji alone, is no error and gives no sound.
     pub fn speak(
         &mut self,
@@ -221,8 +222,8 @@ impl Voice {
         samples: &mut usize,
         on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, TtsError> {
-        // Weighed so that the last place is exactly `says.end`: the parts of a text join without a
-        // gap.
+        // Weighted so that the last position is exactly `says.end`: the parts of a text join
+        // without a gap.
         let place = |frame: usize| {
             let part = frame as f64 / latent.frames as f64;
             says.start * (1.0 - part) + says.end * part
@@ -245,7 +246,7 @@ impl Voice {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The latent frames of a sentence.
+    /// Makes the latent frames of a sentence.
     fn encode(&mut self, ids: &[i64]) -> Result<Latent, TtsError> {
         let failed = |why: String| TtsError::run(self.folder.join("encoder.onnx"), why);
         let outputs = run_encoder(&mut self.encoder, ids, &self.scales).map_err(|error| failed(error.to_string()))?;
@@ -260,7 +261,7 @@ impl Voice {
         }
     }
 
-    /// The sound of the frames `wanted`.
+    /// Makes the sound of the frames `wanted`.
     fn decode(&mut self, latent: &Latent, wanted: Range<usize>) -> Result<Vec<f32>, TtsError> {
         let failed = |why: String| TtsError::run(self.folder.join("decoder.onnx"), why);
         let seen = wanted.start.saturating_sub(CONTEXT)..(wanted.end + CONTEXT).min(latent.frames);
@@ -288,7 +289,7 @@ fn run_decoder<'s>(session: &'s mut Session, window: &[f32], frames: usize) -> o
 }
 
 impl Latent {
-    /// The frames `range` of every channel.
+    /// Copies the frames `range` of every channel.
     fn window(&self, range: &Range<usize>) -> Vec<f32> {
         let channels = self.numbers.chunks_exact(self.frames.max(1));
         channels.flat_map(|channel| &channel[range.clone()]).copied().collect()
@@ -325,8 +326,7 @@ impl Settings {
         missing.map_or(Ok(()), |mark| Err(format!("its phoneme_id_map has no {mark:?}")))
     }
 
-    /// The two-letter code of the language: as the voice says it itself, else by espeak-ng's name
-    /// of it.
+    /// Two-letter code of the language: as the voice states it, else from espeak-ng's name of it.
     fn language(&self) -> &str {
         if let Some(language) = &self.language {
             return &language.family;
@@ -338,9 +338,9 @@ impl Settings {
         }
     }
 
-    /// Phonemes as the voice's numbers: `^`, then each phoneme, then `$`, with `_` between all of
-    /// them, as Piper's voices are trained: without the first `_` short sentences lose their first
-    /// sound. Unknown phonemes are counted.
+    /// Converts phonemes to the voice's numbers: `^`, then each phoneme, then `$`, with `_` between
+    /// all of them, as Piper's voices are trained: without the first `_` short sentences lose their
+    /// first sound. Unknown phonemes are counted.
     fn ids(&self, phonemes: &[char], unknown: &mut usize) -> Vec<i64> {
         let of = |mark: &str| self.phoneme_id_map.get(mark).map_or(&[][..], Vec::as_slice);
         let mut ids = [of("^"), of("_")].concat();
@@ -356,9 +356,9 @@ impl Settings {
     }
 }
 
-/// The first sample of `sound` that is worth playing; `None` where nothing in it is heard. A voice
-/// is silent for some 50 ms before it speaks, at times for half a second; a listener need not wait
-/// for more than [`BREATH`] of it.
+/// Position of the first sample of `sound` to play; `None` where nothing in it is audible. A voice
+/// is silent for some 50 ms before it speaks, at times for half a second; only [`BREATH`] of it is
+/// kept.
 fn behind_breath(sound: &[f32], rate: SampleRate) -> Option<usize> {
     let speech = sound.iter().position(|sample| sample.abs() >= AUDIBLE)?;
     Some(speech.saturating_sub(rate.samples(BREATH)))

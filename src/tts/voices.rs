@@ -1,4 +1,4 @@
-//! Voices for several languages, of which one speaks at a time.
+//! Voices for several languages, one of which speaks at a time.
 
 use std::ops::ControlFlow;
 
@@ -8,12 +8,13 @@ use crate::types::SampleRate;
 /// Loaded voices of one sample rate: the main one first.
 pub struct Voices {
     voices: Vec<Voice>,
-    /// Which of them speaks.
+    /// Index of the voice that speaks.
     speaking: usize,
 }
 
 impl Voices {
-    /// What is said is played at the rate of the main voice; one of another rate is refused.
+    /// Joins the voices. All sound is played at the rate of the main voice; a voice of another rate
+    /// is refused.
     pub fn new(main: Voice, others: Vec<Voice>) -> Result<Self, TtsError> {
         let rate = main.rate();
         match others.iter().find(|voice| voice.rate() != rate) {
@@ -28,17 +29,17 @@ impl Voices {
         self.voices[0].rate()
     }
 
-    /// The two-letter codes of the languages that they speak: that of the main voice first.
+    /// Two-letter codes of the languages that they speak: that of the main voice first.
     pub fn languages(&self) -> Vec<String> {
         self.voices.iter().map(|voice| voice.language().to_owned()).collect()
     }
 
-    /// Lets the first voice for `language` speak from now on; the main one, if there is none.
+    /// Selects the first voice for `language` from now on; the main one, if there is none.
     pub fn speak_in(&mut self, language: &str) {
         self.speaking = self.voices.iter().position(|voice| voice.language() == language).unwrap_or(0);
     }
 
-    /// As [`Voice::speak`], by the voice whose turn it is.
+    /// Speaks like [`Voice::speak`], by the selected voice.
     pub fn speak(
         &mut self,
         text: &str,

@@ -1,16 +1,15 @@
-//! When in the sound of a sentence each of its words is said, as nearly as its letters tell.
+//! Estimated times of the words in the sound of a sentence.
 //!
-//! The voice does not say how long it dwells on each word. It does know how long the sentence will
-//! be, and within a sentence time goes with what is spelled out for the ear: letters, and pauses at
-//! marks.
+//! The voice does not report the time of each word. The length of the sentence is known, and within
+//! it time is proportional to the normalised text: letters, and pauses at marks.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::for_ear;
 use super::sentences::is_spaceless;
 
-/// What a mark's pause is worth in letters: an English voice says some 15 letters a second, and
-/// pauses for 150 to 400 ms.
+/// Length of a mark's pause in letters: an English voice says some 15 letters a second, and pauses
+/// for 150 to 400 ms.
 const CLAUSE_PAUSE: usize = 3;
 const SENTENCE_PAUSE: usize = 6;
 
@@ -18,12 +17,12 @@ const SENTENCE_PAUSE: usize = 6;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Word<'a> {
     pub text: &'a str,
-    /// Where in the sentence's sound it begins: 0 is its beginning, 1 its end.
+    /// Position in the sentence's sound at which it begins: 0 is the beginning, 1 the end.
     pub begins: f64,
 }
 
-/// The words of `sentence`, with what clings to them: a text between spaces, and where a script
-/// writes none, what Unicode calls a word (UAX #29).
+/// Words of `sentence`, with adjacent marks: the text between spaces, and in scripts without
+/// spaces, what Unicode calls a word (UAX #29).
 pub fn words(sentence: &str) -> Vec<Word<'_>> {
     let texts: Vec<&str> = sentence.split_whitespace().flat_map(parts).collect();
     let weights: Vec<usize> = texts.iter().map(|text| weight(text)).collect();
@@ -32,7 +31,7 @@ pub fn words(sentence: &str) -> Vec<Word<'_>> {
     texts.iter().zip(begins).map(|(text, begins)| Word { text, begins: begins as f64 / all }).collect()
 }
 
-/// Scripts that put no spaces between words: there a stretch of text holds several.
+/// Splits a stretch of text in a script without spaces, which holds several words.
 fn parts(text: &str) -> Vec<&str> {
     if !text.contains(is_spaceless) || text.unicode_words().nth(1).is_none() {
         return vec![text];
@@ -65,9 +64,8 @@ fn is_plain(word: &str) -> bool {
     inner.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '’')
 }
 
-/// How much of the beginning of `text` the first `count` of `said` cover, in bytes. `said` are
-/// words of `text` in its order; what lies between them in `text`, be it long, was left out when it
-/// was said.
+/// Number of bytes at the beginning of `text` that the words `said` cover, which are words of
+/// `text` in its order. Text between them, even if long, was left out when it was spoken.
 pub fn covered<'a>(text: &str, said: impl IntoIterator<Item = &'a str>) -> usize {
     said.into_iter().fold(0, |at, word| text[at..].find(word).map_or(at, |found| at + found + word.len()))
 }

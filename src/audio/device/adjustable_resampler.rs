@@ -1,4 +1,4 @@
-//! From one rate to another while the ratio is corrected, by `rubato`'s sinc interpolator.
+//! Resampling at a ratio that can be corrected while it runs, by `rubato`'s sinc interpolator.
 
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{
@@ -10,30 +10,31 @@ use super::super::AudioError;
 use super::drift::MOST_DRIFT;
 use crate::types::SampleRate;
 
-/// Length of the filter in periods of the lower rate: 70 dB down a fifth above the lower rate's
-/// half.
+/// Length of the filter in periods of the lower rate: 70 dB down at a fifth above half the lower
+/// rate.
 const TAPS: usize = 128;
-/// Filters between two input samples; cubic interpolation between them is exact to about -100 dB.
+/// Number of filters between two input samples; cubic interpolation between them is exact to about
+/// -100 dB.
 const OVERSAMPLING: usize = 128;
-/// Of the input, per turn: small, because what does not fill a chunk waits.
+/// Input chunks per second. They are short, because samples that do not fill a chunk have to wait.
 const CHUNKS_PER_SECOND: u32 = 500;
-/// What the ratio may be corrected by; the drift, and as much again to pull a phase error in.
+/// Largest correction of the ratio: the drift, and as much again to pull in a phase error.
 pub const MOST_CORRECTION: f64 = 2.0 * MOST_DRIFT;
 
-/// Sound goes in piece by piece and comes out at the other rate, its filter's delay taken away:
-/// what went in next after [`AdjustableResampler::worked`] samples would stand at
-/// [`AdjustableResampler::due`] in the output, to a thousandth of a sample.
+/// Resampler of a stream that comes in pieces. The filter's delay is taken away: the sample that
+/// follows [`AdjustableResampler::worked`] input samples stands at [`AdjustableResampler::due`] in
+/// the output, to a thousandth of a sample.
 pub struct AdjustableResampler {
     engine: Async<f32>,
     nominal: f64,
-    /// Output per input at present.
+    /// Current number of output samples per input sample.
     ratio: f64,
     waiting: Vec<f32>,
     block: Vec<f32>,
-    /// Output samples of the filter's delay, all and those yet to come.
+    /// Output samples of the filter's delay: all of them, and those yet to come.
     whole_delay: usize,
     delay: usize,
-    /// What is left of the delay besides whole samples.
+    /// Fraction of a sample in the filter's delay.
     offset: f64,
     worked: u64,
     due: f64,
@@ -47,8 +48,8 @@ impl AdjustableResampler {
             return Err(refuse());
         }
         let nominal = f64::from(to.0) / f64::from(from.0);
-        // A filter for the lower rate is longer in samples of a higher one; a multiple of 8 for its
-        // vectors.
+        // A filter for the lower rate is longer in samples of the higher rate. The length is a
+        // multiple of 8 for the vector instructions.
         let length = ((TAPS as f64 / nominal.min(1.0)).ceil() as usize).next_multiple_of(8);
         let parameters = SincInterpolationParameters {
             sinc_len: length,
@@ -60,8 +61,8 @@ impl AdjustableResampler {
         let chunk = (from.0 / CHUNKS_PER_SECOND).max(1) as usize;
         let engine = Async::new_sinc(nominal, 1.0 + MOST_CORRECTION, &parameters, chunk, 1, FixedAsync::Input);
         let engine = engine.map_err(|_| refuse())?;
-        // The engine steps before its first output, and its filters lie one of the steps between
-        // them early (measured: a tone's phase is then right to 0.001 samples).
+        // The engine steps once before its first output, and its filters are early by one of the
+        // positions between two samples (measured: a tone's phase is then right to 0.001 samples).
         let delay = (length as f64 / 2.0 - 1.0 / OVERSAMPLING as f64) * nominal - 1.0;
         let whole_delay = delay.round() as usize;
         Ok(AdjustableResampler {
@@ -79,17 +80,17 @@ impl AdjustableResampler {
         })
     }
 
-    /// From now on the output's rate is `relative` times what it is by name.
+    /// Sets the output rate to `relative` times its nominal value from now on.
     pub fn steer(&mut self, relative: f64) {
         let relative = relative.clamp(1.0 / (1.0 + MOST_CORRECTION), 1.0 + MOST_CORRECTION);
-        // Just inside: the engine compares after a rounding of its own.
+        // Slightly inside the limit: the engine compares after a rounding of its own.
         let relative = 1.0 + (relative - 1.0) * 0.999;
         if self.engine.set_resample_ratio_relative(relative, false).is_ok() {
             self.ratio = self.nominal * relative;
         }
     }
 
-    /// Takes `samples` in and appends to `out` what is ready.
+    /// Takes in `samples` and appends the finished output to `out`.
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.waiting.extend_from_slice(samples);
         let mut used = 0;
@@ -116,8 +117,8 @@ impl AdjustableResampler {
         used
     }
 
-    /// Appends the rest, so that as many samples have come out as the input stands for, rounded.
-    /// Then it is ready for another sound; the correction stays.
+    /// Appends the rest, so that the output has the length of the input, rounded. Afterwards the
+    /// resampler is ready for another sound; the correction stays.
     pub fn finish(&mut self, out: &mut Vec<f32>) {
         let due = (self.due + self.waiting.len() as f64 * self.ratio).round() as u64;
         let missing = due.saturating_sub(self.given) as usize;
@@ -130,30 +131,30 @@ impl AdjustableResampler {
         self.reset();
     }
 
-    /// Forgets the sound it holds.
+    /// Discards the sound it holds.
     pub fn reset(&mut self) {
         let relative = self.ratio / self.nominal;
         self.engine.reset();
         self.waiting.clear();
         self.delay = self.whole_delay;
         (self.worked, self.due, self.given) = (0, 0.0, 0);
-        // The engine has gone back to the ratio it was made for.
+        // The engine has gone back to its nominal ratio.
         if self.engine.set_resample_ratio_relative(relative, false).is_err() {
             self.ratio = self.nominal;
         }
     }
 
-    /// Output samples per input sample at present.
+    /// Current number of output samples per input sample.
     pub fn ratio(&self) -> f64 {
         self.ratio
     }
 
-    /// Input samples that have been worked on: all but those that do not fill a chunk.
+    /// Number of input samples processed: all but those that do not fill a chunk.
     pub fn worked(&self) -> u64 {
         self.worked
     }
 
-    /// Where in the output the next input sample stands; the output of the filter's delay before it
+    /// Position in the output of the next input sample; the output of the filter's delay before it
     /// is yet to come.
     pub fn due(&self) -> f64 {
         self.due + self.offset

@@ -1,5 +1,5 @@
-//! A microphone as the rest of the house sees it: blocks of 10 ms at 16 kHz that never stop, each
-//! with its place in time.
+//! Capture from a microphone: blocks of 10 ms at 16 kHz without end, each with its position in
+//! time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,52 +17,53 @@ use crate::types::SampleRate;
 /// Samples of a block: 10 ms.
 pub const BLOCK: usize = 160;
 const RATE: f64 = SampleRate::HEARING.0 as f64;
-/// While there is no device, silence is handed out so far behind the clock: what a device brings
-/// when it opens is then not cut off.
+/// Delay behind the clock with which silence is handed out while there is no device: the first
+/// sound of a device that opens is then not cut off.
 const BEHIND: Duration = Duration::from_millis(50);
-/// A block so much later than the device's clock says has lost something before it, reported or
-/// not.
+/// Delay of a block, in seconds by the device's clock, that shows that samples before it were lost,
+/// reported or not.
 const LATE: f64 = 0.25;
-/// The same after the device has reported an interruption.
+/// Delay that shows a loss after the device has reported an interruption, in seconds.
 const LATE_AFTER_XRUN: f64 = 0.002;
-/// An error of phase is pulled in over so many seconds,
+/// Time in which a phase error is corrected, in seconds.
 const PULL: f64 = 5.0;
-/// but never faster than by this: times that jitter must not become a pitch that wavers.
+/// Fastest correction of a phase error, as a fraction of the rate: jitter in the times must not
+/// become an audible change of pitch.
 const MOST_PULL: f64 = 5e-5;
 
 /// 10 ms of sound at 16 kHz.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CapturedBlock {
-    /// Of its first sample: samples at 16 kHz since the capture began.
+    /// Position of the first sample: samples at 16 kHz since the capture began.
     pub position: u64,
-    /// When its first sample was at the microphone.
+    /// Time at which the first sample was at the microphone.
     pub at: Moment,
-    /// Samples that are silence because there was nothing: the device was gone, or not read in
-    /// time.
+    /// Number of samples that are silence because there was no sound: the device was gone, or was
+    /// not read in time.
     pub missing: u16,
     pub samples: [f32; BLOCK],
 }
 
-/// A microphone that is always there. [`Capture::read`] hands out blocks without end; what a device
-/// did not deliver is silence, marked in [`CapturedBlock::missing`]. Silence rather than an event,
-/// because all that follow count time in samples: the echo canceller stays aligned, and a turn ends
-/// by silence when the microphone is pulled out in the middle of a word. The event comes as well,
-/// from [`Capture::poll`].
+/// Microphone that is always present. [`Capture::read`] hands out blocks without end; what a device
+/// did not deliver is silence, marked in [`CapturedBlock::missing`]. It is silence and not only an
+/// event, because all later stages count time in samples: the echo canceller stays aligned, and a
+/// turn ends by silence when the microphone is unplugged in the middle of a word. [`Capture::poll`]
+/// returns the event as well.
 ///
-/// A position is a time: the capture's beginning and 1/16000 s of the session for each sample,
-/// whatever the device's clock does; to within a few milliseconds where the device tells its times
-/// well. [`CapturedBlock::at`] is always the better of both.
+/// Positions are times: the beginning of the capture plus 1/16000 s of the session for each sample,
+/// independent of the device's clock, and exact to a few milliseconds where the device reports its
+/// times well. [`CapturedBlock::at`] is always the more exact of the two.
 pub struct Capture {
     link: Link<CaptureConsumer>,
     flow: Flow,
-    /// Of streams that have ended.
+    /// Overruns of streams that have ended.
     overruns: u64,
     xruns: u64,
 }
 
 impl Capture {
-    /// A microphone of `card` by its name or [`super::DEFAULT`]. It is opened where `spawn` puts
-    /// it, and until then there is silence. The capture begins now.
+    /// Opens the microphone of `card` called `name` or [`super::DEFAULT`], by a job given to
+    /// `spawn`; until it is open there is silence. The capture begins now.
     pub fn open(card: Arc<dyn Card>, name: &str, spawn: Spawn) -> Self {
         let (clock, wanted) = (card.clock(), name.to_owned());
         let open = move || {
@@ -78,7 +79,7 @@ impl Capture {
         Capture { link, flow: Flow::new(clock), overruns: 0, xruns: 0 }
     }
 
-    /// Looks after the device; to be called every few milliseconds, before [`Capture::read`].
+    /// Watches the device; call it every few milliseconds, before [`Capture::read`].
     pub fn poll(&mut self) -> Option<DeviceChange> {
         let (change, left) = self.link.poll();
         if let Some(mut end) = left {
@@ -90,7 +91,7 @@ impl Capture {
         change
     }
 
-    /// The next block, once 10 ms more have passed.
+    /// Returns the next block, once 10 ms more have passed.
     pub fn read(&mut self) -> Option<CapturedBlock> {
         match self.link.end() {
             Some(end) => while self.flow.lacks() > 0 && self.flow.take_in(end) {},
@@ -99,42 +100,42 @@ impl Capture {
         (self.flow.lacks() == 0).then(|| self.flow.hand_out())
     }
 
-    /// How fast the device's clock is by the session's, in parts per million; positive is fast.
-    /// None without a device.
+    /// Drift of the device's clock against the session's, in parts per million; positive is fast.
+    /// `None` without a device.
     pub fn drift_ppm(&self) -> Option<f64> {
         self.flow.track.as_ref().map(|track| track.clock.ppm())
     }
 
-    /// Samples handed out as silence because there was nothing.
+    /// Number of samples handed out as silence because there was no sound.
     pub fn missing(&self) -> u64 {
         self.flow.missing
     }
 
-    /// Frames of the device that were lost because [`Capture::read`] was not called for some
-    /// seconds.
+    /// Number of the device's frames that were lost because [`Capture::read`] was not called for
+    /// some seconds.
     pub fn overruns(&mut self) -> u64 {
         self.overruns + self.link.end().map_or(0, |end| end.counters.overrun())
     }
 
-    /// Interruptions that the device reported.
+    /// Number of interruptions that the device reported.
     pub fn xruns(&mut self) -> u64 {
         self.xruns + self.link.end().map_or(0, |end| end.counters.xruns())
     }
 }
 
-/// From callbacks to blocks.
+/// Conversion of callbacks to blocks.
 struct Flow {
     clock: Arc<dyn Clock>,
     began: Moment,
-    /// Of the first sample in `ready`.
+    /// Position of the first sample in `ready`.
     position: u64,
-    /// What is to be handed out; none is a sample that was lost.
+    /// Samples to hand out; `None` is a sample that was lost.
     ready: VecDeque<Option<f32>>,
-    /// Lost samples that come after it.
+    /// Number of lost samples that come after `ready`.
     silence: u64,
-    /// The stream, from its first block on.
+    /// The current stream, from its first block on.
     track: Option<Track>,
-    /// A position in the sound that came last, and its time in seconds.
+    /// Position in the latest sound, and its time in seconds.
     anchor: (f64, f64),
     missing: u64,
     raw: Vec<f32>,
@@ -144,13 +145,13 @@ struct Flow {
 struct Track {
     resampler: AdjustableResampler,
     clock: DelayLockedLoop,
-    /// The frame that should come next.
+    /// Number of the frame that should come next.
     next: u64,
     xruns: u64,
-    /// The frame and the position at which the resampler's sound begins.
+    /// Frame and position at which the resampler's sound begins.
     from: u64,
     base: u64,
-    /// Samples that were handed out as silence before the device brought them.
+    /// Samples that were handed out as silence before the device delivered them.
     surplus: usize,
 }
 
@@ -161,12 +162,12 @@ impl Flow {
         Flow { clock, began, position: 0, ready, silence: 0, track: None, anchor, missing: 0, raw, made }
     }
 
-    /// How many samples the next block lacks.
+    /// Number of samples that the next block lacks.
     fn lacks(&self) -> usize {
         BLOCK.saturating_sub(self.ready.len())
     }
 
-    /// The position behind all that is known.
+    /// Position behind all samples received.
     fn end(&self) -> u64 {
         self.position + self.ready.len() as u64 + self.silence
     }
@@ -175,8 +176,8 @@ impl Flow {
         (seconds - self.began.seconds()) * RATE
     }
 
-    /// Adds some of the silence that is due, or the sound of one callback. False if there is
-    /// neither.
+    /// Adds some of the silence that is due, or the sound of one callback. Returns false if there
+    /// is neither.
     fn take_in(&mut self, end: &mut CaptureConsumer) -> bool {
         if self.silence > 0 {
             self.add_silence();
@@ -205,7 +206,7 @@ impl Flow {
         self.ready.extend(std::iter::repeat_n(None, count as usize));
     }
 
-    /// The first callback of a stream says where in time it stands.
+    /// Places a stream in time by its first callback.
     fn start(&mut self, end: &CaptureConsumer, taken: &CapturedHeader) {
         let began = self.position_at(taken.at.min(self.clock.now()).seconds()).max(0.0).round() as u64;
         self.silence += began.saturating_sub(self.end());
@@ -218,7 +219,7 @@ impl Flow {
         self.track = Some(Track { resampler, clock, next, xruns, from: next, base: began, surplus });
     }
 
-    /// `lost` samples are missing before what comes now.
+    /// Fills the gap of `lost` samples before the next sound.
     fn close_gap(&mut self, lost: u64, taken: &CapturedHeader) {
         let Some(track) = &mut self.track else { return };
         let overrun = taken.first != track.next;
@@ -252,7 +253,7 @@ impl Flow {
         self.keep();
     }
 
-    /// Puts what was made to what is ready.
+    /// Moves the resampler's output to `ready`.
     fn keep(&mut self) {
         let Some(track) = &mut self.track else { return };
         let surplus = track.surplus.min(self.made.len());
@@ -260,7 +261,7 @@ impl Flow {
         self.ready.extend(self.made[surplus..].iter().map(|&sample| Some(sample)));
     }
 
-    /// The stream has ended; what the resampler holds is the end of its sound.
+    /// Ends the stream; the resampler's rest is the end of its sound.
     fn stop(&mut self) {
         self.made.clear();
         if let Some(track) = &mut self.track {
@@ -270,7 +271,7 @@ impl Flow {
         self.track = None;
     }
 
-    /// Silence up to a little before now.
+    /// Adds silence up to a little before now.
     fn wait_in_silence(&mut self) {
         let now = self.position_at(self.clock.now().minus(BEHIND).seconds());
         let due = (now.max(0.0) as u64).saturating_sub(self.end());
@@ -298,8 +299,8 @@ impl Flow {
 }
 
 impl Track {
-    /// How many samples at 16 kHz were lost before this callback: by a ring that was full, or in
-    /// the device.
+    /// Number of samples at 16 kHz that were lost before this callback: by a full ring buffer, or
+    /// in the device.
     fn lost_before(&self, taken: &CapturedHeader) -> u64 {
         let Some(expected) = self.clock.time_of(self.next as f64) else { return 0 };
         let (at, least) = match taken.first != self.next {

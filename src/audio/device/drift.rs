@@ -1,43 +1,43 @@
-//! How fast a device's clock really runs.
+//! Measurement of the true rate of a device's clock.
 
 use super::Moment;
 use crate::types::SampleRate;
 
-/// The loop listens to the first blocks with a wide bandwidth, in hertz, and narrows as it knows
-/// more: to one over the time it has listened, at which it follows six times faster than it
-/// narrows.
+/// Bandwidth of the loop for the first blocks, in hertz. It then narrows to one over the time of
+/// measurement; at that bandwidth the loop follows six times faster than it narrows.
 const WIDEST: f64 = 0.25;
-/// In the end jitter of 1 ms in the blocks' times moves the measured rate by about 4 ppm, and a
-/// step of the true rate is followed within 20 s.
+/// Final bandwidth in hertz: jitter of 1 ms in the blocks' times moves the measured rate by about 4
+/// ppm, and a step of the true rate is followed within 20 s.
 const NARROWEST: f64 = 0.02;
-/// Jitter beyond this, in seconds, makes the loop slower in proportion: sound servers tell their
-/// times with errors of 10 ms, in which no drift can be seen in a short time.
+/// Jitter in seconds beyond which the loop becomes slower in proportion: sound servers report times
+/// with errors of 10 ms, which hide the drift over a short time.
 const CALM: f64 = 1e-3;
-/// An error beyond this, in seconds, is no jitter: the device was interrupted, or a sound server
+/// Error in seconds beyond which it is not jitter: the device was interrupted, or a sound server
 /// has just woken up.
 const JUMP: f64 = 0.05;
-/// The jitter is averaged over so many seconds.
+/// Time over which the jitter is averaged, in seconds.
 const JITTER_SPAN: f64 = 1.0;
-/// A correction is made whole after so many seconds of listening, little by little; the more jitter
-/// the more.
+/// Time of measurement in seconds after which a correction is applied in full. It grows gradually
+/// until then, more slowly with more jitter.
 const CONFIDENT: f64 = 30.0;
-/// No sound card is further off; what seems to be is jitter. In parts of one.
+/// Largest drift that is believed, as a fraction. No sound card is further off; larger values are
+/// jitter.
 pub const MOST_DRIFT: f64 = 1e-3;
 
-/// A delay-locked loop of second order over the times of a stream's blocks (F. Adriaensen, "Using a
-/// DLL to filter time", Linux Audio Conference 2005), with blocks of any length: it says when a
-/// frame passed, smoother than the callback's own times, and how many seconds of the session a
-/// frame takes.
+/// Second-order delay-locked loop over the times of a stream's blocks (F. Adriaensen, "Using a DLL
+/// to filter time", Linux Audio Conference 2005), for blocks of any length. It returns the time at
+/// which a frame passed, smoother than the callbacks' own times, and the seconds of the session
+/// that a frame takes.
 #[derive(Clone, Debug)]
 pub struct DelayLockedLoop {
     nominal: f64,
-    /// Seconds of the session that a frame lasts.
+    /// Length of a frame in seconds of the session.
     per_frame: f64,
-    /// A frame, and when it passed, in seconds.
+    /// A frame, and the time in seconds at which it passed.
     frame: u64,
     time: f64,
     begun: f64,
-    /// Mean size of the error, in seconds.
+    /// Mean size of the error in seconds.
     jitter: f64,
     started: bool,
 }
@@ -48,7 +48,7 @@ impl DelayLockedLoop {
         DelayLockedLoop { nominal, per_frame: nominal, frame: 0, time: 0.0, begun: 0.0, jitter: 0.0, started: false }
     }
 
-    /// Frame number `frame` passed at about `at`.
+    /// Notes that frame number `frame` passed at about `at`.
     pub fn note(&mut self, frame: u64, at: Moment) {
         let at = at.seconds();
         let frames = frame.saturating_sub(self.frame) as f64;
@@ -63,14 +63,14 @@ impl DelayLockedLoop {
         let predicted = self.time + frames * self.per_frame;
         let error = at - predicted;
         if error.abs() > JUMP {
-            // What the loop has learnt of the rate stays; the rest is learnt anew.
+            // The measured rate stays; the rest is measured anew.
             (self.frame, self.time, self.begun) = (frame, at, at);
             return;
         }
         self.jitter += (error.abs() - self.jitter) * (span / JITTER_SPAN).min(1.0);
         let bandwidth = (1.0 / (predicted - self.begun).max(span)).clamp(NARROWEST, WIDEST);
         let bandwidth = bandwidth * (CALM / self.jitter.max(CALM));
-        // Blocks so long that the loop would not be stable are taken as they are.
+        // Blocks too long for the loop to be stable are taken as they are.
         let omega = (std::f64::consts::TAU * bandwidth * span).min(0.5);
         self.frame = frame;
         self.time = predicted + std::f64::consts::SQRT_2 * omega * error;
@@ -78,7 +78,7 @@ impl DelayLockedLoop {
         self.per_frame = per_frame.clamp(self.nominal * (1.0 - MOST_DRIFT), self.nominal * (1.0 + MOST_DRIFT));
     }
 
-    /// Frames were lost: `frame` passed at `at`, and the rate is what it was.
+    /// Notes a loss of frames: `frame` passed at `at`, and the rate is unchanged.
     pub fn jump(&mut self, frame: u64, at: Moment) {
         if !self.started {
             return self.note(frame, at);
@@ -86,19 +86,20 @@ impl DelayLockedLoop {
         (self.frame, self.time) = (frame, at.seconds());
     }
 
-    /// When `frame` passed or will pass, in seconds of the session. None before the first block.
+    /// Time at which `frame` passed or will pass, in seconds of the session. `None` before the
+    /// first block.
     pub fn time_of(&self, frame: f64) -> Option<f64> {
         self.started.then_some(self.time + (frame - self.frame as f64) * self.per_frame)
     }
 
-    /// The device's rate by the session clock, relative to its name, as far as it is to be believed
-    /// yet: above 1 it is fast.
+    /// Rate of the device by the session clock, relative to its nominal rate, as far as it is
+    /// trusted yet; above 1 it is fast.
     pub fn relative(&self) -> f64 {
         let confidence = ((self.time - self.begun) / (CONFIDENT * self.jitter.max(CALM) / CALM)).clamp(0.0, 1.0);
         1.0 + (self.nominal / self.per_frame - 1.0) * confidence
     }
 
-    /// The same as it is measured, in parts per million.
+    /// Measured drift in parts per million, without regard to trust.
     pub fn ppm(&self) -> f64 {
         (self.nominal / self.per_frame - 1.0) * 1e6
     }

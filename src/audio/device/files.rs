@@ -1,5 +1,5 @@
-//! A microphone that is a WAV file and a speaker that writes one: the simulated card with nothing
-//! in between.
+//! Microphone that reads a WAV file and loudspeaker that writes one: the simulated card without a
+//! room between them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{
 use crate::audio::{AudioError, Clip, LONGEST, WavTarget, load_at};
 use crate::types::SampleRate;
 
-/// Time passes by [`FileCard::advance`], at whatever pace.
+/// Card of two files. Time passes only by [`FileCard::advance`].
 pub struct FileCard {
     card: Simulated,
     question: Duration,
@@ -24,8 +24,8 @@ pub struct FileCard {
 }
 
 impl FileCard {
-    /// The microphone hears `question` from the beginning, and then silence. The speaker takes
-    /// sound at `rate`, and what it played is written to `answer`.
+    /// Opens the card. The microphone delivers `question` from the beginning, and then silence. The
+    /// loudspeaker takes sound at `rate`, and what it played is written to `answer`.
     pub fn open(question: &Path, answer: Option<&Path>, rate: SampleRate) -> Result<Self, AudioError> {
         let Clip { samples, .. } = load_at(question, LONGEST, SampleRate::HEARING)?;
         let answer = answer.map(WavTarget::claim).transpose()?;
@@ -41,7 +41,7 @@ impl FileCard {
         Ok(FileCard { card, question, answer, rate })
     }
 
-    /// How long the question is.
+    /// Length of the question.
     pub fn question(&self) -> Duration {
         self.question
     }
@@ -50,7 +50,7 @@ impl FileCard {
         self.card.advance(span);
     }
 
-    /// Writes everything the speaker has played so far, its silences too.
+    /// Writes everything that the loudspeaker has played so far, silences included.
     pub fn finish(self) -> Result<(), AudioError> {
         let Some(target) = self.answer else { return Ok(()) };
         let mut wav = target.write_at(self.rate)?;

@@ -1,4 +1,4 @@
-//! The machine's own microphones and speakers, through `cpal`.
+//! The machine's own microphones and loudspeakers, through `cpal`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::types::{Ms, SampleRate};
 
-/// Rates in the order of our liking: those that most devices have natively, then those that lose
+/// Sample rates in order of preference: those that most devices have natively, then those that lose
 /// little.
 const RATES: [u32; 9] = [48_000, 44_100, 96_000, 32_000, 192_000, 24_000, 22_050, 16_000, 8_000];
-/// No sound takes longer from a callback to a speaker; a report beyond this is nonsense.
+/// Longest latency of a device that is believed.
 const MOST_LATENCY: Duration = Duration::from_secs(2);
-/// How often a stream without sound looks whether its device is still there.
+/// Interval at which a stream without sound checks whether its device is still there.
 const LOOK: Duration = Duration::from_millis(200);
-/// Names of the ALSA library that stand for no device, but for conversions of one or for nothing.
+/// Names in the ALSA library that are no devices: they convert for another one, or do nothing.
 const NO_DEVICES: [&str; 9] =
     ["null", "lavrate", "samplerate", "speexrate", "speex", "upmix", "vdownmix", "usbstream", "jack"];
 
@@ -36,14 +36,14 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// A callback every 10 ms, where the device lets us choose: the delay of a device is about two
-    /// of them.
+    /// Opens the sound system with a callback every 10 ms, where the device allows a choice: the
+    /// latency of a device is about two callbacks.
     pub fn new(clock: SystemClock) -> Self {
         Hardware { clock, period: Ms(10.0) }
     }
 
-    /// A callback every so often: longer blocks come later and are interrupted more rarely on a
-    /// busy machine.
+    /// Sets the time between callbacks: longer blocks arrive later and are interrupted more rarely
+    /// on a busy machine.
     pub fn with_period(self, period: Ms) -> Self {
         Hardware { period, ..self }
     }
@@ -56,7 +56,7 @@ impl Hardware {
         }
     }
 
-    /// Builds a stream with blocks of our length, or of the device's own if it refuses.
+    /// Builds a stream with blocks of the chosen length, or of the device's own if it refuses.
     fn build<S>(&self, choice: &Choice, mut build: impl FnMut(StreamConfig) -> Result<S, Error>) -> Result<S, Error> {
         let Choice { format, buffer } = *choice;
         let config = |buffer_size| StreamConfig { channels: format.channels, sample_rate: format.rate.0, buffer_size };
@@ -75,7 +75,7 @@ impl Card for Hardware {
         Arc::new(self.clock)
     }
 
-    /// Opens every device for a moment, to see whether it can be.
+    /// Opens every device for a moment, to find out whether it can be opened.
     fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError> {
         hush();
         let host = cpal::default_host();
@@ -85,15 +85,15 @@ impl Card for Hardware {
         for direction in [Direction::Input, Direction::Output] {
             let default = default_of(&host, direction);
             let default_name = default.as_ref().map(name_of);
-            // ALSA may list its default or not, under the same name.
+            // ALSA may or may not list its default, under the same name.
             let extra =
                 default.iter().filter(|default| !found.iter().any(|device| name_of(device) == name_of(default)));
             for device in found.iter().chain(extra) {
                 let name = name_of(device);
                 let is_default = default_name.as_ref() == Some(&name);
                 let ours = is_default || supports(device, direction);
-                // Only what may be one is opened: "jack" opens JACK's library, which writes to
-                // stderr what it misses.
+                // Only likely devices are opened: "jack" opens JACK's library, which writes its
+                // complaints to stderr.
                 if ours
                     && !NO_DEVICES.contains(&name.as_str())
                     && let Ok(choice) = choose(device, direction)
@@ -153,9 +153,8 @@ impl Card for Hardware {
     }
 }
 
-/// From now on what ALSA's library has to say about its configuration while this thread looks for
-/// devices goes to nobody: a device that is missing is told by the error that is returned, and once
-/// rather than at each attempt.
+/// Silences ALSA's messages about its configuration on this thread from now on. A missing device is
+/// reported by the returned error, once and not at each attempt.
 fn hush() {
     #[cfg(target_os = "linux")]
     let _still_heard_where_there_is_no_memory = alsa::Output::local_error_handler();
@@ -187,11 +186,12 @@ fn fill<T: SizedSample + Sample + FromSample<f32>>(feed: &mut PlaybackConsumer, 
     }
 }
 
-/// In the error callback: as short as a callback, because a broken stream may call it without end.
+/// Notes an error in the error callback. It is short, because a broken stream may call it without
+/// end.
 fn note(counters: &StreamCounters, error: &Error) {
     match error.kind() {
         ErrorKind::Xrun => counters.xrun(),
-        // The stream goes on: on another device, or at a lower priority than it would like.
+        // The stream goes on: on another device, or at a lower priority than requested.
         ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
         ErrorKind::DeviceNotAvailable => counters.fail(StreamFault::GONE),
         ErrorKind::StreamInvalidated => counters.fail(StreamFault::CHANGED),
@@ -221,8 +221,8 @@ fn supports(device: &cpal::Device, direction: Direction) -> bool {
     }
 }
 
-/// A device by its name, or by what it is called for people, with a host of its own: one that has
-/// seen its server end is no good any more.
+/// Finds a device by its name or its description, with a new host: a host whose server has ended is
+/// of no use.
 fn find(direction: Direction, name: &str) -> Result<cpal::Device, DeviceError> {
     let host = cpal::default_host();
     if name == DEFAULT {
@@ -236,7 +236,7 @@ fn find(direction: Direction, name: &str) -> Result<cpal::Device, DeviceError> {
     found.ok_or_else(|| DeviceError::Missing { direction, name: name.to_owned() })
 }
 
-/// The format that a device is opened with.
+/// Format with which a device is opened.
 struct Choice {
     format: StreamFormat,
     buffer: SupportedBufferSize,
@@ -267,8 +267,8 @@ fn rate_in(range: &SupportedStreamConfigRange) -> Option<u32> {
     usual.or_else(|| (own >= least && DEVICE_RATES.contains(&own)).then_some(own))
 }
 
-/// The less the better: first the rate, then as many channels as there is use for, then the finest
-/// samples.
+/// Rank of a format, lower is better: first by the rate, then by the number of useful channels,
+/// then by the finest samples.
 fn dislike(format: &StreamFormat, direction: Direction) -> (usize, u16, usize) {
     let rate = RATES.iter().position(|&rate| rate == format.rate.0).unwrap_or(RATES.len());
     let useful = if direction == Direction::Input { 1 } else { 2 };
@@ -281,7 +281,7 @@ fn told(direction: Direction, name: &str, error: &Error) -> DeviceError {
     let name = name.to_owned();
     match error.kind() {
         ErrorKind::HostUnavailable => DeviceError::NoSoundSystem { why: error.to_string() },
-        // The default is always there by name; when it cannot be reached, nothing is behind it.
+        // The default is always listed; if it cannot be reached, there is no device behind it.
         ErrorKind::DeviceNotAvailable if name == DEFAULT => {
             DeviceError::NoSoundSystem { why: format!("its default {direction} does not answer") }
         }

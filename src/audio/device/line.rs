@@ -1,11 +1,11 @@
-//! The two ends of a ring between a device's callback and the rest of the house.
+//! The two ends of a ring buffer between a device's callback and the rest of the program.
 //!
-//! Architecture invariant: what the callback calls ([`CaptureProducer::take`],
-//! [`PlaybackConsumer::fill`], [`StreamCounters::fail`]) never allocates, locks, waits or logs: it
-//! moves samples through a ring and counts in atomics (`tests/callback.rs` proves it).
+//! Architecture invariant: the functions that the callback calls ([`CaptureProducer::take`],
+//! [`PlaybackConsumer::fill`], [`StreamCounters::fail`]) never allocate, lock, wait or log. They
+//! move samples through a ring buffer and count in atomics (`tests/callback.rs` proves it).
 //!
-//! Every callback leaves a heading beside its samples, so that the other side knows for each sample
-//! which one it is and when it passed, also when some could not be kept.
+//! Every callback leaves a header beside its samples. By it the other end knows for each sample its
+//! number and its time, even when some samples were lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,29 +17,29 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 use super::link::End;
 use super::{Moment, StreamFormat};
 
-/// How much sound a ring holds, in seconds: as long as the other side may be away from a microphone
-/// without loss, and more than the 2 s that PulseAudio delivers at once when it wakes up.
+/// Length of a ring buffer in seconds: the longest time without reading a microphone that loses
+/// nothing, and more than the 2 s that PulseAudio delivers at once when it wakes up.
 const RING: u32 = 3;
-/// Headings a ring holds: a second of callbacks of a millisecond.
+/// Headers in a ring buffer: one second of callbacks of 1 ms.
 const HEADINGS: usize = 1024;
-/// Gain goes from nothing to full, or back, in so many milliseconds: short enough for a person who
-/// interrupts, long enough not to click.
+/// Length of a fade from silence to full gain, or back: short enough for a person who interrupts,
+/// long enough not to click.
 pub const FADE_MS: u32 = 5;
 
-/// What a stream has to tell besides its sound; the callbacks write, everybody reads.
+/// Counters of a stream, written by its callbacks and read by all.
 #[derive(Debug, Default)]
 pub struct StreamCounters {
-    /// Calls of the data callback.
+    /// Number of calls of the data callback.
     calls: AtomicU64,
-    /// Interruptions that the device reported: sound was lost before a callback saw it, or silence
-    /// played.
+    /// Number of interruptions that the device reported: sound was lost before a callback got it,
+    /// or silence was played.
     xruns: AtomicU64,
-    /// Frames that a callback brought and that found no room.
+    /// Number of frames from callbacks that found the ring buffer full.
     overrun: AtomicU64,
-    /// Errors after which the stream may be no good.
+    /// Number of errors after which the stream may have failed.
     doubts: AtomicU64,
-    /// The first error after which the stream is no good: 0 for none, or what
-    /// [`StreamCounters::fail`] was given.
+    /// First error after which the stream has failed: 0 for none, or the argument of
+    /// [`StreamCounters::fail`].
     fault: AtomicU32,
 }
 
@@ -52,17 +52,17 @@ impl StreamCounters {
         self.xruns.load(Ordering::Relaxed)
     }
 
-    /// Frames of the device that were lost because nobody took them in time.
+    /// Number of the device's frames that were lost because they were not read in time.
     pub fn overrun(&self) -> u64 {
         self.overrun.load(Ordering::Relaxed)
     }
 
-    /// For the error callback: the device lost or invented sound, and goes on.
+    /// Notes, for the error callback, that the device lost or invented sound and goes on.
     pub fn xrun(&self) {
         self.xruns.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For the error callback: something failed, and perhaps the stream with it.
+    /// Notes, for the error callback, an error that may have ended the stream.
     pub fn doubt(&self) {
         self.doubts.fetch_add(1, Ordering::Relaxed);
     }
@@ -71,7 +71,8 @@ impl StreamCounters {
         self.doubts.load(Ordering::Relaxed)
     }
 
-    /// For the error callback: the stream is no good any more. The first `code` stays; it is not 0.
+    /// Notes, for the error callback, that the stream has failed. The first `code` stays; it is
+    /// not 0.
     pub fn fail(&self, code: u32) {
         let _ = self.fault.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -81,20 +82,20 @@ impl StreamCounters {
     }
 }
 
-/// Of one call of a microphone's callback.
+/// Header of one call of a microphone's callback.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CapturedHeader {
-    /// Its first frame, counted since the stream began, the lost ones too.
+    /// Number of its first frame since the stream began, lost frames included.
     pub first: u64,
-    /// How many were kept: all of them or the heading would not be here.
+    /// Number of frames in the ring buffer. A call is kept whole or not at all.
     pub frames: u32,
-    /// When the first one was at the device.
+    /// Time at which the first frame was at the device.
     pub at: Moment,
-    /// [`StreamCounters::xruns`] at this time.
+    /// Value of [`StreamCounters::xruns`] at this time.
     pub xruns: u64,
 }
 
-/// A microphone's callback's end: it takes sound in.
+/// The callback's end of a microphone's ring buffer, which writes sound.
 pub struct CaptureProducer {
     samples: HeapProd<f32>,
     headings: HeapProd<CapturedHeader>,
@@ -103,7 +104,7 @@ pub struct CaptureProducer {
     next: u64,
 }
 
-/// The other end.
+/// The reader's end of a microphone's ring buffer.
 pub struct CaptureConsumer {
     pub samples: HeapCons<f32>,
     pub headings: HeapCons<CapturedHeader>,
@@ -112,7 +113,7 @@ pub struct CaptureConsumer {
     pub device: String,
 }
 
-/// A ring for a microphone of this format.
+/// Makes a ring buffer for a microphone of this format.
 pub fn tap(format: StreamFormat, device: &str) -> (CaptureProducer, CaptureConsumer) {
     let (samples, samples_out) = HeapRb::new((format.rate.0 * RING) as usize).split();
     let (headings, headings_out) = HeapRb::new(HEADINGS).split();
@@ -128,13 +129,13 @@ pub fn tap(format: StreamFormat, device: &str) -> (CaptureProducer, CaptureConsu
 }
 
 impl CaptureProducer {
-    /// What the error callback and the watchdog look at.
+    /// Counters that the error callback and the watchdog use.
     pub fn counters(&self) -> Arc<StreamCounters> {
         self.counters.clone()
     }
 
-    /// Mixes a block of interleaved frames to one channel and keeps it, or counts it as lost if
-    /// there is no room. `at` is when its first frame was captured.
+    /// Mixes a block of interleaved frames to one channel and keeps it, or counts it as lost if the
+    /// ring buffer is full. `at` is the time at which its first frame was captured.
     pub fn take<T: Sample>(&mut self, interleaved: &[T], at: Moment)
     where
         f32: FromSample<T>,
@@ -148,13 +149,13 @@ impl CaptureProducer {
             return;
         }
         self.samples.push_iter(interleaved.chunks_exact(self.channels).map(mixed));
-        // The heading comes last: whoever sees it finds its samples there.
+        // The header comes last: a reader that gets it finds its samples there.
         let taken = CapturedHeader { first, frames: frames as u32, at, xruns: self.counters.xruns() };
         let _ = self.headings.try_push(taken);
     }
 }
 
-/// The mean of a frame's channels. A device that sends no numbers is silent.
+/// Mean of a frame's channels. Samples that are not numbers are silence.
 fn mixed<T: Sample>(frame: &[T]) -> f32
 where
     f32: FromSample<T>,
@@ -163,37 +164,37 @@ where
     if sum.is_finite() { sum / frame.len() as f32 } else { 0.0 }
 }
 
-/// Of one call of a speaker's callback: first sound, then silence.
+/// Header of one call of a loudspeaker's callback: first sound, then silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PlayedHeader {
-    /// Its first frame, counted since the stream began.
+    /// Number of its first frame since the stream began.
     pub first: u64,
-    /// Frames of sound that had gone through the ring before, the dropped ones too.
+    /// Frames of sound that had left the ring buffer before, dropped ones included.
     pub sound: u64,
     /// Frames of sound in this call.
     pub frames: u32,
-    /// Frames of silence after them.
+    /// Frames of silence after the sound.
     pub silent: u32,
     /// Frames dropped after the sound.
     pub dropped: u32,
-    /// Silence was asked for: it is no underrun.
+    /// Whether silence was requested: it is then no underrun.
     pub held: bool,
-    /// When the first one will be at the speaker.
+    /// Time at which the first frame will be at the loudspeaker.
     pub at: Moment,
 }
 
-/// What the other side asks of a speaker's callback.
+/// Requests to a loudspeaker's callback.
 #[derive(Debug)]
 struct PlaybackControls {
-    /// The bits of the gain, an `f32` of 0.0..=1.0.
+    /// Bits of the gain, an `f32` in 0.0..=1.0.
     gain: AtomicU32,
-    /// Play nothing and keep what waits.
+    /// Whether to play nothing and keep the waiting sound.
     held: AtomicBool,
-    /// Drop whatever waits below this frame of sound.
+    /// Frame of sound below which waiting sound is dropped.
     drop_to: AtomicU64,
 }
 
-/// A speaker's callback's end: it gives sound out.
+/// The callback's end of a loudspeaker's ring buffer, which reads sound.
 pub struct PlaybackConsumer {
     samples: HeapCons<f32>,
     headings: HeapProd<PlayedHeader>,
@@ -201,10 +202,10 @@ pub struct PlaybackConsumer {
     wishes: Arc<PlaybackControls>,
     channels: usize,
     next: u64,
-    /// Frames of sound that went through.
+    /// Frames of sound that have left the ring buffer.
     sound: u64,
     gain: f32,
-    /// How far the gain moves in a frame.
+    /// Change of the gain per frame.
     slope: f32,
 }
 
@@ -236,7 +237,7 @@ impl End for PlaybackProducer {
     }
 }
 
-/// The other end.
+/// The writer's end of a loudspeaker's ring buffer.
 pub struct PlaybackProducer {
     pub samples: HeapProd<f32>,
     pub headings: HeapCons<PlayedHeader>,
@@ -246,7 +247,7 @@ pub struct PlaybackProducer {
     pub device: String,
 }
 
-/// A ring for a speaker of this format.
+/// Makes a ring buffer for a loudspeaker of this format.
 pub fn feed(format: StreamFormat, device: &str) -> (PlaybackConsumer, PlaybackProducer) {
     let (samples, samples_out) = HeapRb::new((format.rate.0 * RING) as usize).split();
     let (headings, headings_out) = HeapRb::new(HEADINGS).split();
@@ -276,7 +277,7 @@ impl PlaybackProducer {
         self.wishes.held.store(held, Ordering::Relaxed);
     }
 
-    /// Everything that went into the ring before its frame `sound` is dropped, after a fade.
+    /// Drops, after a fade, everything that was put into the ring buffer before frame `sound`.
     pub fn drop_to(&self, sound: u64) {
         self.wishes.drop_to.store(sound, Ordering::Release);
     }
@@ -288,13 +289,13 @@ impl PlaybackConsumer {
     }
 
     /// Fills a block of interleaved frames with sound, the same on every channel, and the rest with
-    /// silence. `at` is when its first frame will be at the speaker.
+    /// silence. `at` is the time at which its first frame will be at the loudspeaker.
     pub fn fill<T: Sample + FromSample<f32>>(&mut self, interleaved: &mut [T], at: Moment) {
         let frames = interleaved.len() / self.channels;
         let (first, before) = (self.next, self.sound);
         self.next += frames as u64;
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
-        // Sound that nobody could account for is kept for a later call.
+        // Sound without room for its header is kept for a later call.
         let noted = !self.headings.is_full();
         let drop_to = self.wishes.drop_to.load(Ordering::Acquire);
         let held = self.wishes.held.load(Ordering::Relaxed);
@@ -315,8 +316,8 @@ impl PlaybackConsumer {
         });
     }
 
-    /// Plays until the block is full, the ring empty, or the sound faded out; says how many frames
-    /// it played.
+    /// Plays until the block is full, the ring buffer empty, or the sound faded out. Returns the
+    /// number of frames played.
     fn play<T: Sample + FromSample<f32>>(&mut self, interleaved: &mut [T], fade_out: bool, drop_to: u64) -> usize {
         let wanted = if fade_out { 0.0 } else { f32::from_bits(self.wishes.gain.load(Ordering::Relaxed)) };
         let most = if fade_out && drop_to > self.sound { drop_to - self.sound } else { u64::MAX };
@@ -334,7 +335,7 @@ impl PlaybackConsumer {
         played
     }
 
-    /// Once the fade is over, drops what is to be dropped; the next sound begins at its full gain.
+    /// Drops the requested frames once the fade is over; the next sound begins at its full gain.
     fn drop_below(&mut self, drop_to: u64, held: bool) -> u32 {
         if self.gain > 0.0 && !self.samples.is_empty() && drop_to > self.sound {
             return 0;

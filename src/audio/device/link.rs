@@ -1,5 +1,5 @@
-//! A stream that is watched, given up on and opened again. Nothing here waits: opening and closing
-//! run elsewhere.
+//! Watchdog of a stream: it ends a stream that has failed, and opens it again. Nothing here waits:
+//! opening and closing run on another thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,47 +9,46 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use super::line::StreamCounters;
 use super::{AudioStream, Clock, DeviceError, Direction, Moment, Spawn, StreamFormat};
 
-/// A stream whose callback was not called for so long is dead, whatever it says. On a machine with
-/// more work than cores a sound server that is alive may be late by a second.
+/// Time without a callback after which a stream is dead, even if it reports nothing. On a machine
+/// with more work than cores, a working sound server may be late by a second.
 pub const SILENT_LIMIT: Duration = Duration::from_millis(2_000);
-/// At first it may take longer: Bluetooth has to connect, and a sound server that was idle sleeps
-/// up to 2 s.
+/// Time allowed to the first callback: Bluetooth has to connect, and an idle sound server sleeps up
+/// to 2 s.
 pub const STARTING_LIMIT: Duration = Duration::from_secs(5);
-/// A stream that reports errors and brings no sound for so long has failed,
+/// Time after which a stream that reports errors and delivers no sound has failed.
 const DOUBT_LIMIT: Duration = Duration::from_millis(250);
-/// or for so long before its first calls: PulseAudio's plugin cannot tell its latency until the
+/// Limit for that before the first calls: PulseAudio's plugin cannot report its latency until the
 /// server has woken up.
 const STARTING_DOUBT_LIMIT: Duration = Duration::from_millis(2_500);
-/// These many calls are its first: they fill the device's buffer.
+/// Number of calls that count as the first: they fill the device's buffer.
 const FIRST_CALLS: u64 = 10;
-/// The first attempt to take a device back comes after this, each later one after twice the time of
-/// the last,
+/// Delay of the first attempt to reopen a device; each later one waits twice as long as the last.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
-/// up to this; then as often for ever, because a kiosk's microphone may be plugged in again the
-/// next day.
+/// Longest delay between attempts, which then go on for ever: a kiosk's microphone may be plugged
+/// in again the next day.
 pub const RETRY_LIMIT: Duration = Duration::from_secs(5);
-/// An attempt that has not come back is given up after this.
+/// Time after which an attempt to open a device is given up.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
-/// So many attempts may hang at once; each holds a thread that nobody can end.
+/// Largest number of attempts that may hang at once; each occupies a thread that cannot be ended.
 const MOST_HANGING: usize = 4;
 
-/// Why a stream ended.
+/// Reason why a stream ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamFault {
     /// The device is gone.
     Gone,
-    /// The sound system says so: its server was ended, or the driver failed.
+    /// The sound system reports it: its server was ended, or the driver failed.
     Backend,
-    /// The device goes on with another format, or the default is another device now.
+    /// The device has another format now, or the default is another device.
     Changed,
     /// No callback for [`SILENT_LIMIT`].
     Silent,
-    /// It could not be opened in the first place.
+    /// The stream could not be opened at all.
     Unopened(DeviceError),
 }
 
 impl StreamFault {
-    /// For [`StreamCounters::fail`].
+    /// Code for [`StreamCounters::fail`] of a device that is gone.
     pub const GONE: u32 = 1;
     pub const CHANGED: u32 = 2;
 
@@ -58,10 +57,10 @@ impl StreamFault {
     }
 }
 
-/// What became of a device: one line for each, however often opening is tried in between.
+/// Change in the state of a device: reported once, however often opening is tried in between.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeviceChange {
-    /// It works: for the first time, or again after so long.
+    /// The device works: for the first time, or again after an absence.
     Opened {
         direction: Direction,
         device: String,
@@ -100,7 +99,7 @@ impl std::fmt::Display for DeviceChange {
     }
 }
 
-/// Our end of an open stream's ring.
+/// The program's end of an open stream's ring buffer.
 pub trait End: Send + 'static {
     fn counters(&self) -> &StreamCounters;
     fn device(&self) -> &str;
@@ -108,7 +107,7 @@ pub trait End: Send + 'static {
 }
 
 type Opened<E> = Result<(Box<dyn AudioStream>, E), DeviceError>;
-/// Opens the stream; may hang.
+/// Function that opens the stream; it may hang.
 pub type Open<E> = Arc<dyn Fn() -> Opened<E> + Send + Sync>;
 
 enum State<E> {
@@ -122,7 +121,7 @@ struct Watch {
     opened: Moment,
     calls: u64,
     called: Moment,
-    /// Errors, and since when there were some without a call.
+    /// Number of errors, and the time since when there were some without a call.
     doubts: u64,
     doubted: Option<Moment>,
 }
@@ -154,11 +153,11 @@ pub struct Link<E: End> {
     spawn: Spawn,
     clock: Arc<dyn Clock>,
     direction: Direction,
-    /// As it was asked for.
+    /// Name as it was requested.
     name: String,
     state: State<E>,
     wait: Duration,
-    /// Since when there is no sound, once that was told.
+    /// Time since when there is no sound, once that was reported.
     lost: Option<Moment>,
     hanging: Vec<Receiver<Opened<E>>>,
 }
@@ -170,7 +169,7 @@ impl<E: End> Link<E> {
         Link { open, spawn, clock, direction, name, state, wait, lost: None, hanging: Vec::new() }
     }
 
-    /// Our end of the ring while the stream runs.
+    /// The program's end of the ring buffer while the stream runs.
     pub fn end(&mut self) -> Option<&mut E> {
         match &mut self.state {
             State::Running { end, .. } => Some(end),
@@ -178,8 +177,8 @@ impl<E: End> Link<E> {
         }
     }
 
-    /// Looks after the stream; to be called every few milliseconds. When it says
-    /// [`DeviceChange::Lost`] of a stream that ran, it hands over our end for what is still in it.
+    /// Checks the stream; call it every few milliseconds. With [`DeviceChange::Lost`] of a stream
+    /// that ran, it returns the program's end of the ring buffer, for the rest of the sound in it.
     pub fn poll(&mut self) -> (Option<DeviceChange>, Option<E>) {
         let now = self.clock.now();
         if let State::Waiting { until } = self.state {
@@ -198,8 +197,8 @@ impl<E: End> Link<E> {
         }
     }
 
-    /// Attempts that hang are few; those that have come back at last are forgotten, and what they
-    /// opened is closed.
+    /// Limits the number of attempts that hang. An attempt that has returned at last is forgotten,
+    /// and what it opened is closed.
     fn may_try(&mut self) -> bool {
         let spawn = &self.spawn;
         self.hanging.retain(|answer| match answer.try_recv() {
@@ -217,7 +216,7 @@ impl<E: End> Link<E> {
         let (answer, result) = bounded(1);
         let open = self.open.clone();
         (self.spawn)(Box::new(move || {
-            // Nobody asks any more: what was opened is closed here.
+            // The result is no longer wanted: what was opened is closed here.
             let _ = answer.send(open());
         }));
         self.state = State::Opening { answer: result, since: now };
@@ -258,11 +257,11 @@ impl<E: End> Link<E> {
     fn give_up(&mut self, why: StreamFault, now: Moment) -> (Option<DeviceChange>, Option<E>) {
         let was = std::mem::replace(&mut self.state, State::Waiting { until: now });
         let State::Running { stream, end, watch } = was else { return (None, None) };
-        // One that fails as soon as it is open is not hurried.
+        // A stream that fails as soon as it is open is not retried quickly.
         if now.since(watch.opened) >= RETRY_LIMIT {
             self.wait = RETRY_FIRST;
         }
-        // One that only changed is there: at once.
+        // A device that only changed is present: retry at once.
         if why != StreamFault::Changed || self.wait > RETRY_FIRST {
             self.state = State::Waiting { until: now.plus(self.wait) };
         }
@@ -306,7 +305,7 @@ mod tests {
         }
     }
 
-    /// A clock that the test sets.
+    /// Clock that the test sets.
     #[derive(Default)]
     struct Set(Mutex<Moment>);
 
@@ -336,7 +335,7 @@ mod tests {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].to_string().contains("does not answer"), "{}", told[0]);
         assert_eq!(hung.lock().unwrap().len(), MOST_HANGING);
-        // They come back all at once: the next attempt is made, and what they opened is closed.
+        // All return at once: the next attempt is made, and what they opened is closed.
         for _ in 0..2 {
             let jobs = std::mem::take(&mut *hung.lock().unwrap());
             jobs.into_iter().for_each(|job| job());

@@ -1,19 +1,19 @@
-//! Microphone and speaker: real ones, files, and a simulated card, behind one trait.
+//! Microphones and loudspeakers: real ones, files, and a simulated card, behind one trait.
 //!
-//! A [`Card`] only opens streams; everything above it is the same for all of them. The card's
-//! callback works on one end of a ring ([`CaptureProducer`], [`PlaybackConsumer`]), and the room's
-//! user polls the other: [`Capture`] hands out blocks of 10 ms, and [`Playback`] takes samples and
-//! says which of them have left the speaker. Both watch their stream, give up on one that has
+//! [`Card`] only opens streams; everything above it is the same for all cards. The card's callback
+//! works on one end of a ring buffer ([`CaptureProducer`], [`PlaybackConsumer`]), and the program
+//! polls the other: [`Capture`] hands out blocks of 10 ms, and [`Playback`] takes samples and
+//! reports which of them have left the loudspeaker. Both watch their stream, end one that has
 //! failed or fallen silent, and open it again (`link`).
 //!
-//! Every time is a [`Moment`] of the session clock. Sound cards keep clocks of their own, some ten
-//! to hundred parts per million off; each stream's clock is measured against the session's
+//! Every time is a [`Moment`] of the session clock. Sound cards have clocks of their own, some ten
+//! to hundred parts per million off. Each stream's clock is measured against the session's
 //! (`drift`), and *both* directions are resampled so that a second of sound is a second of the
-//! session. So a microphone's position, a speaker's position and a time-out all mean the same
-//! second, and the delay from speaker to microphone does not creep.
+//! session. So a position in the microphone's sound, a position in the loudspeaker's sound and a
+//! time-out all mean the same second, and the delay from loudspeaker to microphone does not drift.
 //!
-//! Architecture invariant: no thread is started here, and nothing here waits. What may hang
-//! (opening and closing a stream) runs where [`Spawn`] puts it.
+//! Architecture invariant: no thread is started here, and nothing here waits. Opening and closing a
+//! stream may hang, so both run as jobs given to [`Spawn`].
 
 /// Calls `$job::<T>($($argument),*)` with the type of a sample format's samples.
 /// [`StreamFormat::new`] has refused the others.
@@ -66,19 +66,19 @@ use cpal::SampleFormat;
 
 use crate::types::{Ms, SampleRate};
 
-/// The name that asks for whatever the system has chosen, and follows it when the choice changes.
+/// Name of the device that the system has chosen; it follows a change of that choice.
 pub const DEFAULT: &str = crate::config::DEFAULT_DEVICE;
-/// The rates that are accepted from a device, in samples per second.
+/// Sample rates accepted from a device, in samples per second.
 pub const DEVICE_RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
-/// The most channels that are accepted from a device.
+/// Largest number of channels accepted from a device.
 pub const MOST_CHANNELS: u16 = 64;
 
-/// A point in time on the session clock, in nanoseconds since the session began.
+/// Point in time on the session clock, in nanoseconds since the session began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// How long after `earlier` this is; zero if it is before.
+    /// Time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -87,7 +87,7 @@ impl Moment {
         Moment(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// So long before this, but not before the session began.
+    /// The moment `span` earlier, but not before the session began.
     pub fn minus(self, span: Duration) -> Moment {
         Moment(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
@@ -108,12 +108,13 @@ impl From<Moment> for Ms {
     }
 }
 
-/// The session clock. It never goes back. Reading it neither waits nor allocates, so callbacks may.
+/// Session clock. It never goes back. Reading it neither waits nor allocates, so callbacks may read
+/// it.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Moment;
 }
 
-/// The machine's monotonic clock, from the moment the value was made.
+/// The machine's monotonic clock, from the creation of the value.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock(Instant);
 
@@ -129,17 +130,17 @@ impl Clock for SystemClock {
     }
 }
 
-/// Runs a job somewhere else, so that the caller goes on at once. Threads belong to the pipeline,
-/// so it gives this; the simulated card's tests give [`run_here`].
+/// Function that runs a job elsewhere, so that the caller goes on at once. Threads belong to the
+/// pipeline, which supplies this; the simulated card's tests supply [`run_here`].
 pub type Spawn = Arc<dyn Fn(DeviceJob) + Send + Sync>;
 pub type DeviceJob = Box<dyn FnOnce() + Send>;
 
-/// A [`Spawn`] that does the job at once: only for cards that cannot hang.
+/// Makes a [`Spawn`] that does the job at once: only for cards that cannot hang.
 pub fn run_here() -> Spawn {
     Arc::new(|job| job())
 }
 
-/// What a stream carries.
+/// Format of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamFormat {
     pub rate: SampleRate,
@@ -148,8 +149,8 @@ pub struct StreamFormat {
 }
 
 impl StreamFormat {
-    /// Errors when the rate or the channels are beyond what is accepted, or the samples are no
-    /// numbers (DSD).
+    /// Makes a format. Errors when the rate or the number of channels is not accepted, or the
+    /// samples are not numbers (DSD).
     pub fn new(rate: u32, channels: u16, sample: SampleFormat) -> Result<Self, DeviceError> {
         let format = StreamFormat { rate: SampleRate(rate), channels, sample };
         let accepted = DEVICE_RATES.contains(&rate) && (1..=MOST_CHANNELS).contains(&channels);
@@ -178,41 +179,41 @@ impl std::fmt::Display for Direction {
     }
 }
 
-/// A device as it is listed, for one direction.
+/// Entry for one direction of a device in the list of devices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceInfo {
-    /// The name by which it is opened, the same after a restart.
+    /// Name by which the device is opened, the same after a restart.
     pub name: String,
-    /// For a person.
+    /// Description for a person.
     pub description: String,
     pub direction: Direction,
-    /// It is the one that [`DEFAULT`] opens now.
+    /// Whether [`DEFAULT`] opens this device now.
     pub is_default: bool,
-    /// The format that would be used; none when the system does not say without opening it, or
-    /// refuses.
+    /// Format that would be used; `None` when the system does not report it without opening the
+    /// device, or refuses.
     pub format: Option<StreamFormat>,
 }
 
-/// A running stream. Dropping it closes it, which may hang: drop it where [`Spawn`] puts it.
+/// A running stream. Dropping it closes it, which may hang: drop it in a job given to [`Spawn`].
 pub trait AudioStream: Send {}
 
-/// A sound system. All but [`Card::clock`] may hang in foreign code and belong on a thread that
-/// nobody waits for.
+/// A sound system. All methods but [`Card::clock`] may hang in foreign code and belong on a thread
+/// that no other waits for.
 pub trait Card: Send + Sync {
     fn clock(&self) -> Arc<dyn Clock>;
 
-    /// Every device, each direction for itself.
+    /// Lists every device, each direction as an entry of its own.
     fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceError>;
 
     /// Opens a microphone by its name or as [`DEFAULT`], and starts it. `connect` makes the
-    /// callback's end of the ring once the format is known.
+    /// callback's end of the ring buffer once the format is known.
     fn open_input(
         &self,
         name: &str,
         connect: &mut dyn FnMut(StreamFormat, &str) -> CaptureProducer,
     ) -> Result<Box<dyn AudioStream>, DeviceError>;
 
-    /// Opens a speaker.
+    /// Opens a loudspeaker, otherwise like [`Card::open_input`].
     fn open_output(
         &self,
         name: &str,
@@ -220,7 +221,7 @@ pub trait Card: Send + Sync {
     ) -> Result<Box<dyn AudioStream>, DeviceError>;
 }
 
-/// Why a device could not be listed or opened.
+/// Reason why a device could not be listed or opened.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DeviceError {
     #[error("there is no sound system: {why}; start it (PulseAudio, PipeWire), or ask from a file with \"sotto once\"")]

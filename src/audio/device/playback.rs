@@ -1,5 +1,5 @@
-//! A speaker as the rest of the house sees it: samples go in at one rate, and it says which of them
-//! have been heard.
+//! Playback on a loudspeaker: samples go in at one rate, and their number that has been heard comes
+//! out.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,51 +14,51 @@ use super::{Card, Clock, Direction, Moment, Spawn};
 use crate::audio::AudioError;
 use crate::types::{Ms, SampleRate};
 
-/// Reports that nobody fetches are forgotten beyond this many, the oldest first.
+/// Largest number of reports that are kept; the oldest are dropped first.
 const MOST_REPORTS: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlaybackSettings {
-    /// Of what is written, whatever the device's own.
+    /// Sample rate of what is written, independent of the device's own.
     pub rate: SampleRate,
-    /// How much may wait for the device's callback: as much as the writer may be late, and about as
-    /// much later an interruption takes effect when it is not a flush. Two of the device's blocks
-    /// at least.
+    /// Amount of sound that may wait for the device's callback. The writer may be late by as much,
+    /// and an interruption that is not a flush takes effect about as much later. At least two of
+    /// the device's blocks.
     pub ahead: Ms,
 }
 
 impl PlaybackSettings {
-    /// With the usual 40 ms.
+    /// Makes settings with the usual 40 ms.
     pub fn at(rate: SampleRate) -> Self {
         PlaybackSettings { rate, ahead: Ms(40.0) }
     }
 }
 
-/// What became of the samples written: `written` is the sum of the others. Samples are settled in
-/// the order in which they were written, so the first `played + dropped` of them are.
+/// Account of the samples written: `written` is the sum of the others. Samples are settled in the
+/// order in which they were written, so the first `played + dropped` of them are settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlaybackCount {
     pub written: u64,
-    /// Have left the speaker.
+    /// Samples that have left the loudspeaker.
     pub played: u64,
-    /// Never will.
+    /// Samples that will never be played.
     pub dropped: u64,
-    /// Wait, here or in the device.
+    /// Samples that wait, here or in the device.
     pub queued: u64,
 }
 
-/// Samples that will never be heard: of those written, `dropped` from number `from` on.
+/// Samples that will never be heard: `dropped` of those written, from number `from` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flushed {
     pub from: u64,
     pub dropped: u64,
-    /// Not by [`Playback::flush`]: the device was lost with them.
+    /// Whether the samples were lost with the device, not dropped by [`Playback::flush`].
     pub lost: bool,
 }
 
-/// A speaker that may come and go. While it is away there is no [`Playback::room`]; what waited for
-/// it is dropped and reported, because nobody can say how much of the device's own buffer was
-/// heard.
+/// Loudspeaker that may come and go. While it is away, [`Playback::room`] is zero; samples that
+/// waited for it are dropped and reported, because it is unknown how much of the device's own
+/// buffer was heard.
 pub struct Playback {
     link: Link<PlaybackProducer>,
     clock: Arc<dyn Clock>,
@@ -71,8 +71,8 @@ pub struct Playback {
 }
 
 impl Playback {
-    /// A speaker of `card` by its name or [`super::DEFAULT`]. It is opened where `spawn` puts it,
-    /// and until then there is no room. Errors when the rate is none that can be resampled.
+    /// Opens the loudspeaker of `card` called `name` or [`super::DEFAULT`], by a job given to
+    /// `spawn`; until it is open it takes no samples. Errors when the rate cannot be resampled.
     pub fn open(card: Arc<dyn Card>, name: &str, settings: PlaybackSettings, spawn: Spawn) -> Result<Self, AudioError> {
         AdjustableResampler::new(settings.rate, SampleRate::HEARING)?;
         let (clock, wanted) = (card.clock(), name.to_owned());
@@ -90,7 +90,7 @@ impl Playback {
         Ok(Playback { link, clock, settings, track: None, ledger, gain: 1.0, held: false, xruns: 0 })
     }
 
-    /// Looks after the device and the accounts; to be called every few milliseconds.
+    /// Watches the device and updates the counts; call it every few milliseconds.
     pub fn poll(&mut self) -> Option<DeviceChange> {
         let (change, left) = self.link.poll();
         let now = self.clock.now();
@@ -109,7 +109,7 @@ impl Playback {
         change
     }
 
-    /// The device is lost, and what was still on its way.
+    /// Closes the lost device, and counts the sound that was still in it as dropped.
     fn close(&mut self, mut end: PlaybackProducer, now: Moment) {
         self.xruns += end.counters.xruns();
         let Some(mut track) = self.track.take() else { return };
@@ -119,7 +119,8 @@ impl Playback {
         }
     }
 
-    /// How many samples may be written now so that no more than the target waits for the device.
+    /// Number of samples that may be written now so that no more than the target waits for the
+    /// device.
     pub fn room(&mut self) -> usize {
         let ahead = self.settings.rate.samples(self.settings.ahead);
         match (self.link.end(), &self.track) {
@@ -128,8 +129,8 @@ impl Playback {
         }
     }
 
-    /// Takes samples of -1.0..=1.0 and says how many: all of them within [`Playback::room`], at
-    /// most about a second of them beyond it, and none without a device.
+    /// Takes samples in -1.0..=1.0 and returns how many it took: all of them within
+    /// [`Playback::room`], at most about a second beyond it, and none without a device.
     pub fn write(&mut self, samples: &[f32]) -> usize {
         let (Some(end), Some(track)) = (self.link.end(), &mut self.track) else { return 0 };
         let count = samples.len().min(track.fits(end));
@@ -138,17 +139,17 @@ impl Playback {
         count
     }
 
-    /// What was written is whole: its very end is played too, and running dry behind it is no
-    /// underrun. To be called after the last sample of an answer; more may be written afterwards.
+    /// Marks the end of an answer: its very last sample is played too, and running dry behind it is
+    /// no underrun. Call it after the last sample; more may be written afterwards.
     pub fn end(&mut self) {
         if let (Some(end), Some(track)) = (self.link.end(), &mut self.track) {
             track.finish(end, self.ledger.written);
         }
     }
 
-    /// Drops what is queued and not yet played, but for 5 ms in which it fades; those count as
-    /// played. Once silence has reached the speaker, [`Playback::flushed`] says exactly which
-    /// samples were dropped. What is written from now on is played.
+    /// Drops the samples that are queued and not yet played, except 5 ms in which the sound fades;
+    /// those count as played. Once silence has reached the loudspeaker, [`Playback::flushed`]
+    /// returns exactly which samples were dropped. What is written from now on is played.
     pub fn flush(&mut self) {
         let written = self.ledger.written;
         match (self.link.end(), &mut self.track) {
@@ -157,12 +158,12 @@ impl Playback {
         }
     }
 
-    /// The next report of what was dropped, by [`Playback::flush`] or with a device.
+    /// Returns the next report of dropped samples, by [`Playback::flush`] or with a device.
     pub fn flushed(&mut self) -> Option<Flushed> {
         self.ledger.flushed.pop_front()
     }
 
-    /// Louder or softer from the next callback on, within 5 ms: 0.0 is silent, 1.0 as written.
+    /// Sets the gain from the next callback on, within 5 ms: 0.0 is silent, 1.0 as written.
     pub fn duck(&mut self, gain: f32) {
         self.gain = gain;
         if let Some(end) = self.link.end() {
@@ -170,8 +171,8 @@ impl Playback {
         }
     }
 
-    /// Plays nothing from the next callback on, after a fade of 5 ms, and keeps what waits; or goes
-    /// on with it.
+    /// Pauses from the next callback on, after a fade of 5 ms, and keeps the waiting samples; or
+    /// resumes.
     pub fn hold(&mut self, held: bool) {
         self.held = held;
         if let Some(end) = self.link.end() {
@@ -179,7 +180,7 @@ impl Playback {
         }
     }
 
-    /// How many samples have left the speaker by the device's clock.
+    /// Number of samples that have left the loudspeaker by the device's clock.
     pub fn played(&mut self) -> u64 {
         self.tally().played
     }
@@ -193,25 +194,25 @@ impl Playback {
         PlaybackCount { written, played, dropped, queued: written - played - dropped }
     }
 
-    /// How often the speaker ran dry in the middle of what was written: silence was played, which
-    /// counts as nothing.
+    /// Number of times that the loudspeaker ran dry in the middle of a sound. The silence then
+    /// played is not counted as samples.
     pub fn underruns(&self) -> u64 {
         self.ledger.underruns
     }
 
-    /// Interruptions that the device reported.
+    /// Number of interruptions that the device reported.
     pub fn xruns(&mut self) -> u64 {
         self.xruns + self.link.end().map_or(0, |end| end.counters.xruns())
     }
 
-    /// How fast the device's clock is by the session's, in parts per million; positive is fast.
-    /// None without a device.
+    /// Drift of the device's clock against the session's, in parts per million; positive is fast.
+    /// `None` without a device.
     pub fn drift_ppm(&self) -> Option<f64> {
         self.track.as_ref().map(|track| track.clock.ppm())
     }
 }
 
-/// Over all devices there were.
+/// Counts over all devices of this playback.
 #[derive(Default)]
 struct Ledger {
     written: u64,
@@ -237,7 +238,7 @@ impl Ledger {
     }
 }
 
-/// A whole sample that rounding left a little short of one is whole.
+/// Rounds down, but takes a sample that rounding left a little short as whole.
 fn whole(sample: f64) -> u64 {
     (sample + 1e-6).floor() as u64
 }
@@ -249,32 +250,32 @@ fn report<T>(reports: &mut VecDeque<T>, new: T) {
     reports.push_back(new);
 }
 
-/// A flush that the callback has yet to obey: it drops what went into the ring before `frame`, and
-/// with it every sample before `sample`.
+/// Flush that the callback has yet to carry out: it drops what was put into the ring buffer before
+/// `frame`, and with it every sample before `sample`.
 struct Flush {
     frame: u64,
     sample: u64,
 }
 
-/// A stream from its opening on. Frames are the device's, samples the writer's.
+/// State of a stream since it was opened. Frames are the device's, samples the writer's.
 struct Track {
     resampler: AdjustableResampler,
     clock: DelayLockedLoop,
-    /// Frames that went into the ring, and those that wait for room in it.
+    /// Frames put into the ring buffer, and those that wait until it has space.
     pushed: u64,
     waiting: Vec<f32>,
-    /// Where the resampler's present sound began, in frames and samples.
+    /// Start of the resampler's current sound, in frames and samples.
     begun: (u64, u64),
-    /// Which frame stands for which sample: straight between two points.
+    /// Pairs of frame and sample; between two pairs the relation is linear.
     points: VecDeque<(f64, f64)>,
-    /// Callbacks whose sound is still on its way.
+    /// Callbacks whose sound has not left the loudspeaker yet.
     sent: VecDeque<PlayedHeader>,
     flushes: VecDeque<Flush>,
-    /// Frames behind which silence is right.
+    /// Frames behind which silence is no underrun.
     ends: VecDeque<u64>,
-    /// The frame at which the ring ran dry last.
+    /// Frame at which the ring buffer last ran dry.
     dry: Option<u64>,
-    /// The longest block that the device asked for.
+    /// Longest block that the device asked for.
     block: usize,
 }
 
@@ -295,8 +296,7 @@ impl Track {
         }
     }
 
-    /// The sample with which `frame` begins. Behind a flush that is the first sample after what was
-    /// dropped.
+    /// Sample at which `frame` begins. Behind a flush it is the first sample after those dropped.
     fn first_of(&self, frame: u64) -> u64 {
         whole(self.exactly(frame))
     }
@@ -305,8 +305,8 @@ impl Track {
         self.between(frame as f64, self.points.partition_point(|point| point.0 <= frame as f64))
     }
 
-    /// The samples whose frames all come before `frame`. Those that a flush dropped there are not
-    /// among them.
+    /// Number of samples whose frames all come before `frame`, without those that a flush dropped
+    /// there.
     fn before(&self, frame: u64) -> u64 {
         match self.points.partition_point(|point| point.0 < frame as f64) {
             at if self.points.get(at).is_some_and(|point| point.0 == frame as f64) => self.points[at].1 as u64,
@@ -326,7 +326,7 @@ impl Track {
         ahead.max(blocks).saturating_sub(queued).min(self.fits(end))
     }
 
-    /// Samples for which the ring has room.
+    /// Number of samples for which the ring buffer has space.
     fn fits(&self, end: &PlaybackProducer) -> usize {
         self.frames_to_samples(end.samples.vacant_len().saturating_sub(self.waiting.len()))
     }
@@ -341,8 +341,7 @@ impl Track {
         }
         self.resampler.push(samples, &mut self.waiting);
         let (frames, sample) = self.begun;
-        // Of what is in the resampler, the last few samples do not fill a chunk yet and stand for
-        // no frame.
+        // The last few samples in the resampler do not fill a chunk yet and have no frame.
         let worked = (sample + self.resampler.worked()).min(written);
         let point = (frames as f64 + self.resampler.due(), worked as f64);
         if self.points.back().is_none_or(|last| last.0 < point.0) {
@@ -376,14 +375,14 @@ impl Track {
         end.drop_to(self.pushed);
     }
 
-    /// A sound ends before `frame` and `sample`, and the next begins there.
+    /// Ends a sound before `frame` and `sample`; the next begins there.
     fn cut(&mut self, frame: u64, sample: u64) {
         self.points.push_back((frame as f64, sample as f64));
         self.begun = (frame, sample);
         self.ends.push_back(frame);
     }
 
-    /// Takes in what the callbacks did, and settles what has been heard by `now`.
+    /// Reads the callbacks' headers, and counts as played what has been heard by `now`.
     fn account(&mut self, end: &mut PlaybackProducer, ledger: &mut Ledger, now: Moment) {
         while let Some(sent) = end.headings.try_pop() {
             self.clock.note(sent.first, sent.at);

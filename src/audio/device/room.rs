@@ -1,33 +1,33 @@
-//! The air of the simulated card: what comes out of a speaker and goes into a microphone.
+//! Acoustics of the simulated card: the path from a loudspeaker to a microphone.
 
 use std::time::Duration;
 
-/// Reflections that make up the tail.
+/// Number of reflections in the reverberation tail.
 const REFLECTIONS: u32 = 12;
-/// A reverberation time is that of a decay by 60 dB: e to the power of -6.9.
+/// Exponent of the decay over one reverberation time: 60 dB is e to the power of -6.9.
 const DECAY: f64 = 6.9;
-/// The first reflection, relative to the direct sound.
+/// Gain of the first reflection, relative to the direct sound.
 const FIRST_REFLECTION: f64 = 0.5;
 
-/// How the speaker sounds at the microphone.
+/// Response from the loudspeaker to the microphone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SimulatedRoom {
-    /// From speaker to microphone, by air.
+    /// Delay from loudspeaker to microphone through the air.
     pub delay: Duration,
-    /// Of the direct sound; 0.0 for headphones.
+    /// Gain of the direct sound; 0.0 for headphones.
     pub gain: f32,
-    /// How long its reflections last, until 60 dB down.
+    /// Reverberation time: the reflections are 60 dB down after it.
     pub tail: Duration,
     /// Amplitude of the noise at the microphone.
     pub noise: f32,
 }
 
 impl SimulatedRoom {
-    /// Nothing of the speaker reaches the microphone.
+    /// Room in which no sound of the loudspeaker reaches the microphone.
     pub const HEADPHONES: SimulatedRoom =
         SimulatedRoom { delay: Duration::ZERO, gain: 0.0, tail: Duration::ZERO, noise: 0.0 };
 
-    /// Its impulse response: delays in seconds, and gains.
+    /// Impulse response: delays in seconds, and gains.
     pub(super) fn taps(&self) -> Vec<(f64, f64)> {
         let (delay, gain, tail) = (self.delay.as_secs_f64(), f64::from(self.gain), self.tail.as_secs_f64());
         if gain == 0.0 {
@@ -44,13 +44,13 @@ impl SimulatedRoom {
     }
 }
 
-/// Sound with a place in time: sample `n` at `from + n / rate`, in seconds.
+/// Sound with a position in time: sample `n` at `from + n / rate`, in seconds.
 #[derive(Clone, Debug)]
 pub(super) struct Strip {
     pub from: f64,
     pub rate: f64,
     pub samples: Vec<f32>,
-    /// How many were cut off the front since.
+    /// Number of samples removed from the front.
     pub forgotten: usize,
 }
 
@@ -63,7 +63,7 @@ impl Strip {
         self.from + (self.forgotten + self.samples.len()) as f64 / self.rate
     }
 
-    /// The sound at a time, by cubic interpolation (Catmull and Rom); silence outside.
+    /// Sample value at a time, by cubic interpolation (Catmull and Rom); silence outside.
     pub fn at(&self, seconds: f64) -> f64 {
         let place = (seconds - self.from) * self.rate - self.forgotten as f64;
         let whole = place.floor();
@@ -79,7 +79,7 @@ impl Strip {
         b + 0.5 * t * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d + t * (3.0 * (b - c) + d - a)))
     }
 
-    /// Keeps what is after `seconds`.
+    /// Discards the samples before `seconds`.
     pub fn forget_before(&mut self, seconds: f64) {
         let before = ((seconds - self.from) * self.rate) as usize;
         let count = before.saturating_sub(self.forgotten).min(self.samples.len());

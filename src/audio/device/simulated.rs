@@ -1,4 +1,4 @@
-//! A sound card on a virtual clock: as fast as the machine can, and the same every time.
+//! Sound card on a virtual clock: as fast as the machine allows, and the same every time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::types::SampleRate;
 
-/// What a speaker has played is kept for the microphones so long, in seconds: more than any room's
-/// delay and tail.
+/// Time for which played sound is kept for the microphones, in seconds: more than any room's delay
+/// and tail.
 const MEMORY: f64 = 2.0;
 
 /// A device to simulate.
@@ -24,18 +24,19 @@ pub struct SimulatedDevice {
     pub name: String,
     pub direction: Direction,
     pub format: StreamFormat,
-    /// How fast its clock is, in parts per million.
+    /// Drift of its clock in parts per million.
     pub ppm: f64,
     /// Frames of a callback.
     pub period: u32,
-    /// From callback to speaker, or from microphone to callback, beside the block itself.
+    /// Latency from callback to loudspeaker, or from microphone to callback, beside the block
+    /// itself.
     pub latency: Duration,
-    /// The times that callbacks report are late by up to this, at random.
+    /// Largest random delay of the times that callbacks report.
     pub jitter: Duration,
 }
 
 impl SimulatedDevice {
-    /// A device with exact clock, blocks of 10 ms and 20 ms of latency.
+    /// Makes a device with an exact clock, blocks of 10 ms and 20 ms of latency.
     pub fn new(direction: Direction, name: &str, rate: u32, channels: u16, sample: SampleFormat) -> Self {
         SimulatedDevice {
             name: name.to_owned(),
@@ -53,22 +54,22 @@ impl SimulatedDevice {
     }
 }
 
-/// What can happen to a device, by its name.
+/// Event at a device, given by its name.
 #[derive(Clone, Debug)]
 pub enum DeviceEvent {
     Unplug(String),
     Plug(String),
-    /// Its callback is not called any more, and nobody says why.
+    /// Calls of its callback stop, without an error.
     Stall(String),
-    /// So much time passes in which its sound is lost or silent.
+    /// Sound is lost or silent for this time.
     Xrun(String, Duration),
-    /// It becomes the default; streams that were opened as the default end.
+    /// The device becomes the default; streams that were opened as the default end.
     MakeDefault(String),
-    /// From now on it takes and gives this format.
+    /// The device's format changes to this one.
     Reformat(String, StreamFormat),
 }
 
-/// The card. Clones are the same one. Time passes only by [`Simulated::advance`].
+/// Simulated sound card. Clones share the same card. Time passes only by [`Simulated::advance`].
 #[derive(Clone)]
 pub struct Simulated {
     world: Arc<Mutex<World>>,
@@ -91,9 +92,9 @@ struct World {
     plans: Vec<(Moment, DeviceEvent)>,
     room: SimulatedRoom,
     taps: Vec<(f64, f64)>,
-    /// What people say.
+    /// Speech of people in the room.
     voices: Vec<Strip>,
-    /// What speakers play.
+    /// Sound played by the loudspeakers.
     played: Vec<Strip>,
     recording: bool,
     random: fastrand::Rng,
@@ -115,13 +116,13 @@ struct Running {
     device: usize,
     asked_for_default: bool,
     end: End,
-    /// When its frame 0 is at the device, in seconds, silence by interruptions added.
+    /// Time at which its frame 0 is at the device, in seconds, plus the silence of interruptions.
     from: f64,
     frames: u64,
     stalled: bool,
 }
 
-/// Held by whoever opened it.
+/// State of an open stream.
 struct Open {
     id: u64,
     world: Arc<Mutex<World>>,
@@ -144,7 +145,7 @@ fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
 }
 
 impl Simulated {
-    /// The first device of each direction is its default.
+    /// Makes the card. The first device of each direction is its default.
     pub fn new(devices: Vec<SimulatedDevice>, room: SimulatedRoom) -> Self {
         let mut seen = Vec::new();
         let slots = devices.into_iter().map(|device| {
@@ -167,28 +168,28 @@ impl Simulated {
         Simulated { world: Arc::new(Mutex::new(world)), clock: Arc::default() }
     }
 
-    /// The common case: one microphone and one speaker, in stereo and 16 bits at 48 kHz.
+    /// Makes the usual card: one microphone and one loudspeaker, in stereo and 16 bits at 48 kHz.
     pub fn usual(room: SimulatedRoom) -> Self {
         let device = |direction, name| SimulatedDevice::new(direction, name, 48_000, 2, SampleFormat::I16);
         Simulated::new(vec![device(Direction::Input, "mic"), device(Direction::Output, "spk")], room)
     }
 
-    /// Something that happens at a time.
+    /// Schedules an event.
     pub fn plan(&self, at: Moment, happening: DeviceEvent) {
         lock(&self.world).plans.push((at, happening));
     }
 
-    /// Somebody says this, heard by every microphone from `at` on.
+    /// Adds speech, which every microphone picks up from `at` on.
     pub fn say(&self, at: Moment, rate: SampleRate, samples: &[f32]) {
         lock(&self.world).voices.push(Strip::new(at.seconds(), f64::from(rate.0), samples.to_vec()));
     }
 
-    /// From now on what speakers play is kept, for [`Simulated::recorded`]: 11 MB a minute.
+    /// Keeps what loudspeakers play from now on, for [`Simulated::recorded`]: 11 MB a minute.
     pub fn record(&self) {
         lock(&self.world).recording = true;
     }
 
-    /// What was heard of all speakers together between two times, at `rate`.
+    /// Sound of all loudspeakers together between two times, at `rate`.
     pub fn recorded(&self, from: Moment, to: Moment, rate: SampleRate) -> Vec<f32> {
         let world = lock(&self.world);
         let count = rate.samples(crate::types::Ms::from(to.since(from)));
@@ -196,7 +197,7 @@ impl Simulated {
         (0..count).map(|i| world.speakers_at(time(i)) as f32).collect()
     }
 
-    /// Lets time pass: callbacks are called and plans come true, each at its time and in order.
+    /// Advances the time: callbacks are called and events happen, each at its time and in order.
     pub fn advance(&self, span: Duration) {
         let until = self.clock.now().plus(span);
         let mut world = lock(&self.world);
@@ -296,7 +297,7 @@ impl World {
         self.devices.iter().position(chosen).or(any).ok_or_else(missing)
     }
 
-    /// The next call and whose it is.
+    /// Time of the next callback, and the index of its device.
     fn next_callback(&self) -> Option<(Moment, usize)> {
         let due = |stream: &Running| {
             let device = &self.devices[stream.device].device;
@@ -378,7 +379,7 @@ impl World {
         self.streams.iter_mut().filter(|stream| devices[stream.device].device.name == name).for_each(change);
     }
 
-    /// The device's buffer ran over or dry, and the stream goes on later.
+    /// Interrupts the device: its buffer ran over or dry, and the stream goes on later.
     fn interrupt(&mut self, name: &str, span: Duration) {
         let mut ended = Vec::new();
         self.each_of_mut(name, |stream, rate| {
@@ -453,7 +454,7 @@ where
     tap.take(&air.iter().flat_map(frame).collect::<Vec<T>>(), at);
 }
 
-/// What the speaker plays of a callback, its channels mixed.
+/// Sound that the loudspeaker plays in a callback, its channels mixed.
 fn fetch<T: Sample + FromSample<f32>>(feed: &mut PlaybackConsumer, device: &SimulatedDevice, at: Moment) -> Vec<f32>
 where
     f32: FromSample<T>,

@@ -1,4 +1,4 @@
-//! Everything above a card, run on the simulated one.
+//! Tests of everything above a card, on the simulated one.
 
 use std::f64::consts::TAU;
 
@@ -24,7 +24,7 @@ fn tone(rate: u32, hertz: f64, seconds: f64) -> Vec<f32> {
     (0..count).map(|i| (TAU * hertz * i as f64 / f64::from(rate)).sin() as f32 * 0.5).collect()
 }
 
-/// A person's sound, different at every moment, band-limited well below 4 kHz.
+/// Test voice, different at every moment, band-limited well below 4 kHz.
 fn murmur(rate: u32, seconds: f64) -> Vec<f32> {
     let partial = |i: usize| {
         let t = i as f64 / f64::from(rate);
@@ -34,7 +34,7 @@ fn murmur(rate: u32, seconds: f64) -> Vec<f32> {
     (0..(f64::from(rate) * seconds) as usize).map(partial).collect()
 }
 
-/// Correlation of two sounds, 1.0 when they are the same up to gain.
+/// Correlation of two sounds, 1.0 when they are equal up to gain.
 fn alike(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-30)
@@ -46,7 +46,7 @@ struct Bench {
     playback: Playback,
     blocks: Vec<CapturedBlock>,
     changes: Vec<DeviceChange>,
-    /// What is yet to be written, as room allows.
+    /// Samples yet to be written, as space allows.
     script: std::collections::VecDeque<f32>,
 }
 
@@ -117,7 +117,7 @@ fn a_microphone_of_any_kind_gives_the_same_sound_at_the_same_time() {
         assert_eq!(bench.capture.missing(), 0, "{rate}");
         let (heard, said) = (bench.sound(), murmur(16_000, 3.0));
         let likeness = alike(&heard[1_600..], &said[1_600..heard.len()]);
-        // The place is right to half a sample, which 1900 Hz feels.
+        // The position is right to half a sample, to which 1900 Hz is sensitive.
         assert!(likeness > 0.995, "{rate} Hz, {channels} channels, {sample}: {likeness}");
         let last = bench.blocks.last().unwrap();
         assert!((last.at.seconds() - last.position as f64 / 16_000.0).abs() < 1e-4, "{rate}: {:?}", last.at);
@@ -141,7 +141,7 @@ fn clocks_that_drift_are_measured_and_both_directions_keep_the_sessions_time() {
         assert!((rate - 1.0).abs() * 1e6 < within, "{}", (rate - 1.0) * 1e6);
         assert!((bench.capture.drift_ppm().unwrap() - 180.0).abs() < within, "{:?}", bench.capture.drift_ppm());
         assert!((bench.playback.drift_ppm().unwrap() + 120.0).abs() < within, "{:?}", bench.playback.drift_ppm());
-        // What seems late is taken for lost at the very beginning, when nothing else is known.
+        // At the very beginning nothing else is known, so a late block counts as a loss.
         assert!(bench.capture.missing() <= 16 * jitter, "{}", bench.capture.missing());
         assert_eq!(bench.playback.underruns(), 0);
         for block in &bench.blocks[1_000..] {
@@ -220,7 +220,7 @@ fn devices_that_go_come_back_and_the_session_goes_on() {
     assert_eq!(bench.changes.len(), 6, "{:#?}", bench.lines());
     assert!(bench.lines()[2].contains("\"mic\" was unplugged"), "{:#?}", bench.lines());
     assert!(bench.lines()[4..].iter().all(|line| line.contains("is back after")), "{:#?}", bench.lines());
-    // Handed out as it went on, not at the end: silence for 3 s, and up to the longest wait more.
+    // The silence came as time passed, not at the end: 3 s, and up to the longest wait more.
     let missing = bench.capture.missing() as f64 / 16_000.0;
     assert!((3.0..3.0 + RETRY_LIMIT.as_secs_f64()).contains(&missing), "{missing}");
     let (heard, said) = (bench.sound(), murmur(16_000, 12.0));
@@ -229,8 +229,7 @@ fn devices_that_go_come_back_and_the_session_goes_on() {
     let flushed = bench.playback.flushed().unwrap();
     let tally = bench.playback.tally();
     assert!(flushed.lost && flushed.dropped > 0 && flushed.dropped == tally.dropped, "{flushed:?}");
-    // The speaker had played to within its latency, and what had not been written waited for its
-    // return.
+    // The loudspeaker had played to within its latency; unwritten samples waited for its return.
     assert!((flushed.from as f64 / f64::from(VOICE.0) - 1.95).abs() < 0.07, "{flushed:?}");
     assert_eq!(bench.script.len(), 0);
 }
@@ -327,7 +326,7 @@ fn what_was_written_is_heard_as_written_and_counted_to_the_sample() {
         let mut bench = Bench::new(card);
         let said = tone(VOICE.0, 440.0, 1.0);
         bench.script.extend(&said);
-        // Written from the first moment on, so 20 ms later it leaves the speaker.
+        // Writing starts with the first moment, so the sound leaves the loudspeaker 20 ms later.
         bench.attend();
         for _ in 0..300 {
             bench.run(0.005);
@@ -359,13 +358,13 @@ fn a_flush_is_soon_soft_and_exact() {
     bench.playback.flush();
     let written = bench.playback.tally().written;
     assert_eq!(bench.playback.flushed(), None);
-    // At the next callback it fades; 10 ms to that, 20 ms of latency, and the fade.
+    // The fade begins at the next callback: 10 ms to that, 20 ms of latency, and the fade.
     bench.run(0.045);
     let Flushed { from, dropped, lost } = bench.playback.flushed().unwrap();
     let tally = bench.playback.tally();
     assert_eq!((tally.played, tally.dropped, tally.queued, lost), (from, dropped, 0, false));
     assert_eq!(from + dropped, written);
-    // What the room heard, counted without our accounts.
+    // Sound at the loudspeaker, counted independently of the playback's own counts.
     let heard = bench.card.recorded(ms(0), ms(700), SampleRate(48_000));
     let sounding = heard.iter().filter(|sample| sample.abs() > 1e-4).count() as f64;
     let counted = from as f64 * 48_000.0 / 22_050.0;
@@ -374,7 +373,7 @@ fn a_flush_is_soon_soft_and_exact() {
     assert!((end as f64 / 48.0 - 503.0) < 37.0, "{end}");
     let steps = heard[end - 400..].windows(2).map(|pair| (pair[1] - pair[0]).abs());
     assert!(steps.fold(0.0, f32::max) < 0.5 / 240.0 * 1.5, "a fade of 5 ms");
-    // And it goes on.
+    // Playback goes on.
     bench.script.extend(std::iter::repeat_n(0.5, 2_205));
     bench.run(0.08);
     bench.playback.end();

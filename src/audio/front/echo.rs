@@ -1,5 +1,5 @@
-//! Acoustic echo cancellation: Sotto's own voice, which comes back from the speaker through the
-//! room, is taken out of the microphone.
+//! Acoustic echo cancellation: removes Sotto's own voice, which comes back from the loudspeaker
+//! through the room, from the microphone's signal.
 
 use aec3::api::config::EchoCanceller3Config;
 use aec3::api::control::EchoControl;
@@ -10,39 +10,40 @@ use super::pcm::Pcm;
 use super::{BLOCK, ProcessedBlock};
 use crate::types::{Ms, SampleRate};
 
-/// The longest delay from a played sample to its echo in the microphone at which the echo is found.
-/// The crate searches it with five overlapping filters that reach 512 ms together.
+/// Longest delay from a played sample to its echo in the microphone at which the echo is found. The
+/// crate searches it with five overlapping filters that cover 512 ms together.
 pub const LONGEST_DELAY: Ms = Ms(480.0);
 
 /// Taps of the adaptive filters in blocks of 4 ms: 120 ms. The crate's own 52 ms leave the rest of
-/// a room's tail to the suppressor, which takes a talker with it: at an echo as loud as the talker
-/// 0.54 of the talker is kept then, with 120 ms 0.65, at the same echo loss.
+/// a room's tail to the suppressor, which also suppresses a person who talks: with an echo as loud
+/// as that person, 0.54 of the person's voice is kept, and 0.65 with 120 ms, at the same echo loss.
 const FILTER_BLOCKS: usize = 30;
 
-/// Takes the echo of what was played out of what was heard.
+/// Removes the echo of played sound from the microphone's signal.
 pub trait EchoCanceller {
-    /// `played` is what left the speaker in about the same 10 ms in which `microphone` was heard,
-    /// and never later than its echo: the canceller finds the delay between the two itself, from 4
-    /// ms (less than any pair of devices has) to [`LONGEST_DELAY`]. Silence where nothing was
-    /// played.
+    /// Removes the echo of `played` from `microphone`. `played` left the loudspeaker in about the
+    /// same 10 ms in which `microphone` was captured, and never later than its echo: the canceller
+    /// finds the delay between the two by itself, from 4 ms (less than any pair of devices has) to
+    /// [`LONGEST_DELAY`]. It is silence where nothing was played.
     fn process(&mut self, microphone: &mut ProcessedBlock, played: &ProcessedBlock);
 
-    /// Forgets room and delay, as after the loss of a device.
+    /// Forgets the room's response and the delay, as after the loss of a device.
     fn reset(&mut self);
 
-    /// The delay from speaker to microphone as it was last found; zero until it is found.
+    /// Last estimate of the delay from loudspeaker to microphone; zero until there is one.
     fn delay(&self) -> Ms;
 }
 
-/// The canceller of the crate `aec3`, a port of WebRTC's AEC3: an adaptive filter of the room's
+/// Canceller of the crate `aec3`, a port of WebRTC's AEC3: an adaptive filter of the room's
 /// response, and a suppressor for what the filter leaves. It delays the microphone by 128 samples
 /// (8 ms).
 ///
-/// Not `Send`: make it on the thread that uses it. The crate allocates at each block.
+/// The type is not `Send`: make it on the thread that uses it. The crate allocates at each block.
 pub struct Aec3 {
     canceller: EchoCanceller3,
-    /// WebRTC runs AEC3 behind one, for the adaptive filter follows hum and offset: on a recorded
-    /// room (a laptop's microphone) the echo loss is 28 dB with it and 11 dB without.
+    /// High-pass filter, behind which WebRTC runs AEC3 as well, for the adaptive filter follows hum
+    /// and offset: in a recorded room (a laptop's microphone) the echo loss is 28 dB with it and 11
+    /// dB without.
     high_pass: HighPassFilter,
     heard: Vec<Vec<f32>>,
     microphone: Pcm,
@@ -63,8 +64,8 @@ impl Aec3 {
         }
     }
 
-    /// What the adaptive filter alone left of the last block: some 20 dB less of the echo, and all
-    /// of who spoke over it. It is 64 samples late.
+    /// Output of the adaptive filter alone for the last block: some 20 dB less echo, and all of a
+    /// voice over it. It is 64 samples late.
     pub fn linear(&self) -> ProcessedBlock {
         let mut block = [0.0; BLOCK];
         self.linear.store(&mut block);
@@ -83,7 +84,7 @@ impl EchoCanceller for Aec3 {
         self.played.load(played);
         self.canceller.analyze_render(self.played.buffer());
         self.microphone.load(microphone);
-        // Clipping is looked for before the filter, which would hide it.
+        // Clipping is detected before the filter, which would hide it.
         self.canceller.analyze_capture(self.microphone.buffer());
         self.heard[0].copy_from_slice(self.microphone.samples_mut());
         self.high_pass.process(&mut self.heard);

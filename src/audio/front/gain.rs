@@ -1,4 +1,4 @@
-//! A voice far from the microphone is made as loud as one near to it.
+//! Automatic gain control: makes a voice far from the microphone as loud as a near one.
 
 use aec3::audio_processing::agc2::input_volume_controller::Config as VolumeConfig;
 use aec3::audio_processing::gain_controller2::{AdaptiveDigitalControllerConfig, GainController2};
@@ -8,12 +8,12 @@ use super::ProcessedBlock;
 use super::pcm::Pcm;
 use crate::types::SampleRate;
 
-/// The most by which a voice is raised: one metre to thirty.
+/// Largest gain for a voice: the difference between one metre and thirty.
 const MOST_DB: f32 = 30.0;
 
-/// The gain control of the crate `aec3`, WebRTC's AGC2: it follows the level of speech (by a small
+/// Gain control of the crate `aec3`, WebRTC's AGC2: it follows the level of speech (by a small
 /// voice activity model of its own), raises it by at most 6 dB in a second, never lifts noise above
-/// -50 dB of full scale, and limits peaks. It delays nothing.
+/// -50 dB of full scale, and limits peaks. It adds no delay.
 pub struct GainControl {
     controller: GainController2,
     sound: Pcm,
@@ -42,7 +42,8 @@ impl Default for GainControl {
 }
 
 fn controller() -> GainController2 {
-    // WebRTC begins 15 dB up, for calls; a microphone that is set right would begin in the limiter.
+    // WebRTC begins 15 dB up, for calls; with a well-adjusted microphone that would start in the
+    // limiter.
     let adaptive = AdaptiveDigitalControllerConfig { initial_gain_db: 0.0, max_gain_db: MOST_DB, ..Default::default() };
     let config = GainController2Config {
         adaptive_digital: adaptive,

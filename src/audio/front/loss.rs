@@ -1,48 +1,48 @@
-//! How much of its own voice Sotto still hears: a running measure of the echo return loss
-//! enhancement (ERLE, ITU-T G.168: the level of what the canceller was given over the level of what
-//! it gave, while only the echo is heard).
+//! Running measure of the echo that is left: the echo return loss enhancement (ERLE, ITU-T G.168),
+//! which is the level of the canceller's input over the level of its output while only the echo is
+//! heard.
 
 use super::ProcessedBlock;
 
 /// Blocks of one window: a quarter of a second, about one syllable.
 const WINDOW: usize = 25;
 
-/// Windows that are remembered: five seconds of playing.
+/// Windows that are remembered: five seconds with sound played.
 const WINDOWS: usize = 20;
 
-/// Windows until anything is said: two seconds of playing.
+/// Windows needed for a first result: two seconds with sound played.
 const ENOUGH: usize = 8;
 
-/// Windows without anything played after which what is heard is the room: the longest delay and its
-/// tail are over then.
+/// Windows without sound played after which the microphone's signal is the room alone: the longest
+/// delay and its tail are over then.
 const QUIET: usize = 4;
 
 /// Power from which a block counts as played: 60 dB below full scale.
 const PLAYED: f64 = 1e-6;
 
-/// How far an echo stands out of the room's noise to be measured: 6 dB.
+/// Least level of an echo over the room's noise for a measurement: 6 dB.
 const AUDIBLE: f64 = 4.0;
 
-/// How fast the noise floor follows a room that grows louder: 0.2 dB a window, 1 dB in a second and
-/// a quarter.
+/// Rise of the noise floor in a room that grows louder: 0.2 dB a window, 1 dB in a second and a
+/// quarter.
 const RISE: f64 = 1.047;
 
-/// What is left of the echo may be taken for a person from here down. In the rooms of [`super`]
+/// ERLE in dB below which the rest of the echo may be taken for a person. In the rooms of [`super`]
 /// Silero took none of the echo for speech where this measure was 13.5 dB or more, and 82 % of it
 /// at 2 dB.
 const TRUSTED: f32 = 12.0;
 
-/// Watches what goes into the canceller and what comes out of it. A person who talks over the
-/// answer lowers the ERLE of the windows in which they talk, so the median is what counts: it holds
-/// until they have talked over half of the last five seconds, which is long after an answer was
-/// paused for them. A canceller that has not found the echo still suppresses it at times, in its
-/// first seconds above all, so the measure needs ten seconds to say so for certain.
+/// Measures the canceller by its input and output. A person who talks over the answer lowers the
+/// ERLE of the windows in which they talk, so the median is used: it holds until they have talked
+/// over half of the last five seconds, which is long after an answer was paused for them. A
+/// canceller that has not found the echo still suppresses it at times, above all in its first
+/// seconds, so the measure needs ten seconds to be certain of that.
 #[derive(Clone, Debug)]
 pub struct EchoLoss {
-    /// ERLE of the last windows in which an echo was heard, in dB; those without an audible one are
+    /// ERLE of the last windows with sound played, in dB; windows without an audible echo are
     /// infinite.
     windows: [f32; WINDOWS],
-    /// Windows ever closed with something played.
+    /// Total number of windows closed with sound played.
     closed: usize,
     /// Power of the quietest windows in which nothing was played.
     floor: Option<f64>,
@@ -64,7 +64,7 @@ impl EchoLoss {
         EchoLoss { windows: [0.0; WINDOWS], closed: 0, floor: None, quiet: 0, window: Window::default() }
     }
 
-    /// One block: what was heard before the canceller and after it, and what was played.
+    /// Adds one block: the microphone before the canceller and after it, and the sound played.
     pub fn update(&mut self, before: &ProcessedBlock, after: &ProcessedBlock, played: &ProcessedBlock) {
         self.window.blocks += 1;
         self.window.played += usize::from(power(played) > PLAYED);
@@ -81,7 +81,7 @@ impl EchoLoss {
         if self.quiet > QUIET {
             self.floor = Some(self.floor.map_or(window.before, |floor| window.before.min(floor * RISE)));
         }
-        // A window that is mostly pause measures the noise.
+        // A window that is mostly a pause measures the noise.
         if window.played * 2 < WINDOW {
             return;
         }
@@ -91,7 +91,7 @@ impl EchoLoss {
         self.closed += 1;
     }
 
-    /// The echo return loss enhancement in dB: by how much the canceller lowers the echo. Infinite
+    /// Echo return loss enhancement in dB: the reduction of the echo by the canceller. Infinite
     /// where no echo can be heard above the room's noise, as with headphones; `None` until two
     /// seconds were played.
     pub fn enhancement(&self) -> Option<f32> {
@@ -103,8 +103,8 @@ impl EchoLoss {
         })
     }
 
-    /// Whether a voice behind the canceller can be trusted to be a person's while Sotto speaks.
-    /// Where not, only half-duplex will do: what is heard during an answer is not listened to.
+    /// Whether a voice behind the canceller can be trusted to be a person's while Sotto speaks. If
+    /// not, only half-duplex works: the microphone is ignored during an answer.
     pub fn full_duplex(&self) -> Option<bool> {
         self.enhancement().map(|loss| loss >= TRUSTED)
     }
@@ -121,7 +121,7 @@ impl Default for EchoLoss {
     }
 }
 
-/// Mean square; samples that are no number count as nothing.
+/// Mean square; samples that are not numbers count as zero.
 fn power(block: &ProcessedBlock) -> f64 {
     let squares = block.iter().filter(|x| x.is_finite()).map(|x| f64::from(x.clamp(-1.0, 1.0)).powi(2));
     squares.sum::<f64>() / block.len() as f64
@@ -134,7 +134,7 @@ mod tests {
 
     const SILENT: ProcessedBlock = [0.0; BLOCK];
 
-    /// Feeds `seconds` of constant levels: before, after, played.
+    /// Adds `seconds` of constant levels: before, after, played.
     fn feed(loss: &mut EchoLoss, seconds: f64, levels: [f32; 3]) {
         let [before, after, played] = levels.map(|level| [level; BLOCK]);
         (0..(seconds * 100.0) as usize).for_each(|_| loss.update(&before, &after, &played));

@@ -1,17 +1,17 @@
-//! The front end of the microphone: what the speaker played is taken out of what the microphone
-//! heard, then noise, and the level is evened out.
+//! Front end of the microphone: echo cancellation, noise suppression and gain control.
 //!
-//! Architecture invariant: no device, no clock, no thread. Sound goes through in blocks of
-//! [`BLOCK`] samples, and the block of the speaker that goes with a block of the microphone is the
-//! caller's to bring.
+//! Architecture invariant: no device, no clock, no thread. Sound passes in blocks of [`BLOCK`]
+//! samples; the caller supplies the block of played sound that belongs to a block of the
+//! microphone.
 //!
 //! # Echo
 //!
-//! `cargo run --release --example front -- rooms FOLDER`, 41 recorded voices, a machine of two
-//! cores at work: echo loss from 10 to 14 s of playing; the correlation of what is kept of a talker
-//! over the echo, and its gain; the share of frames of echo alone that Silero takes for speech,
-//! before and behind the canceller. A room of 120 ms, 80 ms of delay, an echo 10 dB below the
-//! talker, but for what is named.
+//! Results of `cargo run --release --example front -- rooms FOLDER` with 41 recorded voices on a
+//! busy machine of two cores. The columns give the echo loss from 10 to 14 s of playing; "talker
+//! kept", which is the correlation and the gain of a person's voice over the echo; and the share of
+//! frames of echo alone that Silero takes for speech, before and behind the canceller. The room has
+//! 120 ms of tail and 80 ms of delay, with an echo 10 dB below the talker, unless the row says
+//! otherwise.
 //!
 //! | room | aec3 | talker kept | speech | sonora | talker kept | speech |
 //! |---|---|---|---|---|---|---|
@@ -27,15 +27,16 @@
 //! | all: 250 ms, 0 dB, 200 ppm, driven hard | 7 | 0.64, 0.64 | 92 -> 2 | 24 | 0.69, 0.51 | 0 |
 //! | delay of 600 ms: not found | 2 | 0.91, 0.90 | 91 -> 82 | 2 | 0.93, 0.93 | 88 |
 //!
-//! Both are ports of the same algorithm and take 55 µs for a block on a quiet core. `aec3` is used
-//! because its tuning is open: with longer filters it keeps more of the talker. It pays where
-//! clocks run apart, so they should be brought together before. From 1 s on both have 24 dB or more
-//! where the noise allows it.
+//! Both are ports of the same algorithm and take 55 µs for a block on an idle core. `aec3` is used
+//! because its tuning is open: with longer filters it keeps more of the talker. Its weakness is
+//! clocks that drift apart, so their rates should be matched before. From 1 s on both reach 24 dB
+//! or more where the noise allows it.
 //!
-//! # What it does to words
+//! # Effect on recognition
 //!
-//! `front process`, then the example `wer`, Whisper tiny.en: wrong words of 565 in 41 recordings,
-//! and the share of frames in which Silero decides as it does on the clean sound (missed, added).
+//! Results of `front process`, then the example `wer`, with Whisper tiny.en: wrong words of 565 in
+//! 41 recordings, and the share of frames in which Silero decides as on the clean sound (missed,
+//! added).
 //!
 //! | sound | front end | wrong words | as in the clean sound |
 //! |---|---|---|---|
@@ -48,14 +49,14 @@
 //! | another voice as loud, from the speaker | off | | 89.7 % (0.2, 10.1) |
 //! | the same | echo | | 88.3 % (11.1, 0.6) |
 //!
-//! Whisper and Silero have learned noise and soft voices: suppression costs words, and gain hardly
-//! helps, so both are off unless the user asks.
+//! Whisper and Silero were trained with noise and soft voices: noise suppression adds word errors,
+//! and gain hardly helps, so both are off unless the user asks for them.
 //!
-//! The canceller's suppressor costs words, too, while somebody speaks over the answer. So voices
-//! are listened for behind it, and words, the wake word among them, are read from what the adaptive
-//! filter leaves ([`Front::words`]). Wrong words of the same 41 recordings spoken over another
-//! voice from the speaker (`front process --over DB --echo --words`), Whisper base, without which
-//! 2.8 % are wrong:
+//! The canceller's suppressor adds word errors, too, while somebody speaks over the answer. So
+//! voices are detected behind it, and words, including the wake word, are recognised from the
+//! output of the adaptive filter ([`Front::words`]). The table gives the wrong words of the same 41
+//! recordings spoken over another voice from the loudspeaker (`front process --over DB --echo
+//! --words`) with Whisper base, which has 2.8 % wrong without an echo:
 //!
 //! | room | microphone | behind the suppressor | behind the filter |
 //! |---|---|---|---|
@@ -64,11 +65,12 @@
 //! | 10 dB above the talker | 101.2 % | 71.0 % | 9.9 % |
 //! | nothing played | 3.2 % | 3.0 % | 3.0 % |
 //!
-//! What is like the sound that was played (`hear::Likeness`) is read behind the suppressor all the
-//! same: before it the rest of an echo that the filter has not learned yet is read as words, in 2
-//! of 7 conversations with an echo as loud as the person. Of 53 noises over an answer in nine
-//! simulated rooms that passed for a voice 3 were then read as words that nobody said, with all
-//! behind the suppressor 7; of 37 pieces of echo that did 2, and 3.
+//! Sound that resembles the played sound (`detect::Likeness`) is recognised from behind the
+//! suppressor all the same: before it, the rest of an echo that the filter has not learned yet was
+//! recognised as words in 2 of 7 conversations with an echo as loud as the person. In nine
+//! simulated rooms 53 noises over an answer passed for a voice; 3 of them were then recognised as
+//! words that nobody said, against 7 with all of them read behind the suppressor. Of 37 pieces of
+//! echo 2 were, against 3.
 
 mod echo;
 mod gain;
@@ -88,14 +90,14 @@ use crate::types::SampleRate;
 /// Samples of one block: 10 ms of one channel at [`crate::types::SampleRate::HEARING`].
 pub const BLOCK: usize = 160;
 
-/// 10 ms of sound, samples in -1.0..=1.0.
+/// Block of 10 ms of sound, samples in -1.0..=1.0.
 pub type ProcessedBlock = [f32; BLOCK];
 
-/// The whole front end, as the settings want it. Not `Send`: make it on the thread that uses it.
+/// Whole front end, as configured. It is not `Send`: make it on the thread that uses it.
 pub struct Front {
     echo: Option<Aec3>,
-    /// Takes offset and hum out where no canceller does: it has a filter of its own, of order 2 at
-    /// 70 Hz, on which its figures above were measured.
+    /// Removes offset and hum where there is no canceller, which has a filter of its own, of order
+    /// 2 at 70 Hz, with which its figures above were measured.
     high_pass: HighPass,
     noise: Option<NoiseSuppressor>,
     gain: Option<GainControl>,
@@ -115,8 +117,9 @@ impl Front {
         }
     }
 
-    /// Makes what voices are listened for in of what was heard; [`EchoCanceller::process`] says
-    /// what `played` is. What comes out is finite and in -1.0..=1.0, whatever the devices bring.
+    /// Turns a block of the microphone into the signal in which voices are detected;
+    /// [`EchoCanceller::process`] describes `played`. The result is finite and in -1.0..=1.0,
+    /// whatever the devices deliver.
     pub fn process(&mut self, microphone: &mut ProcessedBlock, played: &ProcessedBlock) {
         microphone.iter_mut().for_each(|sample| *sample = pcm::sane(*sample));
         let before = *microphone;
@@ -137,19 +140,19 @@ impl Front {
         }
     }
 
-    /// What is recognised of the last block: what the canceller's adaptive filter left of it,
-    /// before suppressor, noise suppression and gain, which cost words. Without a canceller, the
-    /// microphone without offset and hum.
+    /// Signal for recognition of the last block: the output of the canceller's adaptive filter,
+    /// before suppressor, noise suppression and gain, which add word errors. Without a canceller it
+    /// is the microphone without offset and hum.
     pub fn words(&self) -> &ProcessedBlock {
         &self.words
     }
 
-    /// How much of its own voice Sotto still hears.
+    /// Measure of the echo that is left behind the canceller.
     pub fn echo_loss(&self) -> &EchoLoss {
         &self.loss
     }
 
-    /// Forgets room, noise and voice, as after the loss of a device.
+    /// Forgets the room, the noise and the voice, as after the loss of a device.
     pub fn reset(&mut self) {
         if let Some(echo) = &mut self.echo {
             echo.reset();

@@ -1,4 +1,4 @@
-//! Steady noise is taken out of the microphone: a fan, a street, a kettle.
+//! Suppression of steady noise in the microphone's signal: a fan, a street, a kettle.
 
 use sonora_ns::config::SuppressionLevel;
 use sonora_ns::noise_suppressor::NoiseSuppressor as Suppressor;
@@ -7,16 +7,16 @@ use super::ProcessedBlock;
 use super::pcm::{FULL_SCALE, sane};
 use crate::config::Noise;
 
-/// The noise suppressor of the crate `sonora-ns`, WebRTC's: a Wiener filter over an estimate of the
-/// noise, of which it needs a second or two. It delays the sound by 96 samples (6 ms). (That of the
-/// crate `aec3` is not used: it raises voices by 5 dB where it should lower the noise by 6.)
+/// Noise suppressor of the crate `sonora-ns`, WebRTC's: a Wiener filter over an estimate of the
+/// noise, which takes a second or two. It delays the sound by 96 samples (6 ms). (The suppressor of
+/// the crate `aec3` is not used: it raises voices by 5 dB where it should lower the noise by 6.)
 pub struct NoiseSuppressor {
     suppressor: Suppressor,
     level: SuppressionLevel,
 }
 
 impl NoiseSuppressor {
-    /// `None` where nothing is to be suppressed.
+    /// Makes the suppressor; `None` where nothing is to be suppressed.
     pub fn new(noise: Noise) -> Option<Self> {
         let level = match noise {
             Noise::Off => return None,

@@ -5,12 +5,12 @@ use aec3::audio_processing::audio_buffer::AudioBuffer;
 use super::{BLOCK, ProcessedBlock};
 use crate::types::SampleRate;
 
-/// What the crates call full scale: its levels and thresholds are those of 16-bit samples, held as
+/// Full scale of the crates: their levels and thresholds are those of 16-bit samples, held as
 /// `f32`.
 pub(super) const FULL_SCALE: f32 = 32768.0;
 
-/// Below this a sample is nothing: 1e-20 of full scale is 400 dB down. Denormal numbers make
-/// filters many times slower.
+/// Level below which a sample is set to zero: 1e-20 of full scale is 400 dB down. Denormal numbers
+/// make filters many times slower.
 const NOTHING: f32 = 1e-20;
 
 /// One block of one channel.
@@ -43,8 +43,8 @@ impl Pcm {
     }
 }
 
-/// `sample` as a microphone can mean it. A driver may send anything: what is no number becomes
-/// silence, what is beyond full scale is clipped there.
+/// Clips `sample` to full scale, and turns one that is not a number into silence. A driver may
+/// deliver anything.
 pub(super) fn sane(sample: f32) -> f32 {
     if sample.abs() > NOTHING { sample.clamp(-1.0, 1.0) } else { 0.0 }
 }

@@ -1,4 +1,4 @@
-//! The boxes of a fragmented MP4 file, looked over before `symphonia` reads them: it counts to the
+//! Check of the boxes of a fragmented MP4 file before `symphonia` reads them: it counts to the
 //! number of samples that a fragment states, which takes nine seconds where a damaged one states
 //! four thousand million.
 
@@ -7,14 +7,14 @@ use std::io::{self, Read, Seek, SeekFrom};
 /// Boxes inside boxes: a fragment (`moof`) holds tracks (`traf`), which hold runs of samples
 /// (`trun`).
 const NESTED: [&[u8; 4]; 2] = [b"moof", b"traf"];
-/// Boxes that are looked at. A fragment of a second has about eight.
+/// Largest number of boxes examined. A fragment of a second has about eight.
 const MAX_BOXES: usize = 1_000_000;
 
 /// Whether a run of samples states more of them than the file, of `length` bytes, can hold.
 pub fn overstates_samples(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
     let mut at = 0;
     for _ in 0..MAX_BOXES {
-        // A box may end the file in its head.
+        // A box may end the file in its header.
         if length.saturating_sub(at) < 16 {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! Decoders that are not ours, kept from ending the program.
+//! Guard that keeps a panic in a foreign decoder from ending the program.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -8,8 +8,8 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` on damaged input; `None` where it panics, of which nothing is printed. `symphonia`
-/// 0.6 panics at MP4 files whose fragments point far beyond the file.
+/// Runs `work` on damaged input. Returns `None` where it panics, and prints nothing of it.
+/// `symphonia` 0.6 panics at MP4 files whose fragments point far beyond the file.
 pub fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     be_silent_while_guarded();
     let outer = GUARDED.replace(true);

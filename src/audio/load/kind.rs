@@ -1,17 +1,17 @@
-//! The kind of a file, by its first bytes.
+//! Kind of a file, by its first bytes.
 
-/// The reader of a file.
+/// Reader of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerKind {
-    /// Its chunks are read by `riff`.
+    /// WAV file, whose chunks are read by `riff`.
     Wav,
-    /// Its container is read by `symphonia`.
+    /// Container that `symphonia` reads.
     Container(&'static str),
-    /// Nothing here reads it.
+    /// Kind of file without a reader here.
     Other(&'static str),
 }
 
-/// Tells the kind of a file that begins with `start`, of which 16 bytes are enough.
+/// Detects the kind of a file that begins with `start`; 16 bytes are enough.
 pub fn kind(start: &[u8]) -> ContainerKind {
     if crate::audio::riff::is_wav(start) {
         return ContainerKind::Wav;

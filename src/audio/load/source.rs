@@ -21,12 +21,12 @@ use crate::audio::riff::{self, MAX_CHANNELS, RATES, Trouble, WavLayout};
 
 /// Frames of plain samples that are decoded at a time.
 const BLOCK: u64 = 4096;
-/// The most frames that one packet may be said to hold. FLAC's largest have 65,535, but a damaged
-/// CAF file can state four thousand million, for which the decoder would make room.
+/// Largest number of frames that one packet may claim. FLAC's largest have 65,535, but a damaged
+/// CAF file can state four thousand million, for which the decoder would allocate memory.
 const MAX_PACKET: u64 = 1 << 17;
-/// The most that is taken from a pipe: half an hour of two channels at 48 kHz, 32 bits, is 659 MiB.
+/// Most bytes read from a pipe: half an hour of two channels at 48 kHz, 32 bits, is 659 MiB.
 const MAX_PIPED: u64 = 1 << 30;
-/// Packets in a row without any sound after which a file is given up as damaged.
+/// Packets in a row without sound after which a file is given up as damaged.
 const MAX_SILENT_PACKETS: usize = 100_000;
 
 /// A file that can be decoded from its start, as often as needed.
@@ -38,8 +38,8 @@ pub struct SoundInput<'a> {
 }
 
 impl<'a> SoundInput<'a> {
-    /// Opens `path`. What a pipe gives is kept in a temporary file, since a sound is read more than
-    /// once.
+    /// Opens `path`. The contents of a pipe are kept in a temporary file, since a sound is read
+    /// more than once.
     pub fn open(path: &'a Path) -> Result<Self, AudioError> {
         let fail = |source| AudioError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(fail)?;
@@ -63,7 +63,8 @@ impl<'a> SoundInput<'a> {
         Ok(SoundInput { path, file, kind, length })
     }
 
-    /// The sound from its start. Only one can be read at a time: they share the place in the file.
+    /// Decodes the sound from its start. Only one source can be read at a time: they share the
+    /// position in the file.
     pub fn decode(&self) -> Result<SoundSource<'a>, AudioError> {
         let mut file = self.file.try_clone().map_err(|source| self.io(source))?;
         file.seek(SeekFrom::Start(0)).map_err(|source| self.io(source))?;
@@ -153,7 +154,7 @@ impl<'a> SoundInput<'a> {
     }
 }
 
-/// A temporary file of all that `pipe` gives.
+/// Writes all bytes of `pipe` to a temporary file.
 fn keep(pipe: &mut impl Read, path: &Path) -> Result<File, AudioError> {
     let fail = |source| AudioError::Read { path: path.to_owned(), source };
     let mut file = tempfile::tempfile().map_err(fail)?;
@@ -186,7 +187,7 @@ fn codec_name(parameters: &AudioCodecParameters) -> &'static str {
     }
 }
 
-/// An error of `symphonia` in our words.
+/// Text for an error of `symphonia`.
 fn said(error: &Error) -> String {
     match error {
         Error::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => "the file ends inside it".to_owned(),
@@ -205,13 +206,13 @@ enum Packets {
 struct WavPackets {
     file: BufReader<File>,
     layout: WavLayout,
-    /// The part that is read, and the bytes of it that are used up.
+    /// Current part, and the number of its bytes that have been read.
     part: usize,
     used: u64,
 }
 
 impl WavPackets {
-    /// What is left of half a block at the end of a part is dropped.
+    /// Reads the next packet. A partial block at the end of a part is dropped.
     fn next(&mut self) -> Result<Option<Packet>, Error> {
         let riff::WavFormat { block, frames, .. } = self.layout.format;
         while let Some(part) = self.layout.sound.get(self.part) {
@@ -243,19 +244,19 @@ pub struct SoundSource<'a> {
     packets: Packets,
     track: u32,
     decoder: Box<dyn AudioDecoder>,
-    /// Known from the first block on.
+    /// Rate and channels, known from the first block on.
     shape: Option<Shape>,
     samples: Vec<f32>,
     /// Packets that could not be decoded.
     damaged: usize,
-    /// Reason why reading ended before the file did.
+    /// Reason why reading ended before the end of the file.
     cut: Option<String>,
 }
 
 impl SoundSource<'_> {
-    /// Decodes the next block: samples of all channels in turn, as they stand in the file; `None`
-    /// at the end. Where the file is damaged the sound goes on behind the damage, or ends;
-    /// [`SoundSource::note`] tells.
+    /// Decodes the next block: interleaved samples of all channels, as in the file; `None` at the
+    /// end. Where the file is damaged, the sound goes on behind the damage, or ends;
+    /// [`SoundSource::note`] reports it.
     pub fn next_block(&mut self) -> Result<Option<(Shape, &[f32])>, AudioError> {
         for _ in 0..MAX_SILENT_PACKETS {
             match guarded(|| self.step()) {
@@ -302,7 +303,7 @@ impl SoundSource<'_> {
         Ok(if self.samples.is_empty() { Step::Nothing } else { Step::Sound(shape) })
     }
 
-    /// Rate and channels must be what Sotto takes, and stay what they were.
+    /// Checks that rate and channels are accepted, and unchanged.
     fn checked(&mut self, shape: Shape) -> Result<Shape, AudioError> {
         let Shape { rate, channels } = shape;
         let before = *self.shape.get_or_insert(shape);
@@ -319,7 +320,7 @@ impl SoundSource<'_> {
         Err(AudioError::Header { path: self.path.to_owned(), kind: self.kind, why })
     }
 
-    /// Refuses a file of which no sound was decoded, and says why.
+    /// Makes the error for a file without any decoded sound, with the reason.
     pub fn no_sound(&self) -> AudioError {
         let path = self.path.to_owned();
         match (&self.cut, self.damaged) {
@@ -329,7 +330,7 @@ impl SoundSource<'_> {
         }
     }
 
-    /// Tells the user of a file that is not whole, of which `seconds` were read.
+    /// Note for the user on a file that is not whole, of which `seconds` were read.
     pub fn note(&self, seconds: f64) -> Option<String> {
         let path = self.path.display();
         match (self.missing(), &self.cut, self.damaged) {
@@ -345,7 +346,7 @@ impl SoundSource<'_> {
         }
     }
 
-    /// Bytes that a WAV file ends too early.
+    /// Number of bytes missing at the end of a WAV file.
     fn missing(&self) -> u64 {
         match &self.packets {
             Packets::Wav(packets) => packets.layout.missing,

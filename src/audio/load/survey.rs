@@ -1,27 +1,26 @@
-//! A first look at a whole sound: how its channels become one, and what its full scale is.
+//! First pass over a whole sound: finds the mix of its channels and its full scale.
 
 use super::source::{Shape, SoundInput};
 use crate::audio::{AudioError, HighPass};
 use crate::level::{self, STEPS_PER_SECOND};
 use crate::types::{Ms, SampleRate};
 
-/// Frames from one comparison of the channels to the next. Of 32 channels a comparison takes 1,024
+/// Frames between two comparisons of the channels. With 32 channels a comparison takes 1,024
 /// products.
 const COMPARED: usize = 8;
-/// The full scales that writers of floats use: of floats, and of 16, 24 and 32 bit integers that
-/// were not divided.
+/// Full scales that writers of floats use: that of floats, and those of 16, 24 and 32 bit integers
+/// that were not divided.
 const FULL_SCALES: [f32; 4] = [1.0, 32_768.0, 8_388_608.0, 2_147_483_648.0];
-/// No sample is as large; what is, is damage.
+/// Value from which a sample is damage.
 const ABSURD: f32 = 4_294_967_296.0;
 
-/// Result of the first look.
+/// Result of the first pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
     pub rate: SampleRate,
     /// Factor of each channel in the mix, divided by the full scale.
     pub weights: Vec<f32>,
-    /// The value of full scale that the samples seem to have, if it is not 1, and the largest of
-    /// them.
+    /// Full scale that the samples seem to have, if it is not 1, and the largest sample.
     pub scale: Option<(f32, f32)>,
 }
 
@@ -49,7 +48,7 @@ impl Survey {
     }
 }
 
-/// A sample as it can be meant: what is not a number, or absurd, is silence.
+/// Replaces a sample that is not a number, or absurdly large, by silence.
 pub fn sane(sample: f32) -> f32 {
     if sample.abs() < ABSURD { sample } else { 0.0 }
 }
@@ -60,7 +59,7 @@ struct Tally {
     frames: usize,
     peak: f32,
     channels: Vec<Channel>,
-    /// The sums of the products of each two channels, row by row.
+    /// Sums of the products of every two channels, row by row.
     products: Vec<f64>,
     /// The last frame without offset and hum.
     frame: Vec<f32>,
@@ -114,19 +113,18 @@ impl Tally {
         }
     }
 
-    /// The full scale of the samples, if their loudest passage is above that of floats, and the
-    /// largest of them.
+    /// Full scale of the samples, if their loudest passage is above that of floats, and the largest
+    /// sample.
     fn scale(&self) -> Option<(f32, f32)> {
         let loudest = self.channels.iter().map(|channel| level::sustained(&channel.powers).sqrt()).fold(0.0, f32::max);
         let full = FULL_SCALES.into_iter().find(|full| loudest <= *full).unwrap_or(1.0);
         (full > 1.0).then_some((full, self.peak))
     }
 
-    /// The weights by which channels become one: the mean of those in which somebody may speak, and
-    /// of those the ones with the opposite sign turned round. A plain mean would cancel a voice
-    /// that two channels hold with opposite signs, as of a cable wired wrongly, and bury one
-    /// channel's voice under the hiss of seven others. One channel alone would lose whoever speaks
-    /// in another.
+    /// Weights of the channels in the mix: the mean of those that may hold a voice, with the
+    /// opposite sign where a channel is inverted. A plain mean would cancel a voice that two
+    /// channels hold with opposite signs, as from a cable wired wrongly, and bury one channel's
+    /// voice under the hiss of seven others. One channel alone would lose a voice in another.
     fn weights(&self) -> Vec<f32> {
         let count = self.channels.len();
         let mut used: Vec<bool> = self.channels.iter().map(|channel| !level::is_steady(&channel.powers)).collect();

@@ -1,4 +1,4 @@
-//! WAV files as people have them, good and broken. `tests/sounds.rs` has the other containers.
+//! WAV files as they occur, good and broken. `tests/sounds.rs` has the other containers.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ struct Wav {
     channels: u16,
     rate: u32,
     container: u16,
-    /// Block align and byte rate, where they are not what they should be.
+    /// Block align and byte rate, where they are wrong on purpose.
     frame: Option<u16>,
     byte_rate: Option<u32>,
     bits: u16,
@@ -67,7 +67,7 @@ impl Wav {
     }
 }
 
-/// At the file's own rate, if it has one.
+/// Loads a file at its own rate, if it has one.
 fn load(path: &Path, limit: Ms) -> Result<Clip, AudioError> {
     let rate = SoundInput::open(path).and_then(|input| Survey::new(&input, LONGEST)).map(|survey| survey.rate);
     load_at(path, limit, rate.unwrap_or(SampleRate::HEARING))
@@ -208,7 +208,7 @@ fn files_beyond_four_gigabytes_say_where_their_sound_ends() {
     }
 }
 
-/// A second of loud and soft, as speech is.
+/// One second of loud and soft sound, like speech.
 fn voice(level: f32) -> Vec<f32> {
     (0..16_000).map(|n| if n % 4_000 < 2_000 { level * (n as f32 * 0.3).sin() } else { 0.0 }).collect()
 }

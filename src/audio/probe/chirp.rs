@@ -1,8 +1,8 @@
-//! A chirp, and where it is in what a microphone heard.
+//! Chirp, and its detection in the microphone's sound.
 //!
-//! The chirp sweeps evenly over its band, so its correlation with itself is a pulse: as high as the
-//! product of band and length, 1710 (32 dB), over what noise of the same power gives, and 0.2 ms
-//! wide. Beside the pulse it falls to -0.28 of its height: that of a flat band from `f` to `g` is
+//! The chirp sweeps evenly over its band, so its autocorrelation is a pulse 0.2 ms wide. The pulse
+//! exceeds the correlation of noise of the same power by the product of band and length, 1710 (32
+//! dB). Beside the pulse it falls to -0.28 of its height, like that of a flat band from `f` to `g`:
 //! `(sin 2πgτ - sin 2πfτ) / (2πτ(g - f))`.
 
 use std::f64::consts::{PI, TAU};
@@ -13,50 +13,50 @@ use realfft::num_complex::Complex;
 
 use crate::types::{Ms, SampleRate};
 
-/// Small loudspeakers have it all, and at 16 kHz it is heard whole.
+/// Band in hertz. Small loudspeakers play all of it, and it lies within the band of 16 kHz sound.
 const BAND: RangeInclusive<f64> = 300.0..=6_000.0;
-/// How long it is, and how long it rises and falls, so that it does not click.
+/// Length of the chirp, and of its rise and fall, which prevent a click.
 pub const LENGTH: Ms = Ms(300.0);
 const EDGE: Ms = Ms(15.0);
 /// Peak: 12 dB below full scale, about as loud as a voice.
 const LEVEL: f64 = 0.25;
 
-/// A peak of the correlation is believed from so many times its median size on. In noise of one
+/// Ratio to the median size from which a peak of the correlation is accepted. In noise of constant
 /// loudness the correlation is normal, and the median of its size is 0.674 deviations, so this is 8
-/// deviations: by chance one of the 11 000 places has that once in 10^11 chirps, and where the
-/// noise swells by 3 dB above its median once in 10^4.
+/// deviations: by chance one of the 11 000 places exceeds it once in 10^11 chirps, and once in 10^4
+/// where the noise swells by 3 dB above its median.
 const STANDS_OUT: f32 = 12.0;
-/// An echo 60 dB below the chirp is none: of 16 bits it would fill three.
+/// Gain below which an arrival is no echo: 60 dB below the chirp, three bits in 16-bit sound.
 const LEAST_GAIN: f32 = 1e-3;
-/// The direct sound may be softer than a reflection, but not by more than 6 dB: it must not be
-/// mistaken for the -0.28 beside the pulse of a louder one.
+/// Least ratio of the direct sound to the strongest peak. The direct sound may be softer than a
+/// reflection, but by no more than 6 dB: it must not be confused with the -0.28 beside the pulse of
+/// a louder one.
 const DIRECT: f32 = 0.5;
-/// What comes so soon after the direct sound counts to the echo's level; and a little of what is
-/// before it, because the pulse has a width.
+/// Time after the direct sound that counts for the echo's level; a little before it counts too,
+/// because the pulse has a width.
 const EARLY: Ms = Ms(30.0);
 const BEFORE: usize = 16;
 
-/// The chirp where it first arrives.
+/// First arrival of the chirp.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arrival {
-    /// Its first sample.
+    /// Position of its first sample.
     pub at: usize,
-    /// Its amplitude over the chirp's own, the reflections of the first 30 ms with it. Half of the
-    /// pulse is missing from what begins or ends with it, which makes it 0.8 dB less.
+    /// Amplitude relative to the chirp's own, including the reflections of the first 30 ms. Half of
+    /// the pulse is missing at the beginning or end of the sound, which makes it 0.8 dB less.
     pub gain: f32,
 }
 
-/// The chirp, and all that finding it needs.
+/// Chirp with the data to find it.
 pub struct Chirp {
     samples: Vec<f32>,
     energy: f32,
-    /// The sum of squares of the correlation with itself, which is 1 at its peak: the pulse's own
-    /// energy.
+    /// Energy of the pulse: the sum of squares of the autocorrelation, which is 1 at its peak.
     pulse: f32,
 }
 
 impl Chirp {
-    /// At [`SampleRate::HEARING`].
+    /// Makes the chirp at [`SampleRate::HEARING`].
     pub fn new() -> Chirp {
         let count = SampleRate::HEARING.samples(LENGTH);
         let edge = SampleRate::HEARING.samples(EDGE);
@@ -70,7 +70,7 @@ impl Chirp {
         let samples: Vec<f32> = (0..count).map(sample).collect();
         let energy = samples.iter().map(|sample| sample * sample).sum();
         let mut chirp = Chirp { samples, energy, pulse: 1.0 };
-        // On both sides of the peak, which is the first lag here.
+        // Both sides of the peak count, which is the first lag here.
         let own = chirp.correlation(&chirp.samples, count);
         chirp.pulse = 2.0 * own.iter().skip(1).map(|c| c * c).sum::<f32>() + own[0] * own[0];
         chirp
@@ -80,8 +80,8 @@ impl Chirp {
         &self.samples
     }
 
-    /// Where the chirp first is in `heard`, as a whole; none if nothing stands out as it would.
-    /// What is no number counts as silence.
+    /// Finds the first complete chirp in `heard`; `None` if nothing stands out enough. Samples that
+    /// are not numbers count as silence.
     pub fn find(&self, heard: &[f32]) -> Option<Arrival> {
         let lags = (heard.len() + 1).checked_sub(self.samples.len())?;
         let correlation = self.correlation(heard, lags);
@@ -99,9 +99,9 @@ impl Chirp {
         Some(Arrival { at, gain: self.gain(&correlation, at, median) })
     }
 
-    /// The energy of the pulses around `at` without that of the noise, over the energy of one
-    /// pulse. By Parseval this is the response's energy in the chirp's band, wherever between two
-    /// samples it is.
+    /// Gain of the chirp: the energy of the pulses around `at` without the energy of the noise,
+    /// over the energy of one pulse. By Parseval this is the response's energy in the chirp's band,
+    /// independent of its position between two samples.
     fn gain(&self, correlation: &[f32], at: usize, median: f32) -> f32 {
         let end = (at + SampleRate::HEARING.samples(EARLY)).min(correlation.len());
         let pulses = &correlation[at.saturating_sub(BEFORE)..end];
@@ -110,16 +110,16 @@ impl Chirp {
         (energy.max(correlation[at] * correlation[at]) / self.pulse).sqrt()
     }
 
-    /// The correlation of `heard` from each of its first `lags` samples on with the chirp, 1 for
-    /// the chirp itself.
+    /// Correlation with the chirp of `heard` from each of its first `lags` samples on, 1 for the
+    /// chirp itself.
     fn correlation(&self, heard: &[f32], lags: usize) -> Vec<f32> {
         let size = (heard.len() + self.samples.len()).next_power_of_two();
         let (mut heard, chirp) = (spectrum(heard, size), spectrum(&self.samples, size));
         heard.iter_mut().zip(&chirp).for_each(|(heard, chirp)| *heard *= chirp.conj());
         let mut sound = vec![0.0; size];
         let inverse = RealFftPlanner::<f32>::new().plan_fft_inverse(size);
-        // The ends of a product of such spectra are real to rounding; the transform wants them
-        // exactly so.
+        // The ends of a product of such spectra are real up to rounding; the transform requires
+        // them to be exactly real.
         heard[0].im = 0.0;
         heard[size / 2].im = 0.0;
         inverse.process(&mut heard, &mut sound).expect("the buffers are as long as the plan says");
@@ -146,7 +146,7 @@ fn spectrum(sound: &[f32], size: usize) -> Vec<Complex<f32>> {
     spectrum
 }
 
-/// The middle of some numbers; 0 of none.
+/// Median of some numbers; 0 for none.
 pub(super) fn median(mut numbers: Vec<f32>) -> f32 {
     let middle = numbers.len() / 2;
     if numbers.is_empty() {
@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    /// A second in which the chirp comes at each delay with a gain, in noise of an amplitude.
+    /// One second with the chirp at each delay and gain, in noise of an amplitude.
     fn heard(paths: &[(usize, f32)], noise: f32, seed: u64) -> Vec<f32> {
         let (chirp, mut random) = (Chirp::new(), fastrand::Rng::with_seed(seed));
         let mut sound: Vec<f32> = (0..16_000).map(|_| noise * (2.0 * random.f32() - 1.0)).collect();
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn delay_and_gain_are_found_in_noise() {
         for delay in [16, 17, 480, 3_333, 11_184] {
-            // The last has the noise 11 dB above the echo.
+            // In the last case the noise is 11 dB above the echo.
             for (gain, noise) in [(1.0, 0.0), (-0.5, 0.001), (0.1, 0.01), (0.02, 0.001), (0.02, 0.02)] {
                 let found = Chirp::new().find(&heard(&[(delay, gain)], noise, 1)).unwrap();
                 assert_eq!(found.at, delay, "{gain} in {noise}");
@@ -239,7 +239,8 @@ mod tests {
 
         #[test]
         fn an_echo_is_placed_to_the_sample(delay in 0usize..11_200, gain in 0.01f32..1.0, snr in 0.0f32..60.0, seed: u64) {
-            // Uniform noise has a third of its amplitude's power, the chirp about half of 0.0625.
+            // Uniform noise has a third of the power of its amplitude, the chirp about half of
+            // 0.0625.
             let noise = gain * LEVEL as f32 * 1.22 * 10f32.powf(-snr / 20.0);
             let found = Chirp::new().find(&heard(&[(delay, gain)], noise, seed)).unwrap();
             prop_assert_eq!(found.at, delay);

@@ -1,15 +1,15 @@
-//! What a sound check has found.
+//! Results of a sound check.
 
 use super::super::device::{DeviceError, Direction, StreamFormat};
 use crate::types::Ms;
 
-/// Delays that are further apart are not one delay: the canceller has to find it anew whenever it
+/// Largest spread of a steady delay: beyond it the canceller has to find the delay anew whenever it
 /// jumps.
 pub const STEADY: Ms = Ms(5.0);
-/// A sample from here on was cut off by the converter.
+/// Level from which a sample counts as clipped by the converter.
 pub(super) const FULL: f32 = 0.999;
 
-/// Why something could not be measured.
+/// Reason why something could not be measured.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Unmeasured {
     #[error("{0}")]
@@ -35,46 +35,46 @@ pub struct Opened {
 pub struct Findings {
     pub microphone: Result<Opened, Unmeasured>,
     pub speaker: Result<Opened, Unmeasured>,
-    /// Of the room, in dB of full scale: the median over 10 ms frames of a second. Minus infinity
-    /// where the microphone brought nothing but zeros meanwhile: it is mute, or a virtual one
+    /// Noise of the room in dBFS: the median over 10 ms frames of a second. Minus infinity where
+    /// the microphone delivered nothing but zeros: it is mute, or a virtual one
     /// ([`Findings::chirps_heard`]).
     pub noise: Result<f32, Unmeasured>,
     pub echo: Result<EchoMeasurement, Unmeasured>,
     pub loss: Result<EchoLossMeasurement, Unmeasured>,
-    /// Samples of the microphone that were at full scale.
+    /// Number of the microphone's samples at full scale.
     pub clipped: usize,
     pub interruptions: Interruptions,
 }
 
 impl Findings {
-    /// Whether the microphone heard anything of what was played. One that did is not mute, even
-    /// where there are zeros between two sounds, as virtual devices give them.
+    /// Whether any of the played sound reached the microphone. Then it is not mute, even where
+    /// there are zeros between two sounds, as virtual devices deliver them.
     pub fn chirps_heard(&self) -> bool {
         matches!(self.echo, Ok(EchoMeasurement::Heard { .. }))
     }
 }
 
-/// What of the chirps came back.
+/// Measurement of the chirps' echo.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EchoMeasurement {
-    /// None of them was heard: headphones, or a speaker that is turned off.
+    /// No chirp was found: headphones, or a loudspeaker that is turned off.
     Silent,
     Heard {
-        /// How many of the three.
+        /// Number of chirps found, of three.
         chirps: usize,
-        /// From giving a sample to the speaker to its being at the microphone: the median.
+        /// Median time from giving a sample to the loudspeaker to its arrival at the microphone.
         delay: Ms,
-        /// Between the shortest and the longest.
+        /// Difference between the longest and the shortest delay.
         spread: Ms,
-        /// That part of the delay of which the speaker itself knows; none if it did not say.
+        /// Part of the delay that the loudspeaker reports itself; `None` if it reports nothing.
         told: Option<Ms>,
-        /// Of the echo over what was played, in dB: the median.
+        /// Median level of the echo relative to the played sound, in dB.
         level: f32,
     },
 }
 
 impl EchoMeasurement {
-    /// From delays and gains.
+    /// Makes the measurement from delays and gains.
     pub(super) fn of(arrivals: Vec<(Ms, f32)>, told: Option<Ms>) -> EchoMeasurement {
         let (mut delays, mut gains): (Vec<f64>, Vec<f32>) =
             arrivals.iter().map(|(delay, gain)| (delay.0, *gain)).unzip();
@@ -91,7 +91,7 @@ impl EchoMeasurement {
         }
     }
 
-    /// Whether all chirps agree.
+    /// Whether the delays of all chirps agree.
     pub fn is_steady(&self) -> bool {
         match self {
             EchoMeasurement::Silent => true,
@@ -100,25 +100,25 @@ impl EchoMeasurement {
     }
 }
 
-/// What the canceller makes of the echo of speech.
+/// Measurement of the canceller with an echo of speech.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EchoLossMeasurement {
-    /// In dB; infinite where no echo stands out of the room's noise.
+    /// ERLE in dB; infinite where no echo stands out of the room's noise.
     pub enhancement: f32,
-    /// Whether a voice can be heard while Sotto speaks.
+    /// Whether a voice can be detected while Sotto speaks.
     pub full_duplex: bool,
 }
 
-/// What went wrong at the devices meanwhile.
+/// Interruptions at the devices during the check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interruptions {
     /// Frames of the microphone that were not read in time.
     pub overruns: u64,
-    /// Samples at 16 kHz that the microphone did not bring.
+    /// Samples at 16 kHz that the microphone did not deliver.
     pub missing: u64,
-    /// How often the speaker ran dry.
+    /// Number of times that the loudspeaker ran dry.
     pub underruns: u64,
-    /// What the devices reported themselves.
+    /// Number of interruptions that the devices reported.
     pub xruns: u64,
 }
 

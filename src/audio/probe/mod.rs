@@ -1,13 +1,13 @@
-//! The sound check: what lies between the speaker and the microphone of this place.
+//! Sound check: measures the path from the loudspeaker to the microphone.
 //!
-//! One sound is played without a gap: quiet, in which the room's noise is heard, three chirps, and
-//! some speech. Its samples count from the moment the first of them was given to the speaker, as
-//! the canceller's reference does ([`super::reference`]), so a chirp's delay is what the canceller
-//! has to find, and is the same for all three unless a device was interrupted. How much of it a
-//! device knows of is told by its own clock.
+//! One sound is played without a gap: quiet, during which the room's noise is measured, three
+//! chirps, and some speech. Its samples count from the moment the first was given to the
+//! loudspeaker, as in the canceller's reference ([`super::reference`]). So a chirp's delay is the
+//! one that the canceller has to find, and is the same for all three unless a device was
+//! interrupted. The device's own clock gives the part of the delay that it knows of.
 //!
-//! Architecture invariant: no thread, nothing waits. The check is driven by [`SoundCheck::step`],
-//! on any card.
+//! Architecture invariant: no thread, nothing waits. [`SoundCheck::step`] drives the check, on any
+//! card.
 
 mod chirp;
 mod found;
@@ -30,22 +30,20 @@ use crate::level::{decibels, power};
 use crate::types::{Ms, SampleRate};
 
 const RATE: SampleRate = SampleRate::HEARING;
-/// Devices that are not open after this are not waited for: a sound server that was idle sleeps up
-/// to 2 s.
+/// Time after which a device that is not open is given up: an idle sound server sleeps up to 2 s.
 const OPENING_LIMIT: Duration = Duration::from_secs(8);
-/// A speaker that has not played its first bit of silence by then takes no sound.
+/// Time after which a loudspeaker that has not played its first silence is given up.
 const WAKING_LIMIT: Duration = Duration::from_secs(5);
 const WAKING: Ms = Ms(50.0);
-/// The microphone is listened to for so long after the last of the sound: the longest delay, and a
-/// tail.
+/// Time of recording after the last of the sound: the longest delay, and a tail.
 const TAIL: Ms = Ms(1_000.0);
-/// A chirp is looked for from so long before it was given: a microphone that misjudges its own
-/// latency may tell times that are too early.
+/// Time before a chirp was given from which it is searched: a microphone that misjudges its own
+/// latency may report times that are too early.
 const EARLY: Ms = Ms(100.0);
-/// So much later than it should be over, the check ends with what it has.
+/// Delay past the expected end after which the check ends with what it has.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A sound check on its way.
+/// A sound check in progress.
 pub struct SoundCheck {
     clock: Arc<dyn Clock>,
     capture: Capture,
@@ -58,7 +56,7 @@ pub struct SoundCheck {
     microphone: Result<Opened, Unmeasured>,
     speaker: Result<Opened, Unmeasured>,
     heard: Heard,
-    /// From a sample's giving to its playing, by the speaker's own clock.
+    /// Time from giving a sample to its playing, by the loudspeaker's own clock.
     told: Option<Ms>,
 }
 
@@ -70,29 +68,28 @@ enum Stage {
     Waking {
         since: Moment,
     },
-    /// From the first sample on.
+    /// Playing, from the first sample on.
     Playing {
         since: Moment,
     },
-    /// There is a microphone alone.
+    /// Recording without a loudspeaker.
     Listening {
         since: Moment,
     },
 }
 
-/// What the microphone brought since the sound began.
+/// Sound of the microphone since the played sound began.
 #[derive(Default)]
 struct Heard {
     samples: Vec<f32>,
-    /// When each block's first sample was at the microphone, in milliseconds, and how many of its
-    /// samples there were not.
+    /// For each block, the time at which its first sample was at the microphone, in milliseconds,
+    /// and the number of its missing samples.
     blocks: Vec<(f64, u16)>,
 }
 
 impl SoundCheck {
-    /// Opens both devices where `spawn` puts it. `audio` says what the front end of the
-    /// conversation would do; `speech` at 16 kHz is what it is tried with, and without any a noise
-    /// that swells like speech.
+    /// Opens both devices by jobs given to `spawn`. `audio` configures the front end that is
+    /// measured; `speech` at 16 kHz is its test sound, by default a noise that swells like speech.
     pub fn open(
         card: Arc<dyn Card>,
         microphone: &str,
@@ -121,12 +118,12 @@ impl SoundCheck {
         })
     }
 
-    /// How long it will be heard.
+    /// Length of the played sound.
     pub fn length(&self) -> Ms {
         self.score.length()
     }
 
-    /// To be called every few milliseconds, until it has found all that it will.
+    /// Advances the check; call it every few milliseconds, until it returns the findings.
     pub fn step(&mut self) -> Option<Findings> {
         let changes = [self.capture.poll(), self.playback.poll()];
         changes.into_iter().flatten().for_each(|change| self.device_changed(change));
@@ -172,8 +169,8 @@ impl SoundCheck {
         }
     }
 
-    /// Goes on with what is there, once both have said what becomes of them. True if that is
-    /// nothing.
+    /// Goes on with the devices that are open, once both have opened or failed. Returns true if
+    /// there is none.
     fn wait_for_devices(&mut self, now: Moment, since: Moment) -> bool {
         let late = now.since(since) > OPENING_LIMIT;
         let settled = |state: &Result<Opened, Unmeasured>| late || !matches!(state, Err(Unmeasured::NotOpen(_)));
@@ -193,8 +190,8 @@ impl SoundCheck {
         false
     }
 
-    /// Waits until the speaker has played its first silence: then its delay is that of a device at
-    /// work.
+    /// Waits until the loudspeaker has played its first silence: then its latency is that of a
+    /// running device.
     fn wake(&mut self, now: Moment, since: Moment) -> bool {
         if self.playback.tally().queued == 0 {
             self.stage = Stage::Playing { since: now };
@@ -225,7 +222,7 @@ impl SoundCheck {
         heard || self.microphone.is_err() || self.speaker.is_err() || now > over.plus(PATIENCE)
     }
 
-    /// How long after its giving it has played what it has by now.
+    /// Measures the time from giving a sample to its playing.
     fn ask_the_speaker(&mut self, since: Moment) {
         let waking = RATE.samples(WAKING) as u64;
         let tally = self.playback.tally();
@@ -303,8 +300,8 @@ impl SoundCheck {
 }
 
 impl Heard {
-    /// What was heard around the time at which a chirp was given: from a little before it as far as
-    /// its echo may be, with the time of the first sample. None where that was not heard whole.
+    /// Recording around the time at which a chirp was given: from a little before it to the latest
+    /// possible echo, with the time of the first sample. `None` where it is incomplete.
     fn around(&self, at: f64) -> Option<(f64, &[f32])> {
         let block = self.blocks.partition_point(|(begin, _)| *begin <= at - EARLY.0).checked_sub(1)?;
         let span = RATE.samples(Ms(EARLY.0 + LONGEST_DELAY.0 * 1.25 + chirp::LENGTH.0));

@@ -1,4 +1,4 @@
-//! What a sound check plays.
+//! Sound that a sound check plays.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use crate::level::power;
 use crate::types::{Ms, SampleRate};
 
 const RATE: SampleRate = SampleRate::HEARING;
-/// A microphone that has just been opened is let settle, then the room is heard for a second. The
-/// canceller's measure learns the room's floor in it as well.
+/// Time for a microphone that has just been opened to settle; then the room is measured for a
+/// second. The canceller's measure learns the noise floor in it as well.
 const SETTLING: Ms = Ms(1_000.0);
 const QUIET: Ms = Ms(1_000.0);
 pub const CHIRPS: usize = 3;
-/// From one chirp to the next: its echo may come after the longest delay the canceller finds, and a
-/// tail.
+/// Time from one chirp to the next: its echo may come after the longest delay the canceller finds,
+/// and has a tail.
 const CHIRP_EVERY: Ms = Ms(1_000.0);
-/// The measure of the canceller needs ten seconds to be certain.
+/// Length of the speech: the measure of the canceller needs ten seconds to be certain.
 const SPEECH: Ms = Ms(10_000.0);
-/// Of a voice that speaks: mean square while it does, -23 dB; and the most that a sample may have.
+/// Level of the speech: the mean square while the voice speaks, -23 dB; and the largest sample.
 const LOUD: f32 = 0.005;
 const PEAK: f32 = 0.7;
 
-/// One sound at 16 kHz.
+/// Sound of the check at 16 kHz.
 pub struct Score {
     samples: Vec<f32>,
 }
 
 impl Score {
-    /// With `speech` again and again, or with noise that swells like it.
+    /// Makes the sound with `speech` repeated, or without any with noise that swells like it.
     pub fn new(speech: &[f32]) -> Score {
         let mut samples = vec![0.0; RATE.samples(Ms(SETTLING.0 + QUIET.0))];
         let chirp = Chirp::new();
@@ -52,7 +52,7 @@ impl Score {
         RATE.duration(self.samples.len())
     }
 
-    /// When the room alone is heard.
+    /// Time during which only the room is recorded.
     pub fn quiet(&self) -> Range<Ms> {
         SETTLING..Ms(SETTLING.0 + QUIET.0)
     }
@@ -61,7 +61,7 @@ impl Score {
         Duration::from_secs_f64(self.quiet().end.0 / 1000.0) + Duration::from_millis(200)
     }
 
-    /// When a chirp begins.
+    /// Time at which a chirp begins.
     pub fn chirp(&self, n: usize) -> Ms {
         Ms(self.quiet().end.0 + n as f64 * CHIRP_EVERY.0)
     }

@@ -1,5 +1,5 @@
-//! Tables of probabilities, one digit a frame (tenths), and what they must decide; then what must
-//! hold for any.
+//! Tables of probabilities, one digit a frame (tenths), with the expected events; then properties
+//! of any input.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,8 @@ use super::*;
 
 const F: u64 = FRAME as u64;
 
-/// Thresholds 0.5 and 0.35; three frames are speech, ten of silence end a turn, two are padding.
+/// Plan with thresholds 0.5 and 0.35: three frames are speech, ten of silence end a turn, two are
+/// padding.
 fn hear() -> DetectPlan {
     let frames = |count: f64| Ms(count * 32.0);
     DetectPlan {
@@ -23,7 +24,7 @@ fn hear() -> DetectPlan {
     }
 }
 
-/// The events of the digits, each with how many frames were heard.
+/// Events for the digits, each with the number of frames so far.
 fn run(segmenter: &mut Segmenter, digits: &str) -> Vec<(usize, SpeechEvent)> {
     let probabilities = digits.bytes().map(|digit| f32::from(digit - b'0') / 10.0);
     (1..).zip(probabilities).filter_map(|(heard, p)| Some((heard, segmenter.push(p)?))).collect()
@@ -48,8 +49,8 @@ fn tell_turn(turn: &SegmentedTurn) -> String {
 #[test]
 fn speech_pauses_where_its_energy_falls_and_goes_on_if_the_voice_does() {
     let mut segmenter = Segmenter::new(&hear());
-    // Probabilities and loudness, a character a frame: the model goes on for three frames behind
-    // the first fall, and hears a soft voice behind the second.
+    // Probabilities and loudness, a character a frame: the model continues for three frames after
+    // the first fall, and detects a soft voice after the second.
     let frames = "9999999990000099999999999999".chars().zip("LLLLLL........LLLLss.......L".chars());
     let power =
         |c| [("L", 0.1), ("s", 0.001), (".", 1e-6)].into_iter().find(|(name, _)| name.starts_with(c)).unwrap().1;
@@ -74,9 +75,9 @@ fn events_follow_the_probabilities() {
         ("999444440000000000", "start 0, pause 8, turn 0-8 keep 0-10 at 18"),
         ("999000444444444444", "start 0, pause 3, turn 0-3 keep 0-5 at 13"),
         ("9990000009990000000000", "start 0, pause 3, resume 9, pause 12, turn 0-12 keep 0-14 at 22"),
-        // A dip shorter than a pause is not worth a word.
+        // A dip shorter than a pause is not reported.
         ("9990999", "start 0"),
-        // The next turn does not take what the last one kept.
+        // The next turn does not repeat what the last one kept.
         ("99900000000009990", "start 0, pause 3, turn 0-3 keep 0-5 at 13, start 13"),
     ] {
         assert_eq!(tell(&run(&mut Segmenter::new(&hear()), digits)), wanted, "{digits}");
@@ -127,8 +128,8 @@ fn no_number_is_no_voice() {
 }
 
 proptest! {
-    /// Whatever is heard: events alternate as they must, every turn ends exactly once, kept sound
-    /// lies inside what was heard and never twice in a turn, no turn is longer than allowed.
+    /// For any input: events alternate as they must, every turn ends exactly once, kept ranges lie
+    /// inside the sound and never overlap, and no turn is longer than allowed.
     #[test]
     fn turns_are_orderly(
         probabilities in proptest::collection::vec(0.0f32..1.0, 0..600),

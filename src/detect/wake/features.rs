@@ -1,9 +1,9 @@
-//! What openWakeWord's classifiers hear: a mel spectrogram, and an embedding of its last 0.8 s
-//! every 80 ms.
+//! Input of openWakeWord's classifiers: a mel spectrogram, and an embedding of its last 0.8 s every
+//! 80 ms.
 //!
 //! Both graphs are those of Google's speech embedding (Lin et al., "Training keyword spotters with
-//! limited and synthesized speech data", 2020). Their figures and how they are chained are checked
-//! against the Python package in the tests.
+//! limited and synthesized speech data", 2020). The tests check their figures and their order
+//! against the Python package.
 
 use std::path::{Path, PathBuf};
 
@@ -16,30 +16,30 @@ use crate::memory::Permit;
 use crate::onnx::Onnx;
 use crate::types::Bytes;
 
-/// Samples before a step that the spectrogram's windows reach back to: three hops of 10 ms.
+/// Samples before a step that the spectrogram's windows cover: three hops of 10 ms.
 const CONTEXT: usize = 480;
-/// Bands of the spectrogram, its frames a step, and how many of them an embedding sees.
+/// Bands of the spectrogram, its frames per step, and the frames that an embedding covers.
 const BANDS: usize = 32;
 const FRAMES: usize = 8;
 const SEEN: usize = 76;
-/// The spectrogram takes samples as large as those of 16-bit sound.
+/// Full scale of the spectrogram's input: that of 16-bit samples.
 const FULL_SCALE: f32 = 32_768.0;
-/// From the spectrogram's decibels to what the embedding was trained with: x / 10 + 2.
+/// Scale from the spectrogram's decibels to the embedding's input: x / 10 + 2.
 const SCALE: f32 = 0.1;
 const SHIFT: f32 = 2.0;
 
-/// The files of the catalogue's entry.
+/// Files of the catalogue entry.
 const MELSPECTROGRAM: &str = "melspectrogram.onnx";
 const EMBEDDINGS: &str = "embedding_model.onnx";
 
-/// The two models with the memory of what they heard so far.
+/// Both models with their state.
 pub struct WakeFeatures {
     melspectrogram: Session,
     embeddings: Session,
-    /// The folder of both.
+    /// Folder of both models.
     folder: PathBuf,
     heard: Heard,
-    /// What was heard when all was silent for long.
+    /// State after a long silence.
     silence: Heard,
     embedding: [f32; EMBEDDING],
     _permit: Permit,
@@ -47,22 +47,22 @@ pub struct WakeFeatures {
 
 #[derive(Clone)]
 struct Heard {
-    /// The context, then the step.
+    /// Samples of the context, then of the step.
     window: [f32; CONTEXT + STEP],
-    /// The last frames of the spectrogram, oldest first.
+    /// Last frames of the spectrogram, oldest first.
     spectrogram: [f32; SEEN * BANDS],
 }
 
 impl WakeFeatures {
-    /// What the loaded models hold. Measured: resident memory grows by 4 MiB from before the load
-    /// to after 1000 steps, when voice activity was loaded before it (ONNX Runtime sets itself up
-    /// with its first session).
+    /// Bytes that the loaded models hold. Measured: resident memory grows by 4 MiB from before the
+    /// load to after 1000 steps, when the voice activity detector was loaded before it (ONNX
+    /// Runtime initialises itself with its first session).
     pub fn planned_bytes() -> Bytes {
         Bytes::mib(6)
     }
 
-    /// Loads both models from `folder` and lets them hear silence, which shows whether they are
-    /// such models at all.
+    /// Loads both models from `folder` and runs them on silence, which shows whether they are such
+    /// models at all.
     pub fn load(onnx: &Onnx, folder: &Path, permit: Permit) -> Result<Self, DetectError> {
         let session = |name: &str| onnx.session(&folder.join(name), 1);
         let heard = Heard { window: [0.0; CONTEXT + STEP], spectrogram: [0.0; SEEN * BANDS] };
@@ -82,7 +82,7 @@ impl WakeFeatures {
         Ok(features)
     }
 
-    /// What the last 0.8 s of a 16 kHz sound sound like, with the next 80 ms of it.
+    /// Takes the next 80 ms of a 16 kHz sound, and returns the embedding of its last 0.8 s.
     pub fn step(&mut self, samples: &[f32; STEP]) -> Result<&[f32; EMBEDDING], DetectError> {
         self.heard.take(samples);
         let failed = |name: &str, why| DetectError::run(&self.folder.join(name), why);
@@ -93,7 +93,7 @@ impl WakeFeatures {
         Ok(&self.embedding)
     }
 
-    /// Forgets what was heard, before another sound.
+    /// Resets the state, before another sound.
     pub fn reset(&mut self) {
         self.heard.clone_from(&self.silence);
     }
@@ -102,7 +102,7 @@ impl WakeFeatures {
 impl Heard {
     fn take(&mut self, samples: &[f32; STEP]) {
         self.window.copy_within(STEP.., 0);
-        // What is no sample would stay in the spectrogram for a second.
+        // An invalid sample would stay in the spectrogram for a second.
         let sane = |sample: f32| if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) };
         let scaled = samples.iter().map(|sample| sane(*sample) * FULL_SCALE);
         self.window[CONTEXT..].iter_mut().zip(scaled).for_each(|(to, sample)| *to = sample);

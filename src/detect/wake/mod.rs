@@ -1,8 +1,8 @@
-//! The wake word, by openWakeWord's chain: a spectrogram, an embedding of it every 80 ms, and a
-//! small classifier for each word that sees the last of them (D. Scripka, openWakeWord, 2023).
+//! Wake word detector, by openWakeWord's chain: a spectrogram, an embedding of it every 80 ms, and
+//! a small classifier of the last embeddings for each word (D. Scripka, openWakeWord, 2023).
 //!
-//! [`WakeWordModel`] says how likely the word has just been said, [`Spotter`] decides from that
-//! when it was.
+//! [`WakeWordModel`] returns the probability that the word has just been spoken, and [`Spotter`]
+//! decides from it when it was.
 
 mod features;
 mod spotter;
@@ -24,29 +24,28 @@ use crate::types::Bytes;
 pub const STEP: usize = 1280;
 /// Numbers of an embedding.
 const EMBEDDING: usize = 96;
-/// Most embeddings that a classifier may want to see, 5 s of sound. Those there are want 16.
+/// Largest number of embeddings that a classifier may take: 5 s of sound. Existing ones take 16.
 const MOST_SEEN: usize = 64;
 
-/// A loaded wake word with the memory of what it heard so far.
+/// Loaded wake word detector with its state.
 pub struct WakeWordModel {
     features: WakeFeatures,
     classifier: Session,
     model: PathBuf,
-    /// The last embeddings, oldest first, and what they are after a long silence.
+    /// Last embeddings, oldest first, and their values after a long silence.
     seen: Vec<f32>,
     silence: Vec<f32>,
     _permit: Permit,
 }
 
 impl WakeWordModel {
-    /// What the loaded classifier holds beside its features. Measured: 1 MiB for "Alexa"; the
+    /// Bytes that the loaded classifier holds beside its features. Measured: 1 MiB for "Alexa"; the
     /// catalogue's largest has half as many weights again.
     pub fn planned_bytes() -> Bytes {
         Bytes::mib(3)
     }
 
-    /// Loads the classifier of a word and lets it hear silence, which shows whether it is one at
-    /// all.
+    /// Loads the classifier of a word and runs it on silence, which shows whether it is one at all.
     pub fn load(onnx: &Onnx, features: WakeFeatures, model: &Path, permit: Permit) -> Result<Self, DetectError> {
         let classifier = onnx.session(model, 1)?;
         let seen = window(&classifier).map_err(|why| DetectError::run(model, why))?;
@@ -65,8 +64,8 @@ impl WakeWordModel {
         Ok(word)
     }
 
-    /// The score, 0 to 1, of the word having ended in the next 80 ms of a 16 kHz sound or a little
-    /// before.
+    /// Returns the score, 0 to 1, that the word has ended in the next 80 ms of a 16 kHz sound or a
+    /// little before.
     pub fn step(&mut self, samples: &[f32; STEP]) -> Result<f32, DetectError> {
         let embedding = self.features.step(samples)?;
         self.seen.copy_within(EMBEDDING.., 0);
@@ -75,14 +74,14 @@ impl WakeWordModel {
         score(&mut self.classifier, &self.seen).map_err(|why| DetectError::run(&self.model, why))
     }
 
-    /// Forgets what was heard, before another sound.
+    /// Resets the state, before another sound.
     pub fn reset(&mut self) {
         self.features.reset();
         self.seen.clone_from(&self.silence);
     }
 }
 
-/// How many embeddings the classifier wants to see.
+/// Number of embeddings that the classifier takes.
 fn window(classifier: &Session) -> Result<usize, String> {
     let shapes: Vec<_> = classifier.inputs().iter().map(|input| input.dtype().tensor_shape()).collect();
     match shapes[..] {
@@ -107,7 +106,7 @@ fn score(classifier: &mut Session, seen: &[f32]) -> Result<f32, String> {
     (0.0..=1.0).contains(&score).then_some(score).ok_or_else(|| format!("it answers {score}, which is no score"))
 }
 
-/// Runs a graph of one input and one output, whatever they are called, which is to answer `N`
+/// Runs a graph of one input and one output, whatever their names; the output must have `N`
 /// numbers.
 fn one<const N: usize>(
     session: &mut Session,

@@ -1,30 +1,30 @@
-//! When a wake word was said, by its scores.
+//! Decision when a wake word was spoken, by its scores.
 
 use super::STEP;
 use crate::types::{Ms, SampleRate};
 
-/// After a word was heard no other is for so long: the scores of a word fall and rise again 0.6 to
+/// Time after a word in which no other is detected: the scores of a word fall and rise again 0.6 to
 /// 0.9 s after it (in 8 of 12 recordings of people who said "Alexa"), and nobody says it twice
 /// within a second.
 const REFRACTORY: Ms = Ms(1_200.0);
 
-/// Turns a classifier's scores into words that were said.
+/// Detects spoken words in a classifier's scores.
 #[derive(Clone, Debug)]
 pub struct Spotter {
     threshold: f32,
-    /// Steps in which no word is heard.
+    /// Number of steps in which no word is detected.
     deaf: usize,
     /// Whether the score has to fall before it can rise again.
     above: bool,
 }
 
 impl Spotter {
-    /// A word is heard in a step whose score is `threshold` or more, 0 to 1.
+    /// Makes a spotter that detects a word in a step whose score is `threshold` or more, 0 to 1.
     pub fn new(threshold: f32) -> Self {
         Spotter { threshold, deaf: 0, above: false }
     }
 
-    /// Takes the score of the next step, and says whether the word was said.
+    /// Takes the score of the next step, and returns whether the word was spoken.
     pub fn push(&mut self, score: f32) -> bool {
         let above = score >= self.threshold;
         let before = std::mem::replace(&mut self.above, above);
@@ -52,7 +52,7 @@ mod tests {
     fn a_word_is_heard_once_however_its_scores_rise_and_fall() {
         let mut word = vec![0.0, 0.49, 0.5, 1.0, 1.0, 0.2, 0.1, 0.0, 0.0, 0.7, 0.9, 0.1];
         assert_eq!(heard(&word), [2]);
-        // The same again, after the 15 steps in which nothing is heard.
+        // The scores repeat after the 15 steps in which nothing is detected.
         word.resize(18, 0.0);
         word.extend([0.9, 0.9, 0.0]);
         assert_eq!(heard(&word), [2, 18]);

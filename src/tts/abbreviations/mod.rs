@@ -1,10 +1,10 @@
-//! English abbreviations written with a full stop: what each stands for, and whether its stop also
+//! English abbreviations written with a full stop: their long forms, and whether their stop also
 //! ends a sentence.
 //!
-//! One table serves both the sentence cutter, which must not cut behind them, and the normaliser,
-//! which says them in full. Where the stop may do either, what follows decides: mostly a capital
-//! ends the sentence. [`full_stop`] judges a text that is still growing as it judges the whole, or
-//! says that it cannot tell yet.
+//! One table serves both the sentence splitter, which must not cut after them, and the normaliser,
+//! which says them in full. Where the stop may do either, the next word decides: usually a capital
+//! ends the sentence. [`full_stop`] judges a growing text as it judges the whole, or returns that
+//! it is undecided.
 
 mod table;
 #[cfg(test)]
@@ -12,19 +12,19 @@ mod tests;
 
 use table::{ABBREVIATIONS, ACRONYM_FOLLOWERS, ACRONYMS, LABELS, MONTHS, NAME_PARTS, ROAD_FOLLOWERS, STARTERS};
 
-/// An abbreviation, as it is written without its last full stop.
+/// Abbreviation without its last full stop.
 #[derive(Debug)]
 pub(super) struct Abbreviation {
-    /// With a capital where it is only one with a capital (`Sat`, `Gen`).
+    /// Spelling, with a capital where it is an abbreviation only with a capital (`Sat`, `Gen`).
     written: &'static str,
     pub(super) said: &'static str,
     pub(super) role: AbbreviationRole,
 }
 
-/// How an abbreviation stands in a sentence, which decides what its full stop does.
+/// Role of an abbreviation in a sentence, which decides what its full stop does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum AbbreviationRole {
-    /// Stands before what it belongs to (`Gen. Lee`, `approx. 5`): its stop ends no sentence.
+    /// Word before its noun or number (`Gen. Lee`, `approx. 5`): its stop ends no sentence.
     Before,
     /// An abbreviation only before a number (`No. 5`), else a word.
     Counter,
@@ -32,43 +32,43 @@ pub(super) enum AbbreviationRole {
     Measure,
     /// A saint or a street, a doctor or a drive.
     TitleOrRoad,
-    /// A month or a day of the week: numbers and the names given here go on with it.
+    /// Month or day of the week: numbers and the names given here continue the sentence.
     Date(&'static str),
-    /// A word whose stop ends the sentence before a capital, except before the words given here.
+    /// Noun whose stop ends the sentence before a capital, except before the words given here.
     Noun(&'static str),
-    /// As a noun, but a plain word where its stop ends a sentence (`max`).
+    /// Noun that is also a plain word where its stop ends a sentence (`max`).
     Clipped,
 }
 
-/// What a full stop does.
+/// Effect of a full stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Stop {
     Ends,
-    /// It shortens a word, or makes a number an ordinal.
+    /// The stop shortens a word, or makes a number an ordinal.
     Shortens,
-    /// What follows will tell.
+    /// The following text will decide.
     Unknown,
 }
 
-/// The text behind a full stop.
+/// Text after a full stop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct After<'a> {
     text: &'a str,
-    /// Whether more may follow it.
+    /// Whether more text may follow it.
     grows: bool,
 }
 
-/// What comes next in the text behind a full stop.
+/// Next item in the text after a full stop.
 enum Next<'a> {
     Nothing,
     Digit,
-    /// A word, `whole` unless more letters may follow.
+    /// Word, `whole` unless more letters may follow.
     Word {
         word: &'a str,
         capital: bool,
         whole: bool,
     },
-    /// A mark with which no sentence begins.
+    /// Mark with which no sentence begins.
     Mark,
     Other,
 }
@@ -113,8 +113,8 @@ impl<'a> After<'a> {
         }
     }
 
-    /// Ends behind letters such as `U.S`, except before what is often theirs and before other
-    /// letters (`U.S. GDP`).
+    /// Ends after letters such as `U.S`, except before words that often belong to them and before
+    /// other letters (`U.S. GDP`).
     fn ends_behind_acronym(self) -> Stop {
         match self.next() {
             Next::Word { word, whole, .. } if word.len() > 1 && word.chars().all(char::is_uppercase) => {
@@ -137,9 +137,9 @@ impl<'a> After<'a> {
         }
     }
 
-    /// Ends behind an initial, unless a name follows it: before a word that mostly begins
-    /// sentences, or a small letter that belongs to no name (`W. van Gogh`, `E. coli`), unless it
-    /// is the last of several.
+    /// Ends after an initial unless a name follows: before a word that usually begins sentences, or
+    /// before a small letter that continues no name (unlike `W. van Gogh`, `E. coli`), except after
+    /// the last of several initials.
     fn ends_before_starter(self, last: bool) -> Stop {
         let Next::Word { word, capital, whole } = self.next() else { return self.ends_before_word() };
         if last && !capital {
@@ -153,7 +153,7 @@ impl<'a> After<'a> {
         }
     }
 
-    /// Ends unless a number follows, which may be a Roman one or stand in brackets.
+    /// Ends unless a number follows, which may be Roman or in brackets.
     fn ends_unless_number(self) -> Stop {
         let rest = self.text.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '(' | '#'));
         let word = &rest[..rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len())];
@@ -173,7 +173,7 @@ impl<'a> After<'a> {
     }
 }
 
-/// What the full stop between `before` and `after` does.
+/// Effect of the full stop between `before` and `after`.
 pub(super) fn full_stop(before: &str, after: After) -> Stop {
     let (head, word) = last_word(before);
     if let Some(known) = find(head, word) {
@@ -183,10 +183,10 @@ pub(super) fn full_stop(before: &str, after: After) -> Stop {
     match word {
         "I" => Stop::Ends,
         _ if holds(ACRONYMS, word) => after.ends_behind_acronym(),
-        // Behind letters that stand apart, `U S`, it shortens nothing.
+        // After letters with spaces between them, `U S`, it shortens nothing.
         _ if letters && head.trim_end().rsplit(' ').next().is_some_and(is_letter) => Stop::Ends,
         _ if is_letter(word) && is_label(head) => after.ends_before_word(),
-        // Behind several a small letter goes on.
+        // After several letters a small letter continues the sentence.
         _ if letters && word.contains(char::is_uppercase) => {
             after.ends_before_starter(word.contains('.') || is_initial(head))
         }
@@ -195,21 +195,21 @@ pub(super) fn full_stop(before: &str, after: After) -> Stop {
     }
 }
 
-/// The abbreviation that `word` is behind `head`, without its last full stop.
+/// Finds the abbreviation for `word` after `head`, without its last full stop.
 pub(super) fn find(head: &str, word: &str) -> Option<&'static Abbreviation> {
     let small = word.to_lowercase();
     ABBREVIATIONS.iter().find(|known| known.written.eq_ignore_ascii_case(&small) && known.is_written(head, word))
 }
 
 impl Abbreviation {
-    /// Whether `word`, which has its letters, stands for it behind `head`.
+    /// Whether `word`, which has its letters, stands for it after `head`.
     fn is_written(&self, head: &str, word: &str) -> bool {
         let proper = self.written.starts_with(char::is_uppercase);
         let capital = word.starts_with(char::is_uppercase);
         let shouted = word.len() > 1 && !word.contains(|c: char| c == '.' || c.is_lowercase());
         match self.role {
             AbbreviationRole::Measure => is_number(head) && !shouted,
-            // The Sun is no day.
+            // "the Sun" is no day.
             AbbreviationRole::Date(_) => capital && !shouted && !ends_in_word(head, "the"),
             // "Vitamin C" is not "c. 1900", and plan b not "(b. 1950)".
             _ if matches!(self.written, "b" | "d") => {
@@ -222,7 +222,7 @@ impl Abbreviation {
         }
     }
 
-    /// What its full stop does between `head`, which ends before the abbreviation itself, and
+    /// Effect of its full stop between `head`, which ends before the abbreviation itself, and
     /// `after`.
     pub(super) fn full_stop(&self, head: &str, after: After) -> Stop {
         match self.role {
@@ -236,14 +236,14 @@ impl Abbreviation {
     }
 }
 
-/// What the full stop of `St.` or `Dr.` does behind `head` where it is a road, as behind a name;
+/// Effect of the full stop of `St.` or `Dr.` after `head` where it is a road, as after a name;
 /// `None` where it is a saint or a doctor.
 pub(super) fn road(head: &str, after: After) -> Option<Stop> {
     if !names_road(head) {
         return None;
     }
     match after.ends_before_capital(ROAD_FOLLOWERS) {
-        // The name behind it may be the saint's.
+        // The name after it may be the saint's.
         Stop::Ends if matches!(after.next(), Next::Word { .. }) => {
             Some(after.ends_before_starter(false)).filter(|stop| *stop != Stop::Shortens)
         }
@@ -263,14 +263,14 @@ fn names_road(head: &str) -> bool {
     ordinal || matches!(last, "Jr." | "Sr.") || (is_name(last) && !begins)
 }
 
-/// Whether a word has a capital and is none that begins sentences.
+/// Whether a word has a capital and is not one that begins sentences.
 pub(super) fn is_name(word: &str) -> bool {
     let whole = word.len() > 2 && word.ends_with(char::is_alphanumeric);
     whole && word.starts_with(char::is_uppercase) && !holds(STARTERS, word)
 }
 
-/// Whether a text ends in a month and a day, behind which a comma may stand before the year: "on
-/// May 5", "Jan. 5–8".
+/// Whether a text ends in a month and a day, after which a comma may stand before the year: "on May
+/// 5", "Jan. 5–8".
 pub(super) fn ends_in_day(text: &str) -> bool {
     let mut words = text.rsplit(' ');
     let (day, month) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -280,7 +280,7 @@ pub(super) fn ends_in_day(text: &str) -> bool {
     numbers && holds(MONTHS, month.trim_end_matches('.'))
 }
 
-/// The text before the word that ends `before`, and that word.
+/// Splits off the last word of `before`: the text before it, and the word.
 pub(super) fn last_word(before: &str) -> (&str, &str) {
     let start = before.char_indices().rev().take_while(|(_, c)| c.is_alphanumeric() || *c == '.').last();
     let word = start.map_or("", |(at, _)| &before[at..]);
@@ -289,7 +289,7 @@ pub(super) fn last_word(before: &str) -> (&str, &str) {
     before.split_at(before.len() - word.len())
 }
 
-/// Whether a letter behind `head` is a name of its own: it belongs to the word before it, or to the
+/// Whether a letter after `head` is a name of its own: it belongs to the word before it, or to the
 /// same word.
 fn is_label(head: &str) -> bool {
     let attached = head.chars().next_back().is_some_and(|c| !c.is_whitespace() && !".([\"“'‘*_".contains(c));
@@ -302,7 +302,7 @@ fn is_initial(head: &str) -> bool {
     last.strip_suffix('.').is_some_and(is_letter)
 }
 
-/// Whether the last word of a text is one of these, whatever its capitals.
+/// Whether the last word of a text is one of these, in any case.
 fn ends_in_word(text: &str, words: &str) -> bool {
     let last = text.trim_end().rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     holds(words, &last.to_lowercase())
@@ -317,7 +317,7 @@ fn is_letter(word: &str) -> bool {
     letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none()
 }
 
-/// Whether a list, parted by spaces, holds a word.
+/// Whether a list, separated by spaces, contains a word.
 pub(super) fn holds(words: &str, word: &str) -> bool {
     !word.is_empty() && words.split(' ').any(|listed| listed == word)
 }

@@ -1,5 +1,5 @@
-//! The abbreviations themselves, and the words that tell what their full stop does, in lists parted
-//! by spaces.
+//! Tables of abbreviations, and of the words that decide what their full stop does, in lists
+//! separated by spaces.
 
 use super::Abbreviation;
 use super::AbbreviationRole::{Before, Clipped, Counter, Date, Measure, Noun, TitleOrRoad};
@@ -12,22 +12,23 @@ pub(super) const MONTHS: &str = "\
     January February March April May June July August September October November December Jan \
     Feb Mar Apr Jun Jul Aug Sept Sep Oct Nov Dec";
 
-/// Go on behind `a.m.` and `p.m.`: days, months and time zones.
+/// Words that continue a sentence after `a.m.` and `p.m.`: days, months and time zones.
 const WHEN: &str = "\
     Monday Tuesday Wednesday Thursday Friday Saturday Sunday Mon Tue Tues Wed Thu Thurs Fri Sat \
     Sun January February March April June July August September October November December EST \
     EDT ET CST CDT CT MST MDT MT PST PDT PT GMT UTC BST CET CEST IST JST Eastern Central \
     Mountain Pacific Greenwich";
 
-/// Go on behind `Jr.`: what is named after people.
+/// Words that continue a sentence after `Jr.`: things named after people.
 const NAMED_AFTER: &str = "\
     Day Dr Drive Blvd Boulevard Ave Avenue St Street Way High School Park Memorial Center \
     Library Building";
 
-/// Go on behind a company's `Inc.` or `Co.`.
+/// Words that continue a sentence after a company's `Inc.` or `Co.`.
 const COMPANY: &str = "Inc Ltd LLC Chairman CEO CFO President Chief Magazine";
 
-/// Sorted by role. The same letters may stand for two things: the first one that fits is meant.
+/// Abbreviations sorted by role. The same letters may stand for two things: the first one that fits
+/// is meant.
 pub(super) const ABBREVIATIONS: &[Abbreviation] = &[
     entry("Dr", "Doctor", TitleOrRoad),
     entry("St", "Saint", TitleOrRoad),
@@ -198,18 +199,18 @@ pub(super) const ABBREVIATIONS: &[Abbreviation] = &[
     entry("blvd", "boulevard", Clipped),
 ];
 
-/// Go on behind a road: `Main St. NW`.
+/// Words that continue a sentence after a road: `Main St. NW`.
 pub(super) const ROAD_FOLLOWERS: &str = "\
     NW NE SW SE North South East West Station Bridge Theatre Theater Bakery Apt Suite Ste Unit \
     Journal Market Hospital School Church Park Pier Hotel Cafe";
 
-/// Letters that stand for a country, a place or a degree, and not for a person's first names.
+/// Acronyms of a country, a place or a degree, as opposed to a person's initials.
 pub(super) const ACRONYMS: &str = "\
     U.S U.S.A U.K U.N E.U U.A.E U.S.S.R D.C N.Y N.Y.C L.A B.C A.D B.C.E C.E M.D J.D D.D.S B.A \
     B.S B.Sc M.A M.S M.Sc M.B.A R.I.P P.S R.N D.I.Y A.M P.M C.E.O A.I T.V F.B.I C.I.A N.A.S.A \
     R.S.V.P P.O";
 
-/// Go on behind such letters: `U.S. Senator`.
+/// Words that continue a sentence after such an acronym: `U.S. Senator`.
 pub(super) const ACRONYM_FOLLOWERS: &str = "\
     Agency Air Ambassador Army Assembly Attorney Bank Box Bureau Capitol Census Centers Chamber \
     Charter Christmas Citizenship Civil Climate Coast Code Commerce Commission Committee \
@@ -222,14 +223,14 @@ pub(super) const ACRONYM_FOLLOWERS: &str = "\
     Republicans Route Secretary Security Senate Senator Senators Soccer Space State States Steel \
     Supreme Territories Territory Trade Treasuries Treasury Vice Virgin Women";
 
-/// Behind these words a letter is a name of its own and no initial: `vitamin C`.
+/// Words after which a letter is a name of its own and no initial: `vitamin C`.
 pub(super) const LABELS: &str = "\
     answer apartment appendix block building category chapter choice class column drive exhibit \
     factor figure gate gen generation grade group hepatitis influenza key letter level line \
     model note option part phase plan point question room row schedule section series size suite \
     table team terminal type unit variable version vitamin zone";
 
-/// Words with a small letter that stand behind an initial: in names of people, and of species.
+/// Words with a small letter that follow an initial: in names of people, and of species.
 pub(super) const NAME_PARTS: &str = "\
     van von de del della der den da di du dos la le ter ten bin ibn al el y coli sapiens rex \
     elegans aureus pylori cerevisiae melanogaster erectus pneumoniae subtilis difficile \

@@ -59,7 +59,7 @@ fn full_stops_are_told_by_what_follows() {
     }
 }
 
-/// The judgement of a growing text is that of the whole, once there is one.
+/// Compares the judgement of a growing text, once there is one, with that of the whole.
 #[test]
 fn growing_text_is_judged_as_the_whole() {
     let befores =

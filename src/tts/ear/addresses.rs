@@ -1,8 +1,8 @@
-//! Addresses of the net: e-mail, links, names with dots in them.
+//! Internet addresses: e-mail, links, names with dots in them.
 
 use super::rewrite::{pattern, rewrite};
 
-/// `ann@example.com` is "ann at example dot com".
+/// Reads e-mail addresses: `ann@example.com` is "ann at example dot com".
 pub(super) fn emails(text: &str) -> String {
     // A repository by SSH is an address and a path: `git@example.com:org/repo.git`.
     let remote = pattern!(r"\b([\p{L}0-9_.-]+)@([\p{L}0-9.-]+):([\p{L}_~][\p{L}0-9_./~-]*[\p{L}0-9])");
@@ -15,7 +15,8 @@ pub(super) fn emails(text: &str) -> String {
     rewrite(&text, address, |site| Some(format!("{} at {}", dots(site.group(1)), dots(site.group(2)))))
 }
 
-/// A link is read by its host: nobody wants to hear the rest. Bare hosts are known by their ending.
+/// Reads a link by its host; the rest is not worth hearing. Bare hosts are recognised by their
+/// ending.
 pub(super) fn links(text: &str) -> String {
     let link = pattern!(
         r"(?i)\b(?:[a-z][a-z0-9+.-]*://(?:[^\s/@]*@)?(?:www\.)?([\p{L}0-9.-]+)",
@@ -31,7 +32,8 @@ pub(super) fn links(text: &str) -> String {
     })
 }
 
-/// `src/main.rs` is "src slash main dot rs"; a full stop that only lost its space gets it back.
+/// Reads file names: `src/main.rs` is "src slash main dot rs". A full stop that only lost its space
+/// gets it back.
 pub(super) fn file_names(text: &str) -> String {
     let path = pattern!(r"(?:[\p{L}0-9_.~-]*/)+[\p{L}0-9_-]*\p{L}[\p{L}0-9_-]*\.[a-z][a-z0-9]{0,4}\b");
     let text = rewrite(text, path, |site| {

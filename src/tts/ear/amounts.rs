@@ -4,7 +4,7 @@ use super::numbers::{is_one, sign, spoken};
 use super::rewrite::{number, pattern, rewrite};
 use super::units;
 
-/// A currency's names: of one, of many, of one hundredth, of many hundredths.
+/// Names of a currency: of one, of many, of one hundredth, of many hundredths.
 struct Currency {
     one: &'static str,
     many: &'static str,
@@ -33,7 +33,7 @@ fn currency_of(mark: &str) -> Option<Currency> {
     Some(Currency { one, many, cent })
 }
 
-/// The word for what multiplies an amount: `$2M`, `$2 million`.
+/// Word for a factor of an amount: `$2M`, `$2 million`.
 fn magnitude(written: &str) -> Option<&'static str> {
     Some(match written.to_lowercase().as_str() {
         "k" | "thousand" => "thousand",
@@ -44,8 +44,8 @@ fn magnitude(written: &str) -> Option<&'static str> {
     })
 }
 
-/// `$3.50` is "three dollars and fifty cents", `€2 million` "two million euros", `$5 to 10` "five
-/// to ten dollars".
+/// Reads amounts of money: `$3.50` is "three dollars and fifty cents", `€2 million` "two million
+/// euros", `$5 to 10` "five to ten dollars".
 pub(super) fn currency(text: &str) -> String {
     let marked = pattern!(
         r"(-)?((?:\bUS|\bA|\bC)?\$|[€£¥₹₩₽₿₺₪]|\b(?:USD|EUR|GBP|CAD|AUD|CHF|JPY|INR) )(-)? ?(\.?",
@@ -57,7 +57,7 @@ pub(super) fn currency(text: &str) -> String {
     let text = rewrite(text, marked, |site| {
         let currency = currency_of(site.group(2).trim())?;
         let minus = if site.group(1).is_empty() && site.group(3).is_empty() { "" } else { "minus " };
-        // Without its zero: `$.99`.
+        // An amount without its zero: `$.99`.
         let number = site.group(4).strip_prefix('.').map_or(site.group(4).to_owned(), |cents| format!("0.{cents}"));
         let amount = amount(&currency, &number, site.group(5), site.group(6));
         Some(format!("{minus}{amount}{}", rate(site.group(7))))
@@ -74,7 +74,7 @@ pub(super) fn currency(text: &str) -> String {
     })
 }
 
-/// What a price is for: `/yr` is "per year", `/m²` "per square meter".
+/// Reads the unit of a price: `/yr` is "per year", `/m²` "per square meter".
 fn rate(unit: &str) -> String {
     match unit {
         "" => String::new(),
@@ -105,20 +105,20 @@ fn amount(currency: &Currency, number: &str, upto: &str, scale: &str) -> String 
     }
 }
 
-/// A number with its noun.
+/// Joins a number with its noun.
 pub(super) fn counted(number: &str, one: &str, many: &str) -> String {
     format!("{} {}", spoken(number), if is_one(number) { one } else { many })
 }
 
-/// `10%` is "ten percent", `5k` "five thousand".
+/// Reads percentages and thousands: `10%` is "ten percent", `5k` "five thousand".
 pub(super) fn percent(text: &str) -> String {
     let text = rewrite(text, pattern!("(-)?(", number!(), ") ?%"), |site| {
         Some(format!("{}{} percent", sign(site), spoken(site.group(2))))
     });
     rewrite(&text, pattern!("(", number!(), r")([kKM]|bn)\b"), |site| {
-        // 4K and 8K are pictures.
+        // 4K and 8K are picture formats.
         let picture = matches!((site.group(1), site.group(2)), ("2" | "4" | "8", "K"));
-        // A race has its article: "a 5K".
+        // A race has an article: "a 5K".
         let race = site.group(2) == "K"
             && pattern!(r"(?i)\b(?:an?|the|my|your|his|her|our|their|first) $").is_match(site.before);
         let name = race || site.previous().is_some_and(|c| c.is_alphanumeric() || c == '-');

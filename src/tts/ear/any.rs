@@ -1,11 +1,13 @@
-//! Any language but English: what no voice can say goes, and nothing is put into words, least of
-//! all into English ones. Numbers stay digits, which the phonemiser reads in its own language.
+//! Text for voices of languages other than English: characters that no voice can say are removed,
+//! and nothing is put into words. Numbers stay digits, which the phonemizer reads in its own
+//! language.
 
 use super::rewrite::{pattern, rewrite};
 use super::{fold, markdown, scripts};
 
-/// Reads a text for a voice of `language`. Markdown's marks, emoji, symbols and letters of foreign
-/// scripts go, and a link becomes its host; digits and the marks of every script stay.
+/// Prepares a text for a voice of `language`. Markdown's marks, emoji, symbols and letters of
+/// foreign scripts are removed, and a link becomes its host; digits and the punctuation of every
+/// script stay.
 pub(super) fn read(text: &str, language: &str) -> String {
     let text = markdown::strip(&fold::letters(text));
     let text =

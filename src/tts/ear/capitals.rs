@@ -1,5 +1,5 @@
-//! Words in capitals. A phonemiser spells short ones, `RED` as "R E D", unless they are small;
-//! abbreviations it should.
+//! Words in capitals. A phonemizer spells short ones, `RED` as "R E D", unless they are in small
+//! letters; for abbreviations that is right.
 
 use super::rewrite::{Site, pattern, rewrite};
 use crate::tts::abbreviations::holds;
@@ -21,15 +21,15 @@ const SHORT_WORDS: &str = "\
     use van vow wan war was way web wet who why win wit won wow yes yet you zip zoo am an as at \
     be by do go he if in is me my no of oh on or so to up we lan pin ram";
 
-/// Reads capitals that shout a word as the word. `IT` and `US` are the words only among other
-/// shouted ones.
+/// Turns words in capitals for emphasis into small letters. `IT` and `US` are taken for words only
+/// among others in capitals.
 pub(super) fn capitals(text: &str) -> String {
     rewrite(text, pattern!(r"\b\p{Lu}{2,3}\b"), |site| {
         let small = site.group(0).to_lowercase();
         let word = match site.group(0) {
             "WHO" => return pattern!(r"(?i)\bthe $").is_match(site.before).then(|| "W H O".to_owned()),
             "IT" | "US" | "ACT" | "AM" => is_shouted(site),
-            // States, behind a town: "Portland, OR".
+            // American states, after a town: "Portland, OR".
             "IN" | "ME" | "OH" | "OR" => !site.before.ends_with(", "),
             _ => holds(SHORT_WORDS, &small),
         };

@@ -13,9 +13,9 @@ pub(super) fn formulas(text: &str) -> String {
         let named = pattern!(r"^[A-Z]{3,}[0-9]+$").is_match(whole) && !pattern!(r"O[0-9]$").is_match(whole);
         let small = whole.chars().filter(|c| c.is_lowercase()).count();
         let elements = whole.chars().filter(|c| c.is_uppercase()).count();
-        // No element stands twice in a row: `WW2`.
+        // No element appears twice in a row: `WW2`.
         let twice = whole.as_bytes().windows(2).any(|pair| pair[0] == pair[1] && pair[0].is_ascii_uppercase());
-        // Without a number it must look like nothing else: `NaCl`.
+        // Without a number it must not resemble anything else: `NaCl`.
         let formula = if digits { !named && !twice } else { small > 0 && elements > 1 && whole.len() < 6 };
         formula.then(|| pattern!(r"([A-Z])|([a-z])|([0-9]+)").replace_all(whole, letter).trim().to_owned())
     })

@@ -1,10 +1,10 @@
-//! Times of day, and what looks like them: ratios, verses and offsets from UTC.
+//! Times of day, and similar forms: ratios, verses and offsets from UTC.
 
 use super::english::cardinal;
 use super::rewrite::{Site, pattern, rewrite};
 use crate::tts::abbreviations::{After, Stop, full_stop};
 
-/// A book of the Bible.
+/// Pattern of a book of the Bible.
 macro_rules! book {
     () => {
         concat!(
@@ -17,13 +17,13 @@ macro_rules! book {
     };
 }
 
-/// `7:30` is "seven thirty", `14:05` "fourteen oh five", `10:00 am` "ten a m".
+/// Reads times: `7:30` is "seven thirty", `14:05` "fourteen oh five", `10:00 am` "ten a m".
 pub(super) fn times(text: &str) -> String {
     let text = offsets(&verses(text));
-    // The year of a standard: `ISO 9001:2015`.
+    // Year of a standard: `ISO 9001:2015`.
     let text = pattern!(r"\b([0-9]{3,5}):((?:19|20)[0-9]{2})\b").replace_all(&text, "$1, $2");
     let text = pattern!(r"(?i)\b(1[0-2]|0?[1-9])\.([0-5][0-9])( ?[ap]\.?m\b)").replace_all(&text, "$1:$2$3");
-    // Ranges of times first, or their dashes would stand between words later.
+    // Ranges of times come first, or their dashes would stand between words later.
     let text = pattern!(r"(?i)(:[0-5][0-9](?: ?[ap]\.?m\.?)?|[0-9] ?[ap]\.?m\.?) ?[-–] ?([0-9])")
         .replace_all(&text, "$1 to $2");
     let text =
@@ -49,7 +49,7 @@ fn said(site: &Site) -> Option<String> {
     Some(if half.is_empty() { clock } else { format!("{clock} {half} m{stop}") })
 }
 
-/// Whether what looks like a time is one number to another: "a ratio of 1:10".
+/// Whether an apparent time is a ratio of two numbers: "a ratio of 1:10".
 fn is_ratio(site: &Site) -> bool {
     let spoken_of =
         pattern!(r"(?i)\b(?:ratios?|odds|scales?|proportions?|dilut\w+|mix\w*|compression|gear|aspect)\b[^.!?]*$");
@@ -59,7 +59,7 @@ fn is_ratio(site: &Site) -> bool {
     follows.is_match(site.after) || (!timed && spoken_of.is_match(site.before))
 }
 
-/// `1 John 3:16` is "First John three sixteen".
+/// Reads verses: `1 John 3:16` is "First John three sixteen".
 fn verses(text: &str) -> String {
     let verse = pattern!(r"\b(?:([123]) )?", book!(), r" ([0-9]{1,3}):([0-9]{1,3})(?: ?[-–] ?([0-9]{1,3}))?\b");
     rewrite(text, verse, |site| {
@@ -70,7 +70,7 @@ fn verses(text: &str) -> String {
     })
 }
 
-/// `UTC+2` is "UTC plus two".
+/// Reads offsets: `UTC+2` is "UTC plus two".
 fn offsets(text: &str) -> String {
     rewrite(text, pattern!(r"\b(UTC|GMT) ?([+–-]) ?([0-9]{1,2})(?::([0-9]{2}))?\b"), |site| {
         let sign = if site.group(2) == "+" { "plus" } else { "minus" };

@@ -1,4 +1,4 @@
-//! Dates, in the orders and with the marks that people write them.
+//! Dates, in the orders and with the separators that people use.
 
 use super::english::{cardinal, ordinal, plural, year};
 use super::rewrite::{Site, pattern, rewrite};
@@ -19,7 +19,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A month as it is written in running text; the longer names first.
+/// Pattern of a month in running text; the longer names first.
 macro_rules! month {
     () => {
         concat!(
@@ -29,25 +29,25 @@ macro_rules! month {
     };
 }
 
-/// A day of the week; the longer names first.
+/// Pattern of a day of the week; the longer names first.
 macro_rules! weekday {
     () => {
         r"(Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday|Thurs|Tues|Thur|Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
     };
 }
 
-/// `2024-03-05`, `3/5/2024`, `5.3.2024`, `March 5, 2024` and `5 March 2024`.
+/// Reads `2024-03-05`, `3/5/2024`, `5.3.2024`, `March 5, 2024` and `5 March 2024`.
 pub(super) fn dates(text: &str) -> String {
     let text = year_first(&spans(text));
     let text = rewrite(&text, pattern!(r"\b([0-9]{1,2})([/-])([0-9]{1,2})([/-])([0-9]{4}|[0-9]{2})\b"), |site| {
         let (first, second, year) = (site.group(1), site.group(3), site.group(5));
-        // Two digits are a year between slashes alone; with dashes it may be a code.
+        // Two digits are a year only between slashes; with dashes it may be a code.
         let joined = site.group(2) == site.group(4) && (site.group(2) == "/" || year.len() == 4);
-        // The American order, unless only the other one is a date.
+        // American order, unless only the other one is a date.
         let date = date(year, first, second).or_else(|| date(year, second, first))?;
         (joined && !is_inside(site)).then_some(date)
     });
-    // With dots the day stands first.
+    // With dots the day comes first.
     let text = rewrite(&text, pattern!(r"\b([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4}|[0-9]{2})\b"), |site| {
         let (day, month, year) = (site.group(1), site.group(2), site.group(3));
         let padded = day.len() == 2 && month.len() == 2;
@@ -58,7 +58,7 @@ pub(super) fn dates(text: &str) -> String {
     day_first(&month_first(&dated(&text)))
 }
 
-/// `on 12/25` and `expires 05/27`, which are dates only where they are spoken of as such.
+/// Reads `on 12/25` and `expires 05/27`, which are dates only after such words.
 fn dated(text: &str) -> String {
     let expires = pattern!(
         r"(?i)\b((?:expir\w+|exp\.?|valid|good)(?: (?:thru|through|until|on|in|date))*:? )(0[1-9]|1[0-2])/([0-9]{2})\b"
@@ -81,7 +81,7 @@ fn dated(text: &str) -> String {
     })
 }
 
-/// `2024-03-05`, with or without a time, `2024/3/5` and `2024-03`.
+/// Reads `2024-03-05`, with or without a time, `2024/3/5` and `2024-03`.
 fn year_first(text: &str) -> String {
     let iso =
         pattern!(r"\b([0-9]{4})([-/.])([0-9]{1,2})([-/.])([0-9]{1,2})(?:[T ]([0-9]{2}:[0-9]{2})(?::[0-9.]+)?Z?)?\b");
@@ -101,7 +101,7 @@ fn year_first(text: &str) -> String {
     })
 }
 
-/// Spans of days and months in words: `Mon–Fri`, `June-Aug.`.
+/// Reads spans of days and months: `Mon–Fri`, `June-Aug.`.
 fn spans(text: &str) -> String {
     let days =
         pattern!(r"\b", weekday!(), r"\.?( ?[-–] ?| to | through |, | and |, and | & |/)", weekday!(), r"\b(\.)?");
@@ -110,14 +110,14 @@ fn spans(text: &str) -> String {
         let stop = if site.ends_sentence() { site.group(4) } else { "" };
         Some(format!("{}{joint}{}{stop}", unshortened(site.group(1)), unshortened(site.group(3))))
     };
-    // Once more, for the pairs between: `Mon, Wed, Fri`.
+    // A second pass, for the pairs between: `Mon, Wed, Fri`.
     let text = rewrite(&rewrite(text, days, said), days, said);
     let months = pattern!(r"\b", month!(), r" ?[-–] ?", month!());
     let text = rewrite(&text, months, |site| {
         let word = !site.next().is_some_and(char::is_alphanumeric);
         word.then(|| format!("{} to {}", full_name(site.group(1)), full_name(site.group(2))))
     });
-    // Without its full stop a day is known by what follows.
+    // Without its full stop a day is recognised by the next word.
     let day = pattern!(
         r"\b(Thurs|Tues|Thur|Mon|Tue|Wed|Thu|Fri|Sat|Sun)(,? (?:[0-9]|Jan|Feb|Mar|Apr|May|Ju[nl]|Aug|Sep|Oct|Nov|Dec))"
     );
@@ -128,7 +128,7 @@ fn unshortened(day: &str) -> &str {
     find("", day).map_or(day, |known| known.said)
 }
 
-/// Whether digits go on before or behind, as in a version or an address.
+/// Whether digits continue before or after, as in a version or an address.
 fn is_inside(site: &Site) -> bool {
     let joint = |c: char| matches!(c, '/' | '-' | '.' | ':' | '_');
     let behind = site.after.strip_prefix(joint).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
@@ -180,7 +180,7 @@ fn day_first(text: &str) -> String {
     })
 }
 
-/// Whether the number at the end goes on and is no part of a date: `March 5.5`, `May 20%`.
+/// Whether the number at the end continues and is no part of a date: `March 5.5`, `May 20%`.
 fn goes_on(site: &Site) -> bool {
     let mut after = site.after.chars();
     match after.next() {
@@ -191,7 +191,7 @@ fn goes_on(site: &Site) -> bool {
     }
 }
 
-/// A date in words. A year of two digits is one of this century, or from 50 on of the last.
+/// Puts a date into words. A year of two digits is of this century, or of the last from 50 on.
 fn date(year_digits: &str, month: &str, day: &str) -> Option<String> {
     let day = ordinal(in_range(day, 1, 31)?);
     let full = match (year_digits.len(), year_digits.parse::<u64>().ok()?) {
@@ -215,12 +215,12 @@ fn full_name(written: &str) -> &str {
     MONTHS.into_iter().find(|month| month.starts_with(stem)).unwrap_or(written)
 }
 
-/// `the 1990s` are "the nineteen nineties".
+/// Reads decades: `the 1990s` are "the nineteen nineties".
 pub(super) fn decades(text: &str) -> String {
     rewrite(text, pattern!(r"'?\b((?:1[1-9]|20)[0-9]0|[2-9]0)'?s\b"), |site| {
         let spoken: u64 = site.group(1).parse().ok()?;
         let inside = site.previous().is_some_and(|c| matches!(c, '.' | ',' | '/' | '$'));
-        // "wait 30s" is a time, which the plain numbers read.
+        // "wait 30s" is a time, which the pass for plain numbers reads.
         let lasts = pattern!(
             r"(?i)\b(?:wait|for|after|within|every|under|than|about|lasts?|took|takes|sleep|timeout(?: of)?|in) $"
         );

@@ -1,10 +1,10 @@
-//! The decimal comma, and the dots and spaces that part thousands, as in English: `1.234,56` is
-//! `1234.56`.
+//! Conversion of the decimal comma, and of dots and spaces between thousands, to the English form:
+//! `1.234,56` is `1234.56`.
 
 use super::rewrite::{pattern, rewrite};
 
 pub(super) fn decimals(text: &str) -> String {
-    // Thousands set apart by spaces. From two of them on, or it may be two numbers.
+    // Spaces between thousands. At least two of them, since with one it may be two numbers.
     let text =
         rewrite(text, pattern!(r"\b[0-9]{1,3}(?: [0-9]{3}){2,}\b"), |site| Some(site.group(0).replace(' ', ",")));
     let text = rewrite(&text, pattern!(r"\b([0-9]{1,3}(?:\.[0-9]{3})+)(?:,([0-9]{1,2}))?\b"), |site| {

@@ -1,4 +1,4 @@
-//! Numbers that are names: rooms, flights, roads and houses are said in pairs, `747` as "seven
+//! Numbers that are names: rooms, flights, roads and houses are read in pairs, `747` as "seven
 //! forty-seven".
 
 use super::english::{cardinal, digits};
@@ -8,7 +8,7 @@ pub(super) fn designations(text: &str) -> String {
     houses(&pressures(&named(text)))
 }
 
-/// Reads the number behind what it names: `Room 101`, `Boeing 747`, `Flights 370 and 17`.
+/// Reads the number after the thing that it names: `Room 101`, `Boeing 747`, `Flights 370 and 17`.
 fn named(text: &str) -> String {
     let name = pattern!(
         r"\b((?:[Rr]oom|[Ff]light|[Bb]us|[Tt]rain|[Gg]ate|[Ss]uite|[Aa]partment|[Uu]nit|[Ss]tudio|[Cc]hannel",
@@ -24,7 +24,7 @@ fn named(text: &str) -> String {
     })
 }
 
-/// Reads `120/80` as a blood pressure where one is spoken of.
+/// Reads `120/80` as a blood pressure where the text mentions one.
 fn pressures(text: &str) -> String {
     if !pattern!(r"(?i)blood pressure|\bBP\b|systolic|diastolic|mm ?hg").is_match(text) {
         return text.to_owned();
@@ -55,8 +55,8 @@ fn each_in_pairs(text: &str) -> String {
     rewrite(text, pattern!(r"[0-9]+"), |site| Some(in_pairs(site.group(0))))
 }
 
-/// `101` is "one oh one", `370` "three seventy", `1600` "sixteen hundred"; longer numbers are said
-/// digit by digit.
+/// Reads a number in pairs: `101` is "one oh one", `370` "three seventy", `1600` "sixteen hundred";
+/// longer numbers are read digit by digit.
 fn in_pairs(number: &str) -> String {
     let Some(split) = number.len().checked_sub(2).filter(|split| (1..=2).contains(split)) else {
         return if number.len() > 2 { digits(number) } else { number.to_owned() };

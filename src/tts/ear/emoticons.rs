@@ -1,4 +1,4 @@
-//! Faces made of marks, and hearts: they say nothing.
+//! Removal of emoticons and hearts, which have no words.
 
 use super::rewrite::pattern;
 

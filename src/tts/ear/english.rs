@@ -1,6 +1,6 @@
-//! English: the order of its passes, and the words of its numbers.
+//! English normalisation: the order of its passes, and the words of its numbers.
 //!
-//! The num2words crate was weighed and left out: it says "one hundred one" but "one thousand and
+//! The num2words crate was considered and rejected: it says "one hundred one" but "one thousand and
 //! one", loses the zero of 3.10, and brings an arbitrary-precision float along for what are
 //! integers here.
 
@@ -9,10 +9,10 @@ use super::{
     roman, shortened, symbols, units,
 };
 
-/// A pass reads what it knows and leaves the rest.
+/// Pass that rewrites what it recognises and leaves the rest.
 type Pass = fn(&str) -> String;
 
-/// What a text must hold for a pass to find anything in it.
+/// Condition on a text for a pass to find anything in it.
 #[derive(Clone, Copy, PartialEq)]
 enum Needs {
     Digits,
@@ -21,10 +21,10 @@ enum Needs {
 
 use Needs::{Digits, Nothing};
 
-/// From the most special shape to the plainest. Ranges come before amounts so that `10-20 km` has a
-/// unit for both ends; abbreviations come before numbers because `No.` is one only in front of a
-/// digit, and after times because of `P.M.`; roman numerals and the names of rooms and roads come
-/// behind abbreviations, whose words they look for.
+/// Passes from the most special form to the plainest. Ranges come before amounts so that `10-20 km`
+/// has a unit for both ends; abbreviations come before numbers because `No.` is one only in front
+/// of a digit, and after times because of `P.M.`; Roman numerals and the names of rooms and roads
+/// come after abbreviations, because they look for the words of those.
 const PASSES: [(Needs, Pass); 24] = [
     (Nothing, addresses::emails),
     (Nothing, addresses::links),
@@ -93,7 +93,7 @@ const SCALES: [(u64, &str); 6] = [
     (1_000, "thousand"),
 ];
 
-/// `1234` is "one thousand two hundred thirty-four".
+/// Cardinal number: `1234` is "one thousand two hundred thirty-four".
 pub(super) fn cardinal(number: u64) -> String {
     if number == 0 {
         return SMALL[0].to_owned();
@@ -133,7 +133,7 @@ fn word(words: &[&'static str], index: u64) -> Option<&'static str> {
     words.get(usize::try_from(index).ok()?).copied()
 }
 
-/// `22` is "twenty-second".
+/// Ordinal number: `22` is "twenty-second".
 pub(super) fn ordinal(number: u64) -> String {
     let cardinal = cardinal(number);
     let at = cardinal.rfind([' ', '-']).map_or(0, |at| at + 1);
@@ -152,7 +152,7 @@ pub(super) fn ordinal(number: u64) -> String {
     format!("{head}{last}")
 }
 
-/// `1999` is "nineteen ninety-nine", `2005` "two thousand five".
+/// Year: `1999` is "nineteen ninety-nine", `2005` "two thousand five".
 pub(super) fn year(year: u64) -> String {
     match (year / 100, year % 100) {
         (2 | 10 | 20, 0..10) => cardinal(year),
@@ -163,7 +163,7 @@ pub(super) fn year(year: u64) -> String {
     }
 }
 
-/// The plural of a number's word, for decades: `90` is "nineties".
+/// Plural of a number's word, for decades: `90` is "nineties".
 pub(super) fn plural(word: &str) -> String {
     match word.strip_suffix('y') {
         Some(stem) => format!("{stem}ies"),
@@ -172,7 +172,7 @@ pub(super) fn plural(word: &str) -> String {
     }
 }
 
-/// Digit by digit: `007` is "zero zero seven".
+/// Number read digit by digit: `007` is "zero zero seven".
 pub(super) fn digits(text: &str) -> String {
     let words: Vec<&str> = text.chars().filter_map(|c| c.to_digit(10)).map(|d| SMALL[d as usize]).collect();
     words.join(" ")

@@ -1,12 +1,12 @@
-//! Many ways to write one character become one way, and what no voice can say goes.
+//! Folding of the many forms of one character into one, and removal of what no voice can say.
 
 use unicode_normalization::UnicodeNormalization;
 
 use super::rewrite::pattern;
 
-/// Folds typographic variants into the plain characters the later passes look for. Done before
-/// everything else, so that no pass needs to know about curly quotes or styled letters, and so that
-/// a dropped emoji cannot join two words after the fact.
+/// Folds typographic variants into the plain characters that the later passes expect. It comes
+/// before everything else, so that no pass needs to know about curly quotes or styled letters, and
+/// so that a dropped emoji cannot join two words later.
 pub(super) fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     let mut raised = false;
@@ -29,14 +29,14 @@ pub(super) fn fold(text: &str) -> String {
         }
     }
     let folded: String = folded.nfc().collect();
-    // What NFC leaves of accents stands on letters that have none.
+    // Accents left over after NFC belong to letters that have none.
     let folded = pattern!(r"(\p{Latin})\p{M}+").replace_all(&folded, "$1");
     pattern!(r"[^\p{L}\p{M}\p{N}\p{ASCII}€£¥₹₩¢°×÷±≈≠≤≥√∞→←↔⇒⇔∑∏∫∂∇∈∉∪∩⊂∅∝∴≡·⋅‰–—•‣◦▪§]")
         .replace_all(&folded, " ")
         .into_owned()
 }
 
-/// Folds styled letters and digits alone, as a text of any language needs it.
+/// Folds only styled letters and digits, as needed for a text of any language.
 pub(super) fn letters(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for c in text.chars() {
@@ -55,20 +55,20 @@ fn is_styled(c: char) -> bool {
         | '\u{1D400}'..='\u{1D7FF}' | '\u{1F110}'..='\u{1F189}')
 }
 
-/// Marks that change how a character looks (emoji selectors, the keycap, joiners), not what it
-/// says.
+/// Whether a mark changes how a character looks (emoji selectors, the keycap, joiners), not its
+/// meaning.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\r' | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
         | '\u{2060}'..='\u{206F}' | '\u{20E3}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E01EF}')
 }
 
-/// Adds a character as it is written plainly: full-width, bold, circled and other styled letters as
+/// Adds a character in its plain form: full-width, bold, circled and other styled letters become
 /// the letters they are.
 fn fold_letter(c: char, folded: &mut String) {
     let c = plain(c);
     match unstyled(c) {
         Some(letter) => folded.push(letter),
-        // Numbers in circles stand apart.
+        // Numbers in circles are separate words.
         None if c.is_numeric() && ('\u{2460}'..='\u{24FF}').contains(&c) => {
             folded.push(' ');
             folded.extend(c.nfkc());
@@ -79,15 +79,16 @@ fn fold_letter(c: char, folded: &mut String) {
     }
 }
 
-/// Whether compatibility decomposition (NFKC) gives the same text in plain letters. Marks and signs
-/// keep their form: the passes know them.
+/// Whether compatibility decomposition (NFKC) gives the same text in plain letters. Punctuation and
+/// signs keep their form: the passes know them.
 fn has_plain_form(c: char) -> bool {
     !c.is_ascii()
         && (c.is_alphanumeric() && !matches!(c, 'ª' | 'º')
             || matches!(c, '\u{3300}'..='\u{33FF}' | '\u{FF01}'..='\u{FF5E}' | '\u{2474}'..='\u{249B}'))
 }
 
-/// Styled letters to which Unicode gives no plain form: small capitals, and white letters on black.
+/// Plain form of styled letters for which Unicode has none: small capitals, and white letters on
+/// black.
 fn unstyled(c: char) -> Option<char> {
     const SMALL_CAPITALS: &str = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡ\u{0}ʏᴢ";
     let nth = |first: char, at: u32| char::from_u32(u32::from(first) + at);

@@ -1,9 +1,9 @@
-//! Formulas in LaTeX, as language models write them, become plain text that the later passes read:
-//! `\frac{a}{b}` is "a over b", `\times` is "times". Commands are read wherever they stand, because
-//! the cutter may have parted a formula from its dollars.
+//! Conversion of formulas in LaTeX, as language models write them, to plain text for the later
+//! passes: `\frac{a}{b}` is "a over b", `\times` is "times". Commands are read anywhere, because
+//! the splitter may have separated a formula from its dollar signs.
 //!
-//! MathCAT (speech for MathML) was weighed and left out: it needs a converter from LaTeX before it,
-//! and folders of rules beside it, for the few dozen commands that answers have.
+//! MathCAT (speech for MathML) was considered and rejected: it needs a converter from LaTeX before
+//! it, and folders of rules beside it, for the few dozen commands that occur in answers.
 
 mod table;
 
@@ -12,10 +12,10 @@ use table::{KNOWN, STRUCTURES};
 use super::rewrite::pattern;
 use crate::tts::abbreviations::holds;
 
-/// How deep groups may be nested; what is deeper is read without its structure.
+/// Deepest nesting of groups; deeper ones are read without their structure.
 const DEEPEST: usize = 12;
 
-/// Reads the formulas of `text`; the rest stays as it is.
+/// Reads the formulas of `text`; the rest stays unchanged.
 pub(super) fn read(text: &str) -> String {
     if !text.contains(['\\', '$']) {
         return text.to_owned();
@@ -34,7 +34,7 @@ pub(super) fn read(text: &str) -> String {
     out + rest
 }
 
-/// Reads a formula in its marks at the start of `text`; gives what follows it.
+/// Reads a formula with its delimiters at the start of `text`; returns the text after it.
 fn formula<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
     for (open, close) in [("$$", "$$"), (r"\[", r"\]"), (r"\(", r"\)")] {
         let Some(inner) = text.strip_prefix(open) else { continue };
@@ -56,11 +56,11 @@ fn formula<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
     })
 }
 
-/// Reads a command at the start of a text that is no formula; gives what follows it.
+/// Reads a command at the start of a text that is no formula; returns the text after it.
 fn command<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
     let (name, rest) = command_name(text)?;
     let known = KNOWN.iter().any(|(known, _)| *known == name) || holds(STRUCTURES, name);
-    // Elsewhere a backslash may part the folders of a path.
+    // Elsewhere a backslash may separate the folders of a path.
     let path =
         out.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ':' | '\\')) && !out.ends_with(char::is_numeric);
     (known && !path).then(|| {
@@ -74,7 +74,7 @@ fn command<'t>(text: &'t str, out: &mut String) -> Option<&'t str> {
     })
 }
 
-/// Whether what stands between two dollars is a formula, and not a text between two prices.
+/// Whether the text between two dollar signs is a formula, and not a text between two prices.
 fn is_formula(inner: &str) -> bool {
     let whole = !inner.is_empty() && inner.len() <= 400 && inner.trim() == inner && !inner.contains('\n');
     let closed =
@@ -84,7 +84,7 @@ fn is_formula(inner: &str) -> bool {
     whole && closed && (inner.contains('\\') || (signs && !words))
 }
 
-/// A formula as text.
+/// Plain text of a formula.
 fn said(formula: &str, depth: usize) -> String {
     let mut reader = Reader { rest: formula, depth };
     let mut words = String::new();
@@ -96,7 +96,7 @@ fn said(formula: &str, depth: usize) -> String {
     words.trim().replace(" ,", ",")
 }
 
-/// Adds words, a space before them.
+/// Appends words, with a space before them.
 fn spaced(words: &str, out: &mut String) {
     if !out.is_empty() && !out.ends_with([' ', '(', '"']) && !words.starts_with(['^', ',', ')', '°']) {
         out.push(' ');
@@ -104,10 +104,10 @@ fn spaced(words: &str, out: &mut String) {
     out.push_str(words);
 }
 
-/// What is left of a formula.
+/// Reader of the rest of a formula.
 struct Reader<'t> {
     rest: &'t str,
-    /// How many groups and commands are open around it.
+    /// Number of open groups and commands around it.
     depth: usize,
 }
 
@@ -140,7 +140,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Reads the sign behind a backslash: most of them are spaces.
+    /// Reads the sign after a backslash: most of them are spaces.
     fn escaped(&mut self) -> String {
         match self.take_first() {
             "\\" => ", ".to_owned(),
@@ -149,7 +149,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Names of functions and words stay, of short runs each letter is a variable.
+    /// Reads letters. Names of functions and words stay; in other short runs each letter is a
+    /// variable.
     fn letters(&mut self) -> String {
         let run = self.take(char::is_alphabetic);
         let function =
@@ -168,7 +169,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Reads the exponent behind a `^`.
+    /// Reads the exponent after a `^`.
     fn power(&mut self) -> String {
         let exponent = self.argument();
         match exponent.trim() {
@@ -182,8 +183,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Reads what a command or a mark is applied to: a group in braces, else the next digit, letter
-    /// or command.
+    /// Reads the argument of a command or a sign: a group in braces, else the next digit, letter or
+    /// command.
     fn argument(&mut self) -> String {
         self.rest = self.rest.trim_start();
         let group = self.rest.starts_with('{');
@@ -204,7 +205,7 @@ impl<'t> Reader<'t> {
         item
     }
 
-    /// Reads the text of a group in braces; one that never closes goes to the end.
+    /// Reads the text of a group in braces; one that never closes extends to the end.
     fn group(&mut self) -> &'t str {
         let mut depth = 0;
         for (at, c) in self.rest.char_indices() {
@@ -224,7 +225,7 @@ impl<'t> Reader<'t> {
         inner
     }
 
-    /// Says a command whose name was read, with its arguments.
+    /// Puts a command into words, with its arguments, after its name was read.
     fn command(&mut self, name: &str) -> String {
         match name {
             "frac" | "dfrac" | "tfrac" | "cfrac" => self.fraction(),
@@ -278,12 +279,12 @@ impl<'t> Reader<'t> {
         format!("{of} {}", self.argument())
     }
 
-    /// Reads a group of words as they stand.
+    /// Reads a group of words unchanged.
     fn text(&mut self) -> String {
         if self.rest.starts_with('{') { self.group().to_owned() } else { String::new() }
     }
 
-    /// Reads the limits of a sum and says them.
+    /// Reads the limits of a sum and puts them into words.
     fn range(&mut self, what: &str) -> String {
         let mut words = what.to_owned();
         for _ in 0..2 {

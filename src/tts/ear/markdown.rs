@@ -1,9 +1,10 @@
-//! Markdown's marks go; what they marked stays.
+//! Removal of Markdown's marks; the marked text stays.
 
 use super::rewrite::{pattern, rewrite};
 
-/// Reads Markdown (and the little HTML models mix into it) as plain text on one line. Code blocks
-/// are dropped: nobody wants them read out. A fence that never closes takes the rest of the text.
+/// Turns Markdown (and the little HTML that models mix into it) into plain text on one line. Code
+/// blocks are dropped, since they are not worth hearing. A fence that never closes takes the rest
+/// of the text.
 pub(super) fn strip(text: &str) -> String {
     let mut prose = Prose::default();
     let mut fence: Option<&str> = None;
@@ -23,14 +24,15 @@ pub(super) fn strip(text: &str) -> String {
     prose.text
 }
 
-/// The fence a line opens or closes. One that is opened and closed on the same line is inline code.
+/// Fence that a line opens or closes. One that is opened and closed on the same line is inline
+/// code.
 fn fence_mark(line: &str) -> Option<&'static str> {
     let line = line.trim_start();
     ["```", "~~~"].into_iter().find(|mark| line.strip_prefix(mark).is_some_and(|rest| !rest.contains(mark)))
 }
 
-/// Lines joined into running text. A block (heading, list item, table row, paragraph) ends as a
-/// sentence does, or the voice would run it into the next.
+/// Lines joined into running text. A block (heading, list item, table row, paragraph) ends like a
+/// sentence, or the voice would run it into the next.
 #[derive(Default)]
 struct Prose {
     text: String,
@@ -53,7 +55,7 @@ impl Prose {
         if !self.text.is_empty() {
             let said = self.text.trim_end_matches(['"', '\'', ')', ' ']);
             let open = !said.ends_with(['.', ',', ';', ':', '?', '!']);
-            // A full stop would make an initial of a letter: "Vitamin C".
+            // A full stop would turn a letter into an initial: "Vitamin C".
             let stop = if pattern!(r"(?:\b|[0-9])\p{Lu}$").is_match(said) { "; " } else { ". " };
             self.text.push_str(if (block || self.pause) && open { stop } else { " " });
         }
@@ -62,7 +64,8 @@ impl Prose {
     }
 }
 
-/// Takes the marks off the start of a line; says whether it was a block of its own.
+/// Removes the marks from the start of a line; returns the text and whether it was a block of its
+/// own.
 fn block(line: &str) -> (String, bool) {
     let rule = pattern!(r"^[\s>]*(?:(?:[-_*=]\s*){3,}|[-=]{2,}|[|:\s-]*\|[|:\s-]*|\[[^\]]+\]:\s*\S+.*)$");
     if rule.is_match(line) {
@@ -75,7 +78,7 @@ fn block(line: &str) -> (String, bool) {
     if let Some(item) = pattern!(r"^\s*[-*+•‣◦▪]\s+(?:\[[ xX]\]\s+)?(.*)$").captures(&quoted) {
         return (item[1].to_owned(), true);
     }
-    // A step's number is worth hearing, its dot would end a sentence.
+    // The number of a step is kept; its dot would end a sentence.
     if let Some(step) = pattern!(r"^\s*([0-9]{1,3})[.)]\s+(\S.*)$").captures(&quoted) {
         return (format!("{}, {}", &step[1], &step[2]), true);
     }
@@ -88,7 +91,7 @@ fn block(line: &str) -> (String, bool) {
 
 fn inline(text: &str) -> String {
     let text = pattern!(r"!?\[([^\[\]]*)\]\((?:[^()]|\([^()]*\))*\)").replace_all(text, "$1");
-    // Once more, for an image inside a link.
+    // A second pass, for an image inside a link.
     let text = pattern!(r"!?\[([^\[\]]*)\]\((?:[^()]|\([^()]*\))*\)").replace_all(&text, "$1");
     let text = pattern!(r"\[([^\[\]]*\p{L}[^\[\]]*)\]\[[^\[\]]*\]").replace_all(&text, "$1");
     let text = pattern!(r"\[\^?[0-9]+\]|\[\^[^\]]*\]").replace_all(&text, "");
@@ -98,7 +101,7 @@ fn inline(text: &str) -> String {
     emphasis(&placeholders(&text))
 }
 
-/// Takes HTML's tags out. What only looks like one is text.
+/// Removes HTML's tags, but not text that only looks like one.
 fn tags(text: &str) -> String {
     let tag = pattern!(
         r"(?i)<!--.*?-->|</?(?:a|abbr|b|big|blockquote|body|caption|center|cite|code|dd|del|details|div|dl|dt|em|font",
@@ -109,13 +112,13 @@ fn tags(text: &str) -> String {
     tag.replace_all(text, "").into_owned()
 }
 
-/// `<Enter>` is a key and `<name>` a gap to fill: their words are said. In `a<b` the sign stays.
+/// Reads `<Enter>`, a key, and `<name>`, a gap to fill, as their words. In `a<b` the sign stays.
 fn placeholders(text: &str) -> String {
     let text = rewrite(text, pattern!(r"</?(\p{L}[\p{L}\p{N} _/.+-]*)>"), |site| {
         let free = !site.previous().is_some_and(char::is_alphanumeric);
         free.then(|| site.group(1).to_owned())
     });
-    // The arguments of a type, `Map<K, V>`, unless single letters are compared.
+    // Arguments of a type, `Map<K, V>`, unless single letters are compared.
     let arguments = pattern!(r"(\p{L}{2,})<(\p{L}[\p{L}\p{N}_]*(?:, ?\p{L}[\p{L}\p{N}_]*)*)>");
     rewrite(&text, arguments, |site| Some(format!("{} {}", site.group(1), site.group(2))))
 }
@@ -138,18 +141,18 @@ fn entities(text: &str) -> String {
     })
 }
 
-/// Stars, underscores, ticks and tildes that dress words go; those that calculate are kept as
-/// words.
+/// Removes asterisks, underscores, backticks and tildes that mark words; those that are operators
+/// are kept as words.
 fn emphasis(text: &str) -> String {
     let text = pattern!(r"\b([0-9]+|[a-z])\*\*([0-9]+|[a-z]\b)").replace_all(text, "$1^$2");
     let text = products(&text);
     let text = pattern!(r"[*`]|~~").replace_all(&text, "");
-    // An underscore inside a word may belong to an address; it is read later.
+    // An underscore inside a word may belong to an address, which is read later.
     pattern!(r"\b_+|_+\b").replace_all(&text, "").into_owned()
 }
 
-/// A star between two factors multiplies, if one of them is a number, a single letter or in
-/// brackets (`2*pi*r`); so does one between words that has no partner or stands in an equation.
+/// Reads an asterisk between two factors as a product, if one of them is a number, a single letter
+/// or in brackets (`2*pi*r`); also one between words that has no partner or stands in an equation.
 fn products(text: &str) -> String {
     let text = pattern!(r"([0-9)]|\b[a-z]) \*\* ([0-9(]|[a-z]\b)").replace_all(text, "$1^$2");
     let text = pattern!(r"([\p{L}0-9)\]]) \* ([\p{L}0-9(\[])").replace_all(&text, "$1 × $2");
@@ -165,7 +168,7 @@ fn products(text: &str) -> String {
     text
 }
 
-/// Whether what stands before (or behind) a star is a number, a single letter or a bracket there.
+/// Whether the text before (or after) an asterisk is a number, a single letter or a bracket there.
 fn is_factor(part: &str, before: bool) -> bool {
     let edge = if before { part.chars().next_back() } else { part.chars().next() };
     let inner = if before { part.chars().rev().nth(1) } else { part.chars().nth(1) };
@@ -174,7 +177,7 @@ fn is_factor(part: &str, before: bool) -> bool {
     edge.is_some_and(|c| bracket.contains(&c) || c.is_ascii_digit() || (c.is_alphabetic() && single))
 }
 
-/// Whether a part may stand before or behind a star that multiplies.
+/// Whether a part may be an operand of an asterisk that multiplies.
 fn is_operand(part: &str) -> bool {
     let ends = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '(' | ')' | '[' | ']' | '_'));
     ends(part.chars().next()) && ends(part.trim_end_matches(['.', ',', ';', ':', '?', '!']).chars().next_back())

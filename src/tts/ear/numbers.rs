@@ -1,14 +1,14 @@
-//! Numbers as such: fractions, ordinals, years, and whatever digits are left.
+//! Plain numbers: fractions, ordinals, years, and all digits that are left.
 
 use super::english::{cardinal, digits, ordinal, plural, year};
 use super::rewrite::{Site, number, pattern, rewrite};
 
-/// The longest number said as one. Beyond it nobody follows, and it is an identifier more often
-/// than an amount.
+/// Longest number read as one, in digits. A longer one is hard to follow, and is an identifier more
+/// often than an amount.
 const LONGEST: usize = 15;
 
-/// A number as the number pattern finds it, in words: grouped by commas, with decimals, a version,
-/// an IP address or a list.
+/// Puts a number, as the number pattern matches it, into words: grouped by commas, with decimals, a
+/// version, an IP address or a list.
 pub(super) fn spoken(number: &str) -> String {
     if pattern!(r"^[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?$").is_match(number) {
         return dotted(&number.replace(',', ""));
@@ -36,12 +36,13 @@ fn integer(number: &str) -> String {
     }
 }
 
-/// Whether a number counts exactly one thing, and takes its noun in the singular.
+/// Whether a number is exactly one, so that its noun is singular.
 pub(super) fn is_one(number: &str) -> bool {
     number == "1"
 }
 
-/// `1/2` is "one half", `2 3/4` "two and three quarters", `8/10` "eight out of ten".
+/// Reads fractions: `1/2` is "one half", `2 3/4` "two and three quarters", `8/10` "eight out of
+/// ten".
 pub(super) fn fractions(text: &str) -> String {
     let rating = pattern!(r"\b([0-9]+\.[0-9]+)/([0-9]+)\b");
     let text = rewrite(text, rating, |site| {
@@ -70,7 +71,7 @@ pub(super) fn fractions(text: &str) -> String {
 fn fraction(top: u64, bottom: u64) -> String {
     let (count, many) = (cardinal(top), top != 1);
     match (top, bottom) {
-        // None of them is ever a fraction.
+        // Pairs that are never a fraction.
         (24, 7) | (9, 11) | (50, 50) | (20, 20) => format!("{count} {}", cardinal(bottom)),
         (_, 2) if many => format!("{count} halves"),
         (_, 2) => format!("{count} half"),
@@ -83,15 +84,15 @@ fn fraction(top: u64, bottom: u64) -> String {
     }
 }
 
-/// `22nd` is "twenty-second".
+/// Reads ordinals: `22nd` is "twenty-second".
 pub(super) fn ordinals(text: &str) -> String {
     rewrite(text, pattern!(r"\b([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,15})(?i:st|nd|rd|th)\b"), |site| {
         site.group(1).replace(',', "").parse().ok().map(ordinal)
     })
 }
 
-/// Every digit left. A bare four-digit number of the last nine centuries is a year: English says
-/// 1999 bottles as one.
+/// Reads every digit left. A bare four-digit number of the last nine centuries is a year; "1999
+/// bottles" sounds the same.
 pub(super) fn numbers(text: &str) -> String {
     let text = rewrite(text, pattern!(r"([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,3})\b"), |site| {
         let letters = site.previous().is_some_and(char::is_alphanumeric);
@@ -120,7 +121,8 @@ pub(super) fn numbers(text: &str) -> String {
     })
 }
 
-/// `747s` are "seven hundred forty-sevens", `49ers` "forty-niners", and `45s` seconds.
+/// Reads plurals: `747s` are "seven hundred forty-sevens", `49ers` "forty-niners", and `45s`
+/// seconds.
 fn plurals(text: &str) -> String {
     let text = rewrite(text, pattern!(r"\b([0-9]{1,3}(?:,000)+)s\b"), |site| Some(plural(&spoken(site.group(1)))));
     rewrite(&text, pattern!(r"\b([0-9]{2,4})(s|ers)\b"), |site| {
@@ -135,8 +137,8 @@ fn plurals(text: &str) -> String {
     })
 }
 
-/// `1920x1080` is "1920 by 1080", `3 × 4` "3 times 4", `10x` "10 times" where nothing is worked
-/// out.
+/// Reads factors: `1920x1080` is "1920 by 1080", `3 × 4` "3 times 4", `10x` "10 times" outside of
+/// calculations.
 fn factors(text: &str) -> String {
     let text = rewrite(text, pattern!(r"([0-9]) ?([x×])(?: ?([0-9])|\b)"), |site| {
         let (sign, next) = (site.group(2), site.group(3));
@@ -150,7 +152,7 @@ fn factors(text: &str) -> String {
             (_, next) => Some(format!("{} times {next}", site.group(1))),
         }
     });
-    // A second factor may itself be one: `2 × 3 × 4`.
+    // A second factor may itself be a first one: `2 × 3 × 4`.
     rewrite(&text, pattern!(r"([0-9]) ?× ?([0-9])"), |site| Some(format!("{} times {}", site.group(1), site.group(2))))
 }
 
@@ -158,8 +160,8 @@ fn glued(site: &Site) -> bool {
     site.next().is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | ')'))
 }
 
-/// The sign of a number, whose pattern's first group is the hyphen before it: a minus where a word
-/// could start, a joint elsewhere (`GPT-4`).
+/// Sign of a number, whose pattern's first group is the hyphen before it: a minus where a word
+/// could start, a hyphen elsewhere (`GPT-4`).
 pub(super) fn sign(site: &Site) -> &'static str {
     match site.previous() {
         _ if site.group(1).is_empty() => "",

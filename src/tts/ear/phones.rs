@@ -1,10 +1,10 @@
-//! Telephone numbers: digit by digit, a pause between the groups.
+//! Telephone numbers, read digit by digit, with a pause between the groups.
 
 use super::english::{cardinal, digits};
 use super::rewrite::{pattern, rewrite};
 
 pub(super) fn phones(text: &str) -> String {
-    // Too short or too plain to be known by their shape: what stands before them tells.
+    // Numbers too short or too plain to be recognised by their form: the words before them decide.
     let called = pattern!(
         r"(?i)\b((?:call|calling|dial|phone|telephone|tel|fax|text|number|mobile|cell|whatsapp|sms|reach|ring|contact",
         r"|hotline|message)\b[^0-9.!?;+]{0,30}[.:]? ?)([0-9]{3}-[0-9]{4}|[0-9]{7}|[0-9]{10,12})\b"
@@ -36,7 +36,7 @@ pub(super) fn phones(text: &str) -> String {
     })
 }
 
-/// A number without groups in those of North America: `5551234567` is `555 123 4567`.
+/// Splits a number without groups like those of North America: `5551234567` is `555 123 4567`.
 fn parted(number: &str) -> String {
     if number.contains('-') {
         return number.to_owned();

@@ -1,10 +1,10 @@
-//! What holds for any text, not only for those in the tables.
+//! Properties that hold for any text, not only for those in the tables.
 
 use proptest::prelude::*;
 
 use super::for_ear;
 
-/// What reached the voice that it cannot say, if anything did.
+/// First character in the result that a voice cannot say, if any.
 fn unspeakable(heard: &str) -> Option<char> {
     let speech = |c: char| c.is_alphabetic() || matches!(c, ' ' | '.' | ',' | ';' | ':' | '?' | '!' | '\'' | '-');
     let mark = regex::Regex::new(r"[\p{M}]").expect("a pattern");
@@ -15,7 +15,7 @@ fn unspeakable(heard: &str) -> Option<char> {
     })
 }
 
-/// Pieces of what models write, in orders they do not.
+/// Pieces of text as models write them, in random order.
 fn jumble() -> impl Strategy<Value = String> {
     let pieces = vec![
         "#",
@@ -119,7 +119,7 @@ fn jumble() -> impl Strategy<Value = String> {
     proptest::collection::vec(proptest::sample::select(pieces), 0..32).prop_map(|pieces| pieces.concat())
 }
 
-/// Sentences a model could write. None ends in a single letter: what is heard then may be an
+/// Sentences as a model could write them. None ends in a single letter, which may be taken for an
 /// initial.
 fn sentence() -> impl Strategy<Value = String> {
     let pieces = vec![

@@ -1,10 +1,10 @@
-//! Ranges, and the dashes between numbers: from one to another, or minus.
+//! Ranges, and the dashes between numbers: "to", or minus.
 
 use super::english::digits;
 use super::rewrite::{Site, number, pattern, rewrite};
 
-/// `10-20` is "10 to 20"; the numbers themselves are read later, with whatever follows them. A
-/// hyphen in front of an equals sign, or between spaces and a smaller number, is a minus.
+/// Reads ranges: `10-20` is "10 to 20"; the numbers themselves are read later, with the words after
+/// them. A hyphen in front of an equals sign, or between spaces and a smaller number, is a minus.
 pub(super) fn ranges(text: &str) -> String {
     let text = dashed(&minuses(text));
     let text = rewrite(&text, pattern!("(", number!(), r"[a-z]?) - (-?", number!(), ")"), |site| {
@@ -15,7 +15,7 @@ pub(super) fn ranges(text: &str) -> String {
     rewrite(&text, pattern!(number!(), r"(?:[%°][CF]?)?(?:[-–—][$€£]?", number!(), ")+| – (?:[0-9])"), chain)
 }
 
-/// Dashes that are a minus: before a number, where none can come to an end, and behind a variable
+/// Reads dashes that are a minus: before a number, where no range can end, and after a variable
 /// (`n-1`).
 fn minuses(text: &str) -> String {
     let text = rewrite(text, pattern!(r"(^|[\s(\[=×÷±<>≤≥≈])–([0-9.])"), |site| {
@@ -28,8 +28,8 @@ fn minuses(text: &str) -> String {
     })
 }
 
-/// A dash between two amounts with their own units, two letters, or two names: `5kg–10kg`, `A–Z`,
-/// `Paris–Lyon`.
+/// Reads a dash between two amounts with their own units, two letters, or two names: `5kg–10kg`,
+/// `A–Z`, `Paris–Lyon`.
 fn dashed(text: &str) -> String {
     let text = &pattern!(r"\b([a-z]|[0-9]+)\.{2,3}([a-z]\b|[0-9])").replace_all(text, "$1 to $2");
     let amounts =
@@ -49,7 +49,7 @@ fn dashed(text: &str) -> String {
     pattern!(r"(\p{L})–(\p{Ll})").replace_all(&text, "$1-$2").into_owned()
 }
 
-/// A chain of numbers with dashes between them.
+/// Reads a chain of numbers with dashes between them.
 fn chain(site: &Site) -> Option<String> {
     let whole = site.group(0);
     if let Some(digit) = whole.strip_prefix(" – ") {
@@ -62,7 +62,7 @@ fn chain(site: &Site) -> Option<String> {
         return None;
     }
     let ends: Vec<&str> = whole.split(['-', '–', '—']).collect();
-    // Longer chains with parts no amount has are codes, such as an ISBN.
+    // Longer chains with parts that no amount has are codes, such as an ISBN.
     if ends.len() > 2 && ends.iter().any(|end| end.len() > 3 || end.starts_with('0')) {
         return Some(ends.into_iter().map(digits).collect::<Vec<_>>().join(", "));
     }
@@ -74,8 +74,7 @@ fn chain(site: &Site) -> Option<String> {
     }))
 }
 
-/// Whether a spaced hyphen stands between a smaller and a larger number, and nothing is worked out
-/// from them.
+/// Whether a spaced hyphen stands between a smaller and a larger number, outside of a calculation.
 fn rises(site: &Site) -> bool {
     let value = |index| site.group(index).replace(',', "").parse::<f64>().ok();
     let sum = site.after.trim_start().starts_with('=');

@@ -1,9 +1,9 @@
-//! The one tool all passes are made of: find a pattern, put words in its place.
+//! Replacement of a pattern by words, on which all passes are built.
 
 use regex::{Captures, Regex};
 
-/// A regular expression, compiled once. Only constants come here and the tests run every one of
-/// them, so a pattern that does not compile cannot ship.
+/// Regular expression that is compiled once. Patterns are constants, and the tests run every one of
+/// them, so one that does not compile cannot be released.
 macro_rules! pattern {
     ($($source:expr),+ $(,)?) => {{
         static PATTERN: std::sync::LazyLock<regex::Regex> =
@@ -12,8 +12,8 @@ macro_rules! pattern {
     }};
 }
 
-/// Anything that reads as one number: `7`, `1,234.5`, `1.2.3`. [`super::numbers::spoken`] decides
-/// what it means.
+/// Pattern of anything that reads as one number: `7`, `1,234.5`, `1.2.3`.
+/// [`super::numbers::spoken`] decides what it means.
 macro_rules! number {
     () => {
         r"[0-9](?:[0-9.,]*[0-9])?"
@@ -22,8 +22,8 @@ macro_rules! number {
 
 pub(super) use {number, pattern};
 
-/// One place where a pattern matched, with the text around it: the regex crate cannot look around,
-/// so passes look here.
+/// Place where a pattern matched, with the text around it: the regex crate has no lookaround, so
+/// passes examine this text.
 pub(super) struct Site<'t> {
     pub caps: Captures<'t>,
     pub before: &'t str,
@@ -31,7 +31,7 @@ pub(super) struct Site<'t> {
 }
 
 impl<'t> Site<'t> {
-    /// What a group matched, or nothing where it took no part.
+    /// Text that a group matched; empty where it took no part.
     pub fn group(&self, index: usize) -> &'t str {
         self.caps.get(index).map_or("", |group| group.as_str())
     }
@@ -44,15 +44,15 @@ impl<'t> Site<'t> {
         self.after.chars().next()
     }
 
-    /// Whether a sentence may end here: the text does, or the next word starts with a capital.
+    /// Whether a sentence may end here: the text ends, or the next word starts with a capital.
     pub fn ends_sentence(&self) -> bool {
         self.after.trim_start().chars().next().is_none_or(char::is_uppercase)
     }
 }
 
-/// Replaces each match by the words for it; where there are none (`None`) the match stays. New
-/// words never run into neighbouring letters or digits (`H2O` becomes `H two O`), while an end of
-/// the match that stays as it was stays joined to what it was part of.
+/// Replaces each match by its words; where there are none (`None`) the match stays. New words never
+/// run into neighbouring letters or digits (`H2O` becomes `H two O`), while an end of the match
+/// that stays unchanged stays joined to the text beside it.
 pub(super) fn rewrite(text: &str, pattern: &Regex, words: impl Fn(&Site) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut done = 0;

@@ -1,21 +1,21 @@
 //! Roman numerals: `Louis XIV` is "Louis the fourteenth", `World War II` "World War two".
 //!
-//! Many are also words, initials or sizes (`CD`, `MIX`, `I`, `XL`). So a numeral counts only behind
-//! a word that is counted or a name that is numbered, and the shorter it is, the surer that word
+//! Many are also words, initials or sizes (`CD`, `MIX`, `I`, `XL`). So a numeral counts only after
+//! a word for something numbered or after a name, and the shorter it is, the more certain that word
 //! must be.
 
 use super::english::{cardinal, ordinal, year};
 use super::rewrite::{Site, pattern, rewrite};
 use crate::tts::abbreviations::{holds, is_name};
 
-/// What is counted: behind these even a single letter is a numeral.
+/// Words for things that are numbered: after these even a single letter is a numeral.
 const COUNTED: &str = "\
     Act Amendment Annex Apollo Appendix Article Bowl Book Canto Category Chapter Class Corps \
     Division Episode Factor Fantasy Figure Form Godfather Grade Group Level Olympiad Opus Part \
     Phase Quadrant Rambo Region Rocky Rule Scene Schedule Season Section Stage Step Symphony \
     Table Tier Title Type Unit Vatican Volume War Wars WrestleMania Zone";
 
-/// Of these, what somebody may speak of who goes on with "I": "the Book I read".
+/// Words of the list above after which "I" may be the pronoun: "the Book I read".
 const SPOKEN_OF: &str = "Book Chapter Episode Figure Form Part Rule Scene Season Step Table";
 
 /// Titles before a ruler's name.
@@ -23,7 +23,7 @@ const TITLES: &str = "\
     Archduke Caliph Count Czar Duke Earl Emperor Empress Kaiser Khan King Patriarch Pharaoh Pope \
     Prince Princess Queen Shah Sultan Tsar";
 
-/// Names of rulers and popes, and first names of people who are the second or third of theirs.
+/// Names of rulers and popes, and first names of people who are the second or third of that name.
 const NAMES: &str = "\
     Abbas Abdulhamid Abdullah Adolf Albert Alexander Alexios Alfonso Amenhotep Andrew Anne \
     Antiochus Artaxerxes Arthur August Augustus Baldwin Basil Bela Benedict Boniface Boris Carl \
@@ -38,11 +38,11 @@ const NAMES: &str = "\
     Stephen Suleiman Theodore Thomas Thutmose Thurston Umberto Urban Victor Victoria Vittorio \
     Vladimir Walter Wilhelm Willem William Xerxes";
 
-/// Behind a numeral these are counted in order: `the XIX century`.
+/// Nouns after a numeral that is an ordinal: `the XIX century`.
 const ORDERED: &str = "century centuries dynasty Dynasty Olympiad Amendment Corps Legion Congress";
 
-/// Numerals that are also words, sizes or initials of other things: no name alone makes numbers of
-/// them.
+/// Numerals that are also words, sizes or initials of other things: a name alone does not make them
+/// numbers.
 const AMBIGUOUS: &str = "\
     I V X C D L M CC CD CI CL CM CV CX DC DI DIV DL DM DV DX LI LV MC MD MI MIX ML MM MV MX XL \
     XX XXL XXX LIV MIDI MILL CIVIC IV VI";
@@ -65,7 +65,7 @@ pub(super) fn numerals(text: &str) -> String {
     })
 }
 
-/// Numerals behind what they count: `Parts I, II and IV`.
+/// Reads numerals after the thing they number: `Parts I, II and IV`.
 fn listed(text: &str) -> String {
     let list = pattern!(r"\b(\p{L}+) ([IVXLCDM]+(?:(?:,? (?:and|or|to|through|&)|,| ?[-–/]) ?[IVXLCDM]+)*)\b");
     rewrite(text, list, |site| {
@@ -86,7 +86,7 @@ fn listed(text: &str) -> String {
     })
 }
 
-/// The number of a numeral behind a word with a capital that is not counted.
+/// Number of a numeral after a capitalised word that is not in the list of numbered things.
 fn behind_name(site: &Site) -> Option<String> {
     let (name, numeral) = (site.group(1), site.group(2));
     let value = value(numeral).filter(|_| is_name(name) || holds(TITLES, name))?;
@@ -109,7 +109,7 @@ fn behind_name(site: &Site) -> Option<String> {
     }
 }
 
-/// Whether what follows an `I` shows that it is a number, and not the speaker.
+/// Whether the text after an `I` shows that it is a number, and not the pronoun.
 fn is_followed_as_number(after: &str) -> bool {
     let follows = pattern!(
         r"^(?:$|[.,;:)!?]| (?:of|was|is|and|to|reigned|ruled|became|died|succeeded|ascended|abdicated|begins|began",
@@ -118,7 +118,7 @@ fn is_followed_as_number(after: &str) -> bool {
     follows.is_match(after)
 }
 
-/// The value of a Roman numeral in its usual form, up to 3999.
+/// Value of a Roman numeral in its usual form, up to 3999.
 fn value(numeral: &str) -> Option<u64> {
     let usual = pattern!(r"^M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})$");
     if numeral.is_empty() || !usual.is_match(numeral) {

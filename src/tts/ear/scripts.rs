@@ -1,31 +1,31 @@
-//! Which letters a voice can say: those of the script that its language is written in. A phonemiser
-//! names any other letter one by one, with the name of its script, so they are left out.
+//! Letters that a voice can say: those of the script of its language. A phonemizer names any other
+//! letter one by one, with the name of its script, so they are left out.
 
 use regex::Regex;
 
 use super::rewrite::{pattern, rewrite};
 
-/// Stands for what was left out until the marks around it are looked at; folding lets no such
+/// Placeholder for removed text until the punctuation around it is handled; folding lets no such
 /// character through.
 const LEFT_OUT: &str = "\u{E000}";
 
-/// Leaves out what an English voice cannot say. A Greek letter alone stays: it is a symbol and has
-/// a name.
+/// Removes what an English voice cannot say. A single Greek letter stays: it is a symbol and has a
+/// name.
 pub(super) fn latin(text: &str) -> String {
-    // A pronunciation in phonetic letters says again what was just said.
+    // A pronunciation in phonetic letters only repeats the word before it.
     let phonetic = pattern!(r"[/\[(]?[\p{Latin}ˈˌː.]*[\x{250}-\x{2AF}ˈˌː][\p{Latin}ˈˌː.]*[/\])]?");
     let said = rewrite(&phonetic.replace_all(text, " "), pattern!(r"[\p{L}\p{M}--\p{Latin}]+"), |site| {
         let letters = site.group(0);
         let symbol = letters.chars().count() == 1 && greek(letters).is_some();
         Some(if symbol { letters } else { LEFT_OUT }.to_owned())
     });
-    // Brackets around nothing go with it.
+    // Brackets around removed text go with it.
     let emptied = pattern!(r#"[(\[“"]?[\s,]*\x{E000}[\s,\x{E000}]*[)\]”"]?"#);
     emptied.replace_all(&said, " ").into_owned()
 }
 
-/// Leaves out what a voice of `language` cannot say, of which Latin letters are none: the
-/// phonemiser reads them as English. Of a language whose script is not known here everything stays.
+/// Removes what a voice of `language` cannot say. Latin letters always stay: the phonemizer reads
+/// them as English. For a language whose script is not known here everything stays.
 pub(super) fn of_language<'t>(text: &'t str, language: &str) -> std::borrow::Cow<'t, str> {
     match foreign_to(language) {
         Some(foreign) => foreign.replace_all(text, " "),
@@ -33,7 +33,7 @@ pub(super) fn of_language<'t>(text: &'t str, language: &str) -> std::borrow::Cow
     }
 }
 
-/// Letters that no word of the language has.
+/// Pattern of letters that no word of the language has.
 fn foreign_to(language: &str) -> Option<&'static Regex> {
     Some(match language {
         "ru" | "uk" | "be" | "bg" | "sr" | "mk" | "kk" | "ky" | "mn" | "tt" | "ba" | "cv" => {
@@ -58,7 +58,7 @@ fn foreign_to(language: &str) -> Option<&'static Regex> {
     })
 }
 
-/// The name of a Greek letter.
+/// Name of a Greek letter.
 pub(super) fn greek(letter: &str) -> Option<&'static str> {
     Some(match letter {
         "α" | "Α" => "alpha",
@@ -88,7 +88,7 @@ pub(super) fn greek(letter: &str) -> Option<&'static str> {
     })
 }
 
-/// Names the Greek letters that are left: `Δt` is "delta t".
+/// Names the remaining Greek letters: `Δt` is "delta t".
 pub(super) fn name_greek(text: &str) -> String {
     rewrite(text, pattern!(r"\p{Greek}"), |site| Some(format!(" {} ", greek(site.group(0)).unwrap_or_default())))
 }

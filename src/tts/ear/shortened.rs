@@ -1,4 +1,4 @@
-//! Abbreviations, said in full.
+//! Abbreviations, read in full.
 
 use super::rewrite::{Site, pattern, rewrite};
 use super::units;
@@ -12,7 +12,7 @@ pub(super) fn abbreviations(text: &str) -> String {
             _ => "care of ".to_owned(),
         })
     });
-    // With the space inside, or without the last full stop, the table does not know them.
+    // With the space inside, or without the last full stop, they are not in the table.
     let text = pattern!(r"\b([eE])\. ?([gG])\b\.?").replace_all(&text, "$1.$2.");
     let text = pattern!(r"\b([iI])\. ?([eE])\b\.?").replace_all(&text, "$1.$2.");
     let text = pattern!(r"\b([aApP])\.([mM])\b\.?").replace_all(&text, "$1.$2.");
@@ -26,7 +26,7 @@ pub(super) fn abbreviations(text: &str) -> String {
         find("", site.group(1)).filter(|_| bare).map(|known| format!(" {}", known.said))
     });
     let text = rewrite(&text, pattern!(r"\b(\p{L}+(?:\.\p{L}+)*)\.(,)?"), dotted);
-    // A number in brackets that belongs to such a word is no aside: `Eq. (4)`.
+    // A number in brackets after such a word belongs to it: `Eq. (4)`.
     let bracketed = pattern!(
         r"(?i)\b((?:equation|figure|table|section|chapter|page|number|volume|article|paragraph|step|example)s?)",
         r" \(([0-9]+(?:\.[0-9]+)*[a-z]?)\)"
@@ -34,7 +34,7 @@ pub(super) fn abbreviations(text: &str) -> String {
     initials(&bracketed.replace_all(&text, "$1 $2"))
 }
 
-/// Says an abbreviation with its full stop, which stays where it also ends the sentence.
+/// Reads an abbreviation with its full stop, which stays where it also ends the sentence.
 fn dotted(site: &Site) -> Option<String> {
     let (word, comma) = (site.group(1), site.group(2));
     let known = find(site.before, word)?;
@@ -46,7 +46,7 @@ fn dotted(site: &Site) -> Option<String> {
         }
         _ => false,
     };
-    // Inside a name or an address it is none; a unit is said with its number.
+    // Inside a name or an address it is no abbreviation; a unit is read with its number.
     let inside = site.before.ends_with(['.', '/', '@']) || site.next().is_some_and(char::is_alphabetic);
     let measured = site.before.trim_end().ends_with(|c: char| c.is_ascii_digit()) && units::is_unit(word);
     if plain || inside || measured {
@@ -60,14 +60,15 @@ fn dotted(site: &Site) -> Option<String> {
     Some(format!("{}{end}", known.said))
 }
 
-/// Says a title before a name, and "versus", that have lost their full stop.
+/// Reads a title before a name, and "versus", without their full stop.
 fn undotted(site: &Site) -> Option<String> {
     let known = find("", site.group(1))?;
     let named = site.next().is_some_and(char::is_uppercase) || known.said == "versus";
     named.then(|| format!("{} ", known.said))
 }
 
-/// `Dr. Lee` is a doctor, `Elm Dr.` a drive; `St. Paul` is a saint, `Main St.` a street.
+/// Reads `Dr.` and `St.`: `Dr. Lee` is a doctor, `Elm Dr.` a drive; `St. Paul` is a saint, `Main
+/// St.` a street.
 fn title_or_road(site: &Site) -> Option<String> {
     let (title, street) = if site.group(1) == "St" { ("Saint", "Street") } else { ("Doctor", "Drive") };
     let stop = site.group(2);
@@ -84,7 +85,8 @@ fn title_or_road(site: &Site) -> Option<String> {
     }
 }
 
-/// `U.S.` is "U S" and `J. K. Rowling` "J K Rowling": the dots would be ends of sentences.
+/// Removes the dots of initials, which would end sentences: `U.S.` is "U S" and `J. K. Rowling` "J
+/// K Rowling".
 fn initials(text: &str) -> String {
     rewrite(text, pattern!(r"\b\p{Lu}(?:\.\p{Lu})+\b\.?|\b\p{Lu}\."), |site| {
         let letters = site.group(0).trim_end_matches('.');

@@ -1,12 +1,13 @@
-//! Signs that have a name, and those that only shape speech.
+//! Signs that have a name, and those that only shape the speech.
 
 use super::english::{cardinal, ordinal};
 use super::rewrite::{pattern, rewrite};
 use super::{scripts, units};
 
-/// `m^2` is "m squared", `10^6` "ten to the sixth power", `10^-3` "ten to the minus three".
+/// Reads powers: `m^2` is "m squared", `10^6` "ten to the sixth power", `10^-3` "ten to the minus
+/// three".
 pub(super) fn powers(text: &str) -> String {
-    // Two variables, of which the second has the power: `mc^2`.
+    // Two variables, the second with the power: `mc^2`.
     let text = rewrite(text, pattern!(r"\b([a-z])([a-z]\^)"), |site| {
         let unit = units::is_unit(site.group(0).trim_end_matches('^'));
         (!unit).then(|| format!("{} {}", site.group(1), site.group(2)))
@@ -26,22 +27,22 @@ pub(super) fn powers(text: &str) -> String {
     })
 }
 
-/// `π ≈ 3.14` says what one is about; before an amount alone the sign says only "about".
+/// Reads approximations: in `π ≈ 3.14` the sign is "is about", before a lone amount only "about".
 pub(super) fn nearly(text: &str) -> String {
     pattern!(r"([0-9)\p{Greek}]|\b\p{L}) ?≈ ?").replace_all(text, "$1 is about ").into_owned()
 }
 
-/// Names the signs that are left. What has no name here is dropped when the text is tidied.
+/// Names the remaining signs. A sign without a name here is dropped by the last pass.
 pub(super) fn symbols(text: &str) -> String {
     let text = scripts::name_greek(text);
     let text = pattern!(r"\b([CF])#").replace_all(&text, "$1 sharp");
-    // The way through a menu: `Settings > General`.
+    // Path through a menu: `Settings > General`.
     let text = pattern!(r"(\p{L}{2}) > (\p{Lu}\p{L})").replace_all(&text, "$1, $2");
     let text = pattern!(r"(\p{L}{2}) > (\p{Lu}\p{L})").replace_all(&text, "$1, $2");
     let text = slashes(&text);
     let text = pattern!(r"\.{2,}").replace_all(&text, ".");
     let text = pattern!(r"([∑∏∫] ?)of ").replace_all(&text, "$1");
-    // An optional plural, `file(s)`, is said as one.
+    // An optional plural, `file(s)`, is read as a plural.
     let text = pattern!(r"(\p{L})\((e?s)\)").replace_all(&text, "$1$2");
     let text = pattern!(r"\s*--+\s*|\s+-\s+|\s*[–—()\[\]{}]+").replace_all(&text, |run: &regex::Captures| {
         if run[0].contains("--") && run[0].starts_with(' ') && !run[0].ends_with(' ') { " " } else { ", " }.to_owned()
@@ -49,7 +50,7 @@ pub(super) fn symbols(text: &str) -> String {
     let sign = pattern!(r"[=!]=+|[<>]=|<-+|[-=]+>|[=+&~@#%°×÷±≈≠≤≥√∞→←↔⇒⇔∑∏∫∂∇∈∉∪∩⊂∅∝∴≡·⋅‰§<>_|^]+");
     rewrite(&text, sign, |site| {
         let sign = site.group(0);
-        // Signs in a row that mean nothing together are decoration.
+        // Signs in a row without a joint meaning are decoration.
         Some(match (name(sign), sign.chars().count()) {
             (Some(name), _) => format!(" {name} "),
             (None, 2) if sign == "++" => " plus plus ".to_owned(),
@@ -105,8 +106,8 @@ fn name(sign: &str) -> Option<&'static str> {
     })
 }
 
-/// A slash between words is a choice (`he/she`), between initials nothing (`TCP/IP`), after a price
-/// a rate, and in a path it is a slash.
+/// Reads slashes: between words a slash is a choice (`he/she`), between initials nothing
+/// (`TCP/IP`), after a price a rate, and in a path a slash.
 fn slashes(text: &str) -> String {
     rewrite(text, pattern!(r"[^\s/]*(?:/[^\s/]*)+"), |site| {
         let whole = site.group(0);

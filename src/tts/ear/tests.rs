@@ -1,6 +1,6 @@
 use super::for_ear;
 
-/// Each line is what a model writes and what the voice gets.
+/// Checks a table of the text that a model writes and the text for the voice.
 fn check(table: &[(&str, &str)]) {
     let wrong: Vec<String> = table
         .iter()

@@ -1,9 +1,9 @@
-//! The last pass: only what a voice can use is left, spaced as a sentence is.
+//! Last pass: leaves only what a voice can use, spaced like a sentence.
 
 use super::rewrite::{pattern, rewrite};
 
-/// Drops every character that is not speech, joins runs of punctuation into the one that matters
-/// most, and sets the spaces right.
+/// Drops every character that is not speech, reduces runs of punctuation to the most important one,
+/// and corrects the spaces.
 pub(super) fn tidy(text: &str) -> String {
     let text = pattern!(r"[^\p{L}\p{M}.,;:?!'-]+").replace_all(text, " ");
     let text = rewrite(&text, pattern!(r"['-]+"), |site| Some(joint(site.group(0), site.previous(), site.next())));
@@ -13,11 +13,12 @@ pub(super) fn tidy(text: &str) -> String {
     });
     let text = pattern!(r"\s+").replace_all(&text, " ");
     let text = text.trim_start_matches([' ', '.', ',', ';', ':', '?', '!']).trim_end();
-    // A comma before nothing is a pause before nothing.
+    // A comma at the end would be a pause before nothing.
     text.trim_end_matches([',', ' ']).to_owned()
 }
 
-/// A hyphen or an apostrophe belongs between two letters (`twenty-one`, `don't`) and nowhere else.
+/// Keeps hyphens and apostrophes between two letters (`twenty-one`, `don't`) and removes all
+/// others.
 fn joint(marks: &str, before: Option<char>, after: Option<char>) -> String {
     let inside = before.is_some_and(char::is_alphabetic) && after.is_some_and(char::is_alphabetic);
     if inside && marks.len() == 1 { marks.to_owned() } else { " ".to_owned() }

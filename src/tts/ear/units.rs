@@ -1,4 +1,4 @@
-//! Units of measure behind a number.
+//! Units of measure after a number.
 
 mod table;
 
@@ -8,10 +8,10 @@ use super::amounts::counted;
 use super::numbers::{is_one, sign, spoken};
 use super::rewrite::{Site, number, pattern, rewrite};
 
-/// `5 km` is "five kilometers", `60 km/h` "sixty kilometers per hour", `20 °C` "twenty degrees
-/// Celsius".
+/// Reads measures: `5 km` is "five kilometers", `60 km/h` "sixty kilometers per hour", `20 °C`
+/// "twenty degrees Celsius".
 pub(super) fn units(text: &str) -> String {
-    // Two measures of one thing: `20°C/68°F`.
+    // Two measures of the same quantity: `20°C/68°F`.
     let text = pattern!(r"([0-9] ?(?:\p{L}{1,4}|°[CF]?))/(-?[0-9][0-9.,]* ?(?:\p{L}{1,4}\b|°[CF]?))")
         .replace_all(text, "$1, $2");
     let measured = pattern!(
@@ -26,16 +26,16 @@ pub(super) fn units(text: &str) -> String {
     })
 }
 
-/// Says a number, a gap, a unit and what stands behind its slash.
+/// Reads a number, a gap, a unit and the text after its slash.
 fn measure(site: &Site) -> Option<String> {
     let (number, gap, symbol) = (site.group(2), site.group(3), site.group(4));
-    // Glued to letters it is a name (`GPT-4g`) or a power, with an apostrophe behind it a word (`5
+    // After letters it is a name (`GPT-4g`) or a power, and before an apostrophe a word (`5
     // m'lady`).
     if site.previous().is_some_and(|c| c.is_alphanumeric() || c == '^') || site.next() == Some('\'') {
         return None;
     }
     let (one, many) = unit(symbol)?;
-    // The dot of an abbreviated unit: a full stop only where a sentence may end.
+    // Dot of an abbreviated unit: a full stop only where a sentence may end.
     let stop = if site.ends_sentence() { site.group(7) } else { "" };
     let article = if one.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     let counted = match number.contains('/') {
@@ -48,7 +48,7 @@ fn measure(site: &Site) -> Option<String> {
     Some(format!("{}{counted}{}{stop}", sign(site), per(site.group(5), site.group(6))))
 }
 
-/// Whether a measure describes a noun, and has no plural: "a 10m tunnel".
+/// Whether a measure describes a noun, and so has no plural: "a 10m tunnel".
 fn is_before_noun(site: &Site) -> bool {
     let article = pattern!(r"\b[Aa]n? (?:[0-9.,]+ to )?$").is_match(site.before);
     let noun = pattern!(r"^(?: \(| [a-z]+)").is_match(site.after);
@@ -59,7 +59,7 @@ fn is_before_noun(site: &Site) -> bool {
     article && noun && !other.is_match(site.after)
 }
 
-/// `27"` is "twenty-seven inches", `5'11` "five foot eleven".
+/// Reads feet and inches: `27"` is "twenty-seven inches", `5'11` "five foot eleven".
 fn inches(text: &str) -> String {
     let height = pattern!(r#"(^|[\s(])([0-9]{1,2})' ?([0-9]|1[01])(?:"|''|\b)"#);
     let text = rewrite(text, height, |site| {
@@ -74,7 +74,7 @@ fn inches(text: &str) -> String {
         Some(format!("{}{} foot{}", site.group(1), spoken(site.group(2)), site.group(3)))
     });
     let text = rewrite(&text, pattern!(r"(^|[\s(])([0-9]{1,3})'([,.;)]|$)"), |site| {
-        // Behind an open quotation it closes that.
+        // After an opening quotation mark it is the closing one.
         let quoted = pattern!(r"(?:^|[\s(])'").is_match(site.before);
         (!quoted).then(|| format!("{}{}{}", site.group(1), counted(site.group(2), "foot", "feet"), site.group(3)))
     });
@@ -87,7 +87,7 @@ fn inches(text: &str) -> String {
     });
     rewrite(&text, pattern!(r#"([0-9]+/[0-9]+|[0-9.]*[0-9])""#), |site| {
         let number = site.group(1);
-        // Behind an open quotation it closes that.
+        // After an opening quotation mark it is the closing one.
         let opened = pattern!(r#"(?:^|[\s(])""#).find_iter(site.before).count();
         let quoted = opened > pattern!(r#"[^\s(0-9]""#).find_iter(site.before).count();
         let described = pattern!(r"^(?:[ -][a-z]| \p{Lu}{2})").is_match(site.after)
@@ -104,8 +104,8 @@ fn inches(text: &str) -> String {
     })
 }
 
-/// `20 °C` is "twenty degrees Celsius", `40° 26' 46"` "forty degrees, twenty-six minutes, forty-six
-/// seconds".
+/// Reads degrees: `20 °C` is "twenty degrees Celsius", `40° 26' 46"` "forty degrees, twenty-six
+/// minutes, forty-six seconds".
 fn degrees(text: &str) -> String {
     let place = pattern!(r#"\b([0-9]{1,3})° ?([0-9]{1,2})'(?: ?([0-9]{1,2}(?:\.[0-9]+)?)")?( ?[NSEW]\b)?"#);
     let text = rewrite(text, place, |site| {
@@ -141,7 +141,7 @@ fn mixed(before: &str) -> bool {
     before.ends_with([' ', '-']) && before[..before.len() - 1].ends_with(|c: char| c.is_ascii_digit())
 }
 
-/// A unit's names, with "square" and "cubic" in front where the symbol says so.
+/// Names of a unit, with "square" and "cubic" in front where the symbol has a power.
 fn unit(symbol: &str) -> Option<(String, String)> {
     if let Some(area) = symbol.strip_prefix("sq") {
         let (one, many) = known(area.trim_start_matches(['.', ' ']))?;
@@ -160,7 +160,7 @@ fn unit(symbol: &str) -> Option<(String, String)> {
     }
 }
 
-/// Finds a symbol as it is written, or as it is often written too.
+/// Finds a symbol in its exact spelling, or in a common variant.
 fn known(symbol: &str) -> Option<(&'static str, &'static str)> {
     let exact = UNITS.iter().find(|(known, ..)| *known == symbol);
     let loose = || {
@@ -170,12 +170,12 @@ fn known(symbol: &str) -> Option<(&'static str, &'static str)> {
     exact.or_else(loose).map(|(_, one, many)| (*one, *many))
 }
 
-/// Whether a word behind a number is the symbol of a unit.
+/// Whether a word after a number is the symbol of a unit.
 pub(super) fn is_unit(word: &str) -> bool {
     known(word).is_some()
 }
 
-/// What stands behind a slash, with its "per": a symbol of time or amount, or a word as it is.
+/// Words for the text after a slash, with "per": a symbol of time or amount, or a plain word.
 fn per(symbol: &str, power: &str) -> String {
     let power_of = |one: &str| match power {
         "^2" => format!("{one} squared"),
@@ -192,17 +192,17 @@ fn per(symbol: &str, power: &str) -> String {
     }
 }
 
-/// Whether a symbol stands behind a slash: `h`, `s`.
+/// Whether a symbol may follow a slash: `h`, `s`.
 pub(super) fn is_rate(symbol: &str) -> bool {
     matches!(symbol, "s" | "d") || is_unit(symbol)
 }
 
-/// The name of several units with this symbol, or the symbol.
+/// Plural name of the unit with this symbol, or the symbol.
 pub(super) fn many_of(symbol: &str) -> String {
     unit(symbol).map_or_else(|| symbol.to_owned(), |(_, many)| many)
 }
 
-/// The name of one unit with this symbol, or the symbol.
+/// Singular name of the unit with this symbol, or the symbol.
 pub(super) fn one_of(symbol: &str) -> String {
     match symbol {
         "s" => "second".to_owned(),

@@ -1,4 +1,5 @@
-//! Languages of Latin script: what a full stop means in each, and which of them a text is in.
+//! Languages in Latin script: the meaning of a full stop in each, and the detection of a text's
+//! language.
 
 mod english;
 mod french;
@@ -7,72 +8,71 @@ mod spanish;
 
 use crate::tts::abbreviations::{After, Stop, full_stop};
 
-/// What is known of a language.
+/// Rules of a language.
 #[derive(Debug)]
 pub(super) struct SentenceRules {
-    /// Two letters.
+    /// Two-letter code.
     code: &'static str,
     shortening: Shortening,
-    /// Words before which a speaker may draw breath: the first piece may end there too. Without
-    /// them a model that writes long sentences keeps the listener waiting (measured: 740 ms from
+    /// Words before which a person may take a breath: the first piece may end there too. Without
+    /// them, a model that writes long sentences keeps the listener waiting (measured: 740 ms from
     /// the first token to the first piece, at the median).
     pub(super) joints: &'static [&'static str],
-    /// What is said before anything else, in small letters: at the comma behind it the first piece
-    /// may end, however short it is. Half the answers of the starter model begin so, and its sound
+    /// Words that open an answer, in small letters: at the comma after them the first piece may
+    /// end, even if it is short. Half the answers of the starter model begin so, and the sound
     /// lasts while the next piece is made.
     pub(super) openers: &'static [&'static str],
-    /// Words that are frequent in it and rare in the others.
+    /// Words that are frequent in this language and rare in the others.
     frequent: &'static [&'static str],
 }
 
-/// How a full stop that shortens a word is told from one that ends a sentence.
+/// Way to distinguish a full stop that shortens a word from one that ends a sentence.
 #[derive(Debug)]
 enum Shortening {
-    /// By the table that the normaliser says English abbreviations by.
+    /// The table of English abbreviations, shared with the normaliser.
     English,
     Listed(Listed),
 }
 
-/// A language's words that are written with a full stop.
+/// Words of a language that are written with a full stop.
 #[derive(Debug)]
 struct Listed {
     /// Words whose full stop ends no sentence, in small letters and without it.
     words: &'static [&'static str],
     /// Words whose full stop ends a sentence only if the next word has a capital.
     at_the_end: &'static [&'static str],
-    /// How a number with a full stop is told from one that ends a sentence, where that makes it an
-    /// ordinal.
+    /// Rule for a number with a full stop, in a language where that makes it an ordinal.
     ordinals: Option<Ordinals>,
 }
 
-/// "am 3. Oktober", "der 2. Weltkrieg", and not "Er ist 12. Sie".
+/// Context of ordinals: "am 3. Oktober", "der 2. Weltkrieg", and not "Er ist 12. Sie".
 #[derive(Debug)]
 struct Ordinals {
     /// Words that stand before an ordinal.
     before: &'static [&'static str],
-    /// Words with a capital that stand behind one.
+    /// Capitalised words that follow an ordinal.
     behind: &'static [&'static str],
 }
 
-/// The most digits of a number that may be an ordinal; those with more are years.
+/// Most digits of an ordinal; longer numbers are years.
 const ORDINAL_DIGITS: usize = 3;
 
-/// English first: it is what is expected where nothing is.
+/// Languages, English first: it is the default.
 static LANGUAGES: [&SentenceRules; 4] = [&english::ENGLISH, &german::GERMAN, &french::FRENCH, &spanish::SPANISH];
 
-/// By so many words more than the expected language another one has to be seen.
+/// Lead in words that another language needs over the expected one.
 const CLEARLY: usize = 3;
 
-/// Which languages the words of a text were seen of.
+/// Number of a text's words seen of each language.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MarkCount {
-    /// An index of [`LANGUAGES`].
+    /// Index in [`LANGUAGES`] of the expected language.
     expected: usize,
     counts: [usize; LANGUAGES.len()],
 }
 
 impl MarkCount {
-    /// With the two-letter code of the language that is expected.
+    /// Makes a count with the two-letter code of the expected language.
     pub(super) fn expecting(code: &str) -> MarkCount {
         let expected = LANGUAGES.iter().position(|language| language.code == code).unwrap_or(0);
         MarkCount { expected, ..MarkCount::default() }
@@ -87,7 +87,7 @@ impl MarkCount {
         }
     }
 
-    /// With more text.
+    /// Count with the words of more text.
     pub(super) fn with(&self, text: &str) -> MarkCount {
         let mut tally = self.clone();
         tally.count(text);
@@ -103,7 +103,7 @@ impl MarkCount {
 }
 
 impl SentenceRules {
-    /// What the full stop between `before` and `after`, which begins with white space, does.
+    /// Effect of the full stop between `before` and `after`, which begins with white space.
     pub(super) fn full_stop(&self, before: &str, after: &str) -> Stop {
         let word = last_word(before);
         let plain = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '.').to_lowercase();
@@ -119,15 +119,15 @@ impl SentenceRules {
         matches!(self.shortening, Shortening::English)
     }
 
-    /// Whether these words stand before an answer proper: "Sure", "Bien sûr".
+    /// Whether these words open an answer: "Sure", "Bien sûr".
     pub(super) fn opens(&self, words: &str) -> bool {
         self.openers.contains(&words.trim().to_lowercase().as_str())
     }
 }
 
 impl Listed {
-    /// What the full stop behind `word` does; `plain` is the word in small letters, without what
-    /// clings to it.
+    /// Effect of the full stop after `word`; `plain` is the word in small letters, without adjacent
+    /// marks.
     fn full_stop(&self, head: &str, word: &str, plain: &str, after: &str) -> Stop {
         if self.shortens(plain) {
             return Stop::Shortens;
@@ -135,7 +135,8 @@ impl Listed {
         if let Some(ordinals) = self.ordinals.as_ref().filter(|_| may_be_ordinal(plain, word)) {
             return ordinals.full_stop(head, after);
         }
-        // "EE.UU. son": after letters with full stops between them a small letter goes on.
+        // "EE.UU. son": after letters with full stops between them a small letter continues the
+        // sentence.
         if !plain.contains('.') && !self.at_the_end.contains(&plain) {
             return Stop::Ends;
         }
@@ -146,7 +147,7 @@ impl Listed {
         }
     }
 
-    /// Whether the word is always a shortened one. A letter alone is: "z. B.", "p. ej.", "J.
+    /// Whether the word is always an abbreviation, as is a single letter: "z. B.", "p. ej.", "J.
     /// Verne".
     fn shortens(&self, plain: &str) -> bool {
         let letter = plain.chars().count() == 1 && plain.chars().all(char::is_alphabetic);
@@ -171,13 +172,13 @@ impl Ordinals {
     }
 }
 
-/// A number of few digits, or a Roman one: "Ludwig XIV. regierte".
+/// Whether a number may be an ordinal: one of few digits, or a Roman one: "Ludwig XIV. regierte".
 fn may_be_ordinal(plain: &str, word: &str) -> bool {
     let digits = plain.len() <= ORDINAL_DIGITS && plain.chars().all(|c| c.is_ascii_digit());
     !plain.is_empty() && (digits || word.chars().all(|c| "IVX".contains(c)))
 }
 
-/// "1." at the start of a line is a list's number.
+/// Whether the number is that of a list: "1." at the start of a line.
 fn numbers_a_list(plain: &str, before: &str) -> bool {
     let starts_line = before.trim_end_matches([' ', '\t']).chars().next_back().is_none_or(|c| c == '\n');
     !plain.is_empty() && plain.chars().all(|c| c.is_ascii_digit()) && starts_line

@@ -1,17 +1,17 @@
-//! Cuts an answer into speakable pieces while it is still being written.
+//! Sentence splitter: cuts an answer into speakable pieces while it is still being written.
 //!
-//! A piece is handed on as soon as its end is certain: an end mark counts once what follows it
-//! shows that it was one. The first piece may end at a clause, or behind a "Sure,", so that sound
-//! starts early. What is not for the ear is left out on the way: what a model thinks between
-//! `<think>` and `</think>`, and fenced code.
+//! A piece is returned as soon as its end is certain: an end mark counts once the text after it
+//! shows that it was one. The first piece may end at a clause, or after a "Sure,", so that sound
+//! starts early. Text that is not to be spoken is left out: a model's reasoning between `<think>`
+//! and `</think>`, and fenced code.
 //!
-//! Where a sentence ends is a matter of the script first: Chinese and Japanese have marks of their
-//! own, Thai has spaces instead of marks. In Latin script it is a matter of the language
-//! ([`language`]), for its abbreviations and ordinals; which one it is the words of the text itself
-//! tell, and what the caller expects.
+//! The end of a sentence depends on the script first: Chinese and Japanese have marks of their own,
+//! Thai has spaces instead of marks. In Latin script it depends on the language ([`language`]),
+//! because of its abbreviations and ordinals; the language is determined by the words of the text
+//! and by the caller's expectation.
 //!
-//! Invariant: nothing is judged by anything but the text before it and some that follows it, so the
-//! pieces are the same however the text comes in.
+//! Invariant: each decision depends only on the text before it and some text after it, so the
+//! pieces do not depend on how the text is divided into pushes.
 
 mod language;
 mod screen;
@@ -28,18 +28,19 @@ use script::{is_ideographic, is_thai};
 
 use super::abbreviations::{Stop, ends_in_day};
 
-/// A first piece may end at a clause mark once it holds so many words, or letters of a script
-/// without spaces: about a second of sound, time enough to make the next piece.
+/// Words, or letters of a script without spaces, from which a first piece may end at a clause mark:
+/// about a second of sound, time enough to make the next piece.
 const FIRST_PIECE_WORDS: usize = 4;
 const FIRST_PIECE_LETTERS: usize = 6;
-/// A piece without any end mark is cut at a space near so many bytes, so that the voice need not
-/// wait for ever. In scripts of three bytes a letter it lasts about as long as in Latin script.
+/// Length in bytes near which a piece without any end mark is cut at a space, so that the voice
+/// does not wait for ever. In scripts of three bytes a letter it lasts about as long as in Latin
+/// script.
 const LONGEST: usize = 240;
-/// How far behind that what follows a mark is looked at, in bytes.
+/// Number of bytes examined after a mark.
 const LOOKAHEAD: usize = 32;
 
-/// Marks that end a sentence wherever they stand, of Chinese and Japanese, and of Hindi, Arabic and
-/// Urdu.
+/// End marks that end a sentence wherever they stand, in Chinese and Japanese, and in Hindi, Arabic
+/// and Urdu.
 const END_MARKS: [char; 9] = ['。', '！', '？', '．', '｡', '；', '।', '؟', '۔'];
 
 /// Marks after which a clause ends, in the first piece: those that a space follows, and those that
@@ -47,17 +48,18 @@ const END_MARKS: [char; 9] = ['。', '！', '？', '．', '｡', '；', '।', '
 const CLAUSE_MARKS: [char; 4] = [',', ';', ':', '—'];
 const WIDE_CLAUSE_MARKS: [char; 3] = ['，', '、', '：'];
 
-/// The cutter. Feed it with [`push`](Sentences::push), and [`finish`](Sentences::finish) it.
+/// Sentence splitter. Call [`push`](Sentences::push) with text, and [`finish`](Sentences::finish)
+/// at the end.
 #[derive(Clone, Debug, Default)]
 pub struct Sentences {
     screen: StreamFilter,
-    /// Text for the ear that belongs to no piece yet.
+    /// Text to be spoken that belongs to no piece yet.
     waiting: String,
-    /// How much of `waiting` was looked at without finding a certain end.
+    /// Number of bytes of `waiting` examined without finding a certain end.
     seen: usize,
-    /// Whether a piece was handed on that lasts until the next is made.
+    /// Whether a piece was returned whose sound lasts until the next is made.
     begun: bool,
-    /// What the words before `waiting` say of the language.
+    /// Language of the words before `waiting`.
     tally: MarkCount,
 }
 
@@ -66,8 +68,8 @@ impl Sentences {
         Self::default()
     }
 
-    /// For an answer that is expected in the language of this two-letter code; should its words say
-    /// otherwise, they are believed.
+    /// Makes a splitter for an answer that is expected in the language of this two-letter code; if
+    /// its words are of another language, they decide.
     pub fn expecting(language: &str) -> Self {
         Sentences { tally: MarkCount::expecting(language), ..Self::default() }
     }
@@ -77,14 +79,14 @@ impl Sentences {
         Self::new().cut_all(text)
     }
 
-    /// Cuts a whole text, and nothing follows it.
+    /// Cuts a whole text, after which nothing follows.
     pub fn cut_all(mut self, text: &str) -> Vec<String> {
         let mut pieces = self.push(text);
         pieces.extend(self.finish());
         pieces
     }
 
-    /// Takes the next piece of the answer and gives back the sentences that are certain now.
+    /// Takes the next part of the answer and returns the sentences that are certain now.
     pub fn push(&mut self, text: &str) -> Vec<String> {
         self.screen.pass(text, &mut self.waiting);
         let mut pieces = Vec::new();
@@ -93,7 +95,8 @@ impl Sentences {
             let piece = std::mem::replace(&mut self.waiting, rest);
             self.seen = 0;
             self.tally.count(&piece);
-            // Cut behind a space, an abbreviation does not end its sentence: "for 5 lbs. | and".
+            // An abbreviation before a cut at a space does not end its sentence: "for 5 lbs. |
+            // and".
             let inside = piece.ends_with(' ') && self.tally.language().is_english();
             let piece = if inside { piece.trim_end().trim_end_matches('.') } else { &piece };
             pieces.extend(self.speakable(piece));
@@ -101,7 +104,7 @@ impl Sentences {
         pieces
     }
 
-    /// The answer is over: what is left is the last piece.
+    /// Ends the answer, and returns the rest as the last piece.
     pub fn finish(&mut self) -> Option<String> {
         self.screen.finish(&mut self.waiting);
         let piece = std::mem::take(&mut self.waiting);
@@ -109,12 +112,12 @@ impl Sentences {
         self.speakable(&piece)
     }
 
-    /// Whether this is a "Sure," in front of the answer proper.
+    /// Whether this is an opener such as "Sure," in front of the answer proper.
     fn opens(&self, piece: &str) -> bool {
         !self.begun && piece.strip_suffix(',').is_some_and(|words| self.tally.language().opens(words))
     }
 
-    /// A piece with anything to say in it.
+    /// Returns a piece if it has anything to say.
     fn speakable(&mut self, piece: &str) -> Option<String> {
         let piece = piece.trim();
         let says_something = piece.chars().any(char::is_alphanumeric);
@@ -122,7 +125,7 @@ impl Sentences {
         says_something.then(|| piece.to_owned())
     }
 
-    /// One past the first end of a piece that nothing to come can change.
+    /// Position after the first end of a piece that no further text can change.
     fn certain_end(&mut self) -> Option<usize> {
         let boundary = |least: usize| self.waiting.char_indices().map(|(at, _)| at).find(|at| *at >= least);
         let horizon = boundary(LONGEST + LOOKAHEAD);
@@ -136,7 +139,7 @@ impl Sentences {
             match view.judge(at, mark) {
                 Judged::NoEnd => {}
                 Judged::End(end) => return Some(end),
-                // What follows would tell, but no more is looked at.
+                // Later text would decide, but no more of it is examined.
                 Judged::Unknown if horizon.is_some() => {}
                 Judged::Unknown => {
                     self.seen = at;
@@ -152,21 +155,21 @@ impl Sentences {
     }
 }
 
-/// What is looked at to find an end.
+/// Text examined for an end.
 struct View<'a> {
     text: &'a str,
-    /// Whether a first piece was handed on before.
+    /// Whether a first piece was returned before.
     begun: bool,
     tally: &'a MarkCount,
 }
 
-/// What a mark in the text is.
+/// Judgement of a mark in the text.
 #[derive(Debug, PartialEq)]
 enum Judged {
     NoEnd,
-    /// One past the end of the piece.
+    /// End of the piece, with the position after it.
     End(usize),
-    /// What follows will tell.
+    /// The following text will decide.
     Unknown,
 }
 
@@ -186,8 +189,8 @@ impl View<'_> {
         }
     }
 
-    /// An end mark of Latin script counts when white space follows it (and closing quotes) and it
-    /// is no abbreviation's.
+    /// Judges an end mark of Latin script, which counts when white space follows it (and closing
+    /// quotes) and it is not that of an abbreviation.
     fn latin_end(&self, at: usize, mark: char, after: usize) -> Judged {
         let Judged::End(end) = self.with_closing(after) else { return Judged::Unknown };
         let Some(next) = self.text[end..].chars().next() else { return Judged::Unknown };
@@ -197,7 +200,7 @@ impl View<'_> {
         if mark != '.' {
             return Judged::End(end);
         }
-        // Thai ends no sentence so; it shortens words: พ.ศ., ดร.
+        // Thai ends no sentence with a full stop; it marks abbreviations: พ.ศ., ดร.
         if self.text[..at].ends_with(is_thai) {
             return Judged::NoEnd;
         }
@@ -209,14 +212,15 @@ impl View<'_> {
         }
     }
 
-    /// A Latin mark among Chinese or Japanese letters, behind which nobody writes a space: 好的!我来。
+    /// Whether a Latin mark stands among Chinese or Japanese letters, where no space follows it:
+    /// 好的!我来。
     fn is_wide_end(&self, at: usize, mark: char, next: char) -> bool {
         let between = is_ideographic(next) && self.text[..at].ends_with(is_ideographic);
         between && matches!(mark, '.' | '!' | '?')
     }
 
-    /// An end mark that ends a sentence wherever it stands, but in a quotation that the sentence
-    /// goes on from: 「はい。」と
+    /// Judges an end mark that ends a sentence wherever it stands, except in a quotation after
+    /// which the sentence continues: 「はい。」と
     fn wide_end(&self, after: usize) -> Judged {
         let Judged::End(end) = self.with_closing(after) else { return Judged::Unknown };
         let quoted = self.text[..end].ends_with(['」', '』']);
@@ -224,8 +228,9 @@ impl View<'_> {
         if quoted && goes_on { Judged::NoEnd } else { Judged::End(end) }
     }
 
-    /// In the first piece: a clause of enough words, followed by a space, or by the next letter
-    /// where none are written. Between a day and its year a comma ends none: "May 5, 2024".
+    /// Judges a clause mark in the first piece: after enough words, and followed by a space, or by
+    /// the next letter in scripts without spaces. Between a day and its year a comma ends none:
+    /// "May 5, 2024".
     fn clause_end(&self, at: usize, after: usize) -> Judged {
         if self.text[at..].starts_with(',') && ends_in_day(&self.text[..at]) {
             match self.text[after..].chars().find(|c| !c.is_whitespace()) {
@@ -247,8 +252,8 @@ impl View<'_> {
         }
     }
 
-    /// In the first piece: a space behind enough words and before a word at which a speaker may
-    /// draw breath.
+    /// Judges a space in the first piece: after enough words and before a word at which a person
+    /// may take a breath.
     fn joint(&self, at: usize, after: usize) -> Judged {
         if !self.is_enough(at) {
             return Judged::NoEnd;
@@ -265,12 +270,13 @@ impl View<'_> {
         }
     }
 
-    /// Whether what stands before `at` opens an answer: no number, so the comma there is certain.
+    /// Whether the text before `at` opens an answer. It holds no number, so the comma there is
+    /// certain.
     fn is_opener(&self, at: usize) -> bool {
         self.tally.with(&self.text[..at]).language().opens(&self.text[..at])
     }
 
-    /// Whether there is enough before `at` for a first piece.
+    /// Whether the text before `at` is long enough for a first piece.
     fn is_enough(&self, at: usize) -> bool {
         let of = |word: &str| if word.starts_with(is_spaceless) { word.chars().count() } else { 0 };
         let (words, letters) = self.text[..at].unicode_words().fold((0, 0), |(words, letters), word| match of(word) {
@@ -280,14 +286,14 @@ impl View<'_> {
         words * FIRST_PIECE_LETTERS + letters * FIRST_PIECE_WORDS >= FIRST_PIECE_WORDS * FIRST_PIECE_LETTERS
     }
 
-    /// One past the quotes and brackets that close behind an end mark, and past more end marks.
-    /// Unknown while the text ends there: another one may follow.
+    /// Position after the closing quotes and brackets, and the further end marks, that follow an
+    /// end mark. Unknown while the text ends there: another one may follow.
     fn with_closing(&self, after: usize) -> Judged {
         let closing =
             |c: char| END_MARKS.contains(&c) || matches!(c, '.' | '!' | '?' | '*' | '_') || script::CLOSING.contains(c);
         let beyond = |from: usize| self.text[from..].find(|c| !closing(c)).map(|at| from + at);
         let Some(end) = beyond(after) else { return Judged::Unknown };
-        // French leaves a space before the quote that closes.
+        // French leaves a space before a closing quote.
         if self.text[..end].matches('«').count() <= self.text[..end].matches('»').count() {
             return Judged::End(end);
         }

@@ -1,14 +1,14 @@
-//! What is not for the ear: a model's thoughts, and fenced code.
+//! Filter of text that is not to be spoken: a model's reasoning, and fenced code.
 
-/// Lets through what is for the ear.
+/// Passes on the text that is to be spoken.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StreamFilter {
     hiding: Option<&'static str>,
-    /// The beginning of what may become a marker.
+    /// Start of what may become a marker.
     held: String,
 }
 
-/// What begins a stretch that is not spoken, and what ends it.
+/// Markers that begin and end a stretch that is not spoken.
 const HIDDEN: [(&str, &str); 2] = [("<think>", "</think>"), ("```", "```")];
 
 impl StreamFilter {
@@ -19,8 +19,8 @@ impl StreamFilter {
         }
     }
 
-    /// Handles what is certain at the start of `held` and says how much of it that was; `None` when
-    /// it needs more.
+    /// Handles the certain part at the start of `held` and returns its length; `None` when more
+    /// text is needed.
     fn step(&mut self, out: &mut String) -> Option<usize> {
         let markers: Vec<&str> = match self.hiding {
             Some(end) => vec![end],
@@ -33,7 +33,7 @@ impl StreamFilter {
                 Some(_) => None,
                 None => HIDDEN.iter().find(|(start, _)| *start == marker).map(|(_, end)| *end),
             };
-            // A hidden stretch parts what stands around it.
+            // A hidden stretch separates the text around it.
             out.push('\n');
             return Some(at + marker.len());
         }
@@ -57,7 +57,7 @@ impl StreamFilter {
     }
 }
 
-/// How many bytes at the end of `text` may be the beginning of a marker.
+/// Number of bytes at the end of `text` that may be the beginning of a marker.
 fn longest_beginning(text: &str, markers: &[&str]) -> usize {
     let begins =
         |length: &usize| markers.iter().any(|marker| *length < marker.len() && text.ends_with(&marker[..*length]));

@@ -1,51 +1,49 @@
-//! Scripts that put no spaces between words, and where a text may be cut that offers no better
-//! place.
+//! Scripts without spaces between words, and the place to cut a text without a better one.
 //!
-//! A dictionary of Thai and the line breaks of UAX #14 (`icu_segmenter`) were weighed and left out:
-//! they would serve only stretches of 80 letters without a space or a mark, which models hardly
-//! write, for 400 KB and a dozen crates.
+//! A dictionary of Thai and the line breaks of UAX #14 (`icu_segmenter`) were considered and
+//! rejected: they would serve only stretches of 80 letters without a space or a mark, which models
+//! hardly write, for 400 KB and a dozen crates.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::Judged;
 
-/// What closes a quotation or a bracket. “ and « close in German, and ’ everywhere.
+/// Closing quotation marks and brackets. “ and « close in German, and ’ everywhere.
 pub(super) const CLOSING: &str = "\"'”’“‘)]»«›‹」』）］】》〉｣";
 
-/// What opens one: no piece ends behind it.
+/// Opening quotation marks and brackets: no piece ends after one.
 const OPENING: &str = "([„‚「『（［【《〈｢¿¡";
 
-/// Marks that belong to what stands before them, so that no piece begins with one. Small kana and
-/// the length mark do.
+/// Marks that belong to the letter before them, so that no piece begins with one. Small kana and
+/// the length mark do, too.
 const BOUND: &str = "!?;:,.…%、。，！？；：・ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ๆฯ";
 
-/// Where a clause ends, when a piece has to end somewhere.
+/// Clause marks, after which a piece may end when it has to end somewhere.
 const CLAUSES: &str = "，、；：,;:—…";
 
 /// Graphemes of Thai from which on a space ends a piece: a second of sound or more.
 const THAI_PIECE: usize = 12;
 
-/// Particles with which Thai sentences end; a space behind one is the end of a sentence, whatever
-/// its length.
+/// Particles with which Thai sentences end; a space after one ends a sentence of any length.
 const THAI_PARTICLES: [&str; 6] = ["ครับ", "ค่ะ", "คะ", "จ้ะ", "จ๊ะ", "ฮะ"];
 
 pub(super) fn is_thai(letter: char) -> bool {
     ('\u{0E01}'..='\u{0E4E}').contains(&letter)
 }
 
-/// Chinese characters, kana, and the marks that stand among them.
+/// Whether a letter is a Chinese character, kana, or a mark that stands among them.
 pub(super) fn is_ideographic(letter: char) -> bool {
     matches!(letter, '\u{3000}'..='\u{30FF}' | '\u{31F0}'..='\u{31FF}' | '\u{3400}'..='\u{4DBF}'
         | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{FF01}'..='\u{FF9F}' | '\u{20000}'..='\u{3FFFF}')
 }
 
-/// Letters of which words are made without a space between them.
+/// Whether a letter belongs to a script without spaces between words.
 pub(in crate::tts) fn is_spaceless(letter: char) -> bool {
     is_thai(letter) || is_ideographic(letter)
 }
 
-/// Thai writes a space where others write a full stop or a comma, and around numbers and foreign
-/// words.
+/// Judges a space in Thai, which writes one where others write a full stop or a comma, and around
+/// numbers and foreign words.
 pub(super) fn thai_space(text: &str, at: usize) -> Judged {
     let next = &text[at + 1..];
     let Some(letter) = next.chars().next() else { return Judged::Unknown };
@@ -57,7 +55,7 @@ pub(super) fn thai_space(text: &str, at: usize) -> Judged {
         return Judged::Unknown;
     }
     let said = text[..at].trim();
-    // Repeats a word that belongs to what follows: ต่าง ๆ
+    // ๆ repeats a word that belongs to the next: ต่าง ๆ
     if said.ends_with('ๆ') {
         return Judged::NoEnd;
     }
@@ -65,9 +63,9 @@ pub(super) fn thai_space(text: &str, at: usize) -> Judged {
     if ends || said.graphemes(true).count() >= THAI_PIECE { Judged::End(at + 1) } else { Judged::NoEnd }
 }
 
-/// Where a text that goes on and on without an end is cut: at its last space, else behind its last
-/// clause, else between two words or syllables, if only it is longer than `least` bytes then. Never
-/// inside what a reader takes for one letter.
+/// Position at which a text without an end is cut: at its last space, else after its last clause,
+/// else between two words or syllables, if it is then longer than `least` bytes. It is never inside
+/// a grapheme.
 pub(super) fn forced_end(text: &str, least: usize) -> usize {
     let space = |(at, space): (usize, char)| {
         let bound = text[at + space.len_utf8()..].starts_with(|c: char| BOUND.contains(c) || c == '»');
@@ -82,9 +80,9 @@ pub(super) fn forced_end(text: &str, least: usize) -> usize {
     spaces.chain(clauses).chain(words).chain(graphemes).find(long).unwrap_or(text.len())
 }
 
-/// Whether a piece may end and the next begin between two words as Unicode cuts them (UAX #29). It
-/// takes every Thai letter for a word; a vowel that is written before its consonant always begins a
-/// syllable.
+/// Whether a piece may end and the next begin between two words as Unicode cuts them (UAX #29).
+/// Unicode takes every Thai letter for a word; a vowel that is written before its consonant always
+/// begins a syllable.
 fn may_part(before: &str, after: &str) -> bool {
     let (Some(last), Some(next)) = (before.chars().next_back(), after.chars().next()) else { return false };
     let syllable = !is_thai(next) || ('\u{0E40}'..='\u{0E44}').contains(&next);

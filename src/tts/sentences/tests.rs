@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Cuts `text`, of which every `|` is an expected cut, and compares.
+/// Cuts `text`, in which every `|` is an expected cut, and compares.
 fn check(language: &str, table: &[&str]) {
     for row in table {
         let pieces: Vec<_> = row.split('|').map(str::trim).filter(|piece| !piece.is_empty()).collect();
@@ -280,7 +280,7 @@ fn where_there_are_no_spaces_it_is_cut_between_words_or_syllables() {
     assert!(Sentences::cut(&accents).iter().all(|piece| piece.starts_with('e')), "not between a letter and its accent");
 }
 
-/// What language models write in seven languages, and what they should not.
+/// Texts that language models write in seven languages, and some that they should not.
 const PROSE: [&str; 10] = [
     "On Jan. 5, 2024, Mr. J. K. Lee of Main St. NW ate 3 tbsp. of it, No. 5, Fig. (4), at 5 p.m. Monday, Inc. (so) \
      U.S. Senate. King Jr. Day. vitamin C. It was. Vol. II. No. I do, etc. They left the U.S. In Feb. We met J.R.R. \
@@ -305,7 +305,7 @@ fn letters(text: &str) -> String {
 }
 
 prop_compose! {
-    /// Stretches of the prose above, begun and ended anywhere.
+    /// Random stretches of the prose above.
     fn prose()(parts in prop::collection::vec((0..PROSE.len(), 0usize..120, 1usize..60), 0..8)) -> String {
         let part = |(n, from, length): &(usize, usize, usize)| -> String {
             PROSE[*n].chars().cycle().skip(*from).take(*length).collect()

@@ -1,4 +1,4 @@
-//! The commands of LaTeX that are read.
+//! Commands of LaTeX that are read.
 
 /// Commands that `Reader::command` reads with their arguments.
 pub(super) const STRUCTURES: &str = "\

@@ -1,7 +1,7 @@
-//! The symbols of units, and their names.
+//! Symbols of units, and their names.
 
-/// Symbol, one, many. Symbols that are also words or grades (`in`, `a`, `A`, `t`, `s` and the like)
-/// are left out: a wrong unit is worse than a letter.
+/// Units as symbol, singular and plural. Symbols that are also words or grades (`in`, `a`, `A`,
+/// `t`, `s` and the like) are left out: a wrong unit is worse than a letter.
 pub(super) const UNITS: &[(&str, &str, &str)] = &[
     ("km", "kilometer", "kilometers"),
     ("m", "meter", "meters"),
@@ -144,7 +144,7 @@ pub(super) const UNITS: &[(&str, &str, &str)] = &[
     ("mos", "month", "months"),
 ];
 
-/// Symbols that are also written with other capitals: `2 Tbsp`, `5 KG`, `16gb`.
+/// Symbols that also occur in other cases: `2 Tbsp`, `5 KG`, `16gb`.
 pub(super) const LOOSE: &[&str] = &[
     "kg", "km", "cm", "mm", "ft", "lb", "lbs", "oz", "tsp", "tsps", "tbsp", "tbsps", "mph", "kph", "hr", "hrs", "min",
     "mins", "sec", "secs", "yr", "yrs", "wk", "wks", "gal", "ml", "rpm", "fps", "bpm", "psi", "ppm", "hz", "khz",
