@@ -1,6 +1,6 @@
 use super::Language;
 
-/// Both ways of writing: Whisper mixes them.
+/// Words in both simplified and traditional characters, since Whisper mixes them.
 pub(super) static CHINESE: Language = Language {
     code: "zh",
     hanging: &[
@@ -54,7 +54,7 @@ pub(super) static CHINESE: Language = Language {
         "的时候",
         "的時候",
     ],
-    // "我的" may be whole, "我喜欢的" hardly is.
+    // "我的" may be complete, "我喜欢的" hardly is.
     hanging_unmarked: &["的", "在", "给", "給", "是", "了一", "要", "想", "地", "得"],
     finished: &["吗", "嗎", "呢", "吧", "啊", "谢谢", "謝謝", "什么", "什麼", "多少", "哪里", "哪裡", "哪儿"],
     numbers: &[

@@ -1,6 +1,6 @@
 use super::Language;
 
-/// "て" and "で" do not hang: requests end so ("電気をつけて").
+/// Japanese words. "て" and "で" are not listed as hanging, since requests end with them ("電気をつけて").
 pub(super) static JAPANESE: Language = Language {
     code: "ja",
     hanging: &[
