@@ -1,5 +1,5 @@
-//! The command line: what may be written on it, and how it is explained. Help, man pages and
-//! completions all come from here ([`super::docs`]).
+//! Definition of the command line. The help, the man pages and the completions are all generated
+//! from it ([`super::docs`]).
 
 mod bench;
 mod models;
@@ -17,7 +17,7 @@ use clap_complete::Shell;
 
 use crate::config::{Flag, Sources};
 
-/// The codes with which the program ends, for the help and the man page. Scripts depend on them.
+/// Exit codes, for the help and the man page. Scripts depend on them.
 pub const EXIT_CODES: [(&str, &str); 9] = [
     ("0", "all went well"),
     ("1", "the task failed"),
@@ -30,7 +30,7 @@ pub const EXIT_CODES: [(&str, &str); 9] = [
     ("143", "stopped by a termination signal"),
 ];
 
-/// The variables that Sotto reads, for the man page.
+/// Environment variables that Sotto reads, for the man page.
 pub const ENVIRONMENT: [(&str, &str); 7] = [
     ("SOTTO_SECTION__KEY", "a setting, such as SOTTO_LLM__MAX_TOKENS=100; wins over the file, loses to a flag"),
     ("SOTTO_CONFIG", "the pipeline file to use when --config is not given"),
@@ -47,7 +47,7 @@ pub const ENVIRONMENT: [(&str, &str); 7] = [
     ("NO_COLOR", "any value turns colours off"),
 ];
 
-/// The files that Sotto reads and writes, for the man page.
+/// Files that Sotto reads and writes, for the man page.
 pub const FILES: [(&str, &str); 4] = [
     ("./pipeline.toml", "the pipeline of this folder"),
     (
@@ -274,7 +274,7 @@ pub struct Transcribe {
 
 #[derive(Debug, Group)]
 pub struct Say {
-    /// What to say; "-" reads it from standard input
+    /// Text to speak; "-" reads it from standard input
     #[arg(value_name = "TEXT")]
     pub text: String,
 
@@ -360,11 +360,11 @@ pub struct Format {
     pub json: bool,
 }
 
-/// The flag that may stand at every command, and whose values all count.
+/// Name of the flag that every command accepts, and whose values all count.
 const SET: &str = "set";
 
 impl Args {
-    /// Reads a command line, the program's own name first.
+    /// Parses a command line. The first word is the program's own name.
     pub fn read<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Args, clap::Error> {
         let mut matches = Args::described().try_get_matches_from(words)?;
         let set = settings(&matches);
@@ -374,17 +374,17 @@ impl Args {
         Ok(args)
     }
 
-    /// The description of the whole command line. Of a flag that clap itself hands down to the
-    /// commands, only the values behind the last command count; `--set` before and behind it is
-    /// meant to add up.
+    /// Describes the whole command line. For a flag that clap passes down to the subcommands, only
+    /// the values after the last command count. The values of `--set` before and after it must add
+    /// up, so it is declared at each command.
     pub fn described() -> clap::Command {
         let command = Args::command();
         let set = command.get_arguments().find(|argument| argument.get_id() == SET).cloned();
         set.iter().fold(command, |command, set| command.mut_subcommands(|below| with_below(below, set)))
     }
 
-    /// What the configuration is made from: the file and the flags of this command line, and this
-    /// process.
+    /// Sources of the configuration: the file and the flags of this command line, and the
+    /// environment of this process.
     pub fn sources(&self) -> Sources {
         let checked = match &self.command {
             Command::Check(check) => check.file.clone(),
@@ -393,8 +393,8 @@ impl Args {
         Sources::of_process(checked.or_else(|| self.global.config.clone()), self.flags())
     }
 
-    /// Every flag that changes a setting. The special ones come last, so that they win over
-    /// `--set`.
+    /// Lists every flag that changes a setting. The dedicated flags come last, so that they win
+    /// over `--set`.
     fn flags(&self) -> Vec<Flag> {
         let command = &self.command;
         let [microphone, speaker] = command.devices();
@@ -427,7 +427,7 @@ impl Command {
         }
     }
 
-    /// The microphone and the speaker that are named.
+    /// Names of the microphone and the speaker given on the command line.
     fn devices(&self) -> [Option<&str>; 2] {
         match self {
             Command::Run(run) => [run.microphone.as_deref(), run.speaker.as_deref()],
@@ -444,12 +444,12 @@ impl Command {
     }
 }
 
-/// `command` and every command below it, with `argument`.
+/// Adds `argument` to `command` and to every command below it.
 fn with_below(command: clap::Command, argument: &clap::Arg) -> clap::Command {
     command.arg(argument.clone()).mut_subcommands(|below| with_below(below, argument))
 }
 
-/// The values of `--set`, in the order in which they were written.
+/// Values of `--set`, in the order in which they were written.
 fn settings(matches: &ArgMatches) -> Vec<Flag> {
     let here = matches.get_many(SET).into_iter().flatten().cloned();
     let below = matches.subcommand().map(|(_, below)| settings(below)).unwrap_or_default();

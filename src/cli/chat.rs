@@ -1,4 +1,4 @@
-//! `sotto chat`: the language model alone, for one prompt or line by line.
+//! `sotto chat`: talks to the language model alone, with one prompt or line by line.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -12,7 +12,7 @@ use crate::pipeline::Result;
 use crate::store::progress::say;
 use crate::types::Bytes;
 
-/// The longest line that is read; hardly a context holds as much text.
+/// Longest line that is read. Hardly any context holds as much text.
 const LONGEST_LINE: Bytes = Bytes::mib(1);
 
 pub fn run(args: &args::ChatArgs, context: &AppContext) -> Result<()> {
@@ -25,8 +25,8 @@ pub fn run(args: &args::ChatArgs, context: &AppContext) -> Result<()> {
     if session.streams { Ok(()) } else { super::print_json(&as_json(prompt, &reply)) }
 }
 
-/// Answers standard input line by line. A line that cannot be answered is told of, and the next one
-/// is read.
+/// Answers standard input line by line. A line that cannot be answered is reported, and the next
+/// one is read.
 fn converse(session: &mut Session) -> Result<()> {
     let watched = io::stdin().is_terminal() && session.context.console().watched();
     if watched {
@@ -42,14 +42,14 @@ fn converse(session: &mut Session) -> Result<()> {
             failed += usize::from(!matches!(refused, Refused::Blank));
         }
     }
-    // A person has seen it, and may have asked again.
+    // A person has seen the error and may have asked again.
     if failed > 0 && !watched {
         bail!("{failed} of {lines} lines could not be answered");
     }
     Ok(())
 }
 
-/// Why a line is not answered while the conversation goes on.
+/// Reason why one line is not answered while the conversation goes on.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("a blank line asks nothing")]
@@ -65,7 +65,7 @@ enum Refused {
 }
 
 impl Refused {
-    /// Takes an error that is about the question alone; any other ends the conversation.
+    /// Accepts an error that concerns only the question; any other error ends the conversation.
     fn of(error: anyhow::Error) -> Result<Refused> {
         match error.downcast()? {
             about @ (LlmError::TooLong { .. } | LlmError::Tokenize(_)) => Ok(Refused::Question(about)),
@@ -74,7 +74,7 @@ impl Refused {
     }
 }
 
-/// What a line asks for.
+/// Request that a line contains.
 #[derive(Debug, PartialEq)]
 enum Wish<'l> {
     Reset,
@@ -82,12 +82,12 @@ enum Wish<'l> {
     Answer(&'l str),
 }
 
-/// A conversation at the terminal.
+/// Conversation at the terminal.
 struct Session<'h> {
     context: &'h AppContext,
     chat: Chat,
     options: SamplingOptions,
-    /// Answers are written to stdout as they come.
+    /// Whether answers are written to stdout token by token.
     streams: bool,
     messages: Vec<ChatMessage>,
     last: Option<ChatReply>,
@@ -110,7 +110,7 @@ impl<'h> Session<'h> {
         Ok(session)
     }
 
-    /// Does what a line asks for, or says why that cannot be done.
+    /// Carries out the request of a line, or returns why that is not possible.
     fn take(&mut self, line: &Line) -> Result<std::result::Result<(), Refused>> {
         match line.wish() {
             Err(refused) => return Ok(Err(refused)),
@@ -118,7 +118,7 @@ impl<'h> Session<'h> {
             Ok(Wish::Stats) => self.context.console().block(&self.stats()),
             Ok(Wish::Answer(prompt)) => match self.ask(prompt) {
                 Err(error) => return Refused::of(error).map(Err),
-                // One object a line, so that a script can read answers as they come.
+                // One JSON object per line, so that a script can read each answer when it is ready.
                 Ok(reply) if !self.streams => super::print_line(&as_json(prompt, &reply).to_string())?,
                 Ok(_) => {}
             },
@@ -126,8 +126,8 @@ impl<'h> Session<'h> {
         Ok(Ok(()))
     }
 
-    /// Tells of a line that is not answered: on standard error, and in its place among the answers
-    /// for a script.
+    /// Reports a line that is not answered: on standard error and, for a script, also in its place
+    /// among the answers.
     fn refuse(&self, number: usize, line: &Line, refused: &Refused) -> Result<()> {
         self.context.console().error(&anyhow::anyhow!("line {number}: {refused}"));
         if self.streams {
@@ -146,8 +146,8 @@ impl<'h> Session<'h> {
         self.last = None;
     }
 
-    /// A question that cannot be answered is taken back, so that the conversation goes on without
-    /// it.
+    /// Asks the model. A question that cannot be answered is removed from the history, so that the
+    /// conversation can go on.
     fn ask(&mut self, prompt: &str) -> Result<ChatReply> {
         self.messages.push(ChatMessage::user(prompt));
         let answered = self.answer();
@@ -230,7 +230,7 @@ fn as_json(prompt: &str, reply: &ChatReply) -> serde_json::Value {
     })
 }
 
-/// Lines of standard input, with a prompt before each when a person writes them.
+/// Reader of standard input that prints a prompt before each line when a person types.
 struct Lines {
     watched: bool,
     input: io::StdinLock<'static>,
@@ -253,16 +253,16 @@ impl Iterator for Lines {
     }
 }
 
-/// A line as it came, without its end.
+/// Line of input without its line ending.
 #[derive(Debug, PartialEq)]
 enum Line {
     Whole(Vec<u8>),
-    /// Longer than any that is kept.
+    /// Line longer than the limit; its text is not kept.
     Endless,
 }
 
 impl Line {
-    /// Reads up to the end of a line; `None` at the end of the input.
+    /// Reads one line; `None` at the end of the input.
     fn read(input: &mut impl BufRead) -> io::Result<Option<Line>> {
         let mut bytes = Vec::new();
         input.by_ref().take(LONGEST_LINE.0 + 1).read_until(b'\n', &mut bytes)?;
@@ -288,7 +288,7 @@ impl Line {
         }
     }
 
-    /// The line for JSON; none where it is too long to be repeated.
+    /// Text of the line for JSON; `None` where it is too long to be repeated.
     fn lossy(&self) -> Option<String> {
         match self {
             Line::Whole(bytes) => Some(String::from_utf8_lossy(bytes).trim().to_owned()),

@@ -1,5 +1,5 @@
-//! What the program says to a person, on stderr: progress while someone watches, quiet lines
-//! otherwise.
+//! Messages for the person at the terminal, on stderr: progress bars if stderr is a terminal, plain
+//! lines otherwise.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -10,10 +10,10 @@ use crate::pipeline::{Loader, ModelPart, Purpose, Result, Stages};
 use crate::store::progress::{Progress, Silent, on_stderr, say};
 use crate::types::Ms;
 
-/// The shapes of bars: parts that are counted, and a sound of which a stretch is done.
+/// Templates of the progress bars: one for counted parts, one for a position in a sound.
 const OF_PARTS: &str = "{spinner} {msg} [{bar:20}] {pos}/{len}";
 const OF_SOUND: &str = "{spinner} {msg} {wide_bar} {at} of {end}, {eta} left";
-/// A sound that gets a bar.
+/// Length from which a sound gets a progress bar.
 const LONG_SOUND: Ms = Ms(30_000.0);
 
 fn clock(state: &ProgressState, out: &mut dyn Write) {
@@ -24,13 +24,13 @@ fn clock_of_length(state: &ProgressState, out: &mut dyn Write) {
     write_clock(state.len().unwrap_or(0), out);
 }
 
-/// Milliseconds as 12:34. A bar that cannot be written is not missed.
+/// Writes milliseconds as 12:34. A write error is ignored: the bar is then just not drawn.
 fn write_clock(ms: u64, out: &mut dyn Write) {
     let seconds = ms / 1000;
     let _undrawn = write!(out, "{}:{:02}", seconds / 60, seconds % 60);
 }
 
-/// The voice of the program. `--quiet` leaves only errors.
+/// Writer of messages to stderr. `--quiet` leaves only errors.
 #[derive(Clone, Debug, Default)]
 pub struct Console {
     quiet: bool,
@@ -42,12 +42,12 @@ impl Console {
         Console { quiet, watched: std::io::stderr().is_terminal() }
     }
 
-    /// Whether a person watches stderr.
+    /// Whether stderr is a terminal and messages are wanted.
     pub fn watched(&self) -> bool {
         self.watched && !self.quiet
     }
 
-    /// What tells how far a long task is.
+    /// Creates the progress reporter for a long task.
     pub fn progress(&self) -> Box<dyn Progress> {
         if self.quiet { Box::new(Silent) } else { on_stderr() }
     }
@@ -58,19 +58,19 @@ impl Console {
         }
     }
 
-    /// What went wrong while the rest goes on; `--quiet` does not silence it.
+    /// Reports an error while the program goes on; `--quiet` does not suppress it.
     pub fn error(&self, error: &anyhow::Error) {
         say(&format!("sotto: {}", error_text(error)));
     }
 
-    /// A table or a chart.
+    /// Prints a table or a chart.
     pub fn block(&self, text: &str) {
         if !self.quiet {
             say(text.trim_end_matches('\n'));
         }
     }
 
-    /// Loads the stages with a bar that counts them.
+    /// Loads the stages and shows a bar that counts them.
     pub fn loading(&self, loader: &Loader, purpose: Purpose) -> Result<Stages> {
         let bar = self.bar(ModelPart::of(loader.plan(), purpose).len() as u64);
         bar.set_message("loading models");
@@ -83,8 +83,8 @@ impl Console {
         stages
     }
 
-    /// A bar for a sound of that length that is worked through, in milliseconds; none where it is
-    /// soon done.
+    /// Creates a progress bar for processing a sound of this length, in milliseconds. A short sound
+    /// gets a hidden bar.
     pub fn sound_bar(&self, what: &str, length: Ms) -> ProgressBar {
         if length.0 < LONG_SOUND.0 {
             return ProgressBar::hidden();
@@ -111,8 +111,8 @@ impl Console {
     }
 }
 
-/// An error with its causes in one line. What a cause repeats of the line so far is left out: some
-/// errors carry the words of their cause in their own.
+/// Joins an error and its causes in one line. A cause that the line already contains is left out,
+/// since some errors include the text of their cause.
 pub fn error_text(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -1,5 +1,5 @@
-//! What every mode needs: the checked plan, the store and a loader, made once and when first asked
-//! for.
+//! Objects that every command needs: the checked plan, the store and a loader. The loader is
+//! created once, on first use.
 
 use std::cell::OnceCell;
 
@@ -33,8 +33,8 @@ impl AppContext {
         Ok(store.with_quantizer(EngineQuantizer { unfinished: super::signals::unfinished }))
     }
 
-    /// The loader, for a mode that uses the language model: a line says so where another one
-    /// answers.
+    /// Returns the loader for a command that uses the language model. Prints a note if a stand-in
+    /// model replaces the configured one.
     pub fn loader_with_language_model(&self) -> Result<&Loader> {
         let loader = self.loader()?;
         loader.stand_in_note().iter().for_each(|note| self.console.note(note));

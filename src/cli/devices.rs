@@ -1,4 +1,4 @@
-//! `sotto devices`: what can hear and speak on this machine.
+//! `sotto devices`: lists the microphones and speakers of this machine.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Completions and manual pages, from the one description of the command line.
+//! Shell completions and manual pages, generated from the definition of the command line.
 
 use std::io::{self, Write};
 
@@ -8,20 +8,20 @@ use clap_mangen::{Man, roff::Roff, roff::roman};
 
 use super::args::{Args, ENVIRONMENT, EXIT_CODES, FILES};
 
-/// No such command: its page cannot be printed.
+/// Error for the manual page of a command that does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no command \"{0}\"; \"sotto --help\" lists them")]
 pub struct NoSuchCommand(String);
 
 /// Writes the completions for a shell.
 pub fn completions(shell: Shell, out: &mut impl Write) -> io::Result<()> {
-    // Rendered first and written by us: the generator panics when the reader of a pipe goes away.
+    // Rendered to memory first: the generator panics if it writes to a pipe whose reader has gone.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::described(), "sotto", &mut script);
     out.write_all(&script)
 }
 
-/// The manual page of sotto, or of one of its commands (`["models", "pull"]`), as roff.
+/// Renders the manual page of sotto, or of one of its commands (`["models", "pull"]`), as roff.
 pub fn man(path: &[String]) -> Result<Vec<u8>, NoSuchCommand> {
     let mut root = Args::described();
     root.build();
@@ -36,7 +36,7 @@ pub fn man(path: &[String]) -> Result<Vec<u8>, NoSuchCommand> {
 }
 
 fn render(command: &Command, is_root: bool, page: &mut Vec<u8>) -> io::Result<()> {
-    // The exit codes get a section of their own here.
+    // The exit codes get a section of their own in the page.
     let name = command.get_display_name().unwrap_or("sotto").to_owned();
     let man = Man::new(command.clone().display_name(name).after_long_help("")).manual("Sotto");
     man.render_title(page)?;

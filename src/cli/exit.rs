@@ -1,4 +1,4 @@
-//! Which exit code an error means. Scripts depend on these numbers.
+//! Exit code for each kind of error. Scripts depend on these numbers.
 
 use std::process::ExitCode;
 
@@ -14,8 +14,7 @@ use crate::onnx::OnnxError;
 use crate::store::{NoSuchModel, StoreError};
 use crate::tts::TtsError;
 
-/// Several things failed, and each of them was said. The program ends as the first of them would
-/// end it.
+/// Several failures, each of them already reported. The exit code is the one of the first failure.
 #[derive(Debug, thiserror::Error)]
 #[error("{summary}")]
 pub struct Several {
@@ -24,13 +23,13 @@ pub struct Several {
 }
 
 impl Several {
-    /// `summary` counts them, `first` is the first.
+    /// Creates the error from a line that counts the failures and from the first failure.
     pub fn new(summary: String, first: &anyhow::Error) -> Self {
         Several { summary, exit: Exit::of(first) }
     }
 }
 
-/// How a run of the program ends.
+/// Exit status of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -43,7 +42,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Reads the code off the first error in the chain that has one of its own.
+    /// Returns the code of the first error in the chain that has one of its own.
     pub fn of(error: &anyhow::Error) -> Exit {
         error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
     }
@@ -92,7 +91,8 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     of_sound(cause)
 }
 
-/// Of the rooms that hear and speak. A failure while a good model runs has no code of its own.
+/// Returns the code for an error of a detector, the transcriber or the synthesizer. A failure while
+/// a good model runs has no code of its own.
 fn of_sound(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(AsrError::EnglishOnly { .. } | AsrError::Language { .. }) = cause.downcast_ref() {
         return Some(Exit::UsageOrConfiguration);
@@ -101,14 +101,14 @@ fn of_sound(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(Exit::UsageOrConfiguration);
     }
     use AsrError::{Format, Load, Mismatch, Read};
-    // A graph that found no memory is whole.
+    // If memory ran out, the graph itself is intact.
     let damaged = of_onnx(cause).is_some_and(|error| !matches!(error, OnnxError::Memory { .. }))
         || matches!(cause.downcast_ref(), Some(Read { .. } | Format { .. } | Load { .. } | Mismatch { .. }))
         || matches!(cause.downcast_ref(), Some(TtsError::Voice { .. } | TtsError::Language { .. }));
     damaged.then_some(Exit::ModelMissingOrDamaged)
 }
 
-/// What ONNX Runtime says, in whichever room it is run.
+/// Finds the ONNX Runtime error inside an error of any module that runs it.
 fn of_onnx<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e OnnxError> {
     let asr =
         || cause.downcast_ref().and_then(|error| if let AsrError::Onnx(onnx) = error { Some(onnx) } else { None });

@@ -1,4 +1,4 @@
-//! The files that a command reads and writes, where "-" stands for a standard stream.
+//! Files that a command reads and writes, where "-" stands for a standard stream.
 
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
@@ -16,33 +16,33 @@ use crate::audio::{self, WavTarget};
 use crate::pipeline::Result;
 use crate::types::Bytes;
 
-/// The most that is read from standard input: half an hour at 48 kHz in stereo floats has 690 MB.
+/// Most bytes read from standard input. Half an hour at 48 kHz in stereo floats has 690 MB.
 const MOST: Bytes = Bytes::mib(1024);
 
-/// Whether `path` stands for standard input, or standard output.
+/// Whether `path` stands for standard input or standard output.
 pub fn is_standard(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// What a file that is read is called.
+/// Name of an input file, for messages.
 pub fn name(path: &Path) -> String {
     if is_standard(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// A path for JSON, which is UTF-8: what of a name is not is replaced.
+/// Path for JSON, which must be UTF-8: bytes that are not valid UTF-8 are replaced.
 pub fn json(path: &Path) -> Value {
     path.to_string_lossy().into()
 }
 
-/// The sound in a file, or from standard input, as the transcriber wants it: mono at 16 kHz,
-/// without offset and hum, and not too soft.
+/// Reads the sound in a file or from standard input in the form that the transcriber needs: mono at
+/// 16 kHz, without DC offset and hum, and amplified if it is too soft.
 pub fn read_sound(path: &Path, context: &AppContext) -> Result<Vec<f32>> {
     let clip = if is_standard(path) { sound_from_stdin()? } else { audio::load_speech(path, audio::LONGEST)? };
     clip.note.iter().for_each(|note| context.console().note(note));
     Ok(clip.samples)
 }
 
-/// Reads standard input into a file of its own first: the readers of sound may go back in it.
+/// Copies standard input to a temporary file first, because the sound decoders seek.
 fn sound_from_stdin() -> Result<audio::Clip> {
     let mut stdin = io::stdin();
     if stdin.is_terminal() {
@@ -53,7 +53,7 @@ fn sound_from_stdin() -> Result<audio::Clip> {
     if read > MOST.0 {
         bail!("standard input is larger than the {MOST} that are accepted; cut the sound into pieces");
     }
-    // What is wrong is wrong with standard input, not with a file that nobody knows.
+    // Errors must name standard input, not the temporary file.
     let (copy, own) = (file.path().display().to_string(), name(Path::new("-")));
     let mut clip = audio::load_speech(file.path(), audio::LONGEST)
         .map_err(|error| anyhow!(error.to_string().replace(&copy, &own)))?;
@@ -61,7 +61,7 @@ fn sound_from_stdin() -> Result<audio::Clip> {
     Ok(clip)
 }
 
-/// The place for a WAV file, which an interrupt leaves as it was.
+/// Prepares the target of a WAV file. An interrupt leaves an existing file unchanged.
 pub fn claim(path: &Path) -> Result<WavTarget> {
     let place = match is_standard(path) {
         true => WavTarget::to_stdout()?,
@@ -71,7 +71,7 @@ pub fn claim(path: &Path) -> Result<WavTarget> {
     Ok(place)
 }
 
-/// Refuses an output on a terminal, and one that would be mixed with the JSON.
+/// Refuses to write sound to a terminal, or to a stream that also gets the JSON.
 pub fn check_output(output: &Path, as_json: bool) -> Result<()> {
     let refused = match is_standard(output) {
         true if as_json => "the sound and the JSON cannot both go to standard output; name a file with -o",
@@ -83,8 +83,8 @@ pub fn check_output(output: &Path, as_json: bool) -> Result<()> {
     Err(Usage(refused.to_owned()).into())
 }
 
-/// Refuses to write over a file that is read, whatever it is called: by its own name, by a link, or
-/// as standard input.
+/// Refuses to overwrite the file that is read, whether it is named by its own path, by a link or as
+/// standard input.
 pub fn keep_apart(input: &Path, output: &Path) -> Result<()> {
     let identity = |path: &Path| fs::metadata(path).ok().filter(|about| about.is_file() || about.is_dir());
     let read = identity(if is_standard(input) { Path::new("/dev/stdin") } else { input });
@@ -99,7 +99,7 @@ pub fn keep_apart(input: &Path, output: &Path) -> Result<()> {
     }
 }
 
-/// Prints the path itself, whatever bytes it is made of.
+/// Prints the path itself, whatever bytes it contains.
 pub fn print(path: &Path) -> Result<()> {
     let line = [path.as_os_str().as_encoded_bytes(), b"\n"].concat();
     Ok(io::stdout().write_all(&line)?)

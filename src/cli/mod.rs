@@ -1,6 +1,6 @@
-//! The command line: one file per mode. A mode reads its arguments, asks the house for what it
-//! needs, and prints. Results go to stdout, talk to stderr; what went wrong decides the exit code
-//! ([`exit`]).
+//! The command line, with one file per command. A command reads its arguments, calls the rest of
+//! the program and prints. Results go to stdout, messages to stderr; the error decides the exit
+//! code ([`exit`]).
 
 pub mod args;
 mod bench;
@@ -34,12 +34,12 @@ use crate::config::{self, ConfigErrors, Loaded};
 use crate::pipeline::Result;
 use crate::store::progress::say;
 
-/// The command line asks for something that cannot be: exit code 2.
+/// Command line that asks for something impossible: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(String);
 
-/// Runs the program that the command line describes.
+/// Runs the program as the command line asks.
 pub fn run() -> ExitCode {
     signals::install();
     let args = Args::read(std::env::args_os()).unwrap_or_else(|refused| refused.exit());
@@ -87,11 +87,11 @@ fn dispatch(args: &Args) -> Result<()> {
     }
 }
 
-/// The mistakes that only the catalogue knows; all others were found when the file was loaded.
+/// Checks what needs the catalogue; all other mistakes were found when the file was loaded.
 fn check(loaded: &Loaded, context: &AppContext) -> Result<()> {
     let loader = context.loader_with_language_model()?;
     loader.check_names()?;
-    // What a voice speaks is known once it is here.
+    // The languages of a voice are known once the voice is installed.
     if loader.has_voices() {
         loader.check_language()?;
     }
@@ -100,7 +100,7 @@ fn check(loaded: &Loaded, context: &AppContext) -> Result<()> {
     Ok(())
 }
 
-/// One line for one failure; a configuration's mistakes come a line each.
+/// Prints one line for a failure; the mistakes of a configuration get one line each.
 fn report(error: &anyhow::Error) {
     if error.is::<ConfigErrors>() {
         say(&error.to_string());
@@ -117,7 +117,7 @@ fn print_text(text: &str) -> Result<()> {
     print_line(text.trim_end())
 }
 
-/// To stdout. A reader that has gone is an error like any other, so that the mode ends; it is not
+/// Prints to stdout. A closed pipe is an error like any other and ends the command, but it is not
 /// reported.
 fn print_line(text: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{text}")?)

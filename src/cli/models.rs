@@ -1,4 +1,4 @@
-//! `sotto models`: the catalogue and what of it is here.
+//! `sotto models`: the catalogue, and which of its models are installed.
 
 use std::io::Write;
 use std::path::Path;
@@ -72,13 +72,13 @@ fn entry_json(entry: &CatalogueEntry, state: &FileState) -> Value {
     })
 }
 
-/// A model to pull, and the one to pull where the hub that alone has it cannot be reached.
+/// Model to pull, and the stand-in to pull if the only hub that has it cannot be reached.
 struct Wanted<'a> {
     entry: &'a CatalogueEntry,
     stand_in: Option<&'a CatalogueEntry>,
 }
 
-/// The models that were named, or those of a profile: these and no others.
+/// Selects the models that were named, or those of a profile, and no others.
 fn named<'a>(catalogue: &'a Catalogue, names: &[String], profile: Option<&str>) -> Result<Vec<Wanted<'a>>> {
     let alone = |entry| Wanted { entry, stand_in: None };
     if let Some(profile) = profile {
@@ -91,7 +91,7 @@ fn named<'a>(catalogue: &'a Catalogue, names: &[String], profile: Option<&str>) 
     names.iter().map(|name| Ok(alone(catalogue.find(name)?))).collect()
 }
 
-/// The models that the pipeline uses. One of the user's own is there already.
+/// Selects the models that the pipeline uses. A model of the user's own is installed already.
 fn of_pipeline<'a>(catalogue: &'a Catalogue, context: &AppContext) -> Result<Vec<Wanted<'a>>> {
     let plan = context.plan();
     let find = |part: ModelPart| {
@@ -108,7 +108,7 @@ fn of_pipeline<'a>(catalogue: &'a Catalogue, context: &AppContext) -> Result<Vec
     for voice in plan.tts.voices.iter().filter(|voice| local(ModelPart::Voice, voice).is_none()) {
         wanted.push(Wanted { entry: catalogue.find(voice)?, stand_in: None });
     }
-    // First what may need the hub: whether it can be reached is then said in one line, there.
+    // Models that may need the hub come first, so that one line reports whether it can be reached.
     wanted.sort_by_key(|wanted| wanted.stand_in.is_none());
     Ok(wanted)
 }
@@ -152,7 +152,7 @@ fn verify(store: &Store, names: &[String], as_json: bool, context: &AppContext) 
     Err(Several::new(format!("{} of {} models are not as they should be", bad.len(), names.len()), &bad[0]).into())
 }
 
-/// The named models, or all that are here.
+/// Selects the named models, or all that are installed.
 fn to_verify(store: &Store, names: &[String]) -> Result<Vec<String>> {
     if !names.is_empty() {
         return Ok(names.to_vec());
@@ -182,7 +182,7 @@ fn path(store: &Store, name: &str, file: Option<&str>, as_json: bool) -> Result<
     files::print(&path)
 }
 
-/// Converts a model of the user's own into files of the folder `destination`.
+/// Converts a model of the user's own into files in the folder `destination`.
 fn import(kind: &str, source: &Path, destination: &Path, context: &AppContext) -> Result<()> {
     let made: &[&str] = match kind {
         "whisper" => &["whisper.ggml", whisper::onnx::FILES[0], whisper::onnx::FILES[1]],
@@ -197,7 +197,7 @@ fn import(kind: &str, source: &Path, destination: &Path, context: &AppContext) -
         read.iter().try_for_each(|input| files::keep_apart(input, &output))?;
     }
     let folder = destination.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Made beside the destination: what fails half-way leaves it as it was.
+    // Converted beside the destination, so that a failure leaves the destination unchanged.
     let work = tempfile::Builder::new().prefix(".sotto-").tempdir_in(folder);
     let work = work.with_context(|| folder.display().to_string())?;
     signals::unfinished(work.path().to_owned());

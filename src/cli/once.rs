@@ -1,4 +1,4 @@
-//! `sotto once`: one spoken question from a file to one spoken answer.
+//! `sotto once`: answers one spoken question from a file with one spoken answer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,17 +36,18 @@ pub fn run(args: &OnceArgs, context: &AppContext) -> Result<()> {
     }
 }
 
-/// Where the answer goes: its sound to a file, its text to stdout.
+/// Destination of the answer: a file for its sound, stdout for its text.
 struct Answer<'a> {
     args: &'a OnceArgs,
-    /// That of the voice, once it is loaded.
+    /// Sample rate of the voice, once the voice is loaded.
     rate: SampleRate,
     place: Option<WavTarget>,
     wav: Option<WavWriter>,
 }
 
 impl<'a> Answer<'a> {
-    /// A file that cannot be written is an error at once, before any model is loaded.
+    /// Creates the destination. A file that cannot be written is an error before any model is
+    /// loaded.
     fn new(args: &'a OnceArgs) -> Result<Self> {
         let mut answer = Answer { args, rate: SampleRate::HEARING, place: None, wav: None };
         answer.begin()?;
@@ -68,7 +69,7 @@ impl<'a> Answer<'a> {
         }
         let text = format!("You said:  {}\nSotto:     {}", answered.transcript.text.trim(), answered.reply);
         match written {
-            // Standard output is the sound's alone.
+            // Standard output carries only the sound.
             Some(path) if files::is_standard(&path) => console.block(&text),
             Some(path) => {
                 super::print_text(&text)?;

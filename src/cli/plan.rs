@@ -1,4 +1,4 @@
-//! `sotto plan`: what the pipeline will hold in memory, beside what it was measured to hold.
+//! `sotto plan`: the memory that the pipeline is planned to hold, beside the measured use.
 
 use std::any::Any;
 use std::fmt::Write;
@@ -11,8 +11,8 @@ use crate::memory;
 use crate::pipeline::{Loader, ModelPart, ModelPartPlan, Purpose, Result};
 use crate::types::Bytes;
 
-/// The phases of a turn and the parts each uses. Today nothing is unloaded between them, so each
-/// holds every part.
+/// Phases of a turn, and the parts that each uses. Nothing is unloaded between them today, so every
+/// phase holds all parts.
 const PHASES: [(&str, &[ModelPart]); 3] = [
     (
         "hear",
@@ -29,7 +29,7 @@ const PHASES: [(&str, &[ModelPart]); 3] = [
     ("speak", &[ModelPart::Runtime, ModelPart::Voice]),
 ];
 
-/// What the process holds without any model: code, buffers, threads.
+/// Memory of the process without any model: code, buffers, threads.
 const PROCESS: Bytes = Bytes::mib(16);
 
 pub fn run(args: &PlanArgs, context: &AppContext) -> Result<()> {
@@ -50,10 +50,10 @@ pub fn run(args: &PlanArgs, context: &AppContext) -> Result<()> {
     fits
 }
 
-/// Loads one part after the other and reads what the process gained by each.
+/// Loads one part after another and measures how much the process grows with each.
 fn measure(loader: &Loader, parts: &[ModelPart]) -> Result<Vec<Option<Bytes>>> {
     let mut loaded: Vec<Box<dyn Any>> = Vec::new();
-    // The wake word takes them with it.
+    // The wake word detector takes ownership of the features.
     let mut features = None;
     let mut gained = Vec::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! `sotto quantize`: a published checkpoint becomes a smaller one.
+//! `sotto quantize`: writes a smaller version of a published checkpoint.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;

@@ -1,4 +1,4 @@
-//! `sotto say`: the voice alone.
+//! `sotto say`: speaks a text with the synthesizer alone.
 
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -16,7 +16,7 @@ use crate::pipeline::Result;
 use crate::tts::Sentences;
 use crate::types::{Bytes, Ms};
 
-/// Longest text that is spoken in one go: a few hours of sound.
+/// Longest text that is spoken at once: a few hours of sound.
 const LONGEST: Bytes = Bytes(1 << 20);
 
 pub fn run(args: &Say, context: &AppContext) -> Result<()> {
@@ -68,7 +68,7 @@ pub fn run(args: &Say, context: &AppContext) -> Result<()> {
     Ok(())
 }
 
-/// The text itself, or standard input for `-`.
+/// Returns the text itself, or standard input for `-`.
 fn text_of(argument: &str) -> Result<String> {
     if argument != "-" {
         return Ok(argument.to_owned());

@@ -1,7 +1,7 @@
-//! Signals: an interrupt, and the end of the terminal, leave no half-written file behind.
+//! Signal handling: an interrupt, or the end of the terminal, leaves no half-written file behind.
 //!
-//! SIGPIPE stays ignored, as Rust's runtime has it: a pipe to espeak-ng that breaks is an error of
-//! one sentence and must not end the process.
+//! SIGPIPE stays ignored, as Rust's runtime sets it: a broken pipe to espeak-ng fails one sentence
+//! and must not end the process.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,14 +11,14 @@ use std::time::Duration;
 /// Files and folders that are removed when the program is interrupted.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// What is put right before the program is ended.
+/// Cleanup that runs before the program is ended by a signal.
 static PUT_RIGHT: Mutex<Option<PutRight>> = Mutex::new(None);
 type PutRight = Box<dyn FnOnce() + Send>;
-/// How long that may take: a terminal whose connection has gone takes nothing any more.
+/// Time limit of the cleanup: a terminal that was disconnected accepts no more output.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Takes over SIGINT and SIGTERM; and SIGHUP, unless whoever started the program had it ignored, as
-/// nohup does.
+/// Handles SIGINT and SIGTERM, and SIGHUP unless it was ignored when the program started, as nohup
+/// does.
 pub fn install() {
     let hang_up = (!is_ignored(libc::SIGHUP)).then_some(libc::SIGHUP);
     let ending = [libc::SIGINT, libc::SIGTERM].into_iter().chain(hang_up);
@@ -42,8 +42,7 @@ fn is_ignored(signal: libc::c_int) -> bool {
     }
 }
 
-/// What is to be put right before the program is ended by a signal. It takes the place of what was
-/// before.
+/// Sets the cleanup that runs before a signal ends the program. It replaces the one before.
 pub fn before_end(right: impl FnOnce() + Send + 'static) {
     *PUT_RIGHT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(right));
 }
@@ -58,32 +57,32 @@ fn put_right() {
     let _in_time = wait.recv_timeout(PATIENCE);
 }
 
-/// Ends the program as an interrupt does: for a terminal that does not make one of Ctrl-C.
+/// Ends the program as an interrupt does, for a terminal that does not turn Ctrl-C into one.
 pub fn interrupt() {
     let _raised = signal_hook::low_level::raise(libc::SIGINT);
 }
 
-/// Lets a job in the background read its terminal in vain instead of being stopped.
+/// Makes a read from the terminal fail in a background job, instead of stopping the job.
 pub fn read_in_background() {
     // SAFETY: sets the disposition of one signal to one that runs no code.
     unsafe { libc::signal(libc::SIGTTIN, libc::SIG_IGN) };
 }
 
-/// Whether the terminal on stdout is ours to draw on: a job in the background is stopped when it
+/// Whether this process may draw on the terminal of stdout: a background job is stopped when it
 /// tries.
 pub fn in_foreground() -> bool {
     // SAFETY: both calls only ask the system, and take no pointers.
     unsafe { libc::tcgetpgrp(libc::STDOUT_FILENO) == libc::getpgrp() }
 }
 
-/// Removes a file, or a folder with all that is in it. Another thread may still be writing into
-/// that, so it is tried again.
+/// Removes a file, or a folder and its contents. Tries several times, since another thread may
+/// still be writing into the folder.
 pub fn remove(path: &Path) {
     let removed = || if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     let _gone_already = (0..8).any(|_| removed().is_ok());
 }
 
-/// Removes `path`, a file or a folder with all that is in it, when the program is interrupted.
+/// Registers a file or folder to be removed with its contents when the program is interrupted.
 pub fn unfinished(path: PathBuf) {
     UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(path);
 }

@@ -24,7 +24,7 @@ pub fn run(args: &Transcribe, context: &AppContext) -> Result<()> {
     for path in &args.files {
         match work.transcribe(path) {
             Ok(transcript) => work.progress().add(path, &transcript)?,
-            // One bad file must not lose the others' transcripts.
+            // One bad file must not lose the transcripts of the others.
             Err(error) if args.files.len() > 1 => {
                 context.console().error(&error);
                 failures.push(error);
@@ -38,7 +38,7 @@ pub fn run(args: &Transcribe, context: &AppContext) -> Result<()> {
     Err(Several::new(summary, first).into())
 }
 
-/// The models at work, and what has come of it.
+/// Loaded models, and the progress so far.
 struct Work<'h> {
     context: &'h AppContext,
     detector: SileroVad,
@@ -47,7 +47,7 @@ struct Work<'h> {
 }
 
 impl<'h> Work<'h> {
-    /// Loads the models. An interrupt from now on tells what is ready.
+    /// Loads the models. From now on an interrupt prints what is ready.
     fn new(args: &Transcribe, context: &'h AppContext) -> Result<Self> {
         let loader = context.loader()?;
         let (detector, whisper) = (loader.voice_activity()?, loader.transcriber()?);
@@ -90,25 +90,25 @@ fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// What is printed: of each file when it is done, and of the one at work when the program is
-/// interrupted.
+/// Results to print: those of each finished file, and the partial one of the current file when the
+/// program is interrupted.
 #[derive(Default)]
 struct Progress {
     as_json: bool,
     /// Whether there are several files.
     many: bool,
     console: Console,
-    /// Of the files that are done.
+    /// JSON of the finished files.
     objects: Vec<Value>,
     current: Option<Current>,
 }
 
-/// A file under way.
+/// File that is being transcribed.
 struct Current {
     path: PathBuf,
-    /// Known once the file is read.
+    /// Length of the sound, once the file is read.
     length: Option<Ms>,
-    /// Up to where it is read, and what was said until there.
+    /// Position that transcription has reached, and the transcript up to there.
     so_far: Option<(Ms, Transcript)>,
     bar: indicatif::ProgressBar,
 }
@@ -131,7 +131,7 @@ impl Progress {
         }
     }
 
-    /// A file is done.
+    /// Records the transcript of a finished file.
     fn add(&mut self, path: &Path, transcript: &Transcript) -> Result<()> {
         self.current = None;
         if self.as_json {
@@ -155,13 +155,13 @@ impl Progress {
         if self.many { format!("{}\t{text}", files::name(path)) } else { text.to_owned() }
     }
 
-    /// There are no more files.
+    /// Ends the work after the last file.
     fn finish(&mut self, complete: bool) -> Result<()> {
         self.current = None;
         self.object(complete).map_or(Ok(()), |object| super::print_json(&object))
     }
 
-    /// The JSON of all files so far, which are not told of again.
+    /// Takes the JSON of all files so far; they are not printed again.
     fn object(&mut self, complete: bool) -> Option<Value> {
         let mut objects = std::mem::take(&mut self.objects);
         match self.many && self.as_json {
@@ -170,18 +170,18 @@ impl Progress {
         }
     }
 
-    /// Prints what is ready, and says that it is not all.
+    /// Prints what is ready, and says that it is incomplete.
     fn interrupt(&mut self) {
         if let Some(current) = &self.current {
             current.bar.finish_and_clear();
         }
         let (ready, note) = self.broken_off();
-        // A reader that has gone hears nothing more; the program ends in any case.
+        // If the reader has gone, the output is lost; the program ends in any case.
         let _unheard = ready.map(|ready| super::print_line(&ready));
         note.iter().for_each(|note| self.console.note(note));
     }
 
-    /// What is still to be printed of work that ends here, and what there is to say of it.
+    /// Remaining output of interrupted work, and the note that explains it.
     fn broken_off(&mut self) -> (Option<String>, Option<String>) {
         let mut ready = None;
         let note = self.current.take().map(|Current { path, length, so_far, .. }| {
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    /// One of two files is done, and the other is read up to 28 s of a minute.
+    /// Progress with one of two files finished, and 28 s of a minute of the other transcribed.
     fn progress(json: bool, many: bool, so_far: Option<&str>) -> Progress {
         let mut progress = Progress { as_json: json, many, ..Progress::default() };
         if many && json {

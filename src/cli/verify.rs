@@ -1,4 +1,4 @@
-//! `sotto verify`: whether a model computes what it should.
+//! `sotto verify`: checks whether a model computes the expected values.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::memory::{Budget, Permit};
 use crate::pipeline::Result;
 use crate::types::Bytes;
 
-/// A limit was broken: exit code 1. What was found has been printed.
+/// Broken limit: exit code 1. The findings were already printed.
 #[derive(Debug, thiserror::Error)]
 #[error("{model} is not as it should be: {}", failures.join("; "))]
 struct Failed {
@@ -43,12 +43,12 @@ fn reserve(context: &AppContext, args: &Verify, bytes: u64) -> Result<Permit> {
     Ok(budget.reserve(&format!("verifying {}", args.model.display()), Bytes(bytes))?)
 }
 
-/// Compares with the tensors of a folder.
+/// Compares the model with the tensors in a folder.
 fn against(args: &Verify, folder: &Path, source: &ModelSource, context: &AppContext) -> Result<()> {
     let case = Case::find(source, folder)?;
     let model_config = source.model_config()?;
-    // Plans count keys and values as f16, and they are f32 here; a second state goes into the
-    // middle of a chunk.
+    // Memory plans count keys and values as f16, but here they are f32. A second state is stored in
+    // the middle of a chunk.
     let state =
         SequenceState::planned_bytes(&model_config, case.context().saturating_mul(2)).unwrap_or(usize::MAX) as u64;
     let logits = (case.tokens() as u64).saturating_mul(size_of::<f32>() as u64 * model_config.vocabulary as u64);
@@ -68,7 +68,7 @@ fn against(args: &Verify, folder: &Path, source: &ModelSource, context: &AppCont
     verdict(args, failures)
 }
 
-/// Compares with the checkpoint that the model was made of.
+/// Compares the model with the checkpoint that it was made from.
 fn gate(args: &Verify, source: &ModelSource, context: &AppContext) -> Result<()> {
     let reference = match &args.reference {
         Some(folder) => folder,
@@ -91,8 +91,8 @@ fn gate(args: &Verify, source: &ModelSource, context: &AppContext) -> Result<()>
     verdict(args, failures)
 }
 
-/// What others measured, unless the command line says otherwise; what it says is meant to the
-/// letter.
+/// Limits that others measured, unless the command line sets them. Limits from the command
+/// line are applied exactly.
 fn limits(args: &Verify, report: &gate::GateReport) -> GateLimits {
     let usual = report.tally.limits(&GateLimits::of(&report.precision));
     let share = |percent: f64| percent / 100.0;

@@ -1,4 +1,5 @@
-//! One question on its way: what was made of it so far, and what of that the listener already has.
+//! State of one question in progress: its results so far, and the part of them that the listener
+//! already has.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +11,20 @@ use crate::asr::{Transcript, Verdict};
 use crate::observe::{Event, Journal, Timings};
 use crate::types::{Frame, Ms, TurnId};
 
-/// A sample from which a listener hears something: -50 dB of full scale.
+/// Amplitude from which a sample is audible: -50 dBFS.
 const AUDIBLE: f32 = 0.003;
 
-/// One question being followed.
+/// Question that is being answered.
 pub(super) struct ActiveQuestion<'a> {
     pub(super) turn: TurnId,
     sink: &'a mut dyn Sink,
-    /// How long the speech lasted, once there was some.
+    /// Length of the speech, once there was some.
     pub(super) heard: Option<Ms>,
     pub(super) file_over: bool,
     decided: bool,
     pub(super) transcript: Option<Transcript>,
     reply: String,
-    /// Text and sound of a turn that is not decided yet.
+    /// Text and sound of a turn that is not yet certain.
     held: Vec<Held>,
     audible: bool,
     pub(super) spoken: bool,
@@ -50,7 +51,7 @@ impl<'a> ActiveQuestion<'a> {
         }
     }
 
-    /// Speech went on: the question starts again under a new number.
+    /// Starts the question again under a new number, because speech went on.
     pub(super) fn restart(&mut self, turn: TurnId) -> Result<()> {
         self.turn = turn;
         self.decided = false;
@@ -104,7 +105,7 @@ impl<'a> ActiveQuestion<'a> {
         self.sink.sound(&frame.samples)
     }
 
-    /// What became of the question, once nothing more can come.
+    /// Outcome of the question, once no more results can arrive.
     pub(super) fn outcome(&mut self, journal: &Journal) -> Result<Option<OnceOutcome>> {
         if !self.file_over {
             return Ok(None);

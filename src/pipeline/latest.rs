@@ -1,4 +1,4 @@
-//! A queue of one place in which the newer job replaces the older: the sender never waits.
+//! Queue with one slot, in which a newer job replaces an older one. The sender never waits.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -7,15 +7,15 @@ pub struct Latest<T> {
     receiver: Receiver<T>,
 }
 
-/// The queue's two ends. The receiving one is an ordinary channel that ends when the [`Latest`] is
-/// dropped.
+/// Creates the two ends of the queue. The receiver is an ordinary channel, which is closed when the
+/// [`Latest`] is dropped.
 pub fn latest<T>() -> (Latest<T>, Receiver<T>) {
     let (sender, receiver) = bounded(1);
     (Latest { sender, receiver: receiver.clone() }, receiver)
 }
 
 impl<T> Latest<T> {
-    /// Puts `job` in the place; what waited there is dropped.
+    /// Puts `job` in the slot and drops a job that was waiting there.
     pub fn put(&self, job: T) {
         let mut job = job;
         while let Err(TrySendError::Full(refused)) = self.sender.try_send(job) {

@@ -1,5 +1,5 @@
-//! The listening stage: frames of a clip through voice activity, as fast as they come or at the
-//! pace of a microphone.
+//! Listening stage: runs the frames of a clip through the voice activity detector, as fast as
+//! possible or at the pace of a microphone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,42 +9,42 @@ use crate::config::DetectPlan;
 use crate::detect::{FRAME, Segmenter, SpeechEvent, speech_end};
 use crate::types::{Ms, SampleRate};
 
-/// How a file's samples reach the listener.
+/// Pace at which the samples of a file reach the detector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlaybackPace {
-    /// At once: the quickest answer to a file.
+    /// As fast as possible: the quickest answer to a file.
     Fast,
-    /// A second of sound takes a second, as from a microphone: what a person would wait is
-    /// measured.
+    /// A second of sound takes a second, as with a microphone, so that the measured latency is that
+    /// of a conversation.
     RealTime,
 }
 
-/// What the listener tells the coordinator.
+/// Report of the listening stage to the coordinator.
 #[derive(Clone, Debug)]
 pub enum SpeechUpdate {
-    /// Speech has paused; this is all of it so far. The turn may be over.
+    /// Speech has paused. The clip is all of it so far, and the turn may be over.
     Paused(SpeechClip),
-    /// Speech goes on: what was made of the utterance so far no longer holds.
+    /// Speech goes on: results for the utterance so far are no longer valid.
     Resumed,
-    /// The silence was long enough.
+    /// The silence was long enough to end the turn.
     Decided,
-    /// The file is over.
+    /// The file has ended.
     EndOfFile,
 }
 
-/// The speech of a turn so far.
+/// Speech of a turn so far.
 #[derive(Clone, Debug)]
 pub struct SpeechClip {
-    /// 16 kHz mono, with a little of the sound around it.
+    /// 16 kHz mono, with a little of the sound around the speech.
     pub samples: Arc<[f32]>,
-    /// How long the speech lasted, pauses included.
+    /// Length of the speech, pauses included.
     pub length: Ms,
-    /// When its last sample entered the house.
+    /// Time at which its last sample arrived.
     pub last_sample_at: Instant,
 }
 
-/// Runs `samples` (16 kHz) through voice activity and reports by `tell`, until the clip is over or
-/// no longer `wanted`.
+/// Runs `samples` (16 kHz) through the voice activity detector and reports with `tell`, until the
+/// clip ends or is no longer `wanted`.
 pub fn listen(
     samples: &[f32],
     pace: PlaybackPace,
@@ -72,14 +72,14 @@ pub fn listen(
     Ok(())
 }
 
-/// Turns the segmenter's positions into utterances.
+/// Converter of the segmenter's positions to clips of speech.
 struct Ear<'a> {
     samples: &'a [f32],
     plan: &'a DetectPlan,
     clock: Clock,
-    /// Where the first speech of the question began.
+    /// Start of the question's first speech, as a sample index.
     first: Option<usize>,
-    /// Whether speech goes on that has not been told as paused.
+    /// Whether there is speech whose pause was not yet reported.
     speaking: bool,
 }
 
@@ -109,7 +109,7 @@ impl Ear<'_> {
     }
 
     fn utterance(&self, end: usize) -> SpeechClip {
-        // No further than has been heard: a microphone cannot look ahead.
+        // Limited to the frames so far: a microphone cannot look ahead.
         let heard = (self.clock.frames_in.len() * FRAME).min(self.samples.len());
         let end = end.min(heard);
         let start = self.first.unwrap_or(end).min(end);
@@ -124,7 +124,7 @@ impl Ear<'_> {
     }
 }
 
-/// When each frame entered the house.
+/// Arrival time of each frame.
 struct Clock {
     pace: PlaybackPace,
     start: Instant,
@@ -136,7 +136,7 @@ impl Clock {
         Clock { pace, start: Instant::now(), frames_in: Vec::new() }
     }
 
-    /// Waits until a microphone would have delivered the next frame whole.
+    /// Waits until a microphone would have delivered the whole next frame.
     fn wait_for_frame(&mut self) {
         if self.pace == PlaybackPace::RealTime {
             let due = self.start + span((self.frames_in.len() + 1) * FRAME);
@@ -145,7 +145,7 @@ impl Clock {
         self.frames_in.push(Instant::now());
     }
 
-    /// When `sample` entered: by the pace of the microphone, or with the frame that held it.
+    /// Arrival time of `sample`: by the pace of the microphone, or with its frame.
     fn entered(&self, sample: usize) -> Instant {
         match self.pace {
             PlaybackPace::RealTime => self.start + span(sample),
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::config;
 
-    /// Hears nothing and counts what it is given.
+    /// Detector that finds no voice and counts its frames.
     struct Counts(usize);
 
     impl VoiceActivityDetector for Counts {

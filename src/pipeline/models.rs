@@ -1,4 +1,4 @@
-//! The models as the stages that the graph asks for.
+//! Implementation of the pipeline's stages by the models.
 
 use std::ops::ControlFlow;
 

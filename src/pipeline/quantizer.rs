@@ -1,4 +1,4 @@
-//! The engine's own quantisation as what the store asks for, and its progress as a bar.
+//! Adapter that gives the store the engine's quantisation, and shows its progress as a bar.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -10,7 +10,7 @@ use crate::types::Bytes;
 
 /// Quantises the checkpoints that the catalogue wants smaller than they are published.
 pub struct EngineQuantizer {
-    /// Hears of each folder that must go when the process is interrupted.
+    /// Callback for each folder that must be removed when the process is interrupted.
     pub unfinished: fn(PathBuf),
 }
 
@@ -32,7 +32,7 @@ impl Quantizer for EngineQuantizer {
     }
 }
 
-/// Shows how far a checkpoint is.
+/// Progress of a quantisation.
 pub struct QuantizeProgress<'a> {
     what: String,
     progress: &'a dyn Progress,
@@ -41,7 +41,8 @@ pub struct QuantizeProgress<'a> {
 }
 
 impl<'a> QuantizeProgress<'a> {
-    /// `unfinished` hears of the folder that must go when the process is interrupted.
+    /// Creates the progress. `unfinished` is called with the folder that must be removed when the
+    /// process is interrupted.
     pub fn new(what: String, progress: &'a dyn Progress, unfinished: fn(PathBuf)) -> Self {
         QuantizeProgress { what, progress, unfinished, task: RefCell::default() }
     }
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
     use crate::store::Catalogue;
 
-    /// The two rooms do not know each other: here their words are held together.
+    /// The catalogue and the engine do not depend on each other: this compares their format names.
     #[test]
     fn the_catalogue_asks_for_formats_that_there_are() {
         let catalogue = Catalogue::builtin();

@@ -1,31 +1,32 @@
-//! In which language the language model is to answer.
+//! Choice of the language in which the language model answers.
 //!
-//! Its system prompt is in English, and small models take that for a hint. So with a question in
-//! another language it is told to answer in that, because the voice that will read the answer was
-//! made for it. The line stands before the question: the system prompt and the turns before stay as
-//! they were computed, and the question's own words are the last it reads.
+//! The system prompt is in English, and small models take that as a hint to answer in English. So a
+//! question in another language gets a line that asks for an answer in that language, because the
+//! voice that will speak the answer was made for it. The line stands before the question: the KV
+//! cache of the system prompt and the earlier turns stays valid, and the question's own words come
+//! last.
 
 use super::worker::ReplyText;
 use crate::asr::language_name;
 
-/// Nothing need be said of it as long as nobody speaks another.
+/// Language that needs no instruction as long as nobody speaks another.
 const ENGLISH: &str = "en";
 
-/// What the language model has been told of languages.
+/// Instructions that the language model has been given about languages.
 #[derive(Default)]
 pub(super) struct ResponseLanguage {
-    /// Somewhere in its history it was told to leave English.
+    /// Whether its history holds an instruction to answer in another language.
     left_english: bool,
 }
 
 impl ResponseLanguage {
-    /// With the whole history, what it was told is forgotten.
+    /// Forgets the instructions, together with the whole history.
     pub(super) fn forget(&mut self) {
         *self = ResponseLanguage::default();
     }
 
-    /// The question as the language model is given it. In a conversation in English alone, as it
-    /// was asked.
+    /// Adds the instruction to a question. In a conversation that is all in English the question is
+    /// unchanged.
     pub(super) fn tell(&mut self, what: ReplyText) -> ReplyText {
         match what {
             ReplyText::AnswerTo { question, language } => {

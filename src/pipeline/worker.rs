@@ -1,8 +1,8 @@
-//! The stages at work: each on a thread of its own, with a queue of jobs before it and the
-//! coordinator behind it.
+//! Worker threads: each stage runs on a thread of its own, with a queue of jobs, and sends its
+//! results to the coordinator.
 //!
-//! A stage that fails at a job says so and takes the next one. Only a panic ends it, and with it
-//! the pipeline.
+//! A stage that fails at a job reports the error and takes the next job. Only a panic ends the
+//! stage, and with it the pipeline.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -25,8 +25,8 @@ use crate::tts::{Sentences, Sound, Word, words};
 use crate::turn::TurnStage;
 use crate::types::{Frame, SampleRate, TurnId, WordMark};
 
-/// The longest that the language model waits for the voice to begin, and how soon it notices that
-/// nobody waits any more.
+/// Longest time that the language model waits for the synthesizer to begin, and interval at which
+/// it checks whether the turn is still current.
 const HEAD_START: Duration = Duration::from_millis(200);
 const NOTICE: Duration = Duration::from_millis(10);
 
@@ -40,7 +40,7 @@ pub(super) struct TranscriptionJob {
     pub(super) turn: TurnId,
     pub(super) utterance: SpeechClip,
     pub(super) cancel: Cancel,
-    /// It is only read partial: the utterance is not over.
+    /// Whether this is a partial transcription: the utterance is not over.
     pub(super) partial: bool,
 }
 
@@ -54,28 +54,29 @@ pub(super) struct AnswerJob {
     pub(super) what: ReplyText,
     pub(super) past: Past,
     pub(super) fresh: bool,
-    /// Whether it is to be told how likely the question is a whole one.
+    /// Whether to score how likely the question is a whole sentence.
     pub(super) sentence_end_probability: bool,
 }
 
-/// The last exchange that counts. What the language model answered after it did not hold.
+/// Last exchange that counts. Later answers of the language model must be removed from its history.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
     pub(super) turn: TurnId,
-    /// What of its answer was heard, where that was not all.
+    /// Part of its answer that was heard, if that was not all.
     pub(super) heard: Option<String>,
 }
 
 pub(super) enum ReplyText {
     /// Ask the language model, and answer in the language of the question.
     AnswerTo { question: String, language: String },
-    /// The question cannot be answered; this says why, in the language of the main voice.
+    /// Speak these words, which say why the question cannot be answered, in the language of the
+    /// main voice.
     Words(String),
 }
 
 impl ReplyText {
-    /// What is said to a question: an answer, if one of the `voices` speaks its language. Nothing
-    /// is said in a voice made for another.
+    /// Chooses the reply to a question: an answer if one of the `voices` speaks its language,
+    /// otherwise fixed words. No text is spoken by a voice made for another language.
     pub(super) fn reply_to(question: String, language: String, voices: &[String], plan: &config::TtsPlan) -> ReplyText {
         match language.is_empty() || voices.contains(&language) {
             true => ReplyText::AnswerTo { question, language },
@@ -83,7 +84,7 @@ impl ReplyText {
         }
     }
 
-    /// Empty for that of the main voice.
+    /// Language of the reply; empty for that of the main voice.
     fn language(&self) -> &str {
         match self {
             ReplyText::AnswerTo { language, .. } => language,
@@ -92,42 +93,43 @@ impl ReplyText {
     }
 }
 
-/// What goes to the voice.
+/// Job for the synthesizer.
 pub(super) enum Speech {
-    /// What follows is in this language.
+    /// Language of the sentences that follow.
     In(String),
     Sentence(String),
     EndOfAnswer,
 }
 
-/// What comes back to the coordinator.
+/// Message of a stage to the coordinator.
 pub(super) enum StageMessage {
     SpeechUpdate(TurnId, SpeechUpdate),
     Recognised(TurnId, Transcript),
-    /// What was said so far, by somebody who goes on. Stale once it is cancelled.
+    /// Partial transcript of speech that goes on. It is stale once it is cancelled.
     Partial(TurnId, Transcript, Cancel),
-    /// How likely a sentence ends where the question ends. Once for each job that is to be weighed.
+    /// Probability that a sentence ends where the question ends. It is sent once for each job that
+    /// asks for it.
     SentenceEndScored(TurnId, Option<f32>),
-    /// How likely it is that the turn is complete, 0 to 1.
+    /// Probability that the turn is complete, 0 to 1.
     TurnScored(TurnId, f32),
-    /// The turn detector cannot say, and will not be asked again.
+    /// Error of the turn detector, which is not used again.
     TurnDetectorFailed(anyhow::Error),
     Piece(TurnId, String),
-    /// This goes to the voice now.
+    /// Sentence that is now sent to the synthesizer.
     Sentence(TurnId, String),
     Sound(Frame),
     AnswerSpoken(TurnId),
-    /// The clip could not be listened to.
+    /// Error of the listening stage at a clip.
     ListeningFailed(TurnId, anyhow::Error),
     TurnFailed(TurnStage, TurnId, anyhow::Error),
-    /// A stage is gone, and no question will be answered any more.
+    /// Failure of a whole stage; no question will be answered any more.
     StageDied(anyhow::Error),
 }
 
-/// The voice, as the language model sees it.
+/// Queue to the synthesizer, for the language model.
 pub(super) struct SynthesizerQueue {
     pub(super) speech: Sender<(TurnId, Speech)>,
-    /// The turn whose first sound was made last.
+    /// Turn whose first sound was made last.
     pub(super) begun: Receiver<TurnId>,
 }
 
@@ -136,9 +138,9 @@ impl SynthesizerQueue {
         let _dropped = self.speech.send((turn, speech));
     }
 
-    /// Waits until the first sound of `turn` is made. The voice then has the processor to itself
-    /// while somebody waits for it; the rest of the answer is written faster than it is spoken
-    /// anyhow.
+    /// Waits until the first sound of `turn` is made, so that the synthesizer has the processor to
+    /// itself while the user waits for it. The rest of the answer is written faster than it is
+    /// spoken in any case.
     fn let_it_begin(&self, turn: TurnId, present: &CurrentTurn) {
         let deadline = Instant::now() + HEAD_START;
         while present.is(turn) && Instant::now() < deadline {
@@ -151,14 +153,14 @@ impl SynthesizerQueue {
     }
 }
 
-/// What every stage's thread has at hand.
+/// Context of every stage's thread.
 pub(super) struct Worker {
     pub(super) present: CurrentTurn,
     pub(super) journal: Journal,
     pub(super) tell: Sender<StageMessage>,
 }
 
-/// Starts a stage. Its panic reaches the coordinator as the end of the pipeline.
+/// Starts a stage. If it panics, the coordinator gets a message that ends the pipeline.
 pub(super) fn spawn(
     name: &'static str,
     worker: Worker,
@@ -177,7 +179,7 @@ pub(super) fn spawn(
 }
 
 impl Worker {
-    /// Gives the thread of a stage its priority.
+    /// Sets the scheduling priority of a stage's thread.
     pub(super) fn lower(&self, priority: config::Priority) {
         if let Err(error) = priority::take(priority) {
             self.send(StageMessage::StageDied(error.into()));
@@ -206,13 +208,14 @@ impl Worker {
                 continue;
             }
             if partial {
-                // What fails here fails again when it counts, and is told there.
+                // An error here will occur again in the final transcription and is reported there.
                 if let Ok(transcript) = transcriber.transcribe_partial(&utterance.samples, &cancel) {
                     self.send(StageMessage::Partial(turn, transcript, cancel));
                 }
                 continue;
             }
-            // A cancelled run ends as an error too: of a turn that is stale by the time it is read.
+            // A cancelled run also ends with an error, but its turn is stale by then and the
+            // message is ignored.
             self.send(match transcriber.transcribe(&utterance.samples, &cancel) {
                 Ok(transcript) => StageMessage::Recognised(turn, transcript),
                 Err(error) => StageMessage::TurnFailed(TurnStage::Transcriber, turn, failure("recognise", error)),
@@ -220,7 +223,8 @@ impl Worker {
         }
     }
 
-    /// Ends with the first failure: it is told once, and a conversation needs no judge.
+    /// Scores turns until the first failure. The failure is reported once, and the conversation
+    /// goes on without the turn detector.
     pub(super) fn run_turn_detector(&self, mut detector: Box<dyn TurnDetector>, jobs: &Receiver<TurnDetectionJob>) {
         for TurnDetectionJob { turn, samples } in jobs {
             if !self.present.is(turn) {
@@ -239,7 +243,7 @@ impl Worker {
         jobs: &Receiver<AnswerJob>,
         voice: &SynthesizerQueue,
     ) {
-        // The turn of the last exchange in the language model's history.
+        // Turn of the last exchange in the language model's history.
         let (mut answered, mut response_language) = (TurnId::default(), ResponseLanguage::default());
         for AnswerJob { turn, what, past, fresh, sentence_end_probability } in jobs {
             if !self.present.is(turn) {
@@ -253,18 +257,18 @@ impl Worker {
                 _ if fresh => language_model.forget_all(),
                 Ordering::Greater => language_model.forget_last(),
                 Ordering::Equal => past.heard.iter().for_each(|heard| language_model.keep_heard(heard)),
-                // It failed, so it never came to be.
+                // That answer failed, so it is not in the history.
                 Ordering::Less => {}
             }
             answered = answered.min(past.turn);
             if sentence_end_probability {
                 let probability = match &what {
-                    // What fails here fails again below, and is told there.
+                    // An error here will occur again below and is reported there.
                     ReplyText::AnswerTo { question, .. } => {
                         language_model.sentence_end_probability(question).unwrap_or_default()
                     }
-                    // It was not read. The turn must learn of it all the same, or waits for a
-                    // weight in vain.
+                    // The question is not read, but the turn must get a message, or it would wait
+                    // for a score in vain.
                     ReplyText::Words(_) => None,
                 };
                 self.send(StageMessage::SentenceEndScored(turn, probability));
@@ -336,7 +340,7 @@ impl Worker {
     ) {
         let rate = synthesizer.rate();
         let mut first_sound_of = None;
-        // The answer, and how many of its words were given to the voice before.
+        // Current answer, and the number of its words that were already sent to the synthesizer.
         let mut said = (TurnId::default(), 0);
         for (turn, speech) in jobs {
             if !self.present.is(turn) {
@@ -374,13 +378,14 @@ impl Worker {
     }
 
     fn send(&self, message: StageMessage) {
-        // When the pipeline was dropped nobody waits for this any more; the stage's own queue ends
-        // next.
+        // After the pipeline is dropped nobody receives the message; the stage's own queue is
+        // closed next.
         let _dropped = self.tell.send(message);
     }
 }
 
-/// Some of the sound of a sentence of `words`, before which the answer has so many others.
+/// Makes a frame from part of the sound of a sentence with these `words`. `before` is the number of
+/// words of the answer before it.
 fn frame(turn: TurnId, rate: SampleRate, sound: &Sound, words: &[Word], before: usize) -> Frame {
     let (from, length) = (sound.says.start, sound.says.end - sound.says.start);
     let at = |begins: f64| ((begins - from) / length * sound.samples.len() as f64) as usize;
@@ -389,7 +394,7 @@ fn frame(turn: TurnId, rate: SampleRate, sound: &Sound, words: &[Word], before: 
     Frame { turn, rate, samples: sound.samples.to_vec(), words }
 }
 
-/// The error of the stage `name`, as the user reads it.
+/// Adds the stage `name` to an error, for the user.
 fn failure(name: &str, error: anyhow::Error) -> anyhow::Error {
     error.context(format!("the {name} stage failed"))
 }
@@ -403,7 +408,7 @@ mod tests {
     use crate::asr::Verdict;
     use crate::types::Ms;
 
-    /// Begins an answer whose turn is over before its first sentence is whole.
+    /// Language model whose turn is over before its first sentence is whole.
     struct Interrupted(CurrentTurn);
 
     impl LanguageModel for Interrupted {
@@ -446,7 +451,8 @@ mod tests {
         assert!(matches!(judged[..], [StageMessage::TurnScored(of, 0.9)] if of == turn));
     }
 
-    /// Weighs every question alike, and answers it with itself.
+    /// Language model that gives every question the same score, and answers with the question
+    /// itself.
     struct Echoing(std::result::Result<Option<f32>, &'static str>);
 
     impl LanguageModel for Echoing {
@@ -481,7 +487,7 @@ mod tests {
             let (present, (jobs, queue)) = (CurrentTurn::default(), bounded(8));
             let ((tell, inbox), (speech, _spoken), (begun, begun_in)) = (bounded(64), bounded(64), latest());
             let turn = present.advance();
-            // The voice begins at once.
+            // The synthesizer begins at once.
             begun.put(turn);
             jobs.send(AnswerJob { turn, what, past: Past::default(), fresh: false, sentence_end_probability }).unwrap();
             drop(jobs);
@@ -501,8 +507,8 @@ mod tests {
         }
     }
 
-    /// Takes each sound for as many words as it has samples. One that is read along is cancelled at
-    /// two, and fails at three.
+    /// Transcriber that returns as many words as there are samples. A partial transcription is
+    /// cancelled at two samples, and fails at three.
     struct Counts;
 
     impl Transcriber for Counts {

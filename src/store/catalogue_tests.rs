@@ -20,7 +20,7 @@ wheels = [{ package = "p", version = "1.0", download_bytes = 9, files = [
 ] }]
 "#;
 
-/// Promise: every model has size and SHA-256, or says which pinned files it is made from.
+/// Every model has a size and a SHA-256, or names the pinned files that it is made from.
 #[test]
 fn the_built_in_catalogue_is_pinned() {
     let catalogue = Catalogue::builtin();

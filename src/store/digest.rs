@@ -1,4 +1,4 @@
-//! SHA-256 digests: read from text, computed over files and streams.
+//! SHA-256 digests: parsed from text, and computed over files and streams.
 
 use std::fmt;
 use std::fs::File;
@@ -13,24 +13,24 @@ use crate::types::Bytes;
 /// Bytes read at a time while hashing or copying.
 pub(super) const CHUNK: usize = 256 * 1024;
 
-/// A SHA-256 digest; as text 64 lower-case hexadecimal digits.
+/// SHA-256 digest; as text, 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// The text is not 64 hexadecimal digits.
+/// Error for a text that is not 64 hexadecimal digits.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{0:?} is not a SHA-256 digest (64 hexadecimal digits)")]
 pub struct NotADigest(String);
 
-/// What a file must be: the pair that the catalogue pins.
+/// Expected size and digest of a file, as the catalogue pins them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pin {
     pub size: Bytes,
     pub sha256: Digest,
 }
 
-/// How a file differs from its [`Pin`].
+/// Difference between a file and its [`Pin`].
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum Mismatch {
     #[error("it has {found} bytes, the catalogue says {expected}")]
@@ -40,7 +40,7 @@ pub enum Mismatch {
 }
 
 impl Pin {
-    /// The pin of what `reader` yields.
+    /// Computes size and digest of everything that `reader` yields.
     pub fn of(mut reader: impl Read) -> io::Result<Pin> {
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; CHUNK];
@@ -52,12 +52,12 @@ impl Pin {
         }
     }
 
-    /// The pin of a file, by reading all of it.
+    /// Computes size and digest of a file by reading all of it.
     pub fn of_file(path: &Path) -> io::Result<Pin> {
         Pin::of(File::open(path)?)
     }
 
-    /// Compares what was found with what this pin wants.
+    /// Compares the size and digest that were found with this pin.
     pub fn check(&self, found: Pin) -> Result<(), Mismatch> {
         if found.size != self.size {
             return Err(Mismatch::Size { found: found.size.0, expected: self.size.0 });
@@ -69,7 +69,7 @@ impl Pin {
     }
 }
 
-/// Hashes and counts what passes by.
+/// Hasher that also counts the bytes.
 #[derive(Clone, Default)]
 pub struct Hasher {
     sha: Sha256,
@@ -138,7 +138,7 @@ impl fmt::Debug for Digest {
 mod tests {
     use super::*;
 
-    /// FIPS 180-4's example for "abc".
+    /// Digest of "abc", the example of FIPS 180-4.
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]

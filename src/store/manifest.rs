@@ -1,5 +1,5 @@
-//! What was installed: one small file per model, written last, so that a model without it is not
-//! there.
+//! Manifest of an installed model: one small file, written last, so that a model without it counts
+//! as not installed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -15,27 +15,27 @@ use super::name::BlobName;
 use super::place::{self, FileError, at};
 use crate::types::Bytes;
 
-/// Largest manifest that is read.
+/// Largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Manifest {
-    /// The catalogue's revision of the model.
+    /// Revision of the model in the catalogue.
     pub revision: String,
     pub files: BTreeMap<BlobName, Record>,
 }
 
-/// A file as it was when it was last hashed.
+/// State of a file when it was last hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     size: u64,
     sha256: Digest,
-    /// Nanoseconds since 1970 of its last change: as long as size and this stay, it is not hashed
-    /// again.
+    /// Time of the last change in nanoseconds since 1970. While it and the size stay the same, the
+    /// file is not hashed again.
     modified: u64,
 }
 
-/// Why an installed file is not what it should be.
+/// Reason why an installed file is not as expected.
 #[derive(Debug)]
 pub(super) enum Flaw {
     Missing,
@@ -44,7 +44,7 @@ pub(super) enum Flaw {
 }
 
 impl Manifest {
-    /// The manifest of the model in `folder`; one that cannot be read counts as none.
+    /// Reads the manifest of the model in `folder`; an unreadable one counts as missing.
     pub fn read(folder: &Path) -> Option<Manifest> {
         let path = folder.join(MANIFEST);
         let small = fs::metadata(&path).is_ok_and(|meta| meta.len() <= MAX_MANIFEST);
@@ -67,8 +67,8 @@ impl Manifest {
         place::write(&folder.join(MANIFEST), text.as_bytes())
     }
 
-    /// The present record of one file. It is hashed only if it changed since the last time, or if
-    /// `thorough`.
+    /// Returns the current record of one file. The file is hashed only if it changed since the last
+    /// time, or if `thorough` is set.
     pub fn examine(&self, file: &InstalledFile, folder: &Path, thorough: bool) -> Result<Record, Flaw> {
         let record = *self.files.get(&file.name).ok_or(Flaw::Missing)?;
         let path = file.name.below(folder);
@@ -83,8 +83,8 @@ impl Manifest {
 }
 
 impl Record {
-    /// Hashes a file. `meta` was read before its bytes, so that a change in between shows as a
-    /// change later.
+    /// Hashes a file. `meta` was read before the bytes, so that a change in between shows up as a
+    /// later change.
     fn take(file: &InstalledFile, path: &Path, meta: &Metadata, expected: Option<Pin>) -> Result<Record, Flaw> {
         let wrong = |mismatch: Mismatch| Flaw::Wrong(format!("{}: {mismatch}", file.name));
         if let Some(pin) = expected.filter(|pin| pin.size.0 != meta.len()) {
@@ -100,7 +100,7 @@ impl Record {
     }
 }
 
-/// A file that can be hashed: not a folder, not a device that never ends.
+/// Returns the metadata of a path that must be a regular file: not a folder, not an endless device.
 fn look(path: &Path) -> Result<Metadata, Flaw> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => Ok(meta),

@@ -1,24 +1,24 @@
-//! The one type for names from outside that become paths: files of a model, members of a hub
-//! repository, ETags, commits.
+//! Type for names from outside that become paths: files of a model, members of a hub repository,
+//! ETags, commits.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest accepted name, and longest accepted component; file systems stop at 255 bytes per
+/// Longest accepted name, and longest accepted component. File systems stop at 255 bytes per
 /// component.
 const MAX_NAME: usize = 512;
 const MAX_COMPONENT: usize = 200;
 
-/// A relative path that cannot leave the folder it is joined to:
-/// `^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`, and no component is `.` or `..`. Whatever comes from a
-/// catalogue, a server or a package passes through here before it touches a disk.
+/// Relative path that cannot leave the folder it is joined to:
+/// `^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`, and no component is `.` or `..`. Every name from a
+/// catalogue, a server or a package is checked here before it is used as a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BlobName(String);
 
-/// Why a text is not a [`BlobName`].
+/// Reason why a text is not a [`BlobName`].
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{name:?} cannot be the name of a file: {why}")]
 pub struct BadName {
@@ -58,7 +58,7 @@ impl BlobName {
         self.0.matches('/').count()
     }
 
-    /// This name below `folder`.
+    /// Joins this name to `folder`.
     pub fn below(&self, folder: &Path) -> PathBuf {
         folder.join(&self.0)
     }

@@ -1,5 +1,4 @@
-//! Putting files in their place so that a reader sees a whole file or none, whenever the power
-//! goes.
+//! Atomic file operations: a reader sees a whole file or none, even after a power failure.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk;
 
-/// A failure of the file system, with the path it is about.
+/// File system error with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {}", told(.source))]
 pub struct FileError {
@@ -15,7 +14,7 @@ pub struct FileError {
     pub source: io::Error,
 }
 
-/// What went wrong with a file; where its disk is full, with what to do.
+/// Text of a file system error; for a full disk it also says what to do.
 pub(super) fn told(error: &io::Error) -> String {
     match disk::is_full(error) {
         true => format!("there is no room left on its disk ({error}); make room, or choose a folder on another disk"),
@@ -32,7 +31,7 @@ pub(super) fn create_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(at(path))
 }
 
-/// Removes a file or a folder with all it holds; what is not there is already removed.
+/// Removes a file, or a folder with its contents. A missing path is no error.
 pub(super) fn remove(path: &Path) -> Result<(), FileError> {
     let gone = match path.symlink_metadata() {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
@@ -45,14 +44,14 @@ pub(super) fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Moves a finished file to its place: its bytes reach the disk before its name does.
+/// Moves a finished file to its final path, after its bytes are flushed to the disk.
 pub(super) fn settle(from: &Path, to: &Path) -> Result<(), FileError> {
     File::open(from).and_then(|file| file.sync_all()).map_err(at(from))?;
     fs::rename(from, to).map_err(at(to))?;
     sync_folder_of(to)
 }
 
-/// Writes a small file whole.
+/// Writes a small file atomically.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let draft = sibling(path, "draft");
     let write = || {
@@ -63,7 +62,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     settle(&draft, path)
 }
 
-/// Makes the symbolic link `link` to `target`, replacing what stands there.
+/// Creates the symbolic link `link` to `target`, replacing an existing file.
 pub(super) fn symlink(target: &Path, link: &Path) -> Result<(), FileError> {
     let draft = sibling(link, "link");
     remove(&draft)?;
@@ -71,8 +70,8 @@ pub(super) fn symlink(target: &Path, link: &Path) -> Result<(), FileError> {
     fs::rename(&draft, link).map_err(at(link))
 }
 
-/// Gives `file` a second name. Across file systems, or where the system forbids it, the second name
-/// is a symbolic link.
+/// Gives `file` a second name by a hard link. Across file systems, or where the system forbids it,
+/// the second name is a symbolic link.
 pub(super) fn link(file: &Path, second: &Path) -> Result<(), FileError> {
     let whole = fs::canonicalize(file).map_err(at(file))?;
     remove(second)?;
@@ -82,7 +81,7 @@ pub(super) fn link(file: &Path, second: &Path) -> Result<(), FileError> {
     }
 }
 
-/// The folder that a file stands in.
+/// Parent folder of a file.
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
 }
@@ -92,7 +91,7 @@ fn sync_folder_of(path: &Path) -> Result<(), FileError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
 }
 
-/// A name beside `path` that belongs to this process alone.
+/// Path beside `path` that only this process uses.
 fn sibling(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.{what}", std::process::id()))

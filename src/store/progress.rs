@@ -1,4 +1,4 @@
-//! How far a long task is: a bar for a person who watches, one quiet line per task otherwise.
+//! Progress of long tasks: a bar on a terminal, one plain line per task otherwise.
 
 use std::cell::OnceCell;
 use std::io::{IsTerminal, Write};
@@ -8,28 +8,27 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::types::Bytes;
 
-/// Whoever fetches or converts tells its caller through this.
+/// Receiver of the progress of downloads and conversions.
 pub trait Progress: Sync {
-    /// A task begins; `total` is what it will move, where that is known.
+    /// Begins a task; `total` is the number of bytes it will move, if known.
     fn start(&self, what: &str, total: Option<Bytes>) -> Box<dyn DownloadTask>;
 
-    /// A line for the user, written so that it does not tear a bar apart.
+    /// Prints a line for the user without breaking a progress bar.
     fn note(&self, line: &str);
 }
 
-/// One task that is under way; dropping it without `done` means that it failed.
+/// Task that is in progress; dropping it without `done` means that it failed.
 pub trait DownloadTask {
-    /// So many more bytes are done.
+    /// Adds `more` bytes to the progress.
     fn advance(&self, more: Bytes);
 
-    /// The task stands at `position`, wherever it stood before: further on, or back when something
-    /// has to be done again.
+    /// Sets the progress to `position`, forward or, if work has to be repeated, backward.
     fn stand_at(&self, position: Bytes);
 
     fn done(self: Box<Self>);
 }
 
-/// Bars when standard error is a terminal, lines otherwise.
+/// Chooses bars when standard error is a terminal, lines otherwise.
 pub fn on_stderr() -> Box<dyn Progress> {
     match std::io::stderr().is_terminal() {
         true => Box::new(Bars),
@@ -37,11 +36,11 @@ pub fn on_stderr() -> Box<dyn Progress> {
     }
 }
 
-/// A bar with a known end, and one without.
+/// Templates of a bar with a known end, and of one without.
 const MEASURED: &str = "{msg:24!} {wide_bar} {binary_bytes:>11} of {binary_total_bytes:11} {eta:>4}";
 const OPEN_ENDED: &str = "{msg:32!} {spinner} {elapsed}";
 
-/// A bar per task on standard error, gone when the task is done.
+/// Progress as one bar per task on standard error, removed when the task is done.
 pub struct Bars;
 
 struct Bar(ProgressBar);
@@ -81,7 +80,7 @@ impl Drop for Bar {
     }
 }
 
-/// One line on standard error when a task starts.
+/// Progress as one line on standard error at the start of each task.
 pub struct Lines;
 
 impl Progress for Lines {
@@ -98,7 +97,7 @@ impl Progress for Lines {
     }
 }
 
-/// Says nothing.
+/// Progress that prints nothing.
 pub struct Silent;
 
 impl Progress for Silent {
@@ -109,8 +108,8 @@ impl Progress for Silent {
     fn note(&self, _line: &str) {}
 }
 
-/// A task that is announced when its first byte moves: a source that does not answer is never
-/// announced.
+/// Task that is announced when its first byte arrives, so that a source that does not answer is
+/// never announced.
 pub(super) struct OnFirstByte<'a> {
     pub progress: &'a dyn Progress,
     pub what: &'a str,
@@ -150,7 +149,7 @@ impl DownloadTask for Quiet {
     fn done(self: Box<Self>) {}
 }
 
-/// A line on standard error. One that is closed or full is no reason to fail.
+/// Prints a line on standard error. A write error, from a closed or full stream, is ignored.
 pub fn say(line: &str) {
     let _unheard = writeln!(std::io::stderr(), "{line}");
 }

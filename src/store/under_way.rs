@@ -1,12 +1,11 @@
-//! What is of no use once a pull is interrupted: a pip that runs, and a folder that will never be
-//! whole.
+//! Cleanup of an interrupted pull: a running pip, and a folder that will stay incomplete.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The work of one store that stands and falls with the program. Clones share it.
+/// Unfinished work of one store, which must end with the program. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct UnderWay(Arc<Mutex<Work>>);
 
@@ -17,7 +16,7 @@ struct Work {
 }
 
 impl UnderWay {
-    /// Ends the pip that runs. Yields the folder that is to be removed.
+    /// Stops pip if it runs. Returns the folder to remove.
     pub fn end(&self) -> Option<PathBuf> {
         let mut work = self.lock();
         if let Some(pip) = &mut work.pip {
@@ -26,7 +25,7 @@ impl UnderWay {
         work.folder.take()
     }
 
-    /// Runs `fill`, whose `folder` is of no use before it is done.
+    /// Runs `fill`, which fills `folder`. Until it returns, the folder counts as incomplete.
     pub(super) fn fill<T>(&self, folder: &Path, fill: impl FnOnce() -> T) -> T {
         self.lock().folder = Some(folder.to_owned());
         let filled = fill();
@@ -38,12 +37,12 @@ impl UnderWay {
         self.lock().pip = Some(pip);
     }
 
-    /// How pip ended, if it has.
+    /// Exit status of pip, if it has ended.
     pub(super) fn look(&self) -> io::Result<Option<ExitStatus>> {
         self.lock().pip.as_mut().map_or(Ok(None), Child::try_wait)
     }
 
-    /// Kills pip and waits until it is gone.
+    /// Kills pip and waits until it has ended.
     pub(super) fn kill(&self) -> io::Result<()> {
         let Some(mut pip) = self.lock().pip.take() else { return Ok(()) };
         pip.kill()?;

@@ -1,4 +1,4 @@
-//! An answer, from the moment it is prepared to its one end.
+//! State of an answer, from its preparation to its end.
 
 use super::command::{Ending, TurnCommand};
 use super::command_buffer::{CommandBuffer, after};
@@ -9,26 +9,26 @@ use crate::types::{Ms, TurnId};
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) turn: TurnId,
-    /// Where its question's sound begins: speech that goes on before anything is heard belongs to
-    /// it.
+    /// Start of the question's sound. Speech that continues before anything of the answer is heard
+    /// belongs to the question.
     pub(super) asked_from: Ms,
     pub(super) ledger: HeardText,
-    /// All of its sound is there.
+    /// Whether all of the answer's sound has arrived.
     pub(super) complete: bool,
     pub(super) level: Level,
-    /// Since when it makes room for somebody who speaks over it.
+    /// Time at which speech over the answer ducked or paused it.
     pub(super) hushed: Option<Ms>,
-    /// Since when it waits for a loudspeaker that is lost.
+    /// Time since when it waits for a lost loudspeaker.
     pub(super) unheard_since: Option<Ms>,
-    /// When it was last heard of.
+    /// Time of the last sign of progress.
     pub(super) last_sign: Ms,
-    /// When a sound tells that Sotto thinks.
+    /// Time at which a sound tells the user that the answer is being computed.
     pub(super) chime: Option<Ms>,
-    /// How often it was interrupted by nothing.
+    /// Number of interruptions that turned out to have no words.
     pub(super) false_alarms: u32,
 }
 
-/// How it is played.
+/// Playback level of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
     Full,
@@ -58,7 +58,7 @@ impl Answer {
         self.chime = settings.chime_after.map(|span| after(now, span));
     }
 
-    /// Whether it was begun and waits.
+    /// Whether playback has begun and is paused.
     pub(super) fn is_held(&self) -> bool {
         self.level == Level::Paused && self.ledger.is_audible()
     }
@@ -68,8 +68,8 @@ impl Answer {
         self.complete && self.ledger.is_played_out()
     }
 
-    /// When it counts as hung. While it is paused it need not move, but the loudspeaker must come
-    /// back.
+    /// Time at which the answer counts as hung. While it is paused it need not make progress, but a
+    /// lost loudspeaker must come back.
     pub(super) fn stalls_at(&self, settings: &TurnSettings) -> Option<Ms> {
         if let Some(since) = self.unheard_since {
             return Some(after(since, settings.speaker_limit));
@@ -78,8 +78,8 @@ impl Answer {
         (self.level != Level::Paused).then(|| after(self.last_sign, patience))
     }
 
-    /// Somebody perhaps speaks. Who asked may go on: before a word of the answer is heard it is
-    /// held, so that no word of it need be taken back.
+    /// Ducks the answer for a possible voice. Before a word of the answer was heard it is paused
+    /// instead: the user may continue the question, and then no spoken word has to be taken back.
     pub(super) fn make_room(&mut self, commands: &mut CommandBuffer) {
         if self.ledger.heard() > 0 { self.duck(commands) } else { self.pause(commands) }
     }
@@ -98,15 +98,14 @@ impl Answer {
         }
     }
 
-    /// Makes room for somebody who speaks. If it was often interrupted by nothing it is only
-    /// ducked.
+    /// Pauses the answer because somebody speaks. After too many false alarms it is only ducked.
     pub(super) fn hush(&mut self, commands: &mut CommandBuffer, now: Ms, settings: &TurnSettings) {
         self.hushed.get_or_insert(now);
         if self.false_alarms < settings.false_alarms { self.pause(commands) } else { self.duck(commands) }
     }
 
-    /// The same where only a word can stop it: it goes on softly, and if that was often for nothing
-    /// as if nobody spoke.
+    /// Ducks the answer while only a stop word can end it. After too many false alarms it stays at
+    /// full level.
     pub(super) fn soften(&mut self, commands: &mut CommandBuffer, now: Ms, settings: &TurnSettings) {
         if self.false_alarms < settings.false_alarms {
             self.hushed.get_or_insert(now);
@@ -114,21 +113,21 @@ impl Answer {
         }
     }
 
-    /// Waits for the loudspeaker, which is lost.
+    /// Pauses until the lost loudspeaker is back.
     pub(super) fn lose_speaker(&mut self, commands: &mut CommandBuffer, now: Ms) {
         self.unheard_since.get_or_insert(now);
         self.pause(commands);
     }
 
-    /// The loudspeaker is back: goes on from the word where it stopped, unless it makes room for
-    /// somebody who speaks.
+    /// Continues from the word at which playback stopped, now that the loudspeaker is back. If
+    /// somebody speaks over the answer, it stays paused.
     pub(super) fn find_speaker(&mut self, commands: &mut CommandBuffer, now: Ms) {
         if self.unheard_since.take().is_some() && self.hushed.is_none() {
             self.go_on(commands, now);
         }
     }
 
-    /// Goes on at full level, once there is a loudspeaker.
+    /// Continues at full level, if there is a loudspeaker.
     pub(super) fn go_on(&mut self, commands: &mut CommandBuffer, now: Ms) {
         self.hushed = None;
         if self.unheard_since.is_some() {
@@ -142,7 +141,7 @@ impl Answer {
         self.last_sign = now;
     }
 
-    /// Its one end.
+    /// Ends the answer and reports how much of its text was heard.
     pub(super) fn end(self, commands: &mut CommandBuffer, how: Ending) {
         let heard = if how == Ending::Done { self.ledger.text_end() } else { self.ledger.heard() };
         commands.say(TurnCommand::End { turn: self.turn, how, heard });

@@ -1,4 +1,4 @@
-//! An answer on its way, and its one end.
+//! Handling of an answer: its progress, its playback and its end.
 
 use super::answer::Answer;
 use super::command::{EarconKind, Ending, Notice, TurnCommand};
@@ -29,7 +29,7 @@ impl Machine {
     pub(super) fn follow_playback(&mut self, turn: TurnId, event: PlaybackEvent) {
         let now = self.now;
         let (TurnPhase::Answering(answer) | TurnPhase::Interrupted { answer, .. }) = &mut self.state else { return };
-        // What a lost loudspeaker had in it counts as played for the device, but nobody knows
+        // The device counts the sound inside a lost loudspeaker as played, but it is unknown
         // whether it was heard.
         if answer.turn != turn || answer.unheard_since.is_some() {
             return;
@@ -38,7 +38,7 @@ impl Machine {
         match event {
             PlaybackEvent::Played { position } => answer.ledger.played(position),
             PlaybackEvent::Drained if answer.complete => answer.ledger.played_all(),
-            // The voice is slower than the speaker: more is to come.
+            // The synthesizer is slower than the loudspeaker; more sound will follow.
             PlaybackEvent::Drained => {}
         }
         if answer.ledger.is_audible() {
@@ -54,8 +54,8 @@ impl Machine {
         }
     }
 
-    /// Ends the confirmed answer, if there is one. Who speaks over it has the floor then, unless it
-    /// may be our own voice.
+    /// Ends the confirmed answer, if there is one. A person who speaks over it then has the turn,
+    /// unless the sound may be the answer's own echo.
     pub(super) fn finish(&mut self, how: Ending) {
         match self.take_state() {
             TurnPhase::Answering(answer) => self.end_answer(answer, how),
@@ -81,7 +81,8 @@ impl Machine {
         answer.end(&mut self.commands, how);
     }
 
-    /// The answer cannot be given. One that is not certain yet is missed only once it is.
+    /// Handles an answer that cannot be given. If its turn is not certain yet, the failure is
+    /// reported only once it is.
     fn fail_answer(&mut self, notice: Notice) {
         if let TurnPhase::Hearing(utterance) = &mut self.state {
             if let Some(ahead) = utterance.ahead.take() {
@@ -94,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// It has not moved for too long.
+    /// Gives up an answer that has made no progress for too long.
     pub(super) fn give_up_answer(&mut self) {
         let playing = self.active().is_some_and(|it| it.ledger.is_audible() || it.unheard_since.is_some());
         let stage = if playing { TurnStage::Playback } else { TurnStage::LanguageModel };
@@ -132,7 +133,7 @@ impl Machine {
         }
     }
 
-    /// The answer of this number, prepared or confirmed.
+    /// Returns the answer of this turn, prepared or confirmed.
     fn answer_mut(&mut self, turn: TurnId) -> Option<&mut Answer> {
         self.answer_mut_any().filter(|answer| answer.turn == turn)
     }

@@ -1,5 +1,5 @@
-//! A voice over the answer: voice ducks it, speech pauses it, words end it, and everything else
-//! lets it go on.
+//! Barge-in: a voice ducks the answer, speech pauses it, words end it, and after anything else it
+//! goes on.
 
 use super::answer::Answer;
 use super::command::Ending;
@@ -11,9 +11,10 @@ use super::utterance::{TranscriptState, TurnUtterance, VoicePresence};
 use super::words::{asks_to_stop, is_backchannel, is_echo, is_stop, tokens};
 use crate::types::{Ms, TurnId};
 
-/// Whether somebody wants the floor by these words, said over `answer` in sound so like it.
-/// Doubtful words do not: what a television says from afar would end every answer, and who is not
-/// understood hears that he was not.
+/// Whether a transcript, spoken over `answer`, takes the turn. `likeness` is the similarity of its
+/// sound to the played sound. A doubtful transcript does not take it: otherwise a distant
+/// television would end every answer. A person who was misunderstood notices that the answer goes
+/// on.
 fn claims_floor(answer: &Answer, transcript: &TurnTranscript, likeness: f32, settings: &TurnSettings) -> bool {
     let TurnTranscript { text, language, verdict, .. } = transcript;
     if *verdict != TurnVerdict::Certain {
@@ -38,7 +39,7 @@ impl Machine {
         }
     }
 
-    /// The voice was none: what it did is undone, but not what speech before it did.
+    /// Undoes the ducking for a voice that was none. The effect of earlier speech stays.
     pub(super) fn unduck_answer(&mut self) {
         match &mut self.state {
             TurnPhase::Answering(answer) => answer.go_on(&mut self.commands, self.now),
@@ -49,7 +50,7 @@ impl Machine {
         }
     }
 
-    /// Somebody speaks over the answer since `since`.
+    /// Handles speech over the answer that began at `since`.
     pub(super) fn interrupt(&mut self, since: Ms) {
         match self.take_state() {
             TurnPhase::Answering(mut answer) if self.settings.barge_in != BargeIn::Off => {
@@ -63,8 +64,9 @@ impl Machine {
         }
     }
 
-    /// What is said over the answer is so like it. Where only a stop word counts, an answer is
-    /// softer while that is looked for, unless it is only its own sound.
+    /// Records how similar the speech over the answer is to the played sound. Where only a stop
+    /// word can end the answer, the answer is ducked while the word is looked for, unless the sound
+    /// is only its own echo.
     pub(super) fn compare_with_played(&mut self, turn: TurnId, likeness: f32) {
         let Some(utterance) = self.utterance_mut().filter(|it| it.turn == turn && likeness.is_finite()) else { return };
         utterance.likeness = likeness;
@@ -76,10 +78,10 @@ impl Machine {
         }
     }
 
-    /// Who spoke over the answer and paused speaks on. Words that were asked for in the pause may
-    /// still show that there are some: of speech that pauses often no other would ever be read.
-    /// Where only a stop word counts, each piece between pauses is read for itself: it may be our
-    /// own voice, which goes on for long.
+    /// Handles speech that goes on after a pause, over the answer. Words that were requested in the
+    /// pause are still used: with speech that pauses often, no others would ever be transcribed.
+    /// Where only a stop word counts, each piece between pauses is transcribed alone, since it may
+    /// be the answer's own echo, which goes on for long.
     pub(super) fn interrupt_again(&mut self, since: Ms) {
         let stops_only = self.settings.barge_in == BargeIn::Stop;
         let TurnPhase::Interrupted { answer, over } = &mut self.state else { return };
@@ -98,8 +100,8 @@ impl Machine {
         }
     }
 
-    /// When speech that goes on is looked through for words. No longer once the answer plays on
-    /// under it.
+    /// Time at which speech that goes on is transcribed to look for words; `None` once the answer
+    /// plays on under it.
     pub(super) fn word_check_due(&self) -> Option<Ms> {
         match (&self.state, self.voice) {
             (TurnPhase::Interrupted { answer, over }, VoicePresence::Speech)
@@ -117,7 +119,7 @@ impl Machine {
         }
     }
 
-    /// When an interruption without words has lasted too long.
+    /// Time at which an interruption without words has lasted too long.
     pub(super) fn no_words_due(&self) -> Option<Ms> {
         match &self.state {
             TurnPhase::Interrupted { answer, .. } => answer.hushed.map(|at| after(at, self.settings.word_limit)),
@@ -125,8 +127,8 @@ impl Machine {
         }
     }
 
-    /// A false alarm, so far: the answer plays on, and who speaks may still turn out to say
-    /// something.
+    /// Lets the answer play on after what seems to be a false alarm. The words of the person may
+    /// still interrupt it later.
     pub(super) fn let_answer_go_on(&mut self) {
         let TurnPhase::Interrupted { answer, .. } = &mut self.state else { return };
         if answer.hushed.is_some() {
@@ -160,8 +162,8 @@ impl Machine {
         }
     }
 
-    /// Drops an utterance over the answer that is over and claims nothing; the answer goes on
-    /// already.
+    /// Drops a finished utterance over the answer that does not take the turn. The answer is
+    /// already playing on.
     pub(super) fn dismiss(&mut self) {
         match self.take_state() {
             TurnPhase::Interrupted { answer, over } if over.decided && over.words().is_some() => {
@@ -171,8 +173,8 @@ impl Machine {
         }
     }
 
-    /// Words: the answer ends for good, and what is being said is the next turn, or the rest of the
-    /// question when no word of the answer was heard yet.
+    /// Ends the answer for good because of words. The utterance becomes the next turn, or the rest
+    /// of the question if no word of the answer was heard yet.
     fn yield_floor(&mut self, transcript: &TurnTranscript) {
         if self.settings.barge_in == BargeIn::Stop {
             return self.finish(Ending::Interrupted);

@@ -1,13 +1,13 @@
-//! What the machine wants done.
+//! Commands that the machine returns.
 
 use super::input::TurnStage;
 use crate::types::{Ms, TurnId};
 
-/// Something to do, in the order given.
+/// Command to carry out, in the order given.
 ///
-/// A number is for one recognition and one answer at most. A recognition is open from
-/// `BeginRecognition` until it is cancelled or its words have come; an answer from `Prepare` until
-/// `Discard` or `End`. One of each is open at a time.
+/// A turn number is used for one recognition and one answer at most. A recognition is open from
+/// `BeginRecognition` until it is cancelled or its words have arrived; an answer is open from
+/// `Prepare` until `Discard` or `End`. One of each is open at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TurnCommand {
     /// Somebody speaks since `from` on the session's clock. Partial transcripts are welcome.
@@ -15,28 +15,27 @@ pub enum TurnCommand {
         turn: TurnId,
         from: Ms,
     },
-    /// Read the sound between the two moments, and score whether the turn is complete. Pad it as
-    /// the transcriber needs.
+    /// Transcribe the sound between the two moments, and score whether the turn is complete. Pad
+    /// the sound as the transcriber needs it.
     Recognise {
         turn: TurnId,
         from: Ms,
         to: Ms,
     },
-    /// Its words are not wanted any more. What is computed for it is to stop, not only to be
-    /// ignored.
+    /// Drop the recognition. Its computation must stop; ignoring the result is not enough.
     CancelRecognition {
         turn: TurnId,
     },
-    /// Compute this answer ahead: hold its sound, run no tool, keep nothing.
+    /// Compute this answer ahead: hold its sound, call no tool, keep nothing in the history.
     Prepare {
         turn: TurnId,
         reply: Reply,
     },
-    /// The prepared answer is not wanted; it never was.
+    /// Drop the prepared answer, as if it had never existed.
     Discard {
         turn: TurnId,
     },
-    /// The turn is certain: let the answer's sound go. Its question belongs to the history.
+    /// Play the answer: its turn is certain. The question is added to the history.
     Confirm {
         turn: TurnId,
     },
@@ -52,13 +51,13 @@ pub enum TurnCommand {
     Pause {
         turn: TurnId,
     },
-    /// Play on at full level, from `from` of the answer's sound: the beginning of the word where it
-    /// was paused.
+    /// Continue playing at full level from position `from` of the answer's sound: the beginning of
+    /// the word where it was paused.
     Resume {
         turn: TurnId,
         from: Ms,
     },
-    /// The answer is over: stop computing and playing it. The history keeps its first `heard`
+    /// Stop computing and playing the answer, which is over. The history keeps its first `heard`
     /// bytes.
     End {
         turn: TurnId,
@@ -66,30 +65,30 @@ pub enum TurnCommand {
         heard: usize,
     },
     Earcon(EarconKind),
-    /// Tell the person, once.
+    /// Tell the user once.
     Notice(Notice),
-    /// The state has changed.
+    /// Show that the state has changed.
     Show(SessionState),
 }
 
-/// What to answer.
+/// Subject of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// These words of the person.
+    /// Reply to the user's words.
     To { text: String, language: String },
-    /// The words were not clear: ask for them again.
+    /// Request to repeat, because the words were not clear.
     AskAgain,
 }
 
-/// How a confirmed answer ended.
+/// Way in which a confirmed answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// All of it was heard.
     Done,
     Interrupted,
     Failed,
-    /// The person went on before a word of it was heard: its question is part of a longer one that
-    /// comes under another number. The history keeps neither.
+    /// The user went on before a word of it was heard. The question becomes part of a longer one
+    /// with another number, and the history keeps neither.
     Revised,
 }
 
@@ -99,13 +98,13 @@ pub enum EarconKind {
     Thinking,
 }
 
-/// What a person should know.
+/// Message for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     StageFailed(TurnStage),
-    /// It said nothing for too long.
+    /// The stage made no progress for too long.
     StageHangs(TurnStage),
-    /// The answer is longer than can be followed.
+    /// The answer is longer than the machine can track.
     AnswerTooLong,
     /// The key cannot listen while the microphone is muted.
     IsMuted,
@@ -113,15 +112,15 @@ pub enum Notice {
     IsWithoutDevice,
 }
 
-/// The state of the conversation, for the eye.
+/// State of the conversation, for display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
-    /// For the wake word.
+    /// Waiting for the wake word.
     Waiting,
     Listening,
     /// Somebody speaks.
     Hearing,
-    /// The turn is certain and nothing of the answer is heard yet.
+    /// The turn is certain, and nothing of the answer is heard yet.
     Thinking,
     Speaking,
     /// Somebody speaks over the answer, which is held.
@@ -132,7 +131,7 @@ pub enum SessionState {
 }
 
 impl Ending {
-    /// The name that programs read.
+    /// Name for programs.
     pub fn name(self) -> &'static str {
         match self {
             Ending::Done => "done",
@@ -144,7 +143,7 @@ impl Ending {
 }
 
 impl Notice {
-    /// The name that programs read.
+    /// Name for programs.
     pub fn name(self) -> &'static str {
         match self {
             Notice::StageFailed(_) => "stage_failed",
@@ -155,7 +154,7 @@ impl Notice {
         }
     }
 
-    /// The stage that it is about.
+    /// Stage that the notice is about.
     pub fn stage(self) -> Option<TurnStage> {
         match self {
             Notice::StageFailed(stage) | Notice::StageHangs(stage) => Some(stage),
@@ -165,7 +164,7 @@ impl Notice {
 }
 
 impl SessionState {
-    /// The name that programs read.
+    /// Name for programs.
     pub fn name(self) -> &'static str {
         match self {
             SessionState::Waiting => "waiting",
@@ -180,7 +179,7 @@ impl SessionState {
         }
     }
 
-    /// Whether nothing is under way.
+    /// Whether nothing is in progress.
     pub fn is_at_rest(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! Where commands are written down and numbers are handed out.
+//! Buffer of the machine's commands, and source of turn numbers.
 
 use super::command::TurnCommand;
 use crate::types::{Ms, TurnId};
@@ -10,7 +10,7 @@ pub(super) struct CommandBuffer {
 }
 
 impl CommandBuffer {
-    /// A number that was never used.
+    /// Returns a number that was never used before.
     pub(super) fn number(&mut self) -> TurnId {
         self.last = TurnId(self.last.0 + 1);
         self.last

@@ -1,4 +1,4 @@
-//! What a voice means while nothing is answered, and when a turn is certain.
+//! Handling of speech while no answer is active, and the decision that a turn is certain.
 
 use super::answer::Answer;
 use super::command::{Notice, Reply, TurnCommand};
@@ -37,7 +37,7 @@ impl Machine {
         }
     }
 
-    /// The voice that was seen was none.
+    /// Handles a possible voice that turned out to be none.
     pub(super) fn voice_lost(&mut self) {
         if let VoicePresence::Seen { quiet, .. } = self.voice {
             self.voice = VoicePresence::Quiet { since: quiet };
@@ -65,7 +65,7 @@ impl Machine {
         self.state = TurnPhase::Hearing(TurnUtterance::open(&mut self.commands, from, self.now));
     }
 
-    /// The words so far are wanted: perhaps it was all.
+    /// Requests the words so far, since the turn may be over.
     fn read_up_to(&mut self, to: Ms) {
         let (commands, now) = (&mut self.commands, self.now);
         if let TurnPhase::Hearing(utterance) | TurnPhase::Interrupted { over: utterance, .. } = &mut self.state {
@@ -87,7 +87,7 @@ impl Machine {
         }
     }
 
-    /// The words that were asked for have come.
+    /// Handles a transcript that was requested.
     pub(super) fn read(&mut self, turn: TurnId, transcript: TurnTranscript) {
         match &self.state {
             TurnPhase::Hearing(utterance) if utterance.turn == turn => self.read_question(transcript),
@@ -101,7 +101,7 @@ impl Machine {
         match &utterance.reading {
             TranscriptState::Following => return,
             TranscriptState::Asked { .. } => {}
-            // Said again: what was prepared for these words still holds.
+            // Same transcript again: the prepared answer is still valid.
             TranscriptState::Done(before) if agree(before, &transcript) => return,
             TranscriptState::Done(_) => {
                 utterance.give_up(&mut self.commands);
@@ -113,8 +113,8 @@ impl Machine {
         self.use_words();
     }
 
-    /// The words of the utterance are there: prepares the answer to them, or listens on if they are
-    /// not all.
+    /// Uses the transcript of the utterance: prepares the answer to it, or listens on if it does
+    /// not cover all of the speech.
     pub(super) fn use_words(&mut self) {
         let TurnPhase::Hearing(utterance) = &mut self.state else { return };
         if utterance.is_read_in_part(self.voice) {
@@ -151,7 +151,7 @@ impl Machine {
         }
     }
 
-    /// The turn is over, whatever is still to come of its words.
+    /// Ends the turn, even if its transcript has not arrived.
     pub(super) fn decide(&mut self) {
         let (commands, now) = (&mut self.commands, self.now);
         if let TurnPhase::Hearing(utterance) | TurnPhase::Interrupted { over: utterance, .. } = &mut self.state {
@@ -162,7 +162,7 @@ impl Machine {
         }
     }
 
-    /// Answers, once the turn is certain and its words are there.
+    /// Confirms the answer, once the turn is certain and its transcript has arrived.
     fn conclude(&mut self) {
         if !matches!(&self.state, TurnPhase::Hearing(utterance) if utterance.decided && utterance.words().is_some()) {
             return;
@@ -185,7 +185,7 @@ impl Machine {
         self.drop_utterance();
     }
 
-    /// Forgets what is being said; an answer under it goes on.
+    /// Drops the current utterance; an answer under it goes on.
     pub(super) fn drop_utterance(&mut self) {
         match self.take_state() {
             TurnPhase::Hearing(mut utterance) => utterance.give_up(&mut self.commands),
@@ -198,13 +198,13 @@ impl Machine {
         }
     }
 
-    /// Somebody addresses us.
+    /// Handles the wake word.
     pub(super) fn hear_wake_word(&mut self, until: Ms) {
         if !self.ears_are_open() {
             return;
         }
         self.listen_from(until);
-        // The wake word is no part of the question.
+        // The wake word is not part of the question.
         if let TurnPhase::Hearing(utterance) = &mut self.state
             && utterance.from.0 < until.0
         {
@@ -212,8 +212,8 @@ impl Machine {
         }
     }
 
-    /// Gives the floor to who asks for it, by key or by name. Of what is being said, all after
-    /// `from` counts.
+    /// Starts to listen on request, by key or wake word. If somebody is already speaking,
+    /// everything after `from` counts.
     pub(super) fn listen_from(&mut self, from: Ms) {
         self.fall_silent();
         self.attend(self.settings.wake_window);

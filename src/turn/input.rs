@@ -1,41 +1,42 @@
-//! What the machine is told.
+//! Inputs of the machine.
 
 use crate::types::{Ms, TurnId};
 
-/// Something that happened. What carries a number that is not current any more changes nothing.
+/// Event for the machine. An input with a turn number that is no longer current changes nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TurnInput {
     Voice(VoiceEvent),
-    /// How likely it is that the turn is complete, 0..=1, as of the pause for which `turn` was to
-    /// be recognised.
+    /// Probability, 0..=1, that the turn is complete at the pause for which the recognition of
+    /// `turn` was requested.
     EndOfTurnScore {
         turn: TurnId,
         probability: f32,
     },
-    /// How far the sound of `turn` is like what the speaker played at the time: 1 is its echo, 0
-    /// has nothing to do with it. Told when its recognition begins, and of all that is to be
-    /// recognised before its words are.
+    /// Similarity of the sound of `turn` to what the loudspeaker played at that time: 1 is its
+    /// echo, 0 has nothing to do with it. Sent when the recognition begins, and for the whole sound
+    /// to be transcribed before its transcript.
     LikePlayed {
         turn: TurnId,
         likeness: f32,
     },
-    /// How likely, 0..=1, the language has a sentence end behind the words of the question of
-    /// `turn`, for which an answer is prepared; `None` where that cannot be told.
+    /// Probability, 0..=1, that a sentence ends after the words of the question of `turn`, as the
+    /// language model estimates it; an answer to them is being prepared. `None` if the model cannot
+    /// tell.
     SentenceEndScore {
         turn: TurnId,
         probability: Option<f32>,
     },
-    /// Words so far, while the person may still be speaking.
+    /// Partial transcript, while the user may still be speaking.
     Partial {
         turn: TurnId,
         transcript: TurnTranscript,
     },
-    /// The words of the sound that was to be recognised for `turn`.
+    /// Transcript of the sound that was requested for `turn`.
     Recognised {
         turn: TurnId,
         transcript: TurnTranscript,
     },
-    /// The wake word was said; its sound ended at `until` on the session's clock.
+    /// The wake word was detected; its sound ended at `until` on the session's clock.
     WakeWord {
         until: Ms,
     },
@@ -50,48 +51,48 @@ pub enum TurnInput {
     Control(Control),
     DeviceLost(DeviceKind),
     DeviceBack(DeviceKind),
-    /// A stage failed: at the work for `turn`, or altogether.
+    /// A stage failed: in its work for `turn`, or entirely.
     StageFailed {
         stage: TurnStage,
         turn: Option<TurnId>,
     },
     /// Time passed: sent at [`super::Machine::next_deadline`] at the latest.
     Tick,
-    /// The session ends. Nothing is said after it.
+    /// The session ends. No command follows.
     Shutdown,
 }
 
-/// What voice activity tells. Moments are on the session's clock and may lie a little before the
-/// input's own.
+/// Event of the voice activity detector. Times are on the session's clock and may be slightly
+/// earlier than the input itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum VoiceEvent {
-    /// The first voiced frame: a voice, perhaps.
+    /// First voiced frame: possibly a voice.
     Seen { since: Ms },
-    /// It was none.
+    /// The possible voice was none.
     Lost,
-    /// Enough of it was voiced: somebody speaks.
+    /// Enough frames were voiced: somebody speaks.
     Confirmed { since: Ms },
-    /// No voice for a moment. All of the utterance's sound is there.
+    /// No voice for a moment. All sound of the utterance so far is available.
     Paused { since: Ms },
     /// The voice is back.
     Resumed { since: Ms },
-    /// Voice activity's own silence is over; the next voice is a new one to it.
+    /// The detector's own silence limit has passed; it treats the next voice as a new one.
     Ended { since: Ms },
 }
 
-/// What the transcriber read.
+/// Result of the transcriber.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnTranscript {
     pub text: String,
-    /// Two letters, as in "en"; empty when it is not known.
+    /// Two-letter code, as in "en"; empty if it is not known.
     pub language: String,
     pub verdict: TurnVerdict,
-    /// How likely, 0..=1, the transcriber finds it that a sentence ends behind the last word;
-    /// `None` where it does not say.
+    /// Probability, 0..=1, that a sentence ends after the last word, as the transcriber estimates
+    /// it; `None` if it gives no estimate.
     pub ending: Option<f32>,
 }
 
-/// How far a transcript can be trusted.
+/// Reliability of a transcript.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnVerdict {
     Certain,
@@ -101,40 +102,40 @@ pub enum TurnVerdict {
     Nothing,
 }
 
-/// How an answer comes along.
+/// Progress of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnswerEvent {
-    /// The first sentence went to the voice.
+    /// The first sentence was sent to the synthesizer.
     FirstSentence,
-    /// The next piece of its sound lasts `length` and says `text`, which stands at byte `at` of the
+    /// Next piece of sound. It lasts `length` and speaks `text`, which begins at byte `at` of the
     /// answer's text.
     Sound { length: Ms, at: usize, text: String },
-    /// All of its sound is there.
+    /// All of its sound has arrived.
     Complete,
 }
 
-/// What the device's clock says of the answer's sound. Best told right before anything that may end
-/// the answer.
+/// Playback position of the answer, by the device's clock. It should be sent right before anything
+/// that may end the answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PlaybackEvent {
-    /// It has left the speaker up to `position`.
+    /// The sound has left the loudspeaker up to `position`.
     Played { position: Ms },
-    /// All that there was has left the speaker.
+    /// All sound so far has left the loudspeaker.
     Drained,
 }
 
-/// What a person asks for other than by speaking.
+/// Request of the user other than by speaking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     Mute,
     Unmute,
-    /// Be quiet, and forget what is under way.
+    /// Stop speaking, and drop all work in progress.
     Stop,
-    /// Be quiet and listen, as after the wake word.
+    /// Stop speaking and listen, as after the wake word.
     ListenNow,
-    /// Be quiet and listen for as long as the key is down.
+    /// Stop speaking and listen while the key is down.
     TalkKeyDown,
-    /// The turn is over.
+    /// End the turn.
     TalkKeyUp,
 }
 
@@ -146,7 +147,7 @@ pub enum DeviceKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnStage {
-    /// Voice activity, wake word, end of turn.
+    /// Voice activity, wake word and turn detectors.
     Detector,
     Transcriber,
     LanguageModel,
@@ -155,7 +156,7 @@ pub enum TurnStage {
 }
 
 impl TurnStage {
-    /// The name that programs read.
+    /// Name for programs.
     pub fn name(self) -> &'static str {
         match self {
             TurnStage::Detector => "detector",

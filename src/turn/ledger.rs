@@ -1,31 +1,31 @@
-//! Which words of an answer have been heard.
+//! Record of the words of an answer that have been heard.
 //!
-//! Each piece of sound says a piece of text. Inside a piece the letters are taken to last equally
-//! long, and a word counts as heard once its last letter has left the speaker.
+//! Each piece of sound speaks a piece of text. Within a piece all letters are assumed to last
+//! equally long, and a word counts as heard once its last letter has left the loudspeaker.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::types::Ms;
 
-/// Pieces of sound in one answer: an hour and a half at 3 pieces a second.
+/// Most pieces of sound in one answer: an hour and a half at 3 pieces a second.
 const MOST_PIECES: usize = 16_384;
-/// Bytes of text in one answer: 8192 tokens, the longest answer there is, at 32 bytes.
+/// Most bytes of text in one answer: 8192 tokens, the longest possible answer, at 32 bytes each.
 const MOST_TEXT: usize = 256 * 1024;
-/// What conversions between sample counts and milliseconds may lose.
+/// Rounding error of conversions between sample counts and milliseconds, in milliseconds.
 const ROUNDING: f64 = 1.0;
 
-/// The ledger can follow no more.
+/// Error when the record has no room for another piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct HeardText {
     pieces: Vec<Piece>,
-    /// Of all sound.
+    /// Length of all sound, in milliseconds.
     length: f64,
-    /// Up to where it has left the speaker, since it was resumed last.
+    /// Playback position since playback was last resumed, in milliseconds.
     position: f64,
-    /// Up to where it ever has.
+    /// Furthest playback position so far, in milliseconds.
     furthest: f64,
     text_bytes: usize,
 }
@@ -47,7 +47,7 @@ impl Piece {
         self.at.saturating_add(self.text.len())
     }
 
-    /// How many bytes of the text are said at `position` of the answer's sound.
+    /// Number of bytes of the text that are spoken before `position` of the answer's sound.
     fn said(&self, position: f64) -> usize {
         let letters = self.text.chars().count();
         let part = if self.length > 0.0 { ((position - self.start) / self.length).clamp(0.0, 1.0) } else { 1.0 };
@@ -55,7 +55,7 @@ impl Piece {
         self.text.char_indices().nth(said).map_or(self.text.len(), |(at, _)| at)
     }
 
-    /// Where in the answer's sound byte `at` of the text is said.
+    /// Position in the answer's sound, in milliseconds, at which byte `at` of the text is spoken.
     fn position(&self, at: usize) -> f64 {
         let letters = self.text.chars().count().max(1);
         self.start + self.length * self.text[..at].chars().count() as f64 / letters as f64
@@ -63,8 +63,8 @@ impl Piece {
 }
 
 impl HeardText {
-    /// Takes the next piece. A length that is no number of milliseconds counts as 0; a text that
-    /// would stand before what is there already stands after it.
+    /// Adds the next piece. A length that is not finite or is negative counts as 0. A text whose
+    /// position overlaps the text so far is placed after it.
     pub(super) fn push(&mut self, length: Ms, at: usize, text: String) -> Result<(), Full> {
         self.text_bytes = self.text_bytes.saturating_add(text.len());
         if self.pieces.len() >= MOST_PIECES || self.text_bytes > MOST_TEXT {
@@ -87,7 +87,7 @@ impl HeardText {
         self.played(Ms(self.length));
     }
 
-    /// Whether anything has left the speaker.
+    /// Whether any sound has left the loudspeaker.
     pub(super) fn is_audible(&self) -> bool {
         self.furthest > 0.0
     }
@@ -96,12 +96,12 @@ impl HeardText {
         self.position + ROUNDING >= self.length
     }
 
-    /// One past the last byte of text.
+    /// End of the text, one past its last byte.
     pub(super) fn text_end(&self) -> usize {
         self.pieces.last().map_or(0, Piece::text_end)
     }
 
-    /// Up to which byte the text was heard, in whole words.
+    /// Number of bytes of the text that were heard, in whole words.
     pub(super) fn heard(&self) -> usize {
         if !self.is_audible() {
             return 0;
@@ -114,7 +114,7 @@ impl HeardText {
         words.take_while(|end| *end <= said).last().map_or(before, |end| piece.at.saturating_add(end))
     }
 
-    /// Where in the sound the word begins that was being said.
+    /// Start, in the sound, of the word at the playback position.
     pub(super) fn word_start(&self) -> Ms {
         let whole = self.pieces.partition_point(|piece| piece.end() <= self.position);
         let Some(piece) = self.pieces.get(whole) else { return Ms(self.position) };
@@ -124,7 +124,7 @@ impl HeardText {
         Ms(piece.position(word).min(self.position))
     }
 
-    /// The text of the last `window` of played sound, in whole pieces.
+    /// Text of the last `window` of played sound, in whole pieces.
     pub(super) fn spoken_within(&self, window: Ms) -> String {
         let from = self.furthest - window.0;
         let spoken = self.pieces.iter().filter(|piece| piece.end() > from && piece.start < self.furthest);
@@ -138,7 +138,7 @@ mod tests {
 
     fn ledger() -> HeardText {
         let mut ledger = HeardText::default();
-        // 50 ms a letter.
+        // 50 ms per letter.
         ledger.push(Ms(600.0), 0, "Hello there.".to_owned()).unwrap();
         ledger.push(Ms(500.0), 13, "It rains. ".to_owned()).unwrap();
         ledger

@@ -1,4 +1,4 @@
-//! The arguments of `sotto bench`.
+//! Arguments of `sotto bench`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The arguments of what is done with models: `sotto models`, `sotto quantize` and `sotto verify`.
+//! Arguments of the commands that work on model files: `sotto models`, `sotto quantize` and `sotto
+//! verify`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -58,7 +59,7 @@ pub enum Models {
     /// "sotto models pull" does this by itself; use it for a model of your own, and give its path
     /// as asr.model or tts.voice: --set asr.model=DST/whisper.ggml, --set tts.voice=./DST
     Import {
-        /// What it is: "whisper" or "piper"
+        /// Kind of the model: "whisper" or "piper"
         #[arg(value_name = "KIND")]
         kind: String,
 
@@ -121,7 +122,7 @@ pub struct Verify {
 
     /// Compare with the expected tensors in this folder: ref_f64.safetensors, golden.safetensors
     ///
-    /// Which tensors apply is decided by what MODEL is: "logits" and states for weights in floats,
+    /// The kind of MODEL decides which tensors apply: "logits" and states for weights in floats,
     /// "gguf_q8_0.logits" for a GGUF file in Q8_0, "logits_f32run" of its own golden.safetensors
     /// for a checkpoint of MLX.
     #[arg(long, value_name = "DIR")]
@@ -131,7 +132,7 @@ pub struct Verify {
     #[arg(long, value_name = "N", requires = "against")]
     pub chunk: Option<NonZeroUsize>,
 
-    /// Where to compute
+    /// Device to compute on
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
 

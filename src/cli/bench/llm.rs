@@ -1,4 +1,4 @@
-//! `sotto bench llm`: the language model alone.
+//! `sotto bench llm`: measures the language model alone.
 
 use std::fmt::Write;
 use std::num::NonZeroUsize;
@@ -40,8 +40,8 @@ pub fn run(args: &BenchLlm, context: &AppContext) -> Result<()> {
     }
 }
 
-/// For the model that was named, or the pipeline's own, with room for `context` positions and no
-/// more.
+/// Creates a loader for the model named on the command line, or for the pipeline's own, with a
+/// context of exactly `positions` positions.
 fn loader(model: Option<&str>, positions: usize, context: &AppContext) -> Result<Loader> {
     let (mut plan, store) = (context.plan().clone(), context.store()?);
     plan.llm.context = Some(positions);
@@ -60,7 +60,8 @@ fn loader(model: Option<&str>, positions: usize, context: &AppContext) -> Result
     Ok(loader)
 }
 
-/// More positions than the model was trained for were asked for here, not in the pipeline file.
+/// Rewords the error for a context longer than the model was trained for: here the command line
+/// asked for it, not the pipeline file.
 fn in_terms_of_the_command_line(error: anyhow::Error, load: &Workload) -> anyhow::Error {
     let Some(LlmError::Context { path, asked, limit }) = error.downcast_ref() else { return error };
     let Workload { prompt, generate, depth, .. } = load;
@@ -72,7 +73,7 @@ fn in_terms_of_the_command_line(error: anyhow::Error, load: &Workload) -> anyhow
         .into()
 }
 
-/// What is printed of a measurement.
+/// Measurement and its settings, as they are printed.
 struct BenchResult<'a> {
     settings: &'a config::LlmPlan,
     load: &'a Workload,
@@ -115,7 +116,7 @@ impl BenchResult<'_> {
         value
     }
 
-    /// Seconds of the whole prompt, and of one step.
+    /// Profile as JSON: seconds for the whole prompt, and for one decode step.
     fn profile_json(&self, profile: &BenchProfile) -> Value {
         let part = |part: ProfilePart| {
             let prompt = profile.prompt[part as usize].as_secs_f64();
@@ -181,7 +182,7 @@ impl BenchResult<'_> {
         text
     }
 
-    /// The format of most bytes.
+    /// Weight format that holds the most bytes.
     fn format(&self) -> &str {
         self.report.reading.formats.first().map_or("none", |(name, _)| name)
     }

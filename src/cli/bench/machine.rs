@@ -1,20 +1,20 @@
-//! What is measured on.
+//! Description of the machine that a measurement runs on.
 
 use sotto_kernels::Simd;
 
 use crate::types::Bytes;
 
-/// How many it has for us.
+/// Number of CPU cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The kernels that the language model computes with.
+/// Name of the kernels that the language model computes with.
 pub fn kernels() -> String {
     Simd::from_env().map_or_else(|refused| refused.to_string(), |simd| simd.name().to_owned())
 }
 
-/// How much memory it has; none where the system does not say.
+/// Size of the main memory; `None` where the system does not report it.
 pub fn memory() -> Option<Bytes> {
     told_by_the_system()
 }
@@ -33,7 +33,7 @@ fn told_by_the_system() -> Option<Bytes> {
     Some(Bytes(kibibytes.checked_mul(1024)?))
 }
 
-/// What the processor calls itself; the architecture where it does not say.
+/// Name of the processor as the system reports it; otherwise the architecture.
 pub fn cpu() -> String {
     named_by_the_system().unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }

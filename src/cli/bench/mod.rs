@@ -1,4 +1,4 @@
-//! `sotto bench`: the measures of the parts on this machine, and of the whole.
+//! `sotto bench`: measures single models and whole turns on this machine.
 
 mod llm;
 pub(super) mod machine;

@@ -1,5 +1,5 @@
-//! `sotto bench turn`: whole turns in real time, between a simulated microphone and a simulated
-//! speaker.
+//! `sotto bench turn`: measures whole turns in real time, between a simulated microphone and a
+//! simulated speaker.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -23,13 +23,13 @@ use crate::store::{TurnModels, TurnWeightsTable};
 use crate::turn::TurnWeights;
 use crate::types::{Bytes, Ms};
 
-/// The pauses that are put in, in turns. People pause for 300 to 600 ms in the middle of a
+/// Pauses that are inserted, used in rotation. People pause for 300 to 600 ms in the middle of a
 /// sentence.
 const PAUSES: [Ms; 3] = [Ms(300.0), Ms(450.0), Ms(600.0)];
 /// The largest file of weights that is read.
 const MOST_TEXT: Bytes = Bytes::mib(1);
 
-/// A recording as it is said.
+/// Recording to play, and the pause inserted into it.
 struct Question {
     file: PathBuf,
     pause: Option<Ms>,
@@ -102,7 +102,7 @@ fn questions(args: &BenchTurn, vad: &mut SileroVad, detect: &config::DetectPlan)
     files(args)?.into_iter().enumerate().map(&mut question).collect()
 }
 
-/// A file itself; of a folder the WAV files in it, by name.
+/// Lists `path` itself if it is a file, or the WAV files of a folder, sorted by name.
 fn wav_files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -130,7 +130,7 @@ pub(super) fn recording(file: &Path, vad: &mut SileroVad, detect: &config::Detec
     Ok(Recording::new(&samples, first.start..end.max(first.start)))
 }
 
-/// Result of a recording.
+/// Result of one recording.
 struct Played {
     file: PathBuf,
     pause: Option<Ms>,
@@ -176,11 +176,12 @@ impl Played {
     }
 }
 
-/// All of them.
+/// Results of all recordings.
 #[derive(Default)]
 struct Report(Vec<Played>);
 
-/// A stage of the waterfall: its name for a person, for a program, and when it was reached.
+/// Stage of the waterfall: its name for people, its name for programs, and the time at which it was
+/// reached.
 type TurnStage = (&'static str, &'static str, fn(&Timings) -> Option<f64>);
 
 const STAGES: [TurnStage; 6] = [
@@ -258,7 +259,7 @@ fn whole(milliseconds: f64) -> String {
     format!("{milliseconds:.0}")
 }
 
-/// The nearest ranks of some times; none of none.
+/// Nearest-rank percentiles of a set of times; all `None` for an empty set.
 #[derive(Debug, Default, PartialEq)]
 struct Spread {
     p50: Option<f64>,

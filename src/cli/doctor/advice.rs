@@ -1,4 +1,4 @@
-//! What to change, from what was measured. Each line names the figure and the setting.
+//! Advice from the measurements. Each line names the measured figure and the setting to change.
 
 use super::models::{TimedModel, Work};
 use super::{Machine, Report};
@@ -7,26 +7,26 @@ use crate::audio::probe::{EchoMeasurement, Findings};
 use crate::config::{BargeInMode, EchoMode as Canceller, Noise, Plan};
 use crate::types::Ms;
 
-/// A room louder than this, in dB of full scale, costs words: a voice at arm's length has some -26,
-/// and recognition wants it 20 dB above the noise.
+/// Noise level in dBFS above which words are lost. A voice at arm's length reaches about -26 dBFS,
+/// and recognition needs it 20 dB above the noise.
 const NOISY: f32 = -45.0;
-/// From here on the suppressor's stronger setting is worth what it costs.
+/// Noise level in dBFS from which the stronger noise suppression is worth its cost.
 const VERY_NOISY: f32 = -35.0;
-/// An echo louder than what is played, in dB: the canceller keeps little of who talks over it
-/// ([`crate::audio::front`]).
+/// Echo level in dB, relative to the played sound. With a louder echo the canceller removes most of
+/// the voice of a person who talks at the same time ([`crate::audio::front`]).
 const STRONG_ECHO: f32 = 0.0;
-/// The longest that a person should wait for a part of the way: together they are to be below a
+/// Longest acceptable time for each step of an answer. The steps together should take less than a
 /// second.
 const SLOW_RECOGNITION: Ms = Ms(600.0);
 const SLOW_JUDGEMENT: Ms = Ms(150.0);
 const SLOW_FIRST_SOUND: Ms = Ms(400.0);
-/// Tokens per second: a voice speaks about 3.5, and a first sentence of ten should be there in half
-/// a second.
+/// Minimum speeds in tokens per second. A voice speaks about 3.5, and a first sentence of ten
+/// tokens should be ready in half a second.
 const TOO_SLOW_TO_SPEAK: f64 = 5.0;
 const SLOW_TO_BEGIN: f64 = 20.0;
-/// A part that is not so many times as fast as its sound does not keep up beside the others.
+/// Minimum speed, as a multiple of real time, at which a model keeps up beside the others.
 const HEADROOM: f64 = 1.5;
-/// Clipped samples that are no accident.
+/// Number of clipped samples above which they are no accident.
 const CLIPPED: usize = 16;
 
 pub fn of(report: &Report, plan: &Plan) -> Vec<String> {

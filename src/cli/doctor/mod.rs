@@ -1,7 +1,8 @@
-//! `sotto doctor`: what this machine can do in this place, measured, and what to change.
+//! `sotto doctor`: measures this machine, its devices and the sound around it, and says what to
+//! change.
 //!
-//! What cannot be measured is told as such, with the reason; nothing of it ends the examination.
-//! Only a machine without any sound device ends it with an error, after all else is told.
+//! A measurement that fails is reported with the reason, and the examination goes on. Only a
+//! machine without any sound device ends it with an error, after everything else is reported.
 
 mod advice;
 mod models;
@@ -17,11 +18,11 @@ use crate::pipeline::{Loader, ModelPart, Purpose, Result};
 use crate::types::Bytes;
 use models::TimedModel;
 
-/// All that was found.
+/// Results of all measurements.
 struct Report {
     machine: Machine,
     devices: std::result::Result<Vec<DeviceInfo>, DeviceError>,
-    /// Or why there is none.
+    /// Result of the sound check, or the reason why there is none.
     sound: std::result::Result<Findings, String>,
     models: Vec<TimedModel>,
 }
@@ -30,9 +31,9 @@ struct Machine {
     cpu: String,
     cores: usize,
     kernels: String,
-    /// None where the system does not tell.
+    /// Size of the main memory; `None` where the system does not report it.
     memory: Option<Bytes>,
-    /// What the pipeline will hold, or why that is not known.
+    /// Planned memory of the pipeline, or the reason why it is not known.
     planned: std::result::Result<Bytes, String>,
     budget: Bytes,
 }

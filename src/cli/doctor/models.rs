@@ -1,4 +1,4 @@
-//! How fast each model of the pipeline is here, against the time in which its sound passes.
+//! Speed of each model of the pipeline on this machine, compared with real time.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -14,22 +14,22 @@ use crate::pipeline::{Loader, ModelPart, Purpose, Result};
 use crate::store::Store;
 use crate::types::{Ms, SampleRate};
 
-/// What the voice says, here and in the sound check.
+/// Sentence that the synthesizer speaks here and in the sound check.
 const SENTENCE: &str =
     "This is how I sound. I listen to the room while I speak, to find out how much of my own voice I hear.";
-/// A person's voice to recognise.
+/// Name of the installed recording of a person's voice, used to measure transcription.
 const SAMPLE: &str = "speech-sample";
-/// A question lasts about so long.
+/// Typical length of a question.
 const QUESTION: Ms = Ms(4_000.0);
-/// Frames that are listened to and detections that are timed.
+/// Number of frames that the detectors process, and number of timed turn detections.
 const FRAMES: usize = 300;
 const DETECTIONS: usize = 5;
-/// A question with some history and a sentence of answer, three times, of which the median counts:
-/// one interruption spoils nothing, and nobody waits long. What is at work beside it shows in the
-/// figure; "sotto bench llm" measures for longer.
+/// Workload for the language model: a question with some history, and a sentence of answer. It runs
+/// three times and the median counts, so one disturbance does no harm and the check stays short.
+/// Load from other programs shows in the figure; "sotto bench llm" measures for longer.
 const WORKLOAD: Workload = Workload { prompt: 128, generate: 32, depth: 0, repeat: 3, top_k: None, profile: false };
 
-/// A part of the pipeline, and what was measured of its model or why nothing was.
+/// Part of the pipeline, with the measured speed of its model or the reason why there is none.
 pub struct TimedModel {
     pub part: ModelPart,
     pub name: String,
@@ -43,23 +43,24 @@ pub struct Speed {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Work {
-    /// Each frame of so much sound.
+    /// Time for each frame, and the length of the frame.
     Frames { each: Ms, sound: Ms },
-    /// Each look at the last 8 s.
+    /// Time for each turn detection, over the last 8 s of sound.
     Judgements { each: Ms },
-    /// So much sound took so long.
+    /// Length of the sound, and the time to transcribe it.
     Recognition { sound: Ms, took: Ms },
-    /// Tokens per second.
+    /// Tokens per second, for prefill and for decode.
     Tokens { read: f64, written: f64 },
-    /// So much sound took so long, and so long until the first of it.
+    /// Length of the synthesized sound, the time to make all of it, and the time to its first
+    /// samples.
     Speech { sound: Ms, took: Ms, first: Ms },
 }
 
-/// Measures one model after the other, each alone in memory. Also gives what the voice said, at 16
-/// kHz; nothing where there is no voice.
+/// Measures one model after another, with only one in memory at a time. Also returns the speech of
+/// the synthesizer at 16 kHz; it is empty without a voice.
 pub fn examine(loader: &Loader, store: &Store, console: &Console) -> (Vec<TimedModel>, Vec<f32>) {
     let mut bench = Bench { loader, speech: Vec::new(), sample: sample(store) };
-    // The voice first: the others may have to hear it.
+    // The voice comes first: its speech may be the input of the other models.
     let mut parts = ModelPart::of(loader.plan(), Purpose::Conversation);
     parts.retain(|part| *part != ModelPart::Runtime);
     parts.sort_by_key(|part| *part != ModelPart::Voice);
@@ -73,7 +74,7 @@ pub fn examine(loader: &Loader, store: &Store, console: &Console) -> (Vec<TimedM
     (models, bench.speech)
 }
 
-/// The beginning of the installed recording of a person, if it is installed.
+/// Loads the beginning of the recorded speech sample, if it is installed.
 fn sample(store: &Store) -> Option<Vec<f32>> {
     let file = store.locate(SAMPLE).ok()?.first_file();
     Some(load_at(&file, crate::audio::LONGEST, SampleRate::HEARING).ok()?.samples)
@@ -128,7 +129,7 @@ impl Bench<'_> {
         Ok(Speed { load, work })
     }
 
-    /// A person's voice, or the own one.
+    /// Returns the recorded voice, or the synthesized one if there is no recording.
     fn question(&self) -> Result<&[f32]> {
         let sound = self.sample.as_deref().unwrap_or(&self.speech);
         if sound.is_empty() {
@@ -144,7 +145,7 @@ impl Bench<'_> {
         Ok(Work::Judgements { each: Ms(Ms::from(started.elapsed()).0 / DETECTIONS as f64) })
     }
 
-    /// The second time counts: the first sets things up.
+    /// Times the second transcription: the first one includes one-time setup.
     fn recognition(&self, mut transcribe: impl FnMut(&[f32]) -> Result<()>) -> Result<Work> {
         let sound = self.question()?;
         transcribe(sound)?;
@@ -172,7 +173,8 @@ impl Bench<'_> {
     }
 }
 
-/// Silence takes as long as speech: the work does not depend on the numbers.
+/// Times a detector on silent frames. Silence takes as long as speech, since the work does not
+/// depend on the values.
 fn frames<const N: usize>(mut detect: impl FnMut(&[f32; N]) -> Result<()>) -> Result<Work> {
     let frame = [0.0; N];
     detect(&frame)?;
@@ -183,8 +185,8 @@ fn frames<const N: usize>(mut detect: impl FnMut(&[f32; N]) -> Result<()>) -> Re
 }
 
 impl Work {
-    /// How many times as fast it is as its sound passes; of the language model, which has none,
-    /// nothing.
+    /// Speed as a multiple of real time; `None` for work that is not measured against the length of
+    /// a sound.
     pub fn times_real_time(&self) -> Option<f64> {
         match *self {
             Work::Frames { each, sound } => Some(sound.0 / each.0),

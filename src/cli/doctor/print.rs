@@ -1,4 +1,4 @@
-//! How the findings are printed.
+//! Output of the findings.
 
 use std::fmt::{Display, Write};
 
@@ -10,12 +10,12 @@ use super::{Machine, Report};
 use crate::audio::probe::{EchoLossMeasurement, EchoMeasurement, Findings, Opened};
 use crate::types::Bytes;
 
-/// A line for a person: the value, or why there is none.
+/// Line for a person: the value, or the reason why there is none.
 fn or_why<T, E: Display>(measured: &Result<T, E>, text: impl Fn(&T) -> String) -> String {
     measured.as_ref().map_or_else(|why| format!("not measured: {why}"), text)
 }
 
-/// A figure for a program; what is infinite is null there.
+/// Figure for JSON; an infinite one becomes null.
 fn figure(decibels: f32) -> Value {
     if decibels.is_finite() { json!((f64::from(decibels) * 10.0).round() / 10.0) } else { Value::Null }
 }

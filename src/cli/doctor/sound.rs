@@ -1,4 +1,4 @@
-//! The sound check on the machine's own devices.
+//! Sound check with the machine's own devices.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,10 +10,11 @@ use crate::cli::console::Console;
 use crate::config::Plan;
 use crate::pipeline::detached;
 
-/// How often the devices are looked after.
+/// Interval at which the devices are polled.
 const TICK: Duration = Duration::from_millis(4);
 
-/// Plays and listens, after a line that says so. Errors say why there is nothing to tell.
+/// Plays and records, after a line that announces it. An error is the reason why there are no
+/// findings.
 pub fn check(card: Hardware, plan: &Plan, speech: &[f32], console: &Console) -> Result<Findings, String> {
     let (microphone, speaker) = (&plan.devices.microphone, &plan.devices.speaker);
     let opened = SoundCheck::open(Arc::new(card), microphone, speaker, &plan.audio, speech, detached());

@@ -1,4 +1,4 @@
-//! A conversation for programs: one JSON object a line on stdout.
+//! Conversation for programs: one JSON object per line on stdout.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::cli::print_line;
 use crate::pipeline::Exchange;
 use crate::turn::{SessionState, TurnStage};
 
-/// Talks, and has a name or none.
+/// Frontend that writes JSON, with the console and the wake word if there is one.
 pub struct Json<'a>(pub &'a Console, pub Option<String>);
 
 impl Frontend for Json<'_> {
@@ -60,7 +60,7 @@ mod tests {
     use crate::turn::{Ending, Notice};
     use crate::types::TurnId;
 
-    /// One of each happening that programs read, with each name in it.
+    /// One event of each kind that programs read, with every name in it.
     fn happenings() -> Vec<SessionEvent> {
         use SessionState::*;
         let views = [Waiting, Listening, Hearing, Thinking, Speaking, Interrupted, Muted, NoDevice, Closed];

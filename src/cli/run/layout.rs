@@ -1,7 +1,6 @@
-//! What a person sees of a conversation, from what is known of it: a frame of a few rows, for a
-//! terminal of any size.
+//! Layout of a conversation on the terminal: a frame of a few rows, for a terminal of any size.
 //!
-//! Architecture invariant: no clock and no terminal; the same scene draws the same frame.
+//! Architecture invariant: no clock and no terminal; the same layout draws the same frame.
 
 use std::ops::Range;
 
@@ -22,35 +21,35 @@ use crate::types::Bytes;
 pub const ROWS: u16 = 1 + 1 + QUESTION + ANSWER + 1 + 1;
 const QUESTION: u16 = 2;
 const ANSWER: u16 = 4;
-/// The softest sound that the meter shows, in decibels of full scale: a quiet room's noise.
+/// Lowest level that the meter shows, in dBFS: the noise of a quiet room.
 const FLOOR: f32 = -60.0;
-/// The meter is no longer than this, in columns.
+/// Longest meter, in columns.
 const METER: usize = 24;
-/// Who speaks, in front of what is said.
+/// Name of the speaker, in front of each text.
 const YOU: &str = "You    ";
 const SOTTO: &str = "Sotto  ";
-/// Parts of a column, from nothing to all of it.
+/// Blocks that fill a column, from none of it to all of it.
 const EIGHTHS: [&str; 9] = [" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
 
 const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 
-/// Everything that is shown.
+/// Everything that the frame shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
     pub view: SessionState,
-    /// What is waited for where the person must call first.
+    /// Wake word that the session waits for, if one is set.
     pub name: Option<String>,
-    /// Of the microphone, in decibels of full scale.
+    /// Level of the microphone in dBFS.
     pub level: f32,
-    /// What was understood of the person, and whether she may still be saying it.
+    /// Transcript of the question, and whether it may still change (`partial`).
     pub question: String,
     pub partial: bool,
-    /// Of the answer what was heard, and what is written beyond.
+    /// Part of the answer that was heard, and the text that follows it.
     pub heard: String,
     pub ahead: String,
-    /// From the last speech sample of the last question to the first sound heard of its answer, in
-    /// milliseconds.
+    /// Time from the last speech sample of the last question to the first sound heard of its
+    /// answer, in milliseconds.
     pub latency: Option<f64>,
     pub memory: Option<Bytes>,
     pub budget: Bytes,
@@ -74,7 +73,7 @@ impl Widget for &Layout {
 }
 
 impl Layout {
-    /// Before anything is known.
+    /// Creates the layout of a session that has not begun.
     pub fn new(budget: Bytes, name: Option<String>) -> Layout {
         Layout {
             view: SessionState::NoDevice,
@@ -90,14 +89,14 @@ impl Layout {
         }
     }
 
-    /// Takes in how things are.
+    /// Takes over the current status.
     pub fn see(&mut self, glance: StatusSnapshot) {
         (self.view, self.level) = (glance.view, glance.level);
         glance.heard.clone_into(&mut self.heard);
         glance.ahead.clone_into(&mut self.ahead);
     }
 
-    /// What was understood, perhaps only so far.
+    /// Shows a transcript of the question, which may be partial.
     pub fn ask(&mut self, question: &str, partial: bool) {
         question.trim().clone_into(&mut self.question);
         self.partial = partial;
@@ -106,7 +105,7 @@ impl Layout {
     fn state(&self, width: u16) -> Line<'_> {
         let (name, color) = named(self.view);
         let waiting = self.name.as_deref().map(|name| format!("● {}", plain(&waiting(Some(name)))));
-        // A wide column before the meter, so that it stands still while the state changes.
+        // A column wide enough for every state, so that the meter does not move.
         let column = waiting.as_ref().map_or(0, |text| text.width() + 2).clamp(17, usize::from(u16::MAX));
         let state = waiting.filter(|_| self.view == SessionState::Waiting).unwrap_or_else(|| format!("● {name}"));
         let mut spans = vec![Span::styled(state, STRONG.fg(color))];
@@ -134,7 +133,7 @@ impl Layout {
             .collect()
     }
 
-    /// The lines of the answer around what is being said; what was heard of it stands out.
+    /// Lines of the answer around the current position; the part that was heard is bold.
     fn answer(&self, width: u16) -> Vec<Line<'static>> {
         let (heard, ahead) = (plain(&self.heard), plain(&self.ahead));
         let text = heard.clone() + &ahead;
@@ -182,10 +181,10 @@ fn named(view: SessionState) -> (&'static str, Color) {
     }
 }
 
-/// A bar of `length` columns for `level` decibels.
+/// Bar of `length` columns for a level in dBFS.
 fn meter(level: f32, length: usize) -> String {
     let part = ((level - FLOOR) / -FLOOR).clamp(0.0, 1.0);
-    // No number counts as silence.
+    // NaN counts as silence.
     let eighths = (part * (8 * length) as f32) as usize;
     (0..length).map(|column| EIGHTHS[eighths.saturating_sub(8 * column).min(8)]).collect()
 }
@@ -202,31 +201,33 @@ fn mib(bytes: Bytes) -> u64 {
     bytes.0.div_ceil(Bytes::MIB)
 }
 
-/// As many rows as `rows`, so that nothing below moves.
+/// Pads the lines to exactly `rows`, so that the rows below do not move.
 fn filled(mut lines: Vec<Line<'_>>, rows: u16) -> Vec<Line<'_>> {
     lines.resize(rows.into(), Line::default());
     lines
 }
 
-/// The first of the texts, the longest first, that fits into so many columns; else the last.
+/// Picks the first text that fits into `width` columns, or the last if none fits. The texts come
+/// longest first.
 fn fitting(texts: &[String], width: u16) -> String {
     let fits = texts.iter().find(|text| text.width() <= usize::from(width));
     fits.or(texts.last()).cloned().unwrap_or_default()
 }
 
-/// Which of `count` lines are shown in `rows`, so that line `at` and the next are among them.
+/// Range of the `count` lines that is shown in `rows`. It includes line `at` and the next one.
 fn window(count: usize, at: usize, rows: usize) -> Range<usize> {
     let end = (at + 2).max(rows).min(count);
     end.saturating_sub(rows)..end
 }
 
-/// The text in one line: what a terminal would obey is a space.
+/// Text on one line: control characters become spaces.
 pub fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
-/// The lines of a text in so many columns, as ranges of its bytes. They end behind spaces, which
-/// may hang over, and behind wide letters; a word that is longer than a line is broken.
+/// Breaks a text into lines of `columns` columns, as ranges of its bytes. A line ends after a
+/// space, which may extend past the last column, or after a wide character. A word longer than a
+/// line is broken.
 pub fn wrap(text: &str, columns: usize) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
     if text.is_empty() || columns == 0 {
@@ -235,7 +236,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<Range<usize>> {
     let (mut start, mut breaks, mut width) = (0, 0, 0);
     for (at, letter) in text.grapheme_indices(true) {
         let (space, wide) = (letter == " ", letter.width());
-        // What is left behind a break may still be too wide beside this letter.
+        // The rest after a break may still be too wide together with this character.
         while width + wide > columns && at > start && !space {
             let end = if breaks > start { breaks } else { at };
             lines.push(start..end);
@@ -406,7 +407,7 @@ mod tests {
             drawn(&layout, width, height);
         }
 
-        /// The lines are the text, and none is wider than it may be but by the spaces at its end.
+        /// The lines together are the text, and none is too wide except by the spaces at its end.
         #[test]
         fn wrapping_loses_nothing(text in "[a-z今日 \u{301}]{0,200}", columns in 2..30usize) {
             let lines = wrap(&text, columns);

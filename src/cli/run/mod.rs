@@ -1,8 +1,8 @@
 //! `sotto run`: a hands-free conversation with a microphone and a speaker.
 //!
-//! What happens is shown by a [`Frontend`]: a view for who watches a terminal, plain lines where
-//! there is none or colours are not wanted, JSON for programs. Orders come by keys of the view, and
-//! as lines on stdin.
+//! A [`Frontend`] shows what happens: a full view on a terminal, plain lines without a terminal or
+//! without colours, JSON for programs. Commands come from keys of the view, and from lines on
+//! stdin.
 
 mod json;
 mod layout;
@@ -26,20 +26,20 @@ use json::Json;
 use plain::Plain;
 use user_command::UserCommand;
 
-/// Who shows the conversation.
+/// Display of the conversation.
 trait Frontend {
-    /// Something happened.
+    /// Shows an event of the conversation.
     fn tell(&mut self, happening: &SessionEvent) -> Result<()>;
 
-    /// Something that is no part of the conversation.
+    /// Shows a message that is not part of the conversation.
     fn note(&mut self, line: &str) -> Result<()>;
 
-    /// How things are; called every [`TICK`].
+    /// Shows the current status; called every [`TICK`].
     fn show(&mut self, _: StatusSnapshot) -> Result<()> {
         Ok(())
     }
 
-    /// What a key asks for.
+    /// Returns the command of a pressed key, if there is one.
     fn user_command(&mut self) -> Result<Option<UserCommand>> {
         Ok(None)
     }
@@ -51,7 +51,8 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
     let named = &context.plan().devices;
     let devices = SessionDevices { card, microphone: named.microphone.clone(), speaker: named.speaker.clone() };
     let mut live = Live::start(stages, context.plan(), devices, Journal::default())?;
-    // Dropped before the conversation, whose stages may take a while to end.
+    // Declared here so that it is dropped before the conversation, whose stages may take a while to
+    // end.
     let (mut face, keys) = face(args, context);
     let commands = (!keys || !stdin().is_terminal()).then(user_command::commands);
     let mut muted = false;
@@ -75,7 +76,7 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
     }
 }
 
-/// Who shows it, and whether that reads the keys.
+/// Chooses the frontend; the flag is true if it reads the keyboard.
 fn face<'a>(args: &Run, context: &'a AppContext) -> (Box<dyn Frontend + 'a>, bool) {
     let (console, plan) = (context.console(), context.plan());
     let name = plan.detect.wake_word.as_ref().map(WakeWordPlan::spoken);
@@ -94,14 +95,14 @@ fn face<'a>(args: &Run, context: &'a AppContext) -> (Box<dyn Frontend + 'a>, boo
     (Box::new(Plain(console, name)), false)
 }
 
-/// Whether a person sees what is drawn, and wants it drawn.
+/// Whether a person watches the terminal and wants it drawn.
 fn is_watched(console: &Console) -> bool {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let colours = variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|term| term != "dumb");
     colours && console.watched() && stdout().is_terminal() && stderr().is_terminal() && signals::in_foreground()
 }
 
-/// Whether the conversation goes on.
+/// Carries out a command. Returns whether the conversation goes on.
 fn obey(user_command: UserCommand, live: &mut Live, muted: &mut bool) -> bool {
     match user_command {
         UserCommand::Mute | UserCommand::Unmute | UserCommand::ToggleMute => {

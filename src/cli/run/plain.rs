@@ -1,4 +1,4 @@
-//! A conversation in plain lines: exchanges on stdout, everything else on stderr.
+//! Conversation in plain lines: exchanges on stdout, everything else on stderr.
 
 use super::{Frontend, Result, SessionEvent};
 use crate::cli::console::Console;
@@ -7,7 +7,7 @@ use crate::observe::Waterfall;
 use crate::pipeline::Exchange;
 use crate::turn::{Ending, Notice, SessionState, TurnStage};
 
-/// Talks, and has a name or none.
+/// Frontend that writes plain lines, with the console and the wake word if there is one.
 pub struct Plain<'a>(pub &'a Console, pub Option<String>);
 
 impl Frontend for Plain<'_> {
@@ -32,13 +32,13 @@ impl Frontend for Plain<'_> {
 #[derive(Debug, PartialEq)]
 pub enum ConsoleLine {
     Note(String),
-    /// Who said what, a line each.
+    /// Question and answer, one line each.
     Exchange(String),
-    /// Rows that are not to be broken.
+    /// Rows that must not be wrapped.
     Chart(String),
 }
 
-/// What is to be told of it, by who waits for `name`.
+/// Lines to print for an event. `name` is the wake word, if one is set.
 pub fn lines(happening: &SessionEvent, name: Option<&str>) -> Vec<ConsoleLine> {
     let note = |text: &str| vec![ConsoleLine::Note(text.to_owned())];
     match happening {
@@ -53,7 +53,7 @@ pub fn lines(happening: &SessionEvent, name: Option<&str>) -> Vec<ConsoleLine> {
     }
 }
 
-/// What Sotto does until it is called.
+/// Text of the state in which the session waits for the wake word.
 pub fn waiting(name: Option<&str>) -> String {
     name.map_or("waiting".to_owned(), |name| format!("waiting for \"{name}\""))
 }

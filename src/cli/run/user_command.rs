@@ -1,4 +1,4 @@
-//! What a person asks for by a key or a command.
+//! Commands that a person gives by a key or a line of text.
 
 use std::io::{BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -6,27 +6,27 @@ use std::thread;
 
 use crate::cli::signals;
 
-/// Longest line of a command, in bytes. What is longer was never meant as one.
+/// Longest line of a command, in bytes. A longer one is not a command.
 const LONGEST: u64 = 1024;
-/// Commands that wait to be obeyed.
+/// Most commands that wait to be carried out.
 const WAITING: usize = 16;
 
-/// Something to do.
+/// Command of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserCommand {
     Mute,
     Unmute,
-    /// One or the other.
+    /// Mute if unmuted, unmute if muted.
     ToggleMute,
     /// Stop speaking.
     Stop,
     Quit,
-    /// End as by an interrupt.
+    /// End the program as an interrupt does.
     Interrupt,
 }
 
 impl UserCommand {
-    /// The commands, for a person.
+    /// Names of the commands, for a person.
     pub const NAMES: &str = "mute, unmute, stop, quit";
 
     fn named(word: &str) -> Option<UserCommand> {
@@ -40,8 +40,8 @@ impl UserCommand {
     }
 }
 
-/// Reads commands from stdin, a line each, for as long as there are any. The end of stdin is the
-/// end of the commands, and of nothing else.
+/// Reads commands from stdin, one per line, on a thread of its own. The end of stdin ends only the
+/// commands, not the conversation.
 pub fn commands() -> Receiver<Result<UserCommand, String>> {
     signals::read_in_background();
     let (tell, commands) = sync_channel(WAITING);
@@ -49,7 +49,7 @@ pub fn commands() -> Receiver<Result<UserCommand, String>> {
     commands
 }
 
-/// An error says what is wrong with a line.
+/// Parses each line and sends the command, or an error that says what is wrong with the line.
 fn read(mut from: impl BufRead, tell: &SyncSender<Result<UserCommand, String>>) {
     let mut line = Vec::new();
     loop {

@@ -1,10 +1,10 @@
-//! A conversation for who watches a terminal: the scene at its bottom, and what is over scrolled
-//! above it as plain lines.
+//! Conversation on a terminal: a frame at the bottom, with finished exchanges scrolled above it as
+//! plain lines.
 //!
-//! The terminal is given back however the program ends: at the end of the conversation, on an
-//! error, a panic, a signal. Between two frames the cursor waits, hidden, at the scene's first
-//! column, so whoever gives it back need only clear what is behind it; and a terminal that breaks
-//! its lines anew when it gets narrower moves the cursor along.
+//! The terminal is restored however the program ends: at the end of the conversation, on an error,
+//! a panic or a signal. Between two frames the cursor is hidden at the first column of the frame.
+//! So to restore the terminal it is enough to clear everything after the cursor. A terminal that
+//! rewraps its lines when it gets narrower moves the cursor along.
 
 use std::io::{self, Stdout, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,22 +33,23 @@ use crate::cli::signals;
 use crate::memory::resident;
 use crate::types::Bytes;
 
-/// From frame to frame: 20 a second follow a voice.
+/// Time between two frames: 20 per second follow a voice.
 const FRAME: Duration = Duration::from_millis(50);
-/// How often the memory is looked at: that reads a file of the system.
+/// Interval at which the memory use is read: this reads a system file.
 const WEIGHED: Duration = Duration::from_secs(1);
 
-/// Whether the terminal is ours.
+/// Whether the terminal is in raw mode and drawn by this program.
 static OURS: AtomicBool = AtomicBool::new(false);
-/// Held while a frame is written.
+/// Lock that is held while a frame is written.
 static WRITING: Mutex<()> = Mutex::new(());
-/// How long giving back waits for the frame that is being written, in milliseconds.
+/// Longest wait for the frame that is being written before the terminal is restored, in
+/// milliseconds.
 const WHOLE_FRAME: usize = 100;
 
-/// Gives the terminal back, if it is ours.
+/// Restores the terminal, if it is in use by this program.
 fn give_back() {
-    // Not longer: whoever writes may be the one who panics, or wait for a terminal that takes
-    // nothing any more.
+    // The wait is bounded: the thread that writes may be the one that panics, or it may be blocked
+    // on a terminal that accepts no more output.
     let _whole = (0..WHOLE_FRAME).find_map(|_| {
         let free = WRITING.try_lock().ok();
         if free.is_none() {
@@ -62,7 +63,7 @@ fn give_back() {
     }
 }
 
-/// What a panic says is to be read in an orderly terminal.
+/// Restores the terminal before the message of a panic is printed.
 fn give_back_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -76,19 +77,19 @@ fn give_back_on_panic() {
 
 type Drawn = Terminal<CrosstermBackend<Stdout>>;
 
-/// The scene's place, from the cursor's row on.
+/// Reserves the rows of the frame, from the row of the cursor on.
 fn take_place() -> io::Result<Drawn> {
     let viewport = Viewport::Inline(layout::ROWS);
     Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })
 }
 
-/// The terminal.
+/// Frontend that draws on a terminal.
 pub struct TerminalView {
     terminal: Drawn,
-    /// Of the whole terminal.
+    /// Size of the whole terminal.
     size: Size,
     layout: Layout,
-    /// When the next frame is due, and the next look at the memory.
+    /// Times of the next frame and of the next reading of the memory use.
     next_frame: Instant,
     next_weighing: Instant,
 }
@@ -100,7 +101,8 @@ impl Drop for TerminalView {
 }
 
 impl TerminalView {
-    /// Takes the terminal. Errors when it does not say where its cursor is.
+    /// Takes over the terminal. Returns an error if the terminal does not report its cursor
+    /// position.
     pub fn open(budget: Bytes, name: Option<String>) -> io::Result<TerminalView> {
         signals::before_end(give_back);
         give_back_on_panic();
@@ -111,8 +113,8 @@ impl TerminalView {
         Ok(TerminalView { terminal, size, layout: Layout::new(budget, name), next_frame: now, next_weighing: now })
     }
 
-    /// Follows a terminal that has another size. Left to itself, the library would clear all that
-    /// was scrolled.
+    /// Adapts to a new size of the terminal. Without this, the library would clear all scrolled
+    /// lines.
     fn follow_size(&mut self) -> io::Result<()> {
         let size = self.terminal.size()?;
         if size != self.size {
@@ -122,7 +124,7 @@ impl TerminalView {
         Ok(())
     }
 
-    /// Writes to the terminal while it is ours, and leaves the cursor where it belongs.
+    /// Writes to the terminal while this program uses it, and moves the cursor back to its place.
     fn write(&mut self, writing: impl FnOnce(&mut Self) -> io::Result<()>) -> Result<()> {
         let _whole = WRITING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if OURS.load(Ordering::SeqCst) {
@@ -142,9 +144,9 @@ impl TerminalView {
         })
     }
 
-    /// Scrolls lines above the scene.
+    /// Scrolls lines above the frame.
     fn scroll(&mut self, said: &[ConsoleLine]) -> Result<()> {
-        // The frame before takes in a new size.
+        // Drawing first adapts to a new size.
         self.draw()?;
         self.write(|screen| {
             let width = screen.terminal.get_frame().area().width;
@@ -159,8 +161,8 @@ impl TerminalView {
     }
 }
 
-/// A wide letter covers the cell behind it, of which lines that are scrolled would make a space of
-/// their own.
+/// Empties the cell after each wide character, which covers it. Otherwise scrolled lines would show
+/// an extra space there.
 fn hide_covered(frame: &mut Buffer) {
     let Rect { width, .. } = frame.area;
     for at in 1..frame.content.len() {
@@ -179,11 +181,11 @@ impl Frontend for TerminalView {
                 self.layout.question.clear();
                 self.layout.latency = exchange.timings.as_ref().and_then(|timings| timings.first_audio);
             }
-            // It was no question.
+            // No question came of it.
             SessionEvent::State(view) if view.is_at_rest() => self.layout.question.clear(),
             _ => {}
         }
-        // The scene shows the state.
+        // The frame shows the state.
         let said = if matches!(happening, SessionEvent::State(_)) { Vec::new() } else { lines(happening, None) };
         if said.is_empty() { Ok(()) } else { self.scroll(&said) }
     }
@@ -217,7 +219,7 @@ impl Frontend for TerminalView {
     }
 }
 
-/// What a key asks for.
+/// Command for a key.
 fn asked(key: KeyEvent) -> Option<UserCommand> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
@@ -231,7 +233,7 @@ fn asked(key: KeyEvent) -> Option<UserCommand> {
     }
 }
 
-/// The lines of it in so many columns.
+/// Wraps the lines of a message to `width` columns.
 fn scrolled(said: &ConsoleLine, width: u16) -> Vec<Line<'static>> {
     let (text, style) = match said {
         ConsoleLine::Note(text) => (text, Style::new().add_modifier(Modifier::DIM)),

@@ -1,4 +1,4 @@
-//! Types that a conversation shows to those who run it.
+//! Types for the callers and views of a conversation.
 
 use std::sync::Arc;
 

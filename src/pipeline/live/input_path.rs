@@ -1,5 +1,5 @@
-//! What the microphone hears: voice activity and the wake word over it, and the sound of the last
-//! while, to be recognised.
+//! Input path of a conversation: runs the voice activity and wake word detectors over the
+//! microphone's sound, and keeps the recent sound for transcription.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,39 +12,40 @@ use crate::pipeline::stage::{Result, VoiceActivityDetector};
 use crate::turn::{TurnInput, VoiceEvent};
 use crate::types::{Ms, SampleRate};
 
-/// Sound that is kept beyond the longest turn: what a turn is padded with, and the silence that
-/// ends it.
+/// Sound kept beyond the longest turn: the padding of a turn, and the silence that ends it.
 const MORE: Ms = Ms(5_000.0);
 
-/// How much of an utterance, at its end, is compared with what was played: some six words.
+/// Length of the end of an utterance that is compared with the played sound: some six words.
 const COMPARED: Ms = Ms(2_000.0);
 
-/// The same of the wake word, with what is before it. Of 144 that 12 people said over another voice
-/// from the speaker, 10 dB softer than theirs to 5 dB louder, one was as like it as our own sound
-/// (in the conversations of `tests/wake.rs`, four of 46); of four moments in 45 minutes of echo
-/// alone that were taken for the word, all.
+/// Length of the sound that is compared for a wake word, including what precedes it. 12 people said
+/// the word 144 times over another voice from the loudspeaker, which was from 10 dB softer than
+/// theirs to 5 dB louder. One of these was as similar to the played sound as Sotto's own echo (in
+/// the conversations of `tests/wake.rs`, four of 46). In 45 minutes of echo alone, four moments
+/// were taken for the word, and all four were that similar.
 const NAMED: Ms = Ms(1_500.0);
 
-/// Whole frames that Silero is given to take a sound in a pause for a voice that comes back.
+/// Number of whole frames within which Silero must confirm that a sound in a pause is a voice that
+/// comes back.
 const HOPE: u32 = 2;
 
-/// As many samples each, of the same time.
+/// Captured sound: three slices of equal length, of the same time.
 pub(super) struct CapturedSound<'a> {
-    /// In which voices are listened for.
+    /// Sound for the voice activity detector.
     pub(super) samples: &'a [f32],
-    /// In which words are read, the wake word among them; see
+    /// Sound for the transcriber and the wake word detector; see
     /// [`crate::audio::front::Front::words`].
     pub(super) words: &'a [f32],
-    /// Given to the speaker.
+    /// Sound sent to the loudspeaker.
     pub(super) played: &'a [f32],
 }
 
-/// One of the two that the front end makes of what was heard.
+/// Selector of one of the two sounds that the front end makes from the microphone.
 #[derive(Clone, Copy, PartialEq)]
 enum Sound {
-    /// In which voices are listened for.
+    /// Sound for the voice activity detector.
     Cleaned,
-    /// In which words are read, the wake word among them.
+    /// Sound for the transcriber and the wake word detector.
     Words,
 }
 
@@ -52,26 +53,27 @@ pub(super) struct InputPath {
     detector: Box<dyn VoiceActivityDetector>,
     segmenter: Segmenter,
     name: Option<WakeWordListener>,
-    /// When the wake word had been said last.
+    /// Time at which the wake word last ended.
     named: Ms,
     speech_pad: u64,
-    /// At 16 kHz, from sample `first` of the capture on.
+    /// Cleaned sound at 16 kHz, from sample `first` of the capture on.
     sound: VecDeque<f32>,
     first: u64,
-    /// The same for words, and what the speaker played meanwhile, sample for sample.
+    /// Sound for words, and the sound played at the same time, sample for sample.
     words: VecDeque<f32>,
     played: VecDeque<f32>,
     comparer: Likeness,
-    /// From which likeness on it is our own; see [`crate::turn::TurnSettings::own_sound`].
+    /// Likeness from which a sound counts as Sotto's own; see
+    /// [`crate::turn::TurnSettings::own_sound`].
     own: f32,
     most: usize,
-    /// Samples that voice activity has judged.
+    /// Number of samples that the voice activity detector has processed.
     judged: u64,
-    /// Where on the session's clock the capture began, in milliseconds.
+    /// Start of the capture on the session's clock, in milliseconds.
     origin: f64,
-    /// Frames in a row that could not be judged.
+    /// Number of consecutive frames that the detector failed on.
     failures: u32,
-    /// Frames for which a voice that was seen by its energy alone may still become one.
+    /// Remaining frames in which a voice that was detected by its energy alone may be confirmed.
     hopeful: Option<u32>,
 }
 
@@ -104,8 +106,8 @@ impl InputPath {
         }
     }
 
-    /// Takes the next sound, whose first sample was at the microphone at the moment `at`. Says what
-    /// voices did and when the wake word was said, and of which sound that could not be told.
+    /// Processes the next sound, whose first sample reached the microphone at `at`. Returns the
+    /// voice and wake word events, and the errors of the detectors.
     pub(super) fn detect(
         &mut self,
         CapturedSound { samples, words, played }: CapturedSound,
@@ -138,20 +140,20 @@ impl InputPath {
         events
     }
 
-    /// Whether somebody speaks, and the last frame is no silence.
+    /// Whether somebody speaks, and the last frame is not silent.
     pub(super) fn is_voiced(&self) -> bool {
         self.segmenter.is_voiced()
     }
 
-    /// Frames in a row that could not be judged, or steps in which the wake word could not be told.
+    /// Number of consecutive frames or wake word steps that a detector failed on.
     pub(super) fn failures(&self) -> u32 {
         self.name.as_ref().map_or(0, WakeWordListener::failures).max(self.failures)
     }
 
-    /// The speech between two moments of the session, and a little around it, as far as it was
-    /// heard by now. Nothing of the wake word before it. Where the sound in which words are read is
-    /// Sotto's own, a person is to be heard in the other one or not at all; but who `tries` reads
-    /// it all the same.
+    /// Returns the speech between two times of the session, with a little padding, as far as it has
+    /// been captured. Sound of a wake word before it is left out. Normally the sound for words is
+    /// used. If that is only Sotto's own echo, the cleaned sound is returned instead, since a
+    /// person can be heard only there; `tries` turns this off.
     pub(super) fn utterance(&mut self, from: Ms, to: Ms, tries: bool, now: (Ms, Instant)) -> SpeechClip {
         let is_own = !tries && self.is_own(from, to);
         let (first, end) = (self.first, self.end());
@@ -170,13 +172,13 @@ impl InputPath {
         }
     }
 
-    /// How far the sound between two moments of the session, or the end of it, is like what was
-    /// played; see [`Likeness`].
+    /// Likeness of the sound between two times of the session, or of the end of it, to the played
+    /// sound; see [`Likeness`].
     pub(super) fn likeness(&mut self, from: Ms, to: Ms) -> f32 {
         self.compared(Sound::Cleaned, from, to)
     }
 
-    /// Whether in the sound in which words are read nothing else is heard than what was played.
+    /// Whether the sound for words contains only what was played.
     fn is_own(&mut self, from: Ms, to: Ms) -> bool {
         self.compared(Sound::Words, from, to) >= self.own
     }
@@ -199,7 +201,7 @@ impl InputPath {
         let before = self.segmenter.candidate();
         let judged = self.detector.step(&frame);
         self.failures = if judged.is_err() { self.failures + 1 } else { 0 };
-        // The segmenter counts frames, so it gets one for each.
+        // The segmenter counts frames, so it gets a value for each, also after an error.
         let told = self.segmenter.push_with_power(*judged.as_ref().unwrap_or(&0.0), loudest(&frame));
         let event = match (told, before, self.segmenter.candidate()) {
             (Some(SpeechEvent::Started { at }), ..) => Some(VoiceEvent::Confirmed { since: self.moment(at) }),
@@ -215,8 +217,8 @@ impl InputPath {
         events.extend(event.or(lost).map(|event| Ok(TurnInput::Voice(event))));
     }
 
-    /// A voice that comes back in a pause is seen in the frame that is still incomplete: up to 32
-    /// ms before it is judged, in which the turn could end.
+    /// Detects a voice that comes back in a pause from the energy of the incomplete frame. The
+    /// detector would be up to 32 ms later, and in that time the turn could end.
     fn look_ahead(&mut self) -> Option<VoiceEvent> {
         if self.hopeful.is_some() {
             return None;
@@ -230,7 +232,8 @@ impl InputPath {
         Some(VoiceEvent::Seen { since: self.moment(self.judged) })
     }
 
-    /// What becomes of a voice that was seen by its energy, with the next frame.
+    /// Follows up a voice that was detected by its energy, after the next frame. Returns the event
+    /// if it was none.
     fn follow_hope(&mut self, event: Option<VoiceEvent>) -> Option<VoiceEvent> {
         let left = self.hopeful.take()?;
         let decided = event.is_some() || self.segmenter.candidate().is_some();
@@ -244,7 +247,7 @@ impl InputPath {
         }
     }
 
-    /// One past the last sample heard.
+    /// Sample index after the last captured sample.
     fn end(&self) -> u64 {
         self.first + self.sound.len() as u64
     }
@@ -264,7 +267,7 @@ mod tests {
     use crate::detect::WAKE_STEP;
     use crate::pipeline::stage::WakeWordDetector;
 
-    /// Hears a voice in what is loud.
+    /// Detector that takes loud sound for a voice.
     struct Loud;
 
     impl VoiceActivityDetector for Loud {
@@ -285,7 +288,7 @@ mod tests {
         )
     }
 
-    /// So loud, with words half as loud, and nothing played.
+    /// Feeds a block of this level, with words half as loud and nothing played.
     fn heard(input_path: &mut InputPath, level: f32, at: Ms) -> Vec<VoiceEvent> {
         let heard = CapturedSound { samples: &[level; 128], words: &[level / 2.0; 128], played: &[0.0; 128] };
         input_path.detect(heard, at).into_iter().map(voice).collect()
@@ -298,7 +301,7 @@ mod tests {
         }
     }
 
-    /// Frames of voice and silence in turns, from the moment 1000 on.
+    /// Feeds alternating frames of silence and voice, from 1000 ms on.
     fn detect(input_path: &mut InputPath, frames: &[usize]) -> Vec<VoiceEvent> {
         let mut events = Vec::new();
         let mut at = 1000.0;
@@ -352,7 +355,7 @@ mod tests {
         let voiced = spoken_answer.samples.iter().filter(|sample| **sample == 0.45).count();
         assert_eq!(voiced, 10 * FRAME);
         assert_eq!(spoken_answer.samples.len() as u64, 10 * FRAME as u64 + 2 * input_path.speech_pad);
-        // Never heard, and long forgotten.
+        // Beyond the captured sound, and before all kept sound.
         assert!(
             input_path.utterance(Ms(9e9), Ms(9e9), false, (Ms(2600.0), now)).samples.len() as u64
                 <= input_path.speech_pad
@@ -363,7 +366,7 @@ mod tests {
         );
     }
 
-    /// 1.6 s of syllables, and as many others.
+    /// Two different sounds of 1.6 s of syllables each.
     fn syllables() -> [Vec<f32>; 2] {
         let mut random = fastrand::Rng::with_seed(5);
         let mut syllable = || {
@@ -373,8 +376,7 @@ mod tests {
         [(); 2].map(|()| (0..20).flat_map(|_| syllable()).collect())
     }
 
-    /// Hears nothing behind the suppressor, and `words` before it, while `played` is given to the
-    /// speaker.
+    /// Feeds `words` with silent cleaned sound, while `played` is sent to the loudspeaker.
     fn hear_words(input_path: &mut InputPath, words: &[f32], played: &[f32]) -> Vec<Result<TurnInput>> {
         let blocks = words.chunks_exact(128).zip(played.chunks_exact(128)).enumerate();
         let heard = |(n, (words, played))| {
@@ -394,7 +396,7 @@ mod tests {
         }
     }
 
-    /// Hears its name in the last step of the syllables.
+    /// Detector that finds the wake word in the last step of the syllables.
     struct Last(usize);
 
     impl WakeWordDetector for Last {

@@ -1,5 +1,5 @@
-//! What the speaker says: an answer's sound, held until its turn is certain, ducked, paused, taken
-//! up again, ended. And earcons, which give way to it.
+//! Output path of a conversation: an answer's sound is held until its turn is certain, then played,
+//! ducked, paused, resumed and ended. Earcons give way to it.
 
 use std::collections::VecDeque;
 
@@ -8,13 +8,13 @@ use crate::audio::front::ProcessedBlock;
 use crate::audio::{EarconSound, EchoReference, Player};
 use crate::types::{Frame, Ms, SampleRate, TurnId};
 
-/// How loud an answer is while somebody may be speaking over it: -14 dB. Still to be followed, and
-/// no obstacle to hearing who speaks.
+/// Gain of an answer while somebody may be speaking over it: -14 dB. It can still be followed, and
+/// the person can still be heard.
 const DUCKED: f32 = 0.2;
-/// A sample from which a listener hears something: -50 dB of full scale.
+/// Amplitude from which a sample is audible: -50 dBFS.
 const AUDIBLE: f32 = 0.003;
-/// Sound that is made ahead of what is heard, at most. The voice is ten times as fast as speech,
-/// and could otherwise fill the memory with a long answer.
+/// Most sound that is synthesized ahead of playback. The synthesizer is ten times as fast as
+/// speech, and could otherwise fill the memory with a long answer.
 const AHEAD: Ms = Ms(20_000.0);
 
 pub(super) struct OutputPath {
@@ -26,25 +26,25 @@ pub(super) struct OutputPath {
     /// Sound of an answer whose turn is not certain.
     held: Vec<Frame>,
     paused: bool,
-    /// No more of the answer comes.
+    /// Whether all of the answer's sound has arrived.
     complete: bool,
-    /// The device knows that nothing follows what it has.
+    /// Whether the device was told that no more sound follows.
     closed: bool,
-    /// Samples of the answer so far, and which of them is the first that a listener hears.
+    /// Number of samples of the answer so far, and index of the first audible one.
     made: u64,
     audible: Option<u64>,
-    /// What is still to be written of an earcon; it is there until the speaker has it behind it.
+    /// Rest of an earcon that is still to be written. It is kept until the loudspeaker has played
+    /// all of the earcon.
     earcon: Option<VecDeque<f32>>,
 }
 
-/// How far the answer is.
+/// Playback progress of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PlaybackProgress {
     pub(super) turn: TurnId,
     pub(super) position: Ms,
     pub(super) drained: bool,
-    /// How long the speaker has been behind the first audible sample, in the answer's own time,
-    /// once it is.
+    /// Length of the answer that was played after its first audible sample; `None` before that.
     pub(super) audible_for: Option<Ms>,
 }
 
@@ -66,7 +66,7 @@ impl OutputPath {
         }
     }
 
-    /// Sound of an answer to come is held from now on.
+    /// Starts to hold the sound of a new answer.
     pub(super) fn prepare(&mut self) {
         self.held.clear();
         (self.complete, self.closed, self.made, self.audible) = (false, false, 0, None);
@@ -82,7 +82,7 @@ impl OutputPath {
         }
     }
 
-    /// Whether more sound may be made.
+    /// Whether more sound may be synthesized.
     pub(super) fn has_room(&self) -> bool {
         let held = self.held.iter().map(|frame| frame.samples.len()).sum();
         self.player.waiting().0 + self.rate.duration(held).0 < AHEAD.0
@@ -92,7 +92,7 @@ impl OutputPath {
         self.complete = true;
     }
 
-    /// The turn is certain: what was held is said.
+    /// Plays the held sound, because the turn is certain.
     pub(super) fn say(&mut self, turn: TurnId) {
         let written = self.playback.tally().written;
         self.player.begin(turn, written);
@@ -100,7 +100,7 @@ impl OutputPath {
         self.speak_up();
     }
 
-    /// Plays a sound that is none of the answer's, unless one of those is there.
+    /// Plays an earcon, unless an answer has sound already.
     pub(super) fn ring(&mut self, earcon: EarconSound) {
         if !self.paused && (self.player.turn().is_none() || self.made == 0) {
             self.earcon = Some(earcon.samples(self.rate).into());
@@ -127,15 +127,15 @@ impl OutputPath {
         self.speak_up();
     }
 
-    /// The answer is over. What the device still has runs out, lest a device that is early in its
-    /// count cuts its end off.
+    /// Ends the answer. The sound in the device is played to its end: flushing it would cut off the
+    /// end of the answer on a device that counts too early.
     pub(super) fn fall_silent(&mut self) {
         self.player.stop();
         self.held.clear();
         self.speak_up();
     }
 
-    /// The answer ends in the middle.
+    /// Ends the answer in the middle.
     pub(super) fn break_off(&mut self, now: Ms) {
         self.playback.flush();
         self.reference.cut(now);
@@ -149,7 +149,7 @@ impl OutputPath {
         self.playback.hold(false);
     }
 
-    /// Looks after the device, and gives it what it has room for.
+    /// Polls the device and writes as much sound as it has room for.
     pub(super) fn step(&mut self, now: Ms) -> Option<DeviceChange> {
         let change = self.playback.poll();
         if !self.paused {
@@ -167,8 +167,8 @@ impl OutputPath {
         change
     }
 
-    /// Writes more of an earcon. It ends where the answer begins, which does not wait for what the
-    /// device still has of it.
+    /// Writes more of an earcon. The earcon ends where the answer begins: the rest of it in the
+    /// device is flushed, so the answer does not wait.
     fn ring_on(&mut self, now: Ms) {
         let Some(rest) = &mut self.earcon else { return };
         let answered = self.player.waiting().0 > 0.0;
@@ -204,12 +204,12 @@ impl OutputPath {
         written
     }
 
-    /// What of it goes with the microphone's 10 ms from `at` on.
+    /// Played sound that belongs to the microphone's 10 ms from `at` on, for the echo canceller.
     pub(super) fn reference(&mut self, at: Ms) -> ProcessedBlock {
         self.reference.block(at)
     }
 
-    /// How far the answer is that is said, if there is one.
+    /// Progress of the answer that is playing, if there is one.
     pub(super) fn progress(&mut self) -> Option<PlaybackProgress> {
         let turn = self.player.turn()?;
         let tally = self.playback.tally();
@@ -224,7 +224,7 @@ impl OutputPath {
         })
     }
 
-    /// How often the speaker ran dry in the middle of an answer, or was interrupted by the system.
+    /// Number of underruns in the middle of an answer, and of interruptions by the system.
     pub(super) fn glitches(&mut self) -> u64 {
         self.playback.underruns() + self.playback.xruns()
     }
@@ -239,17 +239,17 @@ mod tests {
     use crate::audio::device::{Card, DEFAULT, Moment, PlaybackSettings, Simulated, SimulatedRoom, run_here};
 
     const RATE: SampleRate = SampleRate(16_000);
-    /// What the answer says all the time, and from where on a sample is the answer's and no
-    /// earcon's.
+    /// Amplitude of the test answer, and amplitude from which a sample belongs to the answer, not
+    /// to an earcon.
     const SAYS: f32 = 0.5;
     const LOUD: f32 = 0.3;
 
     struct Speaker {
         card: Simulated,
         output_path: OutputPath,
-        /// How far the answer was, over all steps.
+        /// Progress of the answer at each step, in milliseconds.
         positions: Vec<f64>,
-        /// The loudest of the echo's reference in each step.
+        /// Peak of the echo reference in each step.
         echoes: Vec<f32>,
     }
 
@@ -284,7 +284,7 @@ mod tests {
             }
         }
 
-        /// An answer of 300 ms is certain at once.
+        /// Begins an answer whose turn is certain at once. Its sound lasts 300 ms.
         fn answer(&mut self) {
             self.output_path.prepare();
             self.output_path.say(TurnId(1));
@@ -301,8 +301,8 @@ mod tests {
         }
     }
 
-    /// Where in what was played, in milliseconds, the answer begins when its sound comes so long
-    /// after the earcon.
+    /// Start of the answer in the recording, in milliseconds, if its sound arrives `after`
+    /// milliseconds after the earcon.
     fn begins(earcon: Option<EarconSound>, after: u64) -> f64 {
         let mut speaker = Speaker::new();
         speaker.answer();
@@ -327,7 +327,7 @@ mod tests {
     fn an_earcon_holds_no_answer_up_and_is_none_of_it() {
         for after in [10, 50, 100, 170, 210, 240, 400] {
             let late = begins(Some(EarconSound::THINKING), after) - begins(None, after);
-            // What the device has fades in 5 ms, and its block is of 10 ms.
+            // The sound in the device fades within 5 ms, and its block is 10 ms long.
             assert!(late <= 15.0, "{late} ms later, {after} ms behind the earcon");
         }
     }

@@ -1,77 +1,80 @@
-//! Reading along: when the transcriber looks at the sound so far while somebody speaks, and when it
-//! lets go of it.
+//! Schedule of partial transcripts: when the transcriber reads the sound so far while somebody
+//! speaks, and when it stops.
 //!
-//! What is read along is for the eye, and for words over an answer. What counts is read when the
-//! voice pauses, and must never wait for it: so a reading ends with the first quiet frame, which
-//! comes before a pause is one, or when anything else is asked of the transcriber. Where the voice
-//! was only weak for a moment, it is begun again.
+//! Partial transcripts serve the display, and the detection of words over an answer. The transcript
+//! that counts is made when the voice pauses, and must never wait for a partial one. So a partial
+//! transcription is cancelled at the first quiet frame, which comes before a pause is detected, or
+//! when the transcriber gets other work. If the voice was only weak for a moment, it is started
+//! again.
 
 use crate::asr::Cancel;
 use crate::types::{Ms, TurnId};
 
-/// New speech from one reading to the next, and before the first: two or three words.
+/// New speech between two partial transcripts, and before the first: two or three words.
 const EVERY: Ms = Ms(1_000.0);
-/// So many times as long as a reading took is none: it has a third of the transcriber's time at
-/// most, however slow that is.
+/// Wait after a partial transcription, as a multiple of its duration. With it partial transcripts
+/// take at most a third of the transcriber's time, however slow it is.
 const REST: f64 = 2.0;
 
-/// Who is followed, and what is read of it.
+/// State of the partial transcripts of the current utterance.
 #[derive(Default)]
 pub(super) struct PartialTranscription {
     followed: Option<(TurnId, Ms)>,
     reading: Option<Reading>,
-    /// Up to which moment sound was read.
+    /// End of the sound that was already transcribed.
     read_to: Ms,
     rests_until: Ms,
 }
 
-/// The transcriber is at it since `since`, with the sound up to there.
+/// Partial transcription that began at `since`, with the sound up to there.
 struct Reading {
     cancel: Cancel,
     since: Ms,
 }
 
 impl PartialTranscription {
-    /// Somebody speaks since `from`.
+    /// Starts to follow an utterance whose speech began at `from`.
     pub(super) fn follow(&mut self, turn: TurnId, from: Ms) {
         self.followed = Some((turn, from));
     }
 
-    /// The utterance of which the sound from that moment on is to be read now.
+    /// Returns the utterance to transcribe now, and the start of its sound, if a partial transcript
+    /// is due.
     pub(super) fn due(&self, now: Ms) -> Option<(TurnId, Ms)> {
         let (_, from) = self.followed.filter(|_| self.reading.is_none())?;
         let new = now.0 - from.0.max(self.read_to.0);
         self.followed.filter(|_| new >= EVERY.0 && now.0 >= self.rests_until.0)
     }
 
-    /// It is read; this stops it.
+    /// Begins a partial transcription. The returned handle cancels it.
     pub(super) fn begin(&mut self, now: Ms) -> Cancel {
         let cancel = Cancel::default();
         self.reading = Some(Reading { cancel: cancel.clone(), since: now });
         cancel
     }
 
-    /// Its words have come.
+    /// Records that the transcript has arrived.
     pub(super) fn done(&mut self, now: Ms) {
         if let Some(reading) = self.rest(now) {
             self.read_to = reading.since;
         }
     }
 
-    /// The transcriber is to be free at once. What was being read is still to be read.
+    /// Cancels the running partial transcription to free the transcriber. Its sound still counts as
+    /// not transcribed.
     pub(super) fn let_go(&mut self, now: Ms) {
         if let Some(reading) = self.rest(now) {
             reading.cancel.cancel();
         }
     }
 
-    /// Nobody is followed any more.
+    /// Stops following the utterance.
     pub(super) fn end(&mut self, now: Ms) {
         self.let_go(now);
         self.followed = None;
     }
 
-    /// The sound up to `to` is read otherwise.
+    /// Stops following the utterance, whose sound up to `to` is transcribed elsewhere.
     pub(super) fn end_at(&mut self, to: Ms, now: Ms) {
         self.end(now);
         self.read_to = to;
@@ -88,8 +91,9 @@ impl PartialTranscription {
 mod tests {
     use super::*;
 
-    /// Follows from the moment 500 on for so long, by readings that each take so long; the voice is
-    /// weak in `weak`. When readings begin, and whether each came to its end.
+    /// Follows speech from 500 ms on for `length` ms, with transcriptions that each take `takes` ms
+    /// and a voice that is weak at the times in `weak`. Returns when each transcription began and
+    /// whether it finished.
     fn followed(length: u32, takes: f64, weak: &[f64]) -> Vec<(f64, bool)> {
         let (mut partial, mut readings): (PartialTranscription, Vec<(f64, bool)>) = Default::default();
         partial.follow(TurnId(1), Ms(500.0));
@@ -116,7 +120,7 @@ mod tests {
             (3_200, 100.0, &[], &[(1_500.0, true), (2_500.0, true), (3_500.0, true)]),
             (4_600, 500.0, &[], &[(1_500.0, true), (3_000.0, true), (4_500.0, true)]),
             (3_500, 9_000.0, &[], &[(1_500.0, false)]),
-            // Begun again, with the sound that has come meanwhile.
+            // Started again, with the sound that has arrived meanwhile.
             (2_000, 200.0, &[1_600.0], &[(1_500.0, false), (1_800.0, true)]),
             (2_000, 200.0, &[1_510.0, 1_540.0], &[(1_500.0, false), (1_530.0, false), (1_560.0, true)]),
         ] {

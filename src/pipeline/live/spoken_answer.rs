@@ -1,28 +1,28 @@
-//! The text of an answer beside its sound: which words are said when, and how much of what was
-//! written that is.
+//! Text of an answer with its sound: the position of each word, and the part of the written text
+//! that was spoken.
 
 use crate::tts::{covered, words};
 use crate::turn::AnswerEvent;
 use crate::types::{Frame, TurnId};
 
-/// An answer that is being made.
+/// Answer that is being generated.
 pub(super) struct SpokenAnswer {
     pub(super) turn: TurnId,
-    /// `None` where it only asks for the question again.
+    /// Question; `None` where the answer only asks the user to repeat it.
     pub(super) question: Option<String>,
-    /// As the language model writes it.
+    /// Text as the language model writes it.
     written: String,
-    /// As it is said: sentences, a space behind each.
+    /// Text as it is spoken: sentences, each followed by a space.
     said: String,
-    /// Where in `said` its words begin and end.
+    /// Start and end of each word in `said`, in bytes.
     words: Vec<(usize, usize)>,
-    /// Words that have begun in the sound so far.
+    /// Number of words that have begun in the sound so far.
     begun: usize,
-    /// Whether all of its sound is there: nobody works on it any more.
+    /// Whether all of its sound has arrived and no stage works on it any more.
     pub(super) made: bool,
     /// Whether some of it was heard.
     pub(super) audible: bool,
-    /// Those of the speaker before it.
+    /// Number of glitches of the loudspeaker before this answer.
     pub(super) glitches: u64,
 }
 
@@ -46,12 +46,12 @@ impl SpokenAnswer {
         self.written.push_str(piece);
     }
 
-    /// Whether no sentence went to the voice yet.
+    /// Whether no sentence was sent to the synthesizer yet.
     pub(super) fn is_silent(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// The next sentence that the voice is to say.
+    /// Adds the next sentence for the synthesizer.
     pub(super) fn sentence(&mut self, sentence: &str) {
         let start = self.said.len();
         self.said.push_str(sentence);
@@ -64,8 +64,8 @@ impl SpokenAnswer {
         self.said.push(' ');
     }
 
-    /// A piece of its sound, for the machine: what goes on of a word that began before, and then
-    /// word by word.
+    /// Converts a piece of sound to events for the machine: first the rest of a word that began
+    /// earlier, then one event per word.
     pub(super) fn sound(&mut self, frame: &Frame) -> Vec<AnswerEvent> {
         let first = frame.words.first().map_or(frame.samples.len(), |word| word.at);
         let at = self.begun.checked_sub(1).and_then(|last| self.words.get(last)).map_or(0, |word| word.1);
@@ -80,13 +80,14 @@ impl SpokenAnswer {
         rest.into_iter().chain(each).collect()
     }
 
-    /// What was written, parted behind the first `heard` bytes of what is said.
+    /// Splits the written text after the part that corresponds to the first `heard` bytes of the
+    /// spoken text.
     pub(super) fn parted(&self, heard: usize) -> (&str, &str) {
         let heard = self.heard(heard);
         (heard, self.written.trim_start().get(heard.len()..).unwrap_or_default())
     }
 
-    /// What was written up to where the first `heard` bytes of what is said end.
+    /// Returns the written text that corresponds to the first `heard` bytes of the spoken text.
     pub(super) fn heard(&self, heard: usize) -> &str {
         let said = self.words.iter().filter(|(_, end)| *end <= heard).map(|(from, to)| &self.said[*from..*to]);
         self.written[..covered(&self.written, said)].trim_start()

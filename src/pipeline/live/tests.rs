@@ -1,5 +1,5 @@
-//! Whole conversations on a simulated card, with scripted models: what is heard, what stops, what
-//! the history keeps.
+//! Tests of whole conversations on a simulated sound card, with scripted models: what is heard,
+//! what stops, what the history keeps.
 
 mod partial;
 mod wake_word;
@@ -23,7 +23,7 @@ use crate::types::SampleRate;
 
 const RATE: SampleRate = SampleRate(8000);
 
-/// Hears a voice in what is loud.
+/// Detector that takes loud sound for a voice.
 struct Loud;
 
 impl VoiceActivityDetector for Loud {
@@ -35,10 +35,10 @@ impl VoiceActivityDetector for Loud {
     fn reset(&mut self) {}
 }
 
-/// Reads a voice by its pitch: the number of zero crossings says which of the words it is.
+/// Transcriber that reads the pitch of a voice: the number of zero crossings selects the words.
 struct Reads;
 
-/// Words, and the period of the tone that says them, in samples at 16 kHz.
+/// Words, and the period of the tone that stands for them, in samples at 16 kHz.
 const WORDS: [(usize, &str); 7] = [
     (16, "What is the weather like today?"),
     (32, "No, tell me about Berlin."),
@@ -49,12 +49,13 @@ const WORDS: [(usize, &str); 7] = [
     (96, "Stop."),
 ];
 const STOP: usize = 6;
-/// What it is called by.
+/// Period of the tone for the wake word.
 const NAME: usize = 24;
-/// Voiced samples of which something can be read: 50 ms.
+/// Fewest voiced samples that give words: 50 ms.
 const LEAST: usize = 800;
 
-/// Hears its name in the step in which it ends; whether the one before was full of it.
+/// Wake word detector that fires in the step in which the tone ends; the flag is true if the step
+/// before was full of it.
 struct Called(bool);
 
 impl WakeWordDetector for Called {
@@ -83,8 +84,8 @@ impl Transcriber for Reads {
     }
 }
 
-/// Reads along as well: a word for each half second of voice, unless it has other words for what
-/// has none, or never comes to an end.
+/// Transcriber with partial transcripts: a word for each half second of voice, or fixed `words`.
+/// With `hangs` it never ends.
 #[derive(Default)]
 struct TranscribesPartially {
     words: Option<&'static str>,
@@ -110,7 +111,7 @@ impl Transcriber for TranscribesPartially {
     }
 }
 
-/// Is as sure of each pause, and counts them; without a figure it fails.
+/// Turn detector with a fixed score, which counts its calls; without a score it fails.
 struct Judges(Option<f32>, Arc<AtomicUsize>);
 
 impl TurnDetector for Judges {
@@ -120,7 +121,8 @@ impl TurnDetector for Judges {
     }
 }
 
-/// Answers at length, and remembers what was asked and what of the answers was heard.
+/// Language model that gives a long answer, and records the questions and the parts of the answers
+/// that were heard.
 struct Talks(Arc<Mutex<Vec<String>>>);
 
 const ANSWER: &str = "It will be dry and mild until the evening. Then some rain comes from the west. \
@@ -148,7 +150,7 @@ impl LanguageModel for Talks {
     fn forget_all(&mut self) {}
 }
 
-/// Says a letter in 50 ms: noise that swells and fades.
+/// Synthesizer that speaks a letter in 50 ms: noise that swells and fades.
 struct Hums;
 
 impl Synthesizer for Hums {
@@ -173,7 +175,7 @@ impl Synthesizer for Hums {
     }
 }
 
-/// A conversation with the person who says what a test lets her.
+/// Conversation with a person who says what the test tells her.
 struct World {
     card: Simulated,
     live: Live,
@@ -259,7 +261,7 @@ impl World {
         Ms::from(self.card.clock().now()).0 as u64
     }
 
-    /// Lets time pass, in blocks of 10 ms; stages have a millisecond of real time for each.
+    /// Advances time in blocks of 10 ms; stages get a millisecond of real time for each.
     fn pass(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds / 10 {
             self.card.advance(Duration::from_millis(10));
@@ -267,7 +269,7 @@ impl World {
         }
     }
 
-    /// Says words of [`WORDS`] for so long, and waits until they are out.
+    /// Speaks words of [`WORDS`] for this long, and waits until they have been played.
     fn say(&mut self, words: usize, milliseconds: u64) {
         let period = WORDS[words].0;
         let tone =
@@ -298,7 +300,7 @@ impl World {
         answers
     }
 
-    /// The loudest sample that left the speaker in the last while.
+    /// Peak of the sound that left the loudspeaker in the last `milliseconds`.
     fn loudness(&self, milliseconds: u64) -> f32 {
         let moment = |at: u64| Moment(at * 1_000_000);
         let sound = self.card.recorded(moment(self.now() - milliseconds), moment(self.now()), RATE);
@@ -326,8 +328,8 @@ fn a_question_is_answered_aloud_and_the_next_one_too() {
     assert_eq!(world.history(), [WORDS[0].1; 2], "all of each was heard");
 }
 
-/// A conversation with a judge that is so sure of every pause, or fails; and how often it was
-/// asked.
+/// Conversation with a turn detector of this score, which fails without one; and the count of its
+/// calls.
 fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
     let asked = Arc::default();
     let turn_detector = Box::new(Judges(sure, Arc::clone(&asked)));
@@ -343,7 +345,7 @@ fn with_judge(sure: Option<f32>) -> (World, Arc<AtomicUsize>) {
     )
 }
 
-/// How long after the end of a finished sentence its answer is heard.
+/// Time from the end of a finished sentence to its answer, in milliseconds.
 fn wait(world: &mut World) -> u64 {
     world.say(0, 1000);
     let end = world.now();
@@ -355,7 +357,7 @@ fn wait(world: &mut World) -> u64 {
 fn a_finished_sentence_is_answered_the_sooner_the_surer_the_judge_is() {
     let [sure, unsure] = [0.95, 0.01].map(|sure| wait(&mut with_judge(Some(sure)).0));
     let unjudged = wait(&mut World::new());
-    // 510, 700 and 1250 ms of silence, and what the stages take.
+    // Silences of 510, 700 and 1250 ms, plus the latency of the stages.
     assert!(sure + 100 < unjudged && unjudged + 300 < unsure, "{sure}, {unjudged}, {unsure} ms");
 }
 
@@ -447,8 +449,8 @@ fn a_question_asked_while_the_loudspeaker_is_away_is_answered_when_it_is_back() 
     assert_eq!((question.as_str(), heard.as_str()), (WORDS[1].1, ANSWER));
 }
 
-/// The speaker is louder at the microphone than the person; even ducked, the detector takes it for
-/// a voice.
+/// The loudspeaker is louder at the microphone than the person; even ducked, the detector takes it
+/// for a voice.
 #[test]
 fn its_own_voice_from_the_speaker_does_not_interrupt_it() {
     let (delay, tail) = (Duration::from_millis(8), Duration::from_millis(60));
@@ -534,8 +536,8 @@ fn a_question_in_a_language_without_a_voice_is_told_so_and_never_reaches_the_mod
     assert_eq!(world.history(), [WORDS[0].1]);
 }
 
-/// Hums the first sentence, and never comes back from the second until the other end of this is
-/// dropped.
+/// Synthesizer that hums the first sentence, and hangs in the second until the other end of the
+/// channel is dropped.
 struct Hangs(std::sync::mpsc::Receiver<()>, usize);
 
 impl Synthesizer for Hangs {
@@ -569,7 +571,7 @@ fn a_voice_that_hangs_in_the_middle_of_an_answer_is_given_up() {
     assert_eq!(world.history(), [first, WORDS[1].1.to_owned()], "what was heard of it is remembered");
 }
 
-/// Fails for so many frames.
+/// Voice activity detector that fails for this many frames.
 struct Deaf(u32);
 
 impl VoiceActivityDetector for Deaf {

@@ -1,4 +1,5 @@
-//! The ear for the wake word: blocks of any length in, the moments at which it was said out.
+//! Wake word detection on a stream: takes blocks of any length, and returns the times at which the
+//! word was said.
 
 use crate::config;
 use crate::detect::{Spotter, WAKE_STEP};
@@ -8,10 +9,10 @@ use crate::types::{Ms, SampleRate};
 pub(super) struct WakeWordListener {
     name: Box<dyn WakeWordDetector>,
     spotter: Spotter,
-    /// The samples of the step that is not full yet.
+    /// Samples of the step that is not full yet.
     step: Box<[f32; WAKE_STEP]>,
     filled: usize,
-    /// Steps in a row that could not be scored.
+    /// Number of consecutive steps that could not be scored.
     failures: u32,
 }
 
@@ -22,8 +23,8 @@ impl WakeWordListener {
         WakeWordListener { name, spotter, step, filled: 0, failures: 0 }
     }
 
-    /// Takes the next samples, the first of which was at the microphone at the moment `at`. Says at
-    /// which moments the word had been said, and of which steps that could not be told.
+    /// Processes the next samples, the first of which reached the microphone at `at`. Returns the
+    /// times at which the word ended, and an error for each step that could not be scored.
     pub(super) fn detect(&mut self, mut samples: &[f32], at: Ms) -> Vec<Result<Ms>> {
         let (length, mut said) = (samples.len(), Vec::new());
         while !samples.is_empty() {
@@ -40,7 +41,7 @@ impl WakeWordListener {
         said
     }
 
-    /// Steps in a row that could not be scored.
+    /// Number of consecutive steps that could not be scored.
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }
@@ -48,7 +49,7 @@ impl WakeWordListener {
     fn score(&mut self) -> Option<Result<()>> {
         let score = self.name.step(&self.step);
         self.failures = if score.is_err() { self.failures + 1 } else { 0 };
-        // The spotter counts steps, so it gets one for each.
+        // The spotter counts steps, so it gets a value for each, also after an error.
         let heard = self.spotter.push(*score.as_ref().unwrap_or(&0.0));
         score.err().map(Err).or(heard.then_some(Ok(())))
     }
@@ -58,7 +59,7 @@ impl WakeWordListener {
 mod tests {
     use super::*;
 
-    /// Scores a step by its first sample; fails on what is no number.
+    /// Detector that scores a step by its first sample, and fails on NaN.
     struct First;
 
     impl WakeWordDetector for First {

@@ -1,5 +1,5 @@
-//! The cache layout of `huggingface_hub`: `models--ORG--NAME/{refs/REVISION, blobs/ETAG,
-//! snapshots/COMMIT/FILE}`, where a snapshot's file is a relative link to its blob, and
+//! Cache layout of `huggingface_hub`: `models--ORG--NAME/{refs/REVISION, blobs/ETAG,
+//! snapshots/COMMIT/FILE}`, where a file of a snapshot is a relative link to its blob, and
 //! `.locks/models--ORG--NAME/ETAG.lock` beside them.
 
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use crate::store::name::BlobName;
 use crate::store::place::{self, FileError, at};
 use crate::types::Bytes;
 
-/// Snapshots of one repository that are looked through for a file.
+/// Most snapshots of one repository that are searched for a file.
 const MAX_SNAPSHOTS: usize = 64;
 
-/// One repository's part of the cache.
+/// Folder of one repository in the cache.
 pub(super) struct RepoCache {
     folder: PathBuf,
     locks: PathBuf,
@@ -33,8 +33,8 @@ impl RepoCache {
         &self.folder
     }
 
-    /// Bytes that `members` still take: those of an unfinished download are there. The name of a
-    /// large file's blob is its digest.
+    /// Number of bytes still to download for `members`. The bytes of an unfinished download are
+    /// subtracted; it is found because the blob of a large file is named by its digest.
     pub fn wanted<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Bytes {
         let rest = |member: &Member| {
             let unfinished = self.folder.join("blobs").join(format!("{}.incomplete", member.pin().sha256));
@@ -51,8 +51,8 @@ impl RepoCache {
         self.blob(etag).with_file_name(format!("{etag}.incomplete"))
     }
 
-    /// A file that is already here, whoever brought it. Only one that is what the catalogue pins
-    /// counts.
+    /// Finds a file that is already in the cache, from whatever program. It must match the pin of
+    /// the catalogue.
     pub fn find(&self, revision: &BlobName, member: &Member) -> Result<Option<PathBuf>, HubError> {
         let blob = self.folder.join("blobs").join(member.pin().sha256.to_string());
         let snapshots = self.snapshots(revision).into_iter().map(|snapshot| member.from.below(&snapshot));
@@ -64,8 +64,8 @@ impl RepoCache {
         Ok(None)
     }
 
-    /// The snapshot that `revision` points to, then the others: what is pinned by digest may stand
-    /// in any of them.
+    /// Lists the snapshot that `revision` points to first, then the others: a file that is pinned
+    /// by digest may be in any of them.
     fn snapshots(&self, revision: &BlobName) -> Vec<PathBuf> {
         let folder = self.folder.join("snapshots");
         let commit = fs::read_to_string(revision.below(&self.folder.join("refs"))).ok();
@@ -75,7 +75,7 @@ impl RepoCache {
         named.chain(others).take(MAX_SNAPSHOTS).collect()
     }
 
-    /// A link may not lead out of the repository's folder.
+    /// Whether a path, with its links resolved, is inside the folder of the repository.
     fn is_inside(&self, path: &Path) -> bool {
         match (fs::canonicalize(path), fs::canonicalize(&self.folder)) {
             (Ok(path), Ok(folder)) => path.starts_with(folder),
@@ -83,7 +83,7 @@ impl RepoCache {
         }
     }
 
-    /// Waits until no other process writes this blob. The lock goes with the returned file.
+    /// Waits until no other process writes this blob. Dropping the returned file releases the lock.
     pub fn lock(&self, etag: &BlobName) -> Result<File, FileError> {
         place::create_folder(&self.folder.join("blobs"))?;
         place::create_folder(&self.locks)?;
@@ -93,8 +93,7 @@ impl RepoCache {
         Ok(file)
     }
 
-    /// Makes the blob findable: the link in its snapshot, and the reference that points to the
-    /// snapshot.
+    /// Links the blob into its snapshot, and writes the reference that points to the snapshot.
     pub fn record(&self, revision: &BlobName, head: &Head, member: &Member) -> Result<(), FileError> {
         let link = member.from.below(&head.commit.below(&self.folder.join("snapshots")));
         place::create_folder(link.parent().unwrap_or(&self.folder))?;
@@ -109,8 +108,8 @@ impl RepoCache {
     }
 }
 
-/// True if `path` is a file with exactly the pinned bytes. Its size is looked at first: hashing is
-/// for likely ones.
+/// Whether `path` is a file with exactly the pinned bytes. The size is compared first, so that only
+/// likely files are hashed.
 pub(super) fn holds(path: &Path, pin: Pin) -> Result<bool, FileError> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() && meta.len() == pin.size.0 => Ok(Pin::of_file(path).map_err(at(path))? == pin),

@@ -1,4 +1,5 @@
-//! HTTP with a hub: what a file is, and its bytes, resumed where they broke off.
+//! HTTP client for a hub: asks for the metadata of a file and downloads it, resuming broken
+//! transfers.
 
 use std::fs::{self, File};
 use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
@@ -20,9 +21,9 @@ use crate::store::name::BlobName;
 use crate::store::place::{self, FileError, at, folder_of};
 use crate::types::Bytes;
 
-/// Redirects that one request may take.
+/// Most redirects that one request follows.
 const MAX_REDIRECTS: usize = 5;
-/// Attempts at one file, however well each of them goes on.
+/// Most attempts at one file, even if each of them makes progress.
 const MAX_ATTEMPTS: u32 = 100;
 
 pub(super) struct Client {
@@ -32,7 +33,7 @@ pub(super) struct Client {
     patience: HubTimeouts,
 }
 
-/// What the hub says of a file.
+/// Metadata of a file, as the hub sends it.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub commit: BlobName,
@@ -40,9 +41,9 @@ pub(super) struct Head {
     pub size: Option<Bytes>,
 }
 
-/// Why one attempt came to nothing.
+/// Reason why one attempt failed.
 enum Setback {
-    /// Worth another attempt; `progress` says whether bytes had come before it.
+    /// Failure that is worth another attempt; `progress` is true if new bytes had arrived.
     Again {
         why: String,
         progress: bool,
@@ -62,7 +63,7 @@ impl From<FileError> for Setback {
     }
 }
 
-/// An attempt that failed before a byte came.
+/// Failure of an attempt before any byte arrived.
 fn again(why: impl ToString) -> Setback {
     Setback::Again { why: why.to_string(), progress: false }
 }
@@ -84,8 +85,8 @@ impl Client {
         Client { agent: config.into(), endpoint: env.endpoint.clone(), token: env.token.clone(), patience }
     }
 
-    /// Asks what a file is. Redirects to other hosts are not followed: the hub itself knows commit,
-    /// ETag and size.
+    /// Requests the metadata of a file. Redirects to other hosts are not followed, since the hub
+    /// itself knows commit, ETag and size.
     pub fn head(&self, source: &HubSource, member: &Member) -> Result<Head, HubError> {
         let place = Place { client: self, source, member };
         self.persist(&place, || {
@@ -94,8 +95,8 @@ impl Client {
         })
     }
 
-    /// Fetches a file into `incomplete`, going on where an earlier attempt stopped, and renames it
-    /// to `blob` once size and digest are right. What is wrong is removed.
+    /// Downloads a file into `incomplete`, resuming an earlier attempt, and renames it to `blob`
+    /// once size and digest are right. A file that turns out wrong is removed.
     pub fn download(
         &self,
         source: &HubSource,
@@ -107,8 +108,8 @@ impl Client {
     ) -> Result<(), HubError> {
         let place = Place { client: self, source, member };
         let fetch = || self.persist(&place, || place.resume(head, incomplete, meter));
-        // A file that another program left unfinished may hold anything: if it turns out wrong, one
-        // fresh start is due.
+        // A file that another program left unfinished may hold anything, so a wrong result gets one
+        // attempt from the beginning.
         let inherited = fs::metadata(incomplete).is_ok_and(|meta| meta.len() > 0);
         let mut verdict = member.pin().check(fetch()?);
         if verdict.is_err() {
@@ -126,7 +127,8 @@ impl Client {
         }
     }
 
-    /// Tries until it works, fails for good, or `tries` attempts in a row brought nothing.
+    /// Repeats an attempt until it succeeds, fails for good, or `tries` attempts in a row bring no
+    /// byte.
     fn persist<T>(&self, place: &Place<'_>, mut attempt: impl FnMut() -> Result<T, Setback>) -> Result<T, HubError> {
         let mut idle = 0;
         for _ in 0..MAX_ATTEMPTS {
@@ -145,7 +147,7 @@ impl Client {
     }
 }
 
-/// One file of one repository, asked for by one client.
+/// File of a repository, and the client that requests it.
 struct Place<'a> {
     client: &'a Client,
     source: &'a HubSource,
@@ -175,8 +177,8 @@ impl Place<'_> {
         }
     }
 
-    /// Sends a request and follows its redirects by hand, so that the token goes to the hub's own
-    /// host and no other.
+    /// Sends a request and follows its redirects itself, so that the token is sent only to the
+    /// hub's own host.
     fn request(&self, method: Method, from: Option<u64>, follow: Follow) -> Result<Response<Body>, Setback> {
         let hub = self.url()?;
         let mut uri = hub.clone();
@@ -209,7 +211,8 @@ impl Place<'_> {
         })
     }
 
-    /// Servers that are busy or broken are asked again; a plain no is final.
+    /// Classifies a response: a busy or broken server is asked again; any other error status is
+    /// final.
     fn judge(&self, response: Response<Body>) -> Result<Response<Body>, Setback> {
         let status = response.status();
         match status.as_u16() {
@@ -245,7 +248,7 @@ impl Place<'_> {
         })
     }
 
-    /// One attempt at the bytes that are still missing. Yields what the whole file then is.
+    /// Makes one attempt to download the missing bytes. Returns size and digest of the whole file.
     fn resume(&self, head: &Head, incomplete: &Path, meter: &TransferMeter<'_>) -> Result<Pin, Setback> {
         let size = head.size.unwrap_or(self.member.pin().size).0;
         let mut draft = Draft::reopen(incomplete, size)?;
@@ -295,7 +298,7 @@ impl Place<'_> {
     }
 }
 
-/// A download under way: what has come of it, and the digest of that.
+/// Unfinished download: the file, and the digest of its bytes so far.
 struct Draft<'a> {
     path: &'a Path,
     file: File,
@@ -303,7 +306,7 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Opens what an earlier attempt left and hashes it; what cannot be a beginning is emptied.
+    /// Opens and hashes the file of an earlier attempt. A file longer than `size` is emptied.
     fn reopen(path: &Path, size: u64) -> Result<Draft<'_>, FileError> {
         let file = File::options().create(true).read(true).append(true).open(path).map_err(at(path))?;
         let mut draft = Draft { path, file, hasher: Hasher::default() };
@@ -328,7 +331,8 @@ impl Draft<'_> {
         self.file.set_len(0).map_err(at(self.path))
     }
 
-    /// What came of writing one of `size` bytes; for a full disk, with how many are missing.
+    /// Error for a failed write to a file of `size` bytes. For a full disk it names the missing
+    /// bytes.
     fn refuse(&self, error: FileError, size: u64) -> HubError {
         match disk::is_full(&error.source) {
             true => disk::full(folder_of(self.path), Bytes(size - self.len())).into(),
@@ -343,8 +347,8 @@ impl Draft<'_> {
     }
 }
 
-/// Where in the file the body of an answer begins; `None` for an answer that has no part of the
-/// file.
+/// Offset in the file at which the body of a response begins; `None` if the response holds no part
+/// of the file.
 fn begins_at(response: &Response<Body>, size: u64) -> Option<u64> {
     match response.status() {
         StatusCode::OK => Some(0),
@@ -358,8 +362,8 @@ fn begins_at(response: &Response<Body>, size: u64) -> Option<u64> {
     }
 }
 
-/// No connection came about. Before the first byte there is no reason to insist: a machine without
-/// network should know at once.
+/// Whether no connection could be made. Before the first byte there is no retry, so that a machine
+/// without network fails at once.
 fn is_out_of_reach(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
@@ -373,15 +377,15 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(|value| value.trim().to_owned())
 }
 
-/// Scheme, host and port are the same: only then may a token travel.
+/// Whether scheme, host and port are the same: only then may the token be sent.
 fn same_host(a: &Uri, b: &Uri) -> bool {
     let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
     let host = |uri: &Uri| uri.host().map(str::to_ascii_lowercase);
     a.scheme() == b.scheme() && host(a) == host(b) && port(a) == port(b)
 }
 
-/// A `Location`, absolute or relative to `from` (RFC 3986, 4.2). `None` if it is neither http nor
-/// https.
+/// Resolves a `Location`, absolute or relative to `from` (RFC 3986, 4.2). `None` if it is neither
+/// http nor https.
 fn resolve(from: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (from.scheme_str()?, from.authority()?.as_str());
     let absolute = match location {

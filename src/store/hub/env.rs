@@ -1,41 +1,41 @@
-//! Where the hub is, who we are there, and where its cache lies: the variables that
-//! `huggingface_hub` reads.
+//! Environment variables that `huggingface_hub` reads: the address of the hub, the token, the cache
+//! folder.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The hub that is asked when `HF_ENDPOINT` names no other.
+/// Hub to use when `HF_ENDPOINT` names no other.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
-/// Longest token that is read from a file.
+/// Longest token that is read from a file, in bytes.
 const MAX_TOKEN: u64 = 4096;
 
 #[derive(Clone, Debug)]
 pub struct HubEnv {
     pub endpoint: String,
-    /// The folder that holds `models--ORG--NAME`.
+    /// Folder that holds `models--ORG--NAME`.
     pub cache: PathBuf,
     pub token: Option<HubToken>,
-    /// Nothing is asked; the cache is still read.
+    /// Whether to send no request; the cache is still read.
     pub offline: bool,
     pub patience: HubTimeouts,
 }
 
-/// A secret: shown in no log.
+/// Access token; it is never shown in logs.
 #[derive(Clone)]
 pub struct HubToken(pub(super) String);
 
-/// How long to wait for a hub, and how often to ask again.
+/// Timeouts and retries for requests to a hub.
 #[derive(Clone, Copy, Debug)]
 pub struct HubTimeouts {
-    /// To find the host and connect to it.
+    /// Time to resolve the host name and connect.
     pub connect: Duration,
-    /// For the next byte.
+    /// Time to wait for the next byte.
     pub stall: Duration,
-    /// Attempts without a single new byte before the hub counts as unreachable.
+    /// Number of attempts without a single new byte before the hub counts as unreachable.
     pub tries: u32,
-    /// Before the second attempt; doubles with each further one.
+    /// Wait before the second attempt; it doubles with each further one.
     pub pause: Duration,
 }
 
@@ -80,7 +80,7 @@ impl HubEnv {
 }
 
 impl HubToken {
-    /// A token goes into a header: one that holds anything but plain characters is none.
+    /// Accepts a token if it holds only plain characters, since it is sent in a header.
     pub fn new(text: impl AsRef<str>) -> Option<HubToken> {
         let text = text.as_ref().trim();
         let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
@@ -100,7 +100,7 @@ impl fmt::Debug for HubToken {
     }
 }
 
-/// The words that `huggingface_hub` takes for true.
+/// Whether `huggingface_hub` reads a value as true.
 fn says_yes(text: String) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&text.to_ascii_uppercase().as_str())
 }

@@ -1,8 +1,8 @@
-//! A model hub that speaks Hugging Face's protocol, and the cache that programs share.
+//! Model hub with the protocol of Hugging Face, and the cache that it shares with other programs.
 //!
-//! What is downloaded is written in the cache layout of `huggingface_hub` (huggingface_hub,
-//! guides/manage-cache.md), under its locks, so that a file which another program has fetched is
-//! found and what we fetch is found by others.
+//! Downloads are written in the cache layout of `huggingface_hub` (huggingface_hub,
+//! guides/manage-cache.md), under its locks. So Sotto finds files that another program has fetched,
+//! and other programs find those that Sotto fetches.
 
 mod cache;
 mod client;
@@ -22,7 +22,7 @@ use super::progress::DownloadTask;
 use crate::disk::{self, NoDiskSpace};
 use crate::types::Bytes;
 
-/// Why a hub did not deliver.
+/// Reason why a hub did not deliver a file.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     #[error("{endpoint} is not asked, because HF_HUB_OFFLINE is set")]
@@ -42,13 +42,13 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// The hub as a whole is out of reach, not just this file.
+    /// Whether the hub as a whole is unreachable, not just this file.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, HubError::Offline { .. } | HubError::Unreachable { .. })
     }
 }
 
-/// The hub as this process reaches it.
+/// Hub with the settings of this process.
 pub(super) struct Hub {
     env: HubEnv,
     client: Client,
@@ -59,8 +59,8 @@ impl Hub {
         Hub { client: Client::new(&env), env }
     }
 
-    /// Puts every file of `source` into the folder `raw`, under its `to`. What is not in the shared
-    /// cache is downloaded to it, or to a cache of one's `own`.
+    /// Puts every file of `source` into the folder `raw`, under its `to`. A file that is not in the
+    /// shared cache is downloaded to it, or to the separate cache `own` if there is one.
     pub fn fetch(
         &self,
         source: &HubSource,
@@ -116,7 +116,8 @@ impl Hub {
 }
 
 impl Head {
-    /// What the hub says of the file before it sends it. The ETag of a large file is its SHA-256.
+    /// Compares the metadata of the hub with the pin, before the download. The ETag of a large file
+    /// is its SHA-256.
     fn agrees_with(&self, source: &HubSource, member: &Member) -> Result<(), HubError> {
         let pin = member.pin();
         let digest = self.etag.as_str().parse::<Digest>().unwrap_or(pin.sha256);
@@ -130,10 +131,10 @@ impl Head {
     }
 }
 
-/// One file's share of a task.
+/// Progress of one file within a larger task.
 pub(super) struct TransferMeter<'a> {
     task: &'a dyn DownloadTask,
-    /// What was done before this file.
+    /// Bytes that were done before this file.
     done: Bytes,
 }
 

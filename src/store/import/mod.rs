@@ -1,4 +1,4 @@
-//! Conversion of what registries carry into what the rooms read.
+//! Conversion of models from the formats of registries into those that Sotto loads.
 
 use std::error::Error;
 use std::io;
@@ -14,7 +14,7 @@ pub mod piper;
 pub mod whisper;
 mod wire;
 
-/// Why a model could not be converted.
+/// Reason why a model could not be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error("{path}: {}", place::told(.source))]
@@ -30,7 +30,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    /// Says what a file is that cannot be converted, where its first bytes tell.
+    /// Adds the kind of file to the error, where its first bytes show it.
     fn named(self) -> ImportError {
         match self {
             ImportError::Format { path, why } => {
@@ -42,11 +42,11 @@ impl ImportError {
     }
 }
 
-/// Makes smaller checkpoints of published ones. The language model's own room can do that, and the
-/// store knows nothing of it: whoever opens a store brings this along.
+/// Quantiser of published checkpoints. The code for it belongs to the language model, which the
+/// store does not depend on, so the caller that opens a store passes it in.
 pub trait Quantizer: Send + Sync {
-    /// Writes the checkpoint in the folder `source`, quantised to `format`, as the folder
-    /// `destination`, which appears whole or not at all. `progress` is told how far it is with
+    /// Quantises the checkpoint in the folder `source` to `format` and writes it to the folder
+    /// `destination`, which appears whole or not at all. `progress` is updated under the name
     /// `what`.
     fn quantize(
         &self,
@@ -58,8 +58,8 @@ pub trait Quantizer: Send + Sync {
     ) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
-/// Turns what a source brought (in `raw`) into what is installed. Yields the folder, within the
-/// empty folder `ready`, that holds the entry's files.
+/// Converts the files of a source (in `raw`) into the installed files. Returns the folder that
+/// holds the files of the entry; it is inside the empty folder `ready`.
 pub(super) fn convert(
     entry: &CatalogueEntry,
     raw: &Path,

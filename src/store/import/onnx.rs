@@ -1,21 +1,21 @@
-//! Writes ONNX graphs, as far as converting weights needs it: nodes, weights, inputs and outputs.
-//! Field numbers are those of `onnx.proto3`.
+//! Writer of ONNX graphs, as far as the conversion of weights needs it: nodes, weights, inputs and
+//! outputs. Field numbers are those of `onnx.proto3`.
 
 use super::wire::{put_bytes, put_float, put_number};
 
-/// The version of the file format, and those of the operations: ONNX's own, and ONNX Runtime's
-/// fused ones.
+/// Versions of the file format and of the operator sets: ONNX's own operators, and the fused ones
+/// of ONNX Runtime.
 const IR_VERSION: u64 = 9;
 const OPERATIONS: u64 = 20;
 const FUSED: (&str, u64) = ("com.microsoft", 1);
 
-/// Fields of `ModelProto`.
+/// Field numbers of `ModelProto`.
 mod model {
     pub const IR_VERSION: u64 = 1;
     pub const GRAPH: u64 = 7;
     pub const OPERATIONS: u64 = 8;
 }
-/// Fields of `GraphProto`.
+/// Field numbers of `GraphProto`.
 pub mod graph {
     pub const NODE: u64 = 1;
     pub const NAME: u64 = 2;
@@ -24,7 +24,7 @@ pub mod graph {
     pub const OUTPUT: u64 = 12;
     pub const VALUE_INFO: u64 = 13;
 }
-/// Fields of `NodeProto`.
+/// Field numbers of `NodeProto`.
 pub mod node {
     pub const INPUT: u64 = 1;
     pub const OUTPUT: u64 = 2;
@@ -32,17 +32,17 @@ pub mod node {
     pub const ATTRIBUTE: u64 = 5;
     pub const DOMAIN: u64 = 7;
 }
-/// Fields of `TensorProto`.
+/// Field numbers of `TensorProto`.
 pub mod tensor {
     pub const DIMENSIONS: u64 = 1;
     pub const ELEMENT: u64 = 2;
     pub const NAME: u64 = 8;
     pub const DATA: u64 = 9;
 }
-/// `ValueInfoProto.name`.
+/// Field number of `ValueInfoProto.name`.
 pub const VALUE_NAME: u64 = 1;
 
-/// What a tensor holds, by ONNX's numbers.
+/// Element type of a tensor, with ONNX's numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Element {
     F32 = 1,
@@ -50,15 +50,15 @@ pub enum Element {
     I64 = 7,
 }
 
-/// One dimension of an input or output.
+/// Dimension of an input or output.
 #[derive(Clone, Copy, Debug)]
 pub enum Dimension {
     Of(usize),
-    /// Known only when the graph runs.
+    /// Size that is known only when the graph runs.
     Named(&'static str),
 }
 
-/// What a node is told besides its inputs.
+/// Value of an attribute of a node.
 #[derive(Clone, Copy, Debug)]
 pub enum Attribute<'a> {
     Int(&'static str, i64),
@@ -66,20 +66,20 @@ pub enum Attribute<'a> {
     Float(&'static str, f32),
 }
 
-/// A tensor of the graph that is built, by its name. The empty name is an input that is left out.
+/// Name of a tensor in the graph under construction. The empty name is an omitted input.
 pub type AttributeValue = String;
 
-/// An operation: ONNX's own, or one of ONNX Runtime's.
+/// Operation: one of ONNX's own, or one of ONNX Runtime's.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
     Standard(&'static str),
     Fused(&'static str),
 }
 
-/// A graph while it is built.
+/// Graph under construction.
 #[derive(Default)]
 pub struct Graph {
-    /// The lists of the graph message, one after the other; their order is free.
+    /// Repeated fields of the graph message, in any order.
     lists: Vec<u8>,
     values: usize,
 }
@@ -90,13 +90,13 @@ impl Graph {
         name.to_owned()
     }
 
-    /// Gives `made` out under `name`.
+    /// Makes the tensor `made` an output called `name`.
     pub fn output(&mut self, made: AttributeValue, name: &str, element: Element, shape: &[Dimension]) {
         put_bytes(&mut self.lists, graph::OUTPUT, &value(name, element, shape));
         self.put_node(Operation::Standard("Identity"), &[&made], &[name], &[]);
     }
 
-    /// A node with one output.
+    /// Adds a node with one output.
     pub fn node(
         &mut self,
         operation: Operation,
@@ -107,7 +107,7 @@ impl Graph {
         made
     }
 
-    /// A node with several outputs.
+    /// Adds a node with several outputs.
     pub fn nodes<const N: usize>(
         &mut self,
         operation: Operation,
@@ -170,7 +170,7 @@ impl Graph {
         put_bytes(&mut self.lists, graph::NODE, &out);
     }
 
-    /// The file.
+    /// Encodes the whole file.
     pub fn finish(self) -> Vec<u8> {
         let mut graph = self.lists;
         put_bytes(&mut graph, graph::NAME, b"sotto");
@@ -188,7 +188,7 @@ impl Graph {
 }
 
 impl Attribute<'_> {
-    /// An `AttributeProto`: name, value, and in field 20 which kind of value it is.
+    /// Encodes an `AttributeProto`: name, value, and the kind of the value in field 20.
     fn message(&self) -> Vec<u8> {
         const NAME: u64 = 1;
         const KIND: u64 = 20;
@@ -213,7 +213,7 @@ impl Attribute<'_> {
     }
 }
 
-/// A `ValueInfoProto`: a tensor's name, what it holds, and its shape.
+/// Encodes a `ValueInfoProto`: name, element type and shape of a tensor.
 pub fn value(name: &str, element: Element, shape: &[Dimension]) -> Vec<u8> {
     let mut dimensions = Vec::new();
     for dimension in shape {

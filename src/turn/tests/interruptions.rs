@@ -1,10 +1,10 @@
-//! Voices over the answer.
+//! Tests of voices over the answer.
 
 use super::world::{Spoken, World, settings, spoken};
 use crate::turn::{BargeIn, Ending, Notice, SessionState, TurnCommand, TurnInput, TurnSettings, TurnStage, VoiceEvent};
 use crate::types::Ms;
 
-/// It is answered from 1920 on.
+/// Question whose answer is heard from 1920 on.
 const QUESTION: Spoken = spoken(500.0, 1_500.0, "How is the weather?");
 const WHOLE: &str = "It is sunny today. Tomorrow it will rain. Take an umbrella with you.";
 
@@ -23,7 +23,7 @@ fn a_voice_ducks_at_once_and_speech_pauses() {
     let when = |wanted: fn(&TurnCommand) -> bool| world.when(2_000.0, wanted).unwrap();
     assert_eq!(when(|command| matches!(command, TurnCommand::Duck { .. })), 3_040.0, "the step after the first frame");
     assert_eq!(when(|command| matches!(command, TurnCommand::Pause { .. })), 3_200.0);
-    // Words are looked for 600 ms later, and take 150 ms.
+    // The words are requested 600 ms later, and transcription takes 150 ms.
     assert_eq!(when(|command| matches!(command, TurnCommand::End { .. })), 3_950.0);
     assert!(world.views().contains(&SessionState::Interrupted));
 }
@@ -44,7 +44,8 @@ fn what_has_no_words_lets_the_answer_go_on_from_its_word() {
             TurnCommand::Resume { from, .. } => Some((at.0, from.0)),
             _ => None,
         });
-        // Paused at 1280 ms of the answer, inside "Tomorrow"; once the silence has been read.
+        // Paused at 1280 ms of the answer, inside "Tomorrow", and resumed after the silence has
+        // been transcribed.
         assert_eq!(resumed, Some(((over.to + 64.0 + 150.0_f64).div_euclid(10.0) * 10.0 + 10.0, 1_000.0)), "{what}");
         assert_eq!(world.count(|command| matches!(command, TurnCommand::Pause { .. })), 1, "{what}");
     }
@@ -159,8 +160,8 @@ fn without_barge_in_nobody_interrupts() {
     }
 }
 
-/// It is softer while a stop word is looked for, but not for its own sound, and not again and
-/// again.
+/// The answer is ducked while a stop word is looked for, but not for its own echo, and only a
+/// limited number of times.
 #[test]
 fn where_only_a_stop_word_counts_an_answer_goes_on_under_all_else() {
     let talk = |n: u32| spoken(2_200.0 + 700.0 * f64::from(n), 2_500.0 + 700.0 * f64::from(n), "And then he said");
@@ -182,7 +183,8 @@ fn where_only_a_stop_word_counts_an_answer_goes_on_under_all_else() {
     }
 }
 
-/// Such as a canceller lets pass that has lost the echo: read as anything.
+/// Sound with high similarity, as from a canceller that has lost the echo; its transcript may be
+/// anything.
 #[test]
 fn sound_that_is_like_the_answer_interrupts_only_to_stop_it() {
     for (said, likeness, interrupts) in [
@@ -201,7 +203,7 @@ fn sound_that_is_like_the_answer_interrupts_only_to_stop_it() {
     }
 }
 
-/// What was like the answer was only its beginning: somebody speaks over the echo.
+/// Only the beginning was like the answer: somebody speaks over the echo.
 #[test]
 fn who_speaks_on_over_an_echo_is_heard() {
     let mut world = asked(spoken(3_000.0, 5_000.0, "Rather tell me about Paris, please."));
@@ -213,7 +215,7 @@ fn who_speaks_on_over_an_echo_is_heard() {
     assert_eq!((exchanges[0].2, exchanges[1].0), (Ending::Interrupted, "Rather tell me about Paris, please."));
 }
 
-/// Without echo cancellation, too: our own voice is heard beside the word.
+/// Applies without echo cancellation, too: the answer itself is heard beside the word.
 #[test]
 fn a_stop_word_stops_an_answer_that_nobody_may_interrupt() {
     let settings = TurnSettings { barge_in: BargeIn::Stop, ..settings() };
@@ -231,7 +233,7 @@ fn a_stop_word_stops_an_answer_that_nobody_may_interrupt() {
 
 #[test]
 fn our_own_last_words_are_not_answered() {
-    // The answer is over at 4920; its last words come back through the room.
+    // The answer is over at 4920; the microphone picks up its last words as an echo.
     let mut world = asked(spoken(4_980.0, 5_900.0, "an umbrella with you."));
     world.run(20_000.0);
     assert_eq!(world.exchanges(), [("How is the weather?", WHOLE, Ending::Done)]);

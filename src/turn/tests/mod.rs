@@ -1,4 +1,4 @@
-//! The machine under test, with a checker of its invariants behind every step.
+//! Tests of the machine, with a checker of its invariants at every step.
 
 mod checker;
 mod defects;

@@ -1,4 +1,4 @@
-//! The invariants over arbitrary inputs at arbitrary times.
+//! Property tests: the invariants over arbitrary inputs at arbitrary times.
 
 use proptest::prelude::*;
 
@@ -10,12 +10,12 @@ use crate::turn::{
 };
 use crate::types::{Ms, TurnId};
 
-/// An input, before it is known which turn is current: `turn` counts back from the newest number.
+/// Input before the current turn is known: `turn` counts back from the newest number.
 #[derive(Clone, Debug)]
 struct Step {
     wait: f64,
     back: u64,
-    /// How long before now a moment lies that the input names.
+    /// Age of the time that the input names, in milliseconds before now.
     ago: f64,
     input: Kind,
 }
@@ -166,7 +166,7 @@ fn settings() -> impl Strategy<Value = TurnSettings> {
     )
 }
 
-/// The newest number that the machine has named; an input for it is most likely to matter.
+/// Newest number that the machine has named; an input for it is most likely to have an effect.
 fn newest(checked: &Checked) -> TurnId {
     use crate::turn::TurnCommand::{BeginRecognition, Prepare};
     let named = checked.said.iter().rev().find_map(|(_, command)| match command {
@@ -176,7 +176,7 @@ fn newest(checked: &Checked) -> TurnId {
     named.unwrap_or_default()
 }
 
-/// Aims what only an answer can use at the answer that is open, most of the time.
+/// Directs inputs that only apply to an answer to the open answer, if there is one.
 fn aimed(step: &Step, checked: &Checked) -> TurnId {
     let for_answer = matches!(step.input, Kind::Answer(_) | Kind::Played(_) | Kind::Drained | Kind::Failed(..));
     checked.live_answer().filter(|_| for_answer).unwrap_or_else(|| newest(checked))
@@ -185,7 +185,7 @@ fn aimed(step: &Step, checked: &Checked) -> TurnId {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
 
-    /// Whatever happens, whenever it does.
+    /// Invariants under arbitrary inputs at arbitrary times.
     #[test]
     fn invariants_hold_over_any_inputs(settings in settings(), steps in prop::collection::vec(step(), 1..120)) {
         let mut checked = Checked::new(settings);
@@ -197,7 +197,7 @@ proptest! {
         checked.rest();
     }
 
-    /// The same with the machine woken at each of its deadlines, as it asks for.
+    /// Invariants with the machine woken at each of its deadlines.
     #[test]
     fn a_machine_that_is_woken_in_time_keeps_them_too(steps in prop::collection::vec(step(), 1..120)) {
         let mut checked = Checked::new(TurnSettings::default());
@@ -209,8 +209,8 @@ proptest! {
         checked.rest();
     }
 
-    /// People who speak, cough and pause at any times, before stages of any speed: nothing that is
-    /// said is lost, and every answer is accounted for.
+    /// People who speak, cough and pause at any times, with stages of any speed: no speech is lost,
+    /// and every answer has an end.
     #[test]
     fn what_is_said_is_answered(
         script in script(),
@@ -235,7 +235,7 @@ proptest! {
     }
 }
 
-/// Sentences of words that occur once, with noises between them.
+/// Sentences of words that occur only once, with noises between them.
 fn script() -> impl Strategy<Value = Vec<Spoken>> {
     const SENTENCES: [&str; 8] = [
         "Apples and pears.",

@@ -1,4 +1,4 @@
-//! When a turn begins and ends, and what keys, devices and failures do to it.
+//! Tests of when a turn begins and ends, and of keys, devices and failures.
 
 use super::world::{Spoken, World, settings, spoken};
 use crate::turn::words::{Completeness, completeness};
@@ -67,7 +67,7 @@ fn the_language_model_is_waited_for_and_where_it_says_nothing_silence_decides() 
     let mut world = World::new(TurnSettings { use_sentence_end: true, ..settings() }, &[QUESTION]);
     (world.score, world.recognition, world.weighed) = (Some(1.0), 350.0, Some(1.0));
     world.run(10_000.0);
-    // A pause is told after 64 ms, and words are weighed for 60.
+    // A pause is reported after 64 ms, and weighing the words takes 60.
     assert_eq!(world.when(0.0, confirmed), Some(1_500.0 + 70.0 + 350.0 + 60.0));
 }
 
@@ -169,13 +169,13 @@ fn without_its_name_it_does_not_listen() {
     ignored.run(10_000.0);
     assert!(ignored.checked.said.is_empty() && ignored.checked.machine.view() == SessionState::Waiting);
 
-    // Said in one breath: what follows the name is the question.
+    // Said without a pause: the words after the wake word are the question.
     let mut breath = with_wake_word(&[spoken(500.0, 2_500.0, "Sotto how is the weather?")])
         .at(1_000.0, TurnInput::WakeWord { until: Ms(910.0) });
     breath.run(10_000.0);
     assert_eq!(breath.exchanges()[0].0, "how is the weather?");
 
-    // Said alone.
+    // Wake word said alone.
     let mut alone = with_wake_word(&[spoken(500.0, 900.0, ""), spoken(4_000.0, 5_000.0, "How is the weather?")])
         .at(950.0, TurnInput::WakeWord { until: Ms(900.0) });
     alone.run(12_000.0);
@@ -232,7 +232,7 @@ fn keys_end_the_answer_at_once() {
         (Control::TalkKeyDown, SessionState::Hearing),
         (Control::Mute, SessionState::Muted),
     ] {
-        // While it is thought about, heard, and talked over.
+        // While the answer is computed, played, and spoken over.
         for (at, over) in [(1_910.0, 9e5), (3_000.0, 9e5), (3_400.0, 3_000.0)] {
             let mut world = world(&[QUESTION, spoken(over, over + 2_000.0, "")]).at(at, TurnInput::Control(control));
             world.run(at);
@@ -288,7 +288,7 @@ fn answer_waits_for_a_lost_loudspeaker_and_goes_on_at_the_word() {
 #[test]
 fn question_without_a_loudspeaker_is_answered_when_it_returns() {
     let next = spoken(4_000.0, 5_000.0, "And what is the time?");
-    // Of the first answer nothing was heard: it is one question.
+    // If nothing of the first answer was heard, both are one question.
     for (lost, asked) in [(500.0, "How is the weather? And what is the time?"), (3_000.0, "And what is the time?")] {
         let mut world = world(&[QUESTION, next])
             .at(lost, TurnInput::DeviceLost(DeviceKind::Speaker))

@@ -1,5 +1,5 @@
-//! A world for the machine: people who speak by a script, stages that take their time, a speaker
-//! that plays. All of it on a virtual clock in steps of 10 ms.
+//! Simulated surroundings of the machine: people who speak by a script, stages with latency, and a
+//! loudspeaker. Everything runs on a virtual clock in steps of 10 ms.
 
 use super::checker::Checked;
 use crate::turn::{
@@ -9,15 +9,15 @@ use crate::turn::{
 use crate::types::{Ms, TurnId};
 
 const STEP: f64 = 10.0;
-/// Voice activity: a frame, the speech that confirms, the silences that it tells and that end its
-/// segment or candidate.
+/// Timing of the voice activity detector in milliseconds: a frame, the speech that confirms a
+/// voice, the silence that it reports as a pause, and those that end a segment or a candidate.
 const FRAME: f64 = 32.0;
 const MIN_SPEECH: f64 = 200.0;
 const PAUSE: f64 = 64.0;
 const FORGOTTEN: f64 = 128.0;
 const END: f64 = 320.0;
 
-/// A stretch of sound that voice activity takes for a voice. Without words it is noise.
+/// Stretch of sound that the detector takes for a voice. Without words it is noise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spoken {
     pub(super) from: f64,
@@ -40,21 +40,21 @@ pub(super) struct Exchange {
 pub(super) struct World {
     pub(super) checked: Checked,
     script: Vec<Spoken>,
-    /// What is to happen when.
+    /// Inputs to send, with their times.
     agenda: Vec<(f64, TurnInput)>,
-    /// How long the transcriber takes.
+    /// Latency of the transcriber.
     pub(super) recognition: f64,
-    /// How long an answer takes to its first sound.
+    /// Time from the request of an answer to its first sound.
     pub(super) thinking: f64,
-    /// What the end-of-turn model says of every pause.
+    /// Score of the turn detector at every pause.
     pub(super) score: Option<f32>,
-    /// What the language model says of every question, if it is asked.
+    /// Estimate of the language model for every question, if it is asked.
     pub(super) weighed: Option<f32>,
-    /// What the transcriber says of the end of the words.
+    /// Estimate of the transcriber that the words end a sentence.
     pub(super) ending: Option<f32>,
-    /// How far whatever is to be recognised is like what was played.
+    /// Similarity of all transcribed sound to the played sound.
     pub(super) likeness: f32,
-    /// What is answered: one piece of a second for each of these.
+    /// Text of each piece of the answer; each piece lasts a second.
     pub(super) reply: Vec<&'static str>,
     answer: Option<Playing>,
     pub(super) history: Vec<Exchange>,
@@ -65,14 +65,14 @@ struct Playing {
     question: String,
     confirmed: bool,
     paused: bool,
-    /// Sound that is there, and up to where it has left the speaker.
+    /// Length of the sound so far, and the position that has left the loudspeaker.
     length: f64,
     position: f64,
     complete: bool,
 }
 
-/// The usual settings, with silences that are far enough apart to be told from each other and from
-/// all else that takes time.
+/// Default settings, with silences far enough apart to be distinguished from each other and from
+/// all latencies.
 pub(super) fn settings() -> TurnSettings {
     let end = EndOfTurn {
         likely_silence: Ms(200.0),
@@ -103,7 +103,7 @@ impl World {
         world
     }
 
-    /// What voice activity will tell of the script.
+    /// Schedules the events of the voice activity detector for the script.
     fn plan_voices(&mut self) {
         let mut before = f64::NEG_INFINITY;
         for (n, Spoken { from, to, .. }) in self.script.clone().into_iter().enumerate() {
@@ -129,19 +129,19 @@ impl World {
         }
     }
 
-    /// Something else that will happen.
+    /// Schedules another input.
     pub(super) fn at(mut self, at: f64, input: TurnInput) -> World {
         self.agenda.push((at, input));
         self
     }
 
-    /// Lets the world go on until `until`.
+    /// Advances the simulation to `until`.
     pub(super) fn run(&mut self, until: f64) {
         let mut now = self.checked.now.0;
         while now < until {
             now += STEP;
             self.play(now);
-            // One at a time: what is cancelled by the first does not come any more.
+            // One at a time: an input that the first one cancels must not arrive.
             while let Some(input) = self.next_due(now) {
                 self.have_sound(&input);
                 let commands = self.checked.on(now, input);
@@ -266,7 +266,7 @@ impl World {
         kept.map(|exchange| (exchange.question.as_str(), exchange.heard.as_str(), exchange.how)).collect()
     }
 
-    /// When the first command of this kind came, from `from` on.
+    /// Time of the first command of this kind, from `from` on.
     pub(super) fn when(&self, from: f64, wanted: impl Fn(&TurnCommand) -> bool) -> Option<f64> {
         self.checked.said.iter().find(|(at, command)| at.0 >= from && wanted(command)).map(|(at, _)| at.0)
     }
@@ -292,7 +292,7 @@ impl World {
     }
 }
 
-/// The words of `spoken` that lie between the two moments.
+/// Words of `spoken` that lie between the two times.
 fn said_between(spoken: &Spoken, from: f64, to: f64) -> String {
     let words: Vec<_> = spoken.words.split_whitespace().collect();
     let length = spoken.to - spoken.from;

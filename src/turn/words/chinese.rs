@@ -1,6 +1,6 @@
 use super::Language;
 
-/// Both ways of writing: Whisper mixes them.
+/// Words in both simplified and traditional characters, since Whisper mixes them.
 pub(super) static CHINESE: Language = Language {
     code: "zh",
     incomplete: &[
@@ -54,8 +54,8 @@ pub(super) static CHINESE: Language = Language {
         "的时候",
         "的時候",
     ],
-    // "我的" may be whole, "我喜欢的" hardly is.
-    hanging_unmarked: &["的", "在", "给", "給", "是", "了一", "要", "想", "地", "得"],
+    // "我的" may be complete, "我喜欢的" hardly is.
+    incomplete_unmarked: &["的", "在", "给", "給", "是", "了一", "要", "想", "地", "得"],
     finished: &["吗", "嗎", "呢", "吧", "啊", "谢谢", "謝謝", "什么", "什麼", "多少", "哪里", "哪裡", "哪儿"],
     numbers: &[
         "零", "〇", "一", "二", "两", "兩", "三", "四", "五", "六", "七", "八", "九", "十", "百", "千", "万", "萬",

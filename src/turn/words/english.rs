@@ -1,7 +1,7 @@
 use super::Language;
 
-/// Not hanging are "in", "on", "off", "up", "that", "what" and the like: a sentence may end in them
-/// ("turn it on", "what is that").
+/// English words. Not listed as hanging are "in", "on", "off", "up", "that", "what" and the like,
+/// because a sentence may end in them ("turn it on", "what is that").
 pub(super) static ENGLISH: Language = Language {
     code: "en",
     incomplete: &[
@@ -82,8 +82,8 @@ pub(super) static ENGLISH: Language = Language {
     ..Language::NONE
 };
 
-/// "Yes, please" is whole, "could you please" is not, "tell me where I am" is: what stands before
-/// decides.
+/// Whether a sentence that ends in such a word is complete. The words before decide: "yes, please"
+/// is, "could you please" is not, "tell me where I am" is.
 fn is_whole(words: &[String]) -> bool {
     match words {
         [.., before, last] if last == "please" => before != "you",

@@ -1,7 +1,7 @@
 use super::Language;
 
-/// Not hanging are "plus", "moins", "son" (a noun too), "est" and "il" ("où est-il", "dis-moi où il
-/// est"), and what hangs by a hyphen on a verb ("prends-le").
+/// French words. Not listed as hanging are "plus", "moins", "son" (a noun too), "est" and "il" ("où
+/// est-il", "dis-moi où il est"), nor pronouns joined to a verb by a hyphen ("prends-le").
 pub(super) static FRENCH: Language = Language {
     code: "fr",
     incomplete: &[

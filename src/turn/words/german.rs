@@ -1,7 +1,8 @@
 use super::Language;
 
-/// Not hanging are "an", "aus", "ab", "zu", "ein", "auf" and the like, which part from their verb
-/// ("mach das Licht an"), nor verbs: in a clause they come last ("wie spät es ist").
+/// German words. Not listed as hanging are "an", "aus", "ab", "zu", "ein", "auf" and the like,
+/// which separate from their verb ("mach das Licht an"), nor verbs, which come last in a clause
+/// ("wie spät es ist").
 pub(super) static GERMAN: Language = Language {
     code: "de",
     incomplete: &[
@@ -47,7 +48,7 @@ pub(super) static GERMAN: Language = Language {
     ],
     counting: &["für", "auf", "von", "alle", "weitere", "noch"],
     is_whole: |words| match words {
-        // "Ja, bitte" and "Licht an, bitte" are whole, "könntest du bitte" is not.
+        // "Ja, bitte" and "Licht an, bitte" are complete, "könntest du bitte" is not.
         [.., before, last] if last == "bitte" => !["du", "sie", "ihr", "mir", "uns", "mal"].contains(&before.as_str()),
         [last] => last == "bitte",
         // "Was machen wir", "wo bin ich"

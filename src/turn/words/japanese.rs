@@ -1,6 +1,6 @@
 use super::Language;
 
-/// "て" and "で" do not hang: requests end so ("電気をつけて").
+/// Japanese words. "て" and "で" are not listed as hanging, since requests end with them ("電気をつけて").
 pub(super) static JAPANESE: Language = Language {
     code: "ja",
     incomplete: &[
@@ -34,7 +34,7 @@ pub(super) static JAPANESE: Language = Language {
         "まで",
         "より",
     ],
-    hanging_unmarked: &["の", "に", "と", "で", "し", "な"],
+    incomplete_unmarked: &["の", "に", "と", "で", "し", "な"],
     finished: &[
         "です",
         "ます",

@@ -1,9 +1,9 @@
-//! What words say about turns: is the sentence finished, does somebody only nod, is it our own
-//! voice.
+//! Evidence about turns from words: whether the sentence is finished, whether a listener only
+//! acknowledges, and whether the words are an echo of the answer.
 //!
-//! Lists, not models: each is short, and a word that is missing costs a little time and never a
-//! turn. There is a table for each language; one without a table gets the neutral answer. Where a
-//! script writes no spaces, letters stand for words.
+//! The evidence comes from short lists, not from models. A missing word costs a little time and
+//! never a turn. There is a table for each language; a language without a table gets the neutral
+//! answer. In scripts without spaces, letters take the place of words.
 
 mod chinese;
 mod english;
@@ -19,46 +19,46 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::marks::{END_MARKS, closes};
 
-/// Whether a sentence is finished, by its words.
+/// Completeness of a sentence, judged by its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
     Finished,
-    /// It cannot end here.
+    /// The sentence cannot end here.
     Incomplete,
-    /// The words do not say.
+    /// The words give no evidence.
     Unknown,
 }
 
-/// The words of a language that tell.
+/// Words of a language that give evidence about turns.
 struct Language {
-    /// Two letters.
+    /// Two-letter code.
     code: &'static str,
-    /// Words after which more must come; in a script without spaces, endings.
+    /// Words after which more must follow; in a script without spaces, endings.
     incomplete: &'static [&'static str],
-    /// Endings after which more is to come unless a mark ends the sentence.
-    hanging_unmarked: &'static [&'static str],
+    /// Endings after which more follows unless a mark ends the sentence.
+    incomplete_unmarked: &'static [&'static str],
     /// Endings that finish a sentence without a mark.
     finished: &'static [&'static str],
-    /// Number words. A number may always go on.
+    /// Number words. A number may always continue.
     numbers: &'static [&'static str],
     /// Words before a number that lacks its unit: "a timer for ten", "a quarter of".
     counting: &'static [&'static str],
-    /// Whether the sentence is whole although its last word hangs.
+    /// Whether the sentence is complete although its last word is a hanging one.
     is_whole: fn(&[String]) -> bool,
-    /// What listeners say to show that they listen; each is a whole utterance or a part of one.
+    /// Acknowledgements of a listener; each is a whole utterance or a part of one.
     nods: &'static [&'static str],
-    /// What stops an answer and asks nothing, as a whole utterance.
+    /// Phrases that stop an answer and ask nothing, as a whole utterance.
     stops: &'static [&'static str],
-    /// What may stand beside it.
+    /// Polite words that may accompany a stop phrase.
     polite: &'static [&'static str],
 }
 
 impl Language {
-    /// A table without words.
+    /// Table without words.
     const NONE: Language = Language {
         code: "",
         incomplete: &[],
-        hanging_unmarked: &[],
+        incomplete_unmarked: &[],
         finished: &[],
         numbers: &[],
         counting: &[],
@@ -79,15 +79,16 @@ static LANGUAGES: [&Language; 7] = [
     &japanese::JAPANESE,
 ];
 
-/// So many numbers in a row are somebody dictating digits.
+/// Number of consecutive number words from which somebody is dictating digits.
 const DICTATED: usize = 3;
 
-/// Whether sentences of that language end with a mark. Thai and Lao put a space there, or nothing.
+/// Whether sentences of a language end with a mark. Thai and Lao use a space or nothing.
 pub fn ends_with_marks(language: &str) -> bool {
     !matches!(language, "th" | "lo")
 }
 
-/// Is the sentence finished? The language is a two-letter code; an empty one counts as English.
+/// Judges whether a sentence is finished. The language is a two-letter code; an empty one counts as
+/// English.
 pub fn completeness(text: &str, language: &str) -> Completeness {
     let text = text.trim_end_matches(closes);
     let trails_off = text.ends_with([',', ';', ':', '-', '—', '–', '、', '，', '；', '：', '…', '〜', '～']);
@@ -124,7 +125,7 @@ impl Language {
         }
     }
 
-    /// A script without spaces: the last word is whatever the text ends in.
+    /// Judges a text in a script without spaces, where the last word is the ending of the text.
     fn by_ending(&self, text: &str, words: &[String]) -> Completeness {
         let stem = text.trim_end_matches(END_MARKS).trim_end();
         let ends_in = |endings: &[&str]| endings.iter().any(|ending| stem.ends_with(ending));
@@ -135,8 +136,8 @@ impl Language {
             _ if self.numbers_at_the_end(words) >= DICTATED => Completeness::Incomplete,
             _ if ends_in(self.finished) => Completeness::Finished,
             _ if ends_in(self.incomplete) => Completeness::Incomplete,
-            _ if ends_in(self.hanging_unmarked) && !marked => Completeness::Incomplete,
-            _ if marked && !ends_in(self.hanging_unmarked) => Completeness::Finished,
+            _ if ends_in(self.incomplete_unmarked) && !marked => Completeness::Incomplete,
+            _ if marked && !ends_in(self.incomplete_unmarked) => Completeness::Finished,
             _ => Completeness::Unknown,
         }
     }
@@ -146,18 +147,18 @@ impl Language {
         words.iter().rev().take_while(|word| is_number(word)).count()
     }
 
-    /// Whether the last word hangs by a hyphen on the one before it: "prends-le".
+    /// Whether a hyphen joins the last word to the one before it: "prends-le".
     fn is_bound(&self, text: &str) -> bool {
         let stem = text.trim_end_matches(END_MARKS).trim_end();
         stem.rsplit(char::is_whitespace).next().is_some_and(|last| last.contains('-'))
     }
 }
 
-/// The most words of a nod: "yeah, okay, right".
+/// Most phrases in an acknowledgement: "yeah, okay, right".
 const LONGEST_NOD: usize = 4;
 
-/// Whether the whole utterance only shows that somebody listens. A language that is not known is
-/// looked up in all.
+/// Whether the whole utterance only acknowledges. If the language is not known, the lists of all
+/// languages are used.
 pub fn is_backchannel(text: &str, language: &str) -> bool {
     let words = tokens(text);
     let of = |known: &&&Language| language.is_empty() || language == known.code;
@@ -175,20 +176,20 @@ pub fn is_stop(text: &str) -> bool {
     })
 }
 
-/// Marks within sentences that part what is said by itself: "hey, stop".
+/// Marks within sentences that separate clauses: "hey, stop".
 const CLAUSE_MARKS: [char; 8] = [',', ';', ':', '，', '、', '；', '：', '،'];
 
-/// Whether somebody asks for silence, perhaps behind or before other words, and while our own voice
-/// says `said` into it: of what is heard beyond `said` a clause, or a part of one that stands
-/// between our words, asks for it.
+/// Whether somebody asks for silence, possibly before or after other words, and while the answer
+/// speaks `said` at the same time. It is enough that one clause asks for it, or a part of a clause
+/// between words of `said`.
 pub fn asks_to_stop(heard: &str, said: &str) -> bool {
     let said = tokens(said);
     let asks = |clause: &str| tokens(clause).split(|word| said.contains(word)).any(|words| is_stop(&words.join(" ")));
     is_stop(heard) || heard.split(|c| END_MARKS.contains(&c) || CLAUSE_MARKS.contains(&c)).any(asks)
 }
 
-/// The `phrases` of which the words are made, if they are made of one or several and of nothing
-/// else. Spaces and hyphens do not matter.
+/// Splits the words into `phrases`; empty if they contain anything else. Spaces and hyphens do not
+/// matter.
 fn made_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a &'static str> + Clone) -> Vec<&'static str> {
     let mut rest = words.concat();
     let mut taken = Vec::new();
@@ -202,19 +203,19 @@ fn made_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a &'static str>
     if rest.is_empty() { taken } else { Vec::new() }
 }
 
-/// Words of an utterance from which on it is compared by how much it shares with what was said;
-/// below that every word has to be there, side by side.
+/// Number of words from which an utterance is compared by the share it has in common with the
+/// played text. Below it every word must occur there, side by side.
 const ENOUGH_TO_COMPARE: usize = 3;
-/// The share of an utterance's words that come, in their order, in what was said, from which it is
-/// an echo. Transcribers misread about every fifth word of a soft and reverberant echo. Letters
-/// agree by chance more often than words.
+/// Share of an utterance's words, found in order in the played text, from which it counts as an
+/// echo. Transcribers misread about every fifth word of a soft and reverberant echo. Letters agree
+/// by chance more often than words, so their share is higher.
 const ECHO_SHARE: f64 = 0.75;
 const ECHO_SHARE_OF_LETTERS: f64 = 0.8;
-/// Letters of a script without spaces that make a word: in Chinese and Japanese about two.
+/// Letters per word in a script without spaces: in Chinese and Japanese about two.
 const LETTERS_OF_A_WORD: usize = 2;
 
-/// Whether `heard` is an echo of `said`. A word or two that agree are one only when `short_too`:
-/// they may as well be the choice that we offered.
+/// Whether `heard` is an echo of `said`. One or two matching words count as an echo only with
+/// `short_too`: they may also be a choice that the answer offered.
 pub fn is_echo(heard: &str, said: &str, short_too: bool) -> bool {
     let (heard, said) = (tokens(heard), tokens(said));
     if heard.is_empty() || said.is_empty() {
@@ -231,15 +232,15 @@ pub fn is_echo(heard: &str, said: &str, short_too: bool) -> bool {
     common_in_order(&heard, &said) as f64 >= share * heard.len() as f64
 }
 
-/// Whether somebody speaks on where the echo ends: by more than the word, of so many tokens, that a
-/// transcriber may have misread there.
+/// Whether somebody speaks on after the echo. More than `word` tokens must follow it, since a
+/// transcriber may have misread one word at its end.
 fn goes_beyond(heard: &[String], said: &[String], word: usize) -> bool {
     let own = heard.iter().rev().take_while(|word| !said.contains(word)).count();
     own > word || is_stop(&heard[heard.len() - own..].join(" "))
 }
 
-/// The length of the longest common subsequence that spans at most half as many words again of
-/// `said` as were heard: common words far apart are no echo.
+/// Length of the longest common subsequence within a window of `said` that is at most half as long
+/// again as `heard`. Common words that are far apart are no echo.
 fn common_in_order(heard: &[String], said: &[String]) -> usize {
     let span = (heard.len() * 3 / 2).min(said.len());
     said.windows(span).map(|window| common_subsequence(heard, window)).max().unwrap_or(0)
@@ -258,11 +259,11 @@ fn common_subsequence(a: &[String], b: &[String]) -> usize {
     row[b.len()]
 }
 
-/// Tokens beyond this are not looked at: more than is said in 30 s, where letters stand for words.
+/// Most tokens that are examined: more than anyone says in 30 s, where letters stand for words.
 const MOST_TOKENS: usize = 400;
 
-/// The words in lower case; of scripts without spaces the letters, with the vowels and accents that
-/// belong to each.
+/// Splits a text into words in lower case; in scripts without spaces, into letters with their
+/// vowels and accents.
 pub(super) fn tokens(text: &str) -> Vec<String> {
     let plain = |word: &str| word.to_lowercase().replace('’', "'");
     let parts = |word| -> Vec<&str> {
@@ -272,14 +273,14 @@ pub(super) fn tokens(text: &str) -> Vec<String> {
     text.unicode_words().flat_map(parts).take(MOST_TOKENS).map(plain).collect()
 }
 
-/// How many words `text` has, about.
+/// Approximate number of words in `text`.
 pub(super) fn word_count(text: &str) -> usize {
     let tokens = tokens(text);
     let letters = tokens.iter().filter(|token| token.starts_with(is_spaceless)).count();
     tokens.len() - letters + letters.div_ceil(LETTERS_OF_A_WORD)
 }
 
-/// Thai, kana and Chinese characters.
+/// Whether a letter is Thai, kana or a Chinese character.
 fn is_spaceless(letter: char) -> bool {
     matches!(letter, '\u{0E01}'..='\u{0E5B}' | '\u{3005}'..='\u{3007}' | '\u{3040}'..='\u{30FF}'
         | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{FF66}'..='\u{FF9F}'

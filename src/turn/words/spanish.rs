@@ -1,7 +1,7 @@
 use super::Language;
 
-/// Accents tell the words that hang ("que", "si", "como", "mi") from those that do not ("qué",
-/// "sí", "cómo", "mí").
+/// Spanish words. Accents distinguish the hanging words ("que", "si", "como", "mi") from those that
+/// are not ("qué", "sí", "cómo", "mí").
 pub(super) static SPANISH: Language = Language {
     code: "es",
     incomplete: &[

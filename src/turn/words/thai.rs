@@ -1,7 +1,7 @@
 use super::Language;
 
-/// Whisper writes no marks in Thai; particles end a sentence instead. "ของ" and "ให้" may end one
-/// too and are left out.
+/// Thai words. Whisper writes no marks in Thai; particles end a sentence instead. "ของ" and "ให้"
+/// may also end one and are left out.
 pub(super) static THAI: Language = Language {
     code: "th",
     incomplete: &[

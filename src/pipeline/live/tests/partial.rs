@@ -1,8 +1,8 @@
-//! What is read along while somebody speaks.
+//! Tests of partial transcripts while somebody speaks.
 
 use super::*;
 
-/// What was understood, each with how many words, and `None` for what was understood at last.
+/// Number of words of each partial transcript, and `None` for each final one.
 fn understood(world: &World) -> Vec<Option<usize>> {
     let mut understood = Vec::new();
     for happening in &world.happened {
@@ -38,7 +38,8 @@ fn who_goes_on_after_a_pause_is_read_along_from_where_she_began() {
     world.pass(250);
     world.say(0, 1_500);
     world.until(SessionState::Speaking);
-    // The first half was read in the pause: a second of new speech later there are almost three.
+    // The first half was transcribed in the pause: a second of new speech later there are almost
+    // three seconds.
     assert_eq!(understood(&world), [Some(2), None, Some(5), None]);
 }
 
@@ -51,8 +52,8 @@ fn what_is_read_along_holds_nothing_up() {
     assert_eq!(understood(&world), [None]);
 }
 
-/// A mumble over the answer, which is held for two seconds and then goes on, and the words that it
-/// turns into.
+/// Conversation after a mumble over the answer, which is held for two seconds and then goes on, and
+/// after the words that the mumble turns into.
 fn mumbled(speaker: Box<dyn Synthesizer>) -> World {
     let reads = TranscribesPartially { words: Some(WORDS[1].1), ..TranscribesPartially::default() };
     let mut world = World::heard_by(reads, speaker);

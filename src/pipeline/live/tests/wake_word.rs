@@ -1,8 +1,8 @@
-//! Who has to be called is deaf to everything else.
+//! Tests of the wake word: without it, speech has no effect.
 
 use super::*;
 
-/// A conversation that has a name, and lets no voice interrupt.
+/// Conversation that waits for a wake word, and lets no voice interrupt.
 fn with_name() -> World {
     let settings = [("audio.echo", "off"), ("detect.wake_word", "alexa"), ("turn.barge_in", "off")];
     World::set(SimulatedRoom::HEADPHONES, &settings, Box::new(Loud), None, Box::new(Hums))
@@ -31,7 +31,7 @@ fn without_its_name_nothing_is_recognised_and_after_it_a_question_is_answered() 
     world.until(SessionState::Listening);
     assert_eq!(world.history(), [WORDS[0].1]);
 
-    // Within the follow-up window no name is needed, behind it one is.
+    // Within the follow-up window no wake word is needed; after it one is.
     world.pass(3000);
     world.say(0, 1000);
     world.until(SessionState::Speaking);

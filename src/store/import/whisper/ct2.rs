@@ -1,10 +1,10 @@
-//! CTranslate2's `model.bin`, version 6: a table of named, row-major variables, little-endian
-//! throughout.
+//! Reader of CTranslate2's `model.bin`, version 6: a table of named, row-major variables,
+//! little-endian throughout.
 //!
-//! A string is its length as u16 (the closing NUL counted), its bytes, and NUL. The file is: u32
+//! A string is its length as u16 (the final NUL counted), its bytes, and NUL. The file is: u32
 //! version; string, the kind of model; u32 revision; u32 number of variables; then each variable as
 //! string name, u8 rank, that many u32 dimensions, u8 type, u32 number of bytes, data. Aliases
-//! follow, which Whisper's conversion does not need.
+//! follow; the conversion of Whisper does not need them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,10 +21,10 @@ const KIND: &str = "WhisperSpec";
 const MAX_VARIABLES: u32 = 10_000;
 const MAX_RANK: u8 = 4;
 const MAX_ALIASES: u32 = 10_000;
-/// Elements that are converted at a time.
+/// Number of elements that are converted at a time.
 const CHUNK: usize = 32 * 1024;
 
-/// An opened checkpoint: the table in memory, the numbers still on disk.
+/// Open checkpoint, with its table in memory and the numbers still on disk.
 pub struct Ct2Checkpoint {
     path: PathBuf,
     file: BufReader<File>,
@@ -35,11 +35,11 @@ pub struct Ct2Checkpoint {
 struct Variable {
     shape: Vec<usize>,
     kind: Ct2ValueKind,
-    /// Where its data starts in the file.
+    /// Offset of the data in the file.
     offset: u64,
 }
 
-/// How a number is stored.
+/// Storage format of a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ct2ValueKind {
     F32,
@@ -84,12 +84,12 @@ impl Ct2Checkpoint {
         Ok(Ct2Checkpoint { path: path.to_owned(), file: table.file, variables })
     }
 
-    /// Dimensions of a variable that must be there.
+    /// Returns the dimensions of a variable, which must exist.
     pub fn shape(&self, name: &str) -> Result<&[usize], ImportError> {
         self.variable(name).map(|variable| &variable.shape[..])
     }
 
-    /// A whole number of rank 0.
+    /// Reads an integer variable of rank 0.
     pub fn scalar(&mut self, name: &str) -> Result<usize, ImportError> {
         let variable = self.variable(name)?.clone();
         if !variable.shape.is_empty()
@@ -99,11 +99,11 @@ impl Ct2Checkpoint {
         }
         let mut data = [0; 4];
         self.read_at(variable.offset, &mut data[..variable.kind.bytes()])?;
-        // A negative one becomes a large one here; the caps of the caller refuse it.
+        // A negative value becomes a large one here; the limits of the caller refuse it.
         Ok(u32::from_le_bytes(data) as usize)
     }
 
-    /// How many `side/layer_0`, `side/layer_1` … stand in the file without a gap.
+    /// Counts the layers `side/layer_0`, `side/layer_1` … that the file has without a gap.
     pub fn layers(&self, side: &str) -> usize {
         let present = |layer: &usize| {
             self.variables.contains_key(&format!("{side}/layer_{layer}/self_attention/linear_0/weight"))
@@ -111,8 +111,8 @@ impl Ct2Checkpoint {
         (0..self.variables.len()).take_while(present).count()
     }
 
-    /// Hands `rows` (of the first dimension) of a variable to `sink`, in order, some thousand
-    /// numbers at a time. `shape` is what the whole variable must look like.
+    /// Passes `rows` (of the first dimension) of a variable to `sink`, in order, some thousand
+    /// numbers at a time. `shape` is the expected shape of the whole variable.
     pub fn rows(
         &mut self,
         name: &str,
@@ -141,7 +141,7 @@ impl Ct2Checkpoint {
         Ok(())
     }
 
-    /// The same rows, all at once.
+    /// Reads rows as [`Self::rows`] does, but returns all of them at once.
     pub fn numbers(&mut self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<Vec<f32>, ImportError> {
         let mut numbers = Vec::new();
         self.rows(name, shape, rows, &mut |more| {
@@ -166,7 +166,7 @@ impl Ct2Checkpoint {
     }
 }
 
-/// `numbers` becomes what `bytes` say.
+/// Converts `bytes` to f32 and replaces the contents of `numbers` with them.
 fn widen(kind: Ct2ValueKind, bytes: &[u8], numbers: &mut Vec<f32>) -> Result<(), String> {
     numbers.clear();
     match kind {
@@ -180,7 +180,7 @@ fn widen(kind: Ct2ValueKind, bytes: &[u8], numbers: &mut Vec<f32>) -> Result<(),
     Ok(())
 }
 
-/// The file while its table is read. No position ever passes `length`.
+/// File while its table is read. No position ever passes `length`.
 struct Table {
     file: BufReader<File>,
     position: u64,
@@ -253,7 +253,7 @@ impl Table {
         Ok((name, Variable { shape, kind, offset }))
     }
 
-    /// Reads over the aliases, so that a file cut short is noticed, and refuses what follows them.
+    /// Skips the aliases, so that a truncated file is noticed, and refuses anything after them.
     fn skip_aliases(&mut self) -> Result<(), Trouble> {
         let count = self.number()?;
         if count > MAX_ALIASES {

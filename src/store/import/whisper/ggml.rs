@@ -1,6 +1,6 @@
-//! whisper.cpp's ggml file: a header of eleven numbers, the mel filters, the vocabulary, then every
-//! tensor as number of dimensions, length of its name, type (0 f32, 1 f16), dimensions with the
-//! fastest first, name, data. All integers are i32, little-endian.
+//! Writer of whisper.cpp's ggml file: a header of eleven numbers, the mel filters, the vocabulary,
+//! then each tensor as number of dimensions, length of its name, type (0 f32, 1 f16), dimensions
+//! with the fastest first, name, data. All integers are i32, little-endian.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -15,7 +15,7 @@ use super::{AUDIO_POSITIONS, ImportError, TEXT_POSITIONS, WhisperDims};
 use crate::mel::{self, MELS};
 
 const MAGIC: i32 = 0x6767_6d6c;
-/// "Mostly f16": matrices in f16, the rest in f32.
+/// File type "mostly f16": matrices in f16, the rest in f32.
 const FILE_TYPE: i32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,11 +24,11 @@ enum Precision {
     F16 = 1,
 }
 
-/// One tensor of the target and the rows of the source variable that fill it.
+/// Tensor of the target, and the rows of the source variable that fill it.
 struct Tensor {
     name: String,
     variable: String,
-    /// What the whole variable must look like.
+    /// Expected shape of the whole source variable.
     whole: Vec<usize>,
     rows: Range<usize>,
     /// Row-major dimensions in the target.
@@ -37,7 +37,7 @@ struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor that is one whole variable: a vector in f32, a matrix in f16.
+    /// Creates a tensor from one whole variable: a vector in f32, a matrix in f16.
     fn same(name: impl Into<String>, variable: impl Into<String>, shape: &[usize]) -> Self {
         Tensor {
             name: name.into(),
@@ -53,12 +53,12 @@ impl Tensor {
         Tensor { precision: Precision::F32, ..self }
     }
 
-    /// The same numbers under other dimensions.
+    /// Gives the same numbers other dimensions.
     fn shaped(self, shape: &[usize]) -> Self {
         Tensor { shape: shape.to_vec(), ..self }
     }
 
-    /// Only the part `index` of a variable that joins several such tensors along its rows.
+    /// Takes only part `index` of a variable that joins `parts` such tensors along its rows.
     fn part(self, index: usize, parts: usize) -> Self {
         let rows = self.shape[0];
         let mut whole = self.whole;
@@ -67,7 +67,7 @@ impl Tensor {
     }
 }
 
-/// Writes the file beside `target` and renames it into place.
+/// Writes the file beside `target` and renames it to `target`.
 pub fn write(
     checkpoint: &mut Ct2Checkpoint,
     blueprint: &WhisperDims,
@@ -87,7 +87,7 @@ pub fn write(
     file.persist(target).map(|_: File| ()).map_err(|error| io(error.error))
 }
 
-/// A temporary file in the folder of `target`, with the rights that any new file gets; it is
+/// Creates a temporary file in the folder of `target`, with the permissions of any new file. It is
 /// removed if dropped.
 fn beside(target: &Path) -> io::Result<NamedTempFile> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -158,7 +158,7 @@ fn write_number(out: &mut impl Write, number: i32) -> io::Result<()> {
     out.write_all(&number.to_le_bytes())
 }
 
-/// Every tensor of the target: 11 + 15 for each encoder layer + 24 for each decoder layer.
+/// Lists every tensor of the target: 11 + 15 for each encoder layer + 24 for each decoder layer.
 fn tensors(blueprint: &WhisperDims) -> Vec<Tensor> {
     let mut tensors = ends(blueprint);
     for layer in 0..blueprint.encoder_layers {
@@ -171,7 +171,7 @@ fn tensors(blueprint: &WhisperDims) -> Vec<Tensor> {
     tensors
 }
 
-/// What stands before and after the layers.
+/// Tensors before and after the layers.
 fn ends(&WhisperDims { vocabulary, width, .. }: &WhisperDims) -> Vec<Tensor> {
     let positions = |side: &str, count| {
         let variable = format!("{side}/position_encodings/encodings");
@@ -192,13 +192,13 @@ fn ends(&WhisperDims { vocabulary, width, .. }: &WhisperDims) -> Vec<Tensor> {
     tensors
 }
 
-/// Self-attention and the two-layer perceptron of one layer, each with its norm: 15 tensors.
+/// Tensors of the self-attention and the two-layer perceptron of one layer, each with its norm: 15.
 fn layer_tensors(side: &str, layer: usize, width: usize) -> Vec<Tensor> {
     let (block, source) = (format!("{side}.blocks.{layer}"), format!("{side}/layer_{layer}"));
     let (attn, attention) = (format!("{block}.attn"), format!("{source}/self_attention"));
     let joined = format!("{attention}/linear_0");
     let mut tensors = Vec::from(linear(&format!("{attn}.query"), &joined, [width, width], (0, 3)));
-    // Keys have no bias in Whisper; the part of the joined bias that is theirs is zero.
+    // Keys have no bias in Whisper; their part of the joined bias is zero.
     tensors.extend(linear(&format!("{attn}.key"), &joined, [width, width], (1, 3)).into_iter().take(1));
     tensors.extend(linear(&format!("{attn}.value"), &joined, [width, width], (2, 3)));
     tensors.extend(linear(&format!("{attn}.out"), &format!("{attention}/linear_1"), [width, width], (0, 1)));
@@ -210,7 +210,7 @@ fn layer_tensors(side: &str, layer: usize, width: usize) -> Vec<Tensor> {
     tensors
 }
 
-/// What a decoder layer has besides: attention to the sound, 9 tensors.
+/// Additional tensors of a decoder layer, for attention to the sound: 9.
 fn cross_attention(layer: usize, width: usize) -> Vec<Tensor> {
     let attn = format!("decoder.blocks.{layer}.cross_attn");
     let attention = format!("decoder/layer_{layer}/attention");
@@ -224,7 +224,7 @@ fn cross_attention(layer: usize, width: usize) -> Vec<Tensor> {
     tensors
 }
 
-/// Weight and bias of `[outputs, inputs]`, found as part `index` of `parts` in the source.
+/// Weight and bias of `[outputs, inputs]`, from part `index` of `parts` in the source.
 fn linear(name: &str, source: &str, shape: [usize; 2], (index, parts): (usize, usize)) -> [Tensor; 2] {
     [
         Tensor::same(format!("{name}.weight"), format!("{source}/weight"), &shape).part(index, parts),

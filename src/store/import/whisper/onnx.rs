@@ -1,21 +1,22 @@
-//! Whisper as two ONNX graphs with weights in eight bits, several times as fast on a processor as
-//! whisper.cpp.
+//! Conversion of Whisper to two ONNX graphs with weights in eight bits, several times as fast on a
+//! processor as whisper.cpp.
 //!
-//! `encoder.onnx` makes of log-mel features what each decoder layer attends to; `decoder.onnx`
-//! makes of tokens, of what earlier tokens left behind and of the encoder's outputs the logits of
-//! the next token. Names and shapes of their inputs and outputs are in [`encoder`] and [`decoder`].
+//! `encoder.onnx` computes the keys and values for the cross-attention of each decoder layer from
+//! log-mel features. `decoder.onnx` computes the logits of the next token from tokens, the keys and
+//! values of earlier tokens and the outputs of the encoder. Names and shapes of the inputs and
+//! outputs are in [`encoder`] and [`decoder`].
 //!
-//! Matrices become whole numbers of -64 to 64 with a scale for each output; the activations are
-//! quantised anew in each run, to whole numbers of 0 to 255 (`DynamicQuantizeLinear`). One bit of
-//! the weights is given away: processors with AVX2 but without VNNI add two products in sixteen
-//! bits, which 2 · 64 · 255 still fits.
+//! Matrices are quantised to integers of -64 to 64 with a scale for each output. Activations are
+//! quantised in each run, to integers of 0 to 255 (`DynamicQuantizeLinear`). One bit of the weights
+//! is left unused on purpose: processors with AVX2 but without VNNI add two products in sixteen
+//! bits, and 2 · 64 · 255 still fits.
 //!
-//! Two things keep the activations from losing much, for one scale holds for a whole tensor of
-//! them. Channels that a norm makes large are made smaller and their weights larger ([`balance`]);
-//! and behind the GELU, where single positions are far above all others, each is divided by its
-//! highest number before and multiplied by it after. Together they halve the error of what the
-//! encoder gives out: 0.16 to 0.087 of its size, over seven recordings, against 0.08 were those
-//! layers not quantised at all.
+//! Activations have one scale for a whole tensor, so large values cost the others precision. Two
+//! measures reduce this loss. Channels that a norm makes large are made smaller and their weights
+//! larger ([`balance`]). After the GELU, where single positions are far above all others, each
+//! position is divided by its highest number before the matrix product and multiplied by it after.
+//! Together they halve the error of the encoder's output: from 0.16 to 0.087 of its size, over
+//! seven recordings, where leaving those layers unquantised gives 0.08.
 
 mod decoder;
 mod encoder;
@@ -27,24 +28,25 @@ use super::ct2::Ct2Checkpoint;
 use super::{ImportError, WhisperDims};
 use crate::store::import::onnx::{Attribute, AttributeValue, Dimension, Graph, Operation};
 
-/// The files, in the order in which they are made.
+/// Names of the files, in the order in which they are made.
 pub const FILES: [&str; 2] = ["encoder.onnx", "decoder.onnx"];
 
-/// The largest weight: see above.
+/// Largest quantised weight: see the module's text.
 const TOP: f32 = 64.0;
-/// Rows of a matrix that are quantised at a time.
+/// Number of rows of a matrix that are quantised at a time.
 const ROWS: usize = 1024;
-/// How far the sizes of activations are moved into the weights, 0 to 1, and how many deviations
-/// from the mean count as their size. Of 0.3, 0.5, 0.7, 0.85 and 1 this had the smallest error.
+/// Share of the activations' size that is moved into the weights, 0 to 1, and number of standard
+/// deviations from the mean that counts as their size. Of 0.3, 0.5, 0.7, 0.85 and 1, a share of 0.7
+/// had the smallest error.
 const SHIFT: f32 = 0.7;
 const DEVIATIONS: f32 = 3.0;
-/// Sizes below this count as this.
+/// Lower bound of a size; smaller ones count as this.
 const SMALLEST: f32 = 1e-5;
-/// GELU is nowhere lower than minus this.
+/// Bound of the GELU below zero: it is nowhere lower than minus this.
 const GELU_DEPTH: f32 = 0.17;
-/// What the norms of Whisper add to the variance.
+/// Epsilon that the norms of Whisper add to the variance.
 const EPSILON: f32 = 1e-5;
-/// `TensorProto.DataType` of f32, as an attribute says it.
+/// Attribute for f32, as a `TensorProto.DataType`.
 const TO_F32: Attribute = Attribute::Int("to", 1);
 
 /// Writes one of [`FILES`] as `target`.
@@ -62,17 +64,17 @@ pub(super) fn write(
     super::super::write_whole(target, &builder.graph.finish())
 }
 
-/// A graph under construction, and where its weights come from.
+/// Graph under construction, and the source of its weights.
 struct Builder<'c> {
     graph: Graph,
     checkpoint: &'c mut Ct2Checkpoint,
     size: WhisperDims,
-    /// Activations that are quantised already: numbers, scale and zero.
+    /// Activations that are already quantised: numbers, scale and zero point.
     quantised: HashMap<AttributeValue, [AttributeValue; 3]>,
 }
 
-/// A layer of weights `[outputs, inputs]`: the part `index` of `parts` that a variable of the
-/// checkpoint joins row-wise.
+/// Linear layer with weights `[outputs, inputs]`: part `index` of the `parts` that a variable of
+/// the checkpoint joins row-wise.
 #[derive(Clone, Copy)]
 struct Linear<'n> {
     name: &'n str,
@@ -80,7 +82,7 @@ struct Linear<'n> {
     inputs: usize,
     part: (usize, usize),
     bias: bool,
-    /// What each column is multiplied by, if its inputs were divided by it.
+    /// Factor of each column, if its inputs were divided by it.
     balance: Option<&'n [f32]>,
 }
 
@@ -93,12 +95,12 @@ impl<'n> Linear<'n> {
         Linear { part: (index, parts), ..self }
     }
 
-    /// Behind a balanced norm.
+    /// Marks a layer whose input is a balanced norm.
     fn balanced(self, balance: &'n [f32]) -> Self {
         Linear { balance: Some(balance), ..self }
     }
 
-    /// Keys have no bias in Whisper; what stands for it in a joined bias is zero.
+    /// Omits the bias. Keys have no bias in Whisper; their part of a joined bias is zero.
     fn without_bias(self) -> Self {
         Linear { bias: false, ..self }
     }
@@ -117,7 +119,7 @@ impl Builder<'_> {
         self.graph.node(Operation::Fused("Gelu"), &[x], &[])
     }
 
-    /// A whole variable, as it is.
+    /// Adds a whole variable unchanged, in f32.
     fn variable(&mut self, name: &str, shape: &[usize]) -> Result<AttributeValue, ImportError> {
         let numbers = self.checkpoint.numbers(name, shape, 0..shape[0])?;
         Ok(self.graph.floats(shape, &numbers))
@@ -127,8 +129,8 @@ impl Builder<'_> {
         Ok(self.balanced_norm(x, name, &[])?.0)
     }
 
-    /// A norm, and what its channels were divided by for the sake of the matrices behind it:
-    /// variables and their rows.
+    /// Adds a norm and returns its output, and the factors its channels were divided by. They suit
+    /// the matrices that follow it, named in `behind` with their rows.
     fn balanced_norm(
         &mut self,
         x: &AttributeValue,
@@ -152,7 +154,7 @@ impl Builder<'_> {
         Ok((self.op("LayerNormalization", &[x, &gamma, &beta], &attributes), balance))
     }
 
-    /// `y[.., outputs] = x[.., inputs] · weightsᵀ + bias`.
+    /// Computes `y[.., outputs] = x[.., inputs] · weightsᵀ + bias`.
     fn linear(&mut self, x: &AttributeValue, layer: Linear) -> Result<AttributeValue, ImportError> {
         let Linear { name, outputs, inputs, part: (index, parts), bias, balance } = layer;
         let rows = outputs * index..outputs * (index + 1);
@@ -173,8 +175,8 @@ impl Builder<'_> {
         Ok(self.add(&y, &bias))
     }
 
-    /// The product with a quantised matrix `[inputs, outputs]`, in the form that ONNX Runtime makes
-    /// one operation of.
+    /// Multiplies by a quantised matrix `[inputs, outputs]`, in the form that ONNX Runtime fuses
+    /// into one operation.
     fn product(&mut self, x: &AttributeValue, matrix: &AttributeValue, scales: &AttributeValue) -> AttributeValue {
         let [numbers, scale, zero] = self.quantised(x);
         let sums = self.op("MatMulInteger", &[&numbers, matrix, &zero], &[]);
@@ -192,7 +194,7 @@ impl Builder<'_> {
         made
     }
 
-    /// Query, key and value of a layer's attention to itself, the norm in front of it included.
+    /// Query, key and value of the self-attention of a layer, including the norm in front of it.
     fn own_projections(&mut self, x: &AttributeValue, attention: &str) -> Result<[AttributeValue; 3], ImportError> {
         let width = self.size.width;
         let name = format!("{attention}/linear_0");
@@ -206,7 +208,7 @@ impl Builder<'_> {
         ])
     }
 
-    /// The two-layer perceptron of a layer, and around it.
+    /// Two-layer perceptron of a layer, with its norm and residual connection.
     fn perceptron(&mut self, x: &AttributeValue, layer: &str) -> Result<AttributeValue, ImportError> {
         let width = self.size.width;
         let (first, second) = (format!("{layer}/ffn/linear_0"), format!("{layer}/ffn/linear_1"));
@@ -222,7 +224,8 @@ impl Builder<'_> {
         Ok(self.add(x, &y))
     }
 
-    /// Each position of a GELU's outputs divided by its highest number, and those numbers.
+    /// Divides each position of a GELU's output by its highest number. Returns the quotients and
+    /// those numbers.
     fn levelled(&mut self, x: &AttributeValue) -> (AttributeValue, AttributeValue) {
         let last = self.graph.whole(&[-1]);
         let highest = self.op("ReduceMax", &[x, &last], &[]);
@@ -235,7 +238,7 @@ impl Builder<'_> {
         Attribute::Int("num_heads", self.size.heads as i64)
     }
 
-    /// `[1, positions, width]` as `[1, heads, positions, width / heads]`.
+    /// Reshapes `[1, positions, width]` to `[1, heads, positions, width / heads]`.
     fn by_heads(&mut self, x: &AttributeValue) -> AttributeValue {
         let WhisperDims { heads, width, .. } = self.size;
         let shape = self.graph.whole(&[0, 0, heads as i64, (width / heads) as i64]);
@@ -243,17 +246,17 @@ impl Builder<'_> {
         self.op("Transpose", &[&x], &[Attribute::Ints("perm", &[0, 2, 1, 3])])
     }
 
-    /// The shape of a tensor by heads.
+    /// Shape of a tensor that is split by heads.
     fn heads_shape(&self, positions: &'static str) -> [Dimension; 4] {
         let WhisperDims { heads, width, .. } = self.size;
         [Dimension::Of(1), Dimension::Of(heads), Dimension::Named(positions), Dimension::Of(width / heads)]
     }
 }
 
-/// What to divide the channels of a norm by, and multiply the columns behind it by, so that both
-/// quantise well: a balance of what the norm makes of its channels against the `highest` weight of
-/// each column, as SmoothQuant has it (G. Xiao and others, 2023), but by the norm's own numbers
-/// instead of recorded activations. Its geometric mean is 1.
+/// Factors by which to divide the channels of a norm, and multiply the columns of the matrices
+/// after it, so that both quantise well. They balance the size of each channel against the
+/// `highest` weight of its column, as SmoothQuant does (G. Xiao and others, 2023), but take the
+/// size from the parameters of the norm instead of recorded activations. Their geometric mean is 1.
 fn balance(gamma: &[f32], beta: &[f32], highest: &[f32]) -> Vec<f32> {
     let sizes = gamma.iter().zip(beta).map(|(gamma, beta)| DEVIATIONS * gamma.abs() + beta.abs());
     let balances = sizes
@@ -264,7 +267,8 @@ fn balance(gamma: &[f32], beta: &[f32], highest: &[f32]) -> Vec<f32> {
     balances.iter().map(|balance| (balance - mean).exp()).collect()
 }
 
-/// Each row of `inputs` numbers as whole ones of -64 to 64 and the scale that turns them back.
+/// Quantises each row of `inputs` numbers to integers of -64 to 64. Returns them and the scale of
+/// each row.
 fn quantise(weights: &[f32], inputs: usize) -> (Vec<i8>, Vec<f32>) {
     let scales: Vec<f32> = weights.chunks_exact(inputs).map(scale).collect();
     let rows = weights.chunks_exact(inputs).zip(&scales);
@@ -277,7 +281,7 @@ fn scale(row: &[f32]) -> f32 {
     if highest > 0.0 { highest / TOP } else { 1.0 }
 }
 
-/// Columns as rows.
+/// Transposes a matrix with `columns` columns.
 fn transposed(numbers: &[i8], columns: usize) -> Vec<i8> {
     (0..columns).flat_map(|column| numbers.iter().skip(column).step_by(columns).copied()).collect()
 }
@@ -298,7 +302,7 @@ mod tests {
         assert_eq!(transposed(&[1, 2, 3, 4, 5, 6], 3), [1, 4, 2, 5, 3, 6]);
     }
 
-    /// What is large is divided by more, and nothing is divided by nothing.
+    /// A larger channel gets a larger divisor, and none is zero.
     #[test]
     fn channels_are_balanced_against_their_weights() {
         let balance = balance(&[0.1, 10.0, 1.0, 0.0], &[0.0, -5.0, 0.0, 0.0], &[1.0, 1.0, 0.0, 1.0]);

@@ -1,4 +1,5 @@
-//! A small made-up checkpoint, converted, and then broken in every way a file can be.
+//! Tests with a small made-up checkpoint: it is converted, and then damaged in every way a file can
+//! be.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +15,7 @@ const WIDTH: usize = 4;
 const TOKENS: usize = 5;
 const VOCABULARY: &str = "a\nĠb\n<|endoftext|>\n<|0.00|>\n<|0.02|>\n";
 
-/// Writes the format of `ct2` by its description, independently of the reader.
+/// Writer of the `ct2` format from its description, independent of the reader.
 #[derive(Default)]
 struct Writer {
     count: u32,
@@ -43,7 +44,7 @@ impl Writer {
         self.edges.push(self.body.len());
     }
 
-    /// Numbers that tell where they came from: the count of the variable, and the index within it.
+    /// Writes numbers that show their origin: the count of the variable, and the index within it.
     fn floats(&mut self, name: &str, shape: &[usize]) {
         let seed = self.count as f32;
         let count: usize = shape.iter().product();
@@ -178,7 +179,7 @@ fn the_same_source_gives_the_same_bytes() {
     assert_eq!(first, convert_bytes(folder.path(), &model).unwrap());
 }
 
-/// The names of a graph's inputs or outputs, and the bytes of all its weights.
+/// Reads the names of a graph's inputs or outputs, and the number of bytes of all its weights.
 fn read_graph(file: &[u8], list: u64) -> (Vec<String>, usize) {
     let of_graph = |field: &WireField| field.number == 7;
     let graph = Wire::new(file).map(Result::unwrap).find(of_graph).unwrap();
@@ -200,7 +201,8 @@ fn graphs_take_and_give_what_the_transcriber_names() {
     assert_eq!(read_graph(&decoder, graph::INPUT).0, inputs);
     let (outputs, weights) = read_graph(&decoder, graph::OUTPUT);
     assert_eq!(outputs, ["present_k_0", "present_v_0", "logits"]);
-    // Positions in f32, everything else but vectors in a byte each; embeddings once.
+    // Positions take f32; everything else except vectors takes a byte each; the embeddings are
+    // there once.
     let most = TEXT_POSITIONS * WIDTH * 4 + (4 + 2 + 8) * WIDTH * WIDTH + TOKENS * WIDTH;
     assert!((most..most + 4_000).contains(&weights), "{weights}");
     assert_eq!(convert_to(folder.path(), &model, onnx::FILES[1]).unwrap(), decoder);

@@ -1,4 +1,4 @@
-//! `vocabulary.txt`: one token per line, each byte of it written as a character of GPT-2's byte
+//! Reader of `vocabulary.txt`: one token per line, each byte written as a character of GPT-2's byte
 //! alphabet.
 
 use std::fs::File;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use super::ImportError;
 
-/// Whisper's own is under half a megabyte.
+/// Largest accepted file, in bytes: Whisper's own is under half a megabyte.
 const MAX_FILE: u64 = 16 << 20;
-/// The token after the last that stands for text; whisper.cpp makes it and those above it up by
+/// First token after those that stand for text. whisper.cpp adds it and the tokens above it by
 /// itself.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// The bytes of every text token, in order of their ids. `size` is how many tokens the model has in
-/// all.
+/// Reads the bytes of every text token, in order of their ids. `size` is the total number of tokens
+/// of the model.
 pub fn read(path: &Path, size: usize) -> Result<Vec<Vec<u8>>, ImportError> {
     let text = read_capped(path)?;
     parse(&text, size).map_err(|why| ImportError::Format { path: path.to_owned(), why })
@@ -43,8 +43,8 @@ fn parse(text: &str, size: usize) -> Result<Vec<Vec<u8>>, String> {
     lines[..end].iter().enumerate().map(bytes_of).collect()
 }
 
-/// GPT-2's alphabet: bytes that print stand for themselves, the other 68 are numbered from U+0100
-/// in order.
+/// Decodes GPT-2's byte alphabet: printable bytes stand for themselves, the other 68 are numbered
+/// from U+0100 in order.
 fn byte_of(letter: char) -> Option<u8> {
     let code = u32::from(letter);
     match code {

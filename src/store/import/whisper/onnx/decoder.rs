@@ -1,20 +1,19 @@
-//! The decoder. Inputs:
-//! - `tokens` i64 `[1, n]`, `places` i64 `[1, n]`: the new tokens, and where in the text each
-//!   stands;
-//! - `rows` i64 `[m]`: which of them logits are wanted for;
-//! - for each layer `i`, `past_k_i` and `past_v_i` f32 `[1, heads, past, width / heads]`: what
-//!   earlier tokens left behind;
+//! Decoder graph. Inputs:
+//! - `tokens` i64 `[1, n]`, `places` i64 `[1, n]`: the new tokens, and their positions in the text;
+//! - `rows` i64 `[m]`: indices of the tokens for which logits are wanted;
+//! - for each layer `i`, `past_k_i` and `past_v_i` f32 `[1, heads, past, width / heads]`: the keys
+//!   and values of earlier tokens;
 //! - for each layer `i`, `cross_k_i` and `cross_v_i` from the encoder.
 //!
 //! Outputs: `logits` f32 `[1, m, vocabulary]`, and for each layer `present_k_i` and `present_v_i`,
-//! the next pass's past.
+//! which are the past of the next pass.
 
 use super::super::TEXT_POSITIONS;
 use super::{Builder, ImportError, Linear, ROWS, TO_F32, quantise};
 use crate::store::import::onnx::{Attribute, AttributeValue, Dimension, Element, Operation};
 
-/// The embeddings: whole numbers `[vocabulary, width]` and the scale of each row `[vocabulary]`.
-/// They are the output matrix as well.
+/// Embeddings: integers `[vocabulary, width]` and the scale of each row `[vocabulary]`. They are
+/// also the output matrix.
 struct Embeddings {
     numbers: AttributeValue,
     scales: AttributeValue,
@@ -57,7 +56,7 @@ impl Builder<'_> {
         Ok(Embeddings { numbers, scales: self.graph.floats(&[vocabulary], &scales) })
     }
 
-    /// The tokens' rows of the embeddings, and where they stand.
+    /// Adds the embeddings of the tokens and of their positions.
     fn embed(
         &mut self,
         tokens: &AttributeValue,
@@ -75,7 +74,7 @@ impl Builder<'_> {
         Ok(self.add(&x, &places))
     }
 
-    /// Attention to the tokens so far, none to later ones.
+    /// Causal self-attention: to the tokens so far, not to later ones.
     fn attend_to_text(
         &mut self,
         x: &AttributeValue,

@@ -1,6 +1,6 @@
-//! The encoder: `mel` f32 `[1, 80, frames]` to, for each decoder layer `i`, `cross_k_i` and
-//! `cross_v_i` f32 `[1, heads, positions, width / heads]`, the keys and values of its attention to
-//! the sound. Positions are half as many as frames, at most 1500.
+//! Encoder graph, from `mel` f32 `[1, 80, frames]` to `cross_k_i` and `cross_v_i` f32 `[1, heads,
+//! positions, width / heads]` for each decoder layer `i`: the keys and values of its attention to
+//! the sound. There are half as many positions as frames, at most 1500.
 
 use super::super::{AUDIO_POSITIONS, MELS};
 use super::{Builder, ImportError, Linear};
@@ -19,8 +19,8 @@ impl Builder<'_> {
         self.give_out(&x)
     }
 
-    /// Two convolutions, of which the second halves the number of frames, and where each position
-    /// stands.
+    /// Two convolutions, the second of which halves the number of frames, plus the position
+    /// encodings.
     fn positions_of(&mut self, mel: &AttributeValue) -> Result<AttributeValue, ImportError> {
         let x = self.convolution(mel, "encoder/conv1", MELS, 1)?;
         let x = self.convolution(&x, "encoder/conv2", self.size.width, 2)?;
@@ -59,7 +59,7 @@ impl Builder<'_> {
         Ok(self.add(x, &y))
     }
 
-    /// What each layer of the decoder attends to.
+    /// Adds the outputs: the keys and values that each decoder layer attends to.
     fn give_out(&mut self, x: &AttributeValue) -> Result<(), ImportError> {
         let width = self.size.width;
         let name = |layer: usize| format!("decoder/layer_{layer}/attention/linear_1");
