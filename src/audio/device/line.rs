@@ -295,7 +295,7 @@ impl PlaybackConsumer {
         let (first, before) = (self.next, self.sound);
         self.next += frames as u64;
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
-        // Sound without room for its header is kept for a later call.
+        // Sound without space for its header is kept for a later call.
         let noted = !self.headings.is_full();
         let drop_to = self.wishes.drop_to.load(Ordering::Acquire);
         let held = self.wishes.held.load(Ordering::Relaxed);
