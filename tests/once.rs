@@ -201,7 +201,7 @@ fn recordings_without_speech_are_told_as_what_they_are() {
     for (name, sound, why) in [
         ("silence.wav", &(|_| 0) as &dyn Fn(usize) -> i32, "the sound is silent"),
         ("tone.wav", &tone, "a steady noise"),
-        ("beeps.wav", &beeps, "no voice was heard"),
+        ("beeps.wav", &beeps, "there is no voice in the sound"),
     ] {
         let file = wav(dir.path(), name, spec(1, 16_000, 16), (0..160_000).map(sound));
         let output = sotto(&["transcribe", file.to_str().unwrap()]);
