@@ -169,11 +169,14 @@ fn what_is_off_fails_with_figures_and_code_1() {
 /// The committed golden set, as it is named by someone who stands in its folder.
 #[test]
 fn a_bare_file_name_is_found_where_we_are() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen35");
-    let output = sotto_in(&dir, &["verify", "tiny_gva2-bf16.gguf", "--against", "tiny_gva2.safetensors", "--json"]);
-    let report = found(&output);
-    assert_eq!((code(&output), &report["passed"], &report["code_bits"]), (0, &json!(true), &json!(16.0)), "{report}");
-    assert_eq!((&report["tokens"], &report["state_moments"]), (&json!(200), &json!(10)), "{report}");
+    for (against, state_moments) in [("ref_f64.safetensors", 0), (".", 11)] {
+        let arguments = ["verify", "tiny_gva2-bf16.gguf", "--against", against, "--json"];
+        let output = sotto_in(&goldens::model(), &arguments);
+        let report = found(&output);
+        let passed = (code(&output), &report["passed"], &report["code_bits"]);
+        assert_eq!(passed, (0, &json!(true), &json!(16.0)), "{report}");
+        assert_eq!((&report["tokens"], &report["state_moments"]), (&json!(200), &json!(state_moments)), "{report}");
+    }
 }
 
 /// The true logits lie in one file, and others where they would be looked for in a folder.
@@ -252,7 +255,8 @@ fn the_exit_code_says_whose_fault_it_is() {
     let damaged = tempfile::tempdir().unwrap();
     fs::write(damaged.path().join("golden.safetensors"), [255; 64]).unwrap();
     let (broken, damaged) = (words(broken.path()), words(damaged.path()));
-    let gguf = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen35/tiny_gva2-bf16.gguf");
+    let gguf = goldens::model().join("tiny_gva2-bf16.gguf");
+    let gguf = words(&gguf);
     let cases: [(&[&str], i32, &str); 15] = [
         (&[folder, "--against", folder, "--device", "cuda"], 2, "--device cuda"),
         (&[folder, "--against", "no such folder"], 2, "no such folder"),
