@@ -1,22 +1,24 @@
-//! Affine quantisation as MLX has it, in blocks of our own.
+//! MLX's affine quantisation, in blocks of this crate's own layout.
 //!
-//! In an MLX file a row is three things: a stream of codes, and for each group of them a scale and
-//! a bias. Here a block is a whole group, so that a row is read from one place, and its codes lie
-//! in the order in which kernels take them apart. Value = scale · code + bias, codes unsigned.
+//! In an MLX file a row consists of three parts: a stream of codes, and for each group of them a
+//! scale and a bias. Here a block is a whole group, so that a row is read from one place, with its
+//! codes in the order in which kernels unpack them. Value = scale · code + bias, codes unsigned.
 //!
-//! A block is `scale: f32, bias: f32` (which holds f16, bf16 and f32 of any file exactly), then a
-//! part of `4 · bits` bytes for each 32 values:
+//! A block is `scale: f32, bias: f32` (which holds f16, bf16 and f32 of any file exactly), followed
+//! by a part of `4 · bits` bytes for each 32 values:
 //!
 //! | bits | a part, fields in order |
 //! |---|---|
 //! | 4 | `low: [u8; 16]` |
-//! | 5 | `high: u32, low: [u8; 16]`; bit `i` of `high` is the fifth bit of value `i` |
-//! | 6 | `high: [u8; 8], low: [u8; 16]`; bit pair `p` of byte `j` of `high` is the fifth and sixth bit of value `8 p + j` |
+//! | 5 | `high: u32, low: [u8; 16]` |
+//! | 6 | `high: [u8; 8], low: [u8; 16]` |
 //! | 8 | `codes: [u8; 32]` |
 //!
-//! The low half of byte `i` of `low` is of value `i`, the high half of value `16 + i`.
+//! The low half of byte `i` of `low` belongs to value `i`, the high half to value `16 + i`. With 5
+//! bits, bit `i` of `high` is the fifth bit of value `i`. With 6 bits, bit pair `p` of byte `j` of
+//! `high` is the fifth and sixth bit of value `8 p + j`.
 
-/// How many bits a code has, and how many values share a scale and a bias.
+/// Number of bits of a code, and number of values that share a scale and a bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Affine {
     bits: u8,
@@ -27,7 +29,8 @@ pub struct Affine {
 pub(crate) const HEAD: usize = 8;
 
 impl Affine {
-    /// Codes of 4, 5, 6 or 8 bits in groups of 32, 64 or 128; `None` for anything else.
+    /// Creates a type with codes of 4, 5, 6 or 8 bits in groups of 32, 64 or 128; `None` for
+    /// anything else.
     pub const fn new(bits: usize, group: usize) -> Option<Affine> {
         match (bits, group) {
             (4 | 5 | 6 | 8, 32 | 64 | 128) => Some(Affine { bits: bits as u8, group: group as u8 }),
@@ -39,7 +42,7 @@ impl Affine {
         self.bits as usize
     }
 
-    /// Values of a group, which is a block.
+    /// Number of values of a group, which is a block.
     pub const fn group(self) -> usize {
         self.group as usize
     }
@@ -71,11 +74,12 @@ impl Affine {
     }
 }
 
-/// Makes blocks of one row (or of any run of whole groups) of an MLX file: `packed` holds `group ·
+/// Packs blocks of one row (or of any run of whole groups) of an MLX file: `packed` holds `group ·
 /// bits / 8` bytes for each group, a little-endian stream of bits in which code `i` has bits `i ·
-/// bits..(i + 1) · bits`; `scales` and `biases` one value each.
+/// bits..(i + 1) · bits`; `scales` and `biases` hold one value each.
 ///
-/// Panics if the lengths do not belong to the same number of groups, `dst` to as many blocks.
+/// Panics if the lengths do not belong to the same number of groups, or `dst` does not have that
+/// many blocks.
 pub fn repack_affine(kind: Affine, packed: &[u8], scales: &[f32], biases: &[f32], dst: &mut [u8]) {
     let group_bytes = kind.group() / 8 * kind.bits();
     let groups = scales.len();
@@ -109,8 +113,8 @@ pub fn repack_affine(kind: Affine, packed: &[u8], scales: &[f32], biases: &[f32]
     }
 }
 
-/// A part of 32 codes from as much of a stream. The width is known when this is compiled, because a
-/// whole model goes through here while somebody waits.
+/// Packs 32 codes of a stream into a part. The width is a compile-time constant, because a whole
+/// model is packed while the user waits.
 fn pack_part<const BITS: usize>(stream: &[u8], part: &mut [u8]) {
     let codes = codes_of_stream::<BITS>(stream);
     let (high, low) = part.split_at_mut(part.len() - 16);
@@ -125,7 +129,7 @@ fn pack_part<const BITS: usize>(stream: &[u8], part: &mut [u8]) {
     }
 }
 
-/// Eight codes fill as many bytes as a code has bits.
+/// Reads 32 codes of a stream: eight codes fill as many bytes as a code has bits.
 fn codes_of_stream<const BITS: usize>(stream: &[u8]) -> [u8; 32] {
     let mut codes = [0; 32];
     for (codes, bytes) in codes.chunks_exact_mut(8).zip(stream.chunks_exact(BITS)) {
@@ -139,7 +143,7 @@ fn codes_of_stream<const BITS: usize>(stream: &[u8]) -> [u8; 32] {
     codes
 }
 
-/// Code `i` of a part.
+/// Returns code `i` of a part.
 pub(crate) fn code_in_part(kind: Affine, part: &[u8], i: usize) -> u8 {
     let low = |low: &[u8]| low[i % 16] >> (4 * (i / 16)) & 15;
     match kind.bits() {
@@ -169,7 +173,7 @@ mod tests {
         }
     }
 
-    /// The stream is made here bit by bit, as its definition says.
+    /// The stream is built bit by bit here, following its definition.
     #[test]
     fn every_code_comes_back_in_its_place() {
         for kind in BlockType::AFFINE {

@@ -8,44 +8,46 @@ use crate::kv::{KEY_BLOCK, KvCache, KvElement, SEGMENT};
 use crate::pool::SharedMut;
 use crate::{Pool, Simd, reference};
 
-/// How many values a query, a key and a value have, and what a query may see.
+/// Shape of an attention operation, its scale and its mask.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
-    /// Query heads; a multiple of `kv_heads`. Query head `h` reads key head `h / (heads /
+    /// Number of query heads; a multiple of `kv_heads`. Query head `h` reads key head `h / (heads /
     /// kv_heads)`.
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
-    /// What scores are multiplied with, usually `1 / sqrt(head_dim)`.
+    /// Factor of the scores, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
-    /// Whether a token sees only itself and what stands before it.
+    /// Whether a token attends only to itself and earlier positions.
     pub causal: bool,
 }
 
-/// Positions whose scores are held at a time, all of one segment of the cache.
+/// Number of positions whose scores are held at a time, all in one segment of the cache.
 const POSITIONS: usize = 128;
 const _: () = assert!(SEGMENT.is_multiple_of(POSITIONS));
-/// Queries that a thread takes at a time; those of one key head, so that they share what is read.
+/// Number of queries that a thread processes at a time; all of one key head, so that they share its
+/// reads.
 const ROWS: usize = 8;
 
-/// Keys and values that attention can read: a [`KvCache`] or a [`KvCache8`](crate::KvCache8).
+/// A cache of keys and values that attention can read: a [`KvCache`] or a
+/// [`KvCache8`](crate::KvCache8).
 pub trait KeyValues: Tiles {
-    /// Positions there is room for.
+    /// Number of positions that fit.
     fn capacity(&self) -> usize;
-    /// Whether the heads are those of `shape`.
+    /// Whether the heads match `shape`.
     fn is_for(&self, shape: &AttentionShape) -> bool;
-    /// Key and value of one head and position.
+    /// Reads key and value of one head and position.
     fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]);
 }
 
-/// Sixteen positions whose scores are wanted for R queries.
+/// A block of sixteen positions to score for R queries.
 pub struct Block<'a, const R: usize> {
     pub head: usize,
-    /// The first of them, a multiple of sixteen.
+    /// First position, a multiple of sixteen.
     pub position: usize,
     pub q: [&'a [f32]; R],
     pub scale: f32,
-    /// Where in [`Scores`] that of the first goes.
+    /// Index of the first position in [`Scores`].
     pub at: usize,
 }
 
@@ -53,14 +55,14 @@ pub(crate) use tiles::Tiles;
 mod tiles {
     use super::{Block, Isa, Scores};
 
-    /// The two products of attention, for a few rows at a time. Keeps other crates from adding what
-    /// no kernel can read.
+    /// The two products of attention, for a few rows at a time. Sealed: other crates cannot add
+    /// types that no kernel can read.
     pub trait Tiles: Sync {
         /// scores`[r]` = scale · q`[r]` · K
         fn score<I: Isa, const R: usize>(&self, isa: I, block: &Block<R>, scores: &mut Scores<R>);
 
-        /// outs`[r]` += weights`[r]` · V, for the positions of `span` (the first, and how many),
-        /// all of one segment.
+        /// outs`[r]` += weights`[r]` · V, for the positions of `span` (the first, and their
+        /// number), all in one segment.
         fn add_values<I: Isa, const R: usize>(
             &self,
             isa: I,
@@ -73,10 +75,10 @@ mod tiles {
 }
 
 /// out`[n, heads, head_dim]` = softmax(scale · q · Kᵀ) · V for queries q`[n, heads, head_dim]`, the
-/// first of which stands at position `start`. The keys and values of positions `0..start + n` must
-/// have been stored.
+/// first of which is at position `start`. The keys and values of positions `0..start + n` must have
+/// been stored.
 ///
-/// Panics if the lengths disagree, or if a position lies beyond the cache.
+/// Panics if the lengths disagree, or if a position is beyond the cache.
 #[allow(clippy::too_many_arguments)]
 pub fn attention<C: KeyValues>(
     pool: &Pool,
@@ -100,15 +102,16 @@ pub fn attention<C: KeyValues>(
     let rows = shape.heads / shape.kv_heads * n;
     let tiles = rows.div_ceil(ROWS);
     pool.run(shape.kv_heads * tiles, |i, _| {
-        // The last tokens see most, so their queries go first and the threads end together.
+        // The last tokens attend to most positions, so their queries go first and the threads
+        // finish together.
         let (kv_head, first) = (i % shape.kv_heads, (tiles - 1 - i / shape.kv_heads) * ROWS);
         let rows = first..rows.min(first + ROWS);
         simd.run(Attend { shape, q, cache, start, n, kv_head, rows, out });
     });
 }
 
-/// Some queries of one key head. Row `r` is query head `kv_head * group + r % group` of token `r /
-/// group`.
+/// Attention of some queries of one key head. Row `r` is query head `kv_head * group + r % group`
+/// of token `r / group`.
 struct Attend<'a, 'o, C> {
     shape: &'a AttentionShape,
     q: &'a [f32],
@@ -125,12 +128,12 @@ impl<C: KeyValues> Kernel for Attend<'_, '_, C> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        // A vector of scores for each row, and what they are made of, in registers.
+        // A vector of scores for each row and its operands stay in registers.
         let most = ROWS.min(I::REGISTERS / 4);
         let mut row = self.rows.start;
         while row < self.rows.end {
             let count = most.min(self.rows.end - row);
-            // Counts that the variant has no registers for are never compiled: `most` is a
+            // Counts that exceed the registers of the variant are never compiled: `most` is a
             // constant.
             match count {
                 1 => self.tile::<I, 1>(isa, row),
@@ -147,26 +150,26 @@ impl<C: KeyValues> Kernel for Attend<'_, '_, C> {
     }
 }
 
-/// Scores of some rows for [`POSITIONS`] positions; then the weights of those positions.
+/// Scores of some rows for [`POSITIONS`] positions; later the weights of those positions.
 pub(crate) type Scores<const R: usize> = [[f32; POSITIONS]; R];
 
 impl<C: KeyValues> Attend<'_, '_, C> {
-    /// Where the query of a row begins in `q`, and its result in `out`.
+    /// Offset of a row's query in `q`, and of its result in `out`.
     #[inline(always)]
     fn place(&self, row: usize) -> usize {
         let group = self.shape.heads / self.shape.kv_heads;
         (row / group * self.shape.heads + self.kv_head * group + row % group) * self.shape.head_dim
     }
 
-    /// How many positions a row sees.
+    /// Number of positions that a row attends to.
     #[inline(always)]
     fn seen(&self, row: usize) -> usize {
         let token = row / (self.shape.heads / self.shape.kv_heads);
         self.start + if self.shape.causal { token + 1 } else { self.n }
     }
 
-    /// The softmax taken as positions come (Milakov and Gimelshein 2018): what was summed is scaled
-    /// down whenever a larger score appears.
+    /// Online softmax (Milakov and Gimelshein 2018): the sums so far are scaled down whenever a
+    /// larger score appears.
     #[inline(always)]
     fn tile<I: Isa, const R: usize>(&self, isa: I, row: usize) {
         let mut scores = [[0.0; POSITIONS]; R];
@@ -270,7 +273,7 @@ impl<E: KvElement> Tiles for KvCache<E> {
     }
 }
 
-/// V vectors of columns from `at` on.
+/// Adds V vectors of columns from `at` on.
 #[inline(always)]
 fn add_columns<I: Isa, E: KvElement, const R: usize, const V: usize>(
     isa: I,
@@ -335,7 +338,7 @@ mod tests {
         attention(pool, simd, shape, &q, cache, start, &mut out);
         reference::attention(shape, &q, cache, start, &mut expected);
         for (i, (y, e)) in out.iter().zip(&expected).enumerate() {
-            // A score of some thousand is known to some ten-thousandths.
+            // A score of some thousand has an error of some ten-thousandths.
             assert!(
                 (y - e).abs() < 2e-6_f32.max(1e-5 * shape.scale),
                 "{} {shape:?} {start}+{n} value {i}: {y} is not {e}",
@@ -397,7 +400,7 @@ mod tests {
         assert!([2, 5].into_iter().all(|threads| both(threads) == alone));
     }
 
-    /// A weight of 0 for what a token does not see makes NaN of infinity.
+    /// A weight of 0 for a masked token times infinity would be NaN.
     #[test]
     fn what_is_too_large_for_halves_does_not_reach_the_tokens_before_it() {
         let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 32, scale: 0.2, causal: true };

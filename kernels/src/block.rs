@@ -1,28 +1,38 @@
-//! How weights are stored: the block types of GGML, byte for byte, and affine ones.
+//! Storage formats of weights: the block types of GGML, byte for byte, and affine ones.
 //!
 //! A row of a matrix is a sequence of blocks; a block holds [`BlockType::block_len`] values in
 //! [`BlockType::block_bytes`] bytes, little-endian. Layouts are those of ggml's `ggml-common.h`:
 //!
-//! | type | values | bytes | fields in order | value |
-//! |---|---|---|---|---|
-//! | Q8_0 | 32 | 34 | `d: f16, q: [i8; 32]` | `d * q` |
-//! | Q4_0 | 32 | 18 | `d: f16, qs: [u8; 16]` | `d * (q - 8)` |
-//! | Q4_1 | 32 | 20 | `d: f16, m: f16, qs: [u8; 16]` | `d * q + m` |
-//! | Q5_0 | 32 | 22 | `d: f16, qh: u32, qs: [u8; 16]` | `d * (q - 16)` |
-//! | Q5_1 | 32 | 24 | `d: f16, m: f16, qh: u32, qs: [u8; 16]` | `d * q + m` |
-//! | Q2_K | 256 | 84 | `scales: [u8; 16], qs: [u8; 64], d: f16, m: f16` | `d * scale * q - m * min` |
-//! | Q3_K | 256 | 110 | `qh: [u8; 32], qs: [u8; 64], scales: [u8; 12], d: f16` | `d * (scale - 32) * (q - 4)` |
-//! | Q4_K | 256 | 144 | `d: f16, m: f16, scales: [u8; 12], qs: [u8; 128]` | `d * scale * q - m * min` |
-//! | Q5_K | 256 | 176 | `d: f16, m: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]` | `d * scale * q - m * min` |
-//! | Q6_K | 256 | 210 | `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16` | `d * scale * (q - 32)` |
+//! | type | values | bytes | fields in order |
+//! |---|---|---|---|
+//! | Q8_0 | 32 | 34 | `d: f16, q: [i8; 32]` |
+//! | Q4_0 | 32 | 18 | `d: f16, qs: [u8; 16]` |
+//! | Q4_1 | 32 | 20 | `d: f16, m: f16, qs: [u8; 16]` |
+//! | Q5_0 | 32 | 22 | `d: f16, qh: u32, qs: [u8; 16]` |
+//! | Q5_1 | 32 | 24 | `d: f16, m: f16, qh: u32, qs: [u8; 16]` |
+//! | Q2_K | 256 | 84 | `scales: [u8; 16], qs: [u8; 64], d: f16, m: f16` |
+//! | Q3_K | 256 | 110 | `qh: [u8; 32], qs: [u8; 64], scales: [u8; 12], d: f16` |
+//! | Q4_K | 256 | 144 | `d: f16, m: f16, scales: [u8; 12], qs: [u8; 128]` |
+//! | Q5_K | 256 | 176 | `d: f16, m: f16, scales: [u8; 12], qh: [u8; 32], qs: [u8; 128]` |
+//! | Q6_K | 256 | 210 | `ql: [u8; 128], qh: [u8; 64], scales: [i8; 16], d: f16` |
+//!
+//! | types | value |
+//! |---|---|
+//! | Q8_0 | `d * q` |
+//! | Q4_0 | `d * (q - 8)` |
+//! | Q5_0 | `d * (q - 16)` |
+//! | Q4_1, Q5_1 | `d * q + m` |
+//! | Q2_K, Q4_K, Q5_K | `d * scale * q - m * min` |
+//! | Q3_K | `d * (scale - 32) * (q - 4)` |
+//! | Q6_K | `d * scale * (q - 32)` |
 //!
 //! In the 32-value types nibble `i` of the low halves is value `i`, of the high halves value `16 +
-//! i`; bit `i` of `qh` is the fifth bit of value `i`. Blocks of affine quantisation are of our own
-//! making: [`Affine`].
+//! i`; bit `i` of `qh` is the fifth bit of value `i`. Blocks of affine quantisation have a layout
+//! of this crate: [`Affine`].
 
 use crate::affine::Affine;
 
-/// The type of the blocks that a matrix is made of.
+/// Type of the blocks of a matrix.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlockType {
@@ -43,7 +53,7 @@ pub enum BlockType {
 }
 
 impl BlockType {
-    /// Those that are in GGUF files.
+    /// Types that occur in GGUF files.
     pub const GGML: [BlockType; 13] = [
         BlockType::F32,
         BlockType::F16,
@@ -60,7 +70,7 @@ impl BlockType {
         BlockType::Q6_K,
     ];
 
-    /// Those that are made of MLX files by [`crate::repack_affine`].
+    /// Types that [`crate::repack_affine`] makes of MLX files.
     pub(crate) const AFFINE: [BlockType; 12] = [
         BlockType::affine(4, 32),
         BlockType::affine(4, 64),
@@ -83,18 +93,18 @@ impl BlockType {
         }
     }
 
-    /// Every type there is.
+    /// Returns all types.
     pub fn all() -> impl Iterator<Item = BlockType> {
         BlockType::GGML.into_iter().chain(BlockType::AFFINE)
     }
 
-    /// The type with this number in a GGUF file (`enum ggml_type`), or `None` for one that this
+    /// Finds the type with this number in a GGUF file (`enum ggml_type`); `None` for one that this
     /// engine cannot read.
     pub fn from_ggml(id: u32) -> Option<BlockType> {
         BlockType::GGML.into_iter().find(|kind| kind.ggml_id() == Some(id))
     }
 
-    /// The number of this type in a GGUF file (`enum ggml_type`); `None` if it is never in one.
+    /// Number of this type in a GGUF file (`enum ggml_type`); `None` if it never occurs there.
     const fn ggml_id(self) -> Option<u32> {
         let id = match self {
             BlockType::F32 => 0,
@@ -134,7 +144,7 @@ impl BlockType {
         }
     }
 
-    /// Values in one block.
+    /// Number of values in one block.
     pub const fn block_len(self) -> usize {
         match self {
             BlockType::F32 | BlockType::F16 | BlockType::BF16 => 1,
@@ -144,7 +154,7 @@ impl BlockType {
         }
     }
 
-    /// Bytes of one block.
+    /// Number of bytes of one block.
     pub const fn block_bytes(self) -> usize {
         match self {
             BlockType::F32 => 4,
@@ -163,8 +173,8 @@ impl BlockType {
         }
     }
 
-    /// Bytes of a row of `cols` values; `None` if `cols` is not a whole number of blocks or the
-    /// size overflows.
+    /// Number of bytes of a row of `cols` values; `None` if `cols` is not a whole number of blocks
+    /// or the size overflows.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
         if !cols.is_multiple_of(self.block_len()) {
             return None;

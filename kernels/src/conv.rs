@@ -1,5 +1,5 @@
-//! What stands between a DeltaNet layer's projection and its rule: a short causal convolution over
-//! each channel, SiLU, and queries and keys brought to length 1.
+//! Step between the projection and the delta rule of a DeltaNet layer: a short causal convolution
+//! over each channel, SiLU, and normalisation of queries and keys to length 1.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -10,29 +10,30 @@ use crate::isa::{Isa, silu};
 use crate::numbers::{read_numbers, write_numbers};
 use crate::pool::SharedMut;
 
-/// Added to the sum of squares of a query or key before the root; a constant of the architecture.
+/// Epsilon added to the sum of squares of a query or key before the root; a constant of the
+/// architecture.
 const LENGTH_EPS: f64 = 1e-6;
 
-/// How the channels of a DeltaNet layer are divided: all queries, then all keys, then all values.
+/// Division of the channels of a DeltaNet layer: all queries, then all keys, then all values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLayout {
     pub key_heads: usize,
-    /// A multiple of `key_heads`.
+    /// Number of value heads, a multiple of `key_heads`.
     pub value_heads: usize,
     pub key_dim: usize,
     pub value_dim: usize,
-    /// Whether value head h belongs to key head h mod `key_heads`, and not to h / (`value_heads` /
+    /// Whether value head h belongs to key head h mod `key_heads`, instead of h / (`value_heads` /
     /// `key_heads`).
     pub tiled: bool,
 }
 
 impl HeadLayout {
-    /// Values of all keys (or queries) of a token.
+    /// Width of all keys (or queries) of a token.
     pub fn key_width(&self) -> usize {
         self.key_heads * self.key_dim
     }
 
-    /// Values of all values of a token.
+    /// Width of all values of a token.
     pub fn value_width(&self) -> usize {
         self.value_heads * self.value_dim
     }
@@ -41,7 +42,7 @@ impl HeadLayout {
         2 * self.key_width() + self.value_width()
     }
 
-    /// The key head that a value head belongs to.
+    /// Key head that a value head belongs to.
     pub fn key_head(&self, value_head: usize) -> usize {
         match self.tiled {
             true => value_head % self.key_heads,
@@ -55,8 +56,7 @@ impl HeadLayout {
         (0..group).map(move |j| first + j * step)
     }
 
-    /// The channels that a key head works with: its queries, its keys, and the values of each of
-    /// its value heads.
+    /// Channels of a key head: its queries, its keys, and the values of each of its value heads.
     pub(crate) fn parts_of(&self, key_head: usize) -> impl Iterator<Item = Range<usize>> {
         let HeadLayout { key_dim, value_dim, .. } = *self;
         let (queries, keys) = (key_head * key_dim, self.key_width() + key_head * key_dim);
@@ -66,27 +66,27 @@ impl HeadLayout {
         pairs.chain(values.map(move |first| first..first + value_dim))
     }
 
-    /// Values of all parts of a key head.
+    /// Width of all channels of a key head.
     pub(crate) fn width_of_parts(&self) -> usize {
         2 * self.key_dim + self.value_heads / self.key_heads * self.value_dim
     }
 }
 
-/// The raw inputs of the convolution that later tokens still see: those of the chunk of the last
-/// position and the `taps - 1` before it, so that one can go back within the chunk, as in
+/// Input rows of the convolution that later tokens still need: those of the chunk of the last
+/// position and the `taps - 1` before it, so that rollback within the chunk is possible, as in
 /// [`DeltaState`](crate::DeltaState).
 #[derive(Clone)]
 pub struct ConvState {
     channels: usize,
-    /// Rows before the border.
+    /// Number of rows before the border.
     before: usize,
     place: ChunkPosition,
-    /// `[before + CHUNK, channels]`; row `before` is that of position `border`.
+    /// Rows `[before + CHUNK, channels]`; row `before` is that of position `border`.
     rows: Vec<f32>,
 }
 
 impl ConvState {
-    /// Zeros stand before the first token. Panics without taps, or if the size overflows.
+    /// Creates rows of zeros before the first token. Panics without taps, or if the size overflows.
     pub fn new(channels: usize, taps: usize) -> ConvState {
         let bytes = ConvState::planned_bytes(channels, taps).expect("taps, and rows that fit in memory");
         ConvState { channels, before: taps - 1, place: ChunkPosition::default(), rows: zeros(bytes / size_of::<f32>()) }
@@ -102,30 +102,30 @@ impl ConvState {
         self.rows.len() * size_of::<f32>()
     }
 
-    /// The `taps - 1` rows before the next position, `[taps - 1, channels]`.
+    /// Returns the `taps - 1` rows before the next position, `[taps - 1, channels]`.
     pub fn last_rows(&self) -> &[f32] {
         &self.rows[self.place.entries() * self.channels..][..self.before * self.channels]
     }
 
-    /// The `taps - 1` rows before the border, for a later [`ConvState::set_rows`].
+    /// Returns the `taps - 1` rows before the border, for a later [`ConvState::set_rows`].
     pub fn border_rows(&self) -> &[f32] {
         &self.rows[..self.before * self.channels]
     }
 
-    /// As [`DeltaState::truncate`](crate::DeltaState::truncate).
+    /// Rolls back like [`DeltaState::truncate`](crate::DeltaState::truncate).
     pub fn truncate(&mut self, len: usize) {
         self.place.truncate(len);
     }
 
-    /// Goes to the border `position`, before which `rows` stood. Panics if it is none, or if `rows`
-    /// has another size.
+    /// Moves to the border `position`, with `rows` before it. Panics if it is not a border, or if
+    /// `rows` has another size.
     pub fn set_rows(&mut self, position: usize, rows: &[f32]) {
         assert_eq!(rows.len(), self.before * self.channels, "rows are [{}, {}]", self.before, self.channels);
         self.place = ChunkPosition::new(position, position);
         self.rows[..rows.len()].copy_from_slice(rows);
     }
 
-    /// Back to before the first token.
+    /// Resets to the state before the first token.
     pub fn clear(&mut self) {
         self.rows.fill(0.0);
         self.place = ChunkPosition::default();
@@ -136,26 +136,26 @@ impl ConvState {
         self.used() * size_of::<f32>()
     }
 
-    /// Writes the rows that are still seen.
+    /// Writes the rows that are still needed.
     pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
         write_numbers(&self.rows[..self.used()], to)
     }
 
-    /// Becomes what [`ConvState::write_to`] wrote after `len` positions with the border at
-    /// `border`. On an error it is of no use until it is cleared. Panics unless `border` is one,
-    /// and at most [`CHUNK`] before `len`.
+    /// Restores the output of [`ConvState::write_to`] after `len` positions with the border at
+    /// `border`. After an error it is unusable until it is cleared. Panics unless `border` is a
+    /// chunk border, and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
         self.place = ChunkPosition::new(border, len);
         let used = self.used();
         read_numbers(&mut self.rows[..used], from)
     }
 
-    /// Values of the rows before the border and of those since.
+    /// Number of values in the rows before the border and since.
     fn used(&self) -> usize {
         (self.before + self.place.entries()) * self.channels
     }
 
-    /// What the tasks of one call share of it.
+    /// Shares the rows among the tasks of one call.
     pub(crate) fn share(&mut self) -> SharedRows<'_> {
         SharedRows { channels: self.channels, before: self.before, rows: SharedMut::new(&mut self.rows) }
     }
@@ -168,12 +168,12 @@ impl ConvState {
         self.channels
     }
 
-    /// Rows before the border: one less than taps.
+    /// Number of rows before the border: one less than taps.
     pub(crate) fn before(&self) -> usize {
         self.before
     }
 
-    /// `n` rows have been written behind those there were.
+    /// Records that `n` rows have been written after the existing ones.
     pub(crate) fn advance(&mut self, n: usize) {
         self.place = self.place.after(n);
     }
@@ -188,19 +188,20 @@ pub(crate) struct SharedRows<'a> {
 }
 
 impl SharedRows<'_> {
-    /// The channels `part` of a row, the first of which is the `before`th before the border.
+    /// Returns the channels `part` of a row, counted from `before` rows before the border.
     ///
     /// # Safety
-    /// While the result lives, nobody else may use these channels of this row.
+    /// While the result lives, no other reference to these channels of this row may be in use.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn row(&self, row: usize, part: Range<usize>) -> &mut [f32] {
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.rows.slice(row * self.channels + part.start, part.len()) }
     }
 }
 
 /// mixed`[n, width]` = silu(Σⱼ taps[j] · raw[t + j]), for raw`[taps - 1 + n, width]` and
-/// taps`[taps, width]`, the newest row's last. The width is whole vectors of every variant.
+/// taps`[taps, width]`, the tap of the newest row last. The width is a multiple of the vectors of
+/// every variant.
 #[inline(always)]
 pub(crate) fn convolve<I: Isa>(isa: I, raw: &[f32], taps: &[f32], width: usize, mixed: &mut [f32]) {
     for (t, mixed) in mixed.chunks_exact_mut(width).enumerate() {

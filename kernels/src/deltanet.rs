@@ -1,28 +1,28 @@
-//! The gated delta rule (Yang et al., "Gated Delta Networks", 2024): attention with a memory of
-//! fixed size.
+//! The gated delta rule (Yang et al., "Gated Delta Networks", 2024): linear attention with a
+//! recurrent state of fixed size.
 //!
-//! Each value head keeps a matrix S`[key_dim, value_dim]`. A token lets it fade, corrects what it
-//! recalls for the token's key, and reads it:
+//! Each value head keeps a matrix S`[key_dim, value_dim]`. A token decays it, corrects the value
+//! that it holds for the token's key, and reads it with the query:
 //! ```text
 //! S ← e^g S;   u = β (v - Sᵀ k);   S ← S + k uᵀ;   o = Sᵀ q
 //! ```
-//! Unrolled over a chunk that begins with the memory S₀, with Gᵢ = g₁ + … + gᵢ, that is
+//! Unrolled over a chunk that begins with the state S₀, with Gᵢ = g₁ + … + gᵢ:
 //! ```text
 //! uᵢ = βᵢ (vᵢ - e^Gᵢ S₀ᵀ kᵢ - Σ_{j<i} e^(Gᵢ-Gⱼ) (kⱼ·kᵢ) uⱼ)
 //! oᵢ =          e^Gᵢ S₀ᵀ qᵢ + Σ_{j≤i} e^(Gᵢ-Gⱼ) (kⱼ·qᵢ) uⱼ
 //! S  =          e^Gₙ S₀     + Σ_{j≤n} e^(Gₙ-Gⱼ) kⱼ uⱼᵀ
 //! ```
-//! Here a chunk is [`CHUNK`] positions of the sequence, counted from its beginning, however the
-//! sequence is cut into calls: S₀ stays as it is until the chunk is over, and k, u and G of its
-//! tokens are kept beside it. Three things follow. A token alone and a token among many go through
-//! the same sums in the same order, so a result is the same to the bit for every cut. Within the
-//! chunk one goes back by forgetting entries. And a decoding step reads S once and does not write
-//! it: with 128 x 128 values and 32 positions that is 64 KiB + 16 KiB on average + 6 KiB for the
+//! A chunk is [`CHUNK`] positions of the sequence, counted from its beginning, independent of how
+//! the sequence is divided into calls: S₀ is unchanged until the chunk is complete, and k, u and G
+//! of its tokens are kept beside it. This has three effects. A single token and a token among many
+//! use the same sums in the same order, so results are bit-identical for every division. Rollback
+//! within the chunk only removes entries. And a decode step reads S once and does not write it:
+//! with 128 x 128 values and 32 positions that is 64 KiB + 16 KiB on average + 6 KiB for the
 //! folding, where a step that reads and writes S moves 128 KiB.
 //!
 //! Differences of G are taken before the exponential and never exceed 0, and G is summed in f64, so
-//! a head that forgets everything at each token (G of some thousands) neither overflows nor loses
-//! what the next tokens say.
+//! a head that decays completely at each token (G of some thousands) neither overflows nor loses
+//! the contributions of the next tokens.
 
 mod position;
 mod prefetch;
@@ -46,52 +46,52 @@ pub use state::DeltaState;
 use state::{Fold, fade};
 use token::{Token, gated_norm, log_decay, sigmoid};
 
-/// Positions that share a base memory. More of them make a step read more entries, fewer fold more
-/// often: a step moves 82, 86 or 99 KiB of a head of 128 x 128 with chunks of 16, 32 or 64, and a
-/// prompt multiplies longer rows.
+/// Number of positions that share a base state S₀. With more of them a step reads more entries,
+/// with fewer it folds more often: a step moves 82, 86 or 99 KiB of a head of 128 x 128 with chunks
+/// of 16, 32 or 64, and prefill multiplies longer rows with larger chunks.
 pub const CHUNK: usize = 32;
 
-/// Rows of S are padded to whole vectors of every variant.
+/// Alignment of the rows of S in values: whole vectors of every variant.
 const WIDEST: usize = 16;
-/// Log decay of one token at least: e⁻⁸⁸ is no normal number any more, and -∞ minus -∞ would be
+/// Least log decay of one token: e⁻⁸⁸ is below the normal numbers of f32, and -∞ minus -∞ would be
 /// NaN.
 const LOWEST_DECAY: f64 = -88.0;
-/// Above this ln(1 + eˣ) is x.
+/// Bound above which ln(1 + eˣ) is computed as x.
 const SOFTPLUS_IS_LINEAR: f64 = 20.0;
 
-/// What the projections of a layer make of `n` tokens.
+/// Outputs of a layer's projections for `n` tokens.
 #[derive(Clone, Copy)]
 pub struct DeltaInput<'a> {
-    /// q | k | v before the convolution `[n, channels]`
+    /// Inputs of the convolution q | k | v `[n, channels]`
     pub raw: &'a [f32],
-    /// `[n, value_heads, value_dim]`
+    /// Gate of the output `[n, value_heads, value_dim]`
     pub z: &'a [f32],
-    /// `[n, value_heads]`
+    /// Input of the decay `[n, value_heads]`
     pub a: &'a [f32],
-    /// `[n, value_heads]`
+    /// Input of the write strength `[n, value_heads]`
     pub b: &'a [f32],
 }
 
-/// The few numbers of a layer that stand behind its projections.
+/// Small weights of a layer, without its projections.
 #[derive(Clone, Copy)]
 pub struct DeltaWeights<'a> {
-    /// `[taps, channels]`, the newest token's last
+    /// Taps `[taps, channels]`, that of the newest token last
     pub taps: &'a [f32],
-    /// -exp(A_log) `[value_heads]`
+    /// Decay rate -exp(A_log) `[value_heads]`
     pub rate: &'a [f32],
-    /// `[value_heads]`
+    /// Bias of the decay's input `[value_heads]`
     pub dt_bias: &'a [f32],
-    /// `[value_dim]`
+    /// Weight of the output norm `[value_dim]`
     pub norm: &'a [f32],
     pub norm_eps: f32,
 }
 
-/// Where what a layer remembers at one border is to be kept as well, if the tokens cross it.
+/// Destination for a copy of a layer's state at one border, if the tokens cross it.
 pub struct Keep<'a> {
     pub border: usize,
-    /// Becomes [`ConvState::border_rows`].
+    /// Copy of [`ConvState::border_rows`].
     pub rows: &'a mut [f32],
-    /// Becomes [`DeltaState::base`].
+    /// Copy of [`DeltaState::base`].
     pub base: &'a mut [f32],
 }
 
@@ -101,7 +101,7 @@ pub struct Keep<'a> {
 /// - β = σ(b), g = rate · softplus(a + dt_bias) and the rule give o;
 /// - norm(o) = o / sqrt(mean(o²) + eps) · norm.
 ///
-/// One pass over the memory: key heads run in parallel, each with its value heads. Panics if the
+/// Reads the state in one pass: key heads run in parallel, each with its value heads. Panics if the
 /// lengths or the positions of the two states disagree.
 #[allow(clippy::too_many_arguments)]
 pub fn delta_rule(
@@ -175,14 +175,14 @@ fn check(heads: &HeadLayout, n: usize, before: usize, input: &DeltaInput, weight
     assert_eq!(weights.norm.len(), heads.value_dim, "norm");
 }
 
-/// What all tasks of one call see. Every key head has its own part of each shared slice.
+/// Data shared by all tasks of one call. Every key head has its own part of each shared slice.
 struct Shared<'a> {
     input: &'a DeltaInput<'a>,
     weights: &'a DeltaWeights<'a>,
     heads: HeadLayout,
     stride: usize,
     n: usize,
-    /// Before the first token.
+    /// Position before the first token.
     place: ChunkPosition,
     ahead: Prefetch,
     keep_border: usize,
@@ -226,7 +226,7 @@ impl Kernel for OfKeyHead<'_> {
 }
 
 impl OfKeyHead<'_> {
-    /// Asks for the memory of a key head, if that has not been done.
+    /// Prefetches the state of a key head, if that has not been done.
     #[inline(always)]
     fn ask<I: Isa>(&mut self, isa: I, key_head: usize) {
         if self.room.asked != Some(key_head) {
@@ -247,13 +247,13 @@ impl OfKeyHead<'_> {
         }
     }
 
-    /// The last rows of the full chunk become those before the next.
+    /// Copies the last rows of the full chunk to the place before the next chunk.
     fn turn(&mut self, keep: bool) {
         let Shared { heads, rows, keep_rows, .. } = self.shared;
         for row in 0..rows.before {
             for part in heads.parts_of(self.key_head) {
-                // SAFETY: these channels belong to this key head, which has one task; and the rows
-                // are two.
+                // SAFETY: these channels belong to this key head, which has one task; and the two
+                // rows differ.
                 let (to, from) = unsafe { (rows.row(row, part.clone()), rows.row(CHUNK + row, part.clone())) };
                 to.copy_from_slice(from);
                 if keep {
@@ -286,8 +286,8 @@ impl OfKeyHead<'_> {
         }
     }
 
-    /// q, k and v of tokens `done..done + count` of the call, which are entries `first..` of the
-    /// chunk. Their raw rows are remembered.
+    /// Computes q, k and v of tokens `done..done + count` of the call, which are entries `first..`
+    /// of the chunk. Keeps their input rows.
     #[inline(always)]
     fn mix<I: Isa>(&mut self, isa: I, done: usize, first: usize, count: usize) {
         let Shared { heads, input, rows, .. } = self.shared;
@@ -315,7 +315,7 @@ impl OfKeyHead<'_> {
         }
     }
 
-    /// What these tokens leave and read, when they are mixed.
+    /// Computes the errors u and the outputs o of these tokens, after they are mixed.
     #[inline(always)]
     fn tokens<I: Isa>(&mut self, isa: I, done: usize, first: usize, count: usize) {
         let Shared { heads, stride, base, keys, .. } = *self.shared;
@@ -329,7 +329,7 @@ impl OfKeyHead<'_> {
         }
         let columns = (first + count).next_multiple_of(WIDEST);
         let HeadScratch { mixed, dots, .. } = &mut *self.room;
-        // Rows k₀ q₀ k₁ q₁ …: a decoding step is the first two.
+        // Rows k₀ q₀ k₁ q₁ …: a decode step uses the first two.
         let rows = Rows { x: mixed, of: [key_dim, 0], step: width, len: key_dim, pairs: count };
         multiply(isa, &rows, keys, CHUNK, columns, None, false, dots);
         for (group, value_head) in heads.value_heads_of(self.key_head).enumerate() {
@@ -339,7 +339,7 @@ impl OfKeyHead<'_> {
             let rows = Rows { x: mixed, of: [key_dim, 0], step: width, len: key_dim, pairs: count };
             multiply(isa, &rows, base, stride, stride, None, done == 0, reads);
             if done + count == self.shared.n {
-                // Each thread is given heads that follow each other.
+                // Each thread is given consecutive heads.
                 self.ask(isa, self.key_head + 1);
             }
             for t in 0..count {
@@ -348,8 +348,8 @@ impl OfKeyHead<'_> {
         }
     }
 
-    /// uᵢ and oᵢ of one head, for token `at` of the call, entry `i` of the chunk, pair `t` of the
-    /// products.
+    /// Computes uᵢ and oᵢ of one head, for token `at` of the call, entry `i` of the chunk, pair `t`
+    /// of the products.
     #[inline(always)]
     fn token<I: Isa>(&mut self, isa: I, (value_head, group): (usize, usize), at: usize, i: usize, t: usize) {
         let Shared { input, weights, heads, stride, errors, decays, out, .. } = *self.shared;

@@ -1,17 +1,17 @@
-//! Operations that go over vectors once or twice.
+//! Operations that pass over vectors once or twice.
 
 use crate::isa::{Isa, Kernel, exp, sigmoid, silu};
 use crate::{Simd, reference};
 
-/// `len` zeros that are in memory. `vec![0.0; len]` is only a promise of the system's, kept at the
-/// first touch: in the middle of an answer, and after the bytes were counted.
+/// Allocates `len` zeros in mapped memory. `vec![0.0; len]` is mapped only at first access: in the
+/// middle of an answer, and after the bytes were counted.
 pub fn zeros(len: usize) -> Vec<f32> {
     let mut zeros = std::hint::black_box(Vec::with_capacity(len));
     zeros.resize(len, 0.0);
     zeros
 }
 
-/// Values that are summed in f32 lanes before they are added up in f64.
+/// Number of values summed in f32 lanes before they are added up in f64.
 const STRETCH: usize = 1024;
 
 /// y`[n, dim]` = x / sqrt(mean(x²) + eps) · weight, row by row; weight`[dim]`. Panics if the
@@ -52,9 +52,9 @@ pub fn add(simd: Simd, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Whole vectors of two slices as they come, and their tails with zeros behind them: `$body` sees
-/// `$a` and `$b` as vectors and gives one, which is stored to `$to`. (A macro, because a closure
-/// cannot be made to inline.)
+/// Maps two slices in whole vectors, with their tails padded by zeros: `$body` reads `$a` and `$b`
+/// as vectors and gives one, which is stored to `$to`. (A macro, because a closure cannot be forced
+/// to inline.)
 macro_rules! map_vectors {
     ($isa:ident, $a:ident = $from_a:expr, $b:ident = $from_b:expr, $to:expr => $body:expr) => {{
         let (from_a, from_b, to): (&[f32], &[f32], &mut [f32]) = ($from_a, $from_b, $to);
@@ -77,7 +77,7 @@ macro_rules! map_vectors {
 
 pub(crate) use map_vectors;
 
-/// Multiplies `$to` value by value with `$body` of the slice `$from`, which it sees as vectors
+/// Multiplies `$to` value by value with `$body` of the slice `$from`, which it reads as vectors
 /// `$a`.
 macro_rules! multiply_vectors {
     ($isa:ident, $to:expr, $a:ident = $from:expr => $body:expr) => {{
@@ -96,7 +96,7 @@ macro_rules! multiply_vectors {
     }};
 }
 
-/// A vector of any variant that begins with `tail` and ends with `filling`.
+/// Pads `tail` with `filling` to a vector of any variant.
 #[inline(always)]
 pub(crate) fn padded(tail: &[f32], filling: f32) -> [f32; 16] {
     let mut vector = [filling; 16];
@@ -159,7 +159,7 @@ pub(crate) fn sum_of_squares<I: Isa>(isa: I, x: &[f32]) -> f64 {
     total
 }
 
-/// x = exp(x - max); returns the sum of them.
+/// x = exp(x - max); returns the sum of the results.
 #[inline(always)]
 pub(crate) fn exp_from<I: Isa>(isa: I, max: f32, x: &mut [f32]) -> f32 {
     let (max, mut sum) = (isa.splat(max), isa.zero());
@@ -180,7 +180,7 @@ pub(crate) fn exp_from<I: Isa>(isa: I, max: f32, x: &mut [f32]) -> f32 {
     isa.sum(sum)
 }
 
-/// The largest of some values; NaN is passed over, and of nothing it is -∞.
+/// Returns the largest of some values; ignores NaN, and returns -∞ for no values.
 #[inline(always)]
 pub(crate) fn largest<I: Isa>(isa: I, x: &[f32]) -> f32 {
     let mut most = isa.splat(f32::NEG_INFINITY);

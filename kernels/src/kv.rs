@@ -1,4 +1,4 @@
-//! Keys and values of the positions so far.
+//! Cache of the keys and values of the positions so far.
 
 mod eight;
 
@@ -11,16 +11,17 @@ pub use eight::KvCache8;
 pub(crate) use eight::{GROUP, TILE};
 use half::f16;
 
-/// Positions that stand together in the key cache.
+/// Number of positions that are stored together in the key cache.
 pub(crate) const KEY_BLOCK: usize = 16;
-/// Positions that are allocated together; a multiple of what attention reads at a time.
+/// Number of positions that are allocated together; a multiple of the number that attention reads
+/// at a time.
 pub(crate) const SEGMENT: usize = 128;
 
-/// What keys and values are kept as, each by itself: `f16` (half the memory) or `f32`.
+/// Number format of cached keys and values: `f16` (half the memory) or `f32`.
 pub trait KvElement: Number + lanes::Load {
-    /// The nearest finite value; NaN stays NaN. Attention multiplies what a token does not see with
-    /// 0, and infinity would make NaN of the tokens before it. Only `f32`, which is for
-    /// comparisons, takes everything as it is.
+    /// Converts to the nearest finite value; NaN stays NaN. Attention multiplies masked tokens by
+    /// 0, and infinity would turn the results of earlier tokens into NaN. Only `f32`, which is for
+    /// comparisons, stores every value unchanged.
     fn from_f32(value: f32) -> Self;
     fn to_f32(self) -> f32;
 }
@@ -28,9 +29,9 @@ pub trait KvElement: Number + lanes::Load {
 pub(crate) mod lanes {
     use super::*;
 
-    /// Keeps other crates from adding elements that no kernel can read.
+    /// Sealed: other crates cannot add elements that no kernel can read.
     pub trait Load: Copy + Send + Sync + 'static {
-        /// The first `Isa::LANES` values of `from`.
+        /// Loads the first `Isa::LANES` values of `from`.
         fn load<I: Isa>(isa: I, from: &[Self]) -> I::Floats;
     }
 
@@ -67,13 +68,12 @@ impl KvElement for f32 {
     }
 }
 
-/// Keys and values of one layer. What stands beyond the positions that a call names is never read,
-/// so going back to an earlier position is simply to store there again. It grows by whole segments,
-/// and what it has stays where it is.
+/// Keys and values of one layer. Entries beyond the positions of a call are never read, so rollback
+/// just stores there again. It grows by whole segments, and its contents stay in place.
 ///
-/// In a segment values lie as `[kv_head, position, head_dim]`, and keys as `[kv_head, position /
-/// 16, head_dim, position % 16]`: the scores of sixteen positions then come out in sixteen lanes,
-/// and no sum across lanes is needed.
+/// In a segment values have the layout `[kv_head, position, head_dim]`, and keys `[kv_head,
+/// position / 16, head_dim, position % 16]`: the scores of sixteen positions are then computed in
+/// sixteen lanes, and no sum across lanes is needed.
 #[derive(Clone)]
 pub struct KvCache<E = f16> {
     layout: Layout,
@@ -86,7 +86,7 @@ struct Segment<E> {
     values: Vec<E>,
 }
 
-/// Where in a segment a key or value lies.
+/// Layout of keys and values in a segment.
 #[derive(Clone, Copy, PartialEq)]
 struct Layout {
     kv_heads: usize,
@@ -94,25 +94,25 @@ struct Layout {
 }
 
 impl Layout {
-    /// Where a value begins.
+    /// Offset of a value.
     #[inline(always)]
     fn value_at(self, head: usize, position: usize) -> usize {
         (head * SEGMENT + position % SEGMENT) * self.head_dim
     }
 
-    /// Where a key begins.
+    /// Offset of a key.
     #[inline(always)]
     fn key_at(self, head: usize, position: usize) -> usize {
         (head * SEGMENT + position % SEGMENT / KEY_BLOCK * KEY_BLOCK) * self.head_dim + position % KEY_BLOCK
     }
 
-    /// Where the values of the first `count` positions lie.
+    /// Ranges of the values of the first `count` positions.
     fn values(self, count: usize) -> impl Iterator<Item = Range<usize>> {
         (0..self.kv_heads).map(move |head| self.value_at(head, 0)..self.value_at(head, 0) + count * self.head_dim)
     }
 
-    /// Where the keys of the first `count` positions lie: whole blocks, then of the last the
-    /// columns that are used.
+    /// Ranges of the keys of the first `count` positions: whole blocks, then the used columns of
+    /// the last one.
     fn keys(self, count: usize) -> impl Iterator<Item = Range<usize>> {
         let (whole, columns) = (count / KEY_BLOCK * KEY_BLOCK, count % KEY_BLOCK);
         let rows = if columns == 0 { 0 } else { self.head_dim };
@@ -126,7 +126,7 @@ impl Layout {
 }
 
 impl<E: Number> KvCache<E> {
-    /// Room for `capacity` positions.
+    /// Creates a cache for `capacity` positions.
     ///
     /// Panics if the size overflows; see [`KvCache::planned_bytes`].
     pub fn new(kv_heads: usize, head_dim: usize, capacity: usize) -> KvCache<E> {
@@ -136,7 +136,7 @@ impl<E: Number> KvCache<E> {
         cache
     }
 
-    /// Makes room for `capacity` positions in all, if there is less.
+    /// Grows to `capacity` positions in all, if there are fewer.
     pub fn grow(&mut self, capacity: usize) {
         let values = self.layout.kv_heads * self.layout.head_dim * SEGMENT;
         let zeros = || vec![<E as Zero>::ZERO; values];
@@ -145,7 +145,7 @@ impl<E: Number> KvCache<E> {
         }
     }
 
-    /// Bytes of a cache with room for `capacity` positions; `None` if they overflow.
+    /// Bytes of a cache for `capacity` positions; `None` if they overflow.
     pub fn planned_bytes(kv_heads: usize, head_dim: usize, capacity: usize) -> Option<usize> {
         let capacity = capacity.checked_next_multiple_of(SEGMENT)?;
         kv_heads.checked_mul(head_dim)?.checked_mul(capacity)?.checked_mul(2 * size_of::<E>())
@@ -156,17 +156,17 @@ impl<E: Number> KvCache<E> {
         self.segments.iter().map(|segment| 2 * segment.keys.len() * size_of::<E>()).sum()
     }
 
-    /// Positions there is room for: what was asked for, rounded up to a whole segment.
+    /// Number of positions that fit: the requested number, rounded up to a whole segment.
     pub fn capacity(&self) -> usize {
         self.segments.len() * SEGMENT
     }
 
-    /// Bytes that [`KvCache::write_to`] writes of `len` positions.
+    /// Bytes that [`KvCache::write_to`] writes for `len` positions.
     pub fn written_bytes(&self, len: usize) -> usize {
         2 * self.layout.kv_heads * self.layout.head_dim * len * size_of::<E>()
     }
 
-    /// Writes the keys and values of the first `len` positions, and of no other. Panics beyond the
+    /// Writes the keys and values of the first `len` positions, and of no others. Panics beyond the
     /// capacity.
     pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
         assert!(len <= self.capacity(), "position {len} of {}", self.capacity());
@@ -178,7 +178,7 @@ impl<E: Number> KvCache<E> {
         Ok(())
     }
 
-    /// Grows to `len` positions and reads what [`KvCache::write_to`] wrote of as many.
+    /// Grows to `len` positions and reads the output of [`KvCache::write_to`] for as many.
     pub fn read_from(&mut self, len: usize, from: &mut impl Read) -> io::Result<()> {
         self.grow(len);
         let layout = self.layout;
@@ -194,22 +194,22 @@ impl<E: Number> KvCache<E> {
         self.layout == Layout { kv_heads, head_dim }
     }
 
-    /// Keys of the sixteen positions from `position` on, `[head_dim, 16]`; `position` is a multiple
-    /// of sixteen.
+    /// Returns the keys of the sixteen positions from `position` on, `[head_dim, 16]`; `position`
+    /// is a multiple of sixteen.
     #[inline(always)]
     pub(crate) fn key_block(&self, head: usize, position: usize) -> &[E] {
         let at = self.layout.key_at(head, position);
         &self.segments[position / SEGMENT].keys[at..][..KEY_BLOCK * self.layout.head_dim]
     }
 
-    /// Values `[count, head_dim]` from `position` on, all in one segment.
+    /// Returns the values `[count, head_dim]` from `position` on, all in one segment.
     #[inline(always)]
     pub(crate) fn values(&self, head: usize, position: usize, count: usize) -> &[E] {
         let at = self.layout.value_at(head, position);
         &self.segments[position / SEGMENT].values[at..][..count * self.layout.head_dim]
     }
 
-    /// Where the key of a position goes, value after value.
+    /// Returns the places of a position's key, value by value.
     fn key_mut(&mut self, head: usize, position: usize) -> impl Iterator<Item = &mut E> {
         let at = self.layout.key_at(head, position);
         self.segments[position / SEGMENT].keys[at..].iter_mut().step_by(KEY_BLOCK).take(self.layout.head_dim)

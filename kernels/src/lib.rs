@@ -1,25 +1,25 @@
-//! The operations of Sotto's language model engine, and nothing but the operations.
+//! Compute kernels of Sotto's language model engine.
 //!
-//! - [`BlockType`], [`Matrix`]: weights as GGML stores them, where they lie; those of MLX through
-//!   [`repack_affine`].
-//! - [`Simd`]: which instructions are used, chosen once at run time. [`Pool`]: threads that spin
+//! - [`BlockType`], [`Matrix`]: weights in GGML's storage formats, unchanged in the file; those of
+//!   MLX through [`repack_affine`].
+//! - [`Simd`]: the instruction set in use, chosen once at run time. [`Pool`]: threads that spin
 //!   briefly, then sleep.
 //! - [`matmul`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
 //! - [`attention`] over a [`KvCache`] or a [`KvCache8`]; [`Rope`]; [`rms_norm`], [`silu_mul`],
 //!   [`sigmoid_mul`], [`add`].
 //! - [`delta_rule`]: gated DeltaNet with its convolution, over a [`ConvState`] and a
 //!   [`DeltaState`].
-//! - [`reference`]: the plain scalar truth, in f64, that all of it is tested against; its way of
-//!   taking blocks apart is also [`unpack_row`].
+//! - [`reference`]: the scalar reference in f64, which everything is tested against; [`unpack_row`]
+//!   uses its unpacking of blocks too.
 //!
-//! Activations are f32 at every door. Where they meet quantised weights they become whole numbers
-//! of 16 bits with a scale for each group, and products are summed exactly within the group:
-//! rounding activations to int8 turned right answers of small models into wrong ones. Rows of at
-//! most 512 quantised weights are unpacked and meet the activations in f32, because over so few
-//! terms even 16 bits can be noticed. Where tiles of bf16 are multiplied, activations are cut into
-//! three such numbers, which lose nothing. Shapes are given as `[outer, inner]`, inner contiguous.
-//! Lengths that contradict each other are errors of the calling code and panic; what comes from a
-//! file is checked by [`Matrix::new`].
+//! Activations are f32 in every interface. For products with quantised weights they are rounded to
+//! integers of 16 bits with a scale for each group, and products are summed exactly within the
+//! group: rounding activations to int8 turned right answers of small models into wrong ones. Rows
+//! of at most 512 quantised weights are unpacked and multiplied by the activations in f32, because
+//! over so few terms even 16 bits are noticeable. For tiles of bf16, activations are split into
+//! three bf16 numbers, which lose nothing. Shapes are given as `[outer, inner]`, inner contiguous.
+//! Lengths that contradict each other are errors of the caller and panic; sizes from a file are
+//! checked by [`Matrix::new`].
 
 mod affine;
 mod attention;
@@ -42,8 +42,8 @@ mod simd;
 #[cfg(test)]
 #[path = "../../tests/common/skip.rs"]
 mod testing;
-// Where processors have no tiles nobody can make a value that stands for them, and what they would
-// do is out of reach.
+// Without tile instructions no value of the tile types can be created, so their code is
+// unreachable.
 #[cfg_attr(not(any(test, target_arch = "x86_64")), allow(dead_code, unreachable_code, unused_variables))]
 mod tiles;
 

@@ -1,17 +1,16 @@
-//! What this machine can do at most, measured with the same vectors and threads as the kernels: the
-//! yardstick beside which `cargo run --release -p sotto-kernels --example kernel -- time …` puts
-//! its figures.
+//! Peak performance of this machine, measured with the same vectors and threads as the kernels: the
+//! yardstick for the figures of `cargo run --release -p sotto-kernels --example kernel -- time …`.
 
 use crate::isa::{Isa, Kernel};
 use crate::{Pool, Simd};
 
-/// Bytes that a thread reads at a time.
+/// Number of bytes that a thread reads at a time.
 const PIECE: usize = 64 << 10;
-/// Independent sums: enough to hide the latency of a multiply-add.
+/// Number of independent sums: enough to hide the latency of a multiply-add.
 const CHAINS: usize = 12;
 
-/// Reads `bytes` once, with all threads, but for what is less than four vectors at the end; the
-/// result, the largest numbers of some lanes, only keeps the compiler from leaving a read out.
+/// Reads `bytes` once, with all threads, except for a rest of less than four vectors at the end;
+/// the result, the largest numbers of some lanes, only prevents the compiler from removing reads.
 pub fn read(pool: &Pool, simd: Simd, bytes: &[u8]) -> f32 {
     let mut sums = vec![0.0; bytes.len().div_ceil(PIECE)];
     pool.for_pieces(&mut sums, 1, |i, sum, _| {
@@ -20,7 +19,7 @@ pub fn read(pool: &Pool, simd: Simd, bytes: &[u8]) -> f32 {
     sums.iter().sum()
 }
 
-/// Multiply-adds without touching memory; returns how many floating-point operations were done (two
+/// Runs multiply-adds without memory access; returns the number of floating-point operations (two
 /// for each).
 pub fn multiply_add(pool: &Pool, simd: Simd, rounds: usize) -> u64 {
     let mut done = vec![0; 64 * pool.threads()];
@@ -56,7 +55,7 @@ struct MultiplyAdd {
 }
 
 impl Kernel for MultiplyAdd {
-    /// A result that depends on all of it, and the number of operations.
+    /// Result that depends on all of the work, and the number of operations.
     type Out = (f32, u64);
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! A matrix of weights where it lies: row after row as in a file, or in strips.
+//! A matrix of weights in borrowed memory: row after row as in a file, or in strips.
 
 use crate::block::BlockType;
 use crate::interleaved::InterleavedLayout;
@@ -25,10 +25,10 @@ pub struct Matrix<'a> {
     data: &'a [u8],
 }
 
-/// How the weights follow each other.
+/// Storage order of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Row after row, each of so many bytes, a sequence of blocks.
+    /// Rows of blocks, each of this many bytes, one after another.
     Rows {
         row_bytes: usize,
     },
@@ -37,7 +37,8 @@ pub(crate) enum Order {
 }
 
 impl<'a> Matrix<'a> {
-    /// `data` must be exactly the bytes of `rows` rows of `cols` values; it need not be aligned.
+    /// Creates a matrix. `data` must be exactly the bytes of `rows` rows of `cols` values; it need
+    /// not be aligned.
     pub fn new(kind: BlockType, rows: usize, cols: usize, data: &'a [u8]) -> Result<Matrix<'a>, ShapeError> {
         let block = kind.block_len();
         if !cols.is_multiple_of(block) {
@@ -52,7 +53,7 @@ impl<'a> Matrix<'a> {
         Ok(Matrix { kind, rows, cols, order: Order::Rows { row_bytes }, data })
     }
 
-    /// Weights that were packed with this layout.
+    /// Creates a matrix of weights that were packed with this layout.
     ///
     /// Panics if `data` has another length than [`InterleavedLayout::bytes`].
     pub fn strips(layout: &InterleavedLayout, data: &'a [u8]) -> Matrix<'a> {
@@ -61,7 +62,7 @@ impl<'a> Matrix<'a> {
         Matrix { kind, rows, cols, order: Order::Strips(*layout), data }
     }
 
-    /// Weights that were parted into planes.
+    /// Creates a matrix of weights that were split into planes.
     ///
     /// Panics if `data` has another length than [`BitPlaneLayout::bytes`].
     pub fn planes(layout: &BitPlaneLayout, data: &'a [u8]) -> Matrix<'a> {
@@ -82,12 +83,12 @@ impl<'a> Matrix<'a> {
         self.cols
     }
 
-    /// All bytes, as they are read once per matrix-vector product.
+    /// Returns all bytes, which a matrix-vector product reads once.
     pub fn bytes(&self) -> &'a [u8] {
         self.data
     }
 
-    /// The first `rows` rows as a matrix of their own; all of them where there are no more.
+    /// Returns the first `rows` rows as a matrix; all rows if there are no more.
     pub fn top(&self, rows: usize) -> Matrix<'a> {
         let rows = rows.min(self.rows);
         let (order, bytes) = match self.order {
@@ -102,7 +103,8 @@ impl<'a> Matrix<'a> {
         self.order
     }
 
-    /// The values of row `row`. Panics beyond the last row, or if `dst` is not a row.
+    /// Unpacks the values of row `row`. Panics beyond the last row, or if `dst` does not have the
+    /// length of a row.
     pub fn unpack_row(&self, row: usize, dst: &mut [f32]) {
         match self.order {
             Order::Rows { .. } => reference::unpack(self.kind, self.row(row), dst),
@@ -111,13 +113,13 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The blocks of row `row`. Panics beyond the last row, and where there are no rows but strips.
+    /// Returns the blocks of row `row`. Panics beyond the last row, and for strips.
     pub(crate) fn row(&self, row: usize) -> &'a [u8] {
         let row_bytes = self.row_bytes();
         &self.data[row * row_bytes..][..row_bytes]
     }
 
-    /// Rows `first..first + count` as a matrix of their own. Panics as [`Matrix::row`] does.
+    /// Returns rows `first..first + count` as a matrix. Panics as [`Matrix::row`] does.
     pub(crate) fn slice_rows(&self, first: usize, count: usize) -> Matrix<'a> {
         let row_bytes = self.row_bytes();
         Matrix { rows: count, data: &self.data[first * row_bytes..][..count * row_bytes], ..*self }

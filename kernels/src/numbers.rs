@@ -1,15 +1,15 @@
-//! Numbers as the bytes they lie in, for memories that are written down and read back on the same
-//! kind of machine.
+//! Numbers as bytes in memory order, for states that are written and read back on the same kind of
+//! machine.
 
 use std::io::{self, Read, Write};
 
 use half::f16;
 
-/// A number without padding, for which every pattern of bits is a value.
+/// A number type without padding, for which every bit pattern is a value.
 pub trait Number: sealed::Number {}
 
 mod sealed {
-    /// Keeps other crates from adding types for which the conversions below would not hold.
+    /// Sealed: other crates cannot add types for which the conversions below are invalid.
     pub trait Number: Copy + Send + Sync + 'static {
         const ZERO: Self;
     }
@@ -33,11 +33,11 @@ pub fn write_numbers<T: Number>(values: &[T], to: &mut impl Write) -> io::Result
     to.write_all(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) })
 }
 
-/// Fills `values` with what [`write_numbers`] wrote. On an error some of them are filled and the
-/// others as before.
+/// Fills `values` with the output of [`write_numbers`]. After an error some of them are filled and
+/// the others unchanged.
 pub fn read_numbers<T: Number>(values: &mut [T], from: &mut impl Read) -> io::Result<()> {
-    // SAFETY: the bytes are those of the slice, which is borrowed for as long, and whatever is
-    // written to them is a value of a `Number`.
+    // SAFETY: the bytes are those of the slice, which is borrowed for as long, and any bytes
+    // written to them are a value of a `Number`.
     from.read_exact(unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) })
 }
 

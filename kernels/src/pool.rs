@@ -1,12 +1,12 @@
-//! Threads for one operation after another.
+//! Thread pool for one operation after another.
 //!
-//! An operation is cut into many small tasks. Each thread has a range of them, which it takes one
-//! by one: one that follows the last finds its memory already asked for. Who is done with its own
-//! takes of the others', so that a thread whose core is disturbed does fewer. The caller works too,
-//! and never waits for a thread that has not begun: when no task is left it closes the job, and who
-//! comes late finds it closed. Idle threads spin for [`SPIN`], which is longer than the gaps
-//! between the operations of a token, and then sleep, because audio and speech recognition need the
-//! cores as well.
+//! An operation is divided into many small tasks. Each thread has a range of them, which it takes
+//! one by one: the memory of consecutive tasks is prefetched already. A thread that has finished
+//! its own range takes tasks of the others, so that a thread on a disturbed core does fewer. The
+//! caller works too, and never waits for a thread that has not begun: when no task is left it
+//! closes the job, and late threads find it closed. Idle threads spin for [`SPIN`], which is longer
+//! than the gaps between the operations of a token, and then sleep, because audio and speech
+//! recognition need the cores as well.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -16,44 +16,45 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// How long an idle thread spins before it sleeps. Waking a sleeper costs about as much.
+/// Time for which an idle thread spins before it sleeps. Waking a sleeping thread takes about as
+/// long.
 const SPIN: Duration = Duration::from_micros(40);
-/// Turns of the waiting loop between two looks at the clock.
+/// Number of spins between two reads of the clock.
 const TURNS_PER_LOOK: u32 = 64;
-/// More threads than any machine of today has cores: a request for more is a mistake.
+/// Limit of threads, above the cores of any present machine: a request for more is a mistake.
 const MOST_THREADS: usize = 256;
 
 /// A fixed set of threads that run one job at a time. Dropping the pool ends them.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// Held while a job runs, so that a second caller, or a task that starts a job, notices.
+    /// Lock held while a job runs, so that a second caller, or a task that starts a job, is
+    /// detected.
     busy: Mutex<()>,
 }
 
 struct Shared {
-    /// The number of the job in the upper half, then [`OPEN`], then how many workers are inside the
-    /// job.
+    /// State of the gate: the number of the job in the upper half, then [`OPEN`], then the number
+    /// of workers inside the job.
     gate: AtomicU64,
-    /// Written by the caller alone, while the gate is closed and no worker is inside.
+    /// Current job. Written by the caller alone, while the gate is closed and no worker is inside.
     job: UnsafeCell<Option<Job>>,
-    /// For each thread, the next task of its range.
+    /// Next task of each thread's range.
     next: Vec<Next>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    /// Set by a worker that is about to sleep; whoever clears it wakes the worker.
+    /// Flags set by workers that are about to sleep; the thread that clears one wakes the worker.
     asleep: Vec<AtomicBool>,
     ending: AtomicBool,
-    /// Who waits for the last worker to leave.
+    /// Caller that waits for the last worker to leave.
     caller: Mutex<Option<Thread>>,
 }
 
-/// In a cache line of its own: each thread mostly counts for itself.
+/// Index of the next task, in a cache line of its own, because each thread mostly updates its own.
 #[repr(align(128))]
 #[derive(Default)]
 struct Next(AtomicUsize);
 
-/// A job whose borrow has been forgotten: [`Pool::run`] returns only when nobody can reach it any
-/// more.
+/// A job with an erased lifetime: [`Pool::run`] returns only when no thread can access it any more.
 #[derive(Clone, Copy)]
 struct Job {
     task: *const (dyn Fn(usize, usize) + Sync),
@@ -62,7 +63,7 @@ struct Job {
 }
 
 impl Job {
-    /// The first task of a thread's range, which ends where that of the next begins.
+    /// First task of a thread's range, which ends where that of the next begins.
     fn first_of(&self, thread: usize) -> usize {
         // Not tasks * thread / threads, which could overflow.
         self.tasks / self.threads * thread + (self.tasks % self.threads).min(thread)
@@ -73,8 +74,8 @@ impl Job {
 // no worker is inside (`Pool::open`, after `Pool::close` of the job before), and read only by
 // workers between entering and leaving. The closure behind its pointer is `Sync`.
 unsafe impl Sync for Shared {}
-// SAFETY: nothing in it belongs to the thread that made it; the pointer is covered by the reasoning
-// above.
+// SAFETY: nothing in it is tied to the thread that created it; the pointer is covered by the
+// argument above.
 unsafe impl Send for Shared {}
 
 const OPEN: u64 = 1 << 31;
@@ -82,13 +83,13 @@ const INSIDE: u64 = OPEN - 1;
 const NEXT_JOB: u64 = 1 << 32;
 
 impl Pool {
-    /// A pool of `threads` threads, the calling one included: 1 starts none, and 0 counts as 1. A
-    /// machine that refuses to start a thread gets a smaller pool.
+    /// Creates a pool of `threads` threads, the calling one included: 1 starts none, and 0 counts
+    /// as 1. If the system refuses to start a thread, the pool is smaller.
     pub fn new(threads: usize) -> Pool {
         Pool::started_by(threads, || ())
     }
 
-    /// A pool each thread of which, but for the calling one, calls `begin` before all else.
+    /// Creates a pool whose threads, except for the calling one, call `begin` first.
     pub fn started_by(threads: usize, begin: impl Fn() + Clone + Send + 'static) -> Pool {
         let others = threads.clamp(1, MOST_THREADS) - 1;
         let shared = Arc::new(Shared {
@@ -113,7 +114,7 @@ impl Pool {
         Pool { shared, workers, busy: Mutex::new(()) }
     }
 
-    /// Threads that work on a job, the caller included.
+    /// Number of threads that work on a job, the caller included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
@@ -139,7 +140,7 @@ impl Pool {
         }
     }
 
-    /// [`Pool::run`] over pieces of `data`: `task(i, piece, worker)` for piece `i` of `size`
+    /// Does [`Pool::run`] over pieces of `data`: `task(i, piece, worker)` for piece `i` of `size`
     /// elements, the last of which may be shorter. Panics if `size` is 0.
     pub fn for_pieces<T: Send>(&self, data: &mut [T], size: usize, task: impl Fn(usize, &mut [T], usize) + Sync) {
         assert!(size > 0, "pieces of at least one element");
@@ -154,14 +155,14 @@ impl Pool {
 
     fn open(&self, job: Job) {
         let shared = &*self.shared;
-        // SAFETY: `busy` is held; the gate has been closed and empty since the job before was
+        // SAFETY: `busy` is held; the gate has been closed and empty since the previous job was
         // closed.
         unsafe { *shared.job.get() = Some(job) };
         for (thread, next) in shared.next.iter().enumerate().take(job.threads) {
             next.0.store(job.first_of(thread), Ordering::Relaxed);
         }
         let before = shared.gate.load(Ordering::Relaxed);
-        // SeqCst, as in `sleep`: either the worker sees the new job or this thread sees that it
+        // SeqCst, as in `sleep`: either the worker reads the new job or this thread reads that it
         // sleeps.
         shared.gate.store((before & !(OPEN | INSIDE)).wrapping_add(NEXT_JOB) | OPEN, Ordering::SeqCst);
         for (worker, asleep) in self.workers.iter().zip(&shared.asleep) {
@@ -171,7 +172,8 @@ impl Pool {
         }
     }
 
-    /// Lets no more workers in, waits for those inside, and returns what one of them panicked with.
+    /// Admits no more workers, waits for those inside, and returns the panic of one of them, if
+    /// any.
     fn close(&self) -> Option<Box<dyn Any + Send>> {
         let shared = &*self.shared;
         let inside = |gate: u64| gate & INSIDE != 0;
@@ -192,8 +194,7 @@ impl Drop for Pool {
         self.shared.ending.store(true, Ordering::SeqCst);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
-            // A worker catches what its tasks panic with; it cannot end otherwise than by
-            // returning.
+            // A worker catches panics of its tasks; it only ends by returning.
             let _ = worker.join();
         }
     }
@@ -266,8 +267,8 @@ impl Shared {
     }
 
     fn take_tasks(&self, job: Job, worker: usize) {
-        // SAFETY: whoever is here is inside the job, or is its caller; `run` keeps the closure
-        // until all have left.
+        // SAFETY: this thread is inside the job, or is its caller; `run` keeps the closure until
+        // all have left.
         let task = unsafe { &*job.task };
         let mut ended = EndOnPanic { next: &self.next, tasks: job.tasks, panicking: true };
         for thread in (worker..job.threads).chain(0..worker) {
@@ -284,7 +285,7 @@ impl Shared {
     }
 }
 
-/// Lets nobody take another task of a job in which one has panicked.
+/// Guard that stops all tasks of a job in which one has panicked.
 struct EndOnPanic<'a> {
     next: &'a [Next],
     tasks: usize,
@@ -299,7 +300,7 @@ impl Drop for EndOnPanic<'_> {
     }
 }
 
-/// Spins until `done`, but not longer than [`SPIN`]; says whether it is done.
+/// Spins until `done`, but not longer than [`SPIN`]; returns whether it is done.
 fn spin_until(done: impl Fn() -> bool) -> bool {
     let begin = Instant::now();
     loop {
@@ -316,8 +317,8 @@ fn spin_until(done: impl Fn() -> bool) -> bool {
 }
 
 fn forget_borrow<'a>(task: &'a (dyn Fn(usize, usize) + Sync + 'a)) -> *const (dyn Fn(usize, usize) + Sync) {
-    // SAFETY: only the lifetime in the type of a raw pointer changes; who reads through it says why
-    // it still lives.
+    // SAFETY: only the lifetime in the type of a raw pointer changes; each dereference states why
+    // the closure still lives.
     unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + 'a), _>(task) }
 }
 
@@ -325,7 +326,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A slice that several tasks write to, each to places of its own.
+/// A slice that several tasks write to, each in its own range.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedMut<'a, T> {
     first: *mut T,
@@ -333,7 +334,7 @@ pub(crate) struct SharedMut<'a, T> {
     slice: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the places that tasks write to do not overlap, as `slice` demands, so this is a `&mut
+// SAFETY: the ranges that tasks write to do not overlap, as `slice` requires, so this is a `&mut
 // [T]` cut into pieces.
 unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 // SAFETY: as above.
@@ -344,7 +345,7 @@ impl<'a, T> SharedMut<'a, T> {
         SharedMut { first: slice.as_mut_ptr(), len: slice.len(), slice: std::marker::PhantomData }
     }
 
-    /// Elements `first..first + count`. Panics beyond the end.
+    /// Returns elements `first..first + count`. Panics beyond the end.
     ///
     /// # Safety
     /// While the result lives, no other slice of an overlapping range may be in use.
@@ -394,7 +395,8 @@ mod tests {
             while !pool.shared.asleep[0].load(Ordering::SeqCst) {
                 std::thread::yield_now();
             }
-            // Both tasks must run at the same time for either to end, so the sleeper has to come.
+            // Both tasks must run at the same time for either to end, so the sleeping thread must
+            // wake.
             let meeting = std::sync::Barrier::new(2);
             pool.run(2, |_, _| {
                 meeting.wait();

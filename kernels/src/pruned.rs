@@ -1,11 +1,11 @@
-//! The best rows of a long product, without reading all of it: for the output head of a language
-//! model, of which greedy and top-k choices need a few rows out of a hundred thousand and more.
+//! Search for the best rows of a long product, without reading all of it: for the output head of a
+//! language model, where greedy and top-k sampling need a few rows out of a hundred thousand and
+//! more.
 //!
-//! The codes of 8-bit weights are parted into planes ([`layout`]): their high five bits with the
-//! scales stand first in a strip, the low three apart behind them. So nothing is held twice. A
-//! coarse pass reads the first 5.5 of 8.5 bits and gives each row a value that its product cannot
-//! exceed; the strips that this does not exclude are then computed as the full product computes
-//! them, to the bit.
+//! The codes of 8-bit weights are split into planes ([`layout`]): their high five bits with the
+//! scales come first in a strip, the low three separately after them. Nothing is stored twice. A
+//! coarse pass reads the first 5.5 of 8.5 bits and gives each row an upper bound of its product;
+//! the strips that this does not exclude are then computed bit-identical to the full product.
 //!
 //! # The bound
 //!
@@ -17,28 +17,28 @@
 //! 12 % only, and a number for each group is much more to read than one for each row.)
 //!
 //! Both are computed in f32. In a sum of terms tᵢ whose computation rounds n times in all, the
-//! error is at most γ Σ |tᵢ|, γ = n u / (1 - n u), u = 2⁻²⁴. The sums of whole numbers in a group
-//! are exact. The terms of e are the groups' d s Σ (8 h + l - o) q and m s Σ q, those of c are 8 d
-//! s Σ h q and (d (3.5 - o) + m) s Σ q; by Cauchy and Schwarz again the sums of their sizes are at
-//! most ‖d (8 h + l - o)‖ ‖x̂‖, ‖m‖ ‖x̂‖, ‖8 d h‖ ‖x̂‖ and ‖d (3.5 - o) + m‖ ‖x̂‖. A term rounds at
-//! most three times before it is added, and G groups add 2 G terms; n = 2 G + 8 also covers c +
-//! bound itself. What underflow may take is below 2⁻¹⁰⁰ in all and is added as such.
+//! error is at most γ Σ |tᵢ|, γ = n u / (1 - n u), u = 2⁻²⁴. The sums of integers in a group are
+//! exact. The terms of e are the groups' d s Σ (8 h + l - o) q and m s Σ q, those of c are 8 d s Σ
+//! h q and (d (3.5 - o) + m) s Σ q; by Cauchy and Schwarz again the sums of their sizes are at most
+//! ‖d (8 h + l - o)‖ ‖x̂‖, ‖m‖ ‖x̂‖, ‖8 d h‖ ‖x̂‖ and ‖d (3.5 - o) + m‖ ‖x̂‖. A term rounds at most
+//! three times before it is added, and G groups add 2 G terms; n = 2 G + 8 also covers c + bound
+//! itself. The loss by underflow is below 2⁻¹⁰⁰ in all and is added as such.
 //!
-//! Rounding moves a value by no more than 2⁻¹⁵ of the largest of its 32, so ‖x̂‖ is at most (1 +
-//! 2⁻¹²) ‖x‖ plus 2⁻¹⁰⁰, the latter for groups that are nearly zero. Thus a row has one number,
-//! rounded up, `bound` = ‖Δ‖ + γ (‖d (8 h + l - o)‖ + ‖m‖ + ‖8 d h‖ + ‖d (3.5 - o) + m‖), and e <=
-//! c + `bound` ‖x̂‖ as computed. Rows whose numbers are not finite or out of all proportion are
-//! never excluded, and where x is not finite the full product is computed.
+//! Rounding moves a value by no more than 2⁻¹⁵ of the largest of its 32, so ‖x̂‖ <= (1 + 2⁻¹²) ‖x‖
+//! + 2⁻¹⁰⁰, the latter for groups that are nearly zero. Thus a row has one number, rounded up,
+//! `bound` = ‖Δ‖ + γ (‖d (8 h + l - o)‖ + ‖m‖ + ‖8 d h‖ + ‖d (3.5 - o) + m‖), and e <= c + `bound`
+//! ‖x̂‖ as computed. Rows whose numbers are not finite or extremely large are never excluded, and
+//! if x is not finite the full product is computed.
 //!
-//! # What it leaves
+//! # Measured savings
 //!
 //! Share of strips computed again, with five bits, for the best 1, 20 and 40 rows:
 //! Qwen2.5-Coder-0.5B (hidden states of answers) 0.1, 2.7 and 5.4 %, and 0.7, 5.9 and 22 % while it
-//! reads the beginnings of prompts; SmolLM2-135M 8, 46 and 63 %, which for top-k does not pay;
+//! reads the beginnings of prompts; SmolLM2-135M 8, 46 and 63 %, which is not worthwhile for top-k;
 //! gaussian rows and x (248,320 x 1024) 1.8, 13 and 20 %. With four bits they were 2.2, 35 and 54
-//! %; 70, 99.8 and 100 %; 50, 95 and 98 %. So five are right for 8 bits, where more than 35 % cost
-//! more than the full product. Weights of 6 bits and fewer are not parted: five of six save too
-//! little, four exclude too little, and of four bits nothing could be spared.
+//! %; 70, 99.8 and 100 %; 50, 95 and 98 %. So five bits are best for 8-bit codes, where more than
+//! 35 % cost more than the full product. Weights of 6 bits and fewer are not split: five of six
+//! bits save too little, four exclude too little, and of four bits none can be left out.
 
 mod layout;
 mod product;
@@ -53,46 +53,46 @@ use crate::{Matrix, Pool, Simd};
 pub use layout::BitPlaneLayout;
 use product::{Coarse, Exact};
 
-/// Bytes that a thread takes at a time.
+/// Number of bytes that a thread processes at a time.
 const PIECE_BYTES: usize = 96 << 10;
-/// Pieces that a thread takes of strips that are computed again, if they are not too large.
+/// Number of pieces per thread of strips that are computed again, if they are not too large.
 const PIECES: usize = 4;
-/// Norms and sizes of rows from here on, 2⁶⁰, might overflow in a product.
+/// Limit of norms and sizes of rows, 2⁶⁰, above which a product might overflow.
 const HUGE: f32 = 1.152_921_5e18;
 /// 2⁻¹⁰⁰
 const TINY: f32 = 7.888_609e-31;
 
-/// Weights that were parted into planes, and how far the coarse product of each row can be off.
+/// Weights that were split into planes, and the error bound of each row's coarse product.
 pub struct PrunedMatrix {
     layout: BitPlaneLayout,
-    /// For each row of whole strips, times the norm of x.
+    /// Bound for each row of whole strips, to be multiplied by the norm of x.
     bounds: Vec<f32>,
 }
 
-/// Which rows are looked for.
+/// Rows to search for.
 #[derive(Clone, Copy)]
 pub struct Best<'a> {
-    /// So many with the greatest products; of equal ones all.
+    /// Number of rows with the greatest products; of equal ones all.
     pub count: usize,
-    /// Rows of which this is not true are not among them.
+    /// Predicate that selects the rows to consider.
     pub counts: &'a dyn Fn(usize) -> bool,
 }
 
-/// Room that [`PrunedMatrix::best`] works in.
+/// Working memory of [`PrunedMatrix::best`].
 #[derive(Default)]
 pub struct PrunedScratch {
     x: Activations,
-    /// What no product of a strip exceeds.
+    /// Upper bounds of the products of each strip.
     uppers: Vec<f32>,
     /// Strips that are computed again.
     strips: Vec<u32>,
-    /// Products that count.
+    /// Products of the considered rows.
     products: Vec<f32>,
 }
 
 impl PrunedMatrix {
-    /// Parts the codes of packed weights in place. `None`, and nothing is done, for those that are
-    /// not of 8 bits.
+    /// Splits the codes of packed weights in place. `None`, and nothing is changed, for weights
+    /// that do not have 8 bits.
     ///
     /// Panics if `data` has another length than [`InterleavedLayout::bytes`].
     pub fn part(pool: &Pool, layout: &InterleavedLayout, data: &mut [u8]) -> Option<PrunedMatrix> {
@@ -112,7 +112,7 @@ impl PrunedMatrix {
         &self.layout
     }
 
-    /// Bytes that are held beside the weights.
+    /// Bytes that are held in addition to the weights.
     pub fn bytes(&self) -> usize {
         size_of_val(&self.bounds[..])
     }
@@ -122,16 +122,16 @@ impl PrunedMatrix {
         self.layout.bytes()
     }
 
-    /// Bytes that are read where so many strips are computed; see [`PrunedMatrix::best`].
+    /// Bytes that are read if this many strips are computed; see [`PrunedMatrix::best`].
     pub fn screened_bytes(&self, computed: usize) -> usize {
         self.layout.strips() * self.layout.low_at() + self.bytes() + computed * self.layout.strip_bytes()
     }
 
-    /// y`[rows]` = W · x for at least all rows among which the best can be, to the bit as the full
-    /// product has them; -∞ for the others. Counted are rows with finite products. Returns how many
-    /// strips were computed, or `None` if that was the full product because x cannot be screened.
+    /// y`[rows]` = W · x for at least all rows that can be among the best, bit-identical to the
+    /// full product; -∞ for the others. Only rows with finite products count. Returns the number of
+    /// computed strips, or `None` if the full product was computed because x cannot be screened.
     ///
-    /// Panics if `data` are not the bytes that were parted, or if `x` or `y` has another length.
+    /// Panics if `data` are not the bytes that were split, or if `x` or `y` has another length.
     #[allow(clippy::too_many_arguments)]
     pub fn best(
         &self,
@@ -191,8 +191,8 @@ impl PrunedMatrix {
     }
 }
 
-/// The strips with the greatest uppers: twice as many as rows are looked for. In random rows nearly
-/// every one of the best is in a strip of its own.
+/// Finds the strips with the greatest upper bounds: twice as many as the requested rows. In random
+/// rows nearly every one of the best is in a strip of its own.
 fn likeliest(count: usize, uppers: &[f32], strips: &mut Vec<u32>) {
     strips.clear();
     strips.extend(0..uppers.len() as u32);
@@ -203,12 +203,12 @@ fn likeliest(count: usize, uppers: &[f32], strips: &mut Vec<u32>) {
     }
 }
 
-/// At least the norm of the rounded x.
+/// Upper bound of the norm of the rounded x.
 fn reach(norm: f64) -> f32 {
     ((norm * (1.0 + 2f64.powi(-12)) + f64::from(TINY)) as f32).next_up()
 }
 
-/// The least of the best products that count out of these strips; -∞ if there are too few.
+/// Least of the best considered products in these strips; -∞ if there are too few.
 fn floor(best: &Best, y: &[f32], strips: &[u32], products: &mut Vec<f32>) -> f32 {
     products.clear();
     for &strip in strips {
@@ -222,7 +222,7 @@ fn floor(best: &Best, y: &[f32], strips: &[u32], products: &mut Vec<f32>) -> f32
     }
 }
 
-/// The products of the rows of these strips.
+/// Computes the products of the rows of these strips.
 fn exact(
     pool: &Pool,
     simd: Simd,
@@ -241,8 +241,8 @@ fn exact(
     });
 }
 
-/// y`[n, rows]` = x`[n, cols]` · Wᵀ of parted weights, all of it: to the bit as strips give it.
-/// Each strip meets all tokens while it is in the cache. `rounded` is room for x.
+/// y`[n, rows]` = x`[n, cols]` · Wᵀ of split weights, in full: bit-identical to that of strips.
+/// Each strip is multiplied by all tokens while it is in the cache. `rounded` is a buffer for x.
 pub(crate) fn full(
     pool: &Pool,
     simd: Simd,

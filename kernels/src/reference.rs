@@ -1,5 +1,5 @@
-//! Plain scalar truth: what every other variant is compared with. Written for the eye, accumulating
-//! in f64.
+//! Scalar reference implementation, which every other variant is compared with. Written for
+//! readability, accumulating in f64.
 
 use crate::affine::{Affine, HEAD, code_in_part};
 use crate::attention::{AttentionShape, KeyValues};
@@ -49,7 +49,7 @@ fn q8_0(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// `d * (q + offset) + m`, where q is a nibble with its fifth bit in `high`.
+/// Unpacks `d * (q + offset) + m`, where q is a nibble with its fifth bit in `high`.
 fn nibbles(d: f32, offset: i32, m: f32, high: u32, qs: &[u8], values: &mut [f32]) {
     for (i, value) in values.iter_mut().enumerate() {
         let nibble = i32::from(qs[i % 16] >> (4 * (i / 16)) & 15);
@@ -58,8 +58,8 @@ fn nibbles(d: f32, offset: i32, m: f32, high: u32, qs: &[u8], values: &mut [f32]
     }
 }
 
-/// Sixteen groups of 16, each with a scale and a minimum of four bits in one byte. In each half of
-/// 128 values the bit pairs of `qs` belong to the four quarters in order.
+/// Unpacks sixteen groups of 16, each with a scale and a minimum of four bits in one byte. In each
+/// half of 128 values the bit pairs of `qs` belong to the four quarters in order.
 fn q2_k(block: &[u8], values: &mut [f32]) {
     let (scales, qs, d, m) = (&block[..16], &block[16..80], half_at(block, 80), half_at(block, 82));
     for (i, value) in values.iter_mut().enumerate() {
@@ -69,8 +69,8 @@ fn q2_k(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Sixteen groups of 16. Bit pairs as in Q2_K; bit `i / 32` of `qh[i % 32]` is the third bit of
-/// value `i`.
+/// Unpacks sixteen groups of 16. Bit pairs are as in Q2_K; bit `i / 32` of `qh[i % 32]` is the
+/// third bit of value `i`.
 fn q3_k(block: &[u8], values: &mut [f32]) {
     let (qh, qs, scales, d) = (&block[..32], &block[32..96], &block[96..108], half_at(block, 108));
     for (i, value) in values.iter_mut().enumerate() {
@@ -82,15 +82,15 @@ fn q3_k(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Scale `g` of the sixteen that Q3_K packs into twelve bytes: nibbles in eight, the upper bit
-/// pairs in four.
+/// Returns scale `g` of the sixteen that Q3_K packs into twelve bytes: nibbles in eight, the upper
+/// bit pairs in four.
 pub(crate) fn six_bits_of_sixteen(g: usize, scales: &[u8]) -> u8 {
     let low = scales[g % 8] >> (4 * (g / 8)) & 15;
     low | (scales[8 + g % 4] >> (2 * (g / 4)) & 3) << 4
 }
 
-/// Q4_K and Q5_K: eight groups of 32 with a scale and a minimum of six bits each.
-/// Bit `g` of `high[i]` is the fifth bit of value `i` of group `g`.
+/// Unpacks Q4_K and Q5_K: eight groups of 32 with a scale and a minimum of six bits each. Bit `g`
+/// of `high[i]` is the fifth bit of value `i` of group `g`.
 fn qk(block: &[u8], high: &[u8], qs: &[u8], values: &mut [f32]) {
     let (d, m) = (half_at(block, 0), half_at(block, 2));
     for (g, group) in values.chunks_exact_mut(32).enumerate() {
@@ -104,7 +104,7 @@ fn qk(block: &[u8], high: &[u8], qs: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Scale and minimum of group `g` out of the twelve bytes that hold eight of each.
+/// Returns scale and minimum of group `g` out of the twelve bytes that hold eight of each.
 fn six_bits(g: usize, scales: &[u8]) -> (u8, u8) {
     if g < 4 {
         return (scales[g] & 63, scales[g + 4] & 63);
@@ -113,8 +113,8 @@ fn six_bits(g: usize, scales: &[u8]) -> (u8, u8) {
     (low & 15 | scales[g - 4] >> 6 << 4, low >> 4 | scales[g] >> 6 << 4)
 }
 
-/// Sixteen groups of 16. In each half of 128 values the low nibbles of `ql` are the first 64, the
-/// high ones the rest; the bit pairs of `qh` belong to the four quarters in order.
+/// Unpacks sixteen groups of 16. In each half of 128 values the low nibbles of `ql` are the first
+/// 64, the high ones the rest; the bit pairs of `qh` belong to the four quarters in order.
 fn q6_k(block: &[u8], values: &mut [f32]) {
     let (ql, qh, scales, d) = (&block[..128], &block[128..192], &block[192..208], half_at(block, 208));
     for (i, value) in values.iter_mut().enumerate() {
@@ -126,7 +126,7 @@ fn q6_k(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// `scale * q + bias`, rounded once.
+/// Unpacks `scale * q + bias`, rounded once.
 fn affine(kind: Affine, block: &[u8], values: &mut [f32]) {
     let [scale, bias] = [0, 4].map(|at| f64::from(f32::from_bits(word_at(block, at))));
     let parts = block[HEAD..].chunks_exact(kind.part_bytes());
@@ -179,7 +179,7 @@ pub fn add(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// The short convolution of a DeltaNet layer over all of a sequence, in f64; see
+/// Computes the short convolution of a DeltaNet layer over all of a sequence, in f64; see
 /// [`crate::delta_rule`] for the shapes.
 pub fn mix_heads(heads: &HeadLayout, taps: &[f32], raw: &[f32]) -> Vec<f64> {
     let (channels, keys) = (heads.channels(), heads.key_width());
@@ -205,9 +205,9 @@ pub fn mix_heads(heads: &HeadLayout, taps: &[f32], raw: &[f32]) -> Vec<f64> {
     mixed
 }
 
-/// The gated delta rule token by token, in f64, with its gated norm; see [`crate::delta_rule`] for
-/// the shapes. s`[value_heads, key_dim, value_dim]` goes from what it was to what it is after the
-/// last token.
+/// Computes the gated delta rule token by token, in f64, with its gated norm; see
+/// [`crate::delta_rule`] for the shapes. s`[value_heads, key_dim, value_dim]` is updated to the
+/// state after the last token.
 pub fn delta_rule(
     heads: &HeadLayout,
     mixed: &[f64],
@@ -245,7 +245,7 @@ pub fn delta_rule(
     out
 }
 
-/// See [`crate::attention`] for the shapes.
+/// Computes attention in f64; see [`crate::attention`] for the shapes.
 pub fn attention(shape: &AttentionShape, q: &[f32], cache: &impl KeyValues, start: usize, out: &mut [f32]) {
     let d = shape.head_dim;
     let n = q.len() / (shape.heads * d);
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn known_blocks() {
-        // Each block made by hand: d = 0.5 (0x3800), m = 2 (0x4000), nibbles 0x21 repeated.
+        // Each block is written by hand: d = 0.5 (0x3800), m = 2 (0x4000), nibbles 0x21 repeated.
         let mut values = [0.0; 32];
         let mut q4_0 = vec![0x00, 0x38];
         q4_0.extend([0x21; 16]);

@@ -1,7 +1,7 @@
-//! Rotary position embedding (Su et al. 2021): pairs of values turn by an angle that grows with the
-//! position.
+//! Rotary position embedding (Su et al. 2021): pairs of values are rotated by an angle that grows
+//! with the position.
 
-/// Which values of a head form a pair.
+/// Pairing of the values of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeStyle {
     /// Value `i` with value `i + dims / 2`: GPT-NeoX, qwen2 and most others.
@@ -10,22 +10,22 @@ pub enum RopeStyle {
     Neighbours,
 }
 
-/// Angles for heads of `head_dim` values, of which the first `dims` turn; keeps the angles of the
-/// last positions asked for, so that all layers of one step share them.
+/// Rotary embedding for heads of `head_dim` values, of which the first `dims` are rotated; keeps
+/// the angles of the last requested positions, so that all layers of one step share them.
 pub struct Rope {
     style: RopeStyle,
     head_dim: usize,
-    /// Radians per position, one per pair.
+    /// Radians per position, one for each pair.
     frequencies: Vec<f64>,
-    /// The positions whose angles are in `turns`: first, count.
+    /// Positions whose angles are in `turns`: first, count.
     prepared: (usize, usize),
-    /// `[position, pair]`: cosine and sine.
+    /// Cosine and sine, `[position, pair]`.
     turns: Vec<(f32, f32)>,
 }
 
 impl Rope {
-    /// Pair `i` turns by `base^(-2 i / dims)` per position, divided by `factors[i]` if there are
-    /// factors (`rope_freqs.weight` of a GGUF file).
+    /// Creates the angles. Pair `i` is rotated by `base^(-2 i / dims)` per position, divided by
+    /// `factors[i]` if there are factors (`rope_freqs.weight` of a GGUF file).
     ///
     /// Panics if `dims` is odd or larger than `head_dim`, or if there are factors but not one per
     /// pair.
@@ -40,7 +40,7 @@ impl Rope {
         Rope { style, head_dim, frequencies, prepared: (0, 0), turns: Vec::new() }
     }
 
-    /// Turns x`[n, heads, head_dim]` in place, the first token standing at position `start`.
+    /// Rotates x`[n, heads, head_dim]` in place, the first token at position `start`.
     ///
     /// Panics if `x` is not a whole number of tokens.
     pub fn apply(&mut self, x: &mut [f32], heads: usize, start: usize) {
@@ -93,7 +93,7 @@ fn turn_neighbours(head: &mut [f32], turns: &[(f32, f32)]) {
 mod tests {
     use super::*;
 
-    /// The definition, in f64.
+    /// Rotates by the definition, in f64.
     fn turned(style: RopeStyle, head: &[f32], dims: usize, base: f64, position: usize) -> Vec<f64> {
         let mut out: Vec<f64> = head.iter().map(|&v| f64::from(v)).collect();
         for i in 0..dims / 2 {

@@ -1,5 +1,5 @@
-//! Which instructions the kernels use: found out once, carried as a value that proves the machine
-//! has them.
+//! Instruction set of the kernels: detected once, carried as a value that proves the machine has
+//! it.
 
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
@@ -14,9 +14,9 @@ use crate::tiles::bf16::Bf16Tiles;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Simd {
     variant: Variant,
-    /// What multiplies many tokens with weights in strips.
+    /// Tile instructions for many tokens and weights in strips.
     tiles: Option<Tiles>,
-    /// What multiplies many tokens with weights of bf16.
+    /// Tile instructions for many tokens and weights of bf16.
     bf16_tiles: Option<Bf16Tiles>,
 }
 
@@ -44,19 +44,19 @@ pub enum SimdError {
     Lacking { name: String, needs: &'static str },
 }
 
-/// Forces one variant; for tests and for finding faults.
+/// Environment variable that forces one variant; for tests and debugging.
 pub const VARIABLE: &str = "SOTTO_KERNELS";
-/// What [`VARIABLE`] may say, slowest first.
+/// Valid values of [`VARIABLE`], slowest first.
 pub const NAMES: [&str; 8] = ["reference", "portable", "neon", "neoni8mm", "avx2", "avx512", "avx512vnni", "amx"];
 
 impl Simd {
-    /// The fastest variant that this machine can run.
+    /// Returns the fastest variant that this machine can run.
     pub fn detect() -> Simd {
         Simd::available().pop().unwrap_or(Simd::of(Variant::Portable))
     }
 
-    /// The variant that the environment variable `SOTTO_KERNELS` names; the fastest if it is not
-    /// set or empty.
+    /// Returns the variant that the environment variable `SOTTO_KERNELS` names; the fastest if it
+    /// is not set or empty.
     pub fn from_env() -> Result<Simd, SimdError> {
         match std::env::var_os(VARIABLE) {
             Some(name) if !name.is_empty() => Simd::named(&name.to_string_lossy()),
@@ -64,7 +64,7 @@ impl Simd {
         }
     }
 
-    /// The variant of this name (one of [`NAMES`]), if this machine can run it.
+    /// Returns the variant of this name (one of [`NAMES`]), if this machine can run it.
     pub fn named(name: &str) -> Result<Simd, SimdError> {
         match name {
             "reference" => Ok(Simd::of(Variant::Reference)),
@@ -80,7 +80,7 @@ impl Simd {
         .map_err(|needs| SimdError::Lacking { name: name.to_owned(), needs })
     }
 
-    /// Every variant that this machine can run, slowest first.
+    /// Returns every variant that this machine can run, slowest first.
     pub fn available() -> Vec<Simd> {
         NAMES.iter().filter_map(|name| Simd::named(name).ok()).collect()
     }
@@ -116,7 +116,7 @@ impl Simd {
         self.bf16_tiles
     }
 
-    /// Every variant that this machine can run, and each with tiles by hand, for tests.
+    /// Returns every variant that this machine can run, and each with emulated tiles, for tests.
     #[cfg(test)]
     pub(crate) fn with_and_without_tiles() -> Vec<Simd> {
         let without = Simd::available().into_iter().filter(|simd| simd.tiles.is_none() && !simd.is_reference());
@@ -129,8 +129,8 @@ impl Simd {
         self.variant == Variant::Reference
     }
 
-    /// Runs `kernel` on this variant. The reference has no vectors: operations ask for it first,
-    /// and what has no reference of its own runs portably.
+    /// Runs `kernel` on this variant. The reference has no vectors: operations check for it first,
+    /// and those without a reference implementation run portably.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Out {
         match self.variant {
             Variant::Reference | Variant::Portable => Portable.enter(kernel),
@@ -168,7 +168,7 @@ mod x86 {
         Avx512::detect().map(|isa| Simd::of(Variant::Avx512Vnni(isa)))
     }
 
-    /// With tiles of bytes, and with those of bf16 where there are any.
+    /// Returns the variant with tiles of bytes, and with those of bf16 if the processor has them.
     pub fn amx() -> Option<Simd> {
         Some(Simd { tiles: Some(Tiles::detect()?), bf16_tiles: Bf16Tiles::detect(), ..avx512vnni()? })
     }
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(Simd::available()[..2], [Simd::of(Variant::Reference), Simd::of(Variant::Portable)]);
     }
 
-    /// Every other test runs on the variants that this processor has.
+    /// All other tests run on the variants that this processor has.
     #[test]
     fn variants_that_this_processor_lacks_are_reported() {
         let (here, elsewhere) = match std::env::consts::ARCH {
@@ -259,7 +259,7 @@ mod tests {
         skipped(what, why);
     }
 
-    /// So that scripts/test-neon.sh fails where an emulated processor lacks what it should have.
+    /// Makes scripts/test-neon.sh fail if an emulated processor lacks the expected instructions.
     #[test]
     fn what_the_environment_names_runs_here() {
         let simd = Simd::from_env().unwrap();

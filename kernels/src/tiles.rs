@@ -1,10 +1,10 @@
-//! Matrices of bytes that the processor multiplies in one instruction, where it can: AMX of
-//! Sapphire Rapids (2023) and later. Those of bf16 are in [`bf16`].
+//! Matrices of bytes that the processor multiplies in one instruction: AMX of Sapphire Rapids
+//! (2023) and later. Those of bf16 are in [`bf16`].
 //!
-//! Sixteen tokens meet sixteen rows of weights. Activations are whole numbers of 16 bits, so there
-//! are two products, one of their high and one of their low bytes; sums are exact, so what comes of
-//! them is the same to the bit as without tiles. The instructions are assembly, because their
-//! intrinsics are not stable in Rust 1.95, and they are believed only after they have given the
+//! A product multiplies sixteen tokens by sixteen rows of weights. Activations are integers of 16
+//! bits, so there are two products, one of their high and one of their low bytes; sums are exact,
+//! so results are bit-identical to those without tiles. The instructions are assembly, because
+//! their intrinsics are not stable in Rust 1.95, and they are used only after they have given the
 //! known answer to a product ([`Tiles::detect`]).
 
 #[cfg(target_arch = "x86_64")]
@@ -14,9 +14,9 @@ pub(crate) mod bf16;
 #[cfg(target_arch = "x86_64")]
 use amx::Amx;
 
-/// Tokens of a tile, and rows of weights.
+/// Number of tokens of a tile, and of rows of weights.
 pub(crate) const TILE: usize = 16;
-/// Quads of columns that a product goes over, at most.
+/// Largest number of quads of columns in a product.
 pub(crate) const MOST_QUADS: usize = 8;
 
 /// Proof that the processor multiplies tiles.
@@ -24,12 +24,12 @@ pub(crate) const MOST_QUADS: usize = 8;
 pub(crate) enum Tiles {
     #[cfg(target_arch = "x86_64")]
     Amx(Amx),
-    /// Done by hand: what the instructions are tested and proved against.
+    /// Software implementation, which the instructions are tested and verified against.
     #[cfg(test)]
     Emulated,
 }
 
-/// What a product leaves: `[token][row]`, of the high and of the low bytes of the activations.
+/// Result of a product: `[token][row]`, of the high and of the low bytes of the activations.
 #[derive(Clone, Default, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub(crate) struct Sums {
@@ -40,8 +40,8 @@ pub(crate) struct Sums {
 impl Tiles {
     pub const NEEDS: &'static str = "AMX-INT8 or AVX-512 VNNI, or a system that lets programs use AMX";
 
-    /// `None` where the processor has no tiles, the system does not let this process use them, or a
-    /// product is wrong.
+    /// Detects the instructions; `None` if the processor has no tiles, the system does not let this
+    /// process use them, or a product is wrong.
     pub fn detect() -> Option<Tiles> {
         #[cfg(target_arch = "x86_64")]
         {
@@ -52,8 +52,8 @@ impl Tiles {
         None
     }
 
-    /// Readies the calling thread for products over `quads` quads of columns, until the result is
-    /// dropped.
+    /// Configures the calling thread for products over `quads` quads of columns, until the result
+    /// is dropped.
     ///
     /// Panics if `quads` is 0 or above [`MOST_QUADS`].
     pub fn begin(self, quads: usize) -> Session {
@@ -68,28 +68,28 @@ impl Tiles {
     }
 }
 
-/// A thread that may multiply tiles.
+/// Proof that the thread is configured for tiles.
 pub(crate) struct Session {
     tiles: Tiles,
     quads: usize,
 }
 
 impl Session {
-    /// `sums` becomes Σ code · activation over the quads of the session.
+    /// Sets `sums` to Σ code · activation over the quads of the session.
     ///
     /// # Safety
-    /// At `codes` must be the unsigned bytes `[quad][row][4]`, at `x` the signed bytes `[high,
+    /// `codes` must point at the unsigned bytes `[quad][row][4]`, `x` at the signed bytes `[high,
     /// low][token][column]`.
     #[inline(always)]
     pub unsafe fn multiply(&self, codes: *const u8, x: *const i8, sums: &mut Sums) {
         match self.tiles {
-            // SAFETY: as the caller says; the session has been begun for as many quads.
+            // SAFETY: guaranteed by the caller; the session has been begun for as many quads.
             #[cfg(target_arch = "x86_64")]
             Tiles::Amx(amx) => unsafe { amx.multiply(self.quads, codes, x, sums) },
             #[cfg(test)]
             Tiles::Emulated => {
                 let (codes_len, x_len) = (self.quads * 4 * TILE, 2 * self.quads * 4 * TILE);
-                // SAFETY: as the caller says.
+                // SAFETY: guaranteed by the caller.
                 let (codes, x) =
                     unsafe { (std::slice::from_raw_parts(codes, codes_len), std::slice::from_raw_parts(x, x_len)) };
                 *sums = by_hand(codes, x);
@@ -109,7 +109,7 @@ impl Drop for Session {
     }
 }
 
-/// What [`Session::multiply`] must give.
+/// Expected result of [`Session::multiply`].
 #[cfg(any(test, target_arch = "x86_64"))]
 fn by_hand(codes: &[u8], x: &[i8]) -> Sums {
     let mut sums = Sums::default();
@@ -126,7 +126,8 @@ fn by_hand(codes: &[u8], x: &[i8]) -> Sums {
     sums
 }
 
-/// Whether tiles give what they must for bytes of every value, over short and over long products.
+/// Whether tiles give the expected results for bytes of every value, over short and over long
+/// products.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn proves(tiles: Tiles) -> bool {
     [MOST_QUADS / 2, MOST_QUADS].into_iter().all(|quads| {
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_product_is_that_of_matrices() {
-        // One code and one activation at a time, each at a place of its own.
+        // One code and one activation at a time, each at a different place.
         for (row, token, col) in [(0, 0, 0), (3, 5, 17), (15, 15, 31)] {
             let (mut codes, mut x) = (vec![0; 32 * TILE], vec![0; 2 * 32 * TILE]);
             codes[col / 4 * 64 + 4 * row + col % 4] = 200;

@@ -1,14 +1,14 @@
 //! Chat as a library: messages in, an answer out, whole or as a stream.
 //!
 //! ```no_run
-//! use sotto::llm::{Chat, ChatSettings, Message, SamplingOptions};
+//! use sotto::llm::{Chat, ChatMessage, ChatSettings, SamplingOptions};
 //!
 //! let mut chat = Chat::from_pretrained("Qwen3.5-0.8B-int8", ChatSettings::default())?;
-//! let mut messages = vec![Message::system("Answer briefly."), Message::user("What is Rust?")];
+//! let mut messages = vec![ChatMessage::system("Answer briefly."), ChatMessage::user("What is Rust?")];
 //! let reply = chat.generate(&messages, &[], &SamplingOptions::default())?;
 //! println!("{}", reply.text);
 //!
-//! messages.extend([reply.message(), Message::user("Who made it?")]);
+//! messages.extend([reply.message(), ChatMessage::user("Who made it?")]);
 //! for piece in chat.generate_stream(&messages, &[], &SamplingOptions::default())? {
 //!     print!("{}", piece?.text());
 //! }

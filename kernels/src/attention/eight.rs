@@ -1,5 +1,5 @@
 //! Attention over keys and values in 8 bits: a group of values of sixteen positions is unpacked at
-//! a time, and serves all rows of the tile.
+//! a time, and used for all rows of the tile.
 
 use std::ops::Range;
 
@@ -24,8 +24,8 @@ impl KeyValues for KvCache8 {
 }
 
 impl Tiles for KvCache8 {
-    /// Scales are of a position, so they stay out of the sum over the values of a group: Σ scale ·
-    /// Σ q · code.
+    /// Each scale belongs to a position, so it is a factor of the sum over the values of a group: Σ
+    /// scale · Σ q · code.
     #[inline(always)]
     fn score<I: Isa, const R: usize>(&self, isa: I, block: &Block<R>, scores: &mut Scores<R>) {
         let (codes, scales) = self.key_block(block.head, block.position);
@@ -79,7 +79,7 @@ impl Tiles for KvCache8 {
 }
 
 /// outs`[r]``[columns]` += weights`[r]` · values, for the values `[positions, 32]` of a group, the
-/// first of them at `block` of the weights. There may be fewer columns than 32.
+/// first of them at `block` of the weights. There may be fewer than 32 columns.
 #[inline(always)]
 fn add_group<I: Isa, const R: usize>(
     isa: I,
@@ -111,7 +111,7 @@ fn add_group<I: Isa, const R: usize>(
     }
 }
 
-/// Codes as they are; their number is a multiple of sixteen.
+/// Converts codes to f32; their number is a multiple of sixteen.
 #[inline(always)]
 fn widen<I: Isa>(isa: I, codes: &[u8], to: &mut [f32; TILE]) {
     for (codes, to) in codes.chunks_exact(I::LANES).zip(to.chunks_exact_mut(I::LANES)) {
@@ -119,7 +119,7 @@ fn widen<I: Isa>(isa: I, codes: &[u8], to: &mut [f32; TILE]) {
     }
 }
 
-/// Up to 32 codes times their scale; what is missing of the 32 becomes 0.
+/// Converts up to 32 codes times their scale; fills up to 32 with zeros.
 #[inline(always)]
 fn unpack<I: Isa>(isa: I, codes: &[u8], scale: f16, to: &mut [f32]) {
     let mut whole = [0; GROUP];

@@ -1,36 +1,37 @@
-//! How far a layer of DeltaNet is in its sequence.
+//! Position of a DeltaNet layer in its sequence.
 
 use super::CHUNK;
 
-/// A position, and the border of the chunk that one can go back in.
+/// A position, and the border of the chunk within which rollback is possible.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkPosition {
-    /// A multiple of [`CHUNK`], and at most that many before `len`.
+    /// Border, a multiple of [`CHUNK`], and at most that many before `len`.
     pub border: usize,
-    /// Positions so far.
+    /// Number of positions so far.
     pub len: usize,
 }
 
 impl ChunkPosition {
-    /// Panics unless `border` is one, and at most [`CHUNK`] before `len`.
+    /// Panics unless `border` is a chunk border, and at most [`CHUNK`] before `len`.
     pub fn new(border: usize, len: usize) -> ChunkPosition {
         assert!(border.is_multiple_of(CHUNK), "{border} is no border of chunks of {CHUNK}");
         assert!(border <= len && len - border <= CHUNK, "position {len} is not of the chunk after {border}");
         ChunkPosition { border, len }
     }
 
-    /// Positions since the border.
+    /// Number of positions since the border.
     pub fn entries(self) -> usize {
         self.len - self.border
     }
 
-    /// Goes back to `len` positions, if there are more. Panics below the border.
+    /// Rolls back to `len` positions, if there are more. Panics below the border.
     pub fn truncate(&mut self, len: usize) {
         assert!(self.border <= len, "position {len} is before the border {}", self.border);
         self.len = self.len.min(len);
     }
 
-    /// The place `n` positions on. A chunk is folded when the next one begins, not when it is full.
+    /// Returns the position after `n` more. A chunk is folded when the next one begins, not when it
+    /// is full.
     pub fn after(self, n: usize) -> ChunkPosition {
         let border = self.border + (self.entries() + n).saturating_sub(1) / CHUNK * CHUNK;
         ChunkPosition { border, len: self.len + n }

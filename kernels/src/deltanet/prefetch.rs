@@ -1,21 +1,21 @@
-//! Asking for memory before it is read.
+//! Prefetching of a layer's state.
 //!
-//! A step comes by 1.6 MB of a layer with 16 heads of 128 x 128 that no cache still holds, in
-//! pieces that no processor foresees: a column of the keys here, a few rows of a convolution there.
-//! Measured on a Zen 4, a step of such a layer takes 69 to 74 µs of two threads without asking and
-//! 64 to 70 with it, 127 and 119 of one. Asking a whole head ahead, spread over the work on the one
-//! before, was no better than [`AHEAD`] bytes.
+//! A step reads 1.6 MB of a layer with 16 heads of 128 x 128 that no cache holds any more, in a
+//! pattern that no hardware prefetcher recognises: a column of the keys here, a few rows of a
+//! convolution there. Measured on a Zen 4, a step of such a layer takes 69 to 74 µs with two
+//! threads without prefetching and 64 to 70 with it, 127 and 119 with one. Prefetching a whole head
+//! ahead, spread over the work on the one before, was no better than [`AHEAD`] bytes.
 
 use crate::conv::HeadLayout;
 use crate::isa::Isa;
 
-/// Bytes that a matrix which is read for the first time is asked for ahead. More than the start of
-/// a head takes to come.
+/// Distance in bytes by which a matrix is prefetched when it is read for the first time. Large
+/// enough to cover the latency at the start of a head.
 pub(super) const AHEAD: usize = 8192;
-/// Bytes of a cache line of the processors of today.
+/// Bytes of a cache line of present processors.
 const CACHE_LINE: usize = 64;
 
-/// Asks for `values` values that are read soon, or that need not exist, to come near.
+/// Prefetches `values` values that are read soon; the memory need not exist.
 #[inline(always)]
 pub(super) fn ask_for<I: Isa>(isa: I, from: *const f32, values: usize) {
     for line in (0..values * size_of::<f32>()).step_by(CACHE_LINE) {
@@ -23,17 +23,17 @@ pub(super) fn ask_for<I: Isa>(isa: I, from: *const f32, values: usize) {
     }
 }
 
-/// Where the parts of a layer's memory begin. Addresses as numbers, because nothing is read through
+/// Addresses of the parts of a layer's state. Stored as numbers, because nothing is read through
 /// them.
 #[derive(Clone, Copy)]
 pub(super) struct Prefetch {
     pub heads: HeadLayout,
     pub stride: usize,
-    /// Columns of a row of keys.
+    /// Number of columns of a row of keys.
     pub chunk: usize,
-    /// Entries of the chunk before the first token.
+    /// Number of entries of the chunk before the first token.
     pub entries: usize,
-    /// Rows of the convolution that the first token sees, its own included.
+    /// Number of rows of the convolution for the first token, its own included.
     pub taps: usize,
     pub weights: usize,
     pub rows: usize,
@@ -43,7 +43,7 @@ pub(super) struct Prefetch {
 }
 
 impl Prefetch {
-    /// Asks for what the task of a key head reads first, and for what no pattern foretells.
+    /// Prefetches the first data of a key head's task, and the data without a regular pattern.
     #[inline(always)]
     pub fn ask<I: Isa>(&self, isa: I, key_head: usize) {
         let Prefetch { heads, stride, chunk, entries, taps, .. } = *self;

@@ -1,9 +1,9 @@
-//! A few rows times a matrix in the cache.
+//! Product of a few rows with a matrix in the cache.
 
 use super::prefetch::{AHEAD, ask_for};
 use crate::isa::Isa;
 
-/// Rows of a left factor, two by two: row 2p + s begins at `of[s] + p * step`.
+/// Rows of a left factor, in pairs: row 2p + s begins at `of[s] + p * step`.
 pub(super) struct Rows<'a> {
     pub x: &'a [f32],
     pub of: [usize; 2],
@@ -20,9 +20,9 @@ impl<'a> Rows<'a> {
 }
 
 /// out`[rows, stride]` = scale · out + rows · w`[len, stride]`, in the first `columns` columns;
-/// without a scale, what was in `out` is not read. Each value is one chain of multiply-adds in the
-/// order of `len`, whatever the tile. With `cold`, `w` comes from memory, and what lies behind it
-/// is wanted next.
+/// without a scale, the previous `out` is not read. Each value is one chain of multiply-adds in the
+/// order of `len`, for any tile. With `cold`, `w` is not in the cache, and the memory after it is
+/// prefetched.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn multiply<I: Isa>(
@@ -35,7 +35,7 @@ pub(super) fn multiply<I: Isa>(
     cold: bool,
     out: &mut [f32],
 ) {
-    // A pair alone takes whole rows of 128 in one go, so that memory is read in its order.
+    // A single pair processes whole rows of 128 at once, so that memory is read in order.
     let whole = I::REGISTERS >= 32 && rows.pairs == 1;
     let mut at = 0;
     while at < columns {
@@ -96,7 +96,7 @@ impl<I: Isa, const R: usize> Tile<'_, I, R> {
         }
     }
 
-    /// `V` vectors of columns from `at` on.
+    /// Computes `V` vectors of columns from `at` on.
     #[inline(always)]
     fn columns<const V: usize>(&self, at: usize, out: &mut [f32]) {
         let Tile { isa, rows, w, stride, scale, cold } = *self;

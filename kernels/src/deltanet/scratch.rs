@@ -1,4 +1,4 @@
-//! Where a thread works on one head after another.
+//! Working memory of a thread for one head after another.
 
 use std::sync::Mutex;
 
@@ -6,8 +6,8 @@ use super::{CHUNK, WIDEST};
 use crate::conv::HeadLayout;
 use crate::pool::lock;
 
-/// Room that [`delta_rule`](crate::delta_rule) works in; one for each thread, made when it is first
-/// needed.
+/// Working memory of [`delta_rule`](crate::delta_rule); one for each thread, allocated at first
+/// use.
 #[derive(Default)]
 pub struct DeltaScratch {
     rooms: Vec<Mutex<HeadScratch>>,
@@ -25,26 +25,26 @@ impl DeltaScratch {
 
 pub(super) struct HeadScratch {
     is_for: (HeadLayout, usize),
-    /// Channels of a key head (q, k, then v of its value heads), filled up to whole vectors of
-    /// every variant.
+    /// Number of channels of a key head (q, k, then v of its value heads), rounded up to whole
+    /// vectors of every variant.
     pub width: usize,
-    /// `[taps, width]`
+    /// Taps of these channels `[taps, width]`
     pub taps: Vec<f32>,
-    /// What the convolution sees `[taps - 1 + CHUNK, width]`
+    /// Input of the convolution `[taps - 1 + CHUNK, width]`
     pub raw: Vec<f32>,
-    /// What it gives `[CHUNK, width]`
+    /// Output of the convolution `[CHUNK, width]`
     pub mixed: Vec<f32>,
-    /// kⱼ·kᵢ and kⱼ·qᵢ `[CHUNK, 2, CHUNK]`
+    /// Products kⱼ·kᵢ and kⱼ·qᵢ `[CHUNK, 2, CHUNK]`
     pub dots: Vec<f32>,
-    /// S₀ᵀ kᵢ and S₀ᵀ qᵢ `[CHUNK, 2, stride]`
+    /// Products S₀ᵀ kᵢ and S₀ᵀ qᵢ `[CHUNK, 2, stride]`
     pub reads: Vec<f32>,
-    /// Keys times what is left of them at the end of the chunk `[key_dim, CHUNK]`
+    /// Keys times their remaining decay up to the end of the chunk `[key_dim, CHUNK]`
     pub faded: Vec<f32>,
-    /// One token's v, then o `[stride]`
+    /// Value v of one token, then its output o `[stride]`
     pub row: Vec<f32>,
-    /// o normed `[value_dim]`
+    /// Normed output o `[value_dim]`
     pub normed: Vec<f32>,
-    /// The key head whose memory was asked for last.
+    /// Key head that was prefetched last.
     pub asked: Option<usize>,
 }
 

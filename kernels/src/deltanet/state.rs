@@ -1,4 +1,4 @@
-//! The memory of one layer, and how a chunk is folded into it.
+//! Recurrent state of one layer, and the folding of a chunk into it.
 
 use std::io::{self, Read, Write};
 
@@ -11,26 +11,26 @@ use crate::elementwise::zeros;
 use crate::isa::{Isa, Kernel, exp};
 use crate::numbers::{read_numbers, write_numbers};
 
-/// What one DeltaNet layer remembers: S₀ at `border`, and the entries of the chunk since.
+/// State of one DeltaNet layer: S₀ at `border`, and the entries of the chunk since.
 #[derive(Clone)]
 pub struct DeltaState {
     pub(super) heads: HeadLayout,
-    /// Values from a row of S to the next.
+    /// Distance between rows of S in values.
     pub(super) stride: usize,
-    /// `base` is that of its border.
+    /// Position; `base` belongs to its border.
     pub(super) place: ChunkPosition,
     /// S₀ `[value_heads, key_dim, stride]`
     pub(super) base: Vec<f32>,
-    /// k `[key_heads, key_dim, CHUNK]`
+    /// Keys k `[key_heads, key_dim, CHUNK]`
     pub(super) keys: Vec<f32>,
-    /// u `[value_heads, CHUNK, stride]`
+    /// Errors u `[value_heads, CHUNK, stride]`
     pub(super) errors: Vec<f32>,
-    /// G `[value_heads, CHUNK]`
+    /// Sums of log decays G `[value_heads, CHUNK]`
     pub(super) decays: Vec<f64>,
 }
 
 impl DeltaState {
-    /// The memory before the first token.
+    /// Creates the state before the first token.
     ///
     /// Panics if the value heads are no multiple of the key heads, or if the size overflows; see
     /// [`DeltaState::planned_bytes`].
@@ -65,46 +65,45 @@ impl DeltaState {
         floats * size_of::<f32>() + self.decays.len() * size_of::<f64>()
     }
 
-    /// Bytes that a step reads, on the average over a chunk: S₀, and the keys and errors since, in
+    /// Bytes that a step reads, on average over a chunk: S₀, and the keys and errors since, in
     /// whole cache lines.
     pub fn step_bytes(&self) -> usize {
         let entries = (self.keys.len() * 3 / 4) + self.errors.len() / 2;
         (self.base.len() + entries) * size_of::<f32>()
     }
 
-    /// Values of S₀ of all heads, padding included; `None` if they overflow.
+    /// Number of values of S₀ of all heads, padding included; `None` if they overflow.
     pub fn base_len(heads: &HeadLayout) -> Option<usize> {
         let stride = heads.value_dim.checked_next_multiple_of(WIDEST)?;
         heads.value_heads.checked_mul(heads.key_dim)?.checked_mul(stride)
     }
 
-    /// The position that [`DeltaState::base`] belongs to: how far back [`DeltaState::truncate`]
-    /// reaches.
+    /// Position of [`DeltaState::base`], the earliest that [`DeltaState::truncate`] reaches.
     pub fn border(&self) -> usize {
         self.place.border
     }
 
-    /// S₀ of all heads, for a later [`DeltaState::set_base`].
+    /// Returns S₀ of all heads, for a later [`DeltaState::set_base`].
     pub fn base(&self) -> &[f32] {
         &self.base
     }
 
-    /// Forgets what came after the first `len` positions, to the bit as if it had never been.
+    /// Rolls back to the first `len` positions, bit-identical to never having computed the rest.
     /// Panics below the border.
     pub fn truncate(&mut self, len: usize) {
         self.place.truncate(len);
     }
 
-    /// Goes to the border `position`, where `base` was what [`DeltaState::base`] gave.
+    /// Moves to the border `position`, with the `base` that [`DeltaState::base`] returned there.
     ///
-    /// Panics if `position` is no border, or if `base` has another size.
+    /// Panics if `position` is not a border, or if `base` has another size.
     pub fn set_base(&mut self, position: usize, base: &[f32]) {
         assert_eq!(base.len(), self.base.len(), "what was kept has the size of the base");
         self.place = ChunkPosition::new(position, position);
         self.base.copy_from_slice(base);
     }
 
-    /// Back to before the first token.
+    /// Resets to the state before the first token.
     pub fn clear(&mut self) {
         self.base.fill(0.0);
         self.place = ChunkPosition::default();
@@ -118,7 +117,7 @@ impl DeltaState {
         self.base.len() * size_of::<f32>() + self.place.entries() * entry
     }
 
-    /// Writes S₀ and the entries since, and no entry that was taken back.
+    /// Writes S₀ and the entries since, and no entry that was rolled back.
     pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
         let entries = self.place.entries();
         write_numbers(&self.base, to)?;
@@ -128,9 +127,9 @@ impl DeltaState {
         self.decays.chunks_exact(CHUNK).try_for_each(|head| write_numbers(&head[..entries], to))
     }
 
-    /// Becomes what [`DeltaState::write_to`] wrote after `len` positions with the border at
-    /// `border`. On an error it is of no use until it is cleared. Panics unless `border` is one,
-    /// and at most [`CHUNK`] before `len`.
+    /// Restores the output of [`DeltaState::write_to`] after `len` positions with the border at
+    /// `border`. After an error it is unusable until it is cleared. Panics unless `border` is a
+    /// chunk border, and at most [`CHUNK`] before `len`.
     pub fn read_from(&mut self, border: usize, len: usize, from: &mut impl Read) -> io::Result<()> {
         self.place = ChunkPosition::new(border, len);
         let (entries, stride) = (self.place.entries(), self.stride);
@@ -141,8 +140,8 @@ impl DeltaState {
         self.decays.chunks_exact_mut(CHUNK).try_for_each(|head| read_numbers(&mut head[..entries], from))
     }
 
-    /// S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons, not for
-    /// speed.
+    /// Computes S after the last position, `[value_heads, key_dim, value_dim]`: for comparisons,
+    /// not optimised.
     pub fn dense(&self, simd: Simd) -> Vec<f32> {
         let mut folded = self.clone();
         let mut room = HeadScratch::new(&self.heads, 1);
@@ -161,7 +160,7 @@ impl DeltaState {
     }
 }
 
-/// e^(Gᵢ - Gⱼ) for all j, and e^Gᵢ; `decays` ends with Gᵢ.
+/// Computes e^(Gᵢ - Gⱼ) for all j, and e^Gᵢ; `decays` ends with Gᵢ.
 #[inline(always)]
 pub(super) fn fade<I: Isa>(isa: I, decays: &[f64]) -> ([f32; CHUNK], f32) {
     let last = decays[decays.len() - 1];
@@ -177,7 +176,7 @@ pub(super) fn fade<I: Isa>(isa: I, decays: &[f64]) -> ([f32; CHUNK], f32) {
     (left, carried[0])
 }
 
-/// base ← e^Gₙ base + Σⱼ e^(Gₙ-Gⱼ) kⱼ uⱼᵀ over the entries that `decays` has.
+/// base ← e^Gₙ base + Σⱼ e^(Gₙ-Gⱼ) kⱼ uⱼᵀ over the entries in `decays`.
 pub(super) struct Fold<'a> {
     /// `[key_dim, stride]`
     pub base: &'a mut [f32],

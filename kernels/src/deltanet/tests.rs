@@ -3,10 +3,10 @@ use crate::reference;
 
 const TAPS: usize = 4;
 
-/// A layer of random numbers: what `n` tokens bring to it, and its own.
+/// A layer of random numbers: the inputs of `n` tokens, and its weights.
 struct Layer {
     heads: HeadLayout,
-    /// Raw projections `[n, channels]`.
+    /// Inputs of the convolution `[n, channels]`.
     raw: Vec<f32>,
     z: Vec<f32>,
     a: Vec<f32>,
@@ -24,7 +24,7 @@ fn noise(len: usize, seed: f32, scale: f32) -> Vec<f32> {
 impl Layer {
     fn new(heads: HeadLayout, n: usize) -> Layer {
         let h = heads.value_heads;
-        // The first head hardly forgets, the last forgets everything: its G falls by some 60 per
+        // The first head hardly decays, the last decays completely: its G falls by some 60 per
         // token.
         let rate = (0..h).map(|i| if i == 0 { -0.01 } else { -16.0 * i as f32 / h as f32 }).collect();
         let dt_bias = (0..h).map(|i| if i + 1 == h { 3.0 } else { -4.0 }).collect();
@@ -45,7 +45,7 @@ impl Layer {
         DeltaWeights { taps: &self.taps, rate: &self.rate, dt_bias: &self.dt_bias, norm: &self.norm, norm_eps: 1e-6 }
     }
 
-    /// Tokens `from..to`.
+    /// Runs tokens `from..to`.
     fn run(&self, run: &mut Run, from: usize, to: usize) -> Vec<f32> {
         let (heads, n) = (self.heads, to - from);
         let input = DeltaInput {
@@ -60,7 +60,7 @@ impl Layer {
         out
     }
 
-    /// Everything at once in f64: the outputs, and S.
+    /// Computes all tokens at once in f64: the outputs, and S.
     fn truth(&self) -> (Vec<f64>, Vec<f64>) {
         let mixed = reference::mix_heads(&self.heads, &self.taps, &self.raw);
         let mut s = vec![0.0; self.heads.value_heads * self.heads.key_dim * self.heads.value_dim];

@@ -1,23 +1,23 @@
-//! What one token leaves and reads, when the products of its key and query are known.
+//! Error and output of one token, from the products of its key and query.
 
 use super::{CHUNK, DeltaWeights, LOWEST_DECAY, SOFTPLUS_IS_LINEAR};
 use crate::elementwise::{map_vectors, norm_row, padded};
 use crate::isa::{Isa, silu};
 
-/// What is known of a token before its error.
+/// Products of a token, known before its error.
 pub(super) struct Token<'a> {
     pub i: usize,
     pub stride: usize,
     pub beta: f32,
     pub carried: f32,
-    /// e^(Gᵢ-Gⱼ) (kⱼ·kᵢ)
+    /// Factors e^(Gᵢ-Gⱼ) (kⱼ·kᵢ)
     pub k_parts: &'a [f32; CHUNK],
-    /// e^(Gᵢ-Gⱼ) (kⱼ·qᵢ)
+    /// Factors e^(Gᵢ-Gⱼ) (kⱼ·qᵢ)
     pub q_parts: &'a [f32; CHUNK],
 }
 
 impl Token<'_> {
-    /// Writes uᵢ behind those before it, and oᵢ to `row`, which holds vᵢ.
+    /// Writes uᵢ after the earlier ones, and oᵢ to `row`, which holds vᵢ.
     #[inline(always)]
     pub fn correct_and_read<I: Isa>(&self, isa: I, reads: &[f32], errors: &mut [f32], row: &mut [f32]) {
         let mut at = 0;
@@ -72,7 +72,7 @@ pub(super) fn gated_norm<I: Isa>(
     map_vectors!(isa, z = z, o = normed, out => isa.mul(silu(isa, z), o));
 }
 
-/// g = rate · ln(1 + eˣ), from [`LOWEST_DECAY`] to 0: a memory never grows by itself.
+/// g = rate · ln(1 + eˣ), from [`LOWEST_DECAY`] to 0: a state never grows by itself.
 pub(super) fn log_decay(rate: f32, x: f32) -> f64 {
     let x = f64::from(x);
     let softplus = if x > SOFTPLUS_IS_LINEAR { x } else { x.exp().ln_1p() };

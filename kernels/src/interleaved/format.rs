@@ -1,5 +1,4 @@
-//! How the blocks of each type are taken apart into codes and scales. Layouts of blocks:
-//! [`BlockType`].
+//! Unpacking of the blocks of each type into codes and scales. Layouts of blocks: [`BlockType`].
 
 use super::planes::{BitPlanes, Five, LowThree, Nibbles, Six, Two, Whole};
 use super::scales::{EightBits, FourBits, Halves, HalvesAndMins, Pairs, Scales, SixBits};
@@ -8,15 +7,15 @@ use crate::BlockType;
 use crate::affine::HEAD;
 use crate::reference::six_bits_of_sixteen;
 
-/// Quantised weights: value = scale · (code - offset) + what is added.
+/// A format of quantised weights: value = scale · (code - offset) + minimum.
 pub(crate) trait Format {
     const KIND: BlockType;
-    /// What is taken from a code before it is multiplied.
+    /// Offset subtracted from a code before it is multiplied.
     const OFFSET: i32;
     type BitPlanes: BitPlanes;
     type Scales: Scales;
 
-    /// The codes of values `32 * part..32 * (part + 1)` of a block.
+    /// Unpacks the codes of values `32 * part..32 * (part + 1)` of a block.
     fn codes(block: &[u8], part: usize) -> [u8; PART];
 
     /// Writes the scales of a block, which is row `row` of `span`.
@@ -38,7 +37,7 @@ struct Affine5<const GROUP: usize>;
 struct Affine6<const GROUP: usize>;
 struct Affine8<const GROUP: usize>;
 
-/// The low halves of sixteen bytes, then the high ones.
+/// Unpacks the low halves of sixteen bytes, then the high ones.
 fn nibbles(bytes: &[u8]) -> [u8; PART] {
     let mut codes = [0; PART];
     let (low, high) = codes.split_at_mut(PART / 2);
@@ -48,7 +47,7 @@ fn nibbles(bytes: &[u8]) -> [u8; PART] {
     codes
 }
 
-/// [`nibbles`], and bit `i` of `high` is the fifth bit of code `i`.
+/// Unpacks [`nibbles`] with a fifth bit: bit `i` of `high` for code `i`.
 fn with_fifth(bytes: &[u8], high: &[u8]) -> [u8; PART] {
     let mut codes = nibbles(bytes);
     for (codes, bits) in codes.chunks_exact_mut(8).zip(high) {
@@ -57,7 +56,7 @@ fn with_fifth(bytes: &[u8], high: &[u8]) -> [u8; PART] {
     codes
 }
 
-/// Field `number` of two bytes goes from the front of the block to its place in the span.
+/// Copies field `number` of two bytes from the front of the block to its place in the span.
 fn put_half(block: &[u8], row: usize, span: &mut [u8], number: usize) {
     span[2 * (number * STRIP + row)..][..2].copy_from_slice(&block[2 * number..][..2]);
 }
@@ -141,8 +140,8 @@ impl Format for Q5_1 {
     }
 }
 
-/// The bit pairs of part `part`: in each half of 128 values those of a byte belong to the four
-/// quarters in order.
+/// Unpacks the bit pairs of part `part`: in each half of 128 values the pairs of a byte belong to
+/// the four quarters in order.
 fn pairs(bytes: &[u8], part: usize) -> [u8; PART] {
     let mut codes = [0; PART];
     let bytes = &bytes[32 * (part / 4)..][..PART];
@@ -189,7 +188,8 @@ impl Format for Q3K {
     }
 }
 
-/// The low four bits of group `part`: the groups of a pair are the halves of the same 32 bytes.
+/// Unpacks the low four bits of group `part`: the groups of a pair are the halves of the same 32
+/// bytes.
 fn nibbles_of_pair(pairs: &[u8], part: usize) -> [u8; PART] {
     let mut codes = [0; PART];
     let bytes = &pairs[32 * (part / 2)..][..PART];
@@ -197,7 +197,8 @@ fn nibbles_of_pair(pairs: &[u8], part: usize) -> [u8; PART] {
     codes
 }
 
-/// Two halves, and the eight scales and mins of six bits that Q4_K and Q5_K pack into bytes 4..16.
+/// Copies the two f16 fields, and the eight scales and mins of six bits that Q4_K and Q5_K pack
+/// into bytes 4..16.
 fn put_six_bits(block: &[u8], row: usize, span: &mut [u8]) {
     put_half(block, row, span, 0);
     put_half(block, row, span, 1);
@@ -267,13 +268,13 @@ impl Format for Q6K {
     }
 }
 
-/// Scale and bias, which are the head of a block.
+/// Copies scale and bias, which are the head of a block.
 fn put_pair(block: &[u8], row: usize, span: &mut [u8]) {
     span[4 * row..][..4].copy_from_slice(&block[..4]);
     span[4 * (STRIP + row)..][..4].copy_from_slice(&block[4..8]);
 }
 
-/// Part `part` of an affine block of codes of `bits` bits.
+/// Returns part `part` of an affine block with codes of `bits` bits.
 fn part_of(block: &[u8], part: usize, bits: usize) -> &[u8] {
     &block[HEAD + 4 * bits * part..]
 }
@@ -311,13 +312,13 @@ affine!(Affine8, 8, Whole, part => {
     codes
 });
 
-/// Work to be done for whichever format a matrix has.
+/// A generic operation for the format of a matrix.
 pub(crate) trait ForFormat {
     type Out;
     fn quantised<F: Format>(self) -> Self::Out;
 }
 
-/// `None` for weights that are not quantised.
+/// Runs the operation for the format of `kind`; `None` for weights that are not quantised.
 #[inline(always)]
 pub(crate) fn for_format<W: ForFormat>(kind: BlockType, work: W) -> Option<W::Out> {
     Some(match kind {

@@ -1,22 +1,22 @@
-//! Quantised weights in the order in which kernels read them.
+//! Quantised weights in the layout of the kernels.
 //!
-//! A strip is [`STRIP`] rows. In it the same column of all rows stands together, four columns of a
-//! row in four bytes, so that a vector of 64 bytes is a quad of columns of every row: it meets a
-//! quad of activations in one instruction, sums stay apart in its lanes, and scales are loaded as
-//! vectors too. First come the codes of all columns, then all scales:
+//! A strip is [`STRIP`] rows. In it the same column of all rows is stored together, four columns of
+//! a row in four bytes, so that a vector of 64 bytes is a quad of columns of every row: it is
+//! multiplied by a quad of activations in one instruction, sums stay apart in its lanes, and scales
+//! are loaded as vectors too. The codes of all columns come first, then all scales:
 //!
 //! | codes of 32 columns | bytes | vector `v`, row `r`, column `c` of a quad at `64 v + 4 r + c` |
 //! |---|---|---|
-//! | 2 bits | 128 | two vectors: bit pair `j` of vector `u` is of quad `4 u + j` |
-//! | 3 bits | 192 | the two vectors of 2 bits, then one whose bit `q` is the third of quad `q` |
+//! | 2 bits | 128 | two vectors: bit pair `j` of vector `u` belongs to quad `4 u + j` |
+//! | 3 bits | 192 | the vectors of 2 bits; one with bit `q` the third bit of quad `q` |
 //! | 4 bits | 256 | low half: quad `v`, high half: quad `4 + v` |
-//! | 5 bits | 320 | the four vectors of 4 bits, then one whose bit `q` is the fifth of quad `q` |
-//! | 6 bits | 384 | the four vectors of 4 bits, then two of which bit pair `j` of vector `u` is of quad `4 u + j` |
+//! | 5 bits | 320 | the vectors of 4 bits; one with bit `q` the fifth bit of quad `q` |
+//! | 6 bits | 384 | the vectors of 4 bits; two with pair `j` of vector `u` for quad `4 u + j` |
 //! | 8 bits | 512 | quad `v` |
 //!
-//! Codes are unsigned: those that the file has signed are moved up by [`Format::OFFSET`]. Scales
-//! are as exact as they are in the file; see [`scales`]. Where the rows are not a whole number of
-//! strips, those that the last lacks are zero.
+//! Codes are unsigned: signed codes of the file are shifted by [`Format::OFFSET`]. Scales are as
+//! exact as in the file; see [`scales`]. If the rows are not a whole number of strips, the missing
+//! rows of the last strip are zero.
 
 mod format;
 mod planes;
@@ -27,27 +27,27 @@ pub(crate) use format::{ForFormat, Format, for_format};
 pub(crate) use planes::{BitPlanes, Five, LowThree};
 pub(crate) use scales::Scales;
 
-/// Rows of a strip: as many as the widest vector has lanes.
+/// Number of rows of a strip: the lanes of the widest vector.
 pub const STRIP: usize = 16;
-/// Columns whose codes stand together.
+/// Number of columns whose codes are stored together.
 pub(crate) const PART: usize = 32;
-/// Strips begin at whole cache lines.
+/// Alignment of strips: whole cache lines.
 const LINE: usize = 64;
 
-/// Where things stand in the strips of a matrix.
+/// Layout of the strips of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterleavedLayout {
     kind: BlockType,
     rows: usize,
     cols: usize,
-    /// From the beginning of a strip to its scales.
+    /// Offset of the scales in a strip.
     pub(crate) scales_at: usize,
     strip_bytes: usize,
 }
 
 impl InterleavedLayout {
-    /// `None` for weights that are not quantised, for columns that are not whole blocks, and for
-    /// sizes that overflow.
+    /// Creates a layout; `None` for weights that are not quantised, for columns that are not whole
+    /// blocks, and for sizes that overflow.
     pub fn new(kind: BlockType, rows: usize, cols: usize) -> Option<InterleavedLayout> {
         if !cols.is_multiple_of(kind.block_len()) {
             return None;
@@ -84,7 +84,7 @@ impl InterleavedLayout {
         self.strips() * self.strip_bytes
     }
 
-    /// That of the first `rows` rows alone.
+    /// Returns the layout of the first `rows` rows alone.
     ///
     /// Panics if there are fewer.
     pub(crate) fn top(&self, rows: usize) -> InterleavedLayout {
@@ -92,7 +92,7 @@ impl InterleavedLayout {
         InterleavedLayout { rows, ..*self }
     }
 
-    /// Makes strip `strip` of its rows as they are in a file: up to [`STRIP`] rows of blocks, one
+    /// Packs strip `strip` from its rows in the file's layout: up to [`STRIP`] rows of blocks, one
     /// after another.
     ///
     /// Panics if `rows` are not exactly the rows of the strip or `dst` not exactly
@@ -106,10 +106,10 @@ impl InterleavedLayout {
         for_format(self.kind, Pack { layout: self, rows, row_bytes, dst });
     }
 
-    /// The values of row `row` out of the bytes of all strips, to the bit as [`crate::unpack_row`]
-    /// finds them in the file.
+    /// Unpacks the values of row `row` from the bytes of all strips, bit-identical to
+    /// [`crate::unpack_row`] on the file's layout.
     ///
-    /// Panics beyond the last row, or if `dst` is not a row.
+    /// Panics beyond the last row, or if `dst` does not have the length of a row.
     pub fn unpack_row(&self, data: &[u8], row: usize, dst: &mut [f32]) {
         assert!(row < self.rows && dst.len() == self.cols, "a row of {} values, {row} of {}", self.cols, self.rows);
         let strip = &data[row / STRIP * self.strip_bytes..][..self.strip_bytes];

@@ -1,4 +1,4 @@
-//! The codes of 32 columns of a strip, in vectors; the table is in [`super`].
+//! Codes of 32 columns of a strip, in vectors; the table is in [`super`].
 
 use super::{PART, STRIP};
 use crate::isa::Isa;
@@ -6,21 +6,21 @@ use crate::isa::Isa;
 /// Bytes of one vector of codes.
 const VECTOR: usize = 4 * STRIP;
 
-/// How many bits a code has, and where they are.
+/// Width of codes and placement of their bits.
 pub(crate) trait BitPlanes {
-    /// Bits of a code.
+    /// Number of bits of a code.
     const BITS: u32;
-    /// Bytes of 32 columns.
+    /// Number of bytes of 32 columns.
     const BYTES: usize;
 
-    /// Writes the codes `[row][column]`.
+    /// Packs the codes `[row][column]`.
     fn put(codes: &[[u8; PART]; STRIP], to: &mut [u8]);
 
-    /// One code.
+    /// Unpacks one code.
     fn code(part: &[u8], row: usize, col: usize) -> u8;
 
-    /// The codes of quad `quad` of as many rows as there are lanes, from the row on whose byte
-    /// `part` points at.
+    /// Loads the codes of quad `quad` of as many rows as there are lanes, from the row on whose
+    /// byte `part` points at.
     ///
     /// # Safety
     /// A part of [`BitPlanes::BYTES`] must begin `4 · row` bytes before `part`, and have that many
@@ -28,17 +28,17 @@ pub(crate) trait BitPlanes {
     unsafe fn quad<I: Isa>(isa: I, part: *const u8, quad: usize) -> I::Quads;
 }
 
-/// 4 bits.
+/// Codes of 4 bits.
 pub(crate) struct Nibbles;
-/// 4 bits and one more.
+/// Codes of 5 bits: 4 and one more.
 pub(crate) struct Five;
-/// 4 bits and two more.
+/// Codes of 6 bits: 4 and two more.
 pub(crate) struct Six;
-/// 8 bits.
+/// Codes of 8 bits.
 pub(crate) struct Whole;
-/// 2 bits.
+/// Codes of 2 bits.
 pub(crate) struct Two;
-/// 3 bits: codes of three, and what is left of 8 where the high five stand elsewhere.
+/// Codes of 3 bits, and the low part of 8-bit codes whose high five bits are stored elsewhere.
 pub(crate) struct LowThree;
 
 fn byte_of(vector: usize, row: usize, col: usize) -> usize {

@@ -1,39 +1,39 @@
-//! The scales of a strip: spans of columns, in each of which the numbers of all rows stand
+//! Scales of a strip: spans of columns, in each of which the scales of all rows are stored
 //! together.
 //!
 //! | scales | columns of a span | bytes of a span |
 //! |---|---|---|
 //! | [`Halves`] | 32 | `d: [f16; 16]` |
 //! | [`HalvesAndMins`] | 32 | `d: [f16; 16], m: [f16; 16]` |
-//! | [`FourBits`] | 256 | `d: [f16; 16], m: [f16; 16]`, then for each 16 columns `scale: [u8; 16], min: [u8; 16]` |
-//! | [`SixBits`] | 256 | `d: [f16; 16], m: [f16; 16]`, then for each 32 columns `scale: [u8; 16], min: [u8; 16]` |
-//! | [`EightBits`] | 256 | `d: [f16; 16]`, then for each 16 columns `scale: [i8; 16]` |
+//! | [`FourBits`] | 256 | `d, m: [f16; 16]`, per 16 columns `scale: [u8; 16], min: [u8; 16]` |
+//! | [`SixBits`] | 256 | `d, m: [f16; 16]`, per 32 columns `scale: [u8; 16], min: [u8; 16]` |
+//! | [`EightBits`] | 256 | `d: [f16; 16]`, per 16 columns `scale: [i8; 16]` |
 //! | [`Pairs`] | a group | `scale: [f32; 16], bias: [f32; 16]` |
 
 use super::STRIP;
 use crate::isa::Isa;
 use half::f16;
 
-/// What codes are multiplied by, and what is added.
+/// Scales and minimums of codes.
 pub(crate) trait Scales {
-    /// Columns of a span.
+    /// Number of columns of a span.
     const SPAN: usize;
-    /// Bytes of a span.
+    /// Number of bytes of a span.
     const BYTES: usize;
-    /// Columns that share a scale, but not more than 32.
+    /// Number of columns that share a scale, limited to 32.
     const GROUP: usize = 32;
-    /// Whether anything is added.
+    /// Whether there are minimums to add.
     const HAS_MIN: bool;
 
-    /// Scale, and what is added, of the rows from `row` on, for the group that begins at column
-    /// `col` of the span.
+    /// Loads scale and minimum of the rows from `row` on, for the group that begins at column `col`
+    /// of the span.
     ///
     /// # Safety
     /// A span must begin at `span`; `row` is a multiple of the lanes, and below [`STRIP`].
     unsafe fn load<I: Isa>(isa: I, span: *const u8, row: usize, col: usize) -> (I::Floats, I::Floats);
 
-    /// The value of a code, less its offset, at column `col` of the span; rounded as
-    /// [`crate::reference::unpack`] rounds.
+    /// Computes the value of a code, from which the offset is subtracted already, at column `col`
+    /// of the span; rounded as in [`crate::reference::unpack`].
     fn value(span: &[u8], row: usize, col: usize, code: i32) -> f32;
 }
 
@@ -47,7 +47,7 @@ pub(crate) type SixBits = BytesAndMins<32>;
 pub(crate) struct EightBits;
 pub(crate) struct Pairs<const GROUP: usize>;
 
-/// Bytes of an f16 for each row, and of an f32.
+/// Number of bytes of an f16 for each row, and of an f32.
 const HALVES: usize = 2 * STRIP;
 const FLOATS: usize = 4 * STRIP;
 
@@ -59,29 +59,29 @@ fn float_at(span: &[u8], row: usize) -> f32 {
     f32::from_le_bytes([span[4 * row], span[4 * row + 1], span[4 * row + 2], span[4 * row + 3]])
 }
 
-/// `LANES` halves, floats or bytes at `from`.
+/// Loads `LANES` halves, floats or bytes at `from`.
 ///
 /// # Safety
-/// They must be there.
+/// The memory at `from` must hold them.
 #[inline(always)]
 unsafe fn halves<I: Isa>(isa: I, from: *const u8) -> I::Floats {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     isa.load_f16(unsafe { std::slice::from_raw_parts(from, 2 * I::LANES) })
 }
 
 #[inline(always)]
 unsafe fn floats<I: Isa>(isa: I, from: *const u8) -> I::Floats {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     isa.load_f32(unsafe { std::slice::from_raw_parts(from, 4 * I::LANES) })
 }
 
 #[inline(always)]
 unsafe fn bytes<'a, I: Isa>(from: *const u8) -> &'a [u8] {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { std::slice::from_raw_parts(from, I::LANES) }
 }
 
-// SAFETY of the blocks below: each place is inside the span that the table above draws.
+// SAFETY of the blocks below: each place is inside the span in the table above.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Scales for Halves {
     const SPAN: usize = 32;

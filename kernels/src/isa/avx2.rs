@@ -23,7 +23,7 @@ fn inside<K: Kernel>(isa: Avx2, kernel: K) -> K::Out {
     kernel.run(isa)
 }
 
-/// The 256-bit part that AVX-512 shares.
+/// Operations on 256 bits that AVX-512 shares.
 pub(super) mod wide {
     use super::*;
 
@@ -52,7 +52,7 @@ pub(super) mod wide {
         _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
     }
 
-    /// Counts that are constants after inlining become immediate operands.
+    /// Shift counts are constants after inlining and become immediate operands.
     #[target_feature(enable = "avx2")]
     #[inline]
     pub fn shift_right_and(a: __m256i, n: u32, mask: u8) -> __m256i {

@@ -1,12 +1,12 @@
 //! 512-bit vectors: Skylake-X (2017) and later; with VNNI Cascade Lake (2019), Zen 4 (2022) and
-//! later. What has 256 bits is shared with AVX2.
+//! later. Operations on 256 bits are shared with AVX2.
 
 use super::avx2::wide;
 use super::{Isa, Kernel};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, DQ and VL besides AVX2, FMA and F16C; and, where
+/// Proof that the processor has AVX-512 F, BW, DQ and VL in addition to AVX2, FMA and F16C; and, if
 /// `VNNI` is set, VNNI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx512<const VNNI: bool>(());
@@ -36,7 +36,7 @@ fn inside_vnni<const VNNI: bool, K: Kernel>(isa: Avx512<VNNI>, kernel: K) -> K::
     kernel.run(isa)
 }
 
-/// The upper eight lanes added to the lower eight.
+/// Adds the upper eight lanes to the lower eight.
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
 fn folded(a: __m512) -> __m256 {
@@ -52,8 +52,8 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     type Floats = __m512;
     type Ints = __m512i;
     type Quads = __m512i;
-    /// With VNNI the sums for the high and for the low bytes of the activations; else the sums and
-    /// nothing.
+    /// With VNNI the sums for the high and for the low bytes of the activations; otherwise the sums
+    /// and an unused vector.
     type QuadSums = [__m512i; 2];
     const TOKENS: usize = 8;
 
@@ -241,7 +241,7 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
         unsafe { _mm512_or_si512(a, b) }
     }
 
-    /// With VNNI the high bytes, then the low ones: x = 256 h + l, both signed.
+    /// With VNNI, splits into the high bytes, then the low ones: x = 256 h + l, both signed.
     #[inline(always)]
     fn quad(self, x: [i16; 4]) -> [i16; 4] {
         if !VNNI {

@@ -1,5 +1,5 @@
-//! What a kernel may ask of a processor. A kernel is written once, over [`Isa`], and compiled for
-//! each variant.
+//! Vector operations of a processor. A kernel is written once, over [`Isa`], and compiled for each
+//! variant.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -19,120 +19,118 @@ pub(crate) use portable::Portable;
 
 use half::f16;
 
-/// A piece of work that can run on any variant. `run` and all it calls must be `#[inline(always)]`,
-/// so that they are compiled inside [`Isa::enter`], where the instructions of the variant are
-/// allowed. A closure cannot be made to inline: one that calls operations of [`Isa`] and stays a
-/// function makes a call of each instruction.
+/// A kernel that runs on any variant. `run` and everything it calls must be `#[inline(always)]`, so
+/// that they are compiled inside [`Isa::enter`], where the instructions of the variant are enabled.
+/// A closure cannot be forced to inline: if it stays a function, each operation of [`Isa`] in it
+/// becomes a call.
 pub trait Kernel {
     type Out;
     fn run<I: Isa>(self, isa: I) -> Self::Out;
 }
 
-/// The vector operations of a variant. A value of this type proves that the machine has the
+/// Vector operations of a variant. A value of this type proves that the machine has the
 /// instructions, which makes the operations safe.
 pub trait Isa: Copy + Send + Sync {
-    /// Values in a vector of f32; divides 16.
+    /// Number of values in a vector of f32; divides 16.
     const LANES: usize;
-    /// Vectors that the processor holds in registers.
+    /// Number of vector registers.
     const REGISTERS: usize;
-    /// [`Isa::LANES`] values.
+    /// Vector of [`Isa::LANES`] values.
     type Floats: Copy;
-    /// [`Isa::LANES`] whole numbers of 32 bits.
+    /// Vector of [`Isa::LANES`] integers of 32 bits.
     type Ints: Copy;
-    /// [`Isa::LANES`] quads of unsigned bytes.
+    /// Vector of [`Isa::LANES`] quads of unsigned bytes.
     type Quads: Copy;
-    /// [`Isa::LANES`] sums of products of quads, in whatever parts the processor makes them.
+    /// Sums of products of [`Isa::LANES`] quads, in as many parts as the processor computes.
     type QuadSums: Copy;
-    /// Tokens that meet a vector of weights together: as many as their sums fit in registers. A
-    /// power of two.
+    /// Number of tokens multiplied by a vector of weights together: as many as have their sums in
+    /// registers. A power of two.
     const TOKENS: usize;
 
-    /// Runs `kernel` where the instructions of this variant are allowed.
+    /// Runs `kernel` with the instructions of this variant enabled.
     fn enter<K: Kernel>(self, kernel: K) -> K::Out;
 
     fn splat(self, value: f32) -> Self::Floats;
-    /// The first [`Isa::LANES`] values of `from`, which must have as many.
+    /// Loads the first [`Isa::LANES`] values of `from`, which must have as many.
     fn load(self, from: &[f32]) -> Self::Floats;
-    /// [`Isa::LANES`] values at `from`.
+    /// Loads [`Isa::LANES`] values at `from`.
     ///
     /// # Safety
-    /// They must be inside one living slice.
+    /// The values must be inside one live slice.
     unsafe fn load_at(self, from: *const f32) -> Self::Floats;
-    /// Values stored as little-endian f32, two or four bytes each, at any alignment.
+    /// Loads values stored as little-endian f32, two or four bytes each, at any alignment.
     fn load_f32(self, from: &[u8]) -> Self::Floats;
     fn load_f16(self, from: &[u8]) -> Self::Floats;
     fn load_bf16(self, from: &[u8]) -> Self::Floats;
-    /// The first [`Isa::LANES`] halves of `from`.
+    /// Loads the first [`Isa::LANES`] halves of `from`.
     fn load_halves(self, from: &[f16]) -> Self::Floats;
     fn store(self, value: Self::Floats, to: &mut [f32]);
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// `a * b + c`, rounded once where the machine can.
+    /// Computes `a * b + c`, rounded once if the machine can.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// The larger; `b` if one of them is NaN.
+    /// Returns the larger; `b` if one of them is NaN.
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// The smaller; `b` if one of them is NaN.
+    /// Returns the smaller; `b` if one of them is NaN.
     fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// To the nearest whole number, of two the even one, for values within ±2²²: a portable sum has
-    /// no more room.
+    /// Rounds to the nearest integer, ties to even, for values within ±2²²: the limit of the
+    /// portable method.
     fn round(self, a: Self::Floats) -> Self::Floats;
-    /// 2ⁿ for whole n from -126 to 127.
+    /// Computes 2ⁿ for integers n from -126 to 127.
     fn exp2_whole(self, n: Self::Floats) -> Self::Floats;
-    /// `value`, but 0 where `x < limit`.
+    /// Returns `value`, but 0 where `x < limit`.
     fn zero_below(self, value: Self::Floats, x: Self::Floats, limit: f32) -> Self::Floats;
     fn sum(self, a: Self::Floats) -> f32;
-    /// The sums of four vectors.
+    /// Computes the sums of four vectors.
     fn sum4(self, a: [Self::Floats; 4]) -> [f32; 4];
     fn largest(self, a: Self::Floats) -> f32;
 
     fn f16_to_f32(self, bits: u16) -> f32;
-    /// The first [`Isa::LANES`] of `to` become `a` in whole numbers, which must fit 16 bits.
+    /// Stores `a` as integers in the first [`Isa::LANES`] of `to`; they must fit 16 bits.
     fn store_rounded(self, a: Self::Floats, to: &mut [i16]);
     fn to_floats(self, a: Self::Ints) -> Self::Floats;
-    /// [`Isa::LANES`] unsigned bytes as f32.
+    /// Loads [`Isa::LANES`] unsigned bytes as f32.
     fn load_u8(self, from: &[u8]) -> Self::Floats;
-    /// [`Isa::LANES`] signed bytes as f32.
+    /// Loads [`Isa::LANES`] signed bytes as f32.
     fn load_i8(self, from: &[u8]) -> Self::Floats;
 
-    /// `4 · LANES` bytes at `from`.
+    /// Loads `4 · LANES` bytes at `from`.
     ///
     /// # Safety
-    /// They must be inside one living slice.
+    /// The bytes must be inside one live slice.
     unsafe fn load_quads(self, from: *const u8) -> Self::Quads;
     /// # Safety
-    /// At `to` must be room for `4 · LANES` bytes.
+    /// `to` must point at `4 · LANES` writable bytes.
     unsafe fn store_quads(self, a: Self::Quads, to: *mut u8);
-    /// `(a >> n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour
-    /// (`mask <= 255 >> n`).
+    /// Computes `(a >> n) & mask` in each byte; `mask` must not select bits that come from the
+    /// neighbouring byte (`mask <= 255 >> n`).
     fn quads_right(self, a: Self::Quads, n: u32, mask: u8) -> Self::Quads;
-    /// `(a << n) & mask` in each byte; `mask` must not ask for bits that come from the neighbour
-    /// (`mask >= 1 << n`).
+    /// Computes `(a << n) & mask` in each byte; `mask` must not select bits that come from the
+    /// neighbouring byte (`mask >= 1 << n`).
     fn quads_left(self, a: Self::Quads, n: u32, mask: u8) -> Self::Quads;
     fn quads_or(self, a: Self::Quads, b: Self::Quads) -> Self::Quads;
-    /// Four activations, each at most [`MOST`] in size, in the form that [`Isa::add_quads`] wants
-    /// them.
+    /// Arranges four activations, each at most [`MOST`] in size, for [`Isa::add_quads`].
     #[inline(always)]
     fn quad(self, x: [i16; 4]) -> [i16; 4] {
         [x[0], x[2], x[1], x[3]]
     }
-    /// Sums that begin with `start` in each lane.
+    /// Creates sums that begin with `start` in each lane.
     fn start_quads(self, start: i32) -> Self::QuadSums;
-    /// `sums + Σ w · x` over the quad of each lane, with the quad at `x` for all, which
-    /// [`Isa::quad`] made.
+    /// Computes `sums + Σ w · x` over the quad of each lane, with the same quad at `x` for all
+    /// lanes, arranged by [`Isa::quad`].
     ///
     /// # Safety
-    /// A quad must be there.
+    /// `x` must point at a quad.
     unsafe fn add_quads(self, w: Self::Quads, x: *const i16, sums: Self::QuadSums) -> Self::QuadSums;
-    /// The sums of both.
+    /// Adds the sums of both.
     fn join_quads(self, a: Self::QuadSums, b: Self::QuadSums) -> Self::QuadSums;
     fn sum_quads(self, sums: Self::QuadSums) -> Self::Ints;
-    /// `start + 256 · high + low`, of the first [`Isa::LANES`] of each.
+    /// Computes `start + 256 · high + low`, of the first [`Isa::LANES`] of each.
     fn sum_bytes(self, high: &[i32], low: &[i32], start: i32) -> Self::Ints;
-    /// Asks for the memory at `from`, which need not exist, to come into the second-level cache: so
-    /// many lines can be on their way there that memory is kept busy, which is not so of the first
-    /// level.
+    /// Prefetches the memory at `from`, which need not exist, into the second-level cache: it
+    /// allows enough outstanding lines to keep the memory busy, which the first level does not.
     fn prefetch(self, from: *const u8);
 
     #[inline(always)]
@@ -141,11 +139,11 @@ pub trait Isa: Copy + Send + Sync {
     }
 }
 
-/// The largest activation in whole numbers of 16 bits: 127 · 256 + 127, so that both its bytes can
-/// be signed.
+/// Largest activation as an integer of 16 bits: 127 · 256 + 127, so that both its bytes can be
+/// signed.
 pub(crate) const MOST: i16 = 32639;
 
-/// eˣ, within 2 units in the last place; 0 below -87.3, and no more than e⁸⁸ above.
+/// Computes eˣ within 2 units in the last place; 0 below -87.3, and at most e⁸⁸ above.
 ///
 /// eˣ = 2ⁿ eʳ with n = round(x / ln 2), |r| <= ln 2 / 2; the polynomial and the split of ln 2 are
 /// those of Cephes' `expf`.

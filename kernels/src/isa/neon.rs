@@ -1,6 +1,6 @@
-//! 128-bit vectors of Arm with dot products of bytes, in pairs: as many lanes as AVX2 in as many
-//! registers. Cortex-A75 and -A76 (2018), Neoverse N1 (2019), Apple A13 (2019), M1 (2020) and
-//! later; with I8MM Neoverse V1 and N2, Apple M2 (2022) and later.
+//! 128-bit vectors of Arm with dot products of bytes, used in pairs: the lanes and registers of
+//! AVX2. Cortex-A75 and -A76 (2018), Neoverse N1 (2019), Apple A13 (2019), M1 (2020) and later;
+//! with I8MM Neoverse V1 and N2, Apple M2 (2022) and later.
 //!
 //! The dot products are assembly, because their intrinsics are not stable in Rust 1.95.
 
@@ -9,8 +9,8 @@ use half::f16;
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-/// Proof that the processor has the dot products of FEAT_DotProd; and, where `I8MM` is set, those
-/// of FEAT_I8MM, which multiply unsigned by signed bytes.
+/// Proof that the processor has the dot products of FEAT_DotProd; and, if `I8MM` is set, those of
+/// FEAT_I8MM, which multiply unsigned by signed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Neon<const I8MM: bool>(());
 
@@ -39,7 +39,7 @@ fn inside_i8mm<const I8MM: bool, K: Kernel>(isa: Neon<I8MM>, kernel: K) -> K::Ou
 #[derive(Clone, Copy)]
 pub(crate) struct Quads {
     codes: [uint8x16_t; 2],
-    /// Whether a code may be above 127. Known when compiled, because masks are constants.
+    /// Whether a code may be above 127. Known at compile time, because masks are constants.
     eight_bits: bool,
 }
 
@@ -48,16 +48,16 @@ pub(crate) struct Quads {
 pub(crate) struct QuadSums {
     high: [int32x4_t; 2],
     low: [int32x4_t; 2],
-    /// What both still lack, negative, where codes of eight bits were made signed.
+    /// Negated correction for both, if codes of eight bits were made signed.
     lacking: int32x2_t,
 }
 
-/// `sum + Σ w · x` over the four bytes of each lane, with four bytes of `x`: those of half `HALF`,
-/// for all lanes.
+/// Computes `sum + Σ w · x` over the four bytes of each lane, with four bytes of `x`: those of half
+/// `HALF`, for all lanes.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 fn dot_signed<const HALF: i32>(mut sum: int32x4_t, w: int8x16_t, x: int8x8_t) -> int32x4_t {
-    // SAFETY: the instruction computes and does nothing else.
+    // SAFETY: the instruction only computes.
     unsafe {
         asm!("sdot {sum:v}.4s, {w:v}.16b, {x:v}.4b[{half}]", sum = inout(vreg) sum, w = in(vreg) w, x = in(vreg) x,
             half = const HALF, options(pure, nomem, nostack, preserves_flags));
@@ -65,11 +65,11 @@ fn dot_signed<const HALF: i32>(mut sum: int32x4_t, w: int8x16_t, x: int8x8_t) ->
     sum
 }
 
-/// [`dot_signed`] for unsigned `w`.
+/// Computes [`dot_signed`] for unsigned `w`.
 #[target_feature(enable = "neon,i8mm")]
 #[inline]
 fn dot_unsigned<const HALF: i32>(mut sum: int32x4_t, w: uint8x16_t, x: int8x8_t) -> int32x4_t {
-    // SAFETY: the instruction computes and does nothing else.
+    // SAFETY: the instruction only computes.
     unsafe {
         asm!("usdot {sum:v}.4s, {w:v}.16b, {x:v}.4b[{half}]", sum = inout(vreg) sum, w = in(vreg) w, x = in(vreg) x,
             half = const HALF, options(pure, nomem, nostack, preserves_flags));
@@ -77,11 +77,11 @@ fn dot_unsigned<const HALF: i32>(mut sum: int32x4_t, w: uint8x16_t, x: int8x8_t)
     sum
 }
 
-/// `sum - 128 · Σ x` over the four bytes of each half.
+/// Computes `sum - 128 · Σ x` over the four bytes of each half.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 fn less_128(mut sum: int32x2_t, x: int8x8_t) -> int32x2_t {
-    // SAFETY: the instruction computes and does nothing else.
+    // SAFETY: the instruction only computes.
     unsafe {
         asm!("sdot {sum:v}.2s, {w:v}.8b, {x:v}.8b", sum = inout(vreg) sum, w = in(vreg) vdup_n_s8(-128),
             x = in(vreg) x, options(pure, nomem, nostack, preserves_flags));
@@ -89,8 +89,8 @@ fn less_128(mut sum: int32x2_t, x: int8x8_t) -> int32x2_t {
     sum
 }
 
-/// Both registers: the expression with 0 and with 1. (A closure for `array::from_fn` cannot be made
-/// to inline.)
+/// Evaluates the expression for both registers, with 0 and with 1. (A closure for `array::from_fn`
+/// cannot be forced to inline.)
 macro_rules! both {
     ($i:ident => $value:expr) => {
         [
@@ -106,7 +106,7 @@ macro_rules! both {
     };
 }
 
-/// A shift by `$n`, which is a constant after inlining, as the instruction wants it.
+/// Shifts by `$n`, which is a constant after inlining, as the instruction requires.
 macro_rules! shifted {
     ($shift:ident, $a:expr, $n:expr) => {
         match $n {
@@ -132,7 +132,7 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
     type Ints = [int32x4_t; 2];
     type Quads = Quads;
     type QuadSums = QuadSums;
-    /// Sums in sixteen registers, totals in eight.
+    /// Sums are in sixteen registers, totals in eight.
     const TOKENS: usize = 4;
 
     #[inline(always)]
@@ -221,7 +221,7 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
         unsafe { both!(i => vfmaq_f32(c[i], a[i], b[i])) }
     }
 
-    /// By comparing: the instruction for it answers NaN to any NaN.
+    /// Compares, because the instruction for the maximum returns NaN for any NaN.
     #[inline(always)]
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
         unsafe { both!(i => vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i])) }
@@ -343,7 +343,7 @@ impl<const I8MM: bool> Isa for Neon<I8MM> {
         Quads { codes, eight_bits: a.eight_bits || b.eight_bits }
     }
 
-    /// The high bytes, then the low ones: x = 256 h + l, both signed.
+    /// Splits into the high bytes, then the low ones: x = 256 h + l, both signed.
     #[inline(always)]
     fn quad(self, x: [i16; 4]) -> [i16; 4] {
         let [a, b, c, d] = x.map(|x| ((x + 128) >> 8) as u8);

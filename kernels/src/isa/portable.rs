@@ -1,5 +1,5 @@
-//! Plain Rust over small arrays, which the compiler turns into the vector instructions that every
-//! machine of the target has: SSE2 on x86-64, NEON on Arm.
+//! Plain Rust over small arrays, which the compiler turns into the vector instructions of every
+//! machine of the target: SSE2 on x86-64, NEON on Arm.
 
 use super::{Isa, Kernel};
 use half::{bf16, f16};
@@ -21,20 +21,21 @@ pub(crate) struct Quads([u8; 4 * LANES]);
 #[repr(align(32))]
 pub(crate) struct Ints([i32; LANES]);
 
-/// The sum of two products, which compilers know as one instruction of x86.
+/// Computes the sum of two products, which compilers turn into one instruction on x86.
 #[inline(always)]
 fn pair(a: &[i16], b: &[i16], i: usize) -> i32 {
     i32::from(a[2 * i]) * i32::from(b[2 * i]) + i32::from(a[2 * i + 1]) * i32::from(b[2 * i + 1])
 }
 
-/// `a * b + c`: rounded once where that is an instruction, never through a library call.
+/// Computes `a * b + c`: rounded once if there is an instruction for it, never through a library
+/// call.
 #[inline(always)]
 fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// The array whose element `i` is the expression. (A closure for `array::from_fn` cannot be made to
-/// inline.)
+/// Builds the array whose element `i` is the expression. (A closure for `array::from_fn` cannot be
+/// forced to inline.)
 macro_rules! each {
     ($i:ident => $value:expr) => {{
         let mut all = [Default::default(); _];
@@ -141,8 +142,8 @@ impl Isa for Portable {
 
     #[inline(always)]
     fn round(self, a: Floats) -> Floats {
-        // Rounding to nearest by way of the only binade whose unit is 1; half the range of an
-        // exponent is enough here.
+        // Rounds to nearest through the only binade with a unit of 1; half the range of an exponent
+        // suffices here.
         const UNIT: f32 = 12_582_912.0;
         Floats(each!(i => (a.0[i] + UNIT) - UNIT))
     }
@@ -174,7 +175,7 @@ impl Isa for Portable {
         a.0.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
     }
 
-    /// By bits, because the conversion of `half` asks at each call what the processor can do.
+    /// Converts by bits, because the conversion of `half` queries the processor at each call.
     #[inline(always)]
     fn f16_to_f32(self, bits: u16) -> f32 {
         let (sign, rest) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff) << 13);
@@ -246,7 +247,7 @@ impl Isa for Portable {
         Ints([start; LANES])
     }
 
-    /// Even and odd bytes in 16 bits, as a processor with products of pairs wants them.
+    /// Multiplies even and odd bytes in 16 bits, for processors with products of pairs.
     #[inline(always)]
     unsafe fn add_quads(self, w: Quads, x: *const i16, sums: Ints) -> Ints {
         // SAFETY: the caller has a quad there.

@@ -1,37 +1,37 @@
-//! Keys and values in 8 bits.
+//! Cache of keys and values in 8 bits.
 
 use std::io::{self, Read, Write};
 
 use super::{KEY_BLOCK, KvCache, KvElement};
 use half::f16;
 
-/// Values of a head that share a scale, as in Q8_0.
+/// Number of values of a head that share a scale, as in Q8_0.
 ///
 /// A head has channels that are always large (Qwen 2.5 adds biases of up to some hundred to its
-/// keys), which take the precision of all that share a scale with them. Measured over 200 tokens,
-/// the root mean square error of keys relative to them is, with a scale for 16, 32 and 64 values (a
-/// whole head), 6.3e-3, 8.1e-3 and 1.10e-2 for SmolLM2-135M and 6.5e-3, 9.0e-3 and 1.08e-2 for
-/// Qwen2.5-Coder-0.5B; of 9, 8.5 and 8.25 bits a value the middle gains most.
+/// keys), which reduce the precision of all values with the same scale. Measured over 200 tokens,
+/// the relative root mean square error of keys with a scale for 16, 32 and 64 values (a whole head)
+/// is 6.3e-3, 8.1e-3 and 1.10e-2 for SmolLM2-135M and 6.5e-3, 9.0e-3 and 1.08e-2 for
+/// Qwen2.5-Coder-0.5B; of 9, 8.5 and 8.25 bits a value the middle one gains most.
 pub(crate) const GROUP: usize = 32;
-/// What attention unpacks at a time: a group of sixteen positions.
+/// Number of values that attention unpacks at a time: a group of sixteen positions.
 pub(crate) const TILE: usize = GROUP * KEY_BLOCK;
-/// The largest whole number that a value becomes, of either sign.
+/// Largest magnitude of a code.
 const LARGEST: f32 = 127.0;
 
-/// Keys and values of one layer as whole numbers of 8 bits with a scale of 16 bits for each 32: 8.5
-/// bits a value where [`KvCache<f16>`](KvCache) takes 16. Each position is packed by itself when it
-/// is stored, so here too what is remembered of it depends on nothing that came later, and going
-/// back is to store there again.
+/// Keys and values of one layer as integers of 8 bits with a scale of 16 bits for each 32: 8.5 bits
+/// a value instead of the 16 of [`KvCache<f16>`](KvCache). Each position is packed separately when
+/// it is stored, so its contents do not depend on later positions, and rollback just stores there
+/// again.
 #[derive(Clone)]
 pub struct KvCache8 {
-    /// The whole numbers, as bytes in two's complement.
+    /// Codes, as bytes in two's complement.
     pub(super) codes: KvCache<u8>,
-    /// `head_dim / 32` scales, rounded up, stand where the values of a head would.
+    /// Scales: `head_dim / 32`, rounded up, in place of the values of a head.
     pub(super) scales: KvCache<f16>,
 }
 
 impl KvCache8 {
-    /// Room for `capacity` positions.
+    /// Creates a cache for `capacity` positions.
     ///
     /// Panics if the size overflows; see [`KvCache8::planned_bytes`].
     pub fn new(kv_heads: usize, head_dim: usize, capacity: usize) -> KvCache8 {
@@ -39,13 +39,13 @@ impl KvCache8 {
         KvCache8 { codes: KvCache::new(kv_heads, head_dim, capacity), scales }
     }
 
-    /// Makes room for `capacity` positions in all, if there is less.
+    /// Grows to `capacity` positions in all, if there are fewer.
     pub fn grow(&mut self, capacity: usize) {
         self.codes.grow(capacity);
         self.scales.grow(capacity);
     }
 
-    /// Bytes of a cache with room for `capacity` positions; `None` if they overflow.
+    /// Bytes of a cache for `capacity` positions; `None` if they overflow.
     pub fn planned_bytes(kv_heads: usize, head_dim: usize, capacity: usize) -> Option<usize> {
         let scales = KvCache::<f16>::planned_bytes(kv_heads, head_dim.div_ceil(GROUP), capacity)?;
         KvCache::<u8>::planned_bytes(kv_heads, head_dim, capacity)?.checked_add(scales)
@@ -56,24 +56,24 @@ impl KvCache8 {
         self.codes.bytes() + self.scales.bytes()
     }
 
-    /// Positions there is room for: what was asked for, rounded up to a whole segment.
+    /// Number of positions that fit: the requested number, rounded up to a whole segment.
     pub fn capacity(&self) -> usize {
         self.codes.capacity()
     }
 
-    /// Bytes that [`KvCache8::write_to`] writes of `len` positions.
+    /// Bytes that [`KvCache8::write_to`] writes for `len` positions.
     pub fn written_bytes(&self, len: usize) -> usize {
         self.codes.written_bytes(len) + self.scales.written_bytes(len)
     }
 
-    /// Writes the keys and values of the first `len` positions, and of no other. Panics beyond the
+    /// Writes the keys and values of the first `len` positions, and of no others. Panics beyond the
     /// capacity.
     pub fn write_to(&self, len: usize, to: &mut impl Write) -> io::Result<()> {
         self.codes.write_to(len, to)?;
         self.scales.write_to(len, to)
     }
 
-    /// Grows to `len` positions and reads what [`KvCache8::write_to`] wrote of as many.
+    /// Grows to `len` positions and reads the output of [`KvCache8::write_to`] for as many.
     pub fn read_from(&mut self, len: usize, from: &mut impl Read) -> io::Result<()> {
         self.codes.read_from(len, from)?;
         self.scales.read_from(len, from)
@@ -90,7 +90,7 @@ impl KvCache8 {
         });
     }
 
-    /// Reads back what [`KvCache8::store`] stored for one head and position, rounded as it is.
+    /// Reads back the rounded values that [`KvCache8::store`] stored for one head and position.
     pub fn load(&self, head: usize, position: usize, key: &mut [f32], value: &mut [f32]) {
         unpack(self.codes.key(head, position), self.scales.key(head, position), key);
         unpack(self.codes.value(head, position), self.scales.value(head, position), value);
@@ -100,24 +100,24 @@ impl KvCache8 {
         self.codes.is_for(kv_heads, head_dim)
     }
 
-    /// Codes `[head_dim, 16]` and scales `[groups, 16]` of the keys from `position` on, a multiple
-    /// of sixteen.
+    /// Returns codes `[head_dim, 16]` and scales `[groups, 16]` of the keys from `position` on, a
+    /// multiple of sixteen.
     #[inline(always)]
     pub(crate) fn key_block(&self, head: usize, position: usize) -> (&[u8], &[f16]) {
         (self.codes.key_block(head, position), self.scales.key_block(head, position))
     }
 
-    /// Codes `[count, head_dim]` and scales `[count, groups]` of values from `position` on, all in
-    /// one segment.
+    /// Returns codes `[count, head_dim]` and scales `[count, groups]` of values from `position` on,
+    /// all in one segment.
     #[inline(always)]
     pub(crate) fn values(&self, head: usize, position: usize, count: usize) -> (&[u8], &[f16]) {
         (self.codes.values(head, position, count), self.scales.values(head, position, count))
     }
 }
 
-/// Rounds to the nearest multiple of a scale that brings the largest of a group to 127. A scale
-/// beyond those of 16 bits becomes the largest of them, as in [`KvElement::from_f32`], and NaN
-/// makes NaN of its group.
+/// Rounds to the nearest multiple of a scale that maps the largest of a group to 127. A scale
+/// beyond the range of f16 becomes its largest number, as in [`KvElement::from_f32`], and NaN makes
+/// its whole group NaN.
 fn pack<'a>(values: &[f32], mut codes: impl Iterator<Item = &'a mut u8>, scales: impl Iterator<Item = &'a mut f16>) {
     for (group, scale) in values.chunks(GROUP).zip(scales) {
         let larger = |most: f32, value: &f32| if value.abs() > most || value.is_nan() { value.abs() } else { most };
@@ -141,7 +141,7 @@ fn unpack(mut codes: impl Iterator<Item = u8>, scales: impl Iterator<Item = f16>
 mod tests {
     use super::*;
 
-    /// Stores one key and returns what is left of it.
+    /// Stores one key and returns its rounded values.
     fn rounded(key: &[f32]) -> Vec<f32> {
         let mut cache = KvCache8::new(1, key.len(), 1);
         cache.store(0, key, key);
@@ -165,7 +165,7 @@ mod tests {
         for (group, (key, back)) in key.chunks(GROUP).zip(back.chunks(GROUP)).enumerate() {
             let largest = key.iter().fold(0.0f32, |most, v| most.max(v.abs()));
             for (k, b) in key.iter().zip(back) {
-                // Half a step, and what rounding the scale to 11 bits adds at the largest.
+                // Half a step, plus the largest effect of rounding the scale to 11 bits.
                 assert!((k - b).abs() <= largest / 127.0 * 0.5 + largest / 2048.0 + 1e-7, "group {group}: {b} for {k}");
             }
         }

@@ -1,13 +1,13 @@
-//! Activations in whole numbers, for weights that are whole numbers too.
+//! Activations as integers, for products with quantised weights.
 //!
-//! Each group of values (as long as a group of the weights) becomes whole numbers of 16 bits and
-//! one scale, once for all rows: x = s · q, s = max |x| / 32639, so that no value is off by more
-//! than 2⁻¹⁶ of the largest of its group. That is eight bits more than the int8 that turned right
-//! answers of small models into wrong ones. A sum of products of codes and these numbers is exact.
+//! Each group of values (as long as a group of the weights) becomes integers of 16 bits and one
+//! scale, once for all rows: x = s · q, s = max |x| / 32639, so that no value is off by more than
+//! 2⁻¹⁶ of the largest of its group. It has eight bits more than the int8 that turned right answers
+//! of small models into wrong ones. A sum of products of codes and these integers is exact.
 //!
-//! They are kept in tiles of tokens, and in a tile quad by quad: a kernel reads them from one
-//! place, in order. Where the processor multiplies tiles of bytes, those tokens that fill one are
-//! kept as it wants them.
+//! Activations are stored in tiles of tokens, and in a tile quad by quad: a kernel reads them from
+//! one place, in order. If the processor multiplies tiles of bytes, tokens that fill such a tile
+//! are stored in its layout.
 
 use crate::interleaved::{ForFormat, Format, PART, Scales, for_format};
 use crate::isa::{Isa, Kernel, MOST};
@@ -15,21 +15,21 @@ use crate::pool::SharedMut;
 use crate::tiles::TILE;
 use crate::{BlockType, Pool, Simd};
 
-/// Groups with nothing larger than this, 2⁻¹⁰⁰, are rounded as if they had: scales stay normal
-/// numbers, and errors below 2⁻¹¹⁶.
+/// Least maximum of a group, 2⁻¹⁰⁰: groups below it are rounded as if they had it, so that scales
+/// stay normal numbers, and errors below 2⁻¹¹⁶.
 const LEAST: f32 = 7.888_609e-31;
 
-/// What activations must know of the weights that they are to meet.
+/// Properties of weights that determine the rounding of activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grouping {
-    /// Values that share a scale: 16 or 32.
+    /// Number of values that share a scale: 16 or 32.
     pub group: usize,
-    /// What is taken from each code before it is multiplied.
+    /// Offset subtracted from each code before it is multiplied.
     pub offset: i32,
 }
 
 impl Grouping {
-    /// `None` for weights that are not quantised.
+    /// Returns the grouping of a type; `None` for weights that are not quantised.
     pub fn of(kind: BlockType) -> Option<Grouping> {
         for_format(kind, GroupingOf)
     }
@@ -45,26 +45,26 @@ impl ForFormat for GroupingOf {
     }
 }
 
-/// x`[tokens, cols]` rounded.
+/// Rounded activations x`[tokens, cols]`.
 #[derive(Default)]
 pub(crate) struct Activations {
     grouping: Option<Grouping>,
     tokens: usize,
-    /// Those of them that stand in tiles of bytes: the first.
+    /// Number of tokens in tiles of bytes, from the first on.
     wide: usize,
     cols: usize,
-    /// `[tile][quad][token]`, four values each; in tiles of bytes `[tile][group][high,
+    /// Rounded values `[tile][quad][token]`, four each; in tiles of bytes `[tile][group][high,
     /// low][token]`, a byte for each value.
     quads: Vec<i16>,
-    /// `[tile][group][token]`; NaN where a value is not finite.
+    /// Scales `[tile][group][token]`; NaN if a value is not finite.
     scales: Vec<f32>,
-    /// Σ s · q of each group, for weights to which something is added.
+    /// Sums Σ s · q of each group, for weights with a minimum.
     sums: Vec<f32>,
-    /// -offset · Σ q of each group: what its sums begin with.
+    /// Initial values -offset · Σ q of the sums of each group.
     starts: Vec<i32>,
 }
 
-/// Where the activations of a tile of tokens begin.
+/// Addresses of the activations of a tile of tokens.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     tokens: usize,
@@ -75,14 +75,14 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    /// Columns `32 · part..` of the tile.
+    /// Moves on to columns `32 · part..` of the tile.
     ///
     /// # Safety
     /// The tile must have that many columns.
     #[inline(always)]
     pub unsafe fn part(self, part: usize, groups: usize) -> Tile {
         let group = part * groups * self.tokens;
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             Tile {
                 quads: self.quads.add(part * PART * self.tokens),
@@ -96,18 +96,19 @@ impl Tile {
 }
 
 impl Tile {
-    /// The bytes of a group of so many columns, in a tile of bytes: `[high, low][token][column]`.
+    /// Returns the bytes of a group of `cols` columns, in a tile of bytes: `[high,
+    /// low][token][column]`.
     ///
     /// # Safety
-    /// The tile must be one of bytes, and have that many columns.
+    /// The tile must be one of bytes, and must have this group.
     #[inline(always)]
     pub unsafe fn bytes(self, group: usize, cols: usize) -> *const i8 {
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.quads.add(group * cols * TILE).cast() }
     }
 }
 
-/// First token and width of each tile of `tokens` tokens: tiles of `most`, then what is left in
+/// Returns first token and width of each tile of `tokens` tokens: tiles of `most`, then the rest in
 /// powers of two.
 #[inline(always)]
 pub(crate) fn tiles(most: usize, tokens: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -127,12 +128,13 @@ impl Activations {
         self.round_in_tiles(pool, simd, (grouping, wide, simd.run(Tokens)), x, cols);
     }
 
-    /// [`Activations::round`] to tiles of one token each.
+    /// Does [`Activations::round`] with tiles of one token each.
     pub fn round_apart(&mut self, pool: &Pool, simd: Simd, grouping: Grouping, x: &[f32], cols: usize) {
         self.round_in_tiles(pool, simd, (grouping, 0, 1), x, cols);
     }
 
-    /// The first `wide` tokens to tiles of bytes, the others to tiles of `narrow` tokens and fewer.
+    /// Rounds the first `wide` tokens to tiles of bytes, the others to tiles of `narrow` tokens and
+    /// fewer.
     fn round_in_tiles(
         &mut self,
         pool: &Pool,
@@ -177,12 +179,12 @@ impl Activations {
         self.grouping == Some(grouping)
     }
 
-    /// Whether nothing is in it.
+    /// Whether it is empty.
     pub fn is_free(&self) -> bool {
         self.grouping.is_none()
     }
 
-    /// Forgets which weights it was for.
+    /// Clears it for rounding to any grouping.
     pub fn clear(&mut self) {
         self.grouping = None;
     }
@@ -191,12 +193,12 @@ impl Activations {
         self.tokens
     }
 
-    /// Those of them that fill tiles of bytes: the first.
+    /// Number of tokens in tiles of bytes, from the first on.
     pub fn wide_tokens(&self) -> usize {
         self.wide
     }
 
-    /// The tile of `width` tokens that begins with `token`.
+    /// Returns the tile of `width` tokens that begins with `token`.
     #[inline(always)]
     pub fn tile(&self, token: usize, width: usize) -> Tile {
         let Some(Grouping { group, .. }) = self.grouping else { unreachable!("rounded before they are met") };
@@ -218,7 +220,7 @@ fn grow<T: Clone + Default>(values: &mut Vec<T>, len: usize) {
     }
 }
 
-/// Tokens of the widest tile.
+/// Query for the number of tokens of the widest tile.
 struct Tokens;
 
 impl Kernel for Tokens {
@@ -230,7 +232,7 @@ impl Kernel for Tokens {
     }
 }
 
-/// One tile.
+/// Rounding of one tile.
 struct Round<'a> {
     grouping: Grouping,
     x: &'a [f32],
@@ -269,7 +271,7 @@ impl Kernel for Round<'_> {
     }
 }
 
-/// The scale, and the sum of the whole numbers.
+/// Rounds a group; returns the scale, and the sum of the integers.
 #[inline(always)]
 fn round_group<I: Isa>(isa: I, x: &[f32], words: &mut [i16]) -> (f32, f32) {
     let zero = isa.zero();
@@ -290,7 +292,7 @@ fn round_group<I: Isa>(isa: I, x: &[f32], words: &mut [i16]) -> (f32, f32) {
     (most / limit + isa.sum(poison), isa.sum(sum))
 }
 
-/// The group of token `t` in a tile of bytes: x = 256 h + l, both signed.
+/// Writes the group of token `t` in a tile of bytes: x = 256 h + l, both signed.
 fn put_bytes(words: &[i16], t: usize, group: &mut [i16]) {
     let (high, low) = group.split_at_mut(group.len() / 2);
     let at = t * words.len() / 2;

@@ -1,25 +1,25 @@
-//! Many tokens and plain weights: a panel of them is widened once into the second-level cache and
-//! meets all tokens there.
+//! Products of many tokens with plain weights: a panel of weights is converted to f32 once into the
+//! second-level cache and multiplied by all tokens there.
 
 use super::plain::{ForPlain, Plain, for_plain};
 use crate::Matrix;
 use crate::isa::{Isa, Kernel};
 use crate::pool::SharedMut;
 
-/// Rows of weights that are unpacked together, at most.
+/// Largest number of rows of weights that are unpacked together.
 pub(crate) const PANEL_ROWS: usize = 32;
-/// Columns that are unpacked together: whole blocks of every type. 32 rows of them are 128 KiB in
-/// f32.
+/// Number of columns that are unpacked together: whole blocks of every type. 32 rows of them are
+/// 128 KiB in f32.
 const PANEL_COLS: usize = 1024;
-/// From one row of a panel to the next: not a multiple of 4 KiB, which would put all rows in the
-/// same lines of the cache.
+/// Distance between rows of a panel: not a multiple of 4 KiB, which would map all rows to the same
+/// lines of the cache.
 const PANEL_STRIDE: usize = PANEL_COLS + 16;
-/// Values of a panel.
+/// Number of values of a panel.
 pub(crate) const PANEL: usize = PANEL_ROWS * PANEL_STRIDE;
-/// Tokens that go over a panel before the next: 96 x 1024 values are 384 KiB, which with the panel
-/// fits in 1 MiB.
+/// Number of tokens multiplied by a panel before the next: 96 x 1024 values are 384 KiB, which fit
+/// in 1 MiB together with the panel.
 const TOKENS: usize = 96;
-/// Rows of a register tile.
+/// Number of rows of a register tile.
 const TILE_ROWS: usize = 4;
 
 /// y`[n, rows of the whole]` = x`[n, cols]` · Wᵀ, for the rows that `w` holds.
@@ -27,11 +27,11 @@ pub(crate) struct Gemm<'a, 'y> {
     pub w: Matrix<'a>,
     pub x: &'a [f32],
     pub n: usize,
-    /// The whole result, `[n, stride]`; this call writes columns `first_row..first_row + w.rows()`.
+    /// Whole result, `[n, stride]`; this call writes columns `first_row..first_row + w.rows()`.
     pub y: SharedMut<'y, f32>,
     pub stride: usize,
     pub first_row: usize,
-    /// [`PANEL`] values.
+    /// Buffer of [`PANEL`] values.
     pub panel: &'a mut [f32],
 }
 
@@ -55,7 +55,7 @@ impl Kernel for Gemm<'_, '_> {
     }
 }
 
-/// The first rows of `panel` become columns `first..first + count` of `w`.
+/// Converts columns `first..first + count` of `w` into the first rows of `panel`.
 struct Widen<'a, I> {
     isa: I,
     w: Matrix<'a>,
@@ -82,7 +82,7 @@ impl<I: Isa> ForPlain for Widen<'_, I> {
 }
 
 impl Gemm<'_, '_> {
-    /// Four rows of the panel against some tokens.
+    /// Multiplies four rows of the panel by some tokens.
     #[inline(always)]
     fn tile_rows<I: Isa>(
         &self,
@@ -99,7 +99,7 @@ impl Gemm<'_, '_> {
             let width = most.min(tokens.end - t);
             let x = &self.x[t * self.w.cols() + first..];
             let tile = Tile { isa, weights, count, x, stride: self.w.cols() };
-            // Widths that the variant has no registers for are never compiled: `most` is a
+            // Widths that exceed the registers of the variant are never compiled: `most` is a
             // constant.
             match width {
                 1 => self.put(row, t, first, tile.products::<1>()),
@@ -128,7 +128,7 @@ impl Gemm<'_, '_> {
     }
 }
 
-/// Tokens of a register tile: 4 rows x 6 tokens of sums and what they are made of fit in 32
+/// Number of tokens of a register tile: the sums of 4 rows x 6 tokens and their operands fit in 32
 /// registers, 4 x 2 in 16.
 #[inline(always)]
 const fn tile_tokens<I: Isa>() -> usize {
@@ -137,16 +137,16 @@ const fn tile_tokens<I: Isa>() -> usize {
 
 struct Tile<'a, I> {
     isa: I,
-    /// `[4, count]`, rows [`PANEL_STRIDE`] apart.
+    /// Rows of weights `[4, count]`, [`PANEL_STRIDE`] apart.
     weights: &'a [f32],
     count: usize,
-    /// Token `t` begins at `t * stride`.
+    /// Activations; token `t` begins at `t * stride`.
     x: &'a [f32],
     stride: usize,
 }
 
 impl<I: Isa> Tile<'_, I> {
-    /// `[token][row]`
+    /// Computes the products `[token][row]`.
     #[inline(always)]
     fn products<const T: usize>(&self) -> [[f32; TILE_ROWS]; T] {
         let Tile { isa, weights, count, x, stride } = *self;

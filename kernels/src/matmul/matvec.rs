@@ -1,11 +1,11 @@
-//! One token and plain weights: every weight is read once.
+//! Product of one token with plain weights: every weight is read once.
 
 use super::plain::{ForPlain, Plain, for_plain};
 use crate::Matrix;
 use crate::isa::{Isa, Kernel};
 use std::marker::PhantomData;
 
-/// Rows of plain weights that are worked on together; they share what is loaded of x.
+/// Number of rows of plain weights that are processed together; they share the loads of x.
 const ROWS: usize = 2;
 
 /// y`[rows]` = W · x.
@@ -37,8 +37,7 @@ impl<I: Isa> ForPlain for MatVecOn<'_, I> {
     }
 }
 
-/// The products of some rows with one vector. (A trait and not a closure: a closure cannot be made
-/// to inline.)
+/// Products of some rows with one vector. (A trait, because a closure cannot be forced to inline.)
 trait Dot {
     fn dot<const R: usize>(&self, rows: [&[u8]; R]) -> [f32; R];
 }

@@ -1,4 +1,4 @@
-//! Activations times weights.
+//! Products of activations and weights.
 
 pub(crate) mod activations;
 mod gemm;
@@ -25,54 +25,53 @@ use product::Product;
 use std::sync::Mutex;
 use tiled_bf16::TiledBf16;
 
-/// Bytes of weights that a thread takes at a time when there is one token. Each piece begins with
-/// memory that nobody has asked for yet, so few are better; but each thread should take several, so
-/// that one that is disturbed takes fewer.
+/// Range of bytes of weights that a thread processes at a time for a single token. Each piece
+/// begins with memory that was not prefetched, so few pieces are better; but each thread should
+/// take several, so that a disturbed thread takes fewer.
 const PIECE_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=96 << 10;
-/// Pieces that a thread takes if none is disturbed, where the limits above allow it.
+/// Number of pieces per undisturbed thread, if the limits above allow it.
 const PIECES: usize = 8;
-/// Matrices that one call multiplies, at most.
+/// Largest number of matrices in one call.
 const MOST: usize = 4;
 
-/// Room that [`matmul`] works in; grows to what the largest call needs and is then reused.
+/// Working memory of [`matmul`]; grows to the size that the largest call needs and is then reused.
 #[derive(Default)]
 pub struct Scratch {
-    /// One for each way of rounding that the matrices of a call ask for.
+    /// Rounded activations, one for each rounding that the matrices of a call require.
     rounded: [Activations; MOST],
-    /// What tiles of bf16 meet.
+    /// Activations for tiles of bf16.
     parts: Parts,
-    /// One for each thread; locks that are never waited for, because no two threads have the same
+    /// Panels, one for each thread; their locks never block, because no two threads have the same
     /// number.
     panels: Vec<Mutex<Vec<f32>>>,
-    /// See [`Scratch::as_steps`].
+    /// Setting of [`Scratch::as_steps`].
     steps: bool,
 }
 
 impl Scratch {
-    /// From now on several tokens are multiplied as each would be alone, to the bit, or again as is
-    /// fastest. Plain weights sum a lone token's products in another order than those of many;
-    /// quantised ones always in the same.
+    /// Sets whether several tokens are multiplied bit-identical to single ones from now on, or in
+    /// the fastest way. Plain weights sum the products of a single token in another order than
+    /// those of many; quantised ones always in the same.
     pub fn as_steps(&mut self, steps: bool) {
         self.steps = steps;
     }
 }
 
 /// Whether a matrix should be packed in strips (see [`InterleavedLayout`]) before it is multiplied:
-/// where it is quantised and its rows are not short.
+/// if it is quantised and its rows are not short.
 pub fn wants_strips(kind: BlockType, cols: usize) -> bool {
     !short::is_short(cols) && Grouping::of(kind).is_some()
 }
 
-/// y`[n, rows]` = x`[n, cols]` · Wᵀ, W`[rows, cols]`. n = 1 is a decoding step, n > 1 a piece of a
-/// prompt.
+/// y`[n, rows]` = x`[n, cols]` · Wᵀ, W`[rows, cols]`. n = 1 is a decode step, n > 1 a part of a
+/// prefill.
 ///
 /// Panics if `x` or `y` has another length.
 pub fn matmul(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
     matmul_all(pool, simd, [w], x, n, [y], scratch);
 }
 
-/// [`matmul`] of the same x with up to four matrices, whose work the threads share as if it were
-/// one.
+/// Multiplies the same x by up to four matrices, as one parallel task; see [`matmul`].
 ///
 /// Panics if `x` or a `y` has another length.
 pub fn matmul_all<const M: usize>(
@@ -132,23 +131,23 @@ pub fn matmul_all<const M: usize>(
     });
 }
 
-/// Rows of a matrix in rows that are never divided.
+/// Granularity of pieces of a matrix stored in rows.
 const PIECE_ROWS: usize = 4;
 
-/// The part of a call that is one matrix, in pieces of whole units.
+/// Part of a call for one matrix, in pieces of whole units.
 struct Share<'a, 'y> {
     work: Work<'a>,
     y: SharedMut<'y, f32>,
     units: usize,
-    /// Units of a piece.
+    /// Number of units in a piece.
     size: usize,
     pieces: usize,
 }
 
 enum Work<'a> {
-    /// Each token for itself; a unit is [`PIECE_ROWS`].
+    /// Each token separately; a unit is [`PIECE_ROWS`].
     Rows(Matrix<'a>),
-    /// A unit is a strip; `rounded` is the number of the activations that meet it.
+    /// A unit is a strip; `rounded` is the index of the activations that it is multiplied by.
     Strips { layout: InterleavedLayout, data: &'a [u8], rounded: usize },
 }
 
@@ -171,7 +170,7 @@ impl<'a, 'y> Share<'a, 'y> {
             Work::Rows(w) => {
                 let first = units.start * PIECE_ROWS;
                 let rows = w.rows().min(units.end * PIECE_ROWS) - first;
-                // The first token brings the piece into the cache, where those after it find it.
+                // The first token loads the piece into the cache for the others.
                 for (token, x) in x.chunks_exact(w.cols()).enumerate() {
                     // SAFETY: pieces do not overlap, and each is run once.
                     let y = unsafe { self.y.slice(token * w.rows() + first, rows) };
@@ -186,7 +185,7 @@ impl<'a, 'y> Share<'a, 'y> {
     }
 }
 
-/// Rounds x for weights of this type, unless that was done; returns which of `rounded` it is.
+/// Rounds x for weights of this type, unless that was done; returns the index in `rounded`.
 fn round(pool: &Pool, simd: Simd, kind: BlockType, x: &[f32], cols: usize, rounded: &mut [Activations; MOST]) -> usize {
     let Some(grouping) = Grouping::of(kind) else { unreachable!("strips are of quantised weights") };
     if let Some(number) = rounded.iter().position(|rounded| rounded.is_for(grouping)) {
@@ -210,8 +209,8 @@ fn plain_gemm(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], n: usize, y: &mut 
     });
 }
 
-/// However few the tokens are, so that a token's products do not depend on how many are beside it;
-/// two of them should already meet weights as fast as these come from memory.
+/// Used for any number of tokens, so that a token's products do not depend on the others; with two
+/// tokens it should already run at the speed of memory.
 fn tiled_gemm(pool: &Pool, simd: Simd, tiles: Bf16Tiles, w: &Matrix, x: &[f32], y: &mut [f32], parts: &mut Parts) {
     parts.take(pool, simd, x, w.cols());
     let (parts, y) = (&*parts, &SharedMut::new(y));

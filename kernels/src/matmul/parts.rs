@@ -1,10 +1,10 @@
-//! Activations in parts of bf16, for a processor that multiplies tiles of them.
+//! Activations split into parts of bf16, for a processor that multiplies tiles of them.
 //!
-//! Rounded to bf16 an activation would keep 8 of its 24 significant bits. So it is cut, not
+//! Rounded to bf16 an activation would keep 8 of its 24 significant bits. So it is split, not
 //! rounded, into three numbers of 8 bits each: x = h + m + l, exactly, with |m| < 2⁻⁷ |x| and |l| <
-//! 2⁻¹⁵ |x|, all of the same sign. The tiles take subnormal numbers for zeros, so each token is
-//! first multiplied by the power of two that brings its largest value to [2⁶⁴, 2⁶⁵), or by 2¹²⁶
-//! where that is less: far from both ends of what f32 holds. What is then lost of an activation is
+//! 2⁻¹⁵ |x|, all of the same sign. The tiles treat subnormal numbers as zeros, so each token is
+//! first multiplied by the power of two that brings its largest value to [2⁶⁴, 2⁶⁵), or by 2¹²⁶ if
+//! that is less: far from both ends of the range of f32. The remaining loss of an activation is
 //! below 2⁻¹²⁶, which is 2⁻¹⁹⁰ of the token's largest, or 2⁻²⁵². A value that is not finite stays
 //! so in some part.
 
@@ -14,27 +14,27 @@ use crate::tiles::TILE;
 use crate::tiles::bf16::{PAIRS, PARTS, STEP, TokenStep};
 use crate::{Pool, Simd};
 
-/// The exponent that the largest value of a token is given.
+/// Exponent of the largest value of a token after scaling.
 const LIFT: i32 = 64;
-/// The largest exponent of a factor whose inverse is not subnormal.
+/// Largest exponent of a factor whose inverse is not subnormal.
 const MOST_LIFT: i32 = 126;
 const BIAS: i32 = 127;
 
-/// x`[tokens, cols]` in parts.
+/// Activations x`[tokens, cols]` split into parts.
 #[derive(Default)]
 pub(crate) struct Parts {
-    /// Whether they are those of the x that is being multiplied.
+    /// Whether they belong to the x that is being multiplied.
     fresh: bool,
     steps: usize,
-    /// `[tile][step]`. Tokens that a last tile has too many hold anything: none has part in the
-    /// sums of another.
+    /// Steps of each tile, `[tile][step]`. Surplus tokens of a last tile hold arbitrary values: no
+    /// token affects the sums of another.
     data: Vec<TokenStep>,
-    /// What the sums of each token are to be multiplied by.
+    /// Factors for the sums of each token.
     scales: Vec<f32>,
 }
 
 impl Parts {
-    /// Takes x`[n, cols]` apart, unless that was done since [`Parts::clear`].
+    /// Splits x`[n, cols]`, unless that was done since [`Parts::clear`].
     pub fn take(&mut self, pool: &Pool, simd: Simd, x: &[f32], cols: usize) {
         if std::mem::replace(&mut self.fresh, true) {
             return;
@@ -54,12 +54,12 @@ impl Parts {
         });
     }
 
-    /// From now on they are of nothing.
+    /// Marks them as belonging to no activations.
     pub fn clear(&mut self) {
         self.fresh = false;
     }
 
-    /// The steps of a tile of tokens.
+    /// Returns the steps of a tile of tokens.
     pub fn tile(&self, tile: usize) -> &[TokenStep] {
         &self.data[tile * self.steps..][..self.steps]
     }
@@ -73,7 +73,7 @@ impl Parts {
     }
 }
 
-/// One tile.
+/// Splitting of one tile.
 struct Take<'a> {
     x: &'a [f32],
     cols: usize,
@@ -99,21 +99,21 @@ impl Kernel for Take<'_> {
     }
 }
 
-/// The exponent of the power of two that a token is multiplied by: from -64 to 126.
+/// Exponent of the power of two that a token is multiplied by: from -64 to 126.
 #[inline(always)]
 fn lift(x: &[f32]) -> i32 {
-    // As whole numbers, so that what is not finite is the largest.
+    // Compared as integers, so that non-finite values are the largest.
     let most = x.iter().fold(0, |most, x| (x.to_bits() & 0x7fff_ffff).max(most));
     (LIFT + BIAS - (most >> 23) as i32).min(MOST_LIFT)
 }
 
-/// 2ⁿ for n from -126 to 127.
+/// Computes 2ⁿ for n from -126 to 127.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits(((n + BIAS) as u32) << 23)
 }
 
-/// Token `t` of a step becomes `factor * x` in parts.
+/// Writes `factor * x` in parts as token `t` of a step.
 #[inline(always)]
 fn put(x: &[f32; STEP], factor: f32, t: usize, step: &mut TokenStep) {
     let mut rest = [0.0; STEP];
@@ -137,7 +137,7 @@ fn put(x: &[f32; STEP], factor: f32, t: usize, step: &mut TokenStep) {
 mod tests {
     use super::*;
 
-    /// The sum of the parts of value `col` of token `t`.
+    /// Sums the parts of value `col` of token `t`.
     fn sum(parts: &Parts, t: usize, col: usize) -> f64 {
         let step = &parts.tile(t / TILE)[col / STEP];
         let halves = step.0.map(|part| part[col % STEP / 2][t % TILE] >> (16 * (col % 2)) << 16);
@@ -148,8 +148,8 @@ mod tests {
     fn parts_make_the_whole() {
         let pool = Pool::new(2);
         for cols in [1, 31, 32, 33, 70] {
-            // From the smallest subnormal number to the largest of all, in tokens of about one size
-            // and in one of all.
+            // From the smallest subnormal number to the largest of all, in tokens of similar
+            // magnitudes and in one of all magnitudes.
             let any = |i: u32| f32::from_bits(i.wrapping_mul(0x9e37_79b9));
             let value = |t: u32, col: u32| match t {
                 0 => f32::MAX,

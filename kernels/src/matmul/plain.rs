@@ -1,12 +1,12 @@
-//! Weights that vectors can load as they are.
+//! Weights that vectors can load directly.
 
 use crate::BlockType;
 use crate::isa::Isa;
 
-/// Weights of which `Isa::LANES` can be loaded as f32 directly.
+/// A format of weights of which `Isa::LANES` can be loaded as f32 directly.
 pub(crate) trait Plain {
     const BYTES: usize;
-    /// The first `Isa::LANES` values of `from`.
+    /// Loads the first `Isa::LANES` values of `from`.
     fn load<I: Isa>(isa: I, from: &[u8]) -> I::Floats;
     fn load_one(from: &[u8]) -> f32;
 }
@@ -57,12 +57,12 @@ impl Plain for Bf16 {
     }
 }
 
-/// Work to be done for whichever plain type a matrix has.
+/// A generic operation for the plain type of a matrix.
 pub(crate) trait ForPlain {
     fn plain<P: Plain>(self);
 }
 
-/// Panics for weights that are not plain.
+/// Runs the operation. Panics for weights that are not plain.
 #[inline(always)]
 pub(crate) fn for_plain<F: ForPlain>(kind: BlockType, work: F) {
     match kind {

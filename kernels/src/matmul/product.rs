@@ -1,6 +1,6 @@
-//! Strips of weights times activations: each vector of codes is loaded once for as many tokens as
-//! their sums fit in registers. Nothing is summed across lanes, and a token's product is the same
-//! to the bit whoever is beside it.
+//! Products of strips of weights and activations: each vector of codes is loaded once for as many
+//! tokens as have their sums in registers. No sum crosses lanes, and a token's product is
+//! bit-identical for any other tokens in the call.
 
 use super::activations::{Activations, Tile, tiles};
 use super::tiled::quads_of;
@@ -10,20 +10,20 @@ use crate::pool::SharedMut;
 use crate::tiles::Tiles;
 use std::ops::Range;
 
-/// Bytes of codes ahead of those in use that memory is asked for; of scales it is a strip.
+/// Prefetch distance in bytes of codes; for scales it is a strip.
 const AHEAD: usize = 8192;
 const CACHE_LINE: usize = 64;
 
 /// y`[n, stride]`: the rows of `strips` of a matrix.
 pub(crate) struct Product<'a, 'y> {
     pub layout: &'a InterleavedLayout,
-    /// All strips of the matrix.
+    /// Bytes of all strips of the matrix.
     pub data: &'a [u8],
     pub strips: Range<usize>,
     pub x: &'a Activations,
-    /// The whole result, `[n, rows of the matrix]`; this call writes the columns of its rows.
+    /// Whole result, `[n, rows of the matrix]`; this call writes the columns of its rows.
     pub y: SharedMut<'y, f32>,
-    /// What those tokens meet that were rounded to fill tiles.
+    /// Tile instructions for tokens that were rounded to fill tiles.
     pub tiles: Option<Tiles>,
 }
 
@@ -63,7 +63,7 @@ impl<I: Isa> ForFormat for ProductOn<'_, '_, I> {
 }
 
 impl Product<'_, '_> {
-    /// As many rows as there are lanes, from `row` on, which is row `lane` of `strip`.
+    /// Multiplies as many rows as there are lanes, from `row` on, which is row `lane` of `strip`.
     #[inline(always)]
     fn rows<I: Isa, F: Format>(&self, isa: I, strip: &[u8], row: usize, lane: usize) {
         if row >= self.layout.rows() {
@@ -71,7 +71,7 @@ impl Product<'_, '_> {
         }
         let wide = self.x.wide_tokens();
         for (token, width) in tiles(I::TOKENS, self.x.tokens() - wide).map(|(token, width)| (wide + token, width)) {
-            // Widths that the variant never has are never compiled: TOKENS is a constant.
+            // Widths that do not occur in the variant are never compiled: TOKENS is a constant.
             match width {
                 8 if I::TOKENS >= 8 => self.put(isa, row, token, self.tile::<I, F, 8>(isa, strip, lane, token)),
                 4 if I::TOKENS >= 4 => self.put(isa, row, token, self.tile::<I, F, 4>(isa, strip, lane, token)),
@@ -81,7 +81,7 @@ impl Product<'_, '_> {
         }
     }
 
-    /// The products of T tokens.
+    /// Computes the products of T tokens.
     #[inline(always)]
     fn tile<I: Isa, F: Format, const T: usize>(
         &self,
@@ -92,7 +92,7 @@ impl Product<'_, '_> {
     ) -> [I::Floats; T] {
         let x = self.x.tile(token, T);
         let (parts, scales_at) = (self.layout.cols() / PART, self.layout.scales_at);
-        // The first tile brings the strip into the cache, where those after it find it.
+        // The first tile loads the strip into the cache for the others.
         let ask = token == 0 && lane == 0;
         let mut totals = [isa.zero(); T];
         for part in 0..parts {
@@ -119,7 +119,7 @@ impl Product<'_, '_> {
         totals
     }
 
-    /// The results of one token for the rows of a strip.
+    /// Writes the results of one token for the rows of a strip.
     pub(super) fn put_row(&self, row: usize, token: usize, totals: &[f32; STRIP]) {
         let count = STRIP.min(self.layout.rows() - row);
         // SAFETY: the rows of a strip belong to the one call that has the strip.
@@ -143,8 +143,8 @@ impl Product<'_, '_> {
     }
 }
 
-/// The body once for each quad of a group; written out, so that shifts are constants and codes stay
-/// in registers. Quads that lie in the two halves of the same bytes follow each other.
+/// Repeats the body once for each quad of a group; written out, so that shifts are constants and
+/// codes stay in registers. Quads in the two halves of the same bytes are consecutive.
 macro_rules! with_quads {
     ($count:expr, $first:expr, $quad:ident => $body:block) => {
         if $count == 8 {
@@ -166,8 +166,8 @@ pub(super) use with_quads;
 /// Adds the products of 32 columns.
 ///
 /// # Safety
-/// `codes` points at row `lane` of a part, `span` at the span of its scales, which begins `col`
-/// columns before; `x` has T tokens of 32 columns.
+/// `codes` must point at row `lane` of a part, `span` at the span of its scales, which begins `col`
+/// columns before; `x` must have T tokens of 32 columns.
 #[inline(always)]
 unsafe fn add_part<I: Isa, F: Format, const T: usize>(
     isa: I,
@@ -181,7 +181,7 @@ unsafe fn add_part<I: Isa, F: Format, const T: usize>(
     const QUADS: usize = PART / 4;
     let groups = PART / F::Scales::GROUP;
     for group in 0..groups {
-        // SAFETY: the caller's promises; quads and groups are counted out of 32 columns.
+        // SAFETY: guaranteed by the caller; quads and groups stay within 32 columns.
         unsafe {
             let (mut sums, mut others) = ([isa.start_quads(0); T], isa.start_quads(0));
             for (t, sums) in sums.iter_mut().enumerate() {
@@ -189,7 +189,7 @@ unsafe fn add_part<I: Isa, F: Format, const T: usize>(
             }
             with_quads!(QUADS / groups, group * (QUADS / groups), quad => {
                 let w = F::BitPlanes::quad(isa, codes, quad);
-                // One token alone would wait for each sum before the next; with two sums it waits
+                // A single token would wait for each sum before the next; with two sums it waits
                 // half as long.
                 if T == 1 && quad % 2 == 1 {
                     others = isa.add_quads(w, x.quads.add(4 * quad), others);

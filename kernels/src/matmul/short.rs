@@ -1,30 +1,30 @@
-//! Short rows of quantised weights, which are unpacked and meet the activations as they are.
+//! Short rows of quantised weights, which are unpacked and multiplied by unrounded activations.
 //!
-//! The rounding of activations to 16 bits is noise that averages out over the terms of a row; over
-//! the few of a short row it does not, and small models are the ones whose answers it turns. Up to
-//! [`SHORT`] columns a product is small enough that exactness costs nothing that can be noticed.
+//! The rounding of activations to 16 bits is noise that averages out over the terms of a row; in a
+//! short row there are too few terms, and small models are the ones with changed answers. Up to
+//! [`SHORT`] columns a product is small enough that exactness costs no noticeable time.
 //!
-//! This is the way of models made for tests, and of a product with few inputs: no weight of a model
-//! of the catalogue has so few columns. So it is a detour over what is there, a row at a time (the
-//! reference unpacks it, the kernel for plain f32 multiplies it), and nothing here is tuned.
+//! Only models made for tests use it, and products with few inputs: no weight of a model of the
+//! catalogue has so few columns. It therefore combines existing parts, a row at a time (the
+//! reference unpacks it, the kernel for plain f32 multiplies it), and is not optimised.
 
 use super::matvec::MatVec;
 use crate::pool::SharedMut;
 use crate::{BlockType, Matrix, Pool, Simd, reference};
 
-/// Columns of the longest row that counts as short. The narrowest model that anybody talks to has
+/// Number of columns of the longest row that counts as short. The narrowest usable chat model has
 /// 576.
 const SHORT: usize = 512;
-/// Rows that a thread takes at a time.
+/// Number of rows that a thread processes at a time.
 const ROWS: usize = 16;
 
-/// Whether rows of so many quantised weights are multiplied here.
+/// Whether rows of this many quantised weights are multiplied here.
 pub(super) fn is_short(cols: usize) -> bool {
     cols <= SHORT
 }
 
-/// y`[n, rows]` = x`[n, cols]` · Wᵀ. Each row is computed for each token alone, so neither n nor
-/// the threads change a bit.
+/// y`[n, rows]` = x`[n, cols]` · Wᵀ. Each row is computed for each token separately, so results are
+/// bit-identical for any n and any number of threads.
 pub(super) fn short(pool: &Pool, simd: Simd, w: &Matrix, x: &[f32], y: &mut [f32]) {
     let (rows, cols, y) = (w.rows(), w.cols(), SharedMut::new(y));
     pool.run(rows.div_ceil(ROWS), |i, _| {

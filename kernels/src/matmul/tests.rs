@@ -1,4 +1,4 @@
-//! Every format against candle, every variant against the reference.
+//! Tests of every format against candle, and of every variant against the reference.
 
 use super::*;
 use crate::interleaved::STRIP;
@@ -6,7 +6,7 @@ use crate::repack_affine;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
-/// Numbers that look random and are the same in every run: xorshift, to about ±1.
+/// Deterministic pseudo-random numbers: xorshift, to about ±1.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -37,7 +37,7 @@ fn candle_type(kind: BlockType) -> GgmlDType {
     }
 }
 
-/// Random weights in blocks of `kind`, and their values.
+/// Returns random weights in blocks of `kind`, and their values.
 fn weights(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
     let BlockType::Affine(affine) = kind else { return candle(kind, rows, cols) };
     let mut bytes = vec![0; kind.row_bytes(rows * cols).unwrap()];
@@ -50,7 +50,7 @@ fn weights(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
     (bytes, values)
 }
 
-/// Random weights as candle quantises them, and what candle makes of them again.
+/// Returns random weights quantised by candle, and their values as unpacked by candle.
 fn candle(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
     let values = Tensor::from_vec(noise(rows * cols, 7), (rows, cols), &Device::Cpu).unwrap();
     let blocks = QTensor::quantize(&values, candle_type(kind)).unwrap();
@@ -58,7 +58,7 @@ fn candle(kind: BlockType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
     (blocks.data().unwrap().into_owned(), back)
 }
 
-/// Weights as they are multiplied: in strips where they are quantised.
+/// Weights as they are multiplied: in strips if they are quantised.
 enum Ready {
     Rows(BlockType, (usize, usize), Vec<u8>),
     Strips(InterleavedLayout, Vec<u8>),
@@ -115,14 +115,14 @@ fn unpacks_as_candle_does() {
     }
 }
 
-/// What f32 sums may lose against f64, relative to Σ |w| |x|.
+/// Tolerance of f32 sums against f64, relative to Σ |w| |x|.
 const SUMS: f64 = 1e-6;
-/// What activations may lose when they meet quantised weights, relative to Σ |w| max |x|, with the
-/// maximum of the group (see `activations`), and then in any case.
+/// Tolerance of rounded activations with quantised weights, relative to Σ |w| max |x|, with the
+/// maximum of the group (see `activations`).
 const ROUNDING: f64 = 1.0 / 65000.0;
 const LEAST: f64 = 1e-35;
 
-/// How far the product of a row and a token may be off.
+/// Allowed error of the product of a row and a token.
 fn allowed(kind: BlockType, w: &[f32], x: &[f32]) -> f64 {
     let product = |(w, x): (&f32, &f32)| f64::from(*w).abs() * f64::from(*x).abs();
     let sums = SUMS * w.iter().zip(x).map(product).sum::<f64>();
@@ -179,7 +179,7 @@ fn every_variant_multiplies_alike() {
     }
 }
 
-/// Values that a scale for each group makes difficult.
+/// Values that are difficult with a scale for each group.
 #[test]
 fn every_variant_multiplies_extremes() {
     let pool = Pool::new(2);
@@ -259,8 +259,7 @@ fn nothing_times_something() {
     }
 }
 
-/// A token's products are the same to the bit however many threads there are and whoever is beside
-/// it.
+/// A token's products are bit-identical for any number of threads and any other tokens.
 #[test]
 fn neither_threads_nor_neighbours_change_a_bit() {
     for kind in [BlockType::Q4_K, BlockType::Q6_K, BlockType::Q8_0, BlockType::affine(5, 64)] {
@@ -294,8 +293,8 @@ fn assert_as_alone(kind: BlockType, scratch: &mut Scratch) {
     }
 }
 
-/// Matrices of every order and rounding in one call, and two that share what tiles meet, against
-/// one at a time.
+/// Matrices of every layout and rounding in one call, and two that share activations for tiles,
+/// against one at a time.
 #[test]
 fn several_matrices_at_once_are_each_as_alone() {
     for kinds in [

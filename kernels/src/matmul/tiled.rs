@@ -1,6 +1,5 @@
-//! Strips of weights times sixteen tokens at a time, on a processor that multiplies tiles. In whole
-//! numbers, and in the order in which [`Product`] adds what comes of them: results are the same to
-//! the bit.
+//! Products of strips of weights and sixteen tokens at a time, on a processor that multiplies
+//! tiles. Uses integers, and adds results in the order of [`Product`]: they are bit-identical.
 
 use super::activations::Tile;
 use super::product::{Product, with_quads};
@@ -9,24 +8,24 @@ use crate::isa::Isa;
 use crate::tiles::{Session, Sums, TILE};
 use std::ops::Range;
 
-/// Tiles of tokens that meet weights once these are unpacked: 128 tokens, whose totals are 8 KiB.
+/// Number of tiles of tokens per unpacking of weights: 128 tokens, whose totals are 8 KiB.
 const BLOCK: usize = 8;
-/// Parts of columns that are unpacked together, in 8 KiB.
+/// Number of parts of columns that are unpacked together, in 8 KiB.
 const CHUNK: usize = 16;
 const QUADS: usize = PART / 4;
-/// Bytes of the unpacked codes of a part.
+/// Number of bytes of the unpacked codes of a part.
 const CODES: usize = PART * STRIP;
 
 #[repr(align(64))]
 struct Codes([u8; CHUNK * CODES]);
 
-/// Quads that a product of tiles goes over: those that share a scale.
+/// Number of quads in a product of tiles: those that share a scale.
 pub(crate) const fn quads_of<F: Format>() -> usize {
     F::Scales::GROUP / 4
 }
 
 impl Product<'_, '_> {
-    /// All tokens that fill tiles, against the strip whose first row is `row`.
+    /// Multiplies all tokens that fill tiles by the strip whose first row is `row`.
     #[inline(always)]
     pub(super) fn wide<I: Isa, F: Format>(&self, isa: I, session: &Session, strip: &[u8], row: usize) {
         let (parts, tiles) = (self.layout.cols() / PART, self.x.wide_tokens() / TILE);
@@ -47,7 +46,7 @@ impl Product<'_, '_> {
         }
     }
 
-    /// The codes of some parts, `[part][quad][row][4]`.
+    /// Unpacks the codes of some parts to `[part][quad][row][4]`.
     #[inline(always)]
     fn unpack<I: Isa, F: Format>(&self, isa: I, strip: &[u8], parts: Range<usize>, codes: &mut Codes) {
         for (part, to) in parts.zip(codes.0.chunks_exact_mut(CODES)) {
@@ -83,7 +82,7 @@ impl Product<'_, '_> {
         for (part, codes) in parts.zip(codes.0.chunks_exact(CODES)) {
             let (span, col) = (part * PART / F::Scales::SPAN, part * PART % F::Scales::SPAN);
             // SAFETY: the tile has as many parts as the strip, which has the scales of all spans
-            // (see `InterleavedLayout`); groups are counted out of a part.
+            // (see `InterleavedLayout`); groups stay within a part.
             unsafe {
                 let (x, span) =
                     (x.part(part, groups), strip.as_ptr().add(self.layout.scales_at + span * F::Scales::BYTES));
@@ -97,11 +96,11 @@ impl Product<'_, '_> {
     }
 }
 
-/// Adds what has come of a group of columns.
+/// Adds the sums of a group of columns.
 ///
 /// # Safety
-/// As for `add_part` of [`super::product`]; `x` has sixteen tokens, and column `col` of the span
-/// begins group `group`.
+/// The conditions of `add_part` of [`super::product`] apply; `x` has sixteen tokens, and column
+/// `col` of the span begins group `group`.
 #[inline(always)]
 unsafe fn add_sums<I: Isa, F: Format>(
     isa: I,
@@ -113,7 +112,7 @@ unsafe fn add_sums<I: Isa, F: Format>(
     totals: &mut [[f32; STRIP]; TILE],
 ) {
     for lane in (0..STRIP).step_by(I::LANES) {
-        // SAFETY: as the caller says; `lane` is a multiple of the lanes and below STRIP.
+        // SAFETY: guaranteed by the caller; `lane` is a multiple of the lanes and below STRIP.
         let (scales, min) = unsafe { F::Scales::load(isa, span, lane, col) };
         for (t, totals) in totals.iter_mut().enumerate() {
             let at = group * TILE + t;

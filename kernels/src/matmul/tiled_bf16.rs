@@ -1,16 +1,16 @@
-//! Many tokens and weights of bf16, on a processor that multiplies tiles of them.
+//! Products of many tokens and weights of bf16, on a processor that multiplies tiles of them.
 //!
-//! The error of a product, with u = 2⁻²⁴: of its f32 sums, at most (32 + ⌈columns / 512⌉) u Σ |w|
-//! |x| but for terms of u², over many columns about half of what vectors of sixteen lanes can lose.
-//! It is made of 15 roundings in a chain of sixteen, one where two chains meet, 15 where sixteen of
-//! these do, one where low parts join the high ones, and one for each 512 columns; the low parts'
-//! own sums are rounded up to 47 times, but are below 2⁻⁷ of the whole. Activations are exact
-//! ([`super::parts`]), so what tiles take for zero comes to it: weights below 2⁻¹²⁶, which is at
-//! most 2⁻¹²⁶ |x| for each, and 2⁻¹⁹⁰ (|w| + 4) max |x|, or where that is less than what f32 can
-//! hold, its smallest number.
+//! Error of a product, with u = 2⁻²⁴: that of its f32 sums is at most (32 + ⌈columns / 512⌉) u Σ
+//! |w| |x| except for terms of u², over many columns about half of the bound for vectors of sixteen
+//! lanes. It consists of 15 roundings in a chain of sixteen, one where two chains are added, 15
+//! where sixteen of these are, one where low parts are added to the high ones, and one for each 512
+//! columns; the low parts' own sums are rounded up to 47 times, but are below 2⁻⁷ of the whole.
+//! Activations are exact ([`super::parts`]), so only the values that tiles treat as zero add to it:
+//! weights below 2⁻¹²⁶, with at most 2⁻¹²⁶ |x| for each, and 2⁻¹⁹⁰ (|w| + 4) max |x|, or the
+//! smallest number of f32 if that is greater.
 //!
 //! A sum that is not finite is computed again without tiles: a part of an infinite value may be
-//! NaN, and a large weight may overflow beside activations that were made larger.
+//! NaN, and a large weight may overflow with scaled activations.
 
 use super::matvec::MatVec;
 use super::parts::Parts;
@@ -20,12 +20,12 @@ use crate::pool::SharedMut;
 use crate::tiles::TILE;
 use crate::tiles::bf16::{Bf16Sums, Bf16Tiles, ROWS, STEP, WeightStep};
 
-/// Steps of columns whose sums stay in tiles: 512 columns, of which 32 rows fill 32 KiB of the
-/// first-level cache.
+/// Number of steps of columns whose sums stay in tiles: 512 columns, of which 32 rows fill 32 KiB
+/// of the first-level cache.
 const CHUNK: usize = 16;
-/// Tiles of tokens that meet weights once these are there: 128 tokens, whose totals are 16 KiB.
+/// Number of tiles of tokens per load of weights: 128 tokens, whose totals are 16 KiB.
 const BLOCK: usize = 8;
-/// Rows of weights that a call takes, at most.
+/// Largest number of rows of weights in a call.
 pub(crate) const PIECE: usize = ROWS;
 
 type Totals = [[f32; TILE]; ROWS];
@@ -36,9 +36,9 @@ pub(crate) struct TiledBf16<'a, 'y> {
     pub tiles: Bf16Tiles,
     pub w: Matrix<'a>,
     pub x: &'a [f32],
-    /// Those of `x`.
+    /// Parts of `x`.
     pub parts: &'a Parts,
-    /// The whole result, `[n, stride]`; this call writes columns `first_row..first_row + w.rows()`.
+    /// Whole result, `[n, stride]`; this call writes columns `first_row..first_row + w.rows()`.
     pub y: &'a SharedMut<'y, f32>,
     pub stride: usize,
     pub first_row: usize,
@@ -72,9 +72,9 @@ impl Kernel for TiledBf16<'_, '_> {
 }
 
 impl TiledBf16<'_, '_> {
-    /// Some steps of weights come together: in the matrix they are often multiples of 4 KiB apart,
-    /// and would meet in the same lines of the cache. Beyond the last column are zeros; beyond the
-    /// last row nothing is ever changed.
+    /// Copies some steps of weights next to each other: in the matrix they are often multiples of 4
+    /// KiB apart, and would share the same lines of the cache. Fills columns beyond the last with
+    /// zeros; never changes rows beyond the last.
     #[inline(always)]
     fn bring(&self, start: usize, to: &mut [WeightStep]) {
         for r in 0..self.w.rows() {
@@ -89,7 +89,7 @@ impl TiledBf16<'_, '_> {
         }
     }
 
-    /// Writes what has come of sixteen tokens, those of them that there are.
+    /// Writes the totals of sixteen tokens, as far as they exist.
     #[inline(always)]
     fn put<I: Isa>(&self, isa: I, first: usize, totals: &Totals) {
         let x = self.x.chunks_exact(self.w.cols()).enumerate().skip(first).take(TILE);
@@ -108,7 +108,7 @@ impl TiledBf16<'_, '_> {
     }
 }
 
-/// Adds what has come of some steps.
+/// Adds the sums of some steps.
 #[inline(always)]
 fn add<I: Isa>(isa: I, sums: &Bf16Sums, totals: &mut Totals) {
     let parts = sums.high.as_flattened().chunks_exact(I::LANES).zip(sums.low.as_flattened().chunks_exact(I::LANES));
@@ -124,8 +124,7 @@ mod tests {
     use crate::{BlockType, Matrix, Pool, Simd};
     use half::bf16;
 
-    /// Numbers in ±[2^least, 2^(least + span)), all of them likewise likely by their exponent, the
-    /// same in every run.
+    /// Deterministic numbers in ±[2^least, 2^(least + span)), uniform in their exponent.
     fn spread(len: usize, seed: u32, least: i32, span: i32) -> Vec<f32> {
         let numbers = (0..len as u32).map(|i| {
             let bits = (i ^ seed << 20).wrapping_mul(0x9e37_79b9) ^ (i.wrapping_mul(0x85eb_ca6b) >> 11);
@@ -136,7 +135,7 @@ mod tests {
         numbers.collect()
     }
 
-    /// What the documentation of this file promises for a product.
+    /// Error bound that the module documentation states for a product.
     fn allowed(w: &[f32], x: &[f32]) -> f64 {
         let (unit, least) = (2f64.powi(-24), 2f64.powi(-126));
         let most = x.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs())));
@@ -187,8 +186,8 @@ mod tests {
     #[test]
     fn numbers_of_every_size_are_within_the_bound() {
         let (rows, cols, n) = (5, 600, 6);
-        // Exponents of weights, then of activations: ordinary ones, both ends of what f32 holds,
-        // all sizes at once, and those that overflow once activations are made larger.
+        // Exponents of weights, then of activations: ordinary ones, both ends of the range of f32,
+        // all sizes at once, and those that overflow once activations are scaled up.
         let cases = [
             ((-10, 12), (-10, 20)),
             ((-10, 12), (-149, 12)),
@@ -205,7 +204,7 @@ mod tests {
                 let (w, x) = (spread(rows * cols, 3, w, w_span), spread(n * cols, 4, x, x_span));
                 assert_close(simd, (rows, cols, n), &w, &x);
             }
-            // All but a small rest cancels, and nothing but zeros.
+            // Sums that cancel except for a small rest, and only zeros.
             let mut x = spread(n * cols, 5, -20, 40);
             let mut w = spread(rows * cols, 6, -8, 8);
             w.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair[1] = pair[0]);
@@ -216,7 +215,7 @@ mod tests {
         }
     }
 
-    /// Infinite and undefined numbers, on either side, give what they give without tiles.
+    /// Non-finite numbers on either side give the same results as without tiles.
     #[test]
     fn what_is_not_finite_is_as_without_tiles() {
         let (rows, cols, n) = (3, 70, 4);
@@ -245,7 +244,7 @@ mod tests {
         }
     }
 
-    /// A token's products are the same to the bit whoever is beside it, as long as somebody is.
+    /// A token's products are bit-identical for any other tokens, if there are any.
     #[test]
     fn neighbours_change_no_bit() {
         let (rows, cols, n) = (40, 700, 150);

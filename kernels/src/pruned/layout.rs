@@ -1,12 +1,12 @@
-//! Strips whose 8-bit codes are parted: high five bits, scales, low three bits.
+//! Layout of strips with split 8-bit codes: high five bits, scales, low three bits.
 //!
-//! | bytes of 32 columns | holds |
+//! | bytes of 32 columns | contents |
 //! |---|---|
-//! | 320 | the high five bits, as 5-bit codes stand in a strip ([`crate::interleaved`]) |
-//! | 192 | of the low three, two vectors with bits 0 and 1: bit pair `j` of vector `u` is of quad `4 u + j`; then one whose bit `q` is bit 2 of quad `q` |
+//! | 320 | the high five bits, in the layout of 5-bit codes of a strip ([`crate::interleaved`]) |
+//! | 192 | the low three bits, in the layout of 3-bit codes of a strip |
 //!
-//! A strip begins with the former of all columns; then come all scales as ever, then, at a whole
-//! cache line, the latter.
+//! A strip begins with the high bits of all columns, followed by all scales in their usual layout
+//! and, aligned to a cache line, the low bits.
 
 use crate::BlockType;
 use crate::interleaved::{
@@ -14,12 +14,12 @@ use crate::interleaved::{
 };
 use crate::isa::{Isa, Portable};
 
-/// Bits of the low part.
+/// Number of bits of the low part.
 pub(super) const LOW_BITS: u32 = 3;
-/// What the coarse product takes for it.
+/// Value that the coarse product assumes for the low part.
 pub(super) const MIDDLE: f32 = 3.5;
 
-/// Where things stand in parted strips. A strip has as many bytes as before it was parted.
+/// Layout of split strips. A strip has as many bytes as before it was split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BitPlaneLayout {
     strips: InterleavedLayout,
@@ -28,7 +28,7 @@ pub struct BitPlaneLayout {
 }
 
 impl BitPlaneLayout {
-    /// `None` for codes of other than 8 bits, and where there are none.
+    /// Creates a layout; `None` for codes that do not have 8 bits, or without codes.
     pub(crate) fn new(strips: &InterleavedLayout) -> Option<BitPlaneLayout> {
         (for_format(strips.kind(), HasBytes)? && strips.cols() > 0).then(|| {
             let parts = strips.cols() / PART;
@@ -61,27 +61,27 @@ impl BitPlaneLayout {
         self.strips.bytes()
     }
 
-    /// That of the first `rows` rows alone, as [`InterleavedLayout::top`].
+    /// Returns the layout of the first `rows` rows alone, as [`InterleavedLayout::top`] does.
     pub(crate) fn top(&self, rows: usize) -> BitPlaneLayout {
         BitPlaneLayout { strips: self.strips.top(rows), ..*self }
     }
 
-    /// From the beginning of a strip to its scales.
+    /// Offset of the scales in a strip.
     pub(super) fn scales_at(&self) -> usize {
         self.scales_at
     }
 
-    /// From the beginning of a strip to the low bits of its codes.
+    /// Offset of the low bits of the codes in a strip.
     pub(super) fn low_at(&self) -> usize {
         self.low_at
     }
 
-    /// Parts a strip in place and finds the bounds of its rows.
+    /// Splits a strip in place and computes the bounds of its rows.
     pub(super) fn part(&self, strip: &mut [u8], bounds: &mut [f32]) {
         for_format(self.kind(), Part { layout: self, strip, bounds });
     }
 
-    /// As [`InterleavedLayout::unpack_row`].
+    /// Unpacks a row as [`InterleavedLayout::unpack_row`] does.
     pub(crate) fn unpack_row(&self, data: &[u8], row: usize, dst: &mut [f32]) {
         assert!(row < self.rows() && dst.len() == self.cols(), "a row of {}, {row} of {}", self.cols(), self.rows());
         let strip = &data[row / STRIP * self.strip_bytes()..][..self.strip_bytes()];
@@ -137,7 +137,7 @@ impl ForFormat for Part<'_> {
     }
 }
 
-/// Scale, and what is added, of each row.
+/// Scale and minimum of each row.
 fn scales_of<F: Format>(span: &[u8], col: usize) -> [(f32, f32); STRIP] {
     let isa = Portable;
     let (mut scales, mut mins) = ([0.0; STRIP], [0.0; STRIP]);
@@ -150,13 +150,13 @@ fn scales_of<F: Format>(span: &[u8], col: usize) -> [(f32, f32); STRIP] {
     std::array::from_fn(|row| (scales[row], mins[row]))
 }
 
-/// Squares of the norms that the bound of a row is made of.
+/// Squares of the norms in the bound of a row.
 #[derive(Clone, Copy, Default)]
 struct Sizes {
     residual: f64,
-    /// Of the exact product: codes, minima.
+    /// Norms of the exact product: codes, minima.
     exact: [f64; 2],
-    /// Of the coarse one: codes, what is added.
+    /// Norms of the coarse product: codes, added constants.
     coarse: [f64; 2],
 }
 
@@ -173,12 +173,12 @@ impl Sizes {
         self.coarse[1] += PART as f64 * (scale * (middle - f64::from(offset)) + min).powi(2);
     }
 
-    /// See [`super`].
+    /// Bound of a row; see [`super`].
     fn bound(&self, groups: usize) -> f32 {
         let rounded = (2 * groups + 8) as f64 * f64::from(f32::EPSILON) / 2.0;
         let gamma = rounded / (1.0 - rounded);
         let size = self.exact.iter().chain(&self.coarse).map(|square| square.sqrt()).sum::<f64>();
-        // f64 itself rounds, and so do the product and the sum that the bound goes into.
+        // f64 itself rounds, and so do the product and the sum that use the bound.
         let bound = (self.residual.sqrt() + gamma * size) * (1.0 + 2f64.powi(-20));
         let sound = size < f64::from(super::HUGE) && rounded < 0.5;
         if sound { (bound as f32).next_up() } else { f32::INFINITY }

@@ -1,4 +1,4 @@
-//! Parted strips times activations, of tokens that were rounded apart.
+//! Products of split strips and activations, with tokens that were rounded separately.
 
 use super::layout::{BitPlaneLayout, LOW_BITS, MIDDLE};
 use crate::interleaved::{BitPlanes, Five, ForFormat, Format, LowThree, PART, STRIP, Scales, for_format};
@@ -7,25 +7,25 @@ use crate::matmul::activations::{Activations, Tile};
 use crate::pool::SharedMut;
 use std::ops::Range;
 
-/// Bytes of codes ahead of those in use that memory is asked for; as in the product of strips.
+/// Prefetch distance in bytes of codes; as in the product of strips.
 const AHEAD: usize = 8192;
 const CACHE_LINE: usize = 64;
 
-/// What the products of the rows of each strip cannot exceed, of as many strips as `uppers`.
+/// Computes upper bounds of the products in each strip, for as many strips as `uppers`.
 pub(super) struct Coarse<'a> {
     pub layout: &'a BitPlaneLayout,
-    /// All strips of the matrix.
+    /// Bytes of all strips of the matrix.
     pub data: &'a [u8],
     pub first: usize,
     pub x: &'a Activations,
-    /// Of the rows of these strips.
+    /// Bounds of the rows of these strips.
     pub bounds: &'a [f32],
-    /// At least the norm of x.
+    /// Upper bound of the norm of x.
     pub reach: f32,
     pub uppers: &'a mut [f32],
 }
 
-/// The products of the rows of strips `of(i)` for i in `which`; memory is asked for `of(which.end)`
+/// Computes the products of the rows of strips `of(i)` for i in `which`; prefetches `of(which.end)`
 /// too.
 pub(super) struct Exact<'a, 'y, F> {
     pub layout: &'a BitPlaneLayout,
@@ -33,12 +33,12 @@ pub(super) struct Exact<'a, 'y, F> {
     pub which: Range<usize>,
     pub of: F,
     pub x: &'a Activations,
-    /// `[tokens, rows]`; this call writes the rows of its strips.
+    /// Result `[tokens, rows]`; this call writes the rows of its strips.
     pub y: SharedMut<'y, f32>,
 }
 
-/// The body once for each quad, written out so that shifts are constants; see the product of
-/// strips.
+/// Repeats the body once for each quad, written out so that shifts are constants; see the product
+/// of strips.
 macro_rules! for_quads {
     ($quad:ident => $body:block) => {
         for_quads!(@ $quad, $body, 0, 4, 1, 5, 2, 6, 3, 7)
@@ -84,7 +84,7 @@ impl<I: Isa> ForFormat for CoarseOn<'_, I> {
             for lane in (0..STRIP).step_by(I::LANES) {
                 let total = coarse::<I, F>(isa, layout, strip, lane, x);
                 let most = isa.mul_add(isa.load(&bounds[lane..]), isa.splat(reach), total);
-                // What is no number must not be excluded.
+                // NaN must not be excluded.
                 let most = isa.min(isa.add(most, isa.splat(super::TINY)), isa.splat(f32::MAX));
                 *upper = upper.max(isa.largest(most));
             }
@@ -92,7 +92,7 @@ impl<I: Isa> ForFormat for CoarseOn<'_, I> {
     }
 }
 
-/// The coarse products of as many rows as there are lanes.
+/// Computes the coarse products of as many rows as there are lanes.
 #[inline(always)]
 fn coarse<I: Isa, F: Format>(isa: I, layout: &BitPlaneLayout, strip: &[u8], lane: usize, x: Tile) -> I::Floats {
     let (parts, scales_at) = (layout.cols() / PART, layout.scales_at());
@@ -103,7 +103,7 @@ fn coarse<I: Isa, F: Format>(isa: I, layout: &BitPlaneLayout, strip: &[u8], lane
         let at = part * Five::BYTES;
         if lane == 0 {
             for line in (0..Five::BYTES).step_by(CACHE_LINE) {
-                // Behind the high bits of this strip come those of the next.
+                // The high bits of the next strip are prefetched after those of this one.
                 let ahead = at + AHEAD + line;
                 let ahead = if ahead < scales_at { ahead } else { strip.len() + ahead - scales_at };
                 isa.prefetch(strip.as_ptr().wrapping_add(ahead));
@@ -167,7 +167,7 @@ impl<I: Isa, Of: Fn(usize) -> usize> ForFormat for ExactOn<'_, '_, I, Of> {
             let (number, next) = (of(i), data.as_ptr().wrapping_add(of(i + 1) * bytes));
             let (first, strip) = (number * STRIP, &data[number * bytes..][..bytes]);
             for token in 0..x.tokens() {
-                // The next strip is asked for once.
+                // The next strip is prefetched once.
                 let next = (token == 0).then_some(next);
                 let mut products = [0.0; STRIP];
                 for lane in (0..STRIP).step_by(I::LANES) {
@@ -181,8 +181,8 @@ impl<I: Isa, Of: Fn(usize) -> usize> ForFormat for ExactOn<'_, '_, I, Of> {
     }
 }
 
-/// The products of as many rows as there are lanes, in the order and rounding of the product of
-/// strips.
+/// Computes the products of as many rows as there are lanes, in the order and rounding of the
+/// product of strips.
 #[inline(always)]
 fn exact<I: Isa, F: Format>(
     isa: I,

@@ -1,11 +1,11 @@
-//! Parted weights against strips, and the best rows against the full product.
+//! Tests of split weights against strips, and of the best rows against the full product.
 
 use super::*;
 use crate::interleaved::{BitPlanes, LowThree};
 use crate::{BlockType, repack_affine};
 use half::f16;
 
-/// Numbers that look random and are the same in every run: xorshift, to about ±1.
+/// Deterministic pseudo-random numbers: xorshift, to about ±1.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -44,7 +44,7 @@ fn affine8(values: &[f32], group: usize) -> Vec<u8> {
 
 const KINDS: [usize; 4] = [0, 32, 64, 128];
 
-/// A matrix in strips, the same parted, and what its rows are.
+/// A matrix in strips, the same split, and the values of its rows.
 struct Both {
     layout: InterleavedLayout,
     strips: Vec<u8>,
@@ -53,7 +53,7 @@ struct Both {
 }
 
 impl Both {
-    /// 8-bit weights; affine in groups of so many, Q8_0 with `group` 0.
+    /// Creates 8-bit weights; affine in groups of `group`, Q8_0 if it is 0.
     fn new(values: &[f32], cols: usize, group: usize) -> Both {
         let (kind, bytes) = match group {
             0 => (BlockType::Q8_0, q8_0(values)),
@@ -83,8 +83,8 @@ impl Both {
         (computed, y)
     }
 
-    /// That the best are those of the full product, to the bit and in its order, and nothing else
-    /// is told wrongly.
+    /// Checks that the best are those of the full product, to the bit and in its order, and that
+    /// all else is reported correctly.
     fn check(&self, case: &str, x: &[f32], best: &Best) {
         for simd in Simd::available() {
             let (full, (computed, found)) = (self.full(simd, x), self.best(simd, x, best));
@@ -97,7 +97,7 @@ impl Both {
     }
 }
 
-/// Ids and bits of the best, ties by the lowest id, as a sampler sorts them.
+/// Returns ids and bits of the best, ties by the lowest id, as a sampler sorts them.
 fn top(y: &[f32], best: &Best) -> Vec<(usize, u32)> {
     let counts = |row: &usize| y[*row].is_finite() && (best.counts)(*row);
     let mut rows: Vec<usize> = (0..y.len()).filter(counts).collect();
@@ -150,8 +150,8 @@ fn only_eight_bits_are_parted() {
     }
 }
 
-/// An x along the residual of a row takes the inequality to its limit; a bound that is short of
-/// anything fails here.
+/// An x along the residual of a row reaches the limit of the inequality; a bound that is too low
+/// fails here.
 #[test]
 fn no_product_exceeds_its_bound() {
     for group in KINDS {
@@ -242,7 +242,7 @@ fn the_best_are_the_same_whatever_comes() {
     }
 }
 
-/// Rows and x of any sizes, with ties: levels are few.
+/// Rows and x of any sizes, with ties, because there are few distinct levels.
 #[test]
 fn the_best_are_those_of_the_full_product() {
     for seed in 0..150 {

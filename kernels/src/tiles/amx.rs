@@ -1,4 +1,4 @@
-//! The instructions, and the permission to use them.
+//! AMX instructions, and the permission to use them.
 
 use super::bf16::{Bf16Sums, TokenStep, WeightStep};
 use super::{Sums, TILE};
@@ -15,10 +15,10 @@ pub(crate) struct Amx(());
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AmxBf16(());
 
-/// Bytes of a row of a tile.
+/// Number of bytes of a row of a tile.
 const ROW: usize = 64;
 
-/// The configuration of all tiles, as `ldtilecfg` reads it.
+/// Configuration of all tiles, as `ldtilecfg` reads it.
 #[repr(C, align(64))]
 struct Config {
     palette: u8,
@@ -29,7 +29,7 @@ struct Config {
 }
 
 impl Config {
-    /// Tiles of so many rows of so many bytes.
+    /// Creates a configuration from the rows and bytes per row of each tile.
     fn new<const N: usize>(shapes: [(usize, usize); N]) -> Config {
         let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
         for (tile, shape) in shapes.into_iter().enumerate() {
@@ -41,7 +41,8 @@ impl Config {
     /// # Safety
     /// The processor must have AMX-TILE, and the system must let this process use it.
     unsafe fn load(&self) {
-        // SAFETY: as the caller says; the instruction reads the 64 bytes of the configuration.
+        // SAFETY: guaranteed by the caller; the instruction reads the 64 bytes of the
+        // configuration.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const *self, options(nostack, preserves_flags, readonly)) }
     }
 }
@@ -51,8 +52,8 @@ impl Amx {
         may_use(INT8).then_some(Amx(()))
     }
 
-    /// Tiles 0 and 1 are sums `[token][row]`, 2 and 3 activations `[token][column]`, 4 codes
-    /// `[quad][row][4]`.
+    /// Configures the tiles: 0 and 1 are sums `[token][row]`, 2 and 3 activations
+    /// `[token][column]`, 4 codes `[quad][row][4]`.
     pub fn configure(self, quads: usize) {
         let (whole, narrow) = ((TILE, ROW), (TILE, 4 * quads));
         // SAFETY: `self` exists.
@@ -64,14 +65,14 @@ impl Amx {
         unsafe { release() }
     }
 
-    /// See [`super::Session::multiply`].
+    /// Multiplies as [`super::Session::multiply`] does.
     ///
     /// # Safety
-    /// As there; and this thread must have been configured for `quads` quads.
+    /// The same conditions apply; and this thread must have been configured for `quads` quads.
     #[inline(always)]
     pub unsafe fn multiply(self, quads: usize, codes: *const u8, x: *const i8, sums: &mut Sums) {
         let width = 4 * quads;
-        // SAFETY: as the caller says; the sums are sixteen rows of 64 bytes each.
+        // SAFETY: guaranteed by the caller; the sums are sixteen rows of 64 bytes each.
         unsafe {
             asm!(
                 "tilezero tmm0",
@@ -102,8 +103,8 @@ impl AmxBf16 {
         may_use(BF16).then_some(AmxBf16(()))
     }
 
-    /// Tiles 0 to 3 are sums `[row][token]`, 4 and 5 weights `[row][column]`, 6 and 7 activations
-    /// `[pair][token][2]`.
+    /// Configures the tiles: 0 to 3 are sums `[row][token]`, 4 and 5 weights `[row][column]`, 6 and
+    /// 7 activations `[pair][token][2]`.
     pub fn configure(self) {
         // SAFETY: `self` exists.
         unsafe { Config::new([(TILE, ROW); 8]).load() }
@@ -114,16 +115,16 @@ impl AmxBf16 {
         unsafe { release() }
     }
 
-    /// See [`super::Bf16Session::multiply`]. An instruction comes two or three after the one whose
-    /// sum it goes on with, so that it need not wait long.
+    /// Multiplies as [`super::Bf16Session::multiply`] does. Instructions that add to the same sum
+    /// are two or three apart, so that they need not wait long.
     ///
     /// # Safety
-    /// At `weights` and at `x` must be so many steps, and more than none; this thread must have
-    /// been configured.
+    /// `weights` and `x` must point at this many steps, at least one; this thread must have been
+    /// configured.
     #[inline(always)]
     pub unsafe fn multiply(self, steps: usize, weights: *const WeightStep, x: *const TokenStep, sums: &mut Bf16Sums) {
-        // SAFETY: as the caller says; the sums are two times sixteen rows of 64 bytes each, high
-        // and low.
+        // SAFETY: guaranteed by the caller; the sums are two times sixteen rows of 64 bytes each,
+        // high and low.
         unsafe {
             asm!(
                 "tilezero tmm0",
@@ -168,23 +169,23 @@ impl AmxBf16 {
 /// # Safety
 /// The processor must have AMX-TILE, and the system must let this process use it.
 unsafe fn release() {
-    // SAFETY: as the caller says; nobody else uses tiles.
+    // SAFETY: guaranteed by the caller; no other code uses tiles.
     unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
 }
 
-/// Bits of leaf 7 of cpuid, register edx.
+/// Bits in register edx of leaf 7 of cpuid.
 const BF16: u32 = 1 << 22;
 const TILES: u32 = 1 << 24;
 const INT8: u32 = 1 << 25;
 
-/// Whether there are tiles with these products, and this process may use them.
+/// Whether the processor has tiles with these products, and this process may use them.
 fn may_use(products: u32) -> bool {
     let needed = TILES | products;
     let has = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & needed == needed;
     has && system_saves_tiles() && is_permitted()
 }
 
-/// Whether the system saves configuration and data of tiles when it changes threads.
+/// Whether the system saves configuration and data of tiles when it switches threads.
 fn system_saves_tiles() -> bool {
     const OSXSAVE: u32 = 1 << 27;
     const TILE_STATE: u32 = 0b11 << 17;
@@ -192,20 +193,20 @@ fn system_saves_tiles() -> bool {
         return false;
     }
     let saved: u32;
-    // SAFETY: OSXSAVE says that the instruction is there; it reads register 0.
+    // SAFETY: OSXSAVE guarantees the instruction; it reads register 0.
     unsafe { asm!("xgetbv", in("ecx") 0, out("eax") saved, out("edx") _, options(nomem, nostack, preserves_flags)) }
     saved & TILE_STATE == TILE_STATE
 }
 
-/// Linux gives no process tiles that has not asked for them: arch_prctl(ARCH_REQ_XCOMP_PERM,
-/// XFEATURE_XTILEDATA). It holds for all threads of the process.
+/// Requests tiles from Linux, which grants them only on request: arch_prctl(ARCH_REQ_XCOMP_PERM,
+/// XFEATURE_XTILEDATA). The permission holds for all threads of the process.
 #[cfg(target_os = "linux")]
 fn is_permitted() -> bool {
     const ARCH_PRCTL: u64 = 158;
     const REQUEST_PERMISSION: u64 = 0x1023;
     const TILE_DATA: u64 = 18;
     let result: i64;
-    // SAFETY: the call takes two numbers and touches no memory of this process.
+    // SAFETY: the call takes two numbers and accesses no memory of this process.
     unsafe {
         asm!("syscall", inout("rax") ARCH_PRCTL => result, in("rdi") REQUEST_PERMISSION, in("rsi") TILE_DATA,
             out("rcx") _, out("r11") _, options(nostack));

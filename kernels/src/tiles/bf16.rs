@@ -1,20 +1,20 @@
-//! Tiles of bf16, for weights that are stored so, where the processor has TDPBF16PS.
+//! Tiles of bf16, for weights in that format, if the processor has TDPBF16PS.
 //!
-//! Weights are the left operand, as they lie in the file; activations are the right one, each in
-//! three bf16 numbers whose sum it is (see `matmul::parts`). Sums are f32, rounded in an order that
-//! the processor's manual gives ([`tdpbf16ps`]).
+//! Weights are the left operand, in the layout of the file; activations are the right one, each as
+//! a sum of three bf16 numbers (see `matmul::parts`). Sums are f32, rounded in the order that the
+//! processor's manual states ([`tdpbf16ps`]).
 
 use super::TILE;
 #[cfg(target_arch = "x86_64")]
 use super::amx::AmxBf16;
 
-/// Columns of a tile of weights.
+/// Number of columns of a tile of weights.
 pub(crate) const STEP: usize = 32;
-/// Pairs of columns, which activations are ordered in.
+/// Number of pairs of columns, in which activations are ordered.
 pub(crate) const PAIRS: usize = STEP / 2;
-/// Rows of weights that meet activations together: two tiles.
+/// Number of rows of weights multiplied together: two tiles.
 pub(crate) const ROWS: usize = 2 * TILE;
-/// Numbers that an activation is the sum of: high, middle, low.
+/// Number of parts of an activation: high, middle, low.
 pub(crate) const PARTS: usize = 3;
 
 /// Proof that the processor multiplies tiles of bf16.
@@ -22,12 +22,12 @@ pub(crate) const PARTS: usize = 3;
 pub(crate) enum Bf16Tiles {
     #[cfg(target_arch = "x86_64")]
     Amx(AmxBf16),
-    /// Done by hand: what the instruction is tested and proved against.
+    /// Software implementation, which the instruction is tested and verified against.
     #[cfg(test)]
     Emulated,
 }
 
-/// Some columns of weights, `[row]`, as they lie in a file.
+/// Some columns of weights, `[row]`, in the layout of a file.
 #[derive(Clone)]
 #[repr(C, align(64))]
 pub(crate) struct WeightStep(pub [[u8; 2 * STEP]; ROWS]);
@@ -36,8 +36,8 @@ impl WeightStep {
     pub const ZERO: WeightStep = WeightStep([[0; 2 * STEP]; ROWS]);
 }
 
-/// The same columns of sixteen tokens, `[part][pair][token]`; the first of a pair is in the lower
-/// half of its number.
+/// Activations of sixteen tokens for the same columns, `[part][pair][token]`; the first of a pair
+/// is in the lower half of its number.
 #[derive(Clone)]
 #[repr(C, align(64))]
 pub(crate) struct TokenStep(pub [[[u32; TILE]; PAIRS]; PARTS]);
@@ -46,7 +46,7 @@ impl TokenStep {
     pub const ZERO: TokenStep = TokenStep([[[0; TILE]; PAIRS]; PARTS]);
 }
 
-/// What a product leaves: `[row][token]`, of the high parts and of the other two.
+/// Result of a product: `[row][token]`, of the high parts and of the other two.
 #[derive(Clone, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub(crate) struct Bf16Sums {
@@ -59,8 +59,8 @@ impl Bf16Sums {
 }
 
 impl Bf16Tiles {
-    /// `None` where the processor has no such tiles, the system does not let this process use them,
-    /// or a product is wrong.
+    /// Detects the instruction; `None` if the processor has no such tiles, the system does not let
+    /// this process use them, or a product is wrong.
     pub fn detect() -> Option<Bf16Tiles> {
         #[cfg(target_arch = "x86_64")]
         {
@@ -72,7 +72,7 @@ impl Bf16Tiles {
         None
     }
 
-    /// Readies the calling thread for products, until the result is dropped.
+    /// Configures the calling thread for products, until the result is dropped.
     pub fn begin(self) -> Bf16Session {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -84,14 +84,14 @@ impl Bf16Tiles {
     }
 }
 
-/// The thread that began it may multiply tiles of bf16.
+/// Proof that the thread is configured for tiles of bf16.
 pub(crate) struct Bf16Session {
     tiles: Bf16Tiles,
     bound_to_thread: std::marker::PhantomData<*const ()>,
 }
 
 impl Bf16Session {
-    /// `sums` becomes Σ weight · activation over as many columns as both have.
+    /// Sets `sums` to Σ weight · activation over the columns of both.
     ///
     /// Panics if they have different numbers of steps, or none.
     #[inline(always)]
@@ -118,7 +118,7 @@ impl Drop for Bf16Session {
     }
 }
 
-/// What [`Bf16Session::multiply`] must give.
+/// Expected result of [`Bf16Session::multiply`].
 #[cfg(any(test, target_arch = "x86_64"))]
 fn by_hand(weights: &[WeightStep], x: &[TokenStep]) -> Bf16Sums {
     let mut sums = Bf16Sums::ZERO;
@@ -132,10 +132,10 @@ fn by_hand(weights: &[WeightStep], x: &[TokenStep]) -> Bf16Sums {
     sums
 }
 
-/// A row of TDPBF16PS as Intel's Software Developer's Manual describes it: fused multiply-adds of
-/// the first of all pairs in order and, apart from them, of the second; their sum is added to what
-/// is there. Each step is rounded to nearest, ties to even, takes subnormal numbers for zeros and
-/// gives zeros for them.
+/// Computes a row of TDPBF16PS as Intel's Software Developer's Manual describes it: fused
+/// multiply-adds of the first of all pairs in order and, separately, of the second; their sum is
+/// added to the previous value. Each step is rounded to nearest, ties to even, treats subnormal
+/// numbers as zeros and returns zeros for them.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn tdpbf16ps(sums: &mut [f32; TILE], weights: &[u8; 2 * STEP], x: &[[u32; TILE]; PAIRS]) {
     for (token, sum) in sums.iter_mut().enumerate() {
@@ -150,7 +150,7 @@ fn tdpbf16ps(sums: &mut [f32; TILE], weights: &[u8; 2 * STEP], x: &[[u32; TILE];
     }
 }
 
-/// The two bf16 numbers of a pair.
+/// Returns the two bf16 numbers of a pair.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn values(pair: u32) -> [f32; 2] {
     [pair << 16, pair & 0xffff_0000].map(|bits| flushed(f32::from_bits(bits)))
@@ -161,9 +161,8 @@ fn flushed(value: f32) -> f32 {
     if value.is_subnormal() { 0.0f32.copysign(value) } else { value }
 }
 
-/// Whether tiles give what they must: for whole numbers at every place, over one and over several
-/// steps, and for sums that show how they are rounded. None of them depends on an order of
-/// summation.
+/// Whether tiles give the expected results: for integers at every place, over one and over several
+/// steps, and for sums that reveal the rounding. None of them depends on the order of summation.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn proves(tiles: Bf16Tiles) -> bool {
     let gives = |weights: &[WeightStep], x: &[TokenStep]| {
@@ -180,7 +179,7 @@ fn proves(tiles: Bf16Tiles) -> bool {
     })
 }
 
-/// Products whose sum is rounded, and to what.
+/// Products whose sum is rounded, and the expected result.
 #[cfg(any(test, target_arch = "x86_64"))]
 const ROUNDED: [(&[(f32, f32)], f32); 10] = {
     const fn power(n: i32) -> f32 {
@@ -191,7 +190,7 @@ const ROUNDED: [(&[(f32, f32)], f32); 10] = {
         (&[(1.0, 1.0), (power(-12), power(-12))], 1.0),
         (&[(1.0, 1.0), (power(-12), 2.0 * power(-12)), (power(-12), power(-12))], 1.0 + power(-22)),
         (&[(-1.0, 1.0), (power(-12), -power(-12))], -1.0),
-        // What is above a tie goes up.
+        // Values above a tie are rounded up.
         (&[(1.0, 1.0), (1.5 * power(-12), power(-12))], 1.0 + power(-23)),
         // Products are not rounded to fewer than their 16 bits.
         (&[(1.9921875, 1.9921875), (-1.9921875, 1.984_375)], 1.9921875 * power(-7)),
@@ -200,12 +199,12 @@ const ROUNDED: [(&[(f32, f32)], f32); 10] = {
         (&[(power(100), power(-130))], 0.0),
         (&[(power(-63), power(-64))], 0.0),
         (&[(1.5 * power(-126), 1.0), (power(-126), -1.0)], 0.0),
-        // The smallest number that is not.
+        // The smallest number that is not subnormal.
         (&[(power(-63), power(-63))], power(-126)),
     ]
 };
 
-/// Whole numbers of at most 100, different at every place.
+/// Integers of at most 100, different at every place.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn whole_numbers(steps: usize) -> (Vec<WeightStep>, Vec<TokenStep>) {
     let number = |i: usize| (i * 37 % 201) as f32 - 100.0;
@@ -217,7 +216,7 @@ fn whole_numbers(steps: usize) -> (Vec<WeightStep>, Vec<TokenStep>) {
     (weights, x)
 }
 
-/// A row and a token whose products these are, in one chain of sums.
+/// Builds a row and a token with these products, in one chain of sums.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn terms_at(row: usize, token: usize, terms: &[(f32, f32)]) -> (WeightStep, TokenStep) {
     let (mut weights, mut x) = (WeightStep::ZERO, TokenStep::ZERO);
@@ -228,7 +227,7 @@ fn terms_at(row: usize, token: usize, terms: &[(f32, f32)]) -> (WeightStep, Toke
     (weights, x)
 }
 
-/// Two numbers that bf16 can hold.
+/// Packs two numbers that bf16 represents exactly.
 #[cfg(any(test, target_arch = "x86_64"))]
 fn pair_of(first: f32, second: f32) -> u32 {
     first.to_bits() >> 16 | second.to_bits() & 0xffff_0000
@@ -252,13 +251,13 @@ mod tests {
             let sums = by_hand(&[weights], &[x]);
             assert_eq!(sums.high[19][5].to_bits(), expected.to_bits(), "{terms:?} gives {:e}", sums.high[19][5]);
         }
-        // One after the other: each of these is lost beside 1, which together they would not be.
+        // Added one by one, each is lost beside 1; their sum would not be.
         let half_unit = (2f32.powi(-12), 2f32.powi(-12));
         let (weights, x) = terms_at(0, 0, &[(1.0, 1.0), half_unit, half_unit, half_unit]);
         assert_eq!(by_hand(&[weights], &[x]).high[0][0], 1.0);
     }
 
-    /// Where there are such tiles, they add in the order that is documented, too.
+    /// The processor, if it has such tiles, adds in the documented order.
     #[test]
     fn the_processor_rounds_in_the_order_of_the_manual() {
         let Some(tiles) = Bf16Tiles::detect() else {
@@ -280,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_product_is_that_of_matrices() {
-        // One weight and one activation at a time, each at a place of its own.
+        // One weight and one activation at a time, each at a different place.
         for (row, token, col) in [(0, 0, 0), (3, 5, 17), (16, 15, 8), (31, 15, 31)] {
             let (mut weights, mut x) = (WeightStep::ZERO, TokenStep::ZERO);
             weights.0[row][2 * col..][..2].copy_from_slice(&half::bf16::from_f32(20.0).to_le_bytes());
