@@ -1,9 +1,8 @@
 //! Every pause of a recording with what the models say of it: what the weights of turn taking are
 //! fitted to.
 //!
-//! Nothing is timed here, so the card's clock stands still while a model works, and what is
-//! observed does not depend on the machine. No turn ends in the recording: the silences are longer
-//! than its pauses.
+//! Nothing is timed here, so the card's clock stands still while a model works, and a slow machine
+//! observes the same. No turn ends in the recording: the silences are longer than its pauses.
 
 use std::ops::Range;
 
