@@ -65,7 +65,7 @@ fn a_hang_up_that_is_ignored_ends_nothing() {
 #[test]
 fn an_interrupted_transcription_tells_how_far_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let sample = common::model_file("sample-question", "question.wav");
+    let sample = common::fixture("speech-sample/speech.wav");
     let mut reader = hound::WavReader::open(&sample).unwrap();
     let mut long = hound::WavWriter::create(dir.path().join("long.wav"), reader.spec()).unwrap();
     let once: Vec<i16> = reader.samples().map(Result::unwrap).collect();

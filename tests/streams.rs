@@ -46,7 +46,7 @@ fn json(output: Output) -> Value {
 }
 
 fn sample() -> PathBuf {
-    common::model_file("sample-question", "question.wav")
+    common::fixture("speech-sample/speech.wav")
 }
 
 #[test]
