@@ -78,7 +78,7 @@ fn an_interrupted_transcription_tells_how_far_it_is() {
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
         out.read_line(&mut first).unwrap();
-        assert!(first.contains("question.wav\t") && first.contains("ailed"), "{first}");
+        assert!(first.contains("speech.wav\t") && first.contains("ailed"), "{first}");
         // Now it is about the long file.
         sleep(Duration::from_secs(1));
         send(signal, &child);
