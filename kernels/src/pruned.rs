@@ -24,11 +24,11 @@
 //! three times before it is added, and G groups add 2 G terms; n = 2 G + 8 also covers c + bound
 //! itself. The loss by underflow is below 2⁻¹⁰⁰ in all and is added as such.
 //!
-//! Rounding moves a value by no more than 2⁻¹⁵ of the largest of its 32, so ‖x̂‖ is at most
-//! (1 + 2⁻¹²) ‖x‖ plus 2⁻¹⁰⁰, the latter for groups that are nearly zero. Thus a row has one number, rounded up,
-//! `bound` = ‖Δ‖ + γ (‖d (8 h + l - o)‖ + ‖m‖ + ‖8 d h‖ + ‖d (3.5 - o) + m‖), and e <= c + `bound`
-//! ‖x̂‖ as computed. Rows whose numbers are not finite or extremely large are never excluded, and
-//! if x is not finite the full product is computed.
+//! Rounding moves a value by no more than 2⁻¹⁵ of the largest of its 32, so ‖x̂‖ is at most (1 +
+//! 2⁻¹²) ‖x‖ plus 2⁻¹⁰⁰, the latter for groups that are nearly zero. Thus a row has one number,
+//! rounded up, `bound` = ‖Δ‖ + γ (‖d (8 h + l - o)‖ + ‖m‖ + ‖8 d h‖ + ‖d (3.5 - o) + m‖), and e
+//! <= c + `bound` ‖x̂‖ as computed. Rows whose numbers are not finite or extremely large are
+//! never excluded, and if x is not finite the full product is computed.
 //!
 //! # Measured savings
 //!
