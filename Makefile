@@ -52,6 +52,7 @@ bench-turns: build
 lint:
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --locked --no-deps --document-private-items --workspace
 
 # A conversation of an hour on a simulated card, in some eight minutes: questions, interruptions, device losses, failures.
 MINUTES := 60

@@ -199,7 +199,7 @@ impl SharedRows<'_> {
     }
 }
 
-/// mixed`[n, width]` = silu(Σⱼ taps[j] · raw[t + j]), for raw`[taps - 1 + n, width]` and
+/// mixed`[n, width]` = silu(Σⱼ `taps[j]` · raw[t + j]), for raw`[taps - 1 + n, width]` and
 /// taps`[taps, width]`, the tap of the newest row last. The width is a multiple of the vectors of
 /// every variant.
 #[inline(always)]

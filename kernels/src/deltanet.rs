@@ -96,7 +96,7 @@ pub struct Keep<'a> {
 }
 
 /// out`[n, value_heads, value_dim]` = norm(o) · silu(z) for the next `n` tokens, where
-/// - mixed = silu(Σⱼ taps[j] · raw[t + j - (taps - 1)]), in which queries and keys are divided by
+/// - mixed = silu(Σⱼ `taps[j] · raw[t + j - (taps - 1)]`), in which queries and keys are divided by
 ///   sqrt(Σ² + 1e-6), and queries by sqrt(key_dim) as well, gives q, k and v;
 /// - β = σ(b), g = rate · softplus(a + dt_bias) and the rule give o;
 /// - norm(o) = o / sqrt(mean(o²) + eps) · norm.

@@ -4,12 +4,12 @@
 //!   MLX through [`repack_affine`].
 //! - [`Simd`]: the instruction set in use, chosen once at run time. [`Pool`]: threads that spin
 //!   briefly, then sleep.
-//! - [`matmul`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
-//! - [`attention`] over a [`KvCache`] or a [`KvCache8`]; [`Rope`]; [`rms_norm`], [`silu_mul`],
+//! - [`matmul()`]: activations `[n, cols]` times weights `[rows, cols]`, for one token or for many.
+//! - [`attention()`] over a [`KvCache`] or a [`KvCache8`]; [`Rope`]; [`rms_norm`], [`silu_mul`],
 //!   [`sigmoid_mul`], [`add`].
 //! - [`delta_rule`]: gated DeltaNet with its convolution, over a [`ConvState`] and a
 //!   [`DeltaState`].
-//! - [`reference`]: the scalar reference in f64, which everything is tested against; [`unpack_row`]
+//! - [`mod@reference`]: the scalar reference in f64, which everything is tested against; [`unpack_row`]
 //!   uses its unpacking of blocks too.
 //!
 //! Activations are f32 in every interface. For products with quantised weights they are rounded to

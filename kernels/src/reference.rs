@@ -245,7 +245,7 @@ pub fn delta_rule(
     out
 }
 
-/// Computes attention in f64; see [`crate::attention`] for the shapes.
+/// Computes attention in f64; see [`crate::attention()`] for the shapes.
 pub fn attention(shape: &AttentionShape, q: &[f32], cache: &impl KeyValues, start: usize, out: &mut [f32]) {
     let d = shape.head_dim;
     let n = q.len() / (shape.heads * d);

@@ -145,7 +145,7 @@ pub fn without_listening(samples: &[f32]) -> Option<NoSpeech> {
 }
 
 /// Text without what Whisper writes for sounds: notes, and remarks that are the whole text, as in
-/// "[Music]".
+/// `[Music]`.
 pub fn words(text: &str) -> String {
     let text = text.replace(['♪', '♫', '\u{FFFD}'], "");
     let text = text.trim();

@@ -138,7 +138,7 @@ pub struct RawHear {
     #[schemars(range(min = 0, max = 5000))]
     pub min_speech_ms: u32,
     /// Silence that ends the question of "sotto once", in milliseconds. In "sotto run" the silences
-    /// of [turn] end a turn, and a voice that comes back after this silence must be min_speech_ms
+    /// of `[turn]` end a turn, and a voice that comes back after this silence must be min_speech_ms
     /// of speech again before it counts.
     #[schemars(range(min = 50, max = 5000))]
     pub min_silence_ms: u32,

@@ -4,7 +4,8 @@
 //! use sotto::llm::{Chat, ChatMessage, ChatSettings, SamplingOptions};
 //!
 //! let mut chat = Chat::from_pretrained("Qwen3.5-0.8B-int8", ChatSettings::default())?;
-//! let mut messages = vec![ChatMessage::system("Answer briefly."), ChatMessage::user("What is Rust?")];
+//! let mut messages =
+//!     vec![ChatMessage::system("Answer briefly."), ChatMessage::user("What is Rust?")];
 //! let reply = chat.generate(&messages, &[], &SamplingOptions::default())?;
 //! println!("{}", reply.text);
 //!

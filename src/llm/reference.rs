@@ -55,12 +55,12 @@ impl From<candle_core::Error> for ReferenceError {
 /// An unquantised Qwen3.5 in f32.
 pub struct ReferenceModel {
     config: ReferenceConfig,
-    /// [vocabulary, width]
+    /// `[vocabulary, width]`
     embedding: Tensor,
     layers: Vec<ReferenceLayer>,
-    /// [width]
+    /// `[width]`
     norm: Tensor,
-    /// [vocabulary, width]: the embedding where they are tied.
+    /// `[vocabulary, width]`: the embedding where they are tied.
     head: Tensor,
 }
 
@@ -76,19 +76,19 @@ pub enum ReferenceLayerState {
     DeltaNet {
         /// Last rows before the convolution, the newest last: [taps - 1, channels].
         conv: Tensor,
-        /// Recurrent state S of each value head: [value_heads, key_dim, value_dim].
+        /// Recurrent state S of each value head: `[value_heads, key_dim, value_dim]`.
         recurrent: Tensor,
     },
-    /// Keys, normed and rotated, and values: [kv_heads, positions, head_dim]. `None` before the
+    /// Keys, normed and rotated, and values: `[kv_heads, positions, head_dim]`. `None` before the
     /// first token.
     Attention { kept: Option<(Tensor, Tensor)> },
 }
 
 /// Results for the tokens of one call.
 pub struct Outcome {
-    /// [tokens, vocabulary]
+    /// `[tokens, vocabulary]`
     pub logits: Tensor,
-    /// Residual stream, [tokens, width] each: the embedding, then after each layer; after the last
+    /// Residual stream, `[tokens, width]` each: the embedding, then after each layer; after the last
     /// one, normed.
     pub hidden: Vec<Tensor>,
 }

@@ -8,12 +8,12 @@ use super::model_config::{DeltaNet, Family, ModelConfig};
 use super::tensors::{Tensors, Weight};
 
 pub struct Weights {
-    /// [vocabulary, width]; a row per token.
+    /// `[vocabulary, width]`; a row per token.
     pub embedding: Weight,
     pub layers: Vec<Layer>,
-    /// [width]
+    /// `[width]`
     pub norm: Vec<f32>,
-    /// [vocabulary, width]; the embedding where the file has no `output.weight`.
+    /// `[vocabulary, width]`; the embedding where the file has no `output.weight`.
     pub head: Weight,
     /// Split codes of the head for finding the best rows, if that saves time.
     pub screen: Option<PrunedMatrix>,
@@ -26,26 +26,26 @@ pub struct Weights {
 pub struct Draft {
     /// [width, 2 · width]: joins the next token with the hidden values of the position before it.
     pub join: Weight,
-    /// [width]
+    /// `[width]`
     pub token_norm: Vec<f32>,
-    /// [width]
+    /// `[width]`
     pub hidden_norm: Vec<f32>,
     pub layer: Layer,
-    /// [width]
+    /// `[width]`
     pub norm: Vec<f32>,
 }
 
 pub struct Layer {
-    /// [width]
+    /// `[width]`
     pub mixer_norm: Vec<f32>,
     pub mixer: Mixer,
-    /// [width]
+    /// `[width]`
     pub feed_forward_norm: Vec<f32>,
-    /// [hidden, width]
+    /// `[hidden, width]`
     pub gate: Weight,
-    /// [hidden, width]
+    /// `[hidden, width]`
     pub up: Weight,
-    /// [width, hidden]
+    /// `[width, hidden]`
     pub down: Weight,
 }
 
@@ -57,13 +57,13 @@ pub enum Mixer {
 }
 
 pub struct Attention {
-    /// [query_width, width]
+    /// `[query_width, width]`
     pub q: Linear,
-    /// [kv_width, width]
+    /// `[kv_width, width]`
     pub k: Linear,
-    /// [kv_width, width]
+    /// `[kv_width, width]`
     pub v: Linear,
-    /// [width, query_width]
+    /// `[width, query_width]`
     pub output: Weight,
 }
 
@@ -71,37 +71,37 @@ pub struct Attention {
 pub struct GatedAttention {
     /// [2 · query_width, width]; of each head first the query, then the gate.
     pub q: Weight,
-    /// [kv_width, width]
+    /// `[kv_width, width]`
     pub k: Weight,
-    /// [kv_width, width]
+    /// `[kv_width, width]`
     pub v: Weight,
-    /// [head_dim]
+    /// `[head_dim]`
     pub q_norm: Vec<f32>,
-    /// [head_dim]
+    /// `[head_dim]`
     pub k_norm: Vec<f32>,
-    /// [width, query_width]
+    /// `[width, query_width]`
     pub output: Weight,
 }
 
 /// A gated DeltaNet.
 pub struct DeltaNetLayer {
-    /// [channels, width]: queries, keys, values.
+    /// `[channels, width]`: queries, keys, values.
     pub qkv: Weight,
-    /// [value_width, width]: the gate of the result.
+    /// `[value_width, width]`: the gate of the result.
     pub z: Weight,
-    /// [value_heads, width]: decay of a head.
+    /// `[value_heads, width]`: decay of a head.
     pub a: Weight,
-    /// [value_heads, width]: write strength of a head.
+    /// `[value_heads, width]`: write strength of a head.
     pub b: Weight,
-    /// [taps, channels], the tap of the newest token last.
+    /// `[taps, channels]`, the tap of the newest token last.
     pub taps: Vec<f32>,
-    /// [value_heads]: -exp(A_log)
+    /// `[value_heads]`: -exp(A_log)
     pub rate: Vec<f32>,
-    /// [value_heads]
+    /// `[value_heads]`
     pub dt_bias: Vec<f32>,
-    /// [value_dim]
+    /// `[value_dim]`
     pub norm: Vec<f32>,
-    /// [width, value_width]
+    /// `[width, value_width]`
     pub output: Weight,
 }
 
@@ -307,7 +307,7 @@ impl DeltaNetLayer {
     }
 }
 
-/// [rows, cols] to [cols, rows]
+/// `[rows, cols]` to [cols, rows]
 fn transposed(x: &[f32], cols: usize) -> Vec<f32> {
     (0..cols).flat_map(|col| x.iter().skip(col).step_by(cols)).copied().collect()
 }

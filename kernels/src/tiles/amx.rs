@@ -115,7 +115,7 @@ impl AmxBf16 {
         unsafe { release() }
     }
 
-    /// Multiplies as [`super::Bf16Session::multiply`] does. Instructions that add to the same sum
+    /// Multiplies as `Bf16Session::multiply` does. Instructions that add to the same sum
     /// are two or three apart, so that they need not wait long.
     ///
     /// # Safety

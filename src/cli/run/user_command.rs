@@ -79,7 +79,7 @@ fn read(mut from: impl BufRead, tell: &SyncSender<Result<UserCommand, String>>) 
 mod tests {
     use super::*;
 
-    fn notice_text(input: &[u8]) -> Vec<Result<UserCommand, String>> {
+    fn commands_in(input: &[u8]) -> Vec<Result<UserCommand, String>> {
         let (tell, commands) = sync_channel(WAITING);
         read(input, &tell);
         drop(tell);
@@ -89,19 +89,19 @@ mod tests {
     #[test]
     fn a_line_is_a_command() {
         let orders = [UserCommand::Mute, UserCommand::Unmute, UserCommand::Stop, UserCommand::Quit].map(Ok);
-        assert_eq!(notice_text(b"mute\n  UNMUTE \r\n\n\nstop\nquit"), orders);
+        assert_eq!(commands_in(b"mute\n  UNMUTE \r\n\n\nstop\nquit"), orders);
         for name in UserCommand::NAMES.split(", ") {
             assert!(UserCommand::named(name).is_some(), "{name}");
         }
-        assert!(notice_text(b"").is_empty());
+        assert!(commands_in(b"").is_empty());
     }
 
     #[test]
     fn what_is_no_command_is_told_and_endless_lines_end_the_reading() {
-        let told_of = |input: &[u8]| notice_text(input).into_iter().map(Result::unwrap_err).collect::<Vec<_>>();
-        assert_eq!(told_of(b"dance\x1b[2J\n"), ["\"dance\\u{1b}[2j\" is no command: mute, unmute, stop, quit"]);
-        assert_eq!(told_of(b"\xff\xfe\n").len(), 1);
-        assert_eq!(told_of(&[b'm'; 5000]).len(), 1);
-        assert_eq!(notice_text(&[vec![b' '; 1000], b"stop\n".to_vec()].concat()), [Ok(UserCommand::Stop)]);
+        let refusals = |input: &[u8]| commands_in(input).into_iter().map(Result::unwrap_err).collect::<Vec<_>>();
+        assert_eq!(refusals(b"dance\x1b[2J\n"), ["\"dance\\u{1b}[2j\" is no command: mute, unmute, stop, quit"]);
+        assert_eq!(refusals(b"\xff\xfe\n").len(), 1);
+        assert_eq!(refusals(&[b'm'; 5000]).len(), 1);
+        assert_eq!(commands_in(&[vec![b' '; 1000], b"stop\n".to_vec()].concat()), [Ok(UserCommand::Stop)]);
     }
 }

@@ -9,7 +9,7 @@ use super::{ReferenceError, ReferenceLayerState};
 /// Epsilon in the norm of queries and keys of a DeltaNet; the same in every file.
 const LENGTH_EPS: f64 = 1e-6;
 
-/// h += mixer(norm(h)), then h += mlp(norm(h)). Matrices are [out, in].
+/// h += mixer(norm(h)), then h += mlp(norm(h)). Matrices are `[out, in]`.
 pub struct ReferenceLayer {
     mixer_norm: Tensor,
     mixer: Mixer,
@@ -25,23 +25,23 @@ enum Mixer {
 }
 
 struct DeltaNetLayer {
-    /// [channels, width]: queries, keys and values.
+    /// `[channels, width]`: queries, keys and values.
     qkv: Tensor,
-    /// [value_width, width]
+    /// `[value_width, width]`
     z: Tensor,
-    /// [value_heads, width]
+    /// `[value_heads, width]`
     a: Tensor,
-    /// [value_heads, width]
+    /// `[value_heads, width]`
     b: Tensor,
-    /// [channels, taps], the newest last.
+    /// `[channels, taps]`, the newest last.
     conv: Tensor,
-    /// exp(A_log): [value_heads]
+    /// exp(A_log): `[value_heads]`
     decay: Tensor,
-    /// [value_heads]
+    /// `[value_heads]`
     dt_bias: Tensor,
-    /// [value_dim], not zero-centred.
+    /// `[value_dim]`, not zero-centred.
     norm: Tensor,
-    /// [width, value_width]
+    /// `[width, value_width]`
     output: Tensor,
 }
 
@@ -52,9 +52,9 @@ struct Attention {
     k: Tensor,
     /// [kv_heads · head_dim, width]
     v: Tensor,
-    /// [head_dim]
+    /// `[head_dim]`
     q_norm: Tensor,
-    /// [head_dim]
+    /// `[head_dim]`
     k_norm: Tensor,
     /// [width, heads · head_dim]
     output: Tensor,
@@ -96,7 +96,7 @@ impl ReferenceLayer {
         })
     }
 
-    /// x: [tokens, width], the first of them at `position`.
+    /// x: `[tokens, width]`, the first of them at `position`.
     pub fn forward(
         &self,
         config: &ReferenceConfig,
@@ -160,7 +160,7 @@ impl DeltaNetLayer {
         linear(&gated.reshape((tokens, values))?, &self.output)
     }
 
-    /// y[t, c] = silu(Σ_j w[c, j] · m[t - (taps - 1) + j, c]); `before` are the rows before the
+    /// y`[t, c]` = silu(Σ_j w[c, j] · m[t - (taps - 1) + j, c]); `before` are the rows before the
     /// first.
     fn convolve(&self, m: &Tensor, before: &mut Tensor) -> Result<Tensor> {
         let (tokens, taps) = (m.dim(0)?, self.conv.dim(1)?);
@@ -175,8 +175,8 @@ impl DeltaNetLayer {
     }
 }
 
-/// The delta rule, token by token. q, k: [tokens, value_heads, key_dim]; v: [tokens, value_heads,
-/// value_dim]; kept (the decay factor) and beta: [tokens, value_heads]; S: [value_heads, key_dim,
+/// The delta rule, token by token. q, k: `[tokens, value_heads, key_dim]`; v: [tokens, value_heads,
+/// value_dim]; kept (the decay factor) and beta: `[tokens, value_heads]`; S: [value_heads, key_dim,
 /// value_dim].
 ///
 /// S ← kept · S, u ← beta · (v - Sᵀk), S ← S + k·uᵀ, o = Sᵀq
@@ -246,7 +246,7 @@ fn remember(kept: &mut Option<(Tensor, Tensor)>, k: Tensor, v: Tensor) -> Result
     Ok(all)
 }
 
-/// x: [tokens, heads, head_dim]. Of the first R values of a head, i and i + R/2 are turned by
+/// x: `[tokens, heads, head_dim]`. Of the first R values of a head, i and i + R/2 are turned by
 /// position · base^(-2i/R).
 fn rotate(config: &ReferenceConfig, x: &Tensor, position: usize) -> Result<Tensor> {
     let (tokens, rotated) = (x.dim(0)?, config.rotated());
@@ -269,7 +269,7 @@ fn rotate(config: &ReferenceConfig, x: &Tensor, position: usize) -> Result<Tenso
     Tensor::cat(&parts, 2)
 }
 
-/// Causal mask, [tokens, positions]: 0 where a token may attend, else -∞.
+/// Causal mask, `[tokens, positions]`: 0 where a token may attend, else -∞.
 fn causal(tokens: usize, position: usize) -> Result<Tensor> {
     let seen = |t: usize, s: usize| if s <= position + t { 0.0 } else { f32::NEG_INFINITY };
     let positions = position + tokens;
@@ -308,18 +308,18 @@ fn softmax(x: &Tensor) -> Result<Tensor> {
     e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
 }
 
-/// [tokens, heads, dim] -> [heads, tokens, dim]
+/// `[tokens, heads, dim]` -> [heads, tokens, dim]
 fn heads_first(x: &Tensor) -> Result<Tensor> {
     x.transpose(0, 1)?.contiguous()
 }
 
-/// [tokens, h, dim] -> [tokens, heads, dim]: each head is repeated heads / h times in a row.
+/// `[tokens, h, dim]` -> [tokens, heads, dim]: each head is repeated heads / h times in a row.
 fn repeat(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (tokens, h, dim) = x.dims3()?;
     x.unsqueeze(2)?.expand((tokens, h, heads / h, dim))?.reshape((tokens, heads, dim))
 }
 
-/// [h, positions, dim] -> [heads, positions, dim], as [`repeat`].
+/// `[h, positions, dim]` -> [heads, positions, dim], as [`repeat`].
 fn repeat_first(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (h, positions, dim) = x.dims3()?;
     x.unsqueeze(1)?.expand((h, heads / h, positions, dim))?.reshape((heads, positions, dim))

@@ -13,23 +13,23 @@ pub const BATCH: usize = 64;
 /// Activations of up to [`BATCH`] positions, and the logits of the last. Allocated once; nothing is
 /// allocated per token.
 pub struct Workspace {
-    /// [n, width]: the residual stream.
+    /// `[n, width]`: the residual stream.
     pub stream: Vec<f32>,
-    /// Normed stream, then the output of the block that is added to it, [n, width].
+    /// Normed stream, then the output of the block that is added to it, `[n, width]`.
     pub normed: Vec<f32>,
-    /// [n, query_width]
+    /// `[n, query_width]`
     pub q: Vec<f32>,
-    /// [n, kv_width]
+    /// `[n, kv_width]`
     pub k: Vec<f32>,
-    /// [n, kv_width]
+    /// `[n, kv_width]`
     pub v: Vec<f32>,
-    /// [n, query_width]
+    /// `[n, query_width]`
     pub attended: Vec<f32>,
-    /// [n, hidden]
+    /// `[n, hidden]`
     pub gate: Vec<f32>,
-    /// [n, hidden]
+    /// `[n, hidden]`
     pub up: Vec<f32>,
-    /// [vocabulary]
+    /// `[vocabulary]`
     pub logits: Vec<f32>,
     /// Buffers of hybrid models.
     pub hybrid: Option<DeltaWork>,
@@ -42,17 +42,17 @@ pub struct Workspace {
 /// Additional buffers for the layers of a hybrid model.
 pub struct DeltaWork {
     /// First projection of a mixer. [n, 2 · query_width]: of each head the query and the gate,
-    /// before they are separated; or [n, channels]: input of the convolution.
+    /// before they are separated; or `[n, channels]`: input of the convolution.
     pub projected: Vec<f32>,
-    /// [n, kv_width]: keys before they are normed.
+    /// `[n, kv_width]`: keys before they are normed.
     pub keys: Vec<f32>,
-    /// [n, value_width]
+    /// `[n, value_width]`
     pub z: Vec<f32>,
-    /// [n, value_heads]
+    /// `[n, value_heads]`
     pub a: Vec<f32>,
-    /// [n, value_heads]
+    /// `[n, value_heads]`
     pub b: Vec<f32>,
-    /// [n, value_width]
+    /// `[n, value_width]`
     pub read: Vec<f32>,
     pub scratch: DeltaScratch,
 }

@@ -17,8 +17,8 @@ pub const MAX_WORD: usize = NONE as usize - 1;
 pub(super) struct Bpe {
     /// Token of each byte, or [`NONE`]: then the byte is left out.
     letters: [u32; 256],
-    /// Start of each row of `pairs`: the merges with left token `t` are `pairs[starts[t]..starts[t
-    /// + 1]]`, by ascending right token.
+    /// Start of each row of `pairs`, by ascending right token. The merges with left token `t` are
+    /// `pairs[starts[t]..starts[t + 1]]`.
     starts: Vec<u32>,
     pairs: Vec<Pair>,
     /// Token that the merge of each rank makes. Empty if it equals the rank.

@@ -362,7 +362,7 @@ fn a_finished_sentence_is_answered_the_sooner_the_surer_the_judge_is() {
 }
 
 #[test]
-fn a_judge_that_fails_is_told_of_once_and_asked_no_more() {
+fn a_turn_detector_that_fails_is_reported_once_and_asked_no_more() {
     let (mut world, asked) = with_judge(None);
     for n in 1..=2 {
         wait(&mut world);
