@@ -9,8 +9,8 @@
 //!   [`sigmoid_mul`], [`add`].
 //! - [`delta_rule`]: gated DeltaNet with its convolution, over a [`ConvState`] and a
 //!   [`DeltaState`].
-//! - [`mod@reference`]: the scalar reference in f64, which everything is tested against; [`unpack_row`]
-//!   uses its unpacking of blocks too.
+//! - [`mod@reference`]: the scalar reference in f64, which everything is tested against;
+//!   [`unpack_row`] uses its unpacking of blocks too.
 //!
 //! Activations are f32 in every interface. For products with quantised weights they are rounded to
 //! integers of 16 bits with a scale for each group, and products are summed exactly within the

@@ -88,8 +88,8 @@ pub enum ReferenceLayerState {
 pub struct Outcome {
     /// `[tokens, vocabulary]`
     pub logits: Tensor,
-    /// Residual stream, `[tokens, width]` each: the embedding, then after each layer; after the last
-    /// one, normed.
+    /// Residual stream, `[tokens, width]` each: the embedding, then after each layer; after the
+    /// last one, normed.
     pub hidden: Vec<Tensor>,
 }
 

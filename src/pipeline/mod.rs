@@ -1,8 +1,8 @@
 //! The graph: it starts the stages, joins them with bounded queues and follows a turn through them.
 //! [`Pipeline`] answers a question from a file, [`Live`] holds a conversation with a microphone and
-//! a loudspeaker, and a [`TurnBenchmark`] plays recorded questions to such a conversation and times it
-//! (`sotto bench turn`). [`detached()`] gives a thread to whoever opens devices without a graph, as
-//! `sotto doctor` does for its sound check.
+//! a loudspeaker, and a [`TurnBenchmark`] plays recorded questions to such a conversation and times
+//! it (`sotto bench turn`). [`detached()`] gives a thread to whoever opens devices without a graph,
+//! as `sotto doctor` does for its sound check.
 //!
 //! Architecture invariant: this is the only room that starts threads of the graph.
 

@@ -97,7 +97,8 @@ pub struct AgreementCount {
 }
 
 impl AgreementCount {
-    /// Adds the predictions of both after one token, `[vocabulary]` each, and the actual next token.
+    /// Adds the predictions of both after one token, `[vocabulary]` each, and the actual next
+    /// token.
     fn row(&mut self, model: &[f32], reference: &[f32], next: Option<u32>) {
         self.tokens += 1;
         if !model.iter().chain(reference).all(|logit| logit.is_finite()) {
