@@ -13,9 +13,9 @@ use anyhow::{Result, bail};
 use sotto::asr::Cancel;
 use sotto::audio;
 use sotto::config::{self, Sources};
+use sotto::engine::{Engine, Loader, OnceOptions, OnceOutcome, PlaybackPace, Purpose, answer_file};
 use sotto::memory;
-use sotto::observe::{Journal, Timings};
-use sotto::pipeline::{Loader, OnceOutcome, Pipeline, PlaybackPace, Purpose, Sink};
+use sotto::observe::Timings;
 use sotto::store::{Catalogue, HubEnv, Store, models_dir};
 use sotto::types::SampleRate;
 
@@ -30,19 +30,25 @@ fn main() -> Result<()> {
     if files.is_empty() {
         bail!("name the questions: turns QUESTION.wav…");
     }
-    let loader = loader()?;
+    let loader = Arc::new(loader()?);
     let mut turns = Vec::new();
     let (mut errors, mut words) = (0, 0);
     let mut silent = Vec::new();
     let mut transcriber = loader.transcriber()?;
     let stages = loader.stages(Purpose::Questions, &|_| {})?;
-    let mut pipeline = Pipeline::start(stages, loader.plan(), Journal::default());
+    let engine = Engine::start(stages, loader.plan())?;
     for file in &files {
-        let mut answer = Collected::default();
-        match pipeline.ask(read(file)?, PlaybackPace::RealTime, &mut answer)? {
+        let mut sound = Vec::new();
+        let mut sink = |samples: &[f32]| {
+            sound.extend_from_slice(samples);
+            Ok(())
+        };
+        let options = OnceOptions { pace: PlaybackPace::RealTime, whole: true };
+        match answer_file(&engine, loader.plan(), read(file)?, options, &mut sink)? {
             OnceOutcome::Silence { why } => silent.push(format!("{file}: {why}")),
-            OnceOutcome::Answered(answered) => {
-                let sound = audio::resample(&answer.samples, pipeline.rate(), SampleRate::HEARING)?;
+            OnceOutcome::Answered(answers) => {
+                let answered = &answers[0];
+                let sound = audio::resample(&sound, engine.rate(), SampleRate::HEARING)?;
                 // Nobody hears an answer without the quiet before it; Whisper loses first words
                 // without.
                 let sound = [&QUIET[..], &sound].concat();
@@ -54,7 +60,6 @@ fn main() -> Result<()> {
                 turns.push(answered.timings);
             }
         }
-        pipeline.forget();
     }
     report(&turns);
     let rate = errors as f64 * 100.0 / words.max(1) as f64;
@@ -76,27 +81,6 @@ fn loader() -> Result<Loader> {
 
 fn read(file: &str) -> Result<Arc<[f32]>> {
     Ok(audio::load_at(Path::new(file), audio::LONGEST, SampleRate::HEARING)?.samples.into())
-}
-
-#[derive(Default)]
-struct Collected {
-    samples: Vec<f32>,
-}
-
-impl Sink for Collected {
-    fn begin(&mut self) -> Result<()> {
-        self.samples.clear();
-        Ok(())
-    }
-
-    fn text(&mut self, _piece: &str) -> Result<()> {
-        Ok(())
-    }
-
-    fn sound(&mut self, samples: &[f32]) -> Result<()> {
-        self.samples.extend_from_slice(samples);
-        Ok(())
-    }
 }
 
 type Stage = (&'static str, fn(&Timings) -> Option<f64>);

@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use sotto::audio;
 use sotto::config::{self, Flag, Sources};
-use sotto::detect::{Spotter, WAKE_STEP, WakeWordModel};
-use sotto::pipeline::Loader;
+use sotto::detect::{Spotter, WAKE_STEP, WakeState, WakeWordModel};
+use sotto::engine::Loader;
 use sotto::store::{Catalogue, HubEnv, Store, models_dir};
 use sotto::types::SampleRate;
 
@@ -34,11 +34,10 @@ fn main() -> Result<()> {
     let mut word = load(&arguments.word)?;
     let mut detections = |path: &Path| -> Result<(usize, f64)> {
         let samples = audio::load_at(path, audio::LONGEST, SampleRate::HEARING)?.samples;
-        word.reset();
-        let mut spotter = Spotter::new(arguments.threshold);
+        let (mut state, mut spotter) = (WakeState::default(), Spotter::new(arguments.threshold));
         let mut count = 0;
         for step in samples.as_chunks::<WAKE_STEP>().0 {
-            count += usize::from(spotter.push(word.step(step)?));
+            count += usize::from(spotter.push(word.step(&mut state, step)?));
         }
         Ok((count, samples.len() as f64 / f64::from(SampleRate::HEARING.0)))
     };

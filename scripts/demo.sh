@@ -13,7 +13,7 @@ cat <<TEXT
 1. A person reads a line of Samuel Beckett aloud, on a recording. Sotto transcribes and answers it.
    (It is no question, so do not expect much of the answer.)
 TEXT
-"$sotto" --quiet once "$recording" -o "$folder/reply.wav"
+"$sotto" --quiet once --whole "$recording" -o "$folder/reply.wav"
 
 cat <<TEXT
 

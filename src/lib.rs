@@ -8,18 +8,18 @@
 //! judged by `detect` from the sound, by the transcriber from its text, and by the language model
 //! from the words (`llm::ends`). `marks` lists the marks that end a sentence in writing.
 //!
-//! [`pipeline`] starts these stages and connects them with bounded queues. [`memory`] decides
+//! [`engine`] loads these stages once and runs sessions over them. [`memory`] decides
 //! whether a model may be loaded, [`store`] finds its files, and [`config`] holds the user's
 //! settings for all of them. `sniff` identifies a file that is not a model, `disk` checks for free
 //! space, [`priority`] lowers the priority of threads, and [`observe`] records events and their
 //! times.
 //!
 //! Two commands test the whole: `sotto bench turn` feeds it recorded questions and times the
-//! answers (`pipeline::turn_benchmark`), and `sotto doctor` measures the machine and the path from
+//! answers (`engine::turn_benchmark`), and `sotto doctor` measures the machine and the path from
 //! loudspeaker to microphone ([`audio::probe`]).
 //!
-//! Imports point one way: `types` <- `config`, `turn` <- the stages and their helpers <- `pipeline`
-//! <- `cli` <- `main`. A tidy test enforces this.
+//! Imports point one way: `types` <- `config`, `turn` <- the stages and their helpers <- `observe`
+//! <- `engine` <- `cli` <- `main`. A tidy test enforces this.
 
 pub mod asr;
 pub mod audio;
@@ -27,6 +27,7 @@ pub mod cli;
 pub mod config;
 pub mod detect;
 mod disk;
+pub mod engine;
 mod level;
 pub mod llm;
 mod marks;
@@ -34,7 +35,6 @@ mod mel;
 pub mod memory;
 pub mod observe;
 pub mod onnx;
-pub mod pipeline;
 pub mod priority;
 mod sniff;
 pub mod store;

@@ -42,6 +42,10 @@ impl fmt::Display for Ms {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TurnId(pub u64);
 
+/// Number of a session: one conversation of one talker. No two of a process have the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
 /// Stretch of mono sound, samples in -1.0..=1.0, and the part of an answer that it says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {

@@ -15,14 +15,14 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::Result;
-use conversation::Conversation;
+use conversation::{Answers, Conversation};
 use sotto::asr::{Cancel, Transcript, Verdict};
 use sotto::audio::device::SimulatedRoom;
 use sotto::audio::{LONGEST, load_at};
 use sotto::config::{AudioPlan, EchoMode, Plan, Sources, TtsPlan, load};
 use sotto::detect::SileroVad;
+use sotto::engine::{StageLoader, Stages, Synthesizer, Transcriber};
 use sotto::memory::Budget;
-use sotto::pipeline::{LanguageModel, Stages, Synthesizer, Transcriber};
 use sotto::tts::{Sound, Voice};
 use sotto::turn::{Ending, SessionState};
 use sotto::types::{Bytes, SampleRate};
@@ -49,25 +49,6 @@ impl Transcriber for Believes {
             verdict: Verdict::Certain,
         })
     }
-}
-
-struct Knows;
-
-impl LanguageModel for Knows {
-    fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
-        Ok(Some(0.9))
-    }
-
-    fn answer(&mut self, _: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
-        let _broken_off = on_piece(ANSWER);
-        Ok(1)
-    }
-
-    fn keep_heard(&mut self, _: &str) {}
-
-    fn forget_last(&mut self) {}
-
-    fn forget_all(&mut self) {}
 }
 
 /// Some sound of a sentence, and which part of it that says.
@@ -101,7 +82,7 @@ impl Synthesizer for Said {
         self.rate
     }
 
-    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
+    fn speak(&mut self, sentence: &str, _: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
         let (_, sounds) = self.sentences.iter().find(|(text, _)| text == sentence).expect("a sentence of the answer");
         for (samples, says) in sounds {
             if on_sound(Sound { samples, says: says.clone() }).is_break() {
@@ -116,12 +97,12 @@ fn within(room: SimulatedRoom, voice: Said, echo: EchoMode) -> Conversation {
     let permit = Budget::new(Bytes::mib(100)).reserve("silero", SileroVad::planned_bytes()).unwrap();
     let silero = common::model_file("silero-vad", "silero_vad.onnx");
     let stages = Stages {
-        voice_activity: Box::new(SileroVad::load(&onnx::runtime(), &silero, permit).unwrap()),
+        voice_activity: StageLoader::once(Box::new(SileroVad::load(&onnx::runtime(), &silero, permit).unwrap())),
         turn_detector: None,
         wake_word: None,
-        transcriber: Box::new(Believes),
-        language_model: Box::new(Knows),
-        synthesizer: Box::new(voice),
+        transcriber: StageLoader::once(Box::new(Believes)),
+        language_model: StageLoader::once(Box::new(Answers::new(ANSWER))),
+        synthesizer: StageLoader::once(Box::new(voice)),
         turn_weights: None,
     };
     let plan = load(&Sources { cores: 1, ..Default::default() }).unwrap().plan;

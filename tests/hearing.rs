@@ -13,7 +13,9 @@ use std::time::Duration;
 use sotto::asr::{AsrError, Cancel, Transcript, Verdict, Whisper};
 use sotto::audio;
 use sotto::config::{self, AsrPlan, Plan, Sources};
-use sotto::detect::{DetectError, FRAME, SegmentedTurn, Segmenter, SileroVad, SmartTurn, SpeechEvent, speech_end};
+use sotto::detect::{
+    DetectError, FRAME, SegmentedTurn, Segmenter, SileroVad, SmartTurn, SpeechEvent, VadState, speech_end,
+};
 use sotto::memory::{Budget, resident};
 use sotto::types::{Bytes, SampleRate};
 
@@ -78,11 +80,11 @@ fn defaults() -> Plan {
 }
 
 fn turns(vad: &mut SileroVad, samples: &[f32]) -> Vec<SegmentedTurn> {
-    vad.reset();
+    let mut state = VadState::default();
     let mut segmenter = Segmenter::new(&defaults().detect);
     let mut turns = Vec::new();
     for frame in samples.as_chunks::<FRAME>().0 {
-        if let Some(SpeechEvent::TurnEnded(turn)) = segmenter.push(vad.step(frame).unwrap()) {
+        if let Some(SpeechEvent::TurnEnded(turn)) = segmenter.push(vad.step(&mut state, frame).unwrap()) {
             turns.push(turn);
         }
     }

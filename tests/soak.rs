@@ -4,7 +4,7 @@
 //!
 //! The tests hold a few minutes of it, `make soak` an hour. `SOAK_SEED` repeats one that failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,15 +15,16 @@ use sotto::audio::device::{
     Card, DEFAULT, DeviceEvent as Event, Direction, Moment, Simulated, SimulatedDevice, SimulatedRoom, StreamFormat,
 };
 use sotto::config::{Sources, load};
-use sotto::detect::FRAME;
-use sotto::memory::resident;
-use sotto::observe::Journal;
-use sotto::pipeline::{
-    LanguageModel, Live, SessionDevices, SessionEvent, Stages, Synthesizer, Transcriber, VoiceActivityDetector,
+use sotto::detect::{FRAME, VadState};
+use sotto::engine::{
+    ChatTurn, Engine, LanguageModel, Session, SessionAudio, SessionDevices, StageLoader, Stages, Synthesizer,
+    Transcriber, VoiceActivityDetector,
 };
+use sotto::memory::resident;
+use sotto::observe::EventKind;
 use sotto::tts::Sound;
 use sotto::turn::{Control, Ending, SessionState};
-use sotto::types::{Bytes, SampleRate};
+use sotto::types::{Bytes, SampleRate, SessionId};
 
 /// How long the conversation is, in simulated minutes, where `SOAK_MINUTES` does not say it.
 const MINUTES: u64 = 3;
@@ -63,15 +64,13 @@ impl Chance {
 struct Loud(Chance);
 
 impl VoiceActivityDetector for Loud {
-    fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32> {
+    fn step(&mut self, _: &mut VadState, frame: &[f32; FRAME]) -> Result<f32> {
         if self.0.0.lock().unwrap().u32(0..40 * FAILS) == 0 {
             bail!("scripted");
         }
         let loudest = frame.iter().fold(0.0f32, |loudest, sample| loudest.max(sample.abs()));
         Ok(if loudest > 0.1 { 0.95 } else { 0.05 })
     }
-
-    fn reset(&mut self) {}
 }
 
 /// Reads a voice by its pitch.
@@ -94,30 +93,29 @@ impl Transcriber for Reads {
     }
 }
 
-struct Talks(Chance);
+struct Talks {
+    chance: Chance,
+    rest: VecDeque<&'static str>,
+}
 
 impl LanguageModel for Talks {
-    fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
-        self.0.take()?;
+    fn sentence_end_probability(&mut self, _: &ChatTurn) -> Result<Option<f32>> {
+        self.chance.take()?;
         Ok(Some(0.5))
     }
 
-    fn answer(&mut self, _: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
+    fn begin(&mut self, _: &ChatTurn) -> Result<()> {
         let answer = "It will be dry and mild until the evening. Then some rain comes from the west.";
-        for piece in answer.split_inclusive(' ') {
-            if on_piece(piece).is_break() {
-                break;
-            }
-        }
-        self.0.take()?;
-        Ok(1)
+        self.rest = answer.split_inclusive(' ').collect();
+        Ok(())
     }
 
-    fn keep_heard(&mut self, _: &str) {}
-
-    fn forget_last(&mut self) {}
-
-    fn forget_all(&mut self) {}
+    fn next_piece(&mut self, _: SessionId) -> Result<Option<String>> {
+        if self.rest.is_empty() {
+            self.chance.take()?;
+        }
+        Ok(self.rest.pop_front().map(str::to_owned))
+    }
 }
 
 /// Says a letter in 40 ms.
@@ -128,7 +126,7 @@ impl Synthesizer for Hums {
         VOICE
     }
 
-    fn speak(&mut self, sentence: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
+    fn speak(&mut self, sentence: &str, _: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
         self.0.take()?;
         let samples: Vec<f32> = (0..320).map(|i| 0.2 * (i as f32 * 0.3).sin()).collect();
         let place = |n: usize| n as f64 / sentence.len() as f64;
@@ -161,7 +159,7 @@ fn card() -> Simulated {
 
 struct Soak {
     card: Simulated,
-    live: Live,
+    session: Session,
     random: fastrand::Rng,
     /// How often what came of questions.
     tally: BTreeMap<String, u64>,
@@ -173,10 +171,10 @@ impl Soak {
     fn begin(seed: u64) -> Soak {
         let chance = Chance(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed ^ 1))));
         let stages = Stages {
-            voice_activity: Box::new(Loud(chance.clone())),
-            transcriber: Box::new(Reads(chance.clone())),
-            language_model: Box::new(Talks(chance.clone())),
-            synthesizer: Box::new(Hums(chance)),
+            voice_activity: StageLoader::once(Box::new(Loud(chance.clone()))),
+            transcriber: StageLoader::once(Box::new(Reads(chance.clone()))),
+            language_model: StageLoader::once(Box::new(Talks { chance: chance.clone(), rest: VecDeque::new() })),
+            synthesizer: StageLoader::once(Box::new(Hums(chance))),
             turn_detector: None,
             wake_word: None,
             turn_weights: None,
@@ -188,9 +186,11 @@ impl Soak {
             microphone: DEFAULT.to_owned(),
             speaker: DEFAULT.to_owned(),
         };
-        let live = Live::start(stages, &plan, devices, Journal::default()).unwrap();
+        let engine = Engine::start(stages, &plan).unwrap();
+        let audio = SessionAudio::open(devices, engine.rate()).unwrap();
+        let session = Session::start(engine, audio, &plan);
         let random = fastrand::Rng::with_seed(seed);
-        Soak { card, live, random, tally: BTreeMap::new(), accounted: 0 }
+        Soak { card, session, random, tally: BTreeMap::new(), accounted: 0 }
     }
 
     fn now(&self) -> u64 {
@@ -205,31 +205,33 @@ impl Soak {
     fn pass(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds.div_ceil(10) {
             self.card.advance(Duration::from_millis(10));
-            let happened = self.live.step(Duration::from_millis(1)).expect("the conversation goes on");
-            for happening in happened {
-                match happening {
-                    SessionEvent::Exchange(answer) if answer.how == Ending::Revised => self.count("revised"),
-                    SessionEvent::Exchange(answer) => {
-                        self.accounted += 1;
-                        self.count(&format!("answer {:?}", answer.how).to_lowercase());
-                    }
-                    SessionEvent::Failed(_) => {
-                        self.accounted += 1;
-                        self.count("failure told");
-                    }
-                    SessionEvent::Notice(_) => self.count("notice"),
-                    SessionEvent::Device(_) => self.count("device"),
-                    SessionEvent::Partial(_) => self.count("partial"),
-                    SessionEvent::Understood(_) | SessionEvent::State(_) => {}
-                }
+            let events = self.session.step(Duration::from_millis(1)).expect("the conversation goes on");
+            events.into_iter().for_each(|event| self.account(event.kind));
+        }
+    }
+
+    fn account(&mut self, kind: EventKind) {
+        match kind {
+            EventKind::Exchange(answer) if answer.how == Ending::Revised => self.count("revised"),
+            EventKind::Exchange(answer) => {
+                self.accounted += 1;
+                self.count(&format!("answer {}", answer.how.name()));
             }
+            EventKind::Failed { .. } => {
+                self.accounted += 1;
+                self.count("failure told");
+            }
+            EventKind::Notice(_) | EventKind::Device(_) | EventKind::Partial(_) | EventKind::Replaced { .. } => {
+                self.count(kind.name());
+            }
+            EventKind::Understood(_) | EventKind::State(_) | EventKind::Milestone(_) => {}
         }
     }
 
     fn until(&mut self, views: &[SessionState]) {
         let deadline = self.now() + STUCK;
-        while !views.contains(&self.live.view()) {
-            assert!(self.now() < deadline, "stuck in {:?} at {} ms: {:?}", self.live.view(), self.now(), self.tally);
+        while !views.contains(&self.session.view()) {
+            assert!(self.now() < deadline, "stuck in {:?} at {} ms: {:?}", self.session.view(), self.now(), self.tally);
             self.pass(10);
         }
     }
@@ -257,7 +259,7 @@ impl Soak {
         let length = self.random.u64(700..2500);
         self.say(QUESTION, length);
         self.until(&[SessionState::Speaking, SessionState::Listening]);
-        if self.live.view() == SessionState::Speaking {
+        if self.session.view() == SessionState::Speaking {
             let wait = self.random.u64(0..2500);
             self.pass(wait);
             self.disturb();
@@ -277,12 +279,12 @@ impl Soak {
                 let length = self.random.u64(30..700);
                 self.say(NOISE, length);
             }
-            6 => self.live.control(Control::Stop),
+            6 => self.session.control(Control::Stop),
             7 => {
-                self.live.control(Control::Mute);
+                self.session.control(Control::Mute);
                 self.say(ANOTHER, 900);
-                assert_eq!(self.live.view(), SessionState::Muted);
-                self.live.control(Control::Unmute);
+                assert_eq!(self.session.view(), SessionState::Muted);
+                self.session.control(Control::Unmute);
             }
             8 | 9 => self.lose_a_device(),
             10 => {

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["types", "marks", "sniff"]),
     (1, &["config", "turn", "disk"]),
-    (2, &["memory", "onnx", "observe", "priority", "level", "mel"]),
+    (2, &["memory", "onnx", "priority", "level", "mel"]),
     (3, &["audio", "detect", "asr", "llm", "tts", "store"]),
-    (4, &["pipeline"]),
-    (5, &["serve"]),
-    (6, &["cli"]),
+    (4, &["observe"]),
+    (5, &["engine"]),
+    (6, &["serve"]),
+    (7, &["cli"]),
 ];
 
 /// The only files outside `kernels/` that may hold `unsafe`, each at a C border without a safe
@@ -166,11 +167,11 @@ fn rooms_know_nothing_of_what_is_not_theirs() {
 }
 
 #[test]
-fn only_the_pipeline_starts_threads_of_the_graph() {
+fn only_the_engine_starts_threads() {
     // The kernels' pool is the engine's; the store's and the command line's threads are no part of
     // a conversation.
     for (path, text) in sources("src") {
-        if ["pipeline", "store", "cli", "tts"].contains(&room_of(&path).as_str()) {
+        if ["engine", "store", "cli", "tts"].contains(&room_of(&path).as_str()) {
             continue;
         }
         for (n, line) in code(&text) {

@@ -18,14 +18,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::Result;
-use conversation::Conversation;
+use conversation::{Answers, Conversation};
 use sotto::asr::{Cancel, NoSpeech, Transcript, Verdict};
 use sotto::audio::device::SimulatedRoom;
 use sotto::audio::{LONGEST, load_at};
 use sotto::config::{Flag, Sources, load};
-use sotto::detect::{DetectError, SileroVad, Spotter, WAKE_STEP, WakeFeatures, WakeWordModel};
+use sotto::detect::{DetectError, SileroVad, Spotter, WAKE_STEP, WakeFeatures, WakeState, WakeWordModel};
+use sotto::engine::{StageLoader, Stages, Synthesizer, Transcriber};
 use sotto::memory::{Budget, Permit, resident};
-use sotto::pipeline::{LanguageModel, Stages, Synthesizer, Transcriber};
 use sotto::tts::Sound;
 use sotto::turn::{Ending, SessionState};
 use sotto::types::{Bytes, SampleRate};
@@ -92,12 +92,12 @@ fn question() -> Vec<f32> {
 }
 
 fn scores(word: &mut WakeWordModel, samples: &[f32]) -> Vec<f32> {
-    samples.as_chunks::<WAKE_STEP>().0.iter().map(|step| word.step(step).unwrap()).collect()
+    let mut state = WakeState::default();
+    samples.as_chunks::<WAKE_STEP>().0.iter().map(|step| word.step(&mut state, step).unwrap()).collect()
 }
 
 /// How often the word is heard.
 fn heard(word: &mut WakeWordModel, samples: &[f32]) -> usize {
-    word.reset();
     let mut spotter = Spotter::new(0.5);
     scores(word, samples).into_iter().filter(|score| spotter.push(*score)).count()
 }
@@ -131,8 +131,9 @@ const SCORES: [(usize, f32); 15] = [
 fn features_and_scores_are_those_of_the_python_package() {
     let _alone = alone();
     let mut features = features();
+    let mut state = features.silence();
     for (n, step) in question().as_chunks::<WAKE_STEP>().0.iter().enumerate() {
-        let found = features.step(step).unwrap();
+        let found = features.step(&mut state, step).unwrap();
         if let Some((_, first, sum)) = EMBEDDINGS.iter().find(|(at, ..)| *at == n) {
             let differs = found.iter().zip(first).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             let total: f32 = found.iter().map(|number| number.abs()).sum();
@@ -159,13 +160,15 @@ fn the_wake_word_is_detected_once_and_other_speech_never() {
 }
 
 #[test]
-fn a_reset_forgets_and_nonsense_passes() {
+fn a_new_state_forgets_and_nonsense_passes() {
     let _alone = alone();
     let (mut word, sound) = (alexa(), call());
     let first = scores(&mut word, &sound);
-    assert!(word.step(&[f32::NAN; WAKE_STEP]).is_ok_and(|score| (0.0..=1.0).contains(&score)));
-    assert!(word.step(&[f32::INFINITY; WAKE_STEP]).is_ok() && word.step(&[1e30; WAKE_STEP]).is_ok());
-    word.reset();
+    let mut state = WakeState::default();
+    assert!(word.step(&mut state, &[f32::NAN; WAKE_STEP]).is_ok_and(|score| (0.0..=1.0).contains(&score)));
+    for level in [f32::INFINITY, 1e30] {
+        assert!(word.step(&mut state, &[level; WAKE_STEP]).is_ok());
+    }
     assert_eq!(scores(&mut word, &sound), first);
     assert_eq!(heard(&mut word, &vec![0.0; 100 * WAKE_STEP]), 0);
 }
@@ -218,25 +221,6 @@ impl Transcriber for Believes {
     }
 }
 
-struct Knows;
-
-impl LanguageModel for Knows {
-    fn sentence_end_probability(&mut self, _: &str) -> Result<Option<f32>> {
-        Ok(Some(0.9))
-    }
-
-    fn answer(&mut self, _: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
-        let _broken_off = on_piece("It will be dry and mild until the evening.");
-        Ok(1)
-    }
-
-    fn keep_heard(&mut self, _: &str) {}
-
-    fn forget_last(&mut self) {}
-
-    fn forget_all(&mut self) {}
-}
-
 /// Says every answer in a person's voice, some seconds of it.
 struct Recorded(Vec<f32>);
 
@@ -245,7 +229,7 @@ impl Synthesizer for Recorded {
         SampleRate::HEARING
     }
 
-    fn speak(&mut self, _: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
+    fn speak(&mut self, _: &str, _: &str, on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>) -> Result<()> {
         let _broken_off = on_sound(Sound { samples: &self.0, says: 0.0..1.0 });
         Ok(())
     }
@@ -261,12 +245,12 @@ impl World {
     fn new() -> World {
         let (read, question) = (Arc::default(), question());
         let stages = Stages {
-            voice_activity: Box::new(silero()),
+            voice_activity: StageLoader::once(Box::new(silero())),
             turn_detector: None,
-            wake_word: Some(Box::new(alexa())),
-            transcriber: Box::new(Believes(Arc::clone(&read))),
-            language_model: Box::new(Knows),
-            synthesizer: Box::new(Recorded(question[..6 * 16_000].to_vec())),
+            wake_word: Some(StageLoader::once(Box::new(alexa()))),
+            transcriber: StageLoader::once(Box::new(Believes(Arc::clone(&read)))),
+            language_model: StageLoader::once(Box::new(Answers::new("It will be dry and mild until the evening."))),
+            synthesizer: StageLoader::once(Box::new(Recorded(question[..6 * 16_000].to_vec()))),
             turn_weights: None,
         };
         let settings = [("detect.wake_word", "alexa"), ("turn.barge_in", "off")];
@@ -303,7 +287,7 @@ fn a_conversation_begins_with_the_wake_word_and_goes_on_without_it() {
     let call = call();
     world.say(&person);
     world.pass(2000);
-    assert_eq!((world.read(), world.live.view()), (0, SessionState::Waiting), "nobody has called");
+    assert_eq!((world.read(), world.session.view()), (0, SessionState::Waiting), "nobody has called");
 
     // Called; what is asked then is answered, and so is what follows the answer.
     world.say(&call);

@@ -1,7 +1,7 @@
 //! What voice activity makes of a sound.
 
 use anyhow::{Context, Result};
-use sotto::detect::{FRAME, SileroVad};
+use sotto::detect::{FRAME, SileroVad, VadState};
 use sotto::memory::Budget;
 use sotto::onnx::Onnx;
 use sotto::types::Bytes;
@@ -27,8 +27,8 @@ impl Voice {
 
     /// Which frames are speech.
     pub fn frames(&mut self, sound: &[f32]) -> Result<Vec<bool>> {
-        self.silero.reset();
-        let step = |frame: &[f32]| Ok(self.silero.step(frame.try_into()?)? >= ONSET);
+        let mut state = VadState::default();
+        let step = |frame: &[f32]| Ok(self.silero.step(&mut state, frame.try_into()?)? >= ONSET);
         sound.chunks_exact(FRAME).map(step).collect()
     }
 

@@ -24,7 +24,7 @@ use clap::Parser;
 use sotto::asr::{Cancel, Verdict};
 use sotto::audio;
 use sotto::config::{self, Flag, Sources};
-use sotto::pipeline::Loader;
+use sotto::engine::Loader;
 use sotto::store::{Catalogue, HubEnv, Store, models_dir};
 use sotto::types::{Bytes, SampleRate};
 

@@ -15,6 +15,7 @@ pub mod probe;
 mod reference;
 mod resample;
 mod riff;
+mod session;
 mod speech;
 mod write;
 
@@ -25,6 +26,7 @@ pub use meter::LevelMeter;
 pub use player::Player;
 pub use reference::EchoReference;
 pub use resample::{Resampler, resample};
+pub use session::{AudioInput, AudioOutput};
 pub use speech::load_speech;
 pub use write::{WavTarget, WavWriter};
 

@@ -206,10 +206,18 @@ pub struct OnceArgs {
     #[arg(short, long, value_name = "ANSWER.wav")]
     pub output: Option<PathBuf>,
 
-    /// Feed the question at the pace of speech, as a microphone would, so that the times are those
-    /// of a conversation
+    /// Feed the question at the pace of speech, as a microphone would
+    ///
+    /// Without it time passes faster where nobody waits for a model.
     #[arg(long)]
     pub realtime: bool,
+
+    /// Take the whole file for one question, however long its pauses are, as with a held talk key
+    ///
+    /// Without it a question ends as in a conversation, by the silence behind it. A file with
+    /// several questions gets several answers.
+    #[arg(long)]
+    pub whole: bool,
 
     #[command(flatten)]
     pub memory: Memory,

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::context::AppContext;
 use super::{Usage, args};
+use crate::engine::Result;
 use crate::llm::{Chat, ChatDelta, ChatMessage, ChatReply, LlmError, SamplingOptions};
-use crate::pipeline::Result;
 use crate::store::progress::say;
 use crate::types::Bytes;
 

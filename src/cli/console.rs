@@ -3,10 +3,11 @@
 
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::pipeline::{Loader, ModelPart, Purpose, Result, Stages};
+use crate::engine::{Loader, ModelPart, Purpose, Result, Stages};
 use crate::store::progress::{Progress, Silent, on_stderr, say};
 use crate::types::Ms;
 
@@ -71,7 +72,7 @@ impl Console {
     }
 
     /// Loads the stages and shows a bar that counts them.
-    pub fn loading(&self, loader: &Loader, purpose: Purpose) -> Result<Stages> {
+    pub fn loading(&self, loader: &Arc<Loader>, purpose: Purpose) -> Result<Stages> {
         let bar = self.bar(ModelPart::of(loader.plan(), purpose).len() as u64);
         bar.set_message("loading models");
         let stages = loader.stages(purpose, &|part| {

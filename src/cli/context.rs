@@ -2,16 +2,17 @@
 //! created once, on first use.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use super::console::Console;
 use crate::config::Plan;
-use crate::pipeline::{EngineQuantizer, Loader, Result};
+use crate::engine::{EngineQuantizer, Loader, Result};
 use crate::store::{Catalogue, HubEnv, Store, models_dir};
 
 pub struct AppContext {
     plan: Plan,
     console: Console,
-    loader: OnceCell<Loader>,
+    loader: OnceCell<Arc<Loader>>,
 }
 
 impl AppContext {
@@ -35,7 +36,7 @@ impl AppContext {
 
     /// Returns the loader for a command that uses the language model. Prints a note if a stand-in
     /// model replaces the configured one.
-    pub fn loader_with_language_model(&self) -> Result<&Loader> {
+    pub fn loader_with_language_model(&self) -> Result<&Arc<Loader>> {
         let loader = self.loader()?;
         loader.stand_in_note().iter().for_each(|note| self.console.note(note));
         Ok(loader)
@@ -43,17 +44,17 @@ impl AppContext {
 
     /// The loader, for a mode that takes turns: a second line says so where the weights were fitted
     /// to other models.
-    pub fn loader_for_turns(&self) -> Result<&Loader> {
+    pub fn loader_for_turns(&self) -> Result<&Arc<Loader>> {
         let loader = self.loader_with_language_model()?;
         loader.weights_note().iter().for_each(|note| self.console.note(note));
         Ok(loader)
     }
 
-    pub fn loader(&self) -> Result<&Loader> {
+    pub fn loader(&self) -> Result<&Arc<Loader>> {
         if let Some(loader) = self.loader.get() {
             return Ok(loader);
         }
-        let loader = Loader::new(self.plan.clone(), self.store()?);
+        let loader = Arc::new(Loader::new(self.plan.clone(), self.store()?));
         Ok(self.loader.get_or_init(|| loader))
     }
 }

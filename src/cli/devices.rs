@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::audio::device::{Card, DeviceError, DeviceInfo, Direction, Hardware, SystemClock};
-use crate::pipeline::Result;
+use crate::engine::Result;
 
 pub fn run(as_json: bool) -> Result<()> {
     let devices = Hardware::new(SystemClock::start()).devices()?;

@@ -13,7 +13,7 @@ use super::Usage;
 use super::context::AppContext;
 use super::signals;
 use crate::audio::{self, WavTarget};
-use crate::pipeline::Result;
+use crate::engine::Result;
 use crate::types::Bytes;
 
 /// Most bytes read from standard input. Half an hour at 48 kHz in stereo floats has 690 MB.

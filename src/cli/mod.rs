@@ -31,7 +31,7 @@ use context::AppContext;
 use exit::Exit;
 
 use crate::config::{self, ConfigErrors, Loaded};
-use crate::pipeline::Result;
+use crate::engine::Result;
 use crate::store::progress::say;
 
 /// Command line that asks for something impossible: exit code 2.

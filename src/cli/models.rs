@@ -11,7 +11,7 @@ use super::console::error_text;
 use super::context::AppContext;
 use super::exit::Several;
 use super::{files, signals};
-use crate::pipeline::{ModelPart, Purpose, Result, local};
+use crate::engine::{ModelPart, Purpose, Result, local};
 use crate::store::import::{piper, whisper};
 use crate::store::{Catalogue, CatalogueEntry, FileState, PROFILES, Store};
 

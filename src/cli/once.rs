@@ -1,18 +1,18 @@
-//! `sotto once`: answers one spoken question from a file with one spoken answer.
+//! `sotto once`: answers a spoken question from a file with a spoken answer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::OnceArgs;
 use super::console::Console;
 use super::context::AppContext;
 use super::files;
 use crate::audio::{WavTarget, WavWriter};
-use crate::observe::{Journal, Waterfall};
-use crate::pipeline::{OnceAnswer, OnceOutcome, Pipeline, PlaybackPace, Purpose, Result, Sink};
+use crate::engine::{Engine, OnceAnswer, OnceOptions, OnceOutcome, PlaybackPace, Purpose, Result, answer_file};
+use crate::observe::Waterfall;
 use crate::types::SampleRate;
 
 pub fn run(args: &OnceArgs, context: &AppContext) -> Result<()> {
@@ -22,96 +22,85 @@ pub fn run(args: &OnceArgs, context: &AppContext) -> Result<()> {
         files::keep_apart(&args.question, output)?;
     }
     let question: Arc<[f32]> = files::read_sound(&args.question, context)?.into();
-    let mut answer = Answer::new(args)?;
-    let stages = console.loading(context.loader_with_language_model()?, Purpose::Questions)?;
-    let mut pipeline = Pipeline::start(stages, context.plan(), Journal::default());
+    // A file that cannot be written is an error before any model is loaded.
+    let place = args.output.as_deref().map(files::claim).transpose()?;
+    let stages = console.loading(context.loader_for_turns()?, Purpose::Questions)?;
+    let engine = Engine::start(stages, context.plan())?;
+    let mut sound = AnswerSound { place, rate: engine.rate(), wav: None };
     let pace = if args.realtime { PlaybackPace::RealTime } else { PlaybackPace::Fast };
-    answer.rate = pipeline.rate();
-    let outcome = pipeline.ask(question, pace, &mut answer)?;
-    match outcome {
+    let options = OnceOptions { pace, whole: args.whole };
+    let mut sink = |samples: &[f32]| sound.write(samples);
+    match answer_file(&engine, context.plan(), question, options, &mut sink)? {
         OnceOutcome::Silence { why } => {
             anyhow::bail!("nothing to answer in {}: {why}", files::name(&args.question))
         }
-        OnceOutcome::Answered(answered) => answer.finish(&answered, console),
+        OnceOutcome::Answered(answers) => {
+            sound.finish()?;
+            report(&answers, args, console)
+        }
     }
 }
 
-/// Destination of the answer: a file for its sound, stdout for its text.
-struct Answer<'a> {
-    args: &'a OnceArgs,
-    /// Sample rate of the voice, once the voice is loaded.
-    rate: SampleRate,
+/// Destination of the answers' sound. Dropping an unfinished file removes it.
+struct AnswerSound {
     place: Option<WavTarget>,
+    rate: SampleRate,
     wav: Option<WavWriter>,
 }
 
-impl<'a> Answer<'a> {
-    /// Creates the destination. A file that cannot be written is an error before any model is
-    /// loaded.
-    fn new(args: &'a OnceArgs) -> Result<Self> {
-        let mut answer = Answer { args, rate: SampleRate::HEARING, place: None, wav: None };
-        answer.begin()?;
-        Ok(answer)
-    }
-
-    fn writer(&mut self) -> Result<Option<&mut WavWriter>> {
+impl AnswerSound {
+    fn write(&mut self, samples: &[f32]) -> Result<()> {
         if let Some(place) = self.place.take() {
             self.wav = Some(place.write_at(self.rate)?);
         }
-        Ok(self.wav.as_mut())
+        self.wav.as_mut().map_or(Ok(()), |wav| Ok(wav.write(samples)?))
     }
 
-    fn finish(mut self, answered: &OnceAnswer, console: &Console) -> Result<()> {
-        self.writer()?;
-        let written: Option<PathBuf> = self.wav.map(WavWriter::finish).transpose()?.and(self.args.output.clone());
-        if self.args.format.json {
-            return print_json(answered, written.as_deref());
-        }
-        let text = format!("You said:  {}\nSotto:     {}", answered.transcript.text.trim(), answered.reply);
-        match written {
-            // Standard output carries only the sound.
-            Some(path) if files::is_standard(&path) => console.block(&text),
-            Some(path) => {
-                super::print_text(&text)?;
-                console.note(&format!("wrote {}", path.display()));
-            }
-            None => super::print_text(&text)?,
-        }
-        console.block(&Waterfall(&answered.timings).to_string());
-        Ok(())
+    fn finish(mut self) -> Result<()> {
+        self.write(&[])?;
+        self.wav.map_or(Ok(()), |wav| Ok(wav.finish()?))
     }
 }
 
-impl Sink for Answer<'_> {
-    fn begin(&mut self) -> Result<()> {
-        // Dropping an unfinished file removes it.
-        self.wav = None;
-        self.place = self.args.output.as_deref().map(files::claim).transpose()?;
-        Ok(())
+fn report(answers: &[OnceAnswer], args: &OnceArgs, console: &Console) -> Result<()> {
+    let Some((last, earlier)) = answers.split_last() else { return Ok(()) };
+    let written = args.output.as_deref();
+    if args.format.json {
+        return print_json(last, earlier, written);
     }
-
-    fn text(&mut self, _piece: &str) -> Result<()> {
-        Ok(())
-    }
-
-    fn sound(&mut self, samples: &[f32]) -> Result<()> {
-        if let Some(writer) = self.writer()? {
-            writer.write(samples)?;
+    let said =
+        |answer: &OnceAnswer| format!("You said:  {}\nSotto:     {}", answer.transcript.text.trim(), answer.reply);
+    let text = answers.iter().map(said).collect::<Vec<_>>().join("\n");
+    match written {
+        // Standard output carries only the sound.
+        Some(path) if files::is_standard(path) => console.block(&text),
+        Some(path) => {
+            super::print_text(&text)?;
+            console.note(&format!("wrote {}", path.display()));
         }
-        Ok(())
+        None => super::print_text(&text)?,
     }
+    console.block(&Waterfall(&last.timings).to_string());
+    Ok(())
 }
 
-fn print_json(answered: &OnceAnswer, written: Option<&Path>) -> Result<()> {
-    let timings = serde_json::to_value(answered.timings).context("timings are plain numbers")?;
-    super::print_json(&json!({
-        "transcript": answered.transcript.text.trim(),
-        "confidence": answered.transcript.confidence,
-        "verdict": answered.transcript.verdict.name(),
-        "reply": answered.reply,
-        "heard_ms": answered.heard.0.round(),
+/// Prints the last turn, and those before it where a recording holds several.
+fn print_json(last: &OnceAnswer, earlier: &[OnceAnswer], written: Option<&Path>) -> Result<()> {
+    let mut printed = as_json(last)?;
+    printed["earlier"] = earlier.iter().map(as_json).collect::<Result<Vec<_>>>()?.into();
+    printed["audio"] = written.map(files::json).into();
+    printed["peak_resident_bytes"] = crate::memory::peak_resident().map(|bytes| bytes.0).into();
+    super::print_json(&printed)
+}
+
+fn as_json(answer: &OnceAnswer) -> Result<Value> {
+    let timings = serde_json::to_value(answer.timings).context("timings are plain numbers")?;
+    Ok(json!({
+        "transcript": answer.transcript.text.trim(),
+        "confidence": answer.transcript.confidence,
+        "verdict": answer.transcript.verdict.name(),
+        "reply": answer.reply,
+        "heard_ms": answer.heard.0.round(),
         "timings": timings,
-        "audio": written.map(files::json),
-        "peak_resident_bytes": crate::memory::peak_resident().map(|bytes| bytes.0),
     }))
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::args::PlanArgs;
 use super::context::AppContext;
+use crate::engine::{Loader, ModelPart, ModelPartPlan, Purpose, Result};
 use crate::memory;
-use crate::pipeline::{Loader, ModelPart, ModelPartPlan, Purpose, Result};
 use crate::types::Bytes;
 
 /// Phases of a turn, and the parts that each uses. Nothing is unloaded between them today, so every

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::args::Quantize;
 use super::context::AppContext;
 use super::files;
+use crate::engine::{QuantizeProgress, Result};
 use crate::llm::quantize::{QuantFormat, Recipe, quantize};
-use crate::pipeline::{QuantizeProgress, Result};
 use crate::types::Bytes;
 
 pub fn run(args: &Quantize, context: &AppContext) -> Result<()> {

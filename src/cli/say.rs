@@ -12,7 +12,7 @@ use super::Usage;
 use super::args::Say;
 use super::context::AppContext;
 use super::files;
-use crate::pipeline::Result;
+use crate::engine::Result;
 use crate::tts::Sentences;
 use crate::types::{Bytes, Ms};
 

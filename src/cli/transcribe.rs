@@ -12,7 +12,7 @@ use super::exit::Several;
 use super::{files, signals};
 use crate::asr::{Cancel, Transcript, TranscriptSegment, Verdict, Whisper};
 use crate::detect::{SileroVad, speech_spans};
-use crate::pipeline::Result;
+use crate::engine::Result;
 use crate::types::{Ms, SampleRate};
 
 pub fn run(args: &Transcribe, context: &AppContext) -> Result<()> {

@@ -8,13 +8,13 @@ use super::Usage;
 use super::args::Verify;
 use super::context::AppContext;
 use super::files;
+use crate::engine::Result;
 use crate::llm::ModelSource;
 use crate::llm::SequenceState;
 use crate::llm::verify::VerifyError;
 use crate::llm::verify::against::{Case, ComparisonReport, Tolerances};
 use crate::llm::verify::gate::{self, GateLimits, Rollout};
 use crate::memory::{Budget, Permit};
-use crate::pipeline::Result;
 use crate::types::Bytes;
 
 /// Broken limit: exit code 1. The findings were already printed.

@@ -21,10 +21,10 @@ mod wake;
 pub use energy::{loudest, speech_end};
 pub use likeness::{ECHO_REACH, Likeness};
 pub use segment::{SegmentedTurn, Segmenter, SpeechEvent};
-pub use silero::SileroVad;
+pub use silero::{SileroVad, VadState};
 pub use smart_turn::SmartTurn;
 pub use spans::speech_spans;
-pub use wake::{STEP as WAKE_STEP, Spotter, WakeFeatures, WakeWordModel};
+pub use wake::{STEP as WAKE_STEP, Spotter, WakeFeatureState, WakeFeatures, WakeState, WakeWordModel};
 
 use std::path::{Path, PathBuf};
 

@@ -15,14 +15,25 @@ const CONTEXT: usize = 64;
 /// Size of the recurrent state: two layers of 128.
 const STATE: usize = 2 * 128;
 
-/// Voice activity detector with its recurrent state.
+/// Voice activity detector, without the state of a sound: any number of sounds share one.
 pub struct SileroVad {
     session: Session,
     model: PathBuf,
+    _permit: Permit,
+}
+
+/// State of one sound between two of its frames; the default is that before its first.
+#[derive(Clone)]
+pub struct VadState {
     /// Samples of the context, then of the frame.
     window: [f32; CONTEXT + FRAME],
-    state: [f32; STATE],
-    _permit: Permit,
+    recurrent: [f32; STATE],
+}
+
+impl Default for VadState {
+    fn default() -> Self {
+        VadState { window: [0.0; CONTEXT + FRAME], recurrent: [0.0; STATE] }
+    }
 }
 
 impl SileroVad {
@@ -34,25 +45,18 @@ impl SileroVad {
     }
 
     pub fn load(onnx: &Onnx, model: &Path, permit: Permit) -> Result<Self, DetectError> {
-        let session = onnx.session(model, 1)?;
-        let window = [0.0; CONTEXT + FRAME];
-        Ok(SileroVad { session, model: model.to_owned(), window, state: [0.0; STATE], _permit: permit })
+        Ok(SileroVad { session: onnx.session(model, 1)?, model: model.to_owned(), _permit: permit })
     }
 
-    /// Returns the probability, 0 to 1, that the next 32 ms of a 16 kHz sound are speech.
-    pub fn step(&mut self, frame: &[f32; FRAME]) -> Result<f32, DetectError> {
-        self.window.copy_within(FRAME.., 0);
-        self.window[CONTEXT..].copy_from_slice(frame);
-        let result = run(&mut self.session, &self.window, &self.state);
-        let (probability, state) = result.map_err(|why| DetectError::run(&self.model, why))?;
-        self.state = state;
+    /// Returns the probability, 0 to 1, that the next 32 ms of the 16 kHz sound of `state` are
+    /// speech.
+    pub fn step(&mut self, state: &mut VadState, frame: &[f32; FRAME]) -> Result<f32, DetectError> {
+        state.window.copy_within(FRAME.., 0);
+        state.window[CONTEXT..].copy_from_slice(frame);
+        let result = run(&mut self.session, &state.window, &state.recurrent);
+        let (probability, recurrent) = result.map_err(|why| DetectError::run(&self.model, why))?;
+        state.recurrent = recurrent;
         Ok(probability)
-    }
-
-    /// Resets the state, before another sound.
-    pub fn reset(&mut self) {
-        self.window.fill(0.0);
-        self.state.fill(0.0);
     }
 }
 

@@ -1,11 +1,11 @@
 //! The latency of one turn, stage by stage, measured from the last speech sample.
 
 use std::fmt;
-use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Event, Stamped};
+use super::{Event, EventKind, Milestone};
+use crate::types::{Ms, TurnId};
 
 /// Milliseconds from the last speech sample to each stage; negative where a stage ran ahead of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -29,24 +29,33 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Computes the timings of one turn from its events. `None` without a last speech sample, from
-    /// which they are measured.
-    pub fn of(events: &[Stamped]) -> Option<Timings> {
-        let zero = events.iter().find(|stamped| stamped.event == Event::LastSpeechSample)?.at;
+    /// Computes the timings of `turn` from the events of a session. `None` without its last speech
+    /// sample, from which they are measured.
+    pub fn of<'e>(events: impl IntoIterator<Item = &'e Event>, turn: TurnId) -> Option<Timings> {
+        let milestone = |event: &Event| match event.kind {
+            EventKind::Milestone(milestone) if event.turn == Some(turn) => Some((milestone, event.at)),
+            _ => None,
+        };
+        Timings::from_milestones(&events.into_iter().filter_map(milestone).collect::<Vec<_>>())
+    }
+
+    /// Computes the timings from the milestones of one turn. The first of each kind counts.
+    pub fn from_milestones(milestones: &[(Milestone, Ms)]) -> Option<Timings> {
+        let (_, zero) = milestones.iter().find(|(milestone, _)| *milestone == Milestone::LastSpeechSample)?;
         let mut timings = Timings::default();
-        for stamped in events {
-            let slot = match stamped.event {
-                Event::PartialTranscript | Event::LastSpeechSample => continue,
-                Event::TurnDecided => &mut timings.turn_end,
-                Event::Transcript => &mut timings.transcript,
-                Event::FirstToken => &mut timings.first_token,
-                Event::FirstSentence => &mut timings.first_sentence,
-                Event::FirstPcm => &mut timings.first_pcm,
-                Event::FirstAudible => &mut timings.first_audio,
-                Event::LastToken => &mut timings.last_token,
-                Event::Done => &mut timings.done,
+        for (milestone, at) in milestones {
+            let slot = match milestone {
+                Milestone::LastSpeechSample => continue,
+                Milestone::TurnDecided => &mut timings.turn_end,
+                Milestone::Transcript => &mut timings.transcript,
+                Milestone::FirstToken => &mut timings.first_token,
+                Milestone::FirstSentence => &mut timings.first_sentence,
+                Milestone::FirstSound => &mut timings.first_pcm,
+                Milestone::FirstAudible => &mut timings.first_audio,
+                Milestone::LastToken => &mut timings.last_token,
+                Milestone::Done => &mut timings.done,
             };
-            slot.get_or_insert(milliseconds(zero, stamped.at));
+            slot.get_or_insert(((at.0 - zero.0) * 10.0).round() / 10.0);
         }
         Some(timings)
     }
@@ -63,15 +72,6 @@ impl Timings {
             ("answer complete", self.done),
         ]
     }
-}
-
-/// Signed milliseconds, to the tenth.
-fn milliseconds(zero: Instant, at: Instant) -> f64 {
-    let signed = match at.checked_duration_since(zero) {
-        Some(after) => after.as_secs_f64(),
-        None => -zero.duration_since(at).as_secs_f64(),
-    };
-    (signed * 10_000.0).round() / 10.0
 }
 
 /// Chart of the timings for a person.
@@ -94,26 +94,29 @@ impl fmt::Display for Waterfall<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::types::TurnId;
+    use crate::types::SessionId;
 
     #[test]
     fn timings_count_from_the_last_speech_sample() {
-        let zero = Instant::now() + Duration::from_secs(1);
-        let stamped = |at, event| Stamped { turn: TurnId(1), at, event };
+        let event = |turn, at, milestone| Event {
+            session: SessionId(1),
+            turn: Some(TurnId(turn)),
+            at: Ms(at),
+            kind: EventKind::Milestone(milestone),
+        };
         let events = [
-            stamped(zero - Duration::from_millis(20), Event::Transcript),
-            stamped(zero, Event::LastSpeechSample),
-            stamped(zero + Duration::from_millis(320), Event::TurnDecided),
-            stamped(zero + Duration::from_millis(900), Event::TurnDecided),
+            event(1, 980.0, Milestone::Transcript),
+            event(1, 1000.0, Milestone::LastSpeechSample),
+            event(2, 1100.0, Milestone::FirstToken),
+            event(1, 1320.0, Milestone::TurnDecided),
+            event(1, 1900.0, Milestone::TurnDecided),
         ];
-        let timings = Timings::of(&events).unwrap();
+        let timings = Timings::of(&events, TurnId(1)).unwrap();
         assert_eq!(timings.transcript, Some(-20.0));
         assert_eq!(timings.turn_end, Some(320.0), "the first of its kind counts");
-        assert_eq!(timings.done, None);
+        assert_eq!((timings.first_token, timings.done), (None, None));
         assert!(Waterfall(&timings).to_string().contains("turn decided        320 ms"));
-        assert_eq!(Timings::of(&events[2..]), None);
+        assert_eq!(Timings::of(&events, TurnId(2)), None);
     }
 }

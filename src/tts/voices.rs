@@ -1,4 +1,4 @@
-//! Voices for several languages, one of which speaks at a time.
+//! Voices for several languages.
 
 use std::ops::ControlFlow;
 
@@ -8,8 +8,6 @@ use crate::types::SampleRate;
 /// Loaded voices of one sample rate: the main one first.
 pub struct Voices {
     voices: Vec<Voice>,
-    /// Index of the voice that speaks.
-    speaking: usize,
 }
 
 impl Voices {
@@ -21,7 +19,7 @@ impl Voices {
             Some(other) => {
                 Err(TtsError::Rates { voice: other.folder().to_owned(), rate: other.rate().0, main: rate.0 })
             }
-            None => Ok(Voices { voices: std::iter::once(main).chain(others).collect(), speaking: 0 }),
+            None => Ok(Voices { voices: std::iter::once(main).chain(others).collect() }),
         }
     }
 
@@ -34,17 +32,15 @@ impl Voices {
         self.voices.iter().map(|voice| voice.language().to_owned()).collect()
     }
 
-    /// Selects the first voice for `language` from now on; the main one, if there is none.
-    pub fn speak_in(&mut self, language: &str) {
-        self.speaking = self.voices.iter().position(|voice| voice.language() == language).unwrap_or(0);
-    }
-
-    /// Speaks like [`Voice::speak`], by the selected voice.
+    /// Speaks like [`Voice::speak`], by the first voice for `language`; by the main one, if there
+    /// is none.
     pub fn speak(
         &mut self,
         text: &str,
+        language: &str,
         on_sound: &mut dyn FnMut(Sound) -> ControlFlow<()>,
     ) -> Result<Spoken, TtsError> {
-        self.voices[self.speaking].speak(text, on_sound)
+        let speaking = self.voices.iter().position(|voice| voice.language() == language).unwrap_or(0);
+        self.voices[speaking].speak(text, on_sound)
     }
 }

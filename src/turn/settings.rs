@@ -138,7 +138,7 @@ impl Default for EndOfTurn {
 
 /// Weights for models that none were fitted to: the starter's, rounded. They rank ends above
 /// pauses nearly as often as weights that were fitted (`benches/turn-taking.md`). The probability
-/// may be off, so they go with longer silences (`pipeline::live`).
+/// may be off, so they go with longer silences (`engine::session`).
 impl Default for TurnWeights {
     fn default() -> Self {
         TurnWeights {

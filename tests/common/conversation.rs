@@ -4,19 +4,47 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use sotto::audio::device::{Card, DEFAULT, Simulated, SimulatedRoom};
 use sotto::config::Plan;
-use sotto::observe::Journal;
-use sotto::pipeline::{Exchange, Live, SessionDevices, SessionEvent, Stages};
+use sotto::engine::{ChatTurn, Engine, LanguageModel, Session, SessionAudio, SessionDevices, Stages};
+use sotto::observe::{EventKind, Exchange};
 use sotto::turn::{Ending, SessionState};
-use sotto::types::SampleRate;
+use sotto::types::{SampleRate, SessionId};
 
 /// What a stage may take, of real time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Language model with one answer, in one piece.
+pub struct Answers {
+    answer: &'static str,
+    is_begun: bool,
+}
+
+impl Answers {
+    pub fn new(answer: &'static str) -> Self {
+        Answers { answer, is_begun: false }
+    }
+}
+
+impl LanguageModel for Answers {
+    fn sentence_end_probability(&mut self, _: &ChatTurn) -> Result<Option<f32>> {
+        Ok(Some(0.9))
+    }
+
+    fn begin(&mut self, _: &ChatTurn) -> Result<()> {
+        self.is_begun = true;
+        Ok(())
+    }
+
+    fn next_piece(&mut self, _: SessionId) -> Result<Option<String>> {
+        Ok(std::mem::take(&mut self.is_begun).then(|| self.answer.to_owned()))
+    }
+}
+
 pub struct Conversation {
     card: Simulated,
-    pub live: Live,
+    pub session: Session,
     /// What was asked and answered, but for answers that were taken back before a word of them was
     /// heard.
     pub answers: Vec<Exchange>,
@@ -30,8 +58,10 @@ impl Conversation {
             microphone: DEFAULT.to_owned(),
             speaker: DEFAULT.to_owned(),
         };
-        let live = Live::start(stages, plan, devices, Journal::default()).unwrap();
-        let mut conversation = Conversation { card, live, answers: Vec::new() };
+        let engine = Engine::start(stages, plan).unwrap();
+        let audio = SessionAudio::open(devices, engine.rate()).unwrap();
+        let session = Session::start(engine, audio, plan);
+        let mut conversation = Conversation { card, session, answers: Vec::new() };
         conversation.pass(500);
         conversation
     }
@@ -43,7 +73,7 @@ impl Conversation {
             self.card.advance(Duration::from_millis(10));
             self.step();
             let asked = Instant::now();
-            while self.live.is_awaiting() {
+            while self.session.is_awaiting() {
                 assert!(asked.elapsed() < PATIENCE, "a stage hangs; answers: {:?}", self.answers);
                 self.step();
             }
@@ -51,9 +81,9 @@ impl Conversation {
     }
 
     fn step(&mut self) {
-        for happening in self.live.step(Duration::from_micros(400)).unwrap() {
-            match happening {
-                SessionEvent::Exchange(exchange) if exchange.how != Ending::Revised => self.answers.push(exchange),
+        for event in self.session.step(Duration::from_micros(400)).unwrap() {
+            match event.kind {
+                EventKind::Exchange(exchange) if exchange.how != Ending::Revised => self.answers.push(exchange),
                 _ => {}
             }
         }
@@ -61,12 +91,12 @@ impl Conversation {
 
     pub fn until(&mut self, view: SessionState) {
         for _ in 0..3000 {
-            if self.live.view() == view {
+            if self.session.view() == view {
                 return;
             }
             self.pass(10);
         }
-        panic!("never {view:?}, but {:?}; answers: {:?}", self.live.view(), self.answers);
+        panic!("never {view:?}, but {:?}; answers: {:?}", self.session.view(), self.answers);
     }
 
     /// Somebody says it, and it is over then.

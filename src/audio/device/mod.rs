@@ -1,4 +1,5 @@
-//! Microphones and loudspeakers: real ones, files, and a simulated card, behind one trait.
+//! Microphones and loudspeakers: real ones and a simulated card, behind one trait; and recordings
+//! in their place.
 //!
 //! [`Card`] only opens streams; everything above it is the same for all cards. The card's callback
 //! works on one end of a ring buffer ([`CaptureProducer`], [`PlaybackConsumer`]), and the program
@@ -48,7 +49,7 @@ mod room;
 mod simulated;
 
 pub use capture::{BLOCK, Capture, CapturedBlock};
-pub use files::FileCard;
+pub use files::{ManualClock, PlayedSamples, RecordedInput, RecordingOutput};
 pub use hardware::Hardware;
 pub use line::{
     CaptureConsumer, CaptureProducer, CapturedHeader, PlaybackConsumer, PlaybackProducer, PlayedHeader, StreamCounters,

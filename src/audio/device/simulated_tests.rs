@@ -6,11 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audio::device::{
-    BLOCK, Capture, CapturedBlock, DeviceChange, FileCard, Flushed, Playback, PlaybackCount, PlaybackSettings,
-    RETRY_LIMIT, SILENT_LIMIT, run_here,
+    BLOCK, Capture, CapturedBlock, DeviceChange, Flushed, Playback, PlaybackCount, PlaybackSettings, RETRY_LIMIT,
+    SILENT_LIMIT, run_here,
 };
-use crate::audio::{WavWriter, load_at};
-use crate::types::Ms;
 
 const VOICE: SampleRate = SampleRate(22_050);
 const STEP: Duration = Duration::from_millis(5);
@@ -441,35 +439,6 @@ fn ducking_and_holding_are_soft_and_lose_nothing() {
     bench.playback.end();
     bench.run(0.3);
     assert_eq!(bench.playback.tally(), PlaybackCount { written: 22_050, played: 22_050, dropped: 0, queued: 0 });
-}
-
-#[test]
-fn files_stand_behind_the_same_trait() {
-    let folder = tempfile::tempdir().unwrap();
-    let (question, answer) = (folder.path().join("question.wav"), folder.path().join("answer.wav"));
-    let mut wav = WavWriter::create(&question, SampleRate(44_100)).unwrap();
-    wav.write(&murmur(44_100, 1.0)).unwrap();
-    wav.finish().unwrap();
-    let card = Arc::new(FileCard::open(&question, Some(&answer), VOICE).unwrap());
-    let mut capture = Capture::open(card.clone(), DEFAULT, run_here());
-    let mut playback = Playback::open(card.clone(), DEFAULT, PlaybackSettings::at(VOICE), run_here()).unwrap();
-    let (mut heard, said) = (Vec::new(), murmur(VOICE.0, 0.5));
-    let mut written = 0;
-    for _ in 0..300 {
-        capture.poll();
-        playback.poll();
-        heard.extend(std::iter::from_fn(|| capture.read()).flat_map(|block| block.samples));
-        let piece = playback.room().min(said.len() - written);
-        written += playback.write(&said[written..written + piece]);
-        card.advance(STEP);
-    }
-    assert_eq!(card.question(), Duration::from_secs(1));
-    assert!(alike(&heard[800..15_000], &murmur(16_000, 1.0)[800..15_000]) > 0.999);
-    drop((capture, playback));
-    Arc::into_inner(card).expect("nobody holds the card").finish().unwrap();
-    let clip = load_at(&answer, Ms(10_000.0), VOICE).unwrap();
-    let start = clip.samples.iter().position(|sample| sample.abs() > 1e-3).unwrap();
-    assert!(alike(&clip.samples[441..9_000], &said[..8_559]) > 0.99, "starts at {start}");
 }
 
 #[derive(Clone, Debug)]

@@ -12,10 +12,10 @@ use super::super::context::AppContext;
 use super::super::{print_json, print_text};
 use super::machine;
 use crate::config;
+use crate::engine::{Loader, Result};
 use crate::llm::bench::{BenchProfile, BenchReport, ProfilePart, PrunedHeadUse, Rates, Workload, measure};
 use crate::llm::{Llm, LlmError};
 use crate::memory::peak_resident;
-use crate::pipeline::{Loader, Result};
 use crate::types::Bytes;
 
 pub fn run(args: &BenchLlm, context: &AppContext) -> Result<()> {

@@ -7,7 +7,7 @@ mod turn;
 
 use super::args::Bench;
 use super::context::AppContext;
-use crate::pipeline::Result;
+use crate::engine::Result;
 
 pub fn run(args: &Bench, context: &AppContext) -> Result<()> {
     match args {

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::super::args::BenchTurn;
 use super::super::context::AppContext;
 use super::turn::{files, recording};
-use crate::pipeline::{Loader, PauseFeatures, PauseKind, PlaybackPace, Purpose, Result, TurnBenchmark, without_ends};
+use crate::engine::{
+    Engine, Loader, PauseFeatures, PauseKind, PlaybackPace, Purpose, Result, TurnBenchmark, without_ends,
+};
 use crate::types::Ms;
 
 /// Pauses that are put into a recording, at most.
@@ -22,7 +24,8 @@ pub fn run(args: &BenchTurn, context: &AppContext) -> Result<()> {
     let files = files(args)?;
     let mut vad = loader.voice_activity()?;
     let stages = context.console().loading(loader, Purpose::Conversation)?;
-    let mut benchmark = TurnBenchmark::start(stages, &plan, PlaybackPace::Fast)?;
+    let engine = Engine::start(stages, &plan)?;
+    let mut benchmark = TurnBenchmark::start(engine, &plan, PlaybackPace::Fast)?;
     print(&models(loader))?;
     for file in files {
         let plain = recording(&file, &mut vad, &plan.detect)?;

@@ -16,9 +16,11 @@ use super::machine;
 use crate::audio;
 use crate::config;
 use crate::detect::{SileroVad, speech_end, speech_spans};
+use crate::engine::{
+    BenchmarkedTurn, Engine, PlaybackPace, Purpose, Recording, Result, Stages, TurnBenchmark, TurnOutcome,
+};
 use crate::memory::peak_resident;
 use crate::observe::Timings;
-use crate::pipeline::{BenchmarkedTurn, PlaybackPace, Purpose, Recording, Result, Stages, TurnBenchmark, TurnOutcome};
 use crate::store::{TurnModels, TurnWeightsTable};
 use crate::turn::TurnWeights;
 use crate::types::{Bytes, Ms};
@@ -49,7 +51,8 @@ pub fn run(args: &BenchTurn, context: &AppContext) -> Result<()> {
     let questions = questions(args, &mut loader.voice_activity()?, &loader.plan().detect)?;
     let stages = console.loading(loader, Purpose::Conversation)?;
     let stages = Stages { turn_weights: weights.or(stages.turn_weights), ..stages };
-    let mut benchmark = TurnBenchmark::start(stages, loader.plan(), PlaybackPace::RealTime)?;
+    let engine = Engine::start(stages, loader.plan())?;
+    let mut benchmark = TurnBenchmark::start(engine, loader.plan(), PlaybackPace::RealTime)?;
     let mut report = Report::default();
     for Question { file, pause, recording } in questions {
         let BenchmarkedTurn { outcome, question } = benchmark.play(&recording)?;

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::audio::device::{Direction, StreamFormat};
     use crate::audio::probe::{EchoLossMeasurement, Interruptions, Opened, Unmeasured};
-    use crate::pipeline::ModelPart;
+    use crate::engine::ModelPart;
     use crate::types::Bytes;
 
     fn plan() -> Plan {

@@ -14,7 +14,7 @@ use super::bench::machine;
 use super::context::AppContext;
 use crate::audio::device::{Card, DeviceError, DeviceInfo, Hardware, SystemClock};
 use crate::audio::probe::Findings;
-use crate::pipeline::{Loader, ModelPart, Purpose, Result};
+use crate::engine::{Loader, ModelPart, Purpose, Result};
 use crate::types::Bytes;
 use models::TimedModel;
 

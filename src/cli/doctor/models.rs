@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use crate::asr::Cancel;
 use crate::audio::{load_at, resample};
 use crate::cli::console::{Console, error_text};
+use crate::detect::{VadState, WakeState};
+use crate::engine::{Loader, ModelPart, Purpose, Result};
 use crate::llm::bench::{Workload, measure};
-use crate::pipeline::{Loader, ModelPart, Purpose, Result};
 use crate::store::Store;
 use crate::types::{Ms, SampleRate};
 
@@ -93,16 +94,18 @@ impl Bench<'_> {
         let (load, work) = match part {
             ModelPart::Runtime => bail!("it is no model"),
             ModelPart::VoiceActivityDetector => {
-                let mut detector = self.loader.voice_activity()?;
-                (loaded(), frames(|frame| Ok(detector.step(frame).map(drop)?))?)
+                let (mut detector, mut state) = (self.loader.voice_activity()?, VadState::default());
+                (loaded(), frames(|frame| Ok(detector.step(&mut state, frame).map(drop)?))?)
             }
             ModelPart::WakeFeatures => {
                 let mut features = self.loader.wake_features()?;
-                (loaded(), frames(|step| Ok(features.step(step).map(drop)?))?)
+                let mut state = features.silence();
+                (loaded(), frames(|step| Ok(features.step(&mut state, step).map(drop)?))?)
             }
             ModelPart::WakeWord => {
                 let mut word = self.loader.wake_word(self.loader.wake_features()?)?;
-                (loaded(), frames(|step| Ok(word.step(step).map(drop)?))?)
+                let mut state = WakeState::default();
+                (loaded(), frames(|step| Ok(word.step(&mut state, step).map(drop)?))?)
             }
             ModelPart::TurnDetector => {
                 let mut detector = self.loader.turn_detector()?;
@@ -123,7 +126,7 @@ impl Bench<'_> {
                 let mut voices = self.loader.synthesizer()?;
                 let load = loaded();
                 let rate = voices.rate();
-                (load, self.speaking(rate, |on_sound| Ok(voices.speak(SENTENCE, on_sound).map(drop)?))?)
+                (load, self.speaking(rate, |on_sound| Ok(voices.speak(SENTENCE, "", on_sound).map(drop)?))?)
             }
         };
         Ok(Speed { load, work })

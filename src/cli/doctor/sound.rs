@@ -8,7 +8,7 @@ use crate::audio::device::Hardware;
 use crate::audio::probe::{Findings, SoundCheck};
 use crate::cli::console::Console;
 use crate::config::Plan;
-use crate::pipeline::detached;
+use crate::engine::detached;
 
 /// Interval at which the devices are polled.
 const TICK: Duration = Duration::from_millis(4);

@@ -3,18 +3,18 @@
 use serde_json::{Value, json};
 
 use super::plain::notice_text;
-use super::{Frontend, Result, SessionEvent};
+use super::{Event, EventKind, Frontend, Result};
 use crate::cli::console::Console;
 use crate::cli::print_line;
-use crate::pipeline::Exchange;
+use crate::observe::Exchange;
 use crate::turn::{SessionState, TurnStage};
 
 /// Frontend that writes JSON, with the console and the wake word if there is one.
 pub struct Json<'a>(pub &'a Console, pub Option<String>);
 
 impl Frontend for Json<'_> {
-    fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
-        print_line(&line(happening, self.1.as_deref()).to_string())
+    fn tell(&mut self, event: &Event) -> Result<()> {
+        print_line(&line(event, self.1.as_deref()).to_string())
     }
 
     fn note(&mut self, line: &str) -> Result<()> {
@@ -23,18 +23,29 @@ impl Frontend for Json<'_> {
     }
 }
 
-fn line(happening: &SessionEvent, name: Option<&str>) -> Value {
-    match happening {
-        SessionEvent::Device(change) => json!({ "device": change.to_string() }),
-        SessionEvent::State(view @ SessionState::Waiting) => json!({ "state": view.name(), "for": name }),
-        SessionEvent::State(view) => json!({ "state": view.name() }),
-        SessionEvent::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
-        SessionEvent::Understood(transcript) => json!({
+/// Makes the line of an event: its session, its turn if it has one, its time on the session's clock
+/// in milliseconds, and what happened. `name` is the wake word, if one is set.
+fn line(event: &Event, name: Option<&str>) -> Value {
+    let mut line = what(&event.kind, name);
+    line["session"] = json!(event.session.0);
+    line["turn"] = json!(event.turn.map(|turn| turn.0));
+    line["at_ms"] = json!((event.at.0 * 10.0).round() / 10.0);
+    line
+}
+
+fn what(kind: &EventKind, name: Option<&str>) -> Value {
+    match kind {
+        EventKind::Device(change) => json!({ "device": change.to_string() }),
+        EventKind::State(view @ SessionState::Waiting) => json!({ "state": view.name(), "for": name }),
+        EventKind::State(view) => json!({ "state": view.name() }),
+        EventKind::Partial(transcript) => json!({ "partial": transcript.text.trim() }),
+        EventKind::Understood(transcript) => json!({
             "understood": transcript.text.trim(),
             "verdict": transcript.verdict.name(),
             "confidence": transcript.confidence,
         }),
-        SessionEvent::Exchange(Exchange { question, heard, how, timings, glitches, echo_loss, .. }) => json!({
+        EventKind::Milestone(milestone) => json!({ "milestone": milestone.name() }),
+        EventKind::Exchange(Exchange { question, heard, how, timings, glitches, echo_loss, .. }) => json!({
             "question": question,
             "heard": heard,
             "ended": how.name(),
@@ -42,12 +53,17 @@ fn line(happening: &SessionEvent, name: Option<&str>) -> Value {
             "glitches": glitches,
             "echo_loss_db": echo_loss,
         }),
-        SessionEvent::Notice(notice) => json!({
+        EventKind::Notice(notice) => json!({
             "notice": notice.name(),
             "stage": notice.stage().map(TurnStage::name),
             "text": notice_text(*notice),
         }),
-        SessionEvent::Failed(why) => json!({ "failed": why }),
+        EventKind::Failed { stage, why } => json!({ "failed": why, "stage": stage.name() }),
+        EventKind::Replaced { stage, generation, abandoned } => json!({
+            "replaced": stage,
+            "generation": generation,
+            "abandoned": abandoned,
+        }),
     }
 }
 
@@ -56,12 +72,12 @@ mod tests {
     use super::*;
     use crate::asr::{Transcript, Verdict};
     use crate::audio::device::{DeviceChange, Direction, StreamFault};
-    use crate::observe::Timings;
+    use crate::observe::{Milestone, Timings};
     use crate::turn::{Ending, Notice};
-    use crate::types::TurnId;
+    use crate::types::{Ms, SessionId, TurnId};
 
     /// One event of each kind that programs read, with every name in it.
-    fn happenings() -> Vec<SessionEvent> {
+    fn events() -> Vec<Event> {
         use SessionState::*;
         let views = [Waiting, Listening, Hearing, Thinking, Speaking, Interrupted, Muted, NoDevice, Closed];
         let stages = [
@@ -71,7 +87,7 @@ mod tests {
             TurnStage::Voice,
             TurnStage::Playback,
         ];
-        let failures = stages.map(|stage| SessionEvent::Notice(Notice::StageFailed(stage)));
+        let failures = stages.map(|stage| EventKind::Notice(Notice::StageFailed(stage)));
         let notices = [
             Notice::StageHangs(TurnStage::Transcriber),
             Notice::AnswerTooLong,
@@ -98,7 +114,7 @@ mod tests {
             done: Some(2000.0),
         };
         let exchange = |how| Exchange {
-            turn: TurnId(1),
+            spoken: Ms(900.0),
             question: "What time is it?".to_owned(),
             heard: "I cannot".to_owned(),
             how,
@@ -107,20 +123,34 @@ mod tests {
             echo_loss: Some(21.5),
         };
         let (direction, device) = (Direction::Input, "USB microphone".to_owned());
-        let mut all = vec![SessionEvent::Device(DeviceChange::Lost { direction, device, why: StreamFault::Gone })];
-        all.extend(views.map(SessionEvent::State));
-        all.extend([SessionEvent::Partial(transcript()), SessionEvent::Understood(transcript())]);
-        all.extend(endings.map(|how| SessionEvent::Exchange(exchange(how))));
+        let mut all = vec![EventKind::Device(DeviceChange::Lost { direction, device, why: StreamFault::Gone })];
+        all.extend(views.map(EventKind::State));
+        all.extend([EventKind::Partial(transcript()), EventKind::Understood(transcript())]);
+        let milestones = [
+            Milestone::LastSpeechSample,
+            Milestone::Transcript,
+            Milestone::FirstToken,
+            Milestone::FirstSentence,
+            Milestone::FirstSound,
+            Milestone::TurnDecided,
+            Milestone::FirstAudible,
+            Milestone::LastToken,
+            Milestone::Done,
+        ];
+        all.extend(milestones.map(EventKind::Milestone));
+        all.extend(endings.map(|how| EventKind::Exchange(exchange(how))));
         all.extend(failures);
-        all.extend(notices.map(SessionEvent::Notice));
-        all.push(SessionEvent::Failed("out of memory".to_owned()));
-        all
+        all.extend(notices.map(EventKind::Notice));
+        all.push(EventKind::Failed { stage: TurnStage::LanguageModel, why: "out of memory".to_owned() });
+        all.push(EventKind::Replaced { stage: "transcriber", generation: 2, abandoned: 1 });
+        let event = |kind| Event { session: SessionId(1), turn: Some(TurnId(3)), at: Ms(1234.56), kind };
+        let whole = Event { turn: None, ..event(EventKind::State(Listening)) };
+        all.into_iter().map(event).chain([whole]).collect()
     }
 
     #[test]
     fn lines_for_programs_keep_their_names() {
-        let lines: String =
-            happenings().iter().map(|happening| format!("{}\n", line(happening, Some("alexa")))).collect();
+        let lines: String = events().iter().map(|event| format!("{}\n", line(event, Some("alexa")))).collect();
         assert_eq!(lines, include_str!("../../../tests/golden/run.jsonl"));
     }
 }

@@ -13,7 +13,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use super::plain::waiting;
-use crate::pipeline::StatusSnapshot;
+use crate::engine::StatusSnapshot;
 use crate::turn::SessionState;
 use crate::types::Bytes;
 

@@ -19,8 +19,8 @@ use super::context::AppContext;
 use super::signals;
 use crate::audio::device::{Hardware, SystemClock};
 use crate::config::WakeWordPlan;
-use crate::observe::Journal;
-use crate::pipeline::{Live, Purpose, Result, SessionDevices, SessionEvent, StatusSnapshot, TICK};
+use crate::engine::{Engine, Purpose, Result, Session, SessionAudio, SessionDevices, StatusSnapshot, TICK};
+use crate::observe::{Event, EventKind};
 use crate::turn::Control;
 use json::Json;
 use plain::Plain;
@@ -29,7 +29,7 @@ use user_command::UserCommand;
 /// Display of the conversation.
 trait Frontend {
     /// Shows an event of the conversation.
-    fn tell(&mut self, happening: &SessionEvent) -> Result<()>;
+    fn tell(&mut self, event: &Event) -> Result<()>;
 
     /// Shows a message that is not part of the conversation.
     fn note(&mut self, line: &str) -> Result<()>;
@@ -50,29 +50,30 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
     let card = Arc::new(Hardware::new(SystemClock::start()));
     let named = &context.plan().devices;
     let devices = SessionDevices { card, microphone: named.microphone.clone(), speaker: named.speaker.clone() };
-    let mut live = Live::start(stages, context.plan(), devices, Journal::default())?;
-    // Declared here so that it is dropped before the conversation, whose stages may take a while to
-    // end.
+    let engine = Engine::start(stages, context.plan())?;
+    let audio = SessionAudio::open(devices, engine.rate())?;
+    let mut session = Session::start(engine, audio, context.plan());
+    // Declared here so that it is dropped before the engine, whose stages may take a while to end.
     let (mut face, keys) = face(args, context);
     let commands = (!keys || !stdin().is_terminal()).then(user_command::commands);
     let mut muted = false;
     loop {
-        for happening in live.step(TICK)? {
-            face.tell(&happening)?;
+        for event in session.step(TICK)? {
+            face.tell(&event)?;
         }
         while let Some(user_command) = face.user_command()? {
-            if !obey(user_command, &mut live, &mut muted) {
+            if !obey(user_command, &mut session, &mut muted) {
                 return Ok(());
             }
         }
         for command in commands.iter().flat_map(|commands| commands.try_iter()) {
             match command {
-                Ok(user_command) if !obey(user_command, &mut live, &mut muted) => return Ok(()),
+                Ok(user_command) if !obey(user_command, &mut session, &mut muted) => return Ok(()),
                 Ok(_) => {}
                 Err(why) => face.note(&why)?,
             }
         }
-        face.show(live.glance())?;
+        face.show(session.glance())?;
     }
 }
 
@@ -103,13 +104,13 @@ fn is_watched(console: &Console) -> bool {
 }
 
 /// Carries out a command. Returns whether the conversation goes on.
-fn obey(user_command: UserCommand, live: &mut Live, muted: &mut bool) -> bool {
+fn obey(user_command: UserCommand, session: &mut Session, muted: &mut bool) -> bool {
     match user_command {
         UserCommand::Mute | UserCommand::Unmute | UserCommand::ToggleMute => {
             *muted = user_command == UserCommand::Mute || (user_command == UserCommand::ToggleMute && !*muted);
-            live.control(if *muted { Control::Mute } else { Control::Unmute });
+            session.control(if *muted { Control::Mute } else { Control::Unmute });
         }
-        UserCommand::Stop => live.control(Control::Stop),
+        UserCommand::Stop => session.control(Control::Stop),
         UserCommand::Quit => return false,
         UserCommand::Interrupt => signals::interrupt(),
     }

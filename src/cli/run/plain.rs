@@ -1,18 +1,17 @@
 //! Conversation in plain lines: exchanges on stdout, everything else on stderr.
 
-use super::{Frontend, Result, SessionEvent};
+use super::{Event, EventKind, Frontend, Result};
 use crate::cli::console::Console;
 use crate::cli::print_text;
-use crate::observe::Waterfall;
-use crate::pipeline::Exchange;
+use crate::observe::{Exchange, Waterfall};
 use crate::turn::{Ending, Notice, SessionState, TurnStage};
 
 /// Frontend that writes plain lines, with the console and the wake word if there is one.
 pub struct Plain<'a>(pub &'a Console, pub Option<String>);
 
 impl Frontend for Plain<'_> {
-    fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
-        for line in lines(happening, self.1.as_deref()) {
+    fn tell(&mut self, event: &Event) -> Result<()> {
+        for line in lines(&event.kind, self.1.as_deref()) {
             match line {
                 ConsoleLine::Note(text) => self.0.note(&text),
                 ConsoleLine::Exchange(text) => print_text(&text)?,
@@ -39,17 +38,18 @@ pub enum ConsoleLine {
 }
 
 /// Lines to print for an event. `name` is the wake word, if one is set.
-pub fn lines(happening: &SessionEvent, name: Option<&str>) -> Vec<ConsoleLine> {
+pub fn lines(kind: &EventKind, name: Option<&str>) -> Vec<ConsoleLine> {
     let note = |text: &str| vec![ConsoleLine::Note(text.to_owned())];
-    match happening {
-        SessionEvent::Device(change) => note(&change.to_string()),
-        SessionEvent::State(SessionState::Waiting) => note(&waiting(name)),
-        SessionEvent::State(SessionState::Listening) => note("listening"),
-        SessionEvent::State(SessionState::Muted) => note("muted"),
-        SessionEvent::State(_) | SessionEvent::Partial(_) | SessionEvent::Understood(_) => Vec::new(),
-        SessionEvent::Exchange(exchange) => answered(exchange),
-        SessionEvent::Notice(notice) => note(notice_text(*notice)),
-        SessionEvent::Failed(why) => note(why),
+    match kind {
+        EventKind::Device(change) => note(&change.to_string()),
+        EventKind::State(SessionState::Waiting) => note(&waiting(name)),
+        EventKind::State(SessionState::Listening) => note("listening"),
+        EventKind::State(SessionState::Muted) => note("muted"),
+        EventKind::State(_) | EventKind::Partial(_) | EventKind::Understood(_) | EventKind::Milestone(_) => Vec::new(),
+        EventKind::Exchange(exchange) => answered(exchange),
+        EventKind::Notice(notice) => note(notice_text(*notice)),
+        EventKind::Failed { why, .. } => note(why),
+        EventKind::Replaced { stage, .. } => note(&format!("the {stage} stage failed and was loaded again")),
     }
 }
 
@@ -88,24 +88,24 @@ pub fn notice_text(notice: Notice) -> &'static str {
 mod tests {
     use super::*;
     use crate::observe::Timings;
-    use crate::types::TurnId;
+    use crate::types::Ms;
 
     #[test]
     fn an_exchange_is_told_with_its_chart_and_a_revised_one_is_not() {
         let (question, heard) = ("Why?".to_owned(), "Because.".to_owned());
         let timings = Some(Timings { first_audio: Some(640.0), ..Timings::default() });
-        let (turn, how) = (TurnId(1), Ending::Interrupted);
-        let exchange = Exchange { turn, question, heard, how, timings, glitches: 0, echo_loss: None };
-        let said = lines(&SessionEvent::Exchange(exchange.clone()), None);
+        let (spoken, how) = (Ms(900.0), Ending::Interrupted);
+        let exchange = Exchange { spoken, question, heard, how, timings, glitches: 0, echo_loss: None };
+        let said = lines(&EventKind::Exchange(exchange.clone()), None);
         let [ConsoleLine::Exchange(text), ConsoleLine::Chart(chart)] = &said[..] else { panic!("{said:?}") };
         assert_eq!(text, "You:    Why?\nSotto:  Because. -");
         assert!(chart.contains("first sound heard   640 ms"), "{chart}");
-        assert!(lines(&SessionEvent::Exchange(Exchange { how: Ending::Revised, ..exchange }), None).is_empty());
+        assert!(lines(&EventKind::Exchange(Exchange { how: Ending::Revised, ..exchange }), None).is_empty());
     }
 
     #[test]
     fn who_waits_for_a_name_says_which() {
-        let said = |name| lines(&SessionEvent::State(SessionState::Waiting), name);
+        let said = |name| lines(&EventKind::State(SessionState::Waiting), name);
         assert_eq!(said(Some("hey jarvis")), [ConsoleLine::Note("waiting for \"hey jarvis\"".to_owned())]);
     }
 }

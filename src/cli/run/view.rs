@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::Show;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{self, Event as TerminalEvent, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{Clear, ClearType, disable_raw_mode, enable_raw_mode};
 use ratatui::layout::{Position, Rect, Size};
@@ -28,7 +28,7 @@ use unicode_width::UnicodeWidthStr;
 use super::layout::{self, Layout, wrap};
 use super::plain::{ConsoleLine, lines};
 use super::user_command::UserCommand;
-use super::{Frontend, Result, SessionEvent, StatusSnapshot};
+use super::{Event, EventKind, Frontend, Result, StatusSnapshot};
 use crate::cli::signals;
 use crate::memory::resident;
 use crate::types::Bytes;
@@ -173,20 +173,20 @@ fn hide_covered(frame: &mut Buffer) {
 }
 
 impl Frontend for TerminalView {
-    fn tell(&mut self, happening: &SessionEvent) -> Result<()> {
-        match happening {
-            SessionEvent::Partial(transcript) => self.layout.ask(&transcript.text, true),
-            SessionEvent::Understood(transcript) => self.layout.ask(&transcript.text, false),
-            SessionEvent::Exchange(exchange) => {
+    fn tell(&mut self, event: &Event) -> Result<()> {
+        match &event.kind {
+            EventKind::Partial(transcript) => self.layout.ask(&transcript.text, true),
+            EventKind::Understood(transcript) => self.layout.ask(&transcript.text, false),
+            EventKind::Exchange(exchange) => {
                 self.layout.question.clear();
                 self.layout.latency = exchange.timings.as_ref().and_then(|timings| timings.first_audio);
             }
             // No question came of it.
-            SessionEvent::State(view) if view.is_at_rest() => self.layout.question.clear(),
+            EventKind::State(view) if view.is_at_rest() => self.layout.question.clear(),
             _ => {}
         }
         // The frame shows the state.
-        let said = if matches!(happening, SessionEvent::State(_)) { Vec::new() } else { lines(happening, None) };
+        let said = if matches!(event.kind, EventKind::State(_)) { Vec::new() } else { lines(&event.kind, None) };
         if said.is_empty() { Ok(()) } else { self.scroll(&said) }
     }
 
@@ -209,7 +209,7 @@ impl Frontend for TerminalView {
 
     fn user_command(&mut self) -> Result<Option<UserCommand>> {
         while OURS.load(Ordering::SeqCst) && event::poll(Duration::ZERO)? {
-            if let Event::Key(key) = event::read()?
+            if let TerminalEvent::Key(key) = event::read()?
                 && let Some(user_command) = asked(key)
             {
                 return Ok(Some(user_command));

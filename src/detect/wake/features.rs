@@ -32,21 +32,20 @@ const SHIFT: f32 = 2.0;
 const MELSPECTROGRAM: &str = "melspectrogram.onnx";
 const EMBEDDINGS: &str = "embedding_model.onnx";
 
-/// Both models with their state.
+/// Both models, without the state of a sound.
 pub struct WakeFeatures {
     melspectrogram: Session,
     embeddings: Session,
     /// Folder of both models.
     folder: PathBuf,
-    heard: Heard,
     /// State after a long silence.
-    silence: Heard,
-    embedding: [f32; EMBEDDING],
+    silence: WakeFeatureState,
     _permit: Permit,
 }
 
+/// State of one sound between two of its steps.
 #[derive(Clone)]
-struct Heard {
+pub struct WakeFeatureState {
     /// Samples of the context, then of the step.
     window: [f32; CONTEXT + STEP],
     /// Last frames of the spectrogram, oldest first.
@@ -65,41 +64,42 @@ impl WakeFeatures {
     /// models at all.
     pub fn load(onnx: &Onnx, folder: &Path, permit: Permit) -> Result<Self, DetectError> {
         let session = |name: &str| onnx.session(&folder.join(name), 1);
-        let heard = Heard { window: [0.0; CONTEXT + STEP], spectrogram: [0.0; SEEN * BANDS] };
+        let mut state = WakeFeatureState { window: [0.0; CONTEXT + STEP], spectrogram: [0.0; SEEN * BANDS] };
         let mut features = WakeFeatures {
             melspectrogram: session(MELSPECTROGRAM)?,
             embeddings: session(EMBEDDINGS)?,
             folder: folder.to_owned(),
-            silence: heard.clone(),
-            heard,
-            embedding: [0.0; EMBEDDING],
+            silence: state.clone(),
             _permit: permit,
         };
         for _ in 0..SEEN.div_ceil(FRAMES) {
-            features.step(&[0.0; STEP])?;
+            features.step(&mut state, &[0.0; STEP])?;
         }
-        features.silence = features.heard.clone();
+        features.silence = state;
         Ok(features)
     }
 
-    /// Takes the next 80 ms of a 16 kHz sound, and returns the embedding of its last 0.8 s.
-    pub fn step(&mut self, samples: &[f32; STEP]) -> Result<&[f32; EMBEDDING], DetectError> {
-        self.heard.take(samples);
-        let failed = |name: &str, why| DetectError::run(&self.folder.join(name), why);
-        let frames =
-            spectrogram(&mut self.melspectrogram, &self.heard.window).map_err(|e| failed(MELSPECTROGRAM, e))?;
-        self.heard.see(&frames);
-        self.embedding = embed(&mut self.embeddings, &self.heard.spectrogram).map_err(|e| failed(EMBEDDINGS, e))?;
-        Ok(&self.embedding)
+    /// Returns the state before a sound: that after a long silence.
+    pub fn silence(&self) -> WakeFeatureState {
+        self.silence.clone()
     }
 
-    /// Resets the state, before another sound.
-    pub fn reset(&mut self) {
-        self.heard.clone_from(&self.silence);
+    /// Takes the next 80 ms of the 16 kHz sound of `state`, and returns the embedding of its last
+    /// 0.8 s.
+    pub fn step(
+        &mut self,
+        state: &mut WakeFeatureState,
+        samples: &[f32; STEP],
+    ) -> Result<[f32; EMBEDDING], DetectError> {
+        state.take(samples);
+        let failed = |name: &str, why| DetectError::run(&self.folder.join(name), why);
+        let frames = spectrogram(&mut self.melspectrogram, &state.window).map_err(|e| failed(MELSPECTROGRAM, e))?;
+        state.see(&frames);
+        embed(&mut self.embeddings, &state.spectrogram).map_err(|e| failed(EMBEDDINGS, e))
     }
 }
 
-impl Heard {
+impl WakeFeatureState {
     fn take(&mut self, samples: &[f32; STEP]) {
         self.window.copy_within(STEP.., 0);
         // An invalid sample would stay in the spectrogram for a second.

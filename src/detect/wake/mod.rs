@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use ort::session::Session;
 use ort::value::TensorRef;
 
-pub use features::WakeFeatures;
+pub use features::{WakeFeatureState, WakeFeatures};
 pub use spotter::Spotter;
 
 use super::DetectError;
@@ -27,15 +27,26 @@ const EMBEDDING: usize = 96;
 /// Largest number of embeddings that a classifier may take: 5 s of sound. Existing ones take 16.
 const MOST_SEEN: usize = 64;
 
-/// Loaded wake word detector with its state.
+/// Loaded wake word detector, without the state of a sound: any number of sounds share one.
 pub struct WakeWordModel {
     features: WakeFeatures,
     classifier: Session,
     model: PathBuf,
-    /// Last embeddings, oldest first, and their values after a long silence.
-    seen: Vec<f32>,
+    /// Embeddings after a long silence.
     silence: Vec<f32>,
     _permit: Permit,
+}
+
+/// State of one sound between two of its steps; the default is that before its first, which the
+/// model fills in.
+#[derive(Clone, Default)]
+pub struct WakeState(Option<Box<Listened>>);
+
+#[derive(Clone)]
+struct Listened {
+    features: WakeFeatureState,
+    /// Last embeddings, oldest first.
+    embeddings: Vec<f32>,
 }
 
 impl WakeWordModel {
@@ -49,35 +60,26 @@ impl WakeWordModel {
     pub fn load(onnx: &Onnx, features: WakeFeatures, model: &Path, permit: Permit) -> Result<Self, DetectError> {
         let classifier = onnx.session(model, 1)?;
         let seen = window(&classifier).map_err(|why| DetectError::run(model, why))?;
-        let mut word = WakeWordModel {
-            features,
-            classifier,
-            model: model.to_owned(),
-            seen: vec![0.0; seen * EMBEDDING],
-            silence: Vec::new(),
-            _permit: permit,
-        };
+        let silence = vec![0.0; seen * EMBEDDING];
+        let mut word = WakeWordModel { features, classifier, model: model.to_owned(), silence, _permit: permit };
+        let mut state = WakeState::default();
         for _ in 0..seen {
-            word.step(&[0.0; STEP])?;
+            word.step(&mut state, &[0.0; STEP])?;
         }
-        word.silence.clone_from(&word.seen);
+        word.silence = state.0.map(|listened| listened.embeddings).unwrap_or_default();
         Ok(word)
     }
 
-    /// Returns the score, 0 to 1, that the word has ended in the next 80 ms of a 16 kHz sound or a
-    /// little before.
-    pub fn step(&mut self, samples: &[f32; STEP]) -> Result<f32, DetectError> {
-        let embedding = self.features.step(samples)?;
-        self.seen.copy_within(EMBEDDING.., 0);
-        let newest = self.seen.len() - EMBEDDING;
-        self.seen[newest..].copy_from_slice(embedding);
-        score(&mut self.classifier, &self.seen).map_err(|why| DetectError::run(&self.model, why))
-    }
-
-    /// Resets the state, before another sound.
-    pub fn reset(&mut self) {
-        self.features.reset();
-        self.seen.clone_from(&self.silence);
+    /// Returns the score, 0 to 1, that the word has ended in the next 80 ms of the 16 kHz sound of
+    /// `state` or a little before.
+    pub fn step(&mut self, state: &mut WakeState, samples: &[f32; STEP]) -> Result<f32, DetectError> {
+        let begin = || Box::new(Listened { features: self.features.silence(), embeddings: self.silence.clone() });
+        let Listened { features, embeddings } = &mut **state.0.get_or_insert_with(begin);
+        let embedding = self.features.step(features, samples)?;
+        embeddings.copy_within(EMBEDDING.., 0);
+        let newest = embeddings.len() - EMBEDDING;
+        embeddings[newest..].copy_from_slice(&embedding);
+        score(&mut self.classifier, embeddings).map_err(|why| DetectError::run(&self.model, why))
     }
 }
 
