@@ -30,7 +30,7 @@ pub use host::{StageCondition, StageStatus};
 pub use load::{Loader, ModelPart, ModelPartPlan, Purpose, local};
 pub use once::{AnswerSink, OnceAnswer, OnceOptions, OnceOutcome, PlaybackPace, answer_file};
 pub use quantizer::{EngineQuantizer, QuantizeProgress};
-pub use session::{Session, SessionAudio, SessionDevices, StatusSnapshot, TICK};
+pub use session::{Session, SessionAudio, SessionDevices, StatusSnapshot, TICK, TurnObserver};
 pub use stage::{
     ChatTurn, LanguageModel, PastExchange, Result, StageKind, StageLoader, Stages, Synthesizer, Transcriber,
     TurnDetector, VoiceActivityDetector, WakeWordDetector,

@@ -42,7 +42,7 @@ use crate::config::Plan;
 use crate::observe::{Event, EventKind, Milestone};
 use crate::turn::{
     BargeIn, Control, DeviceKind, EarconKind, Machine, Pause, PlaybackEvent, SessionState, TurnCommand, TurnInput,
-    TurnStage, TurnVerdict,
+    TurnSettings, TurnStage, TurnVerdict,
 };
 use crate::types::{Ms, SessionId, TurnId};
 use adapters::{turn_settings, words};
@@ -98,7 +98,12 @@ pub struct Session {
     /// Milestones of the last turns, oldest first.
     milestones: VecDeque<(TurnId, Milestone, Ms)>,
     happened: Vec<Event>,
+    observer: Option<TurnObserver>,
 }
+
+/// Function that sees each input of the turn machine with its time and what the machine commands,
+/// in the order in which the machine sees them.
+pub type TurnObserver = Box<dyn FnMut(Ms, &TurnInput, &[TurnCommand])>;
 
 /// Channels from the stages. Those of the engine have one job of a session each at most, so what
 /// waits here is bounded by one answer.
@@ -163,6 +168,7 @@ impl Session {
             generations: engine.generations(),
             milestones: VecDeque::new(),
             happened: Vec::new(),
+            observer: None,
             engine,
         }
     }
@@ -230,6 +236,16 @@ impl Session {
     /// Begins a new history with the next question.
     pub fn forget(&mut self) {
         self.fresh = true;
+    }
+
+    /// Lets `observer` see what the turn machine is told from now on, as a recording does.
+    pub fn observe_turns(&mut self, observer: TurnObserver) {
+        self.observer = Some(observer);
+    }
+
+    /// Returns the settings of the turn machine.
+    pub fn turn_settings(&self) -> &TurnSettings {
+        self.machine.settings()
     }
 
     /// Reports the stages that were restarted or replaced since it was last called.
@@ -423,9 +439,13 @@ impl Session {
     }
 
     fn tell(&mut self, input: TurnInput) {
-        for command in self.machine.on(self.now(), input) {
-            self.obey(command);
+        let at = self.now();
+        let observed = self.observer.is_some().then(|| input.clone());
+        let commands = self.machine.on(at, input);
+        if let (Some(observer), Some(input)) = (&mut self.observer, observed) {
+            observer(at, &input, &commands);
         }
+        commands.into_iter().for_each(|command| self.obey(command));
     }
 
     fn obey(&mut self, command: TurnCommand) {
