@@ -381,14 +381,14 @@ impl<S: Stage + 'static> Shared<S> {
             Order::Load => {
                 match self.check_restarts() {
                     // A failure is kept as the stage's condition.
-                    Ok(()) => drop(self.ready(stage)),
-                    Err(error) => self.set(StageCondition::Failed(format!("{error:#}"))),
+                    Ok(()) => drop(self.ready(stage, context)),
+                    Err(error) => self.set(context, StageCondition::Failed(format!("{error:#}"))),
                 }
                 Ok(())
             }
             Order::Unload => {
                 self.discard(stage);
-                self.set(StageCondition::Unloaded);
+                self.set(context, StageCondition::Unloaded);
                 Ok(())
             }
             Order::Close(session) => self.caught(|| stage.iter_mut().for_each(|stage| stage.close(session))),
@@ -402,7 +402,7 @@ impl<S: Stage + 'static> Shared<S> {
             return Ok(());
         }
         self.lock().active.push((session, report));
-        match self.ready(stage) {
+        match self.ready(stage, context) {
             Ok(stage) => self.caught(|| stage.start(job, context)),
             Err(error) => {
                 self.fail(self.take_active(context.generation), &error);
@@ -412,31 +412,35 @@ impl<S: Stage + 'static> Shared<S> {
     }
 
     /// Returns the stage, which is loaded now if it was not.
-    fn ready<'s>(&self, stage: &'s mut Option<S>) -> Result<&'s mut S> {
+    fn ready<'s>(&self, stage: &'s mut Option<S>, context: &StageContext) -> Result<&'s mut S> {
         let loaded = match stage.take() {
             Some(loaded) => Ok(loaded),
             None => {
-                self.set(StageCondition::Loading);
+                self.set(context, StageCondition::Loading);
                 self.caught(&self.load).and_then(|loaded| loaded)
             }
         };
         match loaded {
             Ok(loaded) => {
-                self.set(StageCondition::Ready);
+                self.set(context, StageCondition::Ready);
                 Ok(stage.insert(loaded))
             }
             Err(error) => {
                 let error = error.context(format!("the {} could not be loaded", self.kind.title()));
-                self.set(StageCondition::Failed(format!("{error:#}")));
+                self.set(context, StageCondition::Failed(format!("{error:#}")));
                 Err(error)
             }
         }
     }
 
-    fn set(&self, condition: StageCondition) {
-        self.lock().condition = condition;
-        self.signs.beat();
-        self.changed.notify_all();
+    /// Sets the condition, which an abandoned thread no longer says.
+    fn set(&self, context: &StageContext, condition: StageCondition) {
+        let mut state = self.lock();
+        if context.is_current() {
+            state.condition = condition;
+            self.signs.beat();
+            self.changed.notify_all();
+        }
     }
 
     /// Runs foreign code. A panic becomes an error.

@@ -217,9 +217,9 @@ impl Engine {
         host.map(AnyHost::unload).is_some()
     }
 
-    /// Sum of the generations of all stages: another number means that a stage was replaced.
-    fn generations(&self) -> u64 {
-        self.hosts().map(AnyHost::generation).sum()
+    /// Generation of each stage: another number means that the stage was replaced.
+    fn generations(&self) -> Vec<u64> {
+        self.hosts().map(AnyHost::generation).collect()
     }
 
     fn open_session(&self) -> SessionId {

@@ -93,8 +93,8 @@ pub struct Session {
     /// Whether the next answer begins a new history.
     fresh: bool,
     messages: Messages,
-    /// Sum of the engine's generations when it was reported last.
-    generations: u64,
+    /// Generations of the engine's stages as they were reported last.
+    generations: Vec<u64>,
     /// Milestones of the last turns, oldest first.
     milestones: VecDeque<(TurnId, Milestone, Ms)>,
     happened: Vec<Event>,
@@ -251,12 +251,15 @@ impl Session {
     /// Reports the stages that were restarted or replaced since it was last called.
     fn report_replaced(&mut self) {
         let generations = self.engine.generations();
-        if std::mem::replace(&mut self.generations, generations) == generations {
+        if self.generations == generations {
             return;
         }
-        for status in self.engine.status().into_iter().filter(|status| status.generation > 0) {
-            let (stage, generation, abandoned) = (status.kind.name(), status.generation, status.abandoned);
-            self.happen(None, EventKind::Replaced { stage, generation, abandoned });
+        let before = std::mem::replace(&mut self.generations, generations);
+        for (status, before) in self.engine.status().into_iter().zip(before) {
+            if status.generation != before {
+                let (stage, generation, abandoned) = (status.kind.name(), status.generation, status.abandoned);
+                self.happen(None, EventKind::Replaced { stage, generation, abandoned });
+            }
         }
     }
 
