@@ -1,7 +1,12 @@
-//! Events of a session with their times: one enum that the waterfall and the tests read.
+//! Events of a session with their times: one enum that the waterfall and the tests read. Recordings
+//! of a conversation, and their replay.
 
+mod recording;
+mod replay;
 mod waterfall;
 
+pub use recording::{RecordedConversation, RecordedInput, Recorder, RecordingError};
+pub use replay::{Replay, ReplayEvent, ReplayEventKind};
 pub use waterfall::{Timings, Waterfall};
 
 use std::sync::{Arc, Mutex};
