@@ -112,6 +112,17 @@ pub enum Command {
     /// ends. Elsewhere, with NO_COLOR and with --json, lines on stdin are commands: mute, unmute,
     /// stop, quit. The end of stdin ends nothing.
     Run(Run),
+    /// Run the decisions of a recorded conversation again
+    ///
+    /// Feeds the inputs of a recording to the turn machine, as fast as it takes them, and says when
+    /// which state was shown, which question was decided, and how each answer ended. No model and
+    /// no device is needed. Every command must be the recorded one: the first that is not is named,
+    /// and the exit code is 1. It is 2 where the file is no recording.
+    ///
+    /// With --json each line has "at" (milliseconds), "turn" and "kind": "state" with "state",
+    /// "decided" with "question" (null where it was not clear), "ended" with "how", "heard" and
+    /// "heard_bytes", "notice" with "notice" and "stage".
+    Replay(ReplayArgs),
     /// Write down what is said in sound files
     ///
     /// Ctrl-C prints what was recognised so far, says that it is not all, and ends with exit code
@@ -232,6 +243,17 @@ pub struct Run {
     pub memory: Memory,
 
     /// One JSON object a line on stdout: for each exchange, and for each change of the state
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct ReplayArgs {
+    /// The recording; "-" reads it from standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// One JSON object a line on stdout for each event
     #[arg(long)]
     pub json: bool,
 }

@@ -20,6 +20,8 @@ fn the_contract_parses() {
     let lines = [
         "once q.wav",
         "once q.wav -o a.wav --json --realtime --budget 1GiB",
+        "replay a.jsonl",
+        "replay - --json",
         "transcribe a.wav b.wav --json",
         "say hello -o a.wav --json",
         "say -",
@@ -66,6 +68,8 @@ fn the_contract_parses() {
 fn misuse_ends_with_code_2() {
     let lines = [
         "once",
+        "replay",
+        "replay a b",
         "transcribe",
         "say",
         "models pull a --profile b",
