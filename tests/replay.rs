@@ -109,3 +109,18 @@ fn a_file_that_a_killed_program_left_is_replayed_up_to_its_end() {
     assert_eq!(output.status.code(), Some(1), "a file that cannot be read is no wrong file");
     assert!(text(&output.stderr).contains("none.jsonl could not be read"), "{}", text(&output.stderr));
 }
+
+/// No model is loaded for that, and none need be there.
+#[test]
+fn a_file_that_is_there_is_not_recorded_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("talk.jsonl");
+    fs::write(&file, "mine").unwrap();
+    for (name, why) in [(file.to_str().unwrap(), "talk.jsonl is there already"), ("-", "name a file to record to")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_sotto")).args(["run", "--record", name]).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(why), "{error}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+}

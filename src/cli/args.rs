@@ -16,6 +16,8 @@ use clap::{ArgMatches, Args as Group, CommandFactory, FromArgMatches, Parser, Su
 use clap_complete::Shell;
 
 use crate::config::{Flag, Sources};
+use crate::observe::{Recorder, RecordingError};
+use crate::turn::TurnSettings;
 
 /// Exit codes, for the help and the man page. Scripts depend on them.
 pub const EXIT_CODES: [(&str, &str); 9] = [
@@ -242,6 +244,11 @@ pub struct Run {
     #[command(flatten)]
     pub memory: Memory,
 
+    /// Record the conversation in this new file, for "sotto replay": what was said and answered as
+    /// text, and when what was decided; no sound
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
     /// One JSON object a line on stdout: for each exchange, and for each change of the state
     #[arg(long)]
     pub json: bool,
@@ -430,6 +437,17 @@ impl Args {
             Some(Flag { path: path.to_owned(), value: value?.to_owned(), name: name.to_owned() })
         });
         self.global.set.iter().cloned().chain(special).collect()
+    }
+}
+
+impl Run {
+    /// Begins the recording that `--record` asks for, of a conversation with these settings. `None`
+    /// where nothing is to be recorded.
+    ///
+    /// # Errors
+    /// The file is there already, or cannot be written.
+    pub fn recorder(&self, settings: &TurnSettings) -> Result<Option<Recorder>, RecordingError> {
+        self.record.as_deref().map(|path| Recorder::create(path, settings)).transpose()
     }
 }
 

@@ -13,13 +13,15 @@ mod view;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::sync::Arc;
 
+use super::Usage;
 use super::args::Run;
 use super::console::Console;
 use super::context::AppContext;
+use super::files;
 use super::signals;
 use crate::audio::device::{Hardware, SystemClock};
 use crate::config::WakeWordPlan;
-use crate::observe::Journal;
+use crate::observe::{Journal, RecordingError};
 use crate::pipeline::{Live, Purpose, Result, SessionDevices, SessionEvent, StatusSnapshot, TICK};
 use crate::turn::Control;
 use json::Json;
@@ -46,6 +48,7 @@ trait Frontend {
 }
 
 pub fn run(args: &Run, context: &AppContext) -> Result<()> {
+    check_recording(args)?;
     let stages = context.console().loading(context.loader_for_turns()?, Purpose::Conversation)?;
     let card = Arc::new(Hardware::new(SystemClock::start()));
     let named = &context.plan().devices;
@@ -73,6 +76,19 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
             }
         }
         face.show(live.glance())?;
+    }
+}
+
+/// Refuses a file that cannot be recorded to, before the models are loaded.
+fn check_recording(args: &Run) -> Result<()> {
+    let Some(path) = &args.record else { return Ok(()) };
+    if files::is_standard(path) {
+        let why = "--record -: the conversation itself goes to standard output; name a file to record to";
+        return Err(Usage(why.to_owned()).into());
+    }
+    match path.symlink_metadata() {
+        Ok(_) => Err(RecordingError::Exists { path: path.clone() }.into()),
+        Err(_) => Ok(()),
     }
 }
 
