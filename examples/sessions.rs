@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sotto::audio;
-use sotto::audio::device::{Clock, ManualClock, Moment, RecordedInput, RecordingOutput};
+use sotto::audio::device::{ClipInput, ClipOutput, Clock, ManualClock, Moment};
 use sotto::config::{self, AudioPlan, EchoMode, Plan, Sources, TurnPlan};
 use sotto::engine::{Engine, Loader, Purpose, Session, SessionAudio, TICK};
 use sotto::memory::resident;
@@ -67,8 +67,8 @@ fn ask_in(count: usize, engine: &Arc<Engine>, plan: &Plan, samples: &Arc<[f32]>)
 fn ask(engine: &Arc<Engine>, plan: &Plan, samples: &Arc<[f32]>) -> Result<Exchange> {
     let (manual, begun) = (ManualClock::default(), Instant::now());
     let clock: Arc<dyn Clock> = Arc::new(manual.clone());
-    let (output, _played) = RecordingOutput::new(engine.rate(), clock.clone());
-    let input = RecordedInput::new(samples.clone(), clock.clone());
+    let (output, _played) = ClipOutput::new(engine.rate(), clock.clone());
+    let input = ClipInput::new(samples.clone(), clock.clone());
     let audio = SessionAudio { clock: clock.clone(), input: Box::new(input), output: Box::new(output) };
     let mut session = Session::start(engine.clone(), audio, plan);
     while begun.elapsed() < PATIENCE {

@@ -1,6 +1,10 @@
 //! Units shared by all modules. A number with a unit is a type; a bare number is a count.
 
+pub mod exact;
+
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 /// Samples per second of one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,8 +26,9 @@ impl SampleRate {
 }
 
 /// Milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
-pub struct Ms(pub f64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ms(#[serde(with = "exact")] pub f64);
 
 impl From<std::time::Duration> for Ms {
     fn from(span: std::time::Duration) -> Self {
@@ -39,7 +44,8 @@ impl fmt::Display for Ms {
 
 /// Number of a turn of the conversation. Messages with an older number than the current turn are
 /// stale and are dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct TurnId(pub u64);
 
 /// Number of a session: one conversation of one talker. No two of a process have the same.

@@ -16,6 +16,8 @@ use clap::{ArgMatches, Args as Group, CommandFactory, FromArgMatches, Parser, Su
 use clap_complete::Shell;
 
 use crate::config::{Flag, Sources};
+use crate::observe::{Recorder, RecordingError};
+use crate::turn::TurnSettings;
 
 /// Exit codes, for the help and the man page. Scripts depend on them.
 pub const EXIT_CODES: [(&str, &str); 9] = [
@@ -112,6 +114,17 @@ pub enum Command {
     /// ends. Elsewhere, with NO_COLOR and with --json, lines on stdin are commands: mute, unmute,
     /// stop, quit. The end of stdin ends nothing.
     Run(Run),
+    /// Run the decisions of a recorded conversation again
+    ///
+    /// Feeds the inputs of a recording to the turn machine, as fast as it takes them, and says when
+    /// which state was shown, which question was decided, and how each answer ended. No model and
+    /// no device is needed. Every command must be the recorded one: the first that is not is named,
+    /// and the exit code is 1. It is 2 where the file is no recording.
+    ///
+    /// With --json each line has "at" (milliseconds), "turn" and "kind": "state" with "state",
+    /// "decided" with "question" (null where it was not clear), "ended" with "how", "heard" and
+    /// "heard_bytes", "notice" with "notice" and "stage".
+    Replay(ReplayArgs),
     /// Write down what is said in sound files
     ///
     /// Ctrl-C prints what was recognised so far, says that it is not all, and ends with exit code
@@ -239,7 +252,23 @@ pub struct Run {
     #[command(flatten)]
     pub memory: Memory,
 
+    /// Record the conversation in this new file, for "sotto replay": what was said and answered as
+    /// text, and when what was decided; no sound
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
     /// One JSON object a line on stdout: for each exchange, and for each change of the state
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct ReplayArgs {
+    /// The recording; "-" reads it from standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// One JSON object a line on stdout for each event
     #[arg(long)]
     pub json: bool,
 }
@@ -416,6 +445,17 @@ impl Args {
             Some(Flag { path: path.to_owned(), value: value?.to_owned(), name: name.to_owned() })
         });
         self.global.set.iter().cloned().chain(special).collect()
+    }
+}
+
+impl Run {
+    /// Begins the recording that `--record` asks for, of a conversation with these settings. `None`
+    /// where nothing is to be recorded.
+    ///
+    /// # Errors
+    /// The file is there already, or cannot be written.
+    pub fn recorder(&self, settings: &TurnSettings) -> Result<Option<Recorder>, RecordingError> {
+        self.record.as_deref().map(|path| Recorder::create(path, settings)).transpose()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::llm::LlmError;
 use crate::llm::quantize::QuantizeError;
 use crate::llm::verify::VerifyError;
 use crate::memory::OverBudget;
+use crate::observe::RecordingError;
 use crate::onnx::OnnxError;
 use crate::store::{NoSuchModel, StoreError};
 use crate::tts::TtsError;
@@ -84,6 +85,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(several) = cause.downcast_ref::<Several>() {
         return Some(several.exit);
+    }
+    if let Some(error) = cause.downcast_ref::<RecordingError>() {
+        return error.is_misuse().then_some(Exit::UsageOrConfiguration);
     }
     if cause.is::<NoSuchModel>() {
         return Some(Exit::UsageOrConfiguration);

@@ -16,6 +16,7 @@ mod models;
 mod once;
 mod plan;
 mod quantize;
+mod replay;
 mod run;
 mod say;
 mod signals;
@@ -54,8 +55,9 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(args: &Args) -> Result<()> {
+    let quiet = args.global.quiet;
     let loaded = || config::load(&args.sources());
-    let at_home = |loaded: &Loaded| AppContext::new(loaded.plan.clone(), Console::new(args.global.quiet));
+    let at_home = |loaded: &Loaded| AppContext::new(loaded.plan.clone(), Console::new(quiet));
     let context = || Ok::<_, ConfigErrors>(at_home(&loaded()?));
     match &args.command {
         Command::Once(args) => once::run(args, &context()?),
@@ -79,6 +81,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Config(Config::Schema) => print_text(&config::schema()),
         Command::Devices { format } => devices::run(format.json),
         Command::Doctor(args) => doctor::run(args, &context()?),
+        Command::Replay(args) => replay::run(args, &Console::new(quiet)),
         Command::Completions { shell } => Ok(docs::completions(*shell, &mut std::io::stdout())?),
         Command::Man { command } => {
             let page = docs::man(command).map_err(|error| Usage(error.to_string()))?;

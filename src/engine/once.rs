@@ -10,7 +10,7 @@ use super::Engine;
 use super::session::{Session, SessionAudio, TICK};
 use super::stage::Result;
 use crate::asr::{Transcript, Verdict};
-use crate::audio::device::{Clock, ManualClock, PlayedSamples, RecordedInput, RecordingOutput};
+use crate::audio::device::{ClipInput, ClipOutput, Clock, ManualClock, PlayedSamples};
 use crate::config::{AudioPlan, DetectPlan, EchoMode, Plan, TurnPlan};
 use crate::observe::{Event, EventKind, Exchange, Timings};
 use crate::turn::{Control, Ending, SessionState};
@@ -123,8 +123,8 @@ impl<'s> PlayedRecording<'s> {
         let manual = ManualClock::default();
         let clock: Arc<dyn Clock> = Arc::new(manual.clone());
         let end = SampleRate::HEARING.duration(samples.len());
-        let (output, played) = RecordingOutput::new(engine.rate(), clock.clone());
-        let input = RecordedInput::new(samples, clock.clone());
+        let (output, played) = ClipOutput::new(engine.rate(), clock.clone());
+        let input = ClipInput::new(samples, clock.clone());
         let audio = SessionAudio { clock, input: Box::new(input), output: Box::new(output) };
         PlayedRecording {
             session: Session::start(engine.clone(), audio, &plan_for_recordings(plan)),

@@ -1,8 +1,12 @@
 //! Events of the sessions, with their times: one stream that views, `--json`, the waterfall and the
-//! tests read.
+//! tests read. Recordings of a conversation, and their replay.
 
 mod event;
+mod recording;
+mod replay;
 mod waterfall;
 
 pub use event::{Event, EventKind, Exchange, Milestone, Privacy};
+pub use recording::{RecordedConversation, RecordedInput, Recorder, RecordingError};
+pub use replay::{Replay, ReplayEvent, ReplayEventKind};
 pub use waterfall::{Timings, Waterfall};

@@ -1,5 +1,7 @@
 //! Commands that the machine returns.
 
+use serde::{Deserialize, Serialize};
+
 use super::input::TurnStage;
 use crate::types::{Ms, TurnId};
 
@@ -8,7 +10,8 @@ use crate::types::{Ms, TurnId};
 /// A turn number is used for one recognition and one answer at most. A recognition is open from
 /// `BeginRecognition` until it is cancelled or its words have arrived; an answer is open from
 /// `Prepare` until `Discard` or `End`. One of each is open at a time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TurnCommand {
     /// Somebody speaks since `from` on the session's clock. Partial transcripts are welcome.
     BeginRecognition {
@@ -72,7 +75,8 @@ pub enum TurnCommand {
 }
 
 /// Subject of an answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reply {
     /// Reply to the user's words.
     To { text: String, language: String },
@@ -81,7 +85,8 @@ pub enum Reply {
 }
 
 /// Way in which a confirmed answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// All of it was heard.
     Done,
@@ -92,28 +97,34 @@ pub enum Ending {
     Revised,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EarconKind {
     Listening,
     Thinking,
 }
 
 /// Message for the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Notice {
     StageFailed(TurnStage),
     /// The stage made no progress for too long.
+    #[serde(rename = "stage_timed_out")]
     StageHangs(TurnStage),
     /// The answer is longer than the machine can track.
     AnswerTooLong,
     /// The key cannot listen while the microphone is muted.
+    #[serde(rename = "microphone_muted")]
     IsMuted,
     /// The key cannot listen without a device.
+    #[serde(rename = "no_device")]
     IsWithoutDevice,
 }
 
 /// State of the conversation, for display.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SessionState {
     /// Waiting for the wake word.
     Waiting,

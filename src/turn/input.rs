@@ -1,15 +1,19 @@
 //! Inputs of the machine.
 
-use crate::types::{Ms, TurnId};
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Ms, TurnId, exact};
 
 /// Event for the machine. An input with a turn number that is no longer current changes nothing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TurnInput {
     Voice(VoiceEvent),
     /// Probability, 0..=1, that the turn is complete at the pause for which the recognition of
     /// `turn` was requested.
     EndOfTurnScore {
         turn: TurnId,
+        #[serde(with = "exact")]
         probability: f32,
     },
     /// Similarity of the sound of `turn` to what the loudspeaker played at that time: 1 is its
@@ -17,6 +21,7 @@ pub enum TurnInput {
     /// to be transcribed before its transcript.
     LikePlayed {
         turn: TurnId,
+        #[serde(with = "exact")]
         likeness: f32,
     },
     /// Probability, 0..=1, that a sentence ends after the words of the question of `turn`, as the
@@ -24,6 +29,7 @@ pub enum TurnInput {
     /// tell.
     SentenceEndScore {
         turn: TurnId,
+        #[serde(with = "exact::option")]
         probability: Option<f32>,
     },
     /// Partial transcript, while the user may still be speaking.
@@ -64,7 +70,8 @@ pub enum TurnInput {
 
 /// Event of the voice activity detector. Times are on the session's clock and may be slightly
 /// earlier than the input itself.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum VoiceEvent {
     /// First voiced frame: possibly a voice.
     Seen { since: Ms },
@@ -81,7 +88,8 @@ pub enum VoiceEvent {
 }
 
 /// Result of the transcriber.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TurnTranscript {
     pub text: String,
     /// Two-letter code, as in "en"; empty if it is not known.
@@ -89,11 +97,13 @@ pub struct TurnTranscript {
     pub verdict: TurnVerdict,
     /// Probability, 0..=1, that a sentence ends after the last word, as the transcriber estimates
     /// it; `None` if it gives no estimate.
+    #[serde(with = "exact::option")]
     pub ending: Option<f32>,
 }
 
 /// Reliability of a transcript.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TurnVerdict {
     Certain,
     /// Something was said, but perhaps not this.
@@ -103,7 +113,8 @@ pub enum TurnVerdict {
 }
 
 /// Progress of an answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AnswerEvent {
     /// The first sentence was sent to the synthesizer.
     FirstSentence,
@@ -116,7 +127,8 @@ pub enum AnswerEvent {
 
 /// Playback position of the answer, by the device's clock. It should be sent right before anything
 /// that may end the answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PlaybackEvent {
     /// The sound has left the loudspeaker up to `position`.
     Played { position: Ms },
@@ -125,7 +137,8 @@ pub enum PlaybackEvent {
 }
 
 /// Request of the user other than by speaking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Control {
     Mute,
     Unmute,
@@ -139,18 +152,21 @@ pub enum Control {
     TalkKeyUp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DeviceKind {
     Microphone,
     Speaker,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TurnStage {
     /// Voice activity, wake word and turn detectors.
     Detector,
     Transcriber,
     LanguageModel,
+    #[serde(rename = "synthesizer")]
     Voice,
     Playback,
 }

@@ -65,7 +65,7 @@ mod utterance;
 mod words;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use command::{EarconKind, Ending, Notice, Reply, SessionState, TurnCommand};
 pub use evidence::LogOdds;

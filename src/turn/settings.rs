@@ -1,11 +1,12 @@
 //! The figures of turn taking, each with its reason.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::types::Ms;
 
 /// Settings of turn taking. Times are finite and not negative.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TurnSettings {
     pub end: EndOfTurn,
     /// Weights of the probabilities that a turn is over.
@@ -62,7 +63,8 @@ pub struct TurnSettings {
 }
 
 /// Effect of speech over the answer (barge-in). The wake word and the keys always stop it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BargeIn {
     /// Interrupt it. Without echo cancellation its own sound would hold it up again and again.
     On,
@@ -75,7 +77,7 @@ pub enum BargeIn {
 
 /// The coefficients of the logistic regression that says how likely a turn is over
 /// (`turn::evidence`). They hold for the models whose probabilities they were fitted to.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TurnWeights {
     /// Weight of the turn detector's probability.
@@ -88,7 +90,7 @@ pub struct TurnWeights {
 }
 
 /// The coefficient of one input.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureWeight {
     /// Multiplies the input's log-odds.
@@ -100,7 +102,8 @@ pub struct FeatureWeight {
 
 /// How much silence ends a turn, by how likely it is over (`turn::evidence`). The counts are of the
 /// recordings on which the figures were chosen; `benches/turn-taking.md` has those of others.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EndOfTurn {
     /// Shortest silence: the turn is most likely over. Most answers take about as long to compute,
     /// so less would gain little. Of 36 pauses that speakers made themselves, eight looked as
@@ -120,6 +123,46 @@ pub struct EndOfTurn {
     pub likely: f32,
     pub possible: f32,
     pub doubtful: f32,
+}
+
+impl TurnSettings {
+    /// Names the first figure that no settings may have: a time that is negative or infinite, or
+    /// another number that is not finite. `None` where all are as they should be.
+    pub fn fault(&self) -> Option<&'static str> {
+        let TurnSettings { end, weights, .. } = self;
+        let times = [
+            ("likely_silence", end.likely_silence),
+            ("possible_silence", end.possible_silence),
+            ("unlikely_silence", end.unlikely_silence),
+            ("incomplete_silence", end.incomplete_silence),
+            ("longest_turn", self.longest_turn),
+            ("candidate_limit", self.candidate_limit),
+            ("word_check", self.word_check),
+            ("word_limit", self.word_limit),
+            ("echo_window", self.echo_window),
+            ("echo_tail", self.echo_tail),
+            ("wake_window", self.wake_window),
+            ("follow_up", self.follow_up),
+            ("recognise_limit", self.recognise_limit),
+            ("think_limit", self.think_limit),
+            ("stall_limit", self.stall_limit),
+            ("speaker_limit", self.speaker_limit),
+            ("chime_after", self.chime_after.unwrap_or_default()),
+        ];
+        let figures = [
+            ("likely", end.likely),
+            ("possible", end.possible),
+            ("doubtful", end.doubtful),
+            ("own_sound", self.own_sound),
+            ("weights.bias", weights.bias),
+            ("weights.voice", weights.voice.factor + weights.voice.missing),
+            ("weights.words", weights.words.factor + weights.words.missing),
+            ("weights.written", weights.written.factor + weights.written.missing),
+        ];
+        let time = times.into_iter().find(|(_, time)| !time.0.is_finite() || time.0 < 0.0);
+        let figure = || figures.into_iter().find(|(_, figure)| !figure.is_finite());
+        time.map(|(name, _)| name).or_else(|| Some(figure()?.0))
+    }
 }
 
 impl Default for EndOfTurn {

@@ -31,20 +31,20 @@ impl Clock for ManualClock {
 }
 
 /// Microphone that hears a recording from the beginning of the clock's time, and then silence.
-pub struct RecordedInput {
+pub struct ClipInput {
     clock: Arc<dyn Clock>,
     samples: Arc<[f32]>,
     position: u64,
 }
 
-impl RecordedInput {
+impl ClipInput {
     /// Makes an input of `samples` at 16 kHz.
     pub fn new(samples: Arc<[f32]>, clock: Arc<dyn Clock>) -> Self {
-        RecordedInput { clock, samples, position: 0 }
+        ClipInput { clock, samples, position: 0 }
     }
 }
 
-impl AudioInput for RecordedInput {
+impl AudioInput for ClipInput {
     fn read(&mut self) -> Option<CapturedBlock> {
         let moment =
             |position: u64| Moment((u128::from(position) * 1_000_000_000 / u128::from(SampleRate::HEARING.0)) as u64);
@@ -61,7 +61,7 @@ impl AudioInput for RecordedInput {
 }
 
 /// Loudspeaker that keeps the samples that it has played, at the pace of the clock.
-pub struct RecordingOutput {
+pub struct ClipOutput {
     clock: Arc<dyn Clock>,
     rate: SampleRate,
     waiting: VecDeque<f32>,
@@ -74,7 +74,7 @@ pub struct RecordingOutput {
     played: Arc<Mutex<Vec<f32>>>,
 }
 
-/// Samples that a [`RecordingOutput`] has played and nobody has taken yet.
+/// Samples that a [`ClipOutput`] has played and nobody has taken yet.
 #[derive(Clone)]
 pub struct PlayedSamples(Arc<Mutex<Vec<f32>>>);
 
@@ -84,12 +84,12 @@ impl PlayedSamples {
     }
 }
 
-impl RecordingOutput {
+impl ClipOutput {
     /// Makes an output at `rate`, and the place where its sound can be taken from.
     pub fn new(rate: SampleRate, clock: Arc<dyn Clock>) -> (Self, PlayedSamples) {
         let played = Arc::new(Mutex::new(Vec::new()));
         let followed = clock.now();
-        let output = RecordingOutput {
+        let output = ClipOutput {
             clock,
             rate,
             waiting: VecDeque::new(),
@@ -117,7 +117,7 @@ impl RecordingOutput {
     }
 }
 
-impl AudioOutput for RecordingOutput {
+impl AudioOutput for ClipOutput {
     fn room(&mut self) -> usize {
         self.follow();
         self.rate.samples(AHEAD).saturating_sub(self.waiting.len())
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_recording_comes_in_blocks_and_ends_in_silence() {
         let (manual, clock) = clock();
-        let mut input = RecordedInput::new(vec![0.5; BLOCK + 40].into(), clock);
+        let mut input = ClipInput::new(vec![0.5; BLOCK + 40].into(), clock);
         assert!(input.read().is_none());
         manual.advance(Duration::from_millis(25));
         let [first, second] = [input.read().unwrap(), input.read().unwrap()];
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn sound_is_played_at_the_pace_of_the_clock() {
         let (manual, clock) = clock();
-        let (mut output, played) = RecordingOutput::new(SampleRate(1_000), clock);
+        let (mut output, played) = ClipOutput::new(SampleRate(1_000), clock);
         manual.advance(Duration::from_secs(5));
         assert_eq!((output.room(), output.write(&[0.5; 30]), output.room()), (40, 30, 10));
         manual.advance(Duration::from_millis(10));

@@ -49,7 +49,7 @@ mod room;
 mod simulated;
 
 pub use capture::{BLOCK, Capture, CapturedBlock};
-pub use files::{ManualClock, PlayedSamples, RecordedInput, RecordingOutput};
+pub use files::{ClipInput, ClipOutput, ManualClock, PlayedSamples};
 pub use hardware::Hardware;
 pub use line::{
     CaptureConsumer, CaptureProducer, CapturedHeader, PlaybackConsumer, PlaybackProducer, PlayedHeader, StreamCounters,

@@ -20,6 +20,9 @@ fn the_contract_parses() {
     let lines = [
         "once q.wav",
         "once q.wav -o a.wav --json --realtime --budget 1GiB",
+        "run --record a.jsonl --json",
+        "replay a.jsonl",
+        "replay - --json",
         "transcribe a.wav b.wav --json",
         "say hello -o a.wav --json",
         "say -",
@@ -66,6 +69,8 @@ fn the_contract_parses() {
 fn misuse_ends_with_code_2() {
     let lines = [
         "once",
+        "replay",
+        "replay a b",
         "transcribe",
         "say",
         "models pull a --profile b",
@@ -119,4 +124,18 @@ fn a_device_that_is_named_with_run_wins_over_the_file() {
     let settings: Vec<_> = flags.iter().map(|flag| (flag.path.as_str(), flag.value.as_str())).collect();
     assert_eq!(settings, [("audio.microphone", "other"), ("audio.microphone", "mic"), ("audio.speaker", "spk")]);
     assert!(Args::read(["sotto", "run"]).unwrap().flags().is_empty());
+}
+
+#[test]
+fn a_recording_begins_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("talk.jsonl");
+    let recorder = |words: &[&str]| {
+        let Command::Run(run) = Args::read(words).unwrap().command else { panic!("{words:?}") };
+        run.recorder(&TurnSettings::default())
+    };
+    assert!(recorder(&["sotto", "run"]).unwrap().is_none());
+    let asked = ["sotto", "run", "--record", file.to_str().unwrap()];
+    assert!(recorder(&asked).unwrap().is_some() && file.exists());
+    assert!(matches!(recorder(&asked), Err(RecordingError::Exists { .. })));
 }

@@ -29,7 +29,8 @@ fn line(event: &Event, name: Option<&str>) -> Value {
     let mut line = what(&event.kind, name);
     line["session"] = json!(event.session.0);
     line["turn"] = json!(event.turn.map(|turn| turn.0));
-    line["at_ms"] = json!((event.at.0 * 10.0).round() / 10.0);
+    line["at"] = json!((event.at.0 * 10.0).round() / 10.0);
+    line["kind"] = json!(event.kind.name());
     line
 }
 

@@ -11,16 +11,21 @@ mod user_command;
 mod view;
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::path::Path;
 use std::sync::Arc;
 
+use crossbeam_channel::{Receiver, unbounded};
+
+use super::Usage;
 use super::args::Run;
 use super::console::Console;
 use super::context::AppContext;
+use super::files;
 use super::signals;
 use crate::audio::device::{Hardware, SystemClock};
 use crate::config::WakeWordPlan;
 use crate::engine::{Engine, Purpose, Result, Session, SessionAudio, SessionDevices, StatusSnapshot, TICK};
-use crate::observe::{Event, EventKind};
+use crate::observe::{Event, EventKind, Recorder, RecordingError};
 use crate::turn::Control;
 use json::Json;
 use plain::Plain;
@@ -46,6 +51,7 @@ trait Frontend {
 }
 
 pub fn run(args: &Run, context: &AppContext) -> Result<()> {
+    check_recording(args)?;
     let stages = context.console().loading(context.loader_for_turns()?, Purpose::Conversation)?;
     let card = Arc::new(Hardware::new(SystemClock::start()));
     let named = &context.plan().devices;
@@ -53,6 +59,7 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
     let engine = Engine::start(stages, context.plan())?;
     let audio = SessionAudio::open(devices, engine.rate())?;
     let mut session = Session::start(engine, audio, context.plan());
+    let recording = args.record.as_ref().map(|path| record(&mut session, path)).transpose()?;
     // Declared here so that it is dropped before the engine, whose stages may take a while to end.
     let (mut face, keys) = face(args, context);
     let commands = (!keys || !stdin().is_terminal()).then(user_command::commands);
@@ -60,6 +67,9 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
     loop {
         for event in session.step(TICK)? {
             face.tell(&event)?;
+        }
+        for error in recording.iter().flat_map(Receiver::try_iter) {
+            face.note(&error.to_string())?;
         }
         while let Some(user_command) = face.user_command()? {
             if !obey(user_command, &mut session, &mut muted) {
@@ -75,6 +85,32 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
         }
         face.show(session.glance())?;
     }
+}
+
+/// Refuses a file that cannot be recorded to, before the models are loaded.
+fn check_recording(args: &Run) -> Result<()> {
+    let Some(path) = &args.record else { return Ok(()) };
+    if files::is_standard(path) {
+        let why = "--record -: the conversation itself goes to standard output; name a file to record to";
+        return Err(Usage(why.to_owned()).into());
+    }
+    match path.symlink_metadata() {
+        Ok(_) => Err(RecordingError::Exists { path: path.clone() }.into()),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Records the conversation. An error that ends the recording comes through the returned channel,
+/// and the conversation goes on.
+fn record(session: &mut Session, path: &Path) -> Result<Receiver<RecordingError>> {
+    let mut recorder = Recorder::create(path, session.turn_settings())?;
+    let (failed, failures) = unbounded();
+    session.observe_turns(Box::new(move |at, input, commands| {
+        if let Err(error) = recorder.note(at, input, commands) {
+            let _ended = failed.send(error);
+        }
+    }));
+    Ok(failures)
 }
 
 /// Chooses the frontend; the flag is true if it reads the keyboard.

@@ -3,6 +3,7 @@
 
 mod faults;
 mod partial;
+mod recording;
 mod sharing;
 mod wake_word;
 mod world;

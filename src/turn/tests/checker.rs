@@ -9,12 +9,17 @@ use crate::turn::{
 };
 use crate::types::{Ms, TurnId};
 
+/// Input with its time, and the commands that the machine gave for it.
+pub(crate) type Told = (Ms, TurnInput, Vec<TurnCommand>);
+
 /// Machine whose every command is checked.
 pub(super) struct Checked {
     pub(super) machine: Machine,
     pub(super) now: Ms,
     /// Every command so far, with its time.
     pub(super) said: Vec<(Ms, TurnCommand)>,
+    /// Every input so far, as the machine got it, with the commands that it gave.
+    pub(super) told: Vec<Told>,
     closed: bool,
     muted: bool,
     lost: [bool; 2],
@@ -58,6 +63,7 @@ impl Checked {
             machine,
             now: Ms(0.0),
             said: Vec::new(),
+            told: Vec::new(),
             closed: false,
             muted: false,
             lost: [false; 2],
@@ -78,12 +84,12 @@ impl Checked {
         let overdue = self.machine.next_deadline().is_some_and(|due| due.0 <= self.now.0);
         // Overdue deadlines come first: their commands are checked against the state before the
         // input.
-        let before = if overdue { self.machine.on(Ms(at), TurnInput::Tick) } else { Vec::new() };
+        let before = if overdue { self.tell(at, TurnInput::Tick) } else { Vec::new() };
         before.iter().for_each(|command| self.check(command));
         let shut = self.closed;
         self.closed |= input == TurnInput::Shutdown;
         self.note(&input);
-        let commands = self.machine.on(Ms(at), input.clone());
+        let commands = self.tell(at, input.clone());
         assert!(!shut || commands.is_empty(), "something is said after the end: {commands:?}");
         commands.iter().for_each(|command| self.check(command));
         assert_eq!(self.machine.view(), self.view, "the view that was shown is another one");
@@ -100,6 +106,12 @@ impl Checked {
         let all: Vec<_> = before.into_iter().chain(commands).collect();
         self.said.extend(all.iter().map(|command| (self.now, command.clone())));
         all
+    }
+
+    fn tell(&mut self, at: f64, input: TurnInput) -> Vec<TurnCommand> {
+        let commands = self.machine.on(Ms(at), input.clone());
+        self.told.push((Ms(at), input, commands.clone()));
+        commands
     }
 
     /// Advances time to `at`, waking the machine at its deadlines.

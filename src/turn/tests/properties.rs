@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::checker::Checked;
+use super::checker::{Checked, Told};
 use super::world::{Spoken, World};
 use crate::turn::{
     AnswerEvent, BargeIn, Control, DeviceKind, EndOfTurn, PlaybackEvent, TurnInput, TurnSettings, TurnStage,
@@ -182,19 +182,29 @@ fn aimed(step: &Step, checked: &Checked) -> TurnId {
     checked.live_answer().filter(|_| for_answer).unwrap_or_else(|| newest(checked))
 }
 
+fn play(settings: TurnSettings, steps: &[Step]) -> Checked {
+    let mut checked = Checked::new(settings);
+    for step in steps {
+        let at = checked.now.0 + step.wait;
+        let input = step.input(aimed(step, &checked), if at.is_finite() { at } else { checked.now.0 });
+        checked.on(at, input);
+    }
+    checked
+}
+
+/// Arbitrary inputs at arbitrary times, with the machine's commands.
+pub(super) fn any_conversation() -> impl Strategy<Value = (TurnSettings, Vec<Told>)> {
+    (settings(), prop::collection::vec(step(), 1..120))
+        .prop_map(|(settings, steps)| (settings.clone(), play(settings, &steps).told))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
 
     /// Invariants under arbitrary inputs at arbitrary times.
     #[test]
     fn invariants_hold_over_any_inputs(settings in settings(), steps in prop::collection::vec(step(), 1..120)) {
-        let mut checked = Checked::new(settings);
-        for step in &steps {
-            let at = checked.now.0 + step.wait;
-            let input = step.input(aimed(step, &checked), if at.is_finite() { at } else { checked.now.0 });
-            checked.on(at, input);
-        }
-        checked.rest();
+        play(settings, &steps).rest();
     }
 
     /// Invariants with the machine woken at each of its deadlines.

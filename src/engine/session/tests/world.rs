@@ -262,6 +262,18 @@ impl World {
         world
     }
 
+    /// A session of its own on the same card.
+    pub(super) fn restarted(&self) -> Session {
+        let devices = SessionDevices {
+            card: Arc::new(self.card.clone()),
+            microphone: DEFAULT.to_owned(),
+            speaker: DEFAULT.to_owned(),
+        };
+        let engine = self.session.engine.clone();
+        let audio = SessionAudio::open(devices, engine.rate()).unwrap();
+        Session::start(engine, audio, &self.session.plan)
+    }
+
     pub(super) fn now(&self) -> u64 {
         Ms::from(self.card.clock().now()).0 as u64
     }
