@@ -23,9 +23,9 @@ fn main() -> anyhow::Result<()> {
     let started = Instant::now();
     let planned = Llm::planned_bytes(Path::new(path), &settings)?;
     let permit = Budget::new(planned).reserve("llm", planned)?;
-    let llm = Llm::load(Path::new(path), &settings, permit)?;
+    let mut llm = Llm::load(Path::new(path), &settings, permit)?;
     let loaded = Ms::from(started.elapsed());
-    let held = fill_the_context(&llm, llm.context());
+    let held = fill_the_context(&mut llm);
     let mut conversation = Conversation::new(llm)?;
     let started = Instant::now();
     let warm = conversation.warm_up()?;
@@ -46,8 +46,8 @@ fn main() -> anyhow::Result<()> {
 
 /// Reads a prompt as long as the context, so that all that was planned is touched. Returns what is
 /// resident then.
-fn fill_the_context(llm: &Llm, context: usize) -> Bytes {
-    let mut state = llm.state();
+fn fill_the_context(llm: &mut Llm) -> Bytes {
+    let (context, mut state) = (llm.context(), llm.state());
     let words = llm.tokenizer().encode("The quick brown fox jumps over the lazy dog. ").unwrap();
     let long: Vec<u32> = words.into_iter().cycle().take(context).collect();
     for tokens in [&long[..128], &long[128..512], &long[512..]] {

@@ -86,19 +86,19 @@ fn greatest(logits: &[f32]) -> u32 {
 #[test]
 fn logits_are_those_of_llama_cpp() {
     for model in [QWEN, SMOLLM] {
-        let llm = load(model, &settings(model));
+        let mut llm = load(model, &settings(model));
         for (name, Prompt { tokens, best, top }) in golden(model).prompts {
             let mut state = llm.state();
             for (position, &token) in tokens.iter().enumerate() {
                 llm.forward(&mut state, &[token]);
-                let logits = state.logits().unwrap();
+                let logits = llm.logits(&state).unwrap();
                 let case = format!("{model} {name} position {position}");
                 assert!(best[position].is_none_or(|best| best == greatest(logits)), "{case}");
                 top.get(&position).into_iter().for_each(|top| assert_near(logits, top, &case));
             }
             let mut state = llm.state();
             llm.forward(&mut state, &tokens);
-            assert_near(state.logits().unwrap(), &top[&(tokens.len() - 1)], &format!("{model} {name} at once"));
+            assert_near(llm.logits(&state).unwrap(), &top[&(tokens.len() - 1)], &format!("{model} {name} at once"));
         }
     }
 }
@@ -108,7 +108,7 @@ fn logits_are_those_of_llama_cpp() {
 #[test]
 fn a_screened_head_has_the_best_logits_of_the_full_one() {
     for model in [QWEN, SMOLLM] {
-        let llm = load(model, &settings(model));
+        let mut llm = load(model, &settings(model));
         let prompts = golden(model).prompts;
         let mut left_out = 0;
         for (count, Prompt { tokens, .. }) in [1, 40].into_iter().flat_map(|k| prompts.values().map(move |p| (k, p))) {
@@ -116,8 +116,9 @@ fn a_screened_head_has_the_best_logits_of_the_full_one() {
             for (position, &token) in tokens.iter().take(24).enumerate() {
                 let counts = |row| row % 7 != 0;
                 llm.forward(&mut states[0], &[token]);
+                let mut full = llm.logits(&states[0]).unwrap().to_vec();
                 llm.forward_best(&mut states[1], &[token], Best { count, counts: &counts });
-                let [full, best] = states.each_mut().map(|state| state.best_logits().unwrap());
+                let best = llm.best_logits(&states[1]).unwrap();
                 let mut sorted: Vec<f32> = (0..full.len()).filter(|&row| counts(row)).map(|row| full[row]).collect();
                 let (_, &mut floor, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
                 let out = |(full, best): &(&mut f32, &mut f32)| **best == f32::NEG_INFINITY && **full < floor;
@@ -155,14 +156,14 @@ fn tokens_are_those_of_llama_cpp() {
 
 #[test]
 fn any_split_of_a_prompt_gives_the_same_logits() {
-    let llm = load(SMOLLM, &settings(SMOLLM));
+    let mut llm = load(SMOLLM, &settings(SMOLLM));
     let text = "Once upon a time there was a little robot that wanted to learn how to speak. ".repeat(8);
     let tokens = llm.tokenizer().encode(&text).unwrap();
     assert!(tokens.len() > 130, "{}", tokens.len());
-    let logits_of = |size: usize| {
+    let mut logits_of = |size: usize| {
         let mut state = llm.state();
         tokens.chunks(size).for_each(|part| llm.forward(&mut state, part));
-        state.logits().unwrap().to_vec()
+        llm.logits(&state).unwrap().to_vec()
     };
     let whole = logits_of(tokens.len());
     for size in [1, 3, 16, 63, 64, 65] {

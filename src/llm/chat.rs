@@ -35,7 +35,6 @@ use super::notes::Note;
 use super::presets::SamplingOptions;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::source::ModelSource;
-use super::speculation::Speculator;
 use super::state::{SequenceState, SuspendedState};
 use super::template::{ChatMessage, MessageRole, Tool};
 use super::tools::ToolParser;
@@ -99,14 +98,6 @@ enum Held {
 struct Loaded {
     llm: Llm,
     state: SequenceState,
-    ahead: Speculator,
-}
-
-impl Loaded {
-    fn new(llm: Llm, state: SequenceState) -> Box<Self> {
-        let ahead = Speculator::new(&llm);
-        Box::new(Loaded { llm, state, ahead })
-    }
 }
 
 impl Chat {
@@ -154,7 +145,7 @@ impl Chat {
         let woken = parked.take().and_then(|(parked, _permit)| parked.resume(&llm.stamp, llm.model_config()).ok());
         self.seen = self.seen.take().filter(|seen| seen.stamp == llm.stamp);
         let state = woken.unwrap_or_else(|| llm.state());
-        self.held = Held::Loaded(Loaded::new(llm, state));
+        self.held = Held::Loaded(Box::new(Loaded { llm, state }));
         Ok(())
     }
 
@@ -162,12 +153,12 @@ impl Chat {
     pub fn reset_state(&mut self) {
         self.seen = None;
         if let Held::Loaded(loaded) = std::mem::replace(&mut self.held, Held::Unloaded(None)) {
-            let Loaded { llm, state, ahead } = *loaded;
+            let Loaded { llm, state } = *loaded;
             // Dropped before the new one is made: the permit covers only one.
-            drop((state, ahead));
+            drop(state);
             memory::give_back_freed();
             let state = llm.state();
-            self.held = Held::Loaded(Loaded::new(llm, state));
+            self.held = Held::Loaded(Box::new(Loaded { llm, state }));
         }
     }
 
@@ -179,7 +170,7 @@ impl Chat {
     /// Bytes held now: weights, tokenizer and the state of the conversation.
     pub fn memory_footprint(&self) -> Bytes {
         match &self.held {
-            Held::Loaded(loaded) => Bytes(loaded.state.bytes() as u64 + loaded.llm.bytes().0 + loaded.ahead.bytes()),
+            Held::Loaded(loaded) => Bytes(loaded.state.bytes() as u64 + loaded.llm.bytes().0),
             Held::Unloaded(parked) => Bytes(parked.as_ref().map_or(0, |(parked, _)| parked.bytes() as u64)),
         }
     }
@@ -247,7 +238,7 @@ impl ChatSettings {
 impl Loaded {
     /// Unloads the model and keeps the conversation, if there is one and the budget grants it.
     fn suspend(self, budget: &Budget) -> Option<(SuspendedState, Permit)> {
-        let Loaded { llm, state, .. } = self;
+        let Loaded { llm, state } = self;
         if state.is_empty() {
             return None;
         }
@@ -261,7 +252,7 @@ impl Loaded {
     /// Brings the state to the prompt of `request`; a stored beginning in `cache` is not computed
     /// again. Returns the number of tokens computed.
     fn begin(&mut self, request: Request, cache: &PromptCache) -> Result<(usize, Vec<CacheNote>), LlmError> {
-        let Loaded { llm, state, .. } = self;
+        let Loaded { llm, state } = self;
         let system = request.messages.first().filter(|message| message.role == MessageRole::System);
         if !state.is_empty() || (system.is_none() && request.tools.is_empty()) {
             return Ok((0, Vec::new()));

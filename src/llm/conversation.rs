@@ -13,7 +13,7 @@ use super::generator::{Finish, GenerationLimits, Generator, Step};
 use super::loaded::Llm;
 use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
 use super::sampler::Sampler;
-use super::speculation::{Guesses, Speculator};
+use super::speculation::Guesses;
 use super::state::SequenceState;
 use super::template::Thinking;
 use super::thinking::Piece;
@@ -24,7 +24,6 @@ pub struct Conversation {
     llm: Llm,
     ends: Ends,
     state: SequenceState,
-    ahead: Speculator,
     sampler: Sampler,
     /// The system prompt, rendered.
     system: SystemPrompt,
@@ -97,9 +96,9 @@ struct Reply {
 impl Conversation {
     pub fn new(llm: Llm) -> Result<Self, LlmError> {
         let system = SystemPrompt::of_text(&llm.format, &llm.tokenizer, &llm.settings.system_prompt)?;
-        let (state, ahead, sampler) = (llm.state(), Speculator::new(&llm), llm.sampler(&llm.settings.sampling));
+        let (state, sampler) = (llm.state(), llm.sampler(&llm.settings.sampling));
         let ends = Ends::of(&llm.tokenizer);
-        let conversation = Conversation { llm, ends, state, ahead, sampler, system, turns: Vec::new(), answered: None };
+        let conversation = Conversation { llm, ends, state, sampler, system, turns: Vec::new(), answered: None };
         conversation.fit(&[])?;
         Ok(conversation)
     }
@@ -238,11 +237,10 @@ impl Conversation {
     /// breaks off.
     fn generate(&mut self, room: usize, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Reply, LlmError> {
         let limits = GenerationLimits { tokens: room, thought: 0 };
-        let behind = (&self.state, &mut self.ahead);
-        let mut generator = Generator::new(&self.llm, behind, &mut self.sampler, Thinking::Off, limits);
+        let mut generator = Generator::new(&mut self.llm, &self.state, &mut self.sampler, Thinking::Off, limits);
         let mut text = String::new();
         let finish = loop {
-            match generator.step(&self.llm, &mut self.state, &mut self.ahead, &mut self.sampler)? {
+            match generator.step(&mut self.llm, &mut self.state, &mut self.sampler)? {
                 Step::Piece(Piece::GeneratedAnswer(piece)) => {
                     text.push_str(&piece);
                     if on_piece(&piece).is_break() {
@@ -253,8 +251,8 @@ impl Conversation {
                 Step::End(finish) => break finish,
             }
         };
-        self.ahead.settle(&self.llm, &mut self.state);
-        let (tokens, guesses) = (generator.tokens().to_vec(), self.ahead.guesses());
+        generator.settle(&mut self.llm, &mut self.state);
+        let (tokens, guesses) = (generator.tokens().to_vec(), generator.guesses());
         Ok(Reply { text, tokens, finish, steps: generator.steps(), guesses })
     }
 }

@@ -36,6 +36,7 @@ pub struct Llm {
     pub(super) settings: config::LlmPlan,
     /// Identity of the model, which stored states must match.
     pub(super) stamp: Stamp,
+    pub(super) speculator: Speculator,
     notes: Vec<ModelNote>,
     planned: Bytes,
     _permit: Permit,
@@ -83,9 +84,10 @@ impl Prepared {
         // The thread that answers lowers its own priority and reports a refusal by the system.
         let wanted = settings.priority;
         let begin = move || drop(priority::take(wanted));
-        let model = source.load_on(Pool::started_by(settings.threads, begin), drafting)?;
+        let mut model = source.load_on(Pool::started_by(settings.threads, begin), drafting)?;
         let stamp = Stamp::new(&source, &model)?;
-        Ok(Llm { model, tokenizer, format, settings, stamp, notes, planned, _permit: permit })
+        let speculator = Speculator::new(&mut model, tokenizer.used(), &settings);
+        Ok(Llm { model, tokenizer, format, settings, stamp, speculator, notes, planned, _permit: permit })
     }
 }
 
@@ -116,7 +118,7 @@ impl Llm {
     }
 
     pub fn model_config(&self) -> &ModelConfig {
-        &self.model.model_config
+        self.model.model_config()
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
@@ -130,7 +132,7 @@ impl Llm {
 
     /// Creates an empty state, for work below the level of a conversation.
     pub fn state(&self) -> SequenceState {
-        SequenceState::with_cache(&self.model.model_config, self.context(), self.settings.kv_cache.into())
+        SequenceState::with_cache(self.model.model_config(), self.context(), self.settings.kv_cache.into())
     }
 
     /// Creates a sampler that only chooses tokens in this model's tokenizer.
@@ -138,38 +140,51 @@ impl Llm {
         Sampler::new(sampling).within(self.tokenizer.used())
     }
 
-    /// Computes `tokens` after those of `state`; [`SequenceState::logits`] then returns the logits
-    /// of the last.
+    /// Computes `tokens` after those of `state`; [`Llm::logits`] then returns the logits of the
+    /// last.
     ///
     /// Panics when the tokens do not fit the context or are not of the vocabulary.
-    pub fn forward(&self, state: &mut SequenceState, tokens: &[u32]) {
+    pub fn forward(&mut self, state: &mut SequenceState, tokens: &[u32]) {
         self.model.forward(state, tokens);
     }
 
     /// Does [`Llm::forward`] with logits for the best tokens only: see [`Model::forward_best`].
-    pub fn forward_best(&self, state: &mut SequenceState, tokens: &[u32], best: Best) {
+    pub fn forward_best(&mut self, state: &mut SequenceState, tokens: &[u32], best: Best) {
         self.model.forward_best(state, tokens, best);
+    }
+
+    /// Logits after the last position of `state`; see [`Model::logits`].
+    pub fn logits(&mut self, state: &SequenceState) -> Option<&mut [f32]> {
+        self.model.logits(state)
+    }
+
+    /// Logits after the last position of `state`, of the best tokens at least; see
+    /// [`Model::best_logits`].
+    pub fn best_logits(&mut self, state: &SequenceState) -> Option<&mut [f32]> {
+        self.model.best_logits(state)
     }
 
     /// Brings `state` to `prompt` with its logits available; computes only the tokens after the
     /// common beginning. Returns the number of tokens computed.
-    pub(super) fn compute(&self, state: &mut SequenceState, prompt: &[u32]) -> usize {
+    pub(super) fn compute(&mut self, state: &mut SequenceState, prompt: &[u32]) -> usize {
         let known = state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        if known == prompt.len() && known == state.len() && state.logits().is_some() {
-            return 0;
+        self.rollback(state, known);
+        if known == prompt.len() {
+            return usize::from(self.model.recompute_logits(state));
         }
-        // The logits of the last token are needed, so at least that one is computed.
-        let keep = known.min(prompt.len().saturating_sub(1));
-        self.rollback(state, keep);
-        self.forward(state, &prompt[keep..]);
-        prompt.len() - keep
+        self.forward(state, &prompt[known..]);
+        prompt.len() - known
     }
 
     /// Returns a state after `prompt`: the stored one, or one computed now and stored for the next
     /// time. Also returns the number of tokens computed.
-    pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (SequenceState, usize, Vec<CacheNote>) {
+    pub(super) fn begin(
+        &mut self,
+        prompt: &SystemPrompt,
+        cache: &PromptCache,
+    ) -> (SequenceState, usize, Vec<CacheNote>) {
         let form = (self.context(), self.settings.kv_cache.into());
-        let found = cache.get(&self.stamp, &self.model.model_config, form, prompt.tokens());
+        let found = cache.get(&self.stamp, self.model.model_config(), form, prompt.tokens());
         let mut notes = found.notes;
         let mut state = found.state.unwrap_or_else(|| self.state());
         let computed = self.compute(&mut state, prompt.tokens());
@@ -209,15 +224,17 @@ impl Llm {
         Some([&tokens[..kept], &rest].concat())
     }
 
-    /// Bytes held now: the weights and estimates for the tokenizer and the overhead. States are not
-    /// included.
+    /// Bytes held now: the weights, the workspace, speculative decoding and an estimate for the
+    /// tokenizer. States are not included.
     pub fn bytes(&self) -> Bytes {
-        Bytes(self.model.bytes() as u64 + Tokenizer::held_bytes(self.tokenizer.vocabulary()))
+        let model = self.model.bytes() + self.model.workspace_bytes();
+        let rest = self.speculator.bytes() + Tokenizer::held_bytes(self.tokenizer.vocabulary());
+        Bytes((model as u64).saturating_add(rest))
     }
 
     /// Rolls back to the first `len` positions, bit-identical to never having computed the rest;
     /// see [`Model::rollback`].
-    pub fn rollback(&self, state: &mut SequenceState, len: usize) {
+    pub fn rollback(&mut self, state: &mut SequenceState, len: usize) {
         self.model.rollback(state, len);
     }
 }
@@ -250,11 +267,12 @@ fn planned(
     let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
     let kind = KvCacheType::from(settings.kv_cache);
     let state = SequenceState::planned_bytes_with(model_config, settings.context(), kind).ok_or_else(too_large)?;
+    let work = Model::planned_workspace_bytes(model_config).ok_or_else(too_large)?;
     let tokenizer = Tokenizer::held_bytes(model_config.vocabulary);
     let screen = model_config.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
     let ahead = Speculator::planned_bytes(model_config, settings, drafting);
     let weights = source.resident_bytes(drafting);
-    let running = [state as u64, ahead, tokenizer, screen].into_iter().fold(weights, u64::saturating_add);
+    let running = [state as u64, work as u64, ahead, tokenizer, screen].into_iter().fold(weights, u64::saturating_add);
     // Memory for building the tokenizer is freed before the first weight is read.
     Ok(Bytes(running.max(Tokenizer::building_bytes(model_config.vocabulary)).saturating_add(OVERHEAD)))
 }

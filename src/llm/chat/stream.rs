@@ -96,8 +96,8 @@ impl<'c> ChatStream<'c> {
     ) -> Self {
         let mut sampler = loaded.llm.sampler(&options.sampling());
         let limits = GenerationLimits { tokens: room, thought: options.max_thinking_tokens };
-        let Loaded { llm, state, ahead } = &mut *loaded;
-        let generator = Generator::new(llm, (&*state, ahead), &mut sampler, asked.thinking, limits);
+        let Loaded { llm, state } = &mut *loaded;
+        let generator = Generator::new(llm, state, &mut sampler, asked.thinking, limits);
         let reply = ChatReply {
             text: String::new(),
             thought: String::new(),
@@ -135,8 +135,8 @@ impl<'c> ChatStream<'c> {
     }
 
     pub(super) fn step(&mut self) -> Result<(), LlmError> {
-        let Loaded { llm, state, ahead } = &mut *self.loaded;
-        match self.generator.step(llm, state, ahead, &mut self.sampler)? {
+        let Loaded { llm, state } = &mut *self.loaded;
+        match self.generator.step(llm, state, &mut self.sampler)? {
             Step::Nothing => {}
             Step::Piece(Piece::Thought(thought)) => self.waiting.push_back(ChatDelta::Thought(thought)),
             Step::Piece(Piece::GeneratedAnswer(text)) => match &mut self.parser {
@@ -160,9 +160,9 @@ impl<'c> ChatStream<'c> {
             self.reply.finish = Finish::Cancelled;
         }
         self.reply.tokens = self.generator.tokens().len();
-        let Loaded { llm, state, ahead } = &mut *self.loaded;
-        ahead.settle(llm, state);
-        self.reply.stats.guesses = ahead.guesses();
+        let Loaded { llm, state } = &mut *self.loaded;
+        self.generator.settle(llm, state);
+        self.reply.stats.guesses = self.generator.guesses();
         self.reply.stats.steps = self.generator.steps();
         self.reply.stats.decode = Ms::from(self.started.elapsed());
         asked.answer = self.answer(asked.thinking);

@@ -228,7 +228,8 @@ fn an_error_ends_an_answer_as_far_as_it_was_heard() {
     let (_file, mut chat) = chat("llama", 256);
     let messages = [ChatMessage::user("What is it?")];
     let mut stream = chat.generate_stream(&messages, &[], &greedy(8, None)).unwrap();
-    stream.loaded.state.logits().unwrap().fill(f32::NAN);
+    let Loaded { llm, state } = &mut *stream.loaded;
+    llm.logits(state).unwrap().fill(f32::NAN);
     let error = stream.next().unwrap().unwrap_err();
     assert!(matches!(error, LlmError::NotFinite { .. }) && stream.next().is_none());
     assert_eq!(stream.into_reply().finish, Finish::Cancelled);
