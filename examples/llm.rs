@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use sotto::config;
-use sotto::llm::{Conversation, Llm};
+use sotto::llm::{ChatMessage, ChatRequest, Llm, SamplingOptions, Session};
 use sotto::memory::{Budget, resident};
 use sotto::types::{Bytes, Ms};
 
@@ -26,13 +26,20 @@ fn main() -> anyhow::Result<()> {
     let mut llm = Llm::load(Path::new(path), &settings, permit)?;
     let loaded = Ms::from(started.elapsed());
     let held = fill_the_context(&mut llm);
-    let mut conversation = Conversation::new(llm)?;
+    let mut session = Session::new();
     let started = Instant::now();
-    let warm = conversation.warm_up()?;
+    let warm = session.warm_up(&mut llm, &settings.system_prompt, &[])?;
     println!("loaded in {loaded}, {warm} tokens of the system prompt in {}", Ms::from(started.elapsed()));
 
-    let answer = conversation.ask(question, &mut |piece| {
-        print!("{piece}");
+    let messages = [ChatMessage::system(&settings.system_prompt), ChatMessage::user(question)];
+    let options = SamplingOptions {
+        max_tokens: settings.max_tokens,
+        disable_thinking: true,
+        ..SamplingOptions::of(&settings.sampling)
+    };
+    let request = ChatRequest { messages: &messages, tools: &[], options: &options };
+    let answer = session.generate(&mut llm, &request, &mut |delta| {
+        print!("{}", delta.text());
         let _ = std::io::stdout().flush();
         ControlFlow::Continue(())
     })?;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use serde::Deserialize;
 use sotto::config;
-use sotto::llm::{Conversation, Finish, GeneratedAnswer, Llm, LlmError};
+use sotto::llm::{ChatMessage, ChatReply, ChatRequest, Finish, Llm, LlmError, SamplingOptions, Session};
 use sotto::memory::Budget;
 use sotto::store::Catalogue;
 use sotto::types::Bytes;
@@ -43,7 +43,7 @@ fn golden(model: &str) -> Golden {
 fn settings(model: &str) -> config::LlmPlan {
     config::LlmPlan {
         model: model.to_owned(),
-        system_prompt: "You are a helpful voice assistant. GeneratedAnswer in one short sentence.".to_owned(),
+        system_prompt: "You are a helpful voice assistant. Answer in one short sentence.".to_owned(),
         threads: 2,
         context: Some(512),
         priority: config::Priority::Normal,
@@ -70,12 +70,46 @@ fn load(model: &str, settings: &config::LlmPlan) -> Llm {
     Llm::load(&path, settings, permit).unwrap()
 }
 
-fn conversation(model: &str) -> Conversation {
-    Conversation::new(load(model, &settings(model))).unwrap()
+/// A model with one session, and what was said.
+struct Talk {
+    llm: Llm,
+    session: Session,
+    options: SamplingOptions,
+    messages: Vec<ChatMessage>,
 }
 
-fn ask(conversation: &mut Conversation, question: &str) -> GeneratedAnswer {
-    conversation.ask(question, &mut |_| ControlFlow::Continue(())).unwrap()
+impl Talk {
+    fn new(model: &str, settings: &config::LlmPlan) -> Talk {
+        let options = SamplingOptions {
+            max_tokens: settings.max_tokens,
+            disable_thinking: true,
+            ..SamplingOptions::of(&settings.sampling)
+        };
+        let messages = vec![ChatMessage::system(&settings.system_prompt)];
+        Talk { llm: load(model, settings), session: Session::new(), options, messages }
+    }
+
+    /// Calls `run` with a request that ends with `question`.
+    fn with<T>(&mut self, question: &str, run: impl FnOnce(&mut Session, &mut Llm, &ChatRequest) -> T) -> T {
+        let messages = [&self.messages[..], &[ChatMessage::user(question)]].concat();
+        run(&mut self.session, &mut self.llm, &ChatRequest { messages: &messages, tools: &[], options: &self.options })
+    }
+
+    fn ask_until(&mut self, question: &str, stop: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ChatReply {
+        let reply = self
+            .with(question, |session, llm, request| session.generate(llm, request, &mut |delta| stop(delta.text())));
+        let reply = reply.unwrap();
+        self.messages.extend([ChatMessage::user(question), reply.message()]);
+        reply
+    }
+
+    fn ask(&mut self, question: &str) -> ChatReply {
+        self.ask_until(question, &mut |_| ControlFlow::Continue(()))
+    }
+
+    fn prefill(&mut self, question: &str) -> Result<usize, LlmError> {
+        self.with(question, |session, llm, request| session.prefill(llm, request))
+    }
 }
 
 fn greatest(logits: &[f32]) -> u32 {
@@ -175,13 +209,12 @@ fn any_split_of_a_prompt_gives_the_same_logits() {
 
 #[test]
 fn a_question_gets_its_answer_piece_by_piece() {
-    let mut conversation = conversation(QWEN);
+    let mut talk = Talk::new(QWEN, &settings(QWEN));
     let mut heard = String::new();
-    let answer = conversation.ask("What is the capital of France?", &mut |piece| {
+    let answer = talk.ask_until("What is the capital of France?", &mut |piece| {
         heard.push_str(piece);
         ControlFlow::Continue(())
     });
-    let answer = answer.unwrap();
     assert!(answer.text.contains("Paris"), "{answer:?}");
     assert_eq!((answer.text, answer.finish), (heard, Finish::Stop));
 }
@@ -219,9 +252,11 @@ const ASKED: [(&str, usize); 24] = [
 fn an_end_mark_is_likelier_behind_a_whole_question_than_in_its_middle() {
     let plan = config::load(&config::Sources { cores: 2, ..Default::default() }).unwrap().plan;
     let settings = config::LlmPlan { system_prompt: plan.llm.system_prompt, ..settings(QWEN) };
-    let mut conversation = Conversation::new(load(QWEN, &settings)).unwrap();
-    let mut sentence_end_probability =
-        |text: &str| conversation.sentence_end_probability(text).unwrap().expect("it has words");
+    let mut talk = Talk::new(QWEN, &settings);
+    let mut sentence_end_probability = |text: &str| {
+        let probability = talk.with(text, |session, llm, request| session.sentence_end_probability(llm, request));
+        probability.unwrap().expect("it has words")
+    };
     let (mut clear, mut cut_clear) = (0, 0);
     for (question, words) in ASKED {
         let beginning: Vec<&str> = question.split(' ').take(words).collect();
@@ -250,23 +285,24 @@ fn the_catalogue_counts_as_the_plan_does() {
 #[test]
 fn what_was_computed_is_not_computed_again_and_changes_nothing() {
     let questions = ["Name a colour.", "Name another one."];
-    let mut fresh = conversation(SMOLLM);
-    let plain = questions.map(|question| ask(&mut fresh, question));
+    let settings = settings(SMOLLM);
+    let mut fresh = Talk::new(SMOLLM, &settings);
+    let plain = questions.map(|question| fresh.ask(question));
     assert!(plain[1].stats.prefilled_tokens < plain[1].prompt_tokens / 2, "{:?}", plain[1]);
 
-    let mut ahead = conversation(SMOLLM);
-    let system = ahead.warm_up().unwrap();
+    let mut ahead = Talk::new(SMOLLM, &settings);
+    let system = ahead.session.warm_up(&mut ahead.llm, &settings.system_prompt, &[]).unwrap();
     for (question, plain) in questions.into_iter().zip(&plain) {
         for guess in ["Name", "Name a", "Shame on you", question] {
             ahead.prefill(guess).unwrap();
         }
         assert_eq!(ahead.prefill(question).unwrap(), 0, "nothing is left to compute");
-        let answer = ask(&mut ahead, question);
+        let answer = ahead.ask(question);
         assert_eq!((&answer.text, answer.prompt_tokens), (&plain.text, plain.prompt_tokens));
         assert_eq!(answer.stats.prefilled_tokens, 0);
     }
-    ahead.reset();
-    let again = ask(&mut ahead, questions[0]);
+    ahead.messages.truncate(1);
+    let again = ahead.ask(questions[0]);
     assert_eq!((again.text, again.prompt_tokens), (plain[0].text.clone(), plain[0].prompt_tokens));
     assert_eq!(again.stats.prefilled_tokens, 1, "even the question is still there; only its last logits are not");
     assert!(system > 10, "{system}");
@@ -274,15 +310,14 @@ fn what_was_computed_is_not_computed_again_and_changes_nothing() {
 
 #[test]
 fn a_cancelled_answer_keeps_what_was_heard() {
-    let mut conversation = conversation(SMOLLM);
+    let mut talk = Talk::new(SMOLLM, &settings(SMOLLM));
     let mut pieces = 0;
-    let answer = conversation.ask("Tell me a long story.", &mut |_| {
+    let answer = talk.ask_until("Tell me a long story.", &mut |_| {
         pieces += 1;
         if pieces == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let answer = answer.unwrap();
     assert_eq!((answer.finish, answer.tokens, pieces), (Finish::Cancelled, 5, 5));
-    let next = ask(&mut conversation, "Go on.");
+    let next = talk.ask("Go on.");
     // The heard answer's last token, the end of its message, and the new question; nothing else is
     // new.
     let new = next.prompt_tokens - (answer.prompt_tokens + answer.tokens);
@@ -292,19 +327,18 @@ fn a_cancelled_answer_keeps_what_was_heard() {
 #[test]
 fn a_full_context_drops_whole_turns_and_a_question_too_long_is_refused() {
     let tight = config::LlmPlan { context: Some(128), max_tokens: 16, ..settings(SMOLLM) };
-    let mut conversation = Conversation::new(load(SMOLLM, &tight)).unwrap();
-    let mut turns = Vec::new();
+    let mut talk = Talk::new(SMOLLM, &tight);
+    let mut dropped = Vec::new();
     for n in 0..6 {
-        let answer = ask(&mut conversation, &format!("What comes after the number {n}?"));
+        let answer = talk.ask(&format!("What comes after the number {n}?"));
         assert!(answer.prompt_tokens + answer.tokens <= 128, "{answer:?}");
-        turns.push(conversation.turns());
+        dropped.push(answer.dropped_turns);
     }
-    assert!(turns.windows(2).any(|pair| pair[1] <= pair[0]), "{turns:?}");
-    assert!(turns.iter().all(|&kept| kept >= 1), "{turns:?}");
-    let refused = conversation.prefill(&"word ".repeat(200)).unwrap_err();
+    assert!(dropped.is_sorted() && dropped[5] > 0 && dropped[5] < 5, "{dropped:?}");
+    let refused = talk.prefill(&"word ".repeat(200)).unwrap_err();
     assert!(matches!(refused, LlmError::TooLong { context: 128, .. }), "{refused}");
     assert!(refused.to_string().contains("128"), "{refused}");
-    assert!(ask(&mut conversation, "Hello!").tokens > 0, "the conversation goes on");
+    assert!(talk.ask("Hello!").tokens > 0, "the conversation goes on");
 }
 
 #[test]
@@ -313,7 +347,7 @@ fn a_seed_repeats_an_answer() {
     let answer = |seed| {
         let settings =
             config::LlmPlan { sampling: config::Sampling { seed: Some(seed), ..warm.clone() }, ..settings(SMOLLM) };
-        ask(&mut Conversation::new(load(SMOLLM, &settings)).unwrap(), "Tell me a story.").text
+        Talk::new(SMOLLM, &settings).ask("Tell me a story.").text
     };
     assert_eq!(answer(3), answer(3));
     assert_ne!(answer(3), answer(4));

@@ -5,6 +5,7 @@ use std::path::Path;
 use sotto_kernels::{Best, Pool};
 
 use super::LlmError;
+use super::ends::Ends;
 use super::model::Model;
 use super::model_config::ModelConfig;
 use super::notes::ModelNote;
@@ -37,6 +38,11 @@ pub struct Llm {
     /// Identity of the model, which stored states must match.
     pub(super) stamp: Stamp,
     pub(super) speculator: Speculator,
+    /// Tokens that end a sentence.
+    pub(super) ends: Ends,
+    /// Computed system prompts on disk, if any are kept.
+    pub(super) prompt_cache: Option<PromptCache>,
+    cache_notes: Vec<CacheNote>,
     notes: Vec<ModelNote>,
     planned: Bytes,
     _permit: Permit,
@@ -87,12 +93,26 @@ impl Prepared {
         let mut model = source.load_on(Pool::started_by(settings.threads, begin), drafting)?;
         let stamp = Stamp::new(&source, &model)?;
         let speculator = Speculator::new(&mut model, tokenizer.used(), &settings);
-        Ok(Llm { model, tokenizer, format, settings, stamp, speculator, notes, planned, _permit: permit })
+        let ends = Ends::of(&tokenizer);
+        Ok(Llm {
+            model,
+            tokenizer,
+            format,
+            settings,
+            stamp,
+            speculator,
+            ends,
+            prompt_cache: None,
+            cache_notes: Vec::new(),
+            notes,
+            planned,
+            _permit: permit,
+        })
     }
 }
 
 impl Llm {
-    /// Returns the most memory that [`Llm::load`] and one conversation over the full context will
+    /// Returns the most memory that [`Llm::load`] and one session over the full context will
     /// hold: mapped file, keys and values, activations, tokenizer.
     pub fn planned_bytes(path: &Path, settings: &config::LlmPlan) -> Result<Bytes, LlmError> {
         Ok(Prepared::new(ModelSource::open(path)?, settings.clone())?.planned)
@@ -105,6 +125,16 @@ impl Llm {
 
     pub fn planned(&self) -> Bytes {
         self.planned
+    }
+
+    /// Takes the system prompts of new sessions from `cache` from now on, and stores them there.
+    pub fn set_prompt_cache(&mut self, cache: PromptCache) {
+        self.prompt_cache = Some(cache);
+    }
+
+    /// Returns the notes about the prompt cache since the last call.
+    pub fn take_cache_notes(&mut self) -> Vec<CacheNote> {
+        std::mem::take(&mut self.cache_notes)
     }
 
     /// Notes about the model.
@@ -132,7 +162,19 @@ impl Llm {
 
     /// Creates an empty state, for work below the level of a conversation.
     pub fn state(&self) -> SequenceState {
-        SequenceState::with_cache(self.model.model_config(), self.context(), self.settings.kv_cache.into())
+        SequenceState::with_cache(self.model.model_config(), self.context(), self.kv_cache())
+    }
+
+    /// Number format of the KV cache.
+    pub fn kv_cache(&self) -> KvCacheType {
+        self.settings.kv_cache.into()
+    }
+
+    /// Largest number of bytes of one session. [`Llm::planned_bytes`] counts the first one; further
+    /// ones are for their owner to reserve.
+    pub fn session_bytes(&self) -> Bytes {
+        let planned = SequenceState::planned_bytes_with(self.model_config(), self.context(), self.kv_cache());
+        planned.map_or(Bytes(u64::MAX), |bytes| Bytes(bytes as u64))
     }
 
     /// Creates a sampler that only chooses tokens in this model's tokenizer.
@@ -176,23 +218,20 @@ impl Llm {
         prompt.len() - known
     }
 
-    /// Returns a state after `prompt`: the stored one, or one computed now and stored for the next
-    /// time. Also returns the number of tokens computed.
-    pub(super) fn begin(
-        &mut self,
-        prompt: &SystemPrompt,
-        cache: &PromptCache,
-    ) -> (SequenceState, usize, Vec<CacheNote>) {
-        let form = (self.context(), self.settings.kv_cache.into());
-        let found = cache.get(&self.stamp, self.model.model_config(), form, prompt.tokens());
-        let mut notes = found.notes;
+    /// Returns a state after `prompt`, and the number of tokens computed: the state stored in the
+    /// prompt cache, or one computed now and stored there.
+    pub(super) fn start(&mut self, prompt: &SystemPrompt) -> (SequenceState, usize) {
+        let form = (self.context(), self.kv_cache());
+        let get = |cache: &PromptCache| cache.get(&self.stamp, self.model.model_config(), form, prompt.tokens());
+        let found = self.prompt_cache.as_ref().map(get).unwrap_or_default();
+        self.cache_notes.extend(found.notes);
         let mut state = found.state.unwrap_or_else(|| self.state());
         let computed = self.compute(&mut state, prompt.tokens());
         state.mark_turn();
-        if computed > 0 {
-            notes.extend(cache.put(&self.stamp, prompt, &state).err());
+        if let Some(cache) = self.prompt_cache.as_ref().filter(|_| computed > 0) {
+            self.cache_notes.extend(cache.put(&self.stamp, prompt, &state).err());
         }
-        (state, computed, notes)
+        (state, computed)
     }
 
     /// Renders the tokens of a prompt for the next answer to `messages`.
@@ -224,12 +263,16 @@ impl Llm {
         Some([&tokens[..kept], &rest].concat())
     }
 
-    /// Bytes held now: the weights, the workspace, speculative decoding and an estimate for the
-    /// tokenizer. States are not included.
+    /// Bytes held now: the weights, what all sessions share, and an estimate for the tokenizer.
+    /// Sessions are not included.
     pub fn bytes(&self) -> Bytes {
-        let model = self.model.bytes() + self.model.workspace_bytes();
-        let rest = self.speculator.bytes() + Tokenizer::held_bytes(self.tokenizer.vocabulary());
-        Bytes((model as u64).saturating_add(rest))
+        let tokenizer = Tokenizer::held_bytes(self.tokenizer.vocabulary());
+        Bytes((self.model.bytes() as u64 + tokenizer).saturating_add(self.shared_bytes().0))
+    }
+
+    /// Bytes of the workspace and of speculative decoding, which all sessions share.
+    pub fn shared_bytes(&self) -> Bytes {
+        Bytes((self.model.workspace_bytes() as u64).saturating_add(self.speculator.bytes()))
     }
 
     /// Rolls back to the first `len` positions, bit-identical to never having computed the rest;
@@ -282,7 +325,7 @@ mod tests {
     use std::ops::ControlFlow;
 
     use super::super::testing;
-    use super::super::{Conversation, LlmError};
+    use super::super::{ChatRequest, LlmError, SamplingOptions, Session};
     use super::*;
     use crate::memory::Budget;
 
@@ -343,8 +386,10 @@ mod tests {
                 let at = at % file.len();
                 file[at] = byte;
             }
-            if let Ok(mut conversation) = load(&file, Bytes::mib(64)).and_then(Conversation::new) {
-                let _ = conversation.ask("Hi", &mut |_| ControlFlow::Continue(()));
+            if let Ok(mut llm) = load(&file, Bytes::mib(64)) {
+                let options = SamplingOptions { max_tokens: 4, ..SamplingOptions::default() };
+                let request = ChatRequest { messages: &[ChatMessage::user("Hi")], tools: &[], options: &options };
+                let _ = Session::new().generate(&mut llm, &request, &mut |_| ControlFlow::Continue(()));
             }
         }
     }

@@ -18,8 +18,8 @@
 //! be reduced to the least memory it can be resumed from ([`SequenceState::suspend`],
 //! [`SuspendedState::resume`]). Continuing from there is bit-identical.
 //!
-//! The buffers of a computation, with the logits, belong to the model ([`Model::logits`]): a further
-//! state costs nothing but what it remembers.
+//! The buffers of a computation, with the logits, belong to the model ([`Model::logits`]): a
+//! further state costs nothing but what it remembers.
 //!
 //! [`Model::logits`]: super::model::Model::logits
 //! [`Model::rollback`]: super::model::Model::rollback

@@ -5,12 +5,13 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 
+use super::models::SessionModel;
 use super::stage::{Result, Stages, TurnDetector, WakeWordDetector};
 use crate::asr::Whisper;
 use crate::config::{self, Backend, Plan};
 use crate::detect::{SileroVad, SmartTurn, WakeFeatures, WakeWordModel};
 use crate::llm::checkpoint::CONFIG;
-use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
+use crate::llm::{Chat, ChatSettings, Llm, PromptCache, prompts_dir};
 use crate::memory::{self, Budget, Permit};
 use crate::onnx::Onnx;
 use crate::store::{Store, StoreError, TurnModels};
@@ -373,13 +374,14 @@ impl Loader {
     }
 
     /// The language model with the system prompt computed.
-    pub fn language_model(&self) -> Result<Conversation> {
-        let mut conversation = Conversation::new(self.llm()?)?;
-        match prompts_dir(|name| std::env::var_os(name)) {
-            Some(dir) => self.note(&conversation.warm_up_from(&PromptCache::open(&dir, self.plan.llm.prompt_cache))),
-            None => drop(conversation.warm_up()?),
+    pub fn language_model(&self) -> Result<SessionModel> {
+        let mut llm = self.llm()?;
+        if let Some(dir) = prompts_dir(|name| std::env::var_os(name)) {
+            llm.set_prompt_cache(PromptCache::open(&dir, self.plan.llm.prompt_cache));
         }
-        Ok(conversation)
+        let mut model = SessionModel::new(llm, &self.plan.llm)?;
+        self.note(&model.take_cache_notes());
+        Ok(model)
     }
 
     /// The language model alone, for work on tokens.

@@ -6,8 +6,9 @@ use super::stage::{
     LanguageModel, Result, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
 };
 use crate::asr::{Cancel, Transcript, Whisper};
+use crate::config::LlmPlan;
 use crate::detect::{FRAME, SileroVad, SmartTurn, WAKE_STEP, WakeWordModel};
-use crate::llm::Conversation;
+use crate::llm::{CacheNote, ChatMessage, ChatRequest, Llm, LlmError, MessageRole, SamplingOptions, Session};
 use crate::tts::{Sound, Voices};
 use crate::types::SampleRate;
 
@@ -51,25 +52,70 @@ impl Transcriber for Whisper {
     }
 }
 
-impl LanguageModel for Conversation {
+/// A language model that answers the questions of one talker.
+pub struct SessionModel {
+    llm: Llm,
+    session: Session,
+    options: SamplingOptions,
+    /// The system prompt, and all questions and answers since.
+    messages: Vec<ChatMessage>,
+}
+
+impl SessionModel {
+    /// Creates it with the options and the system prompt of `plan`, and computes the system prompt.
+    pub fn new(mut llm: Llm, plan: &LlmPlan) -> Result<Self> {
+        let options = SamplingOptions {
+            max_tokens: plan.max_tokens,
+            disable_thinking: true,
+            ..SamplingOptions::of(&plan.sampling)
+        };
+        let mut session = Session::new();
+        session.warm_up(&mut llm, &plan.system_prompt, &[])?;
+        Ok(SessionModel { llm, session, options, messages: vec![ChatMessage::system(&plan.system_prompt)] })
+    }
+
+    /// Returns the notes about the prompt cache since the last call.
+    pub fn take_cache_notes(&mut self) -> Vec<CacheNote> {
+        self.llm.take_cache_notes()
+    }
+
+    /// Calls `run` with the request for an answer to `question`.
+    fn with_request<T>(
+        &mut self,
+        question: &str,
+        run: impl FnOnce(&mut Session, &mut Llm, &ChatRequest) -> std::result::Result<T, LlmError>,
+    ) -> Result<T> {
+        let messages = [&self.messages[..], &[ChatMessage::user(question)]].concat();
+        let request = ChatRequest { messages: &messages, tools: &[], options: &self.options };
+        Ok(run(&mut self.session, &mut self.llm, &request)?)
+    }
+}
+
+impl LanguageModel for SessionModel {
     fn sentence_end_probability(&mut self, question: &str) -> Result<Option<f32>> {
-        Ok(Conversation::sentence_end_probability(self, question)?)
+        self.with_request(question, |session, llm, request| session.sentence_end_probability(llm, request))
     }
 
     fn answer(&mut self, question: &str, on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<usize> {
-        Ok(self.ask(question, on_piece)?.tokens)
+        let reply = self.with_request(question, |session, llm, request| {
+            session.generate(llm, request, &mut |delta| on_piece(delta.text()))
+        })?;
+        self.messages.extend([ChatMessage::user(question), reply.message()]);
+        Ok(reply.tokens)
     }
 
     fn keep_heard(&mut self, heard: &str) {
-        Conversation::keep_heard(self, heard);
+        if let Some(answer) = self.messages.last_mut().filter(|last| last.role == MessageRole::Assistant) {
+            *answer = ChatMessage::assistant(heard);
+        }
     }
 
     fn forget_last(&mut self) {
-        Conversation::forget_last(self);
+        self.messages.truncate(1.max(self.messages.len().saturating_sub(2)));
     }
 
     fn forget_all(&mut self) {
-        self.reset();
+        self.messages.truncate(1);
     }
 }
 

@@ -207,10 +207,10 @@ fn ten_thousand_tokens_stay_finite_and_take_no_more_memory_than_planned() {
             held.push(state.bytes());
         }
     }
-    // The two attention layers keep 2 x 2 x 32 halves a position, in segments of 128; nothing else
-    // grows.
+    // The two attention layers keep 2 x 2 x 32 halves a position, in segments of 128, and the state
+    // keeps 20 bytes of its token; nothing else grows.
     let grown = held[4] - held[0];
-    assert!(grown.abs_diff(8_000 * 2 * 2 * 2 * 32 * 2) <= 2 * 128 * 2 * 2 * 32 * 2, "{held:?}");
+    assert!(grown.abs_diff(8_000 * (2 * 2 * 2 * 32 * 2 + 20)) <= 2 * 128 * 2 * 2 * 32 * 2, "{held:?}");
     assert!(state.bytes() <= SequenceState::planned_bytes(model.model_config(), TOKENS).unwrap());
 }
 

@@ -101,7 +101,7 @@ pub(super) struct DraftedAnswer {
 impl Speculator {
     /// Creates it for `model`, whose tokenizer uses the first `used` tokens of the vocabulary.
     pub fn new(model: &mut Model, used: usize, settings: &config::LlmPlan) -> Self {
-        let bytes = Self::planned_bytes(model.model_config(), settings, model.drafts());
+        let bytes = Self::own_bytes(model.model_config(), settings, model.drafts());
         let drafting = match settings.speculative_decoding {
             SpeculativeDecoding::Off => None,
             SpeculativeDecoding::Auto => {
@@ -116,20 +116,28 @@ impl Speculator {
         Speculator { drafting, answers: 0, bytes }
     }
 
-    /// Bytes that it takes, for a model that `drafts` or does not.
+    /// Bytes that it takes, for a model that `drafts` or does not, with the further rows of logits
+    /// in the workspace.
     pub fn planned_bytes(model_config: &ModelConfig, settings: &config::LlmPlan, drafts: bool) -> u64 {
-        // The workspace counts the first row.
         let logits = (MOST * size_of::<f32>()) as u64 * model_config.vocabulary as u64;
+        match settings.speculative_decoding {
+            SpeculativeDecoding::Off => 0,
+            SpeculativeDecoding::Auto => Self::own_bytes(model_config, settings, drafts).saturating_add(logits),
+        }
+    }
+
+    /// Bytes of the sources of drafts.
+    fn own_bytes(model_config: &ModelConfig, settings: &config::LlmPlan, drafts: bool) -> u64 {
         let mtp = || Mtp::planned_bytes(model_config, settings.context(), settings.kv_cache.into());
         // A size beyond the address space is refused with the state, which holds more.
         let mtp = if drafts { mtp().map_or(u64::MAX, |bytes| bytes as u64) } else { 0 };
         match settings.speculative_decoding {
             SpeculativeDecoding::Off => 0,
-            SpeculativeDecoding::Auto => mtp.saturating_add(logits + Lookup::planned_bytes(settings.context()) as u64),
+            SpeculativeDecoding::Auto => mtp.saturating_add(Lookup::planned_bytes(settings.context()) as u64),
         }
     }
 
-    /// Bytes held.
+    /// Bytes held, without the logits, which are in the workspace.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
