@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use sotto::config;
-use sotto::llm::{Conversation, Llm};
+use sotto::llm::{ChatMessage, ChatRequest, ChatSession, Llm, SamplingOptions};
 use sotto::memory::{Budget, resident};
 use sotto::types::{Bytes, Ms};
 
@@ -23,16 +23,23 @@ fn main() -> anyhow::Result<()> {
     let started = Instant::now();
     let planned = Llm::planned_bytes(Path::new(path), &settings)?;
     let permit = Budget::new(planned).reserve("llm", planned)?;
-    let llm = Llm::load(Path::new(path), &settings, permit)?;
+    let mut llm = Llm::load(Path::new(path), &settings, permit)?;
     let loaded = Ms::from(started.elapsed());
-    let held = fill_the_context(&llm, llm.context());
-    let mut conversation = Conversation::new(llm)?;
+    let held = fill_the_context(&mut llm);
+    let mut session = ChatSession::new();
     let started = Instant::now();
-    let warm = conversation.warm_up()?;
+    let warm = session.warm_up(&mut llm, &settings.system_prompt, &[])?;
     println!("loaded in {loaded}, {warm} tokens of the system prompt in {}", Ms::from(started.elapsed()));
 
-    let answer = conversation.ask(question, &mut |piece| {
-        print!("{piece}");
+    let messages = [ChatMessage::system(&settings.system_prompt), ChatMessage::user(question)];
+    let options = SamplingOptions {
+        max_tokens: settings.max_tokens,
+        disable_thinking: true,
+        ..SamplingOptions::of(&settings.sampling)
+    };
+    let request = ChatRequest { messages: &messages, tools: &[], options: &options };
+    let answer = session.generate(&mut llm, &request, &mut |delta| {
+        print!("{}", delta.text());
         let _ = std::io::stdout().flush();
         ControlFlow::Continue(())
     })?;
@@ -46,8 +53,8 @@ fn main() -> anyhow::Result<()> {
 
 /// Reads a prompt as long as the context, so that all that was planned is touched. Returns what is
 /// resident then.
-fn fill_the_context(llm: &Llm, context: usize) -> Bytes {
-    let mut state = llm.state();
+fn fill_the_context(llm: &mut Llm) -> Bytes {
+    let (context, mut state) = (llm.context(), llm.state());
     let words = llm.tokenizer().encode("The quick brown fox jumps over the lazy dog. ").unwrap();
     let long: Vec<u32> = words.into_iter().cycle().take(context).collect();
     for tokens in [&long[..128], &long[128..512], &long[512..]] {

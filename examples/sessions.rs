@@ -1,85 +1,51 @@
-//! Several sessions on one engine: a question is asked in each at the same moment, at the pace of
-//! speech. Prints the latency of each session, and what the process holds per session.
+//! Measures the memory of one more session of a language model.
 //!
-//! `cargo run --release --example sessions -- QUESTION.wav [SESSIONS]`
+//! `cargo run --release --example sessions -- MODEL [TOKENS] [CONTEXT]`
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use anyhow::{Context, Result};
+use sotto::config::{LlmPlan, Sources, load};
+use sotto::llm::{ChatMessage, ChatRequest, ChatSession, Llm, SamplingOptions};
+use sotto::memory::{Budget, resident};
+use sotto::types::Bytes;
 
-use anyhow::{Context, Result, bail};
-use sotto::audio;
-use sotto::audio::device::{ClipInput, ClipOutput, Clock, ManualClock, Moment};
-use sotto::config::{self, AudioPlan, EchoMode, Plan, Sources, TurnPlan};
-use sotto::engine::{Engine, Loader, Purpose, Session, SessionAudio, TICK};
-use sotto::memory::resident;
-use sotto::observe::{EventKind, Exchange};
-use sotto::store::{Catalogue, HubEnv, Store, models_dir};
-use sotto::types::{Bytes, SampleRate};
-
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Sessions after the first, which touches what all of them share.
+const FURTHER: u64 = 3;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let question = arguments.next().context("name a question: sessions QUESTION.wav [SESSIONS]")?;
-    let most: usize = arguments.next().map_or(Ok(2), |count| count.parse()).context("SESSIONS is a number")?;
-    let samples: Arc<[f32]> = audio::load_at(Path::new(&question), audio::LONGEST, SampleRate::HEARING)?.samples.into();
-    let plan = config::load(&Sources::of_process(None, Vec::new()))?.plan;
-    let dir = models_dir(plan.models.dir.as_deref(), |name| std::env::var_os(name))?;
-    let loader = Arc::new(Loader::new(plan, Store::open(Catalogue::builtin(), dir, HubEnv::from_env())?));
-    let engine = Engine::start(loader.stages(Purpose::Questions, &|_| ())?, loader.plan())?;
-    let plan = Plan {
-        audio: AudioPlan { echo: EchoMode::Off, ..loader.plan().audio.clone() },
-        turn: TurnPlan { earcons: false, ..loader.plan().turn.clone() },
-        ..loader.plan().clone()
-    };
-    // The first answer of a process also fills caches of the models.
-    ask_in(1, &engine, &plan, &samples)?;
-    for count in [1, most] {
-        let before = resident();
-        let exchanges = ask_in(count, &engine, &plan, &samples)?;
-        let grown = resident().zip(before).map(|(after, before)| Bytes(after.0.saturating_sub(before.0)));
-        println!("{count} at once: the process grew by {}", grown.map_or("?".to_owned(), |grown| grown.to_string()));
-        for Exchange { question, heard, timings, .. } in exchanges {
-            let timings = timings.context("the turn has no last speech sample")?;
-            let whole = |at: Option<f64>| at.map_or("-".to_owned(), |at| format!("{at:.0}"));
-            println!(
-                "  decided {}, first token {}, first sentence {}, first sound heard {} ms: {question} {heard}",
-                whole(timings.turn_end),
-                whole(timings.first_token),
-                whole(timings.first_sentence),
-                whole(timings.first_audio)
-            );
-        }
+    let model = arguments.next().context("name a model: sessions MODEL [TOKENS] [CONTEXT]")?;
+    let tokens = arguments.next().map_or(Ok(1000), |tokens| tokens.parse())?;
+    let context = arguments.next().map(|context| context.parse()).transpose()?;
+    let plan = LlmPlan { context, ..load(&Sources::default())?.plan.llm };
+
+    let planned = Llm::planned_bytes(model.as_ref(), &plan)?;
+    let mut llm = Llm::load(model.as_ref(), &plan, Budget::new(planned).reserve("the language model", planned)?)?;
+    let text = question(&llm, tokens)?;
+    let messages = [ChatMessage::user(text)];
+    let options = SamplingOptions { max_tokens: 16, ..SamplingOptions::default() };
+    let request = ChatRequest { messages: &messages, tools: &[], options: &options };
+
+    let mut first = ChatSession::new();
+    let empty = first.bytes();
+    let computed = first.prefill(&mut llm, &request)?;
+    let before = resident().unwrap_or_default();
+    let mut sessions: Vec<ChatSession> = (0..FURTHER).map(|_| ChatSession::new()).collect();
+    for session in &mut sessions {
+        session.prefill(&mut llm, &request)?;
     }
+    let gained = Bytes((resident().unwrap_or_default().0.saturating_sub(before.0)) / FURTHER);
+    println!("a session: {empty} empty, {} after {computed} tokens ({gained} gained by the process)", first.bytes());
+    first.suspend(&mut llm, &Budget::new(Bytes(u64::MAX)));
+    println!("suspended: {}", first.bytes());
+    println!("shared by all: {}; at most, with {} tokens: {}", llm.shared_bytes(), llm.context(), llm.session_bytes());
     Ok(())
 }
 
-/// Asks the question in `count` sessions at once, each on a thread of its own.
-fn ask_in(count: usize, engine: &Arc<Engine>, plan: &Plan, samples: &Arc<[f32]>) -> Result<Vec<Exchange>> {
-    std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..count).map(|_| scope.spawn(|| ask(engine, plan, samples))).collect();
-        asked.into_iter().map(|session| session.join().expect("a session does not panic")).collect()
-    })
-}
-
-fn ask(engine: &Arc<Engine>, plan: &Plan, samples: &Arc<[f32]>) -> Result<Exchange> {
-    let (manual, begun) = (ManualClock::default(), Instant::now());
-    let clock: Arc<dyn Clock> = Arc::new(manual.clone());
-    let (output, _played) = ClipOutput::new(engine.rate(), clock.clone());
-    let input = ClipInput::new(samples.clone(), clock.clone());
-    let audio = SessionAudio { clock: clock.clone(), input: Box::new(input), output: Box::new(output) };
-    let mut session = Session::start(engine.clone(), audio, plan);
-    while begun.elapsed() < PATIENCE {
-        for event in session.step(TICK)? {
-            match event.kind {
-                EventKind::Exchange(exchange) => return Ok(exchange),
-                EventKind::Failed { why, .. } => bail!("{why}"),
-                _ => {}
-            }
-        }
-        manual.advance(Moment(begun.elapsed().as_nanos() as u64).since(clock.now()));
+/// Returns a text of about `tokens` tokens.
+fn question(llm: &Llm, tokens: usize) -> Result<String> {
+    let mut text = String::new();
+    while llm.tokenizer().encode(&text)?.len() < tokens {
+        text.push_str("The quick brown fox jumps over the lazy dog. ");
     }
-    bail!("no answer came within {} s", PATIENCE.as_secs())
+    Ok(text)
 }

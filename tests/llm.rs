@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use serde::Deserialize;
 use sotto::config;
-use sotto::llm::{Conversation, Finish, GeneratedAnswer, Llm, LlmError};
+use sotto::llm::{ChatMessage, ChatReply, ChatRequest, ChatSession, Finish, Llm, LlmError, SamplingOptions};
 use sotto::memory::Budget;
 use sotto::store::Catalogue;
 use sotto::types::Bytes;
@@ -43,7 +43,7 @@ fn golden(model: &str) -> Golden {
 fn settings(model: &str) -> config::LlmPlan {
     config::LlmPlan {
         model: model.to_owned(),
-        system_prompt: "You are a helpful voice assistant. GeneratedAnswer in one short sentence.".to_owned(),
+        system_prompt: "You are a helpful voice assistant. Answer in one short sentence.".to_owned(),
         threads: 2,
         context: Some(512),
         priority: config::Priority::Normal,
@@ -70,12 +70,46 @@ fn load(model: &str, settings: &config::LlmPlan) -> Llm {
     Llm::load(&path, settings, permit).unwrap()
 }
 
-fn conversation(model: &str) -> Conversation {
-    Conversation::new(load(model, &settings(model))).unwrap()
+/// A model with one session, and what was said.
+struct Talk {
+    llm: Llm,
+    session: ChatSession,
+    options: SamplingOptions,
+    messages: Vec<ChatMessage>,
 }
 
-fn ask(conversation: &mut Conversation, question: &str) -> GeneratedAnswer {
-    conversation.ask(question, &mut |_| ControlFlow::Continue(())).unwrap()
+impl Talk {
+    fn new(model: &str, settings: &config::LlmPlan) -> Talk {
+        let options = SamplingOptions {
+            max_tokens: settings.max_tokens,
+            disable_thinking: true,
+            ..SamplingOptions::of(&settings.sampling)
+        };
+        let messages = vec![ChatMessage::system(&settings.system_prompt)];
+        Talk { llm: load(model, settings), session: ChatSession::new(), options, messages }
+    }
+
+    /// Calls `run` with a request that ends with `question`.
+    fn with<T>(&mut self, question: &str, run: impl FnOnce(&mut ChatSession, &mut Llm, &ChatRequest) -> T) -> T {
+        let messages = [&self.messages[..], &[ChatMessage::user(question)]].concat();
+        run(&mut self.session, &mut self.llm, &ChatRequest { messages: &messages, tools: &[], options: &self.options })
+    }
+
+    fn ask_until(&mut self, question: &str, stop: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ChatReply {
+        let reply = self
+            .with(question, |session, llm, request| session.generate(llm, request, &mut |delta| stop(delta.text())));
+        let reply = reply.unwrap();
+        self.messages.extend([ChatMessage::user(question), reply.message()]);
+        reply
+    }
+
+    fn ask(&mut self, question: &str) -> ChatReply {
+        self.ask_until(question, &mut |_| ControlFlow::Continue(()))
+    }
+
+    fn prefill(&mut self, question: &str) -> Result<usize, LlmError> {
+        self.with(question, |session, llm, request| session.prefill(llm, request))
+    }
 }
 
 fn greatest(logits: &[f32]) -> u32 {
@@ -86,19 +120,19 @@ fn greatest(logits: &[f32]) -> u32 {
 #[test]
 fn logits_are_those_of_llama_cpp() {
     for model in [QWEN, SMOLLM] {
-        let llm = load(model, &settings(model));
+        let mut llm = load(model, &settings(model));
         for (name, Prompt { tokens, best, top }) in golden(model).prompts {
             let mut state = llm.state();
             for (position, &token) in tokens.iter().enumerate() {
                 llm.forward(&mut state, &[token]);
-                let logits = state.logits().unwrap();
+                let logits = llm.logits(&state).unwrap();
                 let case = format!("{model} {name} position {position}");
                 assert!(best[position].is_none_or(|best| best == greatest(logits)), "{case}");
                 top.get(&position).into_iter().for_each(|top| assert_near(logits, top, &case));
             }
             let mut state = llm.state();
             llm.forward(&mut state, &tokens);
-            assert_near(state.logits().unwrap(), &top[&(tokens.len() - 1)], &format!("{model} {name} at once"));
+            assert_near(llm.logits(&state).unwrap(), &top[&(tokens.len() - 1)], &format!("{model} {name} at once"));
         }
     }
 }
@@ -108,7 +142,7 @@ fn logits_are_those_of_llama_cpp() {
 #[test]
 fn a_screened_head_has_the_best_logits_of_the_full_one() {
     for model in [QWEN, SMOLLM] {
-        let llm = load(model, &settings(model));
+        let mut llm = load(model, &settings(model));
         let prompts = golden(model).prompts;
         let mut left_out = 0;
         for (count, Prompt { tokens, .. }) in [1, 40].into_iter().flat_map(|k| prompts.values().map(move |p| (k, p))) {
@@ -116,8 +150,9 @@ fn a_screened_head_has_the_best_logits_of_the_full_one() {
             for (position, &token) in tokens.iter().take(24).enumerate() {
                 let counts = |row| row % 7 != 0;
                 llm.forward(&mut states[0], &[token]);
+                let mut full = llm.logits(&states[0]).unwrap().to_vec();
                 llm.forward_best(&mut states[1], &[token], Best { count, counts: &counts });
-                let [full, best] = states.each_mut().map(|state| state.best_logits().unwrap());
+                let best = llm.best_logits(&states[1]).unwrap();
                 let mut sorted: Vec<f32> = (0..full.len()).filter(|&row| counts(row)).map(|row| full[row]).collect();
                 let (_, &mut floor, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
                 let out = |(full, best): &(&mut f32, &mut f32)| **best == f32::NEG_INFINITY && **full < floor;
@@ -155,14 +190,14 @@ fn tokens_are_those_of_llama_cpp() {
 
 #[test]
 fn any_split_of_a_prompt_gives_the_same_logits() {
-    let llm = load(SMOLLM, &settings(SMOLLM));
+    let mut llm = load(SMOLLM, &settings(SMOLLM));
     let text = "Once upon a time there was a little robot that wanted to learn how to speak. ".repeat(8);
     let tokens = llm.tokenizer().encode(&text).unwrap();
     assert!(tokens.len() > 130, "{}", tokens.len());
-    let logits_of = |size: usize| {
+    let mut logits_of = |size: usize| {
         let mut state = llm.state();
         tokens.chunks(size).for_each(|part| llm.forward(&mut state, part));
-        state.logits().unwrap().to_vec()
+        llm.logits(&state).unwrap().to_vec()
     };
     let whole = logits_of(tokens.len());
     for size in [1, 3, 16, 63, 64, 65] {
@@ -174,13 +209,12 @@ fn any_split_of_a_prompt_gives_the_same_logits() {
 
 #[test]
 fn a_question_gets_its_answer_piece_by_piece() {
-    let mut conversation = conversation(QWEN);
+    let mut talk = Talk::new(QWEN, &settings(QWEN));
     let mut heard = String::new();
-    let answer = conversation.ask("What is the capital of France?", &mut |piece| {
+    let answer = talk.ask_until("What is the capital of France?", &mut |piece| {
         heard.push_str(piece);
         ControlFlow::Continue(())
     });
-    let answer = answer.unwrap();
     assert!(answer.text.contains("Paris"), "{answer:?}");
     assert_eq!((answer.text, answer.finish), (heard, Finish::Stop));
 }
@@ -218,9 +252,11 @@ const ASKED: [(&str, usize); 24] = [
 fn an_end_mark_is_likelier_behind_a_whole_question_than_in_its_middle() {
     let plan = config::load(&config::Sources { cores: 2, ..Default::default() }).unwrap().plan;
     let settings = config::LlmPlan { system_prompt: plan.llm.system_prompt, ..settings(QWEN) };
-    let mut conversation = Conversation::new(load(QWEN, &settings)).unwrap();
-    let mut sentence_end_probability =
-        |text: &str| conversation.sentence_end_probability(text).unwrap().expect("it has words");
+    let mut talk = Talk::new(QWEN, &settings);
+    let mut sentence_end_probability = |text: &str| {
+        let probability = talk.with(text, |session, llm, request| session.sentence_end_probability(llm, request));
+        probability.unwrap().expect("it has words")
+    };
     let (mut clear, mut cut_clear) = (0, 0);
     for (question, words) in ASKED {
         let beginning: Vec<&str> = question.split(' ').take(words).collect();
@@ -249,23 +285,24 @@ fn the_catalogue_counts_as_the_plan_does() {
 #[test]
 fn what_was_computed_is_not_computed_again_and_changes_nothing() {
     let questions = ["Name a colour.", "Name another one."];
-    let mut fresh = conversation(SMOLLM);
-    let plain = questions.map(|question| ask(&mut fresh, question));
+    let settings = settings(SMOLLM);
+    let mut fresh = Talk::new(SMOLLM, &settings);
+    let plain = questions.map(|question| fresh.ask(question));
     assert!(plain[1].stats.prefilled_tokens < plain[1].prompt_tokens / 2, "{:?}", plain[1]);
 
-    let mut ahead = conversation(SMOLLM);
-    let system = ahead.warm_up().unwrap();
+    let mut ahead = Talk::new(SMOLLM, &settings);
+    let system = ahead.session.warm_up(&mut ahead.llm, &settings.system_prompt, &[]).unwrap();
     for (question, plain) in questions.into_iter().zip(&plain) {
         for guess in ["Name", "Name a", "Shame on you", question] {
             ahead.prefill(guess).unwrap();
         }
         assert_eq!(ahead.prefill(question).unwrap(), 0, "nothing is left to compute");
-        let answer = ask(&mut ahead, question);
+        let answer = ahead.ask(question);
         assert_eq!((&answer.text, answer.prompt_tokens), (&plain.text, plain.prompt_tokens));
         assert_eq!(answer.stats.prefilled_tokens, 0);
     }
-    ahead.reset();
-    let again = ask(&mut ahead, questions[0]);
+    ahead.messages.truncate(1);
+    let again = ahead.ask(questions[0]);
     assert_eq!((again.text, again.prompt_tokens), (plain[0].text.clone(), plain[0].prompt_tokens));
     assert_eq!(again.stats.prefilled_tokens, 1, "even the question is still there; only its last logits are not");
     assert!(system > 10, "{system}");
@@ -273,15 +310,14 @@ fn what_was_computed_is_not_computed_again_and_changes_nothing() {
 
 #[test]
 fn a_cancelled_answer_keeps_what_was_heard() {
-    let mut conversation = conversation(SMOLLM);
+    let mut talk = Talk::new(SMOLLM, &settings(SMOLLM));
     let mut pieces = 0;
-    let answer = conversation.ask("Tell me a long story.", &mut |_| {
+    let answer = talk.ask_until("Tell me a long story.", &mut |_| {
         pieces += 1;
         if pieces == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let answer = answer.unwrap();
     assert_eq!((answer.finish, answer.tokens, pieces), (Finish::Cancelled, 5, 5));
-    let next = ask(&mut conversation, "Go on.");
+    let next = talk.ask("Go on.");
     // The heard answer's last token, the end of its message, and the new question; nothing else is
     // new.
     let new = next.prompt_tokens - (answer.prompt_tokens + answer.tokens);
@@ -291,19 +327,18 @@ fn a_cancelled_answer_keeps_what_was_heard() {
 #[test]
 fn a_full_context_drops_whole_turns_and_a_question_too_long_is_refused() {
     let tight = config::LlmPlan { context: Some(128), max_tokens: 16, ..settings(SMOLLM) };
-    let mut conversation = Conversation::new(load(SMOLLM, &tight)).unwrap();
-    let mut turns = Vec::new();
+    let mut talk = Talk::new(SMOLLM, &tight);
+    let mut dropped = Vec::new();
     for n in 0..6 {
-        let answer = ask(&mut conversation, &format!("What comes after the number {n}?"));
+        let answer = talk.ask(&format!("What comes after the number {n}?"));
         assert!(answer.prompt_tokens + answer.tokens <= 128, "{answer:?}");
-        turns.push(conversation.turns());
+        dropped.push(answer.dropped_turns);
     }
-    assert!(turns.windows(2).any(|pair| pair[1] <= pair[0]), "{turns:?}");
-    assert!(turns.iter().all(|&kept| kept >= 1), "{turns:?}");
-    let refused = conversation.prefill(&"word ".repeat(200)).unwrap_err();
+    assert!(dropped.is_sorted() && dropped[5] > 0 && dropped[5] < 5, "{dropped:?}");
+    let refused = talk.prefill(&"word ".repeat(200)).unwrap_err();
     assert!(matches!(refused, LlmError::TooLong { context: 128, .. }), "{refused}");
     assert!(refused.to_string().contains("128"), "{refused}");
-    assert!(ask(&mut conversation, "Hello!").tokens > 0, "the conversation goes on");
+    assert!(talk.ask("Hello!").tokens > 0, "the conversation goes on");
 }
 
 #[test]
@@ -312,7 +347,7 @@ fn a_seed_repeats_an_answer() {
     let answer = |seed| {
         let settings =
             config::LlmPlan { sampling: config::Sampling { seed: Some(seed), ..warm.clone() }, ..settings(SMOLLM) };
-        ask(&mut Conversation::new(load(SMOLLM, &settings)).unwrap(), "Tell me a story.").text
+        Talk::new(SMOLLM, &settings).ask("Tell me a story.").text
     };
     assert_eq!(answer(3), answer(3));
     assert_ne!(answer(3), answer(4));

@@ -163,10 +163,11 @@ fn a_pulled_checkpoint_is_quantised_and_loads() {
         let settings = config::LlmPlan { context: Some(128), ..config::load(&Sources::default()).unwrap().plan.llm };
         let planned = Llm::planned_bytes(&installed.dir, &settings).unwrap();
         let permit = Budget::new(Bytes::mib(64)).reserve("tiny", planned).unwrap();
-        let llm = Llm::load(&installed.dir, &settings, permit).unwrap();
+        let mut llm = Llm::load(&installed.dir, &settings, permit).unwrap();
         let mut state = llm.state();
-        llm.forward(&mut state, &llm.tokenizer().encode("Hello").unwrap());
-        assert!(state.logits().unwrap().iter().all(|logit| logit.is_finite()));
+        let hello = llm.tokenizer().encode("Hello").unwrap();
+        llm.forward(&mut state, &hello);
+        assert!(llm.logits(&state).unwrap().iter().all(|logit| logit.is_finite()));
 
         let asked = bench.hub.asked().len();
         bench.pull(import).unwrap();

@@ -297,9 +297,9 @@ fn golden_models_with_weights_in_floats_pass_in_every_format_and_any_chunks() {
     let folder = goldens::model();
     for path in [folder.join("hf"), folder.join("tiny_gva2-bf16.gguf")] {
         let source = ModelSource::open(&path).unwrap();
-        let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
+        let (case, mut model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
         for chunk in [1, 3, 16, 64, 200] {
-            let report = case.compare(&model, chunk).unwrap();
+            let report = case.compare(&mut model, chunk).unwrap();
             println!("{} in chunks of {chunk}: {:.1e}, {:?}", path.display(), report.logits, report.states.kinds());
             let failures = report.failures(&Tolerances::EXACT);
             assert!(failures.is_empty() && report.states.moments == 11, "{}: {failures:?}", path.display());
@@ -313,9 +313,9 @@ fn golden_models_with_quantised_weights_pass_in_any_chunks() {
     let (folder, mut compared) = (goldens::model(), Vec::new());
     for path in inside(&folder, |name| name.starts_with("mlx_") || name.ends_with("q8_0.gguf")) {
         let source = ModelSource::open(&path).unwrap();
-        let (case, model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
+        let (case, mut model) = (Case::find(&source, &folder).unwrap(), source.load(2).unwrap());
         for chunk in [1, 3, 16, 64, 200] {
-            let report = case.compare(&model, chunk).unwrap();
+            let report = case.compare(&mut model, chunk).unwrap();
             println!("{} in chunks of {chunk}: {:.2e}", path.display(), report.logits);
             let failures = report.failures(&Tolerances::of(&report.precision));
             assert!(failures.is_empty() && report.tokens == 200, "{}: {failures:?}", path.display());

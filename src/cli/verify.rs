@@ -10,10 +10,10 @@ use super::context::AppContext;
 use super::files;
 use crate::engine::Result;
 use crate::llm::ModelSource;
-use crate::llm::SequenceState;
 use crate::llm::verify::VerifyError;
 use crate::llm::verify::against::{Case, ComparisonReport, Tolerances};
 use crate::llm::verify::gate::{self, GateLimits, Rollout};
+use crate::llm::{Model, SequenceState};
 use crate::memory::{Budget, Permit};
 use crate::types::Bytes;
 
@@ -52,9 +52,11 @@ fn against(args: &Verify, folder: &Path, source: &ModelSource, context: &AppCont
     let state =
         SequenceState::planned_bytes(&model_config, case.context().saturating_mul(2)).unwrap_or(usize::MAX) as u64;
     let logits = (case.tokens() as u64).saturating_mul(size_of::<f32>() as u64 * model_config.vocabulary as u64);
-    let _permit = reserve(context, args, [source.resident_bytes(false), state, state, logits].iter().fold(0, add))?;
-    let model = source.load(context.plan().llm.threads)?;
-    let report = case.compare(&model, args.chunk.map_or(case.tokens(), |chunk| chunk.get()))?;
+    let work = Model::planned_workspace_bytes(&model_config).unwrap_or(usize::MAX) as u64;
+    let parts = [source.resident_bytes(false), state, state, work, logits];
+    let _permit = reserve(context, args, parts.iter().fold(0, add))?;
+    let mut model = source.load(context.plan().llm.threads)?;
+    let report = case.compare(&mut model, args.chunk.map_or(case.tokens(), |chunk| chunk.get()))?;
     let usual = Tolerances::of(&report.precision);
     let tolerances = Tolerances {
         logits: args.max_logit_error.map_or(usual.logits, |limit| limit as f32),

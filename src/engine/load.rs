@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 
-use super::models::ConversationModel;
+use super::models::SharedLanguageModel;
 use super::stage::{Result, StageLoader, Stages, TurnDetector, WakeWordDetector};
 use crate::asr::Whisper;
 use crate::config::{self, Backend, Plan};
 use crate::detect::{SileroVad, SmartTurn, WakeFeatures, WakeWordModel};
 use crate::llm::checkpoint::CONFIG;
-use crate::llm::{Chat, ChatSettings, Conversation, Llm, PromptCache, prompts_dir};
+use crate::llm::{Chat, ChatSettings, Llm, PromptCache, prompts_dir};
 use crate::memory::{self, Budget, Permit};
 use crate::onnx::Onnx;
 use crate::store::{Store, StoreError, TurnModels};
@@ -321,9 +321,7 @@ impl Loader {
                     })
                 }),
                 transcriber: self.reloading(Box::new(transcriber), |it| Ok(Box::new(it.transcriber()?))),
-                language_model: self.reloading(Box::new(ConversationModel::new(language_model)), |it| {
-                    Ok(Box::new(ConversationModel::new(it.language_model()?)))
-                }),
+                language_model: self.reloading(Box::new(language_model), |it| Ok(Box::new(it.language_model()?))),
                 synthesizer: self.reloading(Box::new(synthesizer), |it| Ok(Box::new(it.synthesizer()?))),
                 turn_weights: self.turn_weights(),
             })
@@ -391,13 +389,14 @@ impl Loader {
     }
 
     /// The language model with the system prompt computed.
-    pub fn language_model(&self) -> Result<Conversation> {
-        let mut conversation = Conversation::new(self.llm()?)?;
-        match prompts_dir(|name| std::env::var_os(name)) {
-            Some(dir) => self.note(&conversation.warm_up_from(&PromptCache::open(&dir, self.plan.llm.prompt_cache))),
-            None => drop(conversation.warm_up()?),
+    pub fn language_model(&self) -> Result<SharedLanguageModel> {
+        let mut llm = self.llm()?;
+        if let Some(dir) = prompts_dir(|name| std::env::var_os(name)) {
+            llm.set_prompt_cache(PromptCache::open(&dir, self.plan.llm.prompt_cache));
         }
-        Ok(conversation)
+        let mut model = SharedLanguageModel::new(llm, &self.plan.llm)?;
+        self.note(&model.take_cache_notes());
+        Ok(model)
     }
 
     /// The language model alone, for work on tokens.

@@ -1,15 +1,15 @@
 //! Implementation of the pipeline's stages by the models.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::stage::{
-    ChatTurn, LanguageModel, PastExchange, Result, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector,
-    WakeWordDetector,
+    ChatTurn, LanguageModel, Result, Synthesizer, Transcriber, TurnDetector, VoiceActivityDetector, WakeWordDetector,
 };
 use crate::asr::{Cancel, Transcript, Whisper};
+use crate::config::LlmPlan;
 use crate::detect::{FRAME, SileroVad, SmartTurn, VadState, WAKE_STEP, WakeState, WakeWordModel};
-use crate::llm::Conversation;
+use crate::llm::{CacheNote, ChatMessage, ChatRequest, ChatSession, Llm, LlmError, SamplingOptions};
 use crate::tts::{Sound, Voices};
 use crate::types::{SampleRate, SessionId};
 
@@ -65,57 +65,84 @@ impl Synthesizer for Voices {
     }
 }
 
-/// Conversation that answers the questions of one session at a time.
-pub(super) struct ConversationModel {
-    conversation: Conversation,
-    given: Vec<PastExchange>,
-    session: SessionId,
-    pieces: VecDeque<String>,
+/// Language model that any number of talkers share.
+pub struct SharedLanguageModel {
+    llm: Llm,
+    options: SamplingOptions,
+    system: ChatMessage,
+    /// Computed text of each session.
+    sessions: HashMap<SessionId, ChatSession>,
+    /// A session with the system prompt computed, for the first talker.
+    warm: Option<ChatSession>,
 }
 
-impl ConversationModel {
-    pub(super) fn new(conversation: Conversation) -> Self {
-        ConversationModel { conversation, given: Vec::new(), session: SessionId(0), pieces: VecDeque::new() }
+impl SharedLanguageModel {
+    /// Takes the options and the system prompt of `plan`, and computes the system prompt.
+    pub(super) fn new(mut llm: Llm, plan: &LlmPlan) -> Result<Self> {
+        let options = SamplingOptions {
+            max_tokens: plan.max_tokens,
+            disable_thinking: true,
+            ..SamplingOptions::of(&plan.sampling)
+        };
+        let mut warm = ChatSession::new();
+        warm.warm_up(&mut llm, &plan.system_prompt, &[])?;
+        let (system, warm) = (ChatMessage::system(&plan.system_prompt), Some(warm));
+        Ok(SharedLanguageModel { llm, options, system, sessions: HashMap::new(), warm })
     }
 
-    fn align(&mut self, turn: &ChatTurn) {
-        if self.session != turn.session || turn.history.is_empty() {
-            self.conversation.reset();
-            self.given.clear();
-            self.session = turn.session;
-        }
-        while self.given.len() > turn.history.len() {
-            self.conversation.forget_last();
-            self.given.pop();
-        }
-        if let (Some(given), Some(past)) = (self.given.last_mut(), turn.history.last())
-            && given.answer != past.answer
-        {
-            self.conversation.keep_heard(&past.answer);
-            given.answer.clone_from(&past.answer);
-        }
+    /// Returns the notes about the prompt cache since the last call.
+    pub(super) fn take_cache_notes(&mut self) -> Vec<CacheNote> {
+        self.llm.take_cache_notes()
+    }
+
+    /// Calls `run` with the session of `turn` and the request for its answer.
+    fn with_request<T>(
+        &mut self,
+        turn: &ChatTurn,
+        run: impl FnOnce(&mut ChatSession, &mut Llm, &ChatRequest) -> std::result::Result<T, LlmError>,
+    ) -> Result<T> {
+        let past = turn
+            .history
+            .iter()
+            .flat_map(|past| [ChatMessage::user(past.question.as_str()), ChatMessage::assistant(past.answer.as_str())]);
+        let question = ChatMessage::user(turn.question.as_str());
+        let messages: Vec<_> = std::iter::once(self.system.clone()).chain(past).chain([question]).collect();
+        let request = ChatRequest { messages: &messages, tools: &[], options: &self.options };
+        let begin = || self.warm.take().unwrap_or_default();
+        let session = self.sessions.entry(turn.session).or_insert_with(begin);
+        Ok(run(session, &mut self.llm, &request)?)
     }
 }
 
-impl LanguageModel for ConversationModel {
+impl LanguageModel for SharedLanguageModel {
     fn sentence_end_probability(&mut self, turn: &ChatTurn) -> Result<Option<f32>> {
-        self.align(turn);
-        Ok(self.conversation.sentence_end_probability(&turn.question)?)
+        self.with_request(turn, |session, llm, request| session.sentence_end_probability(llm, request))
     }
 
     fn begin(&mut self, turn: &ChatTurn) -> Result<()> {
-        self.align(turn);
-        self.pieces.clear();
-        let pieces = &mut self.pieces;
-        let answer = self.conversation.ask(&turn.question, &mut |piece| {
-            pieces.push_back(piece.to_owned());
-            ControlFlow::Continue(())
-        })?;
-        self.given.push(PastExchange { question: turn.question.clone(), answer: answer.text });
-        Ok(())
+        self.with_request(turn, |session, llm, request| session.begin(llm, request))
     }
 
-    fn next_piece(&mut self, _: SessionId) -> Result<Option<String>> {
-        Ok(self.pieces.pop_front())
+    fn next_piece(&mut self, session: SessionId) -> Result<Option<String>> {
+        let Some(session) = self.sessions.get_mut(&session) else { return Ok(None) };
+        while let Some(delta) = session.next_delta(&mut self.llm) {
+            let delta = delta?;
+            // Thoughts and tool calls are not spoken.
+            if !delta.text().is_empty() {
+                return Ok(Some(delta.text().to_owned()));
+            }
+        }
+        session.finish(&mut self.llm);
+        Ok(None)
+    }
+
+    fn stop(&mut self, session: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.finish(&mut self.llm);
+        }
+    }
+
+    fn close(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
     }
 }

@@ -131,7 +131,7 @@ impl PrefillMeasurement {
 
 /// Measures `llm` after a warm-up. Panics if its context has fewer than [`Workload::context`]
 /// positions.
-pub fn measure(llm: &Llm, load: &Workload) -> BenchReport {
+pub fn measure(llm: &mut Llm, load: &Workload) -> BenchReport {
     let mut bench = Bench::new(llm, load);
     bench.warm_up();
     let prompt = bench.rates(load.prompt, Bench::read);
@@ -144,7 +144,7 @@ pub fn measure(llm: &Llm, load: &Workload) -> BenchReport {
 }
 
 struct Bench<'a> {
-    llm: &'a Llm,
+    llm: &'a mut Llm,
     load: &'a Workload,
     tokens: Vec<u32>,
     state: SequenceState,
@@ -153,11 +153,12 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(llm: &'a Llm, load: &'a Workload) -> Self {
+    fn new(llm: &'a mut Llm, load: &'a Workload) -> Self {
         let mut random = fastrand::Rng::with_seed(SEED);
         let vocabulary = llm.tokenizer().used() as u32;
         let tokens = (0..load.context()).map(|_| random.u32(..vocabulary)).collect();
-        Bench { llm, load, tokens, state: llm.state(), top_k: None }
+        let state = llm.state();
+        Bench { llm, load, tokens, state, top_k: None }
     }
 
     fn warm_up(&mut self) {
@@ -192,16 +193,16 @@ impl<'a> Bench<'a> {
 
     /// Mean bytes of the head that a step did not read when it needed only the best tokens.
     fn saved(&self) -> usize {
-        let (screening, screen) = (&self.state.work.screening, &self.llm.model.weights.screen);
+        let (screening, screen) = (&self.llm.model.work.screening, &self.llm.model.network.weights.screen);
         let full = screen.as_ref().map_or(0, PrunedMatrix::full_bytes);
         full.saturating_sub(screening.bytes / screening.steps.max(1))
     }
 
     /// Measures one more run by kind of work.
     fn profiled(&mut self, run: impl Fn(&mut Self) -> Duration) -> [Duration; ProfilePart::ALL.len()] {
-        self.state.work.profile.start();
+        self.llm.model.work.profile.start();
         run(self);
-        self.state.work.profile.stop()
+        self.llm.model.work.profile.stop()
     }
 
     /// Times the prefill of the prompt, from an empty state.
@@ -241,7 +242,7 @@ impl<'a> Bench<'a> {
     fn reading(&mut self) -> PrefillMeasurement {
         let middle = self.load.depth + self.load.generate.div_ceil(2);
         self.llm.rollback(&mut self.state, middle);
-        let weights = &self.llm.model.weights;
+        let weights = &self.llm.model.network.weights;
         let mut formats: Vec<(String, usize)> = Vec::new();
         let (mut bytes, mut values) = (0, 0);
         for matrix in weights.streamed().map(|weight| weight.matrix()) {
@@ -265,11 +266,11 @@ impl<'a> Bench<'a> {
 
     /// Shortest time in which all threads read the weights without computing.
     fn fastest_pass(&self) -> Duration {
-        let model = &self.llm.model;
+        let network = &self.llm.model.network;
         let pass = || {
             let started = Instant::now();
-            for weight in model.weights.streamed() {
-                black_box(machine::read(&model.pool, model.simd(), weight.matrix().bytes()));
+            for weight in network.weights.streamed() {
+                black_box(machine::read(&network.pool, network.simd, weight.matrix().bytes()));
             }
             started.elapsed()
         };
@@ -303,10 +304,10 @@ mod tests {
     #[test]
     fn every_family_is_measured_at_every_depth() {
         for family in ["llama", "qwen2", "qwen35"] {
-            let llm = tiny(family);
+            let mut llm = tiny(family);
             for (depth, prompt) in [(0, 1), (0, 64), (9, 2), (57, 64)] {
                 let load = Workload { prompt, generate: 7, depth, repeat: 2, top_k: Some(3), profile: true };
-                let report = measure(&llm, &load);
+                let report = measure(&mut llm, &load);
                 assert_eq!((report.prompt.0.len(), report.decode.0.len()), (2, 2), "{family}");
                 let screened = report.screened.unwrap();
                 assert_eq!((screened.decode.0.len(), screened.saved), (2, 0), "{family}: weights in floats");
@@ -320,7 +321,7 @@ mod tests {
     fn a_profile_names_the_work_that_a_family_does() {
         let load = Workload { prompt: 8, generate: 4, depth: 0, repeat: 1, top_k: None, profile: true };
         for (family, recurs) in [("qwen2", false), ("qwen35", true)] {
-            let profile = measure(&tiny(family), &load).profile.unwrap();
+            let profile = measure(&mut tiny(family), &load).profile.unwrap();
             for part in ProfilePart::ALL {
                 let spent = [profile.prompt, profile.decode].map(|spent| spent[part as usize] > Duration::ZERO);
                 assert_eq!(spent, [recurs || part != ProfilePart::DeltaNetLayer; 2], "{family}: {}", part.name());
@@ -331,8 +332,8 @@ mod tests {
     #[test]
     fn a_deeper_state_is_more_to_read_and_the_weights_are_the_same() {
         let load = |depth| Workload { prompt: 2, generate: 2, depth, repeat: 1, top_k: None, profile: false };
-        let llm = tiny("qwen2");
-        let [near, far] = [0, 40].map(|depth| measure(&llm, &load(depth)).reading);
+        let mut llm = tiny("qwen2");
+        let [near, far] = [0, 40].map(|depth| measure(&mut llm, &load(depth)).reading);
         assert_eq!(near.weights, far.weights);
         // Two layers, f16 keys and values.
         let position = 2 * 2 * llm.model_config().layers * llm.model_config().kv_width();

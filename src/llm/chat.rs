@@ -15,36 +15,23 @@
 //! }
 //! # Ok::<(), sotto::llm::LlmError>(())
 //! ```
-//! The caller owns the messages and sends all of them with each call: the old ones unchanged, new
-//! ones after them. The part in common with the call before is not computed again. An answer that
-//! is sent back as it came ([`ChatReply::message`]) is recognised by its tokens, and so are the
-//! same messages sent again for another answer. Messages that change earlier text are rendered
-//! anew, which is correct and takes longer. So are answers given with thinking on: the model's
-//! format leaves old thoughts out, so the text after them is computed again.
+//! A chat owns a model and one [`ChatSession`], which says what is computed again and what is not. For
+//! several conversations on one model, share an [`Llm`] between sessions.
 
-mod seen;
-mod stream;
-
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::LlmError;
-use super::conversation::GenerationStats;
 use super::loaded::{Llm, Prepared};
 use super::notes::Note;
 use super::presets::SamplingOptions;
-use super::prompt_cache::{CacheNote, PromptCache, SystemPrompt};
+use super::prompt_cache::PromptCache;
+use super::session::{ChatReply, ChatRequest, ChatSession, ChatStream};
 use super::source::ModelSource;
-use super::speculation::Speculator;
-use super::state::{SequenceState, SuspendedState};
-use super::template::{ChatMessage, MessageRole, Tool};
-use super::tools::ToolParser;
-use super::window::Window;
+use super::template::{ChatMessage, Tool};
 use crate::config;
 use crate::memory::{self, Budget, Permit};
-use crate::types::{Bytes, Ms};
-use seen::{Request, Seen};
-pub use stream::{ChatDelta, ChatReply, ChatStream};
+use crate::types::Bytes;
 
 /// Settings a model is loaded with.
 #[derive(Clone, Debug)]
@@ -82,106 +69,77 @@ impl Default for ChatSettings {
 pub struct Chat {
     path: PathBuf,
     settings: ChatSettings,
-    held: Held,
-    /// The last request with its answer.
-    seen: Option<Seen>,
+    /// The model; `None` while it is unloaded.
+    llm: Option<Box<Llm>>,
+    session: ChatSession,
     notes: Vec<Note>,
-}
-
-/// Memory contents: the loaded model, or a suspended conversation.
-enum Held {
-    Loaded(Box<Loaded>),
-    /// A suspended conversation, which continues after a reload, with the permit for its memory.
-    Unloaded(Option<(SuspendedState, Permit)>),
-}
-
-/// A model and the computed state of the conversation.
-struct Loaded {
-    llm: Llm,
-    state: SequenceState,
-    ahead: Speculator,
-}
-
-impl Loaded {
-    fn new(llm: Llm, state: SequenceState) -> Box<Self> {
-        let ahead = Speculator::new(&llm);
-        Box::new(Loaded { llm, state, ahead })
-    }
 }
 
 impl Chat {
     /// Loads a GGUF file, or a folder with safetensors, `config.json` and `tokenizer.json`.
     pub fn from_pretrained(path: impl AsRef<Path>, settings: ChatSettings) -> Result<Self, LlmError> {
         let path = path.as_ref().to_owned();
-        let mut chat = Chat { path, settings, held: Held::Unloaded(None), seen: None, notes: Vec::new() };
+        let mut chat = Chat { path, settings, llm: None, session: ChatSession::new(), notes: Vec::new() };
         chat.reload()?;
         Ok(chat)
     }
 
     pub fn is_loaded(&self) -> bool {
-        matches!(self.held, Held::Loaded(_))
+        self.llm.is_some()
     }
 
     /// Largest number of tokens of prompt and answer together; 0 while the model is not loaded.
     pub fn context(&self) -> usize {
-        match &self.held {
-            Held::Loaded(loaded) => loaded.llm.context(),
-            Held::Unloaded(_) => 0,
-        }
+        self.llm.as_ref().map_or(0, |llm| llm.context())
     }
 
     /// Frees the memory of the model. The conversation's state stays in its smallest form; if the
     /// budget does not grant even that, it is computed again later.
     pub fn unload(&mut self) {
-        self.held = match std::mem::replace(&mut self.held, Held::Unloaded(None)) {
-            Held::Loaded(loaded) => Held::Unloaded(loaded.suspend(&self.settings.budget)),
-            unloaded => unloaded,
-        };
+        if let Some(mut llm) = self.llm.take() {
+            self.session.finish(&mut llm);
+            // Freed first: the conversation may need the bytes of this permit.
+            drop(llm);
+            self.session.park(&self.settings.budget);
+        }
         memory::give_back_freed();
     }
 
     /// Loads the model again, if it is not loaded. If the budget does not grant both the model and
-    /// the suspended conversation, the conversation is computed again.
+    /// the suspended conversation, the conversation is computed again, as it is if another model
+    /// has taken the place of the first.
     pub fn reload(&mut self) -> Result<(), LlmError> {
-        let Held::Unloaded(parked) = &mut self.held else { return Ok(()) };
+        if self.is_loaded() {
+            return Ok(());
+        }
         let source = ModelSource::open(&self.path)?;
         let settings = self.settings.of_model(&source);
         let prepared = Prepared::new(source, settings)?;
-        let permit = permit(&self.settings.budget, prepared.planned(), parked)?;
-        let llm = prepared.load(permit)?;
+        let permit = self.permit(prepared.planned())?;
+        let mut llm = prepared.load(permit)?;
+        if let Some((dir, limit)) = &self.settings.prompt_cache {
+            llm.set_prompt_cache(PromptCache::open(dir, *limit));
+        }
         self.notes.extend(llm.notes().iter().cloned().map(Note::from));
-        // If the model has changed meanwhile, the conversation starts from an empty state.
-        let woken = parked.take().and_then(|(parked, _permit)| parked.resume(&llm.stamp, llm.model_config()).ok());
-        self.seen = self.seen.take().filter(|seen| seen.stamp == llm.stamp);
-        let state = woken.unwrap_or_else(|| llm.state());
-        self.held = Held::Loaded(Loaded::new(llm, state));
+        self.llm = Some(Box::new(llm));
         Ok(())
     }
 
     /// Drops the computed state and the last request, and frees their memory.
     pub fn reset_state(&mut self) {
-        self.seen = None;
-        if let Held::Loaded(loaded) = std::mem::replace(&mut self.held, Held::Unloaded(None)) {
-            let Loaded { llm, state, ahead } = *loaded;
-            // Dropped before the new one is made: the permit covers only one.
-            drop((state, ahead));
-            memory::give_back_freed();
-            let state = llm.state();
-            self.held = Held::Loaded(Loaded::new(llm, state));
-        }
+        self.session.reset();
+        memory::give_back_freed();
     }
 
     /// Returns the notes about the model and the prompt cache since the last call.
     pub fn take_notes(&mut self) -> Vec<Note> {
-        std::mem::take(&mut self.notes)
+        let cache = self.llm.as_mut().map(|llm| llm.take_cache_notes()).unwrap_or_default();
+        std::mem::take(&mut self.notes).into_iter().chain(cache.into_iter().map(Note::from)).collect()
     }
 
-    /// Bytes held now: weights, tokenizer and the state of the conversation.
+    /// Bytes held now: weights, workspace, tokenizer and the state of the conversation.
     pub fn memory_footprint(&self) -> Bytes {
-        match &self.held {
-            Held::Loaded(loaded) => Bytes(loaded.state.bytes() as u64 + loaded.llm.bytes().0 + loaded.ahead.bytes()),
-            Held::Unloaded(parked) => Bytes(parked.as_ref().map_or(0, |(parked, _)| parked.bytes() as u64)),
-        }
+        Bytes(self.llm.as_ref().map_or(0, |llm| llm.bytes().0) + self.session.bytes().0)
     }
 
     /// Returns the answer to `messages`.
@@ -191,38 +149,41 @@ impl Chat {
         tools: &[Tool],
         options: &SamplingOptions,
     ) -> Result<ChatReply, LlmError> {
-        let mut stream = self.generate_stream(messages, tools, options)?;
-        stream.try_for_each(|delta| delta.map(drop))?;
-        Ok(stream.into_reply())
+        let (llm, session) = self.loaded()?;
+        let request = ChatRequest { messages, tools, options };
+        session.generate(llm, &request, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// Returns the answer to `messages` as a stream. Nothing is computed between two pieces, or
-    /// after the stream is dropped; the conversation then keeps the pieces that were returned.
+    /// Returns the answer to `messages` as a stream: see [`ChatSession::stream`].
     pub fn generate_stream(
         &mut self,
         messages: &[ChatMessage],
         tools: &[Tool],
         options: &SamplingOptions,
     ) -> Result<ChatStream<'_>, LlmError> {
-        options.check()?;
-        let started = Instant::now();
-        let Held::Loaded(loaded) = &mut self.held else {
-            return Err(LlmError::NotLoaded { path: self.path.clone() });
+        let (llm, session) = self.loaded()?;
+        session.stream(llm, &ChatRequest { messages, tools, options })
+    }
+
+    fn loaded(&mut self) -> Result<(&mut Llm, &mut ChatSession), LlmError> {
+        match &mut self.llm {
+            Some(llm) => Ok((llm, &mut self.session)),
+            None => Err(LlmError::NotLoaded { path: self.path.clone() }),
+        }
+    }
+
+    /// Reserves memory to load a model. Drops the suspended conversation if that frees enough.
+    fn permit(&mut self, planned: Bytes) -> Result<Permit, LlmError> {
+        let (what, budget) = ("the language model", &self.settings.budget);
+        let refused = match budget.reserve(what, planned) {
+            Ok(permit) => return Ok(permit),
+            Err(refused) => refused,
         };
-        let request = Request { messages, tools, thinking: loaded.llm.format.thinking(options.thinking()) };
-        let window = Window { context: loaded.state.context(), max_tokens: options.max_tokens };
-        let asked = Seen::new(&loaded.llm, self.seen.as_ref(), request, window)?;
-        let (begun, notes) = match &self.settings.prompt_cache {
-            Some((dir, limit)) => loaded.begin(request, &PromptCache::open(dir, *limit))?,
-            None => (0, Vec::new()),
-        };
-        self.notes.extend(notes.into_iter().map(Note::from));
-        let prefilled_tokens = begun + loaded.llm.compute(&mut loaded.state, &asked.0.prompt);
-        loaded.state.mark_turn();
-        let stats =
-            GenerationStats { prefilled_tokens, prefill: Ms::from(started.elapsed()), ..GenerationStats::default() };
-        let parser = (!tools.is_empty()).then(|| ToolParser::new(tools));
-        Ok(ChatStream::new(loaded, &mut self.seen, asked, parser, options, stats))
+        if refused.free.0.saturating_add(self.session.bytes().0) < planned.0 {
+            return Err(refused.into());
+        }
+        self.session.drop_suspended();
+        Ok(budget.reserve(what, planned)?)
     }
 }
 
@@ -242,53 +203,6 @@ impl ChatSettings {
             sampling: SamplingOptions::default().sampling(),
         }
     }
-}
-
-impl Loaded {
-    /// Unloads the model and keeps the conversation, if there is one and the budget grants it.
-    fn suspend(self, budget: &Budget) -> Option<(SuspendedState, Permit)> {
-        let Loaded { llm, state, .. } = self;
-        if state.is_empty() {
-            return None;
-        }
-        let parked = state.suspend(&llm.stamp);
-        // Freed first: the conversation may need the bytes of this permit.
-        drop(llm);
-        let permit = budget.reserve("the conversation", Bytes(parked.bytes() as u64)).ok()?;
-        Some((parked, permit))
-    }
-
-    /// Brings the state to the prompt of `request`; a stored beginning in `cache` is not computed
-    /// again. Returns the number of tokens computed.
-    fn begin(&mut self, request: Request, cache: &PromptCache) -> Result<(usize, Vec<CacheNote>), LlmError> {
-        let Loaded { llm, state, .. } = self;
-        let system = request.messages.first().filter(|message| message.role == MessageRole::System);
-        if !state.is_empty() || (system.is_none() && request.tools.is_empty()) {
-            return Ok((0, Vec::new()));
-        }
-        let text = system.map_or("", |message| &message.content);
-        let Some(prompt) = SystemPrompt::new(&llm.format, &llm.tokenizer, text, request.tools)? else {
-            return Ok((0, Vec::new()));
-        };
-        let (begun, computed, notes) = llm.begin(&prompt, cache);
-        *state = begun;
-        Ok((computed, notes))
-    }
-}
-
-/// Reserves memory to load a model. Drops the suspended conversation if that frees enough.
-fn permit(budget: &Budget, planned: Bytes, parked: &mut Option<(SuspendedState, Permit)>) -> Result<Permit, LlmError> {
-    let what = "the language model";
-    let refused = match budget.reserve(what, planned) {
-        Ok(permit) => return Ok(permit),
-        Err(refused) => refused,
-    };
-    let kept = parked.as_ref().map_or(Bytes(0), |(_, permit)| permit.bytes());
-    if refused.free.0.saturating_add(kept.0) < planned.0 {
-        return Err(refused.into());
-    }
-    *parked = None;
-    Ok(budget.reserve(what, planned)?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::LlmError;
 use super::loaded::Llm;
 use super::sampler::Sampler;
-use super::speculation::Speculator;
+use super::speculation::{DraftedAnswer, Guesses};
 use super::state::SequenceState;
 use super::template::{ChatFormat, Thinking};
 use super::thinking::{Piece, Splitter};
@@ -52,6 +52,7 @@ pub(super) struct GenerationLimits {
 
 pub(super) struct Generator {
     tokens: Vec<u32>,
+    ahead: DraftedAnswer,
     limits: GenerationLimits,
     text: Text,
     /// Tokens that come next regardless of the model's choice.
@@ -70,14 +71,14 @@ enum Text {
 impl Generator {
     /// Creates a generator for an answer after a prompt that `state` has computed.
     pub fn new(
-        llm: &Llm,
-        (state, ahead): (&SequenceState, &mut Speculator),
+        llm: &mut Llm,
+        state: &SequenceState,
         sampler: &mut Sampler,
         thinking: Thinking,
         limits: GenerationLimits,
     ) -> Self {
         sampler.start_answer();
-        ahead.begin(state);
+        let ahead = llm.speculator.begin(state);
         let text = match &llm.format {
             ChatFormat::ChatMl(_) => Text::Plain(Detokenizer::default()),
             ChatFormat::Qwen35(format) => {
@@ -85,8 +86,7 @@ impl Generator {
                 Text::Split(Splitter::new(format, thinking, limits.thought))
             }
         };
-        let tokens = Vec::with_capacity(limits.tokens);
-        Generator { tokens, limits, text, forced: VecDeque::new(), steps: 0, finish: None }
+        Generator { tokens: Vec::new(), ahead, limits, text, forced: VecDeque::new(), steps: 0, finish: None }
     }
 
     /// Tokens of the answer so far.
@@ -98,14 +98,20 @@ impl Generator {
         self.steps
     }
 
+    /// Statistics of the draft tokens so far.
+    pub fn guesses(&self) -> Guesses {
+        self.ahead.guesses()
+    }
+
+    /// Ends the computation of the answer: `state` keeps its tokens and no drafts. The logits are
+    /// dropped, because the sampler has written into them.
+    pub fn settle(&mut self, llm: &mut Llm, state: &mut SequenceState) {
+        self.ahead.settle(&mut llm.model, state);
+        llm.model.spend_logits(state);
+    }
+
     /// Computes the next token. After the end, returns the end again.
-    pub fn step(
-        &mut self,
-        llm: &Llm,
-        state: &mut SequenceState,
-        ahead: &mut Speculator,
-        sampler: &mut Sampler,
-    ) -> Result<Step, LlmError> {
+    pub fn step(&mut self, llm: &mut Llm, state: &mut SequenceState, sampler: &mut Sampler) -> Result<Step, LlmError> {
         if let Some(finish) = self.finish {
             return Ok(Step::End(finish));
         }
@@ -113,7 +119,10 @@ impl Generator {
             return Ok(self.end(Finish::Length));
         }
         if let Some(&last) = self.tokens.last() {
-            ahead.advance(llm, state, last, self.limits.tokens - self.tokens.len(), sampler);
+            let Llm { model, tokenizer, speculator, .. } = &mut *llm;
+            let room = self.limits.tokens - self.tokens.len();
+            let ends = |token| tokenizer.is_control(token);
+            speculator.advance(&mut self.ahead, (model, state), (last, room), &ends, sampler);
             self.steps += 1;
         }
         let token = match self.forced(llm) {
@@ -121,7 +130,7 @@ impl Generator {
                 sampler.remember(token);
                 token
             }
-            None => choose(state.len(), ahead.logits(state), sampler)?,
+            None => choose(state.len(), self.ahead.logits(&mut llm.model, state), sampler)?,
         };
         if llm.tokenizer.is_control(token) {
             return Ok(self.stopped(llm, sampler));

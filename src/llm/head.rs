@@ -11,11 +11,9 @@ use sotto_kernels::{Best, PrunedMatrix, PrunedScratch};
 /// Steps with the full head after screening failed: at the first failure, and at most.
 const PAUSE: std::ops::RangeInclusive<u32> = 8..=128;
 
-/// Logits available at the last position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Extent of the logits after a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Logits {
-    #[default]
-    None,
     /// Logits of at least the requested tokens; -∞ for others.
     Best,
     All,

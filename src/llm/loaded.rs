@@ -5,6 +5,7 @@ use std::path::Path;
 use sotto_kernels::{Best, Pool};
 
 use super::LlmError;
+use super::ends::Ends;
 use super::model::Model;
 use super::model_config::ModelConfig;
 use super::notes::ModelNote;
@@ -36,6 +37,12 @@ pub struct Llm {
     pub(super) settings: config::LlmPlan,
     /// Identity of the model, which stored states must match.
     pub(super) stamp: Stamp,
+    pub(super) speculator: Speculator,
+    /// Tokens that end a sentence.
+    pub(super) ends: Ends,
+    /// Computed system prompts on disk, if any are kept.
+    pub(super) prompt_cache: Option<PromptCache>,
+    cache_notes: Vec<CacheNote>,
     notes: Vec<ModelNote>,
     planned: Bytes,
     _permit: Permit,
@@ -83,14 +90,29 @@ impl Prepared {
         // The thread that answers lowers its own priority and reports a refusal by the system.
         let wanted = settings.priority;
         let begin = move || drop(priority::take(wanted));
-        let model = source.load_on(Pool::started_by(settings.threads, begin), drafting)?;
+        let mut model = source.load_on(Pool::started_by(settings.threads, begin), drafting)?;
         let stamp = Stamp::new(&source, &model)?;
-        Ok(Llm { model, tokenizer, format, settings, stamp, notes, planned, _permit: permit })
+        let speculator = Speculator::new(&mut model, tokenizer.used(), &settings);
+        let ends = Ends::of(&tokenizer);
+        Ok(Llm {
+            model,
+            tokenizer,
+            format,
+            settings,
+            stamp,
+            speculator,
+            ends,
+            prompt_cache: None,
+            cache_notes: Vec::new(),
+            notes,
+            planned,
+            _permit: permit,
+        })
     }
 }
 
 impl Llm {
-    /// Returns the most memory that [`Llm::load`] and one conversation over the full context will
+    /// Returns the most memory that [`Llm::load`] and one session over the full context will
     /// hold: mapped file, keys and values, activations, tokenizer.
     pub fn planned_bytes(path: &Path, settings: &config::LlmPlan) -> Result<Bytes, LlmError> {
         Ok(Prepared::new(ModelSource::open(path)?, settings.clone())?.planned)
@@ -105,6 +127,16 @@ impl Llm {
         self.planned
     }
 
+    /// Takes the system prompts of new sessions from `cache` from now on, and stores them there.
+    pub fn set_prompt_cache(&mut self, cache: PromptCache) {
+        self.prompt_cache = Some(cache);
+    }
+
+    /// Returns the notes about the prompt cache since the last call.
+    pub fn take_cache_notes(&mut self) -> Vec<CacheNote> {
+        std::mem::take(&mut self.cache_notes)
+    }
+
     /// Notes about the model.
     pub fn notes(&self) -> &[ModelNote] {
         &self.notes
@@ -116,7 +148,7 @@ impl Llm {
     }
 
     pub fn model_config(&self) -> &ModelConfig {
-        &self.model.model_config
+        self.model.model_config()
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
@@ -130,7 +162,19 @@ impl Llm {
 
     /// Creates an empty state, for work below the level of a conversation.
     pub fn state(&self) -> SequenceState {
-        SequenceState::with_cache(&self.model.model_config, self.context(), self.settings.kv_cache.into())
+        SequenceState::with_cache(self.model.model_config(), self.context(), self.kv_cache())
+    }
+
+    /// Number format of the KV cache.
+    pub fn kv_cache(&self) -> KvCacheType {
+        self.settings.kv_cache.into()
+    }
+
+    /// Largest number of bytes of one session. [`Llm::planned_bytes`] counts the first one; further
+    /// ones are for their owner to reserve.
+    pub fn session_bytes(&self) -> Bytes {
+        let planned = SequenceState::planned_bytes_with(self.model_config(), self.context(), self.kv_cache());
+        planned.map_or(Bytes(u64::MAX), |bytes| Bytes(bytes as u64))
     }
 
     /// Creates a sampler that only chooses tokens in this model's tokenizer.
@@ -138,46 +182,56 @@ impl Llm {
         Sampler::new(sampling).within(self.tokenizer.used())
     }
 
-    /// Computes `tokens` after those of `state`; [`SequenceState::logits`] then returns the logits
-    /// of the last.
+    /// Computes `tokens` after those of `state`; [`Llm::logits`] then returns the logits of the
+    /// last.
     ///
     /// Panics when the tokens do not fit the context or are not of the vocabulary.
-    pub fn forward(&self, state: &mut SequenceState, tokens: &[u32]) {
+    pub fn forward(&mut self, state: &mut SequenceState, tokens: &[u32]) {
         self.model.forward(state, tokens);
     }
 
     /// Does [`Llm::forward`] with logits for the best tokens only: see [`Model::forward_best`].
-    pub fn forward_best(&self, state: &mut SequenceState, tokens: &[u32], best: Best) {
+    pub fn forward_best(&mut self, state: &mut SequenceState, tokens: &[u32], best: Best) {
         self.model.forward_best(state, tokens, best);
+    }
+
+    /// Logits after the last position of `state`; see [`Model::logits`].
+    pub fn logits(&mut self, state: &SequenceState) -> Option<&mut [f32]> {
+        self.model.logits(state)
+    }
+
+    /// Logits after the last position of `state`, of the best tokens at least; see
+    /// [`Model::best_logits`].
+    pub fn best_logits(&mut self, state: &SequenceState) -> Option<&mut [f32]> {
+        self.model.best_logits(state)
     }
 
     /// Brings `state` to `prompt` with its logits available; computes only the tokens after the
     /// common beginning. Returns the number of tokens computed.
-    pub(super) fn compute(&self, state: &mut SequenceState, prompt: &[u32]) -> usize {
+    pub(super) fn compute(&mut self, state: &mut SequenceState, prompt: &[u32]) -> usize {
         let known = state.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        if known == prompt.len() && known == state.len() && state.logits().is_some() {
-            return 0;
+        self.rollback(state, known);
+        if known == prompt.len() {
+            return usize::from(self.model.recompute_logits(state));
         }
-        // The logits of the last token are needed, so at least that one is computed.
-        let keep = known.min(prompt.len().saturating_sub(1));
-        self.rollback(state, keep);
-        self.forward(state, &prompt[keep..]);
-        prompt.len() - keep
+        self.forward(state, &prompt[known..]);
+        prompt.len() - known
     }
 
-    /// Returns a state after `prompt`: the stored one, or one computed now and stored for the next
-    /// time. Also returns the number of tokens computed.
-    pub(super) fn begin(&self, prompt: &SystemPrompt, cache: &PromptCache) -> (SequenceState, usize, Vec<CacheNote>) {
-        let form = (self.context(), self.settings.kv_cache.into());
-        let found = cache.get(&self.stamp, &self.model.model_config, form, prompt.tokens());
-        let mut notes = found.notes;
+    /// Returns a state after `prompt`, and the number of tokens computed: the state stored in the
+    /// prompt cache, or one computed now and stored there.
+    pub(super) fn start(&mut self, prompt: &SystemPrompt) -> (SequenceState, usize) {
+        let form = (self.context(), self.kv_cache());
+        let get = |cache: &PromptCache| cache.get(&self.stamp, self.model.model_config(), form, prompt.tokens());
+        let found = self.prompt_cache.as_ref().map(get).unwrap_or_default();
+        self.cache_notes.extend(found.notes);
         let mut state = found.state.unwrap_or_else(|| self.state());
         let computed = self.compute(&mut state, prompt.tokens());
         state.mark_turn();
-        if computed > 0 {
-            notes.extend(cache.put(&self.stamp, prompt, &state).err());
+        if let Some(cache) = self.prompt_cache.as_ref().filter(|_| computed > 0) {
+            self.cache_notes.extend(cache.put(&self.stamp, prompt, &state).err());
         }
-        (state, computed, notes)
+        (state, computed)
     }
 
     /// Renders the tokens of a prompt for the next answer to `messages`.
@@ -209,15 +263,21 @@ impl Llm {
         Some([&tokens[..kept], &rest].concat())
     }
 
-    /// Bytes held now: the weights and estimates for the tokenizer and the overhead. States are not
-    /// included.
+    /// Bytes held now: the weights, what all sessions share, and an estimate for the tokenizer.
+    /// Sessions are not included.
     pub fn bytes(&self) -> Bytes {
-        Bytes(self.model.bytes() as u64 + Tokenizer::held_bytes(self.tokenizer.vocabulary()))
+        let tokenizer = Tokenizer::held_bytes(self.tokenizer.vocabulary());
+        Bytes((self.model.bytes() as u64 + tokenizer).saturating_add(self.shared_bytes().0))
+    }
+
+    /// Bytes of the workspace and of speculative decoding, which all sessions share.
+    pub fn shared_bytes(&self) -> Bytes {
+        Bytes((self.model.workspace_bytes() as u64).saturating_add(self.speculator.bytes()))
     }
 
     /// Rolls back to the first `len` positions, bit-identical to never having computed the rest;
     /// see [`Model::rollback`].
-    pub fn rollback(&self, state: &mut SequenceState, len: usize) {
+    pub fn rollback(&mut self, state: &mut SequenceState, len: usize) {
         self.model.rollback(state, len);
     }
 }
@@ -250,11 +310,12 @@ fn planned(
     let too_large = || source.unsupported("a cache too large to be counted", "a smaller context");
     let kind = KvCacheType::from(settings.kv_cache);
     let state = SequenceState::planned_bytes_with(model_config, settings.context(), kind).ok_or_else(too_large)?;
+    let work = Model::planned_workspace_bytes(model_config).ok_or_else(too_large)?;
     let tokenizer = Tokenizer::held_bytes(model_config.vocabulary);
     let screen = model_config.vocabulary as u64 * SCREEN_BYTES_PER_TOKEN;
     let ahead = Speculator::planned_bytes(model_config, settings, drafting);
     let weights = source.resident_bytes(drafting);
-    let running = [state as u64, ahead, tokenizer, screen].into_iter().fold(weights, u64::saturating_add);
+    let running = [state as u64, work as u64, ahead, tokenizer, screen].into_iter().fold(weights, u64::saturating_add);
     // Memory for building the tokenizer is freed before the first weight is read.
     Ok(Bytes(running.max(Tokenizer::building_bytes(model_config.vocabulary)).saturating_add(OVERHEAD)))
 }
@@ -264,7 +325,7 @@ mod tests {
     use std::ops::ControlFlow;
 
     use super::super::testing;
-    use super::super::{Conversation, LlmError};
+    use super::super::{ChatRequest, ChatSession, LlmError, SamplingOptions};
     use super::*;
     use crate::memory::Budget;
 
@@ -325,8 +386,10 @@ mod tests {
                 let at = at % file.len();
                 file[at] = byte;
             }
-            if let Ok(mut conversation) = load(&file, Bytes::mib(64)).and_then(Conversation::new) {
-                let _ = conversation.ask("Hi", &mut |_| ControlFlow::Continue(()));
+            if let Ok(mut llm) = load(&file, Bytes::mib(64)) {
+                let options = SamplingOptions { max_tokens: 4, ..SamplingOptions::default() };
+                let request = ChatRequest { messages: &[ChatMessage::user("Hi")], tools: &[], options: &options };
+                let _ = ChatSession::new().generate(&mut llm, &request, &mut |_| ControlFlow::Continue(()));
             }
         }
     }

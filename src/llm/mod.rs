@@ -3,10 +3,11 @@
 //! ```text
 //! GGUF file, or folder ─ source ─┬─ model_config  sizes and family of the model   immutable
 //! (gguf, checkpoint)             ├─ weights       mapped or packed matrices       immutable
-//!                                ├─ tokenizer     text <-> tokens   ┐
-//!                                └─ template      roles -> tokens   ├─ conversation: voice turns
-//!                                   state         keys, values, …   ┘  chat: reply or stream
-//! model::forward(config, weights, state, tokens) -> logits -> sampler -> generator
+//!                                ├─ tokenizer     text <-> tokens
+//!                                └─ template      roles -> tokens
+//! loaded: all of these, with one workspace           shared by all sessions
+//! session: messages -> tokens; state: keys, values, recurrent state   one for each talker
+//! model::forward(state, tokens) -> logits -> sampler -> generator
 //!                                                          -> thoughts, text, calls
 //! speculation: speculative decoding, with the same answer
 //! ```
@@ -14,12 +15,11 @@
 //! file; [`quantize`] makes a smaller one of it. Configuration, weights and state are separate, so
 //! that another family needs only a new configuration and new mixers, and a state can roll back
 //! without touching a weight. `ends` reads from the logits whether a sentence ends after the
-//! question ([`Conversation::sentence_end_probability`]). Nothing here depends on audio.
+//! question ([`ChatSession::sentence_end_probability`]). Nothing here depends on audio.
 
 pub mod bench;
 mod chat;
 pub mod checkpoint;
-mod conversation;
 mod ends;
 mod error;
 mod generator;
@@ -35,6 +35,7 @@ mod prompt_cache;
 pub mod quantize;
 pub mod reference;
 mod sampler;
+mod session;
 mod source;
 mod speculation;
 mod state;
@@ -49,8 +50,7 @@ pub mod verify;
 mod weights;
 mod window;
 
-pub use chat::{Chat, ChatDelta, ChatReply, ChatSettings, ChatStream};
-pub use conversation::{Conversation, GeneratedAnswer, GenerationStats};
+pub use chat::{Chat, ChatSettings};
 pub use error::LlmError;
 pub use generator::Finish;
 pub use loaded::Llm;
@@ -60,6 +60,7 @@ pub use notes::{ModelNote, Note};
 pub use presets::{OptionError, Preset, SamplingOptions};
 pub use prompt_cache::{CacheNote, CachedState, PromptCache, SystemPrompt, prompts_dir};
 pub use sampler::Sampler;
+pub use session::{ChatDelta, ChatReply, ChatRequest, ChatSession, ChatStream, GenerationStats};
 pub use source::ModelSource;
 pub use speculation::Guesses;
 pub use state::{

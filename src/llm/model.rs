@@ -8,29 +8,32 @@ mod draft;
 #[cfg(test)]
 mod f64_model;
 mod mixers;
+mod network;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
 pub(super) use draft::DRAFTED;
-use sotto_kernels::{Best, Pool, Scratch, Simd, add, matmul_all, rms_norm, silu_mul};
+use sotto_kernels::{Best, Pool, Simd};
 
 use super::LlmError;
-use super::head::Wanted;
+use super::head::{Logits, Wanted};
 use super::model_config::ModelConfig;
-use super::profile::ProfilePart;
 use super::source::ModelSource;
 use super::state::{BATCH, SequenceState, Workspace};
-use super::tensors::{Tensors, Weight};
-use super::weights::{Layer, Linear, Weights};
+use super::tensors::Tensors;
+use super::weights::Weights;
+use network::Network;
 
 /// The network of a checkpoint without tokenizer and conversation, for work on tokens and logits.
+///
+/// All states share its one workspace, which holds the logits of the last call. A state recognises
+/// by the number of the call whether they are its own ([`Model::logits`]); if another state has
+/// computed since, they are computed again.
 pub struct Model {
-    pub(super) model_config: ModelConfig,
-    pub(super) weights: Weights,
-    pub(super) pool: Pool,
-    simd: Simd,
+    pub(super) network: Network,
+    pub(super) work: Workspace,
 }
 
 impl Model {
@@ -43,98 +46,152 @@ impl Model {
     pub(super) fn bind(tensors: &mut impl Tensors, model_config: ModelConfig, pool: Pool) -> Result<Self, LlmError> {
         let simd = Simd::from_env()?;
         let weights = Weights::bind(tensors, &model_config, &pool)?;
-        Ok(Model { model_config, weights, pool, simd })
+        let work = Workspace::new(&model_config);
+        Ok(Model { network: Network { model_config, weights, pool, simd }, work })
     }
 
     /// Bytes of the weights in memory.
     pub fn bytes(&self) -> usize {
-        self.weights.bytes()
+        self.network.weights.bytes()
+    }
+
+    /// Bytes of the workspace. The scratch memory of the products and the delta rule is not
+    /// counted: some hundred kilobytes for each thread.
+    pub fn workspace_bytes(&self) -> usize {
+        self.work.bytes()
+    }
+
+    /// Bytes of the workspace of a model; `None` if they overflow.
+    pub fn planned_workspace_bytes(model_config: &ModelConfig) -> Option<usize> {
+        Workspace::planned_bytes(model_config)
     }
 
     pub fn model_config(&self) -> &ModelConfig {
-        &self.model_config
+        &self.network.model_config
     }
 
     /// Instruction set that the results are computed with.
     pub fn simd(&self) -> Simd {
-        self.simd
+        self.network.simd
     }
 
-    /// Computes `tokens` after the positions of `state` and stores the logits of the last there.
+    /// Computes `tokens` after the positions of `state`; [`Model::logits`] then returns the logits
+    /// of the last.
     ///
     /// Panics when the tokens do not fit the state's context or are not of the vocabulary; the
-    /// conversation sees to both.
-    pub fn forward(&self, state: &mut SequenceState, tokens: &[u32]) {
+    /// session sees to both.
+    pub fn forward(&mut self, state: &mut SequenceState, tokens: &[u32]) {
         self.forward_to(state, tokens, Wanted::All);
     }
 
     /// Does [`Model::forward`], but only computes the logits that can be among the best; the rest
-    /// may be -∞. [`SequenceState::best_logits`] returns them. Computed logits are bit-identical to
-    /// those of [`Model::forward`].
-    pub fn forward_best(&self, state: &mut SequenceState, tokens: &[u32], best: Best) {
+    /// may be -∞. [`Model::best_logits`] returns them. Computed logits are bit-identical to those
+    /// of [`Model::forward`].
+    pub fn forward_best(&mut self, state: &mut SequenceState, tokens: &[u32], best: Best) {
         self.forward_to(state, tokens, Wanted::Best(best));
     }
 
-    fn forward_to(&self, state: &mut SequenceState, tokens: &[u32], wanted: Wanted) {
+    fn forward_to(&mut self, state: &mut SequenceState, tokens: &[u32], wanted: Wanted) {
         let mut last = None;
         self.compute(state, tokens, |_, _, row| last = Some(row));
         if let Some(row) = last {
-            self.head(&mut state.work, row, wanted);
-            state.set_logits(wanted.logits());
+            self.network.head(&mut self.work, row, wanted);
         }
     }
 
     /// Does [`Model::forward`] and also passes the logits after token `at` of them to `watch`.
-    pub fn forward_watching(&self, state: &mut SequenceState, tokens: &[u32], at: usize, watch: impl FnOnce(&[f32])) {
+    pub fn forward_watching(
+        &mut self,
+        state: &mut SequenceState,
+        tokens: &[u32],
+        at: usize,
+        watch: impl FnOnce(&[f32]),
+    ) {
         let (mut last, mut watch) = (None, Some(watch));
-        self.compute(state, tokens, |state, i, row| {
+        self.compute(state, tokens, |model, i, row| {
             if i == at
                 && let Some(watch) = watch.take()
             {
-                self.head(&mut state.work, row, Wanted::All);
-                watch(&state.work.logits);
+                watch(model.head(row));
             }
             last = Some(row);
         });
         if let Some(row) = last {
-            self.head(&mut state.work, row, Wanted::All);
-            state.set_logits(Wanted::All.logits());
+            self.head(row);
         }
     }
 
     /// Does [`Model::forward`] and passes the logits after each token to `each(i, logits)`. For
     /// comparisons; the head is computed for every token.
-    pub fn forward_each(&self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
-        self.compute(state, tokens, |state, i, row| {
-            self.head(&mut state.work, row, Wanted::All);
-            each(i, &state.work.logits);
-        });
-        if !tokens.is_empty() {
-            state.set_logits(Wanted::All.logits());
-        }
+    pub fn forward_each(&mut self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) {
+        self.compute(state, tokens, |model, i, row| each(i, model.head(row)));
     }
 
     /// Computes up to [`BATCH`] tokens after the positions of `state` at once, each bit-identical
-    /// to a step of its own, and writes the logits after each to `logits` `[n, vocabulary]`; the
-    /// state then has no logits. [`Model::rollback`] removes rejected tokens.
+    /// to a step of its own. [`Model::logits_after`] returns the logits after each.
+    /// [`Model::rollback`] removes rejected tokens.
     ///
-    /// Panics as [`Model::forward`] does, or if `logits` has another length.
-    pub(super) fn forward_steps(&self, state: &mut SequenceState, tokens: &[u32], logits: &mut [f32]) {
-        let (n, width) = (tokens.len(), self.model_config.width);
-        state.assert_fits(n);
+    /// Panics as [`Model::forward`] does.
+    pub(super) fn forward_steps(&mut self, state: &mut SequenceState, tokens: &[u32]) {
+        state.assert_fits(tokens.len());
         self.decode(state, tokens, true);
-        let Workspace { stream, normed, scratch, profile, .. } = &mut state.work;
-        let (stream, normed) = (&stream[..n * width], &mut normed[..n * width]);
-        rms_norm(self.simd, stream, &self.weights.norm, self.model_config.norm_eps, normed);
-        self.multiply(&self.weights.head, normed, n, logits, scratch);
-        profile.mark(ProfilePart::Head);
+        self.network.heads(&mut self.work, tokens.len());
+    }
+
+    /// Logits after the last position of `state`, `[vocabulary]`; `None` if they were not requested,
+    /// only those of the best were, or another state has computed since.
+    pub fn logits(&mut self, state: &SequenceState) -> Option<&mut [f32]> {
+        self.work.logits_after(state, state.len()).filter(|(kind, _)| *kind == Logits::All).map(|(_, logits)| logits)
+    }
+
+    /// Logits after the last position as in [`Model::logits`]; after [`Model::forward_best`] only
+    /// the requested ones, and -∞ for others.
+    pub fn best_logits(&mut self, state: &SequenceState) -> Option<&mut [f32]> {
+        self.logits_after(state, state.len())
+    }
+
+    /// Logits after the first `len` positions of `state`, as in [`Model::best_logits`].
+    pub(super) fn logits_after(&mut self, state: &SequenceState, len: usize) -> Option<&mut [f32]> {
+        self.work.logits_after(state, len).map(|(_, logits)| logits)
+    }
+
+    /// Drops the logits of `state`: a sampler has written into them.
+    pub(super) fn spend_logits(&mut self, state: &SequenceState) {
+        if self.best_logits(state).is_some() {
+            self.work.predicted = None;
+        }
+    }
+
+    /// Computes the last position of `state` again, in its original way, if the workspace has no
+    /// logits of it. Returns whether it had to.
+    pub(super) fn recompute_logits(&mut self, state: &mut SequenceState) -> bool {
+        let Some(last) = state.len().checked_sub(1).filter(|_| self.best_logits(state).is_none()) else {
+            return false;
+        };
+        let origins = state.origins(last + 1).to_vec();
+        let token = state.tokens()[last];
+        self.rollback(state, last);
+        match origins[last].alone {
+            true => self.decode(state, &[token], true),
+            false => self.read(state, &[token], |_, _, _| ()),
+        }
+        state.set_origins(&origins);
+        self.work.residual = Some(state.last_rows(1));
+        self.head(0);
+        true
+    }
+
+    /// Residual stream after the last layer at the newest positions of `state`, as far as it is
+    /// still available, `[n, width]`; and the first of these positions.
+    pub(super) fn newest(&self, state: &SequenceState) -> (usize, &[f32]) {
+        self.work.newest(state)
     }
 
     /// Rolls back to the first `len` positions, bit-identical to never having computed the rest
     /// (see [`SequenceState`]). If a DeltaNet layer cannot go back that far, the positions after
     /// the newest checkpoint before it are computed again: fewer than 64 if `len` is among the last
     /// 128, else up to all.
-    pub fn rollback(&self, state: &mut SequenceState, len: usize) {
+    pub fn rollback(&mut self, state: &mut SequenceState, len: usize) {
         if state.goes_back_by_itself(len) {
             state.rewind(len);
             return;
@@ -153,20 +210,15 @@ impl Model {
         state.set_origins(&origins);
     }
 
-    /// Computes one token as a decode step, several as prefill. Calls `each(state, i, row)` when
+    /// Computes one token as a decode step, several as prefill. Calls `each(model, i, row)` when
     /// token `i` is in row `row` of the workspace.
-    fn compute(
-        &self,
-        state: &mut SequenceState,
-        tokens: &[u32],
-        mut each: impl FnMut(&mut SequenceState, usize, usize),
-    ) {
+    fn compute(&mut self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(&mut Self, usize, usize)) {
         state.assert_fits(tokens.len());
         match tokens {
             [] => {}
             [_] => {
                 self.decode(state, tokens, true);
-                each(state, 0, 0);
+                each(self, 0, 0);
             }
             _ => self.read(state, tokens, each),
         }
@@ -175,103 +227,29 @@ impl Model {
     /// Prefills part of a prompt, batch by batch. No batch has one token, because that would be
     /// computed as a decode step: the last two stay together, and a single token is read with a
     /// dummy second token that is then rolled back.
-    fn read(&self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(&mut SequenceState, usize, usize)) {
+    fn read(&mut self, state: &mut SequenceState, tokens: &[u32], mut each: impl FnMut(&mut Self, usize, usize)) {
         if let &[token] = tokens {
             self.decode(state, &[token, token], false);
             state.rewind(state.len() - 1);
-            return each(state, 0, 0);
+            return each(self, 0, 0);
         }
         let mut done = 0;
         while done < tokens.len() {
             let rest = tokens.len() - done;
             let n = if rest == BATCH + 1 { BATCH - 1 } else { rest.min(BATCH) };
             self.decode(state, &tokens[done..done + n], false);
-            (0..n).for_each(|row| each(state, done + row, row));
+            (0..n).for_each(|row| each(self, done + row, row));
             done += n;
         }
     }
 
-    /// Runs all layers over up to [`BATCH`] positions, computed `alone` or together with the
-    /// others.
-    fn decode(&self, state: &mut SequenceState, tokens: &[u32], alone: bool) {
-        let (start, n) = (state.len(), tokens.len());
-        state.work.scratch.as_steps(alone);
-        state.work.profile.begin();
-        state.make_room(n);
-        let mut checkpoint = state.due_checkpoint(n);
-        let mut borders = checkpoint.as_mut().map(|checkpoint| (checkpoint.position, checkpoint.layers.iter_mut()));
-        self.embed(tokens, &mut state.work.stream);
-        for (layer, memory) in self.weights.layers.iter().zip(&mut state.layers) {
-            self.mix(layer, memory, &mut borders, &mut state.work, start, n);
-            self.feed_forward(layer, &mut state.work, n);
-        }
-        state.advance(tokens, alone);
-        if let Some(checkpoint) = checkpoint {
-            state.keep_checkpoint(checkpoint);
-        }
-        state.work.profile.mark(ProfilePart::Other);
+    fn decode(&mut self, state: &mut SequenceState, tokens: &[u32], alone: bool) {
+        self.network.decode(&mut self.work, state, tokens, alone);
     }
 
-    fn embed(&self, tokens: &[u32], stream: &mut [f32]) {
-        let embedding = self.weights.embedding.matrix();
-        for (&token, x) in tokens.iter().zip(stream.chunks_exact_mut(self.model_config.width)) {
-            embedding.unpack_row(token as usize, x);
-        }
-    }
-
-    /// stream += Wdown · (silu(Wgate · h) ∘ Wup · h), h = norm(stream)
-    fn feed_forward(&self, layer: &Layer, work: &mut Workspace, n: usize) {
-        let ModelConfig { width, hidden, norm_eps, .. } = self.model_config;
-        let Workspace { stream, normed, gate, up, scratch, profile, .. } = work;
-        let (stream, normed) = (&mut stream[..n * width], &mut normed[..n * width]);
-        let (gate, up) = (&mut gate[..n * hidden], &mut up[..n * hidden]);
-
-        rms_norm(self.simd, stream, &layer.feed_forward_norm, norm_eps, normed);
-        self.multiply_all([&layer.gate, &layer.up], normed, n, [&mut *gate, &mut *up], scratch);
-        silu_mul(self.simd, gate, up);
-        self.multiply(&layer.down, up, n, normed, scratch);
-        add(self.simd, normed, stream);
-        profile.mark(ProfilePart::FeedForward);
-    }
-
-    /// Computes the logits of one row of the batch; other rows skip the head.
-    fn head(&self, work: &mut Workspace, row: usize, wanted: Wanted) {
-        let width = self.model_config.width;
-        let Workspace { stream, normed, logits, scratch, screening, profile, .. } = work;
-        let (normed, Weights { norm, head, screen, .. }) = (&mut normed[..width], &self.weights);
-        rms_norm(self.simd, &stream[row * width..][..width], norm, self.model_config.norm_eps, normed);
-        let screened = match (wanted, screen) {
-            (Wanted::Best(best), Some(screen)) => screening.screen(screen, |room| {
-                screen.best(&self.pool, self.simd, head.matrix().bytes(), normed, &best, logits, room)
-            }),
-            _ => false,
-        };
-        if !screened {
-            self.multiply(head, normed, 1, logits, scratch);
-        }
-        profile.mark(ProfilePart::Head);
-    }
-
-    fn add_bias(&self, linear: &Linear, y: &mut [f32]) {
-        if let Some(bias) = &linear.bias {
-            y.chunks_exact_mut(bias.len()).for_each(|y| add(self.simd, bias, y));
-        }
-    }
-
-    fn multiply(&self, weight: &Weight, x: &[f32], n: usize, y: &mut [f32], scratch: &mut Scratch) {
-        self.multiply_all([weight], x, n, [y], scratch);
-    }
-
-    /// Computes several products of the same x as one parallel task.
-    fn multiply_all<const M: usize>(
-        &self,
-        weights: [&Weight; M],
-        x: &[f32],
-        n: usize,
-        y: [&mut [f32]; M],
-        scratch: &mut Scratch,
-    ) {
-        let matrices = weights.map(Weight::matrix);
-        matmul_all(&self.pool, self.simd, matrices.each_ref(), x, n, y, scratch);
+    /// Computes the logits of one row of the batch.
+    fn head(&mut self, row: usize) -> &[f32] {
+        self.network.head(&mut self.work, row, Wanted::All);
+        &self.work.logits[..self.network.model_config.vocabulary]
     }
 }

@@ -1,4 +1,4 @@
-//! State of a running model: the memory of every position so far, and its workspace.
+//! State of a sequence: what a model remembers of every position so far.
 //!
 //! Attention layers keep keys and values, which can be truncated anywhere. DeltaNet layers keep a
 //! recurrent state that each token overwrites, so rollback needs help: within the chunk of the last
@@ -18,6 +18,10 @@
 //! be reduced to the least memory it can be resumed from ([`SequenceState::suspend`],
 //! [`SuspendedState::resume`]). Continuing from there is bit-identical.
 //!
+//! The buffers of a computation, with the logits, belong to the model ([`Model::logits`]): a
+//! further state costs nothing but what it remembers.
+//!
+//! [`Model::logits`]: super::model::Model::logits
 //! [`Model::rollback`]: super::model::Model::rollback
 //! [`Model::forward_steps`]: super::model::Model::forward_steps
 
@@ -33,7 +37,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sotto_kernels::{CHUNK, Simd};
 
-use super::head::Logits;
 use super::model_config::ModelConfig;
 pub(super) use checkpoints::DeltaSnapshot;
 use checkpoints::{SPACING, StateCheckpoint, StateCheckpoints};
@@ -44,11 +47,14 @@ pub(super) use memory::{DeltaNetState, LayerKvCache, LayerState};
 pub use parked::SuspendedState;
 pub use snapshot::{Snapshot, StaleSnapshot};
 pub use stamp::Stamp;
-pub(super) use workspace::{BATCH, DeltaWork, Workspace};
+pub(super) use workspace::{BATCH, CallRows, DeltaWork, Workspace};
 
-/// Numbers each call to the model in this process, so that a snapshot can tell whether its
-/// positions still exist.
+/// Numbers each call to a model in this process, so that a snapshot can tell whether its positions
+/// still exist, and a state whether the rows in the workspace are its own.
 static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Positions by which the lists of tokens and origins grow.
+const POSITIONS: usize = 128;
 
 pub struct SequenceState {
     model_config: ModelConfig,
@@ -61,12 +67,6 @@ pub struct SequenceState {
     origins: Vec<StateOrigin>,
     pub(super) layers: Vec<LayerState>,
     checkpoints: StateCheckpoints,
-    pub(super) work: Workspace,
-    /// Extent to which `work.logits` holds the logits of the last position.
-    logits: Logits,
-    /// Number of newest positions whose rows of the residual stream, after the last layer, are
-    /// still in `work`.
-    fresh: usize,
 }
 
 /// The call that computed a position, and whether it was computed as if alone in it.
@@ -84,14 +84,11 @@ impl SequenceState {
 
     pub fn with_cache(model_config: &ModelConfig, context: usize, kind: KvCacheType) -> Self {
         SequenceState {
-            tokens: Vec::with_capacity(positions(context)),
-            origins: Vec::with_capacity(positions(context)),
+            tokens: Vec::new(),
+            origins: Vec::new(),
             context,
             layers: (0..model_config.layers).map(|n| LayerState::new(model_config, n, kind)).collect(),
             checkpoints: StateCheckpoints::default(),
-            work: Workspace::new(model_config),
-            logits: Logits::None,
-            fresh: 0,
             model_config: model_config.clone(),
             kind,
         }
@@ -107,19 +104,16 @@ impl SequenceState {
     pub fn planned_bytes_with(model_config: &ModelConfig, context: usize, kind: KvCacheType) -> Option<usize> {
         let memory = |sum: usize, n| sum.checked_add(LayerState::planned_bytes(model_config, n, context, kind)?);
         let layers = (0..model_config.layers).try_fold(0, memory)?;
-        let positions = context.checked_add(1)?.checked_mul(size_of::<u32>() + size_of::<StateOrigin>())?;
-        let checkpoints = StateCheckpoints::planned_bytes(model_config)?;
-        [positions, checkpoints, Workspace::planned_bytes(model_config)?]
-            .into_iter()
-            .try_fold(layers, usize::checked_add)
+        let positions = context.checked_add(1)?.checked_next_multiple_of(POSITIONS)?;
+        let positions = positions.checked_mul(size_of::<u32>() + size_of::<StateOrigin>())?;
+        layers.checked_add(positions)?.checked_add(StateCheckpoints::planned_bytes(model_config)?)
     }
 
-    /// Bytes held now; at most [`SequenceState::planned_bytes_with`]. The scratch memory of the
-    /// products and the delta rule is not counted: some hundred kilobytes for each thread.
+    /// Bytes held now; at most [`SequenceState::planned_bytes_with`].
     pub fn bytes(&self) -> usize {
         let positions = self.tokens.capacity() * size_of::<u32>() + self.origins.capacity() * size_of::<StateOrigin>();
         let memories = self.layers.iter().map(LayerState::bytes).sum::<usize>();
-        positions + memories + self.checkpoints.bytes() + self.work.bytes()
+        positions + memories + self.checkpoints.bytes()
     }
 
     /// Number of computed positions.
@@ -142,24 +136,6 @@ impl SequenceState {
 
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
-    }
-
-    /// Logits after the last position, `[vocabulary]`; `None` after a rollback, or if they were not
-    /// requested, or only those of the best were.
-    pub fn logits(&mut self) -> Option<&mut [f32]> {
-        self.has_all_logits().then_some(&mut self.work.logits)
-    }
-
-    /// Logits after the last position as in [`SequenceState::logits`]; after
-    /// [`Model::forward_best`] only the requested ones, and -∞ for others.
-    ///
-    /// [`Model::forward_best`]: super::model::Model::forward_best
-    pub fn best_logits(&mut self) -> Option<&mut [f32]> {
-        (self.logits != Logits::None).then_some(&mut self.work.logits)
-    }
-
-    fn has_all_logits(&self) -> bool {
-        self.logits == Logits::All
     }
 
     /// Recurrent state of DeltaNet layer `n`, `[value_heads, key_dim, value_dim]`, heads in the
@@ -186,19 +162,14 @@ impl SequenceState {
 
     /// Copies the state into an independent one that continues from here.
     pub fn fork(&self) -> SequenceState {
-        let mut work = Workspace::new(&self.model_config);
-        work.logits.copy_from_slice(&self.work.logits);
         SequenceState {
             model_config: self.model_config.clone(),
             kind: self.kind,
             context: self.context,
-            tokens: with_room(&self.tokens, positions(self.context)),
-            origins: with_room(&self.origins, positions(self.context)),
+            tokens: self.tokens.clone(),
+            origins: self.origins.clone(),
             layers: self.layers.clone(),
             checkpoints: self.checkpoints.clone(),
-            work,
-            logits: self.logits,
-            fresh: 0,
         }
     }
 
@@ -217,11 +188,9 @@ impl SequenceState {
             return self.len();
         }
         let reached = self.reach(len);
-        self.fresh = self.fresh.saturating_sub(self.len() - reached);
         self.tokens.truncate(reached);
         self.origins.truncate(reached);
         self.checkpoints.forget_after(reached);
-        self.logits = Logits::None;
         reached
     }
 
@@ -262,29 +231,23 @@ impl SequenceState {
         }
     }
 
-    /// Residual stream after the last layer at the newest positions, as far as it is still
-    /// available, `[n, width]`; and the first of these positions.
-    pub(super) fn newest(&self) -> (usize, &[f32]) {
-        (self.len() - self.fresh, &self.work.stream[..self.fresh * self.model_config.width])
-    }
-
-    /// Workspace for another computation. [`SequenceState::newest`] is lost.
-    pub(super) fn room(&mut self) -> &mut Workspace {
-        self.fresh = 0;
-        &mut self.work
-    }
-
-    pub(super) fn set_logits(&mut self, logits: Logits) {
-        self.logits = logits;
-    }
-
-    /// Records that `tokens` were computed in one call, each as if `alone` or not.
-    pub(super) fn advance(&mut self, tokens: &[u32], alone: bool) {
+    /// Records that `tokens` were computed in one call, each as if `alone` or not. Returns their
+    /// rows.
+    pub(super) fn advance(&mut self, tokens: &[u32], alone: bool) -> CallRows {
         let origin = StateOrigin { call: CALLS.fetch_add(1, Ordering::Relaxed), alone };
         self.tokens.extend_from_slice(tokens);
         self.origins.extend(tokens.iter().map(|_| origin));
-        self.fresh = tokens.len();
-        self.logits = Logits::None;
+        CallRows { call: origin.call, positions: self.len() - tokens.len()..self.len() }
+    }
+
+    /// The last `n` positions, at least one, as rows of the call that computed the last.
+    pub(super) fn last_rows(&self, n: usize) -> CallRows {
+        CallRows { call: self.origins[self.len() - 1].call, positions: self.len() - n..self.len() }
+    }
+
+    /// Number of the call that computed `position`.
+    fn call_of(&self, position: usize) -> Option<u64> {
+        self.origins.get(position).map(|origin| origin.call)
     }
 
     /// How the first `len` positions were computed.
@@ -306,6 +269,9 @@ impl SequenceState {
     pub(super) fn make_room(&mut self, more: usize) {
         let wanted = self.tokens.len() + more;
         self.layers.iter_mut().for_each(|layer| layer.grow(wanted));
+        let more = wanted.next_multiple_of(POSITIONS) - self.tokens.len();
+        self.tokens.reserve_exact(more);
+        self.origins.reserve_exact(more);
     }
 
     /// Returns a checkpoint to fill while the next `n` positions are computed, if one is due among
@@ -325,18 +291,6 @@ impl SequenceState {
 /// `None` if there are none.
 fn border(layers: &[LayerState]) -> Option<usize> {
     layers.iter().find_map(|layer| layer.delta().map(DeltaNetState::border))
-}
-
-/// Largest number of positions at any moment: a prefill of one token has a dummy second token,
-/// which is then rolled back.
-fn positions(context: usize) -> usize {
-    context + 1
-}
-
-fn with_room<T: Copy>(values: &[T], room: usize) -> Vec<T> {
-    let mut copy = Vec::with_capacity(room);
-    copy.extend_from_slice(values);
-    copy
 }
 
 #[cfg(test)]

@@ -28,11 +28,11 @@ pub fn run(args: &BenchLlm, context: &AppContext) -> Result<()> {
         profile: args.profile,
     };
     let loader = loader(args.model.as_deref(), load.context(), context)?;
-    let llm = loader.llm().map_err(|error| in_terms_of_the_command_line(error, &load))?;
+    let mut llm = loader.llm().map_err(|error| in_terms_of_the_command_line(error, &load))?;
     loader.take_notes().iter().for_each(|note| context.console().note(note));
     let settings = &loader.plan().llm;
     context.console().note(&format!("measuring {} with {} threads", settings.model, settings.threads));
-    let report = measure(&llm, &load);
+    let report = measure(&mut llm, &load);
     let bench_result = BenchResult { settings, load: &load, llm: &llm, report: &report };
     match args.format.json {
         true => print_json(&bench_result.as_json()),

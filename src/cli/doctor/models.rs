@@ -117,9 +117,9 @@ impl Bench<'_> {
                 (loaded(), self.recognition(|sound| Ok(transcriber.transcribe(sound, &cancel).map(drop)?))?)
             }
             ModelPart::LanguageModel => {
-                let llm = self.loader.llm()?;
+                let mut llm = self.loader.llm()?;
                 let load = loaded();
-                let report = measure(&llm, &WORKLOAD);
+                let report = measure(&mut llm, &WORKLOAD);
                 (load, Work::Tokens { read: report.prompt.median(), written: report.decode.median() })
             }
             ModelPart::Voice => {

@@ -11,7 +11,6 @@ mod user_command;
 mod view;
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
-use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
@@ -59,7 +58,8 @@ pub fn run(args: &Run, context: &AppContext) -> Result<()> {
     let engine = Engine::start(stages, context.plan())?;
     let audio = SessionAudio::open(devices, engine.rate())?;
     let mut session = Session::start(engine, audio, context.plan());
-    let recording = args.record.as_ref().map(|path| record(&mut session, path)).transpose()?;
+    let recorder = args.recorder(session.turn_settings())?;
+    let recording = recorder.map(|recorder| record(&mut session, recorder));
     // Declared here so that it is dropped before the engine, whose stages may take a while to end.
     let (mut face, keys) = face(args, context);
     let commands = (!keys || !stdin().is_terminal()).then(user_command::commands);
@@ -102,15 +102,14 @@ fn check_recording(args: &Run) -> Result<()> {
 
 /// Records the conversation. An error that ends the recording comes through the returned channel,
 /// and the conversation goes on.
-fn record(session: &mut Session, path: &Path) -> Result<Receiver<RecordingError>> {
-    let mut recorder = Recorder::create(path, session.turn_settings())?;
+fn record(session: &mut Session, mut recorder: Recorder) -> Receiver<RecordingError> {
     let (failed, failures) = unbounded();
     session.observe_turns(Box::new(move |at, input, commands| {
         if let Err(error) = recorder.note(at, input, commands) {
             let _ended = failed.send(error);
         }
     }));
-    Ok(failures)
+    failures
 }
 
 /// Chooses the frontend; the flag is true if it reads the keyboard.

@@ -122,7 +122,7 @@ impl SpokenAnswer {
 
     /// Returns the whole text, as it is written.
     pub(super) fn text(&self) -> &str {
-        self.written.trim()
+        &self.written
     }
 
     /// Adds the next sentence for the synthesizer.

@@ -12,6 +12,7 @@ mod tests;
 use sotto_kernels::{matmul, rms_norm};
 
 use super::Model;
+use super::network::Network;
 use crate::llm::LlmError;
 use crate::llm::state::{LayerState, Workspace};
 use crate::llm::tensors::Tensors;
@@ -24,13 +25,16 @@ pub const DRAFTED: usize = 1 << 15;
 impl Model {
     /// Binds the draft block, which the checkpoint must have.
     pub(in crate::llm) fn bind_draft(&mut self, tensors: &mut impl Tensors) -> Result<(), LlmError> {
-        self.weights.bind_draft(tensors, &self.model_config, &self.pool)
+        let Network { model_config, weights, pool, .. } = &mut self.network;
+        weights.bind_draft(tensors, model_config, pool)
     }
 
     pub(in crate::llm) fn drafts(&self) -> bool {
-        self.weights.draft.is_some()
+        self.network.weights.draft.is_some()
     }
+}
 
+impl Network {
     /// Computes from rows of the residual stream after the last layer the hidden values that the
     /// head reads, `[n, width]`.
     pub(in crate::llm) fn hidden(&self, stream: &[f32], hidden: &mut [f32]) {
@@ -55,6 +59,7 @@ impl Model {
         let Draft { join, token_norm, hidden_norm, layer, norm } =
             self.weights.draft.as_ref().expect("only a model that drafts is asked to");
         let (hidden, pairs) = (&mut hidden[..n * width], &mut pairs[..2 * n * width]);
+        work.residual = None;
         work.scratch.as_steps(false);
         work.profile.begin();
         self.embed(next, &mut work.stream);

@@ -4,7 +4,7 @@ use std::slice::IterMut;
 
 use sotto_kernels::{AttentionShape, DeltaInput, DeltaWeights, Keep, add, delta_rule, rms_norm, sigmoid_mul};
 
-use super::Model;
+use super::network::Network;
 use crate::llm::model_config::ModelConfig;
 use crate::llm::profile::ProfilePart;
 use crate::llm::state::{DeltaNetState, DeltaSnapshot, DeltaWork, LayerKvCache, LayerState, Workspace};
@@ -13,7 +13,7 @@ use crate::llm::weights::{Attention, DeltaNetLayer, GatedAttention, Layer, Mixer
 /// Position of a checkpoint that is due, and its layers that are not filled yet.
 pub(super) type Borders<'a> = Option<(usize, IterMut<'a, DeltaSnapshot>)>;
 
-impl Model {
+impl Network {
     /// stream += mixer(norm(stream)) for positions `start..start + n`.
     pub(super) fn mix(
         &self,

@@ -167,13 +167,13 @@ fn every_geometry_follows_the_mathematics() {
             let mut model_config = tiled.clone();
             model_config.delta.as_mut().unwrap().order = order;
             let gguf = testing::open(&file);
-            let model = Model::bind(&mut gguf.binder(), model_config.clone(), Pool::new(2)).unwrap();
-            assert_follows(&format!("{geometry:?} {order:?}"), &model, &model_config, &tensors);
+            let mut model = Model::bind(&mut gguf.binder(), model_config.clone(), Pool::new(2)).unwrap();
+            assert_follows(&format!("{geometry:?} {order:?}"), &mut model, &model_config, &tensors);
         }
     }
 }
 
-fn assert_follows(case: &str, model: &Model, model_config: &ModelConfig, tensors: &RandomTensors) {
+fn assert_follows(case: &str, model: &mut Model, model_config: &ModelConfig, tensors: &RandomTensors) {
     let tokens: Vec<u32> = tokens(100).iter().map(|token| token % VOCABULARY).collect();
     let mut f64_model = F64Model::new(model_config, tensors);
     let wanted: Vec<Vec<f64>> = tokens.iter().map(|&token| f64_model.step(token)).collect();
@@ -204,8 +204,14 @@ fn remembered(state: &SequenceState) -> Vec<Vec<f32>> {
     all
 }
 
+/// Logits after the last position, computed again if another state has computed since.
+fn logits(model: &mut Model, state: &mut SequenceState) -> Vec<f32> {
+    model.recompute_logits(state);
+    model.logits(state).unwrap().to_vec()
+}
+
 /// State of a straight run over the same positions, each alone or together with others.
-fn straight(model: &Model, kind: KvCacheType, history: &[(u32, bool)]) -> SequenceState {
+fn straight(model: &mut Model, kind: KvCacheType, history: &[(u32, bool)]) -> SequenceState {
     let mut state = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
     for run in history.chunk_by(|a, b| a.1 == b.1) {
         let tokens: Vec<u32> = run.iter().map(|(token, _)| *token).collect();
@@ -257,7 +263,7 @@ proptest! {
         deeds in deeds(),
         kind in prop::sample::select(vec![KvCacheType::F16, KvCacheType::Q8]),
     ) {
-        let (model, stamp) = (model("qwen35", 1), Stamp::of_bytes([3; 32]));
+        let (mut model, stamp) = (model("qwen35", 1), Stamp::of_bytes([3; 32]));
         let mut state = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
         let mut history: Vec<(u32, bool)> = Vec::new();
         let mut snapshots = Vec::new();
@@ -278,8 +284,8 @@ proptest! {
                 Deed::Steps(n, kept) if n <= room => {
                     let new: Vec<u32> = tokens(n).iter().map(|token| (token + i as u32) % 256).collect();
                     let within = n <= state.reach_ahead();
-                    model.forward_steps(&mut state, &new, &mut vec![0.0; n * model.model_config().vocabulary]);
-                    prop_assert!(state.logits().is_none());
+                    model.forward_steps(&mut state, &new);
+                    prop_assert!(model.logits(&state).is_some());
                     prop_assert!(!within || state.goes_back_by_itself(history.len() + 1));
                     history.extend(new[..kept].iter().map(|&token| (token, true)));
                     model.rollback(&mut state, history.len());
@@ -311,11 +317,11 @@ proptest! {
             }
             prop_assert_eq!(state.len(), history.len());
         }
-        let mut straight = straight(&model, kind, &history);
+        let mut straight = straight(&mut model, kind, &history);
         prop_assert!(state.tokens() == straight.tokens() && remembered(&state) == remembered(&straight));
         model.forward(&mut state, &[7]);
         model.forward(&mut straight, &[7]);
-        prop_assert_eq!(state.logits().map(|l| l.to_vec()), straight.logits().map(|l| l.to_vec()));
+        prop_assert_eq!(logits(&mut model, &mut state), logits(&mut model, &mut straight));
         prop_assert!(state.bytes() <= SequenceState::planned_bytes_with(model.model_config(), CONTEXT, kind).unwrap());
     }
 }
@@ -323,7 +329,7 @@ proptest! {
 #[test]
 fn a_lone_token_of_a_prompt_is_read_as_among_others() {
     for family in ["llama", "qwen2", "qwen35"] {
-        let model = model(family, 2);
+        let mut model = model(family, 2);
         for (len, cut) in [(65, 64), (2, 1), (129, 65), (33, 32)] {
             let tokens = tokens(len);
             let (mut whole, mut cut_back) =
@@ -344,53 +350,55 @@ fn steps_at_once_are_to_the_bit_as_one_by_one() {
     let geometry = Geometry { key_dim: 128, value_dim: 128, head_dim: 64, rotated: 16, group: 2, ..PLAIN };
     let (file, model_config) = geometry.model_config(&geometry.tensors());
     let wide = Model::bind(&mut testing::open(&file).binder(), model_config, Pool::new(2)).unwrap();
-    for model in [model("llama", 2), model("qwen2", 2), model("qwen35", 2), wide] {
+    for mut model in [model("llama", 2), model("qwen2", 2), model("qwen35", 2), wide] {
         for kind in [KvCacheType::F16, KvCacheType::Q8] {
-            assert_steps_agree(&model, kind);
+            assert_steps_agree(&mut model, kind);
         }
     }
 }
 
-fn assert_steps_agree(model: &Model, kind: KvCacheType) {
-    let (vocabulary, fresh) =
-        (model.model_config().vocabulary, || SequenceState::with_cache(model.model_config(), CONTEXT, kind));
+fn assert_steps_agree(model: &mut Model, kind: KvCacheType) {
+    let fresh = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
     let prompt: Vec<u32> = tokens(150).iter().map(|token| token % VOCABULARY).collect();
-    let (mut alone, mut at_once) = (fresh(), fresh());
+    let (mut alone, mut at_once) = (fresh.fork(), fresh);
     model.forward(&mut alone, &prompt);
     model.forward(&mut at_once, &prompt);
     for n in (1..9).chain([17, 33]) {
-        let mut logits = vec![0.0; n * vocabulary];
-        model.forward_steps(&mut at_once, &prompt[..n], &mut logits);
-        for (token, logits) in prompt[..n].iter().zip(logits.chunks_exact(vocabulary)) {
+        let len = at_once.len();
+        model.forward_steps(&mut at_once, &prompt[..n]);
+        let rows: Vec<Vec<f32>> =
+            (1..=n).map(|more| model.logits_after(&at_once, len + more).unwrap().to_vec()).collect();
+        for (token, logits) in prompt[..n].iter().zip(rows) {
             model.forward(&mut alone, &[*token]);
-            assert_eq!(alone.logits().unwrap(), logits, "{:?} {kind:?} {n} at once", model.model_config().family);
+            let family = model.model_config().family;
+            assert_eq!(model.logits(&alone).unwrap(), logits, "{family:?} {kind:?} {n} at once");
         }
     }
     assert_eq!((alone.tokens(), remembered(&alone)), (at_once.tokens(), remembered(&at_once)));
 }
 
 #[test]
-fn a_snapshot_brings_its_logits_and_is_stale_once_its_positions_are_gone() {
-    let model = model("qwen35", 1);
+fn a_snapshot_is_stale_once_its_positions_are_gone() {
+    let mut model = model("qwen35", 1);
     let mut state = SequenceState::new(model.model_config(), CONTEXT);
     assert_eq!(state.snapshot().len(), 0);
     model.forward(&mut state, &tokens(70));
-    let (snapshot, logits) = (state.snapshot(), state.logits().unwrap().to_vec());
+    let (snapshot, wanted) = (state.snapshot(), logits(&mut model, &mut state));
     let mut fork = state.fork();
     model.forward(&mut state, &[1, 2, 3]);
     state.restore(&snapshot).unwrap();
-    assert_eq!(state.logits().unwrap(), logits);
+    assert_eq!(logits(&mut model, &mut state), wanted);
     model.rollback(&mut state, 60);
     model.forward(&mut state, &tokens(70)[60..]);
     let message = state.restore(&snapshot).unwrap_err().to_string();
     assert!(message.contains("70 positions") && message.contains("again"), "{message}");
     fork.restore(&snapshot).unwrap();
-    assert_eq!(fork.logits().unwrap(), logits);
+    assert_eq!(logits(&mut model, &mut fork), wanted);
 }
 
 #[test]
 fn going_far_back_leaves_what_was_computed_again_where_snapshots_look_for_it() {
-    let model = model("qwen35", 1);
+    let mut model = model("qwen35", 1);
     let mut state = SequenceState::new(model.model_config(), CONTEXT);
     tokens(100).iter().for_each(|&token| model.forward(&mut state, &[token]));
     let snapshot = state.snapshot();
@@ -399,7 +407,11 @@ fn going_far_back_leaves_what_was_computed_again_where_snapshots_look_for_it() {
     state.restore(&snapshot).unwrap();
     assert_eq!(
         remembered(&state),
-        remembered(&straight(&model, KvCacheType::F16, &tokens(100).iter().map(|&t| (t, true)).collect::<Vec<_>>()))
+        remembered(&straight(
+            &mut model,
+            KvCacheType::F16,
+            &tokens(100).iter().map(|&t| (t, true)).collect::<Vec<_>>()
+        ))
     );
 }
 
@@ -414,8 +426,8 @@ fn eight_bits_stay_near_what_is_not_rounded() {
         ("qwen2", KvCacheType::Q8, 3e-2),
         ("qwen35", KvCacheType::Q8, 2e-3),
     ] {
-        let model = model(family, 1);
-        let run = |kind| {
+        let mut model = model(family, 1);
+        let mut run = |kind| {
             let mut all = Vec::new();
             let mut state = SequenceState::with_cache(model.model_config(), CONTEXT, kind);
             model.forward_each(&mut state, &tokens(300), |_, logits| all.extend_from_slice(logits));
@@ -435,7 +447,7 @@ fn eight_bits_stay_near_what_is_not_rounded() {
 #[test]
 #[should_panic(expected = "position 11 of a context of 10")]
 fn a_context_is_never_overrun() {
-    let model = model("qwen35", 1);
+    let mut model = model("qwen35", 1);
     let mut state = SequenceState::new(model.model_config(), 10);
     model.forward(&mut state, &tokens(11));
 }

@@ -81,7 +81,7 @@ fn other_config(ratio: usize, tied: bool, rotated: f64) -> Value {
 
 /// Largest difference of a logit between the engine and the reference over 70 tokens.
 fn between(dir: &Path) -> f32 {
-    let model = ModelSource::open(dir).unwrap().load(2).unwrap();
+    let mut model = ModelSource::open(dir).unwrap().load(2).unwrap();
     let reference = ReferenceModel::open(dir).unwrap();
     let tokens: Vec<u32> = (0..70).map(|n| n * 37 % reference.vocabulary() as u32).collect();
     let rows = reference.logits(&tokens, &mut reference.memory().unwrap()).unwrap();

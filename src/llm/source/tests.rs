@@ -26,10 +26,10 @@ fn source(file: &Builder) -> (tempfile::NamedTempFile, ModelSource) {
 
 /// Returns the logits after three tokens.
 fn logits(source: &ModelSource) -> Vec<f32> {
-    let model = source.load(1).unwrap();
+    let mut model = source.load(1).unwrap();
     let mut state = SequenceState::new(model.model_config(), 4);
     model.forward(&mut state, &[1, 2, 3]);
-    state.logits().unwrap().to_vec()
+    model.logits(&state).unwrap().to_vec()
 }
 
 /// Builds a qwen35 with this many blocks, the last declared to predict further tokens.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use sotto_kernels::Best;
 
-use super::loaded::Llm;
+use super::model::Model;
 use super::model_config::ModelConfig;
 use super::sampler::Sampler;
 use super::state::{KvCacheType, SequenceState};
@@ -57,24 +57,37 @@ pub struct Guesses {
     pub drafted_right: usize,
 }
 
-/// Decoder that advances a state token by token, and computes draft tokens where that saves time.
+/// Decoder that advances states token by token, and computes draft tokens where that saves time.
+///
+/// All sessions share it. What it knows of a text serves the answer that advanced last; another
+/// answer begins with an empty index, which costs some drafts and changes no answer.
 pub(super) struct Speculator {
     /// Speculative decoding; `None` if it is off.
-    ahead: Option<Ahead>,
-    guesses: Guesses,
+    drafting: Option<Drafting>,
+    /// Number of answers so far.
+    answers: u64,
     bytes: u64,
 }
 
-struct Ahead {
+/// Sources of drafts, and the choice of their length.
+struct Drafting {
     drafter: Box<dyn Drafter>,
     /// Draft block, if the model has one.
     mtp: Option<Mtp>,
     pace: Pace,
     /// Time since a fixed moment.
     clock: Box<dyn Fn() -> Duration + Send>,
+    /// Number of the answer that the sources follow; 0 for none.
+    follows: u64,
+}
+
+/// Progress of one answer: which positions of its state are final, and the drafts after them.
+pub(super) struct DraftedAnswer {
+    /// Number of the answer.
+    number: u64,
     /// Number of positions of the state that are final.
     certain: usize,
-    /// Draft tokens that follow the final positions.
+    /// Draft tokens that were computed after the final positions.
     draft: Vec<u32>,
     /// Evidence for the draft.
     reason: Reason,
@@ -82,216 +95,224 @@ struct Ahead {
     watched: Option<(Reason, u32)>,
     /// Number of draft tokens accepted so far.
     right: usize,
-    /// Number of computed rows of `logits`: after the last final token, and after each draft token.
-    rows: usize,
-    /// `[MOST + 1, vocabulary]`
-    logits: Vec<f32>,
+    guesses: Guesses,
 }
 
 impl Speculator {
-    pub fn new(llm: &Llm) -> Self {
-        let ahead = match llm.settings.speculative_decoding {
+    /// Creates it for `model`, whose tokenizer uses the first `used` tokens of the vocabulary.
+    pub fn new(model: &mut Model, used: usize, settings: &config::LlmPlan) -> Self {
+        let bytes = Self::own_bytes(model.model_config(), settings, model.drafts());
+        let drafting = match settings.speculative_decoding {
             SpeculativeDecoding::Off => None,
             SpeculativeDecoding::Auto => {
+                model.work.reserve_logits(MOST + 1);
                 let began = Instant::now();
-                let lookup = Lookup::new(llm.settings.context());
-                let (drafts, kind) = (llm.model.drafts(), KvCacheType::from(llm.settings.kv_cache));
-                let mtp = drafts.then(|| Mtp::new(llm.model_config(), llm.tokenizer.used(), kind));
-                Some(Ahead::new(llm.model_config(), (Box::new(lookup), mtp), Box::new(move || began.elapsed())))
+                let lookup = Lookup::new(settings.context());
+                let kind = KvCacheType::from(settings.kv_cache);
+                let mtp = model.drafts().then(|| Mtp::new(model.model_config(), used, kind));
+                Some(Drafting::new(Box::new(lookup), mtp, Box::new(move || began.elapsed())))
             }
         };
-        let bytes = Self::planned_bytes(llm.model_config(), &llm.settings, llm.model.drafts());
-        Speculator { ahead, guesses: Guesses::default(), bytes }
+        Speculator { drafting, answers: 0, bytes }
     }
 
-    /// Bytes that it takes, for a model that `drafts` or does not.
+    /// Bytes that it takes, for a model that `drafts` or does not, with the further rows of logits
+    /// in the workspace.
     pub fn planned_bytes(model_config: &ModelConfig, settings: &config::LlmPlan, drafts: bool) -> u64 {
-        let logits = ((MOST + 1) * size_of::<f32>()) as u64 * model_config.vocabulary as u64;
+        let logits = (MOST * size_of::<f32>()) as u64 * model_config.vocabulary as u64;
+        match settings.speculative_decoding {
+            SpeculativeDecoding::Off => 0,
+            SpeculativeDecoding::Auto => Self::own_bytes(model_config, settings, drafts).saturating_add(logits),
+        }
+    }
+
+    /// Bytes of the sources of drafts.
+    fn own_bytes(model_config: &ModelConfig, settings: &config::LlmPlan, drafts: bool) -> u64 {
         let mtp = || Mtp::planned_bytes(model_config, settings.context(), settings.kv_cache.into());
         // A size beyond the address space is refused with the state, which holds more.
         let mtp = if drafts { mtp().map_or(u64::MAX, |bytes| bytes as u64) } else { 0 };
         match settings.speculative_decoding {
             SpeculativeDecoding::Off => 0,
-            SpeculativeDecoding::Auto => mtp.saturating_add(logits + Lookup::planned_bytes(settings.context()) as u64),
+            SpeculativeDecoding::Auto => mtp.saturating_add(Lookup::planned_bytes(settings.context()) as u64),
         }
     }
 
-    /// Bytes held.
+    /// Bytes held, without the logits, which are in the workspace.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Begins an answer after the positions that `state` has computed.
-    pub fn begin(&mut self, state: &SequenceState) {
-        self.guesses = Guesses::default();
-        if let Some(ahead) = &mut self.ahead {
-            ahead.begin(state);
+    pub fn begin(&mut self, state: &SequenceState) -> DraftedAnswer {
+        self.answers += 1;
+        DraftedAnswer {
+            number: self.answers,
+            certain: state.len(),
+            draft: Vec::with_capacity(MOST),
+            reason: Reason::Text(0),
+            watched: None,
+            right: 0,
+            guesses: Guesses::default(),
         }
     }
 
     /// Advances by `token`, which is computed now or was an accepted draft. The answer may have
-    /// `room` more tokens. Computes as many logits as `sampler` needs.
-    pub fn advance(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, room: usize, sampler: &Sampler) {
-        match &mut self.ahead {
-            Some(ahead) => ahead.advance(llm, state, (token, room), sampler, &mut self.guesses),
-            None => step(llm, state, token, sampler),
+    /// `room` more tokens, and no draft goes beyond one that `ends` it. Computes as many logits as
+    /// `sampler` needs.
+    pub fn advance(
+        &mut self,
+        answer: &mut DraftedAnswer,
+        (model, state): (&mut Model, &mut SequenceState),
+        (token, room): (u32, usize),
+        ends: &dyn Fn(u32) -> bool,
+        sampler: &Sampler,
+    ) {
+        match &mut self.drafting {
+            Some(drafting) => drafting.advance(answer, (model, state), (token, room), ends, sampler),
+            None => step(model, state, token, sampler),
         }
+        answer.certain += 1;
+    }
+}
+
+impl DraftedAnswer {
+    /// Logits after the last final token, as in [`Model::best_logits`]. Computes them again if
+    /// another state has computed since.
+    pub fn logits<'m>(&mut self, model: &'m mut Model, state: &mut SequenceState) -> Option<&'m mut [f32]> {
+        if model.logits_after(state, self.certain).is_none() {
+            self.settle(model, state);
+            model.recompute_logits(state);
+        }
+        model.logits_after(state, self.certain)
     }
 
-    /// Logits after the last token, as in [`SequenceState::best_logits`].
-    pub fn logits<'a>(&'a mut self, state: &'a mut SequenceState) -> Option<&'a mut [f32]> {
-        match &mut self.ahead {
-            Some(ahead) if ahead.rows > 0 => {
-                let vocabulary = ahead.logits.len() / (MOST + 1);
-                ahead.logits.chunks_exact_mut(vocabulary).nth(ahead.right)
-            }
-            _ => state.best_logits(),
-        }
+    /// Rolls back the positions after the last final token.
+    pub fn settle(&mut self, model: &mut Model, state: &mut SequenceState) {
+        model.rollback(state, self.certain);
+        self.draft.clear();
+        self.watched = None;
+        self.right = 0;
     }
 
-    /// Rolls back the positions after the last final token. Its logits are lost if there were such
-    /// positions.
-    pub fn settle(&mut self, llm: &Llm, state: &mut SequenceState) {
-        if let Some(ahead) = &mut self.ahead {
-            ahead.settle(llm, state);
-        }
-    }
-
-    /// Statistics of the present answer.
+    /// Statistics of the answer's draft tokens.
     pub fn guesses(&self) -> Guesses {
         self.guesses
     }
 }
 
-impl Ahead {
-    fn new(
-        model_config: &ModelConfig,
-        (drafter, mtp): (Box<dyn Drafter>, Option<Mtp>),
-        clock: Box<dyn Fn() -> Duration + Send>,
-    ) -> Self {
-        Ahead {
-            drafter,
-            mtp,
-            pace: Pace::default(),
-            clock,
-            certain: 0,
-            draft: Vec::with_capacity(MOST),
-            reason: Reason::Text(0),
-            watched: None,
-            right: 0,
-            rows: 0,
-            logits: vec![0.0; (MOST + 1) * model_config.vocabulary],
-        }
-    }
-
-    fn begin(&mut self, state: &SequenceState) {
-        self.drafter.follow(state.tokens());
-        self.mtp.iter_mut().for_each(Mtp::begin);
-        self.certain = state.len();
-        self.forget_draft();
+impl Drafting {
+    fn new(drafter: Box<dyn Drafter>, mtp: Option<Mtp>, clock: Box<dyn Fn() -> Duration + Send>) -> Self {
+        Drafting { drafter, mtp, pace: Pace::default(), clock, follows: 0 }
     }
 
     fn advance(
         &mut self,
-        llm: &Llm,
-        state: &mut SequenceState,
+        answer: &mut DraftedAnswer,
+        (model, state): (&mut Model, &mut SequenceState),
         (token, room): (u32, usize),
+        ends: &dyn Fn(u32) -> bool,
         sampler: &Sampler,
-        guesses: &mut Guesses,
     ) {
+        self.follow(answer, state);
         self.drafter.push(token);
-        if self.came_true(token) {
-            guesses.right += 1;
-            guesses.drafted_right += usize::from(self.reason == Reason::Model);
-            self.certain += 1;
+        if self.came_true(answer, token) {
+            answer.guesses.right += 1;
+            answer.guesses.drafted_right += usize::from(answer.reason == Reason::Model);
             return;
         }
-        self.settle(llm, state);
+        answer.settle(model, state);
         let most = room.saturating_sub(1).min(ahead_room(state));
-        self.guess(llm, state, token, most);
+        self.guess(answer, (model, state), (token, most), ends);
         let began = (self.clock)();
-        self.compute(llm, state, token, sampler);
-        self.certain += 1;
+        compute(answer, model, state, token, sampler);
         let taken = (self.clock)().saturating_sub(began);
-        let more = self.rows.saturating_sub(1);
+        let more = answer.draft.len();
         self.pace.took(more, taken.as_secs_f64());
-        guesses.computed += more;
-        guesses.drafted += if self.reason == Reason::Model { more } else { 0 };
+        answer.guesses.computed += more;
+        answer.guesses.drafted += if answer.reason == Reason::Model { more } else { 0 };
+    }
+
+    /// Turns to the text of `answer`, if another one was followed so far.
+    fn follow(&mut self, answer: &DraftedAnswer, state: &SequenceState) {
+        if self.follows != answer.number {
+            self.follows = answer.number;
+            self.drafter.follow(&state.tokens()[..answer.certain]);
+            self.mtp.iter_mut().for_each(Mtp::begin);
+        }
     }
 
     /// Returns whether `token` was drafted and is computed.
-    fn came_true(&mut self, token: u32) -> bool {
-        if let Some((reason, guess)) = self.watched.take() {
+    fn came_true(&mut self, answer: &mut DraftedAnswer, token: u32) -> bool {
+        if let Some((reason, guess)) = answer.watched.take() {
             self.pace.learn(reason, guess == token);
         }
-        let Some(&guess) = self.draft.get(self.right) else { return false };
-        self.pace.learn(self.reason, guess == token);
-        self.right += usize::from(guess == token);
+        let Some(&guess) = answer.draft.get(answer.right) else { return false };
+        self.pace.learn(answer.reason, guess == token);
+        answer.right += usize::from(guess == token);
         guess == token
     }
 
-    /// Drafts up to `most` tokens after `token`, as many as are worthwhile. Nothing follows the end
-    /// of an answer.
-    fn guess(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, most: usize) {
-        self.reason = Reason::Text(self.drafter.propose(MOST, &mut self.draft));
-        let end = self.draft.iter().position(|&token| llm.tokenizer.is_control(token));
-        self.draft.truncate(end.unwrap_or(MOST));
-        let length = self.pace.length(self.reason, most.min(self.draft.len()));
+    /// Drafts up to `most` tokens after `token`, as many as are worthwhile. Nothing follows a token
+    /// that `ends` the answer.
+    fn guess(
+        &mut self,
+        answer: &mut DraftedAnswer,
+        (model, state): (&mut Model, &SequenceState),
+        (token, most): (u32, usize),
+        ends: &dyn Fn(u32) -> bool,
+    ) {
+        answer.reason = Reason::Text(self.drafter.propose(MOST, &mut answer.draft));
+        let end = answer.draft.iter().position(|&token| ends(token));
+        answer.draft.truncate(end.unwrap_or(MOST));
+        let length = self.pace.length(answer.reason, most.min(answer.draft.len()));
         if length == 0 {
-            self.watched = self.draft.first().map(|&token| (self.reason, token));
+            answer.watched = answer.draft.first().map(|&token| (answer.reason, token));
         }
-        self.draft.truncate(length);
-        self.guess_with_model(llm, state, token, most);
-        self.rows = if self.draft.is_empty() { 0 } else { 1 + self.draft.len() };
+        answer.draft.truncate(length);
+        self.guess_with_model(answer, (model, state), (token, most), ends);
     }
 
     /// Drafts with the model's draft block, if lookup found nothing and it is worthwhile. The KV
     /// cache of the block is kept up to date in any case.
-    fn guess_with_model(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, most: usize) {
+    fn guess_with_model(
+        &mut self,
+        answer: &mut DraftedAnswer,
+        (model, state): (&mut Model, &SequenceState),
+        (token, most): (u32, usize),
+        ends: &dyn Fn(u32) -> bool,
+    ) {
         let Some(mtp) = &mut self.mtp else { return };
-        mtp.watch(&llm.model, state);
-        let length = if self.draft.is_empty() { self.pace.draft_length(most) } else { 0 };
+        mtp.watch(model, state);
+        let length = if answer.draft.is_empty() { self.pace.draft_length(most) } else { 0 };
         if length == 0 {
             return;
         }
         let began = (self.clock)();
-        let ends = |token| llm.tokenizer.is_control(token);
-        mtp.propose(&llm.model, state, (token, length), ends, &mut self.draft);
+        mtp.propose(model, state, (token, length), ends, &mut answer.draft);
         let taken = (self.clock)().saturating_sub(began);
         self.pace.drafted(length, taken.as_secs_f64());
-        self.reason = Reason::Model;
-    }
-
-    fn compute(&mut self, llm: &Llm, state: &mut SequenceState, token: u32, sampler: &Sampler) {
-        if self.rows == 0 {
-            return step(llm, state, token, sampler);
-        }
-        let mut tokens = [token; MOST + 1];
-        tokens[1..self.rows].copy_from_slice(&self.draft);
-        let vocabulary = self.logits.len() / (MOST + 1);
-        llm.model.forward_steps(state, &tokens[..self.rows], &mut self.logits[..self.rows * vocabulary]);
-    }
-
-    fn settle(&mut self, llm: &Llm, state: &mut SequenceState) {
-        llm.rollback(state, self.certain);
-        self.forget_draft();
-    }
-
-    fn forget_draft(&mut self) {
-        self.draft.clear();
-        self.watched = None;
-        (self.right, self.rows) = (0, 0);
+        answer.reason = Reason::Model;
     }
 }
 
+/// Computes `token` and the answer's draft after it.
+fn compute(answer: &DraftedAnswer, model: &mut Model, state: &mut SequenceState, token: u32, sampler: &Sampler) {
+    if answer.draft.is_empty() {
+        return step(model, state, token, sampler);
+    }
+    let (mut tokens, n) = ([token; MOST + 1], 1 + answer.draft.len());
+    tokens[1..n].copy_from_slice(&answer.draft);
+    model.forward_steps(state, &tokens[..n]);
+}
+
 /// Computes the logits after one more token, as many as the sampler needs.
-fn step(llm: &Llm, state: &mut SequenceState, token: u32, sampler: &Sampler) {
+fn step(model: &mut Model, state: &mut SequenceState, token: u32, sampler: &Sampler) {
     match sampler.looks_at() {
         Some(count) => {
             let counts = |token| sampler.leaves(token);
-            llm.forward_best(state, &[token], Best { count, counts: &counts });
+            model.forward_best(state, &[token], Best { count, counts: &counts });
         }
-        None => llm.forward(state, &[token]),
+        None => model.forward(state, &[token]),
     }
 }
 

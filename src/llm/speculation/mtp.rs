@@ -59,8 +59,8 @@ impl Mtp {
 
     /// Takes the hidden values of new positions from `state`. If positions in between are lost, it
     /// starts again from empty.
-    pub fn watch(&mut self, model: &Model, state: &mut SequenceState) {
-        let (first, rows) = state.newest();
+    pub fn watch(&mut self, model: &mut Model, state: &SequenceState) {
+        let (first, rows) = model.newest(state);
         let (width, len, known) = (model.model_config().width, state.len(), self.first + self.entries + self.waiting);
         let known = if (first..=len).contains(&known) && self.entries + self.waiting > 0 {
             known
@@ -69,7 +69,7 @@ impl Mtp {
             first
         };
         let rows = &rows[(known - first) * width..];
-        model.hidden(rows, &mut self.hidden[self.waiting * width..][..rows.len()]);
+        model.network.hidden(rows, &mut self.hidden[self.waiting * width..][..rows.len()]);
         self.waiting += len - known;
         if self.waiting > BATCH {
             // Each of these positions has a next token.
@@ -82,8 +82,8 @@ impl Mtp {
     /// before the first token that `ends` the text.
     pub fn propose(
         &mut self,
-        model: &Model,
-        state: &mut SequenceState,
+        model: &mut Model,
+        state: &SequenceState,
         (token, most): (u32, usize),
         ends: impl Fn(u32) -> bool,
         draft: &mut Vec<u32>,
@@ -95,25 +95,26 @@ impl Mtp {
         let (width, last) = (model.model_config().width, self.waiting - 1);
         self.enter(model, state, self.waiting, Some(token));
         self.hidden.copy_within(last * width..(last + 1) * width, 0);
-        let work = state.room();
+        let Model { network, work } = model;
         while draft.len() < most {
-            let guess = model.draft_token(work, &self.hidden[..width], &mut self.logits);
+            let guess = network.draft_token(work, &self.hidden[..width], &mut self.logits);
             let Some(guess) = guess.filter(|&guess| !ends(guess)) else { break };
             draft.push(guess);
             if draft.len() < most {
                 let entry = self.entries + draft.len() - 1;
-                model.draft(work, &mut self.memory, entry, &[guess], &mut self.hidden, &mut self.pairs);
+                network.draft(work, &mut self.memory, entry, &[guess], &mut self.hidden, &mut self.pairs);
             }
         }
     }
 
     /// Makes entries of the `n` oldest waiting positions, and replaces their hidden values by the
     /// block's output. `token` follows the last position of `state`.
-    fn enter(&mut self, model: &Model, state: &mut SequenceState, n: usize, token: Option<u32>) {
+    fn enter(&mut self, model: &mut Model, state: &SequenceState, n: usize, token: Option<u32>) {
         let mut next = [0; BATCH];
         let behind = state.tokens()[self.first + self.entries + 1..].iter().copied().chain(token);
         next.iter_mut().zip(behind).for_each(|(next, token)| *next = token);
-        model.draft(state.room(), &mut self.memory, self.entries, &next[..n], &mut self.hidden, &mut self.pairs);
+        let Model { network, work } = model;
+        network.draft(work, &mut self.memory, self.entries, &next[..n], &mut self.hidden, &mut self.pairs);
         self.entries += n;
         self.waiting -= n;
     }

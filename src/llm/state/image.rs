@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "sotto-st"  version u32  kind u32  stamp [32]  positions u64  border u64  checkpoints u64
-//! logits u64  tokens [positions] u32   alone [positions] u8   logits [vocabulary] f32, if present
+//! tokens [positions] u32   alone [positions] u8
 //! memory of each layer     checkpoints            SHA-256 of all before it
 //! ```
 //! Numbers in the header are little-endian, memories are in the machine's byte order ([`Stamp`]
@@ -13,16 +13,16 @@ use std::borrow::Borrow;
 use std::io::{self, Read, Write};
 
 use sha2::{Digest, Sha256};
-use sotto_kernels::{CHUNK, read_numbers, write_numbers};
+use sotto_kernels::CHUNK;
 
 use super::checkpoints::{MOST, StateCheckpoint};
-use super::{CALLS, KvCacheType, LayerState, Logits, Ordering, SequenceState, Stamp, StateOrigin, border};
+use super::{CALLS, KvCacheType, LayerState, Ordering, SequenceState, Stamp, StateOrigin, border};
 use crate::llm::model_config::ModelConfig;
 
 const MAGIC: [u8; 8] = *b"sotto-st";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the header, before the tokens.
-const HEAD: usize = 8 + 2 * 4 + Stamp::LEN + 4 * 8;
+const HEAD: usize = 8 + 2 * 4 + Stamp::LEN + 3 * 8;
 const DIGEST: usize = 32;
 
 /// Checkpoints that are written with a state: without them it continues in the same way, but
@@ -62,7 +62,6 @@ struct Head<'a> {
     checkpoints: usize,
     tokens: &'a [u32],
     origins: &'a [StateOrigin],
-    logits: Option<&'a [f32]>,
 }
 
 impl SequenceState {
@@ -107,10 +106,9 @@ impl SequenceState {
     }
 
     pub(super) fn body_bytes(&self, waypoints: CheckpointRange) -> usize {
-        let logits = if self.has_all_logits() { self.model_config.vocabulary * size_of::<f32>() } else { 0 };
         let checkpoints = self.checkpoints.iter().filter(|c| waypoints.include(c)).map(StateCheckpoint::written_bytes);
         let layers = self.layers.iter().map(|layer| layer.written_bytes(self.len()));
-        HEAD + self.len() * (size_of::<u32>() + 1) + logits + layers.chain(checkpoints).sum::<usize>()
+        HEAD + self.len() * (size_of::<u32>() + 1) + layers.chain(checkpoints).sum::<usize>()
     }
 
     /// Writes everything except the checksum, and frees each memory once it is written.
@@ -134,7 +132,6 @@ impl SequenceState {
             checkpoints,
             tokens: &self.tokens,
             origins: &self.origins,
-            logits: self.has_all_logits().then_some(&self.work.logits),
         }
     }
 
@@ -166,7 +163,7 @@ impl SequenceState {
         Ok(state)
     }
 
-    /// Reads tokens, the way they were computed, and logits.
+    /// Reads tokens and the way they were computed.
     fn read_positions(&mut self, peek: &Peek, from: &mut impl Read) -> Result<(), StateError> {
         peek.read_tokens(from, &mut self.tokens)?;
         if self.tokens.iter().any(|&token| token as usize >= self.model_config.vocabulary) {
@@ -176,10 +173,6 @@ impl SequenceState {
         from.read_exact(&mut alone)?;
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         self.origins.extend(alone.iter().map(|&alone| StateOrigin { call, alone: alone != 0 }));
-        if peek.logits {
-            read_numbers(&mut self.work.logits, from)?;
-        }
-        self.logits = if peek.logits { Logits::All } else { Logits::None };
         Ok(())
     }
 }
@@ -210,12 +203,11 @@ impl Head<'_> {
         to.write_all(&VERSION.to_le_bytes())?;
         to.write_all(&self.kind.code().to_le_bytes())?;
         to.write_all(self.stamp.bytes())?;
-        let words = [self.tokens.len(), self.border, self.checkpoints, usize::from(self.logits.is_some())];
+        let words = [self.tokens.len(), self.border, self.checkpoints];
         words.iter().try_for_each(|&word| to.write_all(&(word as u64).to_le_bytes()))?;
         self.tokens.iter().try_for_each(|token| to.write_all(&token.to_le_bytes()))?;
         let alone: Vec<u8> = self.origins.iter().map(|origin| u8::from(origin.alone)).collect();
-        to.write_all(&alone)?;
-        self.logits.map_or(Ok(()), |logits| write_numbers(logits, to))
+        to.write_all(&alone)
     }
 }
 
@@ -226,7 +218,6 @@ pub(in crate::llm) struct Peek {
     len: usize,
     border: usize,
     checkpoints: usize,
-    logits: bool,
 }
 
 impl Peek {
@@ -243,8 +234,8 @@ impl Peek {
         }
         let mut stamp = [0; Stamp::LEN];
         stamp.copy_from_slice(&bytes[16..16 + Stamp::LEN]);
-        let [len, border, checkpoints, logits] = [0, 8, 16, 24].map(|at| long(16 + Stamp::LEN + at));
-        if len > Peek::LONGEST || border > len || checkpoints > MOST as u64 || logits > 1 {
+        let [len, border, checkpoints] = [0, 8, 16].map(|at| long(16 + Stamp::LEN + at));
+        if len > Peek::LONGEST || border > len || checkpoints > MOST as u64 {
             return Err(StateError::Damaged { what: "its header is impossible" });
         }
         Ok(Peek {
@@ -253,7 +244,6 @@ impl Peek {
             len: len as usize,
             border: border as usize,
             checkpoints: checkpoints as usize,
-            logits: logits == 1,
         })
     }
 

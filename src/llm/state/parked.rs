@@ -5,8 +5,8 @@ use super::{KvCacheType, SequenceState, Stamp, StateOrigin};
 use crate::llm::model_config::ModelConfig;
 
 /// Data needed to continue a state later, bit-identical: keys and values of the present positions,
-/// DeltaNet states with the entries of the last chunk, the ends of turns to roll back to, and the
-/// logits if they are current. The workspace and the unused part of the context are freed.
+/// DeltaNet states with the entries of the last chunk, and the ends of turns to roll back to. The
+/// other checkpoints and the unused part of the context are freed.
 ///
 /// Qwen3.5-0.8B and 2B take 18.0 MiB and 0.4 to 22 for the last chunk, 12 KiB for each position
 /// (6.4 with keys and values in 8 bits), and 19.3 MiB for each end of a turn, of which there are up

@@ -1,6 +1,6 @@
 //! Snapshots of a state, for returning to one moment.
 
-use super::{DeltaNetState, Logits, SequenceState, StateOrigin};
+use super::{DeltaNetState, SequenceState, StateOrigin};
 
 /// The DeltaNet states at one position. Keys and values are recorded by their number alone, so a
 /// snapshot can be restored only to a state that still has them: the one it was taken from, or a
@@ -10,8 +10,6 @@ pub struct Snapshot {
     /// Origin of the last position.
     origin: Option<StateOrigin>,
     layers: Vec<Option<DeltaNetState>>,
-    /// Logits of the last position, if they were known.
-    logits: Option<Vec<f32>>,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +33,7 @@ impl Snapshot {
 
     pub fn bytes(&self) -> usize {
         let memories = self.layers.iter().flatten().map(|memory| memory.conv.bytes() + memory.delta.bytes());
-        memories.sum::<usize>() + self.logits.as_ref().map_or(0, |logits| logits.len() * size_of::<f32>())
+        memories.sum()
     }
 }
 
@@ -45,7 +43,6 @@ impl SequenceState {
             len: self.len(),
             origin: self.origins.last().copied(),
             layers: self.layers.iter().map(|layer| layer.delta().cloned()).collect(),
-            logits: self.has_all_logits().then(|| self.work.logits.clone()),
         }
     }
 
@@ -64,12 +61,6 @@ impl SequenceState {
         self.tokens.truncate(snapshot.len);
         self.origins.truncate(snapshot.len);
         self.checkpoints.forget_after(snapshot.len);
-        self.logits = Logits::None;
-        self.fresh = 0;
-        if let Some(logits) = &snapshot.logits {
-            self.work.logits.copy_from_slice(logits);
-            self.logits = Logits::All;
-        }
         Ok(())
     }
 }

@@ -1,8 +1,11 @@
-//! Workspace of a model: buffers for activations and logits.
+//! Workspace of a model: buffers for activations and logits, shared by all states.
+
+use std::ops::Range;
 
 use sotto_kernels::{DeltaScratch, Rope, RopeStyle, Scratch, zeros};
 
-use crate::llm::head::HeadPruning;
+use super::SequenceState;
+use crate::llm::head::{HeadPruning, Logits};
 use crate::llm::model_config::{DeltaNet, Family, ModelConfig};
 use crate::llm::profile::OperationProfile;
 
@@ -10,9 +13,22 @@ use crate::llm::profile::OperationProfile;
 /// few enough for the activations to stay in the second-level cache.
 pub const BATCH: usize = 64;
 
+/// Rows of a buffer: the positions they belong to, and the call that computed them. Another state
+/// has positions of other calls, so it can never take the rows for its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::llm) struct CallRows {
+    pub call: u64,
+    pub positions: Range<usize>,
+}
+
 /// Activations of up to [`BATCH`] positions, and the logits of the last. Allocated once; nothing is
 /// allocated per token.
 pub struct Workspace {
+    /// Positions whose rows after the last layer are in `stream`; `None` once another computation
+    /// has used it.
+    pub residual: Option<CallRows>,
+    /// Positions whose logits are in `logits`, and to which extent.
+    pub predicted: Option<(CallRows, Logits)>,
     /// `[n, width]`: the residual stream.
     pub stream: Vec<f32>,
     /// Normed stream, then the output of the block that is added to it, `[n, width]`.
@@ -29,14 +45,24 @@ pub struct Workspace {
     pub gate: Vec<f32>,
     /// `[n, hidden]`
     pub up: Vec<f32>,
-    /// `[vocabulary]`
+    /// `[n, vocabulary]`: one row, or as many as were ever computed as steps at once.
     pub logits: Vec<f32>,
+    vocabulary: usize,
+    width: usize,
     /// Buffers of hybrid models.
     pub hybrid: Option<DeltaWork>,
     pub rope: Rope,
     pub scratch: Scratch,
     pub screening: HeadPruning,
     pub profile: OperationProfile,
+}
+
+impl CallRows {
+    /// Returns the row of `position` of `state`, if it is its own.
+    fn row_of(&self, state: &SequenceState, position: usize) -> Option<usize> {
+        let own = state.call_of(position) == Some(self.call) && self.positions.contains(&position);
+        own.then(|| position - self.positions.start)
+    }
 }
 
 /// Additional buffers for the layers of a hybrid model.
@@ -65,6 +91,10 @@ impl Workspace {
             Family::Qwen2 | Family::Qwen35 => RopeStyle::Halves,
         };
         Workspace {
+            residual: None,
+            predicted: None,
+            vocabulary: model_config.vocabulary,
+            width: model_config.width,
             stream: batch(model_config.width),
             normed: batch(model_config.width),
             q: batch(model_config.query_width()),
@@ -97,6 +127,37 @@ impl Workspace {
 }
 
 impl Workspace {
+    /// Makes space for the logits of `rows` positions.
+    pub fn reserve_logits(&mut self, rows: usize) {
+        if self.logits.len() < rows * self.vocabulary {
+            self.logits.resize(rows * self.vocabulary, 0.0);
+        }
+    }
+
+    /// Records that the first rows of `logits` were computed of `rows` of the stream.
+    pub fn set_logits(&mut self, rows: Range<usize>, extent: Logits) {
+        self.predicted = self.residual.as_ref().map(|residual| {
+            let first = residual.positions.start;
+            (CallRows { call: residual.call, positions: first + rows.start..first + rows.end }, extent)
+        });
+    }
+
+    /// Logits after the first `len` positions of `state` and their extent, if they are there.
+    pub fn logits_after(&mut self, state: &SequenceState, len: usize) -> Option<(Logits, &mut [f32])> {
+        let (rows, extent) = self.predicted.as_ref()?;
+        let row = rows.row_of(state, len.checked_sub(1)?)?;
+        Some((*extent, &mut self.logits[row * self.vocabulary..][..self.vocabulary]))
+    }
+
+    /// First of the newest positions of `state` whose rows are in `stream`, and these rows,
+    /// `[n, width]`.
+    pub fn newest(&self, state: &SequenceState) -> (usize, &[f32]) {
+        let len = state.len();
+        let first = self.residual.as_ref().filter(|rows| len > 0 && rows.row_of(state, len - 1).is_some());
+        let first = first.map_or(len, |rows| rows.positions.start);
+        (first, &self.stream[..(len - first) * self.width])
+    }
+
     /// Bytes of the buffers counted by [`Workspace::planned_bytes`], without the scratch memory of
     /// the products.
     pub fn bytes(&self) -> usize {

@@ -187,8 +187,8 @@ impl Case {
     /// Computes the tokens `chunk` at a time and compares. States are compared wherever they are
     /// expected; positions inside a chunk are computed separately, from the end of the chunk
     /// before.
-    pub fn compare(&self, model: &Model, chunk: usize) -> Result<ComparisonReport, VerifyError> {
-        let model_config = model.model_config();
+    pub fn compare(&self, model: &mut Model, chunk: usize) -> Result<ComparisonReport, VerifyError> {
+        let model_config = &model.model_config().clone();
         let found = self.expected.get(&self.tensor).expect("the case was made of it");
         let logits = found.values(&[self.tokens.len(), model_config.vocabulary])?;
         let moments = self.moments();
@@ -256,17 +256,17 @@ impl Case {
 
     /// Feeds the expected greedy answer token by token, and counts where the model chooses the same
     /// token.
-    fn greedy(&self, model: &Model) -> Result<Option<Share>, VerifyError> {
+    fn greedy(&self, model: &mut Model) -> Result<Option<Share>, VerifyError> {
         let get = |name| self.expected.get(name).filter(|_| self.whole);
         let (Some(prompt), Some(answer)) = (get("greedy_prompt"), get("greedy_tokens")) else { return Ok(None) };
-        let model_config = model.model_config();
+        let model_config = &model.model_config().clone();
         let (prompt, answer) = (prompt.tokens(model_config.vocabulary)?, answer.tokens(model_config.vocabulary)?);
         let margins = get("greedy_margin").map(|margins| margins.values(&[answer.len()])).transpose()?;
         let mut state = SequenceState::with_cache(model_config, prompt.len() + answer.len(), KvCacheType::F32);
         model.forward(&mut state, &prompt);
         let mut share = Share::default();
         for (n, &token) in answer.iter().enumerate() {
-            let said = state.logits().map(|logits| best(logits).0);
+            let said = model.logits(&state).map(|logits| best(logits).0);
             if margins.as_ref().is_none_or(|margins| margins[n] > CLEAR_MARGIN) {
                 share.count(said == Some(token as usize));
             }

@@ -223,8 +223,10 @@ pub fn planned_bytes(source: &ModelSource, reference: &Path) -> Result<u64, Veri
     check_reference(&ModelSource::open(reference)?)?;
     let model_config = source.model_config()?;
     let state = SequenceState::planned_bytes(&model_config, WINDOW).unwrap_or(usize::MAX) as u64;
+    let work = Model::planned_workspace_bytes(&model_config).unwrap_or(usize::MAX) as u64;
     let tokenizer = Tokenizer::building_bytes(model_config.vocabulary);
-    let parts = [source.resident_bytes(false), state, tokenizer, ReferenceModel::planned_bytes(reference, BLOCK)?];
+    let parts =
+        [source.resident_bytes(false), state, work, tokenizer, ReferenceModel::planned_bytes(reference, BLOCK)?];
     Ok(parts.into_iter().fold(0, u64::saturating_add))
 }
 
@@ -243,7 +245,7 @@ pub fn measure(
     let with_tokenizer = [&published, source].into_iter().find(|source| source.has_tokenizer());
     let missing = || VerifyError::NoTokenizer { model: source.dir().to_owned(), reference: published.dir().to_owned() };
     let tokenizer = with_tokenizer.ok_or_else(missing)?.tokenizer()?;
-    let pair = Pair { model: source.load(threads)?, tokenizer, reference: ReferenceModel::open(reference)? };
+    let mut pair = Pair { model: source.load(threads)?, tokenizer, reference: ReferenceModel::open(reference)? };
     let windows = pair.windows(text)?;
     let mut tally = AgreementCount::default();
     for (n, window) in windows.iter().enumerate() {
@@ -310,7 +312,7 @@ impl Pair {
         }
     }
 
-    fn read(&self, window: &[u32], tally: &mut AgreementCount) -> Result<(), VerifyError> {
+    fn read(&mut self, window: &[u32], tally: &mut AgreementCount) -> Result<(), VerifyError> {
         let (mut state, mut memory) =
             (SequenceState::new(self.model.model_config(), window.len()), self.reference.memory()?);
         for (number, block) in window.chunks(BLOCK).enumerate() {
@@ -324,7 +326,7 @@ impl Pair {
         Ok(())
     }
 
-    fn answer(&self, prompt: &str) -> Result<Rollout, VerifyError> {
+    fn answer(&mut self, prompt: &str) -> Result<Rollout, VerifyError> {
         let tokens = self.tokenizer.begin().into_iter().chain(self.tokenizer.encode(prompt)?).collect();
         let tokens = self.checked(tokens)?;
         let (mine, wanted) = (self.model_answer(&tokens)?, self.reference_answer(&tokens)?);
@@ -333,11 +335,11 @@ impl Pair {
         Ok(Rollout { prompt: prompt.to_owned(), model, reference, common, of: mine.len().max(wanted.len()) })
     }
 
-    fn model_answer(&self, prompt: &[u32]) -> Result<Vec<u32>, VerifyError> {
+    fn model_answer(&mut self, prompt: &[u32]) -> Result<Vec<u32>, VerifyError> {
         let mut state = SequenceState::new(self.model.model_config(), prompt.len() + ANSWER);
         self.model.forward(&mut state, prompt);
         let mut answer = Vec::new();
-        while let Some(token) = state.logits().map(|logits| best(logits).0 as u32) {
+        while let Some(token) = self.model.logits(&state).map(|logits| best(logits).0 as u32) {
             answer.push(token);
             if answer.len() == ANSWER || self.tokenizer.is_control(token) {
                 break;

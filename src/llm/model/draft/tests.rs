@@ -14,8 +14,8 @@ const CHUNK: usize = 50;
 
 /// Returns the logits of the block after every position of `tokens`, the last one followed by the
 /// first of `then`; then one more for each of `then`, with the block's previous output as input.
-fn drafts(model: &Model, tokens: &[u32], then: &[u32]) -> Vec<Vec<f32>> {
-    let Model { model_config, .. } = model;
+fn drafts(model: &mut Model, tokens: &[u32], then: &[u32]) -> Vec<Vec<f32>> {
+    let model_config = &model.model_config().clone();
     let (width, layer) = (model_config.width, model_config.layers);
     let mut state = SequenceState::with_cache(model_config, tokens.len() + then.len(), KvCacheType::F32);
     let mut memory = LayerState::new(model_config, layer, KvCacheType::F32);
@@ -26,19 +26,21 @@ fn drafts(model: &Model, tokens: &[u32], then: &[u32]) -> Vec<Vec<f32>> {
     let mut last = Vec::new();
     for (tokens, next) in tokens.chunks(CHUNK).zip(next.chunks(CHUNK)) {
         model.forward(&mut state, tokens);
-        let (first, stream) = state.newest();
+        let (first, stream) = model.newest(&state);
         assert_eq!((first + tokens.len(), stream.len()), (state.len(), tokens.len() * width));
-        model.hidden(stream, &mut hidden[..stream.len()]);
-        model.draft(state.room(), &mut memory, first, next, &mut hidden, &mut pairs);
+        model.network.hidden(stream, &mut hidden[..stream.len()]);
+        let Model { network, work } = &mut *model;
+        network.draft(work, &mut memory, first, next, &mut hidden, &mut pairs);
         for y in hidden.chunks_exact(width).take(tokens.len()) {
-            model.draft_token(state.room(), y, &mut logits);
+            network.draft_token(work, y, &mut logits);
             rows.push(logits.clone());
             last = y.to_vec();
         }
     }
+    let Model { network, work } = &mut *model;
     for (i, &token) in then.iter().enumerate().skip(1) {
-        model.draft(state.room(), &mut memory, tokens.len() + i - 1, &[token], &mut last, &mut pairs);
-        model.draft_token(state.room(), &last, &mut logits);
+        network.draft(work, &mut memory, tokens.len() + i - 1, &[token], &mut last, &mut pairs);
+        network.draft_token(work, &last, &mut logits);
         rows.push(logits.clone());
     }
     rows
@@ -62,7 +64,7 @@ fn the_block_computes_what_its_mathematics_says() {
     model.bind_draft(&mut gguf.binder()).unwrap();
     let tokens: Vec<u32> = (0..70).map(|i| i * 37 % 251).collect();
     let then = [3, 99, 180];
-    let got = drafts(&model, &tokens, &then);
+    let got = drafts(&mut model, &tokens, &then);
 
     let mut f64_model = F64Model::new(&model_config, &tensors);
     let mut y = Vec::new();
@@ -108,11 +110,11 @@ fn the_block_computes_the_golden_logits() {
     }
     let source = ModelSource::open(dir.path()).unwrap();
     assert!(source.drafts());
-    let ours = source.load_on(Pool::new(2), true).unwrap();
+    let mut ours = source.load_on(Pool::new(2), true).unwrap();
     let whole = |name: &str, file: &Path| golden(file, name).into_iter().map(|token| token as u32).collect();
     let tokens: Vec<u32> = whole("input_ids", &model.join("golden.safetensors"));
     let then: Vec<u32> = whole("chain_tokens", &expected);
-    let got = drafts(&ours, &tokens, &then[..2]);
+    let got = drafts(&mut ours, &tokens, &then[..2]);
     let wanted = [golden(&expected, "logits"), golden(&expected, "chain_logits")].concat();
     assert_eq!(got.len() * 512, wanted.len());
     for (position, (got, wanted)) in got.iter().zip(wanted.chunks_exact(512)).enumerate() {

@@ -1,18 +1,19 @@
-//! A streamed answer and its result.
+//! An answer under way and its result.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::super::LlmError;
-use super::super::conversation::GenerationStats;
 use super::super::generator::{Finish, GenerationLimits, Generator, Step};
-use super::super::presets::SamplingOptions;
+use super::super::loaded::Llm;
 use super::super::sampler::Sampler;
+use super::super::state::SequenceState;
 use super::super::template::{ChatMessage, Thinking, ToolCall};
 use super::super::thinking::Piece;
 use super::super::tools::{ParsedPart, ToolParser};
-use super::Loaded;
+use super::ChatRequest;
 use super::seen::Seen;
+use super::stats::GenerationStats;
 use crate::types::Ms;
 
 /// A piece of an answer.
@@ -40,8 +41,8 @@ pub struct ChatReply {
     pub thought: String,
     pub tool_calls: Vec<ToolCall>,
     pub broken_calls: Vec<String>,
-    /// Reason for the end; [`Finish::Cancelled`] also if the stream was dropped before its last
-    /// piece, or failed.
+    /// Reason for the end; [`Finish::Cancelled`] also if it was stopped before its last piece,
+    /// or failed.
     pub finish: Finish,
     /// Tokens of the answer, thoughts included.
     pub tokens: usize,
@@ -68,36 +69,31 @@ impl ChatReply {
     }
 }
 
-/// A streamed answer: an iterator over its pieces. Dropping it stops the model.
-pub struct ChatStream<'c> {
-    pub(super) loaded: &'c mut Loaded,
-    /// Place where the chat keeps the request and its answer for the next call.
-    seen: &'c mut Option<Seen>,
-    asked: Option<Seen>,
+/// An answer under way.
+pub(super) struct OpenAnswer {
+    asked: Seen,
     sampler: Sampler,
     generator: Generator,
     parser: Option<ToolParser>,
-    pub(super) waiting: VecDeque<ChatDelta>,
+    waiting: VecDeque<ChatDelta>,
     ended: bool,
     reply: ChatReply,
     started: Instant,
 }
 
-impl<'c> ChatStream<'c> {
-    /// Creates a stream after the prompt of `asked`, which is computed. The answer may have `room`
-    /// tokens.
-    pub(super) fn new(
-        loaded: &'c mut Loaded,
-        seen: &'c mut Option<Seen>,
+impl OpenAnswer {
+    /// Creates an answer after the prompt of `asked`, which `state` has computed. It may have
+    /// `room` tokens.
+    pub fn new(
+        llm: &mut Llm,
+        state: &SequenceState,
         (asked, room): (Seen, usize),
-        tools: Option<ToolParser>,
-        options: &SamplingOptions,
+        request: &ChatRequest,
         stats: GenerationStats,
     ) -> Self {
-        let mut sampler = loaded.llm.sampler(&options.sampling());
-        let limits = GenerationLimits { tokens: room, thought: options.max_thinking_tokens };
-        let Loaded { llm, state, ahead } = &mut *loaded;
-        let generator = Generator::new(llm, (&*state, ahead), &mut sampler, asked.thinking, limits);
+        let mut sampler = llm.sampler(&request.options.sampling());
+        let limits = GenerationLimits { tokens: room, thought: request.options.max_thinking_tokens };
+        let generator = Generator::new(llm, state, &mut sampler, asked.thinking, limits);
         let reply = ChatReply {
             text: String::new(),
             thought: String::new(),
@@ -105,22 +101,13 @@ impl<'c> ChatStream<'c> {
             broken_calls: Vec::new(),
             finish: Finish::Cancelled,
             tokens: 0,
-            prompt_tokens: asked.prompt.len(),
+            prompt_tokens: asked.prompt().len(),
             dropped_turns: asked.dropped_turns,
             stats,
         };
-        ChatStream {
-            loaded,
-            seen,
-            asked: Some(asked),
-            sampler,
-            generator,
-            parser: tools,
-            waiting: VecDeque::new(),
-            ended: false,
-            reply,
-            started: Instant::now(),
-        }
+        let parser = (!request.tools.is_empty()).then(|| ToolParser::new(request.tools));
+        let (waiting, started) = (VecDeque::new(), Instant::now());
+        OpenAnswer { asked, sampler, generator, parser, waiting, ended: false, reply, started }
     }
 
     /// The answer so far.
@@ -128,15 +115,22 @@ impl<'c> ChatStream<'c> {
         &self.reply
     }
 
-    /// Ends the stream here.
-    pub fn into_reply(mut self) -> ChatReply {
-        self.close();
-        self.reply.clone()
+    /// Returns the next piece; `None` after the last and after an error.
+    pub fn next(&mut self, llm: &mut Llm, state: &mut SequenceState) -> Option<Result<ChatDelta, LlmError>> {
+        while self.waiting.is_empty() && !self.ended {
+            if let Err(error) = self.step(llm, state) {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        }
+        let delta = self.waiting.pop_front()?;
+        self.reply.add(&delta);
+        Some(Ok(delta))
     }
 
-    pub(super) fn step(&mut self) -> Result<(), LlmError> {
-        let Loaded { llm, state, ahead } = &mut *self.loaded;
-        match self.generator.step(llm, state, ahead, &mut self.sampler)? {
+    /// Computes one more token.
+    pub fn step(&mut self, llm: &mut Llm, state: &mut SequenceState) -> Result<(), LlmError> {
+        match self.generator.step(llm, state, &mut self.sampler)? {
             Step::Nothing => {}
             Step::Piece(Piece::Thought(thought)) => self.waiting.push_back(ChatDelta::Thought(thought)),
             Step::Piece(Piece::GeneratedAnswer(text)) => match &mut self.parser {
@@ -153,58 +147,43 @@ impl<'c> ChatStream<'c> {
         Ok(())
     }
 
-    /// Sets the statistics of the answer and keeps it for the next call; once.
-    fn close(&mut self) {
-        let Some(mut asked) = self.asked.take() else { return };
+    /// Ends the answer here. Returns what is known for the next request, and the reply.
+    pub fn close(mut self, llm: &mut Llm, state: &mut SequenceState) -> (Seen, ChatReply) {
         if !self.waiting.is_empty() {
             self.reply.finish = Finish::Cancelled;
         }
         self.reply.tokens = self.generator.tokens().len();
-        let Loaded { llm, state, ahead } = &mut *self.loaded;
-        ahead.settle(llm, state);
-        self.reply.stats.guesses = ahead.guesses();
+        self.generator.settle(llm, state);
+        self.reply.stats.guesses = self.generator.guesses();
         self.reply.stats.steps = self.generator.steps();
         self.reply.stats.decode = Ms::from(self.started.elapsed());
-        asked.answer = self.answer(asked.thinking);
-        *self.seen = Some(asked);
+        if let Some(tokens) = self.tokens_to_come(llm) {
+            self.asked.add_answer(llm, self.reply.message(), &tokens);
+        }
+        (self.asked, self.reply)
     }
 
     /// Returns the answer in the tokens that the next prompt has it in: unchanged if it is
     /// complete, else as far as it was returned. `None` if the format renders it differently.
-    fn answer(&self, thinking: Thinking) -> Option<(ChatMessage, Vec<u32>)> {
-        let (llm, whole) = (&self.loaded.llm, self.reply.finish != Finish::Cancelled);
+    fn tokens_to_come(&self, llm: &Llm) -> Option<Vec<u32>> {
+        let whole = self.reply.finish != Finish::Cancelled;
         // For an answer with thinking, prompts leave out the thought and the markers around it.
-        let comes_again = thinking == Thinking::Off && self.reply.broken_calls.is_empty();
+        let comes_again = self.asked.thinking == Thinking::Off && self.reply.broken_calls.is_empty();
         if !comes_again || !(whole || self.reply.tool_calls.is_empty()) {
             return None;
         }
-        let tokens = match whole {
-            true => self.generator.tokens().to_vec(),
-            false => llm.tokens_heard(self.generator.tokens(), &self.reply.text)?,
-        };
-        Some((self.reply.message(), tokens.into_iter().chain(llm.format.closing()).collect()))
-    }
-}
-
-impl Iterator for ChatStream<'_> {
-    type Item = Result<ChatDelta, LlmError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.waiting.is_empty() && !self.ended {
-            if let Err(error) = self.step() {
-                self.ended = true;
-                return Some(Err(error));
-            }
+        match whole {
+            true => Some(self.generator.tokens().to_vec()),
+            false => llm.tokens_heard(self.generator.tokens(), &self.reply.text),
         }
-        let delta = self.waiting.pop_front()?;
-        self.reply.add(&delta);
-        Some(Ok(delta))
     }
 }
 
-impl Drop for ChatStream<'_> {
-    fn drop(&mut self) {
-        self.close();
+#[cfg(test)]
+impl OpenAnswer {
+    /// Number of pieces that wait to be taken.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 }
 
