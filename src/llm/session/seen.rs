@@ -37,9 +37,8 @@ struct KnownAnswer {
     tokens: Range<usize>,
 }
 
-/// Tokens of the first messages of a request.
-struct Beginning {
-    messages: usize,
+/// Messages as tokens, and the answers among them that are as the model gave them.
+struct KnownText {
     tokens: Vec<u32>,
     answers: Vec<KnownAnswer>,
 }
@@ -57,8 +56,8 @@ impl Seen {
             rest = without_oldest_turn(&rest).unwrap_or(rest);
         }
         let known = before.and_then(|seen| seen.known(llm, request)).transpose()?;
-        let whole = || Ok::<_, LlmError>((llm.prompt(&rest, tools, thinking)?, Vec::new()));
-        let (mut tokens, mut answers) = known.map_or_else(whole, Ok)?;
+        let whole = || llm.prompt(&rest, tools, thinking).map(|tokens| KnownText { tokens, answers: Vec::new() });
+        let KnownText { mut tokens, mut answers } = known.map_or_else(whole, Ok)?;
         if window.is_full(tokens.len()) {
             while window.is_crowded(tokens.len()) {
                 let Some(shorter) = without_oldest_turn(&rest) else { break };
@@ -99,24 +98,24 @@ impl Seen {
 
     /// Returns the tokens of `request` if it is this one again, or begins with an answer that is
     /// known. `None` if the whole must be rendered.
-    fn known(&self, llm: &Llm, request: Request) -> Option<Result<(Vec<u32>, Vec<KnownAnswer>), LlmError>> {
+    fn known(&self, llm: &Llm, request: Request) -> Option<Result<KnownText, LlmError>> {
         let Request { messages, thinking, .. } = request;
         let (asked, _) = self.asked;
         if messages == &self.messages[..asked] && thinking == self.thinking {
-            let answers = self.answers.iter().filter(|answer| answer.message < asked).cloned();
-            return Some(Ok((self.prompt().to_vec(), answers.collect())));
+            let answers = self.answers.iter().filter(|answer| answer.message < asked).cloned().collect();
+            return Some(Ok(KnownText { tokens: self.prompt().to_vec(), answers }));
         }
-        let Beginning { messages: begun, mut tokens, answers } = self.beginning(llm, messages)?;
+        let (begun, mut text) = self.beginning(llm, messages)?;
         let more = llm.format.more(&messages[begun..], thinking)?;
         Some(llm.format.tokens(&llm.tokenizer, &more).map(|more| {
-            tokens.extend(more);
-            (tokens, answers)
+            text.tokens.extend(more);
+            text
         }))
     }
 
-    /// Returns the longest beginning of `messages` that ends with a known answer: unchanged, or cut
-    /// to what was heard of it.
-    fn beginning(&self, llm: &Llm, messages: &[ChatMessage]) -> Option<Beginning> {
+    /// Returns the longest beginning of `messages` that ends with a known answer, unchanged or cut
+    /// to what was heard of it: the number of messages, and their text.
+    fn beginning(&self, llm: &Llm, messages: &[ChatMessage]) -> Option<(usize, KnownText)> {
         let common = self.common(messages);
         self.answers.iter().enumerate().rev().find_map(|(n, answer)| {
             let (place, known) = (answer.message, &self.tokens[answer.tokens.clone()]);
@@ -129,7 +128,7 @@ impl Seen {
             let mut answers = self.answers[..n].to_vec();
             answers.push(KnownAnswer { message: place, tokens: start..start + said.len() });
             let tokens = self.tokens[..start].iter().copied().chain(said).chain(llm.format.closing()).collect();
-            Some(Beginning { messages: place + 1, tokens, answers })
+            Some((place + 1, KnownText { tokens, answers }))
         })
     }
 
