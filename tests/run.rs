@@ -42,11 +42,11 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn begin(mut server: Server, settings: &[&str]) -> Self {
+    fn begin(mut server: Server, arguments: &[&str]) -> Self {
         server.start();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sotto"));
         command.args(["run", "--json", "--set", "llm.temperature=0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+        command.args(arguments);
         let mut sotto = server.lend(&mut command).spawn().unwrap();
         let (tell, lines) = channel();
         let stdout = BufReader::new(sotto.stdout.take().unwrap());
@@ -162,7 +162,8 @@ fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
     let folder = tempfile::tempdir().unwrap();
     let question = spoken(folder.path(), "question.wav", QUESTION);
     let interruption = spoken(folder.path(), "interruption.wav", INTERRUPTION);
-    let mut talk = Conversation::begin(server, &[]);
+    let recorded = folder.path().join("conversation.jsonl");
+    let mut talk = Conversation::begin(server, &["--record", recorded.to_str().unwrap()]);
     let recording = folder.path().join("speaker.wav");
     let mut recorder = talk.record(&recording);
     talk.speak(&person(folder.path()));
@@ -195,6 +196,7 @@ fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
     assert!(talk.sotto.wait().unwrap().success());
     recorder.kill().unwrap();
     recorder.wait().unwrap();
+    is_replayed(&recorded, &mut talk);
     let heard: Value = serde_json::from_str(&sotto(&["transcribe", recording.to_str().unwrap(), "--json"])).unwrap();
     let heard = words(heard["text"].as_str().unwrap());
     // A word that Whisper never understands may come in every answer, and counts once.
@@ -202,6 +204,19 @@ fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
         [&remark, &first, &second].iter().flat_map(|answer| words(answer["heard"].as_str().unwrap())).collect();
     let missed = told.iter().filter(|word| !heard.contains(word)).count();
     assert!(told.len() > 8 && missed * 3 <= told.len(), "{told:?}\n{heard:?}");
+}
+
+/// Compares what `sotto replay` tells of a recording with what `sotto run` told of the conversation.
+fn is_replayed(recording: &Path, talk: &mut Conversation) {
+    talk.said.extend(talk.lines.iter());
+    let replayed = sotto(&["replay", recording.to_str().unwrap(), "--json"]);
+    let replayed: Vec<Value> = replayed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |lines: &[Value], key: &str| -> Vec<Value> {
+        lines.iter().filter_map(|line| line.get(key)).filter(|value| !value.is_null()).cloned().collect()
+    };
+    assert_eq!(of(&replayed, "state"), of(&talk.said, "state"));
+    assert_eq!(of(&replayed, "how"), of(&talk.said, "ended"));
+    assert!(of(&replayed, "how").len() >= 3, "{replayed:#?}");
 }
 
 /// The person is 10 dB louder than what comes from the speaker. One word that falls on words of
@@ -213,7 +228,7 @@ fn stop_is_heard_over_an_answer_that_goes_on_under_all_else() {
     let folder = tempfile::tempdir().unwrap();
     let [question, other, stop] = [("question.wav", QUESTION), ("other.wav", INTERRUPTION), ("stop.wav", "Stop.")]
         .map(|(name, text)| spoken(folder.path(), name, text));
-    let mut talk = Conversation::begin(server, &["turn.barge_in=stop"]);
+    let mut talk = Conversation::begin(server, &["--set", "turn.barge_in=stop"]);
     talk.speak(&person(folder.path()));
     talk.exchange();
     // Seldom an answer is over before the word is heard.

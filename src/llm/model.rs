@@ -138,8 +138,8 @@ impl Model {
         self.network.heads(&mut self.work, tokens.len());
     }
 
-    /// Logits after the last position of `state`, `[vocabulary]`; `None` if they were not requested,
-    /// only those of the best were, or another state has computed since.
+    /// Logits after the last position of `state`, `[vocabulary]`; `None` if they were not
+    /// requested, only those of the best were, or another state has computed since.
     pub fn logits(&mut self, state: &SequenceState) -> Option<&mut [f32]> {
         self.work.logits_after(state, state.len()).filter(|(kind, _)| *kind == Logits::All).map(|(_, logits)| logits)
     }
