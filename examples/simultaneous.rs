@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sotto::audio;
-use sotto::audio::device::{ClipInput, ClipOutput, Clock, ManualClock, Moment};
+use sotto::audio::device::{Clock, Moment};
+use sotto::audio::{self, ClipInput, ClipOutput, ManualClock};
 use sotto::config::{self, AudioPlan, EchoMode, Plan, Sources, TurnPlan};
 use sotto::engine::{Engine, Loader, Purpose, Session, SessionAudio, TICK};
 use sotto::memory::resident;

@@ -67,18 +67,6 @@ pub fn token_limit(samples: usize) -> usize {
     (TOKENS_AT_LEAST + samples * TOKENS_PER_SECOND / SampleRate::HEARING.0 as usize).min(TOKENS_AT_MOST)
 }
 
-/// Distance below the highest logit at which a logit adds nothing: fifty thousand of them together
-/// are less than a millionth.
-const NEGLIGIBLE: f32 = -25.0;
-
-/// Probability of one logit among all.
-pub fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32 {
-    let Some(one) = one else { return 0.0 };
-    let highest = logits.clone().fold(f32::NEG_INFINITY, f32::max);
-    let counts = logits.map(|logit| logit - highest).filter(|below| *below > NEGLIGIBLE);
-    (one - highest).exp() / counts.map(f32::exp).sum::<f32>()
-}
-
 impl Attempt {
     /// Leaves one round of a repetition that was stopped. `ran_out` tells that the token limit
     /// ended the text.
@@ -214,10 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_a_softmax() {
-        let logits = [0.0, 3f32.ln(), f32::NEG_INFINITY];
-        assert!((share(logits.into_iter(), Some(logits[1])) - 0.75).abs() < 1e-6);
-        assert_eq!(share(logits.into_iter(), None), 0.0);
+    fn the_token_limit_grows_with_the_sound() {
         assert_eq!((token_limit(0), token_limit(16_000), token_limit(28 * 16_000)), (24, 40, 224));
     }
 }

@@ -8,14 +8,14 @@ use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperTokenId,
 };
 
-use super::attempt::{Attempt, DecodedToken, Span, share, token_limit};
+use super::attempt::{Attempt, DecodedToken, Span, token_limit};
+use super::backend::{AsrBackend, DecodeEffort};
 use super::context::Context;
 use super::guard::{self, Guard, RetryLimit};
 use super::header::WhisperDims;
 use super::idle::idle_cores;
-use super::language::{AsrLanguage, OtherLanguage};
+use super::language::{AsrLanguage, OtherLanguage, share};
 use super::verdict::{self, Decoded};
-use super::whisper::{AsrBackend, DecodeEffort};
 use super::{AsrError, Cancel};
 use crate::config::AsrPlan;
 use crate::types::{Bytes, Ms};

@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorRef};
 
-use super::attempt::{Attempt, DecodedToken, MAY_HAVE_ENDED, Span, begins_again, share, token_limit};
+use super::attempt::{Attempt, DecodedToken, MAY_HAVE_ENDED, Span, begins_again, token_limit};
+use super::backend::{AsrBackend, DecodeEffort};
 use super::context::Context;
 use super::guard::{self, RetryLimit};
 use super::header::WhisperDims;
-use super::language::{AsrLanguage, OtherLanguage};
+use super::language::{AsrLanguage, OtherLanguage, share};
 use super::timestamps::Timestamps;
 use super::verdict::{self, Decoded};
 use super::vocabulary::WhisperVocabulary;
-use super::whisper::{AsrBackend, DecodeEffort};
 use super::{AsrError, Cancel};
 use crate::config::AsrPlan;
 use crate::mel::{HOP, MELS, Mel};

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::AsrError;
-use super::attempt::share;
 use crate::config::AsrPlan;
 
 /// Least probability with which another language is accepted.
@@ -78,6 +77,18 @@ pub fn name(code: &str) -> Option<String> {
     Some(name.split(' ').map(capital).collect::<Vec<String>>().join(" "))
 }
 
+/// Distance below the highest logit at which a logit adds nothing: fifty thousand of them together
+/// are less than a millionth.
+const NEGLIGIBLE: f32 = -25.0;
+
+/// Probability of one logit among all.
+pub fn share(logits: impl Iterator<Item = f32> + Clone, one: Option<f32>) -> f32 {
+    let Some(one) = one else { return 0.0 };
+    let highest = logits.clone().fold(f32::NEG_INFINITY, f32::max);
+    let counts = logits.map(|logit| logit - highest).filter(|below| *below > NEGLIGIBLE);
+    (one - highest).exp() / counts.map(f32::exp).sum::<f32>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +144,12 @@ mod tests {
         }
         // No name of Whisper's own makes it fail.
         (0..99).for_each(|n| assert!(name(AsrLanguage(n).code()).is_some_and(|name| !name.is_empty()), "{n}"));
+    }
+
+    #[test]
+    fn a_share_is_a_softmax() {
+        let logits = [0.0, 3f32.ln(), f32::NEG_INFINITY];
+        assert!((share(logits.into_iter(), Some(logits[1])) - 0.75).abs() < 1e-6);
+        assert_eq!(share(logits.into_iter(), None), 0.0);
     }
 }

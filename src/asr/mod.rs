@@ -5,6 +5,7 @@
 //! treated as what was said.
 
 mod attempt;
+mod backend;
 mod cancel;
 mod contents;
 mod context;

@@ -4,45 +4,15 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::backend::{AsrBackend, DecodeEffort};
 use super::cpp::WhisperCpp;
 use super::graphs::Graphs;
-use super::language::AsrLanguage;
 use super::verdict::{self, Decoded, Doubt, NoSpeech, Verdict};
 use super::{AsrError, Cancel, Transcript, TranscriptSegment, coverage, windows};
 use crate::config::AsrPlan;
 use crate::memory::Permit;
 use crate::onnx::Onnx;
 use crate::types::{Bytes, SampleRate};
-
-/// Effort of a transcription.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum DecodeEffort {
-    /// One attempt, for a sound that is not complete.
-    Draft,
-    /// Further attempts as needed.
-    Full,
-}
-
-/// Backend that runs Whisper.
-pub(super) trait AsrBackend: Send {
-    /// Transcribes a window of at most 28 s at 16 kHz, with or without timestamps.
-    fn read(
-        &mut self,
-        samples: &[f32],
-        effort: DecodeEffort,
-        timed: bool,
-        cancel: &Cancel,
-    ) -> Result<Decoded, AsrError>;
-
-    /// Whether a cancelled run stops at once.
-    fn stops_at_once(&self) -> bool;
-
-    /// Language of the transcription, or the last one when it is detected.
-    fn language(&self) -> AsrLanguage;
-
-    /// Sets the language of the transcription.
-    fn understand_in(&mut self, language: AsrLanguage);
-}
 
 /// A loaded Whisper model.
 pub struct Whisper {

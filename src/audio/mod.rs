@@ -26,7 +26,7 @@ pub use meter::LevelMeter;
 pub use player::Player;
 pub use reference::EchoReference;
 pub use resample::{Resampler, resample};
-pub use session::{AudioInput, AudioOutput};
+pub use session::{AudioInput, AudioOutput, ClipInput, ClipOutput, ManualClock, PlayedSamples};
 pub use speech::load_speech;
 pub use write::{WavTarget, WavWriter};
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Event, EventKind, Milestone};
-use crate::types::{Ms, TurnId};
+use super::milestone::Milestone;
+use crate::types::Ms;
 
 /// Milliseconds from the last speech sample to each stage; negative where a stage ran ahead of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -29,17 +29,8 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Computes the timings of `turn` from the events of a session. `None` without its last speech
-    /// sample, from which they are measured.
-    pub fn of<'e>(events: impl IntoIterator<Item = &'e Event>, turn: TurnId) -> Option<Timings> {
-        let milestone = |event: &Event| match event.kind {
-            EventKind::Milestone(milestone) if event.turn == Some(turn) => Some((milestone, event.at)),
-            _ => None,
-        };
-        Timings::from_milestones(&events.into_iter().filter_map(milestone).collect::<Vec<_>>())
-    }
-
-    /// Computes the timings from the milestones of one turn. The first of each kind counts.
+    /// Computes the timings from the milestones of one turn. The first of each kind counts. `None`
+    /// without a last speech sample, from which they are measured.
     pub fn from_milestones(milestones: &[(Milestone, Ms)]) -> Option<Timings> {
         let (_, zero) = milestones.iter().find(|(milestone, _)| *milestone == Milestone::LastSpeechSample)?;
         let mut timings = Timings::default();
@@ -95,28 +86,20 @@ impl fmt::Display for Waterfall<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::SessionId;
 
     #[test]
     fn timings_count_from_the_last_speech_sample() {
-        let event = |turn, at, milestone| Event {
-            session: SessionId(1),
-            turn: Some(TurnId(turn)),
-            at: Ms(at),
-            kind: EventKind::Milestone(milestone),
-        };
-        let events = [
-            event(1, 980.0, Milestone::Transcript),
-            event(1, 1000.0, Milestone::LastSpeechSample),
-            event(2, 1100.0, Milestone::FirstToken),
-            event(1, 1320.0, Milestone::TurnDecided),
-            event(1, 1900.0, Milestone::TurnDecided),
+        let milestones = [
+            (Milestone::Transcript, Ms(980.0)),
+            (Milestone::LastSpeechSample, Ms(1000.0)),
+            (Milestone::TurnDecided, Ms(1320.0)),
+            (Milestone::TurnDecided, Ms(1900.0)),
         ];
-        let timings = Timings::of(&events, TurnId(1)).unwrap();
+        let timings = Timings::from_milestones(&milestones).unwrap();
         assert_eq!(timings.transcript, Some(-20.0));
         assert_eq!(timings.turn_end, Some(320.0), "the first of its kind counts");
         assert_eq!((timings.first_token, timings.done), (None, None));
         assert!(Waterfall(&timings).to_string().contains("turn decided        320 ms"));
-        assert_eq!(Timings::of(&events, TurnId(2)), None);
+        assert_eq!(Timings::from_milestones(&milestones[2..]), None);
     }
 }

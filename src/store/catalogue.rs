@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use super::catalogue_error::CatalogueError;
 use super::digest::{Digest, Pin};
 use super::name::BlobName;
 use super::turn_weights::TurnWeightsTable;
@@ -174,14 +175,8 @@ pub struct Member {
     sha256: Digest,
 }
 
-/// Why a catalogue is not one.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
-    #[error("the catalogue cannot be read: {0}")]
-    Syntax(#[from] toml::de::Error),
-    #[error("the catalogue's entry {model}: {why}")]
-    CatalogueEntry { model: String, why: String },
-}
+/// Files that a Whisper model is converted to for ONNX Runtime.
+pub const WHISPER_GRAPHS: [&str; 2] = ["encoder.onnx", "decoder.onnx"];
 
 /// Why a name leads to no model of this catalogue.
 #[derive(Debug, thiserror::Error)]
@@ -368,7 +363,7 @@ impl Import {
             Import::None => true,
             Import::WhisperCt2 => {
                 let (first, graphs) = names.split_first().unwrap_or((&"", &[]));
-                first.ends_with(".ggml") && graphs == super::import::whisper::onnx::FILES
+                first.ends_with(".ggml") && graphs == WHISPER_GRAPHS
             }
             Import::PiperSplit => names == ["encoder.onnx", "decoder.onnx", "voice.json"],
             Import::QuantizeMixed | Import::QuantizeInt8 => CHECKPOINT.iter().all(|needed| names.contains(needed)),

@@ -8,6 +8,7 @@
 //! and hashes the file again when they do not.
 
 mod catalogue;
+mod catalogue_error;
 mod digest;
 mod hub;
 pub mod import;
@@ -26,9 +27,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use catalogue::{
-    Catalogue, CatalogueEntry, CatalogueError, DownloadSource, Import, InstalledFile, ModelKind, NoSuchModel, PROFILES,
-    platform,
+    Catalogue, CatalogueEntry, DownloadSource, Import, InstalledFile, ModelKind, NoSuchModel, PROFILES, platform,
 };
+pub use catalogue_error::CatalogueError;
 pub use digest::{Digest, Mismatch, Pin};
 pub use hub::{HubEnv, HubError, HubTimeouts};
 pub use import::{ImportError, Quantizer};

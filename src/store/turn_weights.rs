@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::catalogue::CatalogueError;
+use super::catalogue_error::CatalogueError;
 use super::name::BlobName;
 use crate::turn::TurnWeights;
 

@@ -1,5 +1,4 @@
-//! Microphones and loudspeakers: real ones and a simulated card, behind one trait; and recordings
-//! in their place.
+//! Microphones and loudspeakers: real ones and a simulated card, behind one trait.
 //!
 //! [`Card`] only opens streams; everything above it is the same for all cards. The card's callback
 //! works on one end of a ring buffer ([`CaptureProducer`], [`PlaybackConsumer`]), and the program
@@ -40,7 +39,6 @@ macro_rules! for_sample {
 mod adjustable_resampler;
 mod capture;
 mod drift;
-mod files;
 mod hardware;
 mod line;
 mod link;
@@ -49,7 +47,6 @@ mod room;
 mod simulated;
 
 pub use capture::{BLOCK, Capture, CapturedBlock};
-pub use files::{ClipInput, ClipOutput, ManualClock, PlayedSamples};
 pub use hardware::Hardware;
 pub use line::{
     CaptureConsumer, CaptureProducer, CapturedHeader, PlaybackConsumer, PlaybackProducer, PlayedHeader, StreamCounters,

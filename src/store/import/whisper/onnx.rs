@@ -29,7 +29,7 @@ use super::{ImportError, WhisperDims};
 use crate::store::import::onnx::{Attribute, AttributeValue, Dimension, Graph, Operation};
 
 /// Names of the files, in the order in which they are made.
-pub const FILES: [&str; 2] = ["encoder.onnx", "decoder.onnx"];
+pub use crate::store::catalogue::WHISPER_GRAPHS as FILES;
 
 /// Largest quantised weight: see the module's text.
 const TOP: f32 = 64.0;

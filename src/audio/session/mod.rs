@@ -1,6 +1,10 @@
 //! The two ends of a session's sound: where it comes from and where it goes. Devices are one kind,
 //! files another.
 
+mod clip;
+
+pub use clip::{ClipInput, ClipOutput, ManualClock, PlayedSamples};
+
 use crate::audio::device::{Capture, CapturedBlock, DeviceChange, Playback, PlaybackCount};
 
 /// Source of a session's sound: blocks of 10 ms at 16 kHz without end, each with its time.

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::capture::BLOCK;
-use super::{CapturedBlock, Clock, Moment, PlaybackCount};
-use crate::audio::{AudioInput, AudioOutput};
+use super::{AudioInput, AudioOutput};
+use crate::audio::device::{BLOCK, CapturedBlock, Clock, Moment, PlaybackCount};
 use crate::types::{Ms, SampleRate};
 
 /// Amount of sound that may wait to be heard.
