@@ -206,7 +206,8 @@ fn a_question_is_answered_aloud_and_who_interrupts_is_heard() {
     assert!(told.len() > 8 && missed * 3 <= told.len(), "{told:?}\n{heard:?}");
 }
 
-/// Compares what `sotto replay` tells of a recording with what `sotto run` told of the conversation.
+/// Compares what `sotto replay` tells of a recording with what `sotto run` told of the
+/// conversation.
 fn is_replayed(recording: &Path, talk: &mut Conversation) {
     talk.said.extend(talk.lines.iter());
     let replayed = sotto(&["replay", recording.to_str().unwrap(), "--json"]);

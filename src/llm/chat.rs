@@ -15,8 +15,8 @@
 //! }
 //! # Ok::<(), sotto::llm::LlmError>(())
 //! ```
-//! A chat owns a model and one [`ChatSession`], which says what is computed again and what is not. For
-//! several conversations on one model, share an [`Llm`] between sessions.
+//! A chat owns a model and one [`ChatSession`], which says what is computed again and what is not.
+//! For several conversations on one model, share an [`Llm`] between sessions.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -80,8 +80,8 @@ impl ChatSession {
         ChatSession::default()
     }
 
-    /// Returns the answer to `request`, and passes each piece to `on_delta`. `Break` ends the answer
-    /// there; it then consists of the pieces passed so far, the last one included.
+    /// Returns the answer to `request`, and passes each piece to `on_delta`. `Break` ends the
+    /// answer there; it then consists of the pieces passed so far, the last one included.
     pub fn generate(
         &mut self,
         llm: &mut Llm,
@@ -97,8 +97,8 @@ impl ChatSession {
         Ok(stream.into_reply())
     }
 
-    /// Returns the answer to `request` as a stream. Nothing is computed between two pieces, or after
-    /// the stream is dropped; the answer then consists of the pieces that were returned.
+    /// Returns the answer to `request` as a stream. Nothing is computed between two pieces, or
+    /// after the stream is dropped; the answer then consists of the pieces that were returned.
     pub fn stream<'s>(&'s mut self, llm: &'s mut Llm, request: &ChatRequest) -> Result<ChatStream<'s>, LlmError> {
         self.begin(llm, request)?;
         Ok(ChatStream { llm, session: self })
@@ -160,9 +160,9 @@ impl ChatSession {
         Ok(computed + llm.compute(self.computed.live(llm), asked.prompt()))
     }
 
-    /// Computes the prompt of `request` as [`ChatSession::prefill`] does, and returns the probability,
-    /// 0..=1, that a sentence ends after the last word of the last message: that of an end mark as
-    /// the next token. `None` if the last message is not the user's or has no word.
+    /// Computes the prompt of `request` as [`ChatSession::prefill`] does, and returns the
+    /// probability, 0..=1, that a sentence ends after the last word of the last message: that of an
+    /// end mark as the next token. `None` if the last message is not the user's or has no word.
     pub fn sentence_end_probability(&mut self, llm: &mut Llm, request: &ChatRequest) -> Result<Option<f32>, LlmError> {
         let Prepared { asked, .. } = self.prepare(llm, request)?;
         let Some(last) = request.messages.last().filter(|last| last.role == MessageRole::User) else { return Ok(None) };
@@ -235,8 +235,8 @@ impl ChatSession {
         Ok(Prepared { asked, room, computed })
     }
 
-    /// Computes `prompt` as the beginning of a new state, or takes it from the prompt cache. Returns
-    /// the number of tokens computed.
+    /// Computes `prompt` as the beginning of a new state, or takes it from the prompt cache.
+    /// Returns the number of tokens computed.
     fn start(&mut self, llm: &mut Llm, prompt: &SystemPrompt) -> usize {
         // Dropped first: there is memory for one.
         self.computed = Computed::default();
