@@ -242,7 +242,7 @@ fn a_recording_that_is_too_long_is_refused_and_told_where_to_go() {
         once.iter().map(|&s| i32::from(s)).collect::<Vec<_>>().repeat(times).into_iter(),
     );
     let answer = dir.path().join("answer.wav");
-    let refused = sotto(&["once", long.to_str().unwrap(), "-o", answer.to_str().unwrap()]);
+    let refused = sotto(&["once", "--whole", long.to_str().unwrap(), "-o", answer.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
     let told = text(&refused.stderr);
     assert!(told.contains("max_turn_ms") && told.contains("sotto transcribe"), "{told}");
