@@ -13,7 +13,7 @@ use crate::asr::{Transcript, Verdict};
 use crate::audio::device::Clock;
 use crate::audio::{ClipInput, ClipOutput, ManualClock, PlayedSamples};
 use crate::config::{AudioPlan, DetectPlan, EchoMode, Plan, TurnPlan};
-use crate::observe::{Event, EventKind, Exchange, Timings};
+use crate::observe::{Event, EventKind, Exchange, Milestone, Timings};
 use crate::turn::{Control, Ending, SessionState};
 use crate::types::{Ms, SampleRate, TurnId};
 
@@ -194,6 +194,10 @@ impl<'s> PlayedRecording<'s> {
     fn follow(&mut self, Event { turn, kind, .. }: Event) -> Result<()> {
         match (kind, turn) {
             (EventKind::Understood(transcript), Some(turn)) => self.transcripts.push((turn, transcript)),
+            // While the talk key is down, only the length of a turn ends it.
+            (EventKind::Milestone(Milestone::TurnDecided), _) if self.talking && self.now().0 < self.end.0 => {
+                return Err(self.too_long());
+            }
             (EventKind::Exchange(exchange), Some(turn)) => self.end_answer(turn, exchange)?,
             (EventKind::Failed { why, .. }, _) => return Err(anyhow!("{why}")),
             _ => {}
@@ -203,12 +207,7 @@ impl<'s> PlayedRecording<'s> {
 
     fn end_answer(&mut self, turn: TurnId, exchange: Exchange) -> Result<()> {
         if exchange.spoken.0 + NEARLY.0 >= self.longest_turn.0 {
-            bail!(
-                "the speech lasts {:.1} s or more; a question may last at most {:.1} s ([detect] max_turn_ms); for long \
-                 recordings use \"sotto transcribe\"",
-                exchange.spoken.0 / 1000.0,
-                self.longest_turn.0 / 1000.0
-            );
+            return Err(self.too_long());
         }
         // An answer that is interrupted ends after the interruption was transcribed.
         let transcript = self.transcripts.iter().rfind(|(of, _)| *of == turn).map(|(_, transcript)| transcript);
@@ -219,6 +218,14 @@ impl<'s> PlayedRecording<'s> {
             self.answers.push(OnceAnswer { transcript, reply, heard, timings });
         }
         Ok(())
+    }
+
+    fn too_long(&self) -> anyhow::Error {
+        anyhow!(
+            "the speech lasts longer than {:.1} s, the most that a question may last ([detect] max_turn_ms); for long \
+             recordings use \"sotto transcribe\"",
+            self.longest_turn.0 / 1000.0
+        )
     }
 
     fn outcome(mut self) -> Result<OnceOutcome> {

@@ -336,6 +336,10 @@ fn a_question_that_is_too_long_is_refused_and_the_next_is_answered() {
     let long = clip(&[3, tenths * 2 / 3, 6, tenths * 2 / 3, 8]);
     let refused = scripted.ask(long, FAST).unwrap_err();
     assert!(refused.to_string().contains("max_turn_ms"), "{refused}");
+    // The longest turn ends in a pause.
+    let paused = clip(&[3, tenths - 20, 30, 20, 8]);
+    let refused = scripted.ask(paused, OnceOptions { whole: true, ..FAST }).unwrap_err();
+    assert!(refused.to_string().contains("max_turn_ms"), "{refused}");
     let outcome = scripted.ask(clip(&[3, 5, 8]), FAST).unwrap();
     assert_eq!(answered(outcome).transcript.text, "5 tenths");
 }
