@@ -1,9 +1,14 @@
 //! The modules of a room form no circle: who reads one from the bottom up meets nothing that is
 //! explained further up.
 
+#[path = "common/imports.rs"]
+mod imports;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use imports::names;
 
 /// Rooms that still have circles. `llm`: its one error knows the faults of every format, and every
 /// format returns that error; `model`, `source` and `state` know each other. `kernels`: the
@@ -38,27 +43,6 @@ fn code(text: &str) -> String {
     lines.join("\n")
 }
 
-/// Names behind a path: one, or those of a list, without what is nested in them.
-fn names(rest: &str) -> Vec<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let Some(list) = rest.strip_prefix('{') else { return vec![word(rest)] };
-    let (mut depth, mut fresh, mut found) = (0, true, Vec::new());
-    for (at, letter) in list.char_indices() {
-        match letter {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => fresh = true,
-            _ if fresh && !letter.is_whitespace() => {
-                found.push(word(&list[at..]));
-                fresh = false;
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
 /// Names that the root of a room takes from its modules, with the module of each.
 fn exports(root: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut exports = BTreeMap::new();
@@ -75,7 +59,7 @@ fn exports(root: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String> {
 }
 
 /// Names that code takes from the root of its room. The root is `supers` levels up.
-fn taken(code: &str, room: &str, supers: usize) -> Vec<String> {
+fn taken<'c>(code: &'c str, room: &str, supers: usize) -> Vec<&'c str> {
     let (absolute, relative) = (room.to_owned(), "super::".repeat(supers));
     let mut found = Vec::new();
     for path in [absolute, relative] {
@@ -110,8 +94,9 @@ fn graph(folder: &Path, root: &str, room: &str) -> Graph {
         let is_test = parts.iter().any(|part| part.starts_with("test") || part.ends_with("tests"));
         let Some(edges) = graph.get_mut(&parts[0]).filter(|_| !is_test) else { continue };
         let supers = if parts.last().is_some_and(|last| last == "mod") { parts.len() - 1 } else { parts.len() };
-        let names = taken(&code(&fs::read_to_string(&path).unwrap()), room, supers);
-        edges.extend(names.iter().filter_map(|name| exports.get(name)).filter(|to| **to != parts[0]).cloned());
+        let code = code(&fs::read_to_string(&path).unwrap());
+        let names = taken(&code, room, supers);
+        edges.extend(names.iter().filter_map(|name| exports.get(*name)).filter(|to| **to != parts[0]).cloned());
     }
     graph
 }

@@ -1,8 +1,13 @@
 //! The house keeps its own rules: invariants of the design that no compiler checks.
 
+#[path = "common/imports.rs"]
+mod imports;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use imports::names;
 
 /// Rooms in the order imports may point: a room imports only from lower layers and from the rooms
 /// named beside it.
@@ -77,30 +82,8 @@ fn room_of(path: &Path) -> String {
 /// The rooms that `code` names: right after `crate::`, or in the braces behind it, which may go
 /// over several lines.
 fn imported(code: &str) -> Vec<&str> {
-    let name = |text: &str| text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
-    let mut rooms = Vec::new();
-    for (at, found) in code.match_indices("crate::") {
-        let rest = &code[at + found.len()..];
-        let Some(list) = rest.strip_prefix('{') else {
-            rooms.push(&rest[..name(rest)]);
-            continue;
-        };
-        let (mut depth, mut fresh) = (0, true);
-        for (at, letter) in list.char_indices() {
-            match letter {
-                '{' => depth += 1,
-                '}' if depth == 0 => break,
-                '}' => depth -= 1,
-                ',' if depth == 0 => fresh = true,
-                _ if fresh && !letter.is_whitespace() => {
-                    rooms.push(&list[at..][..name(&list[at..])]);
-                    fresh = false;
-                }
-                _ => {}
-            }
-        }
-    }
-    rooms
+    let behind = code.match_indices("crate::").map(|(at, found)| &code[at + found.len()..]);
+    behind.flat_map(names).collect()
 }
 
 #[test]
