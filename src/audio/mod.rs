@@ -6,6 +6,7 @@
 
 pub mod device;
 mod earcon;
+mod endpoint;
 pub mod front;
 mod high_pass;
 mod load;
@@ -15,18 +16,17 @@ pub mod probe;
 mod reference;
 mod resample;
 mod riff;
-mod session;
 mod speech;
 mod write;
 
 pub use earcon::EarconSound;
+pub use endpoint::{AudioInput, AudioOutput, ClipInput, ClipOutput, ManualClock, PlayedSamples};
 pub use high_pass::HighPass;
 pub use load::{Clip, LONGEST, load_at};
 pub use meter::LevelMeter;
 pub use player::Player;
 pub use reference::EchoReference;
 pub use resample::{Resampler, resample};
-pub use session::{AudioInput, AudioOutput, ClipInput, ClipOutput, ManualClock, PlayedSamples};
 pub use speech::load_speech;
 pub use write::{WavTarget, WavWriter};
 

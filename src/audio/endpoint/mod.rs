@@ -1,5 +1,5 @@
 //! The two ends of a session's sound: where it comes from and where it goes. Devices are one kind,
-//! files another.
+//! clips in memory another.
 
 mod clip;
 
