@@ -200,8 +200,8 @@ impl Signs {
 }
 
 impl<S: Stage + 'static> Host<S> {
-    /// Starts the thread of a stage, which loads its model with `load` when it is told to, or when
-    /// the first job comes.
+    /// Makes the host of a stage. Its thread loads the model with `load` when it is told to, or
+    /// when the first job comes.
     pub(super) fn new(
         kind: StageKind,
         limits: StageLimits,
@@ -226,12 +226,15 @@ impl<S: Stage + 'static> Host<S> {
             state: Mutex::new(state),
             changed: Condvar::new(),
         });
-        shared.spawn(&mut shared.lock());
         Host { shared }
     }
 
     pub(super) fn submit(&self, job: S::Job) {
         let mut state = self.shared.lock();
+        if let Err(error) = self.shared.ensure_thread(&mut state) {
+            drop(state);
+            return job.failure_report()(error);
+        }
         if job.replaces_waiting() {
             let session = job.session();
             state.waiting.retain(|order| !matches!(order, Order::Work(other) if other.session() == session));
@@ -244,6 +247,7 @@ impl<S: Stage + 'static> Host<S> {
 impl<S: Stage + 'static> AnyHost for Host<S> {
     fn load(&self) -> Result<()> {
         let mut state = self.shared.lock();
+        self.shared.ensure_thread(&mut state)?;
         state.condition = StageCondition::Loading;
         state.waiting.push_back(Order::Load);
         self.shared.changed.notify_all();
@@ -316,17 +320,21 @@ impl<S: Stage + 'static> Shared<S> {
         self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Starts a thread of the present generation. Where the system refuses one, the jobs fail.
-    fn spawn(self: &Arc<Self>, state: &mut HostState<S::Job>) {
+    /// Starts a thread of the present generation, if there is none. Errors where the system refuses
+    /// one; the next job tries again.
+    fn ensure_thread(self: &Arc<Self>, state: &mut HostState<S::Job>) -> Result<()> {
+        if state.thread.is_some() {
+            return Ok(());
+        }
         let (shared, generation) = (self.clone(), self.signs.generation.load(Ordering::Acquire));
         let name = format!("sotto-{}", self.kind.name().replace('_', "-"));
-        match thread::Builder::new().name(name).spawn(move || shared.run(generation)) {
-            Ok(thread) => state.thread = Some(thread),
-            Err(error) => {
-                state.condition = StageCondition::Failed(format!("the system refuses a thread: {error}"));
-                state.thread = None;
-            }
-        }
+        let thread = thread::Builder::new().name(name).spawn(move || shared.run(generation)).map_err(|error| {
+            let why = format!("the system refuses a thread for the {}: {error}; end other programs", self.kind.title());
+            state.condition = StageCondition::Failed(why.clone());
+            anyhow!("{why}")
+        })?;
+        state.thread = Some(thread);
+        Ok(())
     }
 
     fn run(self: Arc<Self>, mut generation: u64) {
@@ -445,8 +453,12 @@ impl<S: Stage + 'static> Shared<S> {
 
     /// Runs foreign code. A panic becomes an error.
     fn caught<T>(&self, run: impl FnOnce() -> T) -> Result<T> {
-        catch_unwind(AssertUnwindSafe(run))
-            .map_err(|_| anyhow!("the {} panicked; this is a defect of Sotto", self.kind.title()))
+        catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
+            anyhow!(
+                "the {} panicked, which is a defect of Sotto: please report it; it is loaded again, so ask again",
+                self.kind.title()
+            )
+        })
     }
 
     /// Drops the model. One that has panicked may panic again.
@@ -483,12 +495,20 @@ impl<S: Stage + 'static> Shared<S> {
     fn abandon(self: &Arc<Self>, mut state: MutexGuard<HostState<S::Job>>, silent: Duration) {
         state.abandoned += 1;
         self.begin_generation(&mut state);
-        self.spawn(&mut state);
-        let failed = std::mem::take(&mut state.active);
+        state.thread = None;
+        let refused = self.ensure_thread(&mut state).is_err();
+        let mut failed = std::mem::take(&mut state.active);
+        if refused {
+            let waiting = std::mem::take(&mut state.waiting).into_iter();
+            failed.extend(waiting.filter_map(|order| match order {
+                Order::Work(job) => Some((job.session(), job.failure_report())),
+                Order::Load | Order::Unload | Order::Close(_) => None,
+            }));
+        }
         drop(state);
         self.changed.notify_all();
         let (stage, seconds) = (self.kind.title(), silent.as_secs_f64());
-        self.fail(failed, &anyhow!("the {stage} gave no sign of work for {seconds:.1} s and was replaced"));
+        self.fail(failed, &anyhow!("the {stage} gave no sign of work for {seconds:.1} s and was replaced; ask again"));
     }
 
     fn begin_generation(&self, state: &mut HostState<S::Job>) {

@@ -83,7 +83,7 @@ pub fn answer_file(
 }
 
 /// How a session behaves with a recording: there is no loudspeaker that the microphone could hear,
-/// nobody to hear an earcon or to say a wake word, and nothing to show while somebody speaks.
+/// and nobody to hear an earcon or to say a wake word.
 fn plan_for_recordings(plan: &Plan) -> Plan {
     Plan {
         audio: AudioPlan { echo: EchoMode::Off, ..plan.audio.clone() },

@@ -190,7 +190,8 @@ fn a_recording_of_two_turns_is_a_conversation_or_one_question_as_a_whole() {
     let answers = answers(scripted.ask(two.clone(), FAST).unwrap());
     let transcripts: Vec<_> = answers.iter().map(|answer| answer.transcript.text.as_str()).collect();
     assert_eq!(transcripts, ["6 tenths", "9 tenths"]);
-    assert!("You said 6 tenths. And that".starts_with(&answers[0].reply[..8]), "{}", answers[0].reply);
+    let first = "You said 6 tenths. And that is all there is to say.";
+    assert!(answers[0].reply.len() > 8 && first.starts_with(&answers[0].reply), "{}", answers[0].reply);
     let whole = answered(scripted.ask(two, OnceOptions { whole: true, ..FAST }).unwrap());
     assert_eq!(whole.transcript.text, "15 tenths");
     assert!((3_490.0..3_570.0).contains(&whole.heard.0), "{:?}", whole.heard);

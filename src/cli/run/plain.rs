@@ -49,7 +49,9 @@ pub fn lines(kind: &EventKind, name: Option<&str>) -> Vec<ConsoleLine> {
         EventKind::Exchange(exchange) => answered(exchange),
         EventKind::Notice(notice) => note(notice_text(*notice)),
         EventKind::Failed { why, .. } => note(why),
-        EventKind::Replaced { stage, .. } => note(&format!("the {stage} stage failed and was loaded again")),
+        EventKind::Replaced { stage, .. } => {
+            note(&format!("the {} stage failed and was loaded again", stage.replace('_', " ")))
+        }
     }
 }
 

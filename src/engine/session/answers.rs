@@ -34,10 +34,8 @@ impl Session {
         self.engine.answer(AnswerJob {
             turn: ChatTurn { session, history, question: prompt.clone() },
             language: language.clone(),
-            score: true,
             begun: self.messages.begun_in.clone(),
-            current: self.answering.clone(),
-            reply: self.reply_to(turn),
+            reply: self.reply_to(turn, &self.answering),
         });
         self.begin_answer(turn, Some(AskedQuestion { text, prompt }), language);
     }
@@ -126,8 +124,7 @@ impl Session {
                 language,
                 words_before: next.words_before,
                 begun: self.messages.begun.clone(),
-                current: self.answering.clone(),
-                reply: self.reply_to(turn),
+                reply: self.reply_to(turn, &self.answering),
             });
         }
     }

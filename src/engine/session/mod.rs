@@ -501,13 +501,13 @@ impl Session {
     }
 
     fn transcribe(&self, turn: TurnId, utterance: SpeechClip, cancel: Cancel, partial: bool) {
-        let (samples, current) = (utterance.samples, self.transcribing.clone());
-        self.engine.transcribe(TranscriptionJob { samples, cancel, partial, current, reply: self.reply_to(turn) });
+        let (samples, reply) = (utterance.samples, self.reply_to(turn, &self.transcribing));
+        self.engine.transcribe(TranscriptionJob { samples, cancel, partial, reply });
     }
 
-    fn reply_to(&self, turn: TurnId) -> ReplyTo {
+    fn reply_to(&self, turn: TurnId, current: &CurrentTurn) -> ReplyTo {
         let (clock, inbox) = (self.clock.clone(), self.messages.to_inbox.clone());
-        ReplyTo { session: self.id, turn, clock, inbox }
+        ReplyTo { session: self.id, turn, current: current.clone(), clock, inbox }
     }
 
     /// Samples to transcribe between two moments. Where a stop word alone ends an answer, it is
@@ -529,9 +529,8 @@ impl Session {
             return;
         }
         let Some((turn, from, to)) = self.detection.take_due(&self.transcribing, self.now()) else { return };
-        let samples = self.utterance(from, to).samples;
-        let (current, reply) = (self.transcribing.clone(), self.reply_to(turn));
-        self.engine.detect_turn(TurnDetectionJob { samples, current, reply });
+        let (samples, reply) = (self.utterance(from, to).samples, self.reply_to(turn, &self.transcribing));
+        self.engine.detect_turn(TurnDetectionJob { samples, reply });
     }
 
     fn failed(&mut self, turn: Option<TurnId>, stage: TurnStage, error: &anyhow::Error) {

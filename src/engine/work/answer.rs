@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::message::{CurrentTurn, ReplyTo, StageResult};
+use super::message::{ReplyTo, StageResult};
 use crate::engine::host::{FailureReport, Job, Stage, StageContext};
 use crate::engine::stage::{ChatTurn, LanguageModel, StageKind};
 use crate::tts::Sentences;
@@ -21,11 +21,8 @@ pub(in crate::engine) struct AnswerJob {
     pub turn: ChatTurn,
     /// Two-letter code of the answer's language, or empty.
     pub language: String,
-    /// Whether to score how likely the question is a whole sentence.
-    pub score: bool,
     /// Turn of the session whose first sound was made last.
     pub begun: Receiver<TurnId>,
-    pub current: CurrentTurn,
     pub reply: ReplyTo,
 }
 
@@ -39,7 +36,7 @@ impl Job for AnswerJob {
     }
 
     fn is_current(&self) -> bool {
-        self.current.is(self.reply.turn)
+        self.reply.is_wanted()
     }
 
     fn failure_report(&self) -> FailureReport {
@@ -62,7 +59,6 @@ struct ActiveAnswer {
     /// while the user waits for it. The rest of the answer is written faster than it is spoken.
     waits_until: Option<Instant>,
     begun: Receiver<TurnId>,
-    current: CurrentTurn,
     reply: ReplyTo,
 }
 
@@ -71,14 +67,11 @@ impl AnswerStage {
         AnswerStage { model, active: Vec::new() }
     }
 
-    /// Reads the question and scores it. The turn always gets a score where it asks for one, or it
-    /// would wait in vain.
+    /// Reads the question and scores it. The turn always gets a score, or it would wait in vain.
     fn score(&mut self, job: &AnswerJob, context: &StageContext) {
-        if job.score {
-            // An error here will occur again below and is reported there.
-            let probability = self.model.sentence_end_probability(&job.turn).unwrap_or_default();
-            job.reply.send(context, StageResult::SentenceEndScored(probability));
-        }
+        // An error here will occur again when the answer begins, and is reported there.
+        let probability = self.model.sentence_end_probability(&job.turn).unwrap_or_default();
+        job.reply.send(context, StageResult::SentenceEndScored(probability));
     }
 
     /// Index of the answer to go on with: that with the fewest sentences of those that do not wait.
@@ -125,9 +118,9 @@ impl Stage for AnswerStage {
     fn start(&mut self, job: AnswerJob, context: &StageContext) {
         self.active.retain(|answer| answer.reply.session != job.reply.session);
         self.score(&job, context);
-        let AnswerJob { turn, language, begun, current, reply, .. } = job;
+        let AnswerJob { turn, language, begun, reply } = job;
         let cutter = Sentences::expecting(&language);
-        let answer = ActiveAnswer { cutter, sentences: 0, pieces: 0, waits_until: None, begun, current, reply };
+        let answer = ActiveAnswer { cutter, sentences: 0, pieces: 0, waits_until: None, begun, reply };
         match self.model.begin(&turn) {
             Ok(()) => self.active.push(answer),
             Err(error) => answer.reply.fail(context, StageKind::LanguageModel, error),
@@ -158,7 +151,7 @@ impl Stage for AnswerStage {
 
 impl ActiveAnswer {
     fn is_wanted(&self, context: &StageContext) -> bool {
-        self.current.is(self.reply.turn) && context.is_current()
+        self.reply.is_wanted() && context.is_current()
     }
 
     fn piece(&mut self, piece: &str, context: &StageContext) {
@@ -193,7 +186,7 @@ impl ActiveAnswer {
     fn look_for_sound(&mut self) {
         let Some(until) = self.waits_until else { return };
         let is_made = self.begun.try_iter().any(|turn| turn == self.reply.turn);
-        if is_made || Instant::now() >= until || !self.current.is(self.reply.turn) {
+        if is_made || Instant::now() >= until || !self.reply.is_wanted() {
             self.waits_until = None;
         }
     }

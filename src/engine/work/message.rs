@@ -48,11 +48,18 @@ pub(in crate::engine) enum StageResult {
 pub(in crate::engine) struct ReplyTo {
     pub session: SessionId,
     pub turn: TurnId,
+    /// Turn whose results the session wants.
+    pub current: CurrentTurn,
     pub clock: Arc<dyn Clock>,
     pub inbox: Sender<StageMessage>,
 }
 
 impl ReplyTo {
+    /// Whether the session still wants results for the turn.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.current.is(self.turn)
+    }
+
     /// Sends a result, unless the thread was abandoned. A session that is over gets none.
     pub(super) fn send(&self, context: &StageContext, result: StageResult) {
         if context.is_current() {

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::message::{CurrentTurn, ReplyTo, StageResult};
+use super::message::{ReplyTo, StageResult};
 use crate::engine::host::{FailureReport, Job, Stage, StageContext};
 use crate::engine::latest::Latest;
 use crate::engine::stage::{StageKind, Synthesizer};
@@ -20,7 +20,6 @@ pub(in crate::engine) struct SynthesisJob {
     pub words_before: usize,
     /// Place to note that the turn's first sound was made.
     pub begun: Arc<Latest<TurnId>>,
-    pub current: CurrentTurn,
     pub reply: ReplyTo,
 }
 
@@ -39,7 +38,7 @@ impl Job for SynthesisJob {
     }
 
     fn is_current(&self) -> bool {
-        self.current.is(self.reply.turn)
+        self.reply.is_wanted()
     }
 
     fn failure_report(&self) -> FailureReport {
@@ -53,7 +52,7 @@ impl Stage for SynthesisStage {
     type Job = SynthesisJob;
 
     fn start(&mut self, job: SynthesisJob, context: &StageContext) {
-        let SynthesisJob { sentence, language, words_before, begun, current, reply } = job;
+        let SynthesisJob { sentence, language, words_before, begun, reply } = job;
         let (rate, turn, words) = (self.0.rate(), reply.turn, words(&sentence));
         let mut silent = words_before == 0;
         let spoken = self.0.speak(&sentence, &language, &mut |sound| {
@@ -62,7 +61,7 @@ impl Stage for SynthesisStage {
                 reply.send(context, StageResult::FirstSound);
                 begun.put(turn);
             }
-            if !(current.is(turn) && context.is_current()) {
+            if !(reply.is_wanted() && context.is_current()) {
                 return ControlFlow::Break(());
             }
             reply.send(context, StageResult::Sound(frame(turn, rate, &sound, &words, words_before)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::message::{CurrentTurn, ReplyTo, StageResult};
+use super::message::{ReplyTo, StageResult};
 use crate::asr::Cancel;
 use crate::engine::host::{FailureReport, Job, Stage, StageContext};
 use crate::engine::stage::{StageKind, Transcriber};
@@ -15,7 +15,6 @@ pub(in crate::engine) struct TranscriptionJob {
     pub cancel: Cancel,
     /// Whether this is a partial transcription: the utterance is not over.
     pub partial: bool,
-    pub current: CurrentTurn,
     pub reply: ReplyTo,
 }
 
@@ -34,11 +33,12 @@ impl Job for TranscriptionJob {
     }
 
     fn is_current(&self) -> bool {
-        self.current.is(self.reply.turn)
+        self.reply.is_wanted()
     }
 
+    /// A partial transcription takes nothing with it: the turn is transcribed when it is over.
     fn failure_report(&self) -> FailureReport {
-        self.reply.failure_report(StageKind::Transcriber)
+        if self.partial { Box::new(|_| ()) } else { self.reply.failure_report(StageKind::Transcriber) }
     }
 }
 

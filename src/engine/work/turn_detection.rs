@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::message::{CurrentTurn, ReplyTo, StageResult};
+use super::message::{ReplyTo, StageResult};
 use crate::engine::host::{FailureReport, Job, Stage, StageContext};
 use crate::engine::stage::{StageKind, TurnDetector};
 use crate::types::SessionId;
@@ -11,7 +11,6 @@ use crate::types::SessionId;
 pub(in crate::engine) struct TurnDetectionJob {
     /// The turn so far, 16 kHz mono.
     pub samples: Arc<[f32]>,
-    pub current: CurrentTurn,
     pub reply: ReplyTo,
 }
 
@@ -25,7 +24,7 @@ impl Job for TurnDetectionJob {
     }
 
     fn is_current(&self) -> bool {
-        self.current.is(self.reply.turn)
+        self.reply.is_wanted()
     }
 
     fn failure_report(&self) -> FailureReport {

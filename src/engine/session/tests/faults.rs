@@ -271,6 +271,27 @@ fn after_every_fault_of_every_stage_the_next_question_is_answered() {
 }
 
 #[test]
+fn a_stage_that_was_unloaded_answers_the_next_question() {
+    for kind in StageKind::ALL {
+        let (trap, plan) = (Arc::new(Trap::default()), plan(&settings(kind)));
+        let engine = engine(kind, &trap, &plan);
+        let mut world = World::of(engine.clone(), SimulatedRoom::HEADPHONES, &plan);
+        assert!(engine.unload(kind));
+        // The detectors are loaded again by the next frame.
+        if !matches!(kind, StageKind::VoiceActivity | StageKind::WakeWord) {
+            let is_gone = || trap.models.load(Ordering::Relaxed) == 0;
+            assert!(
+                (0..5000).any(|_| is_gone() || (std::thread::sleep(Duration::from_millis(1)), false).1),
+                "{kind:?}"
+            );
+        }
+        assert_eq!(ask(&mut world, kind), ANSWER, "{kind:?}: {:?}", world.happened);
+    }
+    let plan = plan(&settings(StageKind::Transcriber));
+    assert!(!engine(StageKind::Transcriber, &Arc::default(), &plan).unload(StageKind::WakeWord), "it has none");
+}
+
+#[test]
 fn a_stage_that_fails_again_and_again_rests_and_says_so() {
     let (trap, plan) = (Arc::new(Trap::default()), plan(&settings(StageKind::Transcriber)));
     let limits = EngineLimits { restarts: 2, ..EngineLimits::default() };

@@ -51,6 +51,17 @@ fn what_is_read_along_holds_nothing_up() {
     assert_eq!(understood(&world), [None]);
 }
 
+#[test]
+fn a_partial_transcription_that_panics_costs_no_words() {
+    let transcriber = TranscribesPartially { panics: true, ..TranscribesPartially::default() };
+    let mut world = World::heard_by_again(transcriber);
+    world.say(0, 3_000);
+    world.until(SessionState::Speaking);
+    assert_eq!(understood(&world), [None]);
+    assert!(world.happened.iter().any(|event| matches!(event.kind, EventKind::Replaced { .. })));
+    assert!(!world.happened.iter().any(|event| matches!(event.kind, EventKind::Failed { .. })));
+}
+
 /// Conversation after a mumble over the answer, which is held for two seconds and then goes on, and
 /// after the words that the mumble turns into.
 fn mumbled(speaker: Box<dyn Synthesizer>) -> World {

@@ -80,11 +80,12 @@ impl Transcriber for Reads {
 }
 
 /// Transcriber with partial transcripts: a word for each half second of voice, or fixed `words`.
-/// With `hangs` it never ends.
-#[derive(Default)]
+/// With `hangs` it never ends, with `panics` it does so badly.
+#[derive(Clone, Copy, Default)]
 pub(super) struct TranscribesPartially {
     pub(super) words: Option<&'static str>,
     pub(super) hangs: bool,
+    pub(super) panics: bool,
 }
 
 impl Transcriber for TranscribesPartially {
@@ -97,6 +98,7 @@ impl Transcriber for TranscribesPartially {
     }
 
     fn transcribe_partial(&mut self, samples: &[f32], cancel: &Cancel) -> Result<asr::Transcript> {
+        assert!(!self.panics, "scripted");
         while self.hangs && !cancel.is_cancelled() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -237,6 +239,15 @@ impl World {
 
     pub(super) fn heard_by(transcriber: TranscribesPartially, synthesizer: Box<dyn Synthesizer>) -> World {
         let stages = stages(Box::new(Loud), None, Box::new(transcriber), &Arc::default(), synthesizer);
+        World::start(SimulatedRoom::HEADPHONES, &[("audio.echo", "off")], stages)
+    }
+
+    /// Does [`World::heard_by`] with a transcriber that can be loaded again.
+    pub(super) fn heard_by_again(transcriber: TranscribesPartially) -> World {
+        let stages = Stages {
+            transcriber: StageLoader::<dyn Transcriber>::new(move || Ok(Box::new(transcriber))),
+            ..stages(Box::new(Loud), None, Box::new(Reads), &Arc::default(), Box::new(Hums))
+        };
         World::start(SimulatedRoom::HEADPHONES, &[("audio.echo", "off")], stages)
     }
 
