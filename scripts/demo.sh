@@ -34,7 +34,7 @@ cat <<TEXT
   first sound made   the synthesizer has the first chunk of sound
   first sound heard  the first sample that a listener would hear
   last token         the language model is done
-  answer complete    all sound is written
+  answer complete    all sound has been played
 
 Sotto works ahead of the decision, so a transcript may come before it.
 Listen: $folder/reply.wav, $folder/question.wav, $folder/answer.wav
